@@ -1,0 +1,68 @@
+package v1
+
+import "time"
+
+// Condition is one aspect of an object's state, with the JSON shape of Kubernetes' conditions.
+type Condition struct {
+	Type   string `json:"type"`
+	Status string `json:"status"`
+	// ObservedRevision is the resourceVersion of the manifest that the condition speaks of.
+	ObservedRevision   int64     `json:"observedRevision,omitempty"`
+	LastTransitionTime time.Time `json:"lastTransitionTime"`
+	Reason             string    `json:"reason"`
+	Message            string    `json:"message,omitempty"`
+}
+
+// The values of Condition.Status.
+const (
+	ConditionTrue    = "True"
+	ConditionFalse   = "False"
+	ConditionUnknown = "Unknown"
+)
+
+// The conditions of an App.
+const (
+	// Accepted: the manifest could be read and is valid. False: what was accepted before goes on.
+	Accepted = "Accepted"
+	// Scheduled: every instance has a machine.
+	Scheduled = "Scheduled"
+	// Available: at least one instance is active and, where announced, announced.
+	Available = "Available"
+	// Progressing: instances are being started or replaced. False with reason RolloutStalled: it stopped.
+	Progressing = "Progressing"
+	// Ready: every instance is active, announced and of the accepted revision.
+	Ready = "Ready"
+)
+
+// SetCondition puts c in place of the condition of its type. The transition time is kept unless the
+// status changed, so that recomputing from facts moves nothing; now is used where it did.
+func SetCondition(conditions []Condition, c Condition, now time.Time) []Condition {
+	c.LastTransitionTime = now
+	for i := range conditions {
+		if conditions[i].Type != c.Type {
+			continue
+		}
+		if conditions[i].Status == c.Status {
+			c.LastTransitionTime = conditions[i].LastTransitionTime
+		}
+		conditions[i] = c
+		return conditions
+	}
+	return append(conditions, c)
+}
+
+// FindCondition returns the condition of that type, or nil.
+func FindCondition(conditions []Condition, conditionType string) *Condition {
+	for i := range conditions {
+		if conditions[i].Type == conditionType {
+			return &conditions[i]
+		}
+	}
+	return nil
+}
+
+// IsTrue reports whether the condition of that type is True.
+func IsTrue(conditions []Condition, conditionType string) bool {
+	c := FindCondition(conditions, conditionType)
+	return c != nil && c.Status == ConditionTrue
+}

@@ -1,0 +1,177 @@
+package v1
+
+import "time"
+
+// DesiredState is how far a unit should be brought: the states of the original fleet.
+type DesiredState string
+
+// The desired states, in order.
+const (
+	Inactive DesiredState = "inactive" // known to the cluster, on no machine
+	Loaded   DesiredState = "loaded"   // placed, its file on the machine, not started
+	Launched DesiredState = "launched" // placed and started
+)
+
+// Unit is a systemd unit that fleet places on a machine. Kept in etcd at units/<name>.
+type Unit struct {
+	TypeMeta `json:",inline"`
+	Metadata ObjectMeta `json:"metadata"`
+	Spec     UnitSpec   `json:"spec"`
+	// Status is put together for readers; it is never stored.
+	Status *UnitStatus `json:"status,omitempty"`
+}
+
+// UnitSpec is the desired unit. Either contents (what people write) or hash (what is stored) names the file.
+type UnitSpec struct {
+	// Contents is the unit file's text.
+	Contents string `json:"contents,omitempty"`
+	// Hash is the SHA-256 of the text, kept once for all units that share it, at unitfiles/<hash>.
+	Hash string `json:"hash,omitempty"`
+	// DesiredState is inactive, loaded or launched. Default launched.
+	DesiredState DesiredState `json:"desiredState,omitempty"`
+	// RequestedAt is when a person last asked for the unit to be started: changed, it has a unit that
+	// stopped or failed started once more.
+	RequestedAt string `json:"requestedAt,omitempty"`
+}
+
+// UnitStatus is where a unit is and how it does there.
+type UnitStatus struct {
+	// Machine is the ID of the machine that it is placed on; empty for global units.
+	Machine string `json:"machine,omitempty"`
+	// State is what systemd says of it.
+	State *UnitState `json:"state,omitempty"`
+	// Unplaced says why no machine fits.
+	Unplaced *Unplaced `json:"unplaced,omitempty"`
+	// Override is a person's wish that goes before the owner's.
+	Override *Override `json:"override,omitempty"`
+}
+
+// UnitState is what systemd says of a unit on one machine. Kept at states/<machine>/<unit>.
+type UnitState struct {
+	LoadState   string `json:"loadState"`
+	ActiveState string `json:"activeState"`
+	SubState    string `json:"subState"`
+	Result      string `json:"result,omitempty"`
+	// Hash is the SHA-256 of the file that systemd has loaded.
+	Hash string `json:"hash,omitempty"`
+	// DesiredState is the one of the placement that this state answers.
+	DesiredState DesiredState `json:"desiredState,omitempty"`
+	// RequestedAt is the request that was last acted on.
+	RequestedAt  string    `json:"requestedAt,omitempty"`
+	InvocationID string    `json:"invocationID,omitempty"`
+	Since        time.Time `json:"since,omitzero"`
+	// Message says why the machine could not do what was asked, where it could not.
+	Message string `json:"message,omitempty"`
+}
+
+// Placement is all that one machine needs to know of one unit. Kept at placements/<machine>/<unit>.
+type Placement struct {
+	Hash         string       `json:"hash"`
+	DesiredState DesiredState `json:"desiredState"`
+	RequestedAt  string       `json:"requestedAt,omitempty"`
+}
+
+// Unplaced says why no machine fits a unit. Kept at unplaced/<unit>.
+type Unplaced struct {
+	// Message is one line for people: "0 of 3 machines fit: 2 conflict with ..., 1 has port 3000 taken by ...".
+	Message string `json:"message"`
+	// Reasons are the refusals, those that keep off most machines first.
+	Reasons []Refusal `json:"reasons,omitempty"`
+}
+
+// Refusal is one constraint that keeps a unit off some machines.
+type Refusal struct {
+	// Reason is the constraint's name, such as Conflicts, MachineMetadata, Ports, Memory.
+	Reason string `json:"reason"`
+	// Message names the option, its value and who is in the way.
+	Message string `json:"message"`
+	// Count is how many machines it keeps off; Machines are some of them.
+	Count    int      `json:"count"`
+	Machines []string `json:"machines,omitempty"`
+}
+
+// Override is a person's wish for one unit that an app owns. Kept at overrides/<unit>.
+type Override struct {
+	DesiredState DesiredState `json:"desiredState,omitempty"`
+	RequestedAt  string       `json:"requestedAt,omitempty"`
+}
+
+// Revision is an accepted spec, immutable. Kept at revisions/<app>/<n>, n in ten digits.
+type Revision struct {
+	Number int64 `json:"number"`
+	// ManifestRevision is the resourceVersion of the manifest that it was read from.
+	ManifestRevision int64      `json:"manifestRevision"`
+	Metadata         ObjectMeta `json:"metadata"`
+	Spec             AppSpec    `json:"spec"`
+}
+
+// Machine is a machine's presence. Kept at machines/<id> for as long as its lease lives.
+type Machine struct {
+	TypeMeta `json:",inline"`
+	Metadata ObjectMeta  `json:"metadata"`
+	Spec     MachineSpec `json:"spec"`
+	// Config is what people set for the machine; it is stored apart (machineconfig/<id>) and survives its absence.
+	Config *MachineConfig `json:"config,omitempty"`
+}
+
+// MachineSpec is what a machine says of itself.
+type MachineSpec struct {
+	// Address is the machine's IP address, its primaryIP in the original's words.
+	Address string `json:"address"`
+	// Metadata are key=value pairs for placement, from the machine's configuration.
+	Metadata map[string]string `json:"metadata,omitempty"`
+	// Capacity is what units may request.
+	Capacity Capacity `json:"capacity"`
+	// Versions of fleetd, systemd and the kernel.
+	Versions map[string]string `json:"versions,omitempty"`
+	// BootID tells one boot from the next.
+	BootID string `json:"bootID,omitempty"`
+	// Endpoint is where other machines reach its fleetd over HTTP, where it listens on TCP.
+	Endpoint string `json:"endpoint,omitempty"`
+}
+
+// Capacity is an amount of each resource: CPU in thousandths of a core, memory in bytes. 0 means not known: not limited.
+type Capacity struct {
+	CPU    int64 `json:"cpu,omitempty"`
+	Memory int64 `json:"memory,omitempty"`
+}
+
+// MachineConfig is what people set for a machine. Kept at machineconfig/<id>.
+type MachineConfig struct {
+	// Cordoned keeps new units off.
+	Cordoned bool `json:"cordoned,omitempty"`
+	// Drain moves the units that run there elsewhere, one after the other.
+	Drain bool `json:"drain,omitempty"`
+	// Metadata replaces single keys of the machine's own; an empty value removes one.
+	Metadata map[string]string `json:"metadata,omitempty"`
+}
+
+// Router says what one machine's nginx serves now. Kept at routers/<machine> for as long as the router lives.
+type Router struct {
+	// Revision is the etcd revision of the last change to the endpoints that is served.
+	Revision int64 `json:"revision"`
+	// Digest is EndpointsDigest of all endpoints served.
+	Digest string `json:"digest"`
+	// Refused are the endpoints and apps that were left out, with the reason.
+	Refused map[string]string `json:"refused,omitempty"`
+}
+
+// Event is something that happened to an object. Kept at events/<time>-<id> for a while.
+type Event struct {
+	Time time.Time `json:"time"`
+	Kind string    `json:"kind"`
+	Name string    `json:"name"`
+	// Type is Normal or Warning.
+	Type    string `json:"type"`
+	Reason  string `json:"reason"`
+	Message string `json:"message"`
+	// Source is the controller that saw it; Machine where it ran.
+	Source  string `json:"source"`
+	Machine string `json:"machine,omitempty"`
+}
+
+// The types of events.
+const (
+	EventNormal  = "Normal"
+	EventWarning = "Warning"
+)

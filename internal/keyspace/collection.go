@@ -1,0 +1,86 @@
+package keyspace
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+)
+
+// Collection is one row of the table: the prefix of its keys and the codec of its values.
+type Collection[T any] struct {
+	prefix string
+	encode func(T) ([]byte, error)
+	decode func([]byte) (T, error)
+}
+
+// Prefix returns the prefix of the row's keys, with its slash at the end.
+func (c Collection[T]) Prefix() string { return c.prefix }
+
+// Key returns the key of the object of that name.
+func (c Collection[T]) Key(name string) string { return c.prefix + name }
+
+// Name undoes Key. ok is false where the key is not of this row.
+func (c Collection[T]) Name(key string) (name string, ok bool) {
+	name, ok = strings.CutPrefix(key, c.prefix)
+	return name, ok && name != ""
+}
+
+// Encode writes a value as it is stored.
+func (c Collection[T]) Encode(value T) ([]byte, error) { return c.encode(value) }
+
+// Decode reads a stored value. The error says what is wrong, not which key: the caller knows it.
+func (c Collection[T]) Decode(data []byte) (T, error) { return c.decode(data) }
+
+// raw keeps bytes as they are.
+func raw(prefix string) Collection[[]byte] {
+	same := func(b []byte) ([]byte, error) { return b, nil }
+	return Collection[[]byte]{prefix: prefix, encode: same, decode: same}
+}
+
+// text keeps a string as it is.
+func text(prefix string) Collection[string] {
+	return Collection[string]{
+		prefix: prefix,
+		encode: func(s string) ([]byte, error) { return []byte(s), nil },
+		decode: func(b []byte) (string, error) { return string(b), nil },
+	}
+}
+
+// jsonOf writes JSON. Unknown fields are let pass: a newer fleetd may have written them.
+func jsonOf[T any](prefix string) Collection[T] {
+	return Collection[T]{prefix: prefix, encode: encodeJSON[T], decode: decodeJSON[T]}
+}
+
+// manifest is jsonOf for rows that people write with etcdctl: YAML is read too, and unknown fields are
+// refused, because there they are a slip of the pen.
+func manifest[T any](prefix string) Collection[T] {
+	return Collection[T]{prefix: prefix, encode: encodeJSON[T], decode: func(data []byte) (T, error) {
+		var value T
+		if isJSON(data) {
+			d := json.NewDecoder(bytes.NewReader(data))
+			d.DisallowUnknownFields()
+			err := d.Decode(&value)
+			return value, err
+		}
+		err := yaml.UnmarshalStrict(data, &value)
+		return value, err
+	}}
+}
+
+func encodeJSON[T any](value T) ([]byte, error) { return json.Marshal(value) }
+
+func decodeJSON[T any](data []byte) (T, error) {
+	var value T
+	if len(data) == 0 {
+		return value, fmt.Errorf("the value is empty: expected a JSON object")
+	}
+	err := json.Unmarshal(data, &value)
+	return value, err
+}
+
+func isJSON(data []byte) bool {
+	return bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{"))
+}

@@ -1,0 +1,127 @@
+// Package keyspace holds every etcd path and how the value below it is written: the only place with path strings.
+//
+// Below the root (etcd_key_prefix, /fleet), with exactly one writer per row:
+//
+//	apps/<app>                  the manifest, the very bytes a person wrote     people: API, etcdctl, git
+//	units/<unit>                desired unit: file hash, desired state, owner   app controller; people for units without owner
+//	unitfiles/<sha256>          unit file text, immutable                       whoever writes the unit
+//	revisions/<app>/<n>         an accepted spec, immutable                     app controller
+//	machines/<id>               presence, under the machine's lease             fleetd on that machine
+//	machineconfig/<id>          cordon, drain, metadata edits                   people: API, etcdctl
+//	overrides/<unit>            a person's wish for one unit of an app          people: API, etcdctl
+//	placements/<machine>/<unit> hash and desired state for one machine          schedule controller
+//	unplaced/<unit>             why no machine fits                             schedule controller
+//	states/<machine>/<unit>     what systemd says                               fleetd on that machine
+//	status/<app>                conditions and counts                           status controller
+//	routers/<machine>           what its nginx serves, under the router's lease route controller on that machine
+//	events/<time>-<id>          what happened and why, under a long lease       all
+//	leaders/<name>              who leads, under the session's lease            leader election
+//
+// Outside the root, in the seed's own layout, under the announcer's lease:
+//
+//	/services/web/<app>/<instance>   host:port                                  announce
+package keyspace
+
+import (
+	"fmt"
+	"strings"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+// DefaultRoot is the root where none is configured.
+const DefaultRoot = "/fleet"
+
+// Keys are the rows below one root.
+type Keys struct {
+	root string
+}
+
+// New returns the rows below root, such as /fleet. An empty root means DefaultRoot.
+func New(root string) Keys {
+	root = strings.TrimRight(root, "/")
+	if root == "" {
+		root = DefaultRoot
+	}
+	if !strings.HasPrefix(root, "/") {
+		root = "/" + root
+	}
+	return Keys{root: root}
+}
+
+// Root returns the prefix of all rows, with its slash at the end.
+func (k Keys) Root() string { return k.root + "/" }
+
+// Apps holds manifests, the very bytes that a person wrote.
+func (k Keys) Apps() Collection[[]byte] { return raw(k.root + "/apps/") }
+
+// Units holds desired units.
+func (k Keys) Units() Collection[v1.Unit] { return manifest[v1.Unit](k.root + "/units/") }
+
+// UnitFiles holds unit file texts by their hash.
+func (k Keys) UnitFiles() Collection[string] { return text(k.root + "/unitfiles/") }
+
+// Revisions holds accepted specs; names are <app>/<n>, see RevisionName.
+func (k Keys) Revisions() Collection[v1.Revision] { return jsonOf[v1.Revision](k.root + "/revisions/") }
+
+// Machines holds the machines that are present.
+func (k Keys) Machines() Collection[v1.Machine] { return jsonOf[v1.Machine](k.root + "/machines/") }
+
+// MachineConfigs holds what people set for machines.
+func (k Keys) MachineConfigs() Collection[v1.MachineConfig] {
+	return manifest[v1.MachineConfig](k.root + "/machineconfig/")
+}
+
+// Overrides holds people's wishes for single units.
+func (k Keys) Overrides() Collection[v1.Override] {
+	return manifest[v1.Override](k.root + "/overrides/")
+}
+
+// Placements holds what runs where; names are <machine>/<unit>, see Join.
+func (k Keys) Placements() Collection[v1.Placement] {
+	return jsonOf[v1.Placement](k.root + "/placements/")
+}
+
+// PlacementsOf holds the placements of one machine; names are units.
+func (k Keys) PlacementsOf(machine string) Collection[v1.Placement] {
+	return jsonOf[v1.Placement](k.root + "/placements/" + machine + "/")
+}
+
+// Unplaced holds why units have no machine.
+func (k Keys) Unplaced() Collection[v1.Unplaced] { return jsonOf[v1.Unplaced](k.root + "/unplaced/") }
+
+// States holds what systemd says on every machine; names are <machine>/<unit>, see Join.
+func (k Keys) States() Collection[v1.UnitState] { return jsonOf[v1.UnitState](k.root + "/states/") }
+
+// StatesOf holds the states of one machine; names are units.
+func (k Keys) StatesOf(machine string) Collection[v1.UnitState] {
+	return jsonOf[v1.UnitState](k.root + "/states/" + machine + "/")
+}
+
+// Status holds what was observed of apps.
+func (k Keys) Status() Collection[v1.AppStatus] { return jsonOf[v1.AppStatus](k.root + "/status/") }
+
+// Routers holds what every machine's nginx serves.
+func (k Keys) Routers() Collection[v1.Router] { return jsonOf[v1.Router](k.root + "/routers/") }
+
+// Events holds what happened; names are <time>-<id>, so that they sort by time.
+func (k Keys) Events() Collection[v1.Event] { return jsonOf[v1.Event](k.root + "/events/") }
+
+// Leader is the prefix of the election of that name.
+func (k Keys) Leader(name string) string { return k.root + "/leaders/" + name }
+
+// Endpoints holds host:port below an announce prefix; names are <app>/<instance>. It lies outside the
+// root: confd, etcdctl and shell scripts read it.
+func Endpoints(prefix string) Collection[string] { return text(strings.TrimRight(prefix, "/") + "/") }
+
+// Join makes a name of two parts: <machine>/<unit>, <app>/<instance>.
+func Join(first, second string) string { return first + "/" + second }
+
+// Split undoes Join. ok is false where name has not exactly two parts.
+func Split(name string) (first, second string, ok bool) {
+	first, second, ok = strings.Cut(name, "/")
+	return first, second, ok && first != "" && second != "" && !strings.Contains(second, "/")
+}
+
+// RevisionName is the name of an app's n-th revision: numbers sort as text.
+func RevisionName(app string, n int64) string { return fmt.Sprintf("%s/%010d", app, n) }
