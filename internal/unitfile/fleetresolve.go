@@ -1,0 +1,154 @@
+package unitfile
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// Resolve gives the section for one unit and all problems in line order, those of the file included. What does not
+// depend on the name is shared, not copied.
+func (t *FleetTemplate) Resolve(n Name) (Fleet, []Problem) {
+	fl := t.fixed
+	fl.Unit = n.Full
+	var found []Problem
+	if t.named {
+		found = t.resolve(&fl, n, true)
+	}
+	if len(fl.MachineOf) > 0 {
+		found = append(found, t.checkPeers(&fl, n)...)
+	}
+	if len(found) == 0 {
+		return fl, slices.Clone(t.problems)
+	}
+	found = append(found, t.problems...)
+	sortProblems(found)
+	return fl, found
+}
+
+// resolve fills in the options that depend on the name (named), or those that do not.
+func (t *FleetTemplate) resolve(fl *Fleet, n Name, named bool) (problems []Problem) {
+	if t.machineID.named == named {
+		fl.MachineID = t.machineID.expand(n, false)
+	}
+	if t.machineOf.named == named {
+		fl.MachineOf = t.machineOf.expand(n, false)
+	}
+	if t.conflicts.named == named {
+		fl.Conflicts = t.conflicts.expand(n, true)
+		problems = t.conflicts.checkGlobs(problems, fl.Conflicts)
+	}
+	if t.replaces.named == named {
+		fl.Replaces = t.replaces.expand(n, true)
+		problems = t.replaces.checkGlobs(problems, fl.Replaces)
+	}
+	if t.metadata.named == named {
+		fl.MachineMetadata = t.metadata.metadata(n)
+	}
+	if t.ports.named == named {
+		fl.Ports, problems = t.ports.portNumbers(problems, n)
+	}
+	if t.cpu.set() && t.cpu.named == named {
+		fl.CPU, problems = t.cpu.quantity(problems, n, ParseCPU)
+	}
+	if t.memory.set() && t.memory.named == named {
+		fl.Memory, problems = t.memory.quantity(problems, n, ParseMemory)
+	}
+	if t.spread.named == named {
+		fl.SpreadOver = t.spread.expand(n, false)
+		if strings.ContainsAny(fl.SpreadOver, "= \t") {
+			problems = append(problems, t.spread.problem("%s is not a metadata key: write one key, such as zone", excerpt(fl.SpreadOver)))
+		}
+	}
+	return problems
+}
+
+// checkPeers looks at the MachineOf names, whose errors all depend on the unit's own name.
+func (t *FleetTemplate) checkPeers(fl *Fleet, n Name) (problems []Problem) {
+	for i, peer := range fl.MachineOf {
+		it := t.machineOf.items[i]
+		parsed, err := ParseName(peer)
+		switch {
+		case err != nil:
+			problems = append(problems, it.problem("%v", err))
+		case peer == n.Full:
+			problems = append(problems, it.problem("names the unit itself: name another unit"))
+		case parsed.Template && !n.Template:
+			problems = append(problems, it.problem("%s is a template and never on a machine: name an instance, such as %s@%%i.%s",
+				peer, parsed.Prefix, parsed.Type))
+		}
+		if glob, ok := fl.ConflictsWith(peer); ok {
+			problems = append(problems, it.problem("%s cannot be on the same machine, for Conflicts=%s names it: remove one of the two", peer, glob))
+		}
+		if glob, ok := fl.ReplacesUnit(peer); ok {
+			problems = append(problems, it.problem("%s cannot be on the same machine, for Replaces=%s names it: remove one of the two", peer, glob))
+		}
+	}
+	return problems
+}
+
+func (l list) expand(n Name, glob bool) []string {
+	if len(l.items) == 0 {
+		return nil
+	}
+	values := make([]string, len(l.items))
+	for i, it := range l.items {
+		values[i] = it.expand(n, glob)
+	}
+	return values
+}
+
+func (l list) checkGlobs(problems []Problem, globs []string) []Problem {
+	for i, g := range globs {
+		if _, err := ParseGlob(g); err != nil {
+			problems = append(problems, l.items[i].problem("%v", err))
+		}
+	}
+	return problems
+}
+
+// metadata gives the values for each key, sorted. The pairs were checked when they were read.
+func (l list) metadata(n Name) map[string][]string {
+	if len(l.items) == 0 {
+		return nil
+	}
+	m := make(map[string][]string, len(l.items))
+	for _, it := range l.items {
+		key, value, _ := strings.Cut(it.expand(n, false), "=")
+		m[key] = append(m[key], value)
+	}
+	for key, values := range m {
+		slices.Sort(values)
+		m[key] = slices.Compact(values)
+	}
+	return m
+}
+
+func (l list) portNumbers(problems []Problem, n Name) ([]int, []Problem) {
+	if len(l.items) == 0 {
+		return nil, problems
+	}
+	ports := make([]int, 0, len(l.items))
+	for _, it := range l.items {
+		port, err := parsePort(it.expand(n, false))
+		if err != nil {
+			problems = append(problems, it.problem("%v", err))
+			continue
+		}
+		ports = append(ports, port)
+	}
+	slices.Sort(ports)
+	return slices.Compact(ports), problems
+}
+
+func (it item) quantity(problems []Problem, n Name, parse func(string) (int64, error)) (int64, []Problem) {
+	v, err := parse(it.expand(n, false))
+	if err != nil {
+		problems = append(problems, it.problem("%v", err))
+	}
+	return v, problems
+}
+
+func sortProblems(problems []Problem) {
+	slices.SortStableFunc(problems, func(a, b Problem) int { return cmp.Compare(a.Line, b.Line) })
+}

@@ -1,0 +1,74 @@
+package unitfile
+
+import (
+	"fmt"
+	"path"
+	"strings"
+)
+
+// Glob is a Conflicts or Replaces glob (Go's path.Match on unit names), classified so that an index can be asked
+// instead of trying every unit.
+type Glob struct {
+	Pattern string
+
+	// Prefix is what every matching name begins with, "" when nothing is certain.
+	Prefix string
+	// Exact tells that Prefix is the only name that matches.
+	Exact bool
+	// Template, such as example-app@.service for example-app@*.service, tells that the matching unit names are exactly
+	// this template and its instances; "" otherwise.
+	Template string
+
+	suffix   string // of Prefix + any characters but '/' + suffix
+	oneStar  bool
+}
+
+// ParseGlob classifies a glob. The error says that path.Match does not understand it.
+func ParseGlob(pattern string) (Glob, error) {
+	if _, err := path.Match(pattern, ""); err != nil {
+		return Glob{}, fmt.Errorf("glob %s is broken: close every '[' and let no '\\' stand at the end", excerpt(pattern))
+	}
+	g := Glob{Pattern: pattern}
+	prefix, rest := literal(pattern)
+	g.Prefix, g.Exact = prefix, rest == ""
+	if star, ok := strings.CutPrefix(rest, "*"); ok {
+		suffix, tail := literal(star)
+		g.oneStar, g.suffix = tail == "", suffix
+	}
+	if base, ok := strings.CutSuffix(g.Prefix, "@"); ok && g.oneStar && !strings.Contains(base, "@") {
+		if n, err := ParseName(g.Prefix + g.suffix); err == nil && n.Template {
+			g.Template = n.Full
+		}
+	}
+	return g, nil
+}
+
+// Match tells whether the glob names the unit. It is path.Match, faster for the usual shapes.
+func (g Glob) Match(name string) bool {
+	switch {
+	case !strings.HasPrefix(name, g.Prefix):
+		return false
+	case g.Exact:
+		return len(name) == len(g.Prefix)
+	case g.oneStar:
+		middle, ok := strings.CutSuffix(name[len(g.Prefix):], g.suffix)
+		return ok && strings.IndexByte(middle, '/') < 0
+	}
+	ok, err := path.Match(g.Pattern, name)
+	return ok && err == nil
+}
+
+// literal cuts the part of a valid glob before its first special character, with escapes resolved.
+func literal(pattern string) (text, rest string) {
+	var b strings.Builder
+	for i := 0; i < len(pattern); i++ {
+		switch pattern[i] {
+		case '*', '?', '[':
+			return b.String(), pattern[i:]
+		case '\\':
+			i++
+		}
+		b.WriteByte(pattern[i])
+	}
+	return b.String(), ""
+}

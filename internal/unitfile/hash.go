@@ -1,0 +1,20 @@
+package unitfile
+
+import (
+	"crypto/sha1"
+	"crypto/sha256"
+	"encoding/hex"
+)
+
+// Hash is the key of a unit file's text: the SHA-256 of its bytes, 64 lower-case hexadecimal digits.
+func Hash(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:])
+}
+
+// FleetHash is the hash that the fleet v1 API and list-units show: the SHA-1 of the bytes, 40 lower-case hexadecimal
+// digits. It names a text for people and old clients and protects nothing.
+func FleetHash(text string) string {
+	sum := sha1.Sum([]byte(text))
+	return hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,100 @@
+package unitfile
+
+import (
+	"fmt"
+	"strings"
+)
+
+// pattern is a value whose specifiers are found already, so that resolving it for a name costs one allocation, or none.
+type pattern struct {
+	parts []part
+	named bool // has a specifier that depends on the name
+	fixed string
+}
+
+// part is a literal, or the specifier spec (n, N, p or i).
+type part struct {
+	literal string
+	spec    byte
+}
+
+// parsePattern finds the specifiers. An unknown one is an error and stays in the pattern as text.
+func parsePattern(s string) (pattern, error) {
+	var p pattern
+	var err error
+	literal := ""
+	for {
+		i := strings.IndexByte(s, '%')
+		if i < 0 {
+			break
+		}
+		literal += s[:i]
+		if i+1 == len(s) {
+			err = fmt.Errorf("a single %% at the end: write %%%%")
+			s = s[i:]
+			break
+		}
+		switch c := s[i+1]; c {
+		case 'n', 'N', 'p', 'i':
+			p.parts = append(p.parts, part{literal: literal}, part{spec: c})
+			p.named, literal = true, ""
+		case '%':
+			literal += "%"
+		default:
+			err = fmt.Errorf("unknown specifier %q: fleet knows %%n, %%N, %%p, %%i and %%%%", "%"+firstRune(s[i+1:]))
+			literal += s[i : i+2]
+		}
+		s = s[i+2:]
+	}
+	literal += s
+	if !p.named {
+		p.fixed = literal
+		return p, err
+	}
+	p.parts = append(p.parts, part{literal: literal})
+	return p, err
+}
+
+func firstRune(s string) string {
+	for i := range s {
+		if i > 0 {
+			return s[:i]
+		}
+	}
+	return s
+}
+
+// expand resolves the pattern. In a glob what a specifier stands for is literal: its backslashes are escaped.
+func (p pattern) expand(n Name, glob bool) string {
+	if !p.named {
+		return p.fixed
+	}
+	var b strings.Builder
+	size := 0
+	for _, part := range p.parts {
+		size += len(part.value(n))
+	}
+	b.Grow(size)
+	for _, part := range p.parts {
+		v := part.value(n)
+		if glob && part.spec != 0 && strings.IndexByte(v, '\\') >= 0 {
+			v = strings.ReplaceAll(v, `\`, `\\`)
+		}
+		b.WriteString(v)
+	}
+	return b.String()
+}
+
+func (p part) value(n Name) string {
+	switch p.spec {
+	case 'n':
+		return n.Full
+	case 'N':
+		return n.WithoutType()
+	case 'p':
+		return n.Prefix
+	case 'i':
+		return n.Instance
+	}
+	return p.literal
+}

@@ -1,0 +1,100 @@
+// Package unitfile reads, builds and hashes systemd unit files and understands their [X-Fleet] section.
+//
+// The reader follows systemd 252 (systemd.unit(5), systemd.syntax(7)) and keeps every byte: Parse(x).String() == x.
+// Everything here is pure: text in, values out; only the standard library is imported.
+package unitfile
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// SectionUnit is the section that options before any section header belong to.
+const SectionUnit = "Unit"
+
+// Option is one logical assignment: continuation lines are joined, white space around name and value is gone.
+// An empty assignment ("After=") is an Option with Value "". Line is the 1-based line where the assignment begins;
+// it is 0 for options that do not come from a text.
+type Option struct {
+	Section string
+	Name    string
+	Value   string
+	Line    int
+}
+
+// Warning is something that systemd tolerates, or that is read differently from how systemd reads it.
+type Warning struct {
+	Line int // 1-based
+	Msg  string
+}
+
+// String gives "line N: message".
+func (w Warning) String() string { return fmt.Sprintf("line %d: %s", w.Line, w.Msg) }
+
+// ParseError is the first place where systemd would refuse to load the file.
+type ParseError struct {
+	Line int // 1-based
+	Msg  string
+}
+
+// Error gives "line N: message".
+func (e *ParseError) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e.Msg) }
+
+// File is a unit file. Its text is kept losslessly. A File that is no longer added to may be shared by goroutines.
+type File struct {
+	text     string
+	options  []Option
+	warnings []Warning
+	section  string // the section at the end of the text
+	inside   bool   // whether the text has a section header at all
+	lifted   int    // offset of the first option before any section; -1 without one
+	dangling bool   // whether the text ends inside a continuation
+}
+
+// String gives the very bytes that were parsed or built.
+func (f *File) String() string { return f.text }
+
+// Warnings lists, in line order, what a person should be told about the file.
+func (f *File) Warnings() []Warning { return slices.Clone(f.warnings) }
+
+// Options lists the assignments in file order. Options before any section are in [Unit].
+func (f *File) Options() []Option { return slices.Clone(f.options) }
+
+// Values gives the values of a list option: in order, an empty assignment resets what came before (systemd.unit(5)).
+func (f *File) Values(section, name string) []string {
+	var values []string
+	for _, o := range f.options {
+		switch {
+		case o.Name != name || o.Section != section:
+		case o.Value == "":
+			values = nil
+		default:
+			values = append(values, o.Value)
+		}
+	}
+	return values
+}
+
+// Value gives the value of a single-valued option: the last assignment wins, also an empty one. The second result
+// tells whether there was any.
+func (f *File) Value(section, name string) (string, bool) {
+	for _, o := range slices.Backward(f.options) {
+		if o.Name == name && o.Section == section {
+			return o.Value, true
+		}
+	}
+	return "", false
+}
+
+// Lifted gives the text as systemd has to see it: with a [Unit] header before options that stand before any section,
+// which systemd would ignore. Without such options it is the text itself.
+func (f *File) Lifted() string {
+	if f.lifted < 0 {
+		return f.text
+	}
+	return f.text[:f.lifted] + "[" + SectionUnit + "]\n" + f.text[f.lifted:]
+}
+
+// trim removes what systemd takes for white space around names and values.
+func trim(s string) string { return strings.Trim(s, whitespace) }
