@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fleet-starter/fleet/internal/dev"
+)
+
+// devCommand is "fleetd dev": a whole fleet on this computer.
+func devCommand() *cobra.Command {
+	var cfg dev.Config
+	var dir string
+	absolute := func(*cobra.Command, []string) (err error) {
+		if cfg.Dir, err = filepath.Abs(dir); err != nil {
+			return err
+		}
+		self, err := os.Executable()
+		cfg.BinDir = filepath.Dir(self)
+		return err
+	}
+	detached := false
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Run a whole fleet on this computer",
+		Long: `Run a whole fleet on this computer: an etcd, and machines that are each a real
+"systemd --user" with an ordinary fleetd in it, at 127.0.0.11, .12, .13.
+
+It runs until it is interrupted or told to go down, and leaves nothing behind but the directory
+with its data. ". .dev/env" points fleetctl and etcdctl at it.`,
+		Example: `  fleetd dev --machines 5        # in the foreground
+  fleetd dev --detach            # in the background, when every machine is up
+  fleetd dev kill-machine 2      # cut the power of one machine
+  fleetd dev start-machine 2     # and give it back
+  fleetd dev exec 1 systemctl --user status example-app@1
+  fleetd dev down`,
+		Args:              cobra.NoArgs,
+		PersistentPreRunE: absolute,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if detached {
+				return detach(cmd, cfg)
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+			defer stop()
+			return dev.Run(ctx, cfg, func(info dev.Info) {
+				fmt.Fprintf(cmd.ErrOrStderr(), "%d machines are up, etcd at %s\n", info.Machines, info.EtcdEndpoint)
+				dev.NotifyParent()
+			})
+		},
+	}
+	cmd.PersistentFlags().StringVar(&dir, "dir", ".dev", "directory that keeps the cluster's data")
+	cmd.Flags().IntVar(&cfg.Machines, "machines", dev.DefaultMachines, "number of machines")
+	cmd.Flags().DurationVar(&cfg.AgentTTL, "agent-ttl", dev.DefaultAgentTTL, "how long a machine may be silent before its units move")
+	cmd.Flags().IntVar(&cfg.EtcdPort, "etcd-port", 0, "etcd's port on 127.0.0.1 (default 2379 where it is free)")
+	cmd.Flags().IntVarP(&cfg.Verbosity, "verbosity", "v", 0, "verbosity of every fleetd's log")
+	cmd.Flags().BoolVar(&detached, "detach", false, "return when the cluster is up and leave it running")
+	cmd.AddCommand(
+		devChange("stop-etcd", "Stop etcd", "etcd/stop", &cfg),
+		devChange("start-etcd", "Start etcd again with the data that it had", "etcd/start", &cfg),
+		devMachineChange("kill-machine", "Cut the power of one machine", "kill", &cfg),
+		devMachineChange("start-machine", "Give one machine its power back", "start", &cfg),
+		devStatus(&cfg), devDown(&cfg), devExec(&cfg), devLogs(&cfg),
+	)
+	return cmd
+}
+
+func detach(cmd *cobra.Command, cfg dev.Config) error {
+	if _, err := dev.Connect(cfg.Dir); err == nil {
+		fmt.Fprintln(cmd.ErrOrStderr(), "the local cluster is up already")
+		return nil
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return dev.Detach(cfg.Dir, []string{self, "dev", "--dir", cfg.Dir, "--machines", strconv.Itoa(cfg.Machines),
+		"--agent-ttl", cfg.AgentTTL.String(), "--etcd-port", strconv.Itoa(cfg.EtcdPort), "--verbosity", strconv.Itoa(cfg.Verbosity)})
+}
+
+func devChange(name, short, change string, cfg *dev.Config) *cobra.Command {
+	return &cobra.Command{Use: name, Short: short, Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+		return devDo(cfg, change)
+	}}
+}
+
+func devMachineChange(name, short, change string, cfg *dev.Config) *cobra.Command {
+	return &cobra.Command{Use: name + " N", Short: short, Args: cobra.ExactArgs(1), RunE: func(_ *cobra.Command, args []string) error {
+		n, err := strconv.Atoi(args[0])
+		if err != nil {
+			return fmt.Errorf("%q is not the number of a machine", args[0])
+		}
+		return devDo(cfg, fmt.Sprintf("machines/%d/%s", n, change))
+	}}
+}
+
+func devDo(cfg *dev.Config, change string) error {
+	client, err := dev.Connect(cfg.Dir)
+	if err != nil {
+		return err
+	}
+	return client.Do(change)
+}
+
+func devStatus(cfg *dev.Config) *cobra.Command {
+	return &cobra.Command{Use: "status", Short: "Say what is up and where it is", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+		client, err := dev.Connect(cfg.Dir)
+		if err != nil {
+			return err
+		}
+		status, err := client.Status()
+		if err != nil {
+			return err
+		}
+		out := cmd.OutOrStdout()
+		fmt.Fprintf(out, "etcd\t%s\t%s\n", status.EtcdEndpoint, upOrDown(status.EtcdUp))
+		for _, m := range status.Machine {
+			fmt.Fprintf(out, "machine %d\t%s\t%s\n", m.Number, m.Address, upOrDown(m.Up))
+		}
+		return nil
+	}}
+}
+
+func upOrDown(up bool) string {
+	if up {
+		return "up"
+	}
+	return "down"
+}
+
+func devDown(cfg *dev.Config) *cobra.Command {
+	return &cobra.Command{Use: "down", Short: "Take the cluster down", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+		client, err := dev.Connect(cfg.Dir)
+		if errors.Is(err, dev.ErrNotRunning) {
+			fmt.Fprintln(cmd.ErrOrStderr(), "no local cluster is running")
+			return dev.Sweep(cfg.Dir)
+		} else if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(cmd.Context(), time.Minute)
+		defer cancel()
+		return client.Down(ctx)
+	}}
+}
+
+func devExec(cfg *dev.Config) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "exec N COMMAND...",
+		Short: "Run systemctl --user or journalctl against one machine's systemd",
+		Args:  cobra.MinimumNArgs(2),
+		RunE: func(_ *cobra.Command, args []string) error {
+			n, err := strconv.Atoi(args[0])
+			if err != nil {
+				return fmt.Errorf("%q is not the number of a machine", args[0])
+			}
+			return devRun(cfg, func(c *dev.Client) (*exec.Cmd, error) { return c.Exec(n, args[1:]) })
+		},
+	}
+	cmd.Flags().SetInterspersed(false)
+	return cmd
+}
+
+func devLogs(cfg *dev.Config) *cobra.Command {
+	return &cobra.Command{
+		Use:                "logs [JOURNALCTL-OPTION...]",
+		Short:              "Show every fleetd's log, merged; -f follows",
+		DisableFlagParsing: true,
+		RunE: func(_ *cobra.Command, args []string) error {
+			return devRun(cfg, func(c *dev.Client) (*exec.Cmd, error) { return c.Logs(args) })
+		},
+	}
+}
+
+// devRun runs the command and ends as it ends.
+func devRun(cfg *dev.Config, command func(*dev.Client) (*exec.Cmd, error)) error {
+	client, err := dev.Connect(cfg.Dir)
+	if err != nil {
+		return err
+	}
+	cmd, err := command(client)
+	if err != nil {
+		return err
+	}
+	err = cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		os.Exit(exit.ExitCode())
+	}
+	return err
+}

@@ -1,0 +1,115 @@
+package dev
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/fleet-starter/fleet/internal/machine"
+)
+
+// node is one machine of the cluster, up or not.
+type node struct {
+	n   int
+	cfg Config
+	vm  *machine.Machine
+}
+
+func (m *node) name() string     { return fmt.Sprintf("m%d", m.n) }
+func (m *node) stateDir() string { return filepath.Join(m.cfg.Dir, m.name()) }
+
+func (m *node) up() bool {
+	if m.vm == nil {
+		return false
+	}
+	select {
+	case <-m.vm.Done():
+		return false
+	default:
+		return true
+	}
+}
+
+// zone spreads the machines over two zones, so that placement by metadata can be tried.
+func (m *node) zone() string { return string(rune('a' + (m.n-1)%2)) }
+
+// writeFiles lays fleetd's configuration and its unit on the machine's disk, as a package would: fleetd is
+// an ordinary service of the machine, started when it boots and restarted when it dies.
+func (m *node) writeFiles(info Info) error {
+	conf := fmt.Sprintf(`# The configuration of machine %d.
+etcd_servers=%s
+public_ip=%s
+metadata=name=%s,zone=%s
+agent_ttl=%s
+systemd_user=true
+listen=http://%s:%d
+state_directory=%s
+verbosity=%d
+`, m.n, info.EtcdEndpoint, Address(m.n), m.name(), m.zone(), m.cfg.AgentTTL,
+		Address(m.n), APIPort, filepath.Join(m.stateDir(), "fleet"), m.cfg.Verbosity)
+	confFile := filepath.Join(m.stateDir(), "fleet.conf")
+	unit := fmt.Sprintf(`[Unit]
+Description=fleet daemon
+StartLimitIntervalSec=0
+
+[Service]
+Type=notify
+ExecStart="%s" --config "%s"
+Restart=always
+RestartSec=200ms
+WatchdogSec=60s
+`, filepath.Join(m.cfg.BinDir, "fleetd"), confFile)
+	units := filepath.Join(m.stateDir(), "config/systemd/user")
+	wants := filepath.Join(units, "default.target.wants")
+	if err := os.MkdirAll(wants, 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(confFile, []byte(conf), 0o644); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(units, "fleetd.service"), []byte(unit), 0o644); err != nil {
+		return err
+	}
+	enabled := filepath.Join(wants, "fleetd.service")
+	_ = os.Remove(enabled)
+	return os.Symlink("../fleetd.service", enabled)
+}
+
+func (m *node) start(ctx context.Context, info Info) error {
+	if m.up() {
+		return fmt.Errorf("machine %d is up", m.n)
+	}
+	if err := m.writeFiles(info); err != nil {
+		return err
+	}
+	vm, err := machine.Start(ctx, machine.Config{
+		Name:       m.name(),
+		RuntimeDir: info.machineRuntimeDir(m.n),
+		StateDir:   m.stateDir(),
+	})
+	if err != nil {
+		return err
+	}
+	m.vm = vm
+	return nil
+}
+
+// kill cuts the machine's power.
+func (m *node) kill() error {
+	if !m.up() {
+		return fmt.Errorf("machine %d is down", m.n)
+	}
+	return m.vm.Kill()
+}
+
+// stop shuts the machine down in order, for at most ten seconds.
+func (m *node) stop() error {
+	if !m.up() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return m.vm.Stop(ctx)
+}
