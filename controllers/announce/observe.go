@@ -1,0 +1,88 @@
+package announce
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// Probe checks an instance once and returns why it is not healthy.
+type Probe func(ctx context.Context) error
+
+// HTTPProbe passes on an answer from 200 to 399. Every probe has a connection of its own: an instance
+// that hangs while it keeps old connections open is found out.
+func HTTPProbe(url string) Probe {
+	client := &http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true, Proxy: nil},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return func(ctx context.Context) error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return err
+		}
+		req.Header.Set("User-Agent", "fleet-announcer")
+		res, err := client.Do(req)
+		if err != nil {
+			return err
+		}
+		defer res.Body.Close()
+		if res.StatusCode < 200 || res.StatusCode > 399 {
+			return fmt.Errorf("GET %s answered %s", url, res.Status)
+		}
+		return nil
+	}
+}
+
+// TCPProbe passes when a connection to address (host:port) is accepted.
+func TCPProbe(address string) Probe {
+	return func(ctx context.Context) error {
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, "tcp", address)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	}
+}
+
+// ExecProbe passes when the command, run without a shell, exits with 0.
+func ExecProbe(command []string) Probe {
+	return func(ctx context.Context) error {
+		cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+		// What the command left running must not hold the probe beyond its time.
+		cmd.WaitDelay = 100 * time.Millisecond
+		out, err := cmd.CombinedOutput()
+		if err == nil {
+			return nil
+		}
+		if text, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n"); text != "" {
+			return fmt.Errorf("%s: %w: %s", command[0], err, text)
+		}
+		return fmt.Errorf("%s: %w", command[0], err)
+	}
+}
+
+// observe probes the instance once, within the timeout, and adds the result to what is known of it.
+func (c *Controller) observe(ctx context.Context) Input {
+	in := Input{Thresholds: c.opts.Thresholds, Interval: c.opts.Interval, Announced: c.endpoint.held()}
+	probeCtx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
+	defer cancel()
+	err := c.opts.Probe(probeCtx)
+	if ctx.Err() != nil {
+		// Being stopped is not being unhealthy.
+		in.Stopping, in.Health = true, c.health
+		return in
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("no answer within %s", c.opts.Timeout)
+	}
+	c.health = c.health.After(err)
+	in.Health = c.health
+	return in
+}
