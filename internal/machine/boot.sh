@@ -1,0 +1,18 @@
+# Runs outside the machine, joins its cgroups and becomes its init.
+#
+# $1: the text of init.sh   FLEET_CGROUPS: directories, one a word; empty below systemd-run, where the scope is the cgroup
+set -eu
+umask 022
+if [ -z "$FLEET_CGROUPS" ]; then
+	FLEET_CGROUPS="/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)"
+	mkdir "$FLEET_CGROUPS/command"
+	echo "$FLEET_CGROUPS" >"$FLEET_RUNTIME/cgroups"
+fi
+for dir in $FLEET_CGROUPS; do
+	echo 0 >"$dir/cgroup.procs"
+done
+export XDG_RUNTIME_DIR="$FLEET_RUNTIME/xdg" # it was the host's, for systemd-run
+if [ "$(id -u)" != 0 ]; then
+	exec /usr/lib/systemd/systemd --user
+fi
+exec unshare --mount -- /bin/sh -c "$1" init

@@ -1,0 +1,17 @@
+# Becomes a command inside a machine: joins its cgroups and enters its mount namespace. The PID stays.
+#
+# $1: PID of the machine's service manager   $2...: the command   FLEET_CGROUPS: directories, one a word
+set -eu
+for dir in $FLEET_CGROUPS; do
+	if [ -d "$dir/command" ]; then
+		dir="$dir/command"
+	fi
+	echo 0 >"$dir/cgroup.procs"
+done
+unset FLEET_CGROUPS
+pid=$1
+shift
+if [ "$(id -u)" != 0 ]; then
+	exec "$@"
+fi
+exec nsenter --target "$pid" --mount --wd=. -- "$@"

@@ -1,0 +1,100 @@
+package machine
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+)
+
+var namePattern = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+
+func (c Config) validate() error {
+	if !namePattern.MatchString(c.Name) {
+		return fmt.Errorf("name %q: letters, digits, '-' and '_' are allowed", c.Name)
+	}
+	for _, dir := range []string{c.RuntimeDir, c.StateDir} {
+		if !filepath.IsAbs(dir) || filepath.Clean(dir) != dir {
+			return fmt.Errorf("directory %q: needs a clean absolute path", dir)
+		}
+	}
+	if len(c.RuntimeDir) > maxRuntimeDir {
+		return fmt.Errorf("runtime directory %s: %d bytes are too long for the sockets within, at most %d: use a short temporary directory",
+			c.RuntimeDir, len(c.RuntimeDir), maxRuntimeDir)
+	}
+	if entries, err := os.ReadDir(c.RuntimeDir); len(entries) > 0 {
+		return fmt.Errorf("runtime directory %s: not empty: a machine runs there, or one died there and waits for Sweep", c.RuntimeDir)
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func (c Config) xdgRuntimeDir() string { return filepath.Join(c.RuntimeDir, "xdg") }
+func (c Config) notifySocket() string  { return filepath.Join(c.RuntimeDir, "notify") }
+func (c Config) consoleFile() string   { return filepath.Join(c.StateDir, "console.log") }
+
+// env is the environment that everything in the machine starts from.
+func (c Config) env() []string {
+	return append([]string{
+		"PATH=" + os.Getenv("PATH"),
+		"LANG=C.UTF-8",
+		"HOME=" + c.StateDir,
+		"XDG_CONFIG_HOME=" + filepath.Join(c.StateDir, "config"),
+	}, c.Env...)
+}
+
+// journaldConf makes journald keep everything and nothing of the host's; storage is "volatile" because /run/log/journal
+// is where the machine's disk is mounted.
+const journaldConf = `[Journal]
+Storage=volatile
+RuntimeMaxUse=64M
+RuntimeMaxFileSize=8M
+SyncIntervalSec=1s
+RateLimitIntervalSec=0
+ReadKMsg=no
+Audit=no
+`
+
+// makeDirs lays out the runtime directory and, when it is new, the disk.
+func (c Config) makeDirs() error {
+	for _, dir := range []string{"xdg", "enabled/sockets.target.wants", "run/systemd/system", "run/systemd/journald.conf.d", "run/log/journal"} {
+		if err := os.MkdirAll(filepath.Join(c.RuntimeDir, dir), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := os.Chmod(c.xdgRuntimeDir(), 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(c.RuntimeDir, "run/systemd/journald.conf.d/fleet.conf"), []byte(journaldConf), 0o644); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Join(c.StateDir, "journal"), 0o755); err != nil {
+		return err
+	}
+	id := filepath.Join(c.StateDir, "machine-id")
+	if _, err := os.Stat(id); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.WriteFile(id, []byte(newMachineID()+"\n"), 0o444)
+}
+
+// newMachineID returns 32 hex digits of a random UUID, see machine-id(5).
+func newMachineID() string {
+	var id [16]byte
+	rand.Read(id[:])
+	id[6] = id[6]&0x0f | 0x40
+	id[8] = id[8]&0x3f | 0x80
+	return hex.EncodeToString(id[:])
+}
+
+// cgroupName is unique on the host: no two machines share a runtime directory.
+func cgroupName(c Config) string {
+	sum := sha256.Sum256([]byte(c.RuntimeDir))
+	return "fleet-" + c.Name + "-" + hex.EncodeToString(sum[:4])
+}
