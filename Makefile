@@ -1,0 +1,55 @@
+# Everything that people and CI run. "make help" lists it.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+PROGRAMS := fleetd fleetctl announcer router example-app
+# Static and stripped: one file a program, no C library asked for.
+GOFLAGS_BUILD := -trimpath -ldflags '-s -w -X github.com/fleet-starter/fleet/internal/version.Version=$(VERSION)'
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: deps
+deps: ## Install the Debian packages that are missing (as root), or say which
+	@hack/install-debian.sh
+
+.PHONY: build
+build: ## Build the programs into bin/
+	@mkdir -p bin
+	CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o bin/ $(PROGRAMS:%=./cmd/%)
+
+.PHONY: up
+up: deps build ## Start a local cluster, apply manifests/dev and show what runs (MACHINES=3)
+	@hack/up.sh $(if $(MACHINES),--machines $(MACHINES))
+
+.PHONY: down
+down: ## End the local cluster and remove what it left
+	@if [ -x bin/fleetd ]; then bin/fleetd dev down; fi
+	@rm -rf .dev
+
+.PHONY: logs
+logs: ## Follow the controllers' logs
+	@bin/fleetd dev logs -f
+
+.PHONY: test
+test: deps build ## Run every test, with real etcd, real systemd and real nginx
+	go test -timeout 20m $(TESTFLAGS) ./...
+
+.PHONY: race
+race: deps ## Run the tests of what is concurrent under the race detector
+	go test -race -timeout 20m ./internal/... ./controllers/...
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck
+	@hack/verify-lint.sh
+
+.PHONY: verify
+verify: ## Every check that is not a test: lint, go.mod, generated files
+	@set -e; for check in hack/verify-*.sh; do echo "$$check"; $$check; done
+
+.PHONY: generate
+generate: ## Write the generated files anew
+	@set -e; for update in hack/update-*.sh; do echo "$$update"; $$update; done

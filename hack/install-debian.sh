@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that a local cluster and the tests need and that are missing. As root it
+# installs them; otherwise it says which command does.
+set -euo pipefail
+
+# command or file -> package
+declare -A needs=(
+	[/usr/lib/systemd/systemd]=systemd
+	[/usr/bin/dbus-daemon]=dbus-daemon
+	[/usr/sbin/nginx]=nginx-light
+	[/usr/bin/etcdctl]=etcd-client
+	[/usr/bin/unshare]=util-linux
+	[/usr/bin/curl]=curl
+	[/usr/bin/jq]=jq
+)
+missing=()
+for file in "${!needs[@]}"; do
+	[ -e "$file" ] || missing+=("${needs[$file]}")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort)
+
+if [ "$(id -u)" != 0 ]; then
+	echo "These Debian packages are missing. Install them, then run the same command again:" >&2
+	echo "    sudo apt-get install ${missing[*]}" >&2
+	exit 1
+fi
+command -v apt-get >/dev/null || { echo "Install these and run the same command again: ${missing[*]}" >&2; exit 1; }
+echo "Installing ${missing[*]}" >&2
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+# The packages' own services are not wanted: a local cluster starts its own nginx.
+export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
+{ apt-get update -q && apt-get install -q -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 || {
+	cat "$log" >&2
+	exit 1
+}
