@@ -44,6 +44,19 @@ type UnitStatus struct {
 	Unplaced *Unplaced `json:"unplaced,omitempty"`
 	// Override is a person's wish that goes before the owner's.
 	Override *Override `json:"override,omitempty"`
+	// Machines are all machines that it is placed on, or that still report it, sorted by ID.
+	Machines []UnitOnMachine `json:"machines,omitempty"`
+}
+
+// UnitOnMachine is a unit on one machine, for readers; it is never stored.
+type UnitOnMachine struct {
+	Machine string `json:"machine"`
+	// Address is the machine's; empty while the machine is away.
+	Address string `json:"address,omitempty"`
+	// Placement is what the machine is told; nil where it reports a unit that is no longer its own.
+	Placement *Placement `json:"placement,omitempty"`
+	// State is what systemd says there; nil before the machine has reported, and while it is away.
+	State *UnitState `json:"state,omitempty"`
 }
 
 // UnitState is what systemd says of a unit on one machine. Kept at states/<machine>/<unit>.

@@ -1,0 +1,133 @@
+package wire
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+// Status is the answer to a write, and the body of every error. It is an error itself.
+type Status struct {
+	v1.TypeMeta `json:",inline"`
+	// Status is Success or Failure.
+	Status string `json:"status"`
+	// Code is the HTTP status code.
+	Code int `json:"code"`
+	// Reason is a word for programs, one of the constants below.
+	Reason  string `json:"reason"`
+	Message string `json:"message"`
+	// Causes are the single faults of what was sent.
+	Causes []Cause `json:"causes,omitempty"`
+	// ResourceVersion is the revision that a write made, or found unchanged.
+	ResourceVersion string `json:"resourceVersion,omitempty"`
+}
+
+// Cause is one fault, with its place.
+type Cause struct {
+	// Field is the path of the field, such as spec.ports[0].port; empty where the text could not be read at all.
+	Field string `json:"field,omitempty"`
+	// Line is the line of the text that was sent, from 1; 0 where it is not known.
+	Line    int    `json:"line,omitempty"`
+	Message string `json:"message"`
+}
+
+// The values of Status.Status.
+const (
+	Success = "Success"
+	Failure = "Failure"
+)
+
+// The reasons of successes: what a write did. With ?dryRun=true: what it would have done.
+const (
+	ReasonCreated    = "Created"
+	ReasonConfigured = "Configured"
+	ReasonUnchanged  = "Unchanged"
+	ReasonDeleted    = "Deleted"
+)
+
+// The reasons of failures.
+const (
+	ReasonBadRequest         = "BadRequest"         // 400: the request itself, not the object
+	ReasonForbidden          = "Forbidden"          // 403
+	ReasonNotFound           = "NotFound"           // 404
+	ReasonMethodNotAllowed   = "MethodNotAllowed"   // 405
+	ReasonConflict           = "Conflict"           // 409: changed since it was read
+	ReasonOwned              = "Owned"              // 409: the unit belongs to an app
+	ReasonElsewhere          = "Elsewhere"          // 409: only another machine can answer, and it cannot be asked
+	ReasonExpired            = "Expired"            // 410: the revision is gone, list again
+	ReasonTooLarge           = "TooLarge"           // 413
+	ReasonInvalid            = "Invalid"            // 422: see the causes
+	ReasonInternal           = "Internal"           // 500
+	ReasonMachineUnreachable = "MachineUnreachable" // 502
+	ReasonUnavailable        = "Unavailable"        // 503: etcd is away
+	ReasonOutOfSpace         = "OutOfSpace"         // 507
+)
+
+var codes = map[string]int{
+	ReasonCreated: http.StatusCreated, ReasonConfigured: http.StatusOK, ReasonUnchanged: http.StatusOK,
+	ReasonDeleted: http.StatusOK,
+
+	ReasonBadRequest: http.StatusBadRequest, ReasonForbidden: http.StatusForbidden,
+	ReasonNotFound: http.StatusNotFound, ReasonMethodNotAllowed: http.StatusMethodNotAllowed,
+	ReasonConflict: http.StatusConflict, ReasonOwned: http.StatusConflict, ReasonElsewhere: http.StatusConflict,
+	ReasonExpired: http.StatusGone, ReasonTooLarge: http.StatusRequestEntityTooLarge,
+	ReasonInvalid: http.StatusUnprocessableEntity, ReasonInternal: http.StatusInternalServerError,
+	ReasonMachineUnreachable: http.StatusBadGateway, ReasonUnavailable: http.StatusServiceUnavailable,
+	ReasonOutOfSpace: http.StatusInsufficientStorage,
+}
+
+// Fail returns an error with the code that belongs to the reason.
+func Fail(reason, format string, args ...any) *Status {
+	s := newStatus(Failure, reason, fmt.Sprintf(format, args...))
+	return s
+}
+
+// Done returns what a write did.
+func Done(reason, format string, args ...any) *Status {
+	return newStatus(Success, reason, fmt.Sprintf(format, args...))
+}
+
+// Invalid returns an error with all faults of what was sent.
+func Invalid(what string, causes []Cause) *Status {
+	faults := "1 fault"
+	if len(causes) != 1 {
+		faults = fmt.Sprintf("%d faults", len(causes))
+	}
+	s := Fail(ReasonInvalid, "%s is not valid: %s", what, faults)
+	s.Causes = causes
+	return s
+}
+
+func newStatus(status, reason, message string) *Status {
+	code := codes[reason]
+	if code == 0 {
+		code = http.StatusInternalServerError
+	}
+	return &Status{
+		TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: "Status"},
+		Status:   status, Code: code, Reason: reason, Message: message,
+	}
+}
+
+// Error is the message and, one a line, the causes.
+func (s *Status) Error() string {
+	lines := []string{s.Message}
+	for _, c := range s.Causes {
+		lines = append(lines, c.String())
+	}
+	return strings.Join(lines, "\n")
+}
+
+// String gives "line N: field: message", without the parts that are not known.
+func (c Cause) String() string {
+	text := c.Message
+	if c.Field != "" {
+		text = c.Field + ": " + text
+	}
+	if c.Line > 0 {
+		text = fmt.Sprintf("line %d: %s", c.Line, text)
+	}
+	return text
+}
