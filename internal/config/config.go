@@ -1,0 +1,102 @@
+// Package config reads fleetd's configuration: flags go before FLEET_* variables, these before the file, this before defaults.
+//
+// The file is the original fleet's: key=value lines. Names that the original had mean what they meant there.
+package config
+
+import (
+	"fmt"
+	"path/filepath"
+	"time"
+)
+
+// DefaultFile is read where no other is named; it may be absent.
+const DefaultFile = "/etc/fleet/fleet.conf"
+
+// DefaultListen is the socket of the API.
+const DefaultListen = "unix:///run/fleet.sock"
+
+// Formats of the log.
+const (
+	LogText = "text"
+	LogJSON = "json"
+)
+
+// Config is the whole configuration of one fleetd. Load returns it valid and with every default filled in.
+type Config struct {
+	// EtcdServers are URLs, http, https or unix.
+	EtcdServers  []string
+	EtcdUsername string
+	EtcdPassword string
+	EtcdKeyFile  string
+	EtcdCertFile string
+	EtcdCAFile   string
+	// EtcdKeyPrefix is the root of all keys, such as /fleet.
+	EtcdKeyPrefix string
+	// EtcdRequestTimeout is how long one request may take.
+	EtcdRequestTimeout time.Duration
+
+	// MachineID is the ID itself or, with a leading slash, the file that holds it.
+	MachineID string
+	// PublicIP is the machine's address; empty means to find it out.
+	PublicIP string
+	// Metadata is what placement may ask for.
+	Metadata map[string]string
+	// AgentTTL is how long the machine's presence outlives its fleetd.
+	AgentTTL time.Duration
+
+	// UnitsDirectory has the unit files that are linked into systemd.
+	UnitsDirectory string
+	// StateDirectory is on disk and survives a reboot; RuntimeDirectory does not.
+	StateDirectory   string
+	RuntimeDirectory string
+	// SystemdUser has fleetd talk to its user's service manager instead of the system's.
+	SystemdUser bool
+
+	// DisableEngine keeps this machine from ever leading.
+	DisableEngine bool
+	// TokenLimit is how many entries a page of the API has.
+	TokenLimit int
+	// Listen are the sockets of the API, unix:// or http://. Sockets that systemd passes come on top.
+	Listen []string
+
+	// Verbosity shows more of the log, from 0 up.
+	Verbosity int
+	// LogFormat is text or json.
+	LogFormat string
+}
+
+// complete fills in the defaults that depend on other keys; env looks a variable up.
+func (c *Config) complete(env func(string) string) {
+	runtime, state := "/run/fleet", "/var/lib/fleet"
+	if c.SystemdUser {
+		runtime = filepath.Join(env("XDG_RUNTIME_DIR"), "fleet")
+		state = filepath.Join(firstOf(env("XDG_STATE_HOME"), filepath.Join(env("HOME"), ".local/state")), "fleet")
+	}
+	c.RuntimeDirectory = firstOf(c.RuntimeDirectory, runtime)
+	c.StateDirectory = firstOf(c.StateDirectory, state)
+	c.UnitsDirectory = firstOf(c.UnitsDirectory, filepath.Join(c.RuntimeDirectory, "units"))
+}
+
+// check finds what is wrong with keys taken together; single values are checked as they are read.
+func (c *Config) check() []error {
+	var errs []error
+	if (c.EtcdCertFile == "") != (c.EtcdKeyFile == "") {
+		errs = append(errs, fmt.Errorf("etcd_certfile and etcd_keyfile: only one of them is set: set both, or none"))
+	}
+	if c.EtcdPassword != "" && c.EtcdUsername == "" {
+		errs = append(errs, fmt.Errorf("etcd_password: set without etcd_username: set both, or none"))
+	}
+	if c.SystemdUser && !filepath.IsAbs(c.RuntimeDirectory) {
+		errs = append(errs, fmt.Errorf("runtime_directory: systemd_user needs XDG_RUNTIME_DIR in the environment, or this key"))
+	}
+	return errs
+}
+
+func firstOf(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}

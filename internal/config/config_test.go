@@ -1,0 +1,163 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func load(t *testing.T, file string, env []string, flags map[string]string) (*Config, []string, error) {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "fleet.conf")
+	require.NoError(t, os.WriteFile(name, []byte(file), 0o644))
+	c, warnings, err := Load(Source{File: name, Environ: env, Flags: flags})
+	strip := func(s string) string { return strings.ReplaceAll(s, name, "fleet.conf") }
+	for i := range warnings {
+		warnings[i] = strip(warnings[i])
+	}
+	if err != nil {
+		err = stripped(strip(err.Error()))
+	}
+	return c, warnings, err
+}
+
+type stripped string
+
+func (s stripped) Error() string { return string(s) }
+
+func TestDefaults(t *testing.T) {
+	c, warnings, err := load(t, "", nil, nil)
+	require.NoError(t, err)
+	require.Empty(t, warnings)
+	require.Equal(t, &Config{
+		EtcdServers: []string{"http://127.0.0.1:2379"}, EtcdKeyPrefix: "/fleet", EtcdRequestTimeout: time.Second,
+		MachineID: "/etc/machine-id", Metadata: map[string]string{}, AgentTTL: 30 * time.Second,
+		UnitsDirectory: "/run/fleet/units", StateDirectory: "/var/lib/fleet", RuntimeDirectory: "/run/fleet",
+		TokenLimit: 100, Listen: []string{"unix:///run/fleet.sock"}, LogFormat: "text",
+	}, c)
+}
+
+// The documentation promises the defaults that Keys shows: reading them as values changes nothing.
+func TestDefaultsOfKeysAreTheDefaults(t *testing.T) {
+	want, _, err := load(t, "", nil, nil)
+	require.NoError(t, err)
+	flags := map[string]string{}
+	for _, k := range Keys() {
+		if !strings.Contains(k.Default, " ") && k.Default != "" {
+			flags[k.Name] = k.Default
+		}
+	}
+	got, _, err := load(t, "", nil, flags)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+}
+
+func TestOriginalFile(t *testing.T) {
+	c, warnings, err := load(t, `# a file of the original
+verbosity=1
+etcd_servers=["http://10.0.0.1:2379","http://10.0.0.2:2379"]
+etcd_request_timeout=2.5
+public_ip="192.0.2.7"
+  metadata = "region=us-west, az=a"
+agent_ttl="45s"
+; gone
+engine_reconcile_interval=2
+enable_grpc=true
+units_directory=/run/fleet/other/
+`, nil, nil)
+	require.NoError(t, err)
+	require.Equal(t, []string{
+		"fleet.conf:9: engine_reconcile_interval: has no meaning any more (changes are acted on when they happen): remove it",
+		"fleet.conf:10: enable_grpc: has no meaning any more (machines talk through etcd alone): remove it",
+	}, warnings)
+	require.Equal(t, []string{"http://10.0.0.1:2379", "http://10.0.0.2:2379"}, c.EtcdServers)
+	require.Equal(t, 2500*time.Millisecond, c.EtcdRequestTimeout)
+	require.Equal(t, "192.0.2.7", c.PublicIP)
+	require.Equal(t, map[string]string{"region": "us-west", "az": "a"}, c.Metadata)
+	require.Equal(t, "az=a,region=us-west", MetadataString(c.Metadata))
+	require.Equal(t, 45*time.Second, c.AgentTTL)
+	require.Equal(t, 1, c.Verbosity)
+	require.Equal(t, "/run/fleet/other/", c.UnitsDirectory)
+}
+
+func TestPrecedence(t *testing.T) {
+	file := "verbosity=1\nagent_ttl=10s\npublic_ip=192.0.2.1\n"
+	env := []string{"FLEET_VERBOSITY=2", "FLEET_AGENT_TTL=20s", "FLEET_PUBLIC_IP=", "FLEET_UNHEARD_OF=x"}
+	c, _, err := load(t, file, env, map[string]string{"verbosity": "3"})
+	require.NoError(t, err)
+	require.Equal(t, 3, c.Verbosity, "the flag")
+	require.Equal(t, 20*time.Second, c.AgentTTL, "the variable")
+	require.Equal(t, "192.0.2.1", c.PublicIP, "the file: an empty variable is as good as none")
+}
+
+func TestUserDirectories(t *testing.T) {
+	env := []string{"XDG_RUNTIME_DIR=/run/user/7", "HOME=/home/u"}
+	c, _, err := load(t, "systemd_user=true\n", env, nil)
+	require.NoError(t, err)
+	require.Equal(t, "/run/user/7/fleet", c.RuntimeDirectory)
+	require.Equal(t, "/run/user/7/fleet/units", c.UnitsDirectory)
+	require.Equal(t, "/home/u/.local/state/fleet", c.StateDirectory)
+}
+
+func TestAllErrorsAtOnce(t *testing.T) {
+	file := `verbosity=lots
+agent-ttl=30s
+nonsense
+color=red
+public_ip="192.0.2.1
+etcd_servers=ftp://x
+metadata=a
+etcd_certfile=relative
+listen=tcp://1.2.3.4
+machine_id=ABC
+etcd_key_prefix=/
+agent_ttl=soon
+etcd_request_timeout=900
+`
+	_, _, err := load(t, file, []string{"FLEET_TOKEN_LIMIT=0", "FLEET_ETCD_PASSWORD=secret"}, map[string]string{"log_format": "xml"})
+	require.EqualError(t, err, `fleet.conf:3: "nonsense" is not key=value
+fleet.conf:5: public_ip: the quote " is not closed at the end of the line
+fleet.conf:1: verbosity: "lots" is not a whole number from 0 to 10
+fleet.conf:2: agent-ttl: unknown key: did you mean agent_ttl?
+fleet.conf:4: color: unknown key
+fleet.conf:6: etcd_servers: "ftp://x" is not the URL of an etcd server, such as http://127.0.0.1:2379
+fleet.conf:7: metadata: "a" is not key=value
+fleet.conf:8: etcd_certfile: "relative" is not an absolute path
+fleet.conf:9: listen: "tcp://1.2.3.4" is neither unix:///path nor http://address:port
+fleet.conf:10: machine_id: "ABC" is neither 32 hexadecimal digits in lower case, see machine-id(5), nor an absolute path to a file with them
+fleet.conf:11: etcd_key_prefix: "/" is not a key prefix, such as /fleet
+fleet.conf:12: agent_ttl: "soon" is not a duration: write seconds, or a number with a unit such as 30s
+fleet.conf:13: etcd_request_timeout: "900" is not from 10ms to 5m0s
+FLEET_TOKEN_LIMIT: token_limit: "0" is not a whole number from 1 to 10000
+--log-format: log_format: "xml" is neither text nor json
+etcd_password: set without etcd_username: set both, or none`)
+}
+
+func TestNamedFileMustExist(t *testing.T) {
+	_, _, err := Load(Source{File: filepath.Join(t.TempDir(), "absent.conf")})
+	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add("a=b\n# c\n d = \"e\"\n")
+	f.Add("etcd_servers=[\"x\",\n=\n'\n=\"")
+	f.Fuzz(func(t *testing.T, text string) {
+		assignments, errs := parse("f", text)
+		lines := 0
+		for range strings.Lines(text) {
+			lines++
+		}
+		require.LessOrEqual(t, len(assignments)+len(errs), lines)
+		l := &loader{c: defaults()}
+		l.file("f", text) // whatever is in it: an error, not a panic
+		for _, a := range assignments {
+			require.NotEmpty(t, a.key)
+			require.NotContains(t, a.value, "\n")
+			require.LessOrEqual(t, a.line, lines)
+		}
+	})
+}
