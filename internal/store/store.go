@@ -75,14 +75,37 @@ type Condition struct {
 	revision int64
 }
 
+// The kinds of Condition; 0 is none.
+const (
+	kindAbsent = iota + 1
+	kindUnchanged
+	kindExists
+)
+
 // Absent holds where the key does not exist.
-func Absent() Condition { return Condition{kind: 1} }
+func Absent() Condition { return Condition{kind: kindAbsent} }
 
 // Unchanged holds where the key's ModRevision is still that.
-func Unchanged(modRevision int64) Condition { return Condition{kind: 2, revision: modRevision} }
+func Unchanged(modRevision int64) Condition { return Condition{kind: kindUnchanged, revision: modRevision} }
 
 // Exists holds where the key exists.
-func Exists() Condition { return Condition{kind: 3} }
+func Exists() Condition { return Condition{kind: kindExists} }
+
+// IsZero reports whether c is no condition.
+func (c Condition) IsZero() bool { return c.kind == 0 }
+
+// Holds reports whether c holds for a key of that ModRevision; 0 means that it does not exist.
+func (c Condition) Holds(modRevision int64) bool {
+	switch c.kind {
+	case kindAbsent:
+		return modRevision == 0
+	case kindUnchanged:
+		return modRevision == c.revision
+	case kindExists:
+		return modRevision != 0
+	}
+	return true
+}
 
 // Fence is the leader key that an elected writer holds. The zero Fence is for writers that nobody elects.
 type Fence struct {
@@ -110,6 +133,17 @@ var (
 	ErrUnavailable = errors.New("etcd cannot be reached")
 	// ErrNoSpace: etcd's space quota is used up; only deletes work until it is compacted and defragmented.
 	ErrNoSpace = errors.New("etcd is out of space")
+	// ErrDenied: etcd knows neither the user nor the certificate, or their role does not cover the key.
+	ErrDenied = errors.New("etcd refused access")
+	// ErrInvalid: the request itself is wrong or too large; sent again it fails again.
+	ErrInvalid = errors.New("etcd refused the request")
+)
+
+// The limits of etcd's defaults for one transaction (--max-txn-ops, --max-request-bytes). MaxTxnBytes
+// leaves room for what surrounds keys and values.
+const (
+	MaxTxnOps   = 128
+	MaxTxnBytes = 1 << 20
 )
 
 // Interface is all that the rest of the project asks of a store. etcd implements it (Client), and the model
@@ -122,6 +156,9 @@ type Interface interface {
 	// Watch reports every change below prefix after that revision until ctx ends, in order and without
 	// gaps; the channel is closed after a Batch with Err, or when ctx ends.
 	Watch(ctx context.Context, prefix string, after int64) <-chan Batch
+	// RequestProgress asks every open watch for a Batch without events, at the store's revision now. It is
+	// a hint: none may come.
+	RequestProgress(ctx context.Context) error
 	// Commit applies a transaction and returns its revision. Nothing is written on an error, except that
 	// after ErrUnavailable it may have been.
 	Commit(ctx context.Context, txn Txn) (revision int64, err error)

@@ -19,8 +19,8 @@ type Glob struct {
 	// this template and its instances; "" otherwise.
 	Template string
 
-	suffix   string // of Prefix + any characters but '/' + suffix
-	oneStar  bool
+	suffix  string // of Prefix + any characters but '/' + suffix
+	oneStar bool
 }
 
 // ParseGlob classifies a glob. The error says that path.Match does not understand it.

@@ -207,7 +207,7 @@ func unescape(b []byte, s string) ([]byte, int) {
 // appendRune is utf8.AppendRune, but like systemd encodes surrogates as they come.
 func appendRune(b []byte, r rune) []byte {
 	if 0xd800 <= r && r <= 0xdfff {
-		return append(b, 0xe0|byte(r>>12), 0x80|byte(r>>6)&0x3f|0x80, 0x80|byte(r)&0x3f)
+		return append(b, 0xe0|byte(r>>12), 0x80|byte(r>>6)&0x3f, 0x80|byte(r)&0x3f)
 	}
 	return utf8.AppendRune(b, r)
 }

@@ -1,0 +1,347 @@
+package v1
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// decoder fills an object from a YAML tree and notes the line of every field. It goes on after an error, so
+// that a person sees all of them at once.
+type decoder struct {
+	lines   lineIndex
+	errs    ManifestErrors
+	nodes   int
+	aborted bool
+}
+
+// lineIndex is the line of each field that was written.
+type lineIndex map[string]int
+
+// find returns the line of the field or, where it was not written, of the nearest one around it.
+func (l lineIndex) find(field string) int {
+	for {
+		if line, ok := l[field]; ok {
+			return line
+		}
+		cut := strings.LastIndexAny(field, ".[")
+		if cut < 0 {
+			return l[""]
+		}
+		field = field[:cut]
+	}
+}
+
+func (d *decoder) root(n *yaml.Node, object any) {
+	d.value(n, reflect.ValueOf(object).Elem(), "", 0)
+}
+
+func (d *decoder) fail(n *yaml.Node, path, format string, args ...any) {
+	d.errs = append(d.errs, &ManifestError{Line: n.Line, Field: path, Message: fmt.Sprintf(format, args...)})
+}
+
+// withoutReported drops what validation says of fields whose value could not even be read.
+func (d *decoder) withoutReported(errs ManifestErrors) ManifestErrors {
+	return slices.DeleteFunc(errs, func(e *ManifestError) bool {
+		return slices.ContainsFunc(d.errs, func(r *ManifestError) bool {
+			return r.Field == e.Field || strings.HasPrefix(r.Field, e.Field+".") || strings.HasPrefix(r.Field, e.Field+"[")
+		})
+	})
+}
+
+var unmarshaler = reflect.TypeFor[json.Unmarshaler]()
+
+// value reads one node. Every visit counts, so that aliases of aliases end soon.
+func (d *decoder) value(n *yaml.Node, v reflect.Value, path string, depth int) {
+	if _, ok := d.lines[path]; !ok {
+		d.lines[path] = n.Line
+	}
+	if n = d.enter(n, path, depth); n == nil {
+		return
+	}
+	switch {
+	case isNull(n):
+		return // as in JSON: not given
+	case n.Kind == yaml.ScalarNode && !plainTag(n), n.Kind == yaml.MappingNode && n.ShortTag() != "!!map",
+		n.Kind == yaml.SequenceNode && n.ShortTag() != "!!seq":
+		d.fail(n, path, "the tag %s is not allowed: write the plain value", quoteShort(n.Tag))
+	case v.Kind() == reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		d.content(n, v.Elem(), path, depth)
+	default:
+		d.content(n, v, path, depth)
+	}
+}
+
+// enter follows an alias and keeps the limits. It returns nil where reading has to stop.
+func (d *decoder) enter(n *yaml.Node, path string, depth int) *yaml.Node {
+	if d.aborted {
+		return nil
+	}
+	if n.Kind == yaml.AliasNode && n.Alias != nil {
+		n = n.Alias
+	}
+	d.nodes++
+	switch {
+	case d.nodes > maxManifestNodes:
+		d.fail(n, path, "more than %d values (aliases count each time): split the manifest", maxManifestNodes)
+	case depth > maxManifestDepth:
+		d.fail(n, path, "nested more than %d levels deep", maxManifestDepth)
+	default:
+		return n
+	}
+	d.aborted = true
+	return nil
+}
+
+func (d *decoder) content(n *yaml.Node, v reflect.Value, path string, depth int) {
+	if v.Addr().Type().Implements(unmarshaler) {
+		if text, ok := d.json(n, path, depth); ok {
+			if err := v.Addr().Interface().(json.Unmarshaler).UnmarshalJSON([]byte(text)); err != nil {
+				d.fail(n, path, "%s", shorten(err.Error(), 200))
+			}
+		}
+		return
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		d.structure(n, v, path, depth)
+	case reflect.Map:
+		d.mapping(n, v, path, depth)
+	case reflect.Slice:
+		if n.Kind != yaml.SequenceNode {
+			d.fail(n, path, "expected a list, got %s", describe(n))
+			return
+		}
+		v.Set(reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content)))
+		for i, item := range n.Content {
+			at := fmt.Sprintf("%s[%d]", path, i)
+			if isNull(item) {
+				d.fail(item, at, "empty list item: write a value or remove it")
+				continue
+			}
+			d.value(item, v.Index(i), at, depth+1)
+		}
+	default:
+		d.scalar(n, v, path)
+	}
+}
+
+func (d *decoder) structure(n *yaml.Node, v reflect.Value, path string, depth int) {
+	fields := fieldsOf(v.Type())
+	d.pairs(n, path, func(key string, keyNode, item *yaml.Node) {
+		at := join(path, key)
+		index, ok := fields[key]
+		switch {
+		case !ok:
+			d.fail(keyNode, at, "unknown field%s", suggest(key, fields))
+		case path == "" && key == "status": // read-only: what a person sends back is not looked at
+		default:
+			d.lines[at] = keyNode.Line
+			d.value(item, v.FieldByIndex(index), at, depth+1)
+		}
+	})
+}
+
+func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string, depth int) {
+	v.Set(reflect.MakeMap(v.Type()))
+	d.pairs(n, path, func(key string, keyNode, item *yaml.Node) {
+		at := path + "[" + shorten(key, 100) + "]"
+		if isNull(item) {
+			d.fail(keyNode, at, "no value: write one, or \"\" for the empty text")
+			return
+		}
+		d.lines[at] = keyNode.Line
+		element := reflect.New(v.Type().Elem()).Elem()
+		d.value(item, element, at, depth+1)
+		v.SetMapIndex(reflect.ValueOf(key), element)
+	})
+}
+
+// pairs visits a mapping; keys are plain and stand once.
+func (d *decoder) pairs(n *yaml.Node, path string, visit func(key string, keyNode, item *yaml.Node)) {
+	if n.Kind != yaml.MappingNode {
+		d.fail(n, path, "expected a mapping of fields, got %s", describe(n))
+		return
+	}
+	seen := make(map[string]int, len(n.Content)/2)
+	for i := 0; i+1 < len(n.Content) && !d.aborted; i += 2 {
+		key := n.Content[i]
+		switch {
+		case key.ShortTag() == "!!merge":
+			d.fail(key, path, "merge keys (<<) are not supported: write the fields out")
+			continue
+		case key.Kind != yaml.ScalarNode || isNull(key):
+			d.fail(key, path, "a key has to be a plain text, got %s", describe(key))
+			continue
+		}
+		if line, twice := seen[key.Value]; twice {
+			d.fail(key, join(path, shorten(key.Value, 100)), "stands twice, first in line %d", line)
+			continue
+		}
+		seen[key.Value] = key.Line
+		visit(key.Value, key, n.Content[i+1])
+	}
+}
+
+// scalar reads text, numbers and truth values. Where text is wanted, numbers and truth values are taken as written.
+func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string) {
+	switch v.Kind() {
+	case reflect.String:
+		if n.Kind != yaml.ScalarNode {
+			d.fail(n, path, "expected a text, got %s", describe(n))
+			return
+		}
+		v.SetString(n.Value)
+	case reflect.Bool:
+		if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!bool" {
+			d.fail(n, path, "expected true or false, got %s", describe(n))
+			return
+		}
+		v.SetBool(strings.EqualFold(n.Value, "true"))
+	case reflect.Int32, reflect.Int64:
+		number, err := strconv.ParseInt(n.Value, 10, v.Type().Bits())
+		switch {
+		case n.Kind != yaml.ScalarNode || n.ShortTag() != "!!int" && n.ShortTag() != "!!float":
+			d.fail(n, path, "expected a whole number, got %s", describe(n))
+		case err != nil && strings.Trim(n.Value, "-+0123456789") == "":
+			d.fail(n, path, "%s is out of range", shorten(n.Value, 40))
+		case err != nil:
+			d.fail(n, path, "expected a whole number in decimal digits, got %s", shorten(n.Value, 40))
+		default:
+			v.SetInt(number)
+		}
+	default:
+		d.fail(n, path, "fields of type %s cannot be written", v.Type())
+	}
+}
+
+// json writes a node as JSON, for types that read themselves.
+func (d *decoder) json(n *yaml.Node, path string, depth int) (string, bool) {
+	if n = d.enter(n, path, depth); n == nil {
+		return "", false
+	}
+	switch {
+	case n.Kind == yaml.SequenceNode:
+		items := make([]string, 0, len(n.Content))
+		for _, item := range n.Content {
+			text, ok := d.json(item, path, depth+1)
+			if !ok {
+				return "", false
+			}
+			items = append(items, text)
+		}
+		return "[" + strings.Join(items, ",") + "]", true
+	case n.Kind == yaml.MappingNode:
+		d.fail(n, path, "expected a value or a list of values, got a mapping")
+		return "", false
+	case isNull(n):
+		return "null", true
+	case !plainTag(n):
+		d.fail(n, path, "the tag %s is not allowed: write the plain value", quoteShort(n.Tag))
+		return "", false
+	case (n.ShortTag() == "!!int" || n.ShortTag() == "!!float" || n.ShortTag() == "!!bool") && json.Valid([]byte(n.Value)):
+		return n.Value, true
+	}
+	text, err := json.Marshal(n.Value)
+	return string(text), err == nil
+}
+
+func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
+
+func plainTag(n *yaml.Node) bool {
+	switch n.ShortTag() {
+	case "!!str", "!!int", "!!float", "!!bool", "!!null", "!!timestamp", "!!merge":
+		return true
+	}
+	return false
+}
+
+func describe(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.MappingNode:
+		return "a mapping"
+	case yaml.SequenceNode:
+		return "a list"
+	case yaml.AliasNode:
+		return "an alias"
+	}
+	switch n.ShortTag() {
+	case "!!int", "!!float":
+		return "the number " + shorten(n.Value, 40)
+	case "!!bool":
+		return "the truth value " + n.Value
+	case "!!null":
+		return "nothing"
+	}
+	return "the text " + quoteShort(n.Value)
+}
+
+// fieldsOf maps the names of a struct's JSON fields to their indexes, embedded ones included.
+func fieldsOf(t reflect.Type) map[string][]int {
+	fields := map[string][]int{}
+	for _, f := range reflect.VisibleFields(t) {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name != "" && name != "-" {
+			fields[name] = f.Index
+		}
+	}
+	return fields
+}
+
+// suggest names the field that was probably meant, or all that there are.
+func suggest(key string, fields map[string][]int) string {
+	names := make([]string, 0, len(fields))
+	for name := range fields {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if strings.EqualFold(key, name) || len(key) < 40 && distance(strings.ToLower(key), strings.ToLower(name)) <= 2 {
+			return ": did you mean " + name + "?"
+		}
+	}
+	return ": the fields here are " + strings.Join(names, ", ")
+}
+
+// distance is how many characters have to be inserted, removed or replaced to make a into b.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+func join(path, key string) string {
+	if path == "" {
+		return key
+	}
+	return path + "." + key
+}
+
+func shorten(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	return strings.ToValidUTF8(s[:limit], "") + "..."
+}
+
+func quoteShort(s string) string { return strconv.Quote(shorten(s, 60)) }

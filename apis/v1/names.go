@@ -1,0 +1,52 @@
+package v1
+
+import (
+	"strconv"
+	"strings"
+)
+
+// The names of what an App becomes. Instances are numbered from 1; instance 0 stands for the one instance per
+// machine of a global app.
+
+// sidekickSuffix is what the seed puts behind an app's name for the unit that announces it.
+const sidekickSuffix = "-discovery"
+
+// AppUnit is the unit of an instance: example-app@1.service, or router.service.
+func AppUnit(app string, instance int32) string { return unitName(app, instance) }
+
+// SidekickUnit is the unit that announces an instance: example-app-discovery@1.service, or router-discovery.service.
+func SidekickUnit(app string, instance int32) string { return unitName(app+sidekickSuffix, instance) }
+
+func unitName(prefix string, instance int32) string {
+	if instance == 0 {
+		return prefix + ".service"
+	}
+	return prefix + "@" + strconv.FormatInt(int64(instance), 10) + ".service"
+}
+
+// ParseAppUnit undoes AppUnit and SidekickUnit for units of that app. ok is false for any other name.
+func ParseAppUnit(app, unit string) (instance int32, sidekick, ok bool) {
+	rest, isApp := strings.CutPrefix(unit, app)
+	rest, isService := strings.CutSuffix(rest, ".service")
+	if !isApp || !isService {
+		return 0, false, false
+	}
+	rest, sidekick = strings.CutPrefix(rest, sidekickSuffix)
+	if rest == "" {
+		return 0, sidekick, true
+	}
+	number, isInstance := strings.CutPrefix(rest, "@")
+	n, err := strconv.ParseInt(number, 10, 32)
+	if !isInstance || err != nil || n < 1 || strconv.FormatInt(n, 10) != number {
+		return 0, false, false
+	}
+	return int32(n), sidekick, true
+}
+
+// EndpointName is the name of an instance's endpoint below the announce prefix: example-app/example-app@1.
+func EndpointName(app string, instance int32) string {
+	return app + "/" + strings.TrimSuffix(AppUnit(app, instance), ".service")
+}
+
+// GlobalEndpointName is EndpointName for the instance of a global app on one machine: router/router@<machine id>.
+func GlobalEndpointName(app, machine string) string { return app + "/" + app + "@" + machine }

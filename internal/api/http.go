@@ -1,0 +1,172 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/fleet-starter/fleet/internal/api/wire"
+	"github.com/fleet-starter/fleet/internal/store"
+)
+
+// bodyTimeout is how long a client may take to send a body; writeTimeout how long it may leave a part of an
+// answer unread.
+const (
+	bodyTimeout  = 30 * time.Second
+	writeTimeout = 30 * time.Second
+)
+
+// crossOrigin refuses writes that a web page of another origin has a browser send.
+var crossOrigin = http.NewCrossOriginProtection()
+
+// wrap makes an http.Handler of a handler: bounded body, deadline, no panic, errors in the dialect's words.
+func (s *Server) wrap(d dialect, h handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		tracked := &response{ResponseWriter: w}
+		defer s.recovered(tracked, r, d)
+		if err := crossOrigin.Check(r); err != nil {
+			d(tracked, wire.Fail(wire.ReasonForbidden, "a web page of another origin may not write: %v", err))
+			return
+		}
+		r.Body = http.MaxBytesReader(tracked, r.Body, wire.MaxBody)
+		if !streams(r) {
+			ctx, cancel := context.WithTimeout(r.Context(), s.RequestTimeout)
+			defer cancel()
+			r = r.WithContext(ctx)
+		}
+		if err := h(tracked, r); err != nil {
+			s.fail(tracked, r, d, err)
+		}
+	})
+}
+
+// streams reports whether the answer goes on for as long as the client wants it.
+func streams(r *http.Request) bool {
+	q := r.URL.Query()
+	return flag(q.Get("watch")) || flag(q.Get("follow")) || r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/restart")
+}
+
+// flag reads a boolean of a query: "true" and "1", and nothing else.
+func flag(value string) bool { return value == "true" || value == "1" }
+
+// fail writes err, unless an answer has begun: then all that is left is to break the connection off, so that
+// nobody takes half an answer for a whole one.
+func (s *Server) fail(w *response, r *http.Request, d dialect, err error) {
+	if r.Context().Err() == context.Canceled {
+		return // the client is gone
+	}
+	status := toStatus(err)
+	if status.Code >= http.StatusInternalServerError {
+		s.Log.Info("request failed", "reason", status.Reason, "method", r.Method, "path", r.URL.Path, "error", err.Error())
+	}
+	if w.begun {
+		panic(http.ErrAbortHandler)
+	}
+	d(w, status)
+}
+
+func (s *Server) recovered(w *response, r *http.Request, d dialect) {
+	p := recover()
+	switch {
+	case p == nil:
+	case p == http.ErrAbortHandler:
+		panic(p)
+	default:
+		s.Log.Info("request panicked", "reason", "Panic", "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+		if w.begun {
+			panic(http.ErrAbortHandler)
+		}
+		d(w, wire.Fail(wire.ReasonInternal, "fleetd failed to answer this request: see its log"))
+	}
+}
+
+// toStatus says in HTTP's terms what an error means.
+func toStatus(err error) *wire.Status {
+	var status *wire.Status
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &status):
+		return status
+	case errors.As(err, &tooLarge):
+		return wire.Fail(wire.ReasonTooLarge, "the request is larger than %d bytes, which is what etcd takes at once", tooLarge.Limit)
+	case errors.Is(err, store.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
+		return wire.Fail(wire.ReasonUnavailable, "fleet server unable to communicate with etcd: %v", err)
+	case errors.Is(err, store.ErrConflict):
+		return wire.Fail(wire.ReasonConflict, "the object changed while the request was carried out: read it again")
+	case errors.Is(err, store.ErrCompacted):
+		return wire.Fail(wire.ReasonExpired, "the revision asked for is gone from etcd: list again")
+	case errors.Is(err, store.ErrNoSpace):
+		return wire.Fail(wire.ReasonOutOfSpace, "etcd is out of space: compact and defragment it, then disarm its alarm")
+	}
+	return wire.Fail(wire.ReasonInternal, "%v", err)
+}
+
+// response remembers whether an answer has begun.
+type response struct {
+	http.ResponseWriter
+	begun bool
+}
+
+func (w *response) WriteHeader(code int) {
+	w.begun = true
+	w.ResponseWriter.WriteHeader(code)
+}
+
+func (w *response) Write(b []byte) (int, error) {
+	w.begun = true
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController through.
+func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// writeStatus is the dialect of the resource API.
+func writeStatus(w http.ResponseWriter, s *wire.Status) { _ = writeJSON(w, s.Code, s) }
+
+func writeJSON(w http.ResponseWriter, code int, value any) error {
+	data, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", wire.JSON)
+	w.WriteHeader(code)
+	_, err = w.Write(append(data, '\n'))
+	return ignoreGone(err)
+}
+
+func writeText(w http.ResponseWriter, contentType string, data []byte) error {
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Content-Length", strconv.Itoa(len(data)))
+	_, err := w.Write(data)
+	return ignoreGone(err)
+}
+
+// ignoreGone drops the error of a write: the client has left, there is nobody to tell.
+func ignoreGone(error) error { return nil }
+
+// readBody reads a whole body, within bounds of size and time.
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // not every server can
+	data, err := io.ReadAll(r.Body)
+	var tooLarge *http.MaxBytesError
+	if err != nil && !errors.As(err, &tooLarge) {
+		return nil, wire.Fail(wire.ReasonBadRequest, "the request's body could not be read: %v", err)
+	}
+	return data, err
+}
+
+func (m methods) allow() string {
+	var names []string
+	for name := range m {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}

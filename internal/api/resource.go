@@ -1,0 +1,184 @@
+package api
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/labels"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/api/wire"
+	"github.com/fleet-starter/fleet/internal/store"
+)
+
+// row is one prefix of the keyspace that objects are put together from.
+type row struct {
+	prefix string
+	// object returns the name of the object that a key below the prefix belongs to; nil where it is the key's own.
+	object func(name string) string
+	// shared rows belong to no single object.
+	shared bool
+}
+
+// view puts objects together from rows.
+type view[T any] interface {
+	// apply takes in one key of the i-th row and returns the names of the objects that it changed.
+	apply(i int, name string, kv store.KV, deleted bool) []string
+	// object returns the object as it is now.
+	object(name string) (T, bool)
+	// names returns the names of all objects, sorted.
+	names() []string
+	// forget drops an object that nobody asked for.
+	forget(name string)
+}
+
+// resource is one kind of object: where it is read from and how it is shown.
+type resource[T any] struct {
+	server *Server
+	kind   string
+	// rows: the first one holds the objects themselves, the others what is joined to them.
+	rows []row
+	view func() view[T]
+	// labels and tombstone look at and make an object; filter reads further selection from a query.
+	labels    func(T) map[string]string
+	tombstone func(name string) T
+	filter    func(url.Values) (func(T) bool, error)
+}
+
+// query is what a list or watch asks for.
+type query[T any] struct {
+	name     string // one object, or all
+	match    func(T) bool
+	limit    int
+	revision int64
+	after    string
+}
+
+// token is what ?continue= holds.
+type token struct {
+	Revision int64  `json:"r"`
+	After    string `json:"a"`
+}
+
+func (c *resource[T]) query(r *http.Request) (query[T], error) {
+	q, values := query[T]{name: r.PathValue("name")}, r.URL.Query()
+	bad := func(name string, err error) (query[T], error) {
+		return q, wire.Fail(wire.ReasonBadRequest, "?%s=%s: %v", name, values.Get(name), err)
+	}
+	selector, err := labels.Parse(values.Get("labelSelector"))
+	if err != nil {
+		return bad("labelSelector", err)
+	}
+	filter := func(T) bool { return true }
+	if c.filter != nil {
+		if filter, err = c.filter(values); err != nil {
+			return q, err
+		}
+	}
+	q.match = func(object T) bool {
+		return (selector.Empty() || selector.Matches(labels.Set(c.labels(object)))) && filter(object)
+	}
+	if text := values.Get("limit"); text != "" {
+		if q.limit, err = strconv.Atoi(text); err != nil || q.limit < 0 {
+			return bad("limit", fmt.Errorf("not a number from 0"))
+		}
+	}
+	if text := values.Get("resourceVersion"); text != "" {
+		if q.revision, err = strconv.ParseInt(text, 10, 64); err != nil || q.revision < 0 {
+			return bad("resourceVersion", fmt.Errorf("not a revision of etcd"))
+		}
+	}
+	if text := values.Get("continue"); text != "" {
+		t, err := readToken(text, c.rows[0].prefix)
+		if err != nil {
+			return bad("continue", err)
+		}
+		q.revision, q.after = t.Revision, t.After
+	}
+	return q, nil
+}
+
+func readToken(text, prefix string) (t token, err error) {
+	data, err := base64.RawURLEncoding.DecodeString(text)
+	if err == nil {
+		err = json.Unmarshal(data, &t)
+	}
+	if err != nil || t.Revision <= 0 || !strings.HasPrefix(t.After, prefix) {
+		return token{}, fmt.Errorf("not a token of this listing: begin again without one")
+	}
+	return t, nil
+}
+
+func (t token) String() string {
+	data, _ := json.Marshal(t)
+	return base64.RawURLEncoding.EncodeToString(data)
+}
+
+// list answers GET on the collection, as a listing or, with ?watch=true, as a stream.
+func (c *resource[T]) list(w http.ResponseWriter, r *http.Request) error {
+	q, err := c.query(r)
+	if err != nil {
+		return err
+	}
+	if flag(r.URL.Query().Get("watch")) {
+		return c.watch(w, r, q)
+	}
+	v := c.view()
+	revision, next, err := c.load(r.Context(), v, q)
+	if err != nil {
+		return err
+	}
+	list := wire.List[T]{
+		TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: c.kind + "List"},
+		Metadata: wire.ListMeta{ResourceVersion: strconv.FormatInt(revision, 10)},
+		Items:    []T{},
+	}
+	if next != "" {
+		list.Metadata.Continue = token{Revision: revision, After: next}.String()
+	}
+	for _, name := range v.names() {
+		if object, ok := v.object(name); ok {
+			list.Items = append(list.Items, object)
+		}
+	}
+	return writeJSON(w, http.StatusOK, list)
+}
+
+// get answers GET on one object, or streams it with ?watch=true.
+func (c *resource[T]) get(w http.ResponseWriter, r *http.Request) error {
+	q, err := c.query(r)
+	if err != nil {
+		return err
+	}
+	if flag(r.URL.Query().Get("watch")) {
+		return c.watch(w, r, q)
+	}
+	object, err := c.read(r.Context(), q.name)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, object)
+}
+
+// read puts one object together.
+func (c *resource[T]) read(ctx context.Context, name string) (object T, err error) {
+	v := c.view()
+	if _, _, err := c.load(ctx, v, query[T]{name: name, match: func(T) bool { return true }}); err != nil {
+		return object, err
+	}
+	object, ok := v.object(name)
+	if !ok {
+		return object, c.notFound(name)
+	}
+	return object, nil
+}
+
+func (c *resource[T]) notFound(name string) error {
+	return wire.Fail(wire.ReasonNotFound, "%s/%s does not exist", strings.ToLower(c.kind), name)
+}

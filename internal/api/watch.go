@@ -1,0 +1,158 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/fleet-starter/fleet/internal/api/wire"
+	"github.com/fleet-starter/fleet/internal/store"
+)
+
+// rowBatch is what one row's watch reported.
+type rowBatch struct {
+	store.Batch
+	row int
+}
+
+// watch streams events, one JSON object a line, until the client leaves. Without ?resourceVersion= it begins with
+// all that exists, as ADDED, and a BOOKMARK. The rows of a joined object are watched apart, so revisions need
+// not rise from line to line; each line is the whole object as it is known then.
+func (c *resource[T]) watch(w http.ResponseWriter, r *http.Request, q query[T]) error {
+	v, silent := c.view(), q.revision > 0
+	q.limit, q.after = 0, ""
+	revision, _, err := c.load(r.Context(), v, q)
+	if err != nil {
+		return err
+	}
+	out := newStream(w)
+	f := feed[T]{resource: c, view: v, query: q, out: out, sent: map[string]bool{}}
+	ctx, cancel := context.WithCancel(r.Context())
+	batches, wait := c.watchRows(ctx, q.name, revision)
+	defer wait()
+	defer cancel()
+	if silent {
+		for _, name := range v.names() {
+			f.sent[name] = true
+		}
+	} else {
+		f.show(v.names(), revision)
+	}
+	out.send(wire.Event[*T]{Type: wire.Bookmark, Revision: revision})
+	for out.flush() == nil {
+		select {
+		case <-ctx.Done():
+			return nil
+		case b := <-batches:
+			if b.Err != nil {
+				out.send(wire.Event[*wire.Status]{Type: wire.Error, Object: toStatus(b.Err), Revision: b.Revision})
+				return out.flush()
+			}
+			f.take(b)
+		}
+	}
+	return nil
+}
+
+// watchRows watches all rows after that revision; wait returns when the last of its goroutines has ended.
+func (c *resource[T]) watchRows(ctx context.Context, name string, revision int64) (<-chan rowBatch, func()) {
+	out := make(chan rowBatch)
+	var wg sync.WaitGroup
+	for i, row := range c.rows {
+		prefix := row.prefix
+		if row.object == nil && !row.shared {
+			prefix += name // also longer names: take leaves them out
+		}
+		in := c.server.Store.Watch(ctx, prefix, revision)
+		wg.Go(func() {
+			for b := range in {
+				select {
+				case out <- rowBatch{Batch: b, row: i}:
+				case <-ctx.Done():
+				}
+			}
+		})
+	}
+	return out, wg.Wait
+}
+
+// feed turns changes of rows into events of objects.
+type feed[T any] struct {
+	resource *resource[T]
+	view     view[T]
+	query    query[T]
+	out      *stream
+	sent     map[string]bool
+}
+
+func (f *feed[T]) take(b rowBatch) {
+	row := f.resource.rows[b.row]
+	changed := map[string]bool{}
+	for _, e := range b.Events {
+		name := strings.TrimPrefix(e.Key, row.prefix)
+		if !row.shared && f.query.name != "" && row.owner(name) != f.query.name {
+			continue
+		}
+		for _, object := range f.view.apply(b.row, name, e.KV, e.Deleted) {
+			changed[object] = true
+		}
+	}
+	names := make([]string, 0, len(changed))
+	for name := range changed {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	f.show(names, b.Revision)
+}
+
+// show sends the objects of these names as they are now.
+func (f *feed[T]) show(names []string, revision int64) {
+	for _, name := range names {
+		object, ok := f.view.object(name)
+		ok = ok && f.query.match(object)
+		switch {
+		case ok && f.sent[name]:
+			f.out.send(wire.Event[T]{Type: wire.Modified, Object: object, Revision: revision})
+		case ok:
+			f.sent[name] = true
+			f.out.send(wire.Event[T]{Type: wire.Added, Object: object, Revision: revision})
+		case f.sent[name]:
+			delete(f.sent, name)
+			f.out.send(wire.Event[T]{Type: wire.Deleted, Object: f.resource.tombstone(name), Revision: revision})
+		}
+	}
+}
+
+// stream writes JSON lines to a client that may be slow or gone. The first error ends it.
+type stream struct {
+	control *http.ResponseController
+	encoder *json.Encoder
+	err     error
+}
+
+func newStream(w http.ResponseWriter) *stream {
+	w.Header().Set("Content-Type", wire.JSONLines)
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusOK)
+	return &stream{control: http.NewResponseController(w), encoder: json.NewEncoder(w)}
+}
+
+func (s *stream) send(line any) {
+	if s.err == nil {
+		_ = s.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // not every server can
+		s.err = s.encoder.Encode(line)
+	}
+}
+
+// flush hands over what was sent and takes the deadline back until there is more.
+func (s *stream) flush() error {
+	if s.err == nil {
+		s.err = s.control.Flush()
+		_ = s.control.SetWriteDeadline(time.Time{})
+	}
+	return s.err
+}

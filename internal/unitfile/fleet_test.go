@@ -1,0 +1,336 @@
+package unitfile
+
+import (
+	"fmt"
+	"path"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+func fleetOf(t require.TestingT, name, section string) (Fleet, []string) {
+	f, err := Parse("[X-Fleet]\n" + section)
+	require.NoError(t, err)
+	n, err := ParseName(name)
+	require.NoError(t, err)
+	fleet, problems := ParseFleet(f, n)
+	var texts []string
+	for _, p := range problems {
+		text := p.Error()
+		if p.Warning {
+			text = "warning: " + text
+		}
+		texts = append(texts, text)
+	}
+	return fleet, texts
+}
+
+func TestParseFleet(t *testing.T) {
+	for _, tc := range []struct {
+		name, section string
+		want          Fleet
+	}{
+		{"nothing", "", Fleet{}},
+		{"machine", "MachineID=abc\n", Fleet{MachineID: "abc"}},
+		{"machine, reset", "MachineID=abc\nMachineID=\nMachineID=def\n", Fleet{MachineID: "def"}},
+		{"peers", "MachineOf=b@%i.service c.service\nMachineOf=%p-d.timer\n", Fleet{MachineOf: []string{"b@1.service", "c.service", "a-d.timer"}}},
+		{"conflicts", "Conflicts=a@*.service  b.service\nConflicts=\"c*\" \"d?\"\nConflicts=%p-[0-9].service\n",
+			Fleet{Conflicts: []string{"a@*.service", "b.service", "c*", "d?", "a-[0-9].service"}}},
+		{"conflicts, reset", "Conflicts=a\nConflicts=\nConflicts=b\n", Fleet{Conflicts: []string{"b"}}},
+		{"replaces", "Replaces=old-*.service\n", Fleet{Replaces: []string{"old-*.service"}}},
+		{"metadata", "MachineMetadata=\"zone=b\" \"disk=ssd\"\nMachineMetadata=zone=a\nMachineMetadata=zone=b\n",
+			Fleet{MachineMetadata: map[string][]string{"zone": {"a", "b"}, "disk": {"ssd"}}}},
+		{"metadata with a space and specifiers", "MachineMetadata=place=us east %i\n", Fleet{MachineMetadata: map[string][]string{"place": {"us east 1"}}}},
+		{"metadata, reset", "MachineMetadata=a=b\nMachineMetadata=\n", Fleet{}},
+		{"global with conflicts", "Global=True\nConflicts=b\nMachineMetadata=a=b\n",
+			Fleet{Global: true, Conflicts: []string{"b"}, MachineMetadata: map[string][]string{"a": {"b"}}}},
+		{"not global after all", "Global=yes\nGlobal=false\nMachineOf=b.service\n", Fleet{MachineOf: []string{"b.service"}}},
+		{"ports", "Ports=3001 3000\nPorts=3000 40%i\n", Fleet{Ports: []int{401, 3000, 3001}}},
+		{"resources", "CPU=0.5\nMemory=128M\nSpreadOver=zone\n", Fleet{CPU: 500, Memory: 128 << 20, SpreadOver: "zone"}},
+		{"the last one wins", "CPU=1\nCPU=250m\nMemory=1\nMemory=\nSpreadOver=a\nSpreadOver=b\n", Fleet{CPU: 250, SpreadOver: "b"}},
+		{"percent", "SpreadOver=a%%b\n", Fleet{SpreadOver: "a%b"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			fleet, problems := fleetOf(t, "a@1.service", tc.section)
+			require.Empty(t, problems)
+			tc.want.Unit = "a@1.service"
+			require.Equal(t, tc.want, fleet)
+		})
+	}
+	for _, yes := range []string{"true", "yes", "1", "on", "t", "YES"} {
+		fleet, problems := fleetOf(t, "a.service", "Global="+yes)
+		require.Empty(t, problems)
+		require.True(t, fleet.Global)
+	}
+}
+
+func TestParseFleetProblems(t *testing.T) {
+	for _, tc := range []struct {
+		name, section string
+		want          []string
+	}{
+		{"all at once, in order", "Foo=1\nPorts=0 x\nCPU=%q\nGlobal=maybe\n", []string{
+			"line 2: [X-Fleet] Foo: unknown option: remove it, or write one of Conflicts, CPU, Global, MachineID, MachineMetadata, MachineOf, Memory, Ports, Replaces, SpreadOver",
+			`line 3: [X-Fleet] Ports: port "0": write numbers from 1 to 65535, separated by white space`,
+			`line 3: [X-Fleet] Ports: port "x": write numbers from 1 to 65535, separated by white space`,
+			`line 4: [X-Fleet] CPU: "%q": unknown specifier "%q": fleet knows %n, %N, %p, %i and %%`,
+			`line 4: [X-Fleet] CPU: CPU "%q": write cores (0.5) or thousandths of a core (500m)`,
+			`line 5: [X-Fleet] Global: "maybe" is neither true nor false`}},
+		{"misspelt", "conflicts=a\nx-conditionmachineid=b\nX-ConditionMachineBootID=c\n", []string{
+			"line 2: [X-Fleet] conflicts: unknown option: write Conflicts=",
+			"line 3: [X-Fleet] x-conditionmachineid: unknown option: write MachineID=",
+			"line 4: [X-Fleet] X-ConditionMachineBootID: unknown option: boot IDs are not supported, write MachineID="}},
+		{"lone percent", "SpreadOver=a%\n", []string{`line 2: [X-Fleet] SpreadOver: "a%": a single % at the end: write %%`}},
+		{"broken globs", "Conflicts=[ b\nConflicts=%p[\n", []string{
+			`line 2: [X-Fleet] Conflicts: glob "[" is broken: close every '[' and let no '\' stand at the end`,
+			`line 3: [X-Fleet] Conflicts: glob "a[" is broken: close every '[' and let no '\' stand at the end`}},
+		{"open quote", "Conflicts=\"a b\n", []string{`line 2: [X-Fleet] Conflicts: a quote is not closed in "\"a b"`}},
+		{"machine IDs", "MachineID=a b\nMachineID=c\nMachineID=d\n", []string{
+			`line 2: [X-Fleet] MachineID: "a b" is not one machine ID: a unit can be on one machine only`,
+			"warning: line 4: [X-Fleet] MachineID: ignored, the first one counts (line 3): remove it"}},
+		{"metadata", "MachineMetadata=a\nMachineMetadata=a=b c=d\nMachineMetadata=\"=b\" \"a=\" \"c=d\"\n", []string{
+			`line 2: [X-Fleet] MachineMetadata: "a" is not key=value: write several pairs as "a=b" "c=d"`,
+			`line 3: [X-Fleet] MachineMetadata: "a=b c=d" is not key=value: write several pairs as "a=b" "c=d"`,
+			`line 4: [X-Fleet] MachineMetadata: "=b" is not key=value: write several pairs as "a=b" "c=d"`,
+			`line 4: [X-Fleet] MachineMetadata: "a=" is not key=value: write several pairs as "a=b" "c=d"`}},
+		{"peers", "MachineOf=b c@.service %n\n", []string{
+			`line 2: [X-Fleet] MachineOf: unit name "b": no type, add one such as .service`,
+			"line 2: [X-Fleet] MachineOf: c@.service is a template and never on a machine: name an instance, such as c@%i.service",
+			"line 2: [X-Fleet] MachineOf: names the unit itself: name another unit"}},
+		{"peers in conflict", "MachineOf=b@%i.service\nConflicts=b@*.service\n", []string{
+			"line 2: [X-Fleet] MachineOf: b@1.service cannot be on the same machine, for Conflicts=b@*.service names it: remove one of the two"}},
+		{"peers replaced", "MachineOf=b.service\nReplaces=%p.service b*\n", []string{
+			"line 2: [X-Fleet] MachineOf: b.service cannot be on the same machine, for Replaces=b* names it: remove one of the two"}},
+		{"resources", "CPU=0.0001\nMemory=1X\nSpreadOver=a=b\n", []string{
+			`line 2: [X-Fleet] CPU: CPU "0.0001" is finer than a thousandth of a core`,
+			`line 3: [X-Fleet] Memory: memory "1X": write bytes, or a number with K, M, G or T (base 1024), such as 128M`,
+			`line 4: [X-Fleet] SpreadOver: "a=b" is not a metadata key: write one key, such as zone`}},
+		{"spread of a global unit", "Global=1\nSpreadOver=zone\n", []string{
+			"warning: line 3: [X-Fleet] SpreadOver: without effect: a global unit is on every machine anyway"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, problems := fleetOf(t, "a@1.service", tc.section)
+			require.Equal(t, tc.want, problems)
+		})
+	}
+}
+
+func TestParseFleetDeprecated(t *testing.T) {
+	fleet, problems := fleetOf(t, "a.service", "X-ConditionMachineOf=b.service\nX-Conflicts=c\nX-ConditionMachineMetadata=d=e\n")
+	require.Equal(t, Fleet{Unit: "a.service", MachineOf: []string{"b.service"}, Conflicts: []string{"c"},
+		MachineMetadata: map[string][]string{"d": {"e"}}}, fleet)
+	require.Equal(t, []string{
+		"warning: line 2: [X-Fleet] X-ConditionMachineOf: deprecated spelling: write MachineOf=",
+		"warning: line 3: [X-Fleet] X-Conflicts: deprecated spelling: write Conflicts=",
+		"warning: line 4: [X-Fleet] X-ConditionMachineMetadata: deprecated spelling: write MachineMetadata="}, problems)
+	fleet, problems = fleetOf(t, "a.service", "X-ConditionMachineID=b\n")
+	require.Equal(t, "b", fleet.MachineID)
+	require.Len(t, problems, 1)
+}
+
+func TestFleetExclusions(t *testing.T) {
+	lines := map[string]string{"MachineID": "MachineID=x", "MachineOf": "MachineOf=b.service", "Conflicts": "Conflicts=c",
+		"Global": "Global=true", "Replaces": "Replaces=d", "MachineMetadata": "MachineMetadata=a=b", "Ports": "Ports=1"}
+	excluded := map[string]bool{}
+	for _, pair := range []string{"MachineID MachineOf", "MachineID Conflicts", "MachineID Global", "MachineID Replaces",
+		"Global MachineOf", "Global Replaces", "Replaces Conflicts"} {
+		a, b, _ := strings.Cut(pair, " ")
+		excluded[a+" "+b], excluded[b+" "+a] = true, true
+	}
+	for a, first := range lines {
+		for b, second := range lines {
+			if a == b {
+				continue
+			}
+			_, problems := fleetOf(t, "a.service", first+"\n"+second+"\n")
+			if !excluded[a+" "+b] {
+				require.Empty(t, problems)
+				continue
+			}
+			require.Equal(t, []string{fmt.Sprintf("line 3: [X-Fleet] %s: cannot be combined with %s= (line 2): remove one of the two", b, a)}, problems)
+		}
+	}
+}
+
+func TestConflictsWith(t *testing.T) {
+	fleet, problems := fleetOf(t, `a@x\x2d1.service`, "Conflicts=b.service a@*.service c@%i.service\n")
+	require.Empty(t, problems)
+	for name, want := range map[string]string{
+		"b.service": "b.service", "a@2.service": "a@*.service", "a@.service": "a@*.service",
+		`a@x\x2d1.service`: "",                  // itself
+		`c@x\x2d1.service`: `c@x\\x2d1.service`, // what a specifier stands for is no pattern
+		"cc.service":       "",
+	} {
+		glob, ok := fleet.ConflictsWith(name)
+		require.Equal(t, want, glob)
+		require.Equal(t, want != "", ok)
+	}
+}
+
+func TestErrors(t *testing.T) {
+	require.Empty(t, Errors([]Problem{{Line: 1, Warning: true}}))
+	require.Equal(t, []Problem{{Line: 2}}, Errors([]Problem{{Line: 1, Warning: true}, {Line: 2}}))
+}
+
+func TestGlob(t *testing.T) {
+	for pattern, want := range map[string]Glob{
+		"a.service":             {Prefix: "a.service", Exact: true},
+		"example-app@*.service": {Prefix: "example-app@", Template: "example-app@.service"},
+		"a@*.mount":             {Prefix: "a@"},
+		"a@b@*.service":         {Prefix: "a@b@"},
+		"a@1*.service":          {Prefix: "a@1"},
+		"a*":                    {Prefix: "a"},
+		"a@*":                   {Prefix: "a@"},
+		"*.service":             {},
+		`a\*b?c`:                {Prefix: "a*b"},
+		"a[bc]*":                {Prefix: "a"},
+		"a*b*c":                 {Prefix: "a"},
+		"":                      {Exact: true},
+	} {
+		g, err := ParseGlob(pattern)
+		require.NoError(t, err)
+		require.Equal(t, pattern, g.Pattern)
+		require.Equal(t, want, Glob{Prefix: g.Prefix, Exact: g.Exact, Template: g.Template}, "%q", pattern)
+	}
+	_, err := ParseGlob("a[")
+	require.Error(t, err)
+}
+
+// TestGlobIsPathMatch: the classification never disagrees with path.Match.
+func TestGlobIsPathMatch(t *testing.T) {
+	pattern := rapid.StringOfN(rapid.SampledFrom([]rune(`aab@@*?[]\-^./`)), 0, 8, -1)
+	name := rapid.StringOfN(rapid.SampledFrom([]rune(`aab@@*\-./`)), 0, 8, -1)
+	rapid.Check(t, func(t *rapid.T) {
+		p, n := pattern.Draw(t, "pattern"), name.Draw(t, "name")
+		for _, suffix := range []string{"", ".service"} {
+			p, n := p+suffix, n+suffix
+			want, err := path.Match(p, n)
+			g, globErr := ParseGlob(p)
+			require.Equal(t, err != nil, globErr != nil)
+			require.Equal(t, want, err == nil && g.Match(n))
+			if u, err := ParseName(n); err == nil && g.Template != "" {
+				require.Equal(t, want, u.TemplateName() == g.Template)
+			}
+			if want {
+				require.True(t, strings.HasPrefix(n, g.Prefix))
+			}
+		}
+	})
+}
+
+func TestQuantities(t *testing.T) {
+	for s, want := range map[string]int64{"1": 1000, "0.5": 500, "500m": 500, "1.250": 1250, "64": 64000} {
+		n, err := ParseCPU(s)
+		require.NoError(t, err)
+		require.Equal(t, want, n)
+	}
+	for _, s := range []string{"", "m", "-1", "+1", "0", "0m", "1e3", ".5", "1.", "0.5m", "1/2", "1 m", "0x1", "1_0", "99999999999999999999", "NaN", strings.Repeat("1", 100)} {
+		_, err := ParseCPU(s)
+		require.Error(t, err, s)
+	}
+	for s, want := range map[string]int64{"1": 1, "10B": 10, "1K": 1024, "128M": 128 << 20, "1.5G": 3 << 29, "2T": 2 << 40, "1 G": 1 << 30, "0.3K": 307} {
+		n, err := ParseMemory(s)
+		require.NoError(t, err)
+		require.Equal(t, want, n)
+	}
+	for _, s := range []string{"", "M", "1k", "1MB", "1Mi", "-1M", "0", "8E", "9999999T", "50%", "infinity"} {
+		_, err := ParseMemory(s)
+		require.Error(t, err, s)
+	}
+}
+
+// checkFleet holds for every section: nothing panics, problems are in order, resolving at once and in two steps agree.
+func checkFleet(t require.TestingT, section, instance string) {
+	f, err := Parse("[X-Fleet]\n" + section)
+	if err != nil {
+		return
+	}
+	n, err := ParseName("a@" + instance + ".service")
+	if err != nil {
+		return
+	}
+	template := ParseFleetTemplate(f)
+	other, _ := ParseName("b@2.service")
+	template.Resolve(other) // must leave no trace
+	fleet, problems := template.Resolve(n)
+	again, problemsAgain := ParseFleet(f, n)
+	require.Equal(t, again, fleet)
+	require.Equal(t, problemsAgain, problems)
+	last := 0
+	for _, p := range problems {
+		require.True(t, p.Line >= last && p.Line > 1, "%v", p)
+		require.NotEmpty(t, p.Msg)
+		require.NotEmpty(t, p.Option)
+		last = p.Line
+	}
+	if len(Errors(problems)) > 0 {
+		return
+	}
+	for _, g := range append(fleet.Conflicts, fleet.Replaces...) {
+		_, err := path.Match(g, "x")
+		require.NoError(t, err)
+	}
+	for _, p := range fleet.Ports {
+		require.True(t, 1 <= p && p <= 65535)
+	}
+	for _, p := range fleet.MachineOf {
+		_, err := ParseName(p)
+		require.NoError(t, err)
+		_, conflict := fleet.ConflictsWith(p)
+		require.False(t, conflict)
+	}
+	_, self := fleet.ConflictsWith(n.Full)
+	require.False(t, self)
+	require.True(t, fleet.CPU >= 0 && fleet.Memory >= 0)
+}
+
+func TestFleetProperties(t *testing.T) {
+	piece := rapid.SampledFrom([]string{"MachineID=", "MachineOf=", "Conflicts=", "Replaces=", "MachineMetadata=", "Global=", "Ports=",
+		"CPU=", "Memory=", "SpreadOver=", "X-", "\n", "\n", "\n", " ", "\"", "%i", "%n", "%p", "%%", "%", "a=b", "a@1.service", "b@%i.service",
+		"*", "[", "]", "-", "\\", "1", "3000", "true", "m", "G", "."})
+	rapid.Check(t, func(t *rapid.T) {
+		section := strings.Join(rapid.SliceOfN(piece, 0, 25).Draw(t, "pieces"), "")
+		checkFleet(t, section, rapid.SampledFrom([]string{"", "1", `x\x2d`, "-", "@"}).Draw(t, "instance"))
+	})
+}
+
+func FuzzParseFleet(f *testing.F) {
+	f.Add("Conflicts=example-app@*.service\nPorts=3000 30%i\nCPU=0.5\nMemory=128M\n", "1")
+	f.Add("MachineOf=example-app@%i.service\nX-ConditionMachineMetadata=\"a=b\" \"a=c\"\n", `a\x2db`)
+	f.Add("Global=true\nReplaces=[%i]\nMachineID=%\n", "-")
+	f.Fuzz(func(t *testing.T, section, instance string) { checkFleet(t, section, instance) })
+}
+
+func BenchmarkResolve(b *testing.B) {
+	n, err := ParseName("example-app-discovery@17.service")
+	require.NoError(b, err)
+	for _, bm := range []struct{ name, section string }{
+		{"conflicts", "Conflicts=example-app@*.service\nPorts=3000\nMachineMetadata=zone=a\nCPU=500m\n"},
+		{"machineOf", "MachineOf=example-app@%i.service\n"},
+	} {
+		f, err := Parse("[X-Fleet]\n" + bm.section)
+		require.NoError(b, err)
+		template := ParseFleetTemplate(f)
+		b.Run(bm.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, problems := template.Resolve(n); len(problems) > 0 {
+					b.Fatal(problems)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkParseFleet(b *testing.B) {
+	f, err := Parse(seedFiles(b)["example-app@.service"])
+	require.NoError(b, err)
+	n, err := ParseName("example-app@1.service")
+	require.NoError(b, err)
+	b.ReportAllocs()
+	for b.Loop() {
+		ParseFleet(f, n)
+	}
+}
