@@ -1,0 +1,194 @@
+// Package law holds the import law of the house: which part may know of which other.
+package law
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	module = "github.com/fleet-starter/fleet/"
+	top    = "../.."
+)
+
+// source is one Go file of the project.
+type source struct {
+	path    string // from the top, with slashes
+	imports []string
+	syntax  *ast.File
+}
+
+func sources(t *testing.T) []source {
+	t.Helper()
+	var list []source
+	require.NoError(t, filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && strings.HasPrefix(d.Name(), ".") && path != top {
+			return filepath.SkipDir
+		}
+		if filepath.Ext(path) != ".go" {
+			return nil
+		}
+		syntax, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(top, path)
+		s := source{path: filepath.ToSlash(rel), syntax: syntax}
+		for _, spec := range syntax.Imports {
+			name, _ := strconv.Unquote(spec.Path.Value)
+			s.imports = append(s.imports, name)
+		}
+		list = append(list, s)
+		return err
+	}))
+	require.NotEmpty(t, list)
+	return list
+}
+
+func (s source) isTest() bool     { return strings.HasSuffix(s.path, "_test.go") }
+func (s source) dir() string      { return filepath.ToSlash(filepath.Dir(s.path)) }
+func (s source) in(d string) bool { return strings.HasPrefix(s.path, d+"/") }
+
+// pure is what a decision may be made of: no context, no clock, no disk, no network, no client, no logger.
+var pure = map[string]bool{
+	"bytes": true, "cmp": true, "container/heap": true, "container/list": true, "crypto/sha256": true,
+	"encoding/binary": true, "encoding/hex": true, "encoding/json": true, "errors": true, "fmt": true, "hash/fnv": true,
+	"hash/maphash": false, "iter": true, "maps": true, "math": true, "math/bits": true, "net/netip": true, "path": true,
+	"regexp": true, "slices": true, "sort": true, "strconv": true, "strings": true, "text/template": true, "time": true,
+	"unicode": true, "unicode/utf8": true, "embed": true,
+	module + "apis/v1": true, module + "internal/unitfile": true,
+}
+
+// forbidden calls of packages that are pure otherwise.
+var forbidden = regexp.MustCompile(`^time\.(Now|Since|Until|After|AfterFunc|Tick|NewTimer|NewTicker|Sleep)$`)
+
+func TestPlansArePure(t *testing.T) {
+	plans := 0
+	for _, s := range sources(t) {
+		if s.isTest() || !s.in("controllers") || !strings.HasPrefix(filepath.Base(s.path), "plan") {
+			continue
+		}
+		plans++
+		for _, name := range s.imports {
+			// A plan may be split over pure packages of its own, below its controller.
+			own := strings.HasPrefix(name, module+s.dir()+"/")
+			require.True(t, pure[name] || own, "%s imports %s: a plan is pure, what it needs is in its input", s.path, name)
+		}
+		ast.Inspect(s.syntax, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.SelectorExpr:
+				if x, ok := n.X.(*ast.Ident); ok {
+					require.NotRegexp(t, forbidden, x.Name+"."+n.Sel.Name, "%s: Now is an input", s.path)
+				}
+			case *ast.GoStmt:
+				require.Fail(t, "a plan starts no goroutine", s.path)
+			}
+			return true
+		})
+	}
+	require.GreaterOrEqual(t, plans, 7, "every controller has a plan")
+}
+
+// Each row: files below dir (tests apart) must not import what begins with one of the prefixes.
+func TestWhoMayKnowWhom(t *testing.T) {
+	etcd := "go.etcd.io/etcd"
+	for _, law := range []struct {
+		dir, why string
+		not      []string
+		except   []string
+	}{
+		{"apis", "types know nothing of the machinery", []string{module + "controllers", module + "cmd", module + "internal/store", module + "internal/cache", etcd}, nil},
+		{"internal", "the parts do not know who uses them", []string{module + "controllers", module + "cmd"}, []string{"internal/daemon/"}},
+		{"controllers", "etcd is reached through internal/store", []string{etcd, module + "cmd", module + "internal/api", module + "internal/daemon"}, nil},
+		{"internal/controller", "the loop has no etcd in it", []string{etcd, module + "internal/store", module + "internal/cache"}, nil},
+		{"internal/unitfile", "unit files are text", []string{module + "internal", module + "controllers", "github.com/coreos"}, nil},
+		{"internal/cache", "caches read a store, whichever", []string{etcd, "github.com/coreos"}, nil},
+		{"internal/leader", "elections run on a store, whichever", []string{etcd}, nil},
+		{"cmd/fleetctl", "fleetctl speaks HTTP only", []string{etcd, module + "internal/store", module + "internal/systemd", module + "controllers"}, nil},
+		{"cmd/example-app", "the example depends on nothing", []string{"github.com", "k8s.io", "sigs.k8s.io", etcd}, nil},
+	} {
+		for _, s := range sources(t) {
+			if s.isTest() || !s.in(law.dir) || excepted(s.path, law.except) {
+				continue
+			}
+			for _, name := range s.imports {
+				for _, not := range law.not {
+					require.False(t, strings.HasPrefix(name, not), "%s imports %s: %s", s.path, name, law.why)
+				}
+			}
+		}
+	}
+}
+
+func excepted(path string, except []string) bool {
+	for _, e := range except {
+		if strings.HasPrefix(path, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// Controllers never call each other: they meet in stored state only.
+func TestControllersDoNotKnowEachOther(t *testing.T) {
+	for _, s := range sources(t) {
+		if !s.in("controllers") || s.isTest() {
+			continue
+		}
+		own := strings.SplitN(s.path, "/", 3)[1]
+		for _, name := range s.imports {
+			other, ok := strings.CutPrefix(name, module+"controllers/")
+			if ok {
+				require.Equal(t, own, strings.Split(other, "/")[0], "%s imports %s", s.path, name)
+			}
+		}
+	}
+}
+
+// Every path of etcd is spelt in internal/keyspace, and nowhere else.
+func TestPathsAreSpeltOnce(t *testing.T) {
+	row := regexp.MustCompile(`^"/?(fleet/)?(apps|units|unitfiles|revisions|machines|machineconfig|overrides|placements|unplaced|states|status|routers|events|leaders)/"$`)
+	for _, s := range sources(t) {
+		if s.isTest() || s.in("internal/keyspace") || s.in("internal/api") || s.in("internal/cli") || s.in("internal/dev") || s.in("test") {
+			continue // HTTP paths are not etcd's
+		}
+		ast.Inspect(s.syntax, func(n ast.Node) bool {
+			if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+				require.NotRegexp(t, row, lit.Value, "%s: internal/keyspace holds the paths", s.path)
+			}
+			return true
+		})
+	}
+}
+
+// What a program links is what its users run: fleetctl has no etcd in it, the announcer no server.
+func TestProgramsLinkOnlyWhatTheyNeed(t *testing.T) {
+	for program, not := range map[string][]string{
+		"fleetctl":    {"go.etcd.io/etcd", "github.com/coreos/go-systemd"},
+		"announcer":   {"go.etcd.io/etcd/server", "github.com/prometheus", "github.com/spf13/cobra", "k8s.io"},
+		"router":      {"go.etcd.io/etcd/server"},
+		"example-app": {"github.com/", "k8s.io/", "go.etcd.io/"},
+	} {
+		out, err := exec.Command("go", "list", "-deps", module+"cmd/"+program).CombinedOutput()
+		require.NoError(t, err, string(out))
+		for dep := range strings.Lines(string(out)) {
+			dep = strings.TrimSpace(dep)
+			for _, n := range not {
+				require.False(t, strings.HasPrefix(dep, n) && !strings.HasPrefix(dep, module), "%s links %s", program, dep)
+			}
+		}
+	}
+}
