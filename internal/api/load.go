@@ -65,7 +65,7 @@ func (c *resource[T]) loadObjects(ctx context.Context, v view[T], q query[T]) (r
 	}
 	taken, last := 0, ""
 	opts := store.ListOptions{Revision: revision, After: q.after}
-	revision, more, err := c.pages(ctx, prefix, opts, func(kv store.KV) bool {
+	revision, more, err := c.pages(ctx, prefix+c.rows[0].below, opts, func(kv store.KV) bool {
 		last = kv.Key
 		if take(kv) {
 			taken++

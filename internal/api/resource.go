@@ -20,6 +20,8 @@ import (
 // row is one prefix of the keyspace that objects are put together from.
 type row struct {
 	prefix string
+	// below narrows the row to the names that begin with it.
+	below string
 	// object returns the name of the object that a key below the prefix belongs to; nil where it is the key's own.
 	object func(name string) string
 	// shared rows belong to no single object.
@@ -66,8 +68,8 @@ type token struct {
 	After    string `json:"a"`
 }
 
-func (c *resource[T]) query(r *http.Request) (query[T], error) {
-	q, values := query[T]{name: r.PathValue("name")}, r.URL.Query()
+func (c *resource[T]) query(r *http.Request, name string) (query[T], error) {
+	q, values := query[T]{name: name}, r.URL.Query()
 	bad := func(name string, err error) (query[T], error) {
 		return q, wire.Fail(wire.ReasonBadRequest, "?%s=%s: %v", name, values.Get(name), err)
 	}
@@ -122,7 +124,7 @@ func (t token) String() string {
 
 // list answers GET on the collection, as a listing or, with ?watch=true, as a stream.
 func (c *resource[T]) list(w http.ResponseWriter, r *http.Request) error {
-	q, err := c.query(r)
+	q, err := c.query(r, "")
 	if err != nil {
 		return err
 	}
@@ -152,7 +154,7 @@ func (c *resource[T]) list(w http.ResponseWriter, r *http.Request) error {
 
 // get answers GET on one object, or streams it with ?watch=true.
 func (c *resource[T]) get(w http.ResponseWriter, r *http.Request) error {
-	q, err := c.query(r)
+	q, err := c.query(r, r.PathValue("name"))
 	if err != nil {
 		return err
 	}

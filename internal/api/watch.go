@@ -63,7 +63,7 @@ func (c *resource[T]) watchRows(ctx context.Context, name string, revision int64
 	out := make(chan rowBatch)
 	var wg sync.WaitGroup
 	for i, row := range c.rows {
-		prefix := row.prefix
+		prefix := row.prefix + row.below
 		if row.object == nil && !row.shared {
 			prefix += name // also longer names: take leaves them out
 		}

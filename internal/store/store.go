@@ -86,7 +86,9 @@ const (
 func Absent() Condition { return Condition{kind: kindAbsent} }
 
 // Unchanged holds where the key's ModRevision is still that.
-func Unchanged(modRevision int64) Condition { return Condition{kind: kindUnchanged, revision: modRevision} }
+func Unchanged(modRevision int64) Condition {
+	return Condition{kind: kindUnchanged, revision: modRevision}
+}
 
 // Exists holds where the key exists.
 func Exists() Condition { return Condition{kind: kindExists} }

@@ -118,7 +118,7 @@ func SplitCommands(line string) ([][]string, error) {
 		if word == ";" && len(args) == 0 {
 			continue // systemd takes even a quoted one for a separator here
 		}
-		args = append(args, single(word))
+		args = append(args, undollar(strings.ReplaceAll(word, "%%", "%")))
 	}
 }
 
@@ -212,9 +212,8 @@ func appendRune(b []byte, r rune) []byte {
 	return utf8.AppendRune(b, r)
 }
 
-// single makes "%%" and "$$" single, as specifier and variable expansion do, and leaves the rest to these.
-func single(word string) string {
-	word = strings.ReplaceAll(word, "%%", "%")
+// undollar makes "$$" single, as the expansion of variables does, and leaves the variables.
+func undollar(word string) string {
 	if strings.IndexByte(word, '$') < 0 {
 		return word
 	}

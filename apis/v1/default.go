@@ -1,0 +1,103 @@
+package v1
+
+import (
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The defaults that are not texts of their own.
+const (
+	defaultAnnounceTTL        = Duration(30 * time.Second)
+	defaultProbeInterval      = Duration(5 * time.Second)
+	defaultProbeTimeout       = Duration(2 * time.Second)
+	defaultHealthyDeadline    = Duration(5 * time.Minute)
+	defaultHealthyThreshold   = 1
+	defaultUnhealthyThreshold = 3
+)
+
+// Default fills in what was not said. It changes nothing that was, so that it may be applied twice.
+func (a *App) Default() {
+	s := &a.Spec
+	setDefault(&s.Description, a.Metadata.Name)
+	if s.Replicas == nil && !s.Global {
+		one := int32(1)
+		s.Replicas = &one
+	}
+	if s.Container != nil {
+		setDefault(&s.Container.Pull, PullAlways)
+		setDefault(&s.Container.Runtime, RuntimeDocker)
+	}
+	for i := range s.Ports {
+		p := &s.Ports[i]
+		setDefault(&p.Name, strconv.FormatInt(int64(p.Port), 10))
+		setDefault(&p.HostPort, p.Port)
+	}
+	announced := ""
+	if s.Announce != nil {
+		setDefault(&s.Announce.Prefix, DefaultAnnouncePrefix)
+		setDefault(&s.Announce.TTL, defaultAnnounceTTL)
+		if len(s.Ports) > 0 {
+			setDefault(&s.Announce.Port, s.Ports[0].Name)
+		}
+		announced = s.Announce.Port
+	}
+	if s.HealthCheck != nil {
+		s.HealthCheck.setDefaults(announced)
+	}
+	if s.Update == nil {
+		s.Update = &Update{}
+	}
+	setDefault(&s.Update.HealthyDeadline, defaultHealthyDeadline)
+}
+
+func (h *HealthCheck) setDefaults(port string) {
+	if h.HTTP != nil {
+		setDefault(&h.HTTP.Path, "/")
+		setDefault(&h.HTTP.Port, port)
+	}
+	if h.TCP != nil {
+		setDefault(&h.TCP.Port, port)
+	}
+	setDefault(&h.Interval, defaultProbeInterval)
+	setDefault(&h.Timeout, defaultProbeTimeout)
+	setDefault(&h.HealthyThreshold, defaultHealthyThreshold)
+	setDefault(&h.UnhealthyThreshold, defaultUnhealthyThreshold)
+}
+
+// Default fills in the desired state: launched, and inactive for a template, which never runs itself.
+func (u *Unit) Default() {
+	state := Launched
+	if strings.Contains(u.Metadata.Name, "@.") {
+		state = Inactive
+	}
+	setDefault(&u.Spec.DesiredState, state)
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// FindPort returns the port of that name or number.
+func (s *AppSpec) FindPort(nameOrNumber string) (Port, bool) {
+	for _, p := range s.Ports {
+		if p.Name == nameOrNumber || strconv.FormatInt(int64(p.Port), 10) == nameOrNumber {
+			return p, true
+		}
+	}
+	return Port{}, false
+}
+
+// Instances is how many instances are wanted: replicas, or 1 stored unit for a global app.
+func (s *AppSpec) Instances() int32 {
+	switch {
+	case s.Global:
+		return 1
+	case s.Replicas == nil:
+		return 1
+	}
+	return *s.Replicas
+}

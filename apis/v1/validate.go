@@ -1,0 +1,296 @@
+package v1
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"time"
+)
+
+// MaxReplicas is how many instances one App may have.
+const MaxReplicas = 100_000
+
+// Validate returns all that is wrong with an App after Default, by field path. Nothing in what it lets pass can
+// break out of the line of the unit file that it is written to.
+func (a *App) Validate() ManifestErrors {
+	v := &validator{app: a.Metadata.Name}
+	v.metadata(&a.Metadata)
+	v.name("metadata.name", a.Metadata.Name)
+	s := &a.Spec
+	v.text("spec.description", s.Description)
+	v.count(s)
+	v.program(s)
+	v.environment(s)
+	v.ports(s)
+	v.resources(s.Resources)
+	if s.Placement != nil {
+		v.placement(s)
+	}
+	v.announce(s)
+	v.route(s)
+	if s.Update != nil {
+		v.positive("spec.update.healthyDeadline", s.Update.HealthyDeadline)
+	}
+	v.passthrough(s)
+	return v.errs
+}
+
+type validator struct {
+	app  string
+	errs ManifestErrors
+}
+
+func (v *validator) add(field, format string, args ...any) { v.errs.add(field, format, args...) }
+
+func (v *validator) count(s *AppSpec) {
+	switch {
+	case s.Global && s.Replicas != nil:
+		v.add("spec.replicas", "cannot be given with global, which runs one instance on every machine: remove one of the two")
+	case s.Replicas != nil && *s.Replicas < 0:
+		v.add("spec.replicas", "%d is negative: write a number from 0 (nothing runs) to %d", *s.Replicas, MaxReplicas)
+	case s.Replicas != nil && *s.Replicas > MaxReplicas:
+		v.add("spec.replicas", "%d is too many: write a number from 0 to %d, or split the app", *s.Replicas, MaxReplicas)
+	}
+}
+
+func (v *validator) program(s *AppSpec) {
+	switch {
+	case s.Container == nil && s.Exec == nil:
+		v.add("spec", "says nothing to run: write container or exec")
+	case s.Container != nil && s.Exec != nil:
+		v.add("spec.exec", "cannot be given with container: remove one of the two")
+	case s.Exec != nil:
+		v.command("spec.exec.command", s.Exec.Command)
+	default:
+		v.container(s.Container)
+	}
+}
+
+func (v *validator) container(c *Container) {
+	if c.Name != "" {
+		v.specifiers("spec.container.name", c.Name)
+		if !containerName.MatchString(expandForCheck(c.Name)) {
+			v.add("spec.container.name", "%s is not a container's name: write letters, digits, _ . - and specifiers such as %%i", quoteShort(c.Name))
+		}
+	}
+	switch {
+	case c.Image == "":
+		v.add("spec.container.image", "missing: write the image to run, such as localhost:5000/example-app:latest")
+	case !imageName.MatchString(c.Image):
+		v.add("spec.container.image", "%s is not an image's name: write one such as localhost:5000/example-app:latest", quoteShort(c.Image))
+	}
+	v.arguments("spec.container.command", c.Command)
+	v.arguments("spec.container.args", c.Args)
+	v.arguments("spec.container.options", c.Options)
+	v.oneOf("spec.container.pull", c.Pull, PullAlways, PullIfNotPresent, PullNever)
+	v.oneOf("spec.container.runtime", c.Runtime, RuntimeDocker, RuntimePodman)
+	for i, volume := range c.Volumes {
+		v.volume(at("spec.container.volumes", i), volume)
+	}
+}
+
+func (v *validator) volume(field, volume string) {
+	if !v.specifiers(field, volume) {
+		return
+	}
+	parts := strings.Split(volume, ":")
+	if len(parts) < 2 || len(parts) > 3 {
+		v.add(field, "%s is not a bind mount: write host-path:container-path, or host-path:container-path:ro", quoteShort(volume))
+		return
+	}
+	host := parts[0]
+	if !strings.HasPrefix(host, "/") && !strings.HasPrefix(host, "%") && !containerName.MatchString(host) {
+		v.add(field, "the host's path %s is not absolute: begin it with /, a specifier such as %%t, or name a volume", quoteShort(host))
+	}
+	if !strings.HasPrefix(parts[1], "/") {
+		v.add(field, "the container's path %s is not absolute: begin it with /", quoteShort(parts[1]))
+	}
+	if len(parts) == 3 && !volumeOptions.MatchString(parts[2]) {
+		v.add(field, "%s are not options of a mount: write ro, or others of the runtime separated by commas", quoteShort(parts[2]))
+	}
+}
+
+func (v *validator) environment(s *AppSpec) {
+	for _, name := range slices.Sorted(maps.Keys(s.Env)) {
+		field := fmt.Sprintf("spec.env[%s]", shorten(name, 100))
+		if !envName.MatchString(name) {
+			v.add(field, "%s is not a variable's name: write letters, digits and _, not beginning with a digit", quoteShort(name))
+		}
+		if v.text(field, s.Env[name]) && len(s.Env[name]) > maxText {
+			v.add(field, "the value has %d bytes, at most %d are allowed: put it into a file", len(s.Env[name]), maxText)
+		}
+	}
+	for i, file := range s.EnvFiles {
+		field := at("spec.envFiles", i)
+		if v.specifiers(field, file) && !absoluteOrSpecifier(strings.TrimPrefix(file, "-")) {
+			v.add(field, "%s is not an absolute path: begin it with /, or a specifier such as %%t (after a - where the file may be absent)", quoteShort(file))
+		}
+	}
+}
+
+func (v *validator) ports(s *AppSpec) {
+	names, numbers, hosts := map[string]int{}, map[int32]int{}, map[int32]int{}
+	for i, p := range s.Ports {
+		field := at("spec.ports", i)
+		if v.portNumber(field+".port", p.Port) {
+			unique(v, field+".port", numbers, p.Port, i)
+		}
+		if p.HostPort != p.Port || p.HostPort < 0 {
+			if s.Exec != nil && s.Container == nil {
+				v.add(field+".hostPort", "differs from port, but a plain process listens on the machine's port itself: remove it, or run a container")
+			} else {
+				v.portNumber(field+".hostPort", p.HostPort)
+			}
+		}
+		if numbers[p.Port] == i { // a port that stands twice was said once already
+			unique(v, field+".hostPort", hosts, p.HostPort, i)
+		}
+		switch digits := strings.Trim(p.Name, "0123456789") == ""; {
+		case digits && p.Name == fmt.Sprint(p.Port):
+		case digits || !dnsLabel.MatchString(p.Name):
+			v.add(field+".name", "%s is not a port's name: write small letters, digits and -, with a letter in it", quoteShort(p.Name))
+		default:
+			unique(v, field+".name", names, p.Name, i)
+		}
+	}
+}
+
+func unique[K comparable](v *validator, field string, seen map[K]int, key K, i int) {
+	if first, twice := seen[key]; twice {
+		v.add(field, "%v is taken by spec.ports[%d]: each port stands once", key, first)
+		return
+	}
+	seen[key] = i
+}
+
+func (v *validator) portNumber(field string, port int32) bool {
+	if port < 1 || port > 65535 {
+		v.add(field, "%d is not a port: write a number from 1 to 65535", port)
+		return false
+	}
+	return true
+}
+
+func (v *validator) portReference(field, port string, s *AppSpec) {
+	if _, ok := s.FindPort(port); ok {
+		return
+	}
+	names := make([]string, len(s.Ports))
+	for i, p := range s.Ports {
+		names[i] = p.Name
+	}
+	switch {
+	case len(names) == 0:
+		v.add(field, "there is no port: list what the process listens on in spec.ports")
+	case port == "":
+		v.add(field, "missing: write the name or number of one of spec.ports (%s)", strings.Join(names, ", "))
+	default:
+		v.add(field, "%s is none of spec.ports: write one of %s", quoteShort(port), strings.Join(names, ", "))
+	}
+}
+
+func (v *validator) resources(r *Resources) {
+	if r == nil {
+		return
+	}
+	amount := func(list, resource, value string, parse func(string) (int64, error), least int64) int64 {
+		if value == "" {
+			return -1
+		}
+		field := "spec.resources." + list + "." + resource
+		n, err := parse(value)
+		switch {
+		case err != nil:
+			v.add(field, "%v", err)
+			return -1
+		case n < least:
+			v.add(field, "%s is too little: the process could not run", quoteShort(value))
+		}
+		return n
+	}
+	cpu, cpuLimit := amount("requests", "cpu", r.Requests.CPU, ParseCPU, 0), amount("limits", "cpu", r.Limits.CPU, ParseCPU, 10)
+	memory, memoryLimit := amount("requests", "memory", r.Requests.Memory, ParseMemory, 0), amount("limits", "memory", r.Limits.Memory, ParseMemory, 1<<20)
+	if cpuLimit >= 0 && cpu > cpuLimit {
+		v.add("spec.resources.requests.cpu", "%s is more than the limit of %s: request no more than the limit", r.Requests.CPU, r.Limits.CPU)
+	}
+	if memoryLimit >= 0 && memory > memoryLimit {
+		v.add("spec.resources.requests.memory", "%s is more than the limit of %s: request no more than the limit", r.Requests.Memory, r.Limits.Memory)
+	}
+}
+
+func (v *validator) announce(s *AppSpec) {
+	if a := s.Announce; a != nil {
+		v.portReference("spec.announce.port", a.Port, s)
+		switch {
+		case !announcePrefix.MatchString(a.Prefix) || path.Clean(a.Prefix) != a.Prefix || a.Prefix == "/":
+			v.add("spec.announce.prefix", "%s is not a directory of etcd: write an absolute path such as %s, without / at its end", quoteShort(a.Prefix), DefaultAnnouncePrefix)
+		case a.Prefix == "/fleet" || strings.HasPrefix(a.Prefix, "/fleet/"):
+			v.add("spec.announce.prefix", "%s lies in fleet's own keys: write a path outside /fleet, such as %s", a.Prefix, DefaultAnnouncePrefix)
+		}
+		if a.TTL < Duration(5*time.Second) {
+			v.add("spec.announce.ttl", "%s is too short to survive a hiccup: write at least 5s", a.TTL)
+		}
+	}
+	h := s.HealthCheck
+	if h == nil {
+		return
+	}
+	if s.Announce == nil {
+		v.add("spec.healthCheck", "decides what is announced, and nothing is: add announce, or remove it")
+	}
+	v.healthCheck(s, h)
+}
+
+func (v *validator) healthCheck(s *AppSpec, h *HealthCheck) {
+	probes := 0
+	if h.HTTP != nil {
+		probes++
+		v.portReference("spec.healthCheck.http.port", h.HTTP.Port, s)
+		if !urlPath.MatchString(h.HTTP.Path) {
+			v.add("spec.healthCheck.http.path", "%s is not a path: begin it with /, and write spaces as %%20", quoteShort(h.HTTP.Path))
+		}
+	}
+	if h.TCP != nil {
+		probes++
+		v.portReference("spec.healthCheck.tcp.port", h.TCP.Port, s)
+	}
+	if h.Exec != nil {
+		probes++
+		v.command("spec.healthCheck.exec.command", h.Exec.Command)
+	}
+	if probes != 1 {
+		v.add("spec.healthCheck", "has %d probes: write exactly one of http, tcp and exec", probes)
+	}
+	v.positive("spec.healthCheck.interval", h.Interval)
+	v.positive("spec.healthCheck.timeout", h.Timeout)
+	v.threshold("spec.healthCheck.healthyThreshold", h.HealthyThreshold)
+	v.threshold("spec.healthCheck.unhealthyThreshold", h.UnhealthyThreshold)
+}
+
+func (v *validator) threshold(field string, n int32) {
+	if n < 1 || n > 1000 {
+		v.add(field, "%d is not a number of probes: write 1 to 1000", n)
+	}
+}
+
+func (v *validator) route(s *AppSpec) {
+	if s.Route == nil {
+		return
+	}
+	if s.Announce == nil {
+		v.add("spec.route", "routers send requests to announced instances, and none is announced: add announce")
+	}
+	seen := map[string]bool{}
+	for i, host := range s.Route.Hosts {
+		field := at("spec.route.hosts", i)
+		switch {
+		case !validHost(host):
+			v.add(field, "%s is not a host name: write one such as example-app.example.com or *.example.com, in small letters", quoteShort(host))
+		case seen[host]:
+			v.add(field, "%s stands twice: remove one", host)
+		}
+		seen[host] = true
+	}
+}

@@ -1,0 +1,157 @@
+package v1
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+const (
+	maxUnitName = 256
+	maxText     = 64 << 10 // bytes of one value: systemd refuses lines of a MiB
+)
+
+var (
+	dnsLabel       = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+	envName        = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	containerName  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
+	imageName      = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/:@+-]{0,510}$`)
+	volumeOptions  = regexp.MustCompile(`^[A-Za-z0-9=,_-]+$`)
+	announcePrefix = regexp.MustCompile(`^(/[A-Za-z0-9._-]+)+$`)
+	urlPath        = regexp.MustCompile(`^/[!-~]*$`)
+	unitNameForm   = regexp.MustCompile(`^[A-Za-z0-9:_.\\-]+(@[A-Za-z0-9:_.\\@-]*)?\.(automount|busname|device|mount|path|scope|service|slice|snapshot|socket|swap|target|timer)$`)
+	sectionName    = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]*$`)
+	metadataText   = regexp.MustCompile(`^[A-Za-z0-9._/@:+-]+$`)
+	hexDigest      = regexp.MustCompile(`^[0-9a-f]{64}$`)
+)
+
+// unitSpecifiers are the specifiers of systemd 252 (systemd.unit(5)).
+const unitSpecifiers = "%aAbBCdDEfgGhHiIjJlLmMnNopPqsStTuUvVwWyY"
+
+func at(field string, i int) string { return fmt.Sprintf("%s[%d]", field, i) }
+
+// name checks an App's name: it becomes part of unit names, etcd keys, host names and upstreams.
+func (v *validator) name(field, name string) {
+	switch {
+	case name == "":
+		v.add(field, "missing: write a name")
+	case !dnsLabel.MatchString(name):
+		v.add(field, "%s is not a name: write at most 63 small letters, digits and -, beginning and ending with a letter or digit", quoteShort(name))
+	}
+}
+
+func (v *validator) metadata(m *ObjectMeta) {
+	v.keys("metadata.labels", m.Labels)
+	v.keys("metadata.annotations", m.Annotations)
+}
+
+func (v *validator) keys(field string, texts map[string]string) {
+	for _, key := range slices.Sorted(maps.Keys(texts)) {
+		if !metadataText.MatchString(key) {
+			v.add(fmt.Sprintf("%s[%s]", field, shorten(key, 100)), "%s is not a key: write letters, digits and . _ / -", quoteShort(key))
+		}
+	}
+}
+
+// text refuses what could end a line of a unit file or hide in one.
+func (v *validator) text(field, s string) bool {
+	switch i := strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f || r == 0x85 || r == 0x2028 || r == 0x2029 }); {
+	case !utf8.ValidString(s):
+		v.add(field, "%s is not valid UTF-8", quoteShort(s))
+	case i >= 0 && s[i] == '\n':
+		v.add(field, "has a line break in it, which a unit file cannot hold: put the text into a file on the machine")
+	case i >= 0:
+		v.add(field, "has the control character %q in it: remove it", []rune(s[i:])[0])
+	default:
+		return true
+	}
+	return false
+}
+
+// specifiers checks a text in which systemd expands specifiers.
+func (v *validator) specifiers(field, s string) bool {
+	if !v.text(field, s) {
+		return false
+	}
+	for i := 0; i < len(s); i++ {
+		if s[i] != '%' {
+			continue
+		}
+		if i+1 == len(s) || strings.IndexByte(unitSpecifiers, s[i+1]) < 0 {
+			v.add(field, "%s has a %% that is no specifier of systemd: write %%%% for the character itself", quoteShort(s))
+			return false
+		}
+		i++
+	}
+	return true
+}
+
+// arguments are words of a command line.
+func (v *validator) arguments(field string, words []string) {
+	for i, word := range words {
+		if v.specifiers(at(field, i), word) && len(word) > maxText {
+			v.add(at(field, i), "has %d bytes, at most %d are allowed", len(word), maxText)
+		}
+	}
+}
+
+// command is a program by its path, and its arguments.
+func (v *validator) command(field string, words []string) {
+	if len(words) == 0 || words[0] == "" {
+		v.add(field, "missing: write the program, by its absolute path, and its arguments")
+		return
+	}
+	v.arguments(field, words)
+	if !absoluteOrSpecifier(words[0]) {
+		v.add(at(field, 0), "%s is not an absolute path: begin it with /, or a specifier such as %%t", quoteShort(words[0]))
+	}
+}
+
+func absoluteOrSpecifier(path string) bool {
+	return strings.HasPrefix(path, "/") || strings.HasPrefix(path, "%") && !strings.HasPrefix(path, "%%")
+}
+
+func (v *validator) oneOf(field, value string, allowed ...string) {
+	if !slices.Contains(allowed, value) {
+		v.add(field, "%s is not known: write one of %s", quoteShort(value), strings.Join(allowed, ", "))
+	}
+}
+
+func (v *validator) positive(field string, d Duration) {
+	if d <= 0 {
+		v.add(field, "%s is not a time to wait: write one above 0, such as 5s", d)
+	}
+}
+
+// validHost is RFC 1123 in small letters, with * allowed for the first label.
+func validHost(host string) bool {
+	host = strings.TrimPrefix(host, "*.")
+	if host == "" || len(host) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(host, ".") {
+		if !dnsLabel.MatchString(label) {
+			return false
+		}
+	}
+	return true
+}
+
+// expandForCheck puts plain characters in place of specifiers, to look at the form of what is left.
+func expandForCheck(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' && i+1 < len(s) {
+			i++
+			if s[i] != '%' {
+				b.WriteByte('1')
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}

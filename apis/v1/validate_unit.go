@@ -1,0 +1,181 @@
+package v1
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+)
+
+func (v *validator) placement(s *AppSpec) {
+	p := s.Placement
+	for i, glob := range p.Conflicts {
+		field := at("spec.placement.conflicts", i)
+		if _, err := path.Match(glob, "x"); err != nil || !unitPattern(glob) {
+			v.add(field, "%s is not a glob on unit names: write one such as example-app@*.service", quoteShort(glob))
+		}
+	}
+	for i, unit := range p.MachineOf {
+		field := at("spec.placement.machineOf", i)
+		name := v.expandUnit(unit)
+		switch _, _, own := ParseAppUnit(v.app, name); {
+		case !unitPattern(unit) || !validUnitName(name) || strings.Contains(name, "@."):
+			v.add(field, "%s is not a unit's name: write one such as db@%%i.service", quoteShort(unit))
+		case own:
+			v.add(field, "%s is the app's own unit: name the unit that it should run beside", quoteShort(unit))
+		}
+	}
+	if s.Global && len(p.MachineOf) > 0 {
+		v.add("spec.placement.machineOf", "cannot be given with global, which runs on every machine: remove one of the two")
+	}
+	if p.MachineID != "" {
+		v.machineID(s)
+	}
+	for _, key := range slices.Sorted(maps.Keys(p.MachineMetadata)) {
+		field := fmt.Sprintf("spec.placement.machineMetadata[%s]", shorten(key, 100))
+		if !metadataText.MatchString(key) {
+			v.add(field, "%s is not a key of a machine's metadata: write letters, digits and . _ / -", quoteShort(key))
+		}
+		if len(p.MachineMetadata[key]) == 0 {
+			v.add(field, "names no value: write at least one")
+		}
+		for _, value := range p.MachineMetadata[key] {
+			if !metadataText.MatchString(value) {
+				v.add(field, "%s is not a value of a machine's metadata: write letters, digits and . _ / : @ + -", quoteShort(value))
+			}
+		}
+	}
+	if p.SpreadOver != "" && !metadataText.MatchString(p.SpreadOver) {
+		v.add("spec.placement.spreadOver", "%s is not a key of a machine's metadata: write one such as zone", quoteShort(p.SpreadOver))
+	}
+	if p.SpreadOver != "" && s.Global {
+		v.add("spec.placement.spreadOver", "cannot be given with global, which runs on every machine: remove one of the two")
+	}
+}
+
+// machineID names one machine, so nothing else may choose (fleet's own rule).
+func (v *validator) machineID(s *AppSpec) {
+	const field = "spec.placement.machineID"
+	if !metadataText.MatchString(s.Placement.MachineID) {
+		v.add(field, "%s is not a machine's ID: write one that list-machines --full shows", quoteShort(s.Placement.MachineID))
+	}
+	if s.Global || len(s.Placement.Conflicts) > 0 || len(s.Placement.MachineOf) > 0 {
+		v.add(field, "cannot be given with global, placement.conflicts or placement.machineOf: it names the one machine already")
+	}
+}
+
+// unitPattern checks a name or glob that goes into [X-Fleet], where white space separates and only four
+// specifiers are known.
+func unitPattern(s string) bool {
+	if s == "" || strings.ContainsAny(s, " \t\"'") || len(s) > maxUnitName {
+		return false
+	}
+	plain := strings.NewReplacer("%%", "", "%n", "", "%N", "", "%p", "", "%i", "").Replace(s)
+	return !strings.Contains(plain, "%") && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
+// expandUnit resolves fleet's specifiers as for the app's first instance.
+func (v *validator) expandUnit(s string) string {
+	unit := AppUnit(v.app, 1)
+	return strings.NewReplacer("%%", "%", "%n", unit, "%N", strings.TrimSuffix(unit, ".service"), "%p", v.app, "%i", "1").Replace(s)
+}
+
+func validUnitName(name string) bool {
+	return len(name) <= maxUnitName && unitNameForm.MatchString(name)
+}
+
+// generatedOptions are the options that fields of the App generate, with the field to use instead.
+var generatedOptions = map[string]map[string]string{
+	"Unit": {"Description": "spec.description"},
+	"Service": {
+		"ExecStart": "spec.exec or spec.container", "Environment": "spec.env", "EnvironmentFile": "spec.envFiles",
+	},
+	"X-Fleet": {
+		"Conflicts": "spec.placement.conflicts", "MachineOf": "spec.placement.machineOf", "MachineID": "spec.placement.machineID",
+		"MachineMetadata": "spec.placement.machineMetadata", "SpreadOver": "spec.placement.spreadOver", "Global": "spec.global",
+		"Ports": "spec.ports", "CPU": "spec.resources.requests.cpu", "Memory": "spec.resources.requests.memory",
+		"X-Conflicts": "spec.placement.conflicts", "X-ConditionMachineID": "spec.placement.machineID",
+		"X-ConditionMachineOf": "spec.placement.machineOf", "X-ConditionMachineMetadata": "spec.placement.machineMetadata",
+	},
+}
+
+// passthrough checks spec.unit: what goes through must be new, and be what it seems.
+func (v *validator) passthrough(s *AppSpec) {
+	for _, section := range slices.Sorted(maps.Keys(s.Unit)) {
+		field := fmt.Sprintf("spec.unit[%s]", shorten(section, 100))
+		known := section == "Unit" || section == "Service" || section == "Install" || strings.HasPrefix(section, "X-")
+		if !sectionName.MatchString(section) || !known {
+			v.add(field, "%s is not a section of a service: write Unit, Service, Install or one beginning with X-", quoteShort(section))
+			continue
+		}
+		for _, option := range slices.Sorted(maps.Keys(s.Unit[section])) {
+			v.option(s, section, option, fmt.Sprintf("%s[%s]", field, shorten(option, 100)))
+		}
+	}
+}
+
+func (v *validator) option(s *AppSpec, section, option, field string) {
+	values := s.Unit[section][option]
+	instead, generated := generatedOptions[section][option]
+	switch {
+	case !sectionName.MatchString(option):
+		v.add(field, "%s is not the name of an option: write letters, digits and -", quoteShort(option))
+	case generated:
+		v.add(field, "is generated: use %s", instead)
+	case section == "X-Fleet" && option != "Replaces":
+		v.add(field, "is not an option of [X-Fleet]: placement is said in spec.placement")
+	case section == "X-Fleet" && (s.Global || s.Placement != nil && (len(s.Placement.Conflicts) > 0 || s.Placement.MachineID != "")):
+		v.add(field, "cannot be given with global, placement.conflicts or placement.machineID")
+	case section == "Service" && option == "ExecStop" && s.Container != nil:
+		v.add(field, "is generated: it stops the container")
+	case section == "Service" && option == "ExecStopPost" && s.Container != nil && slices.Contains(values, ""):
+		v.add(field, "an empty value would drop the generated one, which removes the container")
+	case section == "Service" && s.limited(option):
+		v.add(field, "is generated: use spec.resources.limits")
+	case len(values) == 0:
+		v.add(field, "has no value: write one, or \"\" for an empty assignment")
+	}
+	for _, value := range values {
+		if v.text(field, value) && (strings.Trim(value, " ") != value || len(value) > maxText) {
+			v.add(field, "%s begins or ends with a space or is longer than %d bytes: quote it as systemd has it, or shorten it", quoteShort(value), maxText)
+		}
+	}
+}
+
+// limited tells whether limits generate that option.
+func (s *AppSpec) limited(option string) bool {
+	return s.Resources != nil && s.Container == nil &&
+		(option == "CPUQuota" && s.Resources.Limits.CPU != "" || option == "MemoryMax" && s.Resources.Limits.Memory != "")
+}
+
+// Validate returns all that is wrong with a Unit after Default, except for what is wrong inside the file's text.
+func (u *Unit) Validate() ManifestErrors {
+	v := &validator{}
+	v.metadata(&u.Metadata)
+	name := u.Metadata.Name
+	switch {
+	case name == "":
+		v.add("metadata.name", "missing: write a unit's name such as example.service")
+	case len(name) > maxUnitName:
+		v.add("metadata.name", "has %d characters, at most %d are allowed", len(name), maxUnitName)
+	case !validUnitName(name):
+		v.add("metadata.name", "%s is not a unit's name: write letters, digits and : - _ . \\ @, with a type such as .service", quoteShort(name))
+	}
+	switch s := &u.Spec; {
+	case s.Contents == "" && s.Hash == "":
+		v.add("spec.contents", "missing: write the unit file's text")
+	case s.Contents != "" && s.Hash != "":
+		v.add("spec.hash", "cannot be given with contents: remove one of the two")
+	case strings.Contains(s.Contents, "\x00"):
+		v.add("spec.contents", "has a NUL byte in it: a unit file is text")
+	case s.Hash != "" && !hexDigest.MatchString(s.Hash):
+		v.add("spec.hash", "%s is not a SHA-256: write 64 hexadecimal digits", quoteShort(s.Hash))
+	}
+	v.oneOf("spec.desiredState", string(u.Spec.DesiredState), string(Inactive), string(Loaded), string(Launched))
+	if strings.Contains(name, "@.") && u.Spec.DesiredState != Inactive {
+		v.add("spec.desiredState", "a template never runs itself: write inactive, and start an instance such as %s", quoteShort(strings.Replace(name, "@.", "@1.", 1)))
+	}
+	v.text("spec.requestedAt", u.Spec.RequestedAt)
+	return v.errs
+}

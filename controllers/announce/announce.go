@@ -1,0 +1,114 @@
+// Package announce keeps one endpoint in etcd for as long as one instance is healthy. It runs beside the
+// instance as a process of its own and talks to etcd itself: a fleetd that is away withdraws nothing.
+package announce
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/fleet-starter/fleet/internal/keyspace"
+	"github.com/fleet-starter/fleet/internal/store"
+)
+
+// Options say what is announced, and when.
+type Options struct {
+	Store store.Interface
+	Log   logr.Logger
+	// Prefix, App and Instance make the key: <prefix>/<app>/<instance>.
+	Prefix, App, Instance string
+	// Address is the value: host:port.
+	Address string
+	// TTL is how long the key outlives a machine that vanished.
+	TTL time.Duration
+	// Probe checks the instance, every Interval, for at most Timeout.
+	Probe             Probe
+	Interval, Timeout time.Duration
+	Thresholds        Thresholds
+}
+
+// validate says what is wrong with the options.
+func (o Options) validate() error {
+	for name, value := range map[string]string{"app": o.App, "instance": o.Instance} {
+		if value == "" || strings.ContainsAny(value, "/\x00\n") {
+			return fmt.Errorf("%s %q: needs a name without slashes", name, value)
+		}
+	}
+	host, port, err := net.SplitHostPort(o.Address)
+	if err != nil {
+		return fmt.Errorf("address %q: needs host:port", o.Address)
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 || host == "" {
+		return fmt.Errorf("address %q: needs host:port, the port from 1 to 65535", o.Address)
+	}
+	if o.Interval <= 0 || o.Timeout <= 0 || o.TTL < time.Second {
+		return fmt.Errorf("interval %s, timeout %s, ttl %s: must be positive, ttl at least a second", o.Interval, o.Timeout, o.TTL)
+	}
+	return nil
+}
+
+// stopTimeout is how long a withdrawal may take when etcd is slow: shorter than systemd waits.
+const stopTimeout = 5 * time.Second
+
+// Controller announces one instance.
+type Controller struct {
+	opts     Options
+	health   Health
+	endpoint endpoint
+}
+
+// New returns a controller, or says which option is wrong.
+func New(opts Options) (*Controller, error) {
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	return &Controller{opts: opts, endpoint: endpoint{
+		store: opts.Store,
+		key:   keyspace.Endpoints(opts.Prefix).Key(keyspace.Join(opts.App, opts.Instance)),
+		value: opts.Address,
+		ttl:   opts.TTL,
+		log:   opts.Log,
+	}}, nil
+}
+
+// Run probes and announces until ctx ends, then withdraws and returns ctx's error. The queue of the other controllers would hold
+// one key here that is always the same: a timer is all there is to it, and a smaller process.
+func (c *Controller) Run(ctx context.Context) error {
+	for {
+		stopping := ctx.Err() != nil
+		after := c.Reconcile(ctx)
+		if stopping {
+			return ctx.Err()
+		}
+		store.Sleep(ctx, after)
+	}
+}
+
+// Reconcile probes once and does what follows from it. It returns when to look again.
+func (c *Controller) Reconcile(ctx context.Context) time.Duration {
+	plan := Plan(c.observe(ctx))
+	c.apply(ctx, plan)
+	return plan.After
+}
+
+// apply is the only place with effects.
+func (c *Controller) apply(ctx context.Context, plan Decision) {
+	log := c.opts.Log.WithValues("reason", plan.Reason, "key", c.endpoint.key, "value", c.endpoint.value)
+	switch plan.Action {
+	case Announce:
+		log.Info("Announcing the instance")
+		c.endpoint.announce(context.WithoutCancel(ctx)) // ended by withdraw alone, which ends the lease too
+	case Withdraw:
+		log.Info("Withdrawing the instance", "message", plan.Message)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		if err := c.endpoint.withdraw(ctx); err != nil {
+			log.Error(err, "Withdrawing failed, the key goes with its lease", "ttl", c.opts.TTL)
+		}
+	}
+}

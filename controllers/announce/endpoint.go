@@ -1,0 +1,151 @@
+package announce
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/fleet-starter/fleet/internal/store"
+)
+
+// endpoint is one key in etcd, held under a lease of its own for as long as it is announced.
+type endpoint struct {
+	store store.Interface
+	key   string
+	value string
+	ttl   time.Duration
+	log   logr.Logger
+
+	cancel context.CancelFunc // ends hold; nil while nothing is announced
+	done   chan struct{}
+
+	mu    sync.Mutex
+	lease store.LeaseID
+}
+
+// held reports whether the endpoint is announced, or being announced while etcd is away.
+func (e *endpoint) held() bool { return e.cancel != nil }
+
+// announce puts the key and keeps it until withdraw is called or ctx ends.
+func (e *endpoint) announce(ctx context.Context) {
+	ctx, e.cancel = context.WithCancel(ctx)
+	e.done = make(chan struct{})
+	go func() {
+		defer close(e.done)
+		e.hold(ctx)
+	}()
+}
+
+// withdraw ends the lease, and with it the key, at once. Where etcd cannot be reached before ctx ends, the
+// key goes when the lease runs out.
+func (e *endpoint) withdraw(ctx context.Context) error {
+	e.cancel()
+	<-e.done
+	e.cancel = nil
+	e.mu.Lock()
+	lease := e.lease
+	e.lease = 0
+	e.mu.Unlock()
+	if lease == 0 {
+		return nil
+	}
+	retry := store.Backoff{First: 100 * time.Millisecond, Max: time.Second}
+	for {
+		err := e.store.Revoke(ctx, lease)
+		if err == nil || errors.Is(err, store.ErrLeaseNotFound) {
+			return nil
+		}
+		if !store.Sleep(ctx, retry.Next()) {
+			return err
+		}
+	}
+}
+
+// hold keeps a lease and the key under it.
+func (e *endpoint) hold(ctx context.Context) {
+	leases := make(chan store.LeaseID, 1)
+	var keeping sync.WaitGroup
+	keeping.Go(func() {
+		_ = store.KeepLease(ctx, e.store, store.KeptLease{TTL: e.ttl, Log: e.log, OnLease: func(id store.LeaseID, _ bool) {
+			e.mu.Lock()
+			e.lease = id
+			e.mu.Unlock()
+			select { // only the newest lease matters
+			case <-leases:
+			default:
+			}
+			leases <- id
+		}})
+	})
+	defer keeping.Wait()
+	var lease store.LeaseID
+	select {
+	case lease = <-leases:
+	case <-ctx.Done():
+		return
+	}
+	retry := store.Backoff{First: 100 * time.Millisecond, Max: e.ttl / 3}
+	for first := true; ctx.Err() == nil; {
+		revision, err := e.put(ctx, lease, first)
+		if err != nil {
+			e.log.V(1).Info("Announcing failed, will retry", "error", err.Error())
+			store.Sleep(ctx, retry.Next())
+		} else {
+			first = false
+			retry.Reset()
+			e.untilMissing(ctx, revision, leases, &lease)
+		}
+		select {
+		case lease = <-leases:
+		default:
+		}
+	}
+}
+
+// put writes the key under the lease. The first time it takes the key over from whoever had it: this
+// instance is the newest. Later, when the lease was lost or somebody deleted the key, it is put only where
+// nobody else has taken it: then the instance was replaced while this machine was cut off.
+func (e *endpoint) put(ctx context.Context, lease store.LeaseID, first bool) (int64, error) {
+	kv, exists, revision, err := e.store.Get(ctx, e.key)
+	if err != nil {
+		return 0, err
+	}
+	condition := store.Absent()
+	switch {
+	case exists && string(kv.Value) == e.value && kv.Lease == lease:
+		return revision, nil
+	case exists && string(kv.Value) != e.value && !first:
+		e.log.Info("Not announcing", "reason", "Replaced", "by", string(kv.Value))
+		return revision, nil
+	case exists:
+		condition = store.Unchanged(kv.ModRevision)
+	}
+	e.log.V(1).Info("Putting the endpoint", "key", e.key, "value", e.value)
+	return e.store.Commit(ctx, store.Txn{Ops: []store.Op{{Key: e.key, Value: []byte(e.value), Lease: lease, If: condition}}})
+}
+
+// untilMissing waits until the key is deleted, the lease is another one, or the watch has to be begun anew.
+func (e *endpoint) untilMissing(ctx context.Context, after int64, leases <-chan store.LeaseID, lease *store.LeaseID) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	watch := e.store.Watch(ctx, e.key, after)
+	for {
+		select {
+		case *lease = <-leases:
+			return
+		case batch, ok := <-watch:
+			if !ok || batch.Err != nil {
+				store.Sleep(ctx, time.Second)
+				return
+			}
+			for _, event := range batch.Events {
+				if event.Key == e.key && event.Deleted {
+					return
+				}
+			}
+		}
+	}
+}

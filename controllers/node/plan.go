@@ -1,0 +1,242 @@
+package node
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+// Input is all that a plan depends on. Maps are by unit name where nothing else is said.
+type Input struct {
+	Now time.Time
+	// FromStore says that Placements are the store's. Otherwise they are the copy on disk: good enough to start
+	// from, never a reason to take something away.
+	FromStore  bool
+	Placements map[string]v1.Placement
+	// Texts are the unit files that placements name, by hash.
+	Texts map[string]Text
+	// Relations are those of placed units whose text is here.
+	Relations map[string]Relations
+	// Files are the hashes of the files that systemd is given, as they are on disk now.
+	Files map[string]string
+	// Units is what systemd says of the units in Placements, Files and Records, and of what they bind to.
+	Units map[string]Unit
+	// Records is what was done since boot.
+	Records map[string]Record
+	// States are those last reported.
+	States map[string]v1.UnitState
+	// Holds are units without a placement that run on until their replacement is active, at most until then.
+	Holds map[string]time.Time
+}
+
+// Text is a unit file's text as far as a plan needs it.
+type Text struct {
+	// FileHash is the hash of what is written for systemd: the text, with a header above options before any section.
+	FileHash string
+	// Missing says why the text is not here; empty where it is.
+	Missing string
+}
+
+// Unit is what systemd says of a unit. The zero value is one that systemd was not asked for.
+type Unit struct {
+	LoadState, ActiveState, SubState string
+	Result, InvocationID             string
+	Since                            time.Time
+}
+
+// up: it runs, or systemd is about to make it run.
+func (u Unit) up() bool { return u.active() || u.ActiveState == "activating" }
+
+// active: starting something that binds to it starts nothing but that.
+func (u Unit) active() bool {
+	return u.ActiveState == "active" || u.ActiveState == "reloading" || u.ActiveState == "refreshing"
+}
+
+func (u Unit) failed() bool   { return u.ActiveState == "failed" }
+func (u Unit) stopping() bool { return u.ActiveState == "deactivating" }
+
+// Record is what was done with a unit since boot. It outlives fleetd.
+type Record struct {
+	// Loaded is the hash of the text that systemd has loaded.
+	Loaded string `json:"loaded,omitempty"`
+	// Launched is the hash that it was started with; empty where it was stopped since, or never started.
+	Launched string `json:"launched,omitempty"`
+	// Stopped says that a stop was the last thing asked for.
+	Stopped bool `json:"stopped,omitempty"`
+	// RequestedAt is the placement's request that was last acted on.
+	RequestedAt string `json:"requestedAt,omitempty"`
+	// Pending says that the launch was about to be asked for: whether it was, the invocation tells.
+	Pending bool `json:"pending,omitempty"`
+	// Invocation and Previous are the unit's invocation before the launch and the hash that it ran with.
+	Invocation string `json:"invocation,omitempty"`
+	Previous   string `json:"previous,omitempty"`
+	// Target is the invocation of the unit it binds to, when both were last seen active.
+	Target string `json:"target,omitempty"`
+	// Message is what systemd refused.
+	Message string `json:"message,omitempty"`
+}
+
+// Kind is what an action does.
+type Kind string
+
+// The kinds of actions.
+const (
+	Stop        Kind = "stop"
+	ResetFailed Kind = "resetFailed"
+	Unlink      Kind = "unlink"
+	RemoveFile  Kind = "removeFile"
+	WriteFile   Kind = "writeFile"
+	Link        Kind = "link"
+	Reload      Kind = "reload"
+	Start       Kind = "start"
+	Restart     Kind = "restart"
+	Note        Kind = "note"   // only the record changes
+	Forget      Kind = "forget" // the record is dropped
+	WriteState  Kind = "writeState"
+	DeleteState Kind = "deleteState"
+)
+
+// Reason is why an action is taken.
+type Reason string
+
+// The reasons of actions.
+const (
+	NotPlaced       Reason = "NotPlaced"       // no placement has it here any more
+	SetLoaded       Reason = "SetLoaded"       // to be loaded, not launched
+	NewPlacement    Reason = "NewPlacement"    // not on this machine so far
+	FileChanged     Reason = "FileChanged"     // its text is another one
+	FileLost        Reason = "FileLost"        // its file is not what was written
+	Forgotten       Reason = "Forgotten"       // systemd must forget a unit that others mention
+	NotLaunched     Reason = "NotLaunched"     // not launched with this text since boot
+	Requested       Reason = "Requested"       // a person asked for it to be started
+	TargetReturned  Reason = "TargetReturned"  // what it binds to stopped and runs again
+	AlreadyRuns     Reason = "AlreadyRuns"     // it runs already, whoever started it
+	LaunchConfirmed Reason = "LaunchConfirmed" // the launch before fleetd's end had its effect
+	WithTarget      Reason = "WithTarget"      // systemd restarts it with what it binds to
+	StateChanged    Reason = "StateChanged"    // systemd says something new
+)
+
+// Action is one step.
+type Action struct {
+	Kind   Kind
+	Unit   string
+	Reason Reason
+	// Hash is that of the text to write.
+	Hash string
+	// Record is the unit's record once the action has succeeded.
+	Record Record
+	// State is what to report.
+	State v1.UnitState
+
+	// level orders starts: everything on a lower one goes first.
+	level int
+}
+
+// Plan is what to do, in this order, and when to look again where time matters.
+type Plan struct {
+	Actions []Action
+	After   time.Duration
+}
+
+// kinds is the order of actions. Whatever stops goes first, for what starts may want its place.
+var kinds = []Kind{Stop, ResetFailed, Unlink, RemoveFile, WriteFile, Link, Reload, Note, Start, Restart, Forget, WriteState, DeleteState}
+
+// MakePlan decides what brings this machine's systemd to what its placements say.
+func MakePlan(in Input) Plan {
+	p := planner{in: in, acted: map[string]bool{}, launching: map[string]bool{}}
+	levels := p.levels()
+	names := p.names()
+	// What others bind to comes first: a restart of it is a restart of them.
+	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(levels[a], levels[b]) })
+	for _, name := range names {
+		if pl, ok := p.placed(name); ok {
+			p.place(name, pl)
+		} else {
+			p.remove(name)
+		}
+	}
+	if p.reload != "" {
+		p.act(Action{Kind: Reload, Reason: p.reload})
+	}
+	for i := range p.actions {
+		p.actions[i].level = levels[p.actions[i].Unit]
+	}
+	slices.SortStableFunc(p.actions, order)
+	return Plan{Actions: p.actions, After: p.after}
+}
+
+func order(a, b Action) int {
+	return cmp.Or(cmp.Compare(rank(a), rank(b)), levelOrder(a, b), cmp.Compare(a.Unit, b.Unit))
+}
+
+// rank puts the kinds in order; starts and restarts are one.
+func rank(a Action) int {
+	if a.Kind == Restart {
+		return slices.Index(kinds, Start)
+	}
+	return slices.Index(kinds, a.Kind)
+}
+
+// levelOrder is what others need first for starts, last for stops.
+func levelOrder(a, b Action) int {
+	switch a.Kind {
+	case Start, Restart:
+		return cmp.Compare(a.level, b.level)
+	case Stop:
+		return cmp.Compare(b.level, a.level)
+	}
+	return 0
+}
+
+type planner struct {
+	in      Input
+	actions []Action
+	after   time.Duration
+	reload  Reason
+	// acted are the units that something is done with: what systemd says of them is about to change.
+	acted map[string]bool
+	// launching are the units that are started or restarted.
+	launching map[string]bool
+}
+
+func (p *planner) act(a Action) {
+	switch a.Kind {
+	case Stop, ResetFailed, Unlink, Link, Start, Restart:
+		p.acted[a.Unit] = true
+	}
+	p.launching[a.Unit] = p.launching[a.Unit] || a.Kind == Start || a.Kind == Restart
+	p.actions = append(p.actions, a)
+}
+
+// lookAgain has the next plan made no later than that.
+func (p *planner) lookAgain(after time.Duration) {
+	if p.after == 0 || after < p.after {
+		p.after = after
+	}
+}
+
+// placed returns a unit's placement; an inactive one is none.
+func (p *planner) placed(name string) (v1.Placement, bool) {
+	pl, ok := p.in.Placements[name]
+	return pl, ok && pl.DesiredState != v1.Inactive
+}
+
+func (p *planner) names() []string {
+	all := map[string]bool{}
+	for name := range p.in.Placements {
+		all[name] = true
+	}
+	for name := range p.in.Files {
+		all[name] = true
+	}
+	for name := range p.in.Records {
+		all[name] = true
+	}
+	for name := range p.in.States {
+		all[name] = true
+	}
+	return slices.Sorted(maps.Keys(all))
+}

@@ -1,0 +1,73 @@
+package node
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/fleet-starter/fleet/internal/unitfile"
+)
+
+// Relations are a unit's relations to others, see systemd.unit(5).
+type Relations struct {
+	// BindsTo are the units without which this one does not run. To start it starts them.
+	BindsTo []string
+	// Requires are the units that are started with this one.
+	Requires []string
+	// After are the units that are started before this one.
+	After []string
+	// Mentions are all units that this one has any relation to, sorted.
+	Mentions []string
+}
+
+// RelationsOf reads them from a unit file.
+func RelationsOf(f *unitfile.File, name unitfile.Name) Relations {
+	units := func(options ...string) []string {
+		var found []string
+		for _, option := range options {
+			for _, value := range f.Values(unitfile.SectionUnit, option) {
+				for word := range strings.FieldsSeq(value) {
+					found = append(found, name.Expand(word))
+				}
+			}
+		}
+		return found
+	}
+	r := Relations{
+		BindsTo:  units("BindsTo", "BindTo"),
+		Requires: units("Requires", "Requisite"),
+		After:    units("After"),
+	}
+	r.Mentions = slices.Concat(r.BindsTo, r.Requires, r.After, units("Wants", "Before", "PartOf", "Conflicts", "Upholds", "OnFailure", "OnSuccess"))
+	slices.Sort(r.Mentions)
+	r.Mentions = slices.Compact(r.Mentions)
+	return r
+}
+
+// levels numbers the units so that each has a higher number than those it comes after. Where units come after each
+// other in a circle, the first by name breaks it.
+func (p *planner) levels() map[string]int {
+	levels := map[string]int{}
+	visiting := map[string]bool{}
+	var visit func(string) int
+	visit = func(name string) int {
+		if level, ok := levels[name]; ok || visiting[name] {
+			return level
+		}
+		visiting[name] = true
+		level := 0
+		r := p.in.Relations[name]
+		for _, before := range [][]string{r.BindsTo, r.Requires, r.After} {
+			for _, other := range before {
+				if _, ours := p.in.Relations[other]; ours {
+					level = max(level, visit(other)+1)
+				}
+			}
+		}
+		levels[name] = level
+		return level
+	}
+	for _, name := range p.names() {
+		visit(name)
+	}
+	return levels
+}

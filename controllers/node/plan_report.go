@@ -1,0 +1,101 @@
+package node
+
+import (
+	"cmp"
+	"fmt"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+// remove takes one unit away that has no placement: stop, then forget.
+func (p *planner) remove(name string) {
+	unit, rec := p.in.Units[name], p.in.Records[name]
+	_, file := p.in.Files[name]
+	_, recorded := p.in.Records[name]
+	switch {
+	case !p.in.FromStore:
+		return
+	case !file && !recorded:
+		// Reported by an earlier life; whatever has that name now is not ours.
+	case unit.up():
+		p.stopOrphan(name, rec, unit)
+		return
+	case unit.stopping():
+		p.report(name, v1.Placement{}, rec, "")
+		return
+	default:
+		if unit.failed() {
+			p.act(Action{Kind: ResetFailed, Unit: name, Record: rec, Reason: NotPlaced})
+		}
+		p.act(Action{Kind: Unlink, Unit: name, Record: rec, Reason: NotPlaced})
+		if file {
+			p.act(Action{Kind: RemoveFile, Unit: name, Record: rec, Reason: NotPlaced})
+		}
+		if unit.LoadState == "loaded" && p.mentioned(name) {
+			p.reload = cmp.Or(p.reload, Forgotten)
+		}
+		p.act(Action{Kind: Forget, Unit: name, Reason: NotPlaced})
+	}
+	if _, ok := p.in.States[name]; ok {
+		p.act(Action{Kind: DeleteState, Unit: name, Reason: NotPlaced})
+	}
+}
+
+// stopOrphan stops what runs without a placement; after an absence only when its replacement is active.
+func (p *planner) stopOrphan(name string, rec Record, unit Unit) {
+	if until, held := p.in.Holds[name]; held && p.in.Now.Before(until) {
+		p.lookAgain(until.Sub(p.in.Now))
+		p.report(name, v1.Placement{}, rec, "has no placement here any more: runs until its replacement is active")
+		return
+	}
+	rec.Launched, rec.Pending, rec.Stopped = "", false, true
+	p.act(Action{Kind: Stop, Unit: name, Record: rec, Reason: NotPlaced})
+}
+
+// mentioned: a unit that stays has a relation to this one, so that systemd keeps it in memory.
+func (p *planner) mentioned(name string) bool {
+	for other := range p.in.Relations {
+		for _, m := range p.in.Relations[other].Mentions {
+			if m == name {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// report has a unit's state written where it changed. What was just acted on is looked at again first.
+func (p *planner) report(name string, pl v1.Placement, rec Record, message string) {
+	if p.acted[name] {
+		return
+	}
+	state := stateOf(p.in.Units[name], pl, rec, message)
+	if last, ok := p.in.States[name]; ok && sameState(last, state) {
+		return
+	}
+	p.act(Action{Kind: WriteState, Unit: name, State: state, Reason: StateChanged})
+}
+
+func sameState(a, b v1.UnitState) bool {
+	same := a.Since.Equal(b.Since)
+	a.Since, b.Since = b.Since, b.Since
+	return same && a == b
+}
+
+// stateOf is what is reported of a unit.
+func stateOf(unit Unit, pl v1.Placement, rec Record, message string) v1.UnitState {
+	state := v1.UnitState{
+		LoadState: cmp.Or(unit.LoadState, "not-found"), ActiveState: cmp.Or(unit.ActiveState, "inactive"), SubState: cmp.Or(unit.SubState, "dead"),
+		Result: unit.Result, InvocationID: unit.InvocationID, Since: unit.Since,
+		Hash: rec.Loaded, DesiredState: pl.DesiredState, RequestedAt: rec.RequestedAt,
+		Message: cmp.Or(message, rec.Message),
+	}
+	// Between a reload and the end of the restart the process is still the old one.
+	if unit.up() && rec.Previous != "" && unit.InvocationID == rec.Invocation {
+		state.Hash = rec.Previous
+	}
+	if state.Message == "" && state.LoadState != "loaded" && state.LoadState != "not-found" {
+		state.Message = fmt.Sprintf("systemd cannot load its unit file (%s): see systemctl status %s", state.LoadState, "on the machine")
+	}
+	return state
+}

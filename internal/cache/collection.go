@@ -1,0 +1,141 @@
+package cache
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/google/btree"
+
+	"github.com/fleet-starter/fleet/internal/keyspace"
+	"github.com/fleet-starter/fleet/internal/store"
+)
+
+// Collection is one row of the keyspace as a Reflector sees it.
+type Collection[T any] struct {
+	index[T]
+	row      keyspace.Collection[T]
+	handlers []func([]Event[T])
+
+	pending []Event[T]                // applied, not yet told
+	next    *btree.BTreeG[*Object[T]] // what a new listing has brought so far
+}
+
+var _ Lister[string] = (*Collection[string])(nil)
+
+// Register has r keep the row c. Call it before Run. A row that lies outside the reflector's prefix, or that
+// overlaps one that is registered, is a mistake in the program: it panics.
+func Register[T any](r *Reflector, c keyspace.Collection[T]) *Collection[T] {
+	if !strings.HasPrefix(c.Prefix(), r.prefix) {
+		panic(fmt.Sprintf("cache: %s is not below %s", c.Prefix(), r.prefix))
+	}
+	for _, other := range r.rows {
+		if strings.HasPrefix(c.Prefix(), other.keyPrefix()) || strings.HasPrefix(other.keyPrefix(), c.Prefix()) {
+			panic(fmt.Sprintf("cache: %s overlaps %s", c.Prefix(), other.keyPrefix()))
+		}
+	}
+	collection := &Collection[T]{index: index[T]{mu: &r.mu, tree: newTree[T]()}, row: c}
+	r.rows = append(r.rows, collection)
+	return collection
+}
+
+// OnChange has handler called with every change, in order, from the reflector's goroutine: it must not block
+// and must not wait for the reflector. When it is called the collection already has the changes. After a new
+// listing it gets the differences only. Call it before Run.
+func (c *Collection[T]) OnChange(handler func([]Event[T])) { c.handlers = append(c.handlers, handler) }
+
+// row is what the reflector needs of a Collection of any type, all from its own goroutine. What changes the
+// tree (apply, relisted) runs under its lock.
+type row interface {
+	keyPrefix() string
+	// apply makes one change and reports whether there is something to tell.
+	apply(e store.Event) bool
+	beginListing()
+	listed(kv store.KV)
+	// relisted puts the listing of that revision in place and returns how many changes there are to tell.
+	relisted(revision int64) int
+	// tell calls the handlers with the first n changes that were not told.
+	tell(n int)
+}
+
+func (c *Collection[T]) keyPrefix() string { return c.row.Prefix() }
+
+func (c *Collection[T]) apply(e store.Event) bool {
+	name, ok := c.row.Name(e.Key)
+	if !ok {
+		return false
+	}
+	if e.Deleted {
+		old, ok := c.tree.Delete(&Object[T]{Name: name})
+		if ok {
+			c.pending = append(c.pending, Event[T]{Name: old.Name, Old: old, Revision: e.ModRevision})
+		}
+		return ok
+	}
+	object := c.object(name, e.KV)
+	old, _ := c.tree.ReplaceOrInsert(object)
+	c.pending = append(c.pending, Event[T]{Name: object.Name, Old: old, New: object, Revision: e.ModRevision})
+	return true
+}
+
+func (c *Collection[T]) beginListing() { c.next = newTree[T]() }
+
+func (c *Collection[T]) listed(kv store.KV) {
+	name, ok := c.row.Name(kv.Key)
+	if !ok {
+		return
+	}
+	object, ok := c.tree.Get(&Object[T]{Name: name})
+	if !ok || object.ModRevision != kv.ModRevision {
+		object = c.object(name, kv)
+	}
+	c.next.ReplaceOrInsert(object)
+}
+
+func (c *Collection[T]) relisted(revision int64) int {
+	old, now := c.tree, c.next
+	c.tree, c.next = now, nil
+	old.Ascend(func(o *Object[T]) bool {
+		if !now.Has(o) {
+			c.pending = append(c.pending, Event[T]{Name: o.Name, Old: o, Revision: revision})
+		}
+		return true
+	})
+	now.Ascend(func(o *Object[T]) bool {
+		if was, _ := old.Get(o); was != o {
+			c.pending = append(c.pending, Event[T]{Name: o.Name, Old: was, New: o, Revision: o.ModRevision})
+		}
+		return true
+	})
+	return len(c.pending)
+}
+
+func (c *Collection[T]) tell(n int) {
+	events := c.pending[:n:n]
+	if c.pending = c.pending[n:]; len(c.pending) == 0 {
+		c.pending = nil // the handlers may keep events
+	}
+	for _, handle := range c.handlers {
+		handle(events)
+	}
+}
+
+// object decodes a value. What cannot be decoded is kept, with the reason.
+func (c *Collection[T]) object(name string, kv store.KV) *Object[T] {
+	o := &Object[T]{Name: name, Key: kv.Key, CreateRevision: kv.CreateRevision, ModRevision: kv.ModRevision}
+	o.Value, o.Err = c.decode(kv.Value)
+	if o.Err != nil {
+		var zero T
+		o.Value, o.Raw = zero, kv.Value
+	}
+	return o
+}
+
+// decode survives a codec that panics on what somebody put into etcd by hand.
+func (c *Collection[T]) decode(data []byte) (value T, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("decoding panicked: %v", p)
+		}
+	}()
+	return c.row.Decode(data)
+}

@@ -1,0 +1,198 @@
+// Package controller runs reconcilers: a queue of keys, workers, and one place that decides when a key is
+// reconciled again. It knows nothing of etcd.
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/client-go/util/workqueue"
+)
+
+// Result says when a reconciler that found nothing wrong wants to look again.
+type Result struct {
+	// RequeueAfter is when time alone may change something. 0: when something is enqueued.
+	RequeueAfter time.Duration
+}
+
+// Reconciler brings what is closer to what should be, for one key.
+type Reconciler[K comparable] interface {
+	// Reconcile returns nil when all is done or waits for an event, an error to be called again after a
+	// growing pause, and Terminal(err) where only new input can help. One key is never reconciled by two
+	// workers at once.
+	Reconcile(ctx context.Context, key K) (Result, error)
+}
+
+// Func is a Reconciler that is a function.
+type Func[K comparable] func(ctx context.Context, key K) (Result, error)
+
+// Reconcile implements Reconciler.
+func (f Func[K]) Reconcile(ctx context.Context, key K) (Result, error) { return f(ctx, key) }
+
+// Singleton is the key of controllers over the whole world.
+type Singleton = struct{}
+
+// Terminal marks an error that is not retried: it goes away with new input only.
+func Terminal(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &terminalError{err}
+}
+
+type terminalError struct{ err error }
+
+func (e *terminalError) Error() string { return e.err.Error() }
+func (e *terminalError) Unwrap() error { return e.err }
+
+// Options set up a Controller. The zero value is fine.
+type Options struct {
+	// Workers is how many keys are reconciled at once. Default 1.
+	Workers int
+	Log     logr.Logger
+	// MinBackoff is the pause after the first error of a key, doubled with each further one up to
+	// MaxBackoff. Default 5 ms and 30 s.
+	MinBackoff, MaxBackoff time.Duration
+	// Fatal reports whether an error ends Run, such as that this process is no longer the leader.
+	Fatal func(error) bool
+	// Metrics counts what happens. nil: nothing is counted.
+	Metrics *Metrics
+}
+
+func (o Options) withDefaults() Options {
+	if o.Workers <= 0 {
+		o.Workers = 1
+	}
+	if o.Log.GetSink() == nil {
+		o.Log = logr.Discard()
+	}
+	if o.MinBackoff <= 0 {
+		o.MinBackoff = 5 * time.Millisecond
+	}
+	if o.MaxBackoff <= 0 {
+		o.MaxBackoff = 30 * time.Second
+	}
+	if o.Fatal == nil {
+		o.Fatal = func(error) bool { return false }
+	}
+	return o
+}
+
+// Controller calls a Reconciler for the keys in its queue.
+type Controller[K comparable] struct {
+	name       string
+	reconciler Reconciler[K]
+	opts       Options
+	queue      workqueue.TypedRateLimitingInterface[K]
+	meter      meter
+}
+
+// New returns a controller. Keys may be enqueued at once; nothing is reconciled before Run.
+func New[K comparable](name string, r Reconciler[K], opts Options) *Controller[K] {
+	opts = opts.withDefaults()
+	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[K](opts.MinBackoff, opts.MaxBackoff)
+	return &Controller[K]{
+		name:       name,
+		reconciler: r,
+		opts:       opts,
+		queue:      workqueue.NewTypedRateLimitingQueue(limiter),
+		meter:      opts.Metrics.of(name),
+	}
+}
+
+// Enqueue has key reconciled soon. A key that is queued already is reconciled once; one that is being
+// reconciled, once more afterwards.
+func (c *Controller[K]) Enqueue(key K) {
+	c.queue.Add(key)
+	c.meter.depth(c.queue.Len())
+}
+
+// EnqueueAfter has key reconciled after d.
+func (c *Controller[K]) EnqueueAfter(key K, d time.Duration) { c.queue.AddAfter(key, d) }
+
+// Run reconciles until ctx ends, waits for what is under way, and returns nil; or the first error that is
+// Fatal. Keys still queued are dropped. A controller runs once.
+func (c *Controller[K]) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(ctx, c.queue.ShutDown)
+	defer stop()
+	var workers sync.WaitGroup
+	for range c.opts.Workers {
+		workers.Go(func() {
+			for c.next(ctx, cancel) {
+			}
+		})
+	}
+	workers.Wait()
+	var fatal *fatalError
+	if errors.As(context.Cause(ctx), &fatal) {
+		return fmt.Errorf("controller %s: %w", c.name, fatal.err)
+	}
+	return nil
+}
+
+// fatalError tells the end by Fatal from any other end of the context.
+type fatalError struct{ err error }
+
+func (e *fatalError) Error() string { return e.err.Error() }
+
+// next reconciles one key and reports whether to go on.
+func (c *Controller[K]) next(ctx context.Context, cancel context.CancelCauseFunc) bool {
+	key, shutdown := c.queue.Get()
+	if shutdown {
+		return false
+	}
+	defer c.queue.Done(key)
+	if ctx.Err() != nil {
+		return true
+	}
+	c.meter.depth(c.queue.Len())
+	log := c.opts.Log.WithValues("key", key)
+	start := time.Now()
+	result, err := c.reconcile(logr.NewContext(ctx, log), key)
+	took := time.Since(start)
+
+	var terminal *terminalError
+	switch {
+	case err == nil && result.RequeueAfter > 0:
+		c.queue.Forget(key)
+		c.queue.AddAfter(key, result.RequeueAfter)
+		c.meter.done(resultRequeueAfter, took)
+	case err == nil:
+		c.queue.Forget(key)
+		c.meter.done(resultSuccess, took)
+	case c.opts.Fatal(err):
+		log.Info("Reconciling ends", "reason", "Fatal", "error", err.Error())
+		cancel(&fatalError{err})
+		c.meter.done(resultFatal, took)
+	case errors.As(err, &terminal):
+		log.Error(err, "Reconciling failed, waiting for new input")
+		c.queue.Forget(key)
+		c.meter.done(resultTerminal, took)
+	case ctx.Err() != nil:
+		log.V(1).Info("Reconciling interrupted", "reason", "Stopping", "error", err.Error())
+		c.meter.done(resultError, took)
+	default:
+		log.Error(err, "Reconciling failed, will retry", "attempt", c.queue.NumRequeues(key)+1)
+		c.queue.AddRateLimited(key)
+		c.meter.done(resultError, took)
+	}
+	return true
+}
+
+// reconcile turns a panic into an error: one bad key must not end the process that looks after all of them.
+func (c *Controller[K]) reconcile(ctx context.Context, key K) (result Result, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.meter.panicked()
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return c.reconciler.Reconcile(ctx, key)
+}

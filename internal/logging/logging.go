@@ -1,0 +1,46 @@
+// Package logging makes the loggers of all programs: logr on log/slog, text for people or JSON for machines.
+package logging
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/go-logr/logr"
+)
+
+// The formats.
+const (
+	Text = "text"
+	JSON = "json"
+)
+
+// Level is the verbosity of a logger, 0 for what changed and more for the rest. It may be changed while the logger is used.
+type Level struct{ level slog.LevelVar }
+
+// Set changes the verbosity.
+func (l *Level) Set(verbosity int) { l.level.Set(slog.Level(-verbosity)) }
+
+// New returns a logger that writes lines of that format. A nil level means verbosity 0.
+func New(w io.Writer, format string, level *Level) (logr.Logger, error) {
+	if level == nil {
+		level = new(Level)
+	}
+	opts := &slog.HandlerOptions{Level: &level.level, ReplaceAttr: replace}
+	switch format {
+	case Text, "":
+		return logr.FromSlogHandler(slog.NewTextHandler(w, opts)), nil
+	case JSON:
+		return logr.FromSlogHandler(slog.NewJSONHandler(w, opts)), nil
+	}
+	return logr.Discard(), fmt.Errorf("log format %q: give %s or %s", format, Text, JSON)
+}
+
+// replace writes verbosity as a number: slog has no name for what logr calls V(1).
+func replace(groups []string, a slog.Attr) slog.Attr {
+	level, ok := a.Value.Any().(slog.Level)
+	if len(groups) > 0 || a.Key != slog.LevelKey || !ok || level >= slog.LevelInfo {
+		return a
+	}
+	return slog.String(slog.LevelKey, fmt.Sprintf("V(%d)", -int(level)))
+}

@@ -1,0 +1,269 @@
+// Package nginx keeps one nginx routing to the instances of apps: it renders the
+// configuration from checked values, tests it, puts it in place and reloads.
+//
+// The way through the package is Plan (pure: checks every value, says what it
+// leaves out and why), then Server.Apply (renders each app apart, `nginx -t` on
+// a file beside, rename, reload, wait until the new configuration answers).
+// nginx is not tied to the process that started it: it goes on serving when that
+// one is killed, and the next Server adopts it.
+package nginx
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Route is one app and where its instances listen.
+type Route struct {
+	// App is a DNS label; it names the upstream.
+	App string
+	// Hosts are host names, such as www.example.com or *.example.com. None means <app>.<domain>.
+	Hosts []string
+	// Upstreams are the announced instances. With none, requests are answered with 503.
+	Upstreams []Upstream
+	// MaxFails failures within FailTimeout keep an instance out for FailTimeout.
+	// Zero means DefaultMaxFails and DefaultFailTimeout.
+	MaxFails    int
+	FailTimeout time.Duration
+}
+
+// Upstream is one announced instance.
+type Upstream struct {
+	// Key is the etcd key that announces it, for reports.
+	Key string
+	// Instance is the last part of the key, such as example-app@1.
+	Instance string
+	// Address is host:port.
+	Address string
+}
+
+// Settings are the same for as long as a router runs.
+type Settings struct {
+	// Dir is an absolute path; everything nginx writes lies in it.
+	Dir string
+	// Listen are the addresses to serve, such as "80", "127.0.0.11:8080" or "[::]:80".
+	Listen []string
+	// StatusListen is a further address for the status page alone; empty for none.
+	StatusListen string
+	// Domain completes the host name of an app without hosts: <app>.<domain>. Empty for none.
+	Domain string
+	// Prefix is the directory of the endpoints. Default DefaultPrefix.
+	Prefix string
+	// AccessLog is off (default), stdout, an absolute path, or syslog:server=... as nginx writes it.
+	// stdout must not be a socket, which the journal's is: see StdoutLog.
+	AccessLog string
+	// ErrorLog is stderr (default), an absolute path, or syslog:server=...
+	ErrorLog string
+	// Workers is the number of worker processes. 0: one for each core.
+	Workers int
+	// User is whom the workers run as when nginx is started by root. Default: nginx's own, nobody.
+	User string
+	// ReadTimeout is how long an app may be silent in an answer. Default DefaultReadTimeout. Websockets have a day.
+	ReadTimeout time.Duration
+	// ShutdownTimeout is how long connections may outlive a change of the configuration. Default DefaultShutdownTimeout.
+	ShutdownTimeout time.Duration
+}
+
+// What Settings and Route mean by zero.
+const (
+	DefaultPrefix          = "/services/web"
+	DefaultMaxFails        = 2
+	DefaultFailTimeout     = 5 * time.Second
+	DefaultReadTimeout     = time.Minute
+	DefaultShutdownTimeout = 10 * time.Minute
+)
+
+// Input is all that a configuration is made of.
+type Input struct {
+	Settings
+	Routes []Route
+	// Keys are further keys and values for a template of one's own. Those below
+	// Prefix are ignored: what Routes says is there.
+	Keys map[string]string
+	// Revision is the etcd revision that Routes and Keys are of. The status page
+	// shows it; a new revision alone reloads nothing.
+	Revision int64
+}
+
+// Configuration is an Input whose every value may be rendered.
+type Configuration struct {
+	Settings
+	// Routes are sorted by app.
+	Routes   []Route
+	Keys     map[string]string
+	Revision int64
+	// Refused is what was left out.
+	Refused []Refused
+}
+
+// Refused is a value, a host or a whole app that is not served.
+type Refused struct {
+	App string
+	// Key is the etcd key of the refused value; empty if the app's spec holds it.
+	Key string
+	// Reason is one of the Reason constants.
+	Reason string
+	// Message says what is wrong, with the value quoted and cut.
+	Message string
+}
+
+// Why something is not served.
+const (
+	ReasonInvalidApp      = "InvalidApp"      // not a DNS label
+	ReasonInvalidKey      = "InvalidKey"      // not <prefix>/<app>/<instance>
+	ReasonInvalidInstance = "InvalidInstance" // not a unit name
+	ReasonInvalidAddress  = "InvalidAddress"  // not host:port
+	ReasonInvalidHost     = "InvalidHost"     // not a host name
+	ReasonInvalidValue    = "InvalidValue"    // a further key whose value could change the configuration's structure
+	ReasonDuplicateApp    = "DuplicateApp"    // a second route of the same app
+	ReasonHostTaken       = "HostTaken"       // the host belongs to an app before it in the alphabet
+	ReasonNoHost          = "NoHost"          // neither hosts nor a domain
+	ReasonNotAccepted     = "NotAccepted"     // nginx -t refuses it
+)
+
+// Plan checks in. What cannot be rendered safely is left out of the result and
+// listed in its Refused; the error is about Settings, without which nothing runs.
+func Plan(in Input) (Configuration, error) {
+	settings, err := in.Settings.check()
+	if err != nil {
+		return Configuration{}, err
+	}
+	p := planner{settings: settings, owner: map[string]string{}}
+	routes := slices.Clone(in.Routes)
+	slices.SortStableFunc(routes, func(a, b Route) int { return strings.Compare(a.App, b.App) })
+	c := Configuration{Settings: settings, Revision: in.Revision}
+	for i, r := range routes {
+		if i > 0 && routes[i-1].App == r.App {
+			p.refuse(r.App, "", ReasonDuplicateApp, "a second route of the same app")
+			continue
+		}
+		if checked, ok := p.route(r); ok {
+			c.Routes = append(c.Routes, checked)
+		}
+	}
+	c.Keys = p.keys(in.Keys)
+	c.Refused = p.refused
+	return c, nil
+}
+
+// ParseKeys sorts endpoints, keys <prefix>/<app>/<instance> with their values,
+// into routes without hosts, sorted. Values are not looked at; keys below prefix
+// of another depth are refused, other keys ignored.
+func ParseKeys(prefix string, keys map[string]string) ([]Route, []Refused) {
+	var refused []Refused
+	routes := map[string]*Route{}
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		rest, below := strings.CutPrefix(key, prefix+"/")
+		if !below {
+			continue
+		}
+		app, instance, _ := strings.Cut(rest, "/")
+		if app == "" || instance == "" || strings.Contains(instance, "/") {
+			refused = append(refused, Refused{App: quoteUnlessLabel(app), Key: key, Reason: ReasonInvalidKey,
+				Message: "want " + prefix + "/<app>/<instance>"})
+			continue
+		}
+		if routes[app] == nil {
+			routes[app] = &Route{App: app}
+		}
+		r := routes[app]
+		r.Upstreams = append(r.Upstreams, Upstream{Key: key, Instance: instance, Address: keys[key]})
+	}
+	out := make([]Route, 0, len(routes))
+	for _, app := range slices.Sorted(maps.Keys(routes)) {
+		out = append(out, *routes[app])
+	}
+	return out, refused
+}
+
+// planner collects what is refused and which app has which host.
+type planner struct {
+	settings Settings
+	refused  []Refused
+	owner    map[string]string
+}
+
+func (p *planner) refuse(app, key, reason, message string) {
+	p.refused = append(p.refused, Refused{App: quoteUnlessLabel(app), Key: key, Reason: reason, Message: message})
+}
+
+func (p *planner) route(r Route) (Route, bool) {
+	if !isLabel(r.App) {
+		p.refuse(r.App, "", ReasonInvalidApp, "the name of an app is 1 to 63 letters a-z, digits and dashes, not "+quote(r.App))
+		return Route{}, false
+	}
+	out := Route{App: r.App, MaxFails: r.MaxFails, FailTimeout: r.FailTimeout}
+	if out.MaxFails <= 0 {
+		out.MaxFails = DefaultMaxFails
+	}
+	if out.FailTimeout <= 0 {
+		out.FailTimeout = DefaultFailTimeout
+	}
+	out.Hosts = p.hosts(r)
+	for _, u := range r.Upstreams {
+		if checked, ok := p.upstream(r.App, u); ok {
+			out.Upstreams = append(out.Upstreams, checked)
+		}
+	}
+	slices.SortStableFunc(out.Upstreams, func(a, b Upstream) int { return strings.Compare(a.Instance, b.Instance) })
+	return out, len(out.Hosts) > 0
+}
+
+func (p *planner) hosts(r Route) []string {
+	hosts := r.Hosts
+	if len(hosts) == 0 {
+		if p.settings.Domain == "" {
+			p.refuse(r.App, "", ReasonNoHost, "the app has no hosts and the router no domain")
+			return nil
+		}
+		hosts = []string{r.App + "." + p.settings.Domain}
+	}
+	var out []string
+	for _, h := range hosts {
+		name := strings.ToLower(h)
+		if !isHostOrWildcard(name) {
+			p.refuse(r.App, "", ReasonInvalidHost, "want a host name such as www.example.com or *.example.com, not "+quote(h))
+			continue
+		}
+		if owner, taken := p.owner[name]; taken {
+			if owner != r.App {
+				p.refuse(r.App, "", ReasonHostTaken, "host "+name+" belongs to app "+owner)
+			}
+			continue
+		}
+		p.owner[name] = r.App
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (p *planner) upstream(app string, u Upstream) (Upstream, bool) {
+	if !isInstance(u.Instance) {
+		p.refuse(app, u.Key, ReasonInvalidInstance, "want the name of an instance such as example-app@1, not "+quote(u.Instance))
+		return Upstream{}, false
+	}
+	address, ok := checkAddress(u.Address)
+	if !ok {
+		p.refuse(app, u.Key, ReasonInvalidAddress, "want host:port such as 10.0.0.1:3000, not "+quote(u.Address))
+		return Upstream{}, false
+	}
+	u.Address = address
+	return u, true
+}
+
+func (p *planner) keys(keys map[string]string) map[string]string {
+	out := map[string]string{}
+	for _, k := range slices.Sorted(maps.Keys(keys)) {
+		switch {
+		case strings.HasPrefix(k, p.settings.Prefix+"/"):
+		case isPlain(k) && isPlain(keys[k]):
+			out[k] = keys[k]
+		default:
+			p.refuse("", k, ReasonInvalidValue, "key and value are rendered into nginx's configuration, so none of ; { } # $ \" ' \\ ` and control characters may be in them: "+quote(keys[k]))
+		}
+	}
+	return out
+}

@@ -1,0 +1,168 @@
+package nginx
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"net/netip"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// RFC 1123 section 2.1 and RFC 1035 section 2.3.4.
+const (
+	maxLabel = 63
+	maxHost  = 253
+)
+
+// maxSocketPath is the room for a path in sockaddr_un, without its final zero: unix(7).
+const maxSocketPath = 107
+
+var (
+	labelPattern    = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
+	instancePattern = regexp.MustCompile(`^[A-Za-z0-9:_.@-]{1,255}$`)
+	portPattern     = regexp.MustCompile(`^[1-9][0-9]{0,4}$`)
+	numberPattern   = regexp.MustCompile(`^[0-9]+$`)
+	syslogPattern   = regexp.MustCompile(`^syslog:[A-Za-z0-9_.:=,/\[\]-]+$`)
+	userPattern     = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
+	prefixPattern   = regexp.MustCompile(`^(/[A-Za-z0-9_.-]+)+$`)
+)
+
+func isLabel(s string) bool { return len(s) <= maxLabel && labelPattern.MatchString(s) }
+
+// isHost takes lower case only. A name that ends in a number is an address or
+// nothing: resolvers read 010.1 as one.
+func isHost(s string) bool {
+	labels := strings.Split(s, ".")
+	for _, l := range labels {
+		if !isLabel(l) {
+			return false
+		}
+	}
+	if numberPattern.MatchString(labels[len(labels)-1]) {
+		a, err := netip.ParseAddr(s)
+		return err == nil && a.Is4()
+	}
+	return len(s) <= maxHost
+}
+
+func isHostOrWildcard(s string) bool { return isHost(strings.TrimPrefix(s, "*.")) }
+
+func isInstance(s string) bool { return instancePattern.MatchString(s) }
+
+func isPort(s string) bool {
+	n, err := strconv.Atoi(s)
+	return portPattern.MatchString(s) && err == nil && n <= 65535
+}
+
+// checkAddress returns host:port in one spelling: lower case, IPv6 in brackets.
+func checkAddress(s string) (string, bool) {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil || !isPort(port) {
+		return "", false
+	}
+	host = strings.ToLower(host)
+	if a, err := netip.ParseAddr(host); err == nil {
+		if a.Zone() != "" || a.IsUnspecified() || a.IsMulticast() {
+			return "", false
+		}
+		return net.JoinHostPort(a.String(), port), true
+	}
+	return net.JoinHostPort(host, port), isHost(host)
+}
+
+// isPlain reports whether s can stand in nginx's configuration without ending a
+// directive, a block or a string, or naming a variable.
+func isPlain(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool {
+		return r < ' ' || r == 0x7f || strings.ContainsRune(";{}#$\"'\\`", r)
+	})
+}
+
+// quote cuts what a stranger wrote to a length fit for a message.
+func quote(s string) string {
+	const limit = 64
+	if len(s) > limit {
+		return strconv.QuoteToASCII(s[:limit]) + "..."
+	}
+	return strconv.QuoteToASCII(s)
+}
+
+func quoteUnlessLabel(s string) string {
+	if s == "" || isLabel(s) {
+		return s
+	}
+	return quote(s)
+}
+
+// check fills in defaults and refuses what nginx could not run with.
+func (s Settings) check() (Settings, error) {
+	s.Prefix = cmp.Or(s.Prefix, DefaultPrefix)
+	s.AccessLog = cmp.Or(s.AccessLog, "off")
+	s.ErrorLog = cmp.Or(s.ErrorLog, "stderr")
+	s.ReadTimeout = cmp.Or(s.ReadTimeout, DefaultReadTimeout)
+	s.ShutdownTimeout = cmp.Or(s.ShutdownTimeout, DefaultShutdownTimeout)
+	s.Listen = slices.Clone(s.Listen)
+	slices.Sort(s.Listen)
+	s.Listen = slices.Compact(s.Listen)
+	if err := s.checkAddresses(); err != nil {
+		return s, err
+	}
+	socket := path.Join(s.Dir, socketName)
+	switch {
+	case !isPlainPath(s.Dir):
+		return s, fmt.Errorf("directory %s: want an absolute path without quotes and control characters", quote(s.Dir))
+	case len(socket) > maxSocketPath:
+		return s, fmt.Errorf("directory %s: the socket %s in it has %d characters, %d are possible: use a shorter path", s.Dir, socketName, len(socket), maxSocketPath)
+	case s.Domain != "" && !isHost(s.Domain):
+		return s, fmt.Errorf("domain %s: want a host name such as example.com", quote(s.Domain))
+	case !prefixPattern.MatchString(s.Prefix):
+		return s, fmt.Errorf("prefix %s: want an etcd key such as %s", quote(s.Prefix), DefaultPrefix)
+	case s.AccessLog != "off" && s.AccessLog != "stdout" && !isLog(s.AccessLog):
+		return s, fmt.Errorf("access log %s: want off, stdout, an absolute path or syslog:server=...", quote(s.AccessLog))
+	case s.ErrorLog != "stderr" && !isLog(s.ErrorLog):
+		return s, fmt.Errorf("error log %s: want stderr, an absolute path or syslog:server=...", quote(s.ErrorLog))
+	case s.Workers < 0:
+		return s, fmt.Errorf("workers %d: want 0 (one for each core) or more", s.Workers)
+	case s.User != "" && !userPattern.MatchString(s.User):
+		return s, fmt.Errorf("user %s: want the name of a user", quote(s.User))
+	case s.ReadTimeout < 0 || s.ShutdownTimeout < 0:
+		return s, fmt.Errorf("timeouts %s and %s: want durations above 0", s.ReadTimeout, s.ShutdownTimeout)
+	}
+	return s, nil
+}
+
+func (s Settings) checkAddresses() error {
+	if len(s.Listen) == 0 {
+		return fmt.Errorf("no address to listen on: want a port or address:port such as 127.0.0.1:8080")
+	}
+	for _, l := range s.Listen {
+		if !isListen(l) {
+			return fmt.Errorf("listen %s: want a port or address:port such as 80, 127.0.0.1:8080 or [::]:80", quote(l))
+		}
+	}
+	if s.StatusListen != "" && (!isListen(s.StatusListen) || slices.Contains(s.Listen, s.StatusListen)) {
+		return fmt.Errorf("status listen %s: want a port or address:port that nothing else listens on", quote(s.StatusListen))
+	}
+	return nil
+}
+
+func isListen(s string) bool {
+	if isPort(s) {
+		return true
+	}
+	host, port, err := net.SplitHostPort(s)
+	if err != nil || !isPort(port) {
+		return false
+	}
+	a, err := netip.ParseAddr(host)
+	return host == "*" || err == nil && a.Zone() == "" && s == net.JoinHostPort(host, port)
+}
+
+func isPlainPath(s string) bool { return path.IsAbs(s) && path.Clean(s) == s && isPlain(s) }
+
+func isLog(s string) bool { return isPlainPath(s) || syslogPattern.MatchString(s) }

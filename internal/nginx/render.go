@@ -1,0 +1,175 @@
+package nginx
+
+import (
+	"bytes"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	htmltemplate "html/template"
+	"maps"
+	"net"
+	"net/netip"
+	"strings"
+	texttemplate "text/template"
+	"time"
+
+	"github.com/fleet-starter/fleet/internal/template"
+)
+
+//go:embed main.tmpl
+var mainText string
+
+//go:embed app.tmpl
+var appText string
+
+//go:embed status.tmpl
+var statusText string
+
+var (
+	funcs = texttemplate.FuncMap{
+		"seconds": func(d time.Duration) string { return fmt.Sprintf("%dms", d.Milliseconds()) },
+		"zone":    func(u []Upstream) int { return zoneSize(len(u)) },
+	}
+	mainTemplate   = texttemplate.Must(texttemplate.New("main.tmpl").Funcs(funcs).Parse(mainText))
+	appTemplate    = texttemplate.Must(texttemplate.New("app.tmpl").Funcs(funcs).Parse(appText))
+	statusTemplate = htmltemplate.Must(htmltemplate.New("status.tmpl").Parse(statusText))
+)
+
+// generationMark stands for the generation while the text that it is the hash of is made.
+const generationMark = "@generation@"
+
+// zoneSize is the shared memory, in KiB, in which the workers agree on whose turn
+// it is and who failed: nginx takes about 1 KiB for each server.
+func zoneSize(servers int) int { return 64 + servers*2 }
+
+// rendered is a whole configuration and the name under which it answers.
+type rendered struct {
+	text       []byte
+	generation string
+}
+
+// Render returns nginx's whole configuration. With own, the text of that template
+// takes the place of the default one's servers; everything else stays.
+func Render(c Configuration, own *template.Template) ([]byte, error) {
+	r, err := render(c, own)
+	return r.text, err
+}
+
+func render(c Configuration, own *template.Template) (rendered, error) {
+	apps := &bytes.Buffer{}
+	if own != nil {
+		if err := own.Execute(apps, c.tree()); err != nil {
+			return rendered{}, err
+		}
+		apps.WriteByte('\n') // whatever the template's last line is, it ends there
+	} else {
+		for _, r := range c.Routes {
+			if err := renderApp(apps, c.Settings, r); err != nil {
+				return rendered{}, err
+			}
+		}
+	}
+	var b bytes.Buffer
+	err := mainTemplate.Execute(&b, struct {
+		Settings
+		Generation string
+		Own        bool
+		Local      []string
+		Apps       string
+	}{c.Settings, generationMark, own != nil, c.Settings.local(), apps.String()})
+	if err != nil {
+		return rendered{}, err
+	}
+	sum := sha256.Sum256(b.Bytes())
+	generation := hex.EncodeToString(sum[:8])
+	return rendered{
+		text:       bytes.ReplaceAll(b.Bytes(), []byte(generationMark), []byte(generation)),
+		generation: generation,
+	}, nil
+}
+
+func renderApp(b *bytes.Buffer, s Settings, r Route) error {
+	return appTemplate.Execute(b, struct {
+		Route
+		Listen []string
+	}{r, s.Listen})
+}
+
+// tree is what a template of one's own reads: the endpoints and the further keys.
+func (c Configuration) tree() *template.Tree {
+	keys := maps.Clone(c.Keys)
+	if keys == nil {
+		keys = map[string]string{}
+	}
+	for _, r := range c.Routes {
+		for _, u := range r.Upstreams {
+			keys[c.Prefix+"/"+r.App+"/"+u.Instance] = u.Address
+		}
+	}
+	return template.NewTree(keys)
+}
+
+// local are the machine's own addresses among those listened on: a connection
+// from the machine to one of them comes from it.
+func (s Settings) local() []string {
+	var out []string
+	for _, l := range s.Listen {
+		host, _, _ := net.SplitHostPort(l)
+		if a, err := netip.ParseAddr(host); err == nil && !a.IsUnspecified() && !a.IsLoopback() {
+			out = append(out, a.String())
+		}
+	}
+	return out
+}
+
+// status is what the status page shows. Its JSON is for scripts.
+type status struct {
+	Generation string      `json:"generation"`
+	Revision   int64       `json:"revision"`
+	Apps       []statusApp `json:"apps"`
+	Refused    []Refused   `json:"refused"`
+}
+
+type statusApp struct {
+	App       string           `json:"app"`
+	Hosts     []string         `json:"hosts"`
+	Endpoints []statusEndpoint `json:"endpoints"`
+}
+
+type statusEndpoint struct {
+	Instance string `json:"instance"`
+	Address  string `json:"address"`
+}
+
+// renderStatus returns the status page as HTML and as JSON.
+func renderStatus(c Configuration, generation string) (html, data []byte, err error) {
+	s := status{Generation: generation, Revision: c.Revision, Apps: []statusApp{}, Refused: []Refused{}}
+	s.Refused = append(s.Refused, c.Refused...)
+	for _, r := range c.Routes {
+		a := statusApp{App: r.App, Hosts: r.Hosts, Endpoints: []statusEndpoint{}}
+		for _, u := range r.Upstreams {
+			a.Endpoints = append(a.Endpoints, statusEndpoint{u.Instance, u.Address})
+		}
+		s.Apps = append(s.Apps, a)
+	}
+	var b bytes.Buffer
+	if err := statusTemplate.Execute(&b, s); err != nil {
+		return nil, nil, err
+	}
+	data, err = json.MarshalIndent(s, "", "  ")
+	return b.Bytes(), append(data, '\n'), err
+}
+
+// listens are the addresses in a configuration's listen directives, sockets apart.
+func listens(text []byte) []string {
+	var out []string
+	for line := range strings.Lines(string(text)) {
+		f := strings.Fields(strings.TrimRight(strings.TrimSpace(line), ";"))
+		if len(f) >= 2 && f[0] == "listen" && !strings.Contains(f[1], "unix:") {
+			out = append(out, strings.TrimRight(f[1], ";"))
+		}
+	}
+	return out
+}

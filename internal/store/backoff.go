@@ -1,0 +1,22 @@
+package store
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// Backoff gives growing pauses between attempts, with a fifth of chance in them, so that thousands of
+// machines do not all ask again at the moment etcd is back.
+type Backoff struct {
+	First, Max time.Duration
+	pause      time.Duration
+}
+
+// Next returns the next pause: twice the one before, up to Max.
+func (b *Backoff) Next() time.Duration {
+	b.pause = min(max(2*b.pause, b.First), b.Max)
+	return b.pause - time.Duration(rand.Int64N(int64(b.pause)/5+1))
+}
+
+// Reset begins again with First: it worked.
+func (b *Backoff) Reset() { b.pause = 0 }

@@ -1,0 +1,80 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/go-logr/logr"
+)
+
+// KeptLease is what KeepLease keeps alive.
+type KeptLease struct {
+	// TTL is how long the lease outlives its owner.
+	TTL time.Duration
+	// Adopt is the lease of an earlier run, or 0. Where it still lives it is kept, with its keys.
+	Adopt LeaseID
+	// OnLease is called first with the lease that is kept, then whenever it ended and a new one took its
+	// place: the keys under it are gone and have to be put again. adopted: it is Adopt, its keys are there.
+	// It runs in the loop: while it blocks nothing is renewed.
+	OnLease func(id LeaseID, adopted bool)
+	Log     logr.Logger
+}
+
+// KeepLease keeps a lease alive until ctx ends, and returns ctx's error. It never gives up: while etcd is
+// away it goes on asking, however long. It does not revoke the lease, so that a restarted process can adopt
+// it. Its only traffic at rest is one keep-alive each third of the TTL.
+func KeepLease(ctx context.Context, s Interface, lease KeptLease) error {
+	id := lease.Adopt
+	adopting := id != 0
+	retry := Backoff{First: 100 * time.Millisecond, Max: lease.TTL / 3}
+	for {
+		err := ErrLeaseNotFound
+		if id != 0 {
+			_, err = s.KeepAlive(ctx, id)
+		}
+		if err == nil && adopting {
+			lease.Log.Info("Adopted lease", "lease", id.String())
+			lease.OnLease(id, true)
+		}
+		if errors.Is(err, ErrLeaseNotFound) {
+			if id != 0 {
+				lease.Log.Info("Lease has ended", "lease", id.String(), "reason", "LeaseNotFound")
+			}
+			id, err = grant(ctx, s, lease)
+		}
+		wait := lease.TTL / 3
+		if err != nil {
+			wait = retry.Next()
+			lease.Log.V(1).Info("Keeping the lease alive failed, will retry", "error", err.Error(), "after", wait)
+		} else {
+			adopting = false
+			retry.Reset()
+		}
+		if !Sleep(ctx, wait) {
+			return ctx.Err()
+		}
+	}
+}
+
+func grant(ctx context.Context, s Interface, lease KeptLease) (LeaseID, error) {
+	id, err := s.Grant(ctx, lease.TTL)
+	if err != nil {
+		return 0, err
+	}
+	lease.Log.Info("Granted lease", "lease", id.String(), "ttl", lease.TTL)
+	lease.OnLease(id, false)
+	return id, nil
+}
+
+// Sleep waits, and reports whether ctx is still alive.
+func Sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
+}

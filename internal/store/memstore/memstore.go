@@ -1,0 +1,243 @@
+// Package memstore is a model of etcd in memory: revisions, transactions, watches, compaction, leases and a
+// full store. It passes the same contract test as etcd (storetest), so that whole clusters can be simulated on it.
+package memstore
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/btree"
+
+	"github.com/fleet-starter/fleet/internal/store"
+)
+
+// Options set up a Store. The zero value is fine.
+type Options struct {
+	// Now is the clock that leases end by. Default time.Now, with timers (also in testing/synctest). With
+	// another clock leases end when Expire is called.
+	Now func() time.Time
+	// History is how many revisions are kept for watches; older ones are compacted. 0 keeps all.
+	History int64
+}
+
+// Store is the model. Its methods besides those of Conn are what an operator or chance does to etcd.
+type Store struct {
+	*Conn // a connection that is never cut
+
+	opts Options
+
+	mu        sync.Mutex
+	keys      *btree.BTreeG[store.KV]
+	base      *btree.BTreeG[store.KV] // the keys as they were at compacted
+	revision  int64
+	compacted int64
+	history   []store.Event // all changes after compacted, in order
+	dropped   int64         // how many changes were compacted away before history[0]
+	leases    map[store.LeaseID]*lease
+	lastLease store.LeaseID
+	full      bool
+	conns     map[*Conn]struct{}
+}
+
+type lease struct {
+	ttl   time.Duration
+	ends  time.Time
+	keys  map[string]struct{}
+	timer *time.Timer
+}
+
+// New returns an empty store at revision 1, as etcd is.
+func New(opts Options) *Store {
+	s := &Store{
+		opts:     opts,
+		keys:     btree.NewG(32, func(a, b store.KV) bool { return a.Key < b.Key }),
+		revision: 1,
+		leases:   make(map[store.LeaseID]*lease),
+		conns:    make(map[*Conn]struct{}),
+	}
+	s.base = s.keys.Clone()
+	s.Conn = s.Connect()
+	return s
+}
+
+func (s *Store) now() time.Time {
+	if s.opts.Now != nil {
+		return s.opts.Now()
+	}
+	return time.Now()
+}
+
+// Revision returns the store's revision.
+func (s *Store) Revision() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.revision
+}
+
+// Compact forgets what was before revision: reads and watches that need it fail with ErrCompacted.
+func (s *Store) Compact(revision int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.compact(min(revision, s.revision))
+	s.wake()
+}
+
+func (s *Store) compact(revision int64) {
+	if revision <= s.compacted {
+		return
+	}
+	s.base = s.rewind(revision)
+	s.compacted = revision
+	n, _ := slices.BinarySearchFunc(s.history, revision+1, func(e store.Event, r int64) int { return int(e.ModRevision - r) })
+	s.history = slices.Clone(s.history[n:])
+	s.dropped += int64(n)
+}
+
+// SetFull has puts and lease grants fail with ErrNoSpace, as etcd does when its quota is used up.
+func (s *Store) SetFull(full bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.full = full
+}
+
+// Expire ends the leases whose time has come. Only needed with a clock of one's own.
+func (s *Store) Expire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	var ended []store.LeaseID
+	for id, l := range s.leases {
+		if !l.ends.After(now) {
+			ended = append(ended, id)
+		}
+	}
+	slices.Sort(ended)
+	for _, id := range ended {
+		s.revoke(id)
+	}
+}
+
+// ExtendLeases gives every lease its full TTL again, as a newly elected etcd leader does.
+func (s *Store) ExtendLeases() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, l := range s.leases {
+		s.renew(id, l)
+	}
+}
+
+// apply makes the changes of one transaction at one new revision, unless it changes nothing: deletes of what
+// is not there take none.
+func (s *Store) apply(ops []store.Op) int64 {
+	revision := s.revision + 1
+	before := len(s.history)
+	for _, op := range ops {
+		if op.Value == nil {
+			s.delete(op.Key, revision)
+		} else {
+			s.put(op, revision)
+		}
+	}
+	if len(s.history) > before {
+		s.revision = revision
+		s.trim()
+		s.wake()
+	}
+	return s.revision
+}
+
+func (s *Store) trim() {
+	// In steps, so that a change does not copy the history each time.
+	if s.opts.History > 0 && int64(len(s.history)) > 2*s.opts.History {
+		s.compact(s.revision - s.opts.History)
+	}
+}
+
+func (s *Store) put(op store.Op, revision int64) {
+	kv := store.KV{Key: op.Key, Value: slices.Clone(op.Value), CreateRevision: revision, ModRevision: revision, Lease: op.Lease}
+	if old, ok := s.keys.Get(store.KV{Key: op.Key}); ok {
+		kv.CreateRevision = old.CreateRevision
+		s.detach(old)
+	}
+	if l := s.leases[op.Lease]; l != nil {
+		l.keys[op.Key] = struct{}{}
+	}
+	s.keys.ReplaceOrInsert(kv)
+	s.history = append(s.history, store.Event{KV: kv})
+}
+
+func (s *Store) delete(key string, revision int64) {
+	old, ok := s.keys.Delete(store.KV{Key: key})
+	if !ok {
+		return
+	}
+	s.detach(old)
+	s.history = append(s.history, store.Event{KV: store.KV{Key: key, ModRevision: revision}, Deleted: true})
+}
+
+func (s *Store) detach(kv store.KV) {
+	if l := s.leases[kv.Lease]; l != nil {
+		delete(l.keys, kv.Key)
+	}
+}
+
+func (s *Store) renew(id store.LeaseID, l *lease) {
+	l.ends = s.now().Add(l.ttl)
+	if s.opts.Now != nil {
+		return
+	}
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	l.timer = time.AfterFunc(l.ttl, s.Expire)
+}
+
+// revoke ends a lease. Its keys go in one revision, in order.
+func (s *Store) revoke(id store.LeaseID) {
+	l := s.leases[id]
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	var ops []store.Op
+	for key := range l.keys {
+		ops = append(ops, store.Op{Key: key})
+	}
+	slices.SortFunc(ops, func(a, b store.Op) int { return strings.Compare(a.Key, b.Key) })
+	s.apply(ops)
+	delete(s.leases, id)
+}
+
+// wake has every watch look again.
+func (s *Store) wake() {
+	for c := range s.conns {
+		c.wake()
+	}
+}
+
+// check returns why etcd would refuse a transaction, before its conditions are looked at.
+func (s *Store) check(txn store.Txn) error {
+	puts, conditions, seen := false, 0, make(map[string]bool, len(txn.Ops))
+	if txn.Fence != (store.Fence{}) {
+		conditions++
+	}
+	for _, op := range txn.Ops {
+		if !op.If.IsZero() {
+			conditions++
+		}
+		if seen[op.Key] {
+			return fmt.Errorf("write %s: %w: it is in the transaction twice", op.Key, store.ErrInvalid)
+		}
+		seen[op.Key] = true
+		puts = puts || op.Value != nil
+	}
+	switch {
+	case len(txn.Ops) > store.MaxTxnOps || conditions > store.MaxTxnOps:
+		return fmt.Errorf("write %s: %w: more than %d operations", txn.Ops[0].Key, store.ErrInvalid, store.MaxTxnOps)
+	case puts && s.full:
+		return store.ErrNoSpace
+	}
+	return nil
+}

@@ -1,0 +1,99 @@
+package systemd
+
+import (
+	"context"
+	"errors"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// do calls a method of the manager for its effect.
+func (c *Client) do(ctx context.Context, op, unit, method string, args ...any) error {
+	ctx, cancel := context.WithTimeout(ctx, callWithin)
+	defer cancel()
+	l, err := c.current()
+	if err != nil {
+		return wrap(op, unit, err)
+	}
+	if unit != "" {
+		l.followJobs(unit)
+	}
+	return wrap(op, unit, l.call(ctx, method, args...).Err)
+}
+
+// Link implements Manager.
+func (c *Client) Link(ctx context.Context, paths ...string) error {
+	if len(paths) == 0 {
+		return nil
+	}
+	const runtime, force = true, true
+	err := c.do(ctx, "link", "", "LinkUnitFiles", paths, runtime, force)
+	if l, currentErr := c.current(); currentErr == nil {
+		l.forgetAll() // whether a file changed is nowhere signalled
+	}
+	return err
+}
+
+// Unlink implements Manager.
+func (c *Client) Unlink(ctx context.Context, names ...string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	const runtime = true
+	err := c.do(ctx, "unlink", "", "DisableUnitFiles", names, runtime)
+	if l, currentErr := c.current(); currentErr == nil {
+		l.forgetAll()
+		l.unfollowJobs(names)
+	}
+	return err
+}
+
+// Reload implements Manager.
+func (c *Client) Reload(ctx context.Context) error {
+	err := c.do(ctx, "reload", "", "Reload")
+	if l, currentErr := c.current(); currentErr == nil {
+		l.forgetAll()
+	}
+	return err
+}
+
+// Start implements Manager.
+func (c *Client) Start(ctx context.Context, name string) error {
+	return c.do(ctx, "start", name, "StartUnit", name, "replace")
+}
+
+// Stop implements Manager.
+func (c *Client) Stop(ctx context.Context, name string) error {
+	return ignoreNotLoaded(c.do(ctx, "stop", name, "StopUnit", name, "replace"))
+}
+
+// Restart implements Manager.
+func (c *Client) Restart(ctx context.Context, name string) error {
+	return c.do(ctx, "restart", name, "RestartUnit", name, "replace")
+}
+
+// ResetFailed implements Manager.
+func (c *Client) ResetFailed(ctx context.Context, name string) error {
+	return ignoreNotLoaded(c.do(ctx, "reset-failed", name, "ResetFailedUnit", name))
+}
+
+func ignoreNotLoaded(err error) error {
+	if errors.Is(err, ErrNoSuchUnit) {
+		return nil
+	}
+	return err
+}
+
+// listed is one row of ListUnitsByNames.
+type listed struct {
+	Name        string
+	Description string
+	LoadState   string
+	ActiveState string
+	SubState    string
+	Followed    string
+	Path        dbus.ObjectPath
+	JobID       uint32
+	JobType     string
+	JobPath     dbus.ObjectPath
+}

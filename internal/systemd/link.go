@@ -1,0 +1,112 @@
+package systemd
+
+import (
+	"context"
+	"os"
+	"strconv"
+	"sync"
+
+	"github.com/godbus/dbus/v5"
+)
+
+const (
+	managerInterface = "org.freedesktop.systemd1.Manager"
+	unitInterface    = "org.freedesktop.systemd1.Unit"
+	serviceInterface = "org.freedesktop.systemd1.Service"
+	getProperty      = "org.freedesktop.DBus.Properties.Get"
+)
+
+func uid() string { return strconv.Itoa(os.Getuid()) }
+
+// link is one connection and what was learnt over it. It is the connection's signal handler, called by its reader: it
+// notes and hints, and never blocks.
+type link struct {
+	conn *dbus.Conn
+	hint func()
+
+	mu      sync.Mutex
+	details map[dbus.ObjectPath]*details
+	jobs    map[string]jobEnd // by unit, for the units in it: those that somebody asked for
+}
+
+// jobEnd is how a unit's last job ended; id 0: none did.
+type jobEnd struct {
+	id     uint32
+	result string
+}
+
+func newLink(hint func()) *link {
+	return &link{hint: hint, details: map[dbus.ObjectPath]*details{}, jobs: map[string]jobEnd{}}
+}
+
+func (l *link) close() { _ = l.conn.Close() }
+
+// call calls a method of the manager.
+func (l *link) call(ctx context.Context, method string, args ...any) *dbus.Call {
+	return l.conn.Object("org.freedesktop.systemd1", "/org/freedesktop/systemd1").
+		CallWithContext(ctx, managerInterface+"."+method, 0, args...)
+}
+
+// DeliverSignal implements dbus.SignalHandler. UnitNew and UnitRemoved are no hints: asking for the state of a unit that
+// is not loaded makes systemd load it, send them and forget it, so they would hint at their own echo.
+func (l *link) DeliverSignal(_, _ string, signal *dbus.Signal) {
+	switch signal.Name {
+	case "org.freedesktop.DBus.Properties.PropertiesChanged":
+		if len(signal.Body) > 0 {
+			if name, _ := signal.Body[0].(string); name != unitInterface && name != serviceInterface {
+				return
+			}
+		}
+		l.forget(signal.Path)
+	case managerInterface + ".JobRemoved":
+		var id uint32
+		var job dbus.ObjectPath
+		var unit, result string
+		if dbus.Store(signal.Body, &id, &job, &unit, &result) == nil {
+			l.jobEnded(unit, jobEnd{id: id, result: result})
+		}
+	case managerInterface + ".Reloading":
+		l.forgetAll()
+	default:
+		return
+	}
+	l.hint()
+}
+
+// forget drops what is known of a unit that changed.
+func (l *link) forget(unit dbus.ObjectPath) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.details, unit)
+}
+
+func (l *link) forgetAll() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	clear(l.details)
+}
+
+func (l *link) jobEnded(unit string, end jobEnd) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if last, ok := l.jobs[unit]; ok && last.id < end.id {
+		l.jobs[unit] = end
+	}
+}
+
+// followJobs makes the outcome of the unit's jobs known from now on.
+func (l *link) followJobs(unit string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, ok := l.jobs[unit]; !ok {
+		l.jobs[unit] = jobEnd{}
+	}
+}
+
+func (l *link) unfollowJobs(units []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, unit := range units {
+		delete(l.jobs, unit)
+	}
+}

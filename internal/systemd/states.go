@@ -1,0 +1,169 @@
+package systemd
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// details are the properties that a list does not have. They are kept until a signal says that the unit changed, so at
+// rest States is one call.
+type details struct {
+	row          listed // of the list that they belong to
+	complete     bool   // every answer is there and no signal came meanwhile
+	fragmentPath string
+	needReload   bool
+	result       string
+	invocationID []byte
+	since        uint64 // µs since 1970
+	mainPID      uint32
+}
+
+// property is one property to get, and where to.
+type property struct {
+	iface, name string
+	to          any
+}
+
+// properties lists what there is to know of a unit as it is listed.
+func (d *details) properties() []property {
+	if d.row.LoadState != "loaded" {
+		return nil
+	}
+	all := []property{
+		{unitInterface, "FragmentPath", &d.fragmentPath},
+		{unitInterface, "NeedDaemonReload", &d.needReload},
+	}
+	if d.row.ActiveState == "inactive" {
+		return all
+	}
+	all = append(all,
+		property{unitInterface, "InvocationID", &d.invocationID},
+		property{unitInterface, "StateChangeTimestamp", &d.since})
+	if strings.HasSuffix(d.row.Name, ".service") {
+		all = append(all, property{serviceInterface, "Result", &d.result}, property{serviceInterface, "MainPID", &d.mainPID})
+	}
+	return all
+}
+
+// States implements Manager: one call for the list, and one round trip for the details of all units that changed.
+func (c *Client) States(ctx context.Context, names []string) ([]UnitState, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, callWithin)
+	defer cancel()
+	l, err := c.current()
+	if err != nil {
+		return nil, wrap("list", "", err)
+	}
+	for _, name := range names {
+		l.followJobs(name)
+	}
+	var rows []listed
+	if err := l.call(ctx, "ListUnitsByNames", names).Store(&rows); err != nil {
+		return nil, wrap("list", "", err)
+	}
+	if len(rows) != len(names) {
+		return nil, wrap("list", "", fmt.Errorf("asked for %d units, got %d", len(names), len(rows)))
+	}
+	all, err := l.detailsOf(ctx, rows)
+	if err != nil {
+		return nil, wrap("list", "", err)
+	}
+	states := make([]UnitState, len(names))
+	for i, name := range names {
+		states[i] = l.state(name, rows[i], all[i])
+	}
+	return states, nil
+}
+
+// detailsOf returns the details of each row; those that are not known it asks for all at once.
+func (l *link) detailsOf(ctx context.Context, rows []listed) ([]*details, error) {
+	all := make([]*details, len(rows))
+	asked := make([][]*dbus.Call, len(rows))
+	for i, row := range rows {
+		if all[i] = l.known(row); all[i] != nil {
+			continue
+		}
+		all[i] = &details{row: row}
+		l.expect(all[i])
+		object := l.conn.Object("org.freedesktop.systemd1", row.Path)
+		for _, p := range all[i].properties() {
+			asked[i] = append(asked[i], object.GoWithContext(ctx, getProperty, 0, make(chan *dbus.Call, 1), p.iface, p.name))
+		}
+	}
+	for i, d := range all {
+		if err := d.store(ctx, asked[i]); err != nil {
+			return nil, err
+		}
+		l.learn(d)
+	}
+	return all, nil
+}
+
+// store waits for the answers to properties; none were asked for when d is known already.
+func (d *details) store(ctx context.Context, asked []*dbus.Call) error {
+	for i, call := range asked {
+		select {
+		case <-call.Done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		p := d.properties()[i]
+		var value dbus.Variant
+		err := call.Store(&value)
+		if err == nil {
+			err = dbus.Store([]any{value.Value()}, p.to)
+		}
+		if err != nil {
+			return fmt.Errorf("property %s of %s: %w", p.name, d.row.Name, err)
+		}
+	}
+	return nil
+}
+
+// known returns the unit's details if they are still right.
+func (l *link) known(row listed) *details {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d := l.details[row.Path]
+	if d == nil || !d.complete || d.row.LoadState != row.LoadState || d.row.ActiveState != row.ActiveState || d.row.SubState != row.SubState {
+		return nil
+	}
+	return d
+}
+
+// expect notes that details are asked for now: a signal about the unit from now on makes them old.
+func (l *link) expect(d *details) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.details[d.row.Path] = d
+}
+
+// learn keeps details unless they are old already.
+func (l *link) learn(d *details) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d.complete = d.complete || l.details[d.row.Path] == d
+}
+
+// state puts together what is known of a unit.
+func (l *link) state(name string, row listed, d *details) UnitState {
+	l.mu.Lock()
+	jobResult := l.jobs[name].result
+	l.mu.Unlock()
+	s := UnitState{
+		Name: name, LoadState: row.LoadState, ActiveState: row.ActiveState, SubState: row.SubState,
+		Job: row.JobType, JobResult: jobResult, Result: d.result, InvocationID: hex.EncodeToString(d.invocationID),
+		MainPID: int(d.mainPID), FragmentPath: d.fragmentPath, NeedReload: d.needReload,
+	}
+	if d.since != 0 {
+		s.Since = time.UnixMicro(int64(d.since)).UTC()
+	}
+	return s
+}
