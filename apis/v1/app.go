@@ -22,9 +22,10 @@ type AppSpec struct {
 	Container *Container `json:"container,omitempty"`
 	// Exec runs each instance as a plain process.
 	Exec *Exec `json:"exec,omitempty"`
-	// Env is the environment of the process. Values are literal.
+	// Env is the environment of the process; a container is given it with "-e". Values are literal.
 	Env map[string]string `json:"env,omitempty"`
-	// EnvFiles are files with further variables (EnvironmentFile=); a leading "-" lets one be absent.
+	// EnvFiles are files with further variables (EnvironmentFile=); a leading "-" lets one be absent. A container
+	// does not see them: its args and options can use them as ${VARIABLE}.
 	EnvFiles []string `json:"envFiles,omitempty"`
 	// Ports are the ports that an instance listens on.
 	Ports []Port `json:"ports,omitempty"`
@@ -34,20 +35,21 @@ type AppSpec struct {
 	Placement *PlacementRules `json:"placement,omitempty"`
 	// Announce publishes each healthy instance in etcd, by a sidekick unit <app>-discovery@<n>.service.
 	Announce *Announce `json:"announce,omitempty"`
-	// HealthCheck decides whether an instance is announced.
+	// HealthCheck decides whether an instance is announced. Default: it is announced as long as its unit is active.
 	HealthCheck *HealthCheck `json:"healthCheck,omitempty"`
 	// Route has every router send requests for these hosts to the announced instances.
 	Route *Route `json:"route,omitempty"`
 	// Update says how a changed manifest replaces what runs.
 	Update *Update `json:"update,omitempty"`
 	// Unit holds any further options of systemd's unit files, by section and name, passed through to the
-	// generated unit: a value, or a list of values for an option that may be repeated.
+	// generated unit: a value, or a list of values for an option that may be repeated. ExecStartPre= comes
+	// before what is generated, all others after it. What other fields generate is refused here.
 	Unit map[string]map[string]StringList `json:"unit,omitempty"`
 }
 
 // Container is how a container is run.
 type Container struct {
-	// Name is the container's name. Default: the unit's name without its suffix.
+	// Name is the container's name; specifiers (%i) are expanded. Default: <app>-<n>, of a global app <app>.
 	Name string `json:"name,omitempty"`
 	// Image is the image to run, such as localhost:5000/example-app:latest.
 	Image string `json:"image"`
@@ -55,7 +57,7 @@ type Container struct {
 	Command []string `json:"command,omitempty"`
 	// Args are the arguments. As in ExecStart=, systemd expands specifiers (%i) and ${VARIABLES}.
 	Args []string `json:"args,omitempty"`
-	// Pull is when the image is pulled: Always, IfNotPresent or Never. Default Always.
+	// Pull is when the image is pulled: Always (before each start), IfNotPresent or Never. Default Always.
 	Pull string `json:"pull,omitempty"`
 	// Volumes are bind mounts, host-path:container-path[:ro].
 	Volumes []string `json:"volumes,omitempty"`
@@ -97,7 +99,7 @@ type Port struct {
 type Resources struct {
 	// Requests are set aside on the machine when the instance is placed.
 	Requests ResourceList `json:"requests,omitempty"`
-	// Limits are set on the unit: CPUQuota= and MemoryMax=.
+	// Limits are set on the unit (CPUQuota= and MemoryMax=) or, where there is one, on the container.
 	Limits ResourceList `json:"limits,omitempty"`
 }
 

@@ -49,9 +49,15 @@ func (d *decoder) fail(n *yaml.Node, path, format string, args ...any) {
 func (d *decoder) withoutReported(errs ManifestErrors) ManifestErrors {
 	return slices.DeleteFunc(errs, func(e *ManifestError) bool {
 		return slices.ContainsFunc(d.errs, func(r *ManifestError) bool {
-			return r.Field == e.Field || strings.HasPrefix(r.Field, e.Field+".") || strings.HasPrefix(r.Field, e.Field+"[")
+			return within(r.Field, e.Field) || within(e.Field, r.Field)
 		})
 	})
+}
+
+// within tells whether a field is another one or a part of it.
+func within(field, other string) bool {
+	rest, ok := strings.CutPrefix(field, other)
+	return ok && other != "" && (rest == "" || rest[0] == '.' || rest[0] == '[')
 }
 
 var unmarshaler = reflect.TypeFor[json.Unmarshaler]()
@@ -103,7 +109,7 @@ func (d *decoder) content(n *yaml.Node, v reflect.Value, path string, depth int)
 	if v.Addr().Type().Implements(unmarshaler) {
 		if text, ok := d.json(n, path, depth); ok {
 			if err := v.Addr().Interface().(json.Unmarshaler).UnmarshalJSON([]byte(text)); err != nil {
-				d.fail(n, path, "%s", shorten(err.Error(), 200))
+				d.fail(n, path, "%s", shorten(err.Error(), 150))
 			}
 		}
 		return
@@ -134,8 +140,7 @@ func (d *decoder) content(n *yaml.Node, v reflect.Value, path string, depth int)
 
 func (d *decoder) structure(n *yaml.Node, v reflect.Value, path string, depth int) {
 	fields := fieldsOf(v.Type())
-	d.pairs(n, path, func(key string, keyNode, item *yaml.Node) {
-		at := join(path, key)
+	d.pairs(n, path, join, func(key, at string, keyNode, item *yaml.Node) {
 		index, ok := fields[key]
 		switch {
 		case !ok:
@@ -150,8 +155,7 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, path string, depth in
 
 func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string, depth int) {
 	v.Set(reflect.MakeMap(v.Type()))
-	d.pairs(n, path, func(key string, keyNode, item *yaml.Node) {
-		at := path + "[" + shorten(key, 100) + "]"
+	d.pairs(n, path, keyed, func(key, at string, keyNode, item *yaml.Node) {
 		if isNull(item) {
 			d.fail(keyNode, at, "no value: write one, or \"\" for the empty text")
 			return
@@ -164,7 +168,7 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string, depth int)
 }
 
 // pairs visits a mapping; keys are plain and stand once.
-func (d *decoder) pairs(n *yaml.Node, path string, visit func(key string, keyNode, item *yaml.Node)) {
+func (d *decoder) pairs(n *yaml.Node, path string, field func(path, key string) string, visit func(key, at string, keyNode, item *yaml.Node)) {
 	if n.Kind != yaml.MappingNode {
 		d.fail(n, path, "expected a mapping of fields, got %s", describe(n))
 		return
@@ -181,11 +185,11 @@ func (d *decoder) pairs(n *yaml.Node, path string, visit func(key string, keyNod
 			continue
 		}
 		if line, twice := seen[key.Value]; twice {
-			d.fail(key, join(path, shorten(key.Value, 100)), "stands twice, first in line %d", line)
+			d.fail(key, field(path, key.Value), "stands twice, first in line %d", line)
 			continue
 		}
 		seen[key.Value] = key.Line
-		visit(key.Value, key, n.Content[i+1])
+		visit(key.Value, field(path, key.Value), key, n.Content[i+1])
 	}
 }
 
@@ -330,11 +334,21 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
+// join is the path of a field, keyed that of a key of a map; both stay on one line.
 func join(path, key string) string {
 	if path == "" {
-		return key
+		return plain(key)
 	}
-	return path + "." + key
+	return path + "." + plain(key)
+}
+
+func keyed(path, key string) string { return path + "[" + plain(key) + "]" }
+
+func plain(key string) string {
+	if strings.ContainsFunc(key, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return quoteShort(key)
+	}
+	return shorten(key, 100)
 }
 
 func shorten(s string, limit int) string {

@@ -2,10 +2,12 @@ package v1
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -230,6 +232,7 @@ func decodeDocument(data []byte, kind string) (parsed, ManifestErrors) {
 			e.Line = d.lines.find(e.Field)
 		}
 	}
+	slices.SortStableFunc(errs, func(a, b *ManifestError) int { return cmp.Compare(a.Line, b.Line) })
 	return object, errs
 }
 
@@ -290,7 +293,7 @@ func readNode(data []byte) (root *yaml.Node, failure *ManifestError) {
 	case errors.Is(err, io.EOF):
 		return nil, errEmpty
 	case err != nil:
-		return nil, syntaxError(err)
+		return nil, syntaxError(err, data)
 	}
 	if len(node.Content) == 0 || isNull(node.Content[0]) {
 		return nil, errEmpty
@@ -302,18 +305,40 @@ func readNode(data []byte) (root *yaml.Node, failure *ManifestError) {
 	if err := reader.Decode(&next); err == nil {
 		return nil, &ManifestError{Line: next.Line, Message: "a second document begins here: only one is allowed"}
 	} else if !errors.Is(err, io.EOF) {
-		return nil, syntaxError(err)
+		return nil, syntaxError(err, data)
 	}
 	return node.Content[0], nil
 }
 
-func syntaxError(err error) *ManifestError {
+func syntaxError(err error, data []byte) *ManifestError {
 	match := yamlLine.FindStringSubmatch(err.Error())
 	if match == nil {
 		return &ManifestError{Message: "not YAML: " + err.Error()}
 	}
 	line, _ := strconv.Atoi(match[1])
+	if broken := brokenLine(data); broken > 0 {
+		line = broken
+	}
 	return &ManifestError{Line: line, Message: "not YAML: " + match[2]}
+}
+
+// brokenLine finds the line behind the longest beginning that can be read. The reader itself often tells the line
+// where what is broken began, or the one before. Long texts are not searched: 0.
+func brokenLine(data []byte) int {
+	const longest = 300
+	lines := bytes.SplitAfter(data, []byte("\n"))
+	if len(lines) > longest || len(data) > 64<<10 {
+		return 0
+	}
+	end := len(data)
+	for k := len(lines) - 1; k >= 0; k-- {
+		end -= len(lines[k])
+		var node yaml.Node
+		if yaml.Unmarshal(data[:end], &node) == nil {
+			return k + 1
+		}
+	}
+	return 0
 }
 
 var surrogates = regexp.MustCompile(`(?i)\\(?:\\|u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2}))`)

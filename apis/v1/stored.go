@@ -116,6 +116,10 @@ type Revision struct {
 	ManifestRevision int64      `json:"manifestRevision"`
 	Metadata         ObjectMeta `json:"metadata"`
 	Spec             AppSpec    `json:"spec"`
+	// UnitFile and SidekickFile are the hashes of what was generated then. They stay, so that a newer fleetd which
+	// would write the same spec another way replaces nothing that runs.
+	UnitFile     string `json:"unitFile,omitempty"`
+	SidekickFile string `json:"sidekickFile,omitempty"`
 }
 
 // Machine is a machine's presence. Kept at machines/<id> for as long as its lease lives.

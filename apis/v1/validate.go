@@ -114,7 +114,7 @@ func (v *validator) volume(field, volume string) {
 
 func (v *validator) environment(s *AppSpec) {
 	for _, name := range slices.Sorted(maps.Keys(s.Env)) {
-		field := fmt.Sprintf("spec.env[%s]", shorten(name, 100))
+		field := keyed("spec.env", name)
 		if !envName.MatchString(name) {
 			v.add(field, "%s is not a variable's name: write letters, digits and _, not beginning with a digit", quoteShort(name))
 		}

@@ -51,7 +51,7 @@ func (v *validator) metadata(m *ObjectMeta) {
 func (v *validator) keys(field string, texts map[string]string) {
 	for _, key := range slices.Sorted(maps.Keys(texts)) {
 		if !metadataText.MatchString(key) {
-			v.add(fmt.Sprintf("%s[%s]", field, shorten(key, 100)), "%s is not a key: write letters, digits and . _ / -", quoteShort(key))
+			v.add(keyed(field, key), "%s is not a key: write letters, digits and . _ / -", quoteShort(key))
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package v1
 
 import (
-	"fmt"
 	"maps"
 	"path"
 	"slices"
@@ -33,7 +32,7 @@ func (v *validator) placement(s *AppSpec) {
 		v.machineID(s)
 	}
 	for _, key := range slices.Sorted(maps.Keys(p.MachineMetadata)) {
-		field := fmt.Sprintf("spec.placement.machineMetadata[%s]", shorten(key, 100))
+		field := keyed("spec.placement.machineMetadata", key)
 		if !metadataText.MatchString(key) {
 			v.add(field, "%s is not a key of a machine's metadata: write letters, digits and . _ / -", quoteShort(key))
 		}
@@ -103,14 +102,14 @@ var generatedOptions = map[string]map[string]string{
 // passthrough checks spec.unit: what goes through must be new, and be what it seems.
 func (v *validator) passthrough(s *AppSpec) {
 	for _, section := range slices.Sorted(maps.Keys(s.Unit)) {
-		field := fmt.Sprintf("spec.unit[%s]", shorten(section, 100))
+		field := keyed("spec.unit", section)
 		known := section == "Unit" || section == "Service" || section == "Install" || strings.HasPrefix(section, "X-")
 		if !sectionName.MatchString(section) || !known {
 			v.add(field, "%s is not a section of a service: write Unit, Service, Install or one beginning with X-", quoteShort(section))
 			continue
 		}
 		for _, option := range slices.Sorted(maps.Keys(s.Unit[section])) {
-			v.option(s, section, option, fmt.Sprintf("%s[%s]", field, shorten(option, 100)))
+			v.option(s, section, option, keyed(field, option))
 		}
 	}
 }

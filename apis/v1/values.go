@@ -74,7 +74,7 @@ func scalar(raw json.RawMessage) (string, error) {
 	}
 	switch raw[0] {
 	case '{', '[', 'n':
-		return "", fmt.Errorf("%s is not a value: write a string, a number, true or false, or a list of them", raw)
+		return "", fmt.Errorf("%s is not a value: write a string, a number, true or false, or a list of them", shorten(string(raw), 40))
 	}
 	return string(raw), nil
 }
