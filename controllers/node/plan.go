@@ -43,8 +43,9 @@ type Text struct {
 // Unit is what systemd says of a unit. The zero value is one that systemd was not asked for.
 type Unit struct {
 	LoadState, ActiveState, SubState string
-	Result, InvocationID             string
-	Since                            time.Time
+	// JobResult is how the last job ended that was asked for.
+	Result, InvocationID, JobResult string
+	Since                           time.Time
 }
 
 // up: it runs, or systemd is about to make it run.
@@ -135,8 +136,8 @@ type Action struct {
 	level int
 }
 
-// Plan is what to do, in this order, and when to look again where time matters.
-type Plan struct {
+// Output is what to do, in this order, and when to look again where time matters.
+type Output struct {
 	Actions []Action
 	After   time.Duration
 }
@@ -144,8 +145,8 @@ type Plan struct {
 // kinds is the order of actions. Whatever stops goes first, for what starts may want its place.
 var kinds = []Kind{Stop, ResetFailed, Unlink, RemoveFile, WriteFile, Link, Reload, Note, Start, Restart, Forget, WriteState, DeleteState}
 
-// MakePlan decides what brings this machine's systemd to what its placements say.
-func MakePlan(in Input) Plan {
+// Plan decides what brings this machine's systemd to what its placements say.
+func Plan(in Input) Output {
 	p := planner{in: in, acted: map[string]bool{}, launching: map[string]bool{}}
 	levels := p.levels()
 	names := p.names()
@@ -165,7 +166,7 @@ func MakePlan(in Input) Plan {
 		p.actions[i].level = levels[p.actions[i].Unit]
 	}
 	slices.SortStableFunc(p.actions, order)
-	return Plan{Actions: p.actions, After: p.after}
+	return Output{Actions: p.actions, After: p.after}
 }
 
 func order(a, b Action) int {

@@ -46,6 +46,9 @@ func (p *planner) load(name string, pl v1.Placement, text Text, rec Record) Reco
 		p.reload = FileChanged
 	}
 	if rec.Loaded == "" || !there {
+		if rec.Loaded == "" && there && !written {
+			rec.Previous, rec.Invocation = onDisk, p.in.Units[name].InvocationID // the record was lost: it runs with that
+		}
 		rec.Loaded = pl.Hash
 		p.act(Action{Kind: Link, Unit: name, Record: rec, Reason: NewPlacement})
 	} else if changed {
@@ -80,12 +83,12 @@ func (p *planner) launched(name string, pl v1.Placement, rec Record, unit Unit) 
 		return p.follow(name, rec, unit)
 	case done && unit.up():
 		rec.RequestedAt, rec.Message = pl.RequestedAt, ""
-		return p.note(name, rec, unit, AlreadyRuns), ""
+		return p.note(name, rec, AlreadyRuns), ""
 	case unit.up() && p.runsOther(rec, unit, pl.Hash):
 		return p.replace(name, pl, rec, unit), ""
 	case unit.up() && !rec.Stopped && !rec.Pending:
 		rec.Launched, rec.RequestedAt = pl.Hash, pl.RequestedAt
-		return p.note(name, rec, unit, AlreadyRuns), ""
+		return p.note(name, rec, AlreadyRuns), ""
 	}
 	if wait := p.waitsFor(name); wait != "" {
 		return rec, wait
@@ -132,15 +135,16 @@ func (p *planner) start(name string, pl v1.Placement, rec Record, unit Unit, rea
 		p.act(Action{Kind: ResetFailed, Unit: name, Record: rec, Reason: reason})
 	}
 	rec.Invocation, rec.Previous = unit.InvocationID, ""
+	rec.Target = p.targetOf(name, rec)
 	rec.Launched, rec.RequestedAt, rec.Pending, rec.Stopped, rec.Message = pl.Hash, pl.RequestedAt, false, false, ""
 	p.act(Action{Kind: Start, Unit: name, Record: rec, Reason: reason})
 	return rec
 }
 
 // note settles the record of a unit that is as it should be.
-func (p *planner) note(name string, rec Record, unit Unit, reason Reason) Record {
+func (p *planner) note(name string, rec Record, reason Reason) Record {
 	rec.Pending, rec.Stopped = false, false
-	rec.Target = p.targetOf(name, rec, unit)
+	rec.Target = p.targetOf(name, rec)
 	if rec != p.in.Records[name] {
 		p.act(Action{Kind: Note, Unit: name, Record: rec, Reason: reason})
 	}
@@ -151,9 +155,9 @@ func (p *planner) note(name string, rec Record, unit Unit, reason Reason) Record
 // where nothing Wants= it, nothing but this brings it back.
 func (p *planner) follow(name string, rec Record, unit Unit) (Record, string) {
 	if rec.Pending {
-		return p.note(name, rec, unit, LaunchConfirmed), ""
+		return p.note(name, rec, LaunchConfirmed), ""
 	}
-	target := p.targetOf(name, rec, unit)
+	target := p.targetOf(name, rec)
 	returned := unit.ActiveState == "inactive" && rec.Target != "" && target != rec.Target
 	if returned && p.waitsFor(name) == "" {
 		rec.Target, rec.Invocation = target, unit.InvocationID
@@ -161,13 +165,13 @@ func (p *planner) follow(name string, rec Record, unit Unit) (Record, string) {
 		return rec, ""
 	}
 	if unit.active() {
-		return p.note(name, rec, unit, AlreadyRuns), ""
+		return p.note(name, rec, AlreadyRuns), ""
 	}
 	return rec, ""
 }
 
 // targetOf is the invocation of the placed unit that this one binds to, or what the record has while that is down.
-func (p *planner) targetOf(name string, rec Record, unit Unit) string {
+func (p *planner) targetOf(name string, rec Record) string {
 	for _, target := range p.in.Relations[name].BindsTo {
 		if _, ours := p.placed(target); ours && p.in.Units[target].active() {
 			return p.in.Units[target].InvocationID

@@ -69,7 +69,7 @@ func (p *planner) report(name string, pl v1.Placement, rec Record, message strin
 	if p.acted[name] {
 		return
 	}
-	state := stateOf(p.in.Units[name], pl, rec, message)
+	state := stateOf(name, p.in.Units[name], pl, rec, message)
 	if last, ok := p.in.States[name]; ok && sameState(last, state) {
 		return
 	}
@@ -78,12 +78,12 @@ func (p *planner) report(name string, pl v1.Placement, rec Record, message strin
 
 func sameState(a, b v1.UnitState) bool {
 	same := a.Since.Equal(b.Since)
-	a.Since, b.Since = b.Since, b.Since
+	a.Since = b.Since // times compare by what they mean
 	return same && a == b
 }
 
 // stateOf is what is reported of a unit.
-func stateOf(unit Unit, pl v1.Placement, rec Record, message string) v1.UnitState {
+func stateOf(name string, unit Unit, pl v1.Placement, rec Record, message string) v1.UnitState {
 	state := v1.UnitState{
 		LoadState: cmp.Or(unit.LoadState, "not-found"), ActiveState: cmp.Or(unit.ActiveState, "inactive"), SubState: cmp.Or(unit.SubState, "dead"),
 		Result: unit.Result, InvocationID: unit.InvocationID, Since: unit.Since,
@@ -94,8 +94,12 @@ func stateOf(unit Unit, pl v1.Placement, rec Record, message string) v1.UnitStat
 	if unit.up() && rec.Previous != "" && unit.InvocationID == rec.Invocation {
 		state.Hash = rec.Previous
 	}
-	if state.Message == "" && state.LoadState != "loaded" && state.LoadState != "not-found" {
-		state.Message = fmt.Sprintf("systemd cannot load its unit file (%s): see systemctl status %s", state.LoadState, "on the machine")
+	switch {
+	case state.Message != "":
+	case state.LoadState != "loaded" && state.LoadState != "not-found":
+		state.Message = fmt.Sprintf("systemd cannot load its unit file (%s): see systemctl status %s", state.LoadState, name)
+	case pl.DesiredState == v1.Launched && state.ActiveState == "inactive" && unit.JobResult == "dependency":
+		state.Message = "not started: a unit that it depends on could not be started"
 	}
 	return state
 }

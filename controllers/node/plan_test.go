@@ -1,0 +1,290 @@
+package node
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+const (
+	app  = "web@1.service"
+	side = "web-discovery@1.service"
+)
+
+var (
+	t0      = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	binding = map[string]Relations{app: {Mentions: []string{side}}, side: {BindsTo: []string{app}, After: []string{app}, Mentions: []string{app}}}
+)
+
+func launch(hash string) v1.Placement { return v1.Placement{Hash: hash, DesiredState: v1.Launched} }
+func load(hash string) v1.Placement   { return v1.Placement{Hash: hash, DesiredState: v1.Loaded} }
+func ask(hash, at string) v1.Placement {
+	return v1.Placement{Hash: hash, DesiredState: v1.Launched, RequestedAt: at}
+}
+func unit(active, invocation string) Unit {
+	return Unit{LoadState: "loaded", ActiveState: active, InvocationID: invocation}
+}
+
+// transcript shows the actions on systemd and on files, and the records that they leave.
+func transcript(p Output) string {
+	var b strings.Builder
+	for _, a := range p.Actions {
+		switch a.Kind {
+		case WriteState:
+			fmt.Fprintf(&b, "state %s %s %s %s\n", a.Unit, a.State.ActiveState, a.State.Hash, a.State.Message)
+		case Reload:
+			fmt.Fprintf(&b, "%s %s\n", a.Kind, a.Reason)
+		default:
+			fmt.Fprintf(&b, "%s %s %s\n", a.Kind, a.Unit, a.Reason)
+		}
+	}
+	return strings.ReplaceAll(b.String(), " \n", "\n")
+}
+
+func TestPlan(t *testing.T) {
+	run := func(hash string) Record { return Record{Loaded: hash, Launched: hash} }
+	for _, tc := range []struct {
+		name string
+		in   Input
+		want string
+	}{
+		{"new units are written, linked and started without a reload, what others need first", Input{
+			Placements: map[string]v1.Placement{"a.service": launch("A"), "b.service": launch("A")},
+			Relations:  map[string]Relations{"a.service": {After: []string{"b.service"}}, "b.service": {}},
+		}, `
+writeFile a.service NewPlacement
+writeFile b.service NewPlacement
+link a.service NewPlacement
+link b.service NewPlacement
+start b.service NotLaunched
+start a.service NotLaunched
+`},
+		{"a sidekick waits until its target is active, and says so", Input{
+			Placements: map[string]v1.Placement{app: launch("A"), side: launch("S")}, Relations: binding,
+			Files:   map[string]string{app: "A", side: "S"},
+			Records: map[string]Record{app: {Loaded: "A"}, side: {Loaded: "S"}},
+		}, `
+start web@1.service NotLaunched
+state web-discovery@1.service inactive S waits for web@1.service, which it is bound to, to be active
+`},
+		{"then it is started", Input{
+			Placements: map[string]v1.Placement{app: launch("A"), side: launch("S")}, Relations: binding,
+			Files:   map[string]string{app: "A", side: "S"},
+			Records: map[string]Record{app: run("A"), side: {Loaded: "S"}},
+			Units:   map[string]Unit{app: unit("active", "i1"), side: unit("inactive", "")},
+			States:  map[string]v1.UnitState{app: {LoadState: "loaded", ActiveState: "active", SubState: "dead", Hash: "A", InvocationID: "i1", DesiredState: v1.Launched}},
+		}, "start web-discovery@1.service NotLaunched\n"},
+		{"one that its target brought is adopted", Input{
+			Placements: map[string]v1.Placement{app: launch("A"), side: launch("S")}, Relations: binding,
+			Files:   map[string]string{app: "A", side: "S"},
+			Records: map[string]Record{app: run("A"), side: {Loaded: "S"}},
+			Units:   map[string]Unit{app: unit("active", "i1"), side: unit("active", "s1")},
+		}, `
+note web-discovery@1.service AlreadyRuns
+state web-discovery@1.service active S
+state web@1.service active A
+`},
+		{"a target that runs again brings back a sidekick that nothing wants", Input{
+			Placements: map[string]v1.Placement{app: launch("A"), side: launch("S")}, Relations: binding,
+			Files:   map[string]string{app: "A", side: "S"},
+			Records: map[string]Record{app: run("A"), side: {Loaded: "S", Launched: "S", Target: "i1"}},
+			Units:   map[string]Unit{app: unit("active", "i2"), side: unit("inactive", "")},
+		}, `
+start web-discovery@1.service TargetReturned
+state web@1.service active A
+`},
+		{"but not one that ended by itself", Input{
+			Placements: map[string]v1.Placement{app: launch("A"), side: launch("S")}, Relations: binding,
+			Files:   map[string]string{app: "A", side: "S"},
+			Records: map[string]Record{app: run("A"), side: {Loaded: "S", Launched: "S", Target: "i1"}},
+			Units:   map[string]Unit{app: unit("active", "i1"), side: unit("inactive", "")},
+		}, `
+state web-discovery@1.service inactive S
+state web@1.service active A
+`},
+		{"a sidekick to be loaded is stopped, its target untouched", Input{
+			Placements: map[string]v1.Placement{app: launch("A"), side: load("S")}, Relations: binding,
+			Files:   map[string]string{app: "A", side: "S"},
+			Records: map[string]Record{app: run("A"), side: run("S")},
+			Units:   map[string]Unit{app: unit("active", "i1"), side: unit("active", "s1")},
+		}, `
+stop web-discovery@1.service SetLoaded
+state web@1.service active A
+`},
+		{"failed and stopped units are systemd's affair", Input{
+			Placements: map[string]v1.Placement{"a.service": launch("A"), "b.service": launch("A")},
+			Files:      map[string]string{"a.service": "A", "b.service": "A"},
+			Records:    map[string]Record{"a.service": run("A"), "b.service": run("A")},
+			Units:      map[string]Unit{"a.service": unit("failed", "i1"), "b.service": unit("inactive", "")},
+		}, `
+state a.service failed A
+state b.service inactive A
+`},
+		{"until a person asks", Input{
+			Placements: map[string]v1.Placement{"a.service": ask("A", "1"), "b.service": ask("A", "1"), "c.service": ask("A", "1")},
+			Files:      map[string]string{"a.service": "A", "b.service": "A", "c.service": "A"},
+			Records:    map[string]Record{"a.service": run("A"), "b.service": run("A"), "c.service": run("A")},
+			Units:      map[string]Unit{"a.service": unit("failed", "i1"), "b.service": unit("inactive", ""), "c.service": unit("active", "i3")},
+		}, `
+resetFailed a.service Requested
+note c.service AlreadyRuns
+start a.service Requested
+start b.service Requested
+state c.service active A
+`},
+		{"changed files: one reload, each restarted once, the sidekick by its target", Input{
+			Placements: map[string]v1.Placement{app: launch("B"), side: launch("T"), "other.service": launch("O"), "quiet.service": load("Q2")}, Relations: binding,
+			Files:   map[string]string{app: "A", side: "S", "other.service": "O", "quiet.service": "Q1"},
+			Records: map[string]Record{app: run("A"), side: run("S"), "other.service": run("O"), "quiet.service": {Loaded: "Q1", Stopped: true}},
+			Units:   map[string]Unit{app: unit("active", "i1"), side: unit("active", "s1"), "other.service": unit("active", "o1"), "quiet.service": unit("inactive", "")},
+			States:  map[string]v1.UnitState{"other.service": {LoadState: "loaded", ActiveState: "active", SubState: "dead", Hash: "O", InvocationID: "o1", DesiredState: v1.Launched}},
+		}, `
+writeFile quiet.service FileChanged
+writeFile web-discovery@1.service FileChanged
+writeFile web@1.service FileChanged
+reload FileChanged
+note quiet.service FileChanged
+note web-discovery@1.service FileChanged
+note web-discovery@1.service WithTarget
+note web@1.service FileChanged
+restart web@1.service FileChanged
+state quiet.service inactive Q2
+`},
+		{"until the restart is over the old text runs", Input{
+			Placements: map[string]v1.Placement{"a.service": launch("B")},
+			Files:      map[string]string{"a.service": "B"},
+			Records:    map[string]Record{"a.service": {Loaded: "B", Launched: "B", Previous: "A", Invocation: "i1"}},
+			Units:      map[string]Unit{"a.service": unit("active", "i1")},
+		}, "state a.service active A\n"},
+		{"a launch that was to be asked for when fleetd ended", Input{
+			Placements: map[string]v1.Placement{"asked.service": launch("A"), "not.service": launch("A"), "restart.service": launch("B")},
+			Files:      map[string]string{"asked.service": "A", "not.service": "A", "restart.service": "B"},
+			Records: map[string]Record{"asked.service": {Loaded: "A", Launched: "A", Pending: true}, "not.service": {Loaded: "A", Launched: "A", Pending: true},
+				"restart.service": {Loaded: "B", Launched: "B", Pending: true, Previous: "A", Invocation: "i1"}},
+			Units: map[string]Unit{"asked.service": unit("failed", "i9"), "not.service": unit("inactive", ""), "restart.service": unit("active", "i1")},
+		}, `
+note asked.service LaunchConfirmed
+start not.service NotLaunched
+restart restart.service FileChanged
+state asked.service failed A
+`},
+		{"what runs under a lost record is adopted", Input{
+			Placements: map[string]v1.Placement{"a.service": launch("A")},
+			Files:      map[string]string{"a.service": "A"},
+			Units:      map[string]Unit{"a.service": unit("active", "i1")},
+		}, `
+link a.service NewPlacement
+note a.service AlreadyRuns
+`},
+		{"unless its file is another one", Input{
+			Placements: map[string]v1.Placement{"a.service": launch("B")},
+			Files:      map[string]string{"a.service": "A"},
+			Units:      map[string]Unit{"a.service": unit("active", "i1")},
+		}, `
+writeFile a.service FileChanged
+link a.service NewPlacement
+reload FileChanged
+restart a.service FileChanged
+`},
+		{"without a placement: stopped first, taken away when it is down", Input{
+			FromStore: true,
+			Files:     map[string]string{"up.service": "A", "down.service": "A", "failed.service": "A", "going.service": "A"},
+			Records:   map[string]Record{"up.service": run("A"), "down.service": run("A"), "failed.service": run("A"), "going.service": run("A")},
+			Units:     map[string]Unit{"up.service": unit("active", "i"), "down.service": unit("inactive", ""), "failed.service": unit("failed", "f"), "going.service": unit("deactivating", "g")},
+			States:    map[string]v1.UnitState{"up.service": {}, "down.service": {}, "failed.service": {}, "gone.service": {}},
+		}, `
+stop up.service NotPlaced
+resetFailed failed.service NotPlaced
+unlink down.service NotPlaced
+unlink failed.service NotPlaced
+removeFile down.service NotPlaced
+removeFile failed.service NotPlaced
+forget down.service NotPlaced
+forget failed.service NotPlaced
+state going.service deactivating A
+deleteState down.service NotPlaced
+deleteState failed.service NotPlaced
+deleteState gone.service NotPlaced
+`},
+		{"the copy on disk takes nothing away", Input{
+			Files:   map[string]string{"up.service": "A"},
+			Records: map[string]Record{"up.service": run("A")},
+			Units:   map[string]Unit{"up.service": unit("active", "i")},
+			States:  map[string]v1.UnitState{"gone.service": {}},
+		}, ""},
+		{"held until its replacement is active, or for so long", Input{
+			FromStore: true, Now: t0,
+			Files:   map[string]string{"held.service": "A", "late.service": "A"},
+			Records: map[string]Record{"held.service": run("A"), "late.service": run("A")},
+			Units:   map[string]Unit{"held.service": unit("active", "i"), "late.service": unit("active", "i")},
+			Holds:   map[string]time.Time{"held.service": t0.Add(time.Second), "late.service": t0},
+		}, `
+stop late.service NotPlaced
+state held.service active A has no placement here any more: runs until its replacement is active
+`},
+		{"a text that is missing concerns its unit alone; what runs goes on", Input{
+			Placements: map[string]v1.Placement{"a.service": launch("missing"), "b.service": launch("B")},
+			Texts:      map[string]Text{"missing": {Missing: "no such file"}},
+			Files:      map[string]string{"a.service": "A"},
+			Records:    map[string]Record{"a.service": run("A")},
+			Units:      map[string]Unit{"a.service": unit("active", "i1")},
+		}, `
+writeFile b.service NewPlacement
+link b.service NewPlacement
+start b.service NotLaunched
+state a.service active A no such file
+`},
+		{"units bound to each other are started", Input{
+			Placements: map[string]v1.Placement{"a.service": launch("A"), "b.service": launch("B")},
+			Relations:  map[string]Relations{"a.service": {BindsTo: []string{"b.service"}}, "b.service": {BindsTo: []string{"a.service"}}},
+			Files:      map[string]string{"a.service": "A", "b.service": "B"},
+			Records:    map[string]Record{"a.service": {Loaded: "A"}, "b.service": {Loaded: "B"}},
+		}, `
+start b.service NotLaunched
+start a.service NotLaunched
+`},
+		{"loaded and launched again before it has stopped", Input{
+			Placements: map[string]v1.Placement{"a.service": launch("A")},
+			Files:      map[string]string{"a.service": "A"},
+			Records:    map[string]Record{"a.service": {Loaded: "A", Stopped: true}},
+			Units:      map[string]Unit{"a.service": unit("active", "i1")},
+		}, "start a.service NotLaunched\n"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			completeTexts(&tc.in)
+			require.Equal(t, strings.TrimPrefix(tc.want, "\n"), transcript(Plan(tc.in)))
+		})
+	}
+}
+
+// completeTexts has every text here whose file has the hash of the text.
+func completeTexts(in *Input) {
+	if in.Texts == nil {
+		in.Texts = map[string]Text{}
+	}
+	for _, pl := range in.Placements {
+		if _, ok := in.Texts[pl.Hash]; !ok {
+			in.Texts[pl.Hash] = Text{FileHash: pl.Hash}
+		}
+	}
+	if in.Relations == nil {
+		in.Relations = map[string]Relations{}
+	}
+	for name := range in.Placements {
+		if _, ok := in.Relations[name]; !ok {
+			in.Relations[name] = Relations{}
+		}
+	}
+}
+
+func TestHeldPlanLooksAgain(t *testing.T) {
+	p := Plan(Input{FromStore: true, Now: t0,
+		Files: map[string]string{"a.service": "A"}, Units: map[string]Unit{"a.service": unit("active", "i")},
+		Holds: map[string]time.Time{"a.service": t0.Add(7 * time.Second)}})
+	require.Equal(t, 7*time.Second, p.After)
+}
