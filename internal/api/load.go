@@ -64,7 +64,7 @@ func (c *resource[T]) loadObjects(ctx context.Context, v view[T], q query[T]) (r
 		return revision, "", err
 	}
 	taken, last := 0, ""
-	opts := store.ListOptions{Revision: revision, After: q.after}
+	opts := store.ListOptions{Revision: revision, After: q.after, KeysOnly: c.keysOnly}
 	revision, more, err := c.pages(ctx, prefix+c.rows[0].below, opts, func(kv store.KV) bool {
 		last = kv.Key
 		if take(kv) {

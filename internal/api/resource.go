@@ -51,6 +51,10 @@ type resource[T any] struct {
 	labels    func(T) map[string]string
 	tombstone func(name string) T
 	filter    func(url.Values) (func(T) bool, error)
+	// finish adds to a listing what only some queries ask for.
+	finish func(context.Context, url.Values, []T) error
+	// keysOnly: the values are not looked at.
+	keysOnly bool
 }
 
 // query is what a list or watch asks for.
@@ -147,6 +151,11 @@ func (c *resource[T]) list(w http.ResponseWriter, r *http.Request) error {
 	for _, name := range v.names() {
 		if object, ok := v.object(name); ok {
 			list.Items = append(list.Items, object)
+		}
+	}
+	if c.finish != nil {
+		if err := c.finish(r.Context(), r.URL.Query(), list.Items); err != nil {
+			return err
 		}
 	}
 	return writeJSON(w, http.StatusOK, list)

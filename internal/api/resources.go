@@ -19,26 +19,26 @@ import (
 func (s *Server) resourceRoutes() {
 	const get, put, post, patch, del = http.MethodGet, http.MethodPut, http.MethodPost, http.MethodPatch, http.MethodDelete
 	for path, m := range map[string]methods{
-		"/apps":                     {get: s.apps.list},
-		"/apps/{name}":              {get: s.getApp, put: s.putApp, del: s.deleteApp},
-		"/apps/{name}/endpoints":    {get: s.appEndpoints},
-		"/units":                    {get: s.listUnits},
-		"/units/{name}":             {get: s.units.get, put: s.putUnit, patch: s.patchUnit, del: s.deleteUnit},
-		"/units/{name}/file":        {get: s.unitText},
-		"/units/{name}/logs":        {get: s.logs},
-		"/units/{name}/start":       {post: s.setState(v1.Launched, true)},
-		"/units/{name}/stop":        {post: s.setState(v1.Loaded, false)},
-		"/units/{name}/load":        {post: s.setState(v1.Loaded, false)},
-		"/units/{name}/unload":      {post: s.setState(v1.Inactive, false)},
-		"/units/{name}/restart":     {post: s.restart},
-		"/unitfiles":                {get: s.listUnitFiles},
-		"/unitfiles/{hash}":         {get: s.getUnitFile},
-		"/machines":                 {get: s.machines.list},
-		"/machines/{name}":          {get: s.machines.get, patch: s.patchMachine},
-		"/machines/{name}/config":   {get: s.machineConfig, patch: s.patchMachine},
-		"/events":                   {get: s.events.list},
-		"/states":                   {get: s.states.list},
-		"/endpoints":                {get: s.endpoints.list},
+		"/apps":                   {get: s.apps.list},
+		"/apps/{name}":            {get: s.getApp, put: s.putApp, del: s.deleteApp},
+		"/apps/{name}/endpoints":  {get: s.appEndpoints},
+		"/units":                  {get: s.units.list},
+		"/units/{name}":           {get: s.units.get, put: s.putUnit, patch: s.patchUnit, del: s.deleteUnit},
+		"/units/{name}/file":      {get: s.unitText},
+		"/units/{name}/logs":      {get: s.logs},
+		"/units/{name}/start":     {post: s.setState(v1.Launched, true)},
+		"/units/{name}/stop":      {post: s.setState(v1.Loaded, false)},
+		"/units/{name}/load":      {post: s.setState(v1.Loaded, false)},
+		"/units/{name}/unload":    {post: s.setState(v1.Inactive, false)},
+		"/units/{name}/restart":   {post: s.restart},
+		"/unitfiles":              {get: s.listUnitFiles},
+		"/unitfiles/{hash}":       {get: s.getUnitFile},
+		"/machines":               {get: s.machines.list},
+		"/machines/{name}":        {get: s.machines.get, patch: s.patchMachine},
+		"/machines/{name}/config": {get: s.machineConfig, patch: s.patchMachine},
+		"/events":                 {get: s.events.list},
+		"/states":                 {get: s.states.list},
+		"/endpoints":              {get: s.endpoints.list},
 	} {
 		s.handle(wire.Prefix+path, writeStatus, m)
 	}
@@ -52,18 +52,23 @@ func (s *Server) resources() {
 		view: func() view[*wire.App] {
 			return &appView{keys: s.Keys, now: s.Now, apps: map[string]*storedApp{}, status: map[string]*v1.AppStatus{}}
 		},
-		labels:    func(a *wire.App) map[string]string { return a.Metadata.Labels },
-		tombstone: func(name string) *wire.App { return &wire.App{App: v1.App{TypeMeta: typeOf(v1.KindApp), Metadata: v1.ObjectMeta{Name: name}}} },
+		labels: func(a *wire.App) map[string]string { return a.Metadata.Labels },
+		tombstone: func(name string) *wire.App {
+			return &wire.App{App: v1.App{TypeMeta: typeOf(v1.KindApp), Metadata: v1.ObjectMeta{Name: name}}}
+		},
 	}
 	s.units = resource[*v1.Unit]{
 		server: s, kind: v1.KindUnit, rows: unitRows(s.Keys),
-		view:      func() view[*v1.Unit] { return newUnitView(s.Keys) },
-		labels:    func(u *v1.Unit) map[string]string { return u.Metadata.Labels },
-		tombstone: func(name string) *v1.Unit { return &v1.Unit{TypeMeta: typeOf(v1.KindUnit), Metadata: v1.ObjectMeta{Name: name}} },
+		view:   func() view[*v1.Unit] { return newUnitView(s.Keys) },
+		labels: func(u *v1.Unit) map[string]string { return u.Metadata.Labels },
+		tombstone: func(name string) *v1.Unit {
+			return &v1.Unit{TypeMeta: typeOf(v1.KindUnit), Metadata: v1.ObjectMeta{Name: name}}
+		},
 		filter: func(q url.Values) (func(*v1.Unit) bool, error) {
 			owner := q.Get("owner")
 			return func(u *v1.Unit) bool { return owner == "" || u.Metadata.Owner == owner }, nil
 		},
+		finish: s.addContents,
 	}
 	s.machines = resource[*v1.Machine]{
 		server: s, kind: v1.KindMachine,
@@ -71,8 +76,10 @@ func (s *Server) resources() {
 		view: func() view[*v1.Machine] {
 			return &machineView{keys: s.Keys, machines: map[string]*v1.Machine{}, configs: map[string]*v1.MachineConfig{}}
 		},
-		labels:    func(m *v1.Machine) map[string]string { return m.Metadata.Labels },
-		tombstone: func(name string) *v1.Machine { return &v1.Machine{TypeMeta: typeOf(v1.KindMachine), Metadata: v1.ObjectMeta{Name: name}} },
+		labels: func(m *v1.Machine) map[string]string { return m.Metadata.Labels },
+		tombstone: func(name string) *v1.Machine {
+			return &v1.Machine{TypeMeta: typeOf(v1.KindMachine), Metadata: v1.ObjectMeta{Name: name}}
+		},
 	}
 	s.events = resource[*v1.Event]{
 		server: s, kind: "Event", rows: []row{{prefix: s.Keys.Events().Prefix()}},

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -90,23 +91,23 @@ type feed[T any] struct {
 }
 
 func (f *feed[T]) take(b rowBatch) {
-	row := f.resource.rows[b.row]
-	changed := map[string]bool{}
+	f.show(f.resource.absorb(f.view, f.query.name, b), b.Revision)
+}
+
+// absorb takes a row's changes into a view of one object, or of all where name is empty, and returns the names of
+// the objects that changed, sorted.
+func (c *resource[T]) absorb(v view[T], name string, b rowBatch) []string {
+	row, changed := c.rows[b.row], map[string]bool{}
 	for _, e := range b.Events {
-		name := strings.TrimPrefix(e.Key, row.prefix)
-		if !row.shared && f.query.name != "" && row.owner(name) != f.query.name {
+		key := strings.TrimPrefix(e.Key, row.prefix)
+		if !row.shared && name != "" && row.owner(key) != name {
 			continue
 		}
-		for _, object := range f.view.apply(b.row, name, e.KV, e.Deleted) {
+		for _, object := range v.apply(b.row, key, e.KV, e.Deleted) {
 			changed[object] = true
 		}
 	}
-	names := make([]string, 0, len(changed))
-	for name := range changed {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	f.show(names, b.Revision)
+	return slices.Sorted(maps.Keys(changed))
 }
 
 // show sends the objects of these names as they are now.

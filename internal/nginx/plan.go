@@ -100,13 +100,13 @@ type Configuration struct {
 
 // Refused is a value, a host or a whole app that is not served.
 type Refused struct {
-	App string
+	App string `json:"app,omitempty"`
 	// Key is the etcd key of the refused value; empty if the app's spec holds it.
-	Key string
+	Key string `json:"key,omitempty"`
 	// Reason is one of the Reason constants.
-	Reason string
+	Reason string `json:"reason"`
 	// Message says what is wrong, with the value quoted and cut.
-	Message string
+	Message string `json:"message"`
 }
 
 // Why something is not served.

@@ -117,6 +117,19 @@ func TestParseFleetProblems(t *testing.T) {
 	}
 }
 
+// TestParseFleetOfTemplate: what waits for %i is not judged, all else is.
+func TestParseFleetOfTemplate(t *testing.T) {
+	fleet, problems := fleetOf(t, "a@.service", "MachineOf=%p-%i.x a@%i.service\nPorts=%i\nMachineMetadata=a=%i\n")
+	require.Empty(t, problems)
+	require.Equal(t, []string{"a-.x", "a@.service"}, fleet.MachineOf)
+	_, problems = fleetOf(t, "a@.service", "MachineOf=b\nPorts=%i x\nConflicts=[\n")
+	require.Equal(t, []string{
+		`line 2: [X-Fleet] MachineOf: unit name "b": no type, add one such as .service`,
+		`line 4: [X-Fleet] Conflicts: glob "[" is broken: close every '[' and let no '\' stand at the end`}, problems)
+	_, problems = fleetOf(t, "a@x.service", "Ports=%i\n")
+	require.Len(t, problems, 1)
+}
+
 func TestParseFleetDeprecated(t *testing.T) {
 	fleet, problems := fleetOf(t, "a.service", "X-ConditionMachineOf=b.service\nX-Conflicts=c\nX-ConditionMachineMetadata=d=e\n")
 	require.Equal(t, Fleet{Unit: "a.service", MachineOf: []string{"b.service"}, Conflicts: []string{"c"},
@@ -265,7 +278,7 @@ func checkFleet(t require.TestingT, section, instance string) {
 		require.NotEmpty(t, p.Option)
 		last = p.Line
 	}
-	if len(Errors(problems)) > 0 {
+	if len(Errors(problems)) > 0 || n.Template {
 		return
 	}
 	for _, g := range append(fleet.Conflicts, fleet.Replaces...) {

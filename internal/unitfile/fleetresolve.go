@@ -7,13 +7,16 @@ import (
 )
 
 // Resolve gives the section for one unit and all problems in line order, those of the file included. What does not
-// depend on the name is shared, not copied.
+// depend on the name is shared, not copied. For a template's own name nothing is said of values that wait for a name.
 func (t *FleetTemplate) Resolve(n Name) (Fleet, []Problem) {
 	fl := t.fixed
 	fl.Unit = n.Full
 	var found []Problem
 	if t.named {
 		found = t.resolve(&fl, n, true)
+		if n.Template {
+			found = nil // what %i will stand for decides
+		}
 	}
 	if len(fl.MachineOf) > 0 {
 		found = append(found, t.checkPeers(&fl, n)...)
@@ -67,13 +70,16 @@ func (t *FleetTemplate) resolve(fl *Fleet, n Name, named bool) (problems []Probl
 func (t *FleetTemplate) checkPeers(fl *Fleet, n Name) (problems []Problem) {
 	for i, peer := range fl.MachineOf {
 		it := t.machineOf.items[i]
+		if n.Template && it.named {
+			continue
+		}
 		parsed, err := ParseName(peer)
 		switch {
 		case err != nil:
 			problems = append(problems, it.problem("%v", err))
 		case peer == n.Full:
 			problems = append(problems, it.problem("names the unit itself: name another unit"))
-		case parsed.Template && !n.Template:
+		case parsed.Template:
 			problems = append(problems, it.problem("%s is a template and never on a machine: name an instance, such as %s@%%i.%s",
 				peer, parsed.Prefix, parsed.Type))
 		}
@@ -119,7 +125,7 @@ func (l list) metadata(n Name) map[string][]string {
 	}
 	for key, values := range m {
 		slices.Sort(values)
-		m[key] = slices.Compact(values)
+		m[key] = slices.Clip(slices.Compact(values))
 	}
 	return m
 }
@@ -138,7 +144,7 @@ func (l list) portNumbers(problems []Problem, n Name) ([]int, []Problem) {
 		ports = append(ports, port)
 	}
 	slices.Sort(ports)
-	return slices.Compact(ports), problems
+	return slices.Clip(slices.Compact(ports)), problems
 }
 
 func (it item) quantity(problems []Problem, n Name, parse func(string) (int64, error)) (int64, []Problem) {

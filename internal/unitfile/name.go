@@ -39,7 +39,7 @@ func ParseName(s string) (Name, error) {
 		return bad("%d characters, at most %d are allowed", len(s), maxName)
 	}
 	for i := range len(s) {
-		if !nameByte(s[i]) {
+		if !nameBytes[s[i]] {
 			return bad("character %d is not one of A-Z a-z 0-9 : - _ . \\ @", i+1)
 		}
 	}
@@ -87,10 +87,10 @@ func (n Name) Expand(s string) string {
 	return p.expand(n, false)
 }
 
-func nameByte(c byte) bool {
-	switch {
-	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		return true
+// nameBytes tells which bytes may be in a unit name.
+var nameBytes = func() (allowed [256]bool) {
+	for _, c := range []byte(`ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789:-_.\@`) {
+		allowed[c] = true
 	}
-	return strings.IndexByte(`:-_.\@`, c) >= 0
-}
+	return allowed
+}()

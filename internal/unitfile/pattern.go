@@ -1,6 +1,7 @@
 package unitfile
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -22,36 +23,36 @@ type part struct {
 func parsePattern(s string) (pattern, error) {
 	var p pattern
 	var err error
-	literal := ""
+	var literal strings.Builder
 	for {
-		i := strings.IndexByte(s, '%')
-		if i < 0 {
+		before, after, found := strings.Cut(s, "%")
+		literal.WriteString(before)
+		if !found {
 			break
 		}
-		literal += s[:i]
-		if i+1 == len(s) {
-			err = fmt.Errorf("a single %% at the end: write %%%%")
-			s = s[i:]
+		if after == "" {
+			err = errors.New("a single % at the end: write %%")
+			literal.WriteByte('%')
 			break
 		}
-		switch c := s[i+1]; c {
+		switch c := after[0]; c {
 		case 'n', 'N', 'p', 'i':
-			p.parts = append(p.parts, part{literal: literal}, part{spec: c})
-			p.named, literal = true, ""
+			p.parts = append(p.parts, part{literal: literal.String()}, part{spec: c})
+			p.named = true
+			literal.Reset()
 		case '%':
-			literal += "%"
+			literal.WriteByte('%')
 		default:
-			err = fmt.Errorf("unknown specifier %q: fleet knows %%n, %%N, %%p, %%i and %%%%", "%"+firstRune(s[i+1:]))
-			literal += s[i : i+2]
+			err = fmt.Errorf("unknown specifier %q: fleet knows %%n, %%N, %%p, %%i and %%%%", "%"+firstRune(after))
+			literal.WriteString("%" + after[:1])
 		}
-		s = s[i+2:]
+		s = after[1:]
 	}
-	literal += s
 	if !p.named {
-		p.fixed = literal
+		p.fixed = literal.String()
 		return p, err
 	}
-	p.parts = append(p.parts, part{literal: literal})
+	p.parts = append(p.parts, part{literal: literal.String()})
 	return p, err
 }
 

@@ -1,0 +1,104 @@
+package api
+
+import (
+	"encoding/json"
+	"net/http"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/api/wire"
+	"github.com/fleet-starter/fleet/internal/store"
+)
+
+// machineConfig answers with what people set for a machine, also for one that is away.
+func (s *Server) machineConfig(w http.ResponseWriter, r *http.Request) error {
+	kv, ok, _, err := s.Store.Get(r.Context(), s.Keys.MachineConfigs().Key(r.PathValue("name")))
+	if err != nil {
+		return err
+	}
+	var config v1.MachineConfig
+	if c := decoded(s.Keys.MachineConfigs(), kv, !ok); c != nil {
+		config = *c
+	}
+	return writeJSON(w, http.StatusOK, config)
+}
+
+// patchMachine merges the body (RFC 7386) into what people set for the machine: null removes a key.
+func (s *Server) patchMachine(w http.ResponseWriter, r *http.Request) error {
+	body, err := readBody(w, r)
+	if err != nil {
+		return err
+	}
+	var patch configPatch
+	if err := strictJSON(body, &patch); err != nil {
+		return wire.Fail(wire.ReasonBadRequest, `%v: a machine's patch is such as {"cordoned": true, "drain": false, "metadata": {"zone": "a", "old": null}}`, err)
+	}
+	name := r.PathValue("name")
+	key := s.Keys.MachineConfigs().Key(name)
+	answer, err := s.write(r.Context(), write{
+		what: "machine/" + name, key: key, dryRun: flag(r.URL.Query().Get("dryRun")),
+		change: func(kv store.KV, exists bool) ([]store.Op, error) {
+			if err := s.knownMachine(r, name, exists); err != nil {
+				return nil, err
+			}
+			return patch.apply(s, key, kv, exists)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, answer.Code, answer)
+}
+
+// knownMachine refuses a machine that is neither present nor configured: most likely a slip of the pen.
+func (s *Server) knownMachine(r *http.Request, name string, configured bool) error {
+	if configured {
+		return nil
+	}
+	_, present, _, err := s.Store.Get(r.Context(), s.Keys.Machines().Key(name))
+	if err == nil && !present {
+		err = s.machines.notFound(name)
+	}
+	return err
+}
+
+// configPatch is a v1.MachineConfig of which any part may be left out.
+type configPatch struct {
+	Cordoned *bool              `json:"cordoned"`
+	Drain    *bool              `json:"drain"`
+	Metadata map[string]*string `json:"metadata"`
+}
+
+func (p configPatch) apply(s *Server, key string, kv store.KV, exists bool) ([]store.Op, error) {
+	var config v1.MachineConfig
+	if exists {
+		var err error
+		if config, err = s.Keys.MachineConfigs().Decode(kv.Value); err != nil {
+			return nil, wire.Fail(wire.ReasonInternal, "the stored value of %s cannot be read: %v", kv.Key, err)
+		}
+	}
+	before, err := json.Marshal(config)
+	if err != nil {
+		return nil, err
+	}
+	if p.Cordoned != nil {
+		config.Cordoned = *p.Cordoned
+	}
+	if p.Drain != nil {
+		config.Drain = *p.Drain
+	}
+	for key, value := range p.Metadata {
+		if config.Metadata == nil {
+			config.Metadata = map[string]string{}
+		}
+		if value == nil {
+			delete(config.Metadata, key)
+		} else {
+			config.Metadata[key] = *value
+		}
+	}
+	after, err := s.Keys.MachineConfigs().Encode(config)
+	if err != nil || exists && string(before) == string(after) {
+		return nil, err
+	}
+	return []store.Op{{Key: key, Value: after}}, nil
+}

@@ -1,0 +1,161 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/api/wire"
+	"github.com/fleet-starter/fleet/internal/store"
+)
+
+// stopTimeout is how long a restart waits for the unit to stop: systemd's default is 90 s before it kills.
+const stopTimeout = 2 * time.Minute
+
+// setState has a unit brought to a state. request marks it as asked for anew, which starts again what failed.
+func (s *Server) setState(state v1.DesiredState, request bool) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		answer, err := s.request(r.Context(), r.PathValue("name"), state, request)
+		if err != nil {
+			return err
+		}
+		return writeJSON(w, answer.Code, answer)
+	}
+}
+
+// request writes the wish: for a unit of an app to overrides/, which its owner never writes; else to the unit.
+func (s *Server) request(ctx context.Context, name string, state v1.DesiredState, anew bool) (*wire.Status, error) {
+	n, err := checkUnitName(name)
+	if err != nil {
+		return nil, err
+	}
+	switch state {
+	case v1.Inactive, v1.Loaded, v1.Launched:
+	default:
+		return nil, wire.Fail(wire.ReasonBadRequest, "desiredState: %q is none of inactive, loaded, launched", state)
+	}
+	if n.Template && state != v1.Inactive {
+		return nil, wire.Fail(wire.ReasonInvalid, "%s is a template and never runs itself: start an instance of it such as %s@1.%s", name, n.Prefix, n.Type)
+	}
+	requestedAt := ""
+	if anew {
+		requestedAt = s.timestamp()
+	}
+	kv, ok, _, err := s.Store.Get(ctx, s.Keys.Units().Key(name))
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, s.units.notFound(name)
+	}
+	unit, err := s.Keys.Units().Decode(kv.Value)
+	if err != nil {
+		return nil, wire.Fail(wire.ReasonInternal, "the stored unit %s cannot be read: %v", name, err)
+	}
+	if unit.Metadata.Owner != "" {
+		return s.override(ctx, name, v1.Override{DesiredState: state, RequestedAt: requestedAt})
+	}
+	return s.write(ctx, write{
+		what: "unit/" + name, key: s.Keys.Units().Key(name),
+		change: func(kv store.KV, exists bool) ([]store.Op, error) {
+			if !exists {
+				return nil, s.units.notFound(name)
+			}
+			unit, err := s.Keys.Units().Decode(kv.Value)
+			if err != nil {
+				return nil, err
+			}
+			if requestedAt == "" && unit.Spec.DesiredState == state {
+				return nil, nil
+			}
+			unit.Spec.DesiredState = state
+			if requestedAt != "" {
+				unit.Spec.RequestedAt = requestedAt
+			}
+			return s.unitOps(unit, "")
+		},
+	})
+}
+
+func (s *Server) override(ctx context.Context, unit string, o v1.Override) (*wire.Status, error) {
+	value, err := s.Keys.Overrides().Encode(o)
+	if err != nil {
+		return nil, err
+	}
+	key := s.Keys.Overrides().Key(unit)
+	return s.write(ctx, write{what: "unit/" + unit, key: key, change: func(kv store.KV, exists bool) ([]store.Op, error) {
+		if old, err := s.Keys.Overrides().Decode(kv.Value); exists && err == nil && old == o {
+			return nil, nil
+		}
+		return []store.Op{{Key: key, Value: value}}, nil
+	}})
+}
+
+// restart stops a unit, waits until it has stopped, and starts it. It is told to run again whatever happens in
+// between: the client leaving, or a stop that takes too long.
+func (s *Server) restart(w http.ResponseWriter, r *http.Request) error {
+	name := r.PathValue("name")
+	if _, err := s.request(r.Context(), name, v1.Loaded, false); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), stopTimeout)
+	stopError := s.awaitUnit(ctx, name, stopped)
+	cancel()
+	ctx, cancel = context.WithTimeout(context.WithoutCancel(r.Context()), s.RequestTimeout)
+	defer cancel()
+	answer, err := s.request(ctx, name, v1.Launched, true)
+	if err != nil {
+		return err
+	}
+	if stopError != nil {
+		return stopError
+	}
+	return writeJSON(w, answer.Code, answer)
+}
+
+// stopped reports whether no machine runs the unit any more, as far as they can be asked.
+func stopped(unit *v1.Unit) bool {
+	for _, m := range unit.Status.Machines {
+		if m.State != nil && m.State.ActiveState != "inactive" && m.State.ActiveState != "failed" {
+			return false
+		}
+	}
+	return true
+}
+
+// awaitUnit returns when the unit is as wanted, or is gone.
+func (s *Server) awaitUnit(ctx context.Context, name string, wanted func(*v1.Unit) bool) error {
+	q := query[*v1.Unit]{name: name, match: func(*v1.Unit) bool { return true }}
+	v := s.units.view()
+	revision, _, err := s.units.load(ctx, v, q)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	batches, wait := s.units.watchRows(ctx, name, revision)
+	defer wait()
+	defer cancel()
+	for {
+		unit, ok := v.object(name)
+		if !ok {
+			return s.units.notFound(name)
+		}
+		if wanted(unit) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return wire.Fail(wire.ReasonConflict, "unit %s has not stopped after %s; it is told to run again", name, stopTimeout)
+			}
+			return ctx.Err()
+		case b := <-batches:
+			if b.Err != nil {
+				return b.Err
+			}
+			s.units.absorb(v, name, b)
+		}
+	}
+}

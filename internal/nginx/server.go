@@ -1,0 +1,316 @@
+package nginx
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"golang.org/x/sys/unix"
+
+	"github.com/fleet-starter/fleet/internal/template"
+)
+
+const (
+	socketName = "status.sock"
+
+	defaultEffectTimeout = 10 * time.Second
+	// killTimeout is how long Stop waits between the last two, less and less gentle, signals.
+	killTimeout = 2 * time.Second
+)
+
+// Options say how a Server runs nginx.
+type Options struct {
+	// Dir is Settings.Dir: one Server at a time may have it.
+	Dir string
+	// Binary is nginx. Default: the one in PATH or in /usr/sbin.
+	Binary string
+	// Template takes the place of the default one's servers. Default nil.
+	Template *template.Template
+	// Stdout and Stderr become nginx's own; it keeps them when we are gone. Default: ours.
+	Stdout, Stderr *os.File
+	// EffectTimeout is how long a reload or a start may take until it shows. Default 10s.
+	EffectTimeout time.Duration
+	Log           logr.Logger
+}
+
+// Server owns one directory and the nginx that runs in it.
+type Server struct {
+	dir, binary    string
+	template       *template.Template
+	stdout, stderr *os.File
+	effectTimeout  time.Duration
+	log            logr.Logger
+	lock           *os.File
+
+	mu      sync.Mutex
+	current []byte   // nginx.conf: the last configuration that nginx took
+	proc    *process // nil: not running
+	exited  chan struct{}
+	watch   sync.WaitGroup
+	closing bool // Stop or Close: an exit is no surprise
+}
+
+// State is how Start found nginx.
+type State string
+
+// What Start did.
+const (
+	// Adopted: nginx ran already, with the configuration on disk.
+	Adopted State = "Adopted"
+	// Started: nginx was started with the last good configuration on disk.
+	Started State = "Started"
+	// Waiting: there is no configuration on disk yet; the first Apply starts nginx.
+	Waiting State = "Waiting"
+)
+
+// Result is what Apply did.
+type Result struct {
+	// Changed is false when nginx ran with these very bytes already and was left alone.
+	Changed bool
+	// Generation is the name of the configuration in effect, a hash of its text.
+	Generation string
+	// Refused is what the configuration had left out already, and what nginx -t refused.
+	Refused []Refused
+}
+
+// ErrBusy says that another process has the directory.
+var ErrBusy = errors.New("another router uses this directory")
+
+// New takes the directory, creating what is missing of it. It starts nothing.
+func New(o Options) (*Server, error) {
+	binary, err := findBinary(o.Binary)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		dir: filepath.Clean(o.Dir), binary: binary, template: o.Template,
+		stdout: cmp.Or(o.Stdout, os.Stdout), stderr: cmp.Or(o.Stderr, os.Stderr),
+		effectTimeout: cmp.Or(o.EffectTimeout, defaultEffectTimeout),
+		log:           o.Log, exited: make(chan struct{}),
+	}
+	if !filepath.IsAbs(o.Dir) {
+		return nil, fmt.Errorf("directory %q of nginx is not an absolute path", o.Dir)
+	}
+	for _, d := range []string{s.dir, s.path("tmp"), s.path("status")} {
+		if err := makeDir(d); err != nil {
+			return nil, err
+		}
+	}
+	if s.lock, err = os.OpenFile(s.path("router.lock"), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(s.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		s.lock.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = ErrBusy
+		}
+		return nil, fmt.Errorf("%s: %w", s.dir, err)
+	}
+	return s, nil
+}
+
+// makeDir makes a directory that nginx's workers, who may be nobody, can read.
+func makeDir(path string) error {
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		return err
+	}
+	return os.Chmod(path, 0o755) // whatever the umask is
+}
+
+func findBinary(name string) (string, error) {
+	if name != "" {
+		return exec.LookPath(name)
+	}
+	for _, n := range []string{"nginx", "/usr/sbin/nginx", "/usr/local/sbin/nginx"} {
+		if path, err := exec.LookPath(n); err == nil {
+			return path, nil
+		}
+	}
+	return "", errors.New("nginx is not installed: on Debian, apt-get install nginx-light")
+}
+
+func (s *Server) path(name string) string { return filepath.Join(s.dir, name) }
+
+// Start adopts the nginx that runs in the directory, or starts one with the last
+// good configuration there. After an error Apply may still be tried.
+func (s *Server) Start(ctx context.Context) (State, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.proc != nil && !s.proc.exited() {
+		return Adopted, nil
+	}
+	var err error
+	if s.current, err = os.ReadFile(s.path("nginx.conf")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return Waiting, err
+	}
+	pid, named := masterOf(s.path("nginx.pid"), s.path("nginx.conf"))
+	if pid != 0 {
+		return Adopted, s.adopt(ctx, pid)
+	}
+	if err := s.retireOrphans(ctx, named); err != nil {
+		return Waiting, err
+	}
+	if s.current == nil {
+		return Waiting, nil
+	}
+	if err := s.test(ctx, s.current); err != nil {
+		return Waiting, fmt.Errorf("the configuration on disk is not used: %w", err)
+	}
+	if err := s.spawn(ctx, s.current); err != nil {
+		return Waiting, err
+	}
+	return Started, nil
+}
+
+// adopt takes over a running master. If its last reload was cut off, it is made
+// up for: what is on disk was tested before it was put there.
+func (s *Server) adopt(ctx context.Context, pid int) error {
+	p, err := attach(pid)
+	if err != nil {
+		return err
+	}
+	s.log.Info("Adopting nginx", "reason", "AlreadyRunning", "pid", pid)
+	s.use(p)
+	if got, err := s.generation(ctx); err == nil && got == generationOf(s.current) {
+		return nil
+	}
+	return s.reload(ctx, s.current)
+}
+
+// Apply makes nginx serve c, as far as nginx -t accepts it, and returns when that
+// is in effect: no worker takes connections with an older configuration any more.
+// When c equals what is served, nothing is touched but the status page. On an
+// error nginx goes on with what it had.
+func (s *Server) Apply(ctx context.Context, c Configuration) (Result, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.Dir != s.dir {
+		return Result{}, fmt.Errorf("the configuration is for %s, this nginx runs in %s", c.Dir, s.dir)
+	}
+	running := s.proc != nil && !s.proc.exited()
+	r, err := render(c, s.template)
+	if err != nil || !running || !bytes.Equal(r.text, s.current) {
+		if r, c, err = s.candidate(ctx, c); err != nil {
+			return Result{}, err
+		}
+	}
+	result := Result{Generation: r.generation, Refused: c.Refused}
+	if !running || !bytes.Equal(r.text, s.current) {
+		result.Changed = true
+		if err := s.put(ctx, r.text, running); err != nil {
+			return Result{}, err
+		}
+	}
+	return result, s.writeStatus(c, r.generation)
+}
+
+// put replaces nginx.conf and has it take effect; if it does not, the old file
+// comes back, so that the one on disk is always one that nginx ran with.
+func (s *Server) put(ctx context.Context, text []byte, running bool) error {
+	old := s.current
+	if err := replaceFile(s.path("nginx.conf"), text); err != nil {
+		return err
+	}
+	s.current = text
+	var err error
+	if running {
+		err = s.checkNewListens(old, text)
+		if err == nil {
+			err = s.reload(ctx, text)
+		}
+	} else {
+		err = s.spawn(ctx, text)
+	}
+	if err != nil && old != nil {
+		s.current = old
+		err = errors.Join(err, replaceFile(s.path("nginx.conf"), old))
+	}
+	return err
+}
+
+// Exited is closed when nginx ends without Stop having been asked. Start gives a
+// new one.
+func (s *Server) Exited() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.exited
+}
+
+// use makes p the process that is watched.
+func (s *Server) use(p *process) {
+	if s.proc != nil {
+		s.proc.release()
+	}
+	s.proc = p
+	select {
+	case <-s.exited:
+		s.exited = make(chan struct{})
+	default:
+	}
+	exited := s.exited
+	s.watch.Go(func() {
+		<-p.ended
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if p.exited() && !s.closing && s.proc == p {
+			s.log.Info("nginx ended", "reason", "Unexpected", "pid", p.pid)
+			close(exited)
+		}
+	})
+}
+
+// Stop ends nginx: it finishes the requests in flight until ctx ends, and is
+// killed then. The configuration stays for the next Start.
+func (s *Server) Stop(ctx context.Context) error {
+	s.mu.Lock()
+	s.closing = true
+	p := s.proc
+	s.mu.Unlock()
+	if p == nil {
+		return nil
+	}
+	s.log.Info("Stopping nginx", "reason", "Stop", "pid", p.pid)
+	if err := p.signal(unix.SIGQUIT); err != nil {
+		return err
+	}
+	if p.wait(ctx) == nil {
+		return nil
+	}
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), killTimeout)
+	defer cancel()
+	if err := p.signal(unix.SIGTERM); err != nil {
+		return err
+	}
+	if p.wait(late) == nil {
+		return nil
+	}
+	err := p.signal(unix.SIGKILL)
+	<-p.done
+	for _, pid := range workers(p.pid) {
+		_ = unix.Kill(pid, unix.SIGKILL)
+	}
+	return err
+}
+
+// Close gives up the directory. An nginx that was not stopped goes on serving.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	s.closing = true
+	if s.proc != nil {
+		s.proc.release()
+	}
+	s.mu.Unlock()
+	s.watch.Wait()
+	return s.lock.Close()
+}

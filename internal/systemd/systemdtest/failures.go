@@ -1,0 +1,109 @@
+package systemdtest
+
+import (
+	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-starter/fleet/internal/systemd"
+)
+
+var failures = map[string]func(*bench){
+	"a process that fails": func(b *bench) {
+		b.link("a.service", "[Service]", "ExecStart=/bin/false")
+		b.start("a.service")
+		state := b.awaitActive("a.service", "failed")
+		require.Equal(b, "failed", state.SubState)
+		require.Equal(b, "exit-code", state.Result)
+		require.Zero(b, state.MainPID)
+		require.Len(b, state.InvocationID, 32)
+
+		require.NoError(b, b.ResetFailed(b.ctx, "a.service"))
+		require.Equal(b, "inactive", b.state("a.service").ActiveState)
+		b.start("a.service")
+		again := b.awaitActive("a.service", "failed")
+		require.NotEqual(b, state.InvocationID, again.InvocationID)
+		b.stop("a.service")
+		require.NoError(b, b.Unlink(b.ctx, "a.service"))
+		state = b.state("a.service")
+		require.Equal(b, "failed", state.ActiveState, "a failed unit is remembered")
+		require.NoError(b, b.ResetFailed(b.ctx, "a.service"))
+		b.await("a.service", "forgotten", func(s systemd.UnitState) bool { return s.LoadState == "not-found" })
+	},
+	"a process that is killed": func(b *bench) {
+		b.link("a.service", sleeper...)
+		b.start("a.service")
+		b.awaitActive("a.service", "active")
+		require.NoError(b, b.Kill("a.service"))
+		require.Equal(b, "signal", b.awaitActive("a.service", "failed").Result)
+		b.start("a.service")
+		b.awaitActive("a.service", "active")
+	},
+	"a process that ends": func(b *bench) {
+		b.link("a.service", "[Service]", "ExecStart=/bin/true", "Restart=on-failure")
+		b.start("a.service")
+		require.Equal(b, "dead", b.awaitActive("a.service", "inactive").SubState)
+	},
+	"Restart=": func(b *bench) {
+		for _, policy := range []string{"always", "on-failure"} {
+			name := policy + ".service"
+			b.link(name, append(sleeper, "Restart="+policy, "RestartSec=50ms")...)
+			b.start(name)
+			before := b.awaitActive(name, "active")
+			require.NoError(b, b.Kill(name))
+			after := b.awaitNew(name, before.InvocationID)
+			require.NotEqual(b, before.MainPID, after.MainPID)
+			require.Equal(b, "success", after.Result)
+			b.stop(name)
+			b.awaitActive(name, "inactive")
+		}
+	},
+	"auto-restart can be seen and stopped": func(b *bench) {
+		b.link("a.service", append(sleeper, "Restart=always", "RestartSec=1h")...)
+		b.start("a.service")
+		b.awaitActive("a.service", "active")
+		require.NoError(b, b.Kill("a.service"))
+		state := b.awaitActive("a.service", "activating")
+		require.Equal(b, "auto-restart", state.SubState)
+		require.Equal(b, "signal", state.Result)
+		b.stop("a.service")
+		b.awaitActive("a.service", "inactive")
+	},
+	"the start limit": func(b *bench) {
+		b.link("a.service", service([]string{"StartLimitBurst=3", "StartLimitIntervalSec=60"}, "ExecStart=/bin/false", "Restart=always", "RestartSec=10ms")...)
+		b.start("a.service")
+		require.Equal(b, "exit-code", b.awaitActive("a.service", "failed").Result)
+		b.start("a.service")
+		state := b.await("a.service", "refused", func(s systemd.UnitState) bool { return s.Job == "" && s.JobResult == "failed" })
+		require.Equal(b, "failed", state.ActiveState)
+		require.NoError(b, b.ResetFailed(b.ctx, "a.service"))
+		b.link("a.service", sleeper...)
+		require.NoError(b, b.Reload(b.ctx))
+		b.start("a.service")
+		b.awaitActive("a.service", "active")
+	},
+	"Type=oneshot": func(b *bench) {
+		b.link("slow.service", "[Service]", "Type=oneshot", "ExecStart=/bin/sleep 1h")
+		b.start("slow.service")
+		state := b.await("slow.service", "starting", func(s systemd.UnitState) bool { return s.ActiveState == "activating" })
+		require.Equal(b, "start", state.Job)
+		b.stop("slow.service")
+		b.awaitActive("slow.service", "inactive")
+
+		b.link("good.service", "[Service]", "Type=oneshot", "ExecStart=/bin/true")
+		b.start("good.service")
+		b.await("good.service", "done", func(s systemd.UnitState) bool { return s.ActiveState == "inactive" && s.JobResult == "done" })
+
+		b.link("bad.service", "[Service]", "Type=oneshot", "ExecStart=/bin/false")
+		b.start("bad.service")
+		state = b.awaitActive("bad.service", "failed")
+		require.Equal(b, "failed", state.JobResult)
+		require.Equal(b, "exit-code", state.Result)
+	},
+	"a file without a program": func(b *bench) {
+		b.link("bad.service", "[Service]", "Type=simple")
+		b.link("good.service", sleeper...)
+		require.ErrorIs(b, b.Start(b.ctx, "bad.service"), systemd.ErrBadUnit)
+		require.Equal(b, "bad-setting", b.state("bad.service").LoadState)
+		b.start("good.service")
+		b.awaitActive("good.service", "active")
+	},
+}
