@@ -22,20 +22,30 @@ func (s *Server) addContents(ctx context.Context, q url.Values, units []*v1.Unit
 	}
 	texts := map[string]string{}
 	for _, unit := range units {
-		text, ok := texts[unit.Spec.Hash]
-		if !ok && unit.Spec.Hash != "" {
-			kv, _, _, err := s.Store.Get(ctx, s.Keys.UnitFiles().Key(unit.Spec.Hash))
-			if err != nil {
-				return err
-			}
-			text = string(kv.Value)
-			texts[unit.Spec.Hash] = text
+		text, err := s.text(ctx, unit, texts)
+		if err != nil {
+			return err
 		}
-		if unit.Spec.Contents == "" {
-			unit.Spec.Contents = text
-		}
+		unit.Spec.Contents = text
 	}
 	return nil
+}
+
+// text is the text of a unit's file; texts holds those that were read already.
+func (s *Server) text(ctx context.Context, unit *v1.Unit, texts map[string]string) (string, error) {
+	if unit.Spec.Contents != "" || unit.Spec.Hash == "" {
+		return unit.Spec.Contents, nil
+	}
+	text, ok := texts[unit.Spec.Hash]
+	if !ok {
+		kv, _, _, err := s.Store.Get(ctx, s.Keys.UnitFiles().Key(unit.Spec.Hash))
+		if err != nil {
+			return "", err
+		}
+		text = string(kv.Value)
+		texts[unit.Spec.Hash] = text
+	}
+	return text, nil
 }
 
 // putUnit stores a unit that a person wrote, with its file.

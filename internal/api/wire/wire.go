@@ -4,6 +4,7 @@ package wire
 
 import (
 	"encoding/json"
+	"maps"
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
@@ -110,4 +111,15 @@ type LogEntry struct {
 type Version struct {
 	Version   string `json:"version"`
 	MachineID string `json:"machineID,omitempty"`
+}
+
+// Metadata is a machine's metadata with what people set for it: an empty value removes a key.
+func Metadata(m *v1.Machine) map[string]string {
+	out := map[string]string{}
+	maps.Copy(out, m.Spec.Metadata)
+	if m.Config != nil {
+		maps.Copy(out, m.Config.Metadata)
+	}
+	maps.DeleteFunc(out, func(_, value string) bool { return value == "" })
+	return out
 }

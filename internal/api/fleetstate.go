@@ -1,0 +1,117 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/api/wire"
+	"github.com/fleet-starter/fleet/internal/unitfile"
+)
+
+// fleetUnitState is what a machine says of a unit, in the fleet v1 API. Its hash is the SHA-1 of the file.
+type fleetUnitState struct {
+	Name        string `json:"name"`
+	Hash        string `json:"hash"`
+	MachineID   string `json:"machineID"`
+	LoadState   string `json:"systemdLoadState"`
+	ActiveState string `json:"systemdActiveState"`
+	SubState    string `json:"systemdSubState"`
+}
+
+// fleetStates lists states: ?machineID= and ?unitName= narrow it.
+func (s *Server) fleetStates(w http.ResponseWriter, r *http.Request) error {
+	match, err := s.states.filter(r.URL.Query())
+	if err != nil {
+		return err
+	}
+	q, err := fleetPage(&s.states, r, match)
+	if err != nil {
+		return err
+	}
+	v := s.states.view()
+	revision, next, err := s.states.load(r.Context(), v, q)
+	if err != nil {
+		return err
+	}
+	var page struct {
+		States        []fleetUnitState `json:"states,omitempty"`
+		NextPageToken string           `json:"nextPageToken,omitempty"`
+	}
+	page.NextPageToken = fleetAfter(revision, next)
+	hashes := map[string]string{}
+	for _, name := range v.names() {
+		state, _ := v.object(name)
+		shown, err := s.toFleetState(r.Context(), state.Machine, state.Unit, &state.State, hashes)
+		if err != nil {
+			return err
+		}
+		page.States = append(page.States, shown)
+	}
+	return writeJSON(w, http.StatusOK, page)
+}
+
+// fleetState answers for one unit, from the first machine that reports it.
+func (s *Server) fleetState(w http.ResponseWriter, r *http.Request) error {
+	name := r.PathValue("name")
+	unit, err := s.units.read(r.Context(), name)
+	if err != nil {
+		return err
+	}
+	for _, m := range unit.Status.Machines {
+		if m.State != nil {
+			shown, err := s.toFleetState(r.Context(), m.Machine, name, m.State, map[string]string{})
+			if err != nil {
+				return err
+			}
+			return writeJSON(w, http.StatusOK, shown)
+		}
+	}
+	return wire.Fail(wire.ReasonNotFound, "unit state does not exist")
+}
+
+// toFleetState writes the SHA-1 of the file in place of the SHA-256 that is stored; hashes holds those known.
+func (s *Server) toFleetState(ctx context.Context, machine, unit string, state *v1.UnitState, hashes map[string]string) (fleetUnitState, error) {
+	hash, ok := hashes[state.Hash]
+	if !ok && state.Hash != "" {
+		kv, exists, _, err := s.Store.Get(ctx, s.Keys.UnitFiles().Key(state.Hash))
+		if err != nil {
+			return fleetUnitState{}, err
+		}
+		if exists {
+			hash = unitfile.FleetHash(string(kv.Value))
+		}
+		hashes[state.Hash] = hash
+	}
+	return fleetUnitState{Name: unit, Hash: hash, MachineID: machine,
+		LoadState: state.LoadState, ActiveState: state.ActiveState, SubState: state.SubState}, nil
+}
+
+// fleetMachine is a machine in the fleet v1 API.
+type fleetMachine struct {
+	ID        string            `json:"id"`
+	PrimaryIP string            `json:"primaryIP"`
+	Metadata  map[string]string `json:"metadata,omitempty"`
+}
+
+func (s *Server) fleetMachines(w http.ResponseWriter, r *http.Request) error {
+	q, err := fleetPage(&s.machines, r, everything[*v1.Machine])
+	if err != nil {
+		return err
+	}
+	v := s.machines.view()
+	revision, next, err := s.machines.load(r.Context(), v, q)
+	if err != nil {
+		return err
+	}
+	var page struct {
+		Machines      []fleetMachine `json:"machines,omitempty"`
+		NextPageToken string         `json:"nextPageToken,omitempty"`
+	}
+	page.NextPageToken = fleetAfter(revision, next)
+	for _, name := range v.names() {
+		m, _ := v.object(name)
+		page.Machines = append(page.Machines, fleetMachine{ID: name, PrimaryIP: m.Spec.Address, Metadata: wire.Metadata(m)})
+	}
+	return writeJSON(w, http.StatusOK, page)
+}

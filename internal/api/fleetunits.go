@@ -1,0 +1,169 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/api/wire"
+	"github.com/fleet-starter/fleet/internal/unitfile"
+)
+
+// fleetUnit is a unit in the fleet v1 API.
+type fleetUnit struct {
+	Name         string          `json:"name"`
+	Options      []fleetOption   `json:"options"`
+	DesiredState v1.DesiredState `json:"desiredState,omitempty"`
+	CurrentState v1.DesiredState `json:"currentState,omitempty"`
+	MachineID    string          `json:"machineID,omitempty"`
+}
+
+type fleetOption struct {
+	Section string `json:"section"`
+	Name    string `json:"name"`
+	Value   string `json:"value"`
+}
+
+func everything[T any](T) bool { return true }
+
+func (s *Server) fleetUnits(w http.ResponseWriter, r *http.Request) error {
+	q, err := fleetPage(&s.units, r, everything[*v1.Unit])
+	if err != nil {
+		return err
+	}
+	v := s.units.view()
+	revision, next, err := s.units.load(r.Context(), v, q)
+	if err != nil {
+		return err
+	}
+	var page struct {
+		Units         []fleetUnit `json:"units,omitempty"`
+		NextPageToken string      `json:"nextPageToken,omitempty"`
+	}
+	page.NextPageToken = fleetAfter(revision, next)
+	texts := map[string]string{}
+	for _, name := range v.names() {
+		if unit, ok := v.object(name); ok {
+			shown, err := s.toFleetUnit(r.Context(), unit, texts)
+			if err != nil {
+				return err
+			}
+			page.Units = append(page.Units, shown)
+		}
+	}
+	return writeJSON(w, http.StatusOK, page)
+}
+
+func (s *Server) fleetUnit(w http.ResponseWriter, r *http.Request) error {
+	unit, err := s.units.read(r.Context(), r.PathValue("name"))
+	if err != nil {
+		return err
+	}
+	shown, err := s.toFleetUnit(r.Context(), unit, map[string]string{})
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, shown)
+}
+
+func (s *Server) toFleetUnit(ctx context.Context, unit *v1.Unit, texts map[string]string) (fleetUnit, error) {
+	shown := fleetUnit{Name: unit.Metadata.Name, Options: []fleetOption{}, DesiredState: unit.Spec.DesiredState,
+		CurrentState: v1.Inactive, MachineID: unit.Status.Machine}
+	text, err := s.text(ctx, unit, texts)
+	if err != nil {
+		return shown, err
+	}
+	if file, err := unitfile.Parse(text); err == nil { // one that does not parse has no options to show
+		for _, o := range file.Options() {
+			shown.Options = append(shown.Options, fleetOption{Section: o.Section, Name: o.Name, Value: o.Value})
+		}
+	}
+	if m := placedOn(unit.Status.Machines); len(m) > 0 {
+		shown.CurrentState = m[0].Placement.DesiredState
+	}
+	return shown, nil
+}
+
+// fleetPutUnit creates a unit, or changes its desired state.
+func (s *Server) fleetPutUnit(w http.ResponseWriter, r *http.Request) error {
+	if !requireJSON(w, r) {
+		return nil
+	}
+	body, err := readBody(w, r)
+	if err != nil {
+		return err
+	}
+	var sent fleetUnit
+	if err := strictJSON(body, &sent); err != nil {
+		return wire.Fail(wire.ReasonBadRequest, "unable to decode body: %v", err)
+	}
+	name := r.PathValue("name")
+	if sent.Name != "" && sent.Name != name {
+		return wire.Fail(wire.ReasonBadRequest, "name in URL %q differs from unit name in request body %q", name, sent.Name)
+	}
+	kv, exists, _, err := s.Store.Get(r.Context(), s.Keys.Units().Key(name))
+	if err != nil {
+		return err
+	}
+	switch {
+	case !exists && len(sent.Options) == 0:
+		return wire.Fail(wire.ReasonConflict, "unit does not exist and options field empty")
+	case len(sent.Options) == 0 && sent.DesiredState == "":
+		return wire.Fail(wire.ReasonConflict, "must provide DesiredState to update existing unit")
+	case len(sent.Options) == 0:
+		return s.fleetSetState(w, r, name, sent.DesiredState)
+	}
+	old, _ := s.Keys.Units().Decode(kv.Value)
+	unit, err := fromFleetUnit(name, sent, old)
+	if err != nil {
+		return err
+	}
+	if exists && unitfile.Hash(unit.Spec.Contents) == old.Spec.Hash {
+		return s.fleetSetState(w, r, name, unit.Spec.DesiredState)
+	}
+	if _, err := s.storeUnit(r.Context(), unit, 0, false); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusCreated)
+	return nil
+}
+
+func (s *Server) fleetSetState(w http.ResponseWriter, r *http.Request, name string, state v1.DesiredState) error {
+	if _, err := s.request(r.Context(), name, state, state == v1.Launched); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func fromFleetUnit(name string, sent fleetUnit, old v1.Unit) (*v1.Unit, error) {
+	options := make([]unitfile.Option, len(sent.Options))
+	for i, o := range sent.Options {
+		options[i] = unitfile.Option{Section: o.Section, Name: o.Name, Value: o.Value}
+	}
+	file, err := unitfile.FromOptions(options)
+	if err != nil {
+		return nil, wire.Fail(wire.ReasonBadRequest, "invalid options: %v", err)
+	}
+	unit := &v1.Unit{Metadata: v1.ObjectMeta{Name: name, Labels: old.Metadata.Labels, Annotations: old.Metadata.Annotations},
+		Spec: v1.UnitSpec{Contents: file.String(), DesiredState: sent.DesiredState}}
+	if unit.Spec.DesiredState == "" {
+		unit.Spec.DesiredState = old.Spec.DesiredState
+	}
+	if unit.Spec.DesiredState == "" {
+		unit.Spec.DesiredState = v1.Inactive
+	}
+	if errs := unit.Validate(); len(errs) > 0 {
+		return nil, wire.Fail(wire.ReasonBadRequest, "%s", strings.ReplaceAll(errs.Error(), "\n", "; "))
+	}
+	return unit, nil
+}
+
+func (s *Server) fleetDeleteUnit(w http.ResponseWriter, r *http.Request) error {
+	if _, err := s.removeUnit(r.Context(), r.PathValue("name"), 0, false); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}

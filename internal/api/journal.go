@@ -1,0 +1,169 @@
+package api
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/fleet-starter/fleet/internal/api/wire"
+)
+
+// Journal reads what units of this machine have logged.
+type Journal interface {
+	// Read calls emit with each entry, oldest first, until there are no more or, following, until ctx ends. An
+	// error of emit ends it too, and is returned.
+	Read(ctx context.Context, q JournalQuery, emit func(wire.LogEntry) error) error
+}
+
+// JournalQuery selects entries.
+type JournalQuery struct {
+	Unit string
+	// Lines is how many of the last entries are wanted; 0 means all.
+	Lines int
+	// Since leaves out what is older; zero means nothing.
+	Since  time.Time
+	Follow bool
+}
+
+// Journalctl reads the journal with journalctl(1): libsystemd would need cgo.
+type Journalctl struct {
+	// User is set where fleetd drives a user's service manager.
+	User bool
+	// Directory is a journal of its own (journalctl -D), such as that of one machine of a local cluster. Default:
+	// the machine's.
+	Directory string
+}
+
+// maxEntry is the longest line of journalctl that is read, in bytes.
+const maxEntry = 1 << 20
+
+// arguments are those of journalctl. The matches take in what the unit's processes said and what the service
+// manager said of it; only the service manager itself is believed to speak of units (journalctl(1), -u).
+func (j Journalctl) arguments(q JournalQuery) []string {
+	args := []string{"--output=json", "--all", "--quiet", "--no-pager"}
+	if j.Directory != "" {
+		args = append(args, "--directory="+j.Directory)
+	} else if j.User {
+		args = append(args, "--user")
+	}
+	if q.Lines > 0 {
+		args = append(args, fmt.Sprintf("--lines=%d", q.Lines))
+	} else if q.Follow {
+		args = append(args, "--no-tail")
+	}
+	if !q.Since.IsZero() {
+		args = append(args, fmt.Sprintf("--since=@%d.%06d", q.Since.Unix(), q.Since.Nanosecond()/1000))
+	}
+	if q.Follow {
+		args = append(args, "--follow")
+	}
+	switch {
+	case j.Directory != "":
+		return append(args, "_SYSTEMD_UNIT="+q.Unit, "+", "_SYSTEMD_USER_UNIT="+q.Unit, "+", "UNIT="+q.Unit, "+", "USER_UNIT="+q.Unit)
+	case j.User:
+		return append(args, "_SYSTEMD_USER_UNIT="+q.Unit, "+", "USER_UNIT="+q.Unit)
+	}
+	return append(args, "_SYSTEMD_UNIT="+q.Unit, "+", "_PID=1", "UNIT="+q.Unit)
+}
+
+// Read implements Journal.
+func (j Journalctl) Read(ctx context.Context, q JournalQuery, emit func(wire.LogEntry) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "journalctl", j.arguments(q)...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 2 * time.Second
+	var complaints bytes.Buffer
+	cmd.Stderr = &complaints
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	readError := readEntries(bufio.NewReader(out), q.Unit, emit)
+	if readError != nil || ctx.Err() != nil {
+		cancel()
+		_ = cmd.Wait() // it was told to end
+		return readError
+	}
+	if err := cmd.Wait(); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("journal: journalctl: %w: %s", err, strings.TrimSpace(complaints.String()))
+	}
+	return nil
+}
+
+func readEntries(r *bufio.Reader, unit string, emit func(wire.LogEntry) error) error {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, maxEntry)
+	for lines.Scan() {
+		entry, err := parseEntry(lines.Bytes(), unit)
+		if err != nil {
+			continue // journalctl's own words between entries
+		}
+		if err := emit(entry); err != nil {
+			return err
+		}
+	}
+	if err := lines.Err(); err != nil && !errors.Is(err, os.ErrClosed) {
+		return fmt.Errorf("journal: %w", err)
+	}
+	return nil
+}
+
+// parseEntry reads one line of journalctl's JSON (systemd.journal-fields(7)).
+func parseEntry(line []byte, unit string) (wire.LogEntry, error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(line, &fields); err != nil {
+		return wire.LogEntry{}, err
+	}
+	entry := wire.LogEntry{
+		Unit: unit, Message: journalText(fields["MESSAGE"]), PID: journalText(fields["_PID"]),
+		Identifier: journalText(fields["SYSLOG_IDENTIFIER"]), Priority: 6,
+	}
+	if entry.Identifier == "" {
+		entry.Identifier = journalText(fields["_COMM"])
+	}
+	if p, err := strconv.Atoi(journalText(fields["PRIORITY"])); err == nil {
+		entry.Priority = p
+	}
+	if us, err := strconv.ParseInt(journalText(fields["__REALTIME_TIMESTAMP"]), 10, 64); err == nil {
+		entry.Time = time.UnixMicro(us).UTC()
+	}
+	return entry, nil
+}
+
+// journalText is the value of a field: text, a list of bytes where it is no UTF-8, or a list of values of which
+// the first counts.
+func journalText(raw json.RawMessage) string {
+	var text string
+	if json.Unmarshal(raw, &text) == nil {
+		return text
+	}
+	var numbers []uint8Number
+	if json.Unmarshal(raw, &numbers) == nil {
+		data := make([]byte, len(numbers))
+		for i, n := range numbers {
+			data[i] = byte(n)
+		}
+		return strings.ToValidUTF8(string(data), "\uFFFD")
+	}
+	var list []json.RawMessage
+	if json.Unmarshal(raw, &list) == nil && len(list) > 0 {
+		return journalText(list[0])
+	}
+	return ""
+}
+
+// uint8Number keeps encoding/json from taking a list of bytes for base64.
+type uint8Number uint16

@@ -1,0 +1,182 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/api/wire"
+)
+
+// hopHeader marks a request that another fleetd has passed on: it is answered here or refused, never passed on again.
+const hopHeader = "X-Fleet-Forwarded"
+
+// maxLines bounds ?lines=.
+const maxLines = 1_000_000
+
+// logs streams a unit's journal as JSON lines: ?lines= of the past, ?since=, ?follow=true. ?machine= chooses where a
+// unit runs on several machines. What is logged on another machine is asked of the fleetd there.
+func (s *Server) logs(w http.ResponseWriter, r *http.Request) error {
+	q, err := s.journalQuery(r)
+	if err != nil {
+		return err
+	}
+	unit, err := s.units.read(r.Context(), q.Unit)
+	if err != nil {
+		return err
+	}
+	machine, err := s.logMachine(unit, r.URL.Query().Get("machine"))
+	if err != nil {
+		return err
+	}
+	if machine == s.MachineID {
+		return s.localLogs(w, r, q)
+	}
+	if r.Header.Get(hopHeader) != "" {
+		return wire.Fail(wire.ReasonElsewhere, "unit %s is on machine %s, not on %s", q.Unit, machine, s.MachineID)
+	}
+	return s.remoteLogs(w, r, q, machine)
+}
+
+func (s *Server) journalQuery(r *http.Request) (JournalQuery, error) {
+	values := r.URL.Query()
+	q := JournalQuery{Unit: r.PathValue("name"), Follow: flag(values.Get("follow"))}
+	if _, err := checkUnitName(q.Unit); err != nil {
+		return q, err
+	}
+	if text := values.Get("lines"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 0 || n > maxLines {
+			return q, wire.Fail(wire.ReasonBadRequest, "?lines=%s: not a number from 0 to %d", text, maxLines)
+		}
+		q.Lines = n
+	}
+	var err error
+	q.Since, err = parseSince(values.Get("since"), s.Now())
+	return q, err
+}
+
+// logMachine is where the unit's log is: here, when the unit is (also) here.
+func (s *Server) logMachine(unit *v1.Unit, wanted string) (string, error) {
+	name := unit.Metadata.Name
+	var ids []string
+	for _, m := range unit.Status.Machines {
+		if wanted != "" && strings.HasPrefix(m.Machine, wanted) || wanted == "" && m.Machine == s.MachineID {
+			return m.Machine, nil
+		}
+		ids = append(ids, m.Machine)
+	}
+	switch {
+	case wanted != "":
+		return "", wire.Fail(wire.ReasonNotFound, "unit %s is not on machine %s; it is on: %s", name, wanted, orNone(ids))
+	case len(ids) == 0 && unit.Status.Unplaced != nil:
+		return "", wire.Fail(wire.ReasonNotFound, "unit %s is on no machine and has no log: %s", name, unit.Status.Unplaced.Message)
+	case len(ids) == 0:
+		return "", wire.Fail(wire.ReasonNotFound, "unit %s is on no machine and has no log", name)
+	}
+	if placed := placedOn(unit.Status.Machines); len(placed) > 0 {
+		return placed[0].Machine, nil
+	}
+	return ids[0], nil
+}
+
+func orNone(ids []string) string {
+	if len(ids) == 0 {
+		return "none"
+	}
+	return strings.Join(ids, ", ")
+}
+
+// localLogs reads this machine's journal.
+func (s *Server) localLogs(w http.ResponseWriter, r *http.Request, q JournalQuery) error {
+	if s.Journal == nil {
+		return wire.Fail(wire.ReasonElsewhere, "this fleetd reads no journal: run journalctl -u %s on machine %s", q.Unit, s.MachineID)
+	}
+	out := newStream(w)
+	if err := out.flush(); err != nil {
+		return nil // the client is gone
+	}
+	err := s.Journal.Read(r.Context(), q, func(e wire.LogEntry) error {
+		e.Machine = s.MachineID
+		out.send(e)
+		if q.Follow {
+			return out.flush()
+		}
+		return out.err
+	})
+	if err != nil && out.err == nil && r.Context().Err() == nil {
+		out.send(wire.LogEntry{Unit: q.Unit, Machine: s.MachineID, Error: toStatus(err)})
+	}
+	_ = out.flush() // nobody is left to tell
+	return nil
+}
+
+// remoteLogs passes the request on to the fleetd of another machine.
+func (s *Server) remoteLogs(w http.ResponseWriter, r *http.Request, q JournalQuery, machine string) error {
+	there, err := s.machines.read(r.Context(), machine)
+	var status *wire.Status
+	if errors.As(err, &status) && status.Reason == wire.ReasonNotFound {
+		return wire.Fail(wire.ReasonMachineUnreachable, "unit %s is on machine %s, which is away", q.Unit, machine)
+	}
+	if err != nil {
+		return err
+	}
+	advice := fmt.Sprintf("run there: journalctl -u %s", q.Unit)
+	where := fmt.Sprintf("machine %s (%s)", machine, there.Spec.Address)
+	if there.Spec.Endpoint == "" {
+		return wire.Fail(wire.ReasonElsewhere, "unit %s is on %s, whose fleetd listens on no TCP address (listen=): %s", q.Unit, where, advice)
+	}
+	resp, err := s.askMachine(r, there.Spec.Endpoint, machine)
+	if err != nil {
+		return wire.Fail(wire.ReasonMachineUnreachable, "unit %s is on %s, whose fleetd did not answer: %v: %s", q.Unit, where, err, advice)
+	}
+	defer resp.Body.Close()
+	w.Header().Set("Content-Type", resp.Header.Get("Content-Type"))
+	w.WriteHeader(resp.StatusCode)
+	copyStream(newCopier(w), resp.Body)
+	return nil
+}
+
+func (s *Server) askMachine(r *http.Request, endpoint, machine string) (*http.Response, error) {
+	target, err := url.Parse(endpoint)
+	if err != nil || target.Scheme != "http" && target.Scheme != "https" || target.Host == "" {
+		return nil, fmt.Errorf("its endpoint %q is no http:// address", endpoint)
+	}
+	values := r.URL.Query()
+	values.Set("machine", machine)
+	at := target.JoinPath(wire.Prefix, "units", url.PathEscape(r.PathValue("name")), "logs")
+	at.RawQuery = values.Encode()
+	req, err := http.NewRequestWithContext(r.Context(), http.MethodGet, at.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set(hopHeader, s.MachineID)
+	req.Header.Set("User-Agent", "fleetd/"+s.Version)
+	return s.Transport.RoundTrip(req) // no redirects are followed
+}
+
+func newCopier(w http.ResponseWriter) *copier {
+	return &copier{w: w, control: http.NewResponseController(w)}
+}
+
+// copier hands every piece on at once.
+type copier struct {
+	w       io.Writer
+	control *http.ResponseController
+}
+
+func (c *copier) Write(b []byte) (int, error) {
+	n, err := c.w.Write(b)
+	if err == nil {
+		err = c.control.Flush()
+	}
+	return n, err
+}
+
+// copyStream ends when either side has: the client sees the end of the answer then.
+func copyStream(to *copier, from io.Reader) { _, _ = io.Copy(to, from) }
