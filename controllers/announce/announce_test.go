@@ -1,0 +1,210 @@
+package announce
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-starter/fleet/internal/store"
+	"github.com/fleet-starter/fleet/internal/store/memstore"
+)
+
+const key = "/services/web/example-app/example-app@1"
+
+// instance is one announcer and the health of what it watches.
+type instance struct {
+	healthy atomic.Bool
+	stop    func()
+}
+
+// start runs an announcer; it is stopped with the test unless it was stopped before.
+func start(t *testing.T, s store.Interface, address string) *instance {
+	t.Helper()
+	i := &instance{}
+	i.healthy.Store(true)
+	c, err := New(Options{
+		Store: s, Log: logr.Discard(), Prefix: "/services/web", App: "example-app", Instance: "example-app@1", Address: address,
+		TTL: 30 * time.Second, Interval: time.Second, Timeout: time.Second, Thresholds: Thresholds{Healthy: 1, Unhealthy: 3},
+		Probe: func(context.Context) error {
+			if !i.healthy.Load() {
+				return errors.New("unwell")
+			}
+			return nil
+		},
+	})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = c.Run(ctx)
+	}()
+	i.stop = func() { cancel(); <-done }
+	t.Cleanup(i.stop)
+	return i
+}
+
+func value(t *testing.T, s *memstore.Store) string {
+	t.Helper()
+	kv, _, _, err := s.Get(t.Context(), key)
+	require.NoError(t, err)
+	return string(kv.Value)
+}
+
+func TestAnnouncedWhileHealthy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		i := start(t, s, "127.0.0.11:3000")
+		synctest.Wait()
+		require.Equal(t, "127.0.0.11:3000", value(t, s))
+
+		i.healthy.Store(false)
+		time.Sleep(2500 * time.Millisecond)
+		require.NotEmpty(t, value(t, s), "two failures are let pass")
+		time.Sleep(time.Second)
+		require.Empty(t, value(t, s))
+
+		i.healthy.Store(true)
+		time.Sleep(1500 * time.Millisecond)
+		require.NotEmpty(t, value(t, s))
+
+		revision := s.Revision()
+		time.Sleep(time.Hour)
+		require.Equal(t, revision, s.Revision(), "at rest nothing is written")
+
+		i.stop()
+		require.Empty(t, value(t, s), "gone at once when stopped")
+	})
+}
+
+func TestEtcdAwayWithdrawsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		conn := s.Connect()
+		start(t, conn, "127.0.0.11:3000")
+		synctest.Wait()
+		before := s.Revision()
+		conn.SetDown(true)
+		time.Sleep(20 * time.Second)
+		conn.SetDown(false)
+		time.Sleep(time.Minute)
+		require.NotEmpty(t, value(t, s))
+		require.Equal(t, before, s.Revision(), "shorter than the lease: not even touched")
+	})
+}
+
+func TestAnnouncedAgainWhenTheLeaseWasLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		conn := s.Connect()
+		start(t, conn, "127.0.0.11:3000")
+		synctest.Wait()
+		conn.SetDown(true)
+		time.Sleep(2 * time.Minute)
+		require.Empty(t, value(t, s), "cut off for longer than the lease")
+		conn.SetDown(false)
+		time.Sleep(20 * time.Second)
+		require.NotEmpty(t, value(t, s))
+	})
+}
+
+func TestAnnouncedAgainWhenSomebodyDeletesTheKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		start(t, s, "127.0.0.11:3000")
+		synctest.Wait()
+		_, err := s.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: key}}})
+		require.NoError(t, err)
+		synctest.Wait()
+		require.NotEmpty(t, value(t, s))
+	})
+}
+
+// The instance moved while this machine was cut off: on its return it must neither overwrite nor remove
+// what the new one announced.
+func TestReplacedWhileCutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		conn := s.Connect()
+		old := start(t, conn, "127.0.0.11:3000")
+		synctest.Wait()
+		conn.SetDown(true)
+		time.Sleep(10 * time.Second)
+		start(t, s, "127.0.0.12:3000")
+		synctest.Wait()
+		require.Equal(t, "127.0.0.12:3000", value(t, s), "the newest instance takes the key over at once")
+		time.Sleep(time.Minute)
+		conn.SetDown(false)
+		time.Sleep(time.Minute)
+		require.Equal(t, "127.0.0.12:3000", value(t, s))
+		old.stop()
+		require.Equal(t, "127.0.0.12:3000", value(t, s))
+	})
+}
+
+func TestStopWhileEtcdIsAwayEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		conn := s.Connect()
+		i := start(t, conn, "127.0.0.11:3000")
+		synctest.Wait()
+		conn.SetDown(true)
+		began := time.Now()
+		i.stop()
+		require.LessOrEqual(t, time.Since(began), stopTimeout+time.Second)
+		time.Sleep(time.Minute)
+		require.Empty(t, value(t, s), "the key goes with its lease")
+	})
+}
+
+func TestNewRefuses(t *testing.T) {
+	good := Options{App: "a", Instance: "a@1", Address: "127.0.0.1:80", TTL: time.Minute, Interval: time.Second, Timeout: time.Second}
+	for name, change := range map[string]func(*Options){
+		"no app":           func(o *Options) { o.App = "" },
+		"a slash":          func(o *Options) { o.Instance = "../a" },
+		"no port":          func(o *Options) { o.Address = "127.0.0.1" },
+		"no host":          func(o *Options) { o.Address = ":80" },
+		"port too high":    func(o *Options) { o.Address = "127.0.0.1:65536" },
+		"no interval":      func(o *Options) { o.Interval = 0 },
+		"ttl of a blink":   func(o *Options) { o.TTL = time.Millisecond },
+		"a name of a port": func(o *Options) { o.Address = "127.0.0.1:http" },
+	} {
+		o := good
+		change(&o)
+		_, err := New(o)
+		require.Error(t, err, name)
+	}
+	_, err := New(good)
+	require.NoError(t, err)
+}
+
+func TestProbes(t *testing.T) {
+	status := http.StatusOK
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+	defer server.Close()
+	address := strings.TrimPrefix(server.URL, "http://")
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, free.Close())
+
+	require.NoError(t, HTTPProbe(server.URL)(t.Context()))
+	status = http.StatusServiceUnavailable
+	require.ErrorContains(t, HTTPProbe(server.URL)(t.Context()), "503")
+	require.NoError(t, TCPProbe(address)(t.Context()))
+	require.Error(t, TCPProbe(free.Addr().String())(t.Context()))
+	require.NoError(t, ExecProbe([]string{"true"})(t.Context()))
+	require.ErrorContains(t, ExecProbe([]string{"sh", "-c", "echo why; exit 3"})(t.Context()), "exit status 3: why")
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	require.Error(t, ExecProbe([]string{"sleep", "60"})(ctx), "a probe that hangs ends with its time")
+}
