@@ -59,7 +59,8 @@ func kindOf(err error) error {
 		return nil
 	case codes.Unauthenticated, codes.PermissionDenied:
 		return ErrDenied
-	case codes.InvalidArgument, codes.OutOfRange, codes.Unimplemented:
+	case codes.InvalidArgument, codes.OutOfRange, codes.Unimplemented,
+		codes.ResourceExhausted: // larger than gRPC sends; quotas are in the table
 		return ErrInvalid
 	}
 	return ErrUnavailable

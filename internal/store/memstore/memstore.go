@@ -217,9 +217,13 @@ func (s *Store) wake() {
 	}
 }
 
+// maxRequestBytes is etcd's default limit of one request.
+const maxRequestBytes = 3 << 19
+
 // check returns why etcd would refuse a transaction, before its conditions are looked at.
 func (s *Store) check(txn store.Txn) error {
-	puts, conditions, seen := false, 0, make(map[string]bool, len(txn.Ops))
+	puts, conditions, size := false, 0, 0
+	isPut := make(map[string]bool, len(txn.Ops))
 	if txn.Fence != (store.Fence{}) {
 		conditions++
 	}
@@ -227,15 +231,19 @@ func (s *Store) check(txn store.Txn) error {
 		if !op.If.IsZero() {
 			conditions++
 		}
-		if seen[op.Key] {
+		put := op.Value != nil
+		if was, twice := isPut[op.Key]; twice && (put || was) {
 			return fmt.Errorf("write %s: %w: it is in the transaction twice", op.Key, store.ErrInvalid)
 		}
-		seen[op.Key] = true
-		puts = puts || op.Value != nil
+		isPut[op.Key] = put
+		puts = puts || put
+		size += len(op.Key) + len(op.Value)
 	}
 	switch {
 	case len(txn.Ops) > store.MaxTxnOps || conditions > store.MaxTxnOps:
 		return fmt.Errorf("write %s: %w: more than %d operations", txn.Ops[0].Key, store.ErrInvalid, store.MaxTxnOps)
+	case size > maxRequestBytes:
+		return fmt.Errorf("write %s: %w: more than %d bytes", txn.Ops[0].Key, store.ErrInvalid, maxRequestBytes)
 	case puts && s.full:
 		return store.ErrNoSpace
 	}

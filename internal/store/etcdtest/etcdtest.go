@@ -1,0 +1,167 @@
+// Package etcdtest starts a real etcd inside the test process, quick to start and to stop.
+package etcdtest
+
+import (
+	"context"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.uber.org/zap"
+
+	"github.com/fleet-starter/fleet/internal/store"
+)
+
+// Server is one etcd on a unix socket, or on TCP, with its data in a directory of its own.
+type Server struct {
+	t        testing.TB
+	dir      string
+	endpoint string
+	quota    int64
+	etcd     *embed.Etcd
+	raw      *clientv3.Client
+}
+
+// Option changes a Server.
+type Option func(*Server)
+
+// WithQuota sets how large the data may become, in bytes, before etcd refuses puts.
+func WithQuota(bytes int64) Option { return func(s *Server) { s.quota = bytes } }
+
+// WithTCP has etcd listen on a free port of 127.0.0.1, for other processes that want host:port.
+func WithTCP() Option {
+	return func(s *Server) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(s.t, err)
+		s.endpoint = "http://" + l.Addr().String()
+		require.NoError(s.t, l.Close())
+	}
+}
+
+// Start starts etcd and stops it when the test ends.
+func Start(t testing.TB, opts ...Option) *Server {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "etcd") // not t.TempDir(): a socket's path has at most 107 characters
+	require.NoError(t, err)
+	s := &Server{t: t, dir: dir, endpoint: "unix://" + filepath.Join(dir, "client.sock")}
+	for _, opt := range opts {
+		opt(s)
+	}
+	t.Cleanup(func() {
+		s.Stop()
+		require.NoError(t, os.RemoveAll(dir))
+	})
+	s.Start()
+	return s
+}
+
+// Start starts etcd again, after Stop, with the data and the address that it had.
+func (s *Server) Start() {
+	s.t.Helper()
+	require.Nil(s.t, s.etcd, "etcd runs already")
+	etcd, err := embed.StartEtcd(s.config())
+	require.NoError(s.t, err)
+	s.etcd = etcd
+	select {
+	case <-etcd.Server.ReadyNotify():
+	case err := <-etcd.Err():
+		require.NoError(s.t, err)
+	case <-time.After(30 * time.Second):
+		require.Fail(s.t, "etcd was not ready in 30 s")
+	}
+}
+
+// Stop stops etcd and waits for it. Its data stays.
+func (s *Server) Stop() {
+	if s.raw != nil {
+		s.raw.Close()
+		s.raw = nil
+	}
+	if s.etcd != nil {
+		s.etcd.Close()
+		<-s.etcd.Server.StopNotify()
+		s.etcd = nil
+	}
+}
+
+// Endpoint returns the URL of the server.
+func (s *Server) Endpoint() string { return s.endpoint }
+
+// Config returns how a client reaches the server.
+func (s *Server) Config() store.Config { return store.Config{Endpoints: []string{s.endpoint}} }
+
+// Client returns a new client, closed when the test ends, before etcd is.
+func (s *Server) Client() *store.Client {
+	s.t.Helper()
+	return s.ClientWith(s.Config())
+}
+
+// ClientWith is Client with another configuration.
+func (s *Server) ClientWith(cfg store.Config) *store.Client {
+	s.t.Helper()
+	client, err := store.Dial(cfg)
+	require.NoError(s.t, err)
+	s.t.Cleanup(func() { require.NoError(s.t, client.Close()) })
+	return client
+}
+
+// Raw returns etcd's own client, for what store.Interface does not do: compaction, users, alarms.
+func (s *Server) Raw() *clientv3.Client {
+	s.t.Helper()
+	if s.raw == nil {
+		raw, err := clientv3.New(clientv3.Config{Endpoints: []string{s.endpoint}, Logger: zap.NewNop(), DialTimeout: 5 * time.Second})
+		require.NoError(s.t, err)
+		s.raw = raw
+	}
+	return s.raw
+}
+
+// Compact forgets what was before revision, and returns when that is done.
+func (s *Server) Compact(revision int64) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	_, err := s.Raw().Compact(ctx, revision, clientv3.WithCompactPhysical())
+	require.NoError(s.t, err)
+}
+
+// Put writes a key as a person with etcdctl does, and returns its revision.
+func (s *Server) Put(key, value string) int64 {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	resp, err := s.Raw().Put(ctx, key, value)
+	require.NoError(s.t, err)
+	return resp.Header.Revision
+}
+
+func (s *Server) config() *embed.Config {
+	s.t.Helper()
+	cfg := embed.NewConfig()
+	cfg.Name = "test"
+	cfg.Dir = filepath.Join(s.dir, "data")
+	cfg.ListenClientUrls = []url.URL{s.url(s.endpoint)}
+	cfg.ListenPeerUrls = []url.URL{s.url("unix://" + filepath.Join(s.dir, "peer.sock"))}
+	// Advertised to members and clients that ask for others: there are none.
+	cfg.AdvertiseClientUrls = []url.URL{s.url("http://localhost:1")}
+	cfg.AdvertisePeerUrls = []url.URL{s.url("http://localhost:2")}
+	cfg.InitialCluster = cfg.Name + "=http://localhost:2"
+	cfg.TickMs, cfg.ElectionMs = 10, 50
+	cfg.UnsafeNoFsync = true
+	cfg.QuotaBackendBytes = s.quota
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
+	return cfg
+}
+
+func (s *Server) url(text string) url.URL {
+	s.t.Helper()
+	u, err := url.Parse(text)
+	require.NoError(s.t, err)
+	return *u
+}
