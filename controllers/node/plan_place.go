@@ -49,7 +49,7 @@ func (p *planner) load(name string, pl v1.Placement, text Text, rec Record) Reco
 		if rec.Loaded == "" && there && !written {
 			rec.Previous, rec.Invocation = onDisk, p.in.Units[name].InvocationID // the record was lost: it runs with that
 		}
-		rec.Loaded = pl.Hash
+		rec.Loaded, rec.Message = pl.Hash, ""
 		p.act(Action{Kind: Link, Unit: name, Record: rec, Reason: NewPlacement})
 	} else if changed {
 		if rec.Previous == "" || p.in.Units[name].InvocationID != rec.Invocation {

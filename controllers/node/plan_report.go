@@ -67,7 +67,11 @@ func (p *planner) mentioned(name string) bool {
 // report has a unit's state written where it changed. What was just acted on is looked at again first.
 func (p *planner) report(name string, pl v1.Placement, rec Record, message string) {
 	if p.acted[name] {
-		return
+		before := p.in.Records[name].Message
+		if before == "" {
+			return
+		}
+		message = cmp.Or(message, before) // what was refused is tried again, and may be refused again
 	}
 	state := stateOf(name, p.in.Units[name], pl, rec, message)
 	if last, ok := p.in.States[name]; ok && sameState(last, state) {

@@ -1,0 +1,235 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"github.com/fleet-starter/fleet/internal/layout"
+	"github.com/fleet-starter/fleet/internal/systemd"
+)
+
+// inFlight is how many calls to systemd are made at once.
+const inFlight = 16
+
+// apply does what a plan says and reports whether anything was asked of systemd. What fails for one unit is that unit's
+// affair: it is noted in its record and reported with its state, and the others go on. The error is for trying again.
+func (n *Node) apply(ctx context.Context, plan Output) (acted bool, err error) {
+	defer func() { err = errors.Join(err, n.records.save()) }()
+	r := applier{Node: n, skip: map[string]bool{}}
+	for start := 0; start < len(plan.Actions); {
+		end := start + 1
+		for end < len(plan.Actions) && together(plan.Actions[start], plan.Actions[end]) {
+			end++
+		}
+		batch := plan.Actions[start:end]
+		start = end
+		if err := r.batch(ctx, batch); err != nil {
+			return r.acted, err
+		}
+	}
+	return r.acted, errors.Join(r.refused...)
+}
+
+// together: the order of these two does not matter.
+func together(a, b Action) bool {
+	if rank(a) != rank(b) {
+		return false
+	}
+	switch a.Kind {
+	case Stop, Start, Restart:
+		return a.level == b.level
+	}
+	return true
+}
+
+// applier is one apply.
+type applier struct {
+	*Node
+	acted bool
+	// skip are units that something failed for: what follows would make no sense.
+	skip map[string]bool
+	// refused is what will be tried again: all but launches, which are tried once for each text and request.
+	refused []error
+	// reloaded is set once systemd was made to look for unit files again.
+	reloaded sync.Once
+	mu       sync.Mutex
+}
+
+func (r *applier) batch(ctx context.Context, batch []Action) error {
+	var todo []Action
+	for _, a := range batch {
+		if !r.skip[a.Unit] {
+			todo = append(todo, a)
+			r.log(a)
+		}
+	}
+	if len(todo) == 0 {
+		return nil
+	}
+	switch todo[0].Kind {
+	case Link:
+		return r.link(ctx, todo)
+	case Unlink:
+		return r.unlink(ctx, todo)
+	case Reload:
+		r.acted = true
+		return r.Systemd.Reload(ctx)
+	case Start, Restart:
+		if err := r.announce(todo); err != nil {
+			return err
+		}
+		return r.each(ctx, todo)
+	case Stop, ResetFailed:
+		return r.each(ctx, todo)
+	}
+	for _, a := range todo {
+		if err := r.local(a); err != nil {
+			r.refuse(a, err)
+		}
+	}
+	return nil
+}
+
+// refuse leaves a unit as it is for now, with the reason in its state.
+func (r *applier) refuse(a Action, err error) {
+	r.refused = append(r.refused, fmt.Errorf("%s %s: %w", a.Kind, a.Unit, err))
+	rec := r.records.units[a.Unit]
+	rec.Message = err.Error()
+	r.records.units[a.Unit] = rec
+	r.skip[a.Unit] = true
+}
+
+func (r *applier) log(a Action) {
+	log := r.Log
+	switch a.Kind {
+	case Note, Forget, WriteState, DeleteState:
+		log = log.V(1)
+	}
+	log.Info("Acting on unit", "action", string(a.Kind), "unit", a.Unit, "reason", string(a.Reason))
+}
+
+// local does what needs no systemd.
+func (r *applier) local(a Action) error {
+	switch a.Kind {
+	case WriteFile:
+		return layout.Replace(r.Layout.Unit(a.Unit), []byte(r.texts.known[a.Hash].lifted), 0o644, layout.Process)
+	case RemoveFile:
+		if err := os.Remove(r.Layout.Unit(a.Unit)); err != nil && !os.IsNotExist(err) {
+			return err
+		}
+	case Note:
+		r.records.units[a.Unit] = a.Record
+	case Forget:
+		delete(r.records.units, a.Unit)
+	case WriteState:
+		r.states.put(a.Unit, a.State)
+	case DeleteState:
+		r.states.delete(a.Unit)
+	default:
+		return fmt.Errorf("action %q is unknown", a.Kind)
+	}
+	return nil
+}
+
+// link links all files in one call; where systemd refuses, each by itself, so that a bad one hurts no other.
+func (r *applier) link(ctx context.Context, batch []Action) error {
+	r.acted = true
+	paths := make([]string, len(batch))
+	for i, a := range batch {
+		paths[i] = r.Layout.Unit(a.Unit)
+	}
+	if err := r.Systemd.Link(ctx, paths...); err != nil {
+		return r.each(ctx, batch)
+	}
+	for _, a := range batch {
+		r.records.units[a.Unit] = a.Record
+	}
+	return nil
+}
+
+func (r *applier) unlink(ctx context.Context, batch []Action) error {
+	r.acted = true
+	names := make([]string, len(batch))
+	for i, a := range batch {
+		names[i] = a.Unit
+	}
+	if err := r.Systemd.Unlink(ctx, names...); err != nil {
+		return r.each(ctx, batch)
+	}
+	return nil
+}
+
+// announce writes down which launches are about to be asked for: whoever comes back after a kill looks whether they were.
+func (r *applier) announce(batch []Action) error {
+	for _, a := range batch {
+		a.Record.Pending = true
+		r.records.units[a.Unit] = a.Record
+	}
+	return r.records.save()
+}
+
+// each makes one call a unit, several at once.
+func (r *applier) each(ctx context.Context, batch []Action) error {
+	r.acted = true
+	var errs []error
+	var wait sync.WaitGroup
+	slots := make(chan struct{}, inFlight)
+	for _, a := range batch {
+		slots <- struct{}{}
+		wait.Go(func() {
+			defer func() { <-slots }()
+			err := r.call(ctx, a)
+			if errors.Is(err, systemd.ErrNoSuchUnit) && (a.Kind == Start || a.Kind == Restart) {
+				// systemd remembers that it did not find it before.
+				r.reloaded.Do(func() { err = r.Systemd.Reload(ctx) })
+				err = r.call(ctx, a)
+			}
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if err := r.result(ctx, a, err); err != nil {
+				errs = append(errs, err)
+			}
+		})
+	}
+	wait.Wait()
+	return errors.Join(errs...)
+}
+
+func (r *applier) call(ctx context.Context, a Action) error {
+	switch a.Kind {
+	case Link:
+		return r.Systemd.Link(ctx, r.Layout.Unit(a.Unit))
+	case Unlink:
+		return r.Systemd.Unlink(ctx, a.Unit)
+	case Start:
+		return r.Systemd.Start(ctx, a.Unit)
+	case Restart:
+		return r.Systemd.Restart(ctx, a.Unit)
+	case Stop:
+		return r.Systemd.Stop(ctx, a.Unit)
+	case ResetFailed:
+		return r.Systemd.ResetFailed(ctx, a.Unit)
+	}
+	return fmt.Errorf("action %q is not for systemd", a.Kind)
+}
+
+// result notes how a call ended. What systemd refused for one unit is not tried again until something changes.
+func (r *applier) result(ctx context.Context, a Action, err error) error {
+	if errors.Is(err, systemd.ErrDisconnected) || ctx.Err() != nil {
+		return err
+	}
+	switch {
+	case err == nil:
+		r.records.units[a.Unit] = a.Record
+	case a.Kind == Start || a.Kind == Restart:
+		r.Log.Error(err, "Unit was refused", "action", string(a.Kind), "unit", a.Unit)
+		a.Record.Message = err.Error()
+		r.records.units[a.Unit] = a.Record
+	default:
+		r.refuse(a, err)
+	}
+	return nil
+}

@@ -1,0 +1,148 @@
+package node
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/layout"
+	"github.com/fleet-starter/fleet/internal/unitfile"
+)
+
+// files knows the hashes of the unit files that systemd is given. A file is read again when its stamp changed.
+type files struct {
+	dir   string
+	known map[string]stamped
+}
+
+type stamped struct {
+	modified time.Time
+	size     int64
+	hash     string
+}
+
+func (f *files) hashes() (map[string]string, error) {
+	entries, err := os.ReadDir(f.dir)
+	if err != nil {
+		return nil, fmt.Errorf("unit files: %w", err)
+	}
+	known := make(map[string]stamped, len(entries))
+	hashes := make(map[string]string, len(entries))
+	for _, entry := range entries {
+		name := entry.Name()
+		if _, err := unitfile.ParseName(name); err != nil {
+			continue // not written by us
+		}
+		info, err := entry.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return nil, fmt.Errorf("unit files: %w", err)
+		}
+		s, ok := f.known[name]
+		if !ok || !s.modified.Equal(info.ModTime()) || s.size != info.Size() {
+			text, err := os.ReadFile(filepath.Join(f.dir, name))
+			if err != nil {
+				return nil, fmt.Errorf("unit files: %w", err)
+			}
+			s = stamped{info.ModTime(), info.Size(), unitfile.Hash(string(text))}
+		}
+		known[name], hashes[name] = s, s.hash
+	}
+	f.known = known
+	return hashes, nil
+}
+
+// records is what was done since boot: launched.json in the runtime directory, which a reboot empties.
+type records struct {
+	file  string
+	units map[string]Record
+	saved map[string]Record
+}
+
+func loadRecords(file string, log logr.Logger) (*records, error) {
+	r := &records{file: file, units: map[string]Record{}}
+	data, err := os.ReadFile(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, err
+	default:
+		if err := json.Unmarshal(data, &r.units); err != nil {
+			log.Error(err, "Record of launched units is unreadable, adopting what runs", "file", file)
+			r.units = map[string]Record{}
+		}
+	}
+	r.saved = maps.Clone(r.units)
+	return r, nil
+}
+
+func (r *records) view() map[string]Record { return maps.Clone(r.units) }
+
+// save writes the records where they changed.
+func (r *records) save() error {
+	if maps.Equal(r.units, r.saved) {
+		return nil
+	}
+	data, err := json.Marshal(r.units)
+	if err != nil {
+		return err
+	}
+	if err := layout.Replace(r.file, data, 0o644, layout.Process); err != nil {
+		return fmt.Errorf("record of launched units: %w", err)
+	}
+	r.saved = maps.Clone(r.units)
+	return nil
+}
+
+// diskCopy is the copy of the placements: what a machine starts from while etcd is away.
+type diskCopy struct {
+	file       string
+	placements map[string]v1.Placement
+}
+
+func loadCopy(l layout.Layout, log logr.Logger) *diskCopy {
+	c := &diskCopy{file: l.Placements(), placements: map[string]v1.Placement{}}
+	data, err := os.ReadFile(c.file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return c
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &c.placements)
+	}
+	if err != nil {
+		log.Error(err, "Copy of the placements is unreadable, waiting for etcd", "file", c.file)
+		c.placements = map[string]v1.Placement{}
+	}
+	return c
+}
+
+func (c *diskCopy) save(placements map[string]v1.Placement) error {
+	if reflect.DeepEqual(c.placements, placements) {
+		return nil
+	}
+	data, err := json.MarshalIndent(placements, "", "\t")
+	if err != nil {
+		return err
+	}
+	if err := layout.Replace(c.file, append(data, '\n'), 0o644, layout.Power); err != nil {
+		return fmt.Errorf("copy of the placements: %w", err)
+	}
+	c.placements = maps.Clone(placements)
+	return nil
+}
+
+// validHash: a hash from the store becomes a file name.
+func validHash(hash string) bool {
+	return len(hash) == 64 && strings.Trim(hash, "0123456789abcdef") == ""
+}

@@ -1,0 +1,156 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/keyspace"
+	"github.com/fleet-starter/fleet/internal/store"
+)
+
+// holds keeps units running whose placement went elsewhere while this machine was cut off, until what replaces them is
+// active there.
+type holds struct {
+	store   store.Interface
+	keys    keyspace.Keys
+	machine string
+	log     logr.Logger
+	wasAway func() bool
+	hold    time.Duration
+	changed func()
+	asked   chan map[string]time.Time
+
+	mu    sync.Mutex
+	first bool                 // nothing was looked at since the start
+	until map[string]time.Time // by unit; the zero time: not held
+}
+
+func newHolds(o Options, changed func()) *holds {
+	return &holds{store: o.Store, keys: o.Keys, machine: o.Machine, log: o.Log, wasAway: o.WasAway, hold: o.HoldFor,
+		changed: changed, asked: make(chan map[string]time.Time, 16), first: true, until: map[string]time.Time{}}
+}
+
+// of returns the units among the orphans that are held. New ones are, for a while, where the machine was away.
+func (h *holds) of(now time.Time, orphans []string) map[string]time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	away := h.first || h.wasAway()
+	h.first = false
+	fresh, current := map[string]time.Time{}, map[string]time.Time{}
+	for _, name := range orphans {
+		until, seen := h.until[name]
+		if !seen && away {
+			until = now.Add(h.hold)
+			fresh[name] = until
+		}
+		current[name] = until
+	}
+	h.until = current
+	if len(fresh) > 0 {
+		select {
+		case h.asked <- fresh:
+		default: // nobody searches: these wait for their deadline
+		}
+	}
+	held := maps.Clone(current)
+	maps.DeleteFunc(held, func(_ string, until time.Time) bool { return until.IsZero() })
+	return held
+}
+
+func (h *holds) release(name, reason string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.until[name].IsZero() {
+		h.until[name] = time.Time{}
+		h.log.Info("Unit need not run on here", "unit", name, "reason", reason)
+		h.changed()
+	}
+}
+
+// run finds out where units went and waits for them there.
+func (h *holds) run(ctx context.Context) {
+	var searches sync.WaitGroup
+	defer searches.Wait()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case units := <-h.asked:
+			searches.Go(func() { h.search(ctx, units) })
+		}
+	}
+}
+
+func (h *holds) search(ctx context.Context, units map[string]time.Time) {
+	placements := h.keys.Placements()
+	elsewhere := map[string]string{}
+	_, err := store.ListAll(ctx, h.store, placements.Prefix(), store.ListOptions{KeysOnly: true}, func(kv store.KV) error {
+		name, _ := placements.Name(kv.Key)
+		if machine, unit, ok := keyspace.Split(name); ok && machine != h.machine {
+			elsewhere[unit] = machine
+		}
+		return nil
+	})
+	if err != nil {
+		h.log.Error(err, "Cannot find out where units were moved, they run on for a while", "units", len(units))
+		return
+	}
+	var wait sync.WaitGroup
+	for name, until := range units {
+		machine, ok := elsewhere[name]
+		if !ok {
+			h.release(name, "PlacedNowhere")
+			continue
+		}
+		wait.Go(func() {
+			ctx, cancel := context.WithDeadline(ctx, until)
+			defer cancel()
+			if err := h.waitActive(ctx, machine, name); err != nil {
+				h.log.Info("Replacement is not active", "unit", name, "machine", machine, "error", err.Error())
+				return
+			}
+			h.release(name, "ReplacementActive")
+		})
+	}
+	wait.Wait()
+}
+
+// waitActive returns nil as soon as that machine reports the unit as active.
+func (h *holds) waitActive(ctx context.Context, machine, unit string) error {
+	states := h.keys.StatesOf(machine)
+	active := func(value []byte) bool {
+		state, err := states.Decode(value)
+		return err == nil && state.ActiveState == "active" && state.DesiredState == v1.Launched
+	}
+	kv, ok, revision, err := h.store.Get(ctx, states.Key(unit))
+	if err != nil {
+		return err
+	}
+	if ok && active(kv.Value) {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	batches := h.store.Watch(ctx, states.Key(unit), revision)
+	defer func() {
+		cancel()
+		for range batches { // until its goroutine has ended
+		}
+	}()
+	for batch := range batches {
+		for _, e := range batch.Events {
+			if e.Key == states.Key(unit) && !e.Deleted && active(e.Value) {
+				return nil
+			}
+		}
+		if batch.Err != nil {
+			return batch.Err
+		}
+	}
+	return fmt.Errorf("waiting for its state: %w", ctx.Err())
+}

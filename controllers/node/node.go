@@ -1,0 +1,205 @@
+// Package node brings one machine's systemd to what the machine's placements say, and reports what systemd says.
+//
+// Everything is decided by Plan. What was done since boot is recorded in the runtime directory, so that a restarted
+// fleetd touches nothing that runs; placements and unit files are copied to disk, so that a machine that boots while
+// etcd is away starts what it had.
+package node
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/cache"
+	"github.com/fleet-starter/fleet/internal/controller"
+	"github.com/fleet-starter/fleet/internal/keyspace"
+	"github.com/fleet-starter/fleet/internal/layout"
+	"github.com/fleet-starter/fleet/internal/store"
+	"github.com/fleet-starter/fleet/internal/systemd"
+)
+
+// Options are what a Node needs. Durations have defaults.
+type Options struct {
+	Machine string
+	Keys    keyspace.Keys
+	Store   store.Interface
+	Systemd systemd.Manager
+	Layout  layout.Layout
+	Log     logr.Logger
+	Metrics *controller.Metrics
+
+	// Present is closed when the machine's presence is in the store; only then are its placements read. nil: at once.
+	Present <-chan struct{}
+	// WasAway reports whether the cluster may have taken this machine for gone a moment ago, so that its units may run
+	// elsewhere by now. nil: never.
+	WasAway func() bool
+
+	// Resync is how often systemd is asked although nothing hinted at a change. Default 30 s.
+	Resync time.Duration
+	// Debounce is how long to wait after a hint for further ones. Default 20 ms.
+	Debounce time.Duration
+	// BootGrace is how long to wait for etcd before starting what the disk has. Default 5 s.
+	BootGrace time.Duration
+	// HoldFor is how long a unit that was moved away runs on at most while its replacement is not active. Default 30 s.
+	HoldFor time.Duration
+}
+
+func (o Options) withDefaults() Options {
+	set := func(d *time.Duration, value time.Duration) {
+		if *d == 0 {
+			*d = value
+		}
+	}
+	set(&o.Resync, 30*time.Second)
+	set(&o.Debounce, 20*time.Millisecond)
+	set(&o.BootGrace, 5*time.Second)
+	set(&o.HoldFor, 30*time.Second)
+	if o.WasAway == nil {
+		o.WasAway = func() bool { return false }
+	}
+	return o
+}
+
+// Node is the controller of one machine.
+type Node struct {
+	Options
+	reflector  *cache.Reflector
+	placements *cache.Collection[v1.Placement]
+	loop       *controller.Controller[controller.Singleton]
+
+	files   *files
+	records *records
+	texts   *texts
+	disk    *diskCopy
+	states  *stateWriter
+	holds   *holds
+
+	synced  atomic.Bool // the placements are the store's
+	started time.Time
+	wait    sync.WaitGroup // what Run started
+}
+
+// New reads what an earlier fleetd left. Nothing is done before Run.
+func New(o Options) (*Node, error) {
+	o = o.withDefaults()
+	if err := o.Layout.Make(); err != nil {
+		return nil, err
+	}
+	records, err := loadRecords(o.Layout.Launched(), o.Log)
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{Options: o, records: records, files: &files{dir: o.Layout.Units}, texts: newTexts(o), disk: loadCopy(o.Layout, o.Log)}
+	n.reflector = cache.NewReflector(o.Store, o.Keys.PlacementsOf(o.Machine).Prefix(), cache.WithLogger(o.Log), cache.OnRelist(n.relisted))
+	n.placements = cache.Register(n.reflector, o.Keys.PlacementsOf(o.Machine))
+	n.placements.OnChange(func([]cache.Event[v1.Placement]) { n.enqueue() })
+	n.loop = controller.New("node", controller.Func[controller.Singleton](n.Reconcile), controller.Options{
+		Log: o.Log, Metrics: o.Metrics, MinBackoff: 50 * time.Millisecond, MaxBackoff: 30 * time.Second,
+	})
+	n.states = newStateWriter(o, n.enqueue)
+	n.holds = newHolds(o, n.enqueue)
+	return n, nil
+}
+
+func (n *Node) enqueue() { n.loop.Enqueue(controller.Singleton{}) }
+
+func (n *Node) relisted(int64) {
+	n.synced.Store(true)
+	n.enqueue()
+}
+
+// Synced reports whether the placements are those of the store.
+func (n *Node) Synced() bool { return n.synced.Load() }
+
+// Returned says that the machine's presence had ended and is there again: others may have cleared its states.
+func (n *Node) Returned() { n.states.reload() }
+
+// Run works until ctx ends and waits for what it started. It touches no unit at its end.
+func (n *Node) Run(ctx context.Context) error {
+	n.started = time.Now()
+	ctx, cancel := context.WithCancel(ctx)
+	defer n.wait.Wait()
+	defer cancel()
+	n.wait.Go(func() { n.readPlacements(ctx) })
+	n.wait.Go(func() { n.listen(ctx) })
+	n.wait.Go(func() { n.states.run(ctx) })
+	n.wait.Go(func() { n.holds.run(ctx) })
+	n.enqueue()
+	return n.loop.Run(ctx)
+}
+
+// readPlacements waits for the machine's presence: before that, the placements may be another machine's.
+func (n *Node) readPlacements(ctx context.Context) {
+	if n.Present != nil {
+		select {
+		case <-n.Present:
+		case <-ctx.Done():
+			return
+		}
+	}
+	_ = n.reflector.Run(ctx) // ends with ctx
+}
+
+// listen turns hints into passes, and makes one now and then without: a hint may get lost.
+func (n *Node) listen(ctx context.Context) {
+	resync := time.NewTicker(n.Resync)
+	defer resync.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case _, ok := <-n.Systemd.Events():
+			if !ok {
+				return
+			}
+			n.loop.EnqueueAfter(controller.Singleton{}, n.Debounce)
+		case <-resync.C:
+			n.enqueue()
+		}
+	}
+}
+
+// Reconcile makes one pass: observe, Plan, apply.
+func (n *Node) Reconcile(ctx context.Context, _ controller.Singleton) (controller.Result, error) {
+	if wait := n.BootGrace - time.Since(n.started); !n.Synced() && wait > 0 {
+		return controller.Result{RequeueAfter: wait}, nil
+	}
+	in, err := n.observe(ctx)
+	if err != nil {
+		return controller.Result{}, err
+	}
+	plan := Plan(in)
+	acted, err := n.apply(ctx, plan)
+	if err == nil {
+		err = n.persist(in)
+	}
+	if err != nil {
+		return controller.Result{}, err
+	}
+	after := earliest(plan.After, n.texts.retryIn(in.Now))
+	if acted {
+		after = earliest(after, n.Debounce) // what systemd made of it
+	}
+	return controller.Result{RequeueAfter: after}, nil
+}
+
+// persist keeps the copy on disk up to date, after the units: it is for the next boot.
+func (n *Node) persist(in Input) error {
+	if !in.FromStore {
+		return nil
+	}
+	return errors.Join(n.texts.save(in.Placements), n.disk.save(in.Placements))
+}
+
+// earliest returns the shorter of two waits; 0 is none.
+func earliest(a, b time.Duration) time.Duration {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,88 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/unitfile"
+)
+
+// observe gathers all that a plan needs. It changes nothing but what it remembers.
+func (n *Node) observe(ctx context.Context) (Input, error) {
+	in := Input{Now: time.Now(), FromStore: n.Synced(), Placements: n.disk.placements}
+	if in.FromStore {
+		in.Placements = n.placed()
+	}
+	in.Records = n.records.view()
+	in.States = n.states.view()
+	var err error
+	if in.Files, err = n.files.hashes(); err != nil {
+		return in, err
+	}
+	in.Texts, in.Relations = n.texts.of(ctx, in.Placements)
+	if in.Units, err = n.units(ctx, in); err != nil {
+		return in, err
+	}
+	if in.FromStore {
+		in.Holds = n.holds.of(in.Now, orphans(in))
+	}
+	return in, nil
+}
+
+// placed returns the placements in the cache. What cannot be read stays as it was: it is no wish to take anything away.
+func (n *Node) placed() map[string]v1.Placement {
+	list := n.placements.List()
+	placements := make(map[string]v1.Placement, len(list))
+	for _, o := range list {
+		if _, err := unitfile.ParseName(o.Name); err != nil {
+			n.Log.V(1).Info("Placement is ignored", "reason", err.Error())
+			continue
+		}
+		if o.Err == nil {
+			placements[o.Name] = o.Value
+		} else if last, ok := n.disk.placements[o.Name]; ok {
+			placements[o.Name] = last
+		}
+	}
+	return placements
+}
+
+// units asks systemd for the units that it was told of. Not for others: to ask for a unit makes systemd look for its file.
+func (n *Node) units(ctx context.Context, in Input) (map[string]Unit, error) {
+	ask := map[string]bool{}
+	for name := range in.Files {
+		ask[name] = true
+	}
+	for name := range in.Records {
+		ask[name] = true
+	}
+	names := slices.Sorted(maps.Keys(ask))
+	states, err := n.Systemd.States(ctx, names)
+	if err != nil {
+		return nil, fmt.Errorf("asking systemd for the states of %d units: %w", len(names), err)
+	}
+	units := make(map[string]Unit, len(states))
+	for _, s := range states {
+		units[s.Name] = Unit{
+			LoadState: s.LoadState, ActiveState: s.ActiveState, SubState: s.SubState,
+			Result: s.Result, InvocationID: s.InvocationID, JobResult: s.JobResult, Since: s.Since,
+		}
+	}
+	return units, nil
+}
+
+// orphans are units of ours that run without a placement.
+func orphans(in Input) []string {
+	var names []string
+	for name, unit := range in.Units {
+		if _, placed := in.Placements[name]; !placed && unit.up() {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}

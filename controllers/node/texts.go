@@ -1,0 +1,192 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/keyspace"
+	"github.com/fleet-starter/fleet/internal/layout"
+	"github.com/fleet-starter/fleet/internal/store"
+	"github.com/fleet-starter/fleet/internal/unitfile"
+)
+
+// texts fetches unit files by hash: from memory, from the copy on disk, from the store.
+type texts struct {
+	store   store.Interface
+	keys    keyspace.Keys
+	layout  layout.Layout
+	log     logr.Logger
+	known   map[string]*text
+	missing map[string]*missing
+	// relations are those of units, by the hash they were read from.
+	relations map[string]relationsOf
+}
+
+// text is one unit file as systemd is given it.
+type text struct {
+	original string
+	file     *unitfile.File
+	lifted   string
+	fileHash string
+	onDisk   bool
+}
+
+type missing struct {
+	why   string
+	retry store.Backoff
+	next  time.Time
+}
+
+type relationsOf struct {
+	hash string
+	Relations
+}
+
+func newTexts(o Options) *texts {
+	return &texts{store: o.Store, keys: o.Keys, layout: o.Layout, log: o.Log,
+		known: map[string]*text{}, missing: map[string]*missing{}, relations: map[string]relationsOf{}}
+}
+
+// of returns the texts that placements name and the relations of the units.
+func (t *texts) of(ctx context.Context, placements map[string]v1.Placement) (map[string]Text, map[string]Relations) {
+	found := map[string]Text{}
+	away := false
+	for _, pl := range placements {
+		if _, ok := found[pl.Hash]; !ok {
+			found[pl.Hash] = t.get(ctx, pl.Hash, &away)
+		}
+	}
+	relations := make(map[string]Relations, len(placements))
+	for name, pl := range placements {
+		if known := t.known[pl.Hash]; known != nil {
+			relations[name] = t.relate(name, pl.Hash, known)
+		}
+	}
+	for name := range t.relations {
+		if _, ok := placements[name]; !ok {
+			delete(t.relations, name)
+		}
+	}
+	return found, relations
+}
+
+func (t *texts) relate(name, hash string, known *text) Relations {
+	if r, ok := t.relations[name]; ok && r.hash == hash {
+		return r.Relations
+	}
+	parsed, err := unitfile.ParseName(name)
+	if err != nil {
+		return Relations{} // systemd will say so
+	}
+	r := RelationsOf(known.file, parsed)
+	t.relations[name] = relationsOf{hash, r}
+	return r
+}
+
+// get returns one text. away is set once the store does not answer: asking for the next one would only take time.
+func (t *texts) get(ctx context.Context, hash string, away *bool) Text {
+	if known := t.known[hash]; known != nil {
+		return Text{FileHash: known.fileHash}
+	}
+	m := t.missing[hash]
+	if m == nil {
+		m = &missing{retry: store.Backoff{First: 200 * time.Millisecond, Max: 30 * time.Second}}
+		t.missing[hash] = m
+	}
+	if now := time.Now(); now.Before(m.next) {
+		return Text{Missing: m.why}
+	}
+	known, err := t.fetch(ctx, hash, away)
+	if err != nil {
+		if m.why != err.Error() {
+			t.log.Info("Unit file is missing", "hash", hash, "reason", err.Error())
+		}
+		m.why, m.next = err.Error(), time.Now().Add(m.retry.Next())
+		return Text{Missing: m.why}
+	}
+	delete(t.missing, hash)
+	t.known[hash] = known
+	return Text{FileHash: known.fileHash}
+}
+
+func (t *texts) fetch(ctx context.Context, hash string, away *bool) (*text, error) {
+	if !validHash(hash) {
+		return nil, fmt.Errorf("the placement's hash %q is not a SHA-256 in hexadecimal digits", hash)
+	}
+	if data, err := os.ReadFile(t.layout.UnitFile(hash)); err == nil && unitfile.Hash(string(data)) == hash {
+		known, err := newText(string(data))
+		if err == nil {
+			known.onDisk = true
+		}
+		return known, err
+	}
+	if *away {
+		return nil, errAway
+	}
+	kv, ok, _, err := t.store.Get(ctx, t.keys.UnitFiles().Key(hash))
+	switch {
+	case errors.Is(err, store.ErrUnavailable):
+		*away = true
+		return nil, errAway
+	case err != nil:
+		return nil, fmt.Errorf("its unit file could not be read from etcd: %w", err)
+	case !ok:
+		return nil, fmt.Errorf("its unit file is not in etcd (%s)", t.keys.UnitFiles().Key(hash))
+	case unitfile.Hash(string(kv.Value)) != hash:
+		return nil, fmt.Errorf("its unit file in etcd (%s) is not the text with that hash", kv.Key)
+	}
+	return newText(string(kv.Value))
+}
+
+var errAway = errors.New("its unit file is not on this machine and etcd cannot be reached")
+
+func newText(original string) (*text, error) {
+	f, err := unitfile.Parse(original)
+	if err != nil {
+		return nil, fmt.Errorf("systemd would refuse its unit file: %w", err)
+	}
+	lifted := f.Lifted()
+	return &text{original: original, file: f, lifted: lifted, fileHash: unitfile.Hash(lifted)}, nil
+}
+
+// retryIn is when the first missing text should be asked for again; 0 for never.
+func (t *texts) retryIn(now time.Time) (after time.Duration) {
+	for _, m := range t.missing {
+		after = earliest(after, max(m.next.Sub(now), time.Millisecond))
+	}
+	return after
+}
+
+// save copies new texts to disk and drops, there and from memory, those that no placement names.
+func (t *texts) save(placements map[string]v1.Placement) error {
+	named := make(map[string]bool, len(placements))
+	for _, pl := range placements {
+		named[pl.Hash] = true
+	}
+	var errs []error
+	for hash, known := range t.known {
+		switch {
+		case !named[hash]:
+			delete(t.known, hash)
+			if err := os.Remove(t.layout.UnitFile(hash)); err != nil && !os.IsNotExist(err) {
+				errs = append(errs, err)
+			}
+		case !known.onDisk:
+			err := layout.Replace(t.layout.UnitFile(hash), []byte(known.original), 0o644, layout.Power)
+			known.onDisk = err == nil
+			errs = append(errs, err)
+		}
+	}
+	for hash := range t.missing {
+		if !named[hash] {
+			delete(t.missing, hash)
+		}
+	}
+	return errors.Join(errs...)
+}
