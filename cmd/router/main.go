@@ -1,0 +1,163 @@
+// Command router keeps this machine's nginx routing to the instances that are announced in etcd.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/controllers/route"
+	"github.com/fleet-starter/fleet/internal/events"
+	"github.com/fleet-starter/fleet/internal/keyspace"
+	"github.com/fleet-starter/fleet/internal/logging"
+	"github.com/fleet-starter/fleet/internal/nginx"
+	"github.com/fleet-starter/fleet/internal/store"
+	"github.com/fleet-starter/fleet/internal/template"
+	"github.com/fleet-starter/fleet/internal/version"
+)
+
+const usage = `router keeps nginx routing to the instances that are announced in etcd.
+
+The machine's identity and etcd's address come from the environment (FLEET_MACHINE_ID, FLEET_ETCD_SERVERS
+...), which fleetd keeps in %t/fleet/environment. Killed, it leaves nginx serving; started again, it goes
+on with that nginx. Stopped with SIGTERM, it ends nginx after the requests in flight.
+
+Example:
+  router --listen 80 --domain example.com --dir /run/fleet/router
+
+Flags:
+`
+
+// options are the flags.
+type options struct {
+	settings         nginx.Settings
+	template, format string
+	ttl              time.Duration
+	machine, root    string
+	verbosity        int
+}
+
+func main() {
+	if err := run(os.Args[1:]); err != nil && !errors.Is(err, context.Canceled) {
+		fmt.Fprintln(os.Stderr, "router:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	opts, err := parse(args)
+	if err != nil {
+		return err
+	}
+	var level logging.Level
+	level.Set(opts.verbosity)
+	log, err := logging.New(os.Stderr, opts.format, &level)
+	if err != nil {
+		return err
+	}
+	server, err := newServer(opts, log)
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	client, err := store.Dial(store.ConfigFrom(os.Getenv))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	return serve(ctx, opts, log, server, client)
+}
+
+func parse(args []string) (options, error) {
+	var opts options
+	var listen string
+	flags := flag.NewFlagSet("router", flag.ExitOnError)
+	flags.Usage = func() {
+		_, _ = io.WriteString(flags.Output(), usage)
+		flags.PrintDefaults()
+	}
+	flags.StringVar(&opts.settings.Dir, "dir", "/run/fleet/router", "directory for all that nginx writes")
+	flags.StringVar(&listen, "listen", "80", "port or address:port that requests come in at")
+	flags.StringVar(&opts.settings.StatusListen, "status-listen", "", "further address:port for the status page alone")
+	flags.StringVar(&opts.settings.Domain, "domain", "", "an app without hosts is served as <app>.<domain>")
+	flags.StringVar(&opts.settings.Prefix, "prefix", v1.DefaultAnnouncePrefix, "directory of the endpoints in etcd")
+	flags.StringVar(&opts.settings.AccessLog, "access-log", "off", "off, stdout, a file, or syslog:server=... as nginx writes it")
+	flags.StringVar(&opts.settings.User, "user", "", "whom nginx's workers run as, where it is started by root")
+	flags.IntVar(&opts.settings.Workers, "workers", 0, "nginx's worker processes, 0 for one a core")
+	flags.StringVar(&opts.template, "template", "", "a confd template in place of the router's own")
+	flags.StringVar(&opts.machine, "machine", os.Getenv("FLEET_MACHINE_ID"), "ID of this machine")
+	flags.StringVar(&opts.root, "etcd-key-prefix", os.Getenv("FLEET_ETCD_KEY_PREFIX"), "root of fleet's keys in etcd")
+	flags.DurationVar(&opts.ttl, "ttl", route.DefaultTTL, "how long roll-outs wait for a router that vanished")
+	flags.StringVar(&opts.format, "log-format", logging.Text, "text or json")
+	flags.IntVar(&opts.verbosity, "verbosity", 0, "show more of the log")
+	showVersion := flags.Bool("version", false, "print the version")
+	if err := flags.Parse(args); err != nil {
+		return opts, err
+	}
+	if *showVersion {
+		fmt.Println("router version", version.String())
+		os.Exit(0)
+	}
+	if flags.NArg() > 0 {
+		return opts, fmt.Errorf("%q: router has flags only, see --help", flags.Arg(0))
+	}
+	if opts.machine == "" {
+		return opts, errors.New("the machine's ID is not known: set FLEET_MACHINE_ID or give --machine")
+	}
+	if opts.settings.AccessLog == "stdout" {
+		opts.settings.AccessLog = nginx.StdoutLog(os.Stdout)
+	}
+	opts.settings.Listen = []string{listen}
+	return opts, nil
+}
+
+// newServer takes nginx's directory.
+func newServer(opts options, log logr.Logger) (*nginx.Server, error) {
+	var own *template.Template
+	if opts.template != "" {
+		text, err := os.ReadFile(opts.template)
+		if err != nil {
+			return nil, err
+		}
+		if own, err = template.New(filepath.Base(opts.template), string(text)); err != nil {
+			return nil, err
+		}
+	}
+	return nginx.New(nginx.Options{Dir: opts.settings.Dir, Template: own, Log: log.WithName("nginx")})
+}
+
+// serve routes until ctx ends, then ends nginx.
+func serve(ctx context.Context, opts options, log logr.Logger, server *nginx.Server, client store.Interface) error {
+	// What was good last time serves before etcd has answered, or while it is away.
+	if state, err := server.Start(ctx); err != nil {
+		log.Error(err, "Starting nginx with its last configuration failed, waiting for a new one")
+	} else {
+		log.Info("nginx", "state", state)
+	}
+	keys := keyspace.New(opts.root)
+	recorder := events.New(client, keys, events.Options{Source: "route", Machine: opts.machine, Log: log})
+	controller := route.New(route.Options{
+		Store: client, Keys: keys, Nginx: server, Events: recorder, Log: log.WithName("route"),
+		Machine: opts.machine, Prefix: opts.settings.Prefix, Settings: opts.settings, TTL: opts.ttl, Debounce: route.DefaultDebounce,
+	})
+	var recording sync.WaitGroup
+	recording.Go(func() { _ = recorder.Run(ctx) })
+	err := controller.Run(ctx)
+	recording.Wait()
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 8*time.Second)
+	defer cancel()
+	return errors.Join(err, controller.Resign(stopping), server.Stop(stopping))
+}

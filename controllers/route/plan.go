@@ -1,0 +1,79 @@
+package route
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+// Input is everything that decides what nginx should serve.
+type Input struct {
+	// Prefix is the directory of the endpoints, without a slash at its end.
+	Prefix string
+	// Endpoints are the announced instances: the whole key to host:port.
+	Endpoints map[string]string
+	// Revision is the etcd revision of the last change of the endpoints.
+	Revision int64
+	// Specs are the last accepted revision of each app.
+	Specs []v1.Revision
+	// Published is what this router said last that it serves; nil when nothing is known to be in etcd.
+	Published *v1.Router
+}
+
+// Route is one app and where its instances listen.
+type Route struct {
+	App string
+	// Hosts are the host names; none means the app's name in the router's domain.
+	Hosts []string
+	// Endpoints are this app's part of Input.Endpoints.
+	Endpoints map[string]string
+}
+
+// Plan is what to serve, and what to say of it once it is served.
+type Plan struct {
+	// Routes are sorted by app. An app that nobody announces at the moment is among them: its hosts are
+	// known, and answered with 503.
+	Routes []Route
+	// Stray are keys below the prefix that are not <app>/<instance>.
+	Stray []string
+	// Digest names the set of endpoints.
+	Digest string
+	// Publish says that what was published is out of date. A new revision alone is published too: that is
+	// how the app controller learns that a withdrawn endpoint gets no more requests.
+	Publish bool
+}
+
+// MakePlan sorts endpoints and accepted specs into routes. Whoever announces below the prefix is routed,
+// with or without an App: so it is in the seed.
+func MakePlan(in Input) Plan {
+	routes := map[string]*Route{}
+	for _, r := range in.Specs {
+		if r.Spec.Announce == nil || r.Spec.Announce.Prefix != "" && r.Spec.Announce.Prefix != in.Prefix {
+			continue
+		}
+		route := &Route{App: r.Metadata.Name, Endpoints: map[string]string{}}
+		if r.Spec.Route != nil {
+			route.Hosts = r.Spec.Route.Hosts
+		}
+		routes[route.App] = route
+	}
+	plan := Plan{Digest: v1.EndpointsDigest(in.Endpoints)}
+	for _, key := range slices.Sorted(maps.Keys(in.Endpoints)) {
+		app, instance, ok := strings.Cut(strings.TrimPrefix(key, in.Prefix+"/"), "/")
+		if !ok || app == "" || instance == "" || strings.Contains(instance, "/") {
+			plan.Stray = append(plan.Stray, key)
+			continue
+		}
+		if routes[app] == nil {
+			routes[app] = &Route{App: app, Endpoints: map[string]string{}}
+		}
+		routes[app].Endpoints[key] = in.Endpoints[key]
+	}
+	for _, app := range slices.Sorted(maps.Keys(routes)) {
+		plan.Routes = append(plan.Routes, *routes[app])
+	}
+	plan.Publish = in.Published == nil || in.Published.Revision != in.Revision || in.Published.Digest != plan.Digest
+	return plan
+}

@@ -1,0 +1,155 @@
+// Package route keeps one machine's nginx routing to what is announced in etcd, and publishes which
+// revision of it is served.
+package route
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/cache"
+	"github.com/fleet-starter/fleet/internal/controller"
+	"github.com/fleet-starter/fleet/internal/keyspace"
+	"github.com/fleet-starter/fleet/internal/nginx"
+	"github.com/fleet-starter/fleet/internal/store"
+)
+
+// Nginx is what the controller asks of nginx; *nginx.Server does it.
+type Nginx interface {
+	// Apply has nginx serve the configuration and returns when it does.
+	Apply(ctx context.Context, c nginx.Configuration) (nginx.Result, error)
+	// Exited is closed when nginx ended unasked.
+	Exited() <-chan struct{}
+}
+
+// Recorder records events; *events.Recorder does it.
+type Recorder interface {
+	Record(kind, name, eventType, reason, message string)
+}
+
+// Options set up a Controller.
+type Options struct {
+	Store  store.Interface
+	Keys   keyspace.Keys
+	Nginx  Nginx
+	Events Recorder
+	Log    logr.Logger
+	// Machine is the ID of the machine that the router runs on.
+	Machine string
+	// Prefix is the directory of the endpoints.
+	Prefix string
+	// Settings are passed to nginx.
+	Settings nginx.Settings
+	// TTL is how long roll-outs wait for a router that vanished.
+	TTL time.Duration
+	// Debounce is how long changes are gathered before nginx is reloaded once for all of them.
+	Debounce time.Duration
+}
+
+// Defaults of Options.
+const (
+	DefaultTTL      = 15 * time.Second
+	DefaultDebounce = 20 * time.Millisecond
+)
+
+// Controller keeps one nginx up to date.
+type Controller struct {
+	opts               Options
+	row                keyspace.Collection[v1.Router]
+	endpointsReflector *cache.Reflector
+	specsReflector     *cache.Reflector
+	endpoints          cache.Lister[string]
+	revisions          cache.Lister[v1.Revision]
+	loop               *controller.Controller[controller.Singleton]
+
+	refused map[string]string // what was warned of; the loop's own
+
+	mu        sync.Mutex
+	lease     store.LeaseID
+	published *v1.Router // nil: not under the lease
+}
+
+// New returns a controller. Nothing happens before Run.
+func New(opts Options) *Controller {
+	c := &Controller{opts: opts, row: opts.Keys.Routers()}
+	endpoints := keyspace.Endpoints(opts.Prefix)
+	c.endpointsReflector = cache.NewReflector(opts.Store, endpoints.Prefix(), cache.WithLogger(opts.Log))
+	c.specsReflector = cache.NewReflector(opts.Store, opts.Keys.Revisions().Prefix(), cache.WithLogger(opts.Log))
+	endpointCache := cache.Register(c.endpointsReflector, endpoints)
+	specCache := cache.Register(c.specsReflector, opts.Keys.Revisions())
+	c.endpoints, c.revisions = endpointCache, specCache
+	c.loop = controller.New("route", controller.Func[controller.Singleton](c.Reconcile), controller.Options{Log: opts.Log, MaxBackoff: 5 * time.Second})
+	endpointCache.OnChange(func([]cache.Event[string]) { c.changed() })
+	specCache.OnChange(func([]cache.Event[v1.Revision]) { c.changed() })
+	return c
+}
+
+// changed has the loop look after a moment, in which further changes are gathered.
+func (c *Controller) changed() { c.loop.EnqueueAfter(controller.Singleton{}, c.opts.Debounce) }
+
+// Run routes until ctx ends. It does not stop nginx.
+func (c *Controller) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var parts sync.WaitGroup
+	defer parts.Wait()
+	defer cancel()
+	parts.Go(func() { _ = c.endpointsReflector.Run(ctx) })
+	parts.Go(func() { _ = c.specsReflector.Run(ctx) })
+	// Until both are known, nginx goes on with what it has: an empty cache is not an empty cluster.
+	if err := errors.Join(c.endpointsReflector.WaitForSync(ctx), c.specsReflector.WaitForSync(ctx)); err != nil {
+		return err
+	}
+	parts.Go(func() {
+		_ = store.KeepLease(ctx, c.opts.Store, store.KeptLease{TTL: c.opts.TTL, OnLease: c.onLease, Log: c.opts.Log})
+	})
+	parts.Go(func() { c.watchNginx(ctx) })
+	c.loop.Enqueue(controller.Singleton{})
+	return c.loop.Run(ctx)
+}
+
+// Resign takes back what was published, for a router that is stopped for good: nobody should wait for it.
+func (c *Controller) Resign(ctx context.Context) error {
+	c.mu.Lock()
+	lease := c.lease
+	c.lease, c.published = 0, nil
+	c.mu.Unlock()
+	if lease == 0 {
+		return nil
+	}
+	return c.opts.Store.Revoke(ctx, lease)
+}
+
+func (c *Controller) onLease(id store.LeaseID, _ bool) {
+	c.mu.Lock()
+	c.lease, c.published = id, nil
+	c.mu.Unlock()
+	c.loop.Enqueue(controller.Singleton{})
+}
+
+// watchNginx has the loop look when nginx ends by itself; Apply starts it again.
+func (c *Controller) watchNginx(ctx context.Context) {
+	for {
+		exited := c.opts.Nginx.Exited()
+		select {
+		case <-exited:
+			c.loop.Enqueue(controller.Singleton{})
+			if !store.Sleep(ctx, time.Second) {
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Reconcile makes nginx serve what is announced.
+func (c *Controller) Reconcile(ctx context.Context, _ controller.Singleton) (controller.Result, error) {
+	in := c.observe()
+	plan := MakePlan(in)
+	return controller.Result{}, c.apply(ctx, in, plan)
+}

@@ -1,0 +1,186 @@
+package route
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/stretchr/testify/require"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/keyspace"
+	"github.com/fleet-starter/fleet/internal/nginx"
+	"github.com/fleet-starter/fleet/internal/store"
+	"github.com/fleet-starter/fleet/internal/store/memstore"
+)
+
+type discard struct{}
+
+func (discard) Record(_, _, _, _, _ string) {}
+
+// router is a controller with an nginx of its own.
+type router struct {
+	t       *testing.T
+	store   *memstore.Store
+	keys    keyspace.Keys
+	address string
+	dir     string
+}
+
+func newRouter(t *testing.T) *router {
+	t.Helper()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, free.Close())
+	return &router{t: t, store: memstore.New(memstore.Options{}), keys: keyspace.New(""), address: free.Addr().String(), dir: t.TempDir()}
+}
+
+// start runs the controller over conn until stop is called; nginx goes on.
+func (r *router) start(conn store.Interface) (stop func()) {
+	r.t.Helper()
+	server, err := nginx.New(nginx.Options{Dir: r.dir, Log: logr.Discard()})
+	require.NoError(r.t, err)
+	_, err = server.Start(r.t.Context())
+	require.NoError(r.t, err)
+	c := New(Options{
+		Store: conn, Keys: r.keys, Nginx: server, Events: discard{}, Log: logr.Discard(), Machine: "m1",
+		Prefix: "/services/web", TTL: 10 * time.Second, Debounce: DefaultDebounce,
+		Settings: nginx.Settings{Dir: r.dir, Listen: []string{r.address}, Domain: "localhost", Workers: 1},
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = c.Run(ctx)
+	}()
+	stopped := false
+	stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		<-done
+		require.NoError(r.t, server.Close())
+	}
+	r.t.Cleanup(func() {
+		stop()
+		last, err := nginx.New(nginx.Options{Dir: r.dir, Log: logr.Discard()})
+		require.NoError(r.t, err)
+		_, err = last.Start(context.Background())
+		require.NoError(r.t, err)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = last.Stop(ctx)
+		require.NoError(r.t, last.Close())
+	})
+	return stop
+}
+
+func (r *router) put(key, value string) int64 {
+	r.t.Helper()
+	op := store.Op{Key: key, Value: []byte(value)}
+	if value == "" {
+		op.Value = nil
+	}
+	revision, err := r.store.Commit(r.t.Context(), store.Txn{Ops: []store.Op{op}})
+	require.NoError(r.t, err)
+	return revision
+}
+
+func (r *router) get(host string) string {
+	req, err := http.NewRequest(http.MethodGet, "http://"+r.address+"/", nil)
+	require.NoError(r.t, err)
+	req.Host = host
+	res, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	if err != nil {
+		return err.Error()
+	}
+	defer res.Body.Close()
+	body, _ := io.ReadAll(res.Body)
+	return fmt.Sprintf("%d %s", res.StatusCode, strings.TrimSpace(string(body)))
+}
+
+func (r *router) served() (v1.Router, bool) {
+	kv, ok, _, err := r.store.Get(r.t.Context(), r.keys.Routers().Key("m1"))
+	require.NoError(r.t, err)
+	if !ok {
+		return v1.Router{}, false
+	}
+	served, err := r.keys.Routers().Decode(kv.Value)
+	require.NoError(r.t, err)
+	return served, true
+}
+
+// acknowledged waits until the router says that it serves revision.
+func (r *router) acknowledged(revision int64) v1.Router {
+	r.t.Helper()
+	var served v1.Router
+	require.Eventually(r.t, func() bool {
+		served, _ = r.served()
+		return served.Revision >= revision
+	}, 10*time.Second, 10*time.Millisecond)
+	return served
+}
+
+func backend(t *testing.T, name string) string {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, name) }))
+	t.Cleanup(s.Close)
+	return strings.TrimPrefix(s.URL, "http://")
+}
+
+func TestRoutesWhatIsAnnounced(t *testing.T) {
+	r := newRouter(t)
+	one, two := backend(t, "one"), backend(t, "two")
+	r.put("/services/web/shop/shop@1", one)
+	stop := r.start(r.store)
+
+	revision := r.put("/services/web/shop/shop@2", two)
+	served := r.acknowledged(revision)
+	require.Equal(t, v1.EndpointsDigest(map[string]string{"/services/web/shop/shop@1": one, "/services/web/shop/shop@2": two}), served.Digest)
+	answers := map[string]bool{}
+	for range 8 {
+		answers[r.get("shop.localhost")] = true
+	}
+	require.Equal(t, map[string]bool{"200 one": true, "200 two": true}, answers)
+
+	// What is acknowledged is served: not one request goes to a withdrawn instance.
+	revision = r.put("/services/web/shop/shop@1", "")
+	r.acknowledged(revision)
+	for range 20 {
+		require.Equal(t, "200 two", r.get("shop.localhost"))
+	}
+
+	// The app's own hosts, from its accepted revision.
+	value, err := r.keys.Revisions().Encode(v1.Revision{Number: 1, Spec: v1.AppSpec{Announce: &v1.Announce{Prefix: "/services/web"}, Route: &v1.Route{Hosts: []string{"www.example.com"}}}})
+	require.NoError(t, err)
+	r.put(r.keys.Revisions().Key(keyspace.RevisionName("shop", 1)), string(value))
+	require.Eventually(t, func() bool { return r.get("www.example.com") == "200 two" }, 10*time.Second, 10*time.Millisecond)
+
+	// A value that is no address, or is an attack, harms nobody else.
+	revision = r.put("/services/web/evil/evil@1", "127.0.0.1:80; } server { listen 1;")
+	require.NotEmpty(t, r.acknowledged(revision).Refused["/services/web/evil/evil@1"])
+	require.Equal(t, "200 two", r.get("www.example.com"))
+
+	before := r.store.Revision()
+	time.Sleep(300 * time.Millisecond)
+	require.Equal(t, before, r.store.Revision(), "at rest nothing is written")
+
+	// Killed and started again while etcd is away: the last configuration goes on.
+	stop()
+	require.Equal(t, "200 two", r.get("www.example.com"))
+	away := r.store.Connect()
+	away.SetDown(true)
+	r.start(away)
+	require.Equal(t, "200 two", r.get("www.example.com"))
+	away.SetDown(false)
+	r.acknowledged(revision)
+}
