@@ -124,7 +124,7 @@ func (v *validator) environment(s *AppSpec) {
 	}
 	for i, file := range s.EnvFiles {
 		field := at("spec.envFiles", i)
-		if v.specifiers(field, file) && !absoluteOrSpecifier(strings.TrimPrefix(file, "-")) {
+		if v.specifiers(field, file) && (!absoluteOrSpecifier(strings.TrimPrefix(file, "-")) || strings.TrimSpace(file) != file) {
 			v.add(field, "%s is not an absolute path: begin it with /, or a specifier such as %%t (after a - where the file may be absent)", quoteShort(file))
 		}
 	}

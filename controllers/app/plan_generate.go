@@ -1,0 +1,296 @@
+package app
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/unitfile"
+)
+
+// Files are the texts of the unit files that an App becomes. All instances share them.
+type Files struct {
+	// Unit runs the app.
+	Unit string
+	// Sidekick announces it; empty where nothing is announced.
+	Sidekick string
+}
+
+// restartPause is the time between two attempts to run a process that ends: systemd's own 100 ms would have one
+// that cannot start burn a core. Together with StartLimitIntervalSec=0 systemd never gives up
+// (systemd.service(5), "RestartSec="), as nobody else would try again.
+const restartPause = "1s"
+
+// Generate writes the unit files of an App that has its defaults and is valid. The order of options is fixed, so
+// that the same spec gives the same bytes.
+func Generate(name string, spec *v1.AppSpec) (Files, error) {
+	g := generator{app: name, spec: spec, file: unitfile.New(), instance: "@%i"}
+	if spec.Global {
+		g.instance = ""
+	}
+	g.unitSection()
+	g.serviceSection()
+	g.otherSections()
+	g.fleetSection()
+	files := Files{Unit: g.file.String()}
+	if spec.Announce != nil {
+		g.file = unitfile.New()
+		g.sidekick()
+		files.Sidekick = g.file.String()
+	}
+	if g.err != nil {
+		return Files{}, fmt.Errorf("generating the unit files of app %s: %w", name, g.err)
+	}
+	return files, nil
+}
+
+type generator struct {
+	app      string
+	spec     *v1.AppSpec
+	instance string // what stands between the app's name and .service
+	file     *unitfile.File
+	err      error
+}
+
+// add writes an option. Validation let nothing through that could not be written: what is refused here is a
+// mistake of this program, and no unit file is written at all.
+func (g *generator) add(section, option, value string) {
+	if err := g.file.Add(section, option, value); err != nil && g.err == nil {
+		g.err = err
+	}
+}
+
+// set writes an option unless the App passes that option through itself.
+func (g *generator) set(section, option, value string) {
+	if _, given := g.spec.Unit[section][option]; !given {
+		g.add(section, option, value)
+	}
+}
+
+func (g *generator) unitName() string     { return g.app + g.instance + ".service" }
+func (g *generator) sidekickName() string { return g.app + "-discovery" + g.instance + ".service" }
+
+func (g *generator) unitSection() {
+	g.add("Unit", "Description", literal(strings.TrimSpace(g.spec.Description)))
+	if g.spec.Announce != nil {
+		g.add("Unit", "Wants", g.sidekickName())
+	}
+	g.set("Unit", "StartLimitIntervalSec", "0")
+	g.passthrough("Unit", nil)
+}
+
+func (g *generator) serviceSection() {
+	s := g.spec
+	g.add("Service", "EnvironmentFile", "-/etc/environment")
+	g.add("Service", "EnvironmentFile", "-"+v1.EnvironmentFile)
+	for _, file := range s.EnvFiles {
+		g.add("Service", "EnvironmentFile", file)
+	}
+	for _, value := range s.Unit["Service"]["ExecStartPre"] {
+		g.add("Service", "ExecStartPre", value)
+	}
+	if s.Container != nil {
+		g.container(s.Container)
+	} else {
+		for _, name := range slices.Sorted(maps.Keys(s.Env)) {
+			g.add("Service", "Environment", assignment(name, s.Env[name]))
+		}
+		g.add("Service", "ExecStart", expandable(s.Exec.Command...))
+		g.limits()
+	}
+	g.set("Service", "Restart", "always")
+	g.set("Service", "RestartSec", restartPause)
+	g.passthrough("Service", []string{"ExecStartPre"})
+}
+
+func (g *generator) limits() {
+	if g.spec.Resources == nil {
+		return
+	}
+	if cpu, err := v1.ParseCPU(g.spec.Resources.Limits.CPU); err == nil {
+		percent := strconv.FormatInt(cpu/10, 10)
+		if tenths := cpu % 10; tenths != 0 {
+			percent += "." + strconv.FormatInt(tenths, 10)
+		}
+		g.add("Service", "CPUQuota", percent+"%")
+	}
+	if memory, err := v1.ParseMemory(g.spec.Resources.Limits.Memory); err == nil {
+		g.add("Service", "MemoryMax", v1.FormatMemory(memory))
+	}
+}
+
+// otherSections are those that only pass through.
+func (g *generator) otherSections() {
+	for _, section := range slices.Sorted(maps.Keys(g.spec.Unit)) {
+		if section != "Unit" && section != "Service" && section != unitfile.SectionFleet {
+			g.passthrough(section, nil)
+		}
+	}
+}
+
+func (g *generator) passthrough(section string, without []string) {
+	options := g.spec.Unit[section]
+	for _, option := range slices.Sorted(maps.Keys(options)) {
+		for _, value := range options[option] {
+			if !slices.Contains(without, option) {
+				g.add(section, option, value)
+			}
+		}
+	}
+}
+
+// fleetSection says where an instance may run: the options of the original fleet, and this project's own behind them.
+func (g *generator) fleetSection() {
+	const section = unitfile.SectionFleet
+	s := g.spec
+	if s.Global {
+		g.add(section, "Global", "true")
+	}
+	if p := s.Placement; p != nil {
+		if p.MachineID != "" {
+			g.add(section, "MachineID", literal(p.MachineID))
+		}
+		for _, unit := range p.MachineOf {
+			g.add(section, "MachineOf", unit)
+		}
+		for _, glob := range p.Conflicts {
+			g.add(section, "Conflicts", glob)
+		}
+		for _, key := range slices.Sorted(maps.Keys(p.MachineMetadata)) {
+			for _, value := range p.MachineMetadata[key] {
+				g.add(section, "MachineMetadata", key+"="+value)
+			}
+		}
+		if p.SpreadOver != "" {
+			g.add(section, "SpreadOver", p.SpreadOver)
+		}
+	}
+	g.passthrough(section, nil)
+	g.claims()
+}
+
+// claims are what an instance takes of its machine.
+func (g *generator) claims() {
+	const section = unitfile.SectionFleet
+	var ports []int32
+	for _, p := range g.spec.Ports {
+		ports = append(ports, p.HostPort)
+	}
+	slices.Sort(ports)
+	if len(ports) > 0 {
+		g.add(section, "Ports", strings.Trim(fmt.Sprint(ports), "[]"))
+	}
+	if g.spec.Resources == nil {
+		return
+	}
+	if cpu, err := v1.ParseCPU(g.spec.Resources.Requests.CPU); err == nil && cpu > 0 {
+		g.add(section, "CPU", strconv.FormatInt(cpu, 10)+"m")
+	}
+	if memory, err := v1.ParseMemory(g.spec.Resources.Requests.Memory); err == nil && memory > 0 {
+		g.add(section, "Memory", v1.FormatMemory(memory))
+	}
+}
+
+// sidekick is the unit that announces an instance for as long as it runs: BindsTo has systemd stop it with the
+// app, also where the app's process dies, and the app's Wants has it back (systemd.unit(5)).
+func (g *generator) sidekick() {
+	g.add("Unit", "Description", literal("Announce "+strings.TrimSpace(g.spec.Description)))
+	g.add("Unit", "BindsTo", g.unitName())
+	g.add("Unit", "After", g.unitName())
+	g.add("Unit", "StartLimitIntervalSec", "0")
+	g.add("Service", "EnvironmentFile", "-/etc/environment")
+	g.add("Service", "EnvironmentFile", "-"+v1.EnvironmentFile)
+	g.add("Service", "ExecStart", g.announcer())
+	g.add("Service", "Restart", "always")
+	g.add("Service", "RestartSec", restartPause)
+	if g.spec.Global {
+		g.add(unitfile.SectionFleet, "Global", "true")
+		if p := g.spec.Placement; p != nil {
+			for _, key := range slices.Sorted(maps.Keys(p.MachineMetadata)) {
+				for _, value := range p.MachineMetadata[key] {
+					g.add(unitfile.SectionFleet, "MachineMetadata", key+"="+value)
+				}
+			}
+		}
+		return
+	}
+	g.add(unitfile.SectionFleet, "MachineOf", g.unitName())
+}
+
+// announcer is the command line of cmd/announcer.
+func (g *generator) announcer() string {
+	a := g.spec.Announce
+	instance := g.app + "@%i"
+	if g.spec.Global {
+		instance = g.app + "@${FLEET_MACHINE_ID}"
+	}
+	port, _ := g.spec.FindPort(a.Port)
+	words := []string{v1.BinDir + "/announcer", "--app", g.app, "--instance", instance,
+		"--port", strconv.Itoa(int(port.HostPort)), "--prefix", a.Prefix, "--ttl", duration(a.TTL)}
+	h := g.spec.HealthCheck
+	if h == nil {
+		return expandable(words...)
+	}
+	words = append(words, "--interval", duration(h.Interval), "--timeout", duration(h.Timeout),
+		"--healthy-threshold", strconv.Itoa(int(h.HealthyThreshold)), "--unhealthy-threshold", strconv.Itoa(int(h.UnhealthyThreshold)))
+	switch {
+	case h.HTTP != nil:
+		probed, _ := g.spec.FindPort(h.HTTP.Port)
+		target := h.HTTP.Path // of the announced address
+		if probed.HostPort != port.HostPort {
+			target = fmt.Sprintf("http://${FLEET_MACHINE_IP}:%d%s", probed.HostPort, h.HTTP.Path)
+			return expandable(append(words, "--health-http")...) + " " + strings.Replace(unitfile.Quote(target), "$$", "$", 1)
+		}
+		return expandable(append(words, "--health-http")...) + " " + unitfile.Quote(target)
+	case h.TCP != nil:
+		probed, _ := g.spec.FindPort(h.TCP.Port)
+		words = append(words, "--health-tcp", strconv.Itoa(int(probed.HostPort)))
+	case h.Exec != nil:
+		words = append(words, "--health-exec", h.Exec.Command[0])
+		if len(h.Exec.Command) > 1 {
+			words = append(append(words, "--"), h.Exec.Command[1:]...)
+		}
+	}
+	return expandable(words...)
+}
+
+// duration is d without the zero parts that Go writes: 5m, not 5m0s.
+func duration(d v1.Duration) string {
+	s := d.String()
+	if d.Std()%time.Minute == 0 {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if d.Std()%time.Hour == 0 {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// literal keeps systemd from expanding specifiers in a text.
+func literal(s string) string { return strings.ReplaceAll(s, "%", "%%") }
+
+// assignment is a value of Environment=, of which every character stays what it is: there specifiers are
+// expanded, variables are not (systemd.exec(5)).
+func assignment(name, value string) string {
+	return strings.ReplaceAll(unitfile.Quote(name+"="+value), "$$", "$")
+}
+
+// doubled finds what Quote made of the two ways to write a dollar sign that systemd.service(5) knows: "$$" and "${NAME}".
+var doubled = regexp.MustCompile(`\$\$\$\$|\$\$(\{[A-Za-z_][A-Za-z0-9_]*\})`)
+
+// expandable is a command line in which systemd still expands specifiers and ${VARIABLES}. All else is quoted: a
+// single $ stays one.
+func expandable(words ...string) string {
+	quoted := strings.ReplaceAll(unitfile.Quote(words...), "%%", "%")
+	return doubled.ReplaceAllStringFunc(quoted, func(match string) string {
+		if match == "$$$$" {
+			return "$$"
+		}
+		return match[1:]
+	})
+}

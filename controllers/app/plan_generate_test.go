@@ -1,0 +1,130 @@
+package app
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/unitfile"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// Every manifest of the project, and those in testdata/generate, with the unit files that it becomes.
+func TestGenerateGolden(t *testing.T) {
+	var manifests []string
+	for _, pattern := range []string{"../../manifests/seed/*.yaml", "../../manifests/dev/*.yaml", "testdata/generate/*.yaml"} {
+		found, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		require.NotEmpty(t, found)
+		manifests = append(manifests, found...)
+	}
+	for _, path := range manifests {
+		name := filepath.Base(filepath.Dir(path)) + "-" + strings.TrimSuffix(filepath.Base(path), ".yaml")
+		t.Run(name, func(t *testing.T) {
+			app := readApp(t, path)
+			files, err := Generate(app.Metadata.Name, &app.Spec)
+			require.NoError(t, err)
+			golden(t, filepath.Join("testdata/generate", name+".service"), files.Unit)
+			golden(t, filepath.Join("testdata/generate", name+"-discovery.service"), files.Sidekick)
+			checkFile(t, v1.AppUnit(app.Metadata.Name, 1), files.Unit)
+			checkFile(t, v1.SidekickUnit(app.Metadata.Name, 1), files.Sidekick)
+		})
+	}
+}
+
+func readApp(t require.TestingT, path string) *v1.App {
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	app, err := v1.ParseApp(data)
+	require.NoError(t, err, path)
+	return app
+}
+
+func golden(t *testing.T, path, text string) {
+	t.Helper()
+	if *update {
+		if text == "" {
+			_ = os.Remove(path)
+			return
+		}
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+	}
+	want, err := os.ReadFile(path)
+	if text != "" || err == nil {
+		require.NoError(t, err)
+	}
+	require.Equal(t, string(want), text)
+}
+
+// checkFile reads a generated file as systemd and as fleet would.
+func checkFile(t require.TestingT, unit, text string) {
+	file, err := unitfile.Parse(text)
+	require.NoError(t, err)
+	require.Empty(t, file.Warnings())
+	name, err := unitfile.ParseName(unit)
+	require.NoError(t, err)
+	_, problems := unitfile.ParseFleet(file, name)
+	require.Empty(t, problems)
+}
+
+func TestExpandable(t *testing.T) {
+	for word, want := range map[string]string{
+		"plain":       "plain",
+		"%t/x":        "%t/x",
+		"100%%":       "100%%",
+		"${IP}:80":    `"${IP}:80"`,
+		"$HOME":       `"$$HOME"`,
+		"$":           `"$$"`,
+		"$$":          `"$$"`,
+		"a$$${B}":     `"a$$${B}"`,
+		"${":          `"$${"`,
+		`a "b" \c 'd`: `"a \"b\" \\c 'd"`,
+		"":            `""`,
+	} {
+		require.Equal(t, want, expandable(word), word)
+	}
+}
+
+func TestAssignment(t *testing.T) {
+	require.Equal(t, "A=b", assignment("A", "b"))
+	require.Equal(t, `"A=100%% $HOME ${X} \"y\" \\"`, assignment("A", `100% $HOME ${X} "y" \`))
+}
+
+// Whatever passes validation becomes a unit file in which every option stands in its own line.
+func TestNothingIsSmuggled(t *testing.T) {
+	odd := rapid.StringMatching(`[ -~\n\r\t\\\x{85}é]{0,12}`)
+	tame := rapid.Map(rapid.StringMatching(`[ -~é]{0,12}`), func(s string) string {
+		return strings.TrimSpace(strings.ReplaceAll(s, "%", "%%"))
+	})
+	texts := rapid.OneOf(tame, tame, tame, tame, odd)
+	rapid.Check(t, func(t *rapid.T) {
+		app := &v1.App{Metadata: v1.ObjectMeta{Name: "hello"}, Spec: v1.AppSpec{
+			Description: texts.Draw(t, "description"),
+			Env:         map[string]string{"A": texts.Draw(t, "env")},
+			EnvFiles:    []string{"/" + texts.Draw(t, "file")},
+			Unit:        map[string]map[string]v1.StringList{"Service": {"User": {texts.Draw(t, "option")}}},
+		}}
+		if rapid.Bool().Draw(t, "container") {
+			app.Spec.Container = &v1.Container{Image: "a/b", Args: []string{texts.Draw(t, "word")}, Options: []string{texts.Draw(t, "option")}}
+		} else {
+			app.Spec.Exec = &v1.Exec{Command: []string{"/" + texts.Draw(t, "program"), texts.Draw(t, "word")}}
+		}
+		app.Default()
+		if len(app.Validate()) > 0 {
+			t.Skip("refused")
+		}
+		files, err := Generate("hello", &app.Spec)
+		require.NoError(t, err)
+		checkFile(t, "hello@1.service", files.Unit)
+		file, _ := unitfile.Parse(files.Unit)
+		require.Len(t, file.Values("Service", "ExecStart"), 1)
+		require.Equal(t, strings.Count(files.Unit, "\n["), 1+strings.Count(files.Unit, "\n[X-Fleet]"))
+	})
+}
