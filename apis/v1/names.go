@@ -50,3 +50,34 @@ func EndpointName(app string, instance int32) string {
 
 // GlobalEndpointName is EndpointName for the instance of a global app on one machine: router/router@<machine id>.
 func GlobalEndpointName(app, machine string) string { return app + "/" + app + "@" + machine }
+
+// TakenUnit returns the first of the units that an App needs for which taken holds, or "". It is the one rule by
+// which an App is refused for names that somebody else has.
+func TakenUnit(a *App, taken func(unit string) bool) string {
+	names := func(instance int32) []string {
+		if a.Spec.Announce == nil {
+			return []string{AppUnit(a.Metadata.Name, instance)}
+		}
+		return []string{AppUnit(a.Metadata.Name, instance), SidekickUnit(a.Metadata.Name, instance)}
+	}
+	first, last := int32(1), a.Spec.Instances()
+	if a.Spec.Global {
+		first, last = 0, 0
+	}
+	for n := first; n <= last; n++ {
+		for _, unit := range names(n) {
+			if taken(unit) {
+				return unit
+			}
+		}
+	}
+	return ""
+}
+
+// NameTakenMessage says to a person who has the unit.
+func NameTakenMessage(unit, owner string) string {
+	if owner == "" {
+		return "the unit " + unit + " was submitted by a person: destroy it, or name the app otherwise"
+	}
+	return "the unit " + unit + " belongs to the app " + owner + ": name one of the two apps otherwise"
+}

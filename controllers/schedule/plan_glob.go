@@ -1,40 +1,24 @@
 package schedule
 
 import (
-	"path"
 	"slices"
 	"strings"
+
+	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
 // glob is one pattern of Conflicts= or Replaces=, shared by all units that carry it.
 type glob struct {
-	pattern string
-	prefix  string // the literal text before the first wildcard
-	exact   bool   // no wildcard: matches one name
-	refs    int    // units that carry it
+	unitfile.Glob
+	refs int // how often units carry it
 
 	matched   machineSet // machines with a unit whose name it matches
 	conflicts machineSet // machines with a unit that carries it in Conflicts=
 	replaces  machineSet // machines with a unit that carries it in Replaces=
-}
 
-func newGlob(pattern string) *glob {
-	g := &glob{pattern: pattern, prefix: pattern, exact: true}
-	if i := strings.IndexAny(pattern, `*?[\`); i >= 0 {
-		g.prefix, g.exact = pattern[:i], false
-	}
-	return g
-}
-
-func (g *glob) match(name string) bool {
-	if g.exact {
-		return g.pattern == name
-	}
-	if !strings.HasPrefix(name, g.prefix) {
-		return false
-	}
-	ok, err := path.Match(g.pattern, name)
-	return ok && err == nil
+	epoch   uint64 // scratch of a plan: who of a group carries it
+	carrier *unit
+	several bool
 }
 
 // globs finds the globs that match a name without trying them all: by their literal prefix.
@@ -50,12 +34,12 @@ func newGlobs() globs {
 }
 
 func (t *globs) add(g *glob) {
-	t.byPattern[g.pattern] = g
-	if g.exact {
+	t.byPattern[g.Pattern] = g
+	if g.Exact {
 		return
 	}
-	t.byPrefix[g.prefix] = append(t.byPrefix[g.prefix], g)
-	n := len(g.prefix)
+	t.byPrefix[g.Prefix] = append(t.byPrefix[g.Prefix], g)
+	n := len(g.Prefix)
 	if t.uses[n]++; t.uses[n] == 1 {
 		i, _ := slices.BinarySearch(t.lengths, n)
 		t.lengths = slices.Insert(t.lengths, i, n)
@@ -63,15 +47,15 @@ func (t *globs) add(g *glob) {
 }
 
 func (t *globs) remove(g *glob) {
-	delete(t.byPattern, g.pattern)
-	if g.exact {
+	delete(t.byPattern, g.Pattern)
+	if g.Exact {
 		return
 	}
-	rest := slices.DeleteFunc(t.byPrefix[g.prefix], func(other *glob) bool { return other == g })
-	if t.byPrefix[g.prefix] = rest; len(rest) == 0 {
-		delete(t.byPrefix, g.prefix)
+	rest := slices.DeleteFunc(t.byPrefix[g.Prefix], func(other *glob) bool { return other == g })
+	if t.byPrefix[g.Prefix] = rest; len(rest) == 0 {
+		delete(t.byPrefix, g.Prefix)
 	}
-	n := len(g.prefix)
+	n := len(g.Prefix)
 	if t.uses[n]--; t.uses[n] == 0 {
 		i, _ := slices.BinarySearch(t.lengths, n)
 		t.lengths = slices.Delete(t.lengths, i, i+1)
@@ -80,7 +64,7 @@ func (t *globs) remove(g *glob) {
 
 func (t *globs) matching(name string) []*glob {
 	var found []*glob
-	if g := t.byPattern[name]; g != nil && g.exact {
+	if g := t.byPattern[name]; g != nil && g.Exact && g.Prefix == name {
 		found = append(found, g)
 	}
 	for _, n := range t.lengths {
@@ -88,7 +72,7 @@ func (t *globs) matching(name string) []*glob {
 			break
 		}
 		for _, g := range t.byPrefix[name[:n]] {
-			if g.match(name) {
+			if g.Match(name) {
 				found = append(found, g)
 			}
 		}
@@ -98,11 +82,23 @@ func (t *globs) matching(name string) []*glob {
 
 // names finds the units whose names begin with a prefix.
 type names struct {
-	sorted []*unit
+	sorted []*unit // dropped ones included, until they are too many
 	fresh  []*unit // not sorted in yet
+	dead   int
 }
 
 func (n *names) add(u *unit) { n.fresh = append(n.fresh, u) }
+
+func (n *names) drop() {
+	if n.dead++; n.dead > 1000+len(n.sorted)/2 {
+		n.compact()
+	}
+}
+
+func (n *names) compact() {
+	dropped := func(u *unit) bool { return u.dropped }
+	n.sorted, n.fresh, n.dead = slices.DeleteFunc(n.sorted, dropped), slices.DeleteFunc(n.fresh, dropped), 0
+}
 
 // withPrefix costs no more than what it finds, plus sorting in what is new.
 func (n *names) withPrefix(prefix string) []*unit {
@@ -116,23 +112,15 @@ func (n *names) withPrefix(prefix string) []*unit {
 }
 
 func (n *names) settle() {
-	if len(n.fresh) == 0 {
-		return
-	}
-	byName := func(a, b *unit) int { return strings.Compare(a.name, b.name) }
-	if len(n.fresh) == 1 {
-		u := n.fresh[0]
-		i, _ := slices.BinarySearchFunc(n.sorted, u, byName)
-		n.sorted = slices.Insert(n.sorted, i, u)
-	} else {
-		live := n.sorted[:0]
-		for _, u := range n.sorted {
-			if !u.dropped {
-				live = append(live, u)
-			}
-		}
-		n.sorted = append(live, n.fresh...)
-		slices.SortStableFunc(n.sorted, byName)
+	switch len(n.fresh) {
+	case 0:
+	case 1:
+		i, _ := slices.BinarySearchFunc(n.sorted, n.fresh[0], byName)
+		n.sorted = slices.Insert(n.sorted, i, n.fresh[0])
+	default:
+		n.compact()
+		n.sorted = append(n.sorted, n.fresh...)
+		slices.SortFunc(n.sorted, byName)
 	}
 	n.fresh = n.fresh[:0]
 }

@@ -51,6 +51,8 @@ type Config struct {
 	RuntimeDirectory string
 	// SystemdUser has fleetd talk to its user's service manager instead of the system's.
 	SystemdUser bool
+	// JournalDirectory is read instead of the machine's journal, see journalctl -D.
+	JournalDirectory string
 
 	// DisableEngine keeps this machine from ever leading.
 	DisableEngine bool

@@ -67,6 +67,8 @@ var keys = []Key{
 	{Name: "runtime_directory", Default: "/run/fleet", Usage: "what does not survive a reboot", set: path(func(c *Config) *string { return &c.RuntimeDirectory })},
 	{Name: "systemd_user", Default: "false", Bool: true, Usage: "use the service manager of the user instead of the system's",
 		set: boolean(func(c *Config) *bool { return &c.SystemdUser })},
+	{Name: "journal_directory", Default: "the machine's own", Usage: "journal to read units' logs from",
+		set: path(func(c *Config) *string { return &c.JournalDirectory })},
 	{Name: "disable_engine", Default: "false", Bool: true, Usage: "never run the elected controllers here",
 		set: boolean(func(c *Config) *bool { return &c.DisableEngine })},
 	{Name: "token_limit", Default: "100", Usage: "entries on one page of the API", set: number(func(c *Config) *int { return &c.TokenLimit }, 1, 10000)},

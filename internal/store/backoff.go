@@ -14,7 +14,7 @@ type Backoff struct {
 
 // Next returns the next pause: twice the one before, up to Max.
 func (b *Backoff) Next() time.Duration {
-	b.pause = min(max(2*b.pause, b.First), b.Max)
+	b.pause = max(min(2*b.pause, b.Max), b.First)
 	return b.pause - time.Duration(rand.Int64N(int64(b.pause)/5+1))
 }
 

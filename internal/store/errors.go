@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
@@ -50,7 +51,7 @@ func kindOf(err error) error {
 	}
 	etcdErr := rpctypes.Error(err)
 	for _, row := range byCause {
-		if errors.Is(etcdErr, row.cause) {
+		if errors.Is(etcdErr, row.cause) || errors.Is(err, row.cause) {
 			return row.kind
 		}
 	}
@@ -64,6 +65,16 @@ func kindOf(err error) error {
 		return ErrInvalid
 	}
 	return ErrUnavailable
+}
+
+// watchError undoes what a cancelled watch does to its reason: the code is lost, the text is left.
+func watchError(err error) error {
+	for _, row := range byCause {
+		if strings.Contains(err.Error(), rpctypes.ErrorDesc(row.cause)) {
+			return fmt.Errorf("%w: %w", row.cause, err)
+		}
+	}
+	return err
 }
 
 func codeOf(err error) codes.Code {

@@ -27,7 +27,8 @@ type KeptLease struct {
 func KeepLease(ctx context.Context, s Interface, lease KeptLease) error {
 	id := lease.Adopt
 	adopting := id != 0
-	retry := Backoff{First: 100 * time.Millisecond, Max: lease.TTL / 3}
+	// Often enough not to lose a lease that has just a few seconds left when etcd is back.
+	retry := Backoff{First: 100 * time.Millisecond, Max: lease.TTL / 10}
 	for {
 		err := ErrLeaseNotFound
 		if id != 0 {

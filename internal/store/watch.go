@@ -40,7 +40,7 @@ func (c *Client) watch(ctx context.Context, prefix string, after int64, out chan
 		clientv3.WithFragment(), clientv3.WithProgressNotify())
 	for resp := range responses {
 		if err := resp.Err(); err != nil {
-			return err
+			return watchError(err)
 		}
 		batch, ok := batchOf(resp)
 		if ok && !send(ctx, out, batch) {

@@ -39,13 +39,24 @@ func (c *Client) Unlink(ctx context.Context, names ...string) error {
 	if len(names) == 0 {
 		return nil
 	}
-	const runtime = true
-	err := c.do(ctx, "unlink", "", "DisableUnitFiles", names, runtime)
+	err := c.unlink(ctx, names)
+	if errors.Is(err, ErrNoSuchUnit) && len(names) > 1 {
+		// systemd stops at the first that has no file. Rare, so one by one.
+		err = nil
+		for _, name := range names {
+			err = errors.Join(err, ignoreNotLoaded(c.unlink(ctx, []string{name})))
+		}
+	}
 	if l, currentErr := c.current(); currentErr == nil {
 		l.forgetAll()
 		l.unfollowJobs(names)
 	}
-	return err
+	return ignoreNotLoaded(err)
+}
+
+func (c *Client) unlink(ctx context.Context, names []string) error {
+	const runtime = true
+	return c.do(ctx, "unlink", "", "DisableUnitFiles", names, runtime)
 }
 
 // Reload implements Manager.
@@ -77,6 +88,7 @@ func (c *Client) ResetFailed(ctx context.Context, name string) error {
 	return ignoreNotLoaded(c.do(ctx, "reset-failed", name, "ResetFailedUnit", name))
 }
 
+// ignoreNotLoaded is for calls that want a unit away.
 func ignoreNotLoaded(err error) error {
 	if errors.Is(err, ErrNoSuchUnit) {
 		return nil

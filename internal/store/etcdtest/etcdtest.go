@@ -3,7 +3,6 @@ package etcdtest
 
 import (
 	"context"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -18,14 +17,16 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// Server is one etcd on a unix socket, or on TCP, with its data in a directory of its own.
+// Server is one etcd with its data in a directory of its own, behind a proxy on a unix socket or a TCP port
+// through which clients reach it.
 type Server struct {
-	t        testing.TB
-	dir      string
-	endpoint string
-	quota    int64
-	etcd     *embed.Etcd
-	raw      *clientv3.Client
+	t      testing.TB
+	dir    string
+	quota  int64
+	direct bool
+	proxy  proxy
+	etcd   *embed.Etcd
+	raw    *clientv3.Client
 }
 
 // Option changes a Server.
@@ -34,22 +35,21 @@ type Option func(*Server)
 // WithQuota sets how large the data may become, in bytes, before etcd refuses puts.
 func WithQuota(bytes int64) Option { return func(s *Server) { s.quota = bytes } }
 
-// WithTCP has etcd listen on a free port of 127.0.0.1, for other processes that want host:port.
+// WithTCP has etcd reachable on a free port of 127.0.0.1, for other processes that want host:port.
 func WithTCP() Option {
-	return func(s *Server) {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(s.t, err)
-		s.endpoint = "http://" + l.Addr().String()
-		require.NoError(s.t, l.Close())
-	}
+	return func(s *Server) { s.proxy.network, s.proxy.address = "tcp", "127.0.0.1:0" }
 }
+
+// WithoutProxy has clients talk to etcd itself, for benchmarks. Such a network cannot be cut.
+func WithoutProxy() Option { return func(s *Server) { s.direct = true } }
 
 // Start starts etcd and stops it when the test ends.
 func Start(t testing.TB, opts ...Option) *Server {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "etcd") // not t.TempDir(): a socket's path has at most 107 characters
 	require.NoError(t, err)
-	s := &Server{t: t, dir: dir, endpoint: "unix://" + filepath.Join(dir, "client.sock")}
+	s := &Server{t: t, dir: dir}
+	s.proxy = proxy{t: t, network: "unix", address: filepath.Join(dir, "proxy.sock"), backend: filepath.Join(dir, "etcd.sock")}
 	for _, opt := range opts {
 		opt(s)
 	}
@@ -75,10 +75,12 @@ func (s *Server) Start() {
 	case <-time.After(30 * time.Second):
 		require.Fail(s.t, "etcd was not ready in 30 s")
 	}
+	s.Mend()
 }
 
 // Stop stops etcd and waits for it. Its data stays.
 func (s *Server) Stop() {
+	s.Cut()
 	if s.raw != nil {
 		s.raw.Close()
 		s.raw = nil
@@ -90,11 +92,35 @@ func (s *Server) Stop() {
 	}
 }
 
-// Endpoint returns the URL of the server.
-func (s *Server) Endpoint() string { return s.endpoint }
+// Cut takes the network away from all clients but Raw: connections break, new ones are refused.
+func (s *Server) Cut() { s.proxy.close() }
+
+// Mend gives the network back after Cut.
+func (s *Server) Mend() {
+	if !s.direct {
+		s.proxy.open()
+	}
+}
+
+// Freeze has the network swallow everything without an error, until Thaw: then what was held back goes on.
+func (s *Server) Freeze() { s.proxy.freeze(true) }
+
+// Thaw ends Freeze.
+func (s *Server) Thaw() { s.proxy.freeze(false) }
+
+// Endpoint returns the URL that clients use.
+func (s *Server) Endpoint() string {
+	switch {
+	case s.direct:
+		return "unix://" + s.proxy.backend
+	case s.proxy.network == "unix":
+		return "unix://" + s.proxy.address
+	}
+	return "http://" + s.proxy.address
+}
 
 // Config returns how a client reaches the server.
-func (s *Server) Config() store.Config { return store.Config{Endpoints: []string{s.endpoint}} }
+func (s *Server) Config() store.Config { return store.Config{Endpoints: []string{s.Endpoint()}} }
 
 // Client returns a new client, closed when the test ends, before etcd is.
 func (s *Server) Client() *store.Client {
@@ -115,7 +141,7 @@ func (s *Server) ClientWith(cfg store.Config) *store.Client {
 func (s *Server) Raw() *clientv3.Client {
 	s.t.Helper()
 	if s.raw == nil {
-		raw, err := clientv3.New(clientv3.Config{Endpoints: []string{s.endpoint}, Logger: zap.NewNop(), DialTimeout: 5 * time.Second})
+		raw, err := clientv3.New(clientv3.Config{Endpoints: []string{"unix://" + s.proxy.backend}, Logger: zap.NewNop(), DialTimeout: 5 * time.Second})
 		require.NoError(s.t, err)
 		s.raw = raw
 	}
@@ -146,7 +172,7 @@ func (s *Server) config() *embed.Config {
 	cfg := embed.NewConfig()
 	cfg.Name = "test"
 	cfg.Dir = filepath.Join(s.dir, "data")
-	cfg.ListenClientUrls = []url.URL{s.url(s.endpoint)}
+	cfg.ListenClientUrls = []url.URL{s.url("unix://" + s.proxy.backend)}
 	cfg.ListenPeerUrls = []url.URL{s.url("unix://" + filepath.Join(s.dir, "peer.sock"))}
 	// Advertised to members and clients that ask for others: there are none.
 	cfg.AdvertiseClientUrls = []url.URL{s.url("http://localhost:1")}

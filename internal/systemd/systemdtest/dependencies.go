@@ -75,6 +75,7 @@ var dependencies = map[string]func(*bench){
 	"Requires= something that fails": func(b *bench) {
 		b.link("needed.service", "[Service]", "Type=oneshot", "ExecStart=/bin/false")
 		b.link("a.service", service([]string{"Requires=needed.service", "After=needed.service"}, "ExecStart=/bin/sleep infinity")...)
+		b.state("needed.service") // from now on its jobs are followed
 		b.start("a.service")
 		state := b.await("a.service", "refused", func(s systemd.UnitState) bool { return s.Job == "" && s.JobResult != "" })
 		require.Equal(b, "inactive", state.ActiveState)

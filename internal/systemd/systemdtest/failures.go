@@ -86,7 +86,7 @@ var failures = map[string]func(*bench){
 		state := b.await("slow.service", "starting", func(s systemd.UnitState) bool { return s.ActiveState == "activating" })
 		require.Equal(b, "start", state.Job)
 		b.stop("slow.service")
-		b.awaitActive("slow.service", "inactive")
+		require.Equal(b, "signal", b.awaitActive("slow.service", "failed").Result, "SIGTERM is no clean end of a oneshot")
 
 		b.link("good.service", "[Service]", "Type=oneshot", "ExecStart=/bin/true")
 		b.start("good.service")

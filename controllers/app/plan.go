@@ -1,0 +1,171 @@
+// Package app turns an App's manifest into revisions and units, and rolls changes out one instance at a time.
+package app
+
+import (
+	"time"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+// Input is all that is known of one app. Nothing is remembered from one plan to the next: whoever becomes leader
+// goes on where the last one stopped.
+type Input struct {
+	Now time.Time
+	App string
+	// Manifest is what a person wrote; nil where the app was deleted.
+	Manifest *Manifest
+	// Latest is the newest accepted revision, or nil.
+	Latest *v1.Revision
+	// Texts are those unit file texts that Latest names and that are stored, by hash.
+	Texts map[string]string
+	// Units are the app's own, by name; Taken are the names of units of others, with their owner ("" is a person).
+	Units map[string]Unit
+	Taken map[string]string
+	// Overrides are people's wishes, by unit.
+	Overrides map[string]v1.Override
+	// States are what systemd says of the app's units on the machines that are present, by unit.
+	States map[string][]v1.UnitState
+	// Endpoints are the app's endpoints below v1.DefaultAnnouncePrefix: names as v1.EndpointName makes them.
+	Endpoints map[string]string
+	// Routed is what routers have to serve.
+	Routed Routed
+	// Routers are those that live, sorted by machine.
+	Routers []Router
+}
+
+// Manifest is a stored manifest.
+type Manifest struct {
+	Raw []byte
+	// Revision is its ModRevision.
+	Revision int64
+}
+
+// Unit is a stored unit.
+type Unit struct {
+	v1.Unit
+	// Revision is its ModRevision.
+	Revision int64
+}
+
+// Routed says how new the endpoints are that the leader knows.
+type Routed struct {
+	// Revision is the one of their last change, Digest v1.EndpointsDigest of all of them.
+	Revision int64
+	Digest   string
+}
+
+// Router is what one machine's router serves.
+type Router struct {
+	Machine string
+	v1.Router
+}
+
+// Kind is what an action does.
+type Kind string
+
+// The kinds of actions.
+const (
+	PutRevision Kind = "putRevision"
+	PutUnitFile Kind = "putUnitFile"
+	PutUnit     Kind = "putUnit"
+	DeleteUnit  Kind = "deleteUnit"
+	Report      Kind = "report" // an event
+)
+
+// Reason is why an action is taken.
+type Reason string
+
+// The reasons of actions.
+const (
+	Accepted           Reason = "Accepted"           // the manifest says something new, and is valid
+	InvalidManifest    Reason = "InvalidManifest"    // it cannot be read, or is not valid: what ran goes on
+	NameTaken          Reason = "NameTaken"          // it wants units that are somebody else's
+	Referenced         Reason = "Referenced"         // a unit is about to refer to the file
+	ScaledUp           Reason = "ScaledUp"           // an instance that does not exist yet
+	ScaledDown         Reason = "ScaledDown"         // an instance that is no longer wanted
+	AppDeleted         Reason = "AppDeleted"         // the app is gone
+	WithdrawForUpdate  Reason = "WithdrawForUpdate"  // no requests before it is replaced
+	WithdrawForStop    Reason = "WithdrawForStop"    // no requests before it is stopped
+	WithdrawForRemoval Reason = "WithdrawForRemoval" // no requests before it is removed
+	Updated            Reason = "Updated"            // replaced by the new revision
+	NotAnnounced       Reason = "NotAnnounced"       // the new revision announces nothing
+	Stopped            Reason = "Stopped"            // a person wants it stopped
+	Started            Reason = "Started"            // nobody wants it stopped any more
+	Requested          Reason = "Requested"          // a person asks for another start
+	RolloutStalled     Reason = "RolloutStalled"     // a new instance is not ready in time
+	RolloutComplete    Reason = "RolloutComplete"    // all instances are of the revision
+)
+
+// Action is one step.
+type Action struct {
+	Kind   Kind
+	Reason Reason
+	// Instance groups actions that take effect together.
+	Instance int32
+	// Name is the revision's (<app>/<n> is made from Number), the file's hash, or the unit's name.
+	Name string
+	// Number and NewRevision are the revision to put.
+	NewRevision *v1.Revision
+	// Text is the unit file to put.
+	Text string
+	// Unit is the unit to put. If is the ModRevision that it has now, 0 where it must not exist.
+	Unit v1.Unit
+	If   int64
+	// Event is what to report.
+	Event v1.Event
+}
+
+// Plan is what to do: revisions and files first, for units refer to them.
+type Plan struct {
+	Actions []Action
+	// After is when to look again, where time matters. 0: when something changes.
+	After time.Duration
+}
+
+// MakePlan decides what brings the app's units nearer to what its manifest says.
+func MakePlan(in Input) Plan {
+	p := planner{in: in}
+	p.accept()
+	switch {
+	case in.Manifest == nil:
+		p.removeAll(AppDeleted)
+	case p.revision != nil:
+		p.instances()
+		p.roll()
+		p.removeSurplus()
+	}
+	p.putFiles()
+	return p.plan()
+}
+
+// planner holds a plan in the making.
+type planner struct {
+	in       Input
+	revision *v1.Revision // what should run
+	texts    map[string]string
+	all      []*instance // wanted ones, by number
+	surplus  []*instance // no longer wanted ones, highest numbers first
+
+	first   []Action // revisions and files
+	actions []Action
+	events  []Action
+	after   time.Duration
+}
+
+func (p *planner) plan() Plan {
+	actions := append(p.first, p.actions...)
+	return Plan{Actions: append(actions, p.events...), After: p.after}
+}
+
+// lookAgain asks for another plan after d.
+func (p *planner) lookAgain(d time.Duration) {
+	if d > 0 && (p.after == 0 || d < p.after) {
+		p.after = d
+	}
+}
+
+func (p *planner) report(eventType string, reason Reason, message string) {
+	p.events = append(p.events, Action{Kind: Report, Reason: reason, Name: p.in.App, Event: v1.Event{
+		Kind: v1.KindApp, Name: p.in.App, Type: eventType, Reason: string(reason), Message: message,
+	}})
+}

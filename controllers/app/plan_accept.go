@@ -1,0 +1,124 @@
+package app
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/unitfile"
+)
+
+// accept decides which revision should run: the latest one, or a new one where the manifest is valid and says
+// something else. What is refused changes nothing.
+func (p *planner) accept() {
+	in := p.in
+	p.revision, p.texts = in.Latest, in.Texts
+	if in.Manifest == nil || in.Latest != nil && in.Latest.ManifestRevision == in.Manifest.Revision {
+		return
+	}
+	app, err := v1.ParseAppNamed(in.App, in.Manifest.Raw)
+	if err != nil {
+		p.report(v1.EventWarning, InvalidManifest, err.Error())
+		return
+	}
+	if taken := v1.TakenUnit(app, func(unit string) bool { _, taken := in.Taken[unit]; return taken }); taken != "" {
+		p.report(v1.EventWarning, NameTaken, v1.NameTakenMessage(taken, in.Taken[taken]))
+		return
+	}
+	if in.Latest != nil && sameJSON(in.Latest.Spec, app.Spec) {
+		return
+	}
+	revision, texts, err := p.newRevision(app)
+	if err != nil {
+		p.report(v1.EventWarning, InvalidManifest, err.Error())
+		return
+	}
+	p.revision, p.texts = revision, texts
+	p.first = append(p.first, Action{Kind: PutRevision, Reason: Accepted, Name: in.App, NewRevision: revision})
+	p.report(v1.EventNormal, Accepted, fmt.Sprintf("revision %d accepted", revision.Number))
+}
+
+// newRevision numbers a spec and fixes the files that it becomes. Where only what concerns no instance has changed,
+// the files stay those of before, so that an instance is never replaced for another fleetd's handwriting.
+func (p *planner) newRevision(app *v1.App) (*v1.Revision, map[string]string, error) {
+	revision := &v1.Revision{
+		Number: 1, ManifestRevision: p.in.Manifest.Revision, Spec: app.Spec,
+		Metadata: v1.ObjectMeta{Name: app.Metadata.Name, Labels: app.Metadata.Labels, Annotations: app.Metadata.Annotations},
+	}
+	if latest := p.in.Latest; latest != nil {
+		revision.Number = latest.Number + 1
+		if latest.UnitFile != "" && sameJSON(ofInstances(latest.Spec), ofInstances(app.Spec)) {
+			revision.UnitFile, revision.SidekickFile = latest.UnitFile, latest.SidekickFile
+			return revision, p.in.Texts, nil
+		}
+	}
+	files, err := Generate(app.Metadata.Name, &app.Spec)
+	if err != nil {
+		return nil, nil, err
+	}
+	texts := map[string]string{}
+	revision.UnitFile = addText(texts, files.Unit)
+	revision.SidekickFile = addText(texts, files.Sidekick)
+	return revision, texts, nil
+}
+
+// ofInstances is the part of a spec that unit files are made from.
+func ofInstances(s v1.AppSpec) v1.AppSpec {
+	s.Replicas, s.Route, s.Update = nil, nil, nil
+	return s
+}
+
+func addText(texts map[string]string, text string) (hash string) {
+	if text == "" {
+		return ""
+	}
+	hash = unitfile.Hash(text)
+	texts[hash] = text
+	return hash
+}
+
+// sameJSON compares as what is stored is compared: what is written the same is the same.
+func sameJSON(a, b v1.AppSpec) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && string(x) == string(y)
+}
+
+// putFiles puts the texts that no unit refers to so far: a file that nobody refers to may be collected at any
+// moment, and putting it once more keeps it.
+func (p *planner) putFiles() {
+	referenced := map[string]bool{}
+	for _, u := range p.in.Units {
+		referenced[u.Spec.Hash] = true
+	}
+	var wanted []string
+	for _, a := range p.actions {
+		if hash := a.Unit.Spec.Hash; a.Kind == PutUnit && !referenced[hash] {
+			referenced[hash] = true
+			wanted = append(wanted, hash)
+		}
+	}
+	slices.Sort(wanted)
+	for _, hash := range wanted {
+		p.first = append(p.first, Action{Kind: PutUnitFile, Reason: Referenced, Name: hash, Text: p.texts[hash]})
+	}
+}
+
+// files returns the hashes that instances should have. Texts that were lost are generated anew.
+func (p *planner) files() (unit, sidekick string) {
+	r := p.revision
+	if _, ok := p.texts[r.UnitFile]; ok {
+		if _, ok := p.texts[r.SidekickFile]; ok || r.SidekickFile == "" {
+			return r.UnitFile, r.SidekickFile
+		}
+	}
+	files, err := Generate(p.in.App, &r.Spec)
+	if err != nil {
+		p.report(v1.EventWarning, InvalidManifest, strings.TrimSpace(err.Error()))
+		return r.UnitFile, r.SidekickFile
+	}
+	p.texts = map[string]string{}
+	return addText(p.texts, files.Unit), addText(p.texts, files.Sidekick)
+}

@@ -1,0 +1,91 @@
+package schedule
+
+import (
+	"fmt"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+// Kind is what an action does.
+type Kind string
+
+// The kinds of actions.
+const (
+	Place         Kind = "Place"         // puts the placement; nothing was there
+	Move          Kind = "Move"          // deletes the placement on From and puts the one on Machine, as one
+	Unplace       Kind = "Unplace"       // deletes the placement
+	Update        Kind = "Update"        // replaces the placement's value, on the same machine
+	SetUnplaced   Kind = "SetUnplaced"   // writes why the unit has no machine
+	ClearUnplaced Kind = "ClearUnplaced" // deletes that
+	DeleteStray   Kind = "DeleteStray"   // deletes a key below placements/ that no placement can have
+	FreezeMoves   Kind = "FreezeMoves"   // writes nothing: says that moves are frozen from now on
+	UnfreezeMoves Kind = "UnfreezeMoves" // writes nothing: says that they are not any more
+)
+
+// The reasons of actions.
+const (
+	ReasonNew             = "New"             // the unit had no machine
+	ReasonMatches         = "Matches"         // a global unit runs on every machine that matches
+	ReasonMachineGone     = "MachineGone"     // its machine is not present any more
+	ReasonDrain           = "Drain"           // its machine is being drained
+	ReasonDeleted         = "Deleted"         // the unit does not exist any more
+	ReasonInactive        = "Inactive"        // the unit is to be on no machine
+	ReasonDuplicate       = "Duplicate"       // a unit that is not global runs once
+	ReasonReplaced        = "Replaced"        // another unit takes its place (Replaces=)
+	ReasonMachineID       = "MachineID"       // MachineID= names another machine
+	ReasonMachineMetadata = "MachineMetadata" // its machine does not match any more
+	ReasonMachineOf       = "MachineOf"       // it has to be where another unit is
+	ReasonConflicts       = "Conflicts"       // it conflicts with a unit that was there first
+	ReasonPorts           = "Ports"           // a port is used by a unit that was there first
+	ReasonCPU             = reasonCPU         // the machine has too little
+	ReasonMemory          = reasonMemory      // the machine has too little
+	ReasonHashChanged     = "HashChanged"     // the unit has another file now
+	ReasonStateChanged    = "StateChanged"    // the unit's desired state is another one now
+	ReasonRequested       = "Requested"       // a person asked for it to be started again
+	ReasonNoMachineFits   = "NoMachineFits"   // why is in the message
+	ReasonUnitFile        = "UnitFile"        // the unit or its file cannot be read
+	ReasonPlaced          = "Placed"          // the unit has a machine after all
+	ReasonStray           = "Stray"           // the key names no machine and unit
+	ReasonMachinesVanish  = "MachinesVanished"
+	ReasonMachinesBack    = "MachinesBack"
+
+	reasonCPU       = "CPU"
+	reasonMemory    = "Memory"
+	reasonReplaces  = "Replaces"
+	reasonCordoned  = "Cordoned"
+	reasonDraining  = "Draining"
+	reasonMachine   = "Machine" // what it says of itself cannot be read
+	reasonNoMachine = "NoMachines"
+)
+
+// Action is one decision. Whatever part of a plan's actions is carried out, in whatever order, breaks no constraint.
+type Action struct {
+	Kind Kind
+	Unit string
+	// Machine is where the placement is put, replaced or deleted; From where a move comes from.
+	Machine, From string
+	// Txn: actions of the same number take effect together or not at all.
+	Txn int
+	// Placement is what is put.
+	Placement v1.Placement
+	// Revision is the ModRevision of the key that is deleted or replaced.
+	Revision int64
+	// Unplaced is what SetUnplaced writes.
+	Unplaced *v1.Unplaced
+	// Reason is one of the constants, Message the same for people.
+	Reason, Message string
+}
+
+// String is the action in one line: what is done to what, and why.
+func (a Action) String() string {
+	what := string(a.Kind) + " " + a.Unit
+	switch a.Kind {
+	case Place, Update:
+		what += " on " + a.Machine
+	case Unplace:
+		what += " from " + a.Machine
+	case Move:
+		what += " from " + a.From + " to " + a.Machine
+	}
+	return fmt.Sprintf("%s: %s: %s", what, a.Reason, a.Message)
+}

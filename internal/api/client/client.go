@@ -1,0 +1,211 @@
+// Package client speaks fleetd's HTTP API over a unix socket or TCP.
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/fleet-starter/fleet/internal/api/wire"
+)
+
+// DefaultEndpoint is where fleetd listens unless told otherwise.
+const DefaultEndpoint = "unix:///run/fleet.sock"
+
+// maxAnswer bounds an answer that is no stream, in bytes: 100,000 units take about 100 MB.
+const maxAnswer = 1 << 30
+
+// Client asks one fleetd. It is safe for many goroutines.
+type Client struct {
+	endpoint string
+	base     string
+	http     *http.Client
+	timeout  time.Duration
+	agent    string
+}
+
+// UnreachableError says that nobody answered.
+type UnreachableError struct {
+	Endpoint string
+	Err      error
+}
+
+// Error says what to look at.
+func (e *UnreachableError) Error() string {
+	return fmt.Sprintf("fleetd cannot be reached at %s: %v: is it running there? --endpoint or FLEETCTL_ENDPOINT name another place", e.Endpoint, e.Err)
+}
+
+// Unwrap returns what the network said.
+func (e *UnreachableError) Unwrap() error { return e.Err }
+
+// New returns a client of the fleetd at endpoint, unix:///path or http://host:port. timeout bounds requests that are
+// no streams; agent is told as the User-Agent.
+func New(endpoint string, timeout time.Duration, agent string) (*Client, error) {
+	if endpoint == "" {
+		endpoint = DefaultEndpoint
+	}
+	u, err := url.Parse(endpoint)
+	c := &Client{endpoint: endpoint, timeout: timeout, agent: agent}
+	transport := &http.Transport{MaxIdleConnsPerHost: 4, IdleConnTimeout: 30 * time.Second}
+	switch {
+	case err == nil && u.Scheme == "unix" && u.Host == "" && u.Path != "":
+		c.base = "http://fleetd"
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", u.Path)
+		}
+	case err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "":
+		c.base = strings.TrimRight(u.String(), "/")
+	default:
+		return nil, fmt.Errorf("endpoint %q: write unix:///run/fleet.sock or http://host:port", endpoint)
+	}
+	c.http = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return c, nil
+}
+
+// Close drops idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Path is the path of an object in the resource API: Path("units", "a@1.service", "logs").
+func Path(parts ...string) string {
+	var b strings.Builder
+	b.WriteString(wire.Prefix)
+	for _, p := range parts {
+		b.WriteString("/" + url.PathEscape(p))
+	}
+	return b.String()
+}
+
+// Request is one question.
+type Request struct {
+	Method, Path string
+	Query        url.Values
+	Body         []byte
+	ContentType  string
+	Accept       string
+	// NoTimeout is for requests that may take long: the caller's context bounds them.
+	NoTimeout bool
+}
+
+// Do sends a request and returns the whole answer. Answers of 300 and more are *wire.Status errors.
+func (c *Client) Do(ctx context.Context, r Request) ([]byte, error) {
+	if !r.NoTimeout && c.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.timeout)
+		defer cancel()
+	}
+	resp, err := c.open(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return nil, &UnreachableError{Endpoint: c.endpoint, Err: fmt.Errorf("the answer was cut off: %w", err)}
+	}
+	return data, nil
+}
+
+// open sends a request and returns the answer's head.
+func (c *Client) open(ctx context.Context, r Request) (*http.Response, error) {
+	at := c.base + r.Path
+	if len(r.Query) > 0 {
+		at += "?" + r.Query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, r.Method, at, bytes.NewReader(r.Body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("User-Agent", c.agent)
+	if r.ContentType != "" {
+		req.Header.Set("Content-Type", r.ContentType)
+	}
+	if r.Accept != "" {
+		req.Header.Set("Accept", r.Accept)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		var urlError *url.Error
+		if errors.As(err, &urlError) {
+			err = urlError.Err
+		}
+		return nil, &UnreachableError{Endpoint: c.endpoint, Err: err}
+	}
+	if resp.StatusCode >= http.StatusMultipleChoices {
+		defer resp.Body.Close()
+		return nil, readFailure(resp)
+	}
+	return resp, nil
+}
+
+// readFailure makes an error of an answer that is none of fleetd's, too.
+func readFailure(resp *http.Response) error {
+	data, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<20)) // what could be read is told
+	var status wire.Status
+	if json.Unmarshal(data, &status) == nil && status.Kind == "Status" {
+		return &status
+	}
+	text := strings.TrimSpace(string(data))
+	if len(text) > 200 {
+		text = text[:200] + "..."
+	}
+	return fmt.Errorf("%s %s: %s: %s", resp.Request.Method, resp.Request.URL.Path, resp.Status, text)
+}
+
+// Write sends a change and returns what it did.
+func (c *Client) Write(ctx context.Context, r Request) (*wire.Status, error) {
+	data, err := c.Do(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	var status wire.Status
+	if err := json.Unmarshal(data, &status); err != nil {
+		return nil, fmt.Errorf("%s %s: the answer cannot be read: %w", r.Method, r.Path, err)
+	}
+	return &status, nil
+}
+
+// Get reads one object.
+func Get[T any](ctx context.Context, c *Client, path string, q url.Values) (object T, err error) {
+	data, err := c.Do(ctx, Request{Method: http.MethodGet, Path: path, Query: q})
+	if err != nil {
+		return object, err
+	}
+	if err := json.Unmarshal(data, &object); err != nil {
+		return object, fmt.Errorf("GET %s: the answer cannot be read: %w", path, err)
+	}
+	return object, nil
+}
+
+// List reads all objects, page after page where q sets a limit.
+func List[T any](ctx context.Context, c *Client, path string, q url.Values) ([]T, error) {
+	query := url.Values{}
+	for key, values := range q {
+		query[key] = values
+	}
+	var all []T
+	for {
+		list, err := Get[wire.List[T]](ctx, c, path, query)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, list.Items...)
+		if list.Metadata.Continue == "" {
+			return all, nil
+		}
+		query.Set("continue", list.Metadata.Continue)
+	}
+}
+
+// NotFound reports whether err says that an object does not exist.
+func NotFound(err error) bool {
+	var status *wire.Status
+	return errors.As(err, &status) && status.Code == http.StatusNotFound
+}

@@ -1,0 +1,220 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/api/client"
+	"github.com/fleet-starter/fleet/internal/api/wire"
+)
+
+// shower is a kind whatever its type.
+type shower interface {
+	names() []string
+	show(ctx context.Context, a *app, names []string, q url.Values) error
+}
+
+// kinds are what "get" knows.
+var kinds = []shower{&appKind, &unitKind, &machineKind, &eventKind, &endpointKind}
+
+func (k *kind[T]) names() []string { return append([]string{k.plural, k.singular}, k.aliases...) }
+
+func findKind(name string) (shower, error) {
+	var all []string
+	for _, k := range kinds {
+		if slices.Contains(k.names(), name) {
+			return k, nil
+		}
+		all = append(all, k.names()[0])
+	}
+	return nil, usage("%q is no kind of object: write one of %s", name, strings.Join(all, ", "))
+}
+
+func (a *app) getCommand() *cobra.Command {
+	var selector string
+	cmd := &cobra.Command{
+		Use: "get KIND [NAME...]", Short: "Show apps, units, machines, events or endpoints",
+		Long: `Shows objects: all of a kind, or those named. KIND is apps, units, machines, events or endpoints, and NAME may
+stand with it: app/hello.
+
+With -o yaml an app is shown as it is stored, comments included, with its status; one whose stored manifest is
+broken by its text, and with Accepted=False, which says line and field.`,
+		Example: `  fleetctl get apps
+  fleetctl get app hello -o yaml
+  fleetctl get units -l -o wide
+  fleetctl get machines -o json
+  fleetctl get apps --selector tier=web -w`,
+		Args: atLeast(1, "the kind of object (apps, units, machines, events, endpoints)"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			args = splitArgs(args)
+			k, err := findKind(args[0])
+			if err != nil {
+				return err
+			}
+			q := url.Values{}
+			if selector != "" {
+				q.Set("labelSelector", selector)
+			}
+			return k.show(cmd.Context(), a, args[1:], q)
+		},
+		ValidArgsFunction: a.completeKindAndName,
+	}
+	cmd.Flags().StringVar(&selector, "selector", "", "only objects with these labels, such as tier=web,env!=test")
+	return cmd
+}
+
+// splitArgs takes kind/name apart.
+func splitArgs(args []string) []string {
+	if k, name, ok := strings.Cut(args[0], "/"); ok {
+		return append([]string{k, name}, args[1:]...)
+	}
+	return args
+}
+
+// show lists the objects, or those of the names, and with --watch what becomes of them.
+func (k *kind[T]) show(ctx context.Context, a *app, names []string, q url.Values) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	if k.argument != nil {
+		for i, typed := range names {
+			if names[i], err = k.argument(a, typed); err != nil {
+				return err
+			}
+		}
+	}
+	if a.watch {
+		return k.follow(ctx, a, names, q)
+	}
+	if len(names) == 0 {
+		objects, err := client.List[T](ctx, c, client.Path(k.plural), q)
+		if err != nil {
+			return err
+		}
+		return k.print(a, objects, false)
+	}
+	var objects []T
+	failed := a.each(names, func(name string) error {
+		object, err := client.Get[T](ctx, c, client.Path(k.plural, name), q)
+		if err == nil {
+			objects = append(objects, object)
+		}
+		return err
+	})
+	if len(objects) > 0 {
+		if err := k.print(a, objects, len(names) == 1); err != nil {
+			return err
+		}
+	}
+	return failed
+}
+
+// follow shows what exists and then every change.
+func (k *kind[T]) follow(ctx context.Context, a *app, names []string, q url.Values) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	path := client.Path(k.plural)
+	if len(names) == 1 {
+		path = client.Path(k.plural, names[0])
+	}
+	var first []T
+	begun := false
+	for event, err := range client.Follow[T](ctx, c, path, q, k.resume) {
+		switch {
+		case err != nil:
+			return err
+		case event.Type == wire.Bookmark && !begun:
+			begun = true
+			if err := k.print(a, first, false); err != nil {
+				return err
+			}
+			a.noLegend = true
+		case event.Type == wire.Bookmark, len(names) > 1 && !slices.Contains(names, k.name(event.Object)):
+		case !begun:
+			first = append(first, event.Object)
+		default:
+			if err := k.printChange(a, event); err != nil {
+				return err
+			}
+		}
+	}
+	return ctx.Err()
+}
+
+func (k *kind[T]) printChange(a *app, event wire.Event[T]) error {
+	if event.Type == wire.Deleted && (a.output == "table" || a.output == "wide") {
+		if k.resume { // an event that has expired is no news
+			return nil
+		}
+		a.say("%s/%s deleted", k.singular, k.name(event.Object))
+		return nil
+	}
+	if a.output == "json" {
+		return json.NewEncoder(a.Out).Encode(event)
+	}
+	return k.print(a, []T{event.Object}, false)
+}
+
+// print writes objects in the form that --output asks for. single is for an object that was asked for by its name.
+func (k *kind[T]) print(a *app, objects []T, single bool) error {
+	switch a.output {
+	case "name":
+		for _, o := range objects {
+			a.say("%s/%s", k.singular, k.name(o))
+		}
+		return nil
+	case "json":
+		if single {
+			return a.printJSON(objects[0])
+		}
+		return a.printJSON(wire.List[T]{TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: "List"}, Items: append([]T{}, objects...)})
+	case "yaml":
+		return k.printYAML(a, objects)
+	}
+	t := &table{columns: slices.Clone(k.columns)}
+	if a.output == "wide" {
+		t.columns = append(t.columns, k.wide...)
+	}
+	for _, o := range objects {
+		colour := plain
+		if k.colour != nil {
+			colour = k.colour(o)
+		}
+		for _, row := range k.rows(a, o) {
+			t.add(colour, row[:len(t.columns)]...)
+		}
+	}
+	if a.output == "wide" && len(t.rows) > 0 && !a.watch {
+		t.dropEmpty("REASON")
+	}
+	return a.printTable(t)
+}
+
+// printYAML writes each object as a document.
+func (k *kind[T]) printYAML(a *app, objects []T) error {
+	for i, o := range objects {
+		if i > 0 {
+			fmt.Fprintln(a.Out, "---")
+		}
+		var err error
+		if k.yaml != nil {
+			err = k.yaml(a, o)
+		} else {
+			err = a.printYAML(o)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,256 @@
+// Package cli holds fleetctl's commands: each turns flags into requests of the HTTP API and answers into text.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fleet-starter/fleet/internal/api/client"
+	"github.com/fleet-starter/fleet/internal/api/wire"
+	"github.com/fleet-starter/fleet/internal/version"
+)
+
+// The exit codes of fleetctl.
+const (
+	exitOK       = 0
+	exitError    = 1
+	exitUsage    = 2
+	exitNotFound = 3
+	exitTimeout  = 4
+)
+
+// IO is the world that fleetctl runs in. Data goes to Out, everything else to Err.
+type IO struct {
+	In       io.Reader
+	Out, Err io.Writer
+	Getenv   func(string) string
+	// Terminal says that Out is one: colours are used.
+	Terminal bool
+}
+
+// System is the process's own world.
+func System() IO {
+	info, err := os.Stdout.Stat()
+	terminal := err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	return IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv, Terminal: terminal}
+}
+
+// app is one run of fleetctl.
+type app struct {
+	IO
+	endpoint  string
+	timeout   time.Duration
+	output    string
+	watch     bool
+	noLegend  bool
+	full      bool
+	connected *client.Client
+	now       func() time.Time
+}
+
+// errUsage marks mistakes on the command line.
+var errUsage = errors.New("usage")
+
+// errTimeout is a --wait that took too long.
+var errTimeout = errors.New("timed out")
+
+// errReported says that what went wrong has been told already.
+type errReported struct{ code int }
+
+func (e errReported) Error() string { return fmt.Sprintf("exit code %d", e.code) }
+
+// Main runs fleetctl and returns its exit code.
+func Main(ctx context.Context, args []string, world IO) int {
+	a := &app{IO: world, now: time.Now}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(world.In)
+	root.SetOut(world.Out)
+	root.SetErr(world.Err)
+	running := false
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		running = true
+		return a.checkGlobals(cmd)
+	}
+	err := root.ExecuteContext(ctx)
+	if a.connected != nil {
+		a.connected.Close()
+	}
+	if err != nil && !running {
+		err = fmt.Errorf("%w%w", err, silent{errUsage})
+	}
+	return a.report(err)
+}
+
+// silent is an error that is matched and not shown.
+type silent struct{ error }
+
+func (silent) Error() string   { return "" }
+func (s silent) Unwrap() error { return s.error }
+
+func usage(format string, args ...any) error {
+	return fmt.Errorf("%w%w", fmt.Errorf(format, args...), silent{errUsage})
+}
+
+// report tells the error and returns its exit code.
+func (a *app) report(err error) int {
+	var reported errReported
+	switch {
+	case err == nil, errors.Is(err, context.Canceled):
+		return exitOK
+	case errors.As(err, &reported):
+		return reported.code
+	}
+	for line := range strings.Lines(err.Error()) {
+		fmt.Fprintf(a.Err, "fleetctl: %s\n", strings.TrimRight(line, "\n"))
+	}
+	if errors.Is(err, errUsage) {
+		fmt.Fprintln(a.Err, "fleetctl: see fleetctl help, or fleetctl COMMAND --help")
+	}
+	return exitCode(err)
+}
+
+func exitCode(err error) int {
+	switch {
+	case errors.Is(err, errUsage):
+		return exitUsage
+	case errors.Is(err, errTimeout):
+		return exitTimeout
+	case client.NotFound(err):
+		return exitNotFound
+	}
+	return exitError
+}
+
+// each runs f for every argument, tells what fails, and returns the first failure's exit code.
+func (a *app) each(args []string, f func(string) error) error {
+	code := exitOK
+	for _, arg := range args {
+		if err := f(arg); err != nil {
+			if failed := a.report(err); code == exitOK {
+				code = failed
+			}
+		}
+	}
+	if code != exitOK {
+		return errReported{code}
+	}
+	return nil
+}
+
+const longHelp = `fleetctl runs apps and systemd units on a cluster of machines.
+
+It asks a fleetd over its unix socket, or over HTTP: --endpoint, or FLEETCTL_ENDPOINT.
+Data goes to the standard output, everything else to the standard error.
+
+Exit codes:
+  0  done
+  1  an error
+  2  the command line is wrong
+  3  an object does not exist
+  4  --wait or --timeout ended before what was waited for`
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use: "fleetctl", Short: "Run apps and units on a cluster of machines", Long: longHelp,
+		Example: `  fleetctl apply -f manifests/
+  fleetctl list-units
+  fleetctl --endpoint http://127.0.0.11:49153 get apps`,
+		Version: version.String(), SilenceErrors: true, SilenceUsage: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return cmd.Help()
+		},
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usage("there is no command %q%s", args[0], suggestion(cmd, args[0]))
+			}
+			return nil
+		},
+	}
+	root.SetVersionTemplate("fleetctl version {{.Version}}\n")
+	flags := root.PersistentFlags()
+	endpoint := a.Getenv("FLEETCTL_ENDPOINT")
+	if endpoint == "" {
+		endpoint = client.DefaultEndpoint
+	}
+	flags.StringVar(&a.endpoint, "endpoint", endpoint, "the fleetd to ask: unix:///path or http://host:port")
+	flags.DurationVar(&a.timeout, "request-timeout", 10*time.Second, "how long a single request may take")
+	flags.StringVarP(&a.output, "output", "o", "table", "table, wide, json, yaml or name")
+	flags.BoolVarP(&a.watch, "watch", "w", false, "go on showing what changes")
+	flags.BoolVar(&a.noLegend, "no-legend", false, "leave out the line of column names")
+	flags.BoolVarP(&a.full, "full", "l", false, "do not shorten machine IDs and hashes")
+	root.AddCommand(a.applyCommand(), a.getCommand(), a.describeCommand(), a.deleteCommand(),
+		a.submitCommand(), a.loadCommand(), a.startCommand(), a.stopCommand(), a.unloadCommand(), a.restartCommand(), a.destroyCommand(),
+		a.catCommand(), a.listUnitsCommand(), a.listUnitFilesCommand(), a.listMachinesCommand(),
+		a.eventsCommand(), a.logsCommand(), a.versionCommand())
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%v", err) })
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp))
+	return root
+}
+
+var outputs = []string{"table", "wide", "json", "yaml", "name"}
+
+func (a *app) checkGlobals(*cobra.Command) error {
+	if !slices.Contains(outputs, a.output) {
+		return usage("--output %q: write one of %s", a.output, strings.Join(outputs, ", "))
+	}
+	return nil
+}
+
+func suggestion(cmd *cobra.Command, arg string) string {
+	if names := cmd.SuggestionsFor(arg); len(names) > 0 {
+		return ": did you mean " + strings.Join(names, " or ") + "?"
+	}
+	return ""
+}
+
+// client connects on first use: help and completion of flags need no cluster.
+func (a *app) client() (*client.Client, error) {
+	if a.connected == nil {
+		c, err := client.New(a.endpoint, a.timeout, "fleetctl/"+version.String())
+		if err != nil {
+			return nil, usage("%v", err)
+		}
+		a.connected = c
+	}
+	return a.connected, nil
+}
+
+// note tells a person something that is no data.
+func (a *app) note(format string, args ...any) { fmt.Fprintf(a.Err, format+"\n", args...) }
+
+// say writes a line of data.
+func (a *app) say(format string, args ...any) { fmt.Fprintf(a.Out, format+"\n", args...) }
+
+// atLeast wants that many arguments.
+func atLeast(n int, what string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) < n {
+			return usage("%s is missing", what)
+		}
+		return nil
+	}
+}
+
+// noArgs wants none.
+func noArgs(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usage("this command takes no arguments, got %q", args[0])
+	}
+	return nil
+}
+
+// statusOf is the answer that an error holds, or nil.
+func statusOf(err error) *wire.Status {
+	var status *wire.Status
+	errors.As(err, &status)
+	return status
+}

@@ -1,0 +1,188 @@
+package presence
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/stretchr/testify/require"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/keyspace"
+	"github.com/fleet-starter/fleet/internal/store"
+	"github.com/fleet-starter/fleet/internal/store/memstore"
+)
+
+const (
+	id  = "0123456789abcdef0123456789abcdef"
+	ttl = 30 * time.Second
+)
+
+var keys = keyspace.New("")
+
+func machineAt(address string) v1.Machine {
+	return v1.Machine{Metadata: v1.ObjectMeta{Name: id}, Spec: v1.MachineSpec{Address: address}}
+}
+
+// life is one run of a fleetd.
+type life struct {
+	*Presence
+	cancel context.CancelFunc
+	end    chan error
+}
+
+func begin(t *testing.T, s *memstore.Store, file, address string, onReturn func()) *life {
+	l := &life{Presence: New(Options{Store: s.Connect(), Keys: keys, Machine: machineAt(address), TTL: ttl, LeaseFile: file,
+		OnReturn: onReturn, Log: logr.Discard()}), end: make(chan error, 1)}
+	ctx, cancel := context.WithCancel(t.Context())
+	l.cancel = cancel
+	go func() { l.end <- l.Run(ctx) }()
+	synctest.Wait()
+	return l
+}
+
+func (l *life) stop(t *testing.T) {
+	l.cancel()
+	require.NoError(t, <-l.end)
+}
+
+func (l *life) isPresent() bool {
+	select {
+	case <-l.Present():
+		return true
+	default:
+		return false
+	}
+}
+
+func key() string { return keys.Machines().Key(id) }
+
+// storedAt returns the address in the store and the revision of its last change; 0 where there is none.
+func storedAt(t *testing.T, s *memstore.Store) (string, int64) {
+	kv, ok, _, err := s.Get(t.Context(), key())
+	require.NoError(t, err)
+	if !ok {
+		return "", 0
+	}
+	m, err := keys.Machines().Decode(kv.Value)
+	require.NoError(t, err)
+	return m.Spec.Address, kv.ModRevision
+}
+
+func TestRestartAdoptsTheLeaseAndWritesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, file := memstore.New(memstore.Options{}), filepath.Join(t.TempDir(), "lease")
+		l := begin(t, s, file, "10.0.0.1", nil)
+		require.True(t, l.isPresent())
+		address, first := storedAt(t, s)
+		require.Equal(t, "10.0.0.1", address)
+
+		l.stop(t)
+		time.Sleep(ttl / 2)
+		l = begin(t, s, file, "10.0.0.1", nil)
+		time.Sleep(10 * ttl) // at rest: only keep-alives
+		_, now := storedAt(t, s)
+		require.Equal(t, first, now)
+		require.False(t, l.WasAway())
+
+		l.Update(machineAt("10.0.0.9"))
+		synctest.Wait()
+		address, _ = storedAt(t, s)
+		require.Equal(t, "10.0.0.9", address, "changed: put again")
+
+		l.stop(t)
+		time.Sleep(2 * ttl)
+		address, _ = storedAt(t, s)
+		require.Empty(t, address, "stopped for good")
+	})
+}
+
+func TestDeletedPresenceIsPutAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		l := begin(t, s, filepath.Join(t.TempDir(), "lease"), "10.0.0.1", nil)
+		_, err := s.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: key()}}})
+		require.NoError(t, err)
+		synctest.Wait()
+		address, _ := storedAt(t, s)
+		require.Equal(t, "10.0.0.1", address)
+		l.stop(t)
+	})
+}
+
+func TestNewLeaseAfterEtcdWasAwayForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		returns := 0
+		l := begin(t, s, filepath.Join(t.TempDir(), "lease"), "10.0.0.1", func() { returns++ })
+		conn := l.Options.Store.(*memstore.Conn)
+		conn.SetDown(true)
+		time.Sleep(2 * ttl)
+		require.True(t, l.WasAway())
+		address, _ := storedAt(t, s)
+		require.Empty(t, address)
+		conn.SetDown(false)
+		time.Sleep(ttl / 2)
+		address, _ = storedAt(t, s)
+		require.Equal(t, "10.0.0.1", address)
+		require.Equal(t, 1, returns)
+		require.True(t, l.WasAway(), "for a while")
+		time.Sleep(3 * ttl)
+		require.False(t, l.WasAway())
+		l.stop(t)
+	})
+}
+
+func TestRebootTakesOverAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		begin(t, s, filepath.Join(t.TempDir(), "lease"), "10.0.0.1", nil).stop(t)
+		l := begin(t, s, filepath.Join(t.TempDir(), "lease"), "10.0.0.1", nil) // the lease file is lost with the runtime directory
+		require.True(t, l.isPresent())
+		time.Sleep(2 * ttl)
+		address, _ := storedAt(t, s)
+		require.Equal(t, "10.0.0.1", address, "the first lease's end took nothing away")
+		l.stop(t)
+	})
+}
+
+func TestSecondMachineWithTheIDIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		first := begin(t, s, filepath.Join(t.TempDir(), "lease"), "10.0.0.1", nil)
+		second := begin(t, s, filepath.Join(t.TempDir(), "lease"), "10.0.0.2", nil)
+		require.False(t, second.isPresent())
+		err := <-second.end
+		require.ErrorIs(t, err, ErrDuplicate)
+		require.ErrorContains(t, err, "machine "+id+" is present and alive at 10.0.0.1, this one is at 10.0.0.2")
+		address, _ := storedAt(t, s)
+		require.Equal(t, "10.0.0.1", address)
+		first.stop(t)
+	})
+}
+
+func TestNewAddressAfterRebootWaitsForTheOldLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		begin(t, s, filepath.Join(t.TempDir(), "lease"), "10.0.0.1", nil).stop(t)
+		l := begin(t, s, filepath.Join(t.TempDir(), "lease"), "10.0.0.2", nil)
+		require.False(t, l.isPresent())
+		time.Sleep(ttl + time.Second)
+		require.True(t, l.isPresent())
+		l.stop(t)
+	})
+}
+
+func TestTwoFleetdsOnOneMachine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		first := begin(t, s, filepath.Join(t.TempDir(), "lease"), "10.0.0.1", nil)
+		second := begin(t, s, filepath.Join(t.TempDir(), "lease"), "10.0.0.1", nil)
+		require.ErrorIs(t, <-first.end, ErrDuplicate)
+		require.True(t, second.isPresent())
+		second.stop(t)
+	})
+}

@@ -1,0 +1,164 @@
+package nginx
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/fleet-starter/fleet/internal/template"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// router is a Server with a directory and an address of its own.
+type router struct {
+	*Server
+	t        *testing.T
+	settings Settings
+	own      *template.Template
+}
+
+func newRouter(t *testing.T) *router {
+	t.Helper()
+	dir := t.TempDir()
+	r := &router{t: t, settings: Settings{Dir: dir, Listen: []string{freeAddress(t)}, Domain: "localhost", Workers: 2, ErrorLog: filepath.Join(dir, "error.log")}}
+	r.open()
+	t.Cleanup(func() {
+		if t.Failed() {
+			log, _ := os.ReadFile(r.settings.ErrorLog)
+			t.Logf("nginx's error log:\n%s", log)
+		}
+	})
+	return r
+}
+
+// open makes the Server, as a router that starts does.
+func (r *router) open() {
+	r.t.Helper()
+	s, err := New(Options{Dir: r.settings.Dir, Template: r.own})
+	require.NoError(r.t, err)
+	r.Server = s
+	r.t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		require.NoError(r.t, s.Stop(ctx))
+		require.NoError(r.t, s.Close())
+	})
+}
+
+// crash is what kill -9 leaves: nginx runs, the lock is free. What a dead process
+// cannot do any more, this Server must not do either.
+func (r *router) crash() {
+	r.t.Helper()
+	require.NoError(r.t, r.Server.Close())
+	r.Server.proc = nil
+}
+
+func (r *router) apply(routes ...Route) Result {
+	r.t.Helper()
+	result, err := r.tryApply(routes...)
+	require.NoError(r.t, err)
+	return result
+}
+
+func (r *router) tryApply(routes ...Route) (Result, error) {
+	r.t.Helper()
+	c, err := Plan(Input{Settings: r.settings, Routes: routes})
+	require.NoError(r.t, err)
+	return r.Apply(r.t.Context(), c)
+}
+
+func (r *router) pid() int {
+	r.t.Helper()
+	pid, _ := masterOf(r.path("nginx.pid"), r.path("nginx.conf"))
+	require.NotZero(r.t, pid, "nginx runs")
+	return pid
+}
+
+// do sends one request on a connection of its own.
+func (r *router) do(method, host, path string, change ...func(*http.Request)) (*http.Response, string) {
+	r.t.Helper()
+	resp, body, err := r.tryDo(method, host, path, change...)
+	require.NoError(r.t, err)
+	return resp, body
+}
+
+func (r *router) tryDo(method, host, path string, change ...func(*http.Request)) (*http.Response, string, error) {
+	req, err := http.NewRequestWithContext(r.t.Context(), method, "http://"+r.settings.Listen[0]+path, nil)
+	if err != nil {
+		return nil, "", err
+	}
+	req.Host = host
+	for _, c := range change {
+		c(req)
+	}
+	transport := &http.Transport{DisableKeepAlives: true}
+	defer transport.CloseIdleConnections()
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		return nil, "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return resp, string(body), err
+}
+
+func (r *router) get(host string) string {
+	r.t.Helper()
+	resp, body := r.do("GET", host, "/")
+	return fmt.Sprintf("%d %s", resp.StatusCode, body)
+}
+
+// instance serves its own name and returns itself as an upstream.
+func instance(t *testing.T, name string) Upstream {
+	t.Helper()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		fmt.Fprint(w, name)
+	}))
+	t.Cleanup(srv.Close)
+	return Upstream{Key: "/services/web/app/" + name, Instance: name, Address: strings.TrimPrefix(srv.URL, "http://")}
+}
+
+// freeAddress is an address on which nothing listens.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// exampleApp builds and starts the example app and returns it as an upstream.
+func exampleApp(t *testing.T) Upstream {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "example-app")
+	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../../cmd/example-app").CombinedOutput()
+	require.NoError(t, err, string(out))
+	cmd := exec.Command(binary, "--listen", "127.0.0.1:0", "--instance", "example-app@1")
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		require.NoError(t, cmd.Process.Signal(os.Interrupt))
+		_, _ = io.Copy(io.Discard, stdout)
+		require.NoError(t, cmd.Wait())
+	})
+	line := make([]byte, 256)
+	n, err := stdout.Read(line) // it says where it listens in its first line
+	require.NoError(t, err)
+	_, address, _ := strings.Cut(strings.TrimSpace(string(line[:n])), "http://")
+	return Upstream{Instance: "example-app@1", Address: address}
+}

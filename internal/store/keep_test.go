@@ -1,0 +1,115 @@
+package store_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-starter/fleet/internal/store"
+	"github.com/fleet-starter/fleet/internal/store/memstore"
+)
+
+// keeping runs KeepLease over a model, in a bubble.
+type keeping struct {
+	t      *testing.T
+	model  *memstore.Store
+	conn   *memstore.Conn
+	got    []store.LeaseID
+	adopts []bool
+	cancel context.CancelFunc
+	done   chan error
+}
+
+func keep(t *testing.T, model *memstore.Store, adopt store.LeaseID) *keeping {
+	k := &keeping{t: t, model: model, conn: model.Connect(), done: make(chan error, 1)}
+	ctx, cancel := context.WithCancel(t.Context())
+	k.cancel = cancel
+	go func() {
+		k.done <- store.KeepLease(ctx, k.conn, store.KeptLease{TTL: 30 * time.Second, Adopt: adopt, OnLease: func(id store.LeaseID, adopted bool) {
+			k.got, k.adopts = append(k.got, id), append(k.adopts, adopted)
+		}})
+	}()
+	synctest.Wait()
+	return k
+}
+
+func (k *keeping) stop() {
+	k.cancel()
+	require.ErrorIs(k.t, <-k.done, context.Canceled)
+}
+
+func (k *keeping) requireAlive(id store.LeaseID) {
+	k.t.Helper()
+	_, err := k.model.KeepAlive(k.t.Context(), id)
+	require.NoError(k.t, err)
+}
+
+func TestKeepLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		model := memstore.New(memstore.Options{})
+		k := keep(t, model, 0)
+		require.Equal(t, []bool{false}, k.adopts)
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		require.Len(t, k.got, 1, "renewed, not replaced")
+		require.EqualValues(t, 1, model.Revision(), "no writes")
+		k.stop()
+
+		time.Sleep(20 * time.Second) // a restart of the process
+		k = keep(t, model, k.got[0])
+		require.Equal(t, []bool{true}, k.adopts)
+		k.stop()
+
+		time.Sleep(31 * time.Second) // too long a one
+		old := k.got[0]
+		k = keep(t, model, old)
+		require.Equal(t, []bool{false}, k.adopts)
+		require.NotEqual(t, old, k.got[0])
+		k.stop()
+	})
+}
+
+func TestKeepLeaseOutlivesEtcd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		model := memstore.New(memstore.Options{})
+		k := keep(t, model, 0)
+		k.conn.SetDown(true)
+		time.Sleep(25 * time.Second) // shorter than what is left
+		k.conn.SetDown(false)
+		time.Sleep(15 * time.Second)
+		require.Len(t, k.got, 1)
+		k.requireAlive(k.got[0])
+
+		k.conn.SetDown(true)
+		time.Sleep(24 * time.Hour)
+		require.Len(t, k.got, 1)
+		k.conn.SetDown(false)
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		require.Equal(t, []bool{false, false}, k.adopts, "the keys are to be put again")
+		k.requireAlive(k.got[1])
+		k.stop()
+	})
+}
+
+func TestKeepLeaseStartsWithoutEtcd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		model := memstore.New(memstore.Options{})
+		id, err := model.Grant(t.Context(), 30*time.Second)
+		require.NoError(t, err)
+		model.SetFull(true)
+		k := keep(t, model, id)
+		require.Equal(t, []bool{true}, k.adopts, "a full store still renews")
+		require.NoError(t, model.Revoke(t.Context(), id))
+		time.Sleep(time.Minute)
+		require.Len(t, k.got, 1)
+		model.SetFull(false)
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		require.Len(t, k.got, 2)
+		k.stop()
+	})
+}

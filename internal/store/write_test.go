@@ -1,0 +1,195 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/fleet-starter/fleet/internal/store"
+	"github.com/fleet-starter/fleet/internal/store/etcdtest"
+	"github.com/fleet-starter/fleet/internal/store/memstore"
+)
+
+// counting counts transactions, and how many run at once.
+type counting struct {
+	store.Interface
+	mu                    sync.Mutex
+	txns, now, most, size int
+	pause                 time.Duration
+}
+
+func (c *counting) Commit(ctx context.Context, txn store.Txn) (int64, error) {
+	c.mu.Lock()
+	c.txns++
+	c.now++
+	c.most = max(c.most, c.now)
+	c.size = max(c.size, len(txn.Ops))
+	c.mu.Unlock()
+	time.Sleep(c.pause)
+	revision, err := c.Interface.Commit(ctx, txn)
+	c.mu.Lock()
+	c.now--
+	c.mu.Unlock()
+	return revision, err
+}
+
+func puts(n int) []store.Group {
+	groups := make([]store.Group, n)
+	for i := range groups {
+		groups[i] = store.Group{put(fmt.Sprintf("/t/%05d", i), "x")}
+	}
+	return groups
+}
+
+func TestWriteToEtcd(t *testing.T) {
+	client := etcdtest.Start(t).Client()
+	ctx := t.Context()
+	leader, err := client.Commit(ctx, store.Txn{Ops: []store.Op{put("/leader", "me")}})
+	require.NoError(t, err)
+	fence := store.Fence{Key: "/leader", CreateRevision: leader}
+	groups := puts(1000)
+	for i := range groups { // with as many conditions as operations
+		groups[i][0].If = store.Absent()
+	}
+	last, err := store.LastRevision(store.Write(ctx, client, groups, fence))
+	require.NoError(t, err)
+	_, _, revision, err := client.Get(ctx, "/t/00999")
+	require.NoError(t, err)
+	require.Equal(t, revision, last)
+	require.EqualValues(t, leader+8, last, "1,000 groups in 8 transactions")
+
+	_, err = client.Commit(ctx, store.Txn{Ops: []store.Op{{Key: "/leader"}}})
+	require.NoError(t, err)
+	for _, r := range store.Write(ctx, client, puts(1000), fence) {
+		require.ErrorIs(t, r.Err, store.ErrFenced)
+	}
+}
+
+func TestWritePacks(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		groups []store.Group
+		txns   int
+	}{
+		{"nothing", nil, 0},
+		{"one", puts(1), 1},
+		{"as many as fit", puts(127), 1},
+		{"one more", puts(128), 2},
+		{"many", puts(1270), 10},
+		{"a group is never cut", []store.Group{make100("a"), make100("b"), make100("c")}, 3},
+		{"bytes", []store.Group{
+			{put("/a", strings.Repeat("x", 600_000))},
+			{put("/b", strings.Repeat("x", 600_000))},
+			{put("/c", strings.Repeat("x", 100_000))},
+		}, 2},
+		{"one key three times", []store.Group{{put("/a", "1")}, {put("/b", "1"), put("/a", "2")}, {{Key: "/a"}}, {put("/c", "1")}}, 3},
+		{"an empty group", []store.Group{{}, {put("/a", "1")}}, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := &counting{Interface: memstore.New(memstore.Options{}), pause: time.Millisecond}
+			results := store.Write(t.Context(), s, c.groups, store.Fence{})
+			require.Len(t, results, len(c.groups))
+			_, err := store.LastRevision(results)
+			require.NoError(t, err)
+			require.Equal(t, c.txns, s.txns)
+			require.LessOrEqual(t, s.most, 4)
+		})
+	}
+}
+
+func make100(prefix string) store.Group {
+	var g store.Group
+	for i := range 100 {
+		g = append(g, put(fmt.Sprintf("/%s/%d", prefix, i), "x"))
+	}
+	return g
+}
+
+func TestWriteConflictsConcernOneGroup(t *testing.T) {
+	m := memstore.New(memstore.Options{})
+	s := &counting{Interface: m}
+	_, err := m.Commit(t.Context(), store.Txn{Ops: []store.Op{put("/t/00077", "taken")}})
+	require.NoError(t, err)
+	groups := puts(127)
+	groups[77][0].If = store.Absent()
+	for i, r := range store.Write(t.Context(), s, groups, store.Fence{}) {
+		if i == 77 {
+			require.ErrorIs(t, r.Err, store.ErrConflict)
+			require.Zero(t, r.Revision)
+			continue
+		}
+		require.NoError(t, r.Err)
+		require.NotZero(t, r.Revision)
+	}
+	require.LessOrEqual(t, s.txns, 15, "one conflict among 127 groups")
+}
+
+// TestWriteStops: what cannot work is not tried for each of many groups.
+func TestWriteStops(t *testing.T) {
+	for name, c := range map[string]struct {
+		fence store.Fence
+		down  bool
+		kind  error
+	}{
+		"fenced":      {fence: store.Fence{Key: "/leader", CreateRevision: 7}, kind: store.ErrFenced},
+		"unavailable": {down: true, kind: store.ErrUnavailable},
+	} {
+		m := memstore.New(memstore.Options{})
+		m.SetDown(c.down)
+		s := &counting{Interface: m, pause: time.Millisecond}
+		for _, r := range store.Write(t.Context(), s, puts(12700), c.fence) {
+			require.ErrorIs(t, r.Err, c.kind, name)
+		}
+		require.LessOrEqual(t, s.txns, 8, name)
+	}
+}
+
+// TestWriteSameAsOneByOne: batches end in the same content and the same errors as each group by itself.
+func TestWriteSameAsOneByOne(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		ctx := context.Background()
+		batched, single := memstore.New(memstore.Options{}), memstore.New(memstore.Options{})
+		var groups []store.Group
+		for range rapid.IntRange(0, 30).Draw(t, "groups") {
+			keys := rapid.SliceOfNDistinct(rapid.IntRange(0, 20), 1, 3, rapid.ID[int]).Draw(t, "keys")
+			var g store.Group
+			for _, k := range keys {
+				op := store.Op{Key: fmt.Sprintf("/%d", k)}
+				if rapid.Bool().Draw(t, "put") {
+					op.Value = []byte(fmt.Sprint(len(groups)))
+				}
+				switch rapid.IntRange(0, 3).Draw(t, "if") {
+				case 0:
+					op.If = store.Absent()
+				case 1:
+					op.If = store.Exists()
+				}
+				g = append(g, op)
+			}
+			groups = append(groups, g)
+		}
+		results := store.Write(ctx, batched, groups, store.Fence{})
+		for i, g := range groups {
+			_, err := single.Commit(ctx, store.Txn{Ops: g})
+			require.Equal(t, errors.Is(err, store.ErrConflict), errors.Is(results[i].Err, store.ErrConflict))
+		}
+		require.Equal(t, content(ctx, t, single), content(ctx, t, batched))
+	})
+}
+
+func content(ctx context.Context, t require.TestingT, s store.Interface) map[string]string {
+	out := map[string]string{}
+	_, err := store.ListAll(ctx, s, "/", store.ListOptions{}, func(kv store.KV) error {
+		out[kv.Key] = string(kv.Value)
+		return nil
+	})
+	require.NoError(t, err)
+	return out
+}
