@@ -119,6 +119,22 @@ func (n *Node) Synced() bool { return n.synced.Load() }
 // Returned says that the machine's presence had ended and is there again: others may have cleared its states.
 func (n *Node) Returned() { n.states.reload() }
 
+// Dump is what people may want to see when something is odd.
+type Dump struct {
+	FromStore  bool                    `json:"fromStore"`
+	Placements map[string]v1.Placement `json:"placements"`
+	States     map[string]v1.UnitState `json:"states"`
+}
+
+// Dump returns what the node knows now.
+func (n *Node) Dump() Dump {
+	d := Dump{FromStore: n.Synced(), Placements: map[string]v1.Placement{}, States: n.states.view()}
+	for _, o := range n.placements.List() {
+		d.Placements[o.Name] = o.Value
+	}
+	return d
+}
+
 // Run works until ctx ends and waits for what it started. It touches no unit at its end.
 func (n *Node) Run(ctx context.Context) error {
 	n.started = time.Now()

@@ -100,7 +100,7 @@ func (p *Presence) Run(ctx context.Context) error {
 	defer keeper.Wait()
 	defer cancel()
 	keeper.Go(func() {
-		_ = store.KeepLease(ctx, noted{p.Store, p}, store.KeptLease{TTL: p.TTL, Adopt: p.adopted, OnLease: p.onLease, Log: p.Log})
+		_ = store.KeepLease(ctx, noted{p.Store, p, new(time.Time)}, store.KeptLease{TTL: p.TTL, Adopt: p.adopted, OnLease: p.onLease, Log: p.Log})
 	})
 	retry := store.Backoff{First: 100 * time.Millisecond, Max: 5 * time.Second}
 	held := store.LeaseID(0) // the lease that the key was last seen or put under
@@ -131,14 +131,37 @@ func (p *Presence) Run(ctx context.Context) error {
 	}
 }
 
-// noted takes note of every renewal.
+// complainEvery is how often people are told that etcd is still away.
+const complainEvery = time.Minute
+
+// noted takes note of every renewal, and says when etcd goes away and comes back. It is used by one goroutine.
 type noted struct {
 	store.Interface
-	p *Presence
+	p          *Presence
+	complained *time.Time // zero while all is well
+}
+
+func (n noted) Grant(ctx context.Context, ttl time.Duration) (store.LeaseID, error) {
+	id, err := n.Interface.Grant(ctx, ttl)
+	n.note(ctx, err)
+	return id, err
+}
+
+func (n noted) note(ctx context.Context, err error) {
+	switch now := time.Now(); {
+	case ctx.Err() != nil || errors.Is(err, store.ErrLeaseNotFound):
+	case err == nil && !n.complained.IsZero():
+		*n.complained = time.Time{}
+		n.p.Log.Info("etcd answers again")
+	case err != nil && now.Sub(*n.complained) >= complainEvery:
+		*n.complained = now
+		n.p.Log.Info("etcd does not answer, what runs goes on and nothing new is learnt", "error", err.Error())
+	}
 }
 
 func (n noted) KeepAlive(ctx context.Context, id store.LeaseID) (time.Duration, error) {
 	left, err := n.Interface.KeepAlive(ctx, id)
+	n.note(ctx, err)
 	if err == nil {
 		n.p.mu.Lock()
 		n.p.lastSeen = time.Now()

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestNormalize(t *testing.T) {
+	require.Equal(t, []string{"--config", "f", "--version", "-h", "-", "--x", "dev", "--", "-config"},
+		normalize([]string{"-config", "f", "-version", "-h", "-", "--x", "dev", "--", "-config"}))
+}
+
+func execute(args ...string) (string, error) {
+	root := newRoot()
+	var out bytes.Buffer
+	root.SetOut(&out)
+	root.SetErr(&out)
+	root.SetArgs(normalize(args))
+	err := root.Execute()
+	return out.String(), err
+}
+
+func TestVersion(t *testing.T) {
+	out, err := execute("-version")
+	require.NoError(t, err)
+	require.Regexp(t, `^fleetd version \S+\n$`, out)
+}
+
+func TestInvalidConfigurationNamesEveryPlace(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "fleet.conf")
+	require.NoError(t, os.WriteFile(file, []byte("agent_ttl=soon\n"), 0o644))
+	_, err := execute("-config", file, "--verbosity=x", "--systemd-user")
+	require.ErrorContains(t, err, file+":1: agent_ttl: ")
+	require.ErrorContains(t, err, "--verbosity: verbosity: ")
+}

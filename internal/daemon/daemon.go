@@ -1,0 +1,190 @@
+// Package daemon is fleetd: it starts everything in order and ends it in reverse, and touches no unit by either.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/controllers/node"
+	"github.com/fleet-starter/fleet/internal/api"
+	"github.com/fleet-starter/fleet/internal/config"
+	"github.com/fleet-starter/fleet/internal/controller"
+	"github.com/fleet-starter/fleet/internal/daemon/presence"
+	"github.com/fleet-starter/fleet/internal/events"
+	"github.com/fleet-starter/fleet/internal/keyspace"
+	"github.com/fleet-starter/fleet/internal/store"
+	"github.com/fleet-starter/fleet/internal/systemd"
+	"github.com/fleet-starter/fleet/internal/version"
+)
+
+// Options are what a Daemon needs besides its configuration. The zero value is fine.
+type Options struct {
+	// Log is where the log goes. Default: the standard error.
+	Log io.Writer
+	// Reload reads the configuration again on SIGHUP. nil: SIGHUP changes nothing.
+	Reload func() (*config.Config, []string, error)
+	// Signals replaces those of the process, for tests.
+	Signals <-chan os.Signal
+}
+
+// Daemon is one fleetd.
+type Daemon struct {
+	Options
+	log   logr.Logger
+	level *slog.LevelVar
+
+	mu      sync.Mutex
+	cfg     *config.Config
+	machine v1.Machine
+	leading atomic.Bool
+
+	registry *prometheus.Registry
+	metrics  *controller.Metrics
+	keys     keyspace.Keys
+	store    *store.Client
+	systemd  systemd.Manager
+	presence *presence.Presence
+	node     *node.Node
+}
+
+// New prepares a fleetd. Nothing is opened or started before Run.
+func New(cfg *config.Config, o Options) *Daemon {
+	if o.Log == nil {
+		o.Log = os.Stderr
+	}
+	d := &Daemon{Options: o, cfg: cfg, registry: prometheus.NewRegistry(), keys: keyspace.New(cfg.EtcdKeyPrefix)}
+	d.log, d.level = newLogger(o.Log, cfg.LogFormat, cfg.Verbosity)
+	d.metrics = controller.NewMetrics(d.registry)
+	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return d
+}
+
+// Logger returns the daemon's logger, for what there is to say before Run.
+func (d *Daemon) Logger() logr.Logger { return d.log }
+
+// Run works until ctx or a signal ends it, and returns nil then. Units go on running, and the machine stays present for
+// its TTL. An error is one that a restart alone may help against, such as a machine ID that another machine has.
+func (d *Daemon) Run(ctx context.Context) error {
+	p := newParts(d.log)
+	defer p.stop()
+	if err := d.start(ctx, p); err != nil {
+		return err
+	}
+	return d.supervise(ctx, p.failed)
+}
+
+// start starts every part, those first that others need.
+func (d *Daemon) start(ctx context.Context, p *parts) (err error) {
+	layout := layoutOf(d.cfg)
+	if d.machine, err = describe(ctx, d.cfg); err != nil {
+		return err
+	}
+	id := d.machine.Metadata.Name
+	d.log.Info("Starting fleetd", "version", version.String(), "machine", id, "address", d.machine.Spec.Address, "etcd", d.cfg.EtcdServers)
+	if err := layout.Make(); err != nil {
+		return err
+	}
+	if err := provide(layout, d.cfg, d.machine); err != nil {
+		return err
+	}
+	if err := d.dial(ctx, p); err != nil {
+		return err
+	}
+	d.presence = presence.New(presence.Options{
+		Store: d.store, Keys: d.keys, Machine: d.machine, TTL: d.cfg.AgentTTL, LeaseFile: layout.Lease(),
+		OnReturn: func() { d.node.Returned() }, Log: d.log.WithName("presence"),
+	})
+	d.node, err = node.New(node.Options{
+		Machine: id, Keys: d.keys, Store: d.store, Systemd: d.systemd, Layout: layout,
+		Log: d.log.WithName("node"), Metrics: d.metrics, Present: d.presence.Present(), WasAway: d.presence.WasAway,
+	})
+	if err != nil {
+		return err
+	}
+	all, err := listeners(d.cfg.Listen, d.log)
+	if err != nil {
+		return err
+	}
+	recorder := events.New(d.store, d.keys, events.Options{Source: "fleetd", Machine: id, Log: d.log.WithName("events")})
+	p.start(ctx, "events", recorder.Run)
+	p.start(ctx, "presence", d.presence.Run)
+	p.start(ctx, "node", d.node.Run)
+	p.start(ctx, "api", func(ctx context.Context) error { return d.serve(ctx, all) })
+	if !d.cfg.DisableEngine {
+		e := electedFor{Store: d.store, Keys: d.keys, Log: d.log, Events: recorder, Metrics: d.metrics}
+		p.start(ctx, "engine", func(ctx context.Context) error {
+			return campaign(ctx, id, d.cfg.AgentTTL, e, d.leading.Store)
+		})
+	}
+	return nil
+}
+
+// dial connects to etcd, which may be away, and to systemd, which may not.
+func (d *Daemon) dial(ctx context.Context, p *parts) (err error) {
+	d.store, err = store.Dial(store.Config{
+		Endpoints: d.cfg.EtcdServers,
+		TLS:       store.TLSFiles{CAFile: d.cfg.EtcdCAFile, CertFile: d.cfg.EtcdCertFile, KeyFile: d.cfg.EtcdKeyFile},
+		Username:  d.cfg.EtcdUsername, Password: d.cfg.EtcdPassword, RequestTimeout: d.cfg.EtcdRequestTimeout,
+	})
+	if err != nil {
+		return err
+	}
+	p.closing(func() {
+		if err := d.store.Close(); err != nil {
+			d.log.V(1).Info("Closing the connection to etcd failed", "error", err.Error())
+		}
+	})
+	socket := systemd.SystemSocket
+	if d.cfg.SystemdUser {
+		socket = systemd.UserSocket(os.Getenv("XDG_RUNTIME_DIR"))
+	}
+	client, err := systemd.Dial(ctx, socket, d.log.WithName("systemd"))
+	if err != nil {
+		return fmt.Errorf("the service manager at %s: %w (set systemd_user for the one of a user)", socket, err)
+	}
+	d.systemd = client
+	p.closing(client.Close)
+	return nil
+}
+
+func (d *Daemon) serve(ctx context.Context, all []net.Listener) error {
+	handler := api.New(api.Options{
+		Store: d.store, Keys: d.keys, MachineID: d.machine.Metadata.Name, Version: version.String(), Log: d.log.WithName("api"),
+		Journal:    api.Journalctl{User: d.cfg.SystemdUser, Directory: d.cfg.JournalDirectory},
+		Fallback:   health(d.registry, d.checks()),
+		TokenLimit: d.cfg.TokenLimit,
+	})
+	return serve(ctx, all, handler)
+}
+
+// checks are what /readyz tells.
+func (d *Daemon) checks() []check {
+	return []check{
+		{"etcd", func(ctx context.Context) error {
+			_, _, _, err := d.store.Get(ctx, d.keys.Machines().Key(d.machine.Metadata.Name))
+			return err
+		}},
+		{"placements", func(context.Context) error {
+			if !d.node.Synced() {
+				return errors.New("not read from etcd yet")
+			}
+			return nil
+		}},
+		{"systemd", func(ctx context.Context) error {
+			_, err := d.systemd.States(ctx, []string{"basic.target"})
+			return err
+		}},
+	}
+}

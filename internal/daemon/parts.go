@@ -1,0 +1,47 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/go-logr/logr"
+)
+
+// parts are what a daemon runs: started in order, ended in reverse, each one waited for.
+type parts struct {
+	log    logr.Logger
+	failed chan error
+	stops  []func()
+}
+
+func newParts(log logr.Logger) *parts { return &parts{log: log, failed: make(chan error, 1)} }
+
+// start runs a part until stop. Where run returns an error before that, failed has it.
+func (p *parts) start(ctx context.Context, name string, run func(context.Context) error) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := run(ctx); err != nil && ctx.Err() == nil {
+			select {
+			case p.failed <- fmt.Errorf("%s: %w", name, err):
+			default: // another one failed first
+			}
+		}
+	}()
+	p.stops = append(p.stops, func() {
+		p.log.V(1).Info("Stopping part", "part", name)
+		cancel()
+		<-done
+	})
+}
+
+// closing has something closed when its turn comes.
+func (p *parts) closing(f func()) { p.stops = append(p.stops, f) }
+
+func (p *parts) stop() {
+	for i := len(p.stops) - 1; i >= 0; i-- {
+		p.stops[i]()
+	}
+	p.stops = nil
+}
