@@ -24,6 +24,9 @@ func appRows(k keyspace.Keys) []row {
 	return []row{rowApp: {prefix: k.Apps().Prefix()}, rowAppStatus: {prefix: k.Status().Prefix()}}
 }
 
+// reasonInvalidManifest is the app controller's word for it.
+const reasonInvalidManifest = "InvalidManifest"
+
 // appView joins manifests and statuses.
 type appView struct {
 	keys   keyspace.Keys
@@ -89,7 +92,7 @@ func (v *appView) object(name string) (*wire.App, bool) {
 		status.ObservedRevision = s.revision
 		status.Conditions = v1.SetCondition(status.Conditions, v1.Condition{
 			Type: v1.Accepted, Status: v1.ConditionFalse, ObservedRevision: s.revision,
-			Reason: wire.ReasonInvalid, Message: oneLine(s.err),
+			Reason: reasonInvalidManifest, Message: oneLine(s.err),
 		}, v.now().UTC().Truncate(time.Second))
 		app.Status = &status
 	}

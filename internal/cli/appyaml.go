@@ -15,7 +15,7 @@ import (
 
 // printAppYAML writes the stored manifest, comments and order kept, with the status behind it. A manifest that is
 // broken, or to which nothing can be added as text, is written as the object that the API shows.
-func (a *app) printAppYAML(o wire.App) error {
+func (a *app) printAppYAML(ctx context.Context, o wire.App) error {
 	if o.Manifest != "" {
 		return a.printYAML(o)
 	}
@@ -23,7 +23,7 @@ func (a *app) printAppYAML(o wire.App) error {
 	if err != nil {
 		return err
 	}
-	stored, err := c.Do(context.Background(), client.Request{Method: http.MethodGet, Path: client.Path("apps", o.Metadata.Name), Accept: wire.YAML})
+	stored, err := c.Do(ctx, client.Request{Method: http.MethodGet, Path: client.Path("apps", o.Metadata.Name), Accept: wire.YAML})
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 type shower interface {
 	names() []string
 	show(ctx context.Context, a *app, names []string, q url.Values) error
+	complete(ctx context.Context, a *app) []string
 }
 
 // kinds are what "get" knows.
@@ -86,7 +87,7 @@ func (k *kind[T]) show(ctx context.Context, a *app, names []string, q url.Values
 	}
 	if k.argument != nil {
 		for i, typed := range names {
-			if names[i], err = k.argument(a, typed); err != nil {
+			if names[i], err = k.argument(a, ctx, typed); err != nil {
 				return err
 			}
 		}
@@ -99,7 +100,7 @@ func (k *kind[T]) show(ctx context.Context, a *app, names []string, q url.Values
 		if err != nil {
 			return err
 		}
-		return k.print(a, objects, false)
+		return k.print(ctx, a, objects, false)
 	}
 	var objects []T
 	failed := a.each(names, func(name string) error {
@@ -110,7 +111,7 @@ func (k *kind[T]) show(ctx context.Context, a *app, names []string, q url.Values
 		return err
 	})
 	if len(objects) > 0 {
-		if err := k.print(a, objects, len(names) == 1); err != nil {
+		if err := k.print(ctx, a, objects, len(names) == 1); err != nil {
 			return err
 		}
 	}
@@ -135,7 +136,7 @@ func (k *kind[T]) follow(ctx context.Context, a *app, names []string, q url.Valu
 			return err
 		case event.Type == wire.Bookmark && !begun:
 			begun = true
-			if err := k.print(a, first, false); err != nil {
+			if err := k.print(ctx, a, first, false); err != nil {
 				return err
 			}
 			a.noLegend = true
@@ -143,7 +144,7 @@ func (k *kind[T]) follow(ctx context.Context, a *app, names []string, q url.Valu
 		case !begun:
 			first = append(first, event.Object)
 		default:
-			if err := k.printChange(a, event); err != nil {
+			if err := k.printChange(ctx, a, event); err != nil {
 				return err
 			}
 		}
@@ -151,7 +152,7 @@ func (k *kind[T]) follow(ctx context.Context, a *app, names []string, q url.Valu
 	return ctx.Err()
 }
 
-func (k *kind[T]) printChange(a *app, event wire.Event[T]) error {
+func (k *kind[T]) printChange(ctx context.Context, a *app, event wire.Event[T]) error {
 	if event.Type == wire.Deleted && (a.output == "table" || a.output == "wide") {
 		if k.resume { // an event that has expired is no news
 			return nil
@@ -162,11 +163,11 @@ func (k *kind[T]) printChange(a *app, event wire.Event[T]) error {
 	if a.output == "json" {
 		return json.NewEncoder(a.Out).Encode(event)
 	}
-	return k.print(a, []T{event.Object}, false)
+	return k.print(ctx, a, []T{event.Object}, false)
 }
 
 // print writes objects in the form that --output asks for. single is for an object that was asked for by its name.
-func (k *kind[T]) print(a *app, objects []T, single bool) error {
+func (k *kind[T]) print(ctx context.Context, a *app, objects []T, single bool) error {
 	switch a.output {
 	case "name":
 		for _, o := range objects {
@@ -179,7 +180,7 @@ func (k *kind[T]) print(a *app, objects []T, single bool) error {
 		}
 		return a.printJSON(wire.List[T]{TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: "List"}, Items: append([]T{}, objects...)})
 	case "yaml":
-		return k.printYAML(a, objects)
+		return k.printYAML(ctx, a, objects)
 	}
 	t := &table{columns: slices.Clone(k.columns)}
 	if a.output == "wide" {
@@ -201,14 +202,14 @@ func (k *kind[T]) print(a *app, objects []T, single bool) error {
 }
 
 // printYAML writes each object as a document.
-func (k *kind[T]) printYAML(a *app, objects []T) error {
+func (k *kind[T]) printYAML(ctx context.Context, a *app, objects []T) error {
 	for i, o := range objects {
 		if i > 0 {
 			fmt.Fprintln(a.Out, "---")
 		}
 		var err error
 		if k.yaml != nil {
-			err = k.yaml(a, o)
+			err = k.yaml(a, ctx, o)
 		} else {
 			err = a.printYAML(o)
 		}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strconv"
@@ -22,11 +23,11 @@ type kind[T any] struct {
 	// colour of the object's lines; nil for none.
 	colour func(T) string
 	// yaml writes the object other than by its JSON; nil for that.
-	yaml func(a *app, object T) error
+	yaml func(a *app, ctx context.Context, object T) error
 	// resume: one row makes the object, so that a watch can go on where it was cut.
 	resume bool
 	// argument makes a name of what was typed; nil for itself.
-	argument func(a *app, typed string) (string, error)
+	argument func(a *app, ctx context.Context, typed string) (string, error)
 }
 
 var appKind = kind[wire.App]{
@@ -82,7 +83,7 @@ func passing(c v1.Condition) bool {
 	case v1.Progressing: // False is also the rest after a roll-out
 		return c.Reason != "RolloutStalled"
 	case v1.Scheduled:
-		return c.Reason != "Unplaced"
+		return c.Reason != "NoMachineFits" && c.Reason != "Unplaced"
 	}
 	return false
 }
@@ -111,7 +112,7 @@ var unitKind = kind[v1.Unit]{
 	name:     func(o v1.Unit) string { return o.Metadata.Name },
 	columns:  []string{"UNIT", "MACHINE", "ACTIVE", "SUB"},
 	wide:     []string{"LOAD", "DESIRED", "OWNER", "HASH", "REASON"},
-	argument: func(_ *app, typed string) (string, error) { return unitName(typed), nil },
+	argument: func(_ *app, _ context.Context, typed string) (string, error) { return unitName(typed), nil },
 	rows: func(a *app, o v1.Unit) [][]string {
 		var rows [][]string
 		for _, l := range unitLines(o) {

@@ -1,0 +1,136 @@
+package cli
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fleet-starter/fleet/internal/api/client"
+)
+
+func (a *app) deleteCommand() *cobra.Command {
+	var files []string
+	var recursive, missingIsFine bool
+	cmd := &cobra.Command{
+		Use: "delete app|unit NAME... | -f FILE", Short: "Delete apps and units",
+		Long: `Deletes objects by their names, or those that files describe. With an app go its units, its endpoints and its
+route. Units of an app are refused: delete the app.`,
+		Example: "  fleetctl delete app hello\n  fleetctl delete app/hello unit/a.service\n  fleetctl delete -f manifests/",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(files) == 0 && len(args) == 0 {
+				return usage("what to delete is missing: app NAME, unit NAME, or -f FILE")
+			}
+			if len(files) > 0 && len(args) > 0 {
+				return usage("give either names or -f, not both")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var targets []target
+			var err error
+			if len(files) > 0 {
+				targets, err = a.targetsOf(files, recursive)
+			} else {
+				targets, err = parseTargets(args)
+			}
+			if err != nil {
+				return err
+			}
+			return a.deleteAll(cmd.Context(), targets, missingIsFine)
+		},
+		ValidArgsFunction: a.completeKindAndName,
+	}
+	f := cmd.Flags()
+	f.StringArrayVarP(&files, "filename", "f", nil, "delete what this file, directory or - describes; may be repeated")
+	f.BoolVarP(&recursive, "recursive", "R", false, "also the directories below")
+	f.BoolVar(&missingIsFine, "ignore-not-found", false, "what does not exist is no error")
+	return cmd
+}
+
+// target is an object to delete.
+type target struct{ singular, plural, name string }
+
+func (a *app) targetsOf(files []string, recursive bool) ([]target, error) {
+	manifests, err := a.readManifests(files, recursive)
+	if err != nil {
+		return nil, err
+	}
+	var targets []target
+	for _, m := range manifests {
+		t := target{"app", "apps", m.Name()}
+		if m.Unit != nil {
+			t = target{"unit", "units", m.Name()}
+		}
+		targets = append(targets, t)
+	}
+	return targets, nil
+}
+
+// parseTargets reads "app a b" and "app/a unit/b.service".
+func parseTargets(args []string) ([]target, error) {
+	var targets []target
+	kindName := ""
+	for i, arg := range args {
+		words := splitArgs([]string{arg})
+		switch {
+		case len(words) == 2 && kindName == "":
+			t, err := newTarget(words[0], words[1])
+			if err != nil {
+				return nil, err
+			}
+			targets = append(targets, t)
+		case i == 0:
+			kindName = arg
+			if _, err := newTarget(arg, ""); err != nil {
+				return nil, err
+			}
+		case kindName == "":
+			return nil, usage("%q: write app/NAME or unit/NAME", arg)
+		default:
+			t, err := newTarget(kindName, arg)
+			if err != nil {
+				return nil, err
+			}
+			targets = append(targets, t)
+		}
+	}
+	if len(targets) == 0 {
+		return nil, usage("the name of what to delete is missing")
+	}
+	return targets, nil
+}
+
+func newTarget(kindName, name string) (target, error) {
+	switch kindName {
+	case "app", "apps":
+		return target{"app", "apps", name}, nil
+	case "unit", "units":
+		return target{"unit", "units", unitName(name)}, nil
+	}
+	return target{}, usage("%q cannot be deleted: write app or unit", kindName)
+}
+
+func (a *app) deleteAll(ctx context.Context, targets []target, missingIsFine bool) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	code := exitOK
+	for _, t := range targets {
+		answer, err := c.Write(ctx, client.Request{Method: http.MethodDelete, Path: client.Path(t.plural, t.name)})
+		switch {
+		case err == nil:
+			a.say("%s", answer.Message)
+		case missingIsFine && client.NotFound(err):
+		default:
+			if failed := a.report(err); code == exitOK {
+				code = failed
+			}
+		}
+	}
+	if code != exitOK {
+		return errReported{code}
+	}
+	return nil
+}

@@ -1,0 +1,320 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/api/client"
+	"github.com/fleet-starter/fleet/internal/api/wire"
+	"github.com/fleet-starter/fleet/internal/unitfile"
+)
+
+// recentEvents is how many events describe shows.
+const recentEvents = 10
+
+func (a *app) describeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "describe app|unit|machine NAME...", Short: "Show all about an app, a unit or a machine",
+		Long: `Shows what is wanted, what is, and why: conditions, instances with their machines and endpoints, which constraint
+keeps a unit off which machines, and the last events.`,
+		Example: "  fleetctl describe app hello\n  fleetctl describe unit example-app@1\n  fleetctl describe machine 8abff2e7",
+		Args:    atLeast(1, "what to describe: app, unit or machine, and a name"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			args = splitArgs(args)
+			if len(args) < 2 {
+				return usage("the name is missing")
+			}
+			describe := map[string]func(context.Context, string) error{
+				"app": a.describeApp, "apps": a.describeApp, "unit": a.describeUnit, "units": a.describeUnit,
+				"machine": a.describeMachine, "machines": a.describeMachine,
+			}[args[0]]
+			if describe == nil {
+				return usage("%q cannot be described: write app, unit or machine", args[0])
+			}
+			return a.each(args[1:], func(name string) error { return describe(cmd.Context(), name) })
+		},
+		ValidArgsFunction: a.completeKindAndName,
+	}
+}
+
+// fact is a line of a description.
+type fact struct{ name, value string }
+
+// facts writes aligned lines; those without a value are left out.
+func (a *app) facts(list []fact) {
+	w := tabwriter.NewWriter(a.Out, 0, 8, 2, ' ', 0)
+	for _, f := range list {
+		if f.value != "" {
+			fmt.Fprintf(w, "%s:\t%s\n", f.name, printable(f.value))
+		}
+	}
+	w.Flush()
+}
+
+// section writes a title and an indented table, or that there is nothing.
+func (a *app) section(title string, t *table) {
+	if len(t.rows) == 0 {
+		a.say("%s: none", title)
+		return
+	}
+	a.say("%s:", title)
+	w := tabwriter.NewWriter(a.Out, 0, 8, 2, ' ', 0)
+	fmt.Fprintf(w, "  %s\n", strings.Join(t.columns, "\t"))
+	for _, row := range t.rows {
+		for i := range row {
+			row[i] = printable(row[i])
+		}
+		fmt.Fprintf(w, "  %s\n", strings.Join(row, "\t"))
+	}
+	w.Flush()
+}
+
+func (a *app) describeApp(ctx context.Context, name string) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	object, err := client.Get[wire.App](ctx, c, client.Path("apps", name), nil)
+	if err != nil {
+		return err
+	}
+	units, err := client.List[v1.Unit](ctx, c, client.Path("units"), url.Values{"owner": {name}})
+	if err != nil {
+		return err
+	}
+	endpoints, err := client.List[wire.Endpoint](ctx, c, client.Path("apps", name, "endpoints"), nil)
+	if err != nil {
+		return err
+	}
+	a.facts(appFacts(object))
+	if object.Manifest != "" {
+		a.say("Manifest:    not accepted, its text is in fleetctl get app %s -o yaml", name)
+	}
+	t := &table{columns: []string{"CONDITION", "STATUS", "REASON", "SINCE", "MESSAGE"}}
+	if object.Status != nil {
+		for _, c := range object.Status.Conditions {
+			t.add(plain, c.Type, c.Status, c.Reason, c.LastTransitionTime.UTC().Format(time.RFC3339), c.Message)
+		}
+	}
+	a.section("Conditions", t)
+	a.section("Instances", a.instances(units, endpoints))
+	a.notPlaced(units)
+	return a.recent(ctx, "app/"+name)
+}
+
+func appFacts(o wire.App) []fact {
+	s := o.Spec
+	list := []fact{
+		{"App", o.Metadata.Name}, {"Description", s.Description}, {"Labels", pairs(o.Metadata.Labels)}, {"Version", o.Metadata.ResourceVersion},
+	}
+	if o.Status != nil {
+		list = append(list, fact{"Revision", strconv.FormatInt(o.Status.AcceptedRevision, 10)})
+	}
+	if o.Manifest != "" {
+		return list
+	}
+	switch {
+	case s.Container != nil:
+		list = append(list, fact{"Container", s.Container.Image})
+	case s.Exec != nil:
+		list = append(list, fact{"Exec", strings.Join(s.Exec.Command, " ")})
+	}
+	if s.Global {
+		list = append(list, fact{"Replicas", "one on every machine that matches"})
+	} else if s.Replicas != nil {
+		list = append(list, fact{"Replicas", strconv.Itoa(int(*s.Replicas))})
+	}
+	var ports []string
+	for _, p := range s.Ports {
+		ports = append(ports, fmt.Sprintf("%s %d->%d", p.Name, p.HostPort, p.Port))
+	}
+	list = append(list, fact{"Ports", strings.Join(ports, ", ")})
+	if s.Placement != nil {
+		list = append(list, fact{"Conflicts", strings.Join(s.Placement.Conflicts, " ")}, fact{"MachineOf", strings.Join(s.Placement.MachineOf, " ")},
+			fact{"MachineID", s.Placement.MachineID}, fact{"Metadata", metadataWanted(s.Placement.MachineMetadata)}, fact{"SpreadOver", s.Placement.SpreadOver})
+	}
+	if s.Announce != nil {
+		list = append(list, fact{"Announced", fmt.Sprintf("below %s/%s, for %s beyond its machine", s.Announce.Prefix, o.Metadata.Name, s.Announce.TTL)})
+	}
+	list = append(list, fact{"Health check", healthText(s.HealthCheck)})
+	if s.Route != nil {
+		list = append(list, fact{"Hosts", strings.Join(s.Route.Hosts, ", ")})
+	}
+	return list
+}
+
+func metadataWanted(m map[string]v1.StringList) string {
+	var list []string
+	for key, values := range m {
+		list = append(list, key+"="+strings.Join(values, "|"))
+	}
+	slices.Sort(list)
+	return strings.Join(list, ", ")
+}
+
+func healthText(h *v1.HealthCheck) string {
+	if h == nil {
+		return ""
+	}
+	what := ""
+	switch {
+	case h.HTTP != nil:
+		what = "http " + h.HTTP.Path
+	case h.TCP != nil:
+		what = "tcp " + h.TCP.Port
+	case h.Exec != nil:
+		what = strings.Join(h.Exec.Command, " ")
+	}
+	return fmt.Sprintf("%s, every %s", what, h.Interval)
+}
+
+// instances is the table of an app's units with what is announced for each.
+func (a *app) instances(units []v1.Unit, endpoints []wire.Endpoint) *table {
+	announced := map[string]string{}
+	for _, e := range endpoints {
+		announced[e.Instance] = e.Address
+	}
+	t := &table{columns: []string{"UNIT", "MACHINE", "ACTIVE", "SUB", "ENDPOINT"}}
+	for _, unit := range units {
+		if strings.Contains(unit.Metadata.Name, "@.") {
+			continue
+		}
+		for _, l := range unitLines(unit) {
+			endpoint := announced[shortName(unit.Metadata.Name)]
+			if endpoint == "" {
+				endpoint = announced[shortName(unit.Metadata.Name)+"@"+l.on.Machine]
+			}
+			t.add(plain, unit.Metadata.Name, a.machine(l.on.Machine, l.on.Address), l.active, l.sub, endpoint)
+		}
+	}
+	return t
+}
+
+// notPlaced says which constraint keeps which unit off which machines.
+func (a *app) notPlaced(units []v1.Unit) {
+	for _, unit := range units {
+		if unit.Status == nil || unit.Status.Unplaced == nil {
+			continue
+		}
+		a.say("Not placed:")
+		a.say("  %s: %s", unit.Metadata.Name, printable(unit.Status.Unplaced.Message))
+		for _, r := range unit.Status.Unplaced.Reasons {
+			var ids []string
+			for _, id := range r.Machines {
+				ids = append(ids, a.machineID(id))
+			}
+			more := ""
+			if r.Count > len(r.Machines) && len(r.Machines) > 0 {
+				more = fmt.Sprintf(" and %d more", r.Count-len(r.Machines))
+			}
+			a.say("    %s keeps it off %d: %s [%s%s]", r.Reason, r.Count, printable(r.Message), strings.Join(ids, " "), more)
+		}
+	}
+}
+
+func (a *app) recent(ctx context.Context, object string) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	events, err := client.List[v1.Event](ctx, c, client.Path("events"), url.Values{"for": {object}})
+	if err != nil {
+		return err
+	}
+	t := &table{columns: eventKind.columns}
+	for _, e := range events[max(0, len(events)-recentEvents):] {
+		t.add(plain, eventKind.rows(a, e)[0][:len(t.columns)]...)
+	}
+	a.section("Events", t)
+	return nil
+}
+
+func (a *app) describeUnit(ctx context.Context, typed string) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	name := unitName(typed)
+	unit, err := client.Get[v1.Unit](ctx, c, client.Path("units", name), nil)
+	if err != nil {
+		return err
+	}
+	text, err := c.Do(ctx, client.Request{Method: http.MethodGet, Path: client.Path("units", name, "file")})
+	if err != nil && !client.NotFound(err) {
+		return err
+	}
+	a.facts([]fact{
+		{"Unit", name}, {"Owner", unit.Metadata.Owner}, {"Labels", pairs(unit.Metadata.Labels)}, {"Version", unit.Metadata.ResourceVersion},
+		{"Desired state", string(unit.Spec.DesiredState)}, {"Requested", unit.Spec.RequestedAt},
+		{"By hand", stoppedByHand(unit, unit.Status.Override)}, {"File", unit.Spec.Hash},
+	})
+	options := &table{columns: []string{"OPTION", "VALUE"}}
+	if file, err := unitfile.Parse(string(text)); err == nil {
+		for _, o := range file.Options() {
+			if o.Section == unitfile.SectionFleet {
+				options.add(plain, o.Name, o.Value)
+			}
+		}
+	}
+	a.section("["+unitfile.SectionFleet+"]", options)
+	t := &table{columns: []string{"MACHINE", "LOAD", "ACTIVE", "SUB", "RESULT", "SINCE", "MESSAGE"}}
+	for _, l := range unitLines(unit) {
+		result, since := "", ""
+		if s := l.on.State; s != nil {
+			result = s.Result
+			if !s.Since.IsZero() {
+				since = s.Since.UTC().Format(time.RFC3339)
+			}
+		}
+		if l.on.Machine != "" {
+			t.add(plain, a.machine(l.on.Machine, l.on.Address), l.load, l.active, l.sub, result, since, l.reason)
+		}
+	}
+	a.section("Machines", t)
+	a.notPlaced([]v1.Unit{unit})
+	return a.recent(ctx, "unit/"+name)
+}
+
+func (a *app) describeMachine(ctx context.Context, typed string) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	id, err := a.machineNamed(ctx, typed)
+	if err != nil {
+		return err
+	}
+	m, err := client.Get[v1.Machine](ctx, c, client.Path("machines", id), nil)
+	if err != nil {
+		return err
+	}
+	units, err := client.List[v1.Unit](ctx, c, client.Path("units"), nil)
+	if err != nil {
+		return err
+	}
+	a.facts([]fact{
+		{"Machine", id}, {"Address", m.Spec.Address}, {"Metadata", metadata(&m)}, {"State", machineState(m)},
+		{"CPU", cores(m.Spec.Capacity.CPU)}, {"Memory", bytesText(m.Spec.Capacity.Memory)}, {"Endpoint", m.Spec.Endpoint},
+		{"Boot", m.Spec.BootID}, {"Versions", pairs(m.Spec.Versions)},
+	})
+	t := &table{columns: []string{"UNIT", "ACTIVE", "SUB", "OWNER"}}
+	for _, unit := range units {
+		for _, l := range unitLines(unit) {
+			if l.on.Machine == id {
+				t.add(plain, unit.Metadata.Name, l.active, l.sub, unit.Metadata.Owner)
+			}
+		}
+	}
+	a.section("Units", t)
+	return a.recent(ctx, "machine/"+id)
+}

@@ -1,0 +1,301 @@
+package cli
+
+import (
+	"context"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/api/client"
+	"github.com/fleet-starter/fleet/internal/api/wire"
+	"github.com/fleet-starter/fleet/internal/unitfile"
+)
+
+// field is a column of list-units and its like, chosen with --fields.
+type field[T any] struct {
+	name string
+	cell func(a *app, row T) string
+}
+
+// unitRow is a line of list-units.
+type unitRow struct {
+	unit v1.Unit
+	unitLine
+}
+
+var listUnitsFields = []field[unitRow]{
+	{"unit", func(_ *app, r unitRow) string { return r.unit.Metadata.Name }},
+	{"machine", func(a *app, r unitRow) string { return a.machine(r.on.Machine, r.on.Address) }},
+	{"load", func(_ *app, r unitRow) string { return r.load }},
+	{"active", func(_ *app, r unitRow) string { return r.active }},
+	{"sub", func(_ *app, r unitRow) string { return r.sub }},
+	{"hash", func(a *app, r unitRow) string { return a.short(unitfile.FleetHash(r.unit.Spec.Contents)) }},
+	{"dstate", func(_ *app, r unitRow) string { return string(r.unit.Spec.DesiredState) }},
+	{"owner", func(_ *app, r unitRow) string { return r.unit.Metadata.Owner }},
+	{"reason", func(_ *app, r unitRow) string { return r.reason }},
+}
+
+func (a *app) listUnitsCommand() *cobra.Command {
+	var fields string
+	cmd := &cobra.Command{
+		Use: "list-units", Short: "Show the units that are to run, where they are and how they do",
+		Long: `Shows a line for each unit on each of its machines. A unit on no machine has "-" there, and a column REASON that
+says why. -o wide shows more, --fields chooses: ` + fieldNames(listUnitsFields) + `.`,
+		Example: `  fleetctl list-units
+  fleetctl list-units --fields unit,machine,hash --no-legend
+  fleetctl list-units -w`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if a.output != "table" && fields == "" || a.watch {
+				return unitKind.show(cmd.Context(), a, nil, nil)
+			}
+			return a.listUnits(cmd.Context(), fields)
+		},
+	}
+	cmd.Flags().StringVar(&fields, "fields", "", "the columns, separated by commas")
+	return cmd
+}
+
+func (a *app) listUnits(ctx context.Context, names string) error {
+	chosen, err := choose(listUnitsFields, names, "unit,machine,active,sub,reason")
+	if err != nil {
+		return err
+	}
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	q := url.Values{}
+	if strings.Contains(names, "hash") {
+		q.Set("contents", "true")
+	}
+	units, err := client.List[v1.Unit](ctx, c, client.Path("units"), q)
+	if err != nil {
+		return err
+	}
+	t := &table{columns: columns(chosen)}
+	for _, unit := range units {
+		if unit.Spec.DesiredState == v1.Inactive && len(unit.Status.Machines) == 0 && stoppedByHand(unit, unit.Status.Override) == "" {
+			continue // only its file is known: list-unit-files
+		}
+		for _, line := range unitLines(unit) {
+			t.add(unitKind.colour(unit), cells(a, chosen, unitRow{unit, line})...)
+		}
+	}
+	if names == "" {
+		t.dropEmpty("REASON")
+	}
+	return a.printTable(t)
+}
+
+var listUnitFilesFields = []field[v1.Unit]{
+	{"unit", func(_ *app, u v1.Unit) string { return u.Metadata.Name }},
+	{"hash", func(a *app, u v1.Unit) string { return a.short(unitfile.FleetHash(u.Spec.Contents)) }},
+	{"dstate", func(_ *app, u v1.Unit) string { return string(u.Spec.DesiredState) }},
+	{"state", currentState},
+	{"target", func(a *app, u v1.Unit) string {
+		if isGlobal(u) {
+			return "global"
+		}
+		return tmachine(a, u)
+	}},
+	{"desc", func(_ *app, u v1.Unit) string {
+		file, err := unitfile.Parse(u.Spec.Contents)
+		if err != nil {
+			return ""
+		}
+		text, _ := file.Value(unitfile.SectionUnit, "Description")
+		return text
+	}},
+	{"global", func(_ *app, u v1.Unit) string {
+		if isGlobal(u) {
+			return "true"
+		}
+		return "false"
+	}},
+	{"tmachine", tmachine},
+	{"owner", func(_ *app, u v1.Unit) string { return u.Metadata.Owner }},
+}
+
+func tmachine(a *app, u v1.Unit) string {
+	for _, m := range u.Status.Machines {
+		if m.Placement != nil && !isGlobal(u) {
+			return a.machine(m.Machine, m.Address)
+		}
+	}
+	return "-"
+}
+
+// currentState is how far the unit has been brought; a global one is brought to many places.
+func currentState(_ *app, u v1.Unit) string {
+	if isGlobal(u) {
+		return "-"
+	}
+	for _, m := range u.Status.Machines {
+		if m.Placement != nil && m.State != nil && m.State.DesiredState != "" {
+			return string(m.State.DesiredState)
+		}
+	}
+	return string(v1.Inactive)
+}
+
+// isGlobal reads the unit's file.
+func isGlobal(u v1.Unit) bool {
+	name, err := unitfile.ParseName(u.Metadata.Name)
+	if err != nil {
+		return false
+	}
+	file, err := unitfile.Parse(u.Spec.Contents)
+	if err != nil {
+		return false
+	}
+	options, _ := unitfile.ParseFleet(file, name)
+	return options.Global
+}
+
+func (a *app) listUnitFilesCommand() *cobra.Command {
+	var fields string
+	cmd := &cobra.Command{
+		Use: "list-unit-files", Short: "Show the units that the cluster knows, templates included",
+		Long:    `Shows every unit that was submitted or that an app generated. --fields chooses: ` + fieldNames(listUnitFilesFields) + `.`,
+		Example: "  fleetctl list-unit-files\n  fleetctl list-unit-files --fields unit,desc",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			q := url.Values{"contents": {"true"}}
+			if a.output != "table" && fields == "" || a.watch {
+				return unitKind.show(cmd.Context(), a, nil, q)
+			}
+			chosen, err := choose(listUnitFilesFields, fields, "unit,hash,dstate,state,target")
+			if err != nil {
+				return err
+			}
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			units, err := client.List[v1.Unit](cmd.Context(), c, client.Path("units"), q)
+			if err != nil {
+				return err
+			}
+			return printRows(a, chosen, units)
+		},
+	}
+	cmd.Flags().StringVar(&fields, "fields", "", "the columns, separated by commas")
+	return cmd
+}
+
+var listMachinesFields = []field[v1.Machine]{
+	{"machine", func(a *app, m v1.Machine) string { return a.machineID(m.Metadata.Name) }},
+	{"ip", func(_ *app, m v1.Machine) string { return m.Spec.Address }},
+	{"metadata", func(_ *app, m v1.Machine) string { return metadata(&m) }},
+}
+
+func (a *app) listMachinesCommand() *cobra.Command {
+	var fields string
+	cmd := &cobra.Command{
+		Use: "list-machines", Short: "Show the machines that are present",
+		Long:    `Shows the machines whose fleetd is alive. -o wide shows more, --fields chooses: ` + fieldNames(listMachinesFields) + `.`,
+		Example: "  fleetctl list-machines\n  fleetctl list-machines --full\n  fleetctl list-machines -o wide",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if a.output != "table" && fields == "" || a.watch {
+				return machineKind.show(cmd.Context(), a, nil, nil)
+			}
+			chosen, err := choose(listMachinesFields, fields, "machine,ip,metadata")
+			if err != nil {
+				return err
+			}
+			machines, err := a.machines(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return printRows(a, chosen, machines)
+		},
+	}
+	cmd.Flags().StringVar(&fields, "fields", "", "the columns, separated by commas")
+	return cmd
+}
+
+func (a *app) machines(ctx context.Context) ([]v1.Machine, error) {
+	c, err := a.client()
+	if err != nil {
+		return nil, err
+	}
+	return client.List[v1.Machine](ctx, c, client.Path("machines"), nil)
+}
+
+// machineNamed finds a machine by its ID or by the beginning of it.
+func (a *app) machineNamed(ctx context.Context, typed string) (string, error) {
+	machines, err := a.machines(ctx)
+	if err != nil {
+		return "", err
+	}
+	prefix := strings.TrimSuffix(typed, "...")
+	var found []string
+	for _, m := range machines {
+		if m.Metadata.Name == typed {
+			return typed, nil
+		}
+		if strings.HasPrefix(m.Metadata.Name, prefix) {
+			found = append(found, m.Metadata.Name)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return "", wire.Fail(wire.ReasonNotFound, "machine/%s does not exist", typed)
+	case 1:
+		return found[0], nil
+	}
+	return "", usage("machine %q may be any of %s: write more digits", typed, strings.Join(found, ", "))
+}
+
+func fieldNames[T any](fields []field[T]) string {
+	var names []string
+	for _, f := range fields {
+		names = append(names, f.name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// choose finds the fields by their names.
+func choose[T any](fields []field[T], names, otherwise string) ([]field[T], error) {
+	if names == "" {
+		names = otherwise
+	}
+	var chosen []field[T]
+	for name := range strings.SplitSeq(names, ",") {
+		i := slices.IndexFunc(fields, func(f field[T]) bool { return f.name == strings.ToLower(strings.TrimSpace(name)) })
+		if i < 0 {
+			return nil, usage("--fields: %q is no column: write some of %s", name, fieldNames(fields))
+		}
+		chosen = append(chosen, fields[i])
+	}
+	return chosen, nil
+}
+
+func columns[T any](fields []field[T]) []string {
+	var names []string
+	for _, f := range fields {
+		names = append(names, strings.ToUpper(f.name))
+	}
+	return names
+}
+
+func cells[T any](a *app, fields []field[T], row T) []string {
+	var out []string
+	for _, f := range fields {
+		out = append(out, f.cell(a, row))
+	}
+	return out
+}
+
+func printRows[T any](a *app, fields []field[T], rows []T) error {
+	t := &table{columns: columns(fields)}
+	for _, row := range rows {
+		t.add(plain, cells(a, fields, row)...)
+	}
+	return a.printTable(t)
+}

@@ -1,0 +1,160 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/api/wire"
+	"github.com/fleet-starter/fleet/internal/unitfile"
+)
+
+// manifest is one document of a file.
+type manifest struct {
+	file string
+	v1.Object
+}
+
+// what is kind/name, as messages have it.
+func (m manifest) what() string {
+	if m.App != nil {
+		return "app/" + m.Name()
+	}
+	return "unit/" + m.Name()
+}
+
+// readManifests reads all documents of the files and directories. What is wrong is told, one line each, and
+// nothing is returned then.
+func (a *app) readManifests(paths []string, recursive bool) ([]manifest, error) {
+	files, err := manifestFiles(paths, recursive)
+	if err != nil {
+		return nil, err
+	}
+	var all []manifest
+	faults := 0
+	first := map[string]manifest{}
+	for _, file := range files {
+		text, err := a.readFile(file)
+		if err != nil {
+			return nil, err
+		}
+		objects, err := v1.ParseManifests(text)
+		faults += a.tellFaults(file, 0, err)
+		for _, object := range objects {
+			m := manifest{file: file, Object: object}
+			if other, twice := first[m.what()]; twice {
+				a.note("%s:%d: %s stands twice, first in %s:%d", file, m.Line, m.what(), other.file, other.Line)
+				faults++
+			}
+			first[m.what()] = m
+			faults += a.checkUnitFile(m)
+			all = append(all, m)
+		}
+	}
+	if faults > 0 {
+		return nil, errReported{exitError}
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("%v: no App and no Unit in there", paths)
+	}
+	return all, nil
+}
+
+func (a *app) readFile(file string) ([]byte, error) {
+	if file != stdin {
+		return os.ReadFile(file)
+	}
+	return io.ReadAll(io.LimitReader(a.In, wire.MaxBody*64))
+}
+
+// stdin is how messages name the standard input.
+const stdin = "stdin"
+
+// manifestFiles lists the files behind the paths: of a directory its .yaml, .yml and .json files, by name.
+func manifestFiles(paths []string, recursive bool) ([]string, error) {
+	var files []string
+	for _, path := range paths {
+		if path == "-" {
+			files = append(files, stdin)
+			continue
+		}
+		info, err := os.Stat(path)
+		if err != nil {
+			return nil, err
+		}
+		if !info.IsDir() {
+			files = append(files, path)
+			continue
+		}
+		err = filepath.WalkDir(path, func(file string, d fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return err
+			case d.IsDir() && file != path && !recursive:
+				return filepath.SkipDir
+			case !d.IsDir() && slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(file)):
+				files = append(files, file)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if len(files) == 0 {
+		return nil, fmt.Errorf("%v: no .yaml, .yml or .json file in there (-R looks into directories below)", paths)
+	}
+	return files, nil
+}
+
+// tellFaults writes "file:line: field: message" for all that err holds. offset is how many lines stand before the
+// document.
+func (a *app) tellFaults(file string, offset int, err error) int {
+	var errs v1.ManifestErrors
+	var status *wire.Status
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &errs):
+		for _, e := range errs {
+			a.tellCause(file, offset, wire.Cause{Line: e.Line, Field: e.Field, Message: e.Message})
+		}
+		return len(errs)
+	case errors.As(err, &status) && len(status.Causes) > 0:
+		for _, c := range status.Causes {
+			a.tellCause(file, offset, c)
+		}
+		return len(status.Causes)
+	}
+	a.tellCause(file, offset, wire.Cause{Message: err.Error()})
+	return 1
+}
+
+func (a *app) tellCause(file string, offset int, c wire.Cause) {
+	if c.Line > 0 {
+		file = fmt.Sprintf("%s:%d", file, c.Line+offset)
+	}
+	c.Line = 0
+	a.note("%s: %s", file, c)
+}
+
+// checkUnitFile tells what is wrong with a Unit's contents; the lines are those of the unit file.
+func (a *app) checkUnitFile(m manifest) int {
+	if m.Unit == nil || m.Unit.Spec.Contents == "" {
+		return 0
+	}
+	name, err := unitfile.ParseName(m.Name())
+	if err != nil {
+		return a.tellFaults(m.file, 0, err)
+	}
+	faults, warnings := wire.CheckUnitFile(name, m.Unit.Spec.Contents)
+	for _, c := range slices.Concat(faults, warnings) {
+		a.note("%s:%d: spec.contents: %s", m.file, m.Line, c)
+	}
+	return len(faults)
+}
