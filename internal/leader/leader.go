@@ -24,8 +24,9 @@ const (
 // Run campaigns for the leadership of that name, as id, until ctx ends; then it resigns, so that another
 // takes over at once, and returns nil. While it leads it runs elected. The context of elected ends as soon
 // as leadership is lost or could not be confirmed for so long that the lease may be near its end: always
-// before another can lead, provided that elected returns within a quarter of the ttl. Its writes must carry
-// the fence, which etcd refuses from the moment that leadership is lost, whatever the clocks say.
+// before another can lead, provided that elected returns within a quarter of the ttl and that nobody revokes
+// the lease by hand. Its writes must carry the fence, which etcd refuses from the moment that leadership is
+// lost, whatever the clocks say.
 //
 // When elected returns while it still leads it has given up: Run resigns, pauses and campaigns again.
 func Run(ctx context.Context, s store.Interface, keys keyspace.Keys, name, id string, ttl time.Duration,
@@ -256,11 +257,12 @@ func (c *candidate) lead(ctx context.Context, fence store.Fence, revision int64)
 	lost := context.Cause(ctx)
 	cancel(nil)
 	<-watched
-	c.log.Info("Leading ended", "reason", fmt.Sprint(lost), "error", fmt.Sprint(err))
 	if lost != nil {
+		c.log.Info("Leading ended", "reason", "Lost", "cause", lost.Error(), "error", fmt.Sprint(err))
 		return lost
 	}
-	return fmt.Errorf("%w: %w", errGaveUp, err)
+	c.log.Info("Leading ended", "reason", "GaveUp", "error", fmt.Sprint(err))
+	return fmt.Errorf("%w: %v", errGaveUp, err)
 }
 
 func (c *candidate) watchOwnKey(ctx context.Context, cancel context.CancelCauseFunc, fence store.Fence, revision int64) {

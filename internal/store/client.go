@@ -121,6 +121,9 @@ func (c *Client) Close() error {
 
 // connect returns etcd's client, made on first use.
 func (c *Client) connect(ctx context.Context) (*clientv3.Client, error) {
+	if c.ctx.Err() != nil {
+		return nil, grpc.ErrClientConnClosing
+	}
 	if etcd := c.etcd.Load(); etcd != nil {
 		return etcd, nil
 	}

@@ -122,6 +122,11 @@ func (s *Server) Endpoint() string {
 // Config returns how a client reaches the server.
 func (s *Server) Config() store.Config { return store.Config{Endpoints: []string{s.Endpoint()}} }
 
+// ConfigPastProxy is Config for a client that Cut and Freeze leave alone.
+func (s *Server) ConfigPastProxy() store.Config {
+	return store.Config{Endpoints: []string{"unix://" + s.proxy.backend}}
+}
+
 // Client returns a new client, closed when the test ends, before etcd is.
 func (s *Server) Client() *store.Client {
 	s.t.Helper()

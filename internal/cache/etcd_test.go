@@ -1,0 +1,151 @@
+package cache_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/cache"
+	"github.com/fleet-starter/fleet/internal/store"
+	"github.com/fleet-starter/fleet/internal/store/etcdtest"
+)
+
+// follower keeps a copy from what it is told, and fails where that does not fit together: an event that
+// repeats, or one that was left out.
+type follower struct {
+	mu       sync.Mutex
+	copy     map[string]*cache.Object[v1.Placement]
+	problems []string
+}
+
+func (f *follower) follow(events []cache.Event[v1.Placement]) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, e := range events {
+		if f.copy[e.Name] != e.Old {
+			f.problems = append(f.problems, fmt.Sprintf("%s at %d: the old object is not the one told before", e.Name, e.Revision))
+		}
+		if e.New == nil {
+			delete(f.copy, e.Name)
+			continue
+		}
+		if e.Old != nil && e.New.ModRevision <= e.Old.ModRevision {
+			f.problems = append(f.problems, fmt.Sprintf("%s at %d: told twice", e.Name, e.Revision))
+		}
+		f.copy[e.Name] = e.New
+	}
+}
+
+func (f *follower) check(t *testing.T, want map[string]int64) {
+	t.Helper()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	require.Empty(t, f.problems)
+	got := map[string]int64{}
+	for name, o := range f.copy {
+		got[name] = o.ModRevision
+	}
+	require.Equal(t, want, got)
+}
+
+// TestReflectorOutlivesEtcd writes at random while etcd is restarted, cut off, frozen and compacted: in the
+// end the cache is what etcd holds, and no event was lost or told twice on the way.
+func TestReflectorOutlivesEtcd(t *testing.T) {
+	etcd := etcdtest.Start(t)
+	cfg := etcd.Config()
+	cfg.RequestTimeout = time.Second
+	f := &follower{copy: map[string]*cache.Object[v1.Placement]{}}
+	listings := 0
+	r := cache.NewReflector(etcd.ClientWith(cfg), keys.Root(), cache.WithPageSize(10),
+		cache.OnRelist(func(int64) { listings++ }))
+	placements := cache.Register(r, keys.Placements())
+	placements.OnChange(f.follow)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	defer func() {
+		cancel()
+		require.ErrorIs(t, <-done, context.Canceled)
+		require.GreaterOrEqual(t, listings, 2, "the first one, and one where it was cut off from what was compacted")
+	}()
+
+	random := rand.New(rand.NewPCG(1, 2))
+	write := func() (revision int64) {
+		for range 30 {
+			op := placement(fmt.Sprintf("m%d/u%d", random.IntN(3), random.IntN(10)), fmt.Sprint(random.Int()))
+			if random.IntN(3) == 0 {
+				op = gone(op)
+			}
+			revision = commit(t, rawStore{etcd, t}, op)
+		}
+		return revision
+	}
+	for _, trouble := range []struct {
+		name string
+		do   func()
+	}{
+		{"none", func() { write() }},
+		{"restart", func() { etcd.Stop(); etcd.Start(); write() }},
+		{"cut off", func() { etcd.Cut(); write(); etcd.Mend() }},
+		{"cut off and compacted", func() { etcd.Cut(); etcd.Compact(write()); write(); etcd.Mend() }},
+		{"compacted while watching", func() { etcd.Compact(write()); write() }},
+		{"frozen", func() { etcd.Freeze(); write(); etcd.Thaw() }},
+		{"restart and compacted", func() { etcd.Stop(); etcd.Start(); etcd.Compact(write()) }},
+	} {
+		trouble.do()
+		revision := write()
+		waitCtx, cancelWait := context.WithTimeout(ctx, 20*time.Second)
+		require.NoError(t, r.WaitForRevision(waitCtx, revision), trouble.name)
+		cancelWait()
+		f.check(t, content(t, rawStore{etcd, t}))
+		require.Len(t, f.copy, placements.Len(), trouble.name)
+	}
+}
+
+// rawStore writes past the network that the test takes away.
+type rawStore struct {
+	etcd *etcdtest.Server
+	t    *testing.T
+}
+
+func (s rawStore) Commit(ctx context.Context, txn store.Txn) (int64, error) {
+	op := txn.Ops[0]
+	if op.Value == nil {
+		resp, err := s.etcd.Raw().Delete(ctx, op.Key)
+		require.NoError(s.t, err)
+		return resp.Header.Revision, nil
+	}
+	return s.etcd.Put(op.Key, string(op.Value)), nil
+}
+
+func content(t *testing.T, s rawStore) map[string]int64 {
+	client := s.etcd.Client()
+	out := map[string]int64{}
+	_, err := store.ListAll(t.Context(), client, keys.Placements().Prefix(), store.ListOptions{}, func(kv store.KV) error {
+		name, _ := keys.Placements().Name(kv.Key)
+		out[name] = kv.ModRevision
+		return nil
+	})
+	require.NoError(t, err)
+	return out
+}
+
+// TestWaitForRevisionOnEtcd: etcd's progress answer ends the wait for a revision that lies outside the prefix.
+func TestWaitForRevisionOnEtcd(t *testing.T) {
+	etcd := etcdtest.Start(t)
+	client := etcd.Client()
+	f := reflect(t, client)
+	f.wait(1)
+	f.wait(etcd.Put("/elsewhere", "1"))
+	f.wait(commit(t, client, placement("m/a", "1")))
+	_, ok := f.placements.Get("m/a")
+	require.True(t, ok)
+	f.stop()
+	require.Equal(t, 1, f.relists)
+}
