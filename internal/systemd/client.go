@@ -39,9 +39,10 @@ type Client struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 
-	mu   sync.Mutex
-	link *link // nil while the manager is away
-	err  error // why it is
+	mu     sync.Mutex
+	link   *link // nil while the manager is away
+	err    error // why it is
+	closed bool  // so is events
 }
 
 var _ Manager = (*Client)(nil)
@@ -72,6 +73,11 @@ func (c *Client) Events() <-chan struct{} { return c.events }
 
 // hint never blocks: one hint that nobody took yet says it all.
 func (c *Client) hint() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return
+	}
 	select {
 	case c.events <- struct{}{}:
 	default:
@@ -98,7 +104,10 @@ func (c *Client) run(life context.Context, l *link) {
 			c.hint()
 		}
 	}
-	// No reader is left that could send a hint.
+	// The connection's reader may outlive its Close by a moment, and hint.
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
 	close(c.events)
 }
 

@@ -72,3 +72,57 @@ func (s realSubject) Progress(ctx context.Context) error {
 func TestContract(t *testing.T) {
 	systemdtest.Run(t, func(t *testing.T) systemdtest.Subject { return realSubject{dial(t, newMachine(t))} })
 }
+
+func TestReconnects(t *testing.T) {
+	m := newMachine(t)
+	c := dial(t, m)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	path := filepath.Join(t.TempDir(), "a.service")
+	require.NoError(t, os.WriteFile(path, []byte("[Service]\nExecStart=/bin/sleep infinity\n"), 0o644))
+	require.NoError(t, c.Link(ctx, path))
+	require.NoError(t, c.Start(ctx, "a.service"))
+	state := func() (systemd.UnitState, error) {
+		states, err := c.States(ctx, []string{"a.service"})
+		if err != nil {
+			require.ErrorIs(t, err, systemd.ErrDisconnected)
+			return systemd.UnitState{}, err
+		}
+		return states[0], nil
+	}
+	await := func(is func(systemd.UnitState, error) bool) systemd.UnitState {
+		for {
+			s, err := state()
+			if is(s, err) {
+				return s
+			}
+			select {
+			case <-c.Events():
+			case <-ctx.Done():
+				require.FailNow(t, "no hint", "%+v", s)
+			}
+		}
+	}
+	active := func(s systemd.UnitState, err error) bool { return err == nil && s.ActiveState == "active" && s.Job == "" }
+	before := await(active)
+	require.NoError(t, m.Command("systemctl", "--user", "daemon-reexec").Run())
+	await(func(_ systemd.UnitState, err error) bool { return err != nil })
+	after := await(active)
+	require.Equal(t, before.InvocationID, after.InvocationID)
+	require.Equal(t, before.MainPID, after.MainPID)
+	// Signals come over the new connection, too.
+	require.NoError(t, syscall.Kill(after.MainPID, syscall.SIGKILL))
+	await(func(s systemd.UnitState, err error) bool { return err == nil && s.ActiveState == "failed" })
+
+	require.NoError(t, m.Kill())
+	await(func(_ systemd.UnitState, err error) bool { return err != nil })
+	require.ErrorIs(t, c.Start(ctx, "a.service"), systemd.ErrDisconnected)
+	c.Close()
+	for range c.Events() { // a last hint, then closed
+	}
+}
+
+func TestDialRefuses(t *testing.T) {
+	_, err := systemd.Dial(context.Background(), filepath.Join(t.TempDir(), "none"), logr.Discard())
+	require.ErrorIs(t, err, systemd.ErrDisconnected)
+}
