@@ -1,6 +1,9 @@
 package v1
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // DesiredState is how far a unit should be brought: the states of the original fleet.
 type DesiredState string
@@ -182,6 +185,8 @@ type Event struct {
 	Type    string `json:"type"`
 	Reason  string `json:"reason"`
 	Message string `json:"message"`
+	// Count is how often it happened since it was last written, where that is more than once.
+	Count int `json:"count,omitempty"`
 	// Source is the controller that saw it; Machine where it ran.
 	Source  string `json:"source"`
 	Machine string `json:"machine,omitempty"`
@@ -192,3 +197,29 @@ const (
 	EventNormal  = "Normal"
 	EventWarning = "Warning"
 )
+
+// AnnotationUpdatedAt is on units that a roll-out touched: when it did (RFC 3339). The deadline counts from there.
+const AnnotationUpdatedAt = "fleet/updated-at"
+
+// Active reports whether the unit runs: active, or running and reading its configuration anew.
+func (s UnitState) Active() bool {
+	return s.ActiveState == "active" || s.ActiveState == "reloading" || s.ActiveState == "refreshing"
+}
+
+// Serves reports whether the router has applied the last change of the endpoints, which was at that revision, or
+// serves the very endpoints that there are.
+func (r Router) Serves(revision int64, digest string) bool {
+	return r.Revision >= revision || digest != "" && r.Digest == digest
+}
+
+// RoutersBehind returns the machines, sorted, whose routers do not serve the endpoints as they are.
+func RoutersBehind(routers map[string]Router, revision int64, digest string) []string {
+	var behind []string
+	for machine, r := range routers {
+		if !r.Serves(revision, digest) {
+			behind = append(behind, machine)
+		}
+	}
+	slices.Sort(behind)
+	return behind
+}

@@ -80,6 +80,7 @@ const (
 	Accepted           Reason = "Accepted"           // the manifest says something new, and is valid
 	InvalidManifest    Reason = "InvalidManifest"    // it cannot be read, or is not valid: what ran goes on
 	NameTaken          Reason = "NameTaken"          // it wants units that are somebody else's
+	FileLost           Reason = "FileLost"           // a unit file of the revision is gone, and is written another way today
 	Referenced         Reason = "Referenced"         // a unit is about to refer to the file
 	ScaledUp           Reason = "ScaledUp"           // an instance that does not exist yet
 	ScaledDown         Reason = "ScaledDown"         // an instance that is no longer wanted
@@ -88,6 +89,7 @@ const (
 	WithdrawForStop    Reason = "WithdrawForStop"    // no requests before it is stopped
 	WithdrawForRemoval Reason = "WithdrawForRemoval" // no requests before it is removed
 	Updated            Reason = "Updated"            // replaced by the new revision
+	Needed             Reason = "Needed"             // back into the routers, for another instance failed
 	NotAnnounced       Reason = "NotAnnounced"       // the new revision announces nothing
 	Stopped            Reason = "Stopped"            // a person wants it stopped
 	Started            Reason = "Started"            // nobody wants it stopped any more
@@ -124,12 +126,13 @@ type Plan struct {
 
 // MakePlan decides what brings the app's units nearer to what its manifest says.
 func MakePlan(in Input) Plan {
-	p := planner{in: in}
+	p := planner{in: in, putAt: map[string]int{}}
 	p.accept()
 	switch {
 	case in.Manifest == nil:
 		p.removeAll(AppDeleted)
 	case p.revision != nil:
+		p.restore()
 		p.instances()
 		p.roll()
 		p.removeSurplus()
@@ -143,11 +146,12 @@ type planner struct {
 	in       Input
 	revision *v1.Revision // what should run
 	texts    map[string]string
-	all      []*instance // wanted ones, by number
+	all      []*instance // those of the revision, by number
 	surplus  []*instance // no longer wanted ones, highest numbers first
 
 	first   []Action // revisions and files
 	actions []Action
+	putAt   map[string]int // index in actions, by unit
 	events  []Action
 	after   time.Duration
 }
@@ -166,6 +170,6 @@ func (p *planner) lookAgain(d time.Duration) {
 
 func (p *planner) report(eventType string, reason Reason, message string) {
 	p.events = append(p.events, Action{Kind: Report, Reason: reason, Name: p.in.App, Event: v1.Event{
-		Kind: v1.KindApp, Name: p.in.App, Type: eventType, Reason: string(reason), Message: message,
+		Kind: v1.KindApp, Name: p.in.App, Type: eventType, Reason: string(reason), Message: shorten(message),
 	}})
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/unitfile"
@@ -87,13 +86,18 @@ func sameJSON(a, b v1.AppSpec) bool {
 }
 
 // putFiles puts the texts that no unit refers to so far: a file that nobody refers to may be collected at any
-// moment, and putting it once more keeps it.
+// moment, and putting it once more keeps it. A text that somebody deleted although it is in use is put back.
 func (p *planner) putFiles() {
 	referenced := map[string]bool{}
 	for _, u := range p.in.Units {
 		referenced[u.Spec.Hash] = true
 	}
 	var wanted []string
+	for hash := range p.texts {
+		if _, stored := p.in.Texts[hash]; !stored && referenced[hash] {
+			wanted = append(wanted, hash)
+		}
+	}
 	for _, a := range p.actions {
 		if hash := a.Unit.Spec.Hash; a.Kind == PutUnit && !referenced[hash] {
 			referenced[hash] = true
@@ -106,19 +110,27 @@ func (p *planner) putFiles() {
 	}
 }
 
-// files returns the hashes that instances should have. Texts that were lost are generated anew.
-func (p *planner) files() (unit, sidekick string) {
+// restore makes texts that are not stored any more anew. Where this fleetd would write them another way, that is a
+// revision of its own.
+func (p *planner) restore() {
 	r := p.revision
-	if _, ok := p.texts[r.UnitFile]; ok {
-		if _, ok := p.texts[r.SidekickFile]; ok || r.SidekickFile == "" {
-			return r.UnitFile, r.SidekickFile
-		}
+	_, unit := p.texts[r.UnitFile]
+	_, sidekick := p.texts[r.SidekickFile]
+	if unit && (sidekick || r.SidekickFile == "") {
+		return
 	}
 	files, err := Generate(p.in.App, &r.Spec)
 	if err != nil {
-		p.report(v1.EventWarning, InvalidManifest, strings.TrimSpace(err.Error()))
-		return r.UnitFile, r.SidekickFile
+		p.report(v1.EventWarning, InvalidManifest, err.Error())
+		return
 	}
-	p.texts = map[string]string{}
-	return addText(p.texts, files.Unit), addText(p.texts, files.Sidekick)
+	texts, restored := map[string]string{}, *r
+	restored.UnitFile, restored.SidekickFile = addText(texts, files.Unit), addText(texts, files.Sidekick)
+	p.texts = texts
+	if restored.UnitFile == r.UnitFile && restored.SidekickFile == r.SidekickFile {
+		return
+	}
+	restored.Number++
+	p.revision = &restored
+	p.first = append(p.first, Action{Kind: PutRevision, Reason: FileLost, Name: p.in.App, NewRevision: &restored})
 }

@@ -1,0 +1,238 @@
+package app
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+// world is a cluster as the plan sees it, with machines, announcers and routers that do what they should, each in its
+// own time.
+type world struct {
+	t         require.TestingT
+	now       time.Time
+	revision  int64
+	app       string
+	manifest  *Manifest
+	revisions []v1.Revision
+	texts     map[string]string
+	units     map[string]Unit
+	taken     map[string]string
+	overrides map[string]v1.Override
+	states    map[string]v1.UnitState
+	endpoints map[string]string
+	changed   int64 // revision of the last change of endpoints
+	routers   map[string]v1.Router
+	broken    map[string]bool // unit names whose health check fails
+	brokenBy  map[string]bool // hashes of units whose process does not get healthy
+	log       []string
+}
+
+func newWorld(t require.TestingT, app string) *world {
+	return &world{
+		t: t, app: app, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), revision: 1,
+		texts: map[string]string{}, units: map[string]Unit{}, taken: map[string]string{}, overrides: map[string]v1.Override{},
+		states: map[string]v1.UnitState{}, endpoints: map[string]string{}, broken: map[string]bool{}, brokenBy: map[string]bool{},
+		routers: map[string]v1.Router{"m1": {}, "m2": {}},
+	}
+}
+
+func (w *world) next() int64 { w.revision++; return w.revision }
+
+func (w *world) apply(format string, args ...any) {
+	w.manifest = &Manifest{Raw: fmt.Appendf(nil, format, args...), Revision: w.next()}
+}
+
+// manifestOf is an App of that many replicas; version makes its files differ.
+func manifestOf(app string, replicas int, version string, announced bool) string {
+	text := fmt.Sprintf("apiVersion: fleet/v1\nkind: App\nmetadata: {name: %s}\nspec:\n  replicas: %d\n  exec: {command: [/bin/app, %q]}\n", app, replicas, version)
+	if announced {
+		text += "  ports: [{port: 3000}]\n  announce: {}\n"
+	}
+	return text
+}
+
+func (w *world) input() Input {
+	in := Input{
+		Now: w.now, App: w.app, Manifest: w.manifest, Texts: map[string]string{}, Units: maps.Clone(w.units), Taken: w.taken,
+		Overrides: w.overrides, States: map[string][]v1.UnitState{}, Endpoints: maps.Clone(w.endpoints),
+		Routed: Routed{Revision: w.changed, Digest: v1.EndpointsDigest(w.endpoints)},
+	}
+	if n := len(w.revisions); n > 0 {
+		in.Latest = &w.revisions[n-1]
+		for _, hash := range []string{in.Latest.UnitFile, in.Latest.SidekickFile} {
+			if text, ok := w.texts[hash]; ok {
+				in.Texts[hash] = text
+			}
+		}
+	}
+	for name, s := range w.states {
+		in.States[name] = []v1.UnitState{s}
+	}
+	for _, m := range slices.Sorted(maps.Keys(w.routers)) {
+		in.Routers = append(in.Routers, Router{Machine: m, Router: w.routers[m]})
+	}
+	return in
+}
+
+// plan makes a plan and carries it out as the store would, condition by condition.
+func (w *world) plan() Plan {
+	in := w.input()
+	plan := MakePlan(in)
+	require.Equal(w.t, plan, MakePlan(in), "the same input gives the same plan")
+	seen := map[string]bool{}
+	for _, a := range plan.Actions {
+		require.NotEmpty(w.t, a.Reason)
+		switch a.Kind {
+		case PutRevision:
+			require.EqualValues(w.t, len(w.revisions)+1, a.NewRevision.Number)
+			w.revisions = append(w.revisions, *a.NewRevision)
+		case PutUnitFile:
+			require.NotEmpty(w.t, a.Text)
+			w.texts[a.Name] = a.Text
+		case PutUnit, DeleteUnit:
+			require.False(w.t, seen[a.Name], "%s is written twice", a.Name)
+			seen[a.Name] = true
+			stored := w.units[a.Name]
+			require.Equal(w.t, stored.Revision, a.If)
+			require.NotContains(w.t, w.taken, a.Name)
+			if a.Kind == DeleteUnit {
+				delete(w.units, a.Name)
+				break
+			}
+			if stored.Spec.Hash != a.Unit.Spec.Hash {
+				require.Contains(w.t, w.texts, a.Unit.Spec.Hash, "%s refers to a file that is stored", a.Name)
+			}
+			w.units[a.Name] = Unit{Unit: a.Unit, Revision: w.next()}
+		}
+		if a.Kind != Report {
+			w.log = append(w.log, strings.TrimSpace(fmt.Sprintf("%s %s %s %s", a.Kind, a.Name, a.Reason, a.Unit.Spec.DesiredState)))
+		} else {
+			w.log = append(w.log, fmt.Sprintf("%s %s", a.Event.Type, a.Reason))
+		}
+	}
+	return plan
+}
+
+// systemd has one unit do one step of what is desired of it. It reports whether anything changed.
+func (w *world) systemd(name string) bool {
+	before, existed := w.states[name]
+	after := before
+	unit, wanted := w.units[name]
+	switch {
+	case !wanted:
+		if existed {
+			delete(w.states, name)
+		}
+		w.settle(name)
+		return existed
+	case unit.Spec.DesiredState == v1.Launched && (before.ActiveState != "active" || before.Hash != unit.Spec.Hash || before.RequestedAt != unit.Spec.RequestedAt):
+		if n, sidekick, _ := v1.ParseAppUnit(w.app, name); sidekick && !w.states[v1.AppUnit(w.app, n)].Active() {
+			after = v1.UnitState{ActiveState: "inactive"}
+			break
+		}
+		after = v1.UnitState{ActiveState: "active", Hash: unit.Spec.Hash, RequestedAt: unit.Spec.RequestedAt, Since: w.now, DesiredState: v1.Launched}
+	case unit.Spec.DesiredState != v1.Launched:
+		after = v1.UnitState{ActiveState: "inactive", Hash: unit.Spec.Hash, DesiredState: unit.Spec.DesiredState, RequestedAt: unit.Spec.RequestedAt}
+	}
+	if after == before {
+		return false
+	}
+	w.states[name] = after
+	w.settle(name)
+	return true
+}
+
+// settle has a sidekick stop with its app, as BindsTo= does, and an app's restart withdraw it.
+func (w *world) settle(name string) {
+	n, sidekick, ok := v1.ParseAppUnit(w.app, name)
+	if ok && !sidekick {
+		bound := v1.SidekickUnit(w.app, n)
+		if s, exists := w.states[bound]; exists {
+			s.ActiveState = "inactive"
+			w.states[bound] = s
+		}
+		w.announcer(n)
+	}
+}
+
+// announcer puts or deletes an instance's endpoint.
+func (w *world) announcer(n int32) bool {
+	name := v1.EndpointName(w.app, n)
+	app := w.states[v1.AppUnit(w.app, n)]
+	healthy := app.Active() && !w.broken[v1.AppUnit(w.app, n)] && !w.brokenBy[app.Hash]
+	should := w.states[v1.SidekickUnit(w.app, n)].Active() && healthy
+	if _, is := w.endpoints[name]; is == should {
+		return false
+	}
+	if should {
+		w.endpoints[name] = fmt.Sprintf("10.0.0.%d:3000", n)
+	} else {
+		delete(w.endpoints, name)
+	}
+	w.changed = w.next()
+	return true
+}
+
+// router has one router serve what there is.
+func (w *world) router(machine string) bool {
+	r := w.routers[machine]
+	if r.Revision >= w.changed {
+		return false
+	}
+	w.routers[machine] = v1.Router{Revision: w.changed, Digest: v1.EndpointsDigest(w.endpoints)}
+	return true
+}
+
+// steps are all things that may happen next, the plan apart.
+func (w *world) steps() []func() bool {
+	var steps []func() bool
+	names := map[string]bool{}
+	for name := range w.units {
+		names[name] = true
+	}
+	for name := range w.states {
+		names[name] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		steps = append(steps, func() bool { return w.systemd(name) })
+		if n, sidekick, ok := v1.ParseAppUnit(w.app, name); ok && sidekick {
+			steps = append(steps, func() bool { return w.announcer(n) })
+		}
+	}
+	for _, m := range slices.Sorted(maps.Keys(w.routers)) {
+		steps = append(steps, func() bool { return w.router(m) })
+	}
+	return steps
+}
+
+// settleAll runs plans and everything else until nothing changes any more.
+func (w *world) settleAll() Plan {
+	for range 10_000 {
+		plan := w.plan()
+		changed := slices.ContainsFunc(plan.Actions, func(a Action) bool { return a.Kind != Report })
+		for _, step := range w.steps() {
+			changed = step() || changed
+		}
+		if !changed && plan.After > 0 && plan.After <= settleTime {
+			w.now = w.now.Add(plan.After)
+			changed = true
+		}
+		if !changed {
+			return plan
+		}
+	}
+	require.Fail(w.t, "no end is reached", strings.Join(w.log[max(0, len(w.log)-50):], "\n"))
+	return Plan{}
+}
+
+// serving counts the instances that requests may be sent to.
+func (w *world) serving() int { return len(w.endpoints) }
+
+func (w *world) unitNames() []string { return slices.Sorted(maps.Keys(w.units)) }

@@ -1,0 +1,252 @@
+package app
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+// roll brings every wanted instance to its revision and its desired state. What does not run is changed at once;
+// what runs is replaced one at a time, the next one only when everything else is available.
+func (p *planner) roll() {
+	var outdated []*instance
+	busy, short := 0, slices.ContainsFunc(p.all, p.missing)
+	for _, i := range p.all {
+		switch {
+		case !i.wanted():
+			p.stop(i)
+		case i.unit.is() != v1.Launched:
+			p.start(i)
+			busy++
+		case p.revision.Spec.Global: // one key for all machines: there is no first and no next one
+			p.replace(i)
+		case i.withdrawn():
+			p.goOn(i, short)
+			busy++
+		case i.updated():
+			p.keep(i)
+			if !p.ready(i) {
+				p.watchDeadline(i)
+				busy++
+			} else {
+				p.finish(i)
+			}
+		default:
+			p.keep(i)
+			outdated = append(outdated, i)
+		}
+	}
+	if busy == 0 && len(outdated) > 0 {
+		p.begin(p.next(outdated))
+	}
+	p.reportComplete(busy == 0 && len(outdated) == 0)
+}
+
+// next is the instance to replace: one that does no work, so that it costs none, or the first.
+func (p *planner) next(outdated []*instance) *instance {
+	for _, i := range outdated {
+		if !p.available(i) {
+			return i
+		}
+	}
+	return outdated[0]
+}
+
+// begin takes an instance out of the routers, or replaces it where it is in none.
+func (p *planner) begin(i *instance) {
+	if i.sidekick.is() != v1.Launched {
+		p.replace(i)
+		return
+	}
+	p.put(i, &i.sidekick, WithdrawForUpdate, i.sidekick.stored.Spec.Hash, v1.Loaded, mark{})
+	p.put(i, &i.unit, WithdrawForUpdate, i.unit.stored.Spec.Hash, v1.Launched, mark{set: true})
+}
+
+// missing: requests would have to do without it now.
+func (p *planner) missing(i *instance) bool {
+	return i.wanted() && !i.withdrawn() && !p.available(i)
+}
+
+// goOn replaces an instance that was withdrawn as soon as no request reaches it. Where it is right as it is, for
+// the manifest was changed back meanwhile, or where it is needed because another one has failed since, it only
+// returns to the routers.
+func (p *planner) goOn(i *instance, short bool) {
+	_, runs := i.unit.active("")
+	switch {
+	case i.updated():
+		p.replace(i)
+	case short && runs:
+		p.put(i, &i.sidekick, Needed, i.sidekick.stored.Spec.Hash, v1.Launched, mark{})
+		p.put(i, &i.unit, Needed, i.unit.stored.Spec.Hash, v1.Launched, mark{clear: true})
+	case p.gone(i):
+		p.replace(i)
+	default:
+		p.watchDeadline(i)
+	}
+}
+
+// replace gives an instance the revision's files.
+func (p *planner) replace(i *instance) {
+	p.put(i, &i.unit, Updated, i.unit.hash, v1.Launched, mark{set: !i.updated() && !p.revision.Spec.Global})
+	p.putSidekick(i, Updated)
+}
+
+// keep passes on what is not a matter of the revision: requests, and a person's wish for the sidekick alone.
+func (p *planner) keep(i *instance) {
+	if i.unit.request != i.unit.stored.Spec.RequestedAt {
+		p.put(i, &i.unit, Requested, i.unit.stored.Spec.Hash, v1.Launched, mark{})
+	}
+	if s := &i.sidekick; s.stored != nil && (s.is() != s.desired || s.request != s.stored.Spec.RequestedAt) {
+		p.put(i, s, Requested, s.stored.Spec.Hash, s.desired, mark{})
+	}
+}
+
+// start creates an instance, or starts one that was stopped: with the newest files, for nothing is lost.
+func (p *planner) start(i *instance) {
+	reason := ScaledUp
+	if i.unit.stored != nil {
+		reason = Started
+	}
+	p.put(i, &i.unit, reason, i.unit.hash, v1.Launched, mark{})
+	p.putSidekick(i, reason)
+}
+
+// stop does what a person wants of one instance, after it was withdrawn.
+func (p *planner) stop(i *instance) {
+	if i.unit.is() == v1.Launched && i.sidekick.is() == v1.Launched {
+		p.put(i, &i.sidekick, WithdrawForStop, i.sidekick.stored.Spec.Hash, v1.Loaded, mark{})
+		return
+	}
+	if i.unit.is() == v1.Launched && !p.gone(i) {
+		return
+	}
+	p.put(i, &i.unit, Stopped, i.unit.hash, i.unit.desired, mark{clear: true})
+	p.putSidekick(i, Stopped)
+}
+
+func (p *planner) putSidekick(i *instance, reason Reason) {
+	if i.sidekick.hash == "" {
+		p.remove(i, &i.sidekick, NotAnnounced)
+		return
+	}
+	p.put(i, &i.sidekick, reason, i.sidekick.hash, i.sidekick.desired, mark{})
+}
+
+// finish notes that the roll-out is done with an instance.
+func (p *planner) finish(i *instance) {
+	if !i.unit.updatedAt().IsZero() {
+		p.put(i, &i.unit, RolloutComplete, i.unit.hash, v1.Launched, mark{clear: true})
+	}
+}
+
+// watchDeadline reports an instance that a roll-out has touched and that is not ready in time. Nothing else is
+// replaced then; it goes on by itself when the instance is ready, or with another manifest.
+func (p *planner) watchDeadline(i *instance) {
+	since := i.unit.updatedAt()
+	if since.IsZero() {
+		return
+	}
+	left := p.revision.Spec.Update.HealthyDeadline.Std() - p.in.Now.Sub(since)
+	if left > 0 {
+		p.lookAgain(left)
+		return
+	}
+	p.report(v1.EventWarning, RolloutStalled, fmt.Sprintf("revision %d: %s is not ready %s after it was to be replaced: nothing else is replaced until it is, or until the manifest is changed",
+		p.revision.Number, i.unit.name, p.revision.Spec.Update.HealthyDeadline))
+}
+
+// reportComplete says once that a roll-out is over: when the last instance's mark is about to be cleared.
+func (p *planner) reportComplete(done bool) {
+	if !done {
+		return
+	}
+	for _, a := range p.actions {
+		if a.Reason == RolloutComplete {
+			p.report(v1.EventNormal, RolloutComplete, fmt.Sprintf("all instances are of revision %d", p.revision.Number))
+			return
+		}
+	}
+}
+
+// removeSurplus removes the instances that are no longer wanted, highest numbers first, after they were withdrawn.
+func (p *planner) removeSurplus() {
+	for _, i := range p.surplus {
+		p.removeInstance(i, ScaledDown)
+	}
+}
+
+func (p *planner) removeAll(reason Reason) {
+	for _, i := range p.existing(func(int32) bool { return true }) {
+		p.removeInstance(i, reason)
+	}
+}
+
+func (p *planner) removeInstance(i *instance, reason Reason) {
+	switch {
+	case i.sidekick.is() == v1.Launched:
+		p.put(i, &i.sidekick, WithdrawForRemoval, i.sidekick.stored.Spec.Hash, v1.Loaded, mark{})
+	case p.gone(i):
+		p.remove(i, &i.unit, reason)
+		p.remove(i, &i.sidekick, reason)
+	}
+}
+
+func (p *planner) remove(i *instance, u *pair, reason Reason) {
+	if u.stored != nil {
+		p.actions = append(p.actions, Action{Kind: DeleteUnit, Reason: reason, Instance: i.number, Name: u.name, If: u.stored.Revision})
+	}
+}
+
+// mark is what to do with the note of when a roll-out touched the unit.
+type mark struct{ set, clear bool }
+
+// put writes a unit unless it is that already.
+func (p *planner) put(i *instance, u *pair, reason Reason, hash string, desired v1.DesiredState, m mark) {
+	unit := v1.Unit{
+		TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindUnit},
+		Metadata: v1.ObjectMeta{Name: u.name, Owner: p.in.App},
+		Spec:     v1.UnitSpec{Hash: hash, DesiredState: desired, RequestedAt: u.request},
+	}
+	action := Action{Kind: PutUnit, Reason: reason, Instance: i.number, Name: u.name}
+	if u.stored != nil {
+		unit.Metadata.Annotations = maps.Clone(u.stored.Metadata.Annotations)
+		action.If = u.stored.Revision
+	}
+	switch {
+	case m.set:
+		if unit.Metadata.Annotations == nil {
+			unit.Metadata.Annotations = map[string]string{}
+		}
+		unit.Metadata.Annotations[v1.AnnotationUpdatedAt] = p.in.Now.UTC().Format(time.RFC3339Nano)
+	case m.clear:
+		delete(unit.Metadata.Annotations, v1.AnnotationUpdatedAt)
+	}
+	if u.stored != nil && u.stored.Spec == unit.Spec && maps.Equal(u.stored.Metadata.Annotations, unit.Metadata.Annotations) {
+		return
+	}
+	action.Unit = unit
+	if before, ok := p.putAt[u.name]; ok { // what was decided later knows more
+		p.actions[before] = action
+		return
+	}
+	p.putAt[u.name] = len(p.actions)
+	p.actions = append(p.actions, action)
+}
+
+// shorten keeps an event readable where a manifest is wrong in a hundred places.
+func shorten(message string) string {
+	const lines, size = 10, 1000
+	parts := strings.Split(message, "\n")
+	if len(parts) > lines {
+		parts = append(parts[:lines], fmt.Sprintf("and %d more", len(parts)-lines))
+	}
+	message = strings.Join(parts, "\n")
+	if len(message) > size {
+		message = strings.ToValidUTF8(message[:size], "") + "..."
+	}
+	return message
+}

@@ -1,0 +1,415 @@
+package app
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+// transcript cuts the log since the last call.
+func (w *world) transcript() string {
+	text := strings.Join(w.log, "\n")
+	w.log = nil
+	return text
+}
+
+func TestFirstStartIsAllAtOnce(t *testing.T) {
+	w := newWorld(t, "web")
+	w.apply("%s", manifestOf("web", 2, "1", true))
+	w.plan()
+	hash, sidekick := w.revisions[0].UnitFile, w.revisions[0].SidekickFile
+	files := []string{hash, sidekick}
+	if sidekick < hash {
+		files = []string{sidekick, hash}
+	}
+	require.Equal(t, fmt.Sprintf(`putRevision web Accepted
+putUnitFile %s Referenced
+putUnitFile %s Referenced
+putUnit web@1.service ScaledUp launched
+putUnit web-discovery@1.service ScaledUp launched
+putUnit web@2.service ScaledUp launched
+putUnit web-discovery@2.service ScaledUp launched
+Normal Accepted`, files[0], files[1]), w.transcript())
+	require.Zero(t, w.settleAll().After)
+	require.Empty(t, w.transcript())
+	require.Equal(t, 2, w.serving())
+	require.Equal(t, "web", w.units["web@1.service"].Metadata.Owner)
+}
+
+func TestRollingUpdate(t *testing.T) {
+	w := newWorld(t, "web")
+	w.apply("%s", manifestOf("web", 2, "1", true))
+	w.settleAll()
+	w.transcript()
+
+	w.apply("%s", manifestOf("web", 2, "2", true))
+	w.plan()
+	require.Equal(t, "putRevision web Accepted\n"+
+		"putUnit web-discovery@1.service WithdrawForUpdate loaded\nputUnit web@1.service WithdrawForUpdate launched\nNormal Accepted", w.transcript())
+	require.True(t, w.systemd("web-discovery@1.service"))
+	w.plan()
+	require.Empty(t, w.transcript(), "its endpoint is still there")
+	require.True(t, w.announcer(1))
+	w.plan()
+	require.Empty(t, w.transcript(), "the routers still serve it")
+	require.True(t, w.router("m1"))
+	w.plan()
+	require.Empty(t, w.transcript(), "one router still serves it")
+	require.True(t, w.router("m2"))
+	w.plan()
+	require.Equal(t, fmt.Sprintf("putUnitFile %s Referenced\nputUnit web@1.service Updated launched\nputUnit web-discovery@1.service Updated launched", w.revisions[1].UnitFile), w.transcript())
+	require.True(t, w.systemd("web@1.service"))
+	w.plan()
+	require.Empty(t, w.transcript(), "it runs, but is not announced")
+	require.True(t, w.systemd("web-discovery@1.service"))
+	require.True(t, w.announcer(1))
+	w.plan()
+	require.Equal(t, "putUnit web@1.service RolloutComplete launched\n"+
+		"putUnit web-discovery@2.service WithdrawForUpdate loaded\nputUnit web@2.service WithdrawForUpdate launched", w.transcript())
+	w.settleAll()
+	require.Equal(t, "Normal RolloutComplete", w.log[len(w.log)-1])
+	require.Equal(t, w.revisions[1].UnitFile, w.units["web@2.service"].Spec.Hash)
+	require.Empty(t, w.units["web@1.service"].Metadata.Annotations)
+}
+
+func TestRolloutStallsAndGoesOn(t *testing.T) {
+	w := newWorld(t, "web")
+	w.apply("%s", manifestOf("web", 3, "1", true))
+	w.settleAll()
+	w.apply("%s", manifestOf("web", 3, "2", true))
+	w.plan()
+	w.brokenBy[w.revisions[1].UnitFile] = true
+	w.log = nil
+	plan := w.settleAll()
+	require.InDelta(t, 5*time.Minute, plan.After, float64(time.Minute), "it looks again at the deadline")
+	require.Equal(t, 2, w.serving())
+	require.NotContains(t, w.log, "Warning RolloutStalled")
+
+	w.now = w.now.Add(plan.After)
+	w.log = nil
+	plan = w.settleAll()
+	require.Zero(t, plan.After)
+	require.Equal(t, "Warning RolloutStalled", w.transcript())
+	require.Equal(t, 2, w.serving())
+
+	w.apply("%s", manifestOf("web", 3, "3", true))
+	w.settleAll()
+	require.Equal(t, 3, w.serving())
+	for n := int32(1); n <= 3; n++ {
+		require.Equal(t, w.revisions[2].UnitFile, w.units[v1.AppUnit("web", n)].Spec.Hash)
+	}
+}
+
+func TestUpdateWithoutAnnounceWaitsUntilItHolds(t *testing.T) {
+	w := newWorld(t, "job")
+	w.apply("%s", manifestOf("job", 2, "1", false))
+	w.settleAll()
+	w.now = w.now.Add(time.Hour)
+	w.log = nil
+	w.apply("%s", manifestOf("job", 2, "2", false))
+	w.plan()
+	require.Contains(t, w.transcript(), "putUnit job@1.service Updated launched")
+	w.systemd("job@1.service")
+	require.Equal(t, settleTime, w.plan().After)
+	require.Empty(t, w.transcript())
+	w.now = w.now.Add(settleTime)
+	w.plan()
+	require.Contains(t, w.transcript(), "putUnit job@2.service Updated launched")
+}
+
+func TestOnlyTheSidekickChanges(t *testing.T) {
+	w := newWorld(t, "web")
+	w.apply("%s", manifestOf("web", 2, "1", true))
+	w.settleAll()
+	hash := w.units["web@1.service"].Spec.Hash
+	w.apply("%s", strings.Replace(manifestOf("web", 2, "1", true), "announce: {}", "announce: {ttl: 10s}", 1))
+	w.settleAll()
+	require.Len(t, w.revisions, 2)
+	require.Equal(t, hash, w.units["web@1.service"].Spec.Hash)
+	require.Equal(t, w.revisions[1].SidekickFile, w.units["web-discovery@2.service"].Spec.Hash)
+	require.NotEqual(t, w.revisions[0].SidekickFile, w.revisions[1].SidekickFile)
+}
+
+func TestAnnounceIsAddedAndRemoved(t *testing.T) {
+	w := newWorld(t, "web")
+	for i, announced := range []bool{false, true, false} {
+		w.apply("%s", manifestOf("web", 2, "1", announced))
+		w.settleAll()
+		require.Len(t, w.revisions, i+1)
+		want := []string{"web@1.service", "web@2.service"}
+		if announced {
+			want = []string{"web-discovery@1.service", "web-discovery@2.service", "web@1.service", "web@2.service"}
+		}
+		require.Equal(t, want, w.unitNames())
+	}
+}
+
+func TestScaleDownWithdrawsAndTakesTheHighest(t *testing.T) {
+	w := newWorld(t, "web")
+	w.apply("%s", manifestOf("web", 4, "1", true))
+	w.settleAll()
+	w.log = nil
+	w.apply("%s", manifestOf("web", 2, "1", true))
+	w.plan()
+	require.Equal(t, "putRevision web Accepted\nputUnit web-discovery@4.service WithdrawForRemoval loaded\n"+
+		"putUnit web-discovery@3.service WithdrawForRemoval loaded\nNormal Accepted", w.transcript())
+	require.Equal(t, w.revisions[0].UnitFile, w.revisions[1].UnitFile, "instances that stay are not touched")
+	w.settleAll()
+	require.Contains(t, w.transcript(), "deleteUnit web@4.service ScaledDown\ndeleteUnit web-discovery@4.service ScaledDown\ndeleteUnit web@3.service ScaledDown")
+	require.Equal(t, 2, w.serving())
+	w.apply("%s", manifestOf("web", 0, "1", true))
+	w.settleAll()
+	require.Empty(t, w.units)
+	w.apply("%s", manifestOf("web", 1, "1", true))
+	w.settleAll()
+	require.Equal(t, 1, w.serving())
+}
+
+func TestStopAndStartOfOneInstance(t *testing.T) {
+	w := newWorld(t, "web")
+	w.apply("%s", manifestOf("web", 2, "1", true))
+	w.settleAll()
+	w.log = nil
+	w.overrides["web@1.service"] = v1.Override{DesiredState: v1.Loaded}
+	w.plan()
+	require.Equal(t, "putUnit web-discovery@1.service WithdrawForStop loaded", w.transcript())
+	w.settleAll()
+	require.Equal(t, "putUnit web@1.service Stopped loaded", w.transcript())
+
+	w.apply("%s", manifestOf("web", 2, "2", true)) // what is stopped is changed at once, and stays stopped
+	w.settleAll()
+	require.Equal(t, w.revisions[1].UnitFile, w.units["web@1.service"].Spec.Hash)
+	require.Equal(t, w.revisions[1].UnitFile, w.units["web@2.service"].Spec.Hash)
+	require.Equal(t, 1, w.serving())
+	w.log = nil
+
+	w.overrides["web@1.service"] = v1.Override{DesiredState: v1.Launched, RequestedAt: "now"}
+	w.settleAll()
+	require.Equal(t, "putUnit web@1.service Started launched\nputUnit web-discovery@1.service Started launched", w.transcript())
+	require.Equal(t, "now", w.states["web@1.service"].RequestedAt)
+	require.Equal(t, 2, w.serving())
+	delete(w.overrides, "web@1.service")
+	w.settleAll()
+	require.Empty(t, w.transcript())
+
+	w.overrides["web@2.service"] = v1.Override{RequestedAt: "later"}
+	w.settleAll()
+	require.Equal(t, "putUnit web@2.service Requested launched\nputUnit web-discovery@2.service Requested launched", w.transcript())
+	w.overrides["web-discovery@2.service"] = v1.Override{DesiredState: v1.Loaded}
+	w.settleAll()
+	require.Equal(t, 1, w.serving(), "a person may withdraw one instance")
+}
+
+func TestDeletedAppIsWithdrawnFirst(t *testing.T) {
+	w := newWorld(t, "web")
+	w.apply("%s", manifestOf("web", 2, "1", true))
+	w.settleAll()
+	w.log = nil
+	w.manifest = nil
+	w.plan()
+	require.Equal(t, "putUnit web-discovery@2.service WithdrawForRemoval loaded\nputUnit web-discovery@1.service WithdrawForRemoval loaded", w.transcript())
+	w.settleAll()
+	require.Empty(t, w.units)
+	require.Empty(t, w.endpoints)
+	w.apply("%s", manifestOf("web", 1, "1", true)) // and comes back, with the next number
+	w.settleAll()
+	require.Equal(t, 1, w.serving())
+	require.Len(t, w.revisions, 2)
+}
+
+func TestDeadRoutersAreNotWaitedFor(t *testing.T) {
+	w := newWorld(t, "web")
+	w.routers = map[string]v1.Router{}
+	w.apply("%s", manifestOf("web", 2, "1", true))
+	w.settleAll()
+	w.apply("%s", manifestOf("web", 2, "2", true))
+	w.settleAll()
+	require.Equal(t, w.revisions[1].UnitFile, w.units["web@2.service"].Spec.Hash)
+}
+
+func TestBrokenManifestChangesNothing(t *testing.T) {
+	w := newWorld(t, "web")
+	w.apply("not: [yaml")
+	w.settleAll()
+	require.Equal(t, "Warning InvalidManifest", w.log[0])
+	w.apply("%s", manifestOf("web", 2, "1", true))
+	w.settleAll()
+	for _, broken := range []string{"not: [yaml", manifestOf("other", 2, "1", true), manifestOf("web", -1, "2", true), ""} {
+		w.apply("%s", broken)
+		w.log = nil
+		w.settleAll()
+		require.Equal(t, "Warning InvalidManifest", w.transcript())
+		require.Equal(t, 2, w.serving())
+		require.Len(t, w.revisions, 1)
+	}
+	w.overrides["web@1.service"] = v1.Override{DesiredState: v1.Loaded}
+	w.settleAll()
+	require.Equal(t, 1, w.serving(), "what was accepted goes on to be looked after")
+}
+
+func TestTakenNamesAreLeftAlone(t *testing.T) {
+	w := newWorld(t, "web")
+	w.taken["web@2.service"] = ""
+	w.apply("%s", manifestOf("web", 2, "1", true))
+	w.settleAll()
+	require.Equal(t, "Warning NameTaken", w.transcript())
+	require.Empty(t, w.units)
+	w.apply("%s", manifestOf("web", 1, "1", true))
+	w.settleAll()
+	require.Equal(t, 1, w.serving())
+}
+
+func TestGlobalApp(t *testing.T) {
+	w := newWorld(t, "router")
+	w.apply("%s", strings.Replace(manifestOf("router", 0, "1", false), "replicas: 0", "global: true", 1))
+	w.settleAll()
+	require.Equal(t, []string{"router.service"}, w.unitNames())
+	w.apply("%s", strings.Replace(manifestOf("router", 0, "2", false), "replicas: 0", "global: true", 1))
+	w.settleAll()
+	require.Equal(t, w.revisions[1].UnitFile, w.units["router.service"].Spec.Hash)
+	w.apply("%s", manifestOf("router", 2, "2", false))
+	w.settleAll()
+	require.Equal(t, []string{"router@1.service", "router@2.service"}, w.unitNames())
+}
+
+// Another fleetd may write the same spec another way: what runs stays, also when the app is scaled.
+func TestFilesOfARevisionStay(t *testing.T) {
+	w := newWorld(t, "web")
+	w.apply("%s", manifestOf("web", 1, "1", true))
+	w.settleAll()
+	w.revisions[0].UnitFile = "old"
+	w.texts["old"] = "[Service]\nExecStart=/bin/old\n"
+	for _, name := range []string{"web@1.service"} {
+		u := w.units[name]
+		u.Spec.Hash = "old"
+		w.units[name] = u
+	}
+	w.settleAll()
+	w.apply("%s", manifestOf("web", 2, "1", true))
+	w.settleAll()
+	require.Equal(t, "old", w.units["web@1.service"].Spec.Hash)
+	require.Equal(t, "old", w.units["web@2.service"].Spec.Hash)
+
+	delete(w.texts, "old") // lost by hand: generated anew
+	w.settleAll()
+	require.Contains(t, w.texts, w.units["web@1.service"].Spec.Hash)
+}
+
+// Whatever people do and in whatever order things happen: plans never take away more than one instance that
+// serves, and in the end everything is as the last good manifest says.
+func TestPlansConverge(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(t, "web")
+		replicas, version, announced := rapid.IntRange(1, 5).Draw(t, "replicas"), 0, true
+		w.apply("%s", manifestOf("web", replicas, "0", true))
+		if rapid.Bool().Draw(t, "settled") {
+			w.settleAll()
+		}
+		for range rapid.IntRange(1, 120).Draw(t, "steps") {
+			switch choice := rapid.IntRange(0, 24).Draw(t, "choice"); choice {
+			case 0:
+				version++
+				w.apply("%s", manifestOf("web", replicas, fmt.Sprint(version), announced))
+			case 1:
+				replicas = rapid.IntRange(0, 5).Draw(t, "replicas")
+				w.apply("%s", manifestOf("web", replicas, fmt.Sprint(version), announced))
+			case 2:
+				announced = rapid.Bool().Draw(t, "announced")
+				w.apply("%s", manifestOf("web", replicas, fmt.Sprint(version), announced))
+			case 3:
+				w.apply("broken: [")
+			case 4:
+				n := int32(rapid.IntRange(1, 5).Draw(t, "instance"))
+				w.broken[v1.AppUnit("web", n)] = rapid.Bool().Draw(t, "broken")
+			case 5:
+				n := int32(rapid.IntRange(1, 5).Draw(t, "instance"))
+				w.overrides[v1.AppUnit("web", n)] = v1.Override{DesiredState: rapid.SampledFrom([]v1.DesiredState{v1.Loaded, v1.Launched, v1.Inactive}).Draw(t, "wish")}
+			case 6:
+				w.now = w.now.Add(time.Minute)
+			case 7:
+				w.routers = map[string]v1.Router{"m1": w.routers["m1"]}
+			case 8, 9, 10, 11, 12:
+				w.checkedPlan(t)
+			default:
+				if steps := w.steps(); len(steps) > 0 {
+					steps[rapid.IntRange(0, len(steps)-1).Draw(t, "step")]()
+				}
+			}
+		}
+		clear(w.broken)
+		clear(w.overrides)
+		version++
+		w.apply("%s", manifestOf("web", replicas, fmt.Sprint(version), announced))
+		plan := w.settleAll()
+		require.Zero(t, plan.After)
+		latest := w.revisions[len(w.revisions)-1]
+		for n := int32(1); n <= int32(replicas); n++ {
+			unit := w.units[v1.AppUnit("web", n)]
+			require.Equal(t, v1.UnitSpec{Hash: latest.UnitFile, DesiredState: v1.Launched}, unit.Spec)
+			require.Empty(t, unit.Metadata.Annotations)
+		}
+		want := replicas
+		if announced {
+			require.Equal(t, replicas, w.serving())
+			want *= 2
+		}
+		require.Len(t, w.units, want)
+	})
+}
+
+// checkedPlan carries out a plan and compares what it takes away with what was there.
+func (w *world) checkedPlan(t *rapid.T) {
+	in := w.input()
+	plan := MakePlan(in)
+	withdrawn := 0
+	for _, a := range plan.Actions {
+		switch a.Reason {
+		case WithdrawForUpdate:
+			if a.Name == v1.SidekickUnit("web", a.Instance) {
+				withdrawn++
+			}
+		case Updated:
+			if unit := v1.AppUnit("web", a.Instance); a.Name == unit && in.Units[unit].Spec.Hash != a.Unit.Spec.Hash {
+				_, announced := in.Endpoints[v1.EndpointName("web", a.Instance)]
+				_, hasSidekick := in.Units[v1.SidekickUnit("web", a.Instance)]
+				require.False(t, announced && hasSidekick, "%s is stopped while requests reach it", a.Name)
+			}
+		}
+	}
+	require.LessOrEqual(t, withdrawn, 1, "one at a time")
+	if withdrawn == 1 {
+		w.requireOthersServe(t, in, plan)
+	}
+	w.plan()
+}
+
+// requireOthersServe: a healthy instance is taken away only while every other one that should serve does.
+func (w *world) requireOthersServe(t *rapid.T, in Input, plan Plan) {
+	taken := int32(0)
+	for _, a := range plan.Actions {
+		if a.Reason == WithdrawForUpdate {
+			taken = a.Instance
+		}
+	}
+	if _, serves := in.Endpoints[v1.EndpointName("web", taken)]; !serves {
+		return
+	}
+	for name, u := range in.Units {
+		n, sidekick, _ := v1.ParseAppUnit("web", name)
+		surplus := n > w.revisions[len(w.revisions)-1].Spec.Instances() || plan.Actions[0].Kind == PutRevision
+		if o := in.Overrides[name].DesiredState; sidekick || n == taken || surplus || o != "" && o != v1.Launched {
+			continue
+		}
+		require.Equal(t, v1.Launched, u.Spec.DesiredState)
+		require.Equal(t, "active", in.States[name][0].ActiveState, "%s", name)
+		if _, ok := in.Units[v1.SidekickUnit("web", n)]; ok && in.Overrides[v1.SidekickUnit("web", n)].DesiredState == "" {
+			require.Contains(t, in.Endpoints, v1.EndpointName("web", n))
+		}
+	}
+}
