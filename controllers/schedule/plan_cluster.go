@@ -64,10 +64,11 @@ type Cluster struct {
 	lacks map[request]bitmap
 
 	// Slots are places in bitmaps, in the order of machine IDs, with gaps for machines to come.
-	slots   []*machine
-	words   int
-	sorted  []*machine // those that have a slot
-	waiting []*machine // present and not in the index yet
+	slots     []*machine
+	words     int
+	spareBits bitmap
+	sorted    []*machine // those that have a slot
+	waiting   []*machine // present and not in the index yet
 
 	// dirty units have to be looked at by the next plan; unmet ones want something that could not be done.
 	dirty         []*unit
@@ -78,7 +79,7 @@ type Cluster struct {
 	stray         map[string]int64
 	unfit         map[string]*unplacedKey
 	frozen        bool
-	epoch         uint64
+	epoch, tick   uint64
 }
 
 // unmet is why a unit has to wait: it is looked at again when that may have changed.
@@ -198,7 +199,7 @@ func (c *Cluster) change(m *machine, set func()) {
 		c.free(m)
 	}
 	for _, p := range m.places {
-		c.touch(p.unit)
+		c.touchPlace(p.unit, m)
 	}
 	c.touchMachine(m)
 	c.wake |= unmetSpace | unmetDrain | unmetFreeze
@@ -423,7 +424,7 @@ func (c *Cluster) forgetUnit(u *unit) {
 func (c *Cluster) SetPlacement(placed Placed) {
 	u, m := c.unit(placed.Unit), c.machine(placed.Machine)
 	placed.Unit, placed.Machine = u.name, m.ID
-	c.touchGroup(u)
+	c.touchPlace(u, m)
 	if p := c.placeOf(u, m); p != nil {
 		p.Placed = placed
 		return
@@ -438,7 +439,7 @@ func (c *Cluster) DeletePlacement(machine, unit string) {
 		return
 	}
 	if p := c.placeOf(u, m); p != nil {
-		c.touchGroup(u)
+		c.touchPlace(u, m)
 		c.unlink(p)
 		c.touchMachine(m)
 		c.wake |= unmetSpace | unmetDrain | unmetFreeze
@@ -529,6 +530,18 @@ func (c *Cluster) touchGroup(u *unit) {
 	}
 }
 
+// touchPlace marks a unit because of one of its placements: of a global unit only what is on that machine.
+func (c *Cluster) touchPlace(u *unit, m *machine) {
+	if u.Fleet.Global {
+		c.touchMachine(m)
+	} else {
+		c.touch(u)
+	}
+	for _, f := range c.followers[u.name] {
+		c.touch(f)
+	}
+}
+
 func (c *Cluster) touchMachine(m *machine) {
 	if !m.dirty {
 		m.dirty = true
@@ -536,5 +549,5 @@ func (c *Cluster) touchMachine(m *machine) {
 	}
 }
 
-func byName(a, b *unit) int       { return strings.Compare(a.name, b.name) }
-func byID(a, b *machine) int      { return strings.Compare(a.ID, b.ID) }
+func byName(a, b *unit) int  { return strings.Compare(a.name, b.name) }
+func byID(a, b *machine) int { return strings.Compare(a.ID, b.ID) }

@@ -11,11 +11,11 @@ import (
 type ask struct {
 	c       *Cluster
 	members []*unit
-	view    *view        // the machines to choose from, by load
-	require []bitmap     // only these
-	exclude []bitmap     // none of these
+	view    *view         // the machines to choose from, by load
+	require []bitmap      // only these
+	exclude []bitmap      // none of these
 	few     []*machineSet // none of these either: sets with few machines
-	pairs   bool         // Replaces= has to be looked at unit by unit
+	pairs   bool          // Replaces= has to be looked at unit by unit
 	need    request
 	only    *machine // MachineID= or MachineOf= leaves one machine
 	pinned  bool     // by MachineOf= to where the group is already: also where no new units go
@@ -252,7 +252,9 @@ func rivalOn(u *unit, m *machine) *unit {
 }
 
 // replaces: u takes the place of v. Two that would replace each other are let be.
-func replaces(u, v *unit) bool { return shared(u.replaces, v.matched) != nil && shared(v.replaces, u.matched) == nil }
+func replaces(u, v *unit) bool {
+	return shared(u.replaces, v.matched) != nil && shared(v.replaces, u.matched) == nil
+}
 
 // conflict returns the glob that keeps two units apart, and the one that carries it.
 func conflict(u, v *unit) (g *glob, carrier *unit) {

@@ -1,0 +1,324 @@
+package schedule
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+// Options say how careful a plan is.
+type Options struct {
+	// FreezeMin is how many machines have to be missed, and more than half of those known, before nothing is moved
+	// any more: then the network is more likely to be gone than the machines. Default 3.
+	FreezeMin int
+	// FreezeTimeout ends that after a while. 0: it lasts until machines return, or a person sets drain for those that
+	// are gone for good.
+	FreezeTimeout time.Duration
+	// ForgetAfter is how long the placements of global units stay on a machine that is missed. Default 1 h.
+	ForgetAfter time.Duration
+}
+
+func (o Options) withDefaults() Options {
+	if o.FreezeMin <= 0 {
+		o.FreezeMin = 3
+	}
+	if o.ForgetAfter <= 0 {
+		o.ForgetAfter = time.Hour
+	}
+	return o
+}
+
+// Input is all that a plan depends on.
+type Input struct {
+	Now     time.Time
+	Cluster *Cluster
+	Options Options
+	// FrozenSince is when the last plan that was frozen first was; zero: it was not.
+	FrozenSince time.Time
+}
+
+// Decision is a plan: what to write, in this order, and when to look again where time alone changes something.
+type Decision struct {
+	Actions []Action
+	// Frozen says that too many machines are missed to move what they ran.
+	Frozen bool
+	After  time.Duration
+
+	unmet []unmetUnit
+	now   time.Time
+}
+
+type unmetUnit struct {
+	unit *unit
+	why  unmet
+}
+
+// Plan decides for the units that something has changed for. It writes nothing and leaves the cluster as it was: equal
+// clusters give equal plans, however they came about. While it runs it enters its own decisions in the index, and takes
+// them out again; what it frees stays occupied until that is seen to be written. Commit follows.
+func Plan(in Input) Decision {
+	in.Options = in.Options.withDefaults()
+	c := in.Cluster
+	c.prepare()
+	c.epoch++
+	p := &planner{c: c, in: in, explained: map[string]*v1.Unplaced{}, sites: map[*unit]bitmap{}, counted: map[string]tally{}}
+	p.out.now = in.Now
+	p.freeze()
+	p.collect()
+	p.inspect()
+	p.out.Actions = slices.Grow(p.out.Actions, len(p.work))
+	p.journal = make([]*place, 0, len(p.work))
+	p.placeGlobals()
+	for _, g := range p.order() {
+		p.resolve(p.members[g.from:g.to])
+	}
+	p.explainAll()
+	p.strays()
+	p.undo()
+	return p.out
+}
+
+// Commit notes that the decision is being carried out: what it looked at needs no look until something changes. Where
+// an action cannot be written, Retry follows.
+func (c *Cluster) Commit(d Decision) {
+	for _, u := range c.dirty {
+		u.dirty = false
+	}
+	for _, m := range c.dirtyMachines {
+		m.dirty = false
+	}
+	c.dirty, c.dirtyMachines = c.dirty[:0], c.dirtyMachines[:0]
+	for u, why := range c.unmet {
+		if u.plan.epoch == c.epoch || why == 0 {
+			delete(c.unmet, u)
+		}
+	}
+	for _, u := range d.unmet {
+		c.unmet[u.unit] = u.why
+	}
+	for m := range c.absent {
+		if m.gone.IsZero() {
+			m.gone = d.now
+		}
+	}
+	c.wake, c.frozen = 0, d.Frozen
+}
+
+// Idle says that a plan would find nothing to look at.
+func (c *Cluster) Idle() bool {
+	return len(c.dirty) == 0 && len(c.dirtyMachines) == 0 && len(c.waiting) == 0 && len(c.stray) == 0 &&
+		(c.wake == 0 || len(c.unmet) == 0)
+}
+
+// planner makes one plan.
+type planner struct {
+	c   *Cluster
+	in  Input
+	out Decision
+
+	work    []*unit // all units that are looked at
+	members []*unit // their groups, one after the other
+	groups  []group
+	readmit []*machine
+	journal []*place // decisions entered in the index
+	txn     int
+	// released: the plan frees room on a machine that is present, which the next plan may use.
+	released bool
+
+	frozenNow bool
+	refused   []refused // to be explained at the end
+	explained map[string]*v1.Unplaced
+	counted   map[string]tally
+	sites     map[*unit]bitmap
+	losers    map[*place]loss
+	ask       ask
+}
+
+// group is a part of members: units that MachineOf= ties together.
+type group struct {
+	from, to int
+	lead     *unit
+	rank     int
+}
+
+// verdict is what a plan finds about one unit.
+type verdict struct {
+	epoch uint64
+	keep  *place   // of several placements the one that counts
+	at    *machine // where it stands and may stay; nil: nowhere
+	// reason and message say why it cannot stay where keep is; hard: rather nowhere than there.
+	reason, message string
+	hard            bool
+	stays           unmet    // it stands, but would have to move: why not now
+	holds           bool     // it keeps its former file
+	problem         string   // why it is left alone
+	blocked         string   // what it waits for
+	leaving         bool     // deleted, or to be inactive
+	handled         bool     // decided with another unit
+	beside          *machine // where the rest of its group is
+	depth           int      // in its group: 1 + the deepest of those that it follows
+}
+
+// freeze decides whether so many machines are missed that nothing is moved off them.
+func (p *planner) freeze() {
+	c, missing := p.c, 0
+	for m := range c.absent {
+		if !m.config.Drain && slices.ContainsFunc(m.places, func(x *place) bool { return x.unit.known && !x.unit.Fleet.Global }) {
+			missing++
+		}
+	}
+	known := len(c.sorted) + missing
+	frozen := missing >= p.in.Options.FreezeMin && missing*2 > known
+	if timeout := p.in.Options.FreezeTimeout; frozen && timeout > 0 {
+		left := timeout
+		if !p.in.FrozenSince.IsZero() {
+			left -= p.in.Now.Sub(p.in.FrozenSince)
+		}
+		if left <= 0 {
+			frozen = false
+		} else {
+			p.after(left)
+		}
+	}
+	p.frozenNow, p.out.Frozen = frozen, frozen
+	switch {
+	case frozen && !c.frozen:
+		p.act(Action{Kind: FreezeMoves, Reason: ReasonMachinesVanish, Message: fmt.Sprintf(
+			"%d of %d machines are missed: nothing is moved off them until they return, or drain is set for those that are gone for good", missing, known)})
+	case !frozen && c.frozen:
+		p.act(Action{Kind: UnfreezeMoves, Reason: ReasonMachinesBack, Message: fmt.Sprintf(
+			"%d of %d machines are missed: what they ran may be moved again", missing, known)})
+	}
+}
+
+func (p *planner) after(d time.Duration) {
+	if p.out.After == 0 || d < p.out.After {
+		p.out.After = d
+	}
+}
+
+// collect finds the units to look at: what changed, what waited for such a change, and what is tied to them.
+func (p *planner) collect() {
+	c := p.c
+	p.work = make([]*unit, 0, len(c.dirty))
+	p.members = make([]*unit, 0, len(c.dirty))
+	p.groups = make([]group, 0, len(c.dirty))
+	for _, u := range c.dirty {
+		if !u.dropped {
+			p.add(u)
+		}
+	}
+	wake := c.wake | unmetTime
+	if c.frozen != p.frozenNow {
+		wake |= unmetFreeze
+	}
+	for u, why := range c.unmet {
+		if why&wake != 0 {
+			p.add(u)
+		}
+	}
+}
+
+// add takes in a unit and its group.
+func (p *planner) add(u *unit) {
+	if u.plan.epoch == p.c.epoch {
+		return
+	}
+	from := len(p.members)
+	p.visit(u)
+	for i := from; i < len(p.members); i++ { // members grows as ties are followed
+		x := p.members[i]
+		if x.Fleet.Global {
+			continue // what follows a global unit is not tied to others that do
+		}
+		for _, name := range x.Fleet.MachineOf {
+			if t := p.c.units[name]; t != nil {
+				p.visit(t)
+			}
+		}
+		for _, f := range p.c.followers[x.name] {
+			p.visit(f)
+		}
+	}
+	g := group{from: from, to: len(p.members), lead: u, rank: rank(u)}
+	for _, x := range p.members[from:] {
+		if r := rank(x); r < g.rank || r == g.rank && x.name < g.lead.name {
+			g.lead, g.rank = x, r
+		}
+	}
+	p.groups = append(p.groups, g)
+}
+
+func (p *planner) visit(u *unit) {
+	if u.plan.epoch == p.c.epoch {
+		return
+	}
+	u.plan = verdict{epoch: p.c.epoch}
+	p.work = append(p.work, u)
+	p.members = append(p.members, u)
+}
+
+// rank: who has the least choice is placed first.
+func rank(u *unit) int {
+	switch {
+	case len(u.replaces) > 0:
+		return 0
+	case u.Fleet.MachineID != "":
+		return 1
+	case len(u.Fleet.MachineMetadata) > 0:
+		return 2
+	}
+	return 3
+}
+
+func (p *planner) order() []group {
+	slices.SortFunc(p.groups, func(a, b group) int {
+		if a.rank != b.rank {
+			return a.rank - b.rank
+		}
+		return strings.Compare(a.lead.name, b.lead.name)
+	})
+	return p.groups
+}
+
+func (p *planner) act(a Action) {
+	p.txn++
+	p.with(a)
+}
+
+// with adds an action to the transaction of the one before.
+func (p *planner) with(a Action) {
+	a.Txn = p.txn
+	p.out.Actions = append(p.out.Actions, a)
+}
+
+// enter notes in the index that a unit gets a machine.
+func (p *planner) enter(u *unit, m *machine) {
+	x := &place{unit: u, machine: m, Placed: Placed{Machine: m.ID, Unit: u.name}}
+	p.c.link(x)
+	p.journal = append(p.journal, x)
+}
+
+func (p *planner) undo() {
+	for _, x := range slices.Backward(p.journal) {
+		p.c.unlink(x)
+	}
+}
+
+// wait notes that something could not be done, and what has to change first.
+func (p *planner) wait(u *unit, why unmet) { p.out.unmet = append(p.out.unmet, unmetUnit{u, why}) }
+
+func (p *planner) strays() {
+	names := make([]string, 0, len(p.c.stray))
+	for name := range p.c.stray {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		p.act(Action{Kind: DeleteStray, Unit: name, Revision: p.c.stray[name], Reason: ReasonStray,
+			Message: "the key is not placements/<machine>/<unit>: nothing reads it"})
+	}
+}

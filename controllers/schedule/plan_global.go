@@ -1,0 +1,147 @@
+package schedule
+
+import (
+	"fmt"
+	"slices"
+)
+
+// placeGlobals decides for global units: where the unit changed, on every machine; else where the machine changed.
+func (p *planner) placeGlobals() {
+	c := p.c
+	if len(c.globals) == 0 {
+		return
+	}
+	globals := make([]*unit, 0, len(c.globals))
+	for u := range c.globals {
+		globals = append(globals, u)
+	}
+	slices.SortFunc(globals, byName)
+	changed := slices.SortedFunc(slices.Values(c.dirtyMachines), byID)
+	for _, u := range globals {
+		if u.gone() || u.Problem != "" {
+			continue
+		}
+		whole := u.plan.epoch == c.epoch
+		machines := changed
+		if whole || c.unfit[u.name] != nil && c.wake != 0 {
+			machines = c.sorted
+		}
+		if whole {
+			for _, x := range sortedPlaces(u) {
+				p.tidy(u, x)
+			}
+		}
+		full := true
+		for _, m := range machines {
+			if x := c.placeOf(u, m); x == nil {
+				full = p.placeGlobal(u, m) && full
+			} else if !whole {
+				p.tidy(u, x)
+			}
+		}
+		if !full || whole || c.unfit[u.name] != nil {
+			p.explainGlobal(u)
+		}
+	}
+}
+
+// tidy looks at one placement of a global unit: whether it should be there, and like this.
+func (p *planner) tidy(u *unit, x *place) {
+	m := x.machine
+	loss, lost := p.losers[x]
+	switch {
+	case !m.present:
+		p.tidyAbsent(u, x)
+	case m.Problem != "":
+		p.update(u, x)
+	case !u.selector.meets(m.meta):
+		p.unplace(x, ReasonMachineMetadata, fmt.Sprintf("%s has no metadata %s", m.ID, missed(u.selector, m.meta)))
+	case lost && loss.hard:
+		p.unplace(x, loss.reason, loss.message)
+	default:
+		p.update(u, x)
+	}
+}
+
+// tidyAbsent leaves a placement on a machine that is missed for a while: what runs there should still be wanted when
+// it returns.
+func (p *planner) tidyAbsent(u *unit, x *place) {
+	left := p.in.Options.ForgetAfter
+	if !x.machine.gone.IsZero() {
+		left -= p.in.Now.Sub(x.machine.gone)
+	}
+	switch {
+	case x.machine.config.Drain || left <= 0 && !p.frozenNow:
+		p.unplace(x, ReasonMachineGone, "its machine "+x.Machine+" is gone")
+	case left <= 0:
+		p.wait(u, unmetFreeze)
+	default:
+		p.after(left)
+		p.wait(u, unmetTime)
+	}
+}
+
+// placeGlobal gives a machine its placement of a global unit. false: it should have one and has no room.
+func (p *planner) placeGlobal(u *unit, m *machine) bool {
+	if !m.schedulable() || !u.selector.meets(m.meta) {
+		return true
+	}
+	if !p.askFor([]*unit{u}).fits(m) {
+		return false
+	}
+	p.enter(u, m)
+	p.act(Action{Kind: Place, Unit: u.name, Machine: m.ID, Placement: u.placement(), Reason: ReasonMatches,
+		Message: "a global unit runs on every machine that matches"})
+	return true
+}
+
+// explainGlobal says on which machines that match a global unit has no room, or that none matches.
+func (p *planner) explainGlobal(u *unit) {
+	s := &survey{p: p, members: []*unit{u}}
+	match, lacking := 0, 0
+	for _, m := range p.c.sorted {
+		if !m.schedulable() || !u.selector.meets(m.meta) {
+			continue
+		}
+		match++
+		if p.c.placeOf(u, m) != nil {
+			continue
+		}
+		lacking++
+		one := &survey{p: p, members: s.members, only: m}
+		one.gather()
+		s.merge(one)
+	}
+	if match > 0 && lacking == 0 || match == 0 && len(p.c.sorted) == 0 {
+		p.clear(u)
+		return
+	}
+	if p.released {
+		return
+	}
+	head := fmt.Sprintf("%d of the %d machines that match have no room: ", lacking, match)
+	if match == 0 {
+		s.gather()
+		head = "no machine matches: "
+	}
+	why := s.result(head, true)
+	if key := p.c.unfit[u.name]; key != nil && sameUnplaced(&key.value, why) {
+		return
+	}
+	p.act(Action{Kind: SetUnplaced, Unit: u.name, Unplaced: why, Reason: ReasonNoMachineFits, Message: why.Message})
+}
+
+// merge adds what another survey found of one more machine.
+func (s *survey) merge(one *survey) {
+	for _, r := range one.refusals {
+		i := slices.IndexFunc(s.refusals, func(x refusal) bool { return x.Reason == r.Reason && x.many == r.many && x.Message == r.Message })
+		if i < 0 {
+			s.refusals = append(s.refusals, r)
+			continue
+		}
+		x := &s.refusals[i]
+		if x.Count += r.Count; len(x.Machines) < maxNamed {
+			x.Machines = append(x.Machines, r.Machines...)
+		}
+	}
+}
