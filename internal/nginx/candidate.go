@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +15,9 @@ import (
 
 // testTimeout bounds one nginx -t, which may wait for name servers.
 const testTimeout = 30 * time.Second
+
+// processPattern is how nginx begins a message: its process and thread.
+var processPattern = regexp.MustCompile(`^[0-9]+#[0-9]+: `)
 
 // refusal is a configuration that nginx -t, or the template, does not accept.
 type refusal struct{ message string }
@@ -160,7 +164,8 @@ func firstComplaint(output, path string) string {
 	for line := range strings.Lines(output) {
 		for _, level := range []string{"[emerg]", "[alert]", "[crit]", "[error]"} {
 			if _, message, ok := strings.Cut(line, level); ok {
-				return strings.ReplaceAll(strings.TrimSpace(message), path, "nginx.conf.candidate")
+				message = processPattern.ReplaceAllString(strings.TrimSpace(message), "")
+				return strings.ReplaceAll(message, path, "nginx.conf.candidate")
 			}
 		}
 	}

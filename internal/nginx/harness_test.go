@@ -32,7 +32,11 @@ type router struct {
 
 func newRouter(t *testing.T) *router {
 	t.Helper()
-	dir := t.TempDir()
+	return newRouterIn(t, t.TempDir())
+}
+
+func newRouterIn(t *testing.T, dir string) *router {
+	t.Helper()
 	r := &router{t: t, settings: Settings{Dir: dir, Listen: []string{freeAddress(t)}, Domain: "localhost", Workers: 2, ErrorLog: filepath.Join(dir, "error.log")}}
 	r.open()
 	t.Cleanup(func() {
@@ -47,7 +51,11 @@ func newRouter(t *testing.T) *router {
 // open makes the Server, as a router that starts does.
 func (r *router) open() {
 	r.t.Helper()
-	s, err := New(Options{Dir: r.settings.Dir, Template: r.own})
+	// nginx outlives a test that panics: it must not hold the pipe that go test reads.
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	require.NoError(r.t, err)
+	r.t.Cleanup(func() { null.Close() })
+	s, err := New(Options{Dir: r.settings.Dir, Template: r.own, Stdout: null, Stderr: null})
 	require.NoError(r.t, err)
 	r.Server = s
 	r.t.Cleanup(func() {
@@ -58,18 +66,17 @@ func (r *router) open() {
 	})
 }
 
-// crash is what kill -9 leaves: nginx runs, the lock is free. What a dead process
-// cannot do any more, this Server must not do either.
+// crash is what kill -9 leaves: nginx runs, the lock is free.
 func (r *router) crash() {
 	r.t.Helper()
 	require.NoError(r.t, r.Server.Close())
-	r.Server.proc = nil
 }
 
 func (r *router) apply(routes ...Route) Result {
 	r.t.Helper()
 	result, err := r.tryApply(routes...)
 	require.NoError(r.t, err)
+	require.Empty(r.t, result.Refused)
 	return result
 }
 
@@ -130,6 +137,16 @@ func instance(t *testing.T, name string) Upstream {
 	}))
 	t.Cleanup(srv.Close)
 	return Upstream{Key: "/services/web/app/" + name, Instance: name, Address: strings.TrimPrefix(srv.URL, "http://")}
+}
+
+// openDir is a directory that everybody can reach, which those of t.TempDir are not.
+func openDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "fleet-nginx-")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	require.NoError(t, os.Chmod(dir, 0o755))
+	return dir
 }
 
 // freeAddress is an address on which nothing listens.

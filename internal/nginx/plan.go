@@ -58,7 +58,8 @@ type Settings struct {
 	ErrorLog string
 	// Workers is the number of worker processes. 0: one for each core.
 	Workers int
-	// User is whom the workers run as when nginx is started by root. Default: nginx's own, nobody.
+	// User is whom the workers run as when nginx is started by root. Default: nginx's own, nobody, or root where
+	// nobody cannot reach Dir.
 	User string
 	// ReadTimeout is how long an app may be silent in an answer. Default DefaultReadTimeout. Websockets have a day.
 	ReadTimeout time.Duration

@@ -241,7 +241,7 @@ func FuzzNothingIsInjected(f *testing.F) {
 server "{{.Key}} {{.Value}}";{{end}}{{end}}{{range gets "/other/*"}}
 other "{{.Key}} {{.Value}}";{{end}}`)
 	require.NoError(f, err)
-	server := regexp.MustCompile(`^        server [a-z0-9.:\[\]-]+ max_fails=2 fail_timeout=5000ms;$`)
+	server := regexp.MustCompile(`^        server [a-z0-9.:\[\]-]+ max_fails=2 fail_timeout=5s;$`)
 	names := regexp.MustCompile(`^        server_name( (\*\.)?[a-z0-9.-]+)+;$`)
 	f.Fuzz(func(t *testing.T, app, host, domain, instance, address, key string) {
 		in := Input{Settings: testSettings, Keys: map[string]string{"/other/" + key: address, "/other/x": key},

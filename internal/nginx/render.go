@@ -29,7 +29,7 @@ var statusText string
 
 var (
 	funcs = texttemplate.FuncMap{
-		"seconds": func(d time.Duration) string { return fmt.Sprintf("%dms", d.Milliseconds()) },
+		"seconds": seconds,
 		"zone":    func(u []Upstream) int { return zoneSize(len(u)) },
 	}
 	mainTemplate   = texttemplate.Must(texttemplate.New("main.tmpl").Funcs(funcs).Parse(mainText))
@@ -39,6 +39,11 @@ var (
 
 // generationMark stands for the generation while the text that it is the hash of is made.
 const generationMark = "@generation@"
+
+// seconds is d in the unit that all of nginx's directives take, at least 1.
+func seconds(d time.Duration) string {
+	return fmt.Sprintf("%ds", max(1, (d+time.Second-1)/time.Second))
+}
 
 // zoneSize is the shared memory, in KiB, in which the workers agree on whose turn
 // it is and who failed: nginx takes about 1 KiB for each server.

@@ -44,6 +44,7 @@ type Options struct {
 // Server owns one directory and the nginx that runs in it.
 type Server struct {
 	dir, binary    string
+	user           string // of the workers, when the settings name none
 	template       *template.Template
 	stdout, stderr *os.File
 	effectTimeout  time.Duration
@@ -104,6 +105,10 @@ func New(o Options) (*Server, error) {
 			return nil, err
 		}
 	}
+	s.user = workersUser(s.dir)
+	if s.user != "" {
+		s.log.Info("Running nginx's workers as root", "reason", "DirectoryClosedToOthers", "dir", s.dir)
+	}
 	if s.lock, err = os.OpenFile(s.path("router.lock"), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
 		return nil, err
 	}
@@ -126,6 +131,23 @@ func makeDir(path string) error {
 		return err
 	}
 	return os.Chmod(path, 0o755) // whatever the umask is
+}
+
+// workersUser is root where nginx's own choice, nobody, could not reach dir: below
+// the runtime directory of root's own systemd, say, which is closed to all others.
+func workersUser(dir string) string {
+	if os.Geteuid() != 0 {
+		return ""
+	}
+	for {
+		if info, err := os.Stat(dir); err != nil || info.Mode().Perm()&0o001 == 0 {
+			return "root"
+		}
+		if dir == "/" {
+			return ""
+		}
+		dir = filepath.Dir(dir)
+	}
 }
 
 func findBinary(name string) (string, error) {
@@ -198,6 +220,7 @@ func (s *Server) Apply(ctx context.Context, c Configuration) (Result, error) {
 	if c.Dir != s.dir {
 		return Result{}, fmt.Errorf("the configuration is for %s, this nginx runs in %s", c.Dir, s.dir)
 	}
+	c.User = cmp.Or(c.User, s.user)
 	running := s.proc != nil && !s.proc.exited()
 	r, err := render(c, s.template)
 	if err != nil || !running || !bytes.Equal(r.text, s.current) {
@@ -277,7 +300,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	s.closing = true
 	p := s.proc
 	s.mu.Unlock()
-	if p == nil {
+	if p == nil || p.exited() {
 		return nil
 	}
 	s.log.Info("Stopping nginx", "reason", "Stop", "pid", p.pid)
@@ -304,13 +327,18 @@ func (s *Server) Stop(ctx context.Context) error {
 }
 
 // Close gives up the directory. An nginx that was not stopped goes on serving.
+// Nothing else may be asked of the Server then.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	s.closing = true
 	if s.proc != nil {
 		s.proc.release()
 	}
+	s.proc = nil
 	s.mu.Unlock()
 	s.watch.Wait()
-	return s.lock.Close()
+	if err := s.lock.Close(); !errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	return nil
 }
