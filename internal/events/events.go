@@ -5,7 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"fmt"
+	"errors"
 	"sync"
 	"time"
 
@@ -40,7 +40,7 @@ type sink struct {
 	store store.Interface
 	keys  keyspace.Keys
 	opts  Options
-	queue chan v1.Event
+	queue chan entry
 
 	mu      sync.Mutex
 	recent  map[identity]*repeats
@@ -50,9 +50,17 @@ type sink struct {
 // identity is what makes two events the same.
 type identity struct{ source, kind, name, eventType, reason, message string }
 
-// repeats counts how often an event came again after it was written.
+// repeats counts how often an event came again since it was written.
 type repeats struct {
 	until time.Time
+	count int
+}
+
+// entry is one event as it will be stored. Its key is made once, so that a write that is tried again after a
+// lost answer does not make two of it.
+type entry struct {
+	key   string
+	value []byte
 }
 
 // New returns a recorder. Events are written by Run; those recorded before it wait.
@@ -75,7 +83,7 @@ func New(s store.Interface, keys keyspace.Keys, opts Options) *Recorder {
 			store:  s,
 			keys:   keys,
 			opts:   opts,
-			queue:  make(chan v1.Event, opts.Buffer),
+			queue:  make(chan entry, opts.Buffer),
 			recent: make(map[identity]*repeats),
 		},
 	}
@@ -95,21 +103,35 @@ func (r *Recorder) Record(kind, name, eventType, reason, message string) {
 	if r == nil {
 		return
 	}
-	now := time.Now()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	id := identity{r.source, kind, name, eventType, reason, message}
-	if seen := r.recent[id]; seen != nil && now.Before(seen.until) {
+	r.record(identity{r.source, kind, name, eventType, reason, message}, time.Now())
+}
+
+func (s *sink) record(id identity, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seen := s.recent[id]
+	if seen != nil && now.Before(seen.until) {
+		seen.count++
+		return
+	}
+	event := v1.Event{
+		Time: now.UTC(), Kind: id.kind, Name: id.name, Type: id.eventType, Reason: id.reason, Message: id.message,
+		Source: id.source, Machine: s.opts.Machine,
+	}
+	if seen != nil && seen.count > 0 {
+		event.Count = seen.count + 1
+	}
+	row := s.keys.Events()
+	value, err := row.Encode(event)
+	if err != nil {
+		s.opts.Log.Error(err, "Event cannot be written", "reason", id.reason)
 		return
 	}
 	select {
-	case r.queue <- v1.Event{
-		Time: now.UTC(), Kind: kind, Name: name, Type: eventType, Reason: reason, Message: message,
-		Source: r.source, Machine: r.opts.Machine,
-	}:
-		r.remember(id, now)
+	case s.queue <- entry{key: row.Key(name(now)), value: value}:
+		s.remember(id, now)
 	default:
-		r.dropped++
+		s.dropped++
 	}
 }
 
@@ -130,35 +152,27 @@ func (s *sink) remember(id identity, now time.Time) {
 	s.recent[id] = &repeats{until: now.Add(s.opts.Repeat)}
 }
 
-// Run writes events until ctx ends, then what is left, for at most a request's time. It returns nil.
+// Run writes events until ctx ends, then what is left, for at most two seconds, and returns nil. At rest it
+// does nothing.
 func (r *Recorder) Run(ctx context.Context) error {
 	w := writer{sink: r.sink}
-	retry := store.Backoff{First: 100 * time.Millisecond, Max: 30 * time.Second}
+	var waiting []entry
 	for {
 		select {
 		case e := <-r.queue:
-			events := w.gather(e)
-			for {
-				err := w.write(ctx, events)
-				if err == nil {
-					retry.Reset()
-					break
-				}
-				after := retry.Next()
-				r.opts.Log.V(1).Info("Writing events failed, will retry", "error", err.Error(), "after", after)
-				if !store.Sleep(ctx, after) {
-					w.flush(ctx, events)
-					return nil
-				}
-			}
+			waiting = w.gather(e)
 		case <-ctx.Done():
-			w.flush(ctx, nil)
+			w.flush(ctx, waiting)
+			return nil
+		}
+		if waiting = w.writeUntilDone(ctx, waiting); len(waiting) > 0 {
+			w.flush(ctx, waiting)
 			return nil
 		}
 	}
 }
 
-// flushTimeout bounds the last write of a process that stops.
+// flushTimeout bounds the last writes of a process that stops.
 const flushTimeout = 2 * time.Second
 
 // writer is the one goroutine that writes.
@@ -169,48 +183,59 @@ type writer struct {
 }
 
 // gather takes what else is waiting, up to one transaction.
-func (w *writer) gather(events ...v1.Event) []v1.Event {
-	for len(events) < store.MaxTxnOps {
+func (w *writer) gather(entries ...entry) []entry {
+	for len(entries) < store.MaxTxnOps-1 {
 		select {
 		case e := <-w.queue:
-			events = append(events, e)
+			entries = append(entries, e)
 		default:
-			return events
+			return entries
 		}
 	}
-	return events
+	return entries
 }
 
-func (w *writer) flush(ctx context.Context, events []v1.Event) {
+// writeUntilDone tries until the entries are written or ctx ends, and returns what is left.
+func (w *writer) writeUntilDone(ctx context.Context, entries []entry) []entry {
+	retry := store.Backoff{First: 100 * time.Millisecond, Max: 30 * time.Second}
+	for {
+		err := w.write(ctx, entries)
+		if err == nil {
+			return nil
+		}
+		after := retry.Next()
+		w.opts.Log.V(1).Info("Writing events failed, will retry", "error", err.Error(), "after", after)
+		if !store.Sleep(ctx, after) {
+			return entries
+		}
+	}
+}
+
+func (w *writer) flush(ctx context.Context, entries []entry) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
 	defer cancel()
-	for events = w.gather(events...); len(events) > 0; events = w.gather() {
-		if err := w.write(ctx, events); err != nil {
-			w.opts.Log.Info("Events are lost", "reason", "Stopping", "count", len(events)+len(w.queue), "error", err.Error())
+	for entries = w.gather(entries...); len(entries) > 0; entries = w.gather() {
+		if err := w.write(ctx, entries); err != nil {
+			w.opts.Log.Info("Events are lost", "reason", "Stopping", "count", len(entries)+len(w.queue), "error", err.Error())
 			return
 		}
 	}
 }
 
-// write puts events under the shared lease.
-func (w *writer) write(ctx context.Context, events []v1.Event) error {
+// write puts entries under the shared lease.
+func (w *writer) write(ctx context.Context, entries []entry) error {
 	w.logDropped()
 	lease, err := w.sharedLease(ctx)
 	if err != nil {
 		return err
 	}
-	row := w.keys.Events()
-	groups := make([]store.Group, len(events))
-	for i, e := range events {
-		value, err := row.Encode(e)
-		if err != nil {
-			return fmt.Errorf("event %s: %w", e.Reason, err)
-		}
-		groups[i] = store.Group{{Key: row.Key(name(e.Time)), Value: value, Lease: lease}}
+	groups := make([]store.Group, len(entries))
+	for i, e := range entries {
+		groups[i] = store.Group{{Key: e.key, Value: e.value, Lease: lease}}
 	}
 	_, err = store.LastRevision(store.Write(ctx, w.store, groups, store.Fence{}))
-	if err != nil {
-		w.lease = 0 // it may have ended
+	if errors.Is(err, store.ErrLeaseNotFound) {
+		w.lease = 0
 	}
 	return err
 }

@@ -30,9 +30,9 @@ func KeepLease(ctx context.Context, s Interface, lease KeptLease) error {
 	// Often enough not to lose a lease that has just a few seconds left when etcd is back.
 	retry := Backoff{First: 100 * time.Millisecond, Max: lease.TTL / 10}
 	for {
-		err := ErrLeaseNotFound
+		err, left := ErrLeaseNotFound, lease.TTL
 		if id != 0 {
-			_, err = s.KeepAlive(ctx, id)
+			left, err = s.KeepAlive(ctx, id)
 		}
 		if err == nil && adopting {
 			lease.Log.Info("Adopted lease", "lease", id.String())
@@ -44,7 +44,7 @@ func KeepLease(ctx context.Context, s Interface, lease KeptLease) error {
 			}
 			id, err = grant(ctx, s, lease)
 		}
-		wait := lease.TTL / 3
+		wait := min(left, lease.TTL) / 3 // an adopted lease may have been granted for less
 		if err != nil {
 			wait = retry.Next()
 			lease.Log.V(1).Info("Keeping the lease alive failed, will retry", "error", err.Error(), "after", wait)

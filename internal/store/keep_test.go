@@ -113,3 +113,17 @@ func TestKeepLeaseStartsWithoutEtcd(t *testing.T) {
 		k.stop()
 	})
 }
+
+// TestKeepLeaseAdoptsShorter: a lease of an earlier configuration is renewed in its own time.
+func TestKeepLeaseAdoptsShorter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		model := memstore.New(memstore.Options{})
+		id, err := model.Grant(t.Context(), 6*time.Second)
+		require.NoError(t, err)
+		k := keep(t, model, id)
+		time.Sleep(time.Minute)
+		require.Equal(t, []store.LeaseID{id}, k.got)
+		k.requireAlive(id)
+		k.stop()
+	})
+}
