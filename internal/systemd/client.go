@@ -156,7 +156,7 @@ func (c *Client) connect(ctx context.Context) (*link, error) {
 		return nil, err
 	}
 	l := newLink(c.hint)
-	if l.conn, err = dbus.NewConn(&handshake{Conn: socket}, dbus.WithSignalHandler(l)); err != nil {
+	if l.conn, err = dbus.NewConn(&transport{Conn: socket}, dbus.WithSignalHandler(l)); err != nil {
 		socket.Close()
 		return nil, err
 	}

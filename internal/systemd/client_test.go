@@ -103,7 +103,9 @@ func TestReconnects(t *testing.T) {
 			}
 		}
 	}
-	active := func(s systemd.UnitState, err error) bool { return err == nil && s.ActiveState == "active" && s.Job == "" }
+	active := func(s systemd.UnitState, err error) bool {
+		return err == nil && s.ActiveState == "active" && s.Job == ""
+	}
 	before := await(active)
 	require.NoError(t, m.Command("systemctl", "--user", "daemon-reexec").Run())
 	await(func(_ systemd.UnitState, err error) bool { return err != nil })

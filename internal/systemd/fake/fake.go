@@ -1,0 +1,214 @@
+// Package fake models one systemd manager in memory: units, dependencies, jobs, restarts. Nothing in it happens by
+// itself: Step and Advance drive it, so that the same calls give the same outcome every time.
+//
+// It models services (Type=simple and its like, oneshot) and takes every other unit type for a target. What it promises is
+// what systemdtest tests, with the real systemd 252 as the judge.
+package fake
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/fleet-starter/fleet/internal/systemd"
+)
+
+// Options change what a model starts from; the zero value is usable.
+type Options struct {
+	// Now is the time at which the model starts; zero: 2020-01-01.
+	Now time.Time
+	// ReadFile reads unit files; nil: os.ReadFile.
+	ReadFile func(path string) ([]byte, error)
+	// Process says how a service's process behaves; nil: as CommonProcess says.
+	Process func(unit string, argv []string) Process
+	// Fault, when it returns an error, fails the call (link, unlink, reload, start, stop, restart, reset-failed, list)
+	// before it has any effect. unit is "" for calls about many units.
+	Fault func(op, unit string) error
+}
+
+// Manager is the model. Its methods may be called by several goroutines.
+type Manager struct {
+	opts Options
+
+	mu      sync.Mutex
+	now     time.Time
+	events  chan struct{}
+	closed  bool
+	links   map[string]string // path by unit name
+	units   map[string]*unit  // the loaded ones
+	jobs    map[string]*job   // at most one a unit
+	results map[string]string // of the last job, by unit, for units that a call has named
+	timers  []timer           // by time, then by when they were set
+	lastID  int               // of jobs, processes and invocations
+}
+
+var _ systemd.Manager = (*Manager)(nil)
+
+// New returns a manager without units.
+func New(opts Options) *Manager {
+	if opts.Now.IsZero() {
+		opts.Now = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+	}
+	if opts.ReadFile == nil {
+		opts.ReadFile = os.ReadFile
+	}
+	if opts.Process == nil {
+		opts.Process = func(_ string, argv []string) Process { return CommonProcess(argv) }
+	}
+	m := &Manager{opts: opts, now: opts.Now, events: make(chan struct{}, 1)}
+	m.reset()
+	return m
+}
+
+func (m *Manager) reset() {
+	m.links, m.units, m.jobs, m.results, m.timers = map[string]string{}, map[string]*unit{}, map[string]*job{}, map[string]string{}, nil
+}
+
+// Reboot is a power cut and a new start: no process, link or memory of a unit is left.
+func (m *Manager) Reboot() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.reset()
+	m.hint()
+}
+
+// Now returns the model's time.
+func (m *Manager) Now() time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.now
+}
+
+// Close implements systemd.Manager.
+func (m *Manager) Close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.closed {
+		m.closed = true
+		close(m.events)
+	}
+}
+
+// Events implements systemd.Manager.
+func (m *Manager) Events() <-chan struct{} { return m.events }
+
+func (m *Manager) hint() {
+	if m.closed {
+		return
+	}
+	select {
+	case m.events <- struct{}{}:
+	default:
+	}
+}
+
+// do runs one call under the lock, unless its time is up or a fault is wanted.
+func (m *Manager) do(ctx context.Context, op, name string, call func() error) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	err := ctx.Err()
+	if err == nil && m.opts.Fault != nil {
+		err = m.opts.Fault(op, name)
+	}
+	if err != nil {
+		return &systemd.Error{Op: op, Unit: name, Err: err}
+	}
+	if name != "" {
+		m.follow(name)
+	}
+	if err := call(); err != nil {
+		return &systemd.Error{Op: op, Unit: name, Err: err}
+	}
+	m.collect()
+	return nil
+}
+
+func (m *Manager) follow(name string) {
+	if _, ok := m.results[name]; !ok {
+		m.results[name] = ""
+	}
+}
+
+// Link implements systemd.Manager.
+func (m *Manager) Link(ctx context.Context, paths ...string) error {
+	return m.do(ctx, "link", "", func() error {
+		for _, path := range paths {
+			if _, err := m.opts.ReadFile(path); err != nil {
+				return fmt.Errorf("%w: %w", systemd.ErrNoSuchUnit, err)
+			}
+			m.links[filepath.Base(path)] = path
+		}
+		return nil
+	})
+}
+
+// Unlink implements systemd.Manager.
+func (m *Manager) Unlink(ctx context.Context, names ...string) error {
+	return m.do(ctx, "unlink", "", func() error {
+		for _, name := range names {
+			delete(m.links, name)
+			delete(m.results, name)
+		}
+		return nil
+	})
+}
+
+// Reload implements systemd.Manager.
+func (m *Manager) Reload(ctx context.Context) error {
+	return m.do(ctx, "reload", "", func() error {
+		for _, u := range m.units {
+			m.read(u)
+		}
+		m.hint()
+		return nil
+	})
+}
+
+// Start implements systemd.Manager.
+func (m *Manager) Start(ctx context.Context, name string) error {
+	return m.do(ctx, "start", name, func() error { return m.enqueue(name, jobStart) })
+}
+
+// Restart implements systemd.Manager.
+func (m *Manager) Restart(ctx context.Context, name string) error {
+	return m.do(ctx, "restart", name, func() error { return m.enqueue(name, jobRestart) })
+}
+
+// Stop implements systemd.Manager.
+func (m *Manager) Stop(ctx context.Context, name string) error {
+	return m.do(ctx, "stop", name, func() error {
+		if m.units[name] == nil {
+			return nil
+		}
+		return m.enqueue(name, jobStop)
+	})
+}
+
+// ResetFailed implements systemd.Manager.
+func (m *Manager) ResetFailed(ctx context.Context, name string) error {
+	return m.do(ctx, "reset-failed", name, func() error {
+		if u := m.units[name]; u != nil {
+			u.starts = nil
+			if u.active == "failed" {
+				m.set(u, "inactive", "dead")
+			}
+		}
+		return nil
+	})
+}
+
+// States implements systemd.Manager.
+func (m *Manager) States(ctx context.Context, names []string) ([]systemd.UnitState, error) {
+	var states []systemd.UnitState
+	err := m.do(ctx, "list", "", func() error {
+		for _, name := range names {
+			m.follow(name)
+			states = append(states, m.state(name))
+		}
+		return nil
+	})
+	return states, err
+}

@@ -1,0 +1,279 @@
+package fake
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sort"
+	"time"
+)
+
+// Process is how a process behaves when nobody kills it.
+type Process struct {
+	Ends   bool
+	After  time.Duration // when it ends, from its start
+	Status int           // its exit status
+}
+
+// CommonProcess knows true, false and sleep; any other program runs until it is stopped.
+func CommonProcess(argv []string) Process {
+	if len(argv) == 0 {
+		return Process{}
+	}
+	const soon = time.Millisecond
+	switch filepath.Base(argv[0]) {
+	case "true":
+		return Process{Ends: true, After: soon}
+	case "false":
+		return Process{Ends: true, After: soon, Status: 1}
+	case "sleep":
+		if span, err := parseSpan(argv[len(argv)-1]); err == nil && span < forever {
+			return Process{Ends: true, After: span}
+		}
+	}
+	return Process{}
+}
+
+// end is how a process ended.
+type end struct {
+	status int
+	signal bool
+}
+
+const (
+	success  = "success"
+	exitCode = "exit-code"
+	signaled = "signal"
+
+	startLimitHit = "start-limit-hit"
+)
+
+func (e end) result() string {
+	switch {
+	case e.signal:
+		return signaled
+	case e.status != 0:
+		return exitCode
+	}
+	return success
+}
+
+// timer is something that happens later, unless the unit has gone on meanwhile.
+type timer struct {
+	at   time.Time
+	unit *unit
+	when string // the invocation that it is about
+	sub  string // and its SubState
+	do   func()
+}
+
+func (m *Manager) after(u *unit, d time.Duration, do func()) {
+	m.timers = append(m.timers, timer{at: m.now.Add(d), unit: u, when: u.invocation, sub: u.sub, do: do})
+	sort.SliceStable(m.timers, func(i, k int) bool { return m.timers[i].at.Before(m.timers[k].at) })
+}
+
+func (t timer) holds(m *Manager) bool {
+	return m.units[t.unit.name] == t.unit && t.unit.invocation == t.when && t.unit.sub == t.sub
+}
+
+// Step does the next thing that is due: one job, or one timer. It returns false when nothing is.
+func (m *Manager) Step() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.step()
+}
+
+func (m *Manager) step() bool {
+	if j := m.next(); j != nil {
+		m.runJob(j)
+		m.collect()
+		return true
+	}
+	for len(m.timers) > 0 && !m.timers[0].at.After(m.now) {
+		t := m.timers[0]
+		m.timers = m.timers[1:]
+		if t.holds(m) {
+			t.do()
+			m.collect()
+			return true
+		}
+	}
+	return false
+}
+
+// mostSteps is where Advance gives up on units that restart each other for ever.
+const mostSteps = 1_000_000
+
+// Advance does all that is due and all that becomes due within d, in order, and moves the clock by d.
+func (m *Manager) Advance(d time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	until := m.now.Add(d)
+	for range mostSteps {
+		if m.step() {
+			continue
+		}
+		if len(m.timers) == 0 || m.timers[0].at.After(until) {
+			m.now = until
+			return
+		}
+		m.now = m.timers[0].at
+	}
+	panic(fmt.Sprintf("fake: still busy after %d steps: %d jobs", mostSteps, len(m.jobs)))
+}
+
+// Kill ends the main process of the unit with SIGKILL.
+func (m *Manager) Kill(name string) error { return m.Exit(name, -1) }
+
+// Exit ends the main process of the unit with this exit status, or below zero by SIGKILL.
+func (m *Manager) Exit(name string, status int) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	u := m.units[name]
+	if u == nil || u.pid == 0 {
+		return errors.New(name + " has no main process")
+	}
+	m.ended(u, end{status: status, signal: status < 0})
+	m.collect()
+	return nil
+}
+
+func (m *Manager) set(u *unit, active, sub string) {
+	u.active, u.sub, u.since = active, sub, m.now
+	m.hint()
+}
+
+func (m *Manager) runJob(j *job) {
+	u := j.unit
+	if j.kind == jobStart {
+		m.runStart(j)
+		return
+	}
+	if u.running() {
+		m.halt(u)
+	}
+	if j.kind == jobStop {
+		m.finish(j, "done")
+		return
+	}
+	j.kind = jobStart // the second half of a restart, when its turn comes
+}
+
+// halt stops a unit because a job says so.
+func (m *Manager) halt(u *unit) {
+	killed := u.pid != 0 && u.oneshot
+	u.pid = 0
+	if killed {
+		// The end by SIGTERM is clean for a service that runs, not for one that has something to finish.
+		u.result = signaled
+		m.set(u, "failed", "failed")
+		return
+	}
+	m.set(u, "inactive", "dead")
+}
+
+func (m *Manager) runStart(j *job) {
+	u := j.unit
+	if u.active == "active" {
+		m.finish(j, "done")
+		return
+	}
+	if u.loadState != "loaded" || !m.mayStart(u) {
+		if u.result == "" || u.result == success {
+			u.result = startLimitHit
+		}
+		m.set(u, "failed", "failed")
+		m.finish(j, "failed")
+		return
+	}
+	m.lastID++
+	u.invocation, u.result = fmt.Sprintf("%032x", m.lastID), success
+	if !u.service {
+		m.set(u, "active", "active")
+		m.finish(j, "done")
+		return
+	}
+	u.pid = m.lastID
+	if u.oneshot {
+		j.running = true
+		m.set(u, "activating", "start")
+	} else {
+		m.set(u, "active", "running")
+		m.finish(j, "done")
+	}
+	if p := m.opts.Process(u.name, u.argv); p.Ends {
+		m.after(u, p.After, func() { m.ended(u, end{status: p.Status}) })
+	}
+	m.stopUnbound(u)
+}
+
+// mayStart counts a start against the start limit.
+func (m *Manager) mayStart(u *unit) bool {
+	u.starts = slices.DeleteFunc(u.starts, func(at time.Time) bool { return m.now.Sub(at) >= u.startInterval })
+	if u.startBurst > 0 && u.startInterval > 0 && len(u.starts) >= u.startBurst {
+		return false
+	}
+	u.starts = append(u.starts, m.now)
+	return true
+}
+
+// stopUnbound stops a unit whose BindsTo= went away while it started.
+func (m *Manager) stopUnbound(u *unit) {
+	for _, name := range u.bindsTo {
+		if target := m.units[name]; (target == nil || !target.running()) && m.jobs[name] == nil {
+			m.install(u, jobStop)
+		}
+	}
+}
+
+// ended is the end of a main process that no stop job asked for.
+func (m *Manager) ended(u *unit, e end) {
+	u.pid, u.result = 0, e.result()
+	starting := u.active == "activating"
+	if starting && e.result() == success && u.remain {
+		m.set(u, "active", "exited")
+		m.finish(m.jobs[u.name], "done")
+		return
+	}
+	if e.result() == success {
+		m.set(u, "inactive", "dead")
+	} else {
+		m.set(u, "failed", "failed")
+	}
+	if j := m.jobs[u.name]; starting && j != nil && j.running {
+		result := "done"
+		if e.result() != success {
+			result = "failed"
+		}
+		m.finish(j, result)
+	}
+	for _, bound := range m.sorted() {
+		if bound.running() && slices.Contains(bound.bindsTo, u.name) {
+			_ = m.enqueue(bound.name, jobStop) // it is loaded, so it can be stopped
+		}
+	}
+	if m.restarts(u, e) {
+		m.set(u, "activating", "auto-restart")
+		m.after(u, u.restartAfter, func() {
+			if m.enqueue(u.name, jobRestart) != nil {
+				m.set(u, "failed", "failed")
+			}
+		})
+	}
+}
+
+// restarts is the table of Restart= in systemd.service(5), as far as the model goes.
+func (m *Manager) restarts(u *unit, e end) bool {
+	switch u.restart {
+	case "always":
+		return true
+	case "on-success":
+		return e.result() == success
+	case "on-failure":
+		return e.result() != success
+	case "on-abnormal", "on-abort":
+		return e.signal
+	}
+	return false
+}

@@ -1,0 +1,191 @@
+package fake
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/fleet-starter/fleet/internal/systemd"
+	"github.com/fleet-starter/fleet/internal/unitfile"
+)
+
+// unit is one loaded unit.
+type unit struct {
+	name      string
+	path      string
+	text      string // of the file as it was loaded
+	loadState string
+	settings
+
+	active, sub string
+	result      string
+	invocation  string
+	since       time.Time
+	pid         int
+	starts      []time.Time // those that the start limit counts
+}
+
+// settings are what the model understands of a unit file.
+type settings struct {
+	requires, bindsTo, wants, partOf, after []string
+
+	service       bool
+	oneshot       bool
+	remain        bool // RemainAfterExit=
+	argv          []string
+	restart       string
+	restartAfter  time.Duration
+	startBurst    int
+	startInterval time.Duration
+}
+
+func (u *unit) running() bool { return u.active == "active" || u.active == "activating" }
+
+// load returns the unit, from its file if it is not loaded; nil if there is none.
+func (m *Manager) load(name string) *unit {
+	if u := m.units[name]; u != nil {
+		return u
+	}
+	if _, ok := m.links[name]; !ok {
+		return nil
+	}
+	u := &unit{name: name, active: "inactive", sub: "dead"}
+	m.read(u)
+	m.units[name] = u
+	return u
+}
+
+// read fills in what the unit's file says.
+func (m *Manager) read(u *unit) {
+	path, ok := m.links[u.name]
+	text, err := m.opts.ReadFile(path)
+	if !ok || err != nil {
+		u.loadState = "not-found"
+		return
+	}
+	u.path, u.text, u.loadState = path, string(text), "loaded"
+	if u.settings, err = parse(u.name, u.text); err != nil {
+		u.loadState = "bad-setting"
+	}
+}
+
+// parse understands a unit file; the error says that systemd would not load it.
+func parse(name, text string) (settings, error) {
+	n, err := unitfile.ParseName(name)
+	if err != nil {
+		return settings{}, err
+	}
+	file, err := unitfile.Parse(text)
+	if err != nil {
+		return settings{}, err
+	}
+	units := func(option string) (all []string) {
+		for _, value := range file.Values("Unit", option) {
+			all = append(all, strings.Fields(n.Expand(value))...)
+		}
+		return all
+	}
+	value := func(section, option, fallback string) string {
+		if v, ok := file.Value(section, option); ok && v != "" {
+			return v
+		}
+		return fallback
+	}
+	s := settings{
+		requires: units("Requires"), bindsTo: units("BindsTo"), wants: units("Wants"), partOf: units("PartOf"), after: units("After"),
+		service: n.Type == "service",
+		oneshot: value("Service", "Type", "simple") == "oneshot",
+		remain:  isTrue(value("Service", "RemainAfterExit", "no")),
+		restart: value("Service", "Restart", "no"),
+	}
+	var errs [3]error
+	s.restartAfter, errs[0] = parseSpan(value("Service", "RestartSec", "100ms"))
+	s.startInterval, errs[1] = parseSpan(value("Unit", "StartLimitIntervalSec", "10s"))
+	s.startBurst, errs[2] = strconv.Atoi(value("Unit", "StartLimitBurst", "5"))
+	for _, err := range errs {
+		if err != nil {
+			return s, err
+		}
+	}
+	if commands := file.Values("Service", "ExecStart"); s.service {
+		if len(commands) == 0 {
+			return s, fmt.Errorf("%s has no ExecStart=", name)
+		}
+		s.argv, err = unitfile.SplitCommand(n.Expand(commands[len(commands)-1]))
+	}
+	return s, err
+}
+
+func isTrue(s string) bool {
+	switch strings.ToLower(s) {
+	case "1", "yes", "y", "true", "t", "on":
+		return true
+	}
+	return false
+}
+
+// forever is longer than any simulation.
+const forever = 100 * 365 * 24 * time.Hour
+
+// parseSpan reads a time span: a number of seconds, or as systemd.time(7) has it, up to hours.
+func parseSpan(s string) (time.Duration, error) {
+	if s == "infinity" {
+		return forever, nil
+	}
+	if seconds, err := strconv.ParseFloat(s, 64); err == nil {
+		return time.Duration(seconds * float64(time.Second)), nil
+	}
+	return time.ParseDuration(strings.NewReplacer(" ", "", "min", "m", "sec", "s").Replace(s))
+}
+
+// state is what a list says of the unit.
+func (m *Manager) state(name string) systemd.UnitState {
+	s := systemd.UnitState{Name: name, LoadState: "not-found", ActiveState: "inactive", SubState: "dead", JobResult: m.results[name]}
+	if j := m.jobs[name]; j != nil {
+		s.Job = string(j.kind)
+	}
+	u := m.load(name)
+	if u == nil {
+		return s
+	}
+	s.LoadState, s.ActiveState, s.SubState = u.loadState, u.active, u.sub
+	if u.loadState != "loaded" {
+		return s
+	}
+	s.FragmentPath = u.path
+	text, err := m.opts.ReadFile(m.links[name])
+	s.NeedReload = err != nil || string(text) != u.text
+	if u.active == "inactive" {
+		return s
+	}
+	s.Result, s.InvocationID, s.Since, s.MainPID = u.result, u.invocation, u.since, u.pid
+	return s
+}
+
+// collect forgets units as systemd does: those that do nothing and that no unit which does something depends on.
+func (m *Manager) collect() {
+	kept := map[*unit]bool{}
+	var keep func(u *unit)
+	keep = func(u *unit) {
+		if u == nil || kept[u] {
+			return
+		}
+		kept[u] = true
+		for _, names := range [][]string{u.requires, u.bindsTo, u.wants} {
+			for _, name := range names {
+				keep(m.units[name])
+			}
+		}
+	}
+	for _, u := range m.units {
+		if u.active != "inactive" || m.jobs[u.name] != nil {
+			keep(u)
+		}
+	}
+	for name, u := range m.units {
+		if !kept[u] {
+			delete(m.units, name)
+		}
+	}
+}
