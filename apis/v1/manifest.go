@@ -58,6 +58,16 @@ func (l ManifestErrors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// Summary is an error's text for events and conditions: where a manifest is wrong in a hundred places, the first ten.
+func Summary(err error) string {
+	const most, size = 10, 2000
+	lines := strings.Split(err.Error(), "\n")
+	if len(lines) > most {
+		lines = append(lines[:most], fmt.Sprintf("and %d more", len(lines)-most))
+	}
+	return shorten(strings.Join(lines, "\n"), size)
+}
+
 // Err is the list as an error: nil where it is empty.
 func (l ManifestErrors) Err() error {
 	if len(l) == 0 {

@@ -58,7 +58,7 @@ func (v *validator) count(s *AppSpec) {
 func (v *validator) program(s *AppSpec) {
 	switch {
 	case s.Container == nil && s.Exec == nil:
-		v.add("spec", "says nothing to run: write container or exec")
+		v.add("spec.exec", "missing: write exec or container, which say what to run")
 	case s.Container != nil && s.Exec != nil:
 		v.add("spec.exec", "cannot be given with container: remove one of the two")
 	case s.Exec != nil:

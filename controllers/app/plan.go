@@ -170,6 +170,6 @@ func (p *planner) lookAgain(d time.Duration) {
 
 func (p *planner) report(eventType string, reason Reason, message string) {
 	p.events = append(p.events, Action{Kind: Report, Reason: reason, Name: p.in.App, Event: v1.Event{
-		Kind: v1.KindApp, Name: p.in.App, Type: eventType, Reason: string(reason), Message: shorten(message),
+		Kind: v1.KindApp, Name: p.in.App, Type: eventType, Reason: string(reason), Message: message,
 	}})
 }

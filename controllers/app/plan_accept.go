@@ -19,7 +19,7 @@ func (p *planner) accept() {
 	}
 	app, err := v1.ParseAppNamed(in.App, in.Manifest.Raw)
 	if err != nil {
-		p.report(v1.EventWarning, InvalidManifest, err.Error())
+		p.report(v1.EventWarning, InvalidManifest, v1.Summary(err))
 		return
 	}
 	if taken := v1.TakenUnit(app, func(unit string) bool { _, taken := in.Taken[unit]; return taken }); taken != "" {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
@@ -235,18 +234,4 @@ func (p *planner) put(i *instance, u *pair, reason Reason, hash string, desired 
 	}
 	p.putAt[u.name] = len(p.actions)
 	p.actions = append(p.actions, action)
-}
-
-// shorten keeps an event readable where a manifest is wrong in a hundred places.
-func shorten(message string) string {
-	const lines, size = 10, 1000
-	parts := strings.Split(message, "\n")
-	if len(parts) > lines {
-		parts = append(parts[:lines], fmt.Sprintf("and %d more", len(parts)-lines))
-	}
-	message = strings.Join(parts, "\n")
-	if len(message) > size {
-		message = strings.ToValidUTF8(message[:size], "") + "..."
-	}
-	return message
 }

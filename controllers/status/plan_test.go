@@ -1,0 +1,167 @@
+package status
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+var now = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+
+// running is an app of that many announced instances, all of them as they should be.
+func running(t *testing.T, replicas int) Input {
+	manifest := fmt.Sprintf("apiVersion: fleet/v1\nkind: App\nmetadata: {name: web}\nspec:\n  replicas: %d\n  exec: {command: [/bin/web]}\n  ports: [{port: 80}]\n  announce: {}\n", replicas)
+	app, err := v1.ParseApp([]byte(manifest))
+	require.NoError(t, err)
+	in := Input{
+		Now: now, App: "web", Manifest: []byte(manifest), ManifestRevision: 7,
+		Latest: &v1.Revision{Number: 3, ManifestRevision: 7, Spec: app.Spec, UnitFile: "u", SidekickFile: "s"},
+		Units:  map[string]v1.Unit{}, Overrides: map[string]v1.Override{}, Unplaced: map[string]v1.Unplaced{}, Taken: map[string]string{},
+		Placements: map[string][]string{}, States: map[string]map[string]v1.UnitState{}, Endpoints: map[string]string{},
+		Routers: map[string]v1.Router{"m1": {Revision: 20}}, RoutedRevision: 20,
+	}
+	for n := int32(1); n <= int32(replicas); n++ {
+		machine := fmt.Sprintf("m%d", n)
+		for unit, hash := range map[string]string{v1.AppUnit("web", n): "u", v1.SidekickUnit("web", n): "s"} {
+			in.Units[unit] = v1.Unit{Metadata: v1.ObjectMeta{Name: unit, Owner: "web"}, Spec: v1.UnitSpec{Hash: hash, DesiredState: v1.Launched}}
+			in.Placements[unit] = []string{machine}
+			in.States[unit] = map[string]v1.UnitState{machine: {ActiveState: "active", SubState: "running", Hash: hash}}
+		}
+		in.Endpoints[v1.EndpointName("web", n)] = "10.0.0.1:80"
+	}
+	return in
+}
+
+func (in *Input) setUnit(unit string, change func(*v1.Unit)) {
+	u := in.Units[unit]
+	change(&u)
+	in.Units[unit] = u
+}
+
+func TestStatus(t *testing.T) {
+	stalling := func(in *Input, ago time.Duration) {
+		delete(in.Endpoints, "web/web@2")
+		in.setUnit("web@2.service", func(u *v1.Unit) {
+			u.Metadata.Annotations = map[string]string{v1.AnnotationUpdatedAt: now.Add(-ago).Format(time.RFC3339Nano)}
+		})
+	}
+	for _, c := range []struct {
+		name   string
+		change func(in *Input)
+		counts v1.ReplicaCounts
+		want   string // the conditions that are not as of an app that is ready
+		after  time.Duration
+	}{
+		{"ready", func(*Input) {}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 3}, "", 0},
+		{"invalid manifest", func(in *Input) { in.Manifest = []byte("apiVersion: fleet/v1\nkind: App\nmetadata: {name: web}\nspec: {replicas: two}\n") },
+			v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 3},
+			"Accepted=False InvalidManifest: line 4: spec.replicas: expected a whole number, got the text \"two\"\nline 4: spec.exec: missing: write exec or container, which say what to run; revision 3 goes on", 0},
+		{"name taken", func(in *Input) { in.Taken["web@2.service"] = "" },
+			v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 3},
+			"Accepted=False NameTaken: the unit web@2.service was submitted by a person: destroy it, or name the app otherwise; revision 3 goes on", 0},
+		{"never accepted", func(in *Input) { in.Latest, in.Manifest = nil, []byte("x: [") }, v1.ReplicaCounts{},
+			"Accepted=False InvalidManifest: line 1: not YAML: did not find expected node content\n" +
+				"Scheduled=Unknown NotAccepted: no manifest was accepted so far\nAvailable=Unknown NotAccepted: no manifest was accepted so far\n" +
+				"Progressing=Unknown NotAccepted: no manifest was accepted so far\nReady=Unknown NotAccepted: no manifest was accepted so far", 0},
+		{"just created", func(in *Input) { in.Placements, in.States, in.Endpoints = nil, nil, nil }, v1.ReplicaCounts{Desired: 3},
+			"Scheduled=False Pending: web@1.service is about to be placed (and 2 more)\nAvailable=False Unavailable: no instance is active and announced\n" +
+				"Progressing=True Starting: 0 of 3 instances are ready\nReady=False Pending: 0 of 3 instances are ready; web@1.service: about to be placed", 0},
+		{"unplaced", func(in *Input) {
+			delete(in.Placements, "web@3.service")
+			delete(in.States, "web@3.service")
+			delete(in.Endpoints, "web/web@3")
+			in.Unplaced["web@3.service"] = v1.Unplaced{Message: "0 of 2 machines fit: 2 conflict with web@*.service", Reasons: []v1.Refusal{{Reason: "Conflicts"}}}
+		}, v1.ReplicaCounts{Desired: 3, Scheduled: 2, Active: 2, Ready: 2, Updated: 2},
+			"Scheduled=False Conflicts: web@3.service: 0 of 2 machines fit: 2 conflict with web@*.service\nProgressing=True Starting: 2 of 3 instances are ready\n" +
+				"Ready=False Unplaced: 2 of 3 instances are ready; web@3.service: 0 of 2 machines fit: 2 conflict with web@*.service", 0},
+		{"failed", func(in *Input) {
+			in.States["web@1.service"]["m1"] = v1.UnitState{ActiveState: "failed", SubState: "failed", Result: "exit-code"}
+			delete(in.Endpoints, "web/web@1")
+		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 2, Ready: 2, Updated: 2},
+			"Progressing=True Starting: 2 of 3 instances are ready\nReady=False NotActive: 2 of 3 instances are ready; web@1.service: failed (failed), result exit-code", 0},
+		{"stopped", func(in *Input) {
+			in.Overrides["web@1.service"] = v1.Override{DesiredState: v1.Loaded}
+			in.States["web@1.service"]["m1"] = v1.UnitState{ActiveState: "inactive"}
+			delete(in.Endpoints, "web/web@1")
+		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 2, Ready: 2, Updated: 2},
+			"Progressing=False Updated: 2 of 3 instances are of revision 3\nReady=False Stopped: 2 of 3 instances are ready; web@1.service: stopped by a person: start it again with fleetctl start", 0},
+		{"rolling out", func(in *Input) {
+			for _, unit := range []string{"web@2.service", "web@3.service"} {
+				in.setUnit(unit, func(u *v1.Unit) { u.Spec.Hash = "old" })
+			}
+		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 1},
+			"Progressing=True RollingOut: 1 of 3 instances are of revision 3\nReady=False OutOfDate: 1 of 3 instances are ready; web@2.service: about to be replaced", 0},
+		{"waiting for routers", func(in *Input) {
+			in.setUnit("web@3.service", func(u *v1.Unit) { u.Spec.Hash = "old" })
+			in.setUnit("web-discovery@3.service", func(u *v1.Unit) { u.Spec.DesiredState = v1.Loaded })
+			delete(in.Endpoints, "web/web@3")
+			in.RoutedRevision = 30
+		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 2, Updated: 2},
+			"Progressing=True WaitingForRouters: 2 of 3 instances are of revision 3; web@3.service stops when the routers on m1 have dropped it\n" +
+				"Ready=False OutOfDate: 2 of 3 instances are ready; web@3.service: about to be replaced", 0},
+		{"stalled", func(in *Input) { stalling(in, 5*time.Minute) }, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 2, Updated: 3},
+			"Progressing=False RolloutStalled: revision 3: web@2.service is not ready within 5m0s: active, but not announced: its health check does not pass, or has not so far\n" +
+				"Ready=False NotAnnounced: 2 of 3 instances are ready; web@2.service: active, but not announced: its health check does not pass, or has not so far", 0},
+		{"about to stall", func(in *Input) { stalling(in, 4*time.Minute) }, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 2, Updated: 3},
+			"Progressing=True Starting: 2 of 3 instances are ready\n" +
+				"Ready=False NotAnnounced: 2 of 3 instances are ready; web@2.service: active, but not announced: its health check does not pass, or has not so far", time.Minute},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			in := running(t, 3)
+			c.change(&in)
+			plan := MakePlan(in)
+			require.NotNil(t, plan.Put)
+			require.Equal(t, c.counts, plan.Put.Replicas)
+			require.Equal(t, c.after, plan.After)
+			require.Equal(t, c.want, unusual(plan.Put))
+			in.Current, in.Now = plan.Put, now.Add(time.Second)
+			require.Nil(t, MakePlan(in).Put, "computed again it is the same")
+		})
+	}
+}
+
+// unusual writes the conditions that an app that is ready does not have.
+func unusual(s *v1.AppStatus) string {
+	usual := map[string]string{v1.Accepted: "True Accepted", v1.Scheduled: "True Scheduled", v1.Available: "True Available", v1.Progressing: "False Updated", v1.Ready: "True Ready"}
+	var lines []string
+	for _, c := range s.Conditions {
+		if usual[c.Type] != c.Status+" "+c.Reason || c.Type == v1.Progressing && !strings.HasPrefix(c.Message, "3 of 3") {
+			lines = append(lines, fmt.Sprintf("%s=%s %s: %s", c.Type, c.Status, c.Reason, c.Message))
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+func TestTransitionTimesStay(t *testing.T) {
+	in := running(t, 1)
+	first := MakePlan(in)
+	in.Current, in.CurrentRevision = first.Put, 9
+	delete(in.Endpoints, "web/web@1")
+	in.Now = now.Add(time.Hour)
+	second := MakePlan(in)
+	require.EqualValues(t, 9, second.If)
+	require.Equal(t, now, v1.FindCondition(second.Put.Conditions, v1.Accepted).LastTransitionTime)
+	require.Equal(t, in.Now, v1.FindCondition(second.Put.Conditions, v1.Ready).LastTransitionTime)
+	require.Equal(t, v1.ConditionTrue, v1.FindCondition(first.Put.Conditions, v1.Ready).Status, "the first status is not touched")
+}
+
+func TestDeletedAppHasNoStatus(t *testing.T) {
+	require.Equal(t, Plan{Reason: ReasonAppDeleted}, MakePlan(Input{App: "web"}))
+	require.Equal(t, Plan{Delete: true, If: 4, Reason: ReasonAppDeleted}, MakePlan(Input{App: "web", Current: &v1.AppStatus{}, CurrentRevision: 4}))
+}
+
+func TestGlobalApp(t *testing.T) {
+	in := running(t, 0)
+	in.Latest.Spec.Global, in.Latest.Spec.Replicas, in.Latest.Spec.Announce, in.Latest.SidekickFile = true, nil, nil, ""
+	in.Units["web.service"] = v1.Unit{Spec: v1.UnitSpec{Hash: "u", DesiredState: v1.Launched}}
+	in.Placements["web.service"] = []string{"m1", "m2222222222"}
+	in.States["web.service"] = map[string]v1.UnitState{"m1": {ActiveState: "active", Hash: "u"}}
+	plan := MakePlan(in)
+	require.Equal(t, v1.ReplicaCounts{Desired: 2, Scheduled: 2, Active: 1, Ready: 1, Updated: 1}, plan.Put.Replicas)
+	require.Equal(t, "1 of 2 instances are ready; web.service on m2222222...: its machine says nothing of it so far", v1.FindCondition(plan.Put.Conditions, v1.Ready).Message)
+}
