@@ -43,6 +43,7 @@ func KeepLease(ctx context.Context, s Interface, lease KeptLease) error {
 				lease.Log.Info("Lease has ended", "lease", id.String(), "reason", "LeaseNotFound")
 			}
 			id, err = grant(ctx, s, lease)
+			left = lease.TTL
 		}
 		wait := min(left, lease.TTL) / 3 // an adopted lease may have been granted for less
 		if err != nil {

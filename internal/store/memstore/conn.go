@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/fleet-starter/fleet/internal/store"
@@ -14,48 +13,35 @@ import (
 type Conn struct {
 	s *Store
 
-	mu      sync.Mutex
-	down    bool
-	lose    bool
-	changed chan struct{} // closed and replaced when watches should look again
-	asked   int64         // counts RequestProgress
+	// What follows is guarded by the store's lock.
+	down, lose bool
+	watches    map[*watch]struct{}
 }
 
 var _ store.Interface = (*Conn)(nil)
 
 // Connect returns a connection of its own, for one client of the simulation.
-func (s *Store) Connect() *Conn {
-	c := &Conn{s: s, changed: make(chan struct{})}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.conns[c] = struct{}{}
-	return c
-}
+func (s *Store) Connect() *Conn { return &Conn{s: s, watches: make(map[*watch]struct{})} }
 
-// SetDown cuts the connection, or mends it: calls fail with ErrUnavailable, and watches are silent until it is mended.
+// SetDown cuts the connection, or mends it. While it is cut calls fail with ErrUnavailable and watches are
+// silent; afterwards they go on where they were, or end with ErrCompacted.
 func (c *Conn) SetDown(down bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
 	c.down = down
-	c.wakeLocked()
+	for w := range c.watches {
+		if down {
+			w.pending, w.synced = nil, false
+		}
+		w.wake()
+	}
 }
 
 // LoseAnswers has commits take effect and report ErrUnavailable nevertheless.
 func (c *Conn) LoseAnswers(lose bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
 	c.lose = lose
-}
-
-func (c *Conn) wake() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.wakeLocked()
-}
-
-func (c *Conn) wakeLocked() {
-	close(c.changed)
-	c.changed = make(chan struct{})
 }
 
 // begin takes the store's lock for one call, where the call can be made.
@@ -66,13 +52,11 @@ func (c *Conn) begin(ctx context.Context) error {
 		}
 		return err
 	}
-	c.mu.Lock()
-	down := c.down
-	c.mu.Unlock()
-	if down {
+	c.s.mu.Lock()
+	if c.down {
+		c.s.mu.Unlock()
 		return fmt.Errorf("%w: the connection is cut", store.ErrUnavailable)
 	}
-	c.s.mu.Lock()
 	return nil
 }
 
@@ -125,10 +109,8 @@ func (c *Conn) Commit(ctx context.Context, txn store.Txn) (int64, error) {
 	if err := c.begin(ctx); err != nil {
 		return 0, err
 	}
+	defer c.s.mu.Unlock()
 	revision, err := c.s.commit(txn)
-	c.s.mu.Unlock()
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.lose {
 		return 0, fmt.Errorf("%w: the answer was lost", store.ErrUnavailable)
 	}
@@ -184,11 +166,11 @@ func (c *Conn) RequestProgress(ctx context.Context) error {
 	if err := c.begin(ctx); err != nil {
 		return err
 	}
-	c.s.mu.Unlock()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.asked++
-	c.wakeLocked()
+	defer c.s.mu.Unlock()
+	for w := range c.watches {
+		w.asked = true
+		w.wake()
+	}
 	return nil
 }
 

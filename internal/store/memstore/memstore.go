@@ -35,11 +35,10 @@ type Store struct {
 	revision  int64
 	compacted int64
 	history   []store.Event // all changes after compacted, in order
-	dropped   int64         // how many changes were compacted away before history[0]
 	leases    map[store.LeaseID]*lease
 	lastLease store.LeaseID
 	full      bool
-	conns     map[*Conn]struct{}
+	watches   watches
 }
 
 type lease struct {
@@ -56,7 +55,7 @@ func New(opts Options) *Store {
 		keys:     btree.NewG(32, func(a, b store.KV) bool { return a.Key < b.Key }),
 		revision: 1,
 		leases:   make(map[store.LeaseID]*lease),
-		conns:    make(map[*Conn]struct{}),
+		watches:  watches{of: make(map[string]map[*watch]struct{})},
 	}
 	s.base = s.keys.Clone()
 	s.Conn = s.Connect()
@@ -82,7 +81,6 @@ func (s *Store) Compact(revision int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.compact(min(revision, s.revision))
-	s.wake()
 }
 
 func (s *Store) compact(revision int64) {
@@ -91,9 +89,8 @@ func (s *Store) compact(revision int64) {
 	}
 	s.base = s.rewind(revision)
 	s.compacted = revision
-	n, _ := slices.BinarySearchFunc(s.history, revision+1, func(e store.Event, r int64) int { return int(e.ModRevision - r) })
+	n := s.after(revision)
 	s.history = slices.Clone(s.history[n:])
-	s.dropped += int64(n)
 }
 
 // SetFull has puts and lease grants fail with ErrNoSpace, as etcd does when its quota is used up.
@@ -143,8 +140,10 @@ func (s *Store) apply(ops []store.Op) int64 {
 	}
 	if len(s.history) > before {
 		s.revision = revision
+		for _, e := range s.history[before:] {
+			s.watches.tell(e)
+		}
 		s.trim()
-		s.wake()
 	}
 	return s.revision
 }
@@ -210,11 +209,10 @@ func (s *Store) revoke(id store.LeaseID) {
 	delete(s.leases, id)
 }
 
-// wake has every watch look again.
-func (s *Store) wake() {
-	for c := range s.conns {
-		c.wake()
-	}
+// after returns the position in the history of the first change after a revision.
+func (s *Store) after(revision int64) int {
+	n, _ := slices.BinarySearchFunc(s.history, revision+1, func(e store.Event, r int64) int { return int(e.ModRevision - r) })
+	return n
 }
 
 // maxRequestBytes is etcd's default limit of one request.

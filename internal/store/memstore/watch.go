@@ -14,28 +14,93 @@ import (
 // watchBatch bounds how many events a batch brings together; a revision is never cut.
 const watchBatch = 1000
 
+// watch is one Watch under way. All but wakeup is guarded by the store's lock.
+type watch struct {
+	conn   *Conn
+	prefix string
+	after  int64 // everything up to it was taken
+	// pending is what comes next. It is complete when synced; otherwise the history has it.
+	pending []store.Event
+	synced  bool
+	asked   bool          // for progress
+	wakeup  chan struct{} // holds one
+}
+
+// watches are all watches of a store by their prefix: with thousands of them a change finds its own.
+type watches struct {
+	of      map[string]map[*watch]struct{}
+	lengths []int // of the prefixes, each once, sorted
+}
+
+func (ws *watches) add(w *watch) {
+	if ws.of[w.prefix] == nil {
+		ws.of[w.prefix] = make(map[*watch]struct{})
+		if at, ok := slices.BinarySearch(ws.lengths, len(w.prefix)); !ok {
+			ws.lengths = slices.Insert(ws.lengths, at, len(w.prefix))
+		}
+	}
+	ws.of[w.prefix][w] = struct{}{}
+}
+
+func (ws *watches) remove(w *watch) {
+	if delete(ws.of[w.prefix], w); len(ws.of[w.prefix]) == 0 {
+		delete(ws.of, w.prefix)
+	}
+}
+
+func (ws *watches) tell(e store.Event) {
+	for _, n := range ws.lengths {
+		if n > len(e.Key) {
+			return
+		}
+		for w := range ws.of[e.Key[:n]] {
+			if w.synced && e.ModRevision > w.after {
+				w.pending = append(w.pending, e)
+				w.wake()
+			}
+		}
+	}
+}
+
+func (w *watch) wake() {
+	select {
+	case w.wakeup <- struct{}{}:
+	default:
+	}
+}
+
 // Watch implements store.Interface.
 func (c *Conn) Watch(ctx context.Context, prefix string, after int64) <-chan store.Batch {
 	out := make(chan store.Batch)
+	w := &watch{conn: c, prefix: prefix, after: after, wakeup: make(chan struct{}, 1)}
+	c.s.mu.Lock()
+	c.s.watches.add(w)
+	c.watches[w] = struct{}{}
+	c.s.mu.Unlock()
 	go func() {
 		defer close(out)
-		w := watch{conn: c, prefix: prefix, after: after, next: -1}
+		defer func() {
+			c.s.mu.Lock()
+			defer c.s.mu.Unlock()
+			c.s.watches.remove(w)
+			delete(c.watches, w)
+		}()
 		for {
-			batch, ok, changed := w.poll()
-			if ok {
+			batch, ok := w.take()
+			if !ok {
 				select {
-				case out <- batch:
+				case <-w.wakeup:
+					continue
 				case <-ctx.Done():
 					return
 				}
-				if batch.Err != nil {
-					return
-				}
-				continue
 			}
 			select {
-			case <-changed:
+			case out <- batch:
 			case <-ctx.Done():
+				return
+			}
+			if batch.Err != nil {
 				return
 			}
 		}
@@ -43,62 +108,41 @@ func (c *Conn) Watch(ctx context.Context, prefix string, after int64) <-chan sto
 	return out
 }
 
-type watch struct {
-	conn   *Conn
-	prefix string
-	after  int64 // everything up to it was sent
-	next   int64 // position of the next change to look at, counted from the store's first; -1: not known
-	asked  int64
-}
-
-// poll returns the next batch, or ok = false and a channel that is closed when there may be one.
-func (w *watch) poll() (batch store.Batch, ok bool, changed <-chan struct{}) {
-	w.conn.mu.Lock()
-	changed, down, asked := w.conn.changed, w.conn.down, w.conn.asked
-	w.conn.mu.Unlock()
-	if down {
-		return batch, false, changed
-	}
+// take returns the next batch, if there is one.
+func (w *watch) take() (batch store.Batch, ok bool) {
 	s := w.conn.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if w.next < 0 {
-		n, _ := slices.BinarySearchFunc(s.history, w.after+1, func(e store.Event, r int64) int { return int(e.ModRevision - r) })
-		w.next = s.dropped + int64(n)
-		w.asked = asked
+	if w.conn.down {
+		return batch, false
+	}
+	if !w.synced {
 		if w.after < s.compacted {
-			w.next = -1
+			return store.Batch{Err: fmt.Errorf("watch %s after %d: %w", w.prefix, w.after, store.ErrCompacted)}, true
 		}
+		for _, e := range s.history[s.after(w.after):] {
+			if strings.HasPrefix(e.Key, w.prefix) {
+				w.pending = append(w.pending, e)
+			}
+		}
+		w.synced = true
 	}
-	if w.next < s.dropped {
-		return store.Batch{Err: fmt.Errorf("watch %s after %d: %w", w.prefix, w.after, store.ErrCompacted)}, true, nil
-	}
-	batch = w.collect(s.history[w.next-s.dropped:])
 	switch {
-	case len(batch.Events) > 0:
-		w.after = batch.Revision
-		return batch, true, nil
-	case asked != w.asked:
-		w.asked = asked
-		w.after = max(w.after, s.revision)
-		return store.Batch{Revision: w.after}, true, nil
-	}
-	return batch, false, changed
-}
-
-// collect gathers whole revisions from changes and moves next behind them.
-func (w *watch) collect(changes []store.Event) (batch store.Batch) {
-	for _, e := range changes {
-		if len(batch.Events) >= watchBatch && e.ModRevision != batch.Revision {
-			break
+	case len(w.pending) > 0:
+		n := min(len(w.pending), watchBatch)
+		for n < len(w.pending) && w.pending[n].ModRevision == w.pending[n-1].ModRevision {
+			n++
 		}
-		w.next++
-		if strings.HasPrefix(e.Key, w.prefix) && e.ModRevision > w.after {
-			batch.Events = append(batch.Events, e)
-			batch.Revision = e.ModRevision
-		}
+		batch.Events, w.pending = w.pending[:n:n], w.pending[n:]
+		batch.Revision = batch.Events[n-1].ModRevision
+	case w.asked:
+		w.asked = false
+		batch.Revision = max(w.after, s.revision)
+	default:
+		return batch, false
 	}
-	return batch
+	w.after = max(w.after, batch.Revision)
+	return batch, true
 }
 
 // at returns the keys as they were at a revision; 0 means now.
