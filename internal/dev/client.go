@@ -104,7 +104,7 @@ func (c *Client) Logs(args []string) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, err
 	}
-	argv := []string{"journalctl", "-o", "short-precise", "_SYSTEMD_USER_UNIT=fleetd.service"}
+	argv := []string{"journalctl", "-o", "short-precise", "-t", "fleetd"}
 	for _, m := range status.Machine {
 		argv = append(argv, "--file="+filepath.Join(c.dir, fmt.Sprintf("m%d", m.Number), "journal/*/*.journal"))
 	}
