@@ -60,7 +60,7 @@ func flag(value string) bool { return value == "true" || value == "1" }
 // nobody takes half an answer for a whole one.
 func (s *Server) fail(w *response, r *http.Request, d dialect, err error) {
 	if r.Context().Err() == context.Canceled {
-		return // the client is gone
+		panic(http.ErrAbortHandler) // the client is gone: no answer must look like success
 	}
 	status := toStatus(err)
 	if status.Code >= http.StatusInternalServerError {

@@ -51,7 +51,8 @@ const maxEntry = 1 << 20
 func (j Journalctl) arguments(q JournalQuery) []string {
 	args := []string{"--output=json", "--all", "--quiet", "--no-pager"}
 	if j.Directory != "" {
-		args = append(args, "--directory="+j.Directory)
+		// Without --merge following would be limited to this boot, and fail where the journal has nothing of it yet.
+		args = append(args, "--directory="+j.Directory, "--merge")
 	} else if j.User {
 		args = append(args, "--user")
 	}

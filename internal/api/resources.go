@@ -42,6 +42,7 @@ func (s *Server) resourceRoutes() {
 	} {
 		s.handle(wire.Prefix+path, writeStatus, m)
 	}
+	s.mux.Handle(wire.Prefix, s.wrap(writeStatus, notFound))
 	s.mux.Handle(wire.Prefix+"/", s.wrap(writeStatus, notFound))
 }
 

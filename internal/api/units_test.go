@@ -1,0 +1,205 @@
+package api_test
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/api/wire"
+	"github.com/fleet-starter/fleet/internal/store"
+	"github.com/fleet-starter/fleet/internal/unitfile"
+)
+
+const (
+	units    = wire.Prefix + "/units"
+	sleeping = "[Service]\nExecStart=/bin/sleep infinity\n"
+)
+
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }
+
+func unitJSON(t testing.TB, name, contents string, state v1.DesiredState) string {
+	t.Helper()
+	data, err := json.Marshal(v1.Unit{TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindUnit}, Metadata: v1.ObjectMeta{Name: name},
+		Spec: v1.UnitSpec{Contents: contents, DesiredState: state}})
+	require.NoError(t, err)
+	return string(data)
+}
+
+func (c *cluster) unit(name string) v1.Unit {
+	c.t.Helper()
+	u, err := keys.Units().Decode([]byte(c.get("/fleet/units/" + name)))
+	require.NoError(c.t, err)
+	return u
+}
+
+func TestPutUnitStoresTheFileByItsHash(t *testing.T) {
+	c := newCluster(t)
+	a := c.do(http.MethodPut, units+"/a.service", unitJSON(t, "a.service", sleeping, v1.Launched))
+	require.Equal(t, http.StatusCreated, a.code, a.body)
+	hash := unitfile.Hash(sleeping)
+	require.Equal(t, sleeping, c.get("/fleet/unitfiles/"+hash))
+	stored := c.unit("a.service")
+	require.Equal(t, v1.UnitSpec{Hash: hash, DesiredState: v1.Launched}, stored.Spec)
+	require.Equal(t, sleeping, c.do(http.MethodGet, units+"/a.service/file", "").body)
+	require.Equal(t, sleeping, c.do(http.MethodGet, wire.Prefix+"/unitfiles/"+hash, "").body)
+	require.Equal(t, wire.ReasonUnchanged, c.do(http.MethodPut, units+"/a.service", unitJSON(t, "a.service", sleeping, v1.Launched)).status(t).Reason)
+	require.Equal(t, []wire.UnitFile{{Hash: hash}}, getAs[wire.List[wire.UnitFile]](c, wire.Prefix+"/unitfiles").Items)
+	list := getAs[wire.List[v1.Unit]](c, units+"?contents=true")
+	require.Equal(t, sleeping, list.Items[0].Spec.Contents)
+
+	require.Equal(t, http.StatusOK, c.do(http.MethodDelete, units+"/a.service", "").code)
+	require.Equal(t, http.StatusNotFound, c.do(http.MethodDelete, units+"/a.service", "").code)
+}
+
+func TestPutUnitRefuses(t *testing.T) {
+	c := newCluster(t)
+	for name, tt := range map[string]struct{ path, body, want string }{
+		"another name":    {"b.service", unitJSON(t, "a.service", sleeping, ""), "metadata.name"},
+		"no type":         {"a", unitJSON(t, "a", sleeping, ""), "metadata.name"},
+		"unit file":       {"a.service", unitJSON(t, "a.service", "[Service\n", ""), "line 1: "},
+		"fleet option":    {"a.service", unitJSON(t, "a.service", "[X-Fleet]\nMachineOf=\nNonsense=1\nPorts=x\n", ""), "line 4: [X-Fleet] Ports"},
+		"unknown hash":    {"a.service", `{"apiVersion":"fleet/v1","kind":"Unit","metadata":{"name":"a.service"},"spec":{"hash":"` + strings.Repeat("a", 64) + `"}}`, "spec.hash"},
+		"template to run": {"a@.service", unitJSON(t, "a@.service", sleeping, v1.Launched), "spec.desiredState"},
+		"unknown field":   {"a.service", `{"apiVersion":"fleet/v1","kind":"Unit","metadata":{"name":"a.service"},"sepc":{}}`, "sepc"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := c.do(http.MethodPut, units+"/"+tt.path, tt.body)
+			require.Equal(t, http.StatusUnprocessableEntity, a.code, a.body)
+			s := a.status(t)
+			require.Contains(t, s.Error(), tt.want)
+		})
+	}
+	require.Empty(t, getAs[wire.List[v1.Unit]](c, units).Items)
+}
+
+func TestUnitsOfAppsAreOverriddenNotWritten(t *testing.T) {
+	c := newCluster(t)
+	owned := v1.Unit{Metadata: v1.ObjectMeta{Owner: "hello"}, Spec: v1.UnitSpec{Hash: unitfile.Hash(sleeping), DesiredState: v1.Launched}}
+	revision := c.put("/fleet/units/hello@1.service", owned)
+	for _, a := range []answer{
+		c.do(http.MethodPut, units+"/hello@1.service", unitJSON(t, "hello@1.service", sleeping, v1.Launched)),
+		c.do(http.MethodDelete, units+"/hello@1.service", ""),
+	} {
+		require.Equal(t, wire.ReasonOwned, a.status(t).Reason)
+		require.Contains(t, a.status(t).Message, "app/hello")
+	}
+	require.Equal(t, http.StatusCreated, c.do(http.MethodPost, units+"/hello@1.service/stop", "").code)
+	require.JSONEq(t, `{"desiredState":"loaded"}`, c.get("/fleet/overrides/hello@1.service"))
+	require.Equal(t, wire.ReasonUnchanged, c.do(http.MethodPatch, units+"/hello@1.service", `{"spec":{"desiredState":"loaded"}}`).status(t).Reason)
+	require.Equal(t, http.StatusOK, c.do(http.MethodPost, units+"/hello@1.service/start", "").code)
+	require.JSONEq(t, `{"desiredState":"launched","requestedAt":"2026-01-02T03:04:05Z"}`, c.get("/fleet/overrides/hello@1.service"))
+	kv, _, _, err := c.store.Get(context.Background(), "/fleet/units/hello@1.service")
+	require.NoError(t, err)
+	require.Equal(t, revision, kv.ModRevision, "its owner alone writes it")
+}
+
+func TestStatesOfPlainUnits(t *testing.T) {
+	c := newCluster(t)
+	c.do(http.MethodPut, units+"/a.service", unitJSON(t, "a.service", sleeping, v1.Inactive))
+	for _, tt := range []struct {
+		verb, requested string
+		state           v1.DesiredState
+	}{{"load", "", v1.Loaded}, {"start", "2026-01-02T03:04:05Z", v1.Launched}, {"stop", "2026-01-02T03:04:05Z", v1.Loaded}, {"unload", "2026-01-02T03:04:05Z", v1.Inactive}} {
+		require.Equal(t, http.StatusOK, c.do(http.MethodPost, units+"/a.service/"+tt.verb, "").code)
+		require.Equal(t, tt.state, c.unit("a.service").Spec.DesiredState)
+		require.Equal(t, tt.requested, c.unit("a.service").Spec.RequestedAt)
+	}
+	c.absent("/fleet/overrides/a.service")
+	for path, code := range map[string]int{"/b.service/start": 404, "/a/start": 422, "/a@.service/start": 422} {
+		require.Equal(t, code, c.do(http.MethodPost, units+path, "").code, path)
+	}
+	for _, body := range []string{`{"spec":{"desiredState":"running"}}`, `{"spec":{"hash":"x"}}`, `[]`, ``} {
+		require.Equal(t, http.StatusBadRequest, c.do(http.MethodPatch, units+"/a.service", body).code, body)
+	}
+}
+
+func TestRestartStopsWaitsAndStarts(t *testing.T) {
+	c := newCluster(t)
+	c.put("/fleet/machines/"+here, machine("10.0.0.1"))
+	c.do(http.MethodPut, units+"/a.service", unitJSON(t, "a.service", sleeping, v1.Launched))
+	c.put("/fleet/placements/"+here+"/a.service", v1.Placement{DesiredState: v1.Launched})
+	c.put("/fleet/states/"+here+"/a.service", v1.UnitState{ActiveState: "active"})
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	changes := c.store.Watch(ctx, "/fleet/units/", c.store.Revision())
+	done := make(chan answer)
+	go func() { done <- c.do(http.MethodPost, units+"/a.service/restart", "") }()
+	next := func() store.Event { return (<-changes).Events[0] }
+	require.Contains(t, string(next().Value), `"desiredState":"loaded"`)
+	c.put("/fleet/states/"+here+"/a.service", v1.UnitState{ActiveState: "deactivating"})
+	c.put("/fleet/states/"+here+"/a.service", v1.UnitState{ActiveState: "inactive"})
+	require.Contains(t, string(next().Value), `"desiredState":"launched","requestedAt":"2026`)
+	require.Equal(t, http.StatusOK, (<-done).code)
+}
+
+func TestUnitsAreJoinedWithWhereTheyAre(t *testing.T) {
+	c := newCluster(t)
+	c.put("/fleet/machines/"+here, machine("10.0.0.1"))
+	c.put("/fleet/units/a.service", v1.Unit{Spec: v1.UnitSpec{DesiredState: v1.Launched}})
+	c.put("/fleet/units/b.service", v1.Unit{Spec: v1.UnitSpec{DesiredState: v1.Launched}})
+	c.put("/fleet/units/broken.service", "[]")
+	c.put("/fleet/placements/"+here+"/a.service", v1.Placement{Hash: "h", DesiredState: v1.Launched})
+	c.put("/fleet/placements/"+there+"/a.service", v1.Placement{Hash: "h", DesiredState: v1.Launched})
+	c.put("/fleet/states/"+here+"/a.service", v1.UnitState{ActiveState: "active", SubState: "running"})
+	c.put("/fleet/states/"+there+"/a.service", v1.UnitState{ActiveState: "active"})
+	c.put("/fleet/states/"+here+"/gone.service", v1.UnitState{ActiveState: "active"})
+	c.put("/fleet/unplaced/b.service", v1.Unplaced{Message: "0 of 1 machines fit"})
+	list := getAs[wire.List[v1.Unit]](c, units).Items
+	require.Len(t, list, 3)
+	require.Equal(t, []v1.UnitOnMachine{
+		{Machine: here, Address: "10.0.0.1", Placement: &v1.Placement{Hash: "h", DesiredState: v1.Launched}, State: &v1.UnitState{ActiveState: "active", SubState: "running"}},
+		{Machine: there, Placement: &v1.Placement{Hash: "h", DesiredState: v1.Launched}},
+	}, list[0].Status.Machines, "nobody knows how it does on a machine that is away")
+	require.Equal(t, "0 of 1 machines fit", list[1].Status.Unplaced.Message)
+	require.Contains(t, list[2].Status.Unplaced.Message, "cannot be read")
+	require.Equal(t, list[0], getAs[v1.Unit](c, units+"/a.service"), "one alone is joined the same way")
+
+	next := c.watch(units + "/a.service?watch=true")
+	require.Equal(t, wire.Added, next().Type)
+	require.Equal(t, wire.Bookmark, next().Type)
+	c.put("/fleet/states/"+here+"/b.service", v1.UnitState{ActiveState: "failed"})
+	c.put("/fleet/machines/"+there, machine("10.0.0.2"))
+	e := next()
+	require.Contains(t, string(e.Object), "10.0.0.2", "a machine's return changes the units on it")
+	c.del("/fleet/placements/" + there + "/a.service")
+	e = next()
+	var unit v1.Unit
+	require.NoError(t, json.Unmarshal(e.Object, &unit))
+	require.Equal(t, here, unit.Status.Machine)
+	require.Nil(t, unit.Status.Machines[1].Placement, "still reported where it is no longer placed")
+}
+
+func TestMachineConfig(t *testing.T) {
+	c := newCluster(t)
+	path := wire.Prefix + "/machines/" + here
+	require.Equal(t, http.StatusNotFound, c.do(http.MethodPatch, path, `{"cordoned":true}`).code)
+	c.put("/fleet/machines/"+here, machine("10.0.0.1"))
+	require.Equal(t, http.StatusCreated, c.do(http.MethodPatch, path, `{"cordoned":true,"metadata":{"zone":"a","x":""}}`).code)
+	require.Equal(t, wire.ReasonUnchanged, c.do(http.MethodPatch, path, `{"cordoned":true}`).status(t).Reason)
+	require.Equal(t, http.StatusOK, c.do(http.MethodPatch, path+"/config", `{"drain":true,"metadata":{"x":null}}`).code)
+	want := v1.MachineConfig{Cordoned: true, Drain: true, Metadata: map[string]string{"zone": "a"}}
+	require.Equal(t, want, *getAs[v1.Machine](c, path).Config)
+	require.Equal(t, want, getAs[v1.MachineConfig](c, path+"/config"))
+	require.Equal(t, http.StatusBadRequest, c.do(http.MethodPatch, path, `{"cordonned":true}`).code)
+}
+
+func TestEventsAreSelectedByObject(t *testing.T) {
+	c := newCluster(t)
+	for i, e := range []v1.Event{{Kind: "App", Name: "hello"}, {Kind: "Unit", Name: "hello@1.service", Machine: here}, {Kind: "Unit", Name: "hello-discovery@1.service"}, {Kind: "Unit", Name: "other.service"}, {Kind: "Machine", Name: there}} {
+		c.put("/fleet/events/"+itoa(int64(i)), e)
+	}
+	c.put("/fleet/events/9", "not JSON")
+	for q, n := range map[string]int{"": 5, "?for=app/hello": 3, "?for=unit/hello@1.service": 1, "?for=machine/" + here: 1, "?for=app/hel": 0} {
+		require.Len(t, getAs[wire.List[v1.Event]](c, wire.Prefix+"/events"+q).Items, n, q)
+	}
+	require.Equal(t, http.StatusBadRequest, c.do(http.MethodGet, wire.Prefix+"/events?for=hello", "").code)
+	c.put("/fleet/states/"+here+"/a.service", v1.UnitState{ActiveState: "active"})
+	c.put("/fleet/states/"+there+"/a.service", v1.UnitState{ActiveState: "active"})
+	require.Len(t, getAs[wire.List[wire.InstanceState]](c, wire.Prefix+"/states?machineID="+here+"&unitName=a.service").Items, 1)
+}
