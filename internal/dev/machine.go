@@ -46,9 +46,10 @@ agent_ttl=%s
 systemd_user=true
 listen=http://%s:%d
 state_directory=%s
+journal_directory=%s
 verbosity=%d
 `, m.n, info.EtcdEndpoint, Address(m.n), m.name(), m.zone(), m.cfg.AgentTTL,
-		Address(m.n), APIPort, filepath.Join(m.stateDir(), "fleet"), m.cfg.Verbosity)
+		Address(m.n), APIPort, filepath.Join(m.stateDir(), "fleet"), filepath.Join(m.stateDir(), "journal"), m.cfg.Verbosity)
 	confFile := filepath.Join(m.stateDir(), "fleet.conf")
 	unit := fmt.Sprintf(`[Unit]
 Description=fleet daemon
