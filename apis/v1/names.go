@@ -81,3 +81,18 @@ func NameTakenMessage(unit, owner string) string {
 	}
 	return "the unit " + unit + " belongs to the app " + owner + ": name one of the two apps otherwise"
 }
+
+// AppsOfUnit returns the apps that could want a unit of that name: example-app-discovery@1.service is the sidekick of
+// example-app, or an instance of example-app-discovery.
+func AppsOfUnit(unit string) []string {
+	prefix, isService := strings.CutSuffix(unit, ".service")
+	if !isService {
+		return nil
+	}
+	app, _, _ := strings.Cut(prefix, "@")
+	apps := []string{app}
+	if sidekickOf, ok := strings.CutSuffix(app, sidekickSuffix); ok {
+		apps = append(apps, sidekickOf)
+	}
+	return apps
+}

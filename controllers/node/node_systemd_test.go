@@ -204,7 +204,9 @@ func TestMovedUnitRunsUntilItsReplacementIsActive(t *testing.T) {
 		store.Op{Key: keys.PlacementsOf(other).Key("moved.service"), Value: there})
 	l.begin()
 	l.awaitGone("dropped.service")
-	l.await("moved.service", "held", func(s *v1.UnitState) bool { return s != nil && strings.Contains(s.Message, "until its replacement is active") })
+	l.await("moved.service", "held", func(s *v1.UnitState) bool {
+		return s != nil && strings.Contains(s.Message, "until its replacement is active")
+	})
 	require.Equal(t, "active\n", l.systemctl("is-active", "moved.service"))
 
 	state, err := keys.StatesOf(other).Encode(v1.UnitState{LoadState: "loaded", ActiveState: "active", DesiredState: v1.Launched})

@@ -69,7 +69,7 @@ func (n *Node) units(ctx context.Context, in Input) (map[string]Unit, error) {
 	for _, s := range states {
 		units[s.Name] = Unit{
 			LoadState: s.LoadState, ActiveState: s.ActiveState, SubState: s.SubState,
-			Result: s.Result, InvocationID: s.InvocationID, JobResult: s.JobResult, Since: s.Since,
+			Result: s.Result, InvocationID: s.InvocationID, Job: s.Job, JobResult: s.JobResult, Since: s.Since,
 		}
 	}
 	return units, nil

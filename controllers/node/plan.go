@@ -43,21 +43,28 @@ type Text struct {
 // Unit is what systemd says of a unit. The zero value is one that systemd was not asked for.
 type Unit struct {
 	LoadState, ActiveState, SubState string
-	// JobResult is how the last job ended that was asked for.
+	// Job is the type of the job that waits or runs; JobResult is how the last one ended that was asked for.
+	Job                             string
 	Result, InvocationID, JobResult string
 	Since                           time.Time
 }
 
 // up: it runs, or systemd is about to make it run.
-func (u Unit) up() bool { return u.active() || u.ActiveState == "activating" }
+func (u Unit) up() bool {
+	return u.active() || u.ActiveState == "activating" || u.Job == "start" || u.Job == "restart"
+}
 
 // active: starting something that binds to it starts nothing but that.
 func (u Unit) active() bool {
 	return u.ActiveState == "active" || u.ActiveState == "reloading" || u.ActiveState == "refreshing"
 }
 
-func (u Unit) failed() bool   { return u.ActiveState == "failed" }
-func (u Unit) stopping() bool { return u.ActiveState == "deactivating" }
+func (u Unit) failed() bool { return u.ActiveState == "failed" }
+
+// stopping: it is on its way down already.
+func (u Unit) stopping() bool {
+	return u.Job == "stop" || u.ActiveState == "deactivating" && u.Job == ""
+}
 
 // Record is what was done with a unit since boot. It outlives fleetd.
 type Record struct {

@@ -66,7 +66,7 @@ func (p *planner) stopped(name string, pl v1.Placement, rec Record, unit Unit) R
 	want := rec
 	want.Launched, want.Pending, want.Stopped, want.RequestedAt, want.Message = "", false, true, pl.RequestedAt, ""
 	switch {
-	case unit.up():
+	case unit.up() && !unit.stopping():
 		p.act(Action{Kind: Stop, Unit: name, Record: want, Reason: SetLoaded})
 	case want != rec:
 		p.act(Action{Kind: Note, Unit: name, Record: want, Reason: SetLoaded})
@@ -158,7 +158,7 @@ func (p *planner) follow(name string, rec Record, unit Unit) (Record, string) {
 		return p.note(name, rec, LaunchConfirmed), ""
 	}
 	target := p.targetOf(name, rec)
-	returned := unit.ActiveState == "inactive" && rec.Target != "" && target != rec.Target
+	returned := unit.ActiveState == "inactive" && target != rec.Target
 	if returned && p.waitsFor(name) == "" {
 		rec.Target, rec.Invocation = target, unit.InvocationID
 		p.act(Action{Kind: Start, Unit: name, Record: rec, Reason: TargetReturned})

@@ -17,11 +17,11 @@ func (p *planner) remove(name string) {
 		return
 	case !file && !recorded:
 		// Reported by an earlier life; whatever has that name now is not ours.
-	case unit.up():
-		p.stopOrphan(name, rec, unit)
-		return
 	case unit.stopping():
 		p.report(name, v1.Placement{}, rec, "")
+		return
+	case unit.up():
+		p.stopOrphan(name, rec, unit)
 		return
 	default:
 		if unit.failed() {

@@ -235,7 +235,7 @@ func (p *planner) add(u *unit) {
 			continue // what follows a global unit is not tied to others that do
 		}
 		for _, name := range x.Fleet.MachineOf {
-			if t := p.c.units[name]; t != nil {
+			if t := p.c.units[name]; t != nil && !t.Fleet.Global {
 				p.visit(t)
 			}
 		}
@@ -264,6 +264,8 @@ func (p *planner) visit(u *unit) {
 // rank: who has the least choice is placed first.
 func rank(u *unit) int {
 	switch {
+	case u.gone():
+		return 3
 	case len(u.replaces) > 0:
 		return 0
 	case u.Fleet.MachineID != "":

@@ -33,10 +33,13 @@ func (p *planner) placeGlobals() {
 		}
 		full := true
 		for _, m := range machines {
-			if x := c.placeOf(u, m); x == nil {
-				full = p.placeGlobal(u, m) && full
-			} else if !whole {
+			if x := c.placeOf(u, m); x != nil && !whole {
 				p.tidy(u, x)
+			}
+		}
+		for _, m := range machines {
+			if c.placeOf(u, m) == nil {
+				full = p.placeGlobal(u, m) && full
 			}
 		}
 		if !full || whole || c.unfit[u.name] != nil {

@@ -11,7 +11,7 @@ import (
 
 // resolve decides for one group: a single unit, or units that MachineOf= ties to one machine.
 func (p *planner) resolve(members []*unit) {
-	if len(members) > 1 {
+	if len(members) > 1 || len(members[0].Fleet.MachineOf) > 0 {
 		sortByDepth(p.c, members)
 	}
 	var movers []*unit

@@ -10,7 +10,7 @@ type bitmap []uint64
 
 func (b bitmap) set(slot int)      { b[slot>>6] |= 1 << (slot & 63) }
 func (b bitmap) clear(slot int)    { b[slot>>6] &^= 1 << (slot & 63) }
-func (b bitmap) has(slot int) bool { return b[slot>>6]&(1<<(slot&63)) != 0 }
+func (b bitmap) has(slot int) bool { return slot>>6 < len(b) && b[slot>>6]&(1<<(slot&63)) != 0 }
 
 // sparse is how many machines a machineSet lists before it becomes a bitmap: a glob that matches one unit
 // must not cost a bit for every machine.

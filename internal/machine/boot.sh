@@ -4,7 +4,11 @@
 set -eu
 umask 022
 if [ -z "$FLEET_CGROUPS" ]; then
-	FLEET_CGROUPS="/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)"
+	path=$(sed -n 's/^0:://p' /proc/self/cgroup)
+	while read -r _ _ _ root point _; do # in a container the mount may show a part of the hierarchy
+		[ "$point" != /sys/fs/cgroup ] || break
+	done </proc/self/mountinfo
+	FLEET_CGROUPS="/sys/fs/cgroup${path#"${root%/}"}"
 	mkdir "$FLEET_CGROUPS/command"
 	echo "$FLEET_CGROUPS" >"$FLEET_RUNTIME/cgroups"
 fi

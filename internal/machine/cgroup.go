@@ -3,6 +3,7 @@ package machine
 import (
 	"bufio"
 	"bytes"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -37,9 +38,11 @@ func unified() bool {
 	return err == nil
 }
 
-// scopeArgv runs the command that follows in a scope, in place: it keeps its PID and its parent.
+// scopeArgv runs the command that follows in a new scope, in place: it keeps its PID and its parent.
 func scopeArgv(c Config) []string {
-	argv := []string{"systemd-run", "--scope", "--quiet", "--collect", "--property=Delegate=yes", "--unit=" + cgroupName(c) + ".scope"}
+	// A scope that ended keeps its name for a while.
+	unit := cgroupName(c) + "-" + strings.ToLower(rand.Text()[:8]) + ".scope"
+	argv := []string{"systemd-run", "--scope", "--quiet", "--collect", "--property=Delegate=yes", "--unit=" + unit}
 	if os.Geteuid() != 0 {
 		argv = append(argv, "--user")
 	}

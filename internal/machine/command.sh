@@ -8,7 +8,9 @@ for dir in $FLEET_CGROUPS; do
 	fi
 	echo 0 >"$dir/cgroup.procs"
 done
-unset FLEET_CGROUPS
+export XDG_RUNTIME_DIR="$FLEET_RUNTIME/xdg" # it was the host's, for systemd-run
+export DBUS_SESSION_BUS_ADDRESS="unix:path=$XDG_RUNTIME_DIR/bus"
+unset FLEET_CGROUPS FLEET_RUNTIME
 pid=$1
 shift
 if [ "$(id -u)" != 0 ]; then

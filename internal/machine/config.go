@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -38,6 +39,17 @@ func (c Config) validate() error {
 func (c Config) xdgRuntimeDir() string { return filepath.Join(c.RuntimeDir, "xdg") }
 func (c Config) notifySocket() string  { return filepath.Join(c.RuntimeDir, "notify") }
 func (c Config) consoleFile() string   { return filepath.Join(c.StateDir, "console.log") }
+
+// lastWords is the end of what the machine's init wrote, to be added to an error.
+func (c Config) lastWords() string {
+	const atMost = 500
+	text, _ := os.ReadFile(c.consoleFile()) // without it there are none
+	text = bytes.TrimSpace(text[max(0, len(text)-atMost):])
+	if len(text) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(": %q", text)
+}
 
 // env is the environment that everything in the machine starts from.
 func (c Config) env() []string {

@@ -90,9 +90,9 @@ func (m *Machine) start(ctx context.Context) error {
 	select {
 	case m.manager = <-ready.pid:
 	case <-m.done:
-		return fmt.Errorf("ended before its service manager was ready: see %s", m.cfg.consoleFile())
+		return fmt.Errorf("ended before its service manager was ready%s", m.cfg.lastWords())
 	case <-ctx.Done():
-		return errors.Join(fmt.Errorf("waiting for its service manager: %w: see %s", ctx.Err(), m.cfg.consoleFile()), m.Kill())
+		return errors.Join(fmt.Errorf("waiting for its service manager: %w%s", ctx.Err(), m.cfg.lastWords()), m.Kill())
 	}
 	if m.cgroups, err = readCgroups(m.cfg.RuntimeDir); err != nil {
 		return errors.Join(err, m.Kill())
@@ -168,10 +168,14 @@ func (m *Machine) Done() <-chan struct{} { return m.done }
 // Command returns a command that runs inside the machine's mount namespace and cgroups, with the machine's environment in
 // Env, to which the caller may append. argv[0] is found with the machine's PATH. It dies with the machine.
 func (m *Machine) Command(argv ...string) *exec.Cmd {
-	cmd := exec.Command("/bin/sh", append([]string{"-c", commandScript, "command", strconv.Itoa(m.manager)}, argv...)...)
-	cmd.Env = append(m.cfg.env(),
-		"XDG_RUNTIME_DIR="+m.cfg.xdgRuntimeDir(), "DBUS_SESSION_BUS_ADDRESS=unix:path="+m.cfg.xdgRuntimeDir()+"/bus",
-		"FLEET_CGROUPS="+strings.Join(m.cgroups, " "))
+	argv = append([]string{"/bin/sh", "-c", commandScript, "command", strconv.Itoa(m.manager)}, argv...)
+	if scoped() {
+		// A user may not move a process out of a login session, but systemd may: the way leads through another scope.
+		argv = append(scopeArgv(m.cfg), argv...)
+	}
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Env = append(m.cfg.env(), "FLEET_RUNTIME="+m.cfg.RuntimeDir, "FLEET_CGROUPS="+strings.Join(m.cgroups, " "),
+		"XDG_RUNTIME_DIR="+os.Getenv("XDG_RUNTIME_DIR"))
 	cmd.Dir = m.cfg.StateDir
 	return cmd
 }

@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -16,11 +18,16 @@ import (
 // testTimeout bounds one nginx -t, which may wait for name servers.
 const testTimeout = 30 * time.Second
 
-// processPattern is how nginx begins a message: its process and thread.
-var processPattern = regexp.MustCompile(`^[0-9]+#[0-9]+: `)
+var (
+	// processPattern is how nginx begins a message: its process and thread.
+	processPattern = regexp.MustCompile(`^[0-9]+#[0-9]+: `)
+	// linePattern is how it ends one about a line of the configuration.
+	linePattern = regexp.MustCompile(` in nginx\.conf\.candidate:([0-9]+)$`)
+)
 
-// refusal is a configuration that nginx -t, or the template, does not accept.
-type refusal struct{ message string }
+// refusal is a configuration that nginx -t, or the template, does not accept. App
+// is whose line nginx complained of, where that is known.
+type refusal struct{ message, app string }
 
 func (e refusal) Error() string { return e.message }
 
@@ -31,30 +38,71 @@ func (s *Server) candidate(ctx context.Context, c Configuration) (rendered, Conf
 	r, err := s.try(ctx, c)
 	var no refusal
 	if !errors.As(err, &no) {
+		s.suspects = nil
 		return r, c, err
 	}
-	routes := c.Routes
-	c.Routes = nil
-	if r, err = s.try(ctx, c); err != nil {
-		return r, c, fmt.Errorf("nginx refuses the configuration even without apps: %w", err)
-	}
 	s.log.Info("Looking for the app that nginx refuses", "reason", ReasonNotAccepted, "message", no.message)
-	good, bad, err := accept(routes, func(routes []Route) error {
-		c.Routes = routes
-		_, err := s.try(ctx, c)
-		return err
-	})
+	good, bad, err := s.split(ctx, c, no.app)
 	if err != nil {
 		return r, c, err
 	}
+	s.suspects = map[string]bool{}
 	c.Routes = good
 	for _, b := range bad {
+		s.suspects[b.item.App] = true
 		if c, err = s.withoutBadUpstreams(ctx, c, b); err != nil {
 			return r, c, err
 		}
 	}
 	r, err = s.try(ctx, c)
 	return r, c, err
+}
+
+// split tells the good routes of c, which was refused, from the bad ones. Those
+// that nginx names, or that were bad last time, are put aside and tried one by one
+// at the end: only where it names none, as with a template of one's own, is the
+// rest searched.
+func (s *Server) split(ctx context.Context, c Configuration, named string) (good []Route, bad []rejected[Route], err error) {
+	with := func(r []Route) error {
+		c := c
+		c.Routes = r
+		_, err := s.try(ctx, c)
+		return err
+	}
+	aside := map[string]bool{}
+	maps.Copy(aside, s.suspects)
+	isAside := func(r Route) bool { return aside[r.App] }
+	rest := slices.DeleteFunc(slices.Clone(c.Routes), isAside)
+	no := refusal{app: named}
+	err = no
+	for tried := false; errors.As(err, &no); tried = true {
+		found := no.app != "" && !aside[no.app]
+		if !found && (tried || len(aside) == 0) {
+			break
+		}
+		if found {
+			aside[no.app] = true
+			rest = slices.DeleteFunc(rest, isAside)
+		}
+		err = with(rest)
+	}
+	switch {
+	case err == nil:
+		good = rest
+	case !errors.As(err, &no):
+		return nil, nil, err
+	default:
+		if err := with(nil); err != nil {
+			return nil, nil, fmt.Errorf("nginx refuses the configuration even without apps: %w", err)
+		}
+		if good, bad, err = accept(nil, rest, with); err != nil {
+			return nil, nil, err
+		}
+	}
+	last := slices.DeleteFunc(slices.Clone(c.Routes), func(r Route) bool { return !aside[r.App] })
+	good, late, err := accept(good, last, with)
+	slices.SortFunc(good, func(a, b Route) int { return strings.Compare(a.App, b.App) })
+	return good, append(bad, late...), err
 }
 
 // withoutBadUpstreams adds to c what is left of a refused app when single
@@ -69,7 +117,10 @@ func (s *Server) withoutBadUpstreams(ctx context.Context, c Configuration, b rej
 		slices.SortFunc(c.Routes, func(a, b Route) int { return strings.Compare(a.App, b.App) })
 		return c
 	}
-	good, bad, err := accept(b.item.Upstreams, func(u []Upstream) error {
+	if len(b.item.Upstreams) < 2 {
+		return c.refuse(Refused{App: b.item.App, Reason: ReasonNotAccepted, Message: b.message}), nil
+	}
+	good, bad, err := accept(nil, b.item.Upstreams, func(u []Upstream) error {
 		_, err := s.try(ctx, with(u))
 		return err
 	})
@@ -77,15 +128,18 @@ func (s *Server) withoutBadUpstreams(ctx context.Context, c Configuration, b rej
 		return c, err
 	}
 	if len(good) == 0 {
-		c.Refused = append(slices.Clone(c.Refused), Refused{App: b.item.App, Reason: ReasonNotAccepted, Message: b.message})
-		return c, nil
+		return c.refuse(Refused{App: b.item.App, Reason: ReasonNotAccepted, Message: b.message}), nil
 	}
 	c = with(good)
-	c.Refused = slices.Clone(c.Refused)
 	for _, u := range bad {
-		c.Refused = append(c.Refused, Refused{App: b.item.App, Key: u.item.Key, Reason: ReasonNotAccepted, Message: u.message})
+		c = c.refuse(Refused{App: b.item.App, Key: u.item.Key, Reason: ReasonNotAccepted, Message: u.message})
 	}
 	return c, nil
+}
+
+func (c Configuration) refuse(r Refused) Configuration {
+	c.Refused = append(slices.Clone(c.Refused), r)
+	return c
 }
 
 type rejected[T any] struct {
@@ -93,10 +147,10 @@ type rejected[T any] struct {
 	message string
 }
 
-// accept finds a largest set of items, first come first served, that test does
-// not refuse together: k bad ones among n cost about k log n tests. Errors of
+// accept adds to good, first come first served, the items that test does not
+// refuse together with it: k bad ones among n cost about k log n tests. Errors of
 // test other than a refusal end it.
-func accept[T any](items []T, test func([]T) error) (good []T, bad []rejected[T], err error) {
+func accept[T any](good, items []T, test func([]T) error) (_ []T, bad []rejected[T], err error) {
 	var half func(items []T) error
 	half = func(items []T) error {
 		if len(items) == 0 {
@@ -128,9 +182,17 @@ func accept[T any](items []T, test func([]T) error) (good []T, bad []rejected[T]
 func (s *Server) try(ctx context.Context, c Configuration) (rendered, error) {
 	r, err := render(c, s.template)
 	if err != nil {
-		return r, refusal{err.Error()}
+		return r, refusal{message: err.Error()}
 	}
-	return r, s.test(ctx, r.text)
+	err = s.test(ctx, r.text)
+	var no refusal
+	if errors.As(err, &no) {
+		if m := linePattern.FindStringSubmatch(no.message); m != nil {
+			line, _ := strconv.Atoi(m[1])
+			return r, refusal{no.message, r.appAt(line)}
+		}
+	}
+	return r, err
 }
 
 // test writes text to the file beside the one in use and runs nginx -t on it.
@@ -154,7 +216,7 @@ func (s *Server) test(ctx context.Context, text []byte) error {
 	case ctx.Err() != nil:
 		return fmt.Errorf("nginx -t on %s: %w", path, context.Cause(ctx))
 	case errors.As(err, &exit):
-		return refusal{firstComplaint(out.String(), path)}
+		return refusal{message: firstComplaint(out.String(), path)}
 	}
 	return fmt.Errorf("run %s -t: %w", s.binary, err)
 }

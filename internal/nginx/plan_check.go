@@ -3,7 +3,6 @@ package nginx
 import (
 	"cmp"
 	"fmt"
-	"net"
 	"net/netip"
 	"path"
 	"regexp"
@@ -59,20 +58,37 @@ func isPort(s string) bool {
 	return portPattern.MatchString(s) && err == nil && n <= 65535
 }
 
+// splitHostPort is that of package net, which does I/O besides: an IPv6 address
+// is in brackets, and nothing else is.
+func splitHostPort(s string) (host, port string, ok bool) {
+	i := strings.LastIndexByte(s, ':')
+	if i < 0 || !isPort(s[i+1:]) {
+		return "", "", false
+	}
+	host, port = s[:i], s[i+1:]
+	if inner, opened := strings.CutPrefix(host, "["); opened {
+		inner, closed := strings.CutSuffix(inner, "]")
+		return inner, port, closed && strings.Contains(inner, ":")
+	}
+	return host, port, !strings.Contains(host, ":")
+}
+
 // checkAddress returns host:port in one spelling: lower case, IPv6 in brackets.
 func checkAddress(s string) (string, bool) {
-	host, port, err := net.SplitHostPort(s)
-	if err != nil || !isPort(port) {
+	host, port, ok := splitHostPort(strings.ToLower(s))
+	if !ok {
 		return "", false
 	}
-	host = strings.ToLower(host)
-	if a, err := netip.ParseAddr(host); err == nil {
-		if a.Zone() != "" || a.IsUnspecified() || a.IsMulticast() {
-			return "", false
-		}
-		return net.JoinHostPort(a.String(), port), true
+	a, err := netip.ParseAddr(host)
+	switch {
+	case err != nil:
+		return host + ":" + port, isHost(host)
+	case a.Zone() != "" || a.IsUnspecified() || a.IsMulticast():
+		return "", false
+	case a.Is6():
+		return "[" + a.String() + "]:" + port, true
 	}
-	return net.JoinHostPort(host, port), isHost(host)
+	return a.String() + ":" + port, true
 }
 
 // isPlain reports whether s can stand in nginx's configuration without ending a
@@ -155,12 +171,9 @@ func isListen(s string) bool {
 	if isPort(s) {
 		return true
 	}
-	host, port, err := net.SplitHostPort(s)
-	if err != nil || !isPort(port) {
-		return false
-	}
+	host, _, ok := splitHostPort(s)
 	a, err := netip.ParseAddr(host)
-	return host == "*" || err == nil && a.Zone() == "" && s == net.JoinHostPort(host, port)
+	return ok && (host == "*" || err == nil && a.Zone() == "")
 }
 
 func isPlainPath(s string) bool { return path.IsAbs(s) && path.Clean(s) == s && isPlain(s) }

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"sort"
 	"strings"
 	texttemplate "text/template"
 	"time"
@@ -53,6 +54,22 @@ func zoneSize(servers int) int { return 64 + servers*2 }
 type rendered struct {
 	text       []byte
 	generation string
+	// lines says where in text which app begins; nothing with a template of one's own.
+	lines []appLine
+}
+
+type appLine struct {
+	first int
+	app   string
+}
+
+// appAt is the app that a line of the text belongs to; empty for none.
+func (r rendered) appAt(line int) string {
+	i := sort.Search(len(r.lines), func(i int) bool { return r.lines[i].first > line })
+	if i == 0 {
+		return ""
+	}
+	return r.lines[i-1].app
 }
 
 // Render returns nginx's whole configuration. With own, the text of that template
@@ -64,6 +81,8 @@ func Render(c Configuration, own *template.Template) ([]byte, error) {
 
 func render(c Configuration, own *template.Template) (rendered, error) {
 	apps := &bytes.Buffer{}
+	var lines []appLine
+	line := 0
 	if own != nil {
 		if err := own.Execute(apps, c.tree()); err != nil {
 			return rendered{}, err
@@ -71,9 +90,12 @@ func render(c Configuration, own *template.Template) (rendered, error) {
 		apps.WriteByte('\n') // whatever the template's last line is, it ends there
 	} else {
 		for _, r := range c.Routes {
+			start := apps.Len()
 			if err := renderApp(apps, c.Settings, r); err != nil {
 				return rendered{}, err
 			}
+			lines = append(lines, appLine{line, r.App})
+			line += bytes.Count(apps.Bytes()[start:], []byte("\n"))
 		}
 	}
 	var b bytes.Buffer
@@ -87,11 +109,16 @@ func render(c Configuration, own *template.Template) (rendered, error) {
 	if err != nil {
 		return rendered{}, err
 	}
+	above := b.Bytes()[:bytes.LastIndex(b.Bytes(), apps.Bytes())]
+	for i := range lines {
+		lines[i].first += bytes.Count(above, []byte("\n")) + 1
+	}
 	sum := sha256.Sum256(b.Bytes())
 	generation := hex.EncodeToString(sum[:8])
 	return rendered{
 		text:       bytes.ReplaceAll(b.Bytes(), []byte(generationMark), []byte(generation)),
 		generation: generation,
+		lines:      lines,
 	}, nil
 }
 

@@ -51,12 +51,13 @@ type Server struct {
 	log            logr.Logger
 	lock           *os.File
 
-	mu      sync.Mutex
-	current []byte   // nginx.conf: the last configuration that nginx took
-	proc    *process // nil: not running
-	exited  chan struct{}
-	watch   sync.WaitGroup
-	closing bool // Stop or Close: an exit is no surprise
+	mu       sync.Mutex
+	current  []byte   // nginx.conf: the last configuration that nginx took
+	proc     *process // nil: not running
+	exited   chan struct{}
+	watch    sync.WaitGroup
+	suspects map[string]bool // apps that nginx refused, all or in part, last time
+	closing  bool            // Stop or Close: an exit is no surprise
 }
 
 // State is how Start found nginx.

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -215,14 +216,11 @@ func TestInstanceThatDiesUnderLoadIsNotNoticed(t *testing.T) {
 // A request that has reached an app may have had its effect: it is not sent to another one.
 func TestPostIsNeverSentTwice(t *testing.T) {
 	r := newRouter(t)
-	var mu sync.Mutex
-	received := 0
+	var received atomic.Int32
 	breaking := func() Upstream {
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 			_, _ = io.ReadAll(req.Body)
-			mu.Lock()
-			received++
-			mu.Unlock()
+			received.Add(1)
 			panic(http.ErrAbortHandler)
 		}))
 		t.Cleanup(srv.Close)
@@ -234,7 +232,7 @@ func TestPostIsNeverSentTwice(t *testing.T) {
 		req.ContentLength = 1
 	})
 	require.Equal(t, 502, resp.StatusCode)
-	require.Equal(t, 1, received)
+	require.EqualValues(t, 1, received.Load())
 }
 
 // Bodies that do not fit into memory go through files in the directory, which
@@ -282,6 +280,30 @@ func TestUnresolvableEndpointIsLeftOutAlone(t *testing.T) {
 	require.Equal(t, "200 b@1", r.get("b.localhost"))
 	require.Equal(t, "200 c@1", r.get("c.localhost"))
 	require.Contains(t, r.get("d.localhost"), "404")
+}
+
+// As many apps as a large cluster has, one of them with a thousand instances and
+// one that nginx refuses.
+func TestManyApps(t *testing.T) {
+	r := newRouter(t)
+	up := instance(t, "app@1")
+	routes := []Route{{App: "wide"}, {App: "bad", Upstreams: []Upstream{{Key: "k", Instance: "bad@1", Address: "no-such-host.invalid:80"}}}}
+	for i := range 1000 {
+		routes[0].Upstreams = append(routes[0].Upstreams, Upstream{Instance: fmt.Sprintf("wide@%d", i), Address: up.Address})
+		routes = append(routes, Route{App: fmt.Sprintf("app-%d", i), Upstreams: []Upstream{up}})
+	}
+	result, err := r.tryApply(routes...)
+	require.NoError(t, err)
+	require.Len(t, result.Refused, 1)
+	require.Equal(t, "bad", result.Refused[0].App)
+	routes[500].Hosts = []string{strings.Repeat("a.", 120) + "example"}
+	start := time.Now()
+	_, err = r.tryApply(routes...)
+	require.NoError(t, err)
+	t.Logf("a change among %d apps, one of them refused: %s", len(routes), time.Since(start))
+	for _, host := range []string{"app-999.localhost", "wide.localhost", routes[500].Hosts[0]} {
+		require.Equal(t, "200 app@1", r.get(host))
+	}
 }
 
 func TestBadCandidateIsRefusedAndTheOldOneServes(t *testing.T) {
@@ -536,6 +558,12 @@ server { listen ` + address + `; server_name {{$app}}.own; {{getv (printf "/extr
 		refused = append(refused, f.App+" "+f.Reason)
 	}
 	require.Equal(t, []string{"c InvalidAddress", "b NotAccepted"}, refused)
+
+	delete(c.Keys, "/extra/b")
+	result, err = r.Apply(t.Context(), c)
+	require.NoError(t, err)
+	require.Len(t, result.Refused, 1, "what is good again is taken again")
+	require.Equal(t, "200 b@1", r.get("b.own"))
 }
 
 // The template that manifests/router offers as a beginning is the seed's.

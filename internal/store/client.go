@@ -66,6 +66,8 @@ type Client struct {
 	etcd    atomic.Pointer[clientv3.Client]
 	ctx     context.Context
 	cancel  context.CancelFunc
+	// trouble is what gRPC said of the last attempt that failed, nil since one went well.
+	trouble atomic.Pointer[string]
 }
 
 var _ Interface = (*Client)(nil)
@@ -87,24 +89,24 @@ func Dial(cfg Config) (*Client, error) {
 	connect := grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: maxDialBackoff}
 	connect.Backoff.BaseDelay = 100 * time.Millisecond
 	connect.Backoff.MaxDelay = maxDialBackoff
-	return &Client{
-		config: clientv3.Config{
-			Endpoints:            cfg.Endpoints,
-			TLS:                  tlsConfig,
-			Username:             cfg.Username,
-			Password:             cfg.Password,
-			DialTimeout:          cfg.RequestTimeout,
-			DialKeepAliveTime:    keepAliveTime,
-			DialKeepAliveTimeout: keepAliveTimeout,
-			Logger:               zap.NewNop(), // every failure comes back as an error
-			Context:              ctx,
-			DialOptions:          []grpc.DialOption{grpc.WithConnectParams(connect)},
+	c := &Client{timeout: cfg.RequestTimeout, dialing: make(chan struct{}, 1), ctx: ctx, cancel: cancel}
+	c.config = clientv3.Config{
+		Endpoints:            cfg.Endpoints,
+		TLS:                  tlsConfig,
+		Username:             cfg.Username,
+		Password:             cfg.Password,
+		DialTimeout:          cfg.RequestTimeout,
+		DialKeepAliveTime:    keepAliveTime,
+		DialKeepAliveTimeout: keepAliveTimeout,
+		Logger:               zap.NewNop(), // every failure comes back as an error
+		Context:              ctx,
+		DialOptions: []grpc.DialOption{
+			grpc.WithConnectParams(connect),
+			grpc.WithChainUnaryInterceptor(c.noteUnary),
+			grpc.WithChainStreamInterceptor(c.noteStream),
 		},
-		timeout: cfg.RequestTimeout,
-		dialing: make(chan struct{}, 1),
-		ctx:     ctx,
-		cancel:  cancel,
-	}, nil
+	}
+	return c, nil
 }
 
 // Close ends the connection and all watches.
@@ -154,5 +156,5 @@ func (c *Client) call(ctx context.Context, what, key string, request func(contex
 	if err == nil {
 		err = request(ctx, etcd)
 	}
-	return wrap(err, what, key)
+	return wrap(c.explain(err), what, key)
 }

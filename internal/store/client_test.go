@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -56,6 +57,11 @@ func everyCall(ctx context.Context, s store.Interface) map[string]func() error {
 // ends in time with ErrUnavailable.
 func TestDeadlines(t *testing.T) {
 	const timeout = 300 * time.Millisecond
+	says := map[string]string{
+		"nobody listens":              "connection refused",
+		"with a password, not listen": "connection refused",
+		"no such host":                "etcd.invalid",
+	}
 	for name, endpoint := range map[string]func(t *testing.T) string{
 		"nobody listens":              closedPort,
 		"accepts and never answers":   mutePort,
@@ -91,6 +97,8 @@ func TestDeadlines(t *testing.T) {
 				calls.Go(func() {
 					if err := call(); !errors.Is(err, store.ErrUnavailable) {
 						t.Errorf("%s: %v", what, err)
+					} else if !strings.Contains(err.Error(), says[name]) {
+						t.Errorf("%s does not say why: %v", what, err)
 					}
 				})
 			}

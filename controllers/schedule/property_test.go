@@ -1,0 +1,275 @@
+package schedule
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/unitfile"
+)
+
+var (
+	unitNames    = []string{"a@1.service", "a@2.service", "a@3.service", "b@1.service", "b@2.service", "c.service", "d.service", "g.service"}
+	machineNames = []string{"m1", "m2", "m3", "m4", "m5", "m6"}
+)
+
+func drawFleet(t *rapid.T, name string, replacing bool) (f unitfile.Fleet) {
+	pick := func(label string, options ...string) string { return rapid.SampledFrom(options).Draw(t, label) }
+	if name == "g.service" {
+		f.Global = true
+	}
+	if c := pick("conflicts", "", "", "a@*.service", "b@*.service", "*@1.service", "c.service", "?.service"); c != "" {
+		f.Conflicts = []string{c}
+	}
+	if z := pick("zone", "", "", "", "a", "b"); z != "" {
+		f.MachineMetadata = map[string][]string{"zone": {z}}
+	}
+	if rapid.Bool().Draw(t, "port") {
+		f.Ports = []int{rapid.IntRange(1, 3).Draw(t, "number")}
+	}
+	f.CPU = rapid.SampledFrom([]int64{0, 0, 500, 1000}).Draw(t, "cpu")
+	f.Memory = rapid.SampledFrom([]int64{0, 0, 1, 2}).Draw(t, "memory")
+	if f.Global {
+		return f
+	}
+	f.SpreadOver = pick("spread", "", "", "zone")
+	switch pick("tie", "", "", "of", "id", "replaces") {
+	case "of":
+		f.MachineOf = rapid.SliceOfNDistinct(rapid.SampledFrom(unitNames), 1, 2, rapid.ID).Draw(t, "machineOf")
+	case "id":
+		f.MachineID = rapid.SampledFrom(machineNames).Draw(t, "machineID")
+	case "replaces":
+		if replacing {
+			f.Conflicts = nil
+			f.Replaces = []string{pick("replaced", "a@*.service", "b@2.service", "c.service")}
+		}
+	}
+	return f
+}
+
+func drawUnit(t *rapid.T, replacing bool) Unit {
+	name := rapid.SampledFrom(unitNames).Draw(t, "unit")
+	u := launched(name, drawFleet(t, name, replacing))
+	u.Hash = rapid.SampledFrom([]string{"1", "2"}).Draw(t, "hash")
+	u.DesiredState = rapid.SampledFrom([]v1.DesiredState{v1.Launched, v1.Launched, v1.Launched, v1.Loaded, v1.Inactive}).Draw(t, "state")
+	if rapid.IntRange(0, 9).Draw(t, "problem") == 0 {
+		u.Problem = "line 3: broken"
+	}
+	return u
+}
+
+func drawMachine(t *rapid.T) Machine {
+	m := Machine{ID: rapid.SampledFrom(machineNames).Draw(t, "machine")}
+	m.Metadata = map[string]string{"zone": rapid.SampledFrom([]string{"a", "b"}).Draw(t, "zone")}
+	m.Capacity = v1.Capacity{CPU: rapid.SampledFrom([]int64{0, 1000, 2000}).Draw(t, "cpu"), Memory: rapid.SampledFrom([]int64{0, 2, 4}).Draw(t, "memory")}
+	return m
+}
+
+// disturb changes the world in one way.
+func disturb(t *rapid.T, w *world, replacing bool) {
+	machine := func() string { return rapid.SampledFrom(machineNames).Draw(t, "where") }
+	switch rapid.IntRange(0, 9).Draw(t, "what") {
+	case 0, 1, 2:
+		w.setUnit(drawUnit(t, replacing))
+	case 3:
+		w.deleteUnit(rapid.SampledFrom(unitNames).Draw(t, "unit"))
+	case 4, 5:
+		w.setMachine(drawMachine(t))
+	case 6:
+		w.deleteMachine(machine())
+	case 7:
+		w.setConfig(machine(), v1.MachineConfig{Cordoned: rapid.Bool().Draw(t, "cordon"), Drain: rapid.Bool().Draw(t, "drain")})
+	case 8: // by a stranger
+		w.put(machine(), rapid.SampledFrom(unitNames).Draw(t, "unit"), v1.Placement{Hash: "1", DesiredState: v1.Launched})
+	case 9:
+		if keys := w.where(); len(keys) > 0 {
+			m, u, _ := strings.Cut(rapid.SampledFrom(keys).Draw(t, "placement"), "/")
+			if rapid.Bool().Draw(t, "active or gone") {
+				w.setActive(m, u, true)
+			} else {
+				w.remove(m, u)
+			}
+		}
+	}
+}
+
+// checkSafe holds after any part of a plan: what the plan placed breaks no constraint, and nothing runs twice.
+func checkSafe(t *rapid.T, w *world, fresh map[string]bool, before map[string]int) {
+	count := map[string]int{}
+	for _, key := range w.where() {
+		m, name, _ := strings.Cut(key, "/")
+		count[name]++
+		if u := w.units[name]; fresh[key] {
+			require.Empty(t, w.wrong(u, m, w.on(m)), "%s", key)
+			require.False(t, w.configs[m].Drain && len(u.Fleet.MachineOf) == 0, "%s is being drained", key)
+		}
+	}
+	for name, n := range count {
+		if u := w.units[name]; n > 1 && u.Problem == "" && !u.Fleet.Global {
+			require.LessOrEqual(t, n, before[name], "%s is placed twice", name)
+		}
+	}
+}
+
+func counts(w *world) map[string]int {
+	n := map[string]int{}
+	for key := range w.placements {
+		_, name, _ := strings.Cut(key, "/")
+		n[name]++
+	}
+	return n
+}
+
+// someOf carries out some of the transactions, in any order, and returns the placements that are new.
+func someOf(t *rapid.T, w *world, actions []Action) map[string]bool {
+	byTxn := map[int][]Action{}
+	for _, a := range actions {
+		byTxn[a.Txn] = append(byTxn[a.Txn], a)
+	}
+	order := rapid.Permutation(slices.Sorted(maps.Keys(byTxn))).Draw(t, "order")
+	order = order[:rapid.IntRange(0, len(order)).Draw(t, "part")]
+	fresh := map[string]bool{}
+	for _, txn := range order {
+		for _, a := range byTxn[txn] {
+			w.apply(a)
+			if a.Kind == Place || a.Kind == Move {
+				fresh[a.Machine+"/"+a.Unit] = true
+			}
+		}
+	}
+	for _, a := range actions {
+		if !slices.Contains(order, a.Txn) {
+			w.c.Retry(a.Unit)
+		}
+	}
+	return fresh
+}
+
+func lines(actions []Action, texts bool) []string {
+	list := []string{}
+	for _, a := range actions {
+		switch a.Kind {
+		case FreezeMoves, UnfreezeMoves:
+		case SetUnplaced, ClearUnplaced:
+			if texts {
+				list = append(list, a.String())
+			}
+		default:
+			list = append(list, a.String())
+		}
+	}
+	return list
+}
+
+// TestSafety: whatever part of a plan is carried out, in whatever order, in whatever world: nothing is broken by it.
+// The plan leaves the cluster as it was, and a cluster that is built anew gives the same one.
+func TestSafety(t *testing.T) {
+	for _, replacing := range []bool{false, true} {
+		t.Run(fmt.Sprintf("replacing=%v", replacing), func(t *testing.T) {
+			rapid.Check(t, func(t *rapid.T) { safety(t, replacing) })
+		})
+	}
+}
+
+func safety(t *rapid.T, replacing bool) {
+	w := newWorld(t)
+	w.log = t.Logf
+	w.options.FreezeMin = rapid.SampledFrom([]int{0, 100}).Draw(t, "freeze")
+	for range rapid.IntRange(1, 12).Draw(t, "rounds") {
+		for range rapid.IntRange(1, 6).Draw(t, "changes") {
+			disturb(t, w, replacing)
+		}
+		d := w.plan()
+		require.Equal(t, lines(d.Actions, true), lines(w.plan().Actions, true), "a second plan differs: the first changed the cluster")
+		checkIndex(t, w.c)
+		if !replacing {
+			anew := Plan(Input{Cluster: w.rebuilt(), Now: w.now, Options: w.options})
+			require.Equal(t, lines(anew.Actions, false), lines(d.Actions, false), "the incremental plan differs from one made from nothing")
+		}
+		before := counts(w)
+		w.c.Commit(d)
+		fresh := someOf(t, w, d.Actions)
+		checkSafe(t, w, fresh, before)
+	}
+	w.converge()
+	require.Empty(t, w.plan().Actions)
+	checkIndex(t, w.c)
+	for _, key := range w.where() {
+		_, name, _ := strings.Cut(key, "/")
+		require.Contains(t, w.units, name)
+	}
+	if !replacing {
+		checkLive(t, w)
+		anew := Plan(Input{Cluster: w.rebuilt(), Now: w.now, Options: w.options})
+		require.Empty(t, lines(anew.Actions, false), "what converged is not stable when looked at anew")
+	}
+}
+
+// checkLive: a unit that stands alone and has no placement fits nowhere, and says so.
+func checkLive(t *rapid.T, w *world) {
+	n := counts(w)
+	for name, u := range w.units {
+		if u.DesiredState == v1.Inactive || n[name] > 0 || u.Fleet.Global {
+			continue
+		}
+		require.NotEmpty(t, w.unplaced[name].Message, "%s has no machine and no reason", name)
+		followed := false
+		for _, o := range w.units {
+			followed = followed || o.Problem == "" && slices.Contains(o.Fleet.MachineOf, name)
+		}
+		if u.Problem != "" || len(u.Fleet.MachineOf) > 0 || followed {
+			continue
+		}
+		for id := range w.machines {
+			if c := w.configs[id]; !c.Cordoned && !c.Drain {
+				require.NotEmpty(t, w.wrong(u, id, w.on(id)), "%s would fit on %s: %s", name, id, w.unplaced[name].Message)
+			}
+		}
+	}
+	for name := range w.unplaced {
+		u, ok := w.units[name]
+		require.True(t, ok && u.DesiredState != v1.Inactive, "%s has a reason and needs none", name)
+	}
+}
+
+// checkIndex compares the index with one that is built from the same machines and units at once.
+func checkIndex(t *rapid.T, c *Cluster) {
+	sum := func() string {
+		var b strings.Builder
+		for _, m := range c.sorted {
+			fmt.Fprintln(&b, m.ID, m.load, m.used, len(m.selector))
+			for _, port := range []int{1, 2, 3} {
+				fmt.Fprint(&b, c.ports[port] != nil && c.ports[port].has(m.slot), " ")
+			}
+			for _, pattern := range slices.Sorted(maps.Keys(c.globs.byPattern)) {
+				g := c.globs.byPattern[pattern]
+				fmt.Fprint(&b, pattern, g.matched.has(m.slot), g.conflicts.has(m.slot), g.replaces.has(m.slot), " ")
+			}
+			for _, id := range slices.Sorted(maps.Keys(c.selectors)) {
+				s := c.selectors[id]
+				fmt.Fprint(&b, s.match.has(m.slot), s.n, s.view.n, s.view.all != nil && s.view.all.has(m.slot), len(s.view.buckets), " ")
+			}
+		}
+		spreads := slices.SortedFunc(maps.Keys(c.spreads), func(a, b spreadKey) int { return strings.Compare(a.family+a.key, b.family+b.key) })
+		for _, id := range spreads {
+			s := c.spreads[id]
+			for _, value := range slices.Sorted(maps.Keys(s.zones)) {
+				fmt.Fprint(&b, id, value, s.zones[value].n, s.zones[value].count, " ")
+			}
+			for _, l := range s.levels {
+				fmt.Fprint(&b, l.count, l.zones, " ")
+			}
+			fmt.Fprintln(&b)
+		}
+		return b.String()
+	}
+	kept := sum()
+	c.rebuild()
+	require.Equal(t, sum(), kept)
+}

@@ -1,0 +1,282 @@
+package schedule
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/unitfile"
+)
+
+// world is what is stored, and the cluster that is told of each change.
+type world struct {
+	t          require.TestingT
+	now        time.Time
+	since      time.Time
+	options    Options
+	revision   int64
+	machines   map[string]Machine
+	configs    map[string]v1.MachineConfig
+	units      map[string]Unit
+	deleted    map[string]Unit
+	placements map[string]Placed // by machine/unit
+	unplaced   map[string]v1.Unplaced
+	active     map[string]bool // by machine/unit
+	c          *Cluster
+	log        func(format string, args ...any)
+}
+
+func newWorld(t require.TestingT) *world {
+	return &world{t: t, now: time.Unix(1000, 0), machines: map[string]Machine{}, configs: map[string]v1.MachineConfig{}, units: map[string]Unit{}, deleted: map[string]Unit{},
+		placements: map[string]Placed{}, unplaced: map[string]v1.Unplaced{}, active: map[string]bool{}, c: NewCluster(), log: func(string, ...any) {}}
+}
+
+func (w *world) setMachine(m Machine) {
+	w.log("machine %+v", m)
+	w.machines[m.ID] = m
+	w.c.SetMachine(m)
+}
+
+func (w *world) deleteMachine(id string) {
+	w.log("machine %s gone", id)
+	delete(w.machines, id)
+	w.c.DeleteMachine(id)
+}
+
+func (w *world) setConfig(id string, config v1.MachineConfig) {
+	w.log("config %s %+v", id, config)
+	w.configs[id] = config
+	w.c.SetMachineConfig(id, config)
+}
+
+func (w *world) setUnit(u Unit) {
+	w.log("unit %+v", u)
+	w.units[u.Name] = u
+	delete(w.deleted, u.Name)
+	w.c.SetUnit(u)
+}
+
+func (w *world) deleteUnit(name string) {
+	w.log("unit %s gone", name)
+	if u, ok := w.units[name]; ok {
+		w.deleted[name] = u
+	}
+	delete(w.units, name)
+	w.c.DeleteUnit(name)
+}
+
+func (w *world) put(machine, unit string, value v1.Placement) {
+	w.revision++
+	key := machine + "/" + unit
+	placed := Placed{Machine: machine, Unit: unit, Value: value, Mod: w.revision, Create: w.revision}
+	if old, ok := w.placements[key]; ok {
+		placed.Create = old.Create
+	}
+	w.placements[key] = placed
+	w.log("placed %s/%s", machine, unit)
+	w.c.SetPlacement(placed)
+}
+
+func (w *world) remove(machine, unit string) {
+	w.log("unplaced %s/%s", machine, unit)
+	delete(w.placements, machine+"/"+unit)
+	w.c.DeletePlacement(machine, unit)
+}
+
+func (w *world) setActive(machine, unit string, active bool) {
+	w.log("active %s/%s %v", machine, unit, active)
+	w.active[machine+"/"+unit] = active
+	w.c.SetActive(machine, unit, active)
+}
+
+func (w *world) plan() Decision {
+	d := Plan(Input{Cluster: w.c, Now: w.now, Options: w.options, FrozenSince: w.since})
+	w.log("plan %q", lines(d.Actions, true))
+	switch {
+	case !d.Frozen:
+		w.since = time.Time{}
+	case w.since.IsZero():
+		w.since = w.now
+	}
+	return d
+}
+
+// apply carries an action out, as a transaction would: what it refers to must be as it was.
+func (w *world) apply(a Action) {
+	switch a.Kind {
+	case Place:
+		require.NotContains(w.t, w.placements, a.Machine+"/"+a.Unit, "%v", a)
+		w.put(a.Machine, a.Unit, a.Placement)
+	case Move:
+		require.Equal(w.t, w.placements[a.From+"/"+a.Unit].Mod, a.Revision, "%v", a)
+		require.NotContains(w.t, w.placements, a.Machine+"/"+a.Unit, "%v", a)
+		w.remove(a.From, a.Unit)
+		w.put(a.Machine, a.Unit, a.Placement)
+	case Unplace:
+		require.Equal(w.t, w.placements[a.Machine+"/"+a.Unit].Mod, a.Revision, "%v", a)
+		w.remove(a.Machine, a.Unit)
+	case Update:
+		require.Equal(w.t, w.placements[a.Machine+"/"+a.Unit].Mod, a.Revision, "%v", a)
+		w.put(a.Machine, a.Unit, a.Placement)
+	case SetUnplaced:
+		w.revision++
+		w.unplaced[a.Unit] = *a.Unplaced
+		w.c.SetUnplaced(a.Unit, *a.Unplaced, w.revision)
+	case ClearUnplaced:
+		delete(w.unplaced, a.Unit)
+		w.c.DeleteUnplaced(a.Unit)
+	case DeleteStray:
+		w.c.DeleteStray(a.Unit)
+	}
+}
+
+// step plans and carries all of it out.
+func (w *world) step() []Action {
+	d := w.plan()
+	w.c.Commit(d)
+	for _, a := range d.Actions {
+		w.apply(a)
+	}
+	return d.Actions
+}
+
+// converge goes on until nothing is left to do, and returns what was done, without explanations.
+func (w *world) converge() []string {
+	var log []string
+	for range 20 {
+		actions := w.step()
+		if len(actions) == 0 {
+			return log
+		}
+		for _, a := range actions {
+			if a.Kind != SetUnplaced && a.Kind != ClearUnplaced {
+				log = append(log, a.String())
+			}
+		}
+	}
+	require.Fail(w.t, "does not converge", "%v", log)
+	return nil
+}
+
+// where lists the placements.
+func (w *world) where() []string { return slices.Sorted(maps.Keys(w.placements)) }
+
+// rebuilt is a new cluster that is told of the same world in one go.
+func (w *world) rebuilt() *Cluster {
+	c := NewCluster()
+	for _, p := range w.placements { // maps: in another order each time
+		c.SetPlacement(p)
+	}
+	for id, config := range w.configs {
+		c.SetMachineConfig(id, config)
+	}
+	for name, value := range w.unplaced {
+		c.SetUnplaced(name, value, 1)
+	}
+	for _, u := range w.units {
+		c.SetUnit(u)
+	}
+	for _, u := range w.deleted { // what it occupies is known as long as its placements are there
+		c.SetUnit(u)
+		c.DeleteUnit(u.Name)
+	}
+	for key, active := range w.active {
+		m, u, _ := strings.Cut(key, "/")
+		c.SetActive(m, u, active)
+	}
+	for _, m := range w.machines {
+		c.SetMachine(m)
+	}
+	return c
+}
+
+func (w *world) metadata(id string) map[string]string {
+	return effectiveMetadata(&machine{Machine: w.machines[id], config: w.configs[id]})
+}
+
+// wrong says, the slow and simple way, why a unit must not be on a machine beside others.
+func (w *world) wrong(u Unit, id string, others []Unit) string {
+	m, ok := w.machines[id]
+	f := u.Fleet
+	switch {
+	case !ok:
+		return "machine is not present"
+	case f.MachineID != "" && f.MachineID != id:
+		return "MachineID"
+	}
+	for key, values := range f.MachineMetadata {
+		if v, ok := w.metadata(id)[key]; !ok || !slices.Contains(values, v) {
+			return "MachineMetadata"
+		}
+	}
+	cpu, memory := f.CPU, f.Memory
+	for _, o := range others {
+		if o.Name == u.Name {
+			continue
+		}
+		if matchesAny(f.Conflicts, o.Name) || matchesAny(o.Fleet.Conflicts, u.Name) {
+			return "Conflicts " + o.Name
+		}
+		x, y := matchesAny(f.Replaces, o.Name), matchesAny(o.Fleet.Replaces, u.Name)
+		if x != y {
+			return "Replaces " + o.Name
+		}
+		for _, port := range f.Ports {
+			if slices.Contains(o.Fleet.Ports, port) {
+				return fmt.Sprint("Ports ", port, " ", o.Name)
+			}
+		}
+		cpu, memory = cpu+o.Fleet.CPU, memory+o.Fleet.Memory
+	}
+	if m.Capacity.CPU > 0 && f.CPU > 0 && cpu > m.Capacity.CPU {
+		return "CPU"
+	}
+	if m.Capacity.Memory > 0 && f.Memory > 0 && memory > m.Capacity.Memory {
+		return "Memory"
+	}
+	return ""
+}
+
+func matchesAny(globs []string, name string) bool {
+	return slices.ContainsFunc(globs, func(g string) bool { ok, _ := path.Match(g, name); return ok })
+}
+
+// on are the units with a placement on a machine.
+func (w *world) on(id string) []Unit {
+	var list []Unit
+	for _, key := range w.where() {
+		if m, name, _ := strings.Cut(key, "/"); m == id {
+			u := w.units[name]
+			u.Name = name
+			if u.Problem != "" {
+				u.Fleet = unitfile.Fleet{}
+			}
+			list = append(list, u)
+		}
+	}
+	return list
+}
+
+// launched is a unit of a template.
+func launched(name string, fleet unitfile.Fleet) Unit {
+	u := Unit{Name: name, Hash: "1", DesiredState: v1.Launched, Fleet: fleet}
+	if n, err := unitfile.ParseName(name); err == nil {
+		u.Family = n.TemplateName()
+	}
+	return u
+}
+
+func three(t testing.TB) *world {
+	w := newWorld(t)
+	for i, id := range []string{"m1", "m2", "m3"} {
+		w.setMachine(Machine{ID: id, Metadata: map[string]string{"zone": string(rune('a' + i))}, Capacity: v1.Capacity{CPU: 2000, Memory: 4 << 30}})
+	}
+	return w
+}

@@ -1,0 +1,209 @@
+package cli_test
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/fleet-starter/fleet/internal/api"
+	"github.com/fleet-starter/fleet/internal/api/wire"
+	"github.com/fleet-starter/fleet/internal/cli"
+	"github.com/fleet-starter/fleet/internal/keyspace"
+	"github.com/fleet-starter/fleet/internal/store"
+	"github.com/fleet-starter/fleet/internal/store/memstore"
+)
+
+var update = flag.Bool("update", false, "write the golden outputs into the scripts")
+
+func TestMain(m *testing.M) {
+	testscript.Main(leakFree{m}, map[string]func(){
+		"fleetctl": func() { os.Exit(cli.Main(context.Background(), os.Args[1:], cli.System())) },
+	})
+}
+
+// leakFree fails the tests when goroutines are left.
+type leakFree struct{ *testing.M }
+
+func (m leakFree) Run() int {
+	code := m.M.Run()
+	if err := goleak.Find(); err != nil && code == 0 {
+		println(err.Error())
+		return 1
+	}
+	return code
+}
+
+// here is the machine that the server of the scripts runs on.
+const here = "8abff2e7000000000000000000000000"
+
+// world is the cluster of one script.
+type world struct {
+	store *memstore.Store
+	conn  *memstore.Conn
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script", UpdateScripts: *update, RequireExplicitExec: true, RequireUniqueNames: true,
+		Setup: func(env *testscript.Env) error {
+			w, socket := serve(t, env)
+			env.Values[world{}] = w
+			env.Setenv("FLEETCTL_ENDPOINT", "unix://"+socket)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"put": put, "del": del, "etcd": etcd, "answer": answer, "exits": exits, "stored": stored,
+		},
+	})
+}
+
+// serve runs the real API over a model of etcd on a unix socket.
+func serve(t *testing.T, env *testscript.Env) (*world, string) {
+	w := &world{store: memstore.New(memstore.Options{})}
+	w.conn = w.store.Connect()
+	dir, err := os.MkdirTemp("", "fleetctl") // the script's own directory may be too long for a socket
+	require.NoError(t, err)
+	socket := filepath.Join(dir, "s")
+	listener, err := net.Listen("unix", socket)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	clock := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	server := &http.Server{
+		BaseContext: func(net.Listener) context.Context { return ctx },
+		Handler: api.New(api.Options{Store: w.conn, Keys: keyspace.New(""), MachineID: here, Version: "1.2.3", Log: logr.Discard(),
+			Now: func() time.Time { return clock }, Journal: journal{}}),
+	}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = server.Serve(listener) }()
+	env.Defer(func() {
+		cancel()
+		server.Close()
+		<-done
+		os.RemoveAll(dir)
+	})
+	return w, socket
+}
+
+// journal has two lines of every unit.
+type journal struct{}
+
+func (journal) Read(_ context.Context, q api.JournalQuery, emit func(wire.LogEntry) error) error {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	entries := []wire.LogEntry{{Message: "first", PID: "7"}, {Message: "second"}}
+	if q.Lines == 1 {
+		entries = entries[1:]
+	}
+	for _, e := range entries {
+		e.Time, e.Unit, e.Identifier = at, q.Unit, "sleep"
+		if err := emit(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func of(ts *testscript.TestScript) *world { return ts.Value(world{}).(*world) }
+
+// put KEY FILE|JSON writes a key as etcdctl would; $REVISION is the revision then.
+func put(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: put key file-or-text")
+	}
+	value := []byte(args[1])
+	if !strings.HasPrefix(args[1], "{") {
+		value = []byte(ts.ReadFile(args[1]))
+	}
+	_, err := of(ts).store.Commit(context.Background(), store.Txn{Ops: []store.Op{{Key: args[0], Value: value}}})
+	ts.Check(err)
+}
+
+// del KEY deletes a key.
+func del(ts *testscript.TestScript, _ bool, args []string) {
+	_, err := of(ts).store.Commit(context.Background(), store.Txn{Ops: []store.Op{{Key: args[0]}}})
+	ts.Check(err)
+}
+
+// etcd up|down cuts the server off, or connects it again.
+func etcd(ts *testscript.TestScript, _ bool, args []string) { of(ts).conn.SetDown(args[0] == "down") }
+
+// stored KEY FILE compares a stored value with a file, byte for byte; "! stored KEY" wants no such key.
+func stored(ts *testscript.TestScript, neg bool, args []string) {
+	kv, ok, _, err := of(ts).store.Get(context.Background(), args[0])
+	ts.Check(err)
+	switch {
+	case ok == neg:
+		ts.Fatalf("%s exists: %v", args[0], ok)
+	case ok && ts.ReadFile(args[1]) != string(kv.Value):
+		ts.Fatalf("%s holds:\n%s", args[0], kv.Value)
+	}
+}
+
+// exits CODE COMMAND... runs fleetctl in this process and checks its exit code; "stdout" and "stderr" of it are in
+// the files out and err.
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	var out, errs strings.Builder
+	code := cli.Main(context.Background(), args[1:], cli.IO{In: strings.NewReader(""), Out: &out, Err: &errs, Getenv: ts.Getenv})
+	ts.Check(os.WriteFile(ts.MkAbs("out"), []byte(out.String()), 0o644))
+	ts.Check(os.WriteFile(ts.MkAbs("err"), []byte(errs.String()), 0o644))
+	if got := string(rune('0' + code)); got != args[0] {
+		ts.Fatalf("exit code %s, want %s\n%s%s", got, args[0], out.String(), errs.String())
+	}
+}
+
+// answer FILE plays the cluster: for each of the file's lines it waits until the key has been written and then puts
+// another one, {"when": KEY, "has": TEXT, "put": KEY, "value": ...}; "$requestedAt" in a value is the request's.
+func answer(ts *testscript.TestScript, _ bool, args []string) {
+	type step struct {
+		When, Has, Put string
+		Value          json.RawMessage
+	}
+	var steps []step
+	for line := range strings.Lines(ts.ReadFile(args[0])) {
+		var s step
+		ts.Check(json.Unmarshal([]byte(line), &s))
+		steps = append(steps, s)
+	}
+	s := of(ts).store
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	changes := s.Watch(ctx, "/", s.Revision())
+	done := make(chan struct{})
+	ts.Defer(func() { cancel(); <-done })
+	go func() {
+		defer close(done)
+		for _, step := range steps {
+			for step.When != "" {
+				batch, open := <-changes
+				if !open {
+					return
+				}
+				if written(batch, step.When, step.Has) {
+					break
+				}
+			}
+			if _, err := s.Commit(ctx, store.Txn{Ops: []store.Op{{Key: step.Put, Value: step.Value}}}); err != nil {
+				return
+			}
+		}
+	}()
+}
+
+func written(batch store.Batch, key, text string) bool {
+	for _, e := range batch.Events {
+		if e.Key == key && strings.Contains(string(e.Value), text) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,230 @@
+// Package cluster is what the leader knows: all of fleet's keys and all endpoints by one list and watch each, with
+// the look-ups that its controllers share.
+package cluster
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+
+	"github.com/go-logr/logr"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/cache"
+	"github.com/fleet-starter/fleet/internal/keyspace"
+	"github.com/fleet-starter/fleet/internal/store"
+)
+
+// Cluster is made anew for each term of leadership. Controllers register their handlers (OnChange) before Run; they are
+// called after the look-ups have the change.
+type Cluster struct {
+	Keys           keyspace.Keys
+	Apps           *cache.Collection[[]byte]
+	Units          *cache.Collection[v1.Unit]
+	UnitFiles      *cache.Collection[string]
+	Revisions      *cache.Collection[v1.Revision]
+	Machines       *cache.Collection[v1.Machine]
+	MachineConfigs *cache.Collection[v1.MachineConfig]
+	Overrides      *cache.Collection[v1.Override]
+	Placements     *cache.Collection[v1.Placement]
+	Unplaced       *cache.Collection[v1.Unplaced]
+	States         *cache.Collection[v1.UnitState]
+	Status         *cache.Collection[v1.AppStatus]
+	Routers        *cache.Collection[v1.Router]
+	// Endpoints are those below v1.DefaultAnnouncePrefix, which routers read.
+	Endpoints *cache.Collection[string]
+
+	root, web *cache.Reflector
+
+	owned    *multimap // app -> names of its units
+	states   *multimap // unit -> names of its states
+	placed   *multimap // unit -> names of its placements
+	digestMu sync.Mutex
+	digest   string
+	digestOf int64
+}
+
+// New returns a Cluster that knows nothing before Run.
+func New(s store.Interface, keys keyspace.Keys, log logr.Logger) *Cluster {
+	endpoints := keyspace.Endpoints(v1.DefaultAnnouncePrefix)
+	root := cache.NewReflector(s, keys.Root(), cache.WithLogger(log))
+	web := cache.NewReflector(s, endpoints.Prefix(), cache.WithLogger(log))
+	c := &Cluster{
+		Keys: keys, root: root, web: web,
+		Apps:           cache.Register(root, keys.Apps()),
+		Units:          cache.Register(root, keys.Units()),
+		UnitFiles:      cache.Register(root, keys.UnitFiles()),
+		Revisions:      cache.Register(root, keys.Revisions()),
+		Machines:       cache.Register(root, keys.Machines()),
+		MachineConfigs: cache.Register(root, keys.MachineConfigs()),
+		Overrides:      cache.Register(root, keys.Overrides()),
+		Placements:     cache.Register(root, keys.Placements()),
+		Unplaced:       cache.Register(root, keys.Unplaced()),
+		States:         cache.Register(root, keys.States()),
+		Status:         cache.Register(root, keys.Status()),
+		Routers:        cache.Register(root, keys.Routers()),
+		Endpoints:      cache.Register(web, endpoints),
+	}
+	c.owned = indexed(c.Units, func(o *cache.Object[v1.Unit]) string { return o.Value.Metadata.Owner })
+	c.states = indexed(c.States, func(o *cache.Object[v1.UnitState]) string { return second(o.Name) })
+	c.placed = indexed(c.Placements, func(o *cache.Object[v1.Placement]) string { return second(o.Name) })
+	return c
+}
+
+// Run keeps everything up to date until ctx ends, and returns ctx's error.
+func (c *Cluster) Run(ctx context.Context) error {
+	var parts sync.WaitGroup
+	var errs [2]error
+	parts.Go(func() { errs[0] = c.root.Run(ctx) })
+	parts.Go(func() { errs[1] = c.web.Run(ctx) })
+	parts.Wait()
+	return errors.Join(errs[:]...)
+}
+
+// WaitForSync waits until everything is known once: an empty cache is not an empty cluster.
+func (c *Cluster) WaitForSync(ctx context.Context) error {
+	return errors.Join(c.root.WaitForSync(ctx), c.web.WaitForSync(ctx))
+}
+
+// WaitForRevision waits until what was written below the root at that revision is known.
+func (c *Cluster) WaitForRevision(ctx context.Context, revision int64) error {
+	return c.root.WaitForRevision(ctx, revision)
+}
+
+// OwnedUnits returns the units that an app owns, in no order.
+func (c *Cluster) OwnedUnits(app string) []*cache.Object[v1.Unit] { return get(c.Units, c.owned.of(app)) }
+
+// StatesOf returns what the machines that are present say of a unit, by machine.
+func (c *Cluster) StatesOf(unit string) map[string]v1.UnitState {
+	states := map[string]v1.UnitState{}
+	for _, o := range get(c.States, c.states.of(unit)) {
+		machine, _, _ := keyspace.Split(o.Name)
+		if _, present := c.Machines.Get(machine); present && o.Err == nil {
+			states[machine] = o.Value
+		}
+	}
+	return states
+}
+
+// PlacementsOf returns the machines that a unit is placed on, in no order.
+func (c *Cluster) PlacementsOf(unit string) []string {
+	var machines []string
+	for _, name := range c.placed.of(unit) {
+		machine, _, _ := keyspace.Split(name)
+		machines = append(machines, machine)
+	}
+	return machines
+}
+
+// LatestRevision returns an app's newest readable revision, or nil.
+func (c *Cluster) LatestRevision(app string) *v1.Revision {
+	all := c.Revisions.ListPrefix(app + "/")
+	for i := len(all) - 1; i >= 0; i-- {
+		if all[i].Err == nil {
+			return &all[i].Value
+		}
+	}
+	return nil
+}
+
+// OthersUnits returns the names of units that an app could want and that it does not own, with their owner: "" is a
+// person, or somebody who wrote what nobody can read.
+func (c *Cluster) OthersUnits(app string) map[string]string {
+	taken := map[string]string{}
+	for _, o := range OfApp(c.Units, app) {
+		if o.Value.Metadata.Owner != app {
+			taken[o.Name] = o.Value.Metadata.Owner
+		}
+	}
+	return taken
+}
+
+// OverridesOf returns people's wishes for an app's units.
+func (c *Cluster) OverridesOf(app string) map[string]v1.Override {
+	overrides := map[string]v1.Override{}
+	for _, o := range OfApp(c.Overrides, app) {
+		if o.Err == nil {
+			overrides[o.Name] = o.Value
+		}
+	}
+	return overrides
+}
+
+// EndpointsOf returns an app's endpoints, by the names that v1.EndpointName makes.
+func (c *Cluster) EndpointsOf(app string) map[string]string {
+	endpoints := map[string]string{}
+	for _, o := range c.Endpoints.ListPrefix(app + "/") {
+		endpoints[o.Name] = o.Value
+	}
+	return endpoints
+}
+
+// EndpointsChanged returns the revision of the last change of any endpoint.
+func (c *Cluster) EndpointsChanged() int64 { return c.web.LastChange() }
+
+// EndpointsDigest returns v1.EndpointsDigest of all endpoints, by their keys, as routers make it. It is computed once
+// for each change.
+func (c *Cluster) EndpointsDigest() string {
+	c.digestMu.Lock()
+	defer c.digestMu.Unlock()
+	revision := c.web.LastChange() // before the listing: what is remembered is at least that new
+	if c.digest == "" || c.digestOf != revision {
+		all := map[string]string{}
+		for _, o := range c.Endpoints.List() {
+			all[o.Key] = o.Value
+		}
+		c.digest, c.digestOf = v1.EndpointsDigest(all), revision
+	}
+	return c.digest
+}
+
+// RoutersByMachine returns what the routers that live serve.
+func (c *Cluster) RoutersByMachine() map[string]v1.Router {
+	routers := map[string]v1.Router{}
+	for _, o := range c.Routers.List() {
+		routers[o.Name] = o.Value // one that cannot be read serves nothing that anybody knows
+	}
+	return routers
+}
+
+// AppsOf returns the apps that something about a unit may concern: its owner, or those that could want its name.
+func (c *Cluster) AppsOf(unit string) []string {
+	if o, ok := c.Units.Get(unit); ok && o.Value.Metadata.Owner != "" {
+		return []string{o.Value.Metadata.Owner}
+	}
+	return v1.AppsOfUnit(unit)
+}
+
+// OfApp returns the objects whose names are units that an app could want. The cost is that of its instances.
+func OfApp[T any](l cache.Lister[T], app string) []*cache.Object[T] {
+	var list []*cache.Object[T]
+	for _, instance := range []func(string, int32) string{v1.AppUnit, v1.SidekickUnit} {
+		name := instance(app, 0)
+		if o, ok := l.Get(name); ok {
+			list = append(list, o)
+		}
+		for _, o := range l.ListPrefix(strings.TrimSuffix(name, ".service") + "@") {
+			if _, _, ok := v1.ParseAppUnit(app, o.Name); ok {
+				list = append(list, o)
+			}
+		}
+	}
+	return list
+}
+
+func get[T any](l cache.Lister[T], names []string) []*cache.Object[T] {
+	list := make([]*cache.Object[T], 0, len(names))
+	for _, name := range names {
+		if o, ok := l.Get(name); ok {
+			list = append(list, o)
+		}
+	}
+	return list
+}
+
+// second is the second part of a name of two parts.
+func second(name string) string {
+	_, part, _ := keyspace.Split(name)
+	return part
+}
