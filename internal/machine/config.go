@@ -73,27 +73,32 @@ ReadKMsg=no
 Audit=no
 `
 
-// makeDirs lays out the runtime directory and, when it is new, the disk.
-func (c Config) makeDirs() error {
+// makeDirs lays out the runtime directory and, when it is new, the disk. It returns the machine's ID.
+func (c Config) makeDirs() (string, error) {
 	for _, dir := range []string{"xdg", "enabled/sockets.target.wants", "run/systemd/system", "run/systemd/journald.conf.d", "run/log/journal"} {
 		if err := os.MkdirAll(filepath.Join(c.RuntimeDir, dir), 0o755); err != nil {
-			return err
+			return "", err
 		}
 	}
 	if err := os.Chmod(c.xdgRuntimeDir(), 0o700); err != nil {
-		return err
+		return "", err
 	}
 	if err := os.WriteFile(filepath.Join(c.RuntimeDir, "run/systemd/journald.conf.d/fleet.conf"), []byte(journaldConf), 0o644); err != nil {
-		return err
+		return "", err
 	}
 	if err := os.MkdirAll(filepath.Join(c.StateDir, "journal"), 0o755); err != nil {
-		return err
+		return "", err
 	}
-	id := filepath.Join(c.StateDir, "machine-id")
-	if _, err := os.Stat(id); err == nil || !errors.Is(err, fs.ErrNotExist) {
-		return err
+	file := filepath.Join(c.StateDir, "machine-id")
+	old, err := os.ReadFile(file)
+	if err == nil {
+		return string(bytes.TrimSpace(old)), nil
 	}
-	return os.WriteFile(id, []byte(newMachineID()+"\n"), 0o444)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	id := newMachineID()
+	return id, os.WriteFile(file, []byte(id+"\n"), 0o444)
 }
 
 // newMachineID returns 32 hex digits of a random UUID, see machine-id(5).

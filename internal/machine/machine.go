@@ -50,6 +50,7 @@ type Config struct {
 // Machine is one running machine.
 type Machine struct {
 	cfg     Config
+	id      string
 	cgroups []string // directories, one a hierarchy
 	manager int      // PID of the service manager
 	init    *exec.Cmd
@@ -76,7 +77,8 @@ func (m *Machine) start(ctx context.Context) error {
 	if err := Detect(); err != nil {
 		return err
 	}
-	if err := m.cfg.makeDirs(); err != nil {
+	var err error
+	if m.id, err = m.cfg.makeDirs(); err != nil {
 		return errors.Join(err, Sweep(m.cfg.RuntimeDir))
 	}
 	ready, err := listenReady(m.cfg.notifySocket())
@@ -158,9 +160,22 @@ func (m *Machine) Name() string { return m.cfg.Name }
 // `systemctl --user` on the host manages the machine.
 func (m *Machine) XDGRuntimeDir() string { return m.cfg.xdgRuntimeDir() }
 
+// Isolated says whether the machine has a /run, an /etc/machine-id and a journal of its own. It takes root; an ordinary
+// user's machine sees those of the host.
+func (m *Machine) Isolated() bool { return os.Geteuid() == 0 }
+
+// ID returns the machine's own ID, 32 hex digits, whether or not its /etc/machine-id shows it.
+func (m *Machine) ID() string { return m.id }
+
 // JournalDir returns the directory to read the machine's journal from: `journalctl -D DIR -o json`. It is on the
-// machine's disk.
-func (m *Machine) JournalDir() string { return filepath.Join(m.cfg.StateDir, "journal") }
+// machine's disk. It is empty when the machine is not isolated: then its units write to the host's journal,
+// `journalctl --user`.
+func (m *Machine) JournalDir() string {
+	if !m.Isolated() {
+		return ""
+	}
+	return filepath.Join(m.cfg.StateDir, "journal")
+}
 
 // Done is closed when the machine is dead and cleaned up, however it came to that.
 func (m *Machine) Done() <-chan struct{} { return m.done }
