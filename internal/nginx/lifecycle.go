@@ -1,0 +1,150 @@
+package nginx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// State is how Start found nginx.
+type State string
+
+// What Start did.
+const (
+	// Adopted: nginx ran already, with the configuration on disk.
+	Adopted State = "Adopted"
+	// Started: nginx was started with the last good configuration on disk.
+	Started State = "Started"
+	// Waiting: there is no configuration on disk yet; the first Apply starts nginx.
+	Waiting State = "Waiting"
+)
+
+// Start adopts the nginx that runs in the directory, or starts one with the last
+// good configuration there. After an error Apply may still be tried.
+func (s *Server) Start(ctx context.Context) (State, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.proc != nil && !s.proc.exited() {
+		return Adopted, nil
+	}
+	var err error
+	if s.current, err = os.ReadFile(s.path("nginx.conf")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return Waiting, err
+	}
+	pid, named := masterOf(s.path("nginx.pid"), s.path("nginx.conf"))
+	if pid != 0 {
+		return Adopted, s.adopt(ctx, pid)
+	}
+	if err := s.retireOrphans(ctx, named); err != nil {
+		return Waiting, err
+	}
+	if s.current == nil {
+		return Waiting, nil
+	}
+	if err := s.test(ctx, s.current); err != nil {
+		return Waiting, fmt.Errorf("the configuration on disk is not used: %w", err)
+	}
+	if err := s.spawn(ctx, s.current); err != nil {
+		return Waiting, err
+	}
+	return Started, nil
+}
+
+// adopt takes over a running master. If its last reload was cut off, it is made
+// up for: what is on disk was tested before it was put there.
+func (s *Server) adopt(ctx context.Context, pid int) error {
+	p, err := attach(pid)
+	if err != nil {
+		return err
+	}
+	s.log.Info("Adopting nginx", "reason", "AlreadyRunning", "pid", pid)
+	s.use(p)
+	if got, err := s.generation(ctx); err == nil && got == generationOf(s.current) {
+		return nil
+	}
+	return s.reload(ctx, s.current)
+}
+
+// Exited is closed when nginx ends without Stop having been asked. Start gives a
+// new one.
+func (s *Server) Exited() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.exited
+}
+
+// use makes p the process that is watched.
+func (s *Server) use(p *process) {
+	if s.proc != nil {
+		s.proc.release()
+	}
+	s.proc = p
+	select {
+	case <-s.exited:
+		s.exited = make(chan struct{})
+	default:
+	}
+	exited := s.exited
+	s.watch.Go(func() {
+		<-p.ended
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if p.exited() && !s.closing && s.proc == p {
+			s.log.Info("nginx ended", "reason", "Unexpected", "pid", p.pid)
+			close(exited)
+		}
+	})
+}
+
+// Stop ends nginx: it finishes the requests in flight until ctx ends, and is
+// killed then. The configuration stays for the next Start.
+func (s *Server) Stop(ctx context.Context) error {
+	s.mu.Lock()
+	s.closing = true
+	p := s.proc
+	s.mu.Unlock()
+	if p == nil || p.exited() {
+		return nil
+	}
+	s.log.Info("Stopping nginx", "reason", "Stop", "pid", p.pid)
+	if err := p.signal(unix.SIGQUIT); err != nil {
+		return err
+	}
+	if p.wait(ctx) == nil {
+		return nil
+	}
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), killTimeout)
+	defer cancel()
+	if err := p.signal(unix.SIGTERM); err != nil {
+		return err
+	}
+	if p.wait(late) == nil {
+		return nil
+	}
+	err := p.signal(unix.SIGKILL)
+	<-p.done
+	for _, pid := range workers(p.pid) {
+		_ = unix.Kill(pid, unix.SIGKILL)
+	}
+	return err
+}
+
+// Close gives up the directory. An nginx that was not stopped goes on serving.
+// Nothing else may be asked of the Server then.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	s.closing = true
+	if s.proc != nil {
+		s.proc.release()
+	}
+	s.proc = nil
+	s.mu.Unlock()
+	s.watch.Wait()
+	if err := s.lock.Close(); !errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	return nil
+}
