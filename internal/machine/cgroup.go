@@ -17,12 +17,13 @@ import (
 )
 
 // Every machine has a cgroup of its own in every hierarchy: units of the same name on two machines would share one
-// otherwise, and stopping the one would kill the other. Two ways lead to it: on a host booted with systemd and the unified
-// hierarchy, systemd-run makes a scope with a delegated cgroup; else root makes directories below its own cgroups.
+// otherwise, and stopping the one would kill the other. An ordinary user's is a delegated scope of the host's systemd.
+// Root makes directories: at the top of a host booted with systemd, where journald then takes the machine's units for
+// what they are; else, in a container, below the cgroups that root is in, whose limits hold on.
 
 // scoped says whether the machine's cgroup is a scope of the host's systemd.
 func scoped() bool {
-	return booted() && unified()
+	return os.Geteuid() != 0 && booted() && unified()
 }
 
 // booted is sd_booted(3).
@@ -42,11 +43,7 @@ func unified() bool {
 func scopeArgv(c Config) []string {
 	// A scope that ended keeps its name for a while.
 	unit := cgroupName(c) + "-" + strings.ToLower(rand.Text()[:8]) + ".scope"
-	argv := []string{"systemd-run", "--scope", "--quiet", "--collect", "--property=Delegate=yes", "--unit=" + unit}
-	if os.Geteuid() != 0 {
-		argv = append(argv, "--user")
-	}
-	return append(argv, "--")
+	return []string{"systemd-run", "--user", "--scope", "--quiet", "--collect", "--property=Delegate=yes", "--unit=" + unit, "--"}
 }
 
 // makeCgroups makes the machine's directory in every hierarchy, after it has noted them for Sweep.
@@ -59,7 +56,7 @@ func makeCgroups(c Config) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	bases, err := ownCgroups(membership, mounts)
+	bases, err := baseCgroups(membership, mounts, booted())
 	if err != nil {
 		return nil, err
 	}
@@ -103,9 +100,9 @@ func makeCgroup(base, dir string) error {
 	return nil
 }
 
-// ownCgroups returns the directories of the cgroups that the texts of /proc/self/cgroup and /proc/self/mountinfo say this
-// process is in, sorted; see cgroups(7) and proc(5).
-func ownCgroups(membership, mountinfo []byte) ([]string, error) {
+// baseCgroups returns the directories of the cgroups that the texts of /proc/self/cgroup and /proc/self/mountinfo say this
+// process is in, sorted, or those of their hierarchies' tops; see cgroups(7) and proc(5).
+func baseCgroups(membership, mountinfo []byte, top bool) ([]string, error) {
 	paths := map[string]string{} // by controller list; "" is version 2
 	for line := range bytes.Lines(membership) {
 		if field := strings.SplitN(strings.TrimSpace(string(line)), ":", 3); len(field) == 3 {
@@ -125,7 +122,7 @@ func ownCgroups(membership, mountinfo []byte) ([]string, error) {
 		}
 		// In a container the mount shows a part of the hierarchy only.
 		below, err := filepath.Rel(mount[3], path)
-		if err != nil || strings.HasPrefix(below, "..") {
+		if err != nil || top || strings.HasPrefix(below, "..") {
 			below = "."
 		}
 		dirs = append(dirs, filepath.Join(mount[4], below))

@@ -6,9 +6,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestOwnCgroups(t *testing.T) {
+func TestBaseCgroups(t *testing.T) {
 	for _, tt := range []struct {
 		name, membership, mountinfo string
+		top                         bool
 		want                        []string
 	}{
 		{
@@ -16,6 +17,13 @@ func TestOwnCgroups(t *testing.T) {
 			membership: "0::/user.slice/user-1000.slice/session-2.scope\n",
 			mountinfo:  "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n",
 			want:       []string{"/sys/fs/cgroup/user.slice/user-1000.slice/session-2.scope"},
+		},
+		{
+			name:       "the top of it",
+			membership: "0::/user.slice/user-0.slice/session-2.scope\n",
+			mountinfo:  "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n",
+			top:        true,
+			want:       []string{"/sys/fs/cgroup"},
 		},
 		{
 			name:       "hybrid, two controllers in one hierarchy",
@@ -35,12 +43,12 @@ func TestOwnCgroups(t *testing.T) {
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := ownCgroups([]byte(tt.membership), []byte(tt.mountinfo))
+			got, err := baseCgroups([]byte(tt.membership), []byte(tt.mountinfo), tt.top)
 			require.NoError(t, err)
 			require.Equal(t, tt.want, got)
 		})
 	}
-	_, err := ownCgroups([]byte("0::/\n"), nil)
+	_, err := baseCgroups([]byte("0::/\n"), nil, false)
 	require.ErrorContains(t, err, "mount one")
 }
 

@@ -39,7 +39,7 @@ func Detect() error {
 			missing.Packages = append(missing.Packages, need.pkg)
 		}
 	}
-	if scoped() && os.Geteuid() != 0 {
+	if scoped() {
 		if _, err := os.Stat(filepath.Join(os.Getenv("XDG_RUNTIME_DIR"), "bus")); err != nil {
 			missing.Files = append(missing.Files, "$XDG_RUNTIME_DIR/bus (log in again after the installation)")
 			missing.Packages = append(missing.Packages, "dbus-user-session", "libpam-systemd")
