@@ -21,7 +21,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // newMachine boots a private machine that ends with the test.
-func newMachine(t *testing.T) *machine.Machine {
+func newMachine(t testing.TB) *machine.Machine {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "fleet-")
 	require.NoError(t, err)
@@ -36,7 +36,7 @@ func newMachine(t *testing.T) *machine.Machine {
 	return m
 }
 
-func dial(t *testing.T, m *machine.Machine) *systemd.Client {
+func dial(t testing.TB, m *machine.Machine) *systemd.Client {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
