@@ -75,9 +75,7 @@ func (w *world) input() Input {
 	for name, s := range w.states {
 		in.States[name] = []v1.UnitState{s}
 	}
-	for _, m := range slices.Sorted(maps.Keys(w.routers)) {
-		in.Routers = append(in.Routers, Router{Machine: m, Router: w.routers[m]})
-	}
+	in.Routers = maps.Clone(w.routers)
 	return in
 }
 

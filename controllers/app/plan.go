@@ -29,8 +29,8 @@ type Input struct {
 	Endpoints map[string]string
 	// Routed is what routers have to serve.
 	Routed Routed
-	// Routers are those that live, sorted by machine.
-	Routers []Router
+	// Routers are those that live, by machine.
+	Routers map[string]v1.Router
 }
 
 // Manifest is a stored manifest.
@@ -52,12 +52,6 @@ type Routed struct {
 	// Revision is the one of their last change, Digest v1.EndpointsDigest of all of them.
 	Revision int64
 	Digest   string
-}
-
-// Router is what one machine's router serves.
-type Router struct {
-	Machine string
-	v1.Router
 }
 
 // Kind is what an action does.
@@ -122,6 +116,8 @@ type Plan struct {
 	Actions []Action
 	// After is when to look again, where time matters. 0: when something changes.
 	After time.Duration
+	// Waiting says that only routers are waited for.
+	Waiting bool
 }
 
 // MakePlan decides what brings the app's units nearer to what its manifest says.
@@ -154,11 +150,12 @@ type planner struct {
 	putAt   map[string]int // index in actions, by unit
 	events  []Action
 	after   time.Duration
+	waiting bool
 }
 
 func (p *planner) plan() Plan {
 	actions := append(p.first, p.actions...)
-	return Plan{Actions: append(actions, p.events...), After: p.after}
+	return Plan{Actions: append(actions, p.events...), After: p.after, Waiting: p.waiting}
 }
 
 // lookAgain asks for another plan after d.

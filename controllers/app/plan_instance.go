@@ -204,15 +204,11 @@ func (p *planner) gone(i *instance) bool {
 	if i.sidekick.up() || p.announcedAnywhere(i) {
 		return false
 	}
-	return len(v1.RoutersBehind(p.routers(), p.in.Routed.Revision, p.in.Routed.Digest)) == 0
-}
-
-func (p *planner) routers() map[string]v1.Router {
-	routers := make(map[string]v1.Router, len(p.in.Routers))
-	for _, r := range p.in.Routers {
-		routers[r.Machine] = r.Router
+	if len(v1.RoutersBehind(p.in.Routers, p.in.Routed.Revision, p.in.Routed.Digest)) > 0 {
+		p.waiting = true
+		return false
 	}
-	return routers
+	return true
 }
 
 func (p *planner) announcedAnywhere(i *instance) bool {

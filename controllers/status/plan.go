@@ -74,8 +74,9 @@ type Plan struct {
 	// If is the ModRevision of what is stored, 0 where nothing is.
 	If     int64
 	Reason string
-	// After is when the passing of time changes the status.
-	After time.Duration
+	// After is when the passing of time changes the status; Waiting says that what routers serve does.
+	After   time.Duration
+	Waiting bool
 }
 
 // MakePlan computes the status.
@@ -102,7 +103,7 @@ func MakePlan(in Input) Plan {
 		p.progressing()
 		p.ready()
 	}
-	plan := Plan{If: in.CurrentRevision, Reason: ReasonChanged, After: p.after}
+	plan := Plan{If: in.CurrentRevision, Reason: ReasonChanged, After: p.after, Waiting: p.waiting}
 	if in.Current == nil || !same(*in.Current, p.status) {
 		plan.Put = &p.status
 	}
@@ -120,6 +121,7 @@ type planner struct {
 	status    v1.AppStatus
 	instances []instance
 	after     time.Duration
+	waiting   bool
 }
 
 func (p *planner) set(condition, status, reason, message string) {
@@ -239,6 +241,7 @@ func (p *planner) progressing() {
 	progress := fmt.Sprintf("%d of %d instances are of revision %d", c.Updated, c.Desired, revision)
 	switch behind := v1.RoutersBehind(p.in.Routers, p.in.RoutedRevision, p.in.RoutedDigest); {
 	case waiting != nil && !waiting.announced && len(behind) > 0:
+		p.waiting = true
 		p.set(v1.Progressing, v1.ConditionTrue, ReasonWaiting, fmt.Sprintf("%s; %s stops when the routers on %s have dropped it", progress, waiting.name, names(behind)))
 	case outdated > 0:
 		p.set(v1.Progressing, v1.ConditionTrue, ReasonRollingOut, progress)

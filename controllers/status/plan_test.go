@@ -58,7 +58,9 @@ func TestStatus(t *testing.T) {
 		after  time.Duration
 	}{
 		{"ready", func(*Input) {}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 3}, "", 0},
-		{"invalid manifest", func(in *Input) { in.Manifest = []byte("apiVersion: fleet/v1\nkind: App\nmetadata: {name: web}\nspec: {replicas: two}\n") },
+		{"invalid manifest", func(in *Input) {
+			in.Manifest = []byte("apiVersion: fleet/v1\nkind: App\nmetadata: {name: web}\nspec: {replicas: two}\n")
+		},
 			v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 3},
 			"Accepted=False InvalidManifest: line 4: spec.replicas: expected a whole number, got the text \"two\"\nline 4: spec.exec: missing: write exec or container, which say what to run; revision 3 goes on", 0},
 		{"name taken", func(in *Input) { in.Taken["web@2.service"] = "" },

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/go-logr/logr"
 
@@ -87,13 +88,20 @@ func (c *Cluster) WaitForSync(ctx context.Context) error {
 	return errors.Join(c.root.WaitForSync(ctx), c.web.WaitForSync(ctx))
 }
 
+// waitTimeout bounds how long a writer waits to see its own write: then etcd is away, or the watch has to begin anew.
+const waitTimeout = 10 * time.Second
+
 // WaitForRevision waits until what was written below the root at that revision is known.
 func (c *Cluster) WaitForRevision(ctx context.Context, revision int64) error {
+	ctx, cancel := context.WithTimeout(ctx, waitTimeout)
+	defer cancel()
 	return c.root.WaitForRevision(ctx, revision)
 }
 
 // OwnedUnits returns the units that an app owns, in no order.
-func (c *Cluster) OwnedUnits(app string) []*cache.Object[v1.Unit] { return get(c.Units, c.owned.of(app)) }
+func (c *Cluster) OwnedUnits(app string) []*cache.Object[v1.Unit] {
+	return get(c.Units, c.owned.of(app))
+}
 
 // StatesOf returns what the machines that are present say of a unit, by machine.
 func (c *Cluster) StatesOf(unit string) map[string]v1.UnitState {

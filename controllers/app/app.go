@@ -1,0 +1,77 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/fleet-starter/fleet/internal/cluster"
+	"github.com/fleet-starter/fleet/internal/controller"
+	"github.com/fleet-starter/fleet/internal/store"
+)
+
+// Recorder records events; *events.Recorder does it.
+type Recorder interface {
+	Record(kind, name, eventType, reason, message string)
+}
+
+// Options set up a Controller.
+type Options struct {
+	Store store.Interface
+	// Cluster is what is known; the controller adds its handlers to it, so make it before Cluster.Run.
+	Cluster *cluster.Cluster
+	// Fence is the leader key that every write depends on.
+	Fence   store.Fence
+	Events  Recorder
+	Log     logr.Logger
+	Metrics *controller.Metrics
+	// Workers is how many apps are looked after at once. Default 4.
+	Workers int
+	// Now is the clock. Default time.Now.
+	Now func() time.Time
+}
+
+// Controller keeps the units of all apps.
+type Controller struct {
+	opts    Options
+	cluster *cluster.Cluster
+	loop    *controller.Controller[string]
+	waiting *cluster.Waiting
+}
+
+// New returns a controller. Nothing happens before Run.
+func New(opts Options) *Controller {
+	if opts.Workers == 0 {
+		opts.Workers = 4
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	c := &Controller{opts: opts, cluster: opts.Cluster}
+	c.loop = controller.New("app", controller.Func[string](c.Reconcile), controller.Options{
+		Workers: opts.Workers, Log: opts.Log, Metrics: opts.Metrics,
+		Fatal: func(err error) bool { return errors.Is(err, store.ErrFenced) },
+	})
+	c.cluster.OnApp(c.loop.Enqueue)
+	c.waiting = c.cluster.OnRouter(c.loop.Enqueue)
+	return c
+}
+
+// Run works until ctx ends, or until a write is refused because somebody else leads: store.ErrFenced.
+func (c *Controller) Run(ctx context.Context) error {
+	if err := c.cluster.WaitForSync(ctx); err != nil {
+		return err
+	}
+	return c.loop.Run(ctx)
+}
+
+// Reconcile looks after one app.
+func (c *Controller) Reconcile(ctx context.Context, app string) (controller.Result, error) {
+	in := c.observe(app)
+	plan := MakePlan(in)
+	c.waiting.Set(app, plan.Waiting)
+	err := c.apply(ctx, app, plan)
+	return controller.Result{RequeueAfter: plan.After}, err
+}

@@ -1,0 +1,91 @@
+package app
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/go-logr/logr"
+
+	"github.com/fleet-starter/fleet/internal/keyspace"
+	"github.com/fleet-starter/fleet/internal/store"
+)
+
+// apply carries out a plan: first the revision and the files, which units refer to, in one transaction; then the units,
+// those of one instance together. It returns when the cluster knows what was written.
+func (c *Controller) apply(ctx context.Context, app string, plan Plan) error {
+	log := logr.FromContextOrDiscard(ctx)
+	keys := c.cluster.Keys
+	var base store.Group
+	var instances []store.Group
+	groupOf := map[int32]int{}
+	for _, a := range plan.Actions {
+		op, err := operation(keys, app, a)
+		switch {
+		case err != nil:
+			return err
+		case a.Kind == Report:
+			log.V(1).Info("Reporting", "reason", a.Reason, "message", a.Event.Message)
+			c.opts.Events.Record(a.Event.Kind, a.Event.Name, a.Event.Type, a.Event.Reason, a.Event.Message)
+			continue
+		case a.Kind == PutRevision || a.Kind == PutUnitFile:
+			log.Info("Writing", "reason", a.Reason, "key", op.Key)
+			base = append(base, op)
+			continue
+		}
+		log.Info("Changing unit", "reason", a.Reason, "unit", a.Name, "action", a.Kind, "desiredState", a.Unit.Spec.DesiredState, "hash", a.Unit.Spec.Hash)
+		group, begun := groupOf[a.Instance]
+		if !begun {
+			group = len(instances)
+			groupOf[a.Instance] = group
+			instances = append(instances, nil)
+		}
+		instances[group] = append(instances[group], op)
+	}
+	revision := int64(0)
+	for _, groups := range [][]store.Group{nonEmptyGroup(base), instances} {
+		if len(groups) == 0 {
+			continue
+		}
+		written, err := store.LastRevision(store.Write(ctx, c.opts.Store, groups, c.opts.Fence))
+		revision = max(revision, written)
+		if err != nil {
+			return fmt.Errorf("app %s: %w", app, err)
+		}
+	}
+	if revision == 0 {
+		return nil
+	}
+	return c.cluster.WaitForRevision(ctx, revision)
+}
+
+func nonEmptyGroup(g store.Group) []store.Group {
+	if len(g) == 0 {
+		return nil
+	}
+	return []store.Group{g}
+}
+
+// operation is how an action is written.
+func operation(keys keyspace.Keys, app string, a Action) (store.Op, error) {
+	switch a.Kind {
+	case PutRevision:
+		value, err := keys.Revisions().Encode(*a.NewRevision)
+		return store.Op{Key: keys.Revisions().Key(keyspace.RevisionName(app, a.NewRevision.Number)), Value: value, If: store.Absent()}, err
+	case PutUnitFile: // the same under one hash, whoever puts it
+		value, err := keys.UnitFiles().Encode(a.Text)
+		return store.Op{Key: keys.UnitFiles().Key(a.Name), Value: value}, err
+	case PutUnit:
+		value, err := keys.Units().Encode(a.Unit)
+		return store.Op{Key: keys.Units().Key(a.Name), Value: value, If: unchanged(a.If)}, err
+	case DeleteUnit:
+		return store.Op{Key: keys.Units().Key(a.Name), If: unchanged(a.If)}, nil
+	}
+	return store.Op{}, nil
+}
+
+func unchanged(revision int64) store.Condition {
+	if revision == 0 {
+		return store.Absent()
+	}
+	return store.Unchanged(revision)
+}

@@ -1,0 +1,53 @@
+package app
+
+import (
+	"slices"
+	"strings"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+// observe gathers what is known of one app. The cost is that of its own instances.
+func (c *Controller) observe(app string) Input {
+	in := Input{
+		Now: c.opts.Now(), App: app,
+		Latest:    c.cluster.LatestRevision(app),
+		Texts:     map[string]string{},
+		Units:     map[string]Unit{},
+		Taken:     c.cluster.OthersUnits(app),
+		Overrides: c.cluster.OverridesOf(app),
+		States:    map[string][]v1.UnitState{},
+		Endpoints: c.cluster.EndpointsOf(app),
+	}
+	if o, ok := c.cluster.Apps.Get(app); ok {
+		in.Manifest = &Manifest{Raw: o.Value, Revision: o.ModRevision}
+	}
+	if in.Latest != nil {
+		for _, hash := range []string{in.Latest.UnitFile, in.Latest.SidekickFile} {
+			if o, ok := c.cluster.UnitFiles.Get(hash); ok {
+				in.Texts[hash] = o.Value
+			}
+		}
+	}
+	withdrawn := false
+	for _, o := range c.cluster.OwnedUnits(app) {
+		in.Units[o.Name] = Unit{Unit: o.Value, Revision: o.ModRevision}
+		_, sidekick, _ := v1.ParseAppUnit(app, o.Name)
+		withdrawn = withdrawn || sidekick && o.Value.Spec.DesiredState != v1.Launched
+		for _, state := range c.cluster.StatesOf(o.Name) {
+			in.States[o.Name] = append(in.States[o.Name], state)
+		}
+		slices.SortFunc(in.States[o.Name], func(a, b v1.UnitState) int {
+			if n := a.Since.Compare(b.Since); n != 0 {
+				return n
+			}
+			return strings.Compare(a.InvocationID, b.InvocationID)
+		})
+	}
+	in.Routers = c.cluster.RoutersByMachine()
+	in.Routed.Revision = c.cluster.EndpointsChanged() // after the endpoints: at least that new
+	if withdrawn {
+		in.Routed.Digest = c.cluster.EndpointsDigest()
+	}
+	return in
+}

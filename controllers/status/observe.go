@@ -1,0 +1,49 @@
+package status
+
+import (
+	"slices"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/cluster"
+)
+
+// observe gathers what is known of one app. The cost is that of its own instances.
+func (c *Controller) observe(app string) Input {
+	in := Input{
+		Now: c.opts.Now(), App: app,
+		Latest:     c.cluster.LatestRevision(app),
+		Units:      map[string]v1.Unit{},
+		Taken:      c.cluster.OthersUnits(app),
+		Overrides:  c.cluster.OverridesOf(app),
+		Unplaced:   map[string]v1.Unplaced{},
+		Placements: map[string][]string{},
+		States:     map[string]map[string]v1.UnitState{},
+		Endpoints:  c.cluster.EndpointsOf(app),
+		Routers:    c.cluster.RoutersByMachine(),
+	}
+	if o, ok := c.cluster.Apps.Get(app); ok {
+		in.Manifest, in.ManifestRevision = o.Value, o.ModRevision
+		if in.Manifest == nil {
+			in.Manifest = []byte{} // an empty manifest is one that cannot be read, not a deleted app
+		}
+	}
+	if o, ok := c.cluster.Status.Get(app); ok {
+		in.Current, in.CurrentRevision = &o.Value, o.ModRevision
+	}
+	for _, o := range cluster.OfApp(c.cluster.Unplaced, app) {
+		in.Unplaced[o.Name] = o.Value
+	}
+	withdrawn := false
+	for _, o := range c.cluster.OwnedUnits(app) {
+		in.Units[o.Name] = o.Value
+		in.Placements[o.Name] = c.cluster.PlacementsOf(o.Name)
+		slices.Sort(in.Placements[o.Name])
+		in.States[o.Name] = c.cluster.StatesOf(o.Name)
+		withdrawn = withdrawn || o.Value.Spec.DesiredState != v1.Launched
+	}
+	in.RoutedRevision = c.cluster.EndpointsChanged() // after the endpoints: at least that new
+	if withdrawn {
+		in.RoutedDigest = c.cluster.EndpointsDigest()
+	}
+	return in
+}

@@ -1,0 +1,75 @@
+package status
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/cache"
+	"github.com/fleet-starter/fleet/internal/cluster"
+	"github.com/fleet-starter/fleet/internal/controller"
+	"github.com/fleet-starter/fleet/internal/store"
+)
+
+// Options set up a Controller.
+type Options struct {
+	Store store.Interface
+	// Cluster is what is known; the controller adds its handlers to it, so make it before Cluster.Run.
+	Cluster *cluster.Cluster
+	// Fence is the leader key that every write depends on.
+	Fence   store.Fence
+	Log     logr.Logger
+	Metrics *controller.Metrics
+	// Delay gathers changes of an app, so that 1,000 instances that start are not 1,000 writes. Default 50 ms.
+	Delay time.Duration
+	// Now is the clock. Default time.Now.
+	Now func() time.Time
+}
+
+// Controller keeps the status of all apps.
+type Controller struct {
+	opts    Options
+	cluster *cluster.Cluster
+	loop    *controller.Controller[string]
+	waiting *cluster.Waiting
+}
+
+// New returns a controller. Nothing happens before Run.
+func New(opts Options) *Controller {
+	if opts.Delay == 0 {
+		opts.Delay = 50 * time.Millisecond
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	c := &Controller{opts: opts, cluster: opts.Cluster}
+	c.loop = controller.New("status", controller.Func[string](c.Reconcile), controller.Options{
+		Workers: 2, Log: opts.Log, Metrics: opts.Metrics,
+		Fatal: func(err error) bool { return errors.Is(err, store.ErrFenced) },
+	})
+	enqueue := func(app string) { c.loop.EnqueueAfter(app, opts.Delay) }
+	c.cluster.OnApp(enqueue)
+	c.cluster.OnPlacement(enqueue)
+	c.waiting = c.cluster.OnRouter(enqueue)
+	cluster.Follow(c.cluster.Status, enqueue, func(name string, _, _ *cache.Object[v1.AppStatus]) []string { return []string{name} })
+	return c
+}
+
+// Run works until ctx ends, or until a write is refused because somebody else leads: store.ErrFenced.
+func (c *Controller) Run(ctx context.Context) error {
+	if err := c.cluster.WaitForSync(ctx); err != nil {
+		return err
+	}
+	return c.loop.Run(ctx)
+}
+
+// Reconcile writes one app's status where it has changed.
+func (c *Controller) Reconcile(ctx context.Context, app string) (controller.Result, error) {
+	plan := MakePlan(c.observe(app))
+	c.waiting.Set(app, plan.Waiting)
+	err := c.apply(ctx, app, plan)
+	return controller.Result{RequeueAfter: plan.After}, err
+}

@@ -1,0 +1,43 @@
+package cluster
+
+import (
+	"sync"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/cache"
+)
+
+// Waiting are the apps to wake when a router serves something new. It is no state: who is forgotten is found again
+// when it is next looked at.
+type Waiting struct {
+	mu   sync.Mutex
+	apps map[string]struct{}
+}
+
+// OnRouter returns Waiting that enqueues its apps with each change of a router. Call it before Run.
+func (c *Cluster) OnRouter(enqueue func(app string)) *Waiting {
+	w := &Waiting{apps: map[string]struct{}{}}
+	Follow(c.Routers, enqueue, func(string, *cache.Object[v1.Router], *cache.Object[v1.Router]) []string { return w.all() })
+	return w
+}
+
+// Set says whether an app waits.
+func (w *Waiting) Set(app string, waiting bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if waiting {
+		w.apps[app] = struct{}{}
+	} else {
+		delete(w.apps, app)
+	}
+}
+
+func (w *Waiting) all() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	apps := make([]string, 0, len(w.apps))
+	for app := range w.apps {
+		apps = append(apps, app)
+	}
+	return apps
+}

@@ -1,0 +1,62 @@
+package cluster
+
+import (
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/cache"
+	"github.com/fleet-starter/fleet/internal/keyspace"
+)
+
+// OnApp has enqueue called with the name of each app that a change of what apps are made of may concern: manifests,
+// revisions, units, overrides, states, machines and endpoints. Call it before Run. A unit file that somebody deleted is
+// put back with the next change of its app.
+func (c *Cluster) OnApp(enqueue func(app string)) {
+	Follow(c.Apps, enqueue, func(name string, _, _ *cache.Object[[]byte]) []string { return []string{name} })
+	Follow(c.Units, enqueue, func(name string, before, after *cache.Object[v1.Unit]) []string {
+		apps := v1.AppsOfUnit(name)
+		for _, o := range []*cache.Object[v1.Unit]{before, after} {
+			if o != nil && o.Value.Metadata.Owner != "" {
+				apps = append(apps, o.Value.Metadata.Owner)
+			}
+		}
+		return apps
+	})
+	Follow(c.Revisions, enqueue, func(name string, _, _ *cache.Object[v1.Revision]) []string { return firstPart(name) })
+	Follow(c.Overrides, enqueue, func(name string, _, _ *cache.Object[v1.Override]) []string { return c.AppsOf(name) })
+	Follow(c.States, enqueue, func(name string, _, _ *cache.Object[v1.UnitState]) []string { return c.AppsOf(second(name)) })
+	Follow(c.Machines, enqueue, func(machine string, before, after *cache.Object[v1.Machine]) []string {
+		if (before == nil) == (after == nil) {
+			return nil // it is as present as before
+		}
+		var apps []string
+		for _, o := range c.States.ListPrefix(machine + "/") {
+			apps = append(apps, c.AppsOf(second(o.Name))...)
+		}
+		return apps
+	})
+	Follow(c.Endpoints, enqueue, func(name string, _, _ *cache.Object[string]) []string { return firstPart(name) })
+}
+
+// OnPlacement is OnApp for what the schedule controller decides.
+func (c *Cluster) OnPlacement(enqueue func(app string)) {
+	Follow(c.Placements, enqueue, func(name string, _, _ *cache.Object[v1.Placement]) []string { return c.AppsOf(second(name)) })
+	Follow(c.Unplaced, enqueue, func(name string, _, _ *cache.Object[v1.Unplaced]) []string { return c.AppsOf(name) })
+}
+
+// Follow has enqueue called with the keys that a change of a collection concerns.
+func Follow[T any](collection *cache.Collection[T], enqueue func(string), keys func(name string, before, after *cache.Object[T]) []string) {
+	collection.OnChange(func(events []cache.Event[T]) {
+		for _, e := range events {
+			for _, key := range keys(e.Name, e.Old, e.New) {
+				enqueue(key)
+			}
+		}
+	})
+}
+
+func firstPart(name string) []string {
+	part, _, ok := keyspace.Split(name)
+	if !ok {
+		return nil
+	}
+	return []string{part}
+}
