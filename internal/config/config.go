@@ -15,12 +15,6 @@ const DefaultFile = "/etc/fleet/fleet.conf"
 // DefaultListen is the socket of the API.
 const DefaultListen = "unix:///run/fleet.sock"
 
-// Formats of the log.
-const (
-	LogText = "text"
-	LogJSON = "json"
-)
-
 // Config is the whole configuration of one fleetd. Load returns it valid and with every default filled in.
 type Config struct {
 	// EtcdServers are URLs, http, https or unix.

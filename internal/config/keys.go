@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/fleet-starter/fleet/internal/logging"
 )
 
 // Key is one configuration key.
@@ -75,7 +77,7 @@ var keys = []Key{
 	{Name: "listen", Default: DefaultListen, Usage: "sockets of the API, unix:///path or http://address:port, separated by commas", set: listen},
 	{Name: "verbosity", Default: "0", Usage: "show more of the log: 0 what changes, 1 and more the rest",
 		set: number(func(c *Config) *int { return &c.Verbosity }, 0, 10)},
-	{Name: "log_format", Default: LogText, Usage: "text for people or json for machines", set: logFormat},
+	{Name: "log_format", Default: logging.Text, Usage: "text for people or json for machines", set: logFormat},
 }
 
 func defaults() *Config {
@@ -88,7 +90,7 @@ func defaults() *Config {
 		AgentTTL:           30 * time.Second,
 		TokenLimit:         100,
 		Listen:             []string{DefaultListen},
-		LogFormat:          LogText,
+		LogFormat:          logging.Text,
 	}
 }
 
@@ -246,8 +248,8 @@ func listen(c *Config, v string) error {
 }
 
 func logFormat(c *Config, v string) error {
-	if v != LogText && v != LogJSON {
-		return fmt.Errorf("%q is neither %s nor %s", v, LogText, LogJSON)
+	if v != logging.Text && v != logging.JSON {
+		return fmt.Errorf("%q is neither %s nor %s", v, logging.Text, logging.JSON)
 	}
 	c.LogFormat = v
 	return nil

@@ -7,6 +7,8 @@ import (
 
 	"github.com/go-logr/logr"
 
+	"github.com/fleet-starter/fleet/controllers/app"
+	"github.com/fleet-starter/fleet/internal/cluster"
 	"github.com/fleet-starter/fleet/internal/controller"
 	"github.com/fleet-starter/fleet/internal/events"
 	"github.com/fleet-starter/fleet/internal/keyspace"
@@ -14,50 +16,70 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// election is the name of the one election that there is: whoever leads runs all elected controllers.
-const election = "engine"
+// elected lists the controllers that one machine of the cluster runs, the leader. The others run on every machine: node
+// in this process, announce and route in their own.
+var elected = []electedController{
+	{"app", func(e electedFor) runner {
+		return app.New(app.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Events: e.Events, Log: e.Log, Metrics: e.Metrics})
+	}},
+}
+
+// electedController is one row of the list.
+type electedController struct {
+	name string
+	new  func(electedFor) runner
+}
+
+// runner works until ctx ends. An error, such as that of a fenced write, ends the term.
+type runner interface {
+	Run(ctx context.Context) error
+}
 
 // electedFor is what elected controllers get, new with each term.
 type electedFor struct {
 	Store   store.Interface
 	Keys    keyspace.Keys
 	Fence   store.Fence
+	Cluster *cluster.Cluster
 	Log     logr.Logger
 	Events  *events.Recorder
 	Metrics *controller.Metrics
 }
 
-// electedController is one row of the list.
-type electedController struct {
-	name string
-	// run works until ctx ends. An error, such as that of a fenced write, ends the term.
-	run func(ctx context.Context, e electedFor) error
-}
-
-// elected lists the controllers that one machine of the cluster runs. The others, node here and announce and route in
-// their own processes, run on every machine.
-var elected = []electedController{}
+// election is the name of the one election that there is.
+const election = "engine"
 
 // campaign runs the elected controllers whenever this machine leads.
 func campaign(ctx context.Context, machine string, ttl time.Duration, e electedFor, leading func(bool)) error {
 	ctx = logr.NewContext(ctx, e.Log)
 	return leader.Run(ctx, e.Store, e.Keys, election, machine, ttl, func(ctx context.Context, fence store.Fence) error {
-		e := e
-		e.Fence = fence
 		leading(true)
 		defer leading(false)
-		p := newParts(e.Log)
-		defer p.stop()
-		for _, c := range elected {
-			of := e
-			of.Log, of.Events = e.Log.WithValues("controller", c.name), e.Events.WithSource(c.name)
-			p.start(ctx, c.name, func(ctx context.Context) error { return c.run(ctx, of) })
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case err := <-p.failed:
-			return fmt.Errorf("controller %w", err)
-		}
+		e := e
+		e.Fence = fence
+		return term(ctx, e)
 	})
+}
+
+// term runs the elected controllers until ctx ends or one of them gives up.
+func term(ctx context.Context, e electedFor) error {
+	e.Cluster = cluster.New(e.Store, e.Keys, e.Log)
+	p := newParts(e.Log)
+	defer p.stop()
+	runners := make([]runner, len(elected))
+	for i, c := range elected { // all of them before the cluster runs: they miss no change
+		own := e
+		own.Log, own.Events = e.Log.WithName(c.name), e.Events.WithSource(c.name)
+		runners[i] = c.new(own)
+	}
+	p.start(ctx, "cluster", e.Cluster.Run)
+	for i, c := range elected {
+		p.start(ctx, c.name, runners[i].Run)
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-p.failed:
+		return fmt.Errorf("controller %w", err)
+	}
 }

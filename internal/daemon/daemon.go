@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"sync"
@@ -24,6 +23,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/daemon/presence"
 	"github.com/fleet-starter/fleet/internal/events"
 	"github.com/fleet-starter/fleet/internal/keyspace"
+	"github.com/fleet-starter/fleet/internal/logging"
 	"github.com/fleet-starter/fleet/internal/store"
 	"github.com/fleet-starter/fleet/internal/systemd"
 	"github.com/fleet-starter/fleet/internal/version"
@@ -43,7 +43,7 @@ type Options struct {
 type Daemon struct {
 	Options
 	log   logr.Logger
-	level *slog.LevelVar
+	level logging.Level
 
 	mu      sync.Mutex
 	cfg     *config.Config
@@ -65,7 +65,8 @@ func New(cfg *config.Config, o Options) *Daemon {
 		o.Log = os.Stderr
 	}
 	d := &Daemon{Options: o, cfg: cfg, registry: prometheus.NewRegistry(), keys: keyspace.New(cfg.EtcdKeyPrefix)}
-	d.log, d.level = newLogger(o.Log, cfg.LogFormat, cfg.Verbosity)
+	d.level.Set(cfg.Verbosity)
+	d.log, _ = logging.New(o.Log, cfg.LogFormat, &d.level) // the format was checked with the configuration
 	d.metrics = controller.NewMetrics(d.registry)
 	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return d

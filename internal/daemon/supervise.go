@@ -82,7 +82,7 @@ func (d *Daemon) reload() {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.level.Set(levelOf(cfg.Verbosity))
+	d.level.Set(cfg.Verbosity)
 	if !reflect.DeepEqual(cfg.Metadata, d.cfg.Metadata) {
 		d.machine.Spec.Metadata = cfg.Metadata
 		d.presence.Update(d.machine)
