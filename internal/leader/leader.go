@@ -52,11 +52,11 @@ func Run(ctx context.Context, s store.Interface, keys keyspace.Keys, name, id st
 		after := retry.Next()
 		c.log.Info("Not leading, will campaign again", "error", fmt.Sprint(err), "after", after)
 		if errors.Is(err, errGaveUp) {
-			c.resign(ctx)
+			c.resign(ctx, "GaveUp")
 		}
 		store.Sleep(ctx, after)
 	}
-	c.resign(ctx)
+	c.resign(ctx, "Stopping")
 	return nil
 }
 
@@ -287,13 +287,13 @@ func (c *candidate) watchOwnKey(ctx context.Context, cancel context.CancelCauseF
 }
 
 // resign ends the lease, and with it the key, so that the next in line need not wait.
-func (c *candidate) resign(ctx context.Context) {
+func (c *candidate) resign(ctx context.Context, reason string) {
 	if c.lease == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resignTimeout)
 	defer cancel()
-	c.log.Info("Resigning", "reason", "Stopping")
+	c.log.Info("Resigning", "reason", reason)
 	if err := c.store.Revoke(ctx, c.lease); err != nil && !errors.Is(err, store.ErrLeaseNotFound) {
 		c.log.Info("Resigning failed, the lease will end by itself", "ttl", c.ttl, "error", err.Error())
 	}

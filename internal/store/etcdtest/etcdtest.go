@@ -185,6 +185,7 @@ func (s *Server) config() *embed.Config {
 	cfg.InitialCluster = cfg.Name + "=http://localhost:2"
 	cfg.TickMs, cfg.ElectionMs = 10, 50
 	cfg.UnsafeNoFsync = true
+	cfg.BcryptCost = 4 // the least: logging in shall not take seconds
 	cfg.QuotaBackendBytes = s.quota
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
 	return cfg
