@@ -166,6 +166,8 @@ func (a *app) unitLogs(ctx context.Context, unit string, o logOptions, print fun
 	}
 	for entry, err := range client.Lines[wire.LogEntry](ctx, c, client.Request{Method: http.MethodGet, Path: client.Path("units", unit, "logs"), Query: q}) {
 		switch {
+		case err != nil && o.follow && ctx.Err() != nil:
+			return nil // a person has seen enough
 		case err != nil:
 			return err
 		case entry.Error != nil:

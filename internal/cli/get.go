@@ -132,6 +132,8 @@ func (k *kind[T]) follow(ctx context.Context, a *app, names []string, q url.Valu
 	begun := false
 	for event, err := range client.Follow[T](ctx, c, path, q, k.resume) {
 		switch {
+		case err != nil && ctx.Err() != nil:
+			return nil // a person has seen enough
 		case err != nil:
 			return err
 		case event.Type == wire.Bookmark && !begun:
@@ -149,7 +151,7 @@ func (k *kind[T]) follow(ctx context.Context, a *app, names []string, q url.Valu
 			}
 		}
 	}
-	return ctx.Err()
+	return nil
 }
 
 func (k *kind[T]) printChange(ctx context.Context, a *app, event wire.Event[T]) error {

@@ -111,7 +111,7 @@ var unitKind = kind[v1.Unit]{
 	singular: "unit", plural: "units",
 	name:     func(o v1.Unit) string { return o.Metadata.Name },
 	columns:  []string{"UNIT", "MACHINE", "ACTIVE", "SUB"},
-	wide:     []string{"LOAD", "DESIRED", "OWNER", "HASH", "REASON"},
+	wide:     []string{"LOAD", "DESIRED", "OWNER", "SHA256", "REASON"},
 	argument: func(_ *app, _ context.Context, typed string) (string, error) { return unitName(typed), nil },
 	rows: func(a *app, o v1.Unit) [][]string {
 		var rows [][]string

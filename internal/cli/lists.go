@@ -38,6 +38,24 @@ var listUnitsFields = []field[unitRow]{
 	{"reason", func(_ *app, r unitRow) string { return r.reason }},
 }
 
+// onlyAFile reports whether nothing is to come of a unit yet: list-unit-files shows it.
+func onlyAFile(unit v1.Unit) bool {
+	return unit.Spec.DesiredState == v1.Inactive && len(unit.Status.Machines) == 0 && stoppedByHand(unit, unit.Status.Override) == ""
+}
+
+// listedUnits is unitKind without units of which only the file is known.
+func listedUnits() *kind[v1.Unit] {
+	k := unitKind
+	rows := k.rows
+	k.rows = func(a *app, unit v1.Unit) [][]string {
+		if unit.Status != nil && onlyAFile(unit) {
+			return nil
+		}
+		return rows(a, unit)
+	}
+	return &k
+}
+
 func (a *app) listUnitsCommand() *cobra.Command {
 	var fields string
 	cmd := &cobra.Command{
@@ -50,7 +68,7 @@ says why. -o wide shows more, --fields chooses: ` + fieldNames(listUnitsFields) 
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if a.output != "table" && fields == "" || a.watch {
-				return unitKind.show(cmd.Context(), a, nil, nil)
+				return listedUnits().show(cmd.Context(), a, nil, nil)
 			}
 			return a.listUnits(cmd.Context(), fields)
 		},
@@ -78,8 +96,8 @@ func (a *app) listUnits(ctx context.Context, names string) error {
 	}
 	t := &table{columns: columns(chosen)}
 	for _, unit := range units {
-		if unit.Spec.DesiredState == v1.Inactive && len(unit.Status.Machines) == 0 && stoppedByHand(unit, unit.Status.Override) == "" {
-			continue // only its file is known: list-unit-files
+		if onlyAFile(unit) {
+			continue
 		}
 		for _, line := range unitLines(unit) {
 			t.add(unitKind.colour(unit), cells(a, chosen, unitRow{unit, line})...)

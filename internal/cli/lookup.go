@@ -18,8 +18,9 @@ import (
 // the cluster, as a file, as a template in the cluster, as a template's file. A file that differs from what the
 // cluster has only warns, unless it is to replace that.
 func (a *app) ensure(ctx context.Context, typed string, replace bool) (string, error) {
-	path := unitName(typed)
-	name := filepath.Base(path)
+	dir, base := filepath.Split(typed)
+	name := unitName(base)
+	path := dir + name
 	n, err := unitfile.ParseName(name)
 	if err != nil {
 		return "", usage("%v", err)
@@ -52,7 +53,7 @@ func (a *app) ensure(ctx context.Context, typed string, replace bool) (string, e
 	if !client.NotFound(err) {
 		return "", err
 	}
-	path = filepath.Join(filepath.Dir(path), template)
+	path = dir + template
 	if local, isLocal = readIfExists(path); isLocal {
 		return name, a.create(ctx, n, path, local)
 	}

@@ -104,8 +104,10 @@ func usage(format string, args ...any) error {
 func (a *app) report(err error) int {
 	var reported errReported
 	switch {
-	case err == nil, errors.Is(err, context.Canceled):
+	case err == nil:
 		return exitOK
+	case errors.Is(err, context.Canceled): // interrupted, or no longer wanted: nothing to tell
+		return exitError
 	case errors.As(err, &reported):
 		return reported.code
 	}
@@ -175,6 +177,7 @@ func (a *app) root() *cobra.Command {
 			return nil
 		},
 	}
+	root.SuggestionsMinimumDistance = 2
 	root.SetVersionTemplate("fleetctl version {{.Version}}\n")
 	flags := root.PersistentFlags()
 	endpoint := a.Getenv("FLEETCTL_ENDPOINT")

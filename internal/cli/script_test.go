@@ -3,11 +3,14 @@ package cli_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -150,15 +153,21 @@ func stored(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// exits CODE COMMAND... runs fleetctl in this process and checks its exit code; "stdout" and "stderr" of it are in
-// the files out and err.
+// exits CODE ARG... runs fleetctl and checks its exit code; what it writes is in the files out and err.
 func exits(ts *testscript.TestScript, _ bool, args []string) {
-	var out, errs strings.Builder
-	code := cli.Main(context.Background(), args[1:], cli.IO{In: strings.NewReader(""), Out: &out, Err: &errs, Getenv: ts.Getenv})
-	ts.Check(os.WriteFile(ts.MkAbs("out"), []byte(out.String()), 0o644))
-	ts.Check(os.WriteFile(ts.MkAbs("err"), []byte(errs.String()), 0o644))
-	if got := string(rune('0' + code)); got != args[0] {
-		ts.Fatalf("exit code %s, want %s\n%s%s", got, args[0], out.String(), errs.String())
+	code := 0
+	err := ts.Exec("fleetctl", args[1:]...)
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		code = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	out, errs := ts.ReadFile("stdout"), ts.ReadFile("stderr")
+	ts.Check(os.WriteFile(ts.MkAbs("out"), []byte(out), 0o644))
+	ts.Check(os.WriteFile(ts.MkAbs("err"), []byte(errs), 0o644))
+	if got := strconv.Itoa(code); got != args[0] {
+		ts.Fatalf("exit code %s, want %s\n%s%s", got, args[0], out, errs)
 	}
 }
 

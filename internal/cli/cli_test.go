@@ -1,0 +1,130 @@
+package cli
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+	"github.com/stretchr/testify/require"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+func TestEveryCommandIsExplainedWithExamples(t *testing.T) {
+	a := &app{IO: IO{Getenv: func(string) string { return "" }}, now: time.Now}
+	for _, cmd := range a.root().Commands() {
+		require.NotEmpty(t, cmd.Short, cmd.Name())
+		require.NotEmpty(t, cmd.Long, cmd.Name())
+		require.Contains(t, cmd.Example, "fleetctl "+cmd.Name(), cmd.Name())
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { require.NotEmpty(t, f.Usage, "%s --%s", cmd.Name(), f.Name) })
+	}
+}
+
+func TestTablesKeepStrangersFromTheTerminal(t *testing.T) {
+	table := &table{columns: []string{"NAME", "WHY"}}
+	table.add(red, "a\nb\x1b[2J", "")
+	table.add(plain, "c", "tab\there")
+	var out bytes.Buffer
+	require.NoError(t, table.write(&out, true, true))
+	require.Equal(t, "NAME\tWHY\n"+red+"a b [2J\t-"+reset+"\nc\ttab here\n", out.String())
+	out.Reset()
+	require.NoError(t, table.write(&out, false, false))
+	require.Equal(t, "a b [2J\t-\nc\ttab here\n", out.String())
+}
+
+func TestDropEmpty(t *testing.T) {
+	table := &table{columns: []string{"A", "REASON", "B"}}
+	table.add(plain, "1", "", "2")
+	table.add(plain, "3", "why", "4")
+	table.dropEmpty("REASON")
+	require.Len(t, table.columns, 3)
+	table.rows[1][1] = ""
+	table.dropEmpty("REASON")
+	require.Equal(t, []string{"A", "B"}, table.columns)
+	require.Equal(t, [][]string{{"1", "2"}, {"3", "4"}}, table.rows)
+	table.dropEmpty("NOTHING")
+	require.Len(t, table.columns, 2)
+}
+
+func TestUnitNames(t *testing.T) {
+	for typed, want := range map[string]string{
+		"a": "a.service", "a.service": "a.service", "a.socket": "a.socket", "a@1": "a@1.service", "a@": "a@.service",
+		"a.b": "a.b.service", "a b": "a b", "": "", "a@1.2": "a@1.2.service",
+	} {
+		require.Equal(t, want, unitName(typed), typed)
+	}
+}
+
+func TestWithStatusChangesNothingElse(t *testing.T) {
+	status := &v1.AppStatus{AcceptedRevision: 3}
+	for name, tt := range map[string]struct {
+		text string
+		ok   bool
+	}{
+		"plain":            {"# c\na: 1\nb:\n  - x # y", true},
+		"document mark":    {"---\na: 1\n", true},
+		"block scalar":     {"a: |\n  text\n\n\n", true},
+		"keeping newlines": {"a: |+\n  text\n\n\n", false},
+		"JSON":             {`{"a": 1}`, false},
+		"has a status":     {"a: 1\nstatus: {}\n", false},
+		"broken":           {"a: [", false},
+		"two documents":    {"a: 1\n---\nb: 2\n", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := withStatus([]byte(tt.text), status)
+			require.Equal(t, tt.ok, err == nil, "%v %s", err, got)
+			if tt.ok {
+				require.True(t, strings.HasPrefix(string(got), strings.TrimRight(tt.text, "\n")+"\nstatus:\n"), "%s", got)
+			}
+		})
+	}
+}
+
+func TestAUnitHasItsState(t *testing.T) {
+	a := &app{}
+	const id = "8abff2e7000000000000000000000000"
+	at := func(p *v1.Placement, s *v1.UnitState) v1.Unit {
+		return v1.Unit{Status: &v1.UnitStatus{Machines: []v1.UnitOnMachine{{Machine: id, Address: "10.0.0.1", Placement: p, State: s}}}}
+	}
+	launched := &v1.Placement{Hash: "h", DesiredState: v1.Launched, RequestedAt: "now"}
+	loaded := &v1.Placement{Hash: "h", DesiredState: v1.Loaded}
+	state := func(active string, desired v1.DesiredState) *v1.UnitState {
+		return &v1.UnitState{Hash: "h", ActiveState: active, DesiredState: desired, RequestedAt: "now", InvocationID: "i", Result: "success"}
+	}
+	for name, tt := range map[string]struct {
+		unit  v1.Unit
+		state v1.DesiredState
+		done  bool
+		fault string
+	}{
+		"active":              {at(launched, state("active", v1.Launched)), v1.Launched, true, ""},
+		"activating":          {at(launched, state("activating", v1.Launched)), v1.Launched, false, ""},
+		"not reported":        {at(launched, nil), v1.Launched, false, ""},
+		"of an older request": {at(launched, &v1.UnitState{Hash: "h", ActiveState: "failed", DesiredState: v1.Launched, RequestedAt: "before"}), v1.Launched, false, ""},
+		"of an older file":    {at(launched, &v1.UnitState{Hash: "g", ActiveState: "active", DesiredState: v1.Launched, RequestedAt: "now"}), v1.Launched, false, ""},
+		"failed":              {at(launched, state("failed", v1.Launched)), v1.Launched, false, "failed (success)"},
+		"done":                {at(launched, state("inactive", v1.Launched)), v1.Launched, true, ""},
+		"still placed":        {at(loaded, state("inactive", v1.Loaded)), v1.Inactive, false, ""},
+		"stopped":             {at(loaded, state("inactive", v1.Loaded)), v1.Loaded, true, ""},
+		"stopping":            {at(loaded, state("deactivating", v1.Loaded)), v1.Loaded, false, ""},
+		"nowhere":             {v1.Unit{Status: &v1.UnitStatus{}}, v1.Launched, false, ""},
+		"fits nowhere":        {v1.Unit{Status: &v1.UnitStatus{Unplaced: &v1.Unplaced{Message: "too full"}}}, v1.Launched, false, "too full"},
+		"gone":                {v1.Unit{Status: &v1.UnitStatus{}}, v1.Inactive, true, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			request := ""
+			if tt.state == v1.Launched {
+				request = "now"
+			}
+			_, done, err := a.unitHas(tt.unit, tt.state, request)
+			require.Equal(t, tt.done, done)
+			if tt.fault == "" {
+				require.NoError(t, err)
+			} else {
+				require.ErrorContains(t, err, tt.fault)
+			}
+		})
+	}
+}
