@@ -1,0 +1,51 @@
+package collect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/go-logr/logr"
+
+	"github.com/fleet-starter/fleet/internal/store"
+)
+
+// apply deletes. What was written since it was found unused conflicts, and is left for another time.
+func (c *Controller) apply(ctx context.Context, plan Plan) error {
+	if len(plan.Actions) == 0 {
+		return nil
+	}
+	log := logr.FromContextOrDiscard(ctx)
+	groups := make([]store.Group, len(plan.Actions))
+	for i, a := range plan.Actions {
+		log.V(1).Info("Deleting", "reason", a.Reason, "row", a.Kind, "name", a.Name)
+		groups[i] = store.Group{{Key: c.key(a.Candidate), If: store.Unchanged(a.Revision)}}
+	}
+	log.Info("Deleting what is unused", "reason", plan.Actions[0].Reason, "count", len(groups))
+	revision := int64(0)
+	for _, result := range store.Write(ctx, c.opts.Store, groups, c.opts.Fence) {
+		revision = max(revision, result.Revision)
+		if result.Err != nil && !errors.Is(result.Err, store.ErrConflict) {
+			return fmt.Errorf("collecting: %w", result.Err)
+		}
+	}
+	if revision == 0 {
+		return nil
+	}
+	return c.cluster.WaitForRevision(ctx, revision)
+}
+
+func (c *Controller) key(o Candidate) string {
+	keys := c.cluster.Keys
+	switch o.Kind {
+	case UnitFiles:
+		return keys.UnitFiles().Key(o.Name)
+	case Revisions:
+		return keys.Revisions().Key(o.Name)
+	case Overrides:
+		return keys.Overrides().Key(o.Name)
+	case Status:
+		return keys.Status().Key(o.Name)
+	}
+	return keys.States().Key(o.Name)
+}

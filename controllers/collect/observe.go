@@ -1,0 +1,53 @@
+package collect
+
+import (
+	"github.com/fleet-starter/fleet/internal/cache"
+	"github.com/fleet-starter/fleet/internal/keyspace"
+)
+
+// observe gathers what refers to what.
+func (c *Controller) observe() Input {
+	in := Input{
+		Now: c.opts.Now(), Grace: c.opts.Grace, Unused: c.unused,
+		Apps: names(c.cluster.Apps.List()), Machines: names(c.cluster.Machines.List()),
+		Overrides: objects(c.cluster.Overrides.List()), Status: objects(c.cluster.Status.List()), UnitFiles: objects(c.cluster.UnitFiles.List()),
+	}
+	for _, o := range c.cluster.Units.List() {
+		in.Units = append(in.Units, Unit{Name: o.Name, Owner: o.Value.Metadata.Owner, Hash: o.Value.Spec.Hash})
+	}
+	for _, o := range c.cluster.Placements.List() {
+		if machine, unit, ok := keyspace.Split(o.Name); ok {
+			in.Placements = append(in.Placements, Placement{Machine: machine, Unit: unit, Hash: o.Value.Hash})
+		}
+	}
+	for _, o := range c.cluster.Revisions.List() {
+		if app, _, ok := keyspace.Split(o.Name); ok {
+			files := []string{o.Value.UnitFile, o.Value.SidekickFile}
+			in.Revisions = append(in.Revisions, Revision{Object: object(o), App: app, Files: files})
+		}
+	}
+	for _, o := range c.cluster.States.List() {
+		if machine, unit, ok := keyspace.Split(o.Name); ok {
+			in.States = append(in.States, State{Object: object(o), Machine: machine, Unit: unit})
+		}
+	}
+	return in
+}
+
+func names[T any](list []*cache.Object[T]) map[string]bool {
+	set := make(map[string]bool, len(list))
+	for _, o := range list {
+		set[o.Name] = true
+	}
+	return set
+}
+
+func objects[T any](list []*cache.Object[T]) []Object {
+	out := make([]Object, len(list))
+	for i, o := range list {
+		out[i] = object(o)
+	}
+	return out
+}
+
+func object[T any](o *cache.Object[T]) Object { return Object{Name: o.Name, Revision: o.ModRevision} }

@@ -1,0 +1,213 @@
+// Package collect deletes what nothing refers to any more.
+package collect
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// Keep is how many revisions of an app are kept.
+const Keep = 10
+
+// Object is a stored key: its name in its row, and its ModRevision.
+type Object struct {
+	Name     string
+	Revision int64
+}
+
+// Revision is a stored revision of an app.
+type Revision struct {
+	Object
+	App string
+	// Files are the hashes of its unit files.
+	Files []string
+}
+
+// State is a stored state.
+type State struct {
+	Object
+	Machine, Unit string
+}
+
+// Unit is a stored unit.
+type Unit struct {
+	Name, Owner, Hash string
+}
+
+// Placement is a stored placement.
+type Placement struct {
+	Machine, Unit, Hash string
+}
+
+// Input is the whole world, as far as anything refers to anything. Revisions are sorted by name: by app, then number.
+type Input struct {
+	Now time.Time
+	// Grace is how long something has to be unused before it is deleted.
+	Grace      time.Duration
+	Apps       map[string]bool
+	Machines   map[string]bool
+	Units      []Unit
+	Placements []Placement
+	Revisions  []Revision
+	UnitFiles  []Object
+	Overrides  []Object
+	Status     []Object
+	States     []State
+	// Unused is what an earlier plan found unused. It may be lost: then the grace begins anew.
+	Unused map[Candidate]time.Time
+}
+
+// Kind is the row of a key.
+type Kind string
+
+// The rows that are collected.
+const (
+	UnitFiles Kind = "unitfiles"
+	Revisions Kind = "revisions"
+	Overrides Kind = "overrides"
+	Status    Kind = "status"
+	States    Kind = "states"
+)
+
+// Reason is why something is deleted.
+type Reason string
+
+// The reasons of deletions.
+const (
+	NotReferenced Reason = "NotReferenced" // no unit, placement or revision has the file
+	TooOld        Reason = "TooOld"        // newer revisions are enough
+	AppGone       Reason = "AppGone"
+	UnitGone      Reason = "UnitGone"
+	MachineGone   Reason = "MachineGone"
+	NotPlaced     Reason = "NotPlaced" // the unit is not placed on that machine
+)
+
+// Candidate is a key as it was when it was found unused. Written again, it is another one.
+type Candidate struct {
+	Kind Kind
+	Object
+}
+
+// Action deletes a candidate, provided that it was not written since.
+type Action struct {
+	Candidate
+	Reason Reason
+}
+
+// Plan is what to delete, and what to remember.
+type Plan struct {
+	Actions []Action
+	Unused  map[Candidate]time.Time
+	// After is when the next grace is over; 0 where none is running.
+	After time.Duration
+}
+
+// MakePlan finds what nothing refers to.
+func MakePlan(in Input) Plan {
+	p := planner{in: in, plan: Plan{Unused: map[Candidate]time.Time{}}}
+	p.revisions()
+	p.unitFiles()
+	p.ofUnits()
+	p.states()
+	slices.SortFunc(p.plan.Actions, func(a, b Action) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
+	})
+	return p.plan
+}
+
+type planner struct {
+	in   Input
+	plan Plan
+}
+
+// unused deletes a key that has been unused for long enough, or remembers it.
+func (p *planner) unused(kind Kind, o Object, reason Reason) {
+	c := Candidate{Kind: kind, Object: o}
+	since, known := p.in.Unused[c]
+	if !known {
+		since = p.in.Now
+	}
+	left := p.in.Grace - p.in.Now.Sub(since)
+	if left <= 0 {
+		p.plan.Actions = append(p.plan.Actions, Action{Candidate: c, Reason: reason})
+		return
+	}
+	p.plan.Unused[c] = since
+	if p.plan.After == 0 || left < p.plan.After {
+		p.plan.After = left
+	}
+}
+
+// revisions keeps the last ones of each app, and all as long as a deleted app still has units.
+func (p *planner) revisions() {
+	owners := map[string]bool{}
+	for _, u := range p.in.Units {
+		owners[u.Owner] = true
+	}
+	count := map[string]int{}
+	for _, r := range slices.Backward(p.in.Revisions) {
+		count[r.App]++
+		switch {
+		case !p.in.Apps[r.App] && !owners[r.App]:
+			p.unused(Revisions, r.Object, AppGone)
+		case count[r.App] > Keep:
+			p.plan.Actions = append(p.plan.Actions, Action{Candidate: Candidate{Kind: Revisions, Object: r.Object}, Reason: TooOld})
+		}
+	}
+}
+
+// unitFiles: a revision's files are kept as long as it is, to go back to.
+func (p *planner) unitFiles() {
+	used := map[string]bool{}
+	for _, u := range p.in.Units {
+		used[u.Hash] = true
+	}
+	for _, placement := range p.in.Placements {
+		used[placement.Hash] = true
+	}
+	for _, r := range p.in.Revisions {
+		for _, hash := range r.Files {
+			used[hash] = true
+		}
+	}
+	for _, f := range p.in.UnitFiles {
+		if !used[f.Name] {
+			p.unused(UnitFiles, f, NotReferenced)
+		}
+	}
+}
+
+func (p *planner) ofUnits() {
+	units := make(map[string]bool, len(p.in.Units))
+	for _, u := range p.in.Units {
+		units[u.Name] = true
+	}
+	for _, o := range p.in.Overrides {
+		if !units[o.Name] {
+			p.unused(Overrides, o, UnitGone)
+		}
+	}
+	for _, o := range p.in.Status {
+		if !p.in.Apps[o.Name] {
+			p.unused(Status, o, AppGone)
+		}
+	}
+}
+
+// states: a machine deletes its own; what it left behind when it went, or when it was cut off, is collected.
+func (p *planner) states() {
+	type place struct{ machine, unit string }
+	placed := make(map[place]bool, len(p.in.Placements))
+	for _, placement := range p.in.Placements {
+		placed[place{placement.Machine, placement.Unit}] = true
+	}
+	for _, s := range p.in.States {
+		switch {
+		case !p.in.Machines[s.Machine]:
+			p.unused(States, s.Object, MachineGone)
+		case !placed[place{s.Machine, s.Unit}]:
+			p.unused(States, s.Object, NotPlaced)
+		}
+	}
+}

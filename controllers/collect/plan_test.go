@@ -1,0 +1,87 @@
+package collect
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+var now = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+
+func world() Input {
+	return Input{
+		Now: now, Grace: 5 * time.Minute,
+		Apps: map[string]bool{"web": true}, Machines: map[string]bool{"m1": true},
+		Units:      []Unit{{Name: "web@1.service", Owner: "web", Hash: "h1"}, {Name: "a.service", Hash: "h2"}, {Name: "old@1.service", Owner: "old", Hash: "h1"}},
+		Placements: []Placement{{Machine: "m1", Unit: "web@1.service", Hash: "h3"}},
+		Revisions:  []Revision{{Object: Object{"old/1", 1}, App: "old"}, {Object: Object{"web/1", 2}, App: "web", Files: []string{"h4", ""}}},
+		UnitFiles:  []Object{{"h1", 1}, {"h2", 2}, {"h3", 3}, {"h4", 4}},
+		Overrides:  []Object{{"web@1.service", 9}},
+		Status:     []Object{{"web", 9}},
+		States:     []State{{Object: Object{"m1/web@1.service", 9}, Machine: "m1", Unit: "web@1.service"}},
+	}
+}
+
+func TestWhatIsUsedStays(t *testing.T) {
+	require.Equal(t, Plan{Unused: map[Candidate]time.Time{}}, MakePlan(world()))
+}
+
+func TestWhatIsUnusedGoesAfterItsGrace(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(in *Input)
+		want   Action
+	}{
+		{"unit file", func(in *Input) { in.UnitFiles = append(in.UnitFiles, Object{"h5", 5}) }, Action{Candidate{UnitFiles, Object{"h5", 5}}, NotReferenced}},
+		{"override", func(in *Input) { in.Overrides = []Object{{"gone.service", 6}} }, Action{Candidate{Overrides, Object{"gone.service", 6}}, UnitGone}},
+		{"status", func(in *Input) { in.Status = []Object{{"gone", 6}} }, Action{Candidate{Status, Object{"gone", 6}}, AppGone}},
+		{"revision", func(in *Input) { in.Units = in.Units[:2] }, Action{Candidate{Revisions, Object{"old/1", 1}}, AppGone}},
+		{"state of a machine", func(in *Input) { in.Machines = nil }, Action{Candidate{States, Object{"m1/web@1.service", 9}}, MachineGone}},
+		{"state of a unit", func(in *Input) {
+			in.States[0].Unit, in.States[0].Name = "a.service", "m1/a.service"
+		}, Action{Candidate{States, Object{"m1/a.service", 9}}, NotPlaced}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			in := world()
+			c.change(&in)
+			first := MakePlan(in)
+			require.Empty(t, first.Actions)
+			require.Equal(t, in.Grace, first.After)
+
+			in.Unused, in.Now = first.Unused, now.Add(4*time.Minute)
+			second := MakePlan(in)
+			require.Empty(t, second.Actions)
+			require.Equal(t, time.Minute, second.After)
+
+			in.Unused, in.Now = second.Unused, now.Add(5*time.Minute)
+			third := MakePlan(in)
+			require.Equal(t, []Action{c.want}, third.Actions)
+			require.Zero(t, third.After)
+			require.Empty(t, third.Unused)
+		})
+	}
+}
+
+func TestWrittenAgainTheGraceBeginsAnew(t *testing.T) {
+	in := world()
+	in.UnitFiles = []Object{{"h5", 5}}
+	in.Unused = MakePlan(in).Unused
+	in.UnitFiles, in.Now = []Object{{"h5", 6}}, now.Add(time.Hour)
+	plan := MakePlan(in)
+	require.Empty(t, plan.Actions)
+	require.Equal(t, map[Candidate]time.Time{{UnitFiles, Object{"h5", 6}}: in.Now}, plan.Unused)
+}
+
+func TestTheLastRevisionsStay(t *testing.T) {
+	in := world()
+	in.Revisions = nil
+	for n := 1; n <= Keep+2; n++ {
+		in.Revisions = append(in.Revisions, Revision{Object: Object{fmt.Sprintf("web/%010d", n), int64(n)}, App: "web", Files: []string{"h4"}})
+	}
+	plan := MakePlan(in)
+	require.Equal(t, []Action{
+		{Candidate{Revisions, Object{"web/0000000001", 1}}, TooOld}, {Candidate{Revisions, Object{"web/0000000002", 2}}, TooOld},
+	}, plan.Actions)
+}
