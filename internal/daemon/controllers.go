@@ -8,6 +8,7 @@ import (
 	"github.com/go-logr/logr"
 
 	"github.com/fleet-starter/fleet/controllers/app"
+	"github.com/fleet-starter/fleet/controllers/status"
 	"github.com/fleet-starter/fleet/internal/cluster"
 	"github.com/fleet-starter/fleet/internal/controller"
 	"github.com/fleet-starter/fleet/internal/events"
@@ -21,6 +22,9 @@ import (
 var elected = []electedController{
 	{"app", func(e electedFor) runner {
 		return app.New(app.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Events: e.Events, Log: e.Log, Metrics: e.Metrics})
+	}},
+	{"status", func(e electedFor) runner {
+		return status.New(status.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Log: e.Log, Metrics: e.Metrics})
 	}},
 }
 

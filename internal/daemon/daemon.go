@@ -68,7 +68,15 @@ func New(cfg *config.Config, o Options) *Daemon {
 	d.level.Set(cfg.Verbosity)
 	d.log, _ = logging.New(o.Log, cfg.LogFormat, &d.level) // the format was checked with the configuration
 	d.metrics = controller.NewMetrics(d.registry)
-	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	leading := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "fleet_leading", Help: "1 where this machine runs the elected controllers.",
+	}, func() float64 {
+		if d.leading.Load() {
+			return 1
+		}
+		return 0
+	})
+	d.registry.MustRegister(leading, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return d
 }
 
@@ -100,6 +108,11 @@ func (d *Daemon) start(ctx context.Context, p *parts) (err error) {
 	if err := provide(layout, d.cfg, d.machine); err != nil {
 		return err
 	}
+	all, err := listeners(d.cfg.Listen, d.log)
+	if err != nil {
+		return err
+	}
+	p.closing(func() { closeAll(all) }) // closed already where they were served
 	if err := d.dial(ctx, p); err != nil {
 		return err
 	}
@@ -111,10 +124,6 @@ func (d *Daemon) start(ctx context.Context, p *parts) (err error) {
 		Machine: id, Keys: d.keys, Store: d.store, Systemd: d.systemd, Layout: layout,
 		Log: d.log.WithName("node"), Metrics: d.metrics, Present: d.presence.Present(), WasAway: d.presence.WasAway,
 	})
-	if err != nil {
-		return err
-	}
-	all, err := listeners(d.cfg.Listen, d.log)
 	if err != nil {
 		return err
 	}

@@ -26,9 +26,7 @@ const shutdownTimeout = 3 * time.Second
 func listeners(listen []string, log logr.Logger) (all []net.Listener, err error) {
 	defer func() {
 		if err != nil {
-			for _, l := range all {
-				l.Close()
-			}
+			closeAll(all)
 		}
 	}()
 	passed, err := activation.Listeners()
@@ -63,6 +61,12 @@ func listeners(listen []string, log logr.Logger) (all []net.Listener, err error)
 		log.Info("Listening", "address", address, "reason", "Configured")
 	}
 	return all, nil
+}
+
+func closeAll(all []net.Listener) {
+	for _, l := range all {
+		l.Close()
+	}
 }
 
 func open(scheme, address string) (net.Listener, error) {
