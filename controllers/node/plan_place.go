@@ -158,22 +158,29 @@ func (p *planner) follow(name string, rec Record, unit Unit) (Record, string) {
 		return p.note(name, rec, LaunchConfirmed), ""
 	}
 	target := p.targetOf(name, rec)
-	returned := unit.ActiveState == "inactive" && target != rec.Target
+	returned := unit.ActiveState == "inactive" && target != "" && target != rec.Target
 	if returned && p.waitsFor(name) == "" {
 		rec.Target, rec.Invocation = target, unit.InvocationID
 		p.act(Action{Kind: Start, Unit: name, Record: rec, Reason: TargetReturned})
 		return rec, ""
 	}
-	if unit.active() {
+	if target == "" || unit.active() && !unit.stopping() {
 		return p.note(name, rec, AlreadyRuns), ""
 	}
 	return rec, ""
 }
 
-// targetOf is the invocation of the placed unit that this one binds to, or what the record has while that is down.
+// targetOf is the invocation of the unit of ours that this one binds to, or what the record has while that is down. It
+// is none where that was stopped on purpose: whatever runs there next has this one come back.
 func (p *planner) targetOf(name string, rec Record) string {
 	for _, target := range p.in.Relations[name].BindsTo {
-		if _, ours := p.placed(target); ours && p.in.Units[target].active() {
+		_, ours := p.placed(target)
+		record, known := p.in.Records[target]
+		switch {
+		case !known:
+		case !ours || record.Stopped:
+			return ""
+		case p.in.Units[target].active():
 			return p.in.Units[target].InvocationID
 		}
 	}
