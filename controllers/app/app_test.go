@@ -1,0 +1,239 @@
+package app
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/controllers/status"
+	"github.com/fleet-starter/fleet/internal/cluster"
+	"github.com/fleet-starter/fleet/internal/keyspace"
+	"github.com/fleet-starter/fleet/internal/store"
+	"github.com/fleet-starter/fleet/internal/store/etcdtest"
+	"github.com/fleet-starter/fleet/internal/store/memstore"
+)
+
+// bench is a store with the controllers of apps and status running on it, and the hands of everybody else.
+type bench struct {
+	t      *testing.T
+	ctx    context.Context
+	store  store.Interface
+	keys   keyspace.Keys
+	events *recorder
+	ended  chan error
+}
+
+type recorder struct {
+	mu      sync.Mutex
+	reasons []string
+}
+
+func (r *recorder) Record(_, _, _, reason, _ string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.reasons = append(r.reasons, reason)
+}
+
+func (r *recorder) all() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.reasons)
+}
+
+// eachStore runs a test over the model and over etcd.
+func eachStore(t *testing.T, test func(t *testing.T, s store.Interface)) {
+	t.Run("model", func(t *testing.T) {
+		t.Cleanup(func() { goleak.VerifyNone(t) }) // behind all other clean-ups
+		test(t, memstore.New(memstore.Options{}))
+	})
+	t.Run("etcd", func(t *testing.T) {
+		test(t, etcdtest.Start(t).Client())
+	})
+}
+
+func start(t *testing.T, s store.Interface, keys keyspace.Keys) *bench {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	b := &bench{t: t, ctx: ctx, store: s, keys: keys, events: &recorder{}, ended: make(chan error, 1)}
+	fence := store.Fence{Key: keys.Leader("engine") + "/1"}
+	revision := b.put(fence.Key, "")
+	kv, _, _, err := s.Get(ctx, fence.Key)
+	require.NoError(t, err)
+	require.Equal(t, revision, kv.ModRevision)
+	fence.CreateRevision = kv.CreateRevision
+
+	known := cluster.New(s, keys, logr.Discard())
+	apps := New(Options{Store: s, Cluster: known, Fence: fence, Events: b.events, Log: logr.Discard()})
+	statuses := status.New(status.Options{Store: s, Cluster: known, Fence: fence, Log: logr.Discard(), Delay: time.Millisecond})
+	var parts sync.WaitGroup
+	parts.Go(func() { _ = known.Run(ctx) })
+	parts.Go(func() { _ = statuses.Run(ctx) })
+	parts.Go(func() { b.ended <- apps.Run(ctx) })
+	t.Cleanup(func() {
+		cancel()
+		parts.Wait()
+	})
+	return b
+}
+
+func (b *bench) put(key, value string) int64 {
+	revision, err := b.store.Commit(b.ctx, store.Txn{Ops: []store.Op{{Key: key, Value: []byte(value)}}})
+	require.NoError(b.t, err)
+	return revision
+}
+
+func (b *bench) delete(key string) int64 {
+	revision, err := b.store.Commit(b.ctx, store.Txn{Ops: []store.Op{{Key: key}}})
+	require.NoError(b.t, err)
+	return revision
+}
+
+// await waits until what lies below a row is as wanted.
+func await[T any](b *bench, row keyspace.Collection[T], what string, wanted func(map[string]T) bool) map[string]T {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second)
+	defer cancel()
+	now := map[string]T{}
+	take := func(kv store.KV) {
+		name, _ := row.Name(kv.Key)
+		value, err := row.Decode(kv.Value)
+		require.NoError(b.t, err)
+		now[name] = value
+	}
+	page, err := b.store.List(ctx, row.Prefix(), store.ListOptions{})
+	require.NoError(b.t, err)
+	for _, kv := range page.KVs {
+		take(kv)
+	}
+	watch := b.store.Watch(ctx, row.Prefix(), page.Revision)
+	for !wanted(now) {
+		batch, ok := <-watch
+		require.True(b.t, ok && batch.Err == nil, "%s: not so in time, but %v", what, now)
+		for _, e := range batch.Events {
+			if name, _ := row.Name(e.Key); e.Deleted {
+				delete(now, name)
+			} else {
+				take(e.KV)
+			}
+		}
+	}
+	return now
+}
+
+// run does what the machines do for the units as they are: all active and announced.
+func (b *bench) run(units map[string]v1.Unit) {
+	for name, u := range units {
+		value, err := b.keys.States().Encode(v1.UnitState{ActiveState: "active", Hash: u.Spec.Hash, DesiredState: u.Spec.DesiredState})
+		require.NoError(b.t, err)
+		b.put(b.keys.States().Key("m1/"+name), string(value))
+		b.put(b.keys.Placements().Key("m1/"+name), `{"hash":"`+u.Spec.Hash+`","desiredState":"launched"}`)
+		if n, sidekick, _ := v1.ParseAppUnit("web", name); sidekick {
+			b.put("/services/web/"+v1.EndpointName("web", n), "127.0.0.1:3000")
+		}
+	}
+}
+
+func isReady(want string) func(map[string]v1.AppStatus) bool {
+	return func(all map[string]v1.AppStatus) bool {
+		ready := v1.FindCondition(all["web"].Conditions, v1.Ready)
+		return ready != nil && ready.Status == want
+	}
+}
+
+func TestFromManifestToUnitsAndBack(t *testing.T) {
+	eachStore(t, func(t *testing.T, s store.Interface) {
+		keys := keyspace.New("")
+		b := start(t, s, keys)
+		b.put(keys.Machines().Key("m1"), `{"metadata":{"name":"m1"},"spec":{"address":"127.0.0.1","capacity":{}}}`)
+		router := keys.Routers().Key("m1")
+		b.put(router, `{"revision":0,"digest":""}`)
+
+		b.put(keys.Apps().Key("web"), manifestOf("web", 2, "1", true))
+		units := await(b, keys.Units(), "four units", func(u map[string]v1.Unit) bool { return len(u) == 4 })
+		require.Equal(t, "web", units["web-discovery@2.service"].Metadata.Owner)
+		files := await(b, keys.UnitFiles(), "two files", func(f map[string]string) bool { return len(f) == 2 })
+		require.Contains(t, files[units["web@1.service"].Spec.Hash], "ExecStart=/bin/app 1")
+		b.run(units)
+		await(b, keys.Status(), "ready", isReady(v1.ConditionTrue))
+
+		b.put(keys.Apps().Key("web"), manifestOf("web", 2, "2", true))
+		withdrawn := func(name string) func(map[string]v1.Unit) bool {
+			return func(u map[string]v1.Unit) bool { return u[name].Spec.DesiredState == v1.Loaded }
+		}
+		await(b, keys.Units(), "the first is withdrawn", withdrawn("web-discovery@1.service"))
+		b.delete("/services/web/web/web@1")
+		b.put(keys.States().Key("m1/web-discovery@1.service"), `{"activeState":"inactive"}`)
+		await(b, keys.Status(), "routers are waited for", func(all map[string]v1.AppStatus) bool {
+			return v1.FindCondition(all["web"].Conditions, v1.Progressing).Reason == status.ReasonWaiting
+		})
+		left := map[string]string{"/services/web/web/web@2": "127.0.0.1:3000"}
+		b.put(router, `{"revision":0,"digest":"`+v1.EndpointsDigest(left)+`"}`)
+		old := units["web@1.service"].Spec.Hash
+		units = await(b, keys.Units(), "the first is replaced", func(u map[string]v1.Unit) bool {
+			return u["web@1.service"].Spec.Hash != old && u["web-discovery@1.service"].Spec.DesiredState == v1.Launched
+		})
+		require.Equal(t, old, units["web@2.service"].Spec.Hash)
+
+		b.put(keys.Apps().Key("web"), "broken: [")
+		await(b, keys.Status(), "it is refused", func(all map[string]v1.AppStatus) bool { return !v1.IsTrue(all["web"].Conditions, v1.Accepted) })
+		b.delete(router)
+		b.run(units)
+		await(b, keys.Units(), "what was accepted goes on", withdrawn("web-discovery@2.service"))
+
+		b.delete(keys.Apps().Key("web"))
+		await(b, keys.Units(), "all are withdrawn", func(u map[string]v1.Unit) bool {
+			return u["web-discovery@1.service"].Spec.DesiredState == v1.Loaded && u["web-discovery@2.service"].Spec.DesiredState == v1.Loaded
+		})
+		for _, n := range []string{"1", "2"} {
+			b.delete("/services/web/web/web@" + n)
+			b.delete(keys.States().Key("m1/web-discovery@" + n + ".service"))
+		}
+		await(b, keys.Units(), "no unit is left", func(u map[string]v1.Unit) bool { return len(u) == 0 })
+		await(b, keys.Status(), "no status is left", func(all map[string]v1.AppStatus) bool { return len(all) == 0 })
+		require.Contains(t, b.events.all(), string(InvalidManifest))
+	})
+}
+
+func TestDeposedLeaderStops(t *testing.T) {
+	eachStore(t, func(t *testing.T, s store.Interface) {
+		keys := keyspace.New("/other")
+		b := start(t, s, keys)
+		b.delete(keys.Leader("engine") + "/1")
+		b.put(keys.Apps().Key("web"), manifestOf("web", 1, "1", false))
+		select {
+		case err := <-b.ended:
+			require.ErrorIs(t, err, store.ErrFenced)
+		case <-b.ctx.Done():
+			require.Fail(t, "it goes on")
+		}
+		page, err := s.List(b.ctx, keys.Units().Prefix(), store.ListOptions{})
+		require.NoError(t, err)
+		require.Empty(t, page.KVs)
+	})
+}
+
+func TestUnitsOfPeopleAreLeftAlone(t *testing.T) {
+	eachStore(t, func(t *testing.T, s store.Interface) {
+		keys := keyspace.New("")
+		b := start(t, s, keys)
+		theirs := keys.Units().Key("web@1.service")
+		revision := b.put(theirs, `{"metadata":{"name":"web@1.service"},"spec":{"hash":"`+strings.Repeat("a", 64)+`"}}`)
+		b.put(keys.Apps().Key("web"), manifestOf("web", 1, "1", false))
+		await(b, keys.Status(), "it is refused", func(all map[string]v1.AppStatus) bool {
+			accepted := v1.FindCondition(all["web"].Conditions, v1.Accepted)
+			return accepted != nil && accepted.Reason == status.ReasonNameTaken
+		})
+		kv, _, _, err := s.Get(b.ctx, theirs)
+		require.NoError(t, err)
+		require.Equal(t, revision, kv.ModRevision)
+		b.delete(theirs)
+		await(b, keys.Units(), "the name is free", func(u map[string]v1.Unit) bool { return u["web@1.service"].Metadata.Owner == "web" })
+	})
+}
