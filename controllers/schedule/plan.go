@@ -158,6 +158,7 @@ type verdict struct {
 	blocked         string   // what it waits for
 	leaving         bool     // deleted, or to be inactive
 	handled         bool     // decided with another unit
+	acted           bool     // something is done about its placement
 	beside          *machine // where the rest of its group is
 	depth           int      // in its group: 1 + the deepest of those that it follows
 }
@@ -231,16 +232,18 @@ func (p *planner) add(u *unit) {
 	p.visit(u)
 	for i := from; i < len(p.members); i++ { // members grows as ties are followed
 		x := p.members[i]
-		if x.Fleet.Global {
+		if !x.ties() {
 			continue // what follows a global unit is not tied to others that do
 		}
 		for _, name := range x.Fleet.MachineOf {
-			if t := p.c.units[name]; t != nil && !t.Fleet.Global {
+			if t := p.c.units[name]; t != nil && t.ties() {
 				p.visit(t)
 			}
 		}
 		for _, f := range p.c.followers[x.name] {
-			p.visit(f)
+			if f.ties() {
+				p.visit(f)
+			}
 		}
 	}
 	g := group{from: from, to: len(p.members), lead: u, rank: rank(u)}
@@ -250,7 +253,13 @@ func (p *planner) add(u *unit) {
 		}
 	}
 	p.groups = append(p.groups, g)
+	if members := p.members[from:]; len(members) > 1 || len(u.Fleet.MachineOf) > 0 {
+		sortByDepth(p.c, members)
+	}
 }
+
+// ties: MachineOf= to and of this unit makes a group.
+func (u *unit) ties() bool { return !u.gone() && !u.Fleet.Global }
 
 func (p *planner) visit(u *unit) {
 	if u.plan.epoch == p.c.epoch {

@@ -171,7 +171,7 @@ func (c *Cluster) SetMachine(m Machine) {
 // DeleteMachine tells of a machine that is gone.
 func (c *Cluster) DeleteMachine(id string) {
 	if x := c.machines[id]; x != nil && x.present {
-		c.change(x, func() { x.present = false })
+		c.change(x, func() { x.Machine, x.present = Machine{ID: x.ID}, false })
 	}
 }
 
@@ -255,6 +255,9 @@ func (c *Cluster) SetUnit(spec Unit) {
 	u := c.unit(spec.Name)
 	spec.Name = u.name // one string for all who refer to it
 	if u.known && sameConstraints(u.Unit, spec) {
+		if u.gone() != (spec.DesiredState == v1.Inactive) {
+			c.wake |= unmetSpace
+		}
 		u.Unit = spec
 		c.touchGroup(u)
 		return
@@ -270,9 +273,7 @@ func (c *Cluster) SetUnit(spec Unit) {
 	c.drop(oldConflicts)
 	c.drop(oldReplaces)
 	c.touchGroup(u)
-	if len(u.places) > 0 {
-		c.wake |= unmetSpace // it may occupy less than before
-	}
+	c.wake |= unmetSpace // it may occupy less than before, or not be tied to others any more
 }
 
 // DeleteUnit tells of a unit that is gone. What it occupies it occupies until its placements are gone too.
@@ -508,10 +509,12 @@ func (c *Cluster) SetStray(name string, mod int64) { c.stray[name] = mod }
 // DeleteStray tells that a stray key is gone.
 func (c *Cluster) DeleteStray(name string) { delete(c.stray, name) }
 
-// Retry has the next plan look at a unit again: what was planned for it could not be written.
+// Retry has the next plan look at a unit again: what was planned for it could not be written. Others may have been
+// refused for the room that it would have taken.
 func (c *Cluster) Retry(name string) {
+	c.wake |= unmetSpace | unmetDrain
 	if u := c.units[name]; u != nil {
-		c.touch(u)
+		c.touchGroup(u)
 	}
 }
 
@@ -532,7 +535,7 @@ func (c *Cluster) touchGroup(u *unit) {
 
 // touchPlace marks a unit because of one of its placements: of a global unit only what is on that machine.
 func (c *Cluster) touchPlace(u *unit, m *machine) {
-	if u.Fleet.Global {
+	if u.Fleet.Global && !u.gone() {
 		c.touchMachine(m)
 	} else {
 		c.touch(u)

@@ -23,7 +23,7 @@ func (p *planner) placeGlobals() {
 		}
 		whole := u.plan.epoch == c.epoch
 		machines := changed
-		if whole || c.unfit[u.name] != nil && c.wake != 0 {
+		if whole {
 			machines = c.sorted
 		}
 		if whole {
@@ -41,6 +41,9 @@ func (p *planner) placeGlobals() {
 			if c.placeOf(u, m) == nil {
 				full = p.placeGlobal(u, m) && full
 			}
+		}
+		if !full {
+			p.wait(u, unmetSpace)
 		}
 		if !full || whole || c.unfit[u.name] != nil {
 			p.explainGlobal(u)

@@ -11,9 +11,6 @@ import (
 
 // resolve decides for one group: a single unit, or units that MachineOf= ties to one machine.
 func (p *planner) resolve(members []*unit) {
-	if len(members) > 1 || len(members[0].Fleet.MachineOf) > 0 {
-		sortByDepth(p.c, members)
-	}
 	var movers []*unit
 	var stands *machine // where the group is, as far as it stands
 	for _, u := range members {
@@ -21,23 +18,25 @@ func (p *planner) resolve(members []*unit) {
 		if v.handled {
 			continue
 		}
+		if len(u.places) > 1 && !u.Fleet.Global && v.at == nil && v.keep != nil {
+			v.at, v.stays = v.keep.machine, unmetTime // what is too much goes first
+		}
 		p.prune(u)
 		if v.leaving || u.Fleet.Global && v.problem == "" {
 			continue
 		}
 		p.follow(u)
 		switch {
-		case v.problem != "":
 		case v.blocked != "":
 			p.refuse(u, nil)
-			continue
-		case v.at == nil:
+		case v.at == nil && v.problem == "":
 			movers = append(movers, u)
-			continue
-		case stands == nil:
-			stands = v.at
+		default:
+			if stands == nil {
+				stands = v.at
+			}
+			p.stay(u)
 		}
-		p.stay(u)
 	}
 	switch {
 	case len(movers) == 0:
@@ -80,7 +79,7 @@ func depth(c *Cluster, u *unit, path []*unit) int {
 	}
 	d := 1
 	for _, name := range u.Fleet.MachineOf {
-		if t := c.units[name]; t != nil && !t.Fleet.Global {
+		if t := c.units[name]; t != nil && t.ties() {
 			d = max(d, 1+depth(c, t, append(path, u)))
 		}
 	}
@@ -111,6 +110,7 @@ func (p *planner) prune(u *unit) {
 
 func (p *planner) unplace(x *place, reason, message string) {
 	p.released = p.released || x.machine.present
+	x.unit.plan.acted = true
 	p.act(Action{Kind: Unplace, Unit: x.Unit, Machine: x.Machine, Revision: x.Mod, Reason: reason, Message: message})
 }
 
@@ -221,6 +221,7 @@ func (p *planner) update(u *unit, x *place) {
 	default:
 		a.Reason, a.Message = ReasonRequested, "a person asked for it to be started again"
 	}
+	u.plan.acted = true
 	p.act(a)
 }
 
@@ -230,9 +231,13 @@ func (u *unit) placement() v1.Placement {
 
 // placeTogether finds one machine for all of a group.
 func (p *planner) placeTogether(movers []*unit) {
-	if p.drainTurn(movers) != "" {
+	if why := p.drainTurn(movers); why != "" {
 		for _, u := range movers {
 			p.linger(u, unmetDrain)
+			if u.plan.keep == nil {
+				u.plan.blocked = "it goes where another unit goes (MachineOf=) that waits to move off a machine being drained: " + why
+				p.refused = append(p.refused, refused{u, nil})
+			}
 		}
 		return
 	}
@@ -300,14 +305,18 @@ func (p *planner) join(u *unit, stands *machine) {
 		return
 	}
 	a := p.askFor(single)
-	a.pinned = true
+	a.pinned = target != nil
 	a.pin(stands)
-	if a.find() == nil {
-		u.plan.beside = stands
-		p.refuse(u, single)
+	if a.find() != nil {
+		p.settleAt(single, stands)
 		return
 	}
-	p.settleAt(single, stands)
+	if target == nil { // it follows nothing: better elsewhere than nowhere
+		p.placeTogether(single)
+		return
+	}
+	u.plan.beside = stands
+	p.refuse(u, single)
 }
 
 // maxTogether is how many units one transaction takes: a move is two operations, and etcd takes 128.
@@ -320,7 +329,7 @@ func (p *planner) settleAt(movers []*unit, m *machine) {
 			p.txn++
 		}
 		v := &u.plan
-		v.at = m
+		v.at, v.acted = m, true
 		switch {
 		case v.keep == nil:
 			p.enter(u, m)
@@ -406,6 +415,13 @@ func (p *planner) quarrel(members []*unit) string {
 			ports[port] = u
 		}
 	}
+	for _, u := range members {
+		for _, v := range members {
+			if len(u.replaces) > 0 && u != v && replaces(u, v) {
+				return fmt.Sprintf("%s takes the place of %s (Replaces=), and MachineOf= wants them on one machine", u.name, v.name)
+			}
+		}
+	}
 	return ""
 }
 
@@ -425,8 +441,12 @@ func (p *planner) takePlace(u *unit) bool {
 		return false
 	}
 	victims := p.victims(u, best)
+	if slices.ContainsFunc(victims, func(x *place) bool { return x.unit.plan.epoch == p.c.epoch && x.unit.plan.acted }) {
+		p.wait(u, unmetTime) // when that is seen to be written
+		return true
+	}
+	txn := p.txn + 1
 	p.settleAt([]*unit{u}, best)
-	txn := p.txn
 	for _, x := range victims {
 		v := x.unit
 		p.add(v)
@@ -455,7 +475,7 @@ func (p *planner) victims(u *unit, m *machine) []*place {
 		if v == u || !replaces(u, v) || v.gone() || v.Fleet.Global {
 			continue
 		}
-		if x.Mod == 0 || len(v.places) != 1 || len(v.Fleet.MachineOf)+len(p.c.followers[v.name]) > 0 || v.plan.epoch == p.c.epoch && v.plan.handled {
+		if x.Mod == 0 || v.Problem != "" || len(v.places) != 1 || len(v.Fleet.MachineOf)+len(p.c.followers[v.name]) > 0 || v.plan.epoch == p.c.epoch && v.plan.handled {
 			return nil
 		}
 		list = append(list, x)

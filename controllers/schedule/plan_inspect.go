@@ -39,7 +39,9 @@ func (p *planner) inspect() {
 func (p *planner) inspectUnit(u *unit) {
 	v := &u.plan
 	v.leaving = !u.known || u.DesiredState == v1.Inactive
-	v.problem = u.Problem
+	if v.problem == "" { // else its MachineOf= goes in a circle
+		v.problem = u.Problem
+	}
 	if v.leaving {
 		return
 	}
@@ -56,7 +58,7 @@ func (p *planner) inspectUnit(u *unit) {
 	m := v.keep.machine
 	v.at = m
 	switch {
-	case u.Problem != "":
+	case v.problem != "":
 	case !m.present:
 		if p.frozenNow && !m.config.Drain {
 			v.stays = unmetFreeze
@@ -102,10 +104,17 @@ func keeper(places []*place) *place {
 	return slices.MinFunc(places, func(a, b *place) int {
 		return cmp.Or(
 			before(a.machine.present, b.machine.present),
+			before(a.matches(), b.matches()),
 			before(a.machine.runs(a.unit), b.machine.runs(b.unit)),
 			cmp.Compare(a.Create, b.Create),
 			strings.Compare(a.Machine, b.Machine))
 	})
+}
+
+// matches says that the unit may be on the machine, whatever else is there.
+func (x *place) matches() bool {
+	id := x.unit.Fleet.MachineID
+	return (id == "" || id == x.machine.ID) && x.unit.selector.meets(x.machine.meta) && !x.machine.config.Drain
 }
 
 func before(a, b bool) int {

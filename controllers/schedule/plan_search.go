@@ -119,7 +119,7 @@ func (a *ask) find() *machine {
 
 // fits looks at one machine alone.
 func (a *ask) fits(m *machine) bool {
-	if !m.indexed || a.never || !(a.pinned && m.Problem == "" || m.schedulable()) {
+	if !m.indexed || a.never || a.only != nil && a.only != m || !(a.pinned && m.Problem == "" || m.schedulable()) {
 		return false
 	}
 	for _, u := range a.members {

@@ -25,7 +25,6 @@ type world struct {
 	machines   map[string]Machine
 	configs    map[string]v1.MachineConfig
 	units      map[string]Unit
-	deleted    map[string]Unit
 	placements map[string]Placed // by machine/unit
 	unplaced   map[string]v1.Unplaced
 	active     map[string]bool // by machine/unit
@@ -34,7 +33,7 @@ type world struct {
 }
 
 func newWorld(t require.TestingT) *world {
-	return &world{t: t, now: time.Unix(1000, 0), machines: map[string]Machine{}, configs: map[string]v1.MachineConfig{}, units: map[string]Unit{}, deleted: map[string]Unit{},
+	return &world{t: t, now: time.Unix(1000, 0), machines: map[string]Machine{}, configs: map[string]v1.MachineConfig{}, units: map[string]Unit{},
 		placements: map[string]Placed{}, unplaced: map[string]v1.Unplaced{}, active: map[string]bool{}, c: NewCluster(), log: func(string, ...any) {}}
 }
 
@@ -59,15 +58,11 @@ func (w *world) setConfig(id string, config v1.MachineConfig) {
 func (w *world) setUnit(u Unit) {
 	w.log("unit %+v", u)
 	w.units[u.Name] = u
-	delete(w.deleted, u.Name)
 	w.c.SetUnit(u)
 }
 
 func (w *world) deleteUnit(name string) {
 	w.log("unit %s gone", name)
-	if u, ok := w.units[name]; ok {
-		w.deleted[name] = u
-	}
 	delete(w.units, name)
 	w.c.DeleteUnit(name)
 }
@@ -183,9 +178,11 @@ func (w *world) rebuilt() *Cluster {
 	for _, u := range w.units {
 		c.SetUnit(u)
 	}
-	for _, u := range w.deleted { // what it occupies is known as long as its placements are there
-		c.SetUnit(u)
-		c.DeleteUnit(u.Name)
+	for name, u := range w.c.units {
+		if !u.known && u.Hash != "" { // deleted: what it occupies is known as long as its placements are there
+			c.SetUnit(u.Unit)
+			c.DeleteUnit(name)
+		}
 	}
 	for key, active := range w.active {
 		m, u, _ := strings.Cut(key, "/")
