@@ -3,8 +3,10 @@ package v1
 // App is a web application, or any other service, that runs on some or on all machines.
 type App struct {
 	TypeMeta `json:",inline"`
+	// Metadata names the app.
 	Metadata ObjectMeta `json:"metadata"`
-	Spec     AppSpec    `json:"spec"`
+	// Spec is what should run.
+	Spec AppSpec `json:"spec"`
 	// Status is what the controllers observed last. Read-only.
 	Status *AppStatus `json:"status,omitempty"`
 }
@@ -35,7 +37,7 @@ type AppSpec struct {
 	Placement *PlacementRules `json:"placement,omitempty"`
 	// Announce publishes each healthy instance in etcd, by a sidekick unit <app>-discovery@<n>.service.
 	Announce *Announce `json:"announce,omitempty"`
-	// HealthCheck decides whether an instance is announced. Default: it is announced as long as its unit is active.
+	// HealthCheck decides whether an instance is announced. Default: tcp on the announced port.
 	HealthCheck *HealthCheck `json:"healthCheck,omitempty"`
 	// Route has every router send requests for these hosts to the announced instances.
 	Route *Route `json:"route,omitempty"`
@@ -140,8 +142,11 @@ const DefaultAnnouncePrefix = "/services/web"
 
 // HealthCheck is one probe: exactly one of http, tcp and exec.
 type HealthCheck struct {
+	// HTTP asks for a page.
 	HTTP *HTTPCheck `json:"http,omitempty"`
-	TCP  *TCPCheck  `json:"tcp,omitempty"`
+	// TCP connects.
+	TCP *TCPCheck `json:"tcp,omitempty"`
+	// Exec runs a program on the machine.
 	Exec *ExecCheck `json:"exec,omitempty"`
 	// Interval is the time between two probes. Default 5s.
 	Interval Duration `json:"interval,omitempty"`

@@ -1,0 +1,106 @@
+// Command gen writes what is generated from the types in apis/v1: the App reference and the JSON schema for editors.
+package main
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+func main() {
+	check := flag.Bool("check", false, "write nothing, fail where a file is not what would be written")
+	top := flag.String("top", ".", "the checkout's directory")
+	flag.Parse()
+	if err := run(*top, *check); err != nil {
+		fmt.Fprintln(os.Stderr, "gen:", err)
+		os.Exit(1)
+	}
+}
+
+func run(top string, check bool) error {
+	docs, err := readDocs(filepath.Join(top, "apis/v1"))
+	if err != nil {
+		return err
+	}
+	schema, err := schemaOf(docs)
+	if err != nil {
+		return err
+	}
+	for _, file := range []struct {
+		path string
+		text []byte
+	}{
+		{"docs/app-reference.md", referenceOf(docs)},
+		{"docs/app.schema.json", schema},
+	} {
+		path := filepath.Join(top, file.path)
+		stored, err := os.ReadFile(path)
+		switch {
+		case err == nil && bytes.Equal(stored, file.text):
+		case check:
+			return fmt.Errorf("%s is not what the types say: run hack/update-generated.sh", file.path)
+		default:
+			if err := os.WriteFile(path, file.text, 0o644); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// field is one field as it is written in a manifest.
+type field struct {
+	name     string
+	path     string // such as spec.ports[].name
+	typ      reflect.Type
+	doc      doc
+	required bool
+}
+
+// fieldsOf lists the fields of a struct in their order; embedded structs are part of it.
+func fieldsOf(t reflect.Type, path string, docs docs) []field {
+	var list []field
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if f.Anonymous {
+			list = append(list, fieldsOf(f.Type, path, docs)...)
+			continue
+		}
+		name, optional := jsonName(f)
+		at := name
+		if path != "" {
+			at = path + "." + name
+		}
+		list = append(list, field{name: name, path: at, typ: f.Type, doc: docs.field(t, f.Name), required: !optional})
+	}
+	return list
+}
+
+// elementOf takes pointers, lists and maps away and returns what they hold, and the path of one element.
+func elementOf(t reflect.Type, path string) (reflect.Type, string) {
+	for t != stringList {
+		switch t.Kind() {
+		case reflect.Pointer:
+			t = t.Elem()
+			continue
+		case reflect.Slice:
+			t, path = t.Elem(), path+"[]"
+			continue
+		case reflect.Map:
+			t, path = t.Elem(), path+"[]"
+			continue
+		}
+		break
+	}
+	return t, path
+}
+
+var (
+	stringList = reflect.TypeFor[v1.StringList]()
+	duration   = reflect.TypeFor[v1.Duration]()
+)

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"reflect"
+	"strings"
+	"unicode"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+const intro = `# App reference
+
+<!-- Generated from apis/v1 by hack/update-generated.sh. Do not edit. -->
+
+An App is one YAML or JSON document. It begins with
+
+    apiVersion: fleet/v1
+    kind: App
+
+Unknown fields are refused. Where a text is wanted, a number or a truth value is taken as it is written. An editor that
+knows JSON schemas checks a manifest while you type: put
+
+    # yaml-language-server: $schema=../docs/app.schema.json
+
+into its first line, with the path to [app.schema.json](app.schema.json).
+
+Notes on what the table cannot say:
+
+- A changed manifest replaces instances one at a time: each is taken out of the routers first, and the next one follows
+  when it is active, healthy and announced again. An instance that is not announced counts after it was active for 2 s.
+- A global app is one unit for all machines: a changed one restarts on all of them at once.
+- The unit files of a revision stay what they were when it was accepted: an upgrade of fleetd replaces nothing.
+- In exec.command, container.args, container.command, container.options, container.volumes and envFiles systemd expands
+  specifiers (%i, %t; write %% for the character). In all but the last two ${VARIABLE} is expanded, from envFiles and from
+  the machine's own environment (FLEET_MACHINE_ID, FLEET_MACHINE_IP ...); any other $ is literal.
+`
+
+// referenceOf writes a table for each part of an App.
+func referenceOf(docs docs) []byte {
+	out := bytes.NewBufferString(intro)
+	r := reference{docs: docs, sections: map[reflect.Type]string{}}
+	r.find(reflect.TypeFor[v1.App](), "")
+	for _, s := range r.order {
+		r.section(out, s, r.sections[s])
+	}
+	return out.Bytes()
+}
+
+// reference has one section for each type, under the first path that it is found at.
+type reference struct {
+	docs     docs
+	order    []reflect.Type
+	sections map[reflect.Type]string
+}
+
+func (r *reference) find(t reflect.Type, path string) {
+	if _, seen := r.sections[t]; seen {
+		return
+	}
+	r.order, r.sections[t] = append(r.order, t), path
+	for _, f := range fieldsOf(t, path, r.docs) {
+		if element, at := elementOf(f.typ, f.path); element.Kind() == reflect.Struct && !f.doc.readOnly {
+			r.find(element, at)
+		}
+	}
+}
+
+func (r *reference) section(out *bytes.Buffer, t reflect.Type, path string) {
+	title, docs := path, r.docs
+	if path == "" {
+		title = "App"
+	}
+	fmt.Fprintf(out, "\n## %s\n\n%s\n\n| field | type | default | description |\n|---|---|---|---|\n", title, withoutName(docs[t.Name()], t.Name()))
+	for _, f := range fieldsOf(t, path, docs) {
+		name := f.name
+		if f.required && path != "" {
+			name += " (required)"
+		}
+		fmt.Fprintf(out, "| %s | %s | %s | %s |\n", name, r.typeName(f.typ), escape(f.doc.fallback), escape(f.doc.text))
+	}
+}
+
+func (r *reference) typeName(t reflect.Type) string {
+	switch {
+	case t == duration:
+		return "duration"
+	case t == stringList:
+		return "text or list"
+	}
+	switch t.Kind() {
+	case reflect.Pointer:
+		return r.typeName(t.Elem())
+	case reflect.Slice:
+		return "list of " + r.typeName(t.Elem())
+	case reflect.Map:
+		return "map of " + r.typeName(t.Elem())
+	case reflect.Struct:
+		path, ok := r.sections[t]
+		if !ok {
+			return "fields"
+		}
+		return "[" + path + "](#" + anchor(path) + ")"
+	case reflect.String:
+		return "text"
+	case reflect.Bool:
+		return "true or false"
+	}
+	return "number"
+}
+
+// anchor is how GitHub names the section of a heading.
+func anchor(path string) string {
+	return strings.Map(func(r rune) rune {
+		if strings.ContainsRune(".[]", r) {
+			return -1
+		}
+		return unicode.ToLower(r)
+	}, path)
+}
+
+func escape(s string) string {
+	return strings.NewReplacer("|", `\|`, "<", "&lt;", "*", `\*`, "_", `\_`).Replace(s)
+}

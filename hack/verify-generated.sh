@@ -1,0 +1,5 @@
+#!/bin/bash
+# Fails where a generated file is not what the types say.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+go run ./hack/gen -check
