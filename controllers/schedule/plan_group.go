@@ -18,14 +18,14 @@ func (p *planner) resolve(members []*unit) {
 		if v.handled {
 			continue
 		}
-		if len(u.places) > 1 && !u.Fleet.Global && v.at == nil && v.keep != nil {
-			v.at, v.stays = v.keep.machine, unmetTime // what is too much goes first
-		}
 		p.prune(u)
 		if v.leaving || u.Fleet.Global && v.problem == "" {
 			continue
 		}
 		p.follow(u)
+		if len(u.places) > 1 && v.at == nil && v.keep != nil && v.blocked == "" {
+			v.at, v.stays = v.keep.machine, unmetTime // what is too much goes first
+		}
 		switch {
 		case v.blocked != "":
 			p.refuse(u, nil)

@@ -18,16 +18,19 @@ func (p *planner) inspect() {
 			}
 		}
 	}
-	done := 0
-	for done < len(p.work) || len(p.readmit) > 0 {
-		for ; done < len(p.work); done++ {
-			p.inspectUnit(p.work[done])
+	units, machines := 0, 0
+	for units < len(p.work) || machines < len(p.readmit) {
+		for ; units < len(p.work); units++ {
+			p.inspectUnit(p.work[units])
 		}
-		slices.SortFunc(p.readmit, byID)
-		for _, m := range p.readmit {
-			p.readmitAll(m) // may add units to look at
+		for ; machines < len(p.readmit); machines++ {
+			for _, x := range p.readmit[machines].places {
+				p.add(x.unit)
+			}
 		}
-		p.readmit = p.readmit[:0]
+	}
+	for _, m := range p.readmit {
+		p.readmitAll(m)
 	}
 	for place, loss := range p.losers {
 		if v := &place.unit.plan; v.keep == place && (v.at != nil || loss.hard && !v.hard) {
@@ -59,6 +62,7 @@ func (p *planner) inspectUnit(u *unit) {
 	v.at = m
 	switch {
 	case v.problem != "":
+		p.rub(v.keep)
 	case !m.present:
 		if p.frozenNow && !m.config.Drain {
 			v.stays = unmetFreeze
@@ -178,7 +182,8 @@ type loss struct {
 	hard            bool
 }
 
-// readmitAll lets the units of a machine in again, one after the other: who replaces others, then who was there first.
+// readmitAll lets the units of a machine in again, one after the other: who is left alone, who replaces others, then who
+// was there first.
 // Who does not fit beside those that are in has to leave.
 func (p *planner) readmitAll(m *machine) {
 	var places, in []*place
@@ -188,18 +193,18 @@ func (p *planner) readmitAll(m *machine) {
 		}
 	}
 	slices.SortFunc(places, func(a, b *place) int {
-		return cmp.Or(before(len(a.unit.replaces) > 0, len(b.unit.replaces) > 0), cmp.Compare(a.Create, b.Create),
+		return cmp.Or(before(a.unit.plan.problem != "", b.unit.plan.problem != ""), before(len(a.unit.replaces) > 0, len(b.unit.replaces) > 0), cmp.Compare(a.Create, b.Create),
 			strings.Compare(a.Unit, b.Unit))
 	})
 	left := machine{Machine: m.Machine}
 	for _, x := range places {
 		u := x.unit
 		l, out := p.clash(u, in, m)
-		if need := (request{CPU: u.Fleet.CPU, Memory: u.Fleet.Memory}); !out && !left.fits(need) {
+		out = out && u.plan.problem == ""
+		if need := (request{CPU: u.Fleet.CPU, Memory: u.Fleet.Memory}); !out && u.plan.problem == "" && !left.fits(need) {
 			l, out = tooLittle(&left, need), true
 		}
 		if out {
-			p.add(u)
 			if p.losers == nil {
 				p.losers = map[*place]loss{}
 			}

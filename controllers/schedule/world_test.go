@@ -251,6 +251,9 @@ func (w *world) on(id string) []Unit {
 	for _, key := range w.where() {
 		if m, name, _ := strings.Cut(key, "/"); m == id {
 			u := w.units[name]
+			if x := w.c.units[name]; u.Name == "" && x != nil {
+				u = x.Unit // deleted: what is known of it
+			}
 			u.Name = name
 			if u.Problem != "" {
 				u.Fleet = unitfile.Fleet{}
