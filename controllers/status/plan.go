@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
@@ -122,6 +123,8 @@ type planner struct {
 	instances []instance
 	after     time.Duration
 	waiting   bool
+	// pending: the manifest is valid and says something that no revision was made of so far.
+	pending bool
 }
 
 func (p *planner) set(condition, status, reason, message string) {
@@ -148,7 +151,15 @@ func (p *planner) accepted() {
 		p.set(v1.Accepted, v1.ConditionFalse, ReasonNameTaken, v1.NameTakenMessage(taken, in.Taken[taken])+goesOn)
 	default:
 		p.set(v1.Accepted, v1.ConditionTrue, ReasonAccepted, "")
+		p.pending = in.Latest != nil && in.Latest.ManifestRevision != in.ManifestRevision && !sameSpec(in.Latest.Spec, app.Spec)
 	}
+}
+
+// sameSpec compares as the app controller does when it decides about a new revision.
+func sameSpec(a, b v1.AppSpec) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && string(x) == string(y)
 }
 
 func (p *planner) count() {
@@ -217,6 +228,10 @@ func (p *planner) andAnnounced() string {
 
 // progressing tells how the roll-out stands: stalled, waiting for routers, under way, or over.
 func (p *planner) progressing() {
+	if p.pending { // else who waits for the manifest that was just applied would take the old revision's word for it
+		p.set(v1.Progressing, v1.ConditionTrue, ReasonPending, "the manifest is about to become a revision")
+		return
+	}
 	revision := p.in.Latest.Number
 	var outdated, starting int
 	var waiting *instance
@@ -263,7 +278,11 @@ func (p *planner) ready() {
 		}
 	}
 	count := fmt.Sprintf("%d of %d instances are ready", done, len(p.instances))
-	if first == nil {
+	switch {
+	case p.pending:
+		p.set(v1.Ready, v1.ConditionFalse, ReasonPending, count+" of revision "+strconv.FormatInt(p.in.Latest.Number, 10)+"; the manifest is about to become another")
+		return
+	case first == nil:
 		p.set(v1.Ready, v1.ConditionTrue, ReasonReady, count)
 		return
 	}

@@ -1,6 +1,7 @@
 package status
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -63,6 +64,14 @@ func TestStatus(t *testing.T) {
 		},
 			v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 3},
 			"Accepted=False InvalidManifest: line 4: spec.replicas: expected a whole number, got the text \"two\"\nline 4: spec.exec: missing: write exec or container, which say what to run; revision 3 goes on", 0},
+		{"just applied", func(in *Input) {
+			in.ManifestRevision, in.Manifest = 8, bytes.Replace(in.Manifest, []byte("/bin/web"), []byte("/bin/web2"), 1)
+		},
+			v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 3},
+			"Progressing=True Pending: the manifest is about to become a revision\n" +
+				"Ready=False Pending: 3 of 3 instances are ready of revision 3; the manifest is about to become another", 0},
+		{"applied with another comment", func(in *Input) { in.ManifestRevision, in.Manifest = 8, append(in.Manifest, "# new\n"...) },
+			v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 3}, "", 0},
 		{"name taken", func(in *Input) { in.Taken["web@2.service"] = "" },
 			v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 3},
 			"Accepted=False NameTaken: the unit web@2.service was submitted by a person: destroy it, or name the app otherwise; revision 3 goes on", 0},
