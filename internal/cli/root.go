@@ -184,7 +184,7 @@ func (a *app) root() *cobra.Command {
 	if endpoint == "" {
 		endpoint = client.DefaultEndpoint
 	}
-	flags.StringVar(&a.endpoint, "endpoint", endpoint, "the fleetd to ask: unix:///path or http://host:port")
+	flags.StringVar(&a.endpoint, "endpoint", endpoint, "the fleetd to ask: unix:///path or http://host:port; of several, separated by commas, the first that is up")
 	flags.DurationVar(&a.timeout, "request-timeout", 10*time.Second, "how long a single request may take")
 	flags.StringVarP(&a.output, "output", "o", "table", "table, wide, json, yaml or name")
 	flags.BoolVarP(&a.watch, "watch", "w", false, "go on showing what changes")

@@ -46,28 +46,68 @@ func (e *UnreachableError) Error() string {
 // Unwrap returns what the network said.
 func (e *UnreachableError) Unwrap() error { return e.Err }
 
-// New returns a client of the fleetd at endpoint, unix:///path or http://host:port. timeout bounds requests that are
-// no streams; agent is told as the User-Agent.
+// New returns a client of the fleetd at endpoint: unix:///path or http://host:port, or several of them, separated by
+// commas, of which the first that can be connected to is asked. timeout bounds requests that are no streams; agent is
+// told as the User-Agent.
 func New(endpoint string, timeout time.Duration, agent string) (*Client, error) {
 	if endpoint == "" {
 		endpoint = DefaultEndpoint
 	}
-	u, err := url.Parse(endpoint)
 	c := &Client{endpoint: endpoint, timeout: timeout, agent: agent}
-	transport := &http.Transport{MaxIdleConnsPerHost: 4, IdleConnTimeout: 30 * time.Second}
-	switch {
-	case err == nil && u.Scheme == "unix" && u.Host == "" && u.Path != "":
-		c.base = "http://fleetd"
-		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", u.Path)
+	var dial []dialer
+	for _, one := range strings.Split(endpoint, ",") {
+		base, d, err := parse(strings.TrimSpace(one))
+		if err != nil {
+			return nil, err
 		}
-	case err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "":
-		c.base = strings.TrimRight(u.String(), "/")
-	default:
-		return nil, fmt.Errorf("endpoint %q: write unix:///run/fleet.sock or http://host:port", endpoint)
+		if c.base == "" {
+			c.base = base
+		}
+		dial = append(dial, d)
 	}
+	transport := &http.Transport{MaxIdleConnsPerHost: 4, IdleConnTimeout: 30 * time.Second}
+	transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return dialFirst(ctx, dial) }
 	c.http = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	return c, nil
+}
+
+// dialer is one place where a fleetd may answer.
+type dialer struct{ network, address string }
+
+// dialTimeout is how long one of several places may take: a machine without power does not even refuse.
+const dialTimeout = time.Second
+
+// parse reads one endpoint.
+func parse(endpoint string) (base string, d dialer, err error) {
+	u, err := url.Parse(endpoint)
+	switch {
+	case err == nil && u.Scheme == "unix" && u.Host == "" && u.Path != "":
+		return "http://fleetd", dialer{"unix", u.Path}, nil
+	case err == nil && u.Scheme == "http" && u.Host != "":
+		host, port := u.Hostname(), u.Port()
+		if port == "" {
+			port = "80"
+		}
+		return strings.TrimRight(u.String(), "/"), dialer{"tcp", net.JoinHostPort(host, port)}, nil
+	}
+	return "", d, fmt.Errorf("endpoint %q: write unix:///run/fleet.sock or http://host:port", endpoint)
+}
+
+// dialFirst connects to the first place that can be connected to. Nothing was asked of the others.
+func dialFirst(ctx context.Context, places []dialer) (net.Conn, error) {
+	d := new(net.Dialer)
+	if len(places) > 1 {
+		d.Timeout = dialTimeout
+	}
+	var errs []error
+	for _, p := range places {
+		conn, err := d.DialContext(ctx, p.network, p.address)
+		if err == nil {
+			return conn, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, errors.Join(errs...)
 }
 
 // Close drops idle connections.
