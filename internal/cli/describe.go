@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -16,7 +15,6 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api/client"
 	"github.com/fleet-starter/fleet/internal/api/wire"
-	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
 // recentEvents is how many events describe shows.
@@ -237,84 +235,4 @@ func (a *app) recent(ctx context.Context, object string) error {
 	}
 	a.section("Events", t)
 	return nil
-}
-
-func (a *app) describeUnit(ctx context.Context, typed string) error {
-	c, err := a.client()
-	if err != nil {
-		return err
-	}
-	name := unitName(typed)
-	unit, err := client.Get[v1.Unit](ctx, c, client.Path("units", name), nil)
-	if err != nil {
-		return err
-	}
-	text, err := c.Do(ctx, client.Request{Method: http.MethodGet, Path: client.Path("units", name, "file")})
-	if err != nil && !client.NotFound(err) {
-		return err
-	}
-	a.facts([]fact{
-		{"Unit", name}, {"Owner", unit.Metadata.Owner}, {"Labels", pairs(unit.Metadata.Labels)}, {"Version", unit.Metadata.ResourceVersion},
-		{"Desired state", string(unit.Spec.DesiredState)}, {"Requested", unit.Spec.RequestedAt},
-		{"By hand", stoppedByHand(unit, unit.Status.Override)}, {"File", unit.Spec.Hash},
-	})
-	options := &table{columns: []string{"OPTION", "VALUE"}}
-	if file, err := unitfile.Parse(string(text)); err == nil {
-		for _, o := range file.Options() {
-			if o.Section == unitfile.SectionFleet {
-				options.add(plain, o.Name, o.Value)
-			}
-		}
-	}
-	a.section("["+unitfile.SectionFleet+"]", options)
-	t := &table{columns: []string{"MACHINE", "LOAD", "ACTIVE", "SUB", "RESULT", "SINCE", "MESSAGE"}}
-	for _, l := range unitLines(unit) {
-		result, since := "", ""
-		if s := l.on.State; s != nil {
-			result = s.Result
-			if !s.Since.IsZero() {
-				since = s.Since.UTC().Format(time.RFC3339)
-			}
-		}
-		if l.on.Machine != "" {
-			t.add(plain, a.machine(l.on.Machine, l.on.Address), l.load, l.active, l.sub, result, since, l.reason)
-		}
-	}
-	a.section("Machines", t)
-	a.notPlaced([]v1.Unit{unit})
-	return a.recent(ctx, "unit/"+name)
-}
-
-func (a *app) describeMachine(ctx context.Context, typed string) error {
-	c, err := a.client()
-	if err != nil {
-		return err
-	}
-	id, err := a.machineNamed(ctx, typed)
-	if err != nil {
-		return err
-	}
-	m, err := client.Get[v1.Machine](ctx, c, client.Path("machines", id), nil)
-	if err != nil {
-		return err
-	}
-	units, err := client.List[v1.Unit](ctx, c, client.Path("units"), nil)
-	if err != nil {
-		return err
-	}
-	a.facts([]fact{
-		{"Machine", id}, {"Address", m.Spec.Address}, {"Metadata", metadata(&m)}, {"State", machineState(m)},
-		{"CPU", cores(m.Spec.Capacity.CPU)}, {"Memory", bytesText(m.Spec.Capacity.Memory)}, {"Endpoint", m.Spec.Endpoint},
-		{"Boot", m.Spec.BootID}, {"Versions", pairs(m.Spec.Versions)},
-	})
-	t := &table{columns: []string{"UNIT", "ACTIVE", "SUB", "OWNER"}}
-	for _, unit := range units {
-		for _, l := range unitLines(unit) {
-			if l.on.Machine == id {
-				t.add(plain, unit.Metadata.Name, l.active, l.sub, unit.Metadata.Owner)
-			}
-		}
-	}
-	a.section("Units", t)
-	return a.recent(ctx, "machine/"+id)
 }

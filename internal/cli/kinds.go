@@ -83,7 +83,7 @@ func passing(c v1.Condition) bool {
 	case v1.Progressing: // False is also the rest after a roll-out
 		return c.Reason != "RolloutStalled"
 	case v1.Scheduled:
-		return c.Reason != "NoMachineFits" && c.Reason != "Unplaced"
+		return c.Reason == "Pending" // else it names the constraint
 	}
 	return false
 }

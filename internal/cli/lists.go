@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,12 +12,6 @@ import (
 	"github.com/fleet-starter/fleet/internal/api/wire"
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
-
-// field is a column of list-units and its like, chosen with --fields.
-type field[T any] struct {
-	name string
-	cell func(a *app, row T) string
-}
 
 // unitRow is a line of list-units.
 type unitRow struct {
@@ -268,52 +261,4 @@ func (a *app) machineNamed(ctx context.Context, typed string) (string, error) {
 		return found[0], nil
 	}
 	return "", usage("machine %q may be any of %s: write more digits", typed, strings.Join(found, ", "))
-}
-
-func fieldNames[T any](fields []field[T]) string {
-	var names []string
-	for _, f := range fields {
-		names = append(names, f.name)
-	}
-	return strings.Join(names, ", ")
-}
-
-// choose finds the fields by their names.
-func choose[T any](fields []field[T], names, otherwise string) ([]field[T], error) {
-	if names == "" {
-		names = otherwise
-	}
-	var chosen []field[T]
-	for name := range strings.SplitSeq(names, ",") {
-		i := slices.IndexFunc(fields, func(f field[T]) bool { return f.name == strings.ToLower(strings.TrimSpace(name)) })
-		if i < 0 {
-			return nil, usage("--fields: %q is no column: write some of %s", name, fieldNames(fields))
-		}
-		chosen = append(chosen, fields[i])
-	}
-	return chosen, nil
-}
-
-func columns[T any](fields []field[T]) []string {
-	var names []string
-	for _, f := range fields {
-		names = append(names, strings.ToUpper(f.name))
-	}
-	return names
-}
-
-func cells[T any](a *app, fields []field[T], row T) []string {
-	var out []string
-	for _, f := range fields {
-		out = append(out, f.cell(a, row))
-	}
-	return out
-}
-
-func printRows[T any](a *app, fields []field[T], rows []T) error {
-	t := &table{columns: columns(fields)}
-	for _, row := range rows {
-		t.add(plain, cells(a, fields, row)...)
-	}
-	return a.printTable(t)
 }
