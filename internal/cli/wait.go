@@ -162,7 +162,7 @@ func unitHasOn(m v1.UnitOnMachine, state v1.DesiredState, requestedAt string) (b
 		return false, nil
 	case state == v1.Loaded:
 		return s.ActiveState == "inactive" || s.ActiveState == "failed", nil
-	case s.ActiveState == "active":
+	case s.Active():
 		return true, nil
 	case s.ActiveState == "failed":
 		return false, fmt.Errorf("failed (%s): fleetctl logs shows why", orDash(s.Result))
