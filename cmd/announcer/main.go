@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/signal"
@@ -25,7 +26,7 @@ import (
 const usage = `announcer publishes one instance in etcd for as long as it is healthy.
 
 The machine's address and etcd's come from the environment (FLEET_MACHINE_IP, FLEET_ETCD_SERVERS ...),
-which fleetd keeps in %%t/fleet/environment. Without a health flag it checks that the port accepts connections.
+which fleetd keeps in %t/fleet/environment. Without a health flag it checks that the port accepts connections.
 
 Example:
   announcer --app example-app --instance example-app@1 --port 3000 --health-http /healthz
@@ -48,7 +49,7 @@ func run(args []string) error {
 	var host, port, healthHTTP, healthTCP, healthExec, format string
 	flags := flag.NewFlagSet("announcer", flag.ExitOnError)
 	flags.Usage = func() {
-		fmt.Fprintf(flags.Output(), usage)
+		_, _ = io.WriteString(flags.Output(), usage)
 		flags.PrintDefaults()
 	}
 	flags.StringVar(&opts.App, "app", "", "name of the app")

@@ -38,7 +38,6 @@ type election struct {
 	leading map[string]bool
 	terms   []*term
 	changed chan struct{}
-	running sync.WaitGroup
 }
 
 func newElection(t *testing.T) *election {

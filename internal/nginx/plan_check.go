@@ -139,9 +139,9 @@ func (s Settings) check() (Settings, error) {
 	case !prefixPattern.MatchString(s.Prefix):
 		return s, fmt.Errorf("prefix %s: want an etcd key such as %s", quote(s.Prefix), DefaultPrefix)
 	case s.AccessLog != "off" && s.AccessLog != "stdout" && !isLog(s.AccessLog):
-		return s, fmt.Errorf("access log %s: want off, stdout, an absolute path or syslog:server=...", quote(s.AccessLog))
+		return s, fmt.Errorf("access log %s: want off, stdout, an absolute path or nginx's syslog:server=ADDRESS", quote(s.AccessLog))
 	case s.ErrorLog != "stderr" && !isLog(s.ErrorLog):
-		return s, fmt.Errorf("error log %s: want stderr, an absolute path or syslog:server=...", quote(s.ErrorLog))
+		return s, fmt.Errorf("error log %s: want stderr, an absolute path or nginx's syslog:server=ADDRESS", quote(s.ErrorLog))
 	case s.Workers < 0:
 		return s, fmt.Errorf("workers %d: want 0 (one for each core) or more", s.Workers)
 	case s.User != "" && !userPattern.MatchString(s.User):

@@ -13,6 +13,8 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // DefaultRequestTimeout bounds every call where Config says nothing.
@@ -121,10 +123,13 @@ func (c *Client) Close() error {
 	return nil
 }
 
+// errClosed is what a client answers after Close. Its code is the one that gRPC's own error has.
+var errClosed = status.Error(codes.Canceled, "the client is closed")
+
 // connect returns etcd's client, made on first use.
 func (c *Client) connect(ctx context.Context) (*clientv3.Client, error) {
 	if c.ctx.Err() != nil {
-		return nil, grpc.ErrClientConnClosing
+		return nil, errClosed
 	}
 	if etcd := c.etcd.Load(); etcd != nil {
 		return etcd, nil
@@ -135,7 +140,7 @@ func (c *Client) connect(ctx context.Context) (*clientv3.Client, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-c.ctx.Done():
-		return nil, grpc.ErrClientConnClosing
+		return nil, errClosed
 	}
 	if etcd := c.etcd.Load(); etcd != nil {
 		return etcd, nil
