@@ -90,11 +90,9 @@ func follow[T any](c *Controller, collection *cache.Collection[T], matters func(
 
 // Run works until ctx ends, or until a write is refused because somebody else leads: store.ErrFenced.
 func (c *Controller) Run(ctx context.Context) error {
-	if err := c.cluster.WaitForSync(ctx); err != nil {
-		return err
-	}
+	err := c.cluster.WaitForSync(ctx)
 	c.loop.EnqueueAfter(controller.Singleton{}, c.opts.Delay)
-	return c.loop.Run(ctx)
+	return errors.Join(err, c.loop.Run(ctx)) // where ctx has ended already, this ends the queue
 }
 
 // Reconcile deletes what has been unused for long enough.

@@ -60,10 +60,8 @@ func New(opts Options) *Controller {
 
 // Run works until ctx ends, or until a write is refused because somebody else leads: store.ErrFenced.
 func (c *Controller) Run(ctx context.Context) error {
-	if err := c.cluster.WaitForSync(ctx); err != nil {
-		return err
-	}
-	return c.loop.Run(ctx)
+	err := c.cluster.WaitForSync(ctx)
+	return errors.Join(err, c.loop.Run(ctx)) // where ctx has ended already, this ends the queue
 }
 
 // Reconcile writes one app's status where it has changed.

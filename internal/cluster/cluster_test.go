@@ -1,0 +1,182 @@
+package cluster
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/keyspace"
+	"github.com/fleet-starter/fleet/internal/store"
+	"github.com/fleet-starter/fleet/internal/store/memstore"
+)
+
+type bench struct {
+	*Cluster
+	t     *testing.T
+	ctx   context.Context
+	store store.Interface
+
+	mu   sync.Mutex
+	apps []string // that were enqueued
+}
+
+func newBench(t *testing.T) *bench {
+	t.Cleanup(func() { goleak.VerifyNone(t) })
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	s := memstore.New(memstore.Options{})
+	b := &bench{Cluster: New(s, keyspace.New(""), logr.Discard()), t: t, ctx: ctx, store: s}
+	b.OnApp(b.enqueue)
+	b.OnPlacement(b.enqueue)
+	var running sync.WaitGroup
+	running.Go(func() { _ = b.Run(ctx) })
+	require.NoError(t, b.WaitForSync(ctx))
+	t.Cleanup(func() {
+		cancel()
+		running.Wait()
+	})
+	return b
+}
+
+func (b *bench) enqueue(app string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.apps = append(b.apps, app)
+}
+
+// enqueued returns the apps that were enqueued since the last call.
+func (b *bench) enqueued() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	apps := slices.Compact(slices.Sorted(slices.Values(b.apps)))
+	b.apps = nil
+	return apps
+}
+
+// put writes a key, or deletes it where value is "", and waits until the cluster knows it.
+func (b *bench) put(key, value string) {
+	op := store.Op{Key: key}
+	if value != "" {
+		op.Value = []byte(value)
+	}
+	revision, err := b.store.Commit(b.ctx, store.Txn{Ops: []store.Op{op}})
+	require.NoError(b.t, err)
+	reflector := b.root
+	if !strings.HasPrefix(key, b.Keys.Root()) {
+		reflector = b.web
+	}
+	require.NoError(b.t, reflector.WaitForRevision(b.ctx, revision))
+}
+
+func unit(owner string) string {
+	return `{"metadata":{"owner":"` + owner + `"},"spec":{"hash":"h"}}`
+}
+
+func owned(c *Cluster, app string) []string {
+	names := []string{}
+	for _, o := range c.OwnedUnits(app) {
+		names = append(names, o.Name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func TestLookUpsFollow(t *testing.T) {
+	b := newBench(t)
+	units, states, machines := b.Keys.Units(), b.Keys.States(), b.Keys.Machines()
+	b.put(units.Key("web@1.service"), unit("web"))
+	b.put(units.Key("web@2.service"), unit("web"))
+	b.put(units.Key("web@x.service"), unit(""))
+	b.put(units.Key("web-discovery@1.service"), unit("other"))
+	b.put(units.Key("webcam@1.service"), unit("webcam"))
+	require.Equal(t, []string{"web@1.service", "web@2.service"}, owned(b.Cluster, "web"))
+	require.Equal(t, map[string]string{"web-discovery@1.service": "other"}, b.OthersUnits("web"))
+	b.put(units.Key("web@2.service"), unit(""))
+	require.Equal(t, []string{"web@1.service"}, owned(b.Cluster, "web"))
+	require.Equal(t, map[string]string{"web-discovery@1.service": "other", "web@2.service": ""}, b.OthersUnits("web"))
+	b.put(units.Key("web@1.service"), "")
+	require.Empty(t, owned(b.Cluster, "web"))
+
+	b.put(states.Key("m1/web@2.service"), `{"activeState":"active"}`)
+	require.Empty(t, b.StatesOf("web@2.service"), "the machine is not present")
+	b.put(machines.Key("m1"), `{}`)
+	require.Equal(t, map[string]v1.UnitState{"m1": {ActiveState: "active"}}, b.StatesOf("web@2.service"))
+	b.put(b.Keys.Placements().Key("m1/web@2.service"), `{"hash":"h"}`)
+	require.Equal(t, []string{"m1"}, b.PlacementsOf("web@2.service"))
+	b.put(b.Keys.Placements().Key("m1/web@2.service"), "")
+	require.Empty(t, b.PlacementsOf("web@2.service"))
+
+	require.Nil(t, b.LatestRevision("web"))
+	b.put(b.Keys.Revisions().Key("web/0000000002"), `{"number":2}`)
+	b.put(b.Keys.Revisions().Key("web/0000000010"), `{"number":10}`)
+	b.put(b.Keys.Revisions().Key("web/0000000011"), `garbage`)
+	require.EqualValues(t, 10, b.LatestRevision("web").Number)
+}
+
+func TestEveryChangeConcernsItsApps(t *testing.T) {
+	b := newBench(t)
+	b.put(b.Keys.Units().Key("db@1.service"), unit("database"))
+	require.Equal(t, []string{"database", "db"}, b.enqueued())
+	for _, c := range []struct {
+		key, value string
+		want       []string
+	}{
+		{b.Keys.Apps().Key("web"), "x", []string{"web"}},
+		{b.Keys.Revisions().Key("web/0000000001"), `{}`, []string{"web"}},
+		{b.Keys.Overrides().Key("db@1.service"), `{}`, []string{"database"}},
+		{b.Keys.Overrides().Key("web-discovery@1.service"), `{}`, []string{"web", "web-discovery"}},
+		{b.Keys.States().Key("m1/db@1.service"), `{}`, []string{"database"}},
+		{b.Keys.Machines().Key("m1"), `{}`, []string{"database"}},
+		{b.Keys.Machines().Key("m1"), `{"spec":{"address":"x"}}`, nil},
+		{b.Keys.Machines().Key("m1"), "", []string{"database"}},
+		{b.Keys.Placements().Key("m1/db@1.service"), `{}`, []string{"database"}},
+		{b.Keys.Unplaced().Key("web.service"), `{}`, []string{"web"}},
+		{"/services/web/web/web@1", "127.0.0.1:80", []string{"web"}},
+		{b.Keys.Units().Key("db@1.service"), unit("other"), []string{"database", "db", "other"}},
+	} {
+		b.put(c.key, c.value)
+		require.Equal(t, c.want, b.enqueued(), "%s %s", c.key, c.value)
+	}
+}
+
+func TestDigestIsThatOfRouters(t *testing.T) {
+	b := newBench(t)
+	require.Equal(t, v1.EndpointsDigest(nil), b.EndpointsDigest())
+	b.put("/services/web/web/web@1", "127.0.0.1:80")
+	want := v1.EndpointsDigest(map[string]string{"/services/web/web/web@1": "127.0.0.1:80"})
+	require.Equal(t, want, b.EndpointsDigest())
+	require.Equal(t, want, b.EndpointsDigest())
+	require.Equal(t, map[string]string{"web/web@1": "127.0.0.1:80"}, b.EndpointsOf("web"))
+	changed := b.EndpointsChanged()
+	b.put("/services/web/web/web@1", "")
+	require.Greater(t, b.EndpointsChanged(), changed)
+	require.Equal(t, v1.EndpointsDigest(nil), b.EndpointsDigest())
+}
+
+func TestWaitingAppsAreWoken(t *testing.T) {
+	t.Cleanup(func() { goleak.VerifyNone(t) })
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	s := memstore.New(memstore.Options{})
+	c := New(s, keyspace.New(""), logr.Discard())
+	woken := make(chan string, 10)
+	waiting := c.OnRouter(func(app string) { woken <- app })
+	var running sync.WaitGroup
+	running.Go(func() { _ = c.Run(ctx) })
+	defer running.Wait()
+	defer cancel()
+	waiting.Set("web", true)
+	waiting.Set("db", true)
+	waiting.Set("db", false)
+	_, err := s.Commit(ctx, store.Txn{Ops: []store.Op{{Key: c.Keys.Routers().Key("m1"), Value: []byte(`{"revision":1,"digest":"x"}`)}}})
+	require.NoError(t, err)
+	require.Equal(t, "web", <-woken)
+	require.Empty(t, woken)
+}
