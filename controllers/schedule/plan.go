@@ -9,8 +9,8 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// Options say how careful a plan is.
-type Options struct {
+// Limits say how careful a plan is.
+type Limits struct {
 	// FreezeMin is how many machines have to be missed, and more than half of those known, before nothing is moved
 	// any more: then the network is more likely to be gone than the machines. Default 3.
 	FreezeMin int
@@ -21,21 +21,21 @@ type Options struct {
 	ForgetAfter time.Duration
 }
 
-func (o Options) withDefaults() Options {
-	if o.FreezeMin <= 0 {
-		o.FreezeMin = 3
+func (l Limits) withDefaults() Limits {
+	if l.FreezeMin <= 0 {
+		l.FreezeMin = 3
 	}
-	if o.ForgetAfter <= 0 {
-		o.ForgetAfter = time.Hour
+	if l.ForgetAfter <= 0 {
+		l.ForgetAfter = time.Hour
 	}
-	return o
+	return l
 }
 
 // Input is all that a plan depends on.
 type Input struct {
 	Now     time.Time
 	Cluster *Cluster
-	Options Options
+	Limits  Limits
 	// FrozenSince is when the last plan that was frozen first was; zero: it was not.
 	FrozenSince time.Time
 }
@@ -60,7 +60,7 @@ type unmetUnit struct {
 // clusters give equal plans, however they came about. While it runs it enters its own decisions in the index, and takes
 // them out again; what it frees stays occupied until that is seen to be written. Commit follows.
 func Plan(in Input) Decision {
-	in.Options = in.Options.withDefaults()
+	in.Limits = in.Limits.withDefaults()
 	c := in.Cluster
 	c.prepare()
 	c.epoch++
@@ -172,8 +172,8 @@ func (p *planner) freeze() {
 		}
 	}
 	known := len(c.sorted) + missing
-	frozen := missing >= p.in.Options.FreezeMin && missing*2 > known
-	if timeout := p.in.Options.FreezeTimeout; frozen && timeout > 0 {
+	frozen := missing >= p.in.Limits.FreezeMin && missing*2 > known
+	if timeout := p.in.Limits.FreezeTimeout; frozen && timeout > 0 {
 		left := timeout
 		if !p.in.FrozenSince.IsZero() {
 			left -= p.in.Now.Sub(p.in.FrozenSince)

@@ -288,6 +288,14 @@ func (c *Cluster) DeleteUnit(name string) {
 	c.forgetUnit(u)
 }
 
+// HashOf is the hash of the unit file that a unit was said to have last; "": none is known.
+func (c *Cluster) HashOf(name string) string {
+	if u := c.units[name]; u != nil {
+		return u.Hash
+	}
+	return ""
+}
+
 func sameConstraints(a, b Unit) bool {
 	x, y := a.Fleet, b.Fleet
 	return (a.Problem == "") == (b.Problem == "") && a.Family == b.Family && x.Global == y.Global && x.MachineID == y.MachineID &&

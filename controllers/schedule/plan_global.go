@@ -72,7 +72,7 @@ func (p *planner) tidy(u *unit, x *place) {
 // tidyAbsent leaves a placement on a machine that is missed for a while: what runs there should still be wanted when
 // it returns.
 func (p *planner) tidyAbsent(u *unit, x *place) {
-	left := p.in.Options.ForgetAfter
+	left := p.in.Limits.ForgetAfter
 	if !x.machine.gone.IsZero() {
 		left -= p.in.Now.Sub(x.machine.gone)
 	}

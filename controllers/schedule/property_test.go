@@ -180,7 +180,7 @@ func TestSafety(t *testing.T) {
 func safety(t *rapid.T, replacing bool) {
 	w := newWorld(t)
 	w.log = t.Logf
-	w.options.FreezeMin = rapid.SampledFrom([]int{0, 100}).Draw(t, "freeze")
+	w.limits.FreezeMin = rapid.SampledFrom([]int{0, 100}).Draw(t, "freeze")
 	for range rapid.IntRange(1, 12).Draw(t, "rounds") {
 		for range rapid.IntRange(1, 6).Draw(t, "changes") {
 			disturb(t, w, replacing)
@@ -189,7 +189,7 @@ func safety(t *rapid.T, replacing bool) {
 		require.Equal(t, lines(d.Actions, true), lines(w.plan().Actions, true), "a second plan differs: the first changed the cluster")
 		checkIndex(t, w.c)
 		if !replacing {
-			anew := Plan(Input{Cluster: w.rebuilt(), Now: w.now, Options: w.options})
+			anew := Plan(Input{Cluster: w.rebuilt(), Now: w.now, Limits: w.limits})
 			require.Equal(t, lines(anew.Actions, false), lines(d.Actions, false), "the incremental plan differs from one made from nothing")
 		}
 		before := counts(w)
@@ -206,7 +206,7 @@ func safety(t *rapid.T, replacing bool) {
 	}
 	if !replacing {
 		checkLive(t, w)
-		anew := Plan(Input{Cluster: w.rebuilt(), Now: w.now, Options: w.options})
+		anew := Plan(Input{Cluster: w.rebuilt(), Now: w.now, Limits: w.limits})
 		require.Empty(t, lines(anew.Actions, false), "what converged is not stable when looked at anew")
 	}
 }

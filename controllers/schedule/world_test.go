@@ -20,7 +20,7 @@ type world struct {
 	t          require.TestingT
 	now        time.Time
 	since      time.Time
-	options    Options
+	limits     Limits
 	revision   int64
 	machines   map[string]Machine
 	configs    map[string]v1.MachineConfig
@@ -92,7 +92,7 @@ func (w *world) setActive(machine, unit string, active bool) {
 }
 
 func (w *world) plan() Decision {
-	d := Plan(Input{Cluster: w.c, Now: w.now, Options: w.options, FrozenSince: w.since})
+	d := Plan(Input{Cluster: w.c, Now: w.now, Limits: w.limits, FrozenSince: w.since})
 	w.log("plan %q", lines(d.Actions, true))
 	switch {
 	case !d.Frozen:

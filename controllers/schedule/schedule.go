@@ -1,0 +1,107 @@
+// Package schedule decides which machine runs which unit, and says why one that runs nowhere fits nowhere.
+//
+// The decision is Plan: pure, over an index (Cluster) that is told of every change at a cost in proportion to that
+// change. Reconcile feeds the index from the caches, plans, writes, and returns when it has seen its writes: so nothing
+// is planned twice.
+package schedule
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/fleet-starter/fleet/internal/cluster"
+	"github.com/fleet-starter/fleet/internal/controller"
+	"github.com/fleet-starter/fleet/internal/store"
+)
+
+// Recorder records events; *events.Recorder does it.
+type Recorder interface {
+	Record(kind, name, eventType, reason, message string)
+}
+
+// Options set up a Controller.
+type Options struct {
+	Store store.Interface
+	// Cluster is what is known; the controller adds its handlers to it, so make it before Cluster.Run.
+	Cluster *cluster.Cluster
+	// Fence is the leader key that every write depends on.
+	Fence   store.Fence
+	Events  Recorder
+	Log     logr.Logger
+	Metrics *controller.Metrics
+	// Limits say how careful plans are. The zero value is fine.
+	Limits Limits
+	// Now is the clock. Default time.Now.
+	Now func() time.Time
+}
+
+// Controller places units. It is made anew for each term of leadership.
+type Controller struct {
+	Options
+	loop    *controller.Controller[controller.Singleton]
+	changes changes
+	files   files
+	index   *Cluster
+
+	frozenSince time.Time
+	due         time.Time // when to plan although nothing has changed; zero: never
+}
+
+// New returns a controller. Nothing happens before Run.
+func New(opts Options) *Controller {
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if opts.Log.GetSink() == nil {
+		opts.Log = logr.Discard()
+	}
+	c := &Controller{Options: opts, index: NewCluster(), files: files{}}
+	c.loop = controller.New("schedule", controller.Func[controller.Singleton](c.Reconcile), controller.Options{
+		Log: opts.Log, Metrics: opts.Metrics,
+		Fatal: func(err error) bool { return errors.Is(err, store.ErrFenced) },
+	})
+	c.follow()
+	return c
+}
+
+// Run works until ctx ends, or until a write is refused because somebody else leads: store.ErrFenced.
+func (c *Controller) Run(ctx context.Context) error {
+	if err := c.Cluster.WaitForSync(ctx); err != nil {
+		return err
+	}
+	c.loop.Enqueue(controller.Singleton{})
+	return c.loop.Run(ctx)
+}
+
+// Reconcile decides for all that has changed, and writes it.
+func (c *Controller) Reconcile(ctx context.Context, _ controller.Singleton) (controller.Result, error) {
+	c.observe()
+	now := c.Now()
+	if c.index.Idle() && (c.due.IsZero() || now.Before(c.due)) {
+		return c.again(now), nil
+	}
+	plan := Plan(Input{Now: now, Cluster: c.index, Limits: c.Limits, FrozenSince: c.frozenSince})
+	c.index.Commit(plan)
+	switch {
+	case !plan.Frozen:
+		c.frozenSince = time.Time{}
+	case c.frozenSince.IsZero():
+		c.frozenSince = now
+	}
+	c.due = time.Time{}
+	if plan.After > 0 {
+		c.due = now.Add(plan.After)
+	}
+	err := c.apply(ctx, plan.Actions)
+	return c.again(now), err
+}
+
+func (c *Controller) again(now time.Time) controller.Result {
+	if c.due.IsZero() {
+		return controller.Result{}
+	}
+	return controller.Result{RequeueAfter: max(c.due.Sub(now), time.Millisecond)}
+}
