@@ -8,6 +8,8 @@ import (
 	"github.com/go-logr/logr"
 
 	"github.com/fleet-starter/fleet/controllers/app"
+	"github.com/fleet-starter/fleet/controllers/collect"
+	"github.com/fleet-starter/fleet/controllers/schedule"
 	"github.com/fleet-starter/fleet/controllers/status"
 	"github.com/fleet-starter/fleet/internal/cluster"
 	"github.com/fleet-starter/fleet/internal/controller"
@@ -23,8 +25,14 @@ var elected = []electedController{
 	{"app", func(e electedFor) runner {
 		return app.New(app.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Events: e.Events, Log: e.Log, Metrics: e.Metrics})
 	}},
+	{"schedule", func(e electedFor) runner {
+		return schedule.New(schedule.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Events: e.Events, Log: e.Log, Metrics: e.Metrics})
+	}},
 	{"status", func(e electedFor) runner {
 		return status.New(status.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Log: e.Log, Metrics: e.Metrics})
+	}},
+	{"collect", func(e electedFor) runner {
+		return collect.New(collect.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Log: e.Log, Metrics: e.Metrics})
 	}},
 }
 

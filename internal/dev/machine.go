@@ -2,9 +2,13 @@ package dev
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/fleet-starter/fleet/internal/machine"
@@ -95,6 +99,30 @@ func (m *node) start(ctx context.Context, info Info) error {
 	}
 	m.vm = vm
 	return nil
+}
+
+// waitReady waits until the machine's fleetd answers that it is ready.
+func (m *node) waitReady(ctx context.Context) error {
+	url := fmt.Sprintf("http://%s:%d/readyz", Address(m.n), APIPort)
+	last := errors.New("not asked yet")
+	for ; ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return err
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			last = err
+			continue
+		}
+		body, _ := io.ReadAll(io.LimitReader(res.Body, 1<<10))
+		res.Body.Close()
+		if res.StatusCode == http.StatusOK {
+			return nil
+		}
+		last = fmt.Errorf("%s: %s", res.Status, strings.TrimSpace(string(body)))
+	}
+	return fmt.Errorf("fleetd of machine %d is not ready: %w", m.n, last)
 }
 
 // kill cuts the machine's power.

@@ -145,7 +145,9 @@ func (s *supervisor) start(ctx context.Context) error {
 		wg.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 			defer cancel()
-			errs[i] = n.start(ctx, s.info)
+			if errs[i] = n.start(ctx, s.info); errs[i] == nil {
+				errs[i] = n.waitReady(ctx)
+			}
 		})
 	}
 	wg.Wait()
