@@ -45,17 +45,17 @@ type watchedManager struct {
 	*fake.Manager
 	mu              sync.Mutex
 	away            bool
-	calls           int
+	calls           []string
 	starts, restart map[string]int
 	wrong           []string
 }
 
 var errLost = fmt.Errorf("lost: %w", systemd.ErrDisconnected)
 
-func (m *watchedManager) note(count map[string]int, unit string, err error) error {
+func (m *watchedManager) note(op string, count map[string]int, unit string, err error) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.calls++
+	m.calls = append(m.calls, op+" "+unit)
 	if err == nil && count != nil {
 		count[unit]++
 	}
@@ -82,23 +82,23 @@ func (m *watchedManager) Start(ctx context.Context, name string) error {
 			m.mu.Unlock()
 		}
 	}
-	return m.note(m.starts, name, m.Manager.Start(ctx, name))
+	return m.note("start", m.starts, name, m.Manager.Start(ctx, name))
 }
 
 func (m *watchedManager) Restart(ctx context.Context, name string) error {
-	return m.note(m.restart, name, m.Manager.Restart(ctx, name))
+	return m.note("restart", m.restart, name, m.Manager.Restart(ctx, name))
 }
 
 func (m *watchedManager) Stop(ctx context.Context, name string) error {
-	return m.note(nil, name, m.Manager.Stop(ctx, name))
+	return m.note("stop", nil, name, m.Manager.Stop(ctx, name))
 }
 
 func (m *watchedManager) Reload(ctx context.Context) error {
-	return m.note(nil, "", m.Manager.Reload(ctx))
+	return m.note("reload", nil, "", m.Manager.Reload(ctx))
 }
 
 func (m *watchedManager) Link(ctx context.Context, paths ...string) error {
-	return m.note(nil, "", m.Manager.Link(ctx, paths...))
+	return m.note("link", nil, "", m.Manager.Link(ctx, paths...))
 }
 
 // Close leaves the model as it is: the next node connects to it again.

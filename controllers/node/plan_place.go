@@ -190,10 +190,12 @@ func (p *planner) targetOf(name string, rec Record) string {
 // waitsFor says which unit has to be up before this one may be started: to start it would start that one as well.
 func (p *planner) waitsFor(name string) string {
 	for _, target := range p.in.Relations[name].BindsTo {
-		if _, ours := p.placed(target); !ours || p.bindsTo(target, name) {
+		_, ours := p.placed(target)
+		_, known := p.in.Records[target]
+		if !ours && !known || p.bindsTo(target, name) {
 			continue
 		}
-		if !p.in.Units[target].active() || p.launching[target] {
+		if !ours || !p.in.Units[target].active() || p.launching[target] {
 			return fmt.Sprintf("waits for %s, which it is bound to, to be active", target)
 		}
 	}
