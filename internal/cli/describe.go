@@ -200,11 +200,15 @@ func (a *app) instances(units []v1.Unit, endpoints []wire.Endpoint) *table {
 
 // notPlaced says which constraint keeps which unit off which machines.
 func (a *app) notPlaced(units []v1.Unit) {
+	heading := "Not placed:"
 	for _, unit := range units {
 		if unit.Status == nil || unit.Status.Unplaced == nil {
 			continue
 		}
-		a.say("Not placed:")
+		if heading != "" {
+			a.say("%s", heading)
+			heading = ""
+		}
 		a.say("  %s: %s", unit.Metadata.Name, printable(unit.Status.Unplaced.Message))
 		for _, r := range unit.Status.Unplaced.Reasons {
 			var ids []string
