@@ -89,3 +89,140 @@ func BenchmarkPlan(b *testing.B) {
 		}
 	}
 }
+
+// placedCluster has all units of a kind placed and committed.
+func placedCluster(machines, units int, kind string) (*Cluster, []Unit) {
+	c := benchCluster(machines)
+	list := instances(kind, units, machines)
+	for _, u := range list {
+		c.SetUnit(u)
+	}
+	settle(c)
+	return c, list
+}
+
+// settle plans and carries out until nothing is left to do.
+func settle(c *Cluster) (actions int) {
+	for {
+		d := Plan(Input{Cluster: c, Now: time.Unix(0, 0)})
+		c.Commit(d)
+		if len(d.Actions) == 0 {
+			return actions
+		}
+		for i, a := range d.Actions {
+			switch a.Kind {
+			case Place, Update:
+				c.SetPlacement(Placed{Machine: a.Machine, Unit: a.Unit, Value: a.Placement, Mod: int64(i + 1), Create: 1})
+			case Move:
+				c.DeletePlacement(a.From, a.Unit)
+				c.SetPlacement(Placed{Machine: a.Machine, Unit: a.Unit, Value: a.Placement, Mod: int64(i + 1), Create: 1})
+			case Unplace:
+				c.DeletePlacement(a.Machine, a.Unit)
+			case SetUnplaced:
+				c.SetUnplaced(a.Unit, *a.Unplaced, 1)
+			case ClearUnplaced:
+				c.DeleteUnplaced(a.Unit)
+			}
+		}
+		actions += len(d.Actions)
+	}
+}
+
+// BenchmarkIncremental: one change in a cluster that is placed, from the change to nothing left to do.
+func BenchmarkIncremental(b *testing.B) {
+	for _, size := range benchSizes {
+		name := func(what string) string { return fmt.Sprintf("%dx%d/%s", size.machines, size.units, what) }
+		c, _ := placedCluster(size.machines, size.units, "mixed")
+		id := c.sorted[size.machines/2].ID
+		b.Run(name("new-unit"), func(b *testing.B) {
+			for b.Loop() {
+				c.SetUnit(Unit{Name: "new.service", Hash: "h", DesiredState: v1.Launched})
+				settle(c)
+				c.DeleteUnit("new.service")
+				settle(c)
+			}
+		})
+		b.Run(name("lost-machine"), func(b *testing.B) {
+			moved := 0
+			for b.Loop() {
+				lost := c.machines[id].Machine
+				if len(c.machines[id].places) == 0 {
+					id = c.sorted[(c.machines[id].slot+1)%size.machines].ID
+					lost = c.machines[id].Machine
+				}
+				c.DeleteMachine(id)
+				moved += settle(c)
+				c.SetMachine(lost)
+				settle(c)
+			}
+			b.ReportMetric(float64(moved)/float64(b.N), "moves")
+		})
+		b.Run(name("metadata"), func(b *testing.B) {
+			n := 0
+			for b.Loop() {
+				n++
+				m := c.machines[id].Machine
+				m.Metadata = map[string]string{"zone": "z1", "disk": "ssd", "n": fmt.Sprint(n)}
+				c.SetMachine(m)
+				settle(c)
+			}
+		})
+		b.Run(name("new-machine"), func(b *testing.B) {
+			n := 0
+			for b.Loop() {
+				n++
+				m := Machine{ID: fmt.Sprintf("%032x", n*104729%size.machines) + "x"}
+				c.SetMachine(m)
+				settle(c)
+				c.DeleteMachine(m.ID)
+			}
+		})
+	}
+}
+
+// BenchmarkIndex: a new leader is told of all that is stored, and looks at all of it.
+func BenchmarkIndex(b *testing.B) {
+	for _, size := range benchSizes {
+		b.Run(fmt.Sprintf("%dx%d", size.machines, size.units), func(b *testing.B) {
+			placed, units := placedCluster(size.machines, size.units, "mixed")
+			for b.Loop() {
+				c := benchCluster(size.machines)
+				for _, u := range units {
+					c.SetUnit(u)
+				}
+				for _, u := range placed.units {
+					for _, p := range u.places {
+						c.SetPlacement(p.Placed)
+					}
+				}
+				if d := Plan(Input{Cluster: c}); len(d.Actions) > 0 {
+					b.Fatal(d.Actions[0])
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkRefusals: many more units than fit, each with its reason.
+func BenchmarkRefusals(b *testing.B) {
+	for _, size := range benchSizes {
+		b.Run(fmt.Sprintf("%dx%d", size.machines, size.units), func(b *testing.B) {
+			c := benchCluster(size.machines)
+			for i := range size.units {
+				u := Unit{Name: fmt.Sprintf("app@%d.service", i), Family: "app@.service", Hash: "h", DesiredState: v1.Launched}
+				u.Fleet.Conflicts = []string{"app@*.service"}
+				c.SetUnit(u)
+			}
+			refused := 0
+			for b.Loop() {
+				refused = 0
+				for _, a := range Plan(Input{Cluster: c}).Actions {
+					if a.Kind == SetUnplaced {
+						refused++
+					}
+				}
+			}
+			b.ReportMetric(float64(refused), "refused")
+		})
+	}
+}

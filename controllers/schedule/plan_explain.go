@@ -62,13 +62,15 @@ func sameUnplaced(a, b *v1.Unplaced) bool {
 func (p *planner) explain(r refused) *v1.Unplaced {
 	v := &r.unit.plan
 	switch {
-	case v.problem != "":
+	case r.unit.Problem != "":
 		return p.plainly(v, ReasonUnitFile, v.problem)
+	case v.problem != "": // a circle
+		return p.plainly(v, ReasonMachineOf, v.problem)
 	case v.blocked != "":
 		return p.plainly(v, ReasonMachineOf, v.blocked)
 	case len(r.members) > 1:
 		if why := p.quarrel(r.members); why != "" {
-			return p.plainly(v, ReasonConflicts, why)
+			return p.plainly(v, ReasonMachineOf, why)
 		}
 	}
 	key := p.shape(r)
@@ -173,6 +175,9 @@ func (p *planner) survey(r refused) *v1.Unplaced {
 	if s.only != nil && !s.only.present {
 		return p.plainly(&r.unit.plan, ReasonMachineGone, "machine "+s.only.ID+", where it has to be (MachineOf=), is gone")
 	}
+	if len(p.c.sorted) == 0 {
+		return p.plainly(&r.unit.plan, reasonNoMachine, "no machine is present")
+	}
 	s.gather()
 	if s.only != nil {
 		return s.result(r.unit.plan.prefix()+fmt.Sprintf(head, s.only.ID), false)
@@ -186,7 +191,7 @@ func (s *survey) head() string {
 		n, other = n-1, " other"
 	}
 	if n == 0 {
-		return fmt.Sprintf("no%s machine is present", other)
+		return "no other machine is present"
 	}
 	machines, fit := "machines", "fit"
 	if n == 1 {

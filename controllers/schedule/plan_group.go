@@ -149,10 +149,12 @@ func (p *planner) follow(u *unit) {
 			v.blocked = "it waits for " + name + " (MachineOf=), which has a problem of its own: " + t.plan.problem
 		case t.plan.blocked != "":
 			v.blocked = "it waits for " + name + " (MachineOf=), which waits itself"
-		case v.keep != nil && t.plan.at != v.keep.machine && (v.at != nil || !v.hard):
+		case v.keep != nil && t.plan.at != v.keep.machine && !v.hard:
 			tv := &t.plan
 			together := tv.keep != nil && tv.keep.machine == v.keep.machine && !tv.hard
-			p.cannotStay(v, !together, ReasonMachineOf, "it goes where "+name+" goes (MachineOf=)")
+			if v.at != nil || !together {
+				p.cannotStay(v, !together, ReasonMachineOf, "it goes where "+name+" goes (MachineOf=)")
+			}
 		}
 		if v.blocked != "" {
 			v.reason, v.message, v.hard, v.at = ReasonMachineOf, v.blocked, true, nil

@@ -280,3 +280,5 @@ func three(t testing.TB) *world {
 	}
 	return w
 }
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
