@@ -31,8 +31,10 @@ type stateWriter struct {
 }
 
 func newStateWriter(o Options, known func()) *stateWriter {
-	return &stateWriter{store: o.Store, row: o.Keys.StatesOf(o.Machine), log: o.Log, pause: o.Debounce, known: known,
+	w := &stateWriter{store: o.Store, row: o.Keys.StatesOf(o.Machine), log: o.Log, pause: o.Debounce, known: known,
 		wake: make(chan struct{}, 1), written: map[string]v1.UnitState{}, want: map[string]*v1.UnitState{}}
+	w.poke() // an earlier life may have left states that nothing else reminds of
+	return w
 }
 
 // view returns the states as they are, or are about to be, in the store.

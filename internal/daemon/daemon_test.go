@@ -49,17 +49,20 @@ func (o *output) Write(p []byte) (int, error) {
 	return o.Buffer.Write(p)
 }
 
-func (o *output) has(text string) bool {
+func (o *output) text() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return strings.Contains(o.String(), text)
+	return o.String()
 }
+
+func (o *output) has(text string) bool { return strings.Contains(o.text(), text) }
 
 // lab is a machine and an etcd for daemons to run on.
 type lab struct {
 	t    *testing.T
 	dir  string
 	etcd *etcdtest.Server
+	runs []*running
 }
 
 func newLab(t *testing.T) *lab {
@@ -75,7 +78,15 @@ func newLab(t *testing.T) *lab {
 		require.NoError(t, os.RemoveAll(dir))
 	})
 	t.Setenv("XDG_RUNTIME_DIR", m.XDGRuntimeDir())
-	return &lab{t: t, dir: dir, etcd: etcdtest.Start(t)}
+	l := &lab{t: t, dir: dir, etcd: etcdtest.Start(t)}
+	t.Cleanup(func() {
+		if t.Failed() {
+			for _, r := range l.runs {
+				t.Log(r.log.text())
+			}
+		}
+	})
+	return l
 }
 
 func (l *lab) config(environ ...string) (*config.Config, []string, error) {
@@ -101,6 +112,7 @@ func (l *lab) run(environ ...string) *running {
 	require.NoError(l.t, err)
 	r := &running{lab: l, log: &output{}, signals: make(chan os.Signal, 1), ended: make(chan error, 1)}
 	d := New(cfg, Options{Log: r.log, Signals: r.signals, Reload: func() (*config.Config, []string, error) { return l.config(r.reload...) }})
+	l.runs = append(l.runs, r)
 	go func() { r.ended <- d.Run(context.Background()) }()
 	return r
 }
@@ -117,7 +129,7 @@ func (r *running) wait() error {
 	case err := <-r.ended:
 		return err
 	case <-time.After(within):
-		require.FailNow(r.t, "fleetd did not end", r.log.String())
+		require.FailNow(r.t, "fleetd did not end")
 		return nil
 	}
 }
@@ -158,12 +170,12 @@ func (l *lab) machine() (*v1.Machine, int64) {
 	return &m, kv.ModRevision
 }
 
-func (l *lab) place(unit, text string) {
+func (l *lab) put(unit, text string) {
 	hash := unitfile.Hash(text)
-	value, err := keys.PlacementsOf(id).Encode(v1.Placement{Hash: hash, DesiredState: v1.Launched})
+	value, err := keys.Units().Encode(v1.Unit{Metadata: v1.ObjectMeta{Name: unit}, Spec: v1.UnitSpec{Hash: hash, DesiredState: v1.Launched}})
 	require.NoError(l.t, err)
 	_, err = l.etcd.Client().Commit(l.t.Context(), store.Txn{Ops: []store.Op{
-		{Key: keys.UnitFiles().Key(hash), Value: []byte(text)}, {Key: keys.PlacementsOf(id).Key(unit), Value: value}}})
+		{Key: keys.UnitFiles().Key(hash), Value: []byte(text)}, {Key: keys.Units().Key(unit), Value: value}}})
 	require.NoError(l.t, err)
 }
 
@@ -202,7 +214,7 @@ func TestLife(t *testing.T) {
 	require.Positive(t, m.Spec.Capacity.Memory)
 
 	// The unit prints what it has from the environment file.
-	l.place("a.service", "[Service]\nEnvironmentFile=%t/fleet/environment\nExecStart=/bin/sh -c '[ \"$FLEET_MACHINE_IP\" = 127.0.0.11 ] && [ -d \"$XDG_RUNTIME_DIR/fleet/bin/\" ] && sleep infinity'\n")
+	l.put("a.service", "[Service]\nEnvironmentFile=%t/fleet/environment\nExecStart=/bin/sh -c '[ \"$FLEET_MACHINE_IP\" = 127.0.0.11 ] && [ -d \"$XDG_RUNTIME_DIR/fleet/bin/\" ] && sleep infinity'\n")
 	first := l.awaitActive("a.service")
 
 	r.reload = []string{"FLEET_METADATA=zone=b", "FLEET_VERBOSITY=1", "FLEET_TOKEN_LIMIT=7"}
