@@ -160,10 +160,10 @@ func (p *planner) available(i *instance) bool {
 	return active && (i.sidekick.stored == nil || p.announced(i))
 }
 
-// ready: it does its work as the revision has it. Where only time is missing, look again then.
+// ready: an instance that is updated does its work so. Where only time is missing, look again then.
 func (p *planner) ready(i *instance) bool {
 	state, active := i.unit.active(i.unit.hash)
-	if !active || !i.updated() || !p.announced(i) {
+	if !active || !p.announced(i) {
 		return false
 	}
 	if i.sidekick.hash != "" && i.sidekick.desired == v1.Launched && p.seen() {

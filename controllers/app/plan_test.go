@@ -106,6 +106,85 @@ func TestRolloutStallsAndGoesOn(t *testing.T) {
 	}
 }
 
+// What does no work is replaced first: it costs nothing.
+func TestUnhealthyInstanceIsReplacedFirst(t *testing.T) {
+	w := newWorld(t, "web")
+	w.apply("%s", manifestOf("web", 3, "1", true))
+	w.settleAll()
+	w.broken["web@2.service"] = true
+	w.settleAll()
+	require.Equal(t, 2, w.serving())
+	w.log = nil
+	w.apply("%s", manifestOf("web", 3, "2", true))
+	w.plan()
+	require.Contains(t, w.transcript(), "putUnit web-discovery@2.service WithdrawForUpdate loaded")
+}
+
+// An instance that was withdrawn goes back into the routers when another one fails meanwhile.
+func TestWithdrawnInstanceReturnsWhenItIsNeeded(t *testing.T) {
+	w := newWorld(t, "web")
+	w.apply("%s", manifestOf("web", 2, "1", true))
+	w.settleAll()
+	w.apply("%s", manifestOf("web", 2, "2", true))
+	w.plan()
+	w.broken["web@2.service"] = true
+	require.True(t, w.announcer(2))
+	w.log = nil
+	w.plan()
+	require.Equal(t, "putUnit web-discovery@1.service Needed launched\nputUnit web@1.service Needed launched", w.transcript())
+	w.plan()
+	require.Contains(t, w.transcript(), "putUnit web-discovery@2.service WithdrawForUpdate loaded", "the one that failed is replaced instead")
+	delete(w.broken, "web@2.service")
+	w.settleAll()
+	require.Equal(t, 2, w.serving())
+}
+
+// The endpoint of the process before says nothing of the new one.
+func TestOldProcessDoesNotCountAsUpdated(t *testing.T) {
+	w := newWorld(t, "web")
+	w.apply("%s", manifestOf("web", 2, "1", true))
+	w.settleAll()
+	w.apply("%s", manifestOf("web", 2, "2", true))
+	for w.units["web@1.service"].Spec.Hash != w.revisions[len(w.revisions)-1].UnitFile || len(w.revisions) < 2 {
+		w.plan()
+		for _, step := range w.steps() {
+			step()
+		}
+	}
+	w.states["web@1.service"] = v1.UnitState{ActiveState: "active", Hash: w.revisions[0].UnitFile}
+	w.endpoints["web/web@1"] = "10.0.0.1:3000"
+	w.log = nil
+	w.plan()
+	require.Empty(t, w.transcript())
+}
+
+// No sooner than its sidekick runs nowhere any more is an instance stopped, replaced or removed: it could announce yet.
+func TestSidekickHasToStopFirst(t *testing.T) {
+	for name, change := range map[string]func(*world){
+		"update": func(w *world) { w.apply("%s", manifestOf("web", 2, "2", true)) },
+		"stop":   func(w *world) { w.overrides["web@1.service"] = v1.Override{DesiredState: v1.Loaded} },
+		"delete": func(w *world) { w.manifest = nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, "web")
+			w.apply("%s", manifestOf("web", 2, "1", true))
+			w.settleAll()
+			change(w)
+			w.plan()
+			delete(w.endpoints, "web/web@1")
+			delete(w.endpoints, "web/web@2")
+			w.changed = w.next()
+			w.router("m1")
+			w.router("m2")
+			w.log = nil
+			w.plan()
+			require.NotContains(t, w.log, "putUnit web@1.service Updated launched")
+			require.NotContains(t, w.log, "putUnit web@1.service Stopped loaded")
+			require.NotContains(t, w.log, "deleteUnit web@1.service AppDeleted")
+		})
+	}
+}
+
 func TestUpdateWithoutAnnounceWaitsUntilItHolds(t *testing.T) {
 	w := newWorld(t, "job")
 	w.apply("%s", manifestOf("job", 2, "1", false))
@@ -369,16 +448,17 @@ func (w *world) checkedPlan(t *rapid.T) {
 	plan := MakePlan(in)
 	withdrawn := 0
 	for _, a := range plan.Actions {
+		unit := v1.AppUnit("web", a.Instance)
+		_, announced := in.Endpoints[v1.EndpointName("web", a.Instance)]
+		_, hasSidekick := in.Units[v1.SidekickUnit("web", a.Instance)]
+		stops := a.Kind == DeleteUnit || a.Reason == Stopped || a.Reason == Updated && in.Units[unit].Spec.Hash != a.Unit.Spec.Hash
+		if a.Name == unit && stops && in.Units[unit].Spec.DesiredState == v1.Launched {
+			require.False(t, announced && hasSidekick, "%s is stopped while requests reach it: %s", a.Name, a.Reason)
+		}
 		switch a.Reason {
 		case WithdrawForUpdate:
 			if a.Name == v1.SidekickUnit("web", a.Instance) {
 				withdrawn++
-			}
-		case Updated:
-			if unit := v1.AppUnit("web", a.Instance); a.Name == unit && in.Units[unit].Spec.Hash != a.Unit.Spec.Hash {
-				_, announced := in.Endpoints[v1.EndpointName("web", a.Instance)]
-				_, hasSidekick := in.Units[v1.SidekickUnit("web", a.Instance)]
-				require.False(t, announced && hasSidekick, "%s is stopped while requests reach it", a.Name)
 			}
 		}
 	}

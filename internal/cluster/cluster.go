@@ -103,6 +103,9 @@ func (c *Cluster) OwnedUnits(app string) []*cache.Object[v1.Unit] {
 	return get(c.Units, c.owned.of(app))
 }
 
+// CountOwned returns how many units an app owns.
+func (c *Cluster) CountOwned(app string) int { return c.owned.count(app) }
+
 // StatesOf returns what the machines that are present say of a unit, by machine.
 func (c *Cluster) StatesOf(unit string) map[string]v1.UnitState {
 	states := map[string]v1.UnitState{}

@@ -56,3 +56,9 @@ func (m *multimap) of(key string) []string {
 	}
 	return names
 }
+
+func (m *multimap) count(key string) int {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return len(m.names[key])
+}
