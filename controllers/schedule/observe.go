@@ -53,6 +53,9 @@ func (c *Controller) observe() {
 	c.changes.placements, c.changes.unplaced, c.changes.states = nil, nil, nil
 	c.changes.mu.Unlock()
 
+	for name := range todo.placements { // first: what a machine runs is why it is remembered when it is gone
+		c.observePlacement(name)
+	}
 	for id := range todo.configs {
 		c.observeConfig(id)
 	}
@@ -66,9 +69,6 @@ func (c *Controller) observe() {
 	}
 	for name := range todo.units {
 		c.observeUnit(name)
-	}
-	for name := range todo.placements {
-		c.observePlacement(name)
 	}
 	for name := range todo.unplaced {
 		if o, ok := c.Cluster.Unplaced.Get(name); ok {

@@ -19,6 +19,9 @@ type Limits struct {
 	FreezeTimeout time.Duration
 	// ForgetAfter is how long the placements of global units stay on a machine that is missed. Default 1 h.
 	ForgetAfter time.Duration
+	// Grace is how long a machine that this cluster has never seen present may take to report before its units are
+	// moved: after a cold start the machines come one by one. Default 30 s, as agent_ttl; negative: none.
+	Grace time.Duration
 }
 
 func (l Limits) withDefaults() Limits {
@@ -27,6 +30,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.ForgetAfter <= 0 {
 		l.ForgetAfter = time.Hour
+	}
+	if l.Grace == 0 {
+		l.Grace = 30 * time.Second
 	}
 	return l
 }

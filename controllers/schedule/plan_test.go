@@ -287,6 +287,25 @@ func TestFreeze(t *testing.T) {
 	})
 }
 
+// TestGrace: at the beginning machines have some time to report.
+func TestGrace(t *testing.T) {
+	w := newWorld(t)
+	w.limits.Grace = 0 // the default
+	w.put("m2", "a.service", v1.Placement{Hash: "1", DesiredState: v1.Launched})
+	w.put("m3", "b.service", v1.Placement{Hash: "1", DesiredState: v1.Launched})
+	w.add(t, "a.service", "b.service")
+	w.setMachine(Machine{ID: "m1"})
+	require.Empty(t, w.converge())
+	w.now = w.now.Add(10 * time.Second)
+	w.setMachine(Machine{ID: "m3"})
+	require.Empty(t, w.converge())
+	require.Equal(t, 20*time.Second, w.plan().After)
+	w.now = w.now.Add(20 * time.Second)
+	require.Equal(t, []string{"Move a.service from m2 to m1: MachineGone: its machine m2 is gone"}, w.converge())
+	w.deleteMachine("m1") // one that was seen has none
+	require.Equal(t, []string{"Move a.service from m1 to m3: MachineGone: its machine m1 is gone"}, w.converge())
+}
+
 // TestReplaces: the one that comes takes the place, the other one goes elsewhere. Not in circles.
 func TestReplaces(t *testing.T) {
 	w := three(t)

@@ -33,7 +33,7 @@ type world struct {
 }
 
 func newWorld(t require.TestingT) *world {
-	return &world{t: t, now: time.Unix(1000, 0), machines: map[string]Machine{}, configs: map[string]v1.MachineConfig{}, units: map[string]Unit{},
+	return &world{t: t, limits: Limits{Grace: -1}, now: time.Unix(1000, 0), machines: map[string]Machine{}, configs: map[string]v1.MachineConfig{}, units: map[string]Unit{},
 		placements: map[string]Placed{}, unplaced: map[string]v1.Unplaced{}, active: map[string]bool{}, c: NewCluster(), log: func(string, ...any) {}}
 }
 
