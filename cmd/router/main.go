@@ -43,6 +43,7 @@ Flags:
 type options struct {
 	settings         nginx.Settings
 	template, format string
+	stateFile        string
 	ttl              time.Duration
 	machine, root    string
 	verbosity        int
@@ -90,6 +91,7 @@ func parse(args []string) (options, error) {
 		flags.PrintDefaults()
 	}
 	flags.StringVar(&opts.settings.Dir, "dir", "/run/fleet/router", "directory for all that nginx writes")
+	flags.StringVar(&opts.stateFile, "state-file", "", "file on disk that keeps what is served over a power cut")
 	flags.StringVar(&listen, "listen", "80", "port or address:port that requests come in at")
 	flags.StringVar(&opts.settings.StatusListen, "status-listen", "", "further address:port for the status page alone")
 	flags.StringVar(&opts.settings.Domain, "domain", "", "an app without hosts is served as <app>.<domain>")
@@ -151,7 +153,7 @@ func serve(ctx context.Context, opts options, log logr.Logger, server *nginx.Ser
 	recorder := events.New(client, keys, events.Options{Source: "route", Machine: opts.machine, Log: log})
 	controller := route.New(route.Options{
 		Store: client, Keys: keys, Nginx: server, Events: recorder, Log: log.WithName("route"),
-		Machine: opts.machine, Prefix: opts.settings.Prefix, Settings: opts.settings, TTL: opts.ttl, Debounce: route.DefaultDebounce,
+		Machine: opts.machine, Prefix: opts.settings.Prefix, Settings: opts.settings, StateFile: opts.stateFile, TTL: opts.ttl, Debounce: route.DefaultDebounce,
 	})
 	var recording sync.WaitGroup
 	recording.Go(func() { _ = recorder.Run(ctx) })

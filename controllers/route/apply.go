@@ -15,6 +15,7 @@ import (
 const (
 	reasonEndpointsChanged = "EndpointsChanged"
 	reasonServed           = "Served"
+	reasonRestored         = "Restored"
 )
 
 // apply has nginx serve the plan, and says so once it does.
@@ -34,6 +35,9 @@ func (c *Controller) apply(ctx context.Context, in Input, plan Plan) error {
 	if result.Changed {
 		c.opts.Log.Info("nginx serves a new configuration", "reason", reasonEndpointsChanged,
 			"apps", len(plan.Routes), "endpoints", len(in.Endpoints), "revision", in.Revision, "generation", result.Generation)
+		if err := c.save(in); err != nil {
+			c.opts.Log.Error(err, "Saving what is served failed", "file", c.opts.StateFile)
+		}
 	}
 	for _, r := range result.Refused {
 		subject := r.Key

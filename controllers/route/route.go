@@ -44,6 +44,8 @@ type Options struct {
 	Prefix string
 	// Settings are passed to nginx.
 	Settings nginx.Settings
+	// StateFile keeps what is served over a power cut; empty for none.
+	StateFile string
 	// TTL is how long roll-outs wait for a router that vanished.
 	TTL time.Duration
 	// Debounce is how long changes are gathered before nginx is reloaded once for all of them.
@@ -101,6 +103,9 @@ func (c *Controller) Run(ctx context.Context) error {
 	parts.Go(func() { _ = c.endpointsReflector.Run(ctx) })
 	parts.Go(func() { _ = c.specsReflector.Run(ctx) })
 	// Until both are known, nginx goes on with what it has: an empty cache is not an empty cluster.
+	if err := c.restore(ctx); err != nil {
+		c.opts.Log.Error(err, "Serving what was served last failed, waiting for etcd", "file", c.opts.StateFile)
+	}
 	if err := errors.Join(c.endpointsReflector.WaitForSync(ctx), c.specsReflector.WaitForSync(ctx)); err != nil {
 		return err
 	}

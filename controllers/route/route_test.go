@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -32,6 +34,7 @@ type router struct {
 	keys    keyspace.Keys
 	address string
 	dir     string
+	state   string
 }
 
 func newRouter(t *testing.T) *router {
@@ -39,7 +42,7 @@ func newRouter(t *testing.T) *router {
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	require.NoError(t, free.Close())
-	return &router{t: t, store: memstore.New(memstore.Options{}), keys: keyspace.New(""), address: free.Addr().String(), dir: t.TempDir()}
+	return &router{t: t, store: memstore.New(memstore.Options{}), keys: keyspace.New(""), address: free.Addr().String(), dir: t.TempDir(), state: filepath.Join(t.TempDir(), "router", "served.json")}
 }
 
 // start runs the controller over conn until stop is called; nginx goes on.
@@ -51,7 +54,7 @@ func (r *router) start(conn store.Interface) (stop func()) {
 	require.NoError(r.t, err)
 	c := New(Options{
 		Store: conn, Keys: r.keys, Nginx: server, Events: discard{}, Log: logr.Discard(), Machine: "m1",
-		Prefix: "/services/web", TTL: 10 * time.Second, Debounce: DefaultDebounce,
+		Prefix: "/services/web", StateFile: r.state, TTL: 10 * time.Second, Debounce: DefaultDebounce,
 		Settings: nginx.Settings{Dir: r.dir, Listen: []string{r.address}, Domain: "localhost", Workers: 1},
 	})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -72,16 +75,22 @@ func (r *router) start(conn store.Interface) (stop func()) {
 	}
 	r.t.Cleanup(func() {
 		stop()
-		last, err := nginx.New(nginx.Options{Dir: r.dir, Log: logr.Discard()})
-		require.NoError(r.t, err)
-		_, err = last.Start(context.Background())
-		require.NoError(r.t, err)
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		_ = last.Stop(ctx)
-		require.NoError(r.t, last.Close())
+		r.stopNginx()
 	})
 	return stop
+}
+
+// stopNginx ends the nginx that the controllers left serving.
+func (r *router) stopNginx() {
+	r.t.Helper()
+	last, err := nginx.New(nginx.Options{Dir: r.dir, Log: logr.Discard()})
+	require.NoError(r.t, err)
+	_, err = last.Start(context.Background())
+	require.NoError(r.t, err)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = last.Stop(ctx)
+	require.NoError(r.t, last.Close())
 }
 
 func (r *router) put(key, value string) int64 {
@@ -183,4 +192,21 @@ func TestRoutesWhatIsAnnounced(t *testing.T) {
 	require.Equal(t, "200 two", r.get("www.example.com"))
 	away.SetDown(false)
 	r.acknowledged(revision)
+}
+
+// After a power cut nothing of nginx's directory is left, and etcd may be away.
+func TestServesAfterAPowerCutWithoutEtcd(t *testing.T) {
+	r := newRouter(t)
+	one := backend(t, "one")
+	revision := r.put("/services/web/shop/shop@1", one)
+	stop := r.start(r.store)
+	r.acknowledged(revision)
+	stop()
+	r.stopNginx()
+	require.NoError(t, os.RemoveAll(r.dir))
+
+	away := r.store.Connect()
+	away.SetDown(true)
+	r.start(away)
+	require.Eventually(t, func() bool { return r.get("shop.localhost") == "200 one" }, 10*time.Second, 10*time.Millisecond)
 }

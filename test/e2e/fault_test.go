@@ -236,9 +236,9 @@ spec:
 	announced(t, "hello", "hello@1")
 	before := invocations(t)
 	for name, broken := range map[string]struct{ text, line string }{
-		"broken YAML":   {manifest + "  - : [\n", "line 1"},
-		"unknown field": {manifest + "  colour: blue\n", "line 15"},
-		"wrong type":    {manifest + "  replicas: many\n", "line 15"},
+		"broken YAML":   {manifest + "  - : [\n", "line 13"},
+		"unknown field": {manifest + "  colour: blue\n", "line 13: spec.colour"},
+		"wrong type":    {manifest + "  replicas: many\n", "line 13: spec.replicas"},
 	} {
 		put(broken.text)
 		eventually(t, 10*time.Second, name, func() error {

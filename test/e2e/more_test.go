@@ -1,0 +1,167 @@
+package e2e
+
+import (
+	"bufio"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-starter/fleet/internal/dev"
+)
+
+// A machine that boots while etcd is away starts what it had, from the copy on its disk.
+func TestBootWithoutEtcd(t *testing.T) {
+	calm(t)
+	m := machineOf(t, "example-app@1.service")
+	run(t, "fleetd dev stop-etcd")
+	run(t, "fleetd dev kill-machine %d", m)
+	run(t, "fleetd dev start-machine %d", m)
+	eventually(t, 30*time.Second, "the instance runs and its machine routes", func() error {
+		if _, err := try("curl -sf http://%s:3000/healthz", dev.Address(m)); err != nil {
+			return err
+		}
+		_, err := get(t.Context(), http.DefaultClient, m, app+".localhost", "/")
+		return err
+	})
+	run(t, "fleetd dev start-etcd")
+	calm(t)
+	require.Equal(t, m, machineOf(t, "example-app@1.service"), "it was back before its lease ran out")
+}
+
+func TestWebsocket(t *testing.T) {
+	calm(t)
+	for _, m := range allMachines {
+		conn, err := net.DialTimeout("tcp", dev.Address(m)+":8080", 5*time.Second)
+		require.NoError(t, err)
+		defer conn.Close()
+		require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+		_, err = io.WriteString(conn, "GET /echo HTTP/1.1\r\nHost: example-app.localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+		require.NoError(t, err)
+		r := bufio.NewReader(conn)
+		res, err := http.ReadResponse(r, nil)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusSwitchingProtocols, res.StatusCode)
+		// One masked text frame, RFC 6455 section 5.2; a mask of zeros leaves the payload as it is.
+		payload := "through the router"
+		frame := append([]byte{0x81, 0x80 | byte(len(payload))}, binary.BigEndian.AppendUint32(nil, 0)...)
+		_, err = conn.Write(append(frame, payload...))
+		require.NoError(t, err)
+		echo := make([]byte, 2+len(payload))
+		_, err = io.ReadFull(r, echo)
+		require.NoError(t, err)
+		require.Equal(t, payload, string(echo[2:]))
+	}
+}
+
+// Logs are read where the unit runs, whichever machine is asked.
+func TestLogs(t *testing.T) {
+	calm(t)
+	for _, m := range allMachines {
+		out := run(t, "fleetctl --endpoint http://%s:%d logs example-app-discovery@2.service", dev.Address(m), dev.APIPort)
+		require.Contains(t, out, "Announcing the instance")
+	}
+}
+
+// storeRevision is etcd's revision: it grows with every write.
+func storeRevision(t *testing.T) string {
+	t.Helper()
+	return strings.TrimSpace(run(t, "etcdctl get / -w json | jq .header.revision"))
+}
+
+func TestAtRestNothingIsWritten(t *testing.T) {
+	calm(t)
+	time.Sleep(3 * time.Second) // events are written after what they tell of
+	before := storeRevision(t)
+	time.Sleep(15 * time.Second) // longer than the leases of machines
+	require.Equal(t, before, storeRevision(t))
+}
+
+func TestAnnouncerIsSmall(t *testing.T) {
+	calm(t)
+	m := machineOf(t, "example-app-discovery@1.service")
+	pid := strings.TrimSpace(run(t, "fleetd dev exec %d systemctl --user show -p MainPID --value example-app-discovery@1.service", m))
+	status, err := os.ReadFile("/proc/" + pid + "/status")
+	require.NoError(t, err)
+	found := regexp.MustCompile(`RssAnon:\s+(\d+) kB`).FindSubmatch(status)
+	require.NotNil(t, found)
+	kB, err := strconv.Atoi(string(found[1]))
+	require.NoError(t, err)
+	t.Logf("an announcer has %d kB of its own", kB)
+	require.LessOrEqual(t, kB, 6*1024)
+}
+
+// The seed's own way: a template is submitted, its instances are started by name.
+func TestUnitFilesByHand(t *testing.T) {
+	calm(t)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "byhand@.service")
+	text := "[Unit]\nDescription=By hand\n\n[Service]\nExecStart=/bin/sleep infinity\n\n[X-Fleet]\nConflicts=byhand@*.service\n"
+	require.NoError(t, os.WriteFile(file, []byte(text), 0o644))
+	run(t, "fleetctl submit %s", file)
+	require.Contains(t, run(t, "fleetctl list-unit-files"), "byhand@.service")
+	run(t, "fleetctl start byhand@1 byhand@2")
+	require.NotEqual(t, machineOf(t, "byhand@1.service"), machineOf(t, "byhand@2.service"))
+	require.Equal(t, text, run(t, "fleetctl cat byhand@1"))
+	require.Contains(t, run(t, "fleetd dev exec %d systemctl --user cat byhand@1.service", machineOf(t, "byhand@1.service")), text)
+	run(t, "fleetctl stop byhand@1")
+	run(t, "fleetctl destroy byhand@1 byhand@2 byhand@.service")
+	eventually(t, 15*time.Second, "gone", func() error {
+		if out := run(t, "fleetctl list-units --no-legend; fleetctl list-unit-files --no-legend"); strings.Contains(out, "byhand") {
+			return fmt.Errorf("%s", out)
+		}
+		for _, m := range allMachines {
+			if out, err := try("fleetd dev exec %d systemctl --user list-units --all --no-legend 'byhand*'", m); err != nil || strings.Contains(out, "byhand@") {
+				return fmt.Errorf("machine %d: %s %v", m, out, err)
+			}
+		}
+		return nil
+	})
+}
+
+// A name that is taken is refused, and what has it is not touched.
+func TestNameTaken(t *testing.T) {
+	calm(t)
+	before := invocations(t)
+	out, err := try(`fleetctl apply --wait --timeout 20s -f - <<'END'
+apiVersion: fleet/v1
+kind: App
+metadata:
+  name: example-app-discovery
+spec:
+  exec:
+    command: [/bin/sleep, infinity]
+END`)
+	require.Error(t, err)
+	require.Contains(t, out, "NameTaken")
+	require.Equal(t, before, invocations(t))
+	run(t, "fleetctl delete app example-app-discovery")
+	calm(t)
+	require.Equal(t, before, invocations(t))
+}
+
+// An endpoint that is not host:port is left out and said so; nobody else is harmed.
+func TestBadEndpoint(t *testing.T) {
+	calm(t)
+	run(t, `etcdctl put /services/web/evil/evil@1 '127.0.0.1:80; } server { listen 127.0.0.1:9999;'`)
+	defer run(t, "etcdctl del --prefix /services/web/evil/")
+	eventually(t, 10*time.Second, "said so", func() error {
+		if out := run(t, "etcdctl get --prefix /fleet/routers/"); !strings.Contains(out, "/services/web/evil/evil@1") {
+			return fmt.Errorf("%s", out)
+		}
+		return nil
+	})
+	servedBy(t, allMachines, both...)
+	require.Contains(t, run(t, "fleetctl events"), "InvalidAddress")
+}
