@@ -21,7 +21,13 @@ var (
 // calm is how every test here begins and ends: both instances on machines of their own, announced, served.
 func calm(t *testing.T) {
 	t.Helper()
-	run(t, "fleetctl apply -f manifests/dev --wait --timeout 2m")
+	eventually(t, 30*time.Second, "applied", func() error { // etcd may have come back this moment
+		out, err := try("fleetctl apply -f manifests/dev --wait --timeout 2m")
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	})
 	announced(t, app, both...)
 	servedBy(t, allMachines, both...)
 	require.Equal(t, 1, running(t, "example-app@1.service"))
