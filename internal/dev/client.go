@@ -106,7 +106,12 @@ func (c *Client) Logs(args []string) (*exec.Cmd, error) {
 	}
 	argv := []string{"journalctl", "-o", "short-precise", "-t", "fleetd"}
 	for _, m := range status.Machine {
-		argv = append(argv, "--file="+filepath.Join(c.dir, fmt.Sprintf("m%d", m.Number), "journal/*/*.journal"))
+		if m.JournalDir != "" {
+			argv = append(argv, "--file="+filepath.Join(m.JournalDir, "*/*.journal"))
+		}
+	}
+	if len(argv) == 5 { // an ordinary user's machines write to the user's own journal
+		argv = append(argv, "--user")
 	}
 	cmd := exec.Command(argv[0], append(argv[1:], args...)...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr

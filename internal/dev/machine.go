@@ -24,6 +24,8 @@ type node struct {
 func (m *node) name() string     { return fmt.Sprintf("m%d", m.n) }
 func (m *node) stateDir() string { return filepath.Join(m.cfg.Dir, m.name()) }
 
+func (m *node) journalDir() string { return filepath.Join(m.stateDir(), "journal") }
+
 func (m *node) up() bool {
 	if m.vm == nil {
 		return false
@@ -50,10 +52,13 @@ agent_ttl=%s
 systemd_user=true
 listen=http://%s:%d
 state_directory=%s
-journal_directory=%s
+machine_id=%s
 verbosity=%d
 `, m.n, info.EtcdEndpoint, Address(m.n), m.name(), m.zone(), m.cfg.AgentTTL,
-		Address(m.n), APIPort, filepath.Join(m.stateDir(), "fleet"), filepath.Join(m.stateDir(), "journal"), m.cfg.Verbosity)
+		Address(m.n), APIPort, filepath.Join(m.stateDir(), "fleet"), filepath.Join(m.stateDir(), "machine-id"), m.cfg.Verbosity)
+	if machine.Isolates() {
+		conf += "journal_directory=" + m.journalDir() + "\n"
+	}
 	confFile := filepath.Join(m.stateDir(), "fleet.conf")
 	unit := fmt.Sprintf(`[Unit]
 Description=fleet daemon

@@ -162,7 +162,10 @@ func (m *Machine) XDGRuntimeDir() string { return m.cfg.xdgRuntimeDir() }
 
 // Isolated says whether the machine has a /run, an /etc/machine-id and a journal of its own. It takes root; an ordinary
 // user's machine sees those of the host.
-func (m *Machine) Isolated() bool { return os.Geteuid() == 0 }
+func (m *Machine) Isolated() bool { return Isolates() }
+
+// Isolates says what Isolated will say of the machines that this process starts.
+func Isolates() bool { return os.Geteuid() == 0 }
 
 // ID returns the machine's own ID, 32 hex digits, whether or not its /etc/machine-id shows it.
 func (m *Machine) ID() string { return m.id }
