@@ -36,8 +36,7 @@ func (c *Controller) observe(app string) Input {
 	withdrawn := false
 	for _, o := range c.cluster.OwnedUnits(app) {
 		in.Units[o.Name] = o.Value
-		in.Placements[o.Name] = c.cluster.PlacementsOf(o.Name)
-		slices.Sort(in.Placements[o.Name])
+		in.Placements[o.Name] = c.placements(o.Name, in.Latest)
 		in.States[o.Name] = c.cluster.StatesOf(o.Name)
 		withdrawn = withdrawn || o.Value.Spec.DesiredState != v1.Launched
 	}
@@ -46,4 +45,18 @@ func (c *Controller) observe(app string) Input {
 		in.RoutedDigest = c.cluster.EndpointsDigest()
 	}
 	return in
+}
+
+// placements returns the machines of a unit, sorted. A global app wants as many instances as machines are
+// there: it is not short of one because a machine is away, whose placement waits for its return.
+func (c *Controller) placements(unit string, latest *v1.Revision) []string {
+	machines := c.cluster.PlacementsOf(unit)
+	slices.Sort(machines)
+	if latest == nil || !latest.Spec.Global {
+		return machines
+	}
+	return slices.DeleteFunc(machines, func(id string) bool {
+		_, present := c.cluster.Machines.Get(id)
+		return !present
+	})
 }

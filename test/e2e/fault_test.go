@@ -103,6 +103,7 @@ func TestMachineKilled(t *testing.T) {
 	announced(t, app, both...)
 	servedBy(t, rest, both...)
 	stream.noOutage(t)
+	run(t, "fleetctl apply -f manifests/dev --wait --timeout 20s") // a global app is not short of a machine that is away
 	run(t, "fleetd dev start-machine %d", m)
 	eventually(t, 30*time.Second, "three machines", func() error {
 		if out := run(t, "fleetctl list-machines --no-legend"); strings.Count(out, "\n") != 3 {
