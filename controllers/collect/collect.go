@@ -63,7 +63,7 @@ func (c *Controller) watch() {
 	follow(c, c.cluster.Apps, existence)
 	follow(c, c.cluster.Machines, existence)
 	follow(c, c.cluster.Units, func(e cache.Event[v1.Unit]) bool {
-		return existence(e) || e.Old.Value.Spec.Hash != e.New.Value.Spec.Hash
+		return existence(e) || e.Old.Value.Spec.Hash != e.New.Value.Spec.Hash || e.Old.Value.Spec.Contents != e.New.Value.Spec.Contents
 	})
 	follow(c, c.cluster.Placements, func(e cache.Event[v1.Placement]) bool {
 		return existence(e) || e.Old.Value.Hash != e.New.Value.Hash

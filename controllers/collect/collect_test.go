@@ -16,6 +16,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 	"github.com/fleet-starter/fleet/internal/store/etcdtest"
 	"github.com/fleet-starter/fleet/internal/store/memstore"
+	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
 func TestCollect(t *testing.T) {
@@ -34,6 +35,9 @@ func testCollect(t *testing.T, s store.Interface) {
 		_, err := s.Commit(ctx, store.Txn{Ops: []store.Op{{Key: key, Value: []byte(value)}}})
 		require.NoError(t, err)
 	}
+	inline := unitfile.Hash("[Unit]\n")
+	put(keys.UnitFiles().Key(inline), "[Unit]\n")
+	put(keys.Units().Key("b.service"), `{"spec":{"contents":"[Unit]\n"}}`)
 	used, unused := strings.Repeat("a", 64), strings.Repeat("b", 64)
 	put(keys.UnitFiles().Key(used), "[Service]\n")
 	put(keys.UnitFiles().Key(unused), "[Service]\n")
@@ -58,7 +62,7 @@ func testCollect(t *testing.T, s store.Interface) {
 		left[kv.Key] = true
 	}
 	watch := s.Watch(ctx, keys.Root(), page.Revision)
-	for len(left) > 2 {
+	for len(left) > 4 {
 		batch, ok := <-watch
 		require.True(t, ok && batch.Err == nil, "left: %v", left)
 		for _, e := range batch.Events {
@@ -66,5 +70,6 @@ func testCollect(t *testing.T, s store.Interface) {
 			delete(left, e.Key)
 		}
 	}
-	require.Equal(t, map[string]bool{keys.UnitFiles().Key(used): true, keys.Units().Key("a.service"): true}, left)
+	require.Equal(t, map[string]bool{keys.UnitFiles().Key(used): true, keys.Units().Key("a.service"): true,
+		keys.UnitFiles().Key(inline): true, keys.Units().Key("b.service"): true}, left)
 }

@@ -3,6 +3,7 @@ package collect
 import (
 	"github.com/fleet-starter/fleet/internal/cache"
 	"github.com/fleet-starter/fleet/internal/keyspace"
+	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
 // observe gathers what refers to what.
@@ -13,7 +14,7 @@ func (c *Controller) observe() Input {
 		Overrides: objects(c.cluster.Overrides.List()), Status: objects(c.cluster.Status.List()), UnitFiles: objects(c.cluster.UnitFiles.List()),
 	}
 	for _, o := range c.cluster.Units.List() {
-		in.Units = append(in.Units, Unit{Name: o.Name, Owner: o.Value.Metadata.Owner, Hash: o.Value.Spec.Hash})
+		in.Units = append(in.Units, Unit{Name: o.Name, Owner: o.Value.Metadata.Owner, Hash: unitfile.HashOf(o.Value.Spec.Contents, o.Value.Spec.Hash)})
 	}
 	for _, o := range c.cluster.Placements.List() {
 		if machine, unit, ok := keyspace.Split(o.Name); ok {

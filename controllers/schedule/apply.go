@@ -13,32 +13,51 @@ import (
 // manyActions is how many actions are still logged and recorded one by one.
 const manyActions = 200
 
-// apply writes what was decided, each transaction of the plan as one, and returns when the caches have it.
+// apply writes what was decided, each transaction of the plan as one, and returns when the caches have it. Files go
+// first: what names one that could not be written is not written.
 func (c *Controller) apply(ctx context.Context, actions []Action) error {
-	groups, units, err := c.groups(actions)
-	if err != nil {
-		return err
+	c.log(actions)
+	files := 0
+	for files < len(actions) && actions[files].Kind == StoreFile {
+		files++
 	}
-	c.tell(actions)
-	if len(groups) == 0 {
-		return nil
+	revision, err := c.write(ctx, actions[:files])
+	if err != nil {
+		c.retry(actions)
+	} else {
+		var last int64
+		last, err = c.write(ctx, actions[files:])
+		revision = max(revision, last)
+	}
+	return errors.Join(c.Cluster.WaitForRevision(ctx, revision), err)
+}
+
+// write writes actions, records those that were, and has the others planned again.
+func (c *Controller) write(ctx context.Context, actions []Action) (revision int64, err error) {
+	groups, of, err := c.groups(actions)
+	if err != nil {
+		c.retry(actions)
+		return 0, err
 	}
 	results := store.Write(ctx, c.Store, groups, c.Fence)
-	for i, r := range results {
-		if r.Err != nil {
-			for _, unit := range units[i] {
-				c.index.Retry(unit)
-			}
+	var done, failed []Action
+	for i, a := range actions {
+		if g := of[i]; g < 0 || results[g].Err == nil {
+			done = append(done, a)
+		} else {
+			failed = append(failed, a)
 		}
 	}
-	revision, err := store.LastRevision(results)
-	if wait := c.Cluster.WaitForRevision(ctx, revision); wait != nil {
-		return errors.Join(wait, brief(results))
+	c.tell(done)
+	c.retry(failed)
+	revision, _ = store.LastRevision(results)
+	return revision, brief(results)
+}
+
+func (c *Controller) retry(actions []Action) {
+	for _, a := range actions {
+		c.index.Retry(a.Unit)
 	}
-	if err != nil {
-		return brief(results)
-	}
-	return nil
 }
 
 // brief is the first error, and how many there are.
@@ -58,26 +77,28 @@ func brief(results []store.Result) error {
 	return fmt.Errorf("%d of %d decisions were not written: %w", n, len(results), first)
 }
 
-// groups are the operations of each transaction, and the units that it is for.
-func (c *Controller) groups(actions []Action) (groups []store.Group, units [][]string, err error) {
-	of := make(map[int]int, len(actions))
-	for _, a := range actions {
+// groups are the operations of each transaction, and which of them each action is in; -1: it writes nothing.
+func (c *Controller) groups(actions []Action) (groups []store.Group, of []int, err error) {
+	byTxn := make(map[int]int, len(actions))
+	of = make([]int, len(actions))
+	for i, a := range actions {
 		ops, err := c.ops(a)
 		if err != nil {
 			return nil, nil, err
 		}
+		of[i] = -1
 		if len(ops) == 0 {
 			continue
 		}
-		g, ok := of[a.Txn]
+		g, ok := byTxn[a.Txn]
 		if !ok {
 			g = len(groups)
-			of[a.Txn] = g
-			groups, units = append(groups, nil), append(units, nil)
+			byTxn[a.Txn] = g
+			groups = append(groups, nil)
 		}
-		groups[g], units[g] = append(groups[g], ops...), append(units[g], a.Unit)
+		groups[g], of[i] = append(groups[g], ops...), g
 	}
-	return groups, units, nil
+	return groups, of, nil
 }
 
 // ops are what an action writes.
@@ -109,44 +130,54 @@ func (c *Controller) ops(a Action) ([]store.Op, error) {
 		return []store.Op{{Key: unplaced.Key(a.Unit), Value: value}}, nil
 	case ClearUnplaced:
 		return []store.Op{{Key: unplaced.Key(a.Unit)}}, nil
+	case StoreFile: // also where it exists: it may be collected in this very moment
+		return []store.Op{{Key: c.Cluster.Keys.UnitFiles().Key(a.Hash), Value: []byte(a.Text)}}, nil
 	case DeleteStray:
 		return []store.Op{{Key: placements.Key(a.Unit), If: was}}, nil
 	}
 	return nil, nil
 }
 
-// tell logs and records what is about to be done, a multitude in one line.
-func (c *Controller) tell(actions []Action) {
-	level, counts := 0, map[Kind]int{}
-	for _, a := range actions {
-		counts[a.Kind]++
-	}
+// log logs what is about to be done, a multitude in one line.
+func (c *Controller) log(actions []Action) {
+	level := 0
 	if len(actions) > manyActions {
 		level = 1
+		counts := map[Kind]int{}
+		for _, a := range actions {
+			counts[a.Kind]++
+		}
 		c.Log.Info("Placing many units", "reason", "Plan", "place", counts[Place], "move", counts[Move], "update", counts[Update],
 			"unplace", counts[Unplace], "unplaced", counts[SetUnplaced])
 	}
+	log := c.Log.V(level)
+	if !log.Enabled() {
+		return
+	}
 	for _, a := range actions {
-		warn := a.Kind == SetUnplaced || a.Kind == FreezeMoves || a.Kind == DeleteStray
-		if log := c.Log.V(level); log.Enabled() {
-			log.Info("Placing unit", "action", a.Kind, "unit", a.Unit, "machine", a.Machine, "from", a.From, "reason", a.Reason, "message", a.Message)
-		}
-		switch {
-		case a.Kind == FreezeMoves || a.Kind == UnfreezeMoves:
-			c.record("Cluster", "schedule", eventType(warn), a.Reason, a.Message)
-		case a.Kind == ClearUnplaced || a.Kind == Update:
-		case level > 0 && (a.Kind == Place || a.Kind == Unplace):
-		default:
-			c.record(v1.KindUnit, a.Unit, eventType(warn), a.Reason, a.sentence())
-		}
+		log.Info("Placing unit", "action", a.Kind, "unit", a.Unit, "machine", a.Machine, "from", a.From, "reason", a.Reason, "message", a.Message)
 	}
 }
 
-func eventType(warn bool) string {
-	if warn {
-		return v1.EventWarning
+// tell records what was done: of a multitude what is no everyday matter.
+func (c *Controller) tell(actions []Action) {
+	for _, a := range actions {
+		switch a.Kind {
+		case FreezeMoves:
+			c.record("Cluster", "schedule", v1.EventWarning, a.Reason, a.Message)
+		case UnfreezeMoves:
+			c.record("Cluster", "schedule", v1.EventNormal, a.Reason, a.Message)
+		case ClearUnplaced, Update, StoreFile:
+		case Place, Unplace:
+			if len(actions) <= manyActions {
+				c.record(v1.KindUnit, a.Unit, v1.EventNormal, a.Reason, a.sentence())
+			}
+		case SetUnplaced, DeleteStray:
+			c.record(v1.KindUnit, a.Unit, v1.EventWarning, a.Reason, a.sentence())
+		default:
+			c.record(v1.KindUnit, a.Unit, v1.EventNormal, a.Reason, a.sentence())
+		}
 	}
-	return v1.EventNormal
 }
 
 func (c *Controller) record(kind, name, eventType, reason, message string) {

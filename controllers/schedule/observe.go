@@ -1,7 +1,6 @@
 package schedule
 
 import (
-	"strings"
 	"sync"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
@@ -127,20 +126,23 @@ func (c *Controller) observePlacement(name string) {
 
 func (c *Controller) observeUnit(name string) {
 	o, ok := c.Cluster.Units.Get(name)
-	if former := c.index.HashOf(name); !ok || former != o.Value.Spec.Hash {
-		c.files.leave(former, name)
-	}
+	former := c.index.HashOf(name)
 	if !ok {
+		c.files.leave(former, name)
 		c.index.DeleteUnit(name)
 		return
 	}
-	c.index.SetUnit(c.unit(o))
+	u := c.unit(o)
+	if former != u.Hash {
+		c.files.leave(former, name)
+	}
+	c.index.SetUnit(u)
 }
 
 // unit is what placement has to know of a stored unit. Whatever is wrong with it is its Problem.
 func (c *Controller) unit(o *cache.Object[v1.Unit]) Unit {
 	spec := o.Value.Spec
-	u := Unit{Name: o.Name, Hash: spec.Hash, DesiredState: spec.DesiredState, RequestedAt: spec.RequestedAt}
+	u := Unit{Name: o.Name, Hash: unitfile.HashOf(spec.Contents, spec.Hash), DesiredState: spec.DesiredState, RequestedAt: spec.RequestedAt}
 	if o.Err != nil {
 		u.Problem = o.Key + " cannot be read: " + o.Err.Error()
 		return u
@@ -153,8 +155,12 @@ func (c *Controller) unit(o *cache.Object[v1.Unit]) Unit {
 		u.DesiredState, u.Problem = "", "desired state "+string(spec.DesiredState)+": write inactive, loaded or launched"
 		return u
 	}
-	if spec.Hash == "" {
-		u.Problem = "the unit names no file: spec.hash is empty; write it with fleetctl, which stores its file beside it"
+	switch {
+	case u.Hash == "":
+		u.Problem = "the unit has no file: write its text to spec.contents, or write the unit with fleetctl"
+		return u
+	case spec.Hash != "" && spec.Hash != u.Hash:
+		u.Problem = "spec.hash is " + spec.Hash + ", the hash of spec.contents is " + u.Hash + ": leave spec.hash away"
 		return u
 	}
 	name, err := unitfile.ParseName(o.Name)
@@ -167,75 +173,19 @@ func (c *Controller) unit(o *cache.Object[v1.Unit]) Unit {
 		u.Problem = "a template is not run itself: start an instance of it, such as " + name.Prefix + "@1." + name.Type
 		return u
 	}
-	u.Fleet, u.Problem = c.files.resolve(name, spec.Hash, c.text)
-	return u
-}
-
-func (c *Controller) text(hash string) (string, bool) {
-	o, ok := c.Cluster.UnitFiles.Get(hash)
-	if !ok {
-		return "", false
-	}
-	return o.Value, true
-}
-
-// files are the [X-Fleet] sections of unit files by their hash, each parsed once, and who uses them.
-type files map[string]*file
-
-type file struct {
-	read     bool
-	template *unitfile.FleetTemplate
-	problem  string
-	users    set
-}
-
-// changed forgets what a file said, and returns who uses it.
-func (f files) changed(hash string) set {
-	entry := f[hash]
-	if entry == nil {
-		return nil
-	}
-	entry.read = false
-	return entry.users
-}
-
-// leave takes a unit off the users of a file.
-func (f files) leave(hash, name string) {
-	entry := f[hash]
-	if entry == nil {
-		return
-	}
-	if delete(entry.users, name); len(entry.users) == 0 {
-		delete(f, hash)
-	}
-}
-
-// resolve returns the section for a unit, or what is wrong.
-func (f files) resolve(name unitfile.Name, hash string, text func(string) (string, bool)) (unitfile.Fleet, string) {
-	entry := f[hash]
-	if entry == nil {
-		entry = &file{users: set{}}
-		f[hash] = entry
-	}
-	entry.users[name.Full] = struct{}{}
+	entry := c.files.of(u.Hash, o.Name)
 	if !entry.read {
-		entry.read, entry.template, entry.problem = true, nil, ""
-		content, ok := text(hash)
-		if !ok {
-			entry.problem = "its unit file " + hash + " is not stored: write the unit again"
-		} else if parsed, err := unitfile.Parse(content); err != nil {
-			entry.problem = "its unit file cannot be read: " + err.Error()
-		} else {
-			entry.template = unitfile.ParseFleetTemplate(parsed)
-		}
+		entry.look(c.Cluster.UnitFiles.Get(u.Hash))
 	}
-	if entry.problem != "" {
-		return unitfile.Fleet{}, entry.problem
+	switch {
+	case entry.stored:
+	case spec.Contents == "":
+		u.Problem = "its unit file " + u.Hash + " is not stored: write the unit again"
+		return u
+	default:
+		u.Text = spec.Contents
+		entry.parse(spec.Contents)
 	}
-	fleet, problems := entry.template.Resolve(name)
-	var texts []string
-	for _, p := range unitfile.Errors(problems) {
-		texts = append(texts, p.String())
-	}
-	return fleet, strings.Join(texts, "; ")
+	u.Fleet, u.Problem = entry.resolve(name)
+	return u
 }

@@ -83,6 +83,7 @@ func Plan(in Input) Decision {
 	}
 	p.explainAll()
 	p.strays()
+	p.storeFiles()
 	p.undo()
 	return p.out
 }

@@ -17,6 +17,7 @@ const (
 	Update        Kind = "Update"        // replaces the placement's value, on the same machine
 	SetUnplaced   Kind = "SetUnplaced"   // writes why the unit has no machine
 	ClearUnplaced Kind = "ClearUnplaced" // deletes that
+	StoreFile     Kind = "StoreFile"     // puts the unit's file, before anything else
 	DeleteStray   Kind = "DeleteStray"   // deletes a key below placements/ that no placement can have
 	FreezeMoves   Kind = "FreezeMoves"   // writes nothing: says that moves are frozen from now on
 	UnfreezeMoves Kind = "UnfreezeMoves" // writes nothing: says that they are not any more
@@ -45,6 +46,7 @@ const (
 	ReasonNoMachineFits   = "NoMachineFits"   // why is in the message
 	ReasonUnitFile        = "UnitFile"        // the unit or its file cannot be read
 	ReasonPlaced          = "Placed"          // the unit has a machine after all
+	ReasonInline          = "Inline"          // the unit has its file's text itself
 	ReasonStray           = "Stray"           // the key names no machine and unit
 	ReasonMachinesVanish  = "MachinesVanished"
 	ReasonMachinesBack    = "MachinesBack"
@@ -68,6 +70,8 @@ type Action struct {
 	Txn int
 	// Placement is what is put.
 	Placement v1.Placement
+	// Hash and Text are the file that is stored.
+	Hash, Text string
 	// Revision is the ModRevision of the key that is deleted or replaced.
 	Revision int64
 	// Unplaced is what SetUnplaced writes.

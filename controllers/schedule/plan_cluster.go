@@ -20,6 +20,8 @@ type Unit struct {
 	RequestedAt  string
 	// Fleet is the [X-Fleet] section, resolved for this name.
 	Fleet unitfile.Fleet
+	// Text is the unit file where nobody but the unit has it: it has to be stored before a machine can fetch it.
+	Text string
 	// Problem says why the unit or its file cannot be read; Fleet means nothing then. What runs goes on as it is.
 	Problem string
 }

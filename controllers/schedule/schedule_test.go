@@ -191,6 +191,51 @@ func brokenJSON(b *bench) string {
 	return err.Error()
 }
 
+// TestControllerInline: units that a person wrote with etcdctl have their file's text in them.
+func TestControllerInline(t *testing.T) {
+	eachStore(t, func(b *bench) {
+		text := "[X-Fleet]\nConflicts=a@*.service\n"
+		hash := unitfile.Hash(text)
+		inline := "spec:\n  contents: |\n    [X-Fleet]\n    Conflicts=a@*.service\n"
+		b.put(b.keys.Units().Key("a@1.service"), inline)
+		b.put(b.keys.Units().Key("a@2.service"), inline)
+		b.unit("b.service", "[X-Fleet]\nMachineOf=a@1.service\n")
+		b.put(b.keys.Units().Key("g.service"), "spec:\n  contents: |\n    [X-Fleet]\n    Global=true\n")
+		b.put(b.keys.Units().Key("off.service"), "spec:\n  contents: |\n    [Service]\n  desiredState: inactive\n")
+		b.put(b.keys.Units().Key("x.service"), inline+"  hash: "+strings.Repeat("a", 64)+"\n")
+		refused := "x.service: spec.hash is " + strings.Repeat("a", 64) + ", the hash of spec.contents is " + hash + ": leave spec.hash away"
+		wait := func(name string) string { return name + ": no machine is present" }
+		b.await(wait("a@1.service"), wait("a@2.service"), wait("b.service"), refused)
+		require.Empty(b.t, b.files(hash), "nothing needs it so far")
+		b.machine("m1", "a")
+		b.machine("m2", "a")
+		want := []string{"m1/a@1.service launched", "m1/b.service launched", "m1/g.service launched", "m2/a@2.service launched", "m2/g.service launched", refused}
+		b.await(want...)
+		require.Equal(b.t, []string{text}, b.files(hash))
+		require.Len(b.t, b.files(unitfile.Hash("[X-Fleet]\nGlobal=true\n")), 1)
+		require.Empty(b.t, b.files(unitfile.Hash("[Service]\n")))
+
+		// It is stored again when somebody deletes it, and before a changed unit's placement names it.
+		b.commit(store.Op{Key: b.keys.UnitFiles().Key(hash)})
+		changed := "[X-Fleet]\n"
+		b.put(b.keys.Units().Key("a@2.service"), "spec:\n  contents: |\n    [X-Fleet]\n  desiredState: loaded\n")
+		want[3] = "m2/a@2.service loaded"
+		b.await(want...)
+		require.Equal(b.t, []string{text}, b.files(hash))
+		require.Equal(b.t, []string{changed}, b.files(unitfile.Hash(changed)))
+	})
+}
+
+// files are the texts stored under a hash: one, or none.
+func (b *bench) files(hash string) (texts []string) {
+	kv, ok, _, err := b.store.Get(b.ctx, b.keys.UnitFiles().Key(hash))
+	require.NoError(b.t, err)
+	if ok {
+		texts = append(texts, string(kv.Value))
+	}
+	return texts
+}
+
 // TestControllerFreeze: when most machines vanish, nothing moves, one event says so, and they find things as they were.
 func TestControllerFreeze(t *testing.T) {
 	eachStore(t, func(b *bench) {

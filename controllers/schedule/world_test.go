@@ -127,6 +127,14 @@ func (w *world) apply(a Action) {
 	case ClearUnplaced:
 		delete(w.unplaced, a.Unit)
 		w.c.DeleteUnplaced(a.Unit)
+	case StoreFile:
+		for name, u := range w.units {
+			if u.Hash == a.Hash {
+				u.Text = ""
+				w.units[name] = u
+				w.c.SetUnit(u)
+			}
+		}
 	case DeleteStray:
 		w.c.DeleteStray(a.Unit)
 	}

@@ -70,6 +70,7 @@ func (s *Server) request(ctx context.Context, name string, state v1.DesiredState
 			if requestedAt == "" && unit.Spec.DesiredState == state {
 				return nil, nil
 			}
+			unit.Metadata.Name = name // the key says it; who wrote the unit with etcdctl may have left it out
 			unit.Spec.DesiredState = state
 			if requestedAt != "" {
 				unit.Spec.RequestedAt = requestedAt

@@ -33,19 +33,22 @@ func (s *Server) addContents(ctx context.Context, q url.Values, units []*v1.Unit
 
 // text is the text of a unit's file; texts holds those that were read already.
 func (s *Server) text(ctx context.Context, unit *v1.Unit, texts map[string]string) (string, error) {
-	if unit.Spec.Contents != "" || unit.Spec.Hash == "" {
-		return unit.Spec.Contents, nil
+	hash := unit.Spec.Hash
+	if text, ok := texts[hash]; ok || hash == "" {
+		return text, nil
 	}
-	text, ok := texts[unit.Spec.Hash]
-	if !ok {
-		kv, _, _, err := s.Store.Get(ctx, s.Keys.UnitFiles().Key(unit.Spec.Hash))
-		if err != nil {
-			return "", err
-		}
-		text = string(kv.Value)
-		texts[unit.Spec.Hash] = text
+	kv, ok, _, err := s.Store.Get(ctx, s.Keys.UnitFiles().Key(hash))
+	if err != nil {
+		return "", err
 	}
-	return text, nil
+	if ok {
+		texts[hash] = string(kv.Value)
+		return texts[hash], nil
+	}
+	// Written with etcdctl, and not placed so far: the unit has its text itself.
+	kv, _, _, err = s.Store.Get(ctx, s.Keys.Units().Key(unit.Metadata.Name))
+	inline, _ := s.Keys.Units().Decode(kv.Value)
+	return inline.Spec.Contents, err
 }
 
 // putUnit stores a unit that a person wrote, with its file.

@@ -57,6 +57,25 @@ func TestPutUnitStoresTheFileByItsHash(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, c.do(http.MethodDelete, units+"/a.service", "").code)
 }
 
+// A unit that a person wrote with etcdctl has its text in it. It is shown as any other, whether or not its file is stored.
+func TestInlineUnit(t *testing.T) {
+	c := newCluster(t)
+	c.put("/fleet/units/a.service", v1.Unit{Spec: v1.UnitSpec{Contents: sleeping, DesiredState: v1.Inactive}})
+	hash := unitfile.Hash(sleeping)
+	for range 2 {
+		require.Equal(t, sleeping, c.do(http.MethodGet, units+"/a.service/file", "").body)
+		require.Equal(t, v1.UnitSpec{Hash: hash, DesiredState: v1.Inactive}, getAs[v1.Unit](c, units+"/a.service").Spec)
+		list := getAs[wire.List[v1.Unit]](c, units+"?contents=true")
+		require.Equal(t, v1.UnitSpec{Hash: hash, Contents: sleeping, DesiredState: v1.Inactive}, list.Items[0].Spec)
+		require.Contains(t, c.do(http.MethodGet, "/fleet/v1/units/a.service", "").body, "ExecStart")
+		c.put("/fleet/unitfiles/"+hash, sleeping)
+	}
+	started := c.do(http.MethodPost, units+"/a.service/start", "")
+	require.Equal(t, http.StatusOK, started.code, started.body)
+	require.Equal(t, sleeping, c.unit("a.service").Spec.Contents)
+	require.Equal(t, v1.Launched, c.unit("a.service").Spec.DesiredState)
+}
+
 func TestPutUnitRefuses(t *testing.T) {
 	c := newCluster(t)
 	for name, tt := range map[string]struct{ path, body, want string }{

@@ -7,6 +7,7 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/store"
+	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
 // The rows of a Unit.
@@ -90,6 +91,7 @@ func (v *unitView) applyUnit(name string, kv store.KV, deleted bool) {
 	unit.Metadata.Name = name
 	unit.Metadata.UID, unit.Metadata.ResourceVersion = identity(kv)
 	unit.Status = nil
+	unit.Spec.Hash, unit.Spec.Contents = unitfile.HashOf(unit.Spec.Contents, unit.Spec.Hash), "" // the form that all others have
 	if err != nil {
 		unit.Spec = v1.UnitSpec{}
 		unit.Status = &v1.UnitStatus{Unplaced: &v1.Unplaced{Message: "the stored unit cannot be read: " + oneLine(err)}}

@@ -12,6 +12,15 @@ func Hash(text string) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// HashOf is the hash of a unit's file: of the text where the unit has it itself (spec.contents, as people write it with
+// etcdctl), else the one that the unit names.
+func HashOf(contents, hash string) string {
+	if contents != "" {
+		return Hash(contents)
+	}
+	return hash
+}
+
 // FleetHash is the hash that the fleet v1 API and list-units show: the SHA-1 of the bytes, 40 lower-case hexadecimal
 // digits. It names a text for people and old clients and protects nothing.
 func FleetHash(text string) string {

@@ -1,0 +1,84 @@
+package schedule
+
+import (
+	"strings"
+
+	"github.com/fleet-starter/fleet/internal/cache"
+	"github.com/fleet-starter/fleet/internal/unitfile"
+)
+
+// files are the [X-Fleet] sections of unit files by their hash, each parsed once, and who uses them.
+type files map[string]*file
+
+type file struct {
+	read     bool // it was looked for in the store
+	stored   bool // and is there
+	parsed   bool
+	template *unitfile.FleetTemplate
+	problem  string // why it cannot be parsed
+	users    set
+}
+
+// of returns a unit's file.
+func (f files) of(hash, unit string) *file {
+	entry := f[hash]
+	if entry == nil {
+		entry = &file{users: set{}}
+		f[hash] = entry
+	}
+	entry.users[unit] = struct{}{}
+	return entry
+}
+
+// changed has a file looked for again, and returns who uses it.
+func (f files) changed(hash string) set {
+	entry := f[hash]
+	if entry == nil {
+		return nil
+	}
+	entry.read, entry.parsed = false, false
+	return entry.users
+}
+
+// leave takes a unit off the users of a file.
+func (f files) leave(hash, unit string) {
+	entry := f[hash]
+	if entry == nil {
+		return
+	}
+	if delete(entry.users, unit); len(entry.users) == 0 {
+		delete(f, hash)
+	}
+}
+
+func (f *file) look(stored *cache.Object[string], ok bool) {
+	f.read, f.stored = true, ok
+	if ok {
+		f.parse(stored.Value)
+	}
+}
+
+func (f *file) parse(text string) {
+	if f.parsed {
+		return
+	}
+	f.parsed, f.template, f.problem = true, nil, ""
+	if parsed, err := unitfile.Parse(text); err != nil {
+		f.problem = "its unit file cannot be read: " + err.Error()
+	} else {
+		f.template = unitfile.ParseFleetTemplate(parsed)
+	}
+}
+
+// resolve returns the section for a unit, or what is wrong.
+func (f *file) resolve(name unitfile.Name) (unitfile.Fleet, string) {
+	if f.problem != "" {
+		return unitfile.Fleet{}, f.problem
+	}
+	fleet, problems := f.template.Resolve(name)
+	var texts []string
+	for _, p := range unitfile.Errors(problems) {
+		texts = append(texts, p.String())
+	}
+	return fleet, strings.Join(texts, "; ")
+}
