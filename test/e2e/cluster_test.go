@@ -68,7 +68,7 @@ func dumpLogs() {
 // leftovers lists processes, mounts and files that a cluster may leave.
 func leftovers() string {
 	out, _ := shell(`
-ps -eo args | grep -E '^[^ ]*(fleetd|announcer|router|example-app|nginx|systemd --user|systemd-journald)' | grep -v grep | sort
+ps -eo args | grep -E '^[^ ]*(fleetd|announcer|router|example-app|nginx|systemd --user|systemd-journald)' | grep -vE 'grep|defunct' | sort
 mount | grep -E 'fleet-' | sort
 ls -d ${TMPDIR:-/tmp}/fleet-* .dev 2>/dev/null
 find /sys/fs/cgroup -maxdepth 2 -name 'fleet-*' 2>/dev/null | sort
