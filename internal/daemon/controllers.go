@@ -22,16 +22,16 @@ import (
 // elected lists the controllers that one machine of the cluster runs, the leader. The others run on every machine: node
 // in this process, announce and route in their own.
 var elected = []electedController{
-	{"app", func(e electedFor) runner {
+	{"app", func(e ElectedFor) runner {
 		return app.New(app.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Events: e.Events, Log: e.Log, Metrics: e.Metrics})
 	}},
-	{"schedule", func(e electedFor) runner {
+	{"schedule", func(e ElectedFor) runner {
 		return schedule.New(schedule.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Events: e.Events, Log: e.Log, Metrics: e.Metrics})
 	}},
-	{"status", func(e electedFor) runner {
+	{"status", func(e ElectedFor) runner {
 		return status.New(status.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Log: e.Log, Metrics: e.Metrics})
 	}},
-	{"collect", func(e electedFor) runner {
+	{"collect", func(e ElectedFor) runner {
 		return collect.New(collect.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Log: e.Log, Metrics: e.Metrics})
 	}},
 }
@@ -39,7 +39,7 @@ var elected = []electedController{
 // electedController is one row of the list.
 type electedController struct {
 	name string
-	new  func(electedFor) runner
+	new  func(ElectedFor) runner
 }
 
 // runner works until ctx ends. An error, such as that of a fenced write, ends the term.
@@ -47,8 +47,8 @@ type runner interface {
 	Run(ctx context.Context) error
 }
 
-// electedFor is what elected controllers get, new with each term.
-type electedFor struct {
+// ElectedFor is what elected controllers get, new with each term.
+type ElectedFor struct {
 	Store   store.Interface
 	Keys    keyspace.Keys
 	Fence   store.Fence
@@ -61,8 +61,8 @@ type electedFor struct {
 // election is the name of the one election that there is.
 const election = "engine"
 
-// campaign runs the elected controllers whenever this machine leads.
-func campaign(ctx context.Context, machine string, ttl time.Duration, e electedFor, leading func(bool)) error {
+// Campaign runs the elected controllers whenever this machine leads.
+func Campaign(ctx context.Context, machine string, ttl time.Duration, e ElectedFor, leading func(bool)) error {
 	ctx = logr.NewContext(ctx, e.Log)
 	return leader.Run(ctx, e.Store, e.Keys, election, machine, ttl, func(ctx context.Context, fence store.Fence) error {
 		leading(true)
@@ -74,7 +74,7 @@ func campaign(ctx context.Context, machine string, ttl time.Duration, e electedF
 }
 
 // term runs the elected controllers until ctx ends or one of them gives up.
-func term(ctx context.Context, e electedFor) error {
+func term(ctx context.Context, e ElectedFor) error {
 	e.Cluster = cluster.New(e.Store, e.Keys, e.Log)
 	p := newParts(e.Log)
 	defer p.stop()

@@ -133,9 +133,9 @@ func (d *Daemon) start(ctx context.Context, p *parts) (err error) {
 	p.start(ctx, "node", d.node.Run)
 	p.start(ctx, "api", func(ctx context.Context) error { return d.serve(ctx, all) })
 	if !d.cfg.DisableEngine {
-		e := electedFor{Store: d.store, Keys: d.keys, Log: d.log, Events: recorder, Metrics: d.metrics}
+		e := ElectedFor{Store: d.store, Keys: d.keys, Log: d.log, Events: recorder, Metrics: d.metrics}
 		p.start(ctx, "engine", func(ctx context.Context) error {
-			return campaign(ctx, id, d.cfg.AgentTTL, e, d.leading.Store)
+			return Campaign(ctx, id, d.cfg.AgentTTL, e, d.leading.Store)
 		})
 	}
 	return nil
