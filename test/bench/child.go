@@ -1,0 +1,189 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Each part runs in a process of its own, so that its memory is its own: this program again, with one of these as its
+// first argument. It is asked over its standard input, a line a question, and ends with it.
+const (
+	childEtcd     = "etcd"
+	childLeader   = "leader"
+	childMachines = "machines"
+	childRouter   = "router"
+)
+
+// roles are what a child may be: each starts its part and returns the questions that it answers, and its end.
+var roles = map[string]func(config string) (questions, func(), error){
+	childEtcd: serveEtcd, childLeader: serveLeader, childMachines: serveMachines, childRouter: serveRouter,
+}
+
+type questions map[string]func(ctx context.Context, arg string) (any, error)
+
+// reply is one line of a child.
+type reply struct {
+	Error string
+	Value json.RawMessage
+}
+
+// beChild runs a role until the standard input ends.
+func beChild(role, config string) error {
+	answers, end, err := roles[role](config)
+	if err != nil {
+		return err
+	}
+	defer end()
+	answers["memory"] = func(context.Context, string) (any, error) { return ownMemory(), nil }
+	answers["settle"] = func(context.Context, string) (any, error) {
+		runtime.GC()
+		debug.FreeOSMemory()
+		return nil, nil
+	}
+	out := json.NewEncoder(os.Stdout)
+	if err := out.Encode(reply{}); err != nil { // started
+		return err
+	}
+	lines := bufio.NewScanner(os.Stdin)
+	for lines.Scan() {
+		question, arg, _ := strings.Cut(lines.Text(), " ")
+		if err := out.Encode(answer(answers[question], question, arg)); err != nil {
+			return err
+		}
+	}
+	return lines.Err()
+}
+
+// answerTimeout ends what will not come to an end.
+const answerTimeout = 5 * time.Minute
+
+func answer(f func(context.Context, string) (any, error), question, arg string) reply {
+	if f == nil {
+		return reply{Error: "no such question: " + question}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
+	defer cancel()
+	value, err := f(ctx, arg)
+	if err != nil {
+		return reply{Error: err.Error()}
+	}
+	data, err := json.Marshal(value)
+	if err != nil {
+		return reply{Error: err.Error()}
+	}
+	return reply{Value: data}
+}
+
+// child is a part that runs.
+type child struct {
+	role string
+	cmd  *exec.Cmd
+	in   io.WriteCloser
+	out  *json.Decoder
+}
+
+// start returns when the part is ready.
+func start(ctx context.Context, role string, config any) (*child, error) {
+	data, err := json.Marshal(config)
+	if err != nil {
+		return nil, err
+	}
+	c := &child{role: role, cmd: exec.CommandContext(ctx, "/proc/self/exe", role, string(data))}
+	c.cmd.Stderr = os.Stderr
+	if c.in, err = c.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := c.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	c.out = json.NewDecoder(out)
+	if err := c.cmd.Start(); err != nil {
+		return nil, err
+	}
+	if err := c.read(nil); err != nil {
+		c.end()
+		return nil, err
+	}
+	return c, nil
+}
+
+// ask asks a question and reads the answer into value.
+func (c *child) ask(value any, question string, args ...any) error {
+	if _, err := fmt.Fprintln(c.in, strings.TrimSpace(question+" "+fmt.Sprint(args...))); err != nil {
+		return fmt.Errorf("%s: %w", c.role, err)
+	}
+	return c.read(value)
+}
+
+func (c *child) read(value any) error {
+	var r reply
+	if err := c.out.Decode(&r); err != nil {
+		return fmt.Errorf("%s: %w", c.role, err)
+	}
+	if r.Error != "" {
+		return fmt.Errorf("%s: %s", c.role, r.Error)
+	}
+	if value == nil {
+		return nil
+	}
+	return json.Unmarshal(r.Value, value)
+}
+
+// end ends the part and waits for it.
+func (c *child) end() {
+	c.in.Close()
+	if err := c.cmd.Wait(); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", c.role, err)
+	}
+}
+
+// memory is that of one process, in bytes: the live heap, what is resident, the part of it that is the process's own
+// (neither the program's text nor other files), and the most that ever was resident.
+type memory struct{ Heap, Resident, Anonymous, Peak int64 }
+
+func ownMemory() memory {
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	m := memory{Heap: int64(stats.HeapAlloc)}
+	data, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return m
+	}
+	for line := range strings.Lines(string(data)) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 {
+			continue
+		}
+		kib, _ := strconv.ParseInt(fields[1], 10, 64)
+		switch fields[0] {
+		case "VmRSS:":
+			m.Resident = kib << 10
+		case "RssAnon:":
+			m.Anonymous = kib << 10
+		case "VmHWM:":
+			m.Peak = kib << 10
+		}
+	}
+	return m
+}
+
+// shortOf is a goal that was not reached in time.
+type shortOf struct {
+	what        string
+	got, wanted int
+}
+
+func (e *shortOf) Error() string {
+	return fmt.Sprintf("%d of %d keys below %s were written in time", e.got, e.wanted, e.what)
+}

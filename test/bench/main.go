@@ -1,0 +1,86 @@
+// Command bench measures what the project claims of its speed and size, prints one table and writes it to bench.json.
+//
+// docs/performance.md explains the names.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"syscall"
+)
+
+// section is a part of the measurements: all names that begin with one of its prefixes.
+type section struct {
+	prefixes []string
+	run      func(ctx context.Context, b *bench) error
+}
+
+var sections = []section{
+	{[]string{"placement/"}, placement},
+	{[]string{"incremental/"}, incremental},
+	{[]string{"controlplane/", "messages/", "rest/", "memory/leader/", "startup/"}, controlPlane},
+	{[]string{"memory/agent/"}, agent},
+	{[]string{"memory/router/"}, router},
+}
+
+func main() {
+	if len(os.Args) == 3 && roles[os.Args[1]] != nil {
+		if err := beChild(os.Args[1], os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, os.Args[1]+":", err)
+			os.Exit(1)
+		}
+		return
+	}
+	size := flag.String("size", "full", "small: seconds; full: the sizes that are claimed, minutes")
+	only := flag.String("only", "", "measure only names that begin with this, such as placement/5000x100000")
+	out := flag.String("o", "bench.json", "file for the results, empty for none")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *size, *only, *out); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, size, only, out string) error {
+	if size != "small" && size != "full" {
+		return fmt.Errorf("--size %s: write small or full", size)
+	}
+	b := &bench{small: size == "small", only: only}
+	var errs []error
+	for _, s := range sections {
+		if ctx.Err() != nil || !b.wantsAny(s.prefixes) {
+			continue
+		}
+		if err := s.run(ctx, b); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", s.prefixes[0], err))
+		}
+		debug.FreeOSMemory() // what one section leaves behind is no load on the next
+	}
+	fmt.Printf("%s/%s, %d cores, %s\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
+	b.print(os.Stdout)
+	if out != "" {
+		errs = append(errs, b.write(out))
+	}
+	return errors.Join(errs...)
+}
+
+// wants reports whether a name is to be measured.
+func (b *bench) wants(name string) bool { return strings.HasPrefix(name, b.only) }
+
+func (b *bench) wantsAny(prefixes []string) bool {
+	for _, p := range prefixes {
+		if strings.HasPrefix(p, b.only) || strings.HasPrefix(b.only, p) {
+			return true
+		}
+	}
+	return false
+}

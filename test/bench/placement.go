@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/fleet-starter/fleet/controllers/schedule"
+	"github.com/fleet-starter/fleet/controllers/schedule/scheduletest"
+)
+
+type dimensions struct{ machines, units int }
+
+func (d dimensions) String() string { return fmt.Sprintf("%dx%d", d.machines, d.units) }
+
+func (b *bench) placementSizes() []dimensions {
+	if b.small {
+		return []dimensions{{50, 1000}, {1000, 1000}, {1000, 10000}}
+	}
+	var sizes []dimensions
+	for _, machines := range []int{1000, 5000} {
+		for _, units := range []int{1000, 10000, 100000} {
+			sizes = append(sizes, dimensions{machines, units})
+		}
+	}
+	return sizes
+}
+
+// placement measures Plan: all units at once, in an index that knows them.
+func placement(ctx context.Context, b *bench) error {
+	for _, size := range b.placementSizes() {
+		for _, kind := range scheduletest.Kinds {
+			name := fmt.Sprintf("placement/%s/%s", size, kind)
+			if !b.wants(name) || ctx.Err() != nil {
+				continue
+			}
+			c := scheduletest.NewCluster(scheduletest.Machines(size.machines))
+			for _, u := range scheduletest.Units(kind, size.units) {
+				c.SetUnit(u)
+			}
+			took := median(3, func() { schedule.Plan(schedule.Input{Cluster: c, Now: time.Unix(0, 0)}) })
+			placed := placements(schedule.Plan(schedule.Input{Cluster: c, Now: time.Unix(0, 0)}))
+			b.report(name, float64(placed)/took.Seconds(), "units/s", placed)
+		}
+	}
+	return ctx.Err()
+}
+
+func placements(d schedule.Decision) (n int) {
+	for _, a := range d.Actions {
+		if a.Kind == schedule.Place {
+			n++
+		}
+	}
+	return n
+}
+
+// incremental measures one change in a cluster that is placed, from the change until nothing is left to do.
+func incremental(ctx context.Context, b *bench) error {
+	sizes := []dimensions{{1000, 10000}, {5000, 100000}}
+	if b.small {
+		sizes = sizes[:1]
+	}
+	for _, size := range sizes {
+		name := fmt.Sprintf("incremental/%s/", size)
+		if ctx.Err() != nil || !b.wantsAny([]string{name}) {
+			continue
+		}
+		machines := scheduletest.Machines(size.machines)
+		c, _ := scheduletest.Placed(machines, scheduletest.Units("mixed", size.units))
+		for _, change := range changes(c, machines) {
+			const n = 20
+			total := 0
+			took := median(n, func() { total += len(change.make()) }, change.undo)
+			b.report(name+change.name, float64(took.Nanoseconds())/1e3, "µs", n)
+			b.report(name+change.name+"/actions", float64(total)/n, "actions", n)
+		}
+	}
+	return ctx.Err()
+}
+
+// change is a change that can be made and undone again and again.
+type change struct {
+	name string
+	make func() []schedule.Action
+	undo func()
+}
+
+func changes(c *schedule.Cluster, machines []schedule.Machine) []change {
+	next := 0 // each time another machine
+	one := func() schedule.Machine {
+		next = (next + 101) % len(machines)
+		return machines[next]
+	}
+	var lost schedule.Machine
+	edits := 0
+	return []change{
+		{"new-unit", func() []schedule.Action {
+			c.SetUnit(schedule.Unit{Name: "new.service", Hash: "h", DesiredState: "launched"})
+			return scheduletest.Settle(c)
+		}, func() {
+			c.DeleteUnit("new.service")
+			scheduletest.Settle(c)
+		}},
+		{"lost-machine", func() []schedule.Action {
+			lost = one()
+			c.DeleteMachine(lost.ID)
+			return scheduletest.Settle(c)
+		}, func() {
+			c.SetMachine(lost)
+			scheduletest.Settle(c)
+		}},
+		{"changed-metadata", func() []schedule.Action {
+			m := one()
+			edits++
+			m.Metadata = map[string]string{"zone": m.Metadata["zone"], "disk": "ssd", "edit": fmt.Sprint(edits)}
+			c.SetMachine(m)
+			return scheduletest.Settle(c)
+		}, func() {}},
+	}
+}
+
+// median runs f n times after a garbage collection and returns the middle of how long it took.
+func median(n int, f func(), between ...func()) time.Duration {
+	runtime.GC()
+	took := make([]time.Duration, n)
+	for i := range took {
+		start := time.Now()
+		f()
+		took[i] = time.Since(start)
+		for _, g := range between {
+			g()
+		}
+	}
+	return middle(took)
+}
+
+func middle[T int64 | float64 | time.Duration](list []T) T {
+	list = slices.Sorted(slices.Values(list))
+	return list[len(list)/2]
+}
