@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
 // Limits say how careful a plan is.
@@ -70,7 +68,8 @@ func Plan(in Input) Decision {
 	c := in.Cluster
 	c.prepare()
 	c.epoch++
-	p := &planner{c: c, in: in, explained: map[string]*v1.Unplaced{}, sites: map[*unit]bitmap{}, counted: map[string]tally{}}
+	p := &planner{c: c, in: in, explained: map[string]*findings{}, blockers: map[*machineSet][]*unit{},
+		sites: map[*unit]bitmap{}, counted: map[string]tally{}}
 	p.out.now = in.Now
 	p.freeze()
 	p.collect()
@@ -136,8 +135,9 @@ type planner struct {
 	released bool
 
 	frozenNow bool
-	refused   []refused // to be explained at the end
-	explained map[string]*v1.Unplaced
+	refused   []refused            // to be explained at the end
+	explained map[string]*findings // by shape
+	blockers  map[*machineSet][]*unit
 	counted   map[string]tally
 	sites     map[*unit]bitmap
 	losers    map[*place]loss

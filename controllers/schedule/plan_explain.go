@@ -34,6 +34,7 @@ func (p *planner) refuse(u *unit, members []*unit) {
 }
 
 func (p *planner) explainAll() {
+	clear(p.blockers) // those of the beginning: much has been placed since
 	for _, r := range p.refused {
 		if r.members != nil && p.released {
 			continue // there will be room: the next plan knows more
@@ -73,10 +74,12 @@ func (p *planner) explain(r refused) *v1.Unplaced {
 		}
 	}
 	key := p.shape(r)
-	if p.explained[key] == nil {
-		p.explained[key] = p.survey(r)
+	f := p.explained[key]
+	if f == nil {
+		f = p.survey(r)
+		p.explained[key] = f
 	}
-	return p.explained[key]
+	return f.of(r)
 }
 
 func (p *planner) plainly(v *verdict, reason, message string) *v1.Unplaced {
@@ -98,14 +101,14 @@ func (v *verdict) prefix() string {
 func (p *planner) shape(r refused) string {
 	var b []byte
 	add := func(s string) { b = append(append(b, s...), 0) }
-	if r.unit.plan.keep != nil {
-		add(r.unit.plan.prefix() + r.unit.plan.keep.machine.ID)
-	}
 	if r.unit.plan.beside != nil {
 		add(r.unit.plan.beside.ID)
 		add(strings.Join(r.unit.Fleet.MachineOf, " "))
 	}
 	for _, u := range r.members {
+		if u.plan.keep != nil {
+			add(u.plan.keep.machine.ID)
+		}
 		if len(r.members) > 1 {
 			add(u.familyName())
 		}

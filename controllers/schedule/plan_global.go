@@ -104,50 +104,31 @@ func (p *planner) placeGlobal(u *unit, m *machine) bool {
 // explainGlobal says on which machines that match a global unit has no room, or that none matches.
 func (p *planner) explainGlobal(u *unit) {
 	s := &survey{p: p, members: []*unit{u}}
-	match, lacking := 0, 0
+	match := 0
 	for _, m := range p.c.sorted {
 		if !m.schedulable() || !u.selector.meets(m.meta) {
 			continue
 		}
 		match++
-		if p.c.placeOf(u, m) != nil {
-			continue
+		if p.c.placeOf(u, m) == nil {
+			s.scope = append(s.scope, m)
 		}
-		lacking++
-		one := &survey{p: p, members: s.members, only: m}
-		one.gather()
-		s.merge(one)
 	}
-	if match > 0 && lacking == 0 || match == 0 && len(p.c.sorted) == 0 {
+	if match > 0 && len(s.scope) == 0 || match == 0 && len(p.c.sorted) == 0 {
 		p.clear(u)
 		return
 	}
 	if p.released {
 		return
 	}
-	head := fmt.Sprintf("%d of the %d machines that match have no room: ", lacking, match)
-	if match == 0 {
-		s.gather()
-		head = "no machine matches: "
+	head := "no machine matches"
+	if match > 0 {
+		head = fmt.Sprintf("%d of the %d machines that match %s no room", len(s.scope), match, plural(len(s.scope), "has", "have"))
 	}
-	why := s.result(head, true)
+	s.gather()
+	why := s.findings(head).of(refused{u, s.members})
 	if key := p.c.unfit[u.name]; key != nil && sameUnplaced(&key.value, why) {
 		return
 	}
 	p.act(Action{Kind: SetUnplaced, Unit: u.name, Unplaced: why, Reason: ReasonNoMachineFits, Message: why.Message})
-}
-
-// merge adds what another survey found of one more machine.
-func (s *survey) merge(one *survey) {
-	for _, r := range one.refusals {
-		i := slices.IndexFunc(s.refusals, func(x refusal) bool { return x.Reason == r.Reason && x.many == r.many && x.Message == r.Message })
-		if i < 0 {
-			s.refusals = append(s.refusals, r)
-			continue
-		}
-		x := &s.refusals[i]
-		if x.Count += r.Count; len(x.Machines) < maxNamed {
-			x.Machines = append(x.Machines, r.Machines...)
-		}
-	}
 }

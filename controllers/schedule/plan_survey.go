@@ -3,24 +3,17 @@ package schedule
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
-
-	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
 // survey counts, for each constraint, the machines that it keeps a unit off. A machine that several keep it off is
 // counted under each: whoever removes one must know of the others.
 type survey struct {
-	p            *planner
-	members      []*unit
-	only, except *machine
-	refusals     []refusal
-}
-
-type refusal struct {
-	v1.Refusal
-	one, many string // "has port 3000 in use", "have port 3000 in use"
+	p        *planner
+	members  []*unit
+	scope    []*machine // these machines only; nil: all
+	except   *machine   // but not this one
+	refusals []refusal
 }
 
 // tally is a number of machines and the first of them.
@@ -29,101 +22,64 @@ type tally struct {
 	slots []int
 }
 
-// maxNamed is how many machines, or units in the way, are named.
-const maxNamed = 3
-
-func (p *planner) survey(r refused) *v1.Unplaced {
-	s := &survey{p: p, members: r.members, only: r.unit.plan.beside}
-	head := "machine %s, beside what it follows (MachineOf=" + strings.Join(r.unit.Fleet.MachineOf, " ") + "), does not fit: it "
+func (p *planner) survey(r refused) *findings {
+	v := &r.unit.plan
+	if len(p.c.sorted) == 0 {
+		return plainly(reasonNoMachine, "no machine is present")
+	}
+	s := &survey{p: p, members: r.members}
+	only, head := v.beside, "machine %s, beside what it follows (MachineOf="+strings.Join(r.unit.Fleet.MachineOf, " ")+"), does not fit: it "
 	for _, u := range r.members {
-		if id := u.Fleet.MachineID; id != "" && s.only == nil {
-			s.only = p.c.machines[id]
-			if s.only == nil || !s.only.present {
-				return p.plainly(&r.unit.plan, ReasonMachineID, "machine "+id+" (MachineID=) is not present")
+		if id := u.Fleet.MachineID; id != "" && only == nil {
+			only, head = p.c.machines[id], "machine %s (MachineID=) does not fit: it "
+			if only == nil || !only.present {
+				return plainly(ReasonMachineID, "machine "+id+" (MachineID=) is not present")
 			}
-			head = "machine %s (MachineID=) does not fit: it "
 		}
 	}
-	if k := r.unit.plan.keep; k != nil && s.only == nil {
-		s.except = k.machine
+	if only != nil {
+		if !only.present {
+			return plainly(ReasonMachineGone, "machine "+only.ID+", where it has to be (MachineOf=), is gone")
+		}
+		s.scope = []*machine{only}
+		s.gather()
+		f := s.findings(fmt.Sprintf(head, only.ID))
+		f.single = true
+		return f
 	}
-	if s.only != nil && !s.only.present {
-		return p.plainly(&r.unit.plan, ReasonMachineGone, "machine "+s.only.ID+", where it has to be (MachineOf=), is gone")
-	}
-	if len(p.c.sorted) == 0 {
-		return p.plainly(&r.unit.plan, reasonNoMachine, "no machine is present")
+	if v.keep != nil && v.keep.machine.present {
+		s.except = v.keep.machine
 	}
 	s.gather()
-	if s.only != nil {
-		return s.result(r.unit.plan.prefix()+fmt.Sprintf(head, s.only.ID), false)
-	}
-	return s.result(r.unit.plan.prefix()+s.head(), true)
+	f := s.findings(s.head())
+	f.together = len(s.members) > 1
+	return f
 }
 
 func (s *survey) head() string {
 	n, other := len(s.p.c.sorted), ""
-	if s.except != nil && s.except.present {
+	if s.except != nil {
 		n, other = n-1, " other"
 	}
 	if n == 0 {
 		return "no other machine is present"
 	}
-	machines, fit := "machines", "fit"
-	if n == 1 {
-		machines, fit = "machine", "fits"
-	}
-	with := ""
-	if len(s.members) > 1 {
-		var families []string
-		for _, u := range s.members[1:] {
-			families = append(families, u.familyName())
-		}
-		slices.Sort(families)
-		families = slices.Compact(families)
-		with = " " + s.members[0].familyName() + " together with " + named(families, len(families))
-	}
-	return fmt.Sprintf("0 of %d%s %s %s%s: ", n, other, machines, fit, with)
-}
-
-// result sorts the refusals by how many machines they keep off, and puts them in words.
-func (s *survey) result(head string, counted bool) *v1.Unplaced {
-	slices.SortStableFunc(s.refusals, func(a, b refusal) int { return b.Count - a.Count })
-	out := &v1.Unplaced{}
-	var parts []string
-	for _, r := range s.refusals {
-		words := r.one
-		if r.Count > 1 {
-			words = r.many
-		}
-		r.Refusal.Message = words + r.Refusal.Message
-		if part := r.Refusal.Message; counted {
-			parts = append(parts, strconv.Itoa(r.Count)+" "+part)
-		} else {
-			parts = append(parts, part)
-		}
-		out.Reasons = append(out.Reasons, r.Refusal)
-	}
-	out.Message = head + strings.Join(parts, ", ")
-	return out
+	return fmt.Sprintf("0 of %d%s %s", n, other, plural(n, "machine fits", "machines fit"))
 }
 
 func (s *survey) gather() {
 	need := request{}
 	for i, u := range s.members {
-		beside := ""
-		if i > 0 {
-			beside = " for " + u.familyName() + " beside it"
-		}
-		s.conflicts(u, beside)
-		s.ports(u, beside)
-		s.metadata(u, beside)
+		s.conflicts(u, i)
+		s.ports(u, i)
+		s.metadata(u, i)
 		for _, name := range u.followsGlobal(s.p.c) {
 			sites := s.p.machinesOf(s.p.c.units[name])
-			s.add(ReasonMachineOf, "is without "+name, "are without "+name, beside+" (MachineOf=)",
+			s.add(ReasonMachineOf, "is without "+name, "are without "+name, i, " (MachineOf=)",
 				s.where("beside "+name, func(m *machine) bool { return !sites.has(m.slot) }))
 		}
 		if len(u.replaces) > 0 || slices.ContainsFunc(u.matched, func(g *glob) bool { return g.replaces.n > 0 }) {
-			s.add(reasonReplaces, "runs a unit that makes no room", "run a unit that makes no room", beside+" (Replaces=)",
+			s.add(reasonReplaces, "runs a unit that makes no room", "run a unit that makes no room", i, " (Replaces=)",
 				s.where("", func(m *machine) bool { return rivalOn(u, m) != nil }))
 		}
 		need.CPU += u.Fleet.CPU
@@ -131,60 +87,58 @@ func (s *survey) gather() {
 	}
 	s.resource(reasonCPU, "CPU", request{CPU: need.CPU}, need.CPU, func(m *machine) int64 { return m.Capacity.CPU - m.used.CPU })
 	s.resource(reasonMemory, "memory", request{Memory: need.Memory}, need.Memory, func(m *machine) int64 { return m.Capacity.Memory - m.used.Memory })
-	s.add(reasonDraining, "is being drained", "are being drained", "",
+	s.add(reasonDraining, "is being drained", "are being drained", 0, "",
 		s.where("draining", func(m *machine) bool { return m.config.Drain }))
-	s.add(reasonCordoned, "is cordoned", "are cordoned", "",
+	s.add(reasonCordoned, "is cordoned", "are cordoned", 0, "",
 		s.where("cordoned", func(m *machine) bool { return m.config.Cordoned && !m.config.Drain }))
-	s.add(reasonMachine, "cannot be read", "cannot be read", "",
+	s.add(reasonMachine, "cannot be read", "cannot be read", 0, "",
 		s.where("problem", func(m *machine) bool { return m.Problem != "" }))
 }
 
-func (s *survey) add(reason, one, many, detail string, t tally) {
+// add notes a refusal; beside is which member has the constraint.
+func (s *survey) add(reason, one, many string, beside int, detail string, t tally) {
 	if t.n == 0 {
 		return
 	}
-	r := refusal{one: one, many: many}
-	r.Reason, r.Message, r.Count = reason, detail, t.n
+	r := refusal{words: plural(t.n, one, many), beside: beside, detail: detail}
+	r.Reason, r.Count = reason, t.n
 	for _, slot := range t.slots {
 		r.Machines = append(r.Machines, s.p.c.slots[slot].ID)
 	}
 	s.refusals = append(s.refusals, r)
 }
 
-func (s *survey) conflicts(u *unit, beside string) {
+func (s *survey) conflicts(u *unit, beside int) {
 	const one, many = "runs a unit that conflicts", "run a unit that conflicts"
 	for _, g := range u.conflicts {
-		t := s.of(&g.matched)
-		names := s.names(t, func(v *unit) bool { return slices.Contains(v.matched, g) })
-		s.add(ReasonConflicts, one, many, fmt.Sprintf("%s (Conflicts=%s: %s)", beside, g.Pattern, names), t)
+		names := s.names(&g.matched, func(v *unit) bool { return slices.Contains(v.matched, g) })
+		s.add(ReasonConflicts, one, many, beside, fmt.Sprintf(" (Conflicts=%s: %s)", g.Pattern, names), s.of(&g.matched))
 	}
 	for _, g := range u.matched {
 		if slices.Contains(u.conflicts, g) && g.conflicts.n == g.matched.n {
 			continue // the same machines once more
 		}
-		t := s.of(&g.conflicts)
-		names := s.names(t, func(v *unit) bool { return slices.Contains(v.conflicts, g) })
-		s.add(ReasonConflicts, one, many, fmt.Sprintf("%s (Conflicts=%s of %s)", beside, g.Pattern, names), t)
+		names := s.names(&g.conflicts, func(v *unit) bool { return slices.Contains(v.conflicts, g) })
+		s.add(ReasonConflicts, one, many, beside, fmt.Sprintf(" (Conflicts=%s of %s)", g.Pattern, names), s.of(&g.conflicts))
 	}
 }
 
-func (s *survey) ports(u *unit, beside string) {
+func (s *survey) ports(u *unit, beside int) {
 	for _, port := range u.Fleet.Ports {
 		set := s.p.c.ports[port]
 		if set == nil {
 			continue
 		}
-		t := s.of(set)
-		names := s.names(t, func(v *unit) bool { return slices.Contains(v.Fleet.Ports, port) })
-		s.add(ReasonPorts, fmt.Sprintf("has port %d in use", port), fmt.Sprintf("have port %d in use", port),
-			fmt.Sprintf("%s (by %s)", beside, names), t)
+		names := s.names(set, func(v *unit) bool { return slices.Contains(v.Fleet.Ports, port) })
+		s.add(ReasonPorts, fmt.Sprintf("has port %d in use", port), fmt.Sprintf("have port %d in use", port), beside,
+			fmt.Sprintf(" (by %s)", names), s.of(set))
 	}
 }
 
-func (s *survey) metadata(u *unit, beside string) {
+func (s *survey) metadata(u *unit, beside int) {
 	for _, t := range u.selector.terms {
 		words := " no metadata " + t.String()
-		s.add(ReasonMachineMetadata, "has"+words, "have"+words, beside,
+		s.add(ReasonMachineMetadata, "has"+words, "have"+words, beside, "",
 			s.where("metadata "+t.key+"\x00"+strings.Join(t.values, "\x00"), func(m *machine) bool { return !t.meets(m.meta) }))
 	}
 }
@@ -202,88 +156,114 @@ func (s *survey) resource(reason, what string, need request, n int64, left func(
 		return true
 	})
 	words := " too little " + what + " left"
-	s.add(reason, "has"+words, "have"+words, fmt.Sprintf(" (%s=%s, the most that is left is %s)", reason, amount(reason, n), amount(reason, most)), t)
+	s.add(reason, "has"+words, "have"+words, 0, fmt.Sprintf(" (%s=%s, the most that is left is %s)", reason, amount(reason, n), amount(reason, most)), t)
 }
 
 // of counts the machines of a set.
 func (s *survey) of(set *machineSet) tally {
-	if s.only != nil {
-		if set.n > 0 && s.only.indexed && set.has(s.only.slot) {
-			return tally{1, []int{s.only.slot}}
-		}
-		return tally{}
+	if s.scope != nil {
+		return count(s.scope, nil, func(m *machine) bool { return set.has(m.slot) })
 	}
-	t := tally{set.n, set.first(maxNamed + 1)}
-	if e := s.except; e != nil && e.indexed && set.n > 0 && set.has(e.slot) {
-		t.n--
-		t.slots = slices.DeleteFunc(t.slots, func(slot int) bool { return slot == e.slot })
-	}
-	t.slots = t.slots[:min(len(t.slots), maxNamed)]
-	return t
+	return s.less(tally{set.n, set.first(maxNamed + 1)}, func(m *machine) bool { return set.n > 0 && set.has(m.slot) })
 }
 
-// where counts the machines that something holds for, one by one. Under a key it is counted once in a plan.
+// where counts the machines that something holds for. Under a key it is counted once in a plan.
 func (s *survey) where(key string, holds func(*machine) bool) tally {
-	if s.only != nil || s.except != nil {
-		key = ""
+	switch {
+	case s.scope != nil:
+		return count(s.scope, nil, holds)
+	case key == "":
+		return count(s.p.c.sorted, s.except, holds)
 	}
-	if t, ok := s.p.counted[key]; ok && key != "" {
-		return t
+	t, ok := s.p.counted[key]
+	if !ok {
+		t = count(s.p.c.sorted, nil, holds)
+		s.p.counted[key] = t
 	}
-	var t tally
-	for _, m := range s.p.c.sorted {
-		if s.only != nil && m != s.only || m == s.except || !m.indexed || !holds(m) {
+	return s.less(t, holds)
+}
+
+func count(machines []*machine, except *machine, holds func(*machine) bool) (t tally) {
+	for _, m := range machines {
+		if m == except || !m.indexed || !holds(m) {
 			continue
 		}
-		if t.n++; t.n <= maxNamed {
+		if t.n++; t.n <= maxNamed+1 {
 			t.slots = append(t.slots, m.slot)
 		}
 	}
-	if key != "" {
-		s.p.counted[key] = t
+	return t
+}
+
+// less takes the excepted machine off a tally.
+func (s *survey) less(t tally, holds func(*machine) bool) tally {
+	if e := s.except; e != nil && e.indexed && holds(e) {
+		t.n--
+		t.slots = slices.DeleteFunc(slices.Clone(t.slots), func(slot int) bool { return slot == e.slot })
 	}
 	return t
 }
 
-// names are some of the units on those machines that are in the way.
-func (s *survey) names(t tally, inTheWay func(*unit) bool) string {
-	var list []string
-	for _, slot := range t.slots {
-		first := ""
-		for _, x := range s.p.c.slots[slot].places {
-			if u := x.unit; inTheWay(u) && !slices.Contains(s.members, u) && (first == "" || u.name < first) {
-				first = u.name
+// names are the first of the units in the way on the machines of a set.
+func (s *survey) names(set *machineSet, inTheWay func(*unit) bool) string {
+	if set.n == 0 {
+		return ""
+	}
+	units, ok := s.p.blockers[set]
+	if !ok || s.scope != nil {
+		for _, m := range s.among(set) {
+			for _, x := range m.places {
+				if inTheWay(x.unit) {
+					units = append(units, x.unit)
+				}
 			}
 		}
-		if first != "" {
-			list = append(list, first)
+		slices.SortFunc(units, func(a, b *unit) int { return natural(a.name, b.name) })
+		units = slices.Compact(units) // a global unit is on many machines
+		if s.scope == nil {
+			s.p.blockers[set] = units
 		}
 	}
-	return named(list, t.n)
-}
-
-// named lists the first of n names.
-func named(list []string, n int) string {
-	list = list[:min(len(list), maxNamed)]
-	text := strings.Join(list, ", ")
-	if n > len(list) {
-		text += " ..."
-	}
-	return text
-}
-
-// amount writes an amount of a resource as [X-Fleet] has it.
-func amount(resource string, n int64) string {
-	if resource == reasonCPU {
-		return strconv.FormatFloat(float64(n)/1000, 'f', -1, 64)
-	}
-	for _, unit := range []struct {
-		suffix string
-		size   int64
-	}{{"G", 1 << 30}, {"M", 1 << 20}, {"K", 1 << 10}} {
-		if n >= unit.size {
-			return strconv.FormatFloat(float64(n*10/unit.size)/10, 'f', -1, 64) + unit.suffix
+	spared := s.spared()
+	n := len(units)
+	for _, u := range spared {
+		if inTheWay(u) && slices.ContainsFunc(u.places, func(x *place) bool { return x.machine.indexed && set.has(x.machine.slot) }) {
+			n--
 		}
 	}
-	return strconv.FormatInt(n, 10)
+	var list []string
+	for i := 0; i < len(units) && len(list) < maxNamed; i++ {
+		if !slices.Contains(spared, units[i]) {
+			list = append(list, units[i].name)
+		}
+	}
+	return named(list, n)
+}
+
+// spared are units that are in nobody's way: they go together with the unit, or are where it goes from.
+func (s *survey) spared() []*unit {
+	list := slices.Clone(s.members)
+	if s.except != nil {
+		for _, x := range s.except.places {
+			if len(x.unit.places) == 1 && !slices.Contains(s.members, x.unit) {
+				list = append(list, x.unit)
+			}
+		}
+	}
+	return list
+}
+
+func (s *survey) among(set *machineSet) (machines []*machine) {
+	if s.scope != nil {
+		for _, m := range s.scope {
+			if m.indexed && set.has(m.slot) {
+				machines = append(machines, m)
+			}
+		}
+		return machines
+	}
+	for _, slot := range set.first(len(s.p.c.sorted)) {
+		machines = append(machines, s.p.c.slots[slot])
+	}
+	return machines
 }

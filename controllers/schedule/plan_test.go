@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -356,6 +357,19 @@ func TestExplanations(t *testing.T) {
 			w.converge()
 			w.add(t, "d.service Ports=80 81")
 		}},
+		{"crowd", func(w *world) { // IDs in another order than names
+			for i := range 12 {
+				w.setMachine(Machine{ID: fmt.Sprintf("%x", 15-i), Metadata: map[string]string{"zone": "x", "n": fmt.Sprint(i)}})
+				w.add(t, fmt.Sprintf("app@%d.service MachineMetadata=n=%d;Ports=80;%s", i+1, i, appConflict))
+				w.setActive(fmt.Sprintf("%x", 15-i), fmt.Sprintf("app@%d.service", i+1), true)
+			}
+			w.converge()
+			w.setConfig("f", v1.MachineConfig{Drain: true})
+			for _, name := range []string{"app@1.service", "app@77.service", "app@78.service"} {
+				w.add(t, name+" MachineMetadata=zone=x;Ports=80;"+appConflict)
+			}
+			w.add(t, "side@77.service "+beside, "side@78.service "+beside, "proxy.service Global=true;MachineMetadata=zone=x;Ports=80")
+		}},
 		{"resources", func(w *world) { w.add(t, "a.service CPU=3", "b.service Memory=8G", "c.service Memory=8G;CPU=2.5") }},
 		{"machine-id", func(w *world) {
 			w.add(t, "a.service Ports=80;MachineID=m2")
@@ -411,6 +425,31 @@ func TestExplanations(t *testing.T) {
 			golden(t, tc.name, w.explained())
 		})
 	}
+}
+
+// TestExplanationsAreShared: what a thousand instances that fit nowhere have in common is kept once.
+func TestExplanationsAreShared(t *testing.T) {
+	w := three(t)
+	w.add(t, "x.service Ports=80;MachineID=m1", "y.service Ports=80;MachineID=m2", "z.service Ports=80;MachineID=m3")
+	w.converge()
+	w.add(t, "app@1.service Ports=80", "side@1.service "+beside, "app@2.service Ports=80", "side@2.service "+beside)
+	var reasons []*v1.Refusal
+	for _, a := range w.step() {
+		require.Equal(t, SetUnplaced, a.Kind)
+		reasons = append(reasons, &a.Unplaced.Reasons[0])
+	}
+	require.Len(t, reasons, 4)
+	for _, r := range reasons {
+		require.Same(t, reasons[0], r)
+	}
+}
+
+func TestNatural(t *testing.T) {
+	sorted := []string{"a.service", "a1b.service", "a1b2.service", "a2.service", "a10.service", "app", "app@1.service", "app@02.service", "app@2.service", "app@10.service", "b"}
+	list := slices.Clone(sorted)
+	slices.Reverse(list)
+	slices.SortFunc(list, natural)
+	require.Equal(t, sorted, list)
 }
 
 // explained is all that is said, for people.
