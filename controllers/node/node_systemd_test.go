@@ -215,3 +215,24 @@ func TestMovedUnitRunsUntilItsReplacementIsActive(t *testing.T) {
 	l.awaitGone("moved.service")
 	require.Equal(t, "inactive\n", l.systemctl("is-active", "moved.service"))
 }
+
+func TestUnitsOfTheMachineAreLeftAlone(t *testing.T) {
+	l := newLab(t)
+	require.NoError(t, l.machine.Command("systemd-run", "--user", "--unit=own.service", "sleep", "infinity").Run())
+	own := l.systemctl("show", "-p", "InvocationID", "own.service")
+	l.begin()
+	l.place("own.service", l.file(sleeper), v1.Launched)
+	l.place("basic.target", l.file("[Unit]\nDescription=mine\n"), v1.Launched)
+	for _, unit := range []string{"own.service", "basic.target"} {
+		l.await(unit, "refused", func(s *v1.UnitState) bool { return s != nil && strings.Contains(s.Message, "of its own") })
+	}
+	l.place("own.service", l.file(sleeper), v1.Loaded)
+	l.place("other.service", l.file(sleeper), v1.Launched)
+	l.awaitActive("other.service")
+	l.commit(placement(t, "own.service", v1.Placement{}), placement(t, "basic.target", v1.Placement{}))
+	l.awaitGone("own.service")
+	l.awaitGone("basic.target")
+	require.Equal(t, own, l.systemctl("show", "-p", "InvocationID", "own.service"))
+	require.Equal(t, "active\nactive\n", l.systemctl("is-active", "own.service", "basic.target"))
+	require.Contains(t, l.systemctl("show", "-p", "FragmentPath", "basic.target"), "/usr/lib/")
+}

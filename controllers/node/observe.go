@@ -24,6 +24,9 @@ func (n *Node) observe(ctx context.Context) (Input, error) {
 		return in, err
 	}
 	in.Texts, in.Relations = n.texts.of(ctx, in.Placements)
+	if in.Foreign, err = n.foreign(ctx, in); err != nil {
+		return in, err
+	}
 	if in.Units, err = n.units(ctx, in); err != nil {
 		return in, err
 	}
@@ -49,6 +52,24 @@ func (n *Node) placed() map[string]v1.Placement {
 		}
 	}
 	return placements
+}
+
+// foreign asks systemd for placed units that are not ours so far: one that the machine has by itself, such as its
+// ssh.service, is neither replaced nor, later, stopped.
+func (n *Node) foreign(ctx context.Context, in Input) (map[string]string, error) {
+	var fresh []string
+	for name, pl := range in.Placements {
+		_, file := in.Files[name]
+		if pl.DesiredState != v1.Inactive && !file && in.Records[name].Loaded == "" {
+			fresh = append(fresh, name)
+		}
+	}
+	slices.Sort(fresh)
+	foreign, err := n.Systemd.Foreign(ctx, fresh)
+	if err != nil {
+		return nil, fmt.Errorf("asking systemd for units that the machine has by itself: %w", err)
+	}
+	return foreign, nil
 }
 
 // units asks systemd for the units that it was told of. Not for others: to ask for a unit makes systemd look for its file.

@@ -22,6 +22,8 @@ type Input struct {
 	Relations map[string]Relations
 	// Files are the hashes of the files that systemd is given, as they are on disk now.
 	Files map[string]string
+	// Foreign are those placed units that the machine has without fleet, and where from.
+	Foreign map[string]string
 	// Units is what systemd says of the units in Placements, Files and Records, and of what they bind to.
 	Units map[string]Unit
 	// Records is what was done since boot.

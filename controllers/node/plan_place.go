@@ -9,6 +9,10 @@ import (
 // place brings one placed unit to its desired state.
 func (p *planner) place(name string, pl v1.Placement) {
 	text, unit, rec := p.in.Texts[pl.Hash], p.in.Units[name], p.in.Records[name]
+	if origin := p.in.Foreign[name]; origin != "" {
+		p.report(name, pl, Record{}, fmt.Sprintf("not taken over: this machine has a %s of its own (%s): give one of them another name", name, origin))
+		return
+	}
 	if text.Missing != "" {
 		// What runs goes on with the text that it has; a stop needs none.
 		if pl.DesiredState == v1.Loaded {

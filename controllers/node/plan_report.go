@@ -17,6 +17,8 @@ func (p *planner) remove(name string) {
 		return
 	case !file && !recorded:
 		// Reported by an earlier life; whatever has that name now is not ours.
+	case !file && rec.Loaded == "":
+		p.act(Action{Kind: Forget, Unit: name, Reason: NotPlaced}) // systemd was never given it
 	case unit.stopping():
 		p.report(name, v1.Placement{}, rec, "")
 		return

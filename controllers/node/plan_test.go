@@ -239,6 +239,23 @@ link b.service NewPlacement
 start b.service NotLaunched
 state a.service active A no such file
 `},
+		{"a unit that the machine has by itself is left alone, whatever is wanted of it", Input{
+			FromStore:  true,
+			Placements: map[string]v1.Placement{"ssh.service": launch("A"), "cron.service": load("A"), "side.service": launch("A")},
+			Relations:  map[string]Relations{"side.service": {BindsTo: []string{"ssh.service"}}},
+			Foreign:    map[string]string{"ssh.service": "/lib/ssh.service", "cron.service": "/lib/cron.service"},
+		}, `
+writeFile side.service NewPlacement
+link side.service NewPlacement
+state cron.service inactive  not taken over: this machine has a cron.service of its own (/lib/cron.service): give one of them another name
+state ssh.service inactive  not taken over: this machine has a ssh.service of its own (/lib/ssh.service): give one of them another name
+`},
+		{"and what was never given to systemd is not taken from it", Input{
+			FromStore: true,
+			Records:   map[string]Record{"ssh.service": {Message: "no space left"}},
+			Units:     map[string]Unit{"ssh.service": unit("active", "i")},
+			States:    map[string]v1.UnitState{"ssh.service": {}},
+		}, "forget ssh.service NotPlaced\ndeleteState ssh.service NotPlaced\n"},
 		{"units bound to each other are started", Input{
 			Placements: map[string]v1.Placement{"a.service": launch("A"), "b.service": launch("B")},
 			Relations:  map[string]Relations{"a.service": {BindsTo: []string{"b.service"}}, "b.service": {BindsTo: []string{"a.service"}}},

@@ -34,6 +34,9 @@ type Manager interface {
 	ResetFailed(ctx context.Context, name string) error
 	// States returns one state for each name, in the order of the names.
 	States(ctx context.Context, names []string) ([]UnitState, error)
+	// Foreign says which of these units are there without Link, and where they come from: a unit file of the machine's own,
+	// or systemd itself. It loads none of them.
+	Foreign(ctx context.Context, names []string) (map[string]string, error)
 	// Events holds at most one hint: something changed since the last one was taken (a state, the outcome of a job, the
 	// connection), so list again. Hints may be spurious. It is closed by Close.
 	Events() <-chan struct{}

@@ -94,6 +94,8 @@ func (s *services) Stop(_ context.Context, name string) error {
 
 func (s *services) Restart(ctx context.Context, name string) error { return s.Start(ctx, name) }
 
+func (s *services) Foreign(context.Context, []string) (map[string]string, error) { return nil, nil }
+
 func (s *services) States(_ context.Context, names []string) ([]systemd.UnitState, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

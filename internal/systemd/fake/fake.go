@@ -24,6 +24,8 @@ type Options struct {
 	ReadFile func(path string) ([]byte, error)
 	// Process says how a service's process behaves; nil: as CommonProcess says.
 	Process func(unit string, argv []string) Process
+	// Foreign are units that the machine has by itself, and where from. The model says that they are there, no more.
+	Foreign map[string]string
 	// Fault, when it returns an error, fails the call (link, unlink, reload, start, stop, restart, reset-failed, list)
 	// before it has any effect. unit is "" for calls about many units.
 	Fault func(op, unit string) error
@@ -198,6 +200,20 @@ func (m *Manager) ResetFailed(ctx context.Context, name string) error {
 		}
 		return nil
 	})
+}
+
+// Foreign implements systemd.Manager.
+func (m *Manager) Foreign(ctx context.Context, names []string) (map[string]string, error) {
+	foreign := map[string]string{}
+	err := m.do(ctx, "look up", "", func() error {
+		for _, name := range names {
+			if origin, ok := m.opts.Foreign[name]; ok {
+				foreign[name] = origin
+			}
+		}
+		return nil
+	})
+	return foreign, err
 }
 
 // States implements systemd.Manager.

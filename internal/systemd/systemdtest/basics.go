@@ -2,6 +2,7 @@ package systemdtest
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -55,7 +56,7 @@ var basics = map[string]func(*bench){
 			JobResult: "done", FragmentPath: state.FragmentPath}, state)
 		b.stop("a@1.service")
 		require.NoError(b, b.Unlink(b.ctx, "a@1.service"))
-		require.Equal(b, "not-found", b.state("a@1.service").LoadState)
+		b.await("a@1.service", "forgotten", func(s systemd.UnitState) bool { return s.LoadState == "not-found" })
 	},
 	"states in the order of the names": func(b *bench) {
 		b.link("a.service", sleeper...)
@@ -119,6 +120,21 @@ var basics = map[string]func(*bench){
 		require.Equal(b, before.InvocationID, state.InvocationID)
 		b.stop("a.service")
 		b.await("a.service", "forgotten", func(s systemd.UnitState) bool { return s.LoadState == "not-found" })
+	},
+	"what was linked is not foreign": func(b *bench) {
+		for _, name := range []string{"idle.service", "runs.service", "lost.service", "unlinked.service"} {
+			b.link(name, sleeper...)
+		}
+		for _, name := range []string{"runs.service", "lost.service", "unlinked.service"} {
+			b.start(name)
+			b.awaitActive(name, "active")
+		}
+		require.NoError(b, os.Remove(filepath.Join(b.dir, "lost.service")))
+		require.NoError(b, b.Unlink(b.ctx, "unlinked.service"))
+		foreign, err := b.Foreign(b.ctx, []string{"idle.service", "runs.service", "lost.service", "unlinked.service", "none.service"})
+		require.NoError(b, err)
+		require.Empty(b, foreign)
+		require.Equal(b, "active", b.state("unlinked.service").ActiveState)
 	},
 	"deadlines hold": func(b *bench) {
 		ctx, cancel := context.WithCancel(b.ctx)

@@ -1,0 +1,112 @@
+package systemd
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// linkedRuntime is the state of the files that Link links, see systemctl(1), is-enabled.
+const linkedRuntime = "linked-runtime"
+
+// madeBySystemd is said of a unit that is loaded from no file: init.scope, slices, mounts, devices.
+const madeBySystemd = "made by systemd itself"
+
+// Foreign implements Manager: what is asked of all names goes out at once.
+func (c *Client) Foreign(ctx context.Context, names []string) (map[string]string, error) {
+	foreign := map[string]string{}
+	if len(names) == 0 {
+		return foreign, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, callWithin)
+	defer cancel()
+	l, err := c.current()
+	if err != nil {
+		return nil, wrap("look up", "", err)
+	}
+	files, units := l.ask(ctx, "GetUnitFileState", names), l.ask(ctx, "GetUnit", names)
+	for i, name := range names {
+		var state string
+		known, err := answer(ctx, files[i], &state)
+		if err != nil {
+			return nil, wrap("look up", name, err)
+		}
+		var path dbus.ObjectPath
+		loaded, err := answer(ctx, units[i], &path)
+		if err != nil {
+			return nil, wrap("look up", name, err)
+		}
+		origin := ""
+		if loaded {
+			if origin, err = l.origin(ctx, path); err != nil {
+				return nil, wrap("look up", name, err)
+			}
+		}
+		switch {
+		case known && state == linkedRuntime:
+		case !known && c.isRuntimeLink(origin): // its link was removed while it runs
+		case origin != "":
+			foreign[name] = origin
+		case known:
+			foreign[name] = "unit file, " + state
+		}
+	}
+	return foreign, nil
+}
+
+// isRuntimeLink reports whether a path is where Link makes its links: beside the manager's socket.
+func (c *Client) isRuntimeLink(path string) bool {
+	runtime := filepath.Dir(c.socket)
+	dir := filepath.Dir(path)
+	return dir == filepath.Join(runtime, "system") || dir == filepath.Join(runtime, "user")
+}
+
+// ask calls a method of the manager for each of the names.
+func (l *link) ask(ctx context.Context, method string, names []string) []*dbus.Call {
+	manager := l.conn.Object("org.freedesktop.systemd1", "/org/freedesktop/systemd1")
+	calls := make([]*dbus.Call, len(names))
+	for i, name := range names {
+		calls[i] = manager.GoWithContext(ctx, managerInterface+"."+method, 0, make(chan *dbus.Call, 1), name)
+	}
+	return calls
+}
+
+// answer waits for an answer. That there is no such thing is one.
+func answer(ctx context.Context, call *dbus.Call, to any) (bool, error) {
+	select {
+	case <-call.Done:
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	err := call.Store(to)
+	var remote dbus.Error
+	if errors.As(err, &remote) && !errors.Is(wrap("", "", err), ErrDisconnected) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// origin says where a loaded unit comes from; "" where systemd has only heard of it.
+func (l *link) origin(ctx context.Context, unit dbus.ObjectPath) (string, error) {
+	object := l.conn.Object("org.freedesktop.systemd1", unit)
+	var load, path string
+	for name, to := range map[string]any{"LoadState": &load, "FragmentPath": &path} {
+		var value dbus.Variant
+		ok, err := answer(ctx, object.GoWithContext(ctx, getProperty, 0, make(chan *dbus.Call, 1), unitInterface, name), &value)
+		if err != nil || !ok { // it went away meanwhile
+			return "", err
+		}
+		if err := dbus.Store([]any{value.Value()}, to); err != nil {
+			return "", err
+		}
+	}
+	switch {
+	case load == "not-found":
+		return "", nil
+	case path != "":
+		return path, nil
+	}
+	return madeBySystemd, nil
+}
