@@ -201,7 +201,7 @@ func invocations(t *testing.T) map[string]string {
 	t.Helper()
 	ids := map[string]string{}
 	for n := 1; n <= dev.DefaultMachines; n++ {
-		out, err := try("fleetd dev exec %d systemctl --user show -p Id,InvocationID,ActiveState 'example-app*' 'router*' 'hello*'", n)
+		out, err := try("fleetd dev exec %d systemctl --user show -p Id,InvocationID,ActiveState 'example-app*' 'router*' 'greeter*'", n)
 		if err != nil {
 			continue // a machine that is down runs nothing
 		}

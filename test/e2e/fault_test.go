@@ -198,7 +198,7 @@ func TestFitsNowhere(t *testing.T) {
 apiVersion: fleet/v1
 kind: App
 metadata:
-  name: hello
+  name: greeter
 spec:
   exec:
     command: ["%%t/fleet/bin/example-app", "--listen", "${FLEET_MACHINE_IP}:3100"]
@@ -206,8 +206,8 @@ spec:
     machineMetadata:
       zone: mars
 END`)
-	defer run(t, "fleetctl delete app hello")
-	for _, command := range []string{"fleetctl describe app hello", "fleetctl list-units"} {
+	defer run(t, "fleetctl delete app greeter")
+	for _, command := range []string{"fleetctl describe app greeter", "fleetctl list-units"} {
 		eventually(t, 10*time.Second, command, func() error {
 			if out := run(t, "%s", command); !strings.Contains(out, "zone=mars") {
 				return fmt.Errorf("%s", out)
@@ -222,7 +222,7 @@ func TestManifestWithEtcdctl(t *testing.T) {
 	manifest := `apiVersion: fleet/v1
 kind: App
 metadata:
-  name: hello
+  name: greeter
 spec:
   exec:
     command: ["%t/fleet/bin/example-app", "--listen", "${FLEET_MACHINE_IP}:3100", "--instance", "%n"]
@@ -230,17 +230,17 @@ spec:
   - port: 3100
   announce: {}
   route:
-    hosts: [hello.localhost]
+    hosts: [greeter.localhost]
 `
 	put := func(text string) {
 		t.Helper()
-		file := filepath.Join(t.TempDir(), "hello.yaml")
+		file := filepath.Join(t.TempDir(), "greeter.yaml")
 		require.NoError(t, os.WriteFile(file, []byte(text), 0o644))
-		run(t, "etcdctl put /fleet/apps/hello < %s", file)
+		run(t, "etcdctl put /fleet/apps/greeter < %s", file)
 	}
 	put(manifest)
-	settled(t, "hello")
-	announced(t, "hello", "hello@1")
+	settled(t, "greeter")
+	announced(t, "greeter", "greeter@1")
 	before := invocations(t)
 	for name, broken := range map[string]struct{ text, line string }{
 		"broken YAML":   {manifest + "  - : [\n", "line 13"},
@@ -249,21 +249,21 @@ spec:
 	} {
 		put(broken.text)
 		eventually(t, 10*time.Second, name, func() error {
-			out := run(t, "fleetctl get app hello -o yaml")
+			out := run(t, "fleetctl get app greeter -o yaml")
 			if !strings.Contains(out, "type: Accepted") || !strings.Contains(out, `status: "False"`) || !strings.Contains(out, broken.line) {
 				return fmt.Errorf("%s", out)
 			}
 			return nil
 		})
 		require.Equal(t, before, invocations(t), "%s: what ran keeps running", name)
-		announced(t, "hello", "hello@1")
+		announced(t, "greeter", "greeter@1")
 	}
 	put(manifest)
-	settled(t, "hello")
+	settled(t, "greeter")
 	require.Equal(t, before, invocations(t))
-	run(t, "etcdctl del /fleet/apps/hello")
+	run(t, "etcdctl del /fleet/apps/greeter")
 	eventually(t, 30*time.Second, "all of it is gone", func() error {
-		if out := run(t, "fleetctl list-units --no-legend; etcdctl get --prefix --keys-only /services/web/; etcdctl get --prefix --keys-only /fleet/ | grep -v /events/; curl -s -H 'Host: hello.localhost' http://127.0.0.11:8080/"); strings.Contains(out, "hello@") {
+		if out := run(t, "fleetctl list-units --no-legend; etcdctl get --prefix --keys-only /services/web/; etcdctl get --prefix --keys-only /fleet/ | grep -v /events/; curl -s -H 'Host: greeter.localhost' http://127.0.0.11:8080/"); strings.Contains(out, "greeter@") {
 			return fmt.Errorf("%s", out)
 		}
 		return nil
