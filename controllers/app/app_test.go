@@ -237,3 +237,18 @@ func TestUnitsOfPeopleAreLeftAlone(t *testing.T) {
 		await(b, keys.Units(), "the name is free", func(u map[string]v1.Unit) bool { return u["web@1.service"].Metadata.Owner == "web" })
 	})
 }
+
+func TestRevisionThatNobodyCanRead(t *testing.T) {
+	s := memstore.New(memstore.Options{})
+	keys := keyspace.New("")
+	b := start(t, s, keys)
+	b.put(keys.Apps().Key("web"), manifestOf("web", 1, "1", false))
+	old := await(b, keys.Units(), "a unit", func(u map[string]v1.Unit) bool { return len(u) == 1 })["web@1.service"].Spec.Hash
+	b.run(map[string]v1.Unit{"web@1.service": {Spec: v1.UnitSpec{Hash: old}}})
+	b.put(keys.Revisions().Key(keyspace.RevisionName("web", 2)), "of another version of fleetd")
+	b.put(keys.Apps().Key("web"), manifestOf("web", 1, "2", false))
+	await(b, keys.Units(), "the new revision", func(u map[string]v1.Unit) bool { return u["web@1.service"].Spec.Hash != old })
+	_, third, _, err := s.Get(b.ctx, keys.Revisions().Key(keyspace.RevisionName("web", 3)))
+	require.NoError(t, err)
+	require.True(t, third)
+}

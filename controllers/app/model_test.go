@@ -65,7 +65,7 @@ func (w *world) input() Input {
 		Routed: Routed{Revision: w.changed, Digest: v1.EndpointsDigest(w.endpoints)},
 	}
 	if n := len(w.revisions); n > 0 {
-		in.Latest = &w.revisions[n-1]
+		in.Latest, in.LastNumber = &w.revisions[n-1], int64(n)
 		for _, hash := range []string{in.Latest.UnitFile, in.Latest.SidekickFile} {
 			if text, ok := w.texts[hash]; ok {
 				in.Texts[hash] = text

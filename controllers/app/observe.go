@@ -11,13 +11,14 @@ import (
 func (c *Controller) observe(app string) Input {
 	in := Input{
 		Now: c.opts.Now(), App: app,
-		Latest:    c.cluster.LatestRevision(app),
-		Texts:     map[string]string{},
-		Units:     map[string]Unit{},
-		Taken:     c.cluster.OthersUnits(app),
-		Overrides: c.cluster.OverridesOf(app),
-		States:    map[string][]v1.UnitState{},
-		Endpoints: c.cluster.EndpointsOf(app),
+		Latest:     c.cluster.LatestRevision(app),
+		LastNumber: c.cluster.LastRevision(app),
+		Texts:      map[string]string{},
+		Units:      map[string]Unit{},
+		Taken:      c.cluster.OthersUnits(app),
+		Overrides:  c.cluster.OverridesOf(app),
+		States:     map[string][]v1.UnitState{},
+		Endpoints:  c.cluster.EndpointsOf(app),
 	}
 	if o, ok := c.cluster.Apps.Get(app); ok {
 		in.Manifest = &Manifest{Raw: o.Value, Revision: o.ModRevision}

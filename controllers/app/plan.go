@@ -16,6 +16,8 @@ type Input struct {
 	Manifest *Manifest
 	// Latest is the newest accepted revision, or nil.
 	Latest *v1.Revision
+	// LastNumber is the highest number that is taken: a revision that nobody can read has one, too.
+	LastNumber int64
 	// Texts are those unit file texts that Latest names and that are stored, by hash.
 	Texts map[string]string
 	// Units are the app's own, by name; Taken are the names of units of others, with their owner ("" is a person).

@@ -43,11 +43,10 @@ func (p *planner) accept() {
 // the files stay those of before, so that an instance is never replaced for another fleetd's handwriting.
 func (p *planner) newRevision(app *v1.App) (*v1.Revision, map[string]string, error) {
 	revision := &v1.Revision{
-		Number: 1, ManifestRevision: p.in.Manifest.Revision, Spec: app.Spec,
+		Number: p.in.LastNumber + 1, ManifestRevision: p.in.Manifest.Revision, Spec: app.Spec,
 		Metadata: v1.ObjectMeta{Name: app.Metadata.Name, Labels: app.Metadata.Labels, Annotations: app.Metadata.Annotations},
 	}
 	if latest := p.in.Latest; latest != nil {
-		revision.Number = latest.Number + 1
 		if latest.UnitFile != "" && sameJSON(ofInstances(latest.Spec), ofInstances(app.Spec)) {
 			revision.UnitFile, revision.SidekickFile = latest.UnitFile, latest.SidekickFile
 			return revision, p.in.Texts, nil
@@ -130,7 +129,7 @@ func (p *planner) restore() {
 	if restored.UnitFile == r.UnitFile && restored.SidekickFile == r.SidekickFile {
 		return
 	}
-	restored.Number++
+	restored.Number = max(r.Number, p.in.LastNumber) + 1
 	p.revision = &restored
 	p.first = append(p.first, Action{Kind: PutRevision, Reason: FileLost, Name: p.in.App, NewRevision: &restored})
 }

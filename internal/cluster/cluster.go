@@ -5,6 +5,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -137,6 +138,17 @@ func (c *Cluster) LatestRevision(app string) *v1.Revision {
 		}
 	}
 	return nil
+}
+
+// LastRevision returns the highest number that a revision of an app has, readable or not; 0 where there is none.
+func (c *Cluster) LastRevision(app string) int64 {
+	last := int64(0)
+	for _, o := range c.Revisions.ListPrefix(app + "/") {
+		if number, err := strconv.ParseInt(second(o.Name), 10, 64); err == nil {
+			last = max(last, number)
+		}
+	}
+	return last
 }
 
 // OthersUnits returns the names of units that an app could want and that it does not own, with their owner: "" is a
