@@ -25,8 +25,7 @@ const (
 
 // The reasons of actions.
 const (
-	ReasonNew             = "New"             // the unit had no machine
-	ReasonMatches         = "Matches"         // a global unit runs on every machine that matches
+	ReasonPlaced          = "Placed"          // the unit had no machine, or a global one none of that machine
 	ReasonMachineGone     = "MachineGone"     // its machine is not present any more
 	ReasonDrain           = "Drain"           // its machine is being drained
 	ReasonDeleted         = "Deleted"         // the unit does not exist any more
@@ -45,7 +44,6 @@ const (
 	ReasonRequested       = "Requested"       // a person asked for it to be started again
 	ReasonNoMachineFits   = "NoMachineFits"   // why is in the message
 	ReasonUnitFile        = "UnitFile"        // the unit or its file cannot be read
-	ReasonPlaced          = "Placed"          // the unit has a machine after all
 	ReasonInline          = "Inline"          // the unit has its file's text itself
 	ReasonStray           = "Stray"           // the key names no machine and unit
 	ReasonMachinesVanish  = "MachinesVanished"

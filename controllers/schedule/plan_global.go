@@ -96,7 +96,7 @@ func (p *planner) placeGlobal(u *unit, m *machine) bool {
 		return false
 	}
 	p.enter(u, m)
-	p.act(Action{Kind: Place, Unit: u.name, Machine: m.ID, Placement: u.placement(), Reason: ReasonMatches,
+	p.act(Action{Kind: Place, Unit: u.name, Machine: m.ID, Placement: u.placement(), Reason: ReasonPlaced,
 		Message: "a global unit runs on every machine that matches"})
 	return true
 }

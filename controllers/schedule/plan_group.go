@@ -335,7 +335,7 @@ func (p *planner) settleAt(movers []*unit, m *machine) {
 		switch {
 		case v.keep == nil:
 			p.enter(u, m)
-			p.with(Action{Kind: Place, Unit: u.name, Machine: m.ID, Placement: u.placement(), Reason: ReasonNew,
+			p.with(Action{Kind: Place, Unit: u.name, Machine: m.ID, Placement: u.placement(), Reason: ReasonPlaced,
 				Message: "of the machines that fit, this one runs least"})
 		case v.keep.machine == m: // the others come to it
 			v.reason = ""

@@ -201,7 +201,7 @@ func TestGroupMoves(t *testing.T) {
 
 	// A follower that comes later goes to its target, which does not move for it.
 	w.add(t, "late.service MachineOf=app@1.service")
-	require.Equal(t, []string{"Place late.service on m2: New: of the machines that fit, this one runs least"}, w.converge())
+	require.Equal(t, []string{"Place late.service on m2: Placed: of the machines that fit, this one runs least"}, w.converge())
 	// Without its target it is nowhere.
 	w.deleteUnit("app@1.service")
 	w.converge()
@@ -284,7 +284,7 @@ func TestFreeze(t *testing.T) {
 	t.Run("new units are placed", func(t *testing.T) {
 		w := vanish(t)
 		w.add(t, "new.service")
-		require.Equal(t, []string{"Place new.service on m4: New: of the machines that fit, this one runs least"}, w.converge())
+		require.Equal(t, []string{"Place new.service on m4: Placed: of the machines that fit, this one runs least"}, w.converge())
 	})
 }
 
@@ -313,7 +313,7 @@ func TestReplaces(t *testing.T) {
 	w.add(t, "a.service", "b.service", "c.service", "d.service")
 	w.converge()
 	w.add(t, "new.service Replaces=c.service")
-	require.Equal(t, []string{"Place new.service on m3: New: of the machines that fit, this one runs least",
+	require.Equal(t, []string{"Place new.service on m3: Placed: of the machines that fit, this one runs least",
 		"Move c.service from m3 to m2: Replaced: new.service takes its place (Replaces=)"}, w.converge())
 	w.add(t, "x.service Replaces=y.service", "y.service Replaces=x.service")
 	w.converge()

@@ -69,11 +69,9 @@ func New(opts Options) *Controller {
 
 // Run works until ctx ends, or until a write is refused because somebody else leads: store.ErrFenced.
 func (c *Controller) Run(ctx context.Context) error {
-	if err := c.Cluster.WaitForSync(ctx); err != nil {
-		return err
-	}
+	err := c.Cluster.WaitForSync(ctx)
 	c.loop.Enqueue(controller.Singleton{})
-	return c.loop.Run(ctx)
+	return errors.Join(err, c.loop.Run(ctx)) // where ctx has ended already, this ends the queue
 }
 
 // Reconcile decides for all that has changed, and writes it.

@@ -38,6 +38,9 @@ type Config struct {
 	// AgentTTL is how long the machine's presence outlives its fleetd.
 	AgentTTL time.Duration
 
+	// FreezeTimeout ends the time in which nothing moves because most machines vanished at once; 0: they do by returning.
+	FreezeTimeout time.Duration
+
 	// UnitsDirectory has the unit files that are linked into systemd.
 	UnitsDirectory string
 	// StateDirectory is on disk and survives a reboot; RuntimeDirectory does not.

@@ -56,6 +56,14 @@ func TestDefaultsOfKeysAreTheDefaults(t *testing.T) {
 	require.Equal(t, want, got)
 }
 
+func TestFreezeTimeout(t *testing.T) {
+	c, _, err := load(t, "freeze_timeout=90m\n", nil, nil)
+	require.NoError(t, err)
+	require.Equal(t, 90*time.Minute, c.FreezeTimeout)
+	_, _, err = load(t, "freeze_timeout=-1s\n", nil, nil)
+	require.ErrorContains(t, err, "fleet.conf:1: freeze_timeout: ")
+}
+
 func TestOriginalFile(t *testing.T) {
 	c, warnings, err := load(t, `# a file of the original
 verbosity=1

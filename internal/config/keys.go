@@ -63,6 +63,8 @@ var keys = []Key{
 	{Name: "metadata", Usage: "key=value pairs for placement, separated by commas", set: metadata},
 	{Name: "agent_ttl", Default: "30s", Usage: "how long the machine is still present after its last sign of life",
 		set: duration(func(c *Config) *time.Duration { return &c.AgentTTL }, time.Second, time.Hour)},
+	{Name: "freeze_timeout", Default: "0", Usage: "when more than half of the machines vanish at once, 3 or more, move their units after that time; 0: never, until machines return",
+		set: duration(func(c *Config) *time.Duration { return &c.FreezeTimeout }, 0, 30*24*time.Hour)},
 	{Name: "units_directory", Default: "units in runtime_directory", Usage: "where unit files are written for systemd",
 		set: path(func(c *Config) *string { return &c.UnitsDirectory })},
 	{Name: "state_directory", Default: "/var/lib/fleet", Usage: "what survives a reboot", set: path(func(c *Config) *string { return &c.StateDirectory })},

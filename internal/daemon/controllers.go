@@ -26,7 +26,8 @@ var elected = []electedController{
 		return app.New(app.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Events: e.Events, Log: e.Log, Metrics: e.Metrics})
 	}},
 	{"schedule", func(e ElectedFor) runner {
-		return schedule.New(schedule.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Events: e.Events, Log: e.Log, Metrics: e.Metrics})
+		return schedule.New(schedule.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Events: e.Events, Log: e.Log, Metrics: e.Metrics,
+			Limits: schedule.Limits{Grace: e.AgentTTL, FreezeTimeout: e.FreezeTimeout}})
 	}},
 	{"status", func(e ElectedFor) runner {
 		return status.New(status.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Log: e.Log, Metrics: e.Metrics})
@@ -56,6 +57,10 @@ type ElectedFor struct {
 	Log     logr.Logger
 	Events  *events.Recorder
 	Metrics *controller.Metrics
+	// AgentTTL is how long machines may take to report. Campaign fills it in.
+	AgentTTL time.Duration
+	// FreezeTimeout is that of the configuration.
+	FreezeTimeout time.Duration
 }
 
 // election is the name of the one election that there is.
@@ -68,7 +73,7 @@ func Campaign(ctx context.Context, machine string, ttl time.Duration, e ElectedF
 		leading(true)
 		defer leading(false)
 		e := e
-		e.Fence = fence
+		e.Fence, e.AgentTTL = fence, ttl
 		return term(ctx, e)
 	})
 }

@@ -133,7 +133,7 @@ func (d *Daemon) start(ctx context.Context, p *parts) (err error) {
 	p.start(ctx, "node", d.node.Run)
 	p.start(ctx, "api", func(ctx context.Context) error { return d.serve(ctx, all) })
 	if !d.cfg.DisableEngine {
-		e := ElectedFor{Store: d.store, Keys: d.keys, Log: d.log, Events: recorder, Metrics: d.metrics}
+		e := ElectedFor{Store: d.store, Keys: d.keys, Log: d.log, Events: recorder, Metrics: d.metrics, FreezeTimeout: d.cfg.FreezeTimeout}
 		p.start(ctx, "engine", func(ctx context.Context) error {
 			return Campaign(ctx, id, d.cfg.AgentTTL, e, d.leading.Store)
 		})
