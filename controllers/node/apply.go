@@ -216,9 +216,10 @@ func (r *applier) call(ctx context.Context, a Action) error {
 	return fmt.Errorf("action %q is not for systemd", a.Kind)
 }
 
-// result notes how a call ended. What systemd refused for one unit is not tried again until something changes.
+// result notes how a call ended. What systemd refused for one unit is not tried again until something changes; what it
+// did not answer is no refusal.
 func (r *applier) result(ctx context.Context, a Action, err error) error {
-	if errors.Is(err, systemd.ErrDisconnected) || ctx.Err() != nil {
+	if errors.Is(err, systemd.ErrDisconnected) || errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
 		return err
 	}
 	switch {

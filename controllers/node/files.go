@@ -51,11 +51,11 @@ func (f *files) hashes() (map[string]string, error) {
 		}
 		s, ok := f.known[name]
 		if !ok || !s.modified.Equal(info.ModTime()) || s.size != info.Size() {
-			text, err := os.ReadFile(filepath.Join(f.dir, name))
-			if err != nil {
-				return nil, fmt.Errorf("unit files: %w", err)
+			s = stamped{modified: info.ModTime(), size: info.Size()}
+			// What cannot be read, such as a directory, is like no text: it concerns the unit of that name alone.
+			if text, err := os.ReadFile(filepath.Join(f.dir, name)); err == nil {
+				s.hash = unitfile.Hash(string(text))
 			}
-			s = stamped{info.ModTime(), info.Size(), unitfile.Hash(string(text))}
 		}
 		known[name], hashes[name] = s, s.hash
 	}
@@ -78,8 +78,11 @@ func loadRecords(file string, log logr.Logger) (*records, error) {
 	case err != nil:
 		return nil, err
 	default:
-		if err := json.Unmarshal(data, &r.units); err != nil {
+		err := json.Unmarshal(data, &r.units)
+		if err != nil {
 			log.Error(err, "Record of launched units is unreadable, adopting what runs", "file", file)
+		}
+		if err != nil || r.units == nil { // "null" is read without an error
 			r.units = map[string]Record{}
 		}
 	}
