@@ -46,7 +46,7 @@ type Options struct {
 // Presence is one machine's presence.
 type Presence struct {
 	Options
-	key     string
+	id, key string        // of the machine: these never change
 	present chan struct{} // closed when it is in the store for the first time
 	changed chan struct{} // the lease or the machine changed
 
@@ -60,7 +60,8 @@ type Presence struct {
 
 // New reads the lease that an earlier fleetd left.
 func New(o Options) *Presence {
-	p := &Presence{Options: o, key: o.Keys.Machines().Key(o.Machine.Metadata.Name),
+	id := o.Machine.Metadata.Name
+	p := &Presence{Options: o, id: id, key: o.Keys.Machines().Key(id),
 		present: make(chan struct{}), changed: make(chan struct{}, 1), lastSeen: time.Now()}
 	p.adopted = readLease(o.LeaseFile)
 	return p
@@ -77,7 +78,7 @@ func (p *Presence) WasAway() bool {
 	return now.Sub(p.lastSeen) > p.TTL*2/3 || !p.lost.IsZero() && now.Sub(p.lost) < 2*p.TTL
 }
 
-// Update changes what is told of the machine.
+// Update changes what is told of the machine, not its ID.
 func (p *Presence) Update(machine v1.Machine) {
 	p.mu.Lock()
 	p.Machine = machine
@@ -203,6 +204,12 @@ func (p *Presence) wanted() (store.LeaseID, []byte, error) {
 	return p.lease, value, err
 }
 
+func (p *Presence) address() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.Machine.Spec.Address
+}
+
 func (p *Presence) wait(ctx context.Context) error {
 	select {
 	case <-p.changed:
@@ -227,11 +234,11 @@ func (p *Presence) hold(ctx context.Context, lease store.LeaseID, value []byte, 
 		return p.watch(ctx, revision)
 	case kv.Lease == lease:
 	case *held == lease:
-		return fmt.Errorf("%w: another fleetd with ID %s and the address of this one has taken over: only one may run", ErrDuplicate, p.Machine.Metadata.Name)
+		return fmt.Errorf("%w: another fleetd with ID %s and the address of this one has taken over: only one may run", ErrDuplicate, p.id)
 	case p.otherAddress(kv) != "":
 		return p.waitGone(ctx, kv, revision)
 	}
-	p.Log.Info("Putting presence", "machine", p.Machine.Metadata.Name, "address", p.Machine.Spec.Address, "lease", lease.String(), "reason", reason(ok, kv, lease))
+	p.Log.Info("Putting presence", "machine", p.id, "address", p.address(), "lease", lease.String(), "reason", reason(ok, kv, lease))
 	revision, err = p.Store.Commit(ctx, store.Txn{Ops: []store.Op{put}})
 	if err != nil {
 		return err
@@ -269,7 +276,7 @@ func (p *Presence) established(lease store.LeaseID, held *store.LeaseID) {
 // otherAddress is the address under which another machine is present with this one's ID; empty where it is this one's.
 func (p *Presence) otherAddress(kv store.KV) string {
 	other, err := p.Keys.Machines().Decode(kv.Value)
-	if err != nil || other.Spec.Address == p.Machine.Spec.Address {
+	if err != nil || other.Spec.Address == p.address() {
 		return ""
 	}
 	return other.Spec.Address
@@ -315,7 +322,7 @@ func (p *Presence) awaitEvent(ctx context.Context, revision int64) (*store.Event
 // waitGone waits for the end of the lease that another machine's presence is under. Where that machine is alive it does
 // not end: then this one is the second with its ID, and does nothing at all.
 func (p *Presence) waitGone(ctx context.Context, kv store.KV, revision int64) error {
-	id, address := p.Machine.Metadata.Name, p.otherAddress(kv)
+	id, address := p.id, p.otherAddress(kv)
 	p.Log.Info("Waiting for an earlier presence to end", "machine", id, "otherAddress", address, "atMost", p.TTL+grace)
 	waiting, cancel := context.WithTimeout(ctx, p.TTL+grace)
 	defer cancel()
@@ -324,7 +331,7 @@ func (p *Presence) waitGone(ctx context.Context, kv store.KV, revision int64) er
 		switch {
 		case waiting.Err() != nil && ctx.Err() == nil:
 			return fmt.Errorf("%w: machine %s is present and alive at %s, this one is at %s: give each its own /etc/machine-id (systemd-machine-id-setup) or machine_id",
-				ErrDuplicate, id, address, p.Machine.Spec.Address)
+				ErrDuplicate, id, address, p.address())
 		case err != nil:
 			return err
 		case event != nil:
