@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -298,6 +299,30 @@ func TestMachineID(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, []byte("uninitialized\n"), 0o644))
 	_, err = machineID(file)
 	require.ErrorContains(t, err, `has "uninitialized", not 32 hexadecimal digits`)
+}
+
+func TestOwnAddress(t *testing.T) {
+	routes := map[string]string{"10.0.0.1:9": "10.0.0.7", "127.0.0.1:9": "127.0.0.1", "192.0.2.1:9": "198.51.100.7"}
+	towards := func(target string) (netip.Addr, error) {
+		if local, ok := routes[target]; ok {
+			return netip.ParseAddr(local)
+		}
+		return netip.Addr{}, syscall.ENETUNREACH
+	}
+	local, remote := []string{"http://127.0.0.1:2379", "http://localhost:4001"}, []string{"http://etcd.example:2379", "http://10.0.0.1:2379"}
+	address, err := ownAddress(remote, towards)
+	require.NoError(t, err)
+	require.Equal(t, "10.0.0.7", address)
+	address, err = ownAddress(local, towards)
+	require.NoError(t, err)
+	require.Equal(t, "198.51.100.7", address)
+
+	routes = map[string]string{"127.0.0.1:9": "127.0.0.1"}
+	address, err = ownAddress(local, towards)
+	require.NoError(t, err)
+	require.Equal(t, "127.0.0.1", address, "it is alone with its etcd")
+	_, err = ownAddress(remote, towards)
+	require.ErrorContains(t, err, "set public_ip")
 }
 
 func TestEndpoint(t *testing.T) {

@@ -28,7 +28,9 @@ func describe(ctx context.Context, cfg *config.Config) (v1.Machine, error) {
 	}
 	address := cfg.PublicIP
 	if address == "" {
-		address = ownAddress(cfg.EtcdServers)
+		if address, err = ownAddress(cfg.EtcdServers, towards); err != nil {
+			return v1.Machine{}, err
+		}
 	}
 	return v1.Machine{
 		TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindMachine},
@@ -62,26 +64,37 @@ func machineID(value string) (string, error) {
 	return id, nil
 }
 
-// ownAddress finds the address that this machine has towards etcd, or else towards anywhere. Nothing is sent.
-func ownAddress(servers []string) string {
-	var towards []string
+// ownAddress finds the address that this machine has towards etcd, or else towards anywhere. One that is alone with its
+// own etcd is 127.0.0.1; one that has no network so far is not: the others would route its apps' requests to themselves.
+func ownAddress(servers []string, towards func(target string) (netip.Addr, error)) (string, error) {
+	var targets []string
+	alone := true
 	for _, s := range servers {
 		if u, err := url.Parse(s); err == nil && u.Hostname() != "" {
-			towards = append(towards, net.JoinHostPort(u.Hostname(), "9"))
+			targets = append(targets, net.JoinHostPort(u.Hostname(), "9"))
+			ip, err := netip.ParseAddr(u.Hostname())
+			alone = alone && (u.Hostname() == "localhost" || err == nil && ip.IsLoopback())
 		}
 	}
-	for _, target := range append(towards, "192.0.2.1:9", "[2001:db8::1]:9") {
-		conn, err := net.DialTimeout("udp", target, time.Second)
-		if err != nil {
-			continue
-		}
-		local := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
-		conn.Close()
-		if !local.IsLoopback() {
-			return local.String()
+	for _, target := range append(targets, "192.0.2.1:9", "[2001:db8::1]:9") {
+		if local, err := towards(target); err == nil && !local.IsLoopback() {
+			return local.String(), nil
 		}
 	}
-	return "127.0.0.1"
+	if !alone {
+		return "", fmt.Errorf("this machine has no address towards etcd (%s) or anywhere else: start fleetd when the network is up, or set public_ip", strings.Join(servers, ", "))
+	}
+	return "127.0.0.1", nil
+}
+
+// towards returns the local address that packets to a target have. None is sent.
+func towards(target string) (netip.Addr, error) {
+	conn, err := net.DialTimeout("udp", target, time.Second)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	defer conn.Close()
+	return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(), nil
 }
 
 // endpoint is where other machines reach the API, where it listens on TCP.
