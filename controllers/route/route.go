@@ -107,7 +107,7 @@ func (c *Controller) Run(ctx context.Context) error {
 		c.opts.Log.Error(err, "Serving what was served last failed, waiting for etcd", "file", c.opts.StateFile)
 	}
 	if err := errors.Join(c.endpointsReflector.WaitForSync(ctx), c.specsReflector.WaitForSync(ctx)); err != nil {
-		return err
+		return errors.Join(err, c.loop.Run(ctx)) // ctx has ended: this ends the queue
 	}
 	parts.Go(func() {
 		_ = store.KeepLease(ctx, c.opts.Store, store.KeptLease{TTL: c.opts.TTL, OnLease: c.onLease, Log: c.opts.Log})

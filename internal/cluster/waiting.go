@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"slices"
 	"sync"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
@@ -39,5 +40,6 @@ func (w *Waiting) all() []string {
 	for app := range w.apps {
 		apps = append(apps, app)
 	}
+	slices.Sort(apps)
 	return apps
 }

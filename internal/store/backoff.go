@@ -5,6 +5,10 @@ import (
 	"time"
 )
 
+// Chance returns a number from 0 to below n. A simulation in which one seed decides everything puts its own in place,
+// before anything runs.
+var Chance = rand.Int64N
+
 // Backoff gives growing pauses between attempts, with a fifth of chance in them, so that thousands of
 // machines do not all ask again at the moment etcd is back.
 type Backoff struct {
@@ -15,7 +19,7 @@ type Backoff struct {
 // Next returns the next pause: twice the one before, up to Max.
 func (b *Backoff) Next() time.Duration {
 	b.pause = max(min(2*b.pause, b.Max), b.First)
-	return b.pause - time.Duration(rand.Int64N(int64(b.pause)/5+1))
+	return b.pause - time.Duration(Chance(int64(b.pause)/5+1))
 }
 
 // Reset begins again with First: it worked.
