@@ -90,9 +90,9 @@ func (c *Controller) observeMachine(id string) {
 	case !ok:
 		c.index.DeleteMachine(id)
 	case o.Err != nil:
-		c.index.SetMachine(Machine{ID: id, Problem: o.Err.Error()})
+		c.index.SetMachine(Machine{ID: id, Since: o.CreateRevision, Problem: o.Err.Error()})
 	default:
-		c.index.SetMachine(Machine{ID: id, Metadata: o.Value.Spec.Metadata, Capacity: o.Value.Spec.Capacity})
+		c.index.SetMachine(Machine{ID: id, Since: o.CreateRevision, Metadata: o.Value.Spec.Metadata, Capacity: o.Value.Spec.Capacity})
 	}
 }
 

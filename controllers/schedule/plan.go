@@ -1,7 +1,6 @@
 package schedule
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -20,6 +19,9 @@ type Limits struct {
 	// Grace is how long a machine that this cluster has never seen present may take to report before its units are
 	// moved: after a cold start the machines come one by one. Default 30 s, as agent_ttl; negative: none.
 	Grace time.Duration
+	// Settle is how long the units of machines that vanished together wait, FreezeMin machines or more, for others may
+	// follow: leases of one moment do not end in one moment. Default a third of Grace, how often a lease is renewed.
+	Settle time.Duration
 }
 
 func (l Limits) withDefaults() Limits {
@@ -31,6 +33,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.Grace == 0 {
 		l.Grace = 30 * time.Second
+	}
+	if l.Settle == 0 {
+		l.Settle = max(l.Grace/3, 0)
 	}
 	return l
 }
@@ -51,8 +56,9 @@ type Decision struct {
 	Frozen bool
 	After  time.Duration
 
-	unmet []unmetUnit
-	now   time.Time
+	unmet  []unmetUnit
+	now    time.Time
+	settle time.Duration
 }
 
 type unmetUnit struct {
@@ -70,7 +76,7 @@ func Plan(in Input) Decision {
 	c.epoch++
 	p := &planner{c: c, in: in, explained: map[string]*findings{}, blockers: map[*machineSet][]*unit{},
 		sites: map[*unit]bitmap{}, counted: map[string]tally{}}
-	p.out.now = in.Now
+	p.out.now, p.out.settle = in.Now, in.Limits.Settle
 	p.freeze()
 	p.collect()
 	p.inspect()
@@ -105,11 +111,7 @@ func (c *Cluster) Commit(d Decision) {
 	for _, u := range d.unmet {
 		c.unmet[u.unit] = u.why
 	}
-	for m := range c.absent {
-		if m.gone.IsZero() {
-			m.gone = d.now
-		}
-	}
+	c.noteAbsent(d)
 	c.wake, c.frozen = 0, d.Frozen
 }
 
@@ -135,6 +137,8 @@ type planner struct {
 	released bool
 
 	frozenNow bool
+	settling  bool                 // so many machines vanished a moment ago that others may follow
+	oldest    int64                // since when the machine is present that has been for longest
 	refused   []refused            // to be explained at the end
 	explained map[string]*findings // by shape
 	blockers  map[*machineSet][]*unit
@@ -168,38 +172,6 @@ type verdict struct {
 	acted           bool     // something is done about its placement
 	beside          *machine // where the rest of its group is
 	depth           int      // in its group: 1 + the deepest of those that it follows
-}
-
-// freeze decides whether so many machines are missed that nothing is moved off them.
-func (p *planner) freeze() {
-	c, missing := p.c, 0
-	for m := range c.absent {
-		if !m.config.Drain && slices.ContainsFunc(m.places, func(x *place) bool { return x.unit.known && !x.unit.Fleet.Global }) {
-			missing++
-		}
-	}
-	known := len(c.sorted) + missing
-	frozen := missing >= p.in.Limits.FreezeMin && missing*2 > known
-	if timeout := p.in.Limits.FreezeTimeout; frozen && timeout > 0 {
-		left := timeout
-		if !p.in.FrozenSince.IsZero() {
-			left -= p.in.Now.Sub(p.in.FrozenSince)
-		}
-		if left <= 0 {
-			frozen = false
-		} else {
-			p.after(left)
-		}
-	}
-	p.frozenNow, p.out.Frozen = frozen, frozen
-	switch {
-	case frozen && !c.frozen:
-		p.act(Action{Kind: FreezeMoves, Reason: ReasonMachinesVanish, Message: fmt.Sprintf(
-			"%d of %d machines are missed: nothing is moved off them until they return, or drain is set for those that are gone for good", missing, known)})
-	case !frozen && c.frozen:
-		p.act(Action{Kind: UnfreezeMoves, Reason: ReasonMachinesBack, Message: fmt.Sprintf(
-			"%d of %d machines are missed: what they ran may be moved again", missing, known)})
-	}
 }
 
 func (p *planner) after(d time.Duration) {

@@ -31,6 +31,8 @@ type Machine struct {
 	ID       string
 	Metadata map[string]string
 	Capacity v1.Capacity
+	// Since is the revision at which it became present.
+	Since int64
 	// Problem says why what the machine says of itself cannot be read: it keeps what it runs and gets nothing new.
 	Problem string
 }
@@ -134,6 +136,7 @@ type machine struct {
 	active  map[string]struct{} // units that systemd says are active
 	seen    bool                // it was present
 	gone    time.Time           // since when it is missed; zero: nobody has noticed yet
+	lost    bool                // it vanished a moment ago, or before others were frozen, and had units then
 
 	load     int32 // what views are ordered by, see loadOf
 	used     v1.Capacity
@@ -164,16 +167,16 @@ func NewCluster() *Cluster {
 // SetMachine tells of a machine that came or changed.
 func (c *Cluster) SetMachine(m Machine) {
 	x := c.machine(m.ID)
-	if x.present && x.Problem == m.Problem && x.Capacity == m.Capacity && maps.Equal(x.Metadata, m.Metadata) {
+	if x.present && x.Since == m.Since && x.Problem == m.Problem && x.Capacity == m.Capacity && maps.Equal(x.Metadata, m.Metadata) {
 		return
 	}
-	c.change(x, func() { x.Machine, x.present, x.seen, x.gone = m, true, true, time.Time{} })
+	c.change(x, func() { x.Machine, x.present, x.seen, x.lost, x.gone = m, true, true, false, time.Time{} })
 }
 
 // DeleteMachine tells of a machine that is gone.
 func (c *Cluster) DeleteMachine(id string) {
 	if x := c.machines[id]; x != nil && x.present {
-		c.change(x, func() { x.Machine, x.present = Machine{ID: x.ID}, false })
+		c.change(x, func() { x.Machine, x.present, x.lost = Machine{ID: x.ID}, false, runsUnits(x) })
 	}
 }
 
@@ -243,7 +246,7 @@ func (c *Cluster) machine(id string) *machine {
 
 // forget drops a machine of which nothing is left.
 func (c *Cluster) forget(m *machine) {
-	if !m.present && len(m.places) == 0 && len(m.active) == 0 && !m.config.Cordoned && !m.config.Drain && len(m.config.Metadata) == 0 {
+	if !m.present && !m.lost && len(m.places) == 0 && len(m.active) == 0 && !m.config.Cordoned && !m.config.Drain && len(m.config.Metadata) == 0 {
 		delete(c.machines, m.ID)
 		delete(c.absent, m)
 	}

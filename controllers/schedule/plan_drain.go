@@ -15,7 +15,7 @@ func (p *planner) drainTurn(movers []*unit) string {
 			return "another unit of " + u.family.name + " moves first"
 		}
 		for _, o := range u.family.units {
-			if o == u || o.DesiredState != v1.Launched || o.Problem != "" || o.Fleet.Global {
+			if o == u || !o.known || o.DesiredState != v1.Launched || o.Problem != "" || o.Fleet.Global {
 				continue
 			}
 			for _, x := range o.places {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
@@ -69,7 +68,7 @@ func (p *planner) inspectUnit(u *unit) {
 			v.stays = unmetFreeze
 			break
 		}
-		if left := p.grace(m); left > 0 {
+		if left := p.awaited(m); left > 0 {
 			v.stays = unmetTime
 			p.after(left)
 			break
@@ -90,17 +89,6 @@ func (p *planner) inspectUnit(u *unit) {
 			p.cannotStay(v, false, ReasonDrain, m.ID+" is being drained")
 		}
 	}
-}
-
-// grace is how long a machine that never reported still has to do so.
-func (p *planner) grace(m *machine) time.Duration {
-	if m.seen || m.config.Drain {
-		return 0
-	}
-	if m.gone.IsZero() {
-		return p.in.Limits.Grace
-	}
-	return p.in.Limits.Grace - p.in.Now.Sub(m.gone)
 }
 
 func (p *planner) cannotStay(v *verdict, hard bool, reason, message string) {

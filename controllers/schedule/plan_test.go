@@ -233,6 +233,26 @@ func TestDrain(t *testing.T) {
 	require.Empty(t, w.converge())
 }
 
+// TestDrainGoesOn: who is waited for is stopped, deleted or broken instead of becoming active.
+func TestDrainGoesOn(t *testing.T) {
+	for name, change := range map[string]func(w *world){
+		"stopped": func(w *world) { u := w.units["app@1.service"]; u.DesiredState = v1.Loaded; w.setUnit(u) },
+		"deleted": func(w *world) { w.deleteUnit("app@1.service") },
+		"broken":  func(w *world) { u := w.units["app@1.service"]; u.Hash, u.Problem = "2", "line 1: broken"; w.setUnit(u) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := three(t)
+			w.add(t, "app@1.service", "app@2.service")
+			w.converge()
+			w.setActive("m2", "app@2.service", true)
+			w.setConfig("m2", v1.MachineConfig{Drain: true})
+			require.Empty(t, w.converge(), "app@1 is not active yet")
+			change(w)
+			require.Contains(t, w.converge(), "Move app@2.service from m2 to m3: Drain: m2 is being drained")
+		})
+	}
+}
+
 // TestFreeze: most machines vanish at once.
 func TestFreeze(t *testing.T) {
 	vanish := func(t *testing.T) *world {
@@ -305,6 +325,63 @@ func TestGrace(t *testing.T) {
 	require.Equal(t, []string{"Move a.service from m2 to m1: MachineGone: its machine m2 is gone"}, w.converge())
 	w.deleteMachine("m1") // one that was seen has none
 	require.Equal(t, []string{"Move a.service from m1 to m3: MachineGone: its machine m1 is gone"}, w.converge())
+}
+
+// TestGraceOfANewLeader: there is none where the cluster was up when the machine vanished, together with the leader.
+func TestGraceOfANewLeader(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		since int64 // of m1; a.service was placed on m2 at 11
+		want  []string
+	}{
+		{"m1 was there already", 5, []string{"Move a.service from m2 to m1: MachineGone: its machine m2 is gone"}},
+		{"m1 came later", 12, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.limits.Grace, w.revision = 0, 10 // the default
+			w.put("m2", "a.service", v1.Placement{Hash: "1", DesiredState: v1.Launched})
+			w.add(t, "a.service")
+			w.setMachine(Machine{ID: "m1", Since: tc.since})
+			require.Equal(t, tc.want, w.converge())
+		})
+	}
+}
+
+// TestSettle: machines that the network takes vanish one by one, as their leases end. Not all that they run moves to
+// those that vanish next.
+func TestSettle(t *testing.T) {
+	vanish := func(t *testing.T, n int) (w *world, moves []string) {
+		w = newWorld(t)
+		w.limits.Grace = 30 * time.Second
+		for i := range 10 {
+			w.setMachine(Machine{ID: fmt.Sprint("m", i)})
+			w.add(t, fmt.Sprintf("app@%d.service", i))
+		}
+		w.converge()
+		for i := range n {
+			w.now = w.now.Add(time.Second)
+			w.deleteMachine(fmt.Sprint("m", i))
+			moves = append(moves, w.converge()...)
+		}
+		return w, moves
+	}
+	first := []string{"Move app@0.service from m0 to m1: MachineGone: its machine m0 is gone",
+		"Move app@0.service from m1 to m2: MachineGone: its machine m1 is gone",
+		"Move app@1.service from m1 to m3: MachineGone: its machine m1 is gone"}
+	t.Run("most of them", func(t *testing.T) {
+		w, moves := vanish(t, 6)
+		require.Equal(t, append(first, "FreezeMoves : MachinesVanished: 6 of 10 machines are missed: nothing is moved off them until they return, or drain is set for those that are gone for good"), moves[:4])
+		w.now = w.now.Add(time.Hour)
+		require.Empty(t, w.converge())
+	})
+	t.Run("some of them", func(t *testing.T) {
+		w, moves := vanish(t, 4)
+		require.Equal(t, first, moves)
+		require.Equal(t, 9*time.Second, w.plan().After)
+		w.now = w.now.Add(10 * time.Second)
+		require.Len(t, w.converge(), 4)
+	})
 }
 
 // TestReplaces: the one that comes takes the place, the other one goes elsewhere. Not in circles.

@@ -4,7 +4,6 @@ import (
 	"maps"
 	"slices"
 
-	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
@@ -16,8 +15,8 @@ func (c *Cluster) SetUnit(spec Unit) {
 	u := c.unit(spec.Name)
 	spec.Name = u.name // one string for all who refer to it
 	if u.known && sameConstraints(u.Unit, spec) {
-		if u.gone() != (spec.DesiredState == v1.Inactive) {
-			c.wake |= unmetSpace
+		if u.DesiredState != spec.DesiredState {
+			c.wake |= unmetSpace | unmetDrain
 		}
 		u.Unit = spec
 		c.touchGroup(u)
@@ -34,7 +33,7 @@ func (c *Cluster) SetUnit(spec Unit) {
 	c.drop(oldConflicts)
 	c.drop(oldReplaces)
 	c.touchGroup(u)
-	c.wake |= unmetSpace // it may occupy less than before, or not be tied to others any more
+	c.wake |= unmetSpace | unmetDrain // it may occupy less than before, or not be tied to others any more
 }
 
 // DeleteUnit tells of a unit that is gone. What it occupies it occupies until its placements are gone too.
@@ -45,7 +44,7 @@ func (c *Cluster) DeleteUnit(name string) {
 	}
 	c.touchGroup(u)
 	u.known = false
-	c.wake |= unmetSpace
+	c.wake |= unmetSpace | unmetDrain
 	c.forgetUnit(u)
 }
 
