@@ -36,7 +36,7 @@ func (n *Node) apply(ctx context.Context, plan Output) (acted bool, err error) {
 // together: the order of these two does not matter.
 func together(a, b Action) bool {
 	if rank(a) != rank(b) {
-		return false
+		return a.Kind == WriteState && b.Kind == DeleteState
 	}
 	switch a.Kind {
 	case Stop, Start, Restart:
@@ -84,6 +84,9 @@ func (r *applier) batch(ctx context.Context, batch []Action) error {
 		return r.each(ctx, todo)
 	case Stop, ResetFailed:
 		return r.each(ctx, todo)
+	case WriteState, DeleteState:
+		r.states.report(todo)
+		return nil
 	}
 	for _, a := range todo {
 		if err := r.local(a); err != nil {
@@ -124,14 +127,22 @@ func (r *applier) local(a Action) error {
 		r.records.units[a.Unit] = a.Record
 	case Forget:
 		delete(r.records.units, a.Unit)
-	case WriteState:
-		r.states.put(a.Unit, a.State)
-	case DeleteState:
-		r.states.delete(a.Unit)
 	default:
 		return fmt.Errorf("action %q is unknown", a.Kind)
 	}
 	return nil
+}
+
+// report takes all at once, so that they are written in one transaction.
+func (w *stateWriter) report(actions []Action) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, a := range actions {
+		if w.want[a.Unit] = nil; a.Kind == WriteState {
+			w.want[a.Unit] = &a.State
+		}
+	}
+	w.poke()
 }
 
 // link links all files in one call; where systemd refuses, each by itself, so that a bad one hurts no other.

@@ -15,7 +15,8 @@ import (
 )
 
 // stateWriter reports states. It takes them at once and writes them, many in a transaction, as soon as etcd lets it: a
-// unit never waits for etcd. What the store has already is not written again.
+// unit never waits for etcd. What the store has already is not written again, and a unit that changes all the time, such
+// as one that systemd starts again every second, is written now and then.
 type stateWriter struct {
 	store store.Interface
 	row   keyspace.Collection[v1.UnitState]
@@ -28,11 +29,12 @@ type stateWriter struct {
 	loaded  bool                    // written is what the store has
 	written map[string]v1.UnitState // by unit
 	want    map[string]*v1.UnitState
+	paces   map[string]pace
 }
 
 func newStateWriter(o Options, known func()) *stateWriter {
 	w := &stateWriter{store: o.Store, row: o.Keys.StatesOf(o.Machine), log: o.Log, pause: o.Debounce, known: known,
-		wake: make(chan struct{}, 1), written: map[string]v1.UnitState{}, want: map[string]*v1.UnitState{}}
+		wake: make(chan struct{}, 1), written: map[string]v1.UnitState{}, want: map[string]*v1.UnitState{}, paces: map[string]pace{}}
 	w.poke() // an earlier life may have left states that nothing else reminds of
 	return w
 }
@@ -79,16 +81,21 @@ func (w *stateWriter) reload() {
 
 func (w *stateWriter) run(ctx context.Context) {
 	retry := store.Backoff{First: 100 * time.Millisecond, Max: 5 * time.Second}
+	var later <-chan time.Time // when the first withheld state may be written
 	for {
 		select {
 		case <-w.wake:
+		case <-later:
 		case <-ctx.Done():
 			return
 		}
 		for {
-			err := w.flush(ctx)
+			after, err := w.flush(ctx)
 			if err == nil {
 				retry.Reset()
+				if later = nil; after > 0 {
+					later = time.After(after)
+				}
 				break
 			}
 			w.log.V(1).Info("Writing states failed, will retry", "error", err.Error())
@@ -103,17 +110,18 @@ func (w *stateWriter) run(ctx context.Context) {
 	}
 }
 
-// flush writes what is wanted and not written.
-func (w *stateWriter) flush(ctx context.Context) error {
+// flush writes what is wanted and not written, and returns when there is more to write that has to wait; 0 for never.
+func (w *stateWriter) flush(ctx context.Context) (after time.Duration, err error) {
 	if err := w.load(ctx); err != nil {
-		return err
+		return 0, err
 	}
+	now := time.Now()
 	w.mu.Lock()
 	want := maps.Clone(w.want)
-	groups, names := w.groups()
+	groups, names, after := w.groups(now)
 	w.mu.Unlock()
 	results := store.Write(ctx, w.store, groups, store.Fence{})
-	_, err := store.LastRevision(results)
+	_, err = store.LastRevision(results)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i, name := range names {
@@ -122,23 +130,30 @@ func (w *stateWriter) flush(ctx context.Context) error {
 		}
 		if want[name] == nil {
 			delete(w.written, name)
+			delete(w.paces, name)
 		} else {
 			w.written[name] = *want[name]
+			w.paces[name] = w.paces[name].next(now)
 		}
 		if w.want[name] == want[name] { // not overtaken
 			delete(w.want, name)
 		}
 	}
-	return err
+	return after, err
 }
 
-// groups returns an operation for each state that differs from the store's, and forgets those that do not.
-func (w *stateWriter) groups() (groups []store.Group, names []string) {
+// groups returns an operation for each state that differs from the store's, and forgets those that do not. After is
+// when the first one that is withheld may be written.
+func (w *stateWriter) groups(now time.Time) (groups []store.Group, names []string, after time.Duration) {
 	for _, name := range slices.Sorted(maps.Keys(w.want)) {
 		state := w.want[name]
 		written, ok := w.written[name]
 		if state == nil && !ok || state != nil && ok && sameState(*state, written) {
 			delete(w.want, name)
+			continue
+		}
+		if wait := w.paces[name].wait(now); wait > 0 && state != nil {
+			after = earliest(after, wait)
 			continue
 		}
 		op := store.Op{Key: w.row.Key(name)}
@@ -153,7 +168,30 @@ func (w *stateWriter) groups() (groups []store.Group, names []string) {
 		}
 		groups, names = append(groups, store.Group{op}), append(names, name)
 	}
-	return groups, names
+	return groups, names, after
+}
+
+// A unit's state is written at once for so many changes in a row; more of them, once in a while. One release that cannot
+// start would otherwise have thousands of machines write all the time.
+const (
+	paceBurst = 20
+	paceEvery = 3 * time.Second
+)
+
+// pace is when the allowance of a unit would be whole again; the zero value is a whole one.
+type pace struct{ whole time.Time }
+
+// wait returns how long to wait before the next write.
+func (p pace) wait(now time.Time) time.Duration {
+	return p.whole.Add(-(paceBurst - 1) * paceEvery).Sub(now)
+}
+
+// next is the pace after one write.
+func (p pace) next(now time.Time) pace {
+	if p.whole.Before(now) {
+		p.whole = now
+	}
+	return pace{p.whole.Add(paceEvery)}
 }
 
 // load learns which states the store has, once.
