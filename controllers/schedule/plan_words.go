@@ -31,6 +31,7 @@ type findings struct {
 }
 
 func plainly(reason, message string) *findings {
+	message = valid(message)
 	return &findings{head: message, reasons: []v1.Refusal{{Reason: reason, Message: message}}}
 }
 
@@ -51,6 +52,7 @@ func (f *findings) of(r refused) *v1.Unplaced {
 		slices.SortFunc(others, natural)
 		head += " " + r.members[0].name + " together with " + named(others, len(others))
 	}
+	head = valid(head)
 	if len(f.refusals) == 0 {
 		return &v1.Unplaced{Message: head, Reasons: f.reasons}
 	}
@@ -71,8 +73,12 @@ func (f *findings) words(members []*unit) (tail string, reasons []v1.Refusal) {
 		if r.beside > 0 {
 			r.Message += " for " + members[r.beside].name + " beside it"
 		}
-		r.Message += r.detail
-		r.Machines = r.Machines[:min(len(r.Machines), maxNamed)]
+		r.Message = valid(r.Message + r.detail)
+		var ids []string
+		for _, id := range r.Machines[:min(len(r.Machines), maxNamed)] {
+			ids = append(ids, valid(id))
+		}
+		r.Machines = ids
 		part := r.Message
 		if !f.single {
 			part = strconv.Itoa(r.Count) + " " + part
@@ -86,6 +92,10 @@ func (f *findings) words(members []*unit) (tail string, reasons []v1.Refusal) {
 	}
 	return tail, reasons
 }
+
+// valid is a text as it will be read back: JSON knows no other. Else what is stored would differ from what is found, and
+// be written for ever.
+func valid(text string) string { return strings.ToValidUTF8(text, "\ufffd") }
 
 func plural(n int, one, many string) string {
 	if n == 1 {

@@ -1,0 +1,158 @@
+package schedule
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+// TestFreeze: most machines vanish at once.
+func TestFreeze(t *testing.T) {
+	vanish := func(t *testing.T) *world {
+		w := newWorld(t)
+		for i := range 5 {
+			w.setMachine(Machine{ID: fmt.Sprint("m", i+1)})
+			w.add(t, fmt.Sprintf("app@%d.service", i+1))
+		}
+		w.converge()
+		for i := range 3 {
+			w.deleteMachine(fmt.Sprint("m", i+1))
+		}
+		require.Equal(t, []string{"FreezeMoves : MachinesVanished: 3 of 5 machines are missed: nothing is moved off them until they return, or drain is set for those that are gone for good"}, w.converge())
+		return w
+	}
+	moves := func(from ...string) []string {
+		want := []string{fmt.Sprintf("UnfreezeMoves : MachinesBack: %d of %d machines are missed: what they ran may be moved again", len(from), 2+len(from))}
+		for i, m := range from {
+			want = append(want, fmt.Sprintf("Move app@%s.service from %s to m%d: MachineGone: its machine %s is gone", m[1:], m, 4+i%2, m))
+		}
+		return want
+	}
+	t.Run("they return", func(t *testing.T) {
+		w := vanish(t)
+		for i := range 3 {
+			w.setMachine(Machine{ID: fmt.Sprint("m", i+1)})
+		}
+		require.Equal(t, []string{"UnfreezeMoves : MachinesBack: 0 of 5 machines are missed: what they ran may be moved again"}, w.converge())
+	})
+	t.Run("one returns", func(t *testing.T) {
+		w := vanish(t)
+		w.setMachine(Machine{ID: "m2"})
+		got := w.converge()
+		require.Equal(t, "UnfreezeMoves : MachinesBack: 2 of 5 machines are missed: what they ran may be moved again", got[0])
+		require.Len(t, got, 3)
+	})
+	t.Run("a person says that one is gone for good", func(t *testing.T) {
+		w := vanish(t)
+		w.setConfig("m1", v1.MachineConfig{Drain: true})
+		require.Equal(t, "UnfreezeMoves : MachinesBack: 2 of 4 machines are missed: what they ran may be moved again", w.converge()[0])
+	})
+	t.Run("time passes", func(t *testing.T) {
+		w := vanish(t)
+		w.limits.FreezeTimeout = time.Minute
+		require.Equal(t, time.Minute, w.plan().After)
+		w.now = w.now.Add(time.Minute)
+		require.Equal(t, moves("m1", "m2", "m3"), w.converge())
+	})
+	t.Run("new units are placed", func(t *testing.T) {
+		w := vanish(t)
+		w.add(t, "new.service")
+		require.Equal(t, []string{"Place new.service on m4: Placed: of the machines that fit, this one runs least"}, w.converge())
+	})
+}
+
+// TestGrace: at the beginning machines have some time to report.
+func TestGrace(t *testing.T) {
+	w := newWorld(t)
+	w.limits.Grace = 0 // the default
+	w.put("m2", "a.service", v1.Placement{Hash: "1", DesiredState: v1.Launched})
+	w.put("m3", "b.service", v1.Placement{Hash: "1", DesiredState: v1.Launched})
+	w.add(t, "a.service", "b.service")
+	w.setMachine(Machine{ID: "m1"})
+	require.Empty(t, w.converge())
+	w.now = w.now.Add(10 * time.Second)
+	w.setMachine(Machine{ID: "m3"})
+	require.Empty(t, w.converge())
+	require.Equal(t, 20*time.Second, w.plan().After)
+	w.now = w.now.Add(20 * time.Second)
+	require.Equal(t, []string{"Move a.service from m2 to m1: MachineGone: its machine m2 is gone"}, w.converge())
+	w.deleteMachine("m1") // one that was seen has none
+	require.Equal(t, []string{"Move a.service from m1 to m3: MachineGone: its machine m1 is gone"}, w.converge())
+}
+
+// TestGraceOfANewLeader: there is none where the cluster was up when the machine vanished, together with the leader.
+func TestGraceOfANewLeader(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		since int64 // of m1; a.service was placed on m2 at 11
+		want  []string
+	}{
+		{"m1 was there already", 5, []string{"Move a.service from m2 to m1: MachineGone: its machine m2 is gone"}},
+		{"m1 came later", 12, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.limits.Grace, w.revision = 0, 10 // the default
+			w.put("m2", "a.service", v1.Placement{Hash: "1", DesiredState: v1.Launched})
+			w.add(t, "a.service")
+			w.setMachine(Machine{ID: "m1", Since: tc.since})
+			require.Equal(t, tc.want, w.converge())
+		})
+	}
+}
+
+// TestSettle: machines that the network takes vanish one by one, as their leases end. Not all that they run moves to
+// those that vanish next.
+func TestSettle(t *testing.T) {
+	vanish := func(t *testing.T, n int) (w *world, moves []string) {
+		w = newWorld(t)
+		w.limits.Grace = 30 * time.Second
+		for i := range 10 {
+			w.setMachine(Machine{ID: fmt.Sprint("m", i)})
+			w.add(t, fmt.Sprintf("app@%d.service", i))
+		}
+		w.converge()
+		for i := range n {
+			w.now = w.now.Add(time.Second)
+			w.deleteMachine(fmt.Sprint("m", i))
+			moves = append(moves, w.converge()...)
+		}
+		return w, moves
+	}
+	first := []string{"Move app@0.service from m0 to m1: MachineGone: its machine m0 is gone",
+		"Move app@0.service from m1 to m2: MachineGone: its machine m1 is gone",
+		"Move app@1.service from m1 to m3: MachineGone: its machine m1 is gone"}
+	t.Run("most of them", func(t *testing.T) {
+		w, moves := vanish(t, 6)
+		require.Equal(t, append(first, "FreezeMoves : MachinesVanished: 6 of 10 machines are missed: nothing is moved off them until they return, or drain is set for those that are gone for good"), moves[:4])
+		w.now = w.now.Add(time.Hour)
+		require.Empty(t, w.converge())
+	})
+	t.Run("some of them", func(t *testing.T) {
+		w, moves := vanish(t, 4)
+		require.Equal(t, first, moves)
+		require.Equal(t, 9*time.Second, w.plan().After)
+		w.now = w.now.Add(10 * time.Second)
+		require.Len(t, w.converge(), 4)
+	})
+}
+
+// TestGlobalAbsence: what a global unit has on a machine that is missed stays a while, for its return.
+func TestGlobalAbsence(t *testing.T) {
+	w := three(t)
+	w.add(t, "g.service Global=true")
+	w.converge()
+	w.deleteMachine("m2")
+	require.Empty(t, w.converge())
+	require.Equal(t, time.Hour, w.plan().After)
+	w.setMachine(Machine{ID: "m2", Metadata: map[string]string{"zone": "b"}})
+	require.Empty(t, w.converge())
+	w.deleteMachine("m2")
+	require.Empty(t, w.converge())
+	w.now = w.now.Add(time.Hour)
+	require.Equal(t, []string{"Unplace g.service from m2: MachineGone: its machine m2 is gone"}, w.converge())
+}

@@ -1,0 +1,110 @@
+package schedule
+
+import (
+	"slices"
+	"strings"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+// prune takes away placements that a unit should not have: all of one that is to be nowhere, all but one otherwise.
+func (p *planner) prune(u *unit) {
+	v := &u.plan
+	if !v.leaving && (u.Fleet.Global && v.problem == "" || len(u.places) == 0 || len(u.places) == 1) {
+		return
+	}
+	for _, x := range sortedPlaces(u) {
+		switch {
+		case !u.known:
+			p.unplace(x, ReasonDeleted, "the unit does not exist")
+		case v.leaving:
+			p.unplace(x, ReasonInactive, "the unit is to be inactive")
+		case x != v.keep && v.problem == "":
+			p.unplace(x, ReasonDuplicate, "a unit runs once, and this one is on "+v.keep.Machine)
+		}
+	}
+	if v.leaving {
+		p.clear(u)
+	}
+}
+
+func (p *planner) unplace(x *place, reason, message string) {
+	p.released = p.released || x.machine.present
+	x.unit.plan.acted = true
+	p.act(Action{Kind: Unplace, Unit: x.Unit, Machine: x.Machine, Revision: x.Mod, Reason: reason, Message: message})
+}
+
+// clear takes back why a unit had no machine.
+func (p *planner) clear(u *unit) {
+	if key := p.c.unfit[u.name]; key != nil {
+		message := "the unit has a machine"
+		if u.plan.leaving {
+			message = "the unit needs no machine"
+		}
+		p.act(Action{Kind: ClearUnplaced, Unit: u.name, Revision: key.mod, Reason: ReasonPlaced, Message: message})
+	}
+}
+
+// stay keeps a unit where it is and brings its placement up to date.
+func (p *planner) stay(u *unit) {
+	v := &u.plan
+	if v.stays != 0 {
+		p.wait(u, v.stays)
+	}
+	if v.keep == nil { // a problem, and no machine
+		p.refuse(u, nil)
+		return
+	}
+	if v.problem == "" {
+		p.clear(u)
+		p.update(u, v.keep)
+		return
+	}
+	p.refuse(u, nil)
+	for _, x := range sortedPlaces(u) { // it may have been global
+		p.update(u, x)
+	}
+}
+
+func sortedPlaces(u *unit) []*place {
+	return slices.SortedFunc(slices.Values(u.places), func(a, b *place) int { return strings.Compare(a.Machine, b.Machine) })
+}
+
+// update brings a placement up to date. What cannot be read, or does not fit any more, goes on with its former file.
+func (p *planner) update(u *unit, x *place) {
+	want := u.placement()
+	if v := &u.plan; v.problem != "" || v.holds {
+		want.Hash = x.Value.Hash
+		if want.DesiredState == "" {
+			want = x.Value
+		}
+	}
+	a := Action{Kind: Update, Unit: u.name, Machine: x.machine.ID, Placement: want, Revision: x.Mod}
+	switch {
+	case want == x.Value:
+		return
+	case want.Hash != x.Value.Hash:
+		a.Reason, a.Message = ReasonHashChanged, "the unit has another file"
+	case want.DesiredState != x.Value.DesiredState:
+		a.Reason, a.Message = ReasonStateChanged, "the unit is to be "+string(want.DesiredState)
+	default:
+		a.Reason, a.Message = ReasonRequested, "a person asked for it to be started again"
+	}
+	u.plan.acted = true
+	p.act(a)
+}
+
+func (u *unit) placement() v1.Placement {
+	return v1.Placement{Hash: u.Hash, DesiredState: u.DesiredState, RequestedAt: u.RequestedAt}
+}
+
+// linger leaves a unit where it is for now, although it would have to move.
+func (p *planner) linger(u *unit, why unmet) {
+	v := &u.plan
+	p.wait(u, why)
+	if v.keep != nil {
+		v.at = v.keep.machine
+		v.holds = v.reason == ReasonCPU || v.reason == ReasonMemory
+		p.update(u, v.keep)
+	}
+}
