@@ -1,0 +1,287 @@
+package sim
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/keyspace"
+	"github.com/fleet-starter/fleet/internal/store"
+	"github.com/fleet-starter/fleet/internal/unitfile"
+)
+
+// The invariants.
+const (
+	invConflicts   = "Conflicts, ports and resources are never violated by placements"
+	invPlacedTwice = "a unit that is not global never has two placements"
+	invRunsTwice   = "a unit that is not global never runs twice outside a partition"
+	invDeposed     = "no write by a deposed leader takes effect"
+	invWriter      = "every row has one writer"
+	invPersons     = "what a person wrote is never overwritten"
+	invEndpoint    = "no endpoint without a healthy instance beyond the health interval and its lease"
+	invRestart     = "nothing restarts without a reason that names a change"
+	invWithdrawn   = "a withdrawn instance gets no more requests before it stops"
+	invFrozen      = "nothing is moved while most machines are missed"
+	invConverges   = "it converges when the faults have ended"
+	invRest        = "at rest nothing is written"
+)
+
+// checker looks at every revision of the store, in order, and at every start and end of a process.
+type checker struct {
+	w    *world
+	keys keyspace.Keys
+
+	mu        sync.Mutex
+	kv        map[string]store.KV                // the store at the last revision looked at
+	placed    map[string]map[string]v1.Placement // by machine ID, by unit
+	leaders   map[string]*process                // by leader key
+	templates map[string]*unitfile.FleetTemplate // by hash
+	runs      map[string]map[*host]bool          // units that run, and where
+	twice     map[string]time.Time               // units that run twice, since
+	started1  map[*host]map[string]bool          // units started since boot
+	reasons   map[*host]map[string]bool          // units that may be started once more
+	trouble   map[*host]time.Time                // when a host was last cut off, off, or without fleetd
+	served    map[*host]map[string]string        // by nginx
+	healthyAt map[*host]map[string]time.Time     // when a unit was last seen healthy
+	unhealthy map[string]time.Time               // endpoints without a healthy instance, since
+	frozen    time.Time                          // most machines are missed, since
+	hashes    map[string]map[string]bool         // all that a unit ever had
+	byHand    map[string]time.Time               // units whose placement somebody edited by hand
+}
+
+func newChecker(w *world) *checker {
+	c := &checker{
+		w: w, keys: w.keys, kv: map[string]store.KV{}, placed: map[string]map[string]v1.Placement{}, leaders: map[string]*process{},
+		templates: map[string]*unitfile.FleetTemplate{}, runs: map[string]map[*host]bool{}, twice: map[string]time.Time{},
+		started1: map[*host]map[string]bool{}, reasons: map[*host]map[string]bool{}, trouble: map[*host]time.Time{},
+		served: map[*host]map[string]string{}, healthyAt: map[*host]map[string]time.Time{}, unhealthy: map[string]time.Time{},
+		hashes: map[string]map[string]bool{}, byHand: map[string]time.Time{},
+	}
+	w.running.Go(c.run)
+	return c
+}
+
+// run looks at every revision.
+func (c *checker) run() {
+	ctx, cancel := context.WithCancel(c.w.ctx)
+	batches := c.w.etcd.Watch(ctx, "", 1)
+	defer func() {
+		cancel()
+		for range batches { // until its goroutine has ended
+		}
+	}()
+	for batch := range batches {
+		c.w.commit.Lock() // whoever wrote is noted
+		writers := make(map[int64]*process, 1)
+		for _, e := range batch.Events {
+			writers[e.ModRevision] = c.w.writers[e.ModRevision]
+		}
+		c.w.commit.Unlock()
+		for events := batch.Events; len(events) > 0; {
+			n := 1
+			for n < len(events) && events[n].ModRevision == events[0].ModRevision {
+				n++
+			}
+			c.revision(events[:n], writers[events[0].ModRevision])
+			events = events[n:]
+		}
+	}
+}
+
+// revision looks at all changes of one revision.
+func (c *checker) revision(events []store.Event, writer *process) {
+	c.observeHealth()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tell(events, writer)
+	if writer != nil {
+		c.rows(events, writer)
+	}
+	c.moves(events)
+	touched := map[string]bool{}
+	for _, e := range events {
+		if machine := c.apply(e, writer); machine != "" {
+			touched[machine] = true
+		}
+	}
+	for _, machine := range sortedKeys(touched) {
+		c.placements(machine)
+	}
+}
+
+func (c *checker) tell(events []store.Event, writer *process) {
+	who := "etcd"
+	if writer != nil {
+		who = writer.name
+	}
+	for _, e := range events {
+		key := c.w.short(e.Key)
+		switch {
+		case strings.HasPrefix(key, "events/"):
+		case e.Deleted:
+			c.w.tell(who, "r%d deletes %s", e.ModRevision, key)
+		default:
+			c.w.tell(who, "r%d puts %s %s", e.ModRevision, key, c.value(key, string(e.Value)))
+		}
+	}
+}
+
+// value is what is stored, for people: without what they know anyway.
+func (c *checker) value(key, value string) string {
+	if strings.HasPrefix(key, "unitfiles/") {
+		return ""
+	}
+	value = strings.Join(strings.Fields(value), " ")
+	if len(value) > 400 {
+		value = value[:400] + "..."
+	}
+	return value
+}
+
+// apply takes over one change and returns the machine whose placements it concerns.
+func (c *checker) apply(e store.Event, writer *process) (machine string) {
+	old, had := c.kv[e.Key]
+	if e.Deleted {
+		delete(c.kv, e.Key)
+	} else {
+		c.kv[e.Key] = e.KV
+	}
+	if name, ok := c.keys.Placements().Name(e.Key); ok {
+		return c.applyPlacement(name, e, writer)
+	}
+	if name, ok := c.keys.Units().Name(e.Key); ok && !e.Deleted {
+		if unit, err := c.keys.Units().Decode(e.Value); err == nil {
+			if c.hashes[name] == nil {
+				c.hashes[name] = map[string]bool{}
+			}
+			c.hashes[name][unit.Spec.Hash] = true
+		}
+	}
+	if strings.HasPrefix(e.Key, c.keys.Leader(election)+"/") && !e.Deleted && !had {
+		c.leaders[e.Key] = writer
+	}
+	if strings.HasPrefix(e.Key, v1.DefaultAnnouncePrefix+"/") {
+		c.applyEndpoint(e, old, had, writer)
+	}
+	return ""
+}
+
+func (c *checker) applyPlacement(name string, e store.Event, writer *process) string {
+	machine, unit, ok := keyspace.Split(name)
+	if !ok {
+		return ""
+	}
+	if c.placed[machine] == nil {
+		c.placed[machine] = map[string]v1.Placement{}
+	}
+	if writer != nil && writer.kind == kindPerson {
+		c.byHand[unit] = time.Now()
+	}
+	for _, h := range c.w.hosts {
+		if h.id == machine {
+			c.reason(h, unit)
+		}
+	}
+	placement, err := c.keys.Placements().Decode(e.Value)
+	if e.Deleted || err != nil {
+		delete(c.placed[machine], unit)
+		return machine
+	}
+	c.placed[machine][unit] = placement
+	if writer != nil && writer.kind == kindFleetd && !c.hashes[unit][placement.Hash] {
+		c.w.fail(invRestart, "placement %s has a file that the unit never had", name)
+	}
+	return machine
+}
+
+// fleet is the [X-Fleet] section of a unit with that file.
+func (c *checker) fleet(unit, hash string) (unitfile.Fleet, bool) {
+	t, ok := c.templates[hash]
+	if !ok {
+		kv, stored := c.kv[c.keys.UnitFiles().Key(hash)]
+		file, err := unitfile.Parse(string(kv.Value))
+		if !stored || err != nil {
+			return unitfile.Fleet{}, false
+		}
+		t = unitfile.ParseFleetTemplate(file)
+		c.templates[hash] = t
+	}
+	name, err := unitfile.ParseName(unit)
+	if err != nil {
+		return unitfile.Fleet{}, false
+	}
+	fleet, _ := t.Resolve(name)
+	return fleet, true
+}
+
+// rows checks who wrote what.
+func (c *checker) rows(events []store.Event, writer *process) {
+	for _, e := range events {
+		key, _, _ := strings.Cut(c.w.short(e.Key), "/")
+		switch key {
+		case "apps", "machineconfig", "overrides":
+			c.persons(e, writer)
+		case "units", "revisions", "placements", "unplaced", "status", "unitfiles":
+			c.electedRow(e, writer)
+		case "states":
+			if !strings.HasPrefix(e.Key, c.keys.StatesOf(hostID(writer)).Prefix()) {
+				c.electedRow(e, writer) // it clears up behind machines that are gone
+			}
+		}
+	}
+}
+
+func hostID(p *process) string {
+	if p.host == nil {
+		return "?"
+	}
+	return p.host.id
+}
+
+func (c *checker) persons(e store.Event, writer *process) {
+	if writer.kind == kindPerson {
+		return
+	}
+	if unit, ok := c.keys.Overrides().Name(e.Key); ok && e.Deleted {
+		if _, there := c.kv[c.keys.Units().Key(unit)]; !there {
+			c.electedRow(e, writer)
+			return // nothing to wish for any more
+		}
+	}
+	c.w.fail(invPersons, "%s changed %s at revision %d", writer.name, e.Key, e.ModRevision)
+}
+
+// electedRow: people aside, only the leader writes it.
+func (c *checker) electedRow(e store.Event, writer *process) {
+	if writer.kind == kindPerson {
+		return
+	}
+	if writer.kind != kindFleetd {
+		c.w.fail(invWriter, "%s wrote %s", writer.name, e.Key)
+	}
+	if leader := c.leader(); leader != writer {
+		who := "nobody"
+		if leader != nil {
+			who = leader.name
+		}
+		c.w.fail(invDeposed, "%s wrote %s at revision %d, and %s leads", writer.name, e.Key, e.ModRevision, who)
+	}
+}
+
+// leader is whoever has the oldest leader key.
+func (c *checker) leader() *process {
+	first := ""
+	for key := range c.kv {
+		if strings.HasPrefix(key, c.keys.Leader(election)+"/") && (first == "" || c.kv[key].CreateRevision < c.kv[first].CreateRevision) {
+			first = key
+		}
+	}
+	return c.leaders[first]
+}
+
+func (c *checker) has(key string) bool {
+	_, ok := c.kv[key]
+	return ok
+}

@@ -1,0 +1,238 @@
+package sim
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+// problem says what is not as people want it; "" where all is. All machines are there and all of them are well.
+func (c *checker) problem() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, find := range []func() string{c.appProblem, c.unitProblem, c.runProblem, c.endpointProblem} {
+		if problem := find(); problem != "" {
+			return problem
+		}
+	}
+	return ""
+}
+
+// names are the keys of a row, sorted, without its prefix.
+func (c *checker) names(prefix string) []string {
+	var names []string
+	for key := range c.kv {
+		if name, ok := strings.CutPrefix(key, prefix); ok && name != "" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (c *checker) latest(app string) *v1.Revision {
+	all := c.names(c.keys.Revisions().Key(app + "/"))
+	if len(all) == 0 {
+		return nil
+	}
+	revision, err := c.keys.Revisions().Decode(c.kv[c.keys.Revisions().Key(app+"/"+all[len(all)-1])].Value)
+	if err != nil {
+		return nil
+	}
+	return &revision
+}
+
+func (c *checker) unit(name string) (v1.Unit, bool) {
+	kv, ok := c.kv[c.keys.Units().Key(name)]
+	if !ok {
+		return v1.Unit{}, false
+	}
+	unit, err := c.keys.Units().Decode(kv.Value)
+	return unit, err == nil
+}
+
+func (c *checker) unplaced(name string) bool { return c.has(c.keys.Unplaced().Key(name)) }
+
+func (c *checker) appProblem() string {
+	owned := map[string][]string{}
+	for _, name := range c.names(c.keys.Units().Prefix()) {
+		if unit, ok := c.unit(name); ok && unit.Metadata.Owner != "" {
+			owned[unit.Metadata.Owner] = append(owned[unit.Metadata.Owner], name)
+		}
+	}
+	for _, app := range sortedKeys(owned) {
+		if !c.has(c.keys.Apps().Key(app)) {
+			return fmt.Sprintf("app %s is deleted and has %s", app, owned[app])
+		}
+	}
+	for _, app := range c.names(c.keys.Apps().Prefix()) {
+		kv := c.kv[c.keys.Apps().Key(app)]
+		parsed, err := v1.ParseAppNamed(app, kv.Value)
+		latest := c.latest(app)
+		switch {
+		case err != nil && latest == nil:
+			continue
+		case err == nil && (latest == nil || string(encode(latest.Spec)) != string(encode(parsed.Spec))):
+			return fmt.Sprintf("the manifest of app %s is not accepted", app)
+		}
+		if problem := c.instancesProblem(app, latest, owned[app]); problem != "" {
+			return problem
+		}
+	}
+	return ""
+}
+
+func (c *checker) instancesProblem(app string, latest *v1.Revision, owned []string) string {
+	want := map[string]string{}
+	first, last := int32(1), latest.Spec.Instances()
+	if latest.Spec.Global {
+		first, last = 0, 0
+	}
+	for n := first; n <= last; n++ {
+		want[v1.AppUnit(app, n)] = latest.UnitFile
+		if latest.SidekickFile != "" {
+			want[v1.SidekickUnit(app, n)] = latest.SidekickFile
+		}
+	}
+	if have := slices.Sorted(maps.Keys(want)); !slices.Equal(have, owned) {
+		return fmt.Sprintf("app %s has %s instead of %s", app, owned, have)
+	}
+	if slices.ContainsFunc(owned, c.unplaced) {
+		return "" // a roll-out waits for it
+	}
+	for _, name := range owned {
+		unit, _ := c.unit(name)
+		if unit.Spec.Hash != want[name] {
+			return fmt.Sprintf("%s does not have the file of revision %d", name, latest.Number)
+		}
+		desired := v1.Launched
+		n, sidekick, _ := v1.ParseAppUnit(app, name)
+		if sidekick {
+			if w := c.wish(v1.AppUnit(app, n)); w != "" && w != v1.Launched {
+				desired = w
+			} else if w := c.wish(name); w != "" {
+				desired = w
+			}
+		} else if w := c.wish(name); w != "" {
+			desired = w
+		}
+		if unit.Spec.DesiredState != desired {
+			return fmt.Sprintf("%s is %s instead of %s", name, unit.Spec.DesiredState, desired)
+		}
+	}
+	return ""
+}
+
+func (c *checker) wish(unit string) v1.DesiredState {
+	kv, ok := c.kv[c.keys.Overrides().Key(unit)]
+	if !ok {
+		return ""
+	}
+	override, _ := c.keys.Overrides().Decode(kv.Value)
+	return override.DesiredState
+}
+
+func (c *checker) unitProblem() string {
+	for _, machine := range sortedKeys(c.placed) {
+		for unit := range c.placed[machine] {
+			if u, ok := c.unit(unit); !c.has(c.keys.Units().Key(unit)) || ok && u.Spec.DesiredState == v1.Inactive {
+				return fmt.Sprintf("%s is placed on %s and should not be", unit, machine)
+			}
+		}
+	}
+	for _, name := range c.names(c.keys.Units().Prefix()) {
+		unit, ok := c.unit(name)
+		fleet, known := c.fleet(name, unit.Spec.Hash)
+		if !ok || !known || unit.Spec.DesiredState == v1.Inactive {
+			continue
+		}
+		var machines []string
+		for _, machine := range sortedKeys(c.placed) {
+			if placement, there := c.placed[machine][name]; there {
+				machines = append(machines, machine)
+				if placement.Hash != unit.Spec.Hash || placement.DesiredState != unit.Spec.DesiredState || placement.RequestedAt != unit.Spec.RequestedAt {
+					return fmt.Sprintf("the placement of %s on %s is not what the unit says", name, machine)
+				}
+			}
+		}
+		switch {
+		case fleet.Global && len(machines) != c.w.machines:
+			return fmt.Sprintf("%s is placed on %s", name, machines)
+		case fleet.Global:
+		case len(machines) == 0 && !c.unplaced(name):
+			return name + " is neither placed nor unplaced"
+		case len(machines) > 0 && c.unplaced(name):
+			return name + " is placed and unplaced"
+		case len(machines) == 0 && len(fleet.MachineOf) == 0:
+			for _, id := range c.names(c.keys.Machines().Prefix()) {
+				machine, err := c.keys.Machines().Decode(c.kv[c.keys.Machines().Key(id)].Value)
+				if err == nil && c.fits(fleet, machine) {
+					return fmt.Sprintf("%s is unplaced and fits on %s", name, id)
+				}
+			}
+		}
+	}
+	return ""
+}
+
+func (c *checker) runProblem() string {
+	for _, h := range c.w.hosts[:c.w.machines] {
+		if !c.has(c.keys.Machines().Key(h.id)) {
+			return h.id + " is not present"
+		}
+		for _, unit := range sortedKeys(c.placed[h.id]) {
+			placement := c.placed[h.id][unit]
+			if _, known := c.fleet(unit, placement.Hash); !known {
+				continue
+			}
+			if runs := c.runs[unit][h]; runs != (placement.DesiredState == v1.Launched) {
+				return fmt.Sprintf("%s should be %s on %s, running: %t", unit, placement.DesiredState, h.name, runs)
+			}
+			kv, ok := c.kv[c.keys.StatesOf(h.id).Key(unit)]
+			state, err := c.keys.States().Decode(kv.Value)
+			if !ok || err != nil || state.Active() != (placement.DesiredState == v1.Launched) || state.Hash != placement.Hash {
+				return fmt.Sprintf("the state of %s on %s says %s, hash %s", unit, h.name, state.ActiveState, brief(state.Hash))
+			}
+		}
+		for unit, hosts := range c.runs {
+			if _, placed := c.placed[h.id][unit]; hosts[h] && !placed {
+				return fmt.Sprintf("%s runs on %s and is not placed there", unit, h.name)
+			}
+		}
+	}
+	return ""
+}
+
+func (c *checker) endpointProblem() string {
+	endpoints := map[string]string{}
+	for key, kv := range c.kv {
+		if strings.HasPrefix(key, v1.DefaultAnnouncePrefix+"/") && kv.Lease != 0 {
+			endpoints[key] = string(kv.Value)
+		}
+	}
+	for _, key := range sortedKeys(endpoints) {
+		if h, unit := c.announced(key, c.kv[key]); h == nil || !c.runs[unit][h] {
+			return fmt.Sprintf("%s is announced and does not run there", key)
+		}
+	}
+	for _, h := range c.w.hosts[:c.w.machines] {
+		for unit, placement := range c.placed[h.id] {
+			name, rest, _ := strings.Cut(unit, "@")
+			app, sidekick := strings.CutSuffix(name, "-discovery")
+			key := fmt.Sprintf("%s/%s/%s@%s", v1.DefaultAnnouncePrefix, app, app, strings.TrimSuffix(rest, ".service"))
+			if sidekick && placement.DesiredState == v1.Launched && endpoints[key] == "" {
+				return fmt.Sprintf("%s runs on %s and %s is not announced", unit, h.name, key)
+			}
+		}
+		if !c.has(c.keys.Routers().Key(h.id)) {
+			return "the router of " + h.name + " is not there"
+		}
+		if !maps.Equal(c.served[h], endpoints) {
+			return fmt.Sprintf("nginx on %s serves %v instead of %v", h.name, c.served[h], endpoints)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,156 @@
+package sim
+
+import (
+	"path"
+	"slices"
+	"time"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/keyspace"
+	"github.com/fleet-starter/fleet/internal/store"
+	"github.com/fleet-starter/fleet/internal/unitfile"
+)
+
+// placements checks all that is placed on one machine.
+func (c *checker) placements(machine string) {
+	var cpu, memory int64
+	var all []unitfile.Fleet
+	for _, unit := range sortedKeys(c.placed[machine]) {
+		fleet, ok := c.fleet(unit, c.placed[machine][unit].Hash)
+		if !ok {
+			continue
+		}
+		for _, other := range sortedKeys(c.placed) {
+			if _, there := c.placed[other][unit]; there && other != machine && !fleet.Global && !c.edited(unit) {
+				c.w.fail(invPlacedTwice, "%s is placed on %s and on %s", unit, machine, other)
+			}
+		}
+		for _, other := range all {
+			if why := clash(fleet, other); why != "" && !c.edited(unit) && !c.edited(other.Unit) {
+				c.w.fail(invConflicts, "on %s %s and %s share %s", machine, unit, other.Unit, why)
+			}
+		}
+		all = append(all, fleet)
+		cpu, memory = cpu+fleet.CPU, memory+fleet.Memory
+	}
+	kv, present := c.kv[c.keys.Machines().Key(machine)]
+	if !present {
+		return
+	}
+	if m, err := c.keys.Machines().Decode(kv.Value); err == nil {
+		if m.Spec.Capacity.CPU > 0 && cpu > m.Spec.Capacity.CPU || m.Spec.Capacity.Memory > 0 && memory > m.Spec.Capacity.Memory {
+			c.w.fail(invConflicts, "on %s units request cpu %dm of %dm, memory %d of %d", machine, cpu, m.Spec.Capacity.CPU, memory, m.Spec.Capacity.Memory)
+		}
+	}
+}
+
+// clash says what keeps two units apart.
+func clash(a, b unitfile.Fleet) string {
+	for _, pair := range [][2]unitfile.Fleet{{a, b}, {b, a}} {
+		for _, glob := range pair[0].Conflicts {
+			if ok, err := path.Match(glob, pair[1].Unit); err == nil && ok {
+				return "a machine although Conflicts=" + glob
+			}
+		}
+	}
+	for _, port := range a.Ports {
+		if slices.Contains(b.Ports, port) {
+			return "a port"
+		}
+	}
+	return ""
+}
+
+// edited: somebody changed the unit's placements by hand a moment ago.
+func (c *checker) edited(unit string) bool {
+	at, ok := c.byHand[unit]
+	return ok && time.Since(at) < 10*time.Second
+}
+
+// settled is how long the leader may take to see what is so.
+const settled = 3 * time.Second
+
+// moves: while most machines are missed nothing is moved off them.
+func (c *checker) moves(events []store.Event) {
+	if c.frozen.IsZero() || time.Since(c.frozen) < settled {
+		return
+	}
+	for _, e := range events {
+		name, ok := c.keys.Placements().Name(e.Key)
+		machine, unit, ok2 := keyspace.Split(name)
+		if !ok || !ok2 || !e.Deleted || c.has(c.keys.Machines().Key(machine)) || c.drained(machine) {
+			continue
+		}
+		if !slices.ContainsFunc(events, func(o store.Event) bool {
+			other, ok := c.keys.Placements().Name(o.Key)
+			_, u, _ := keyspace.Split(other)
+			return ok && u == unit && !o.Deleted
+		}) {
+			continue
+		}
+		c.w.fail(invFrozen, "%s was moved off %s", unit, machine)
+	}
+}
+
+func (c *checker) drained(machine string) bool {
+	config, err := c.keys.MachineConfigs().Decode(c.kv[c.keys.MachineConfigs().Key(machine)].Value)
+	return err == nil && config.Drain
+}
+
+// freeze notes since when most machines are missed.
+func (c *checker) freeze() {
+	missing, present := 0, 0
+	for key := range c.kv {
+		if _, ok := c.keys.Machines().Name(key); ok {
+			present++
+		}
+	}
+	for machine, units := range c.placed {
+		if c.has(c.keys.Machines().Key(machine)) || c.drained(machine) {
+			continue
+		}
+		for unit, placement := range units {
+			if fleet, ok := c.fleet(unit, placement.Hash); ok && !fleet.Global && c.has(c.keys.Units().Key(unit)) {
+				missing++
+				break
+			}
+		}
+	}
+	switch frozen := missing >= 3 && missing*2 > present+missing; {
+	case !frozen:
+		c.frozen = time.Time{}
+	case c.frozen.IsZero():
+		c.frozen = time.Now()
+	}
+}
+
+// fits says whether a machine would take a unit now: the rules of [X-Fleet], told once more in the simplest way.
+func (c *checker) fits(fleet unitfile.Fleet, machine v1.Machine) bool {
+	id := machine.Metadata.Name
+	config, _ := c.keys.MachineConfigs().Decode(c.kv[c.keys.MachineConfigs().Key(id)].Value)
+	if config.Cordoned || config.Drain || fleet.MachineID != "" && fleet.MachineID != id {
+		return false
+	}
+	for key, values := range fleet.MachineMetadata {
+		value := machine.Spec.Metadata[key]
+		if own, ok := config.Metadata[key]; ok {
+			value = own
+		}
+		if value == "" || !slices.Contains(values, value) {
+			return false
+		}
+	}
+	cpu, memory := fleet.CPU, fleet.Memory
+	for unit, placement := range c.placed[id] {
+		other, ok := c.fleet(unit, placement.Hash)
+		if !ok {
+			continue
+		}
+		if clash(fleet, other) != "" {
+			return false
+		}
+		cpu, memory = cpu+other.CPU, memory+other.Memory
+	}
+	capacity := machine.Spec.Capacity
+	return (capacity.CPU == 0 || cpu <= capacity.CPU) && (capacity.Memory == 0 || memory <= capacity.Memory)
+}

@@ -1,0 +1,233 @@
+package sim
+
+import (
+	"strings"
+	"time"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/store"
+)
+
+// What the apps of this world say of health checks, see people.go.
+const (
+	probeInterval = time.Second
+	probeTimeout  = time.Second
+	probeFailures = 2
+	announceTTL   = 10 * time.Second
+	stopTimeout   = 5 * time.Second // of the announcer
+)
+
+// slack is for the ways through the network: several, each up to 300 ms.
+const slack = 3 * time.Second
+
+// afterTrouble is how long a unit may run twice after a machine was cut off: until it is seen to be gone, it returns, and
+// what was moved is active elsewhere or is waited for no longer.
+const afterTrouble = 90 * time.Second
+
+// overlap is how long a unit that is moved may run at both places: each one starts and stops on its own.
+const overlap = 2 * time.Second
+
+func (c *checker) started(h *host, unit string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.runs[unit] == nil {
+		c.runs[unit] = map[*host]bool{}
+	}
+	c.runs[unit][h] = true
+	if c.started1[h] == nil {
+		c.started1[h] = map[string]bool{}
+	}
+	if c.started1[h][unit] && !c.reasons[h][unit] {
+		c.w.fail(invRestart, "%s was started again on %s", unit, h.name)
+	}
+	c.started1[h][unit] = true
+	delete(c.reasons[h], unit)
+}
+
+func (c *checker) stopped(h *host, unit string, killed bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.runs[unit], h)
+	if killed {
+		c.reason(h, unit)
+	}
+	// What is bound to it stops and comes back with it.
+	if name, instance, ok := strings.Cut(unit, "@"); ok {
+		c.reason(h, name+"-discovery@"+instance)
+	}
+	if !killed {
+		c.withdrawn(h, unit)
+	}
+}
+
+// withdrawn: an instance that is stopped or replaced on purpose, and not moved, has no endpoint, and no router that lives
+// has it.
+func (c *checker) withdrawn(h *host, unit string) {
+	app, instance, ok := strings.Cut(strings.TrimSuffix(unit, ".service"), "@")
+	if !ok || strings.HasSuffix(app, "-discovery") || c.troubled(h) {
+		return
+	}
+	placement, placed := c.placed[h.id][unit]
+	if !placed && c.has(c.keys.Units().Key(unit)) {
+		return // moved away, or nowhere to be any more
+	}
+	key := v1.DefaultAnnouncePrefix + "/" + app + "/" + app + "@" + instance
+	if kv, there := c.kv[key]; there && c.w.hostOf(address(string(kv.Value))) == h {
+		c.w.fail(invWithdrawn, "%s on %s was stopped (%s) while %s was announced", unit, h.name, placement.DesiredState, key)
+	}
+	for _, r := range c.w.hosts {
+		if value, serves := c.served[r][key]; serves && address(value) == h.address && c.has(c.keys.Routers().Key(r.id)) {
+			c.w.fail(invWithdrawn, "%s on %s was stopped while the router on %s served it", unit, h.name, r.name)
+		}
+	}
+}
+
+func address(endpoint string) string {
+	host, _, _ := strings.Cut(endpoint, ":")
+	return host
+}
+
+func (c *checker) serves(h *host, served map[string]string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.served[h] = served
+}
+
+func (c *checker) rebooted(h *host) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.started1, h)
+	delete(c.reasons, h)
+	delete(c.served, h)
+	c.trouble[h] = time.Now()
+}
+
+// reason lets a unit be started once more.
+func (c *checker) reason(h *host, unit string) {
+	if c.reasons[h] == nil {
+		c.reasons[h] = map[string]bool{}
+	}
+	c.reasons[h][unit] = true
+}
+
+// inTrouble notes that a host is cut off, or everybody is where h is nil.
+func (c *checker) inTrouble(h *host) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, other := range c.w.hosts {
+		if h == nil || other == h || other.id == h.id {
+			c.trouble[other] = time.Now()
+		}
+	}
+}
+
+func (c *checker) troubled(h *host) bool {
+	at, ok := c.trouble[h]
+	return ok && time.Since(at) < afterTrouble
+}
+
+// tick looks at what time alone may make wrong.
+func (c *checker) tick() {
+	c.observeHealth()
+	for _, h := range c.w.hosts {
+		if h.inTrouble() {
+			c.inTrouble(h)
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.freeze()
+	c.runningTwice()
+	c.endpoints()
+}
+
+func (c *checker) runningTwice() {
+	for unit, hosts := range c.runs {
+		count, excused := 0, c.edited(unit)
+		for h := range hosts {
+			placement := c.placed[h.id][unit]
+			fleet, known := c.fleet(unit, placement.Hash)
+			count++
+			excused = excused || known && fleet.Global || c.troubled(h) || !strings.Contains(unit, "@")
+		}
+		switch since, twice := c.twice[unit]; {
+		case count < 2 || excused:
+			delete(c.twice, unit)
+		case !twice:
+			c.twice[unit] = time.Now()
+		case time.Since(since) > overlap:
+			c.w.fail(invRunsTwice, "%s runs on %d machines for %s", unit, count, time.Since(since))
+		}
+	}
+}
+
+// observeHealth notes which instances are healthy now.
+func (c *checker) observeHealth() {
+	for _, h := range c.w.hosts {
+		for _, unit := range h.units() {
+			if h.healthy(unit) {
+				c.mu.Lock()
+				if c.healthyAt[h] == nil {
+					c.healthyAt[h] = map[string]time.Time{}
+				}
+				c.healthyAt[h][unit] = time.Now()
+				c.mu.Unlock()
+			}
+		}
+	}
+}
+
+// endpoints: one whose instance is not healthy is gone after as many probes as it takes, or with its lease.
+func (c *checker) endpoints() {
+	const bound = probeFailures*probeInterval + probeTimeout + stopTimeout + announceTTL + slack
+	for key, kv := range c.kv {
+		h, unit := c.announced(key, kv)
+		if h == nil || kv.Lease == 0 {
+			continue
+		}
+		if since := time.Since(c.healthyAt[h][unit]); since > bound {
+			c.w.fail(invEndpoint, "%s is announced at %s, and was last healthy %s ago", key, kv.Value, since)
+		}
+	}
+}
+
+// announced returns the host and the unit that an endpoint speaks of.
+func (c *checker) announced(key string, kv store.KV) (*host, string) {
+	name, ok := strings.CutPrefix(key, v1.DefaultAnnouncePrefix+"/")
+	_, instance, ok2 := strings.Cut(name, "/")
+	if !ok || !ok2 {
+		return nil, ""
+	}
+	return c.w.hostOf(address(string(kv.Value))), instance + ".service"
+}
+
+// applyEndpoint: nobody announces what is not healthy.
+func (c *checker) applyEndpoint(e store.Event, _ store.KV, _ bool, writer *process) {
+	if e.Deleted || writer == nil || writer.kind == kindPerson {
+		return
+	}
+	const bound = probeFailures*probeInterval + probeTimeout + slack
+	h, unit := c.announced(e.Key, e.KV)
+	if h == nil || writer.kind != kindAnnouncer || writer.host != h {
+		c.w.fail(invEndpoint, "%s announced %s at %s", writer.name, e.Key, e.Value)
+		return
+	}
+	if at, ok := c.healthyAt[h][unit]; !ok || time.Since(at) > bound {
+		c.w.fail(invEndpoint, "%s announced %s, which is not healthy", writer.name, e.Key)
+	}
+}
+
+// inTrouble: what is decided elsewhere may not reach the host now.
+func (h *host) inTrouble() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.on || h.fleetd == nil || h.fleetd.dead() || network(h.network.Load()) != connected || h.w.away.Load() {
+		return true
+	}
+	select {
+	case <-h.fleetd.done:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,162 @@
+package sim
+
+import (
+	"fmt"
+	"time"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+// pick returns a host.
+func (w *world) pick(n uint64) *host { return w.hosts[n%uint64(w.machines)] }
+
+// faults are what breaks, and what ends it.
+var faults = map[string]func(w *world, s step){
+	"power off": func(w *world, s step) { w.pick(s.A).powerOff() },
+	"power on":  func(w *world, s step) { w.pick(s.A).powerOn() },
+	"power off many": func(w *world, s step) {
+		for i := range uint64(w.machines)/2 + 1 + s.B%2 {
+			w.pick(s.A + i).powerOff()
+		}
+	},
+	"power on many": func(w *world, s step) {
+		for i := range uint64(w.machines)/2 + 2 {
+			w.pick(s.A + i).powerOn()
+		}
+	},
+	"cut off":   func(w *world, s step) { w.disconnect(w.pick(s.A), cutOff) },
+	"deaf":      func(w *world, s step) { w.disconnect(w.pick(s.A), deaf) },
+	"reconnect": func(w *world, s step) { w.pick(s.A).connect(connected) },
+	"cut off many": func(w *world, s step) {
+		for i := range uint64(w.machines)/2 + 1 {
+			w.disconnect(w.pick(s.A+i), cutOff)
+		}
+	},
+	"reconnect many": func(w *world, s step) {
+		for i := range uint64(w.machines)/2 + 1 {
+			w.pick(s.A + i).connect(connected)
+		}
+	},
+	"kill fleetd": func(w *world, s step) {
+		w.check.inTrouble(w.pick(s.A))
+		w.pick(s.A).killFleetd()
+	},
+	"stop fleetd": func(w *world, s step) {
+		w.check.inTrouble(w.pick(s.A))
+		w.pick(s.A).termFleetd()
+	},
+	"hold fleetd": func(w *world, s step) {
+		w.check.inTrouble(w.pick(s.A))
+		w.pick(s.A).hold(true)
+		w.pick(s.A).killFleetd()
+	},
+	"release fleetd": func(w *world, s step) { w.pick(s.A).hold(false) },
+	"trap": func(w *world, s step) {
+		w.commit.Lock()
+		defer w.commit.Unlock()
+		w.trap = &trap{w: w, what: traps[s.A%uint64(len(traps))], left: int(s.B % 6)}
+	},
+	"etcd away": func(w *world, _ step) { w.etcdAway(true) },
+	"etcd back": func(w *world, _ step) { w.etcdAway(false) },
+	"full":      func(w *world, _ step) { w.check.inTrouble(nil); w.etcd.SetFull(true) },
+	"room":      func(w *world, _ step) { w.check.inTrouble(nil); w.etcd.SetFull(false) },
+	"compact":   func(w *world, _ step) { w.etcd.Compact(w.etcd.Revision()) },
+	"clock": func(w *world, s step) {
+		steps := []time.Duration{-time.Hour, -time.Minute, -3 * time.Second, 3 * time.Second, time.Minute, time.Hour}
+		h, d := w.pick(s.A), steps[s.B%uint64(len(steps))]
+		w.tell(h.name, "its clock steps by %s", d)
+		h.clock.Add(int64(d))
+	},
+	"kill process": func(w *world, s step) {
+		h := w.pick(s.A)
+		if units := h.units(); len(units) > 0 {
+			h.killUnit(units[s.B%uint64(len(units))])
+		}
+	},
+	"sick": func(w *world, s step) {
+		h := w.pick(s.A)
+		if units := h.units(); len(units) > 0 {
+			h.ill(units[s.B%uint64(len(units))], true)
+		}
+	},
+	"cure": func(w *world, s step) { w.pick(s.A).ill("", false) },
+	"duplicate": func(w *world, s step) {
+		if len(w.hosts) > w.machines {
+			return
+		}
+		twin := w.pick(s.A)
+		h := w.newHost("twin", twin.id, 99, twin.spec.Metadata, v1.Capacity{CPU: 4000})
+		w.check.inTrouble(twin)
+		h.powerOn()
+	},
+	"duplicate off": func(w *world, _ step) {
+		for _, h := range w.hosts[w.machines:] {
+			h.powerOff()
+			w.check.inTrouble(h)
+		}
+	},
+}
+
+func (w *world) disconnect(h *host, n network) {
+	w.check.inTrouble(h)
+	h.connect(n)
+}
+
+// etcdAway: when it is back it has a new leader, which gives every lease its whole time again.
+func (w *world) etcdAway(away bool) {
+	if !away && w.away.Load() {
+		w.etcd.ExtendLeases()
+	}
+	w.check.inTrouble(nil)
+	w.away.Store(away)
+	for _, h := range w.hosts {
+		h.refresh()
+	}
+}
+
+// ill has the unit fail its health check from now on; with sick false, all of the host's pass it again.
+func (h *host) ill(unit string, sick bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !sick {
+		clear(h.sick)
+		return
+	}
+	h.w.tell(h.name, "%s does not pass its health check any more", unit)
+	h.sick[unit] = true
+}
+
+// heal ends all faults.
+func (w *world) heal() {
+	w.tell("world", "all faults end")
+	w.commit.Lock()
+	w.trap = nil
+	w.commit.Unlock()
+	w.etcdAway(false)
+	w.etcd.SetFull(false)
+	for i, h := range w.hosts {
+		h.ill("", false)
+		h.hold(false)
+		h.connect(connected)
+		if i < w.machines {
+			h.powerOn()
+		} else {
+			h.powerOff()
+		}
+	}
+}
+
+// boot starts the cluster.
+func (w *world) boot(machines int) {
+	w.machines = machines
+	for i := range machines {
+		name := fmt.Sprintf("m%d", i+1)
+		capacity := v1.Capacity{CPU: []int64{1000, 2000, 4000}[(w.seed+uint64(i))%3], Memory: 1 << 30}
+		w.newHost(name, name, i+1, map[string]string{"zone": string(rune('a' + i%2))}, capacity)
+	}
+	w.put(w.keys.Apps().Key("router"), routerManifest)
+	for _, h := range w.hosts {
+		time.Sleep(w.delay("power", h.name))
+		h.powerOn()
+	}
+}

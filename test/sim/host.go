@@ -1,0 +1,411 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/layout"
+	"github.com/fleet-starter/fleet/internal/systemd"
+	"github.com/fleet-starter/fleet/internal/systemd/fake"
+)
+
+// host is one machine: its systemd, its disk, its way to etcd and its processes.
+type host struct {
+	w       *world
+	name    string // of its own, also where it has another one's machine ID
+	id      string
+	address string
+	spec    v1.MachineSpec
+
+	network atomic.Int32
+	clock   atomic.Int64 // how far its clock is ahead, in nanoseconds
+	dir     atomic.Pointer[string]
+	life    int // of the directory: a killed process writes to where nothing is any more
+
+	systemd *fake.Manager
+	wake    chan struct{}
+
+	mu       sync.Mutex
+	on       bool
+	boot     int
+	advanced time.Time           // systemd's time was moved to this
+	procs    map[string]*running // by unit
+	last     map[string]*process // the last process of each unit, which the next one waits for
+	sick     map[string]bool     // app units that do not pass their health check
+	offsets  map[string]int64    // the clock's when a time was noted
+	served   map[string]string   // by nginx: endpoints by key; it outlives its router
+	fleetd   *process
+	held     bool // fleetd is not started again
+}
+
+// running is the main process of a unit.
+type running struct {
+	fake.Running
+	process *process // nil: there is nothing to model but that it runs
+	ready   time.Time
+	killed  bool
+}
+
+func (w *world) newHost(name, id string, number int, metadata map[string]string, capacity v1.Capacity) *host {
+	h := &host{
+		w: w, name: name, id: id, address: fmt.Sprintf("10.0.0.%d", number), wake: make(chan struct{}, 1),
+		procs: map[string]*running{}, last: map[string]*process{}, sick: map[string]bool{}, offsets: map[string]int64{}, advanced: time.Now(),
+	}
+	h.spec = v1.MachineSpec{Address: h.address, Metadata: metadata, Capacity: capacity}
+	dir := filepath.Join(w.dir, name, "0")
+	h.dir.Store(&dir)
+	h.systemd = fake.New(fake.Options{Now: time.Now(), ReadFile: func(path string) ([]byte, error) {
+		return os.ReadFile(filepath.Join(h.layout().Units, filepath.Base(path)))
+	}})
+	w.hosts = append(w.hosts, h)
+	w.running.Go(h.pump)
+	return h
+}
+
+func (h *host) now() time.Time { return time.Now().Add(time.Duration(h.clock.Load())) }
+
+func (h *host) layout() layout.Layout {
+	dir := *h.dir.Load()
+	return layout.Layout{State: filepath.Join(dir, "state"), Runtime: filepath.Join(dir, "run"), Units: filepath.Join(dir, "run", "units"),
+		Shared: filepath.Join(dir, "run", "shared")}
+}
+
+// nextLife moves the directory to where only what is started from now on finds it.
+func (h *host) nextLife() {
+	old := *h.dir.Load()
+	h.life++
+	next := filepath.Join(h.w.dir, h.name, fmt.Sprint(h.life))
+	if err := os.Rename(old, next); err != nil && !os.IsNotExist(err) {
+		panic(err)
+	}
+	h.dir.Store(&next)
+}
+
+// powerOn boots the machine.
+func (h *host) powerOn() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.on {
+		return
+	}
+	h.on, h.boot, h.advanced = true, h.boot+1, time.Now()
+	boot := h.boot
+	h.w.tell(h.name, "boots")
+	h.w.running.Go(func() { h.superviseFleetd(boot) })
+}
+
+// powerOff is a power cut.
+func (h *host) powerOff() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.on {
+		return
+	}
+	h.w.tell(h.name, "loses its power")
+	h.on = false
+	if h.fleetd != nil {
+		h.fleetd.kill()
+	}
+	for _, unit := range sortedKeys(h.procs) {
+		h.ended(unit, h.procs[unit], true)
+	}
+	h.served = nil
+	h.systemd.Reboot()
+	h.nextLife()
+	if err := os.RemoveAll(h.layout().Runtime); err != nil {
+		panic(err)
+	}
+	h.w.check.rebooted(h)
+}
+
+// restartPause is RestartSec= of fleetd's own unit.
+const restartPause = 5 * time.Second
+
+// superviseFleetd is systemd's part for fleetd's own unit.
+func (h *host) superviseFleetd(boot int) {
+	p := h.w.newProcess(h, kindFleetd, h.name)
+	if p.pause(h.w.ctx, time.Second+h.w.delay("boot", h.name)) != nil {
+		return
+	}
+	for {
+		h.mu.Lock()
+		if !h.on || h.boot != boot {
+			h.mu.Unlock()
+			return
+		}
+		if h.held {
+			h.fleetd = nil
+		} else {
+			p = h.w.newProcess(h, kindFleetd, h.name)
+			h.fleetd = p
+			p.start(nil, p.fleetd)
+		}
+		running := h.fleetd
+		h.mu.Unlock()
+		if running != nil {
+			<-running.done
+		}
+		timer := time.NewTimer(restartPause)
+		select {
+		case <-timer.C:
+		case <-h.w.ctx.Done():
+			timer.Stop()
+			return
+		}
+	}
+}
+
+// killFleetd kills fleetd alone.
+func (h *host) killFleetd() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.fleetd == nil || h.fleetd.dead() || !h.on {
+		return
+	}
+	h.w.tell(h.name, "fleetd is killed")
+	h.fleetd.kill()
+	h.nextLife()
+}
+
+// termFleetd stops fleetd, as an update of its package does.
+func (h *host) termFleetd() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.fleetd != nil && h.on {
+		h.w.tell(h.name, "fleetd is stopped")
+		h.fleetd.term()
+	}
+}
+
+// hold keeps fleetd from being started again.
+func (h *host) hold(held bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.held = held
+}
+
+// connect changes the way to etcd, for all processes of the machine.
+func (h *host) connect(n network) {
+	h.w.tell(h.name, "is %s", n)
+	h.network.Store(int32(n))
+	h.refresh()
+}
+
+// refresh has all connections know how the host is connected.
+func (h *host) refresh() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.fleetd != nil {
+		h.fleetd.conn.follow()
+	}
+	for _, p := range h.last {
+		p.conn.follow()
+	}
+}
+
+// pump has systemd go on.
+func (h *host) pump() {
+	for {
+		h.sync()
+		var timer <-chan time.Time
+		if at, ok := h.systemd.Next(); ok {
+			t := time.NewTimer(max(at.Sub(h.systemd.Now()), 0))
+			timer = t.C
+		}
+		select {
+		case <-h.w.ctx.Done():
+			h.systemd.Close()
+			return
+		case <-timer:
+		case <-h.wake:
+			time.Sleep(h.w.delay("systemd", h.name))
+		}
+	}
+}
+
+func (h *host) poke() {
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
+// sync brings systemd's time up to date, and has the processes be those that it says.
+func (h *host) sync() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if now := time.Now(); now.After(h.advanced) || h.systemd.Now().IsZero() {
+		h.systemd.Advance(now.Sub(h.advanced))
+		h.advanced = now
+	} else {
+		h.systemd.Advance(0)
+	}
+	h.follow()
+}
+
+func (h *host) follow() {
+	now := map[string]fake.Running{}
+	all := h.systemd.Processes()
+	for _, r := range all {
+		now[r.Unit] = r
+	}
+	for _, unit := range sortedKeys(h.procs) {
+		if r := h.procs[unit]; now[unit].Invocation != r.Invocation {
+			h.ended(unit, r, r.killed)
+		}
+	}
+	for _, r := range all {
+		if h.procs[r.Unit] == nil {
+			h.started(r)
+		}
+	}
+}
+
+func (h *host) started(r fake.Running) {
+	h.w.tell(h.name, "systemd started %s", r.Unit)
+	run := &running{Running: r, ready: time.Now().Add(time.Duration(h.w.chance("ready", h.name, r.Unit) % uint64(2*time.Second)))}
+	h.procs[r.Unit] = run
+	h.w.check.started(h, r.Unit)
+	model := models[filepath.Base(r.Argv[0])]
+	if model == nil {
+		return
+	}
+	p := h.w.newProcess(h, filepath.Base(r.Argv[0]), h.name+"/"+r.Unit)
+	run.process = p
+	p.start(h.last[r.Unit], func(ctx context.Context) error { return model(ctx, p, r) })
+	h.last[r.Unit] = p
+}
+
+func (h *host) ended(unit string, r *running, killed bool) {
+	how := "stopped"
+	if killed {
+		how = "killed"
+	}
+	h.w.tell(h.name, "%s was %s", unit, how)
+	delete(h.procs, unit)
+	h.w.check.stopped(h, unit, killed)
+	switch {
+	case r.process == nil:
+	case killed:
+		r.process.kill()
+	default:
+		r.process.term()
+	}
+}
+
+// killUnit kills the main process of a unit.
+func (h *host) killUnit(unit string) {
+	h.mu.Lock()
+	if r := h.procs[unit]; r != nil {
+		r.killed = true
+		_ = h.systemd.Kill(unit) // it ended meanwhile
+	}
+	h.mu.Unlock()
+	h.sync()
+	h.poke()
+}
+
+// units returns what runs, sorted.
+func (h *host) units() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return sortedKeys(h.procs)
+}
+
+// healthy reports whether an app's instance would pass its health check.
+func (h *host) healthy(unit string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r := h.procs[unit]
+	return r != nil && !h.sick[unit] && !time.Now().Before(r.ready)
+}
+
+func (h *host) isOn() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.on
+}
+
+// since is a time that systemd noted as this machine's clock had it then.
+func (h *host) since(unit string, at time.Time) time.Time {
+	if at.IsZero() {
+		return at
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	key := unit + at.String()
+	if _, ok := h.offsets[key]; !ok {
+		h.offsets[key] = h.clock.Load()
+	}
+	return at.Add(time.Duration(h.offsets[key]))
+}
+
+// manager is systemd as one fleetd reaches it.
+type manager struct {
+	systemd.Manager
+	p *process
+}
+
+func (m manager) call(ctx context.Context, op, unit string, do func() error) error {
+	if err := m.p.pause(ctx, m.p.w.delay(op, m.p.name, unit)); err != nil {
+		return &systemd.Error{Op: op, Unit: unit, Kind: systemd.ErrDisconnected, Err: err}
+	}
+	h := m.p.host
+	h.sync()
+	err := do()
+	h.poke()
+	return err
+}
+
+func (m manager) Link(ctx context.Context, paths ...string) error {
+	return m.call(ctx, "link", "", func() error { return m.Manager.Link(context.Background(), paths...) })
+}
+
+func (m manager) Unlink(ctx context.Context, names ...string) error {
+	return m.call(ctx, "unlink", "", func() error { return m.Manager.Unlink(context.Background(), names...) })
+}
+
+func (m manager) Start(ctx context.Context, name string) error {
+	return m.call(ctx, "start", name, func() error { return m.Manager.Start(context.Background(), name) })
+}
+
+func (m manager) Stop(ctx context.Context, name string) error {
+	return m.call(ctx, "stop", name, func() error { return m.Manager.Stop(context.Background(), name) })
+}
+
+func (m manager) Restart(ctx context.Context, name string) error {
+	return m.call(ctx, "restart", name, func() error { return m.Manager.Restart(context.Background(), name) })
+}
+
+func (m manager) ResetFailed(ctx context.Context, name string) error {
+	return m.call(ctx, "reset-failed", name, func() error { return m.Manager.ResetFailed(context.Background(), name) })
+}
+
+// Reload takes no time of its own: it is called under a lock.
+func (m manager) Reload(ctx context.Context) error {
+	if m.p.dead() {
+		return &systemd.Error{Op: "reload", Kind: systemd.ErrDisconnected, Err: context.Canceled}
+	}
+	m.p.host.sync()
+	defer m.p.host.poke()
+	return m.Manager.Reload(ctx)
+}
+
+// States are as old as the answer's way.
+func (m manager) States(ctx context.Context, names []string) ([]systemd.UnitState, error) {
+	m.p.host.sync()
+	states, err := m.Manager.States(ctx, names)
+	for i := range states {
+		states[i].Since = m.p.host.since(states[i].Name, states[i].Since)
+	}
+	if err := m.p.pause(ctx, m.p.w.delay("states", m.p.name)); err != nil {
+		return nil, &systemd.Error{Op: "list", Kind: systemd.ErrDisconnected, Err: err}
+	}
+	return states, err
+}

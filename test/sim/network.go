@@ -1,0 +1,196 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/fleet-starter/fleet/internal/store"
+	"github.com/fleet-starter/fleet/internal/store/memstore"
+)
+
+// network is how a host reaches etcd.
+type network int
+
+const (
+	connected network = iota
+	cutOff            // nothing gets through
+	deaf              // what the host sends arrives, and it hears nothing: answers and watches are lost
+)
+
+func (n network) String() string { return [...]string{"connected", "cut off", "deaf"}[n] }
+
+// requestTimeout is etcd_request_timeout.
+const requestTimeout = time.Second
+
+// conn is one process's connection to etcd. It implements store.Interface.
+type conn struct {
+	w       *world
+	p       *process
+	user    string // the part of the process: two of them may ask for the same at the same moment
+	calls   *memstore.Conn
+	watches *memstore.Conn // is down while the host hears nothing
+}
+
+func newConn(w *world, p *process) *conn {
+	c := &conn{w: w, p: p, calls: w.etcd.Connect(), watches: w.etcd.Connect()}
+	c.follow()
+	return c
+}
+
+// as is the connection as a part of the process uses it.
+func (c *conn) as(user string) *conn {
+	own := *c
+	own.user = user
+	return &own
+}
+
+// follow has the watches know how the host is connected.
+func (c *conn) follow() { c.watches.SetDown(c.network() != connected || c.p.dead()) }
+
+func (c *conn) network() network {
+	if c.w.away.Load() {
+		return cutOff
+	}
+	if c.p.host == nil {
+		return connected
+	}
+	return network(c.p.host.network.Load())
+}
+
+func (c *conn) timeout(ctx context.Context) error {
+	if err := c.p.pause(ctx, requestTimeout); err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: no answer within %s", store.ErrUnavailable, requestTimeout)
+}
+
+// call is one request and its answer. The request may get lost, and so may the answer.
+func (c *conn) call(ctx context.Context, what, key string, do func() error) error {
+	if err := c.p.pause(ctx, c.w.delay("send", c.p.name, c.user, what, key)); err != nil {
+		return err
+	}
+	if c.network() == cutOff {
+		return c.timeout(ctx)
+	}
+	effect := do()
+	if err := c.p.pause(ctx, c.w.delay("answer", c.p.name, c.user, what, key)); err != nil {
+		return err
+	}
+	if c.network() != connected {
+		return c.timeout(ctx)
+	}
+	return effect
+}
+
+// write is a call that changes something.
+func (c *conn) write(ctx context.Context, what, key string, do func() error) error {
+	return c.call(ctx, what, key, func() error {
+		c.w.commit.Lock()
+		defer c.w.commit.Unlock()
+		before := c.w.etcd.Revision()
+		err := do()
+		if after := c.w.etcd.Revision(); after > before {
+			c.w.writers[after] = c.p
+		}
+		return err
+	})
+}
+
+func (c *conn) Get(ctx context.Context, key string) (kv store.KV, ok bool, revision int64, err error) {
+	err = c.call(ctx, "get", key, func() (err error) {
+		kv, ok, revision, err = c.calls.Get(context.Background(), key)
+		return err
+	})
+	return kv, ok, revision, err
+}
+
+func (c *conn) List(ctx context.Context, prefix string, opts store.ListOptions) (page store.Page, err error) {
+	err = c.call(ctx, "list", prefix+opts.After, func() (err error) {
+		page, err = c.calls.List(context.Background(), prefix, opts)
+		return err
+	})
+	return page, err
+}
+
+func (c *conn) Commit(ctx context.Context, txn store.Txn) (revision int64, err error) {
+	err = c.write(ctx, "commit", txn.Ops[0].Key, func() error {
+		sprung := c.w.spring(c.p, txn)
+		sprung.before(c.p)
+		revision, err = c.calls.Commit(context.Background(), txn)
+		sprung.after(c.p)
+		if err != nil {
+			c.w.tell(c.p.name, "refused: %v", err)
+		}
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return revision, nil
+}
+
+func (c *conn) Grant(ctx context.Context, ttl time.Duration) (id store.LeaseID, err error) {
+	err = c.call(ctx, "grant", ttl.String(), func() (err error) {
+		id, err = c.calls.Grant(context.Background(), ttl)
+		return err
+	})
+	return id, err
+}
+
+func (c *conn) KeepAlive(ctx context.Context, id store.LeaseID) (left time.Duration, err error) {
+	err = c.call(ctx, "keepalive", id.String(), func() (err error) {
+		left, err = c.calls.KeepAlive(context.Background(), id)
+		return err
+	})
+	return left, err
+}
+
+func (c *conn) Revoke(ctx context.Context, id store.LeaseID) error {
+	return c.write(ctx, "revoke", id.String(), func() error { return c.calls.Revoke(context.Background(), id) })
+}
+
+func (c *conn) RequestProgress(ctx context.Context) error {
+	return c.call(ctx, "progress", "", func() error { return c.watches.RequestProgress(context.Background()) })
+}
+
+// Watch has every batch travel for a while, in order.
+func (c *conn) Watch(ctx context.Context, prefix string, after int64) <-chan store.Batch {
+	out := make(chan store.Batch)
+	inner, cancel := context.WithCancel(ctx)
+	batches := c.watches.Watch(inner, prefix, after)
+	go func() {
+		defer close(out)
+		defer func() {
+			cancel()
+			for range batches { // until its goroutine has ended
+			}
+		}()
+		if c.p.pause(ctx, c.w.delay("watch", c.p.name, c.user, prefix)) != nil {
+			return
+		}
+		for batch := range batches {
+			if c.p.pause(ctx, c.w.delay("batch", c.p.name, c.user, prefix)) != nil || !c.arrives(ctx) {
+				return
+			}
+			select {
+			case out <- batch:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return out
+}
+
+// arrives holds back what is on its way to a host that hears nothing.
+func (c *conn) arrives(ctx context.Context) bool {
+	for c.network() != connected {
+		if c.p.pause(ctx, 100*time.Millisecond+c.w.delay("held", c.p.name, c.user)) != nil {
+			return false
+		}
+	}
+	return true
+}
+
+var _ store.Interface = (*conn)(nil)

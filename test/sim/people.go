@@ -1,0 +1,157 @@
+package sim
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/store"
+	"github.com/fleet-starter/fleet/internal/unitfile"
+)
+
+// write is what a person does with etcdctl, or by way of the API: it takes effect at once.
+func (w *world) write(ops ...store.Op) {
+	w.commit.Lock()
+	defer w.commit.Unlock()
+	before := w.etcd.Revision()
+	_, err := w.etcd.Commit(context.Background(), store.Txn{Ops: ops})
+	if err != nil {
+		w.tell("person", "cannot write %s: %v", w.short(ops[0].Key), err)
+		return
+	}
+	if after := w.etcd.Revision(); after > before {
+		w.writers[after] = w.person
+	}
+}
+
+func (w *world) put(key, value string) { w.write(store.Op{Key: key, Value: []byte(value)}) }
+
+func encode(value any) []byte {
+	data, err := json.Marshal(value)
+	if err != nil {
+		panic(err)
+	}
+	return data
+}
+
+// apps are the names that people give.
+var apps = []string{"web", "api", "job"}
+
+// manifest is one of many of an app. Every version has a text of another length: files are told apart by that, too.
+func manifest(app string, replicas, version, variant uint64) string {
+	text := fmt.Sprintf("apiVersion: fleet/v1\nkind: App\nmetadata: {name: %s}\nspec:\n  replicas: %d\n  exec: {command: [/bin/%s, \"--version=%s\"]}\n",
+		app, replicas, app, strings.Repeat("v", int(version)+1))
+	const announced = "  announce: {port: http, ttl: 10s}\n" +
+		"  healthCheck: {http: {path: /}, interval: 1s, timeout: 1s, unhealthyThreshold: 2}\n  update: {healthyDeadline: 40s}\n"
+	switch app {
+	case "web":
+		text += "  ports: [{name: http, port: 3000}]\n" + announced
+		text += "  placement: {conflicts: [\"web@*.service\"]}\n"
+		if variant%4 == 0 {
+			text = strings.Replace(text, "\"web@*.service\"", "\"web@*.service\", \"job@*.service\"", 1)
+		}
+	case "api":
+		text += "  ports: [{name: http, port: 4000}]\n" + announced
+		switch variant % 4 {
+		case 0:
+			text += "  placement: {machineMetadata: {zone: a}}\n"
+		case 1:
+			text += "  placement: {spreadOver: zone}\n"
+		}
+	case "job":
+		text += "  resources: {requests: {cpu: 500m, memory: 100M}}\n"
+		if variant%4 == 0 {
+			text = strings.Replace(text, "500m", "1500m", 1)
+		}
+	}
+	return text
+}
+
+const routerManifest = `apiVersion: fleet/v1
+kind: App
+metadata: {name: router}
+spec:
+  global: true
+  exec: {command: ["%t/fleet/bin/router"]}
+  ports: [{name: http, port: 8080}]
+`
+
+// brokenManifests change nothing.
+var brokenManifests = []string{"", "{{{", "apiVersion: fleet/v1\nkind: App\nspec: {replicas: -1}\n", "apiVersion: fleet/v1\nkind: App\nmetadata: {name: other}\nspec: {}\n"}
+
+// units are those that people submit without an app.
+var handMade = []struct{ name, text string }{
+	{"tool.service", "[Service]\nExecStart=/bin/tool\n[X-Fleet]\nConflicts=web@*.service\n"},
+	{"db@1.service", "[Service]\nExecStart=/bin/db\nRestart=always\n[X-Fleet]\nPorts=4000\nMemory=200M\n"},
+	{"beside@1.service", "[Service]\nExecStart=/bin/beside\n[X-Fleet]\nMachineOf=db@1.service\n"},
+}
+
+func (w *world) submit(which uint64, desired v1.DesiredState, requestedAt string) {
+	u := handMade[which%uint64(len(handMade))]
+	hash := unitfile.Hash(u.text)
+	unit := v1.Unit{
+		TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindUnit}, Metadata: v1.ObjectMeta{Name: u.name},
+		Spec: v1.UnitSpec{Hash: hash, DesiredState: desired, RequestedAt: requestedAt},
+	}
+	w.write(store.Op{Key: w.keys.UnitFiles().Key(hash), Value: []byte(u.text)}, store.Op{Key: w.keys.Units().Key(u.name), Value: encode(unit)})
+}
+
+// people are what people do. The numbers of a step say to what.
+var people = map[string]func(w *world, s step){
+	"apply": func(w *world, s step) {
+		app := apps[s.A%uint64(len(apps))]
+		w.put(w.keys.Apps().Key(app), manifest(app, s.B%5, s.C%4, s.C/4))
+	},
+	"break": func(w *world, s step) {
+		w.put(w.keys.Apps().Key(apps[s.A%uint64(len(apps))]), brokenManifests[s.B%uint64(len(brokenManifests))])
+	},
+	"delete": func(w *world, s step) {
+		w.write(store.Op{Key: w.keys.Apps().Key(apps[s.A%uint64(len(apps))])})
+	},
+	"stop": func(w *world, s step) {
+		w.put(w.keys.Overrides().Key(instance(s)), string(encode(v1.Override{DesiredState: v1.Loaded})))
+	},
+	"start": func(w *world, s step) {
+		w.put(w.keys.Overrides().Key(instance(s)), string(encode(v1.Override{DesiredState: v1.Launched, RequestedAt: time.Now().Format(time.RFC3339Nano)})))
+	},
+	"forget": func(w *world, s step) { // the wish
+		w.write(store.Op{Key: w.keys.Overrides().Key(instance(s))})
+	},
+	"submit": func(w *world, s step) {
+		w.submit(s.A, []v1.DesiredState{v1.Launched, v1.Launched, v1.Loaded, v1.Inactive}[s.B%4], "")
+	},
+	"destroy": func(w *world, s step) {
+		w.write(store.Op{Key: w.keys.Units().Key(handMade[s.A%uint64(len(handMade))].name)})
+	},
+	"configure": func(w *world, s step) {
+		configs := []v1.MachineConfig{{Drain: true}, {Cordoned: true}, {Metadata: map[string]string{"zone": "a"}}, {Metadata: map[string]string{"zone": "b"}}}
+		w.put(w.keys.MachineConfigs().Key(w.pick(s.A).id), string(encode(configs[s.B%uint64(len(configs))])))
+	},
+	"unconfigure": func(w *world, s step) {
+		w.write(store.Op{Key: w.keys.MachineConfigs().Key(w.pick(s.A).id)})
+	},
+	"etcdctl del": func(w *world, s step) { // something that is not theirs
+		prefixes := []string{v1.DefaultAnnouncePrefix + "/", w.keys.Placements().Prefix(),
+			w.keys.Leader(election) + "/", w.keys.Status().Prefix(), w.keys.Routers().Prefix(), w.keys.Machines().Prefix()}
+		page, _ := w.etcd.List(context.Background(), prefixes[s.A%uint64(len(prefixes))], store.ListOptions{})
+		if n := uint64(len(page.KVs)); n > 0 {
+			w.write(store.Op{Key: page.KVs[s.B%n].Key})
+		}
+	},
+	"etcdctl put": func(w *world, s step) {
+		keys := []string{w.keys.Placements().Key("stray"), w.keys.States().Key("m1/unknown.service"), w.keys.Units().Key("broken.service"),
+			w.keys.Placements().Key("nowhere/unknown.service"), v1.DefaultAnnouncePrefix + "/stray"}
+		w.put(keys[s.A%uint64(len(keys))], []string{"{", "", "{}"}[s.B%3])
+	},
+}
+
+func instance(s step) string {
+	app, n := apps[s.A%uint64(len(apps))], int32(s.B%3)+1
+	if s.C%4 == 0 && app != "job" {
+		return v1.SidekickUnit(app, n)
+	}
+	return v1.AppUnit(app, n)
+}

@@ -1,0 +1,91 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+)
+
+// step is something that is done to the cluster. Its numbers say to what; which of them matter depends on what is done.
+type step struct {
+	At      time.Duration
+	Do      string
+	A, B, C uint64
+}
+
+func (s step) String() string { return fmt.Sprintf("%s (%d %d %d)", s.Do, s.A%100, s.B%100, s.C%100) }
+
+// Plan is all that a run depends on, besides the code.
+type Plan struct {
+	Seed     uint64
+	Machines int
+	Steps    []step
+}
+
+func (p Plan) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "seed %d, %d machines, %d steps\n", p.Seed, p.Machines, len(p.Steps))
+	for _, s := range p.Steps {
+		fmt.Fprintf(&b, "  %10s  %s\n", s.At.Round(time.Millisecond), s)
+	}
+	return b.String()
+}
+
+// do are all things that are done, with how often.
+type often struct {
+	do     string
+	weight int
+	// until is what ends it, after a while.
+	until string
+}
+
+var doings = []often{
+	{"apply", 24, ""}, {"break", 2, ""}, {"delete", 4, ""}, {"stop", 5, ""}, {"start", 5, ""}, {"forget", 4, ""},
+	{"submit", 5, ""}, {"destroy", 2, ""}, {"configure", 6, "unconfigure"}, {"etcdctl del", 6, ""}, {"etcdctl put", 2, ""},
+	{"power off", 5, "power on"}, {"power off many", 2, "power on many"}, {"cut off", 5, "reconnect"}, {"deaf", 5, "reconnect"},
+	{"cut off many", 2, "reconnect many"}, {"kill fleetd", 5, ""}, {"stop fleetd", 3, ""}, {"hold fleetd", 2, "release fleetd"},
+	{"trap", 10, ""}, {"etcd away", 3, "etcd back"}, {"full", 2, "room"}, {"compact", 4, ""}, {"clock", 3, ""},
+	{"kill process", 6, ""}, {"sick", 5, "cure"}, {"duplicate", 1, "duplicate off"},
+}
+
+// NewPlan makes the plan of a seed.
+func NewPlan(seed uint64) Plan {
+	r := rand.New(rand.NewPCG(seed, 20))
+	p := Plan{Seed: seed, Machines: 3 + r.IntN(4)}
+	add := func(at time.Duration, do string) step {
+		s := step{At: at + time.Duration(r.Int64N(int64(time.Second))), Do: do, A: r.Uint64() >> 8, B: r.Uint64() >> 8, C: r.Uint64() >> 8}
+		p.Steps = append(p.Steps, s)
+		return s
+	}
+	for i := range uint64(1 + r.IntN(3)) { // something to lose
+		add(time.Second, "apply")
+		p.Steps[i].A, p.Steps[i].B = i, 1+r.Uint64N(4)
+	}
+	total := 0
+	for _, o := range doings {
+		total += o.weight
+	}
+	length := 30*time.Second + time.Duration(r.Int64N(int64(2*time.Minute)))
+	for range 4 + r.IntN(20) {
+		at := 5*time.Second + time.Duration(r.Int64N(int64(length)))
+		n := r.IntN(total)
+		for _, o := range doings {
+			if n -= o.weight; n >= 0 {
+				continue
+			}
+			s := add(at, o.do)
+			if o.until != "" {
+				// Short absences and long ones: shorter and longer than leases.
+				lasts := []time.Duration{2 * time.Second, 20 * time.Second, 50 * time.Second}[r.IntN(3)]
+				add(at, o.until)
+				end := &p.Steps[len(p.Steps)-1]
+				end.At, end.A = s.At+lasts+time.Duration(r.Int64N(int64(lasts))), s.A
+			}
+			break
+		}
+	}
+	slices.SortStableFunc(p.Steps, func(a, b step) int { return int(a.At - b.At) })
+	return p
+}

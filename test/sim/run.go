@@ -1,0 +1,87 @@
+package sim
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// How long things may take, in the world's time.
+const (
+	tickEvery    = 500 * time.Millisecond
+	convergeIn   = 5 * time.Minute
+	collectAfter = 8 * time.Minute // collect waits for 5 min before it deletes what nothing refers to
+	restFor      = 3 * time.Minute
+)
+
+// Run simulates a cluster. dir is an empty directory for its machines' disks. It returns the first violation, nil where
+// every invariant held, and what happened.
+func Run(t *testing.T, p Plan, dir string) (violation *Violation, transcript string) {
+	synctest.Test(t, func(*testing.T) {
+		w := newWorld(p.Seed, dir)
+		w.live(p)
+		w.stop()
+		w.running.Wait()
+		violation, transcript = w.failed(), w.transcript()
+	})
+	return violation, transcript
+}
+
+// live is the whole life of a cluster, up to the first violation.
+func (w *world) live(p Plan) {
+	w.boot(p.Machines)
+	for _, s := range p.Steps {
+		if !w.until(s.At) {
+			return
+		}
+		w.tell("step", "%s", s)
+		if do := people[s.Do]; do != nil {
+			do(w, s)
+		} else {
+			faults[s.Do](w, s)
+		}
+	}
+	w.heal()
+	w.converge()
+}
+
+// until lets time pass, and reports whether all is well.
+func (w *world) until(at time.Duration) bool {
+	for {
+		left := at - w.now()
+		if left <= 0 {
+			return w.failed() == nil
+		}
+		time.Sleep(min(left, tickEvery))
+		w.check.tick()
+		if w.failed() != nil {
+			return false
+		}
+	}
+}
+
+// converge waits until all is as people want it, and then that nothing is written any more.
+func (w *world) converge() {
+	deadline := w.now() + convergeIn
+	problem := "?"
+	for problem != "" {
+		if !w.until(w.now() + 5*time.Second) {
+			return
+		}
+		if problem = w.check.problem(); problem != "" && w.now() > deadline {
+			w.fail(invConverges, "%s after all faults have ended: %s", convergeIn, problem)
+			return
+		}
+	}
+	w.tell("world", "all is as it should be")
+	if !w.until(w.now() + collectAfter) {
+		return
+	}
+	if problem := w.check.problem(); problem != "" {
+		w.fail(invConverges, "it was, but %s later: %s", collectAfter, problem)
+	}
+	revision := w.etcd.Revision()
+	if w.until(w.now()+restFor) && w.etcd.Revision() != revision {
+		w.fail(invRest, "%d revisions in %s", w.etcd.Revision()-revision, restFor)
+	}
+}

@@ -1,0 +1,65 @@
+package sim
+
+import (
+	"context"
+	"strings"
+
+	"github.com/fleet-starter/fleet/internal/store"
+)
+
+// trap is what happens at one of the next writes of whoever leads: in the middle of a batch, between two writes.
+type trap struct {
+	w    *world
+	what string
+	left int // writes to let pass
+}
+
+// The traps.
+const (
+	trapDepose    = "depose"    // the leader key is gone just before the write
+	trapCrash     = "crash"     // fleetd is killed just after the write
+	trapCrashPast = "crashPast" // it is killed just before
+	trapPartition = "partition" // the write takes effect, and its answer never comes
+)
+
+var traps = []string{trapDepose, trapCrash, trapCrashPast, trapPartition}
+
+// spring returns the trap if this write is the one.
+func (w *world) spring(p *process, txn store.Txn) *trap {
+	if w.trap == nil || txn.Fence == (store.Fence{}) || p.kind != kindFleetd {
+		return nil
+	}
+	if w.trap.left > 0 {
+		w.trap.left--
+		return nil
+	}
+	sprung := w.trap
+	w.trap = nil
+	w.tell("trap", "%s: %s is about to write %s", sprung.what, p.name, w.short(txn.Ops[0].Key))
+	return sprung
+}
+
+func (t *trap) before(p *process) {
+	switch {
+	case t == nil:
+	case t.what == trapDepose:
+		page, _ := t.w.etcd.List(context.Background(), t.w.keys.Leader(election)+"/", store.ListOptions{})
+		for _, kv := range page.KVs {
+			if strings.HasSuffix(kv.Key, "/"+kv.Lease.String()) && string(kv.Value) == p.host.id {
+				_, _ = t.w.etcd.Commit(context.Background(), store.Txn{Ops: []store.Op{{Key: kv.Key}}}) // it was there
+			}
+		}
+	case t.what == trapCrashPast:
+		p.host.killFleetd()
+	}
+}
+
+func (t *trap) after(p *process) {
+	switch {
+	case t == nil:
+	case t.what == trapCrash:
+		p.host.killFleetd()
+	case t.what == trapPartition:
+		p.host.connect(deaf)
+	}
+}

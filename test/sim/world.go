@@ -1,0 +1,156 @@
+// Package sim runs a whole cluster in one process, and one seed decides everything in it: who is slow, what breaks, what
+// people do, and in which order all of it happens.
+//
+// The controllers, caches, elections and leases are the real ones. etcd is internal/store/memstore, systemd is
+// internal/systemd/fake, time is that of testing/synctest. What would be left to the Go scheduler is decided by time:
+// every message to and from etcd, every call to systemd and every pass of a controller takes a moment that is computed
+// from the seed, so that no two things that could get in each other's way happen at the same nanosecond.
+package sim
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fleet-starter/fleet/internal/controller"
+	"github.com/fleet-starter/fleet/internal/keyspace"
+	"github.com/fleet-starter/fleet/internal/store"
+	"github.com/fleet-starter/fleet/internal/store/memstore"
+)
+
+func init() {
+	// What the pauses of the real thing leave to chance, the world's own delays decide.
+	store.Chance = func(n int64) int64 { return n / 2 }
+	controller.Soon = time.Nanosecond
+}
+
+// Violation is an invariant that did not hold.
+type Violation struct {
+	// Invariant is its name, Message what was seen.
+	Invariant, Message string
+	At                 time.Duration
+}
+
+func (v *Violation) String() string {
+	return fmt.Sprintf("after %s: %s: %s", v.At, v.Invariant, v.Message)
+}
+
+// world is one simulated cluster.
+type world struct {
+	seed     uint64
+	start    time.Time
+	dir      string
+	etcd     *memstore.Store
+	keys     keyspace.Keys
+	hosts    []*host
+	machines int      // of hosts, those that belong here; what follows are intruders
+	person   *process // all people
+	check    *checker
+	away     atomic.Bool // etcd, for everybody
+
+	ctx  context.Context // ends when the world does
+	stop context.CancelFunc
+
+	// trap is what happens at one of the leader's next writes.
+	trap *trap
+
+	mu        sync.Mutex
+	lines     []string
+	violation *Violation
+
+	// commit is held from before a write until its writer is noted, so that whoever looks at a revision knows who wrote it.
+	commit  sync.Mutex
+	writers map[int64]*process
+
+	running sync.WaitGroup // all processes, the killed ones included
+}
+
+func newWorld(seed uint64, dir string) *world {
+	w := &world{seed: seed, start: time.Now(), dir: dir, etcd: memstore.New(memstore.Options{}), keys: keyspace.New(""),
+		writers: map[int64]*process{}}
+	w.ctx, w.stop = context.WithCancel(context.Background())
+	w.person = w.newProcess(nil, kindPerson, "person")
+	w.check = newChecker(w)
+	return w
+}
+
+func (w *world) now() time.Duration { return time.Since(w.start) }
+
+// delay is how long something takes: mostly a few milliseconds, now and then much longer. It depends on nothing but the
+// seed, the time and what it is.
+func (w *world) delay(what ...string) time.Duration {
+	r := w.chance(what...)
+	longest := 8 * time.Millisecond
+	if r>>48%40 == 0 {
+		longest = 300 * time.Millisecond
+	}
+	return 50*time.Microsecond + time.Duration(r%uint64(longest))
+}
+
+func (w *world) chance(what ...string) uint64 {
+	h := fnv.New64a()
+	var b [16]byte
+	binary.LittleEndian.PutUint64(b[:], w.seed)
+	binary.LittleEndian.PutUint64(b[8:], uint64(w.now()))
+	h.Write(b[:])
+	for _, s := range what {
+		h.Write([]byte(s))
+		h.Write([]byte{0})
+	}
+	x := h.Sum64() // the last bytes hardly reach the high bits: mix once more
+	x ^= x >> 33
+	x *= 0xff51afd7ed558ccd
+	x ^= x >> 33
+	return x
+}
+
+// tell adds a line to the transcript.
+func (w *world) tell(who, format string, args ...any) {
+	line := fmt.Sprintf("%12.6f  %-14s %s", w.now().Seconds(), who, fmt.Sprintf(format, args...))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lines = append(w.lines, line)
+}
+
+// fail notes the first violation.
+func (w *world) fail(invariant, format string, args ...any) {
+	w.mu.Lock()
+	first := w.violation == nil
+	if first {
+		w.violation = &Violation{Invariant: invariant, Message: fmt.Sprintf(format, args...), At: w.now()}
+	}
+	w.mu.Unlock()
+	if first {
+		w.tell("VIOLATION", "%s: %s", invariant, fmt.Sprintf(format, args...))
+	}
+}
+
+func (w *world) failed() *Violation {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.violation
+}
+
+func (w *world) transcript() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return strings.Join(w.lines, "\n") + "\n"
+}
+
+// hostOf returns the host with that address, or nil.
+func (w *world) hostOf(address string) *host {
+	i := slices.IndexFunc(w.hosts, func(h *host) bool { return h.address == address })
+	if i < 0 {
+		return nil
+	}
+	return w.hosts[i]
+}
+
+// short is a key without what all keys begin with.
+func (w *world) short(key string) string { return strings.TrimPrefix(key, w.keys.Root()) }
