@@ -189,6 +189,10 @@ func (c *candidate) campaign(ctx context.Context) error {
 
 func (c *candidate) candidates(ctx context.Context) (candidates []store.KV, revision int64, err error) {
 	revision, err = store.ListAll(ctx, c.store, c.prefix, store.ListOptions{}, func(kv store.KV) error {
+		if kv.Lease == 0 { // no candidate's: nobody may wait for a key that never ends
+			c.log.Info("Key is ignored", "reason", "NoLease", "key", kv.Key)
+			return nil
+		}
 		candidates = append(candidates, kv)
 		return nil
 	})
