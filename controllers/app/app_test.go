@@ -153,7 +153,10 @@ func TestFromManifestToUnitsAndBack(t *testing.T) {
 		b := start(t, s, keys)
 		b.put(keys.Machines().Key("m1"), `{"metadata":{"name":"m1"},"spec":{"address":"127.0.0.1","capacity":{}}}`)
 		router := keys.Routers().Key("m1")
-		b.put(router, `{"revision":0,"digest":""}`)
+		lease, err := s.Grant(t.Context(), time.Minute)
+		require.NoError(t, err)
+		_, err = s.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: router, Value: []byte(`{"revision":0,"digest":""}`), Lease: lease}}})
+		require.NoError(t, err)
 
 		b.put(keys.Apps().Key("web"), manifestOf("web", 2, "1", true))
 		units := await(b, keys.Units(), "four units", func(u map[string]v1.Unit) bool { return len(u) == 4 })

@@ -2,6 +2,7 @@ package collect
 
 import (
 	"github.com/fleet-starter/fleet/internal/cache"
+	"github.com/fleet-starter/fleet/internal/cluster"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
@@ -24,7 +25,7 @@ func (c *Controller) observe() Input {
 	for _, o := range c.cluster.Revisions.List() {
 		if app, _, ok := keyspace.Split(o.Name); ok {
 			files := []string{o.Value.UnitFile, o.Value.SidekickFile}
-			in.Revisions = append(in.Revisions, Revision{Object: object(o), App: app, Files: files})
+			in.Revisions = append(in.Revisions, Revision{Object: object(o), App: app, Unreadable: !cluster.Readable(o), Files: files})
 		}
 	}
 	for _, o := range c.cluster.States.List() {

@@ -20,6 +20,8 @@ type Object struct {
 type Revision struct {
 	Object
 	App string
+	// Unreadable ones are nothing to go back to.
+	Unreadable bool
 	// Files are the hashes of its unit files.
 	Files []string
 }
@@ -147,7 +149,9 @@ func (p *planner) revisions() {
 	}
 	count := map[string]int{}
 	for _, r := range slices.Backward(p.in.Revisions) {
-		count[r.App]++
+		if !r.Unreadable {
+			count[r.App]++
+		}
 		switch {
 		case !p.in.Apps[r.App] && !owners[r.App]:
 			p.unused(Revisions, r.Object, AppGone)

@@ -24,8 +24,8 @@ func (c *Controller) latestSpecs() []v1.Revision {
 	var specs []v1.Revision
 	last := ""
 	for _, o := range c.revisions.List() {
-		app, _, ok := keyspace.Split(o.Name)
-		if !ok || o.Err != nil {
+		app, number, ok := keyspace.ParseRevisionName(o.Name)
+		if !ok || o.Err != nil || o.Value.Number != number {
 			continue
 		}
 		spec := o.Value

@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"github.com/google/btree"
+
+	"github.com/fleet-starter/fleet/internal/store"
 )
 
 // Object is one stored object. It is immutable once published: many readers share it.
@@ -20,6 +22,8 @@ type Object[T any] struct {
 	Raw            []byte
 	CreateRevision int64
 	ModRevision    int64
+	// Lease is the lease that the key is under, or 0.
+	Lease store.LeaseID
 }
 
 // Event is one change of one object. Old == nil: it is new. New == nil: it was deleted.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/go-logr/logr"
 	"github.com/google/btree"
 
 	"github.com/fleet-starter/fleet/internal/keyspace"
@@ -15,6 +16,7 @@ type Collection[T any] struct {
 	index[T]
 	row      keyspace.Collection[T]
 	handlers []func([]Event[T])
+	log      logr.Logger
 
 	pending []Event[T]                // applied, not yet told
 	next    *btree.BTreeG[*Object[T]] // what a new listing has brought so far
@@ -33,7 +35,7 @@ func Register[T any](r *Reflector, c keyspace.Collection[T]) *Collection[T] {
 			panic(fmt.Sprintf("cache: %s overlaps %s", c.Prefix(), other.keyPrefix()))
 		}
 	}
-	collection := &Collection[T]{index: index[T]{mu: &r.mu, tree: newTree[T]()}, row: c}
+	collection := &Collection[T]{index: index[T]{mu: &r.mu, tree: newTree[T]()}, row: c, log: r.log}
 	r.rows = append(r.rows, collection)
 	return collection
 }
@@ -62,6 +64,7 @@ func (c *Collection[T]) keyPrefix() string { return c.row.Prefix() }
 func (c *Collection[T]) apply(e store.Event) bool {
 	name, ok := c.row.Name(e.Key)
 	if !ok {
+		c.stranger(e.KV, e.Deleted)
 		return false
 	}
 	if e.Deleted {
@@ -77,11 +80,19 @@ func (c *Collection[T]) apply(e store.Event) bool {
 	return true
 }
 
+// stranger tells of a key that no object of the row can have.
+func (c *Collection[T]) stranger(kv store.KV, deleted bool) {
+	if !deleted {
+		c.log.Info("Key is ignored", "reason", "NoSuchName", "key", kv.Key)
+	}
+}
+
 func (c *Collection[T]) beginListing() { c.next = newTree[T]() }
 
 func (c *Collection[T]) listed(kv store.KV) {
 	name, ok := c.row.Name(kv.Key)
 	if !ok {
+		c.stranger(kv, false)
 		return
 	}
 	object, ok := c.tree.Get(&Object[T]{Name: name})
@@ -121,11 +132,12 @@ func (c *Collection[T]) tell(n int) {
 
 // object decodes a value. What cannot be decoded is kept, with the reason.
 func (c *Collection[T]) object(name string, kv store.KV) *Object[T] {
-	o := &Object[T]{Name: name, Key: kv.Key, CreateRevision: kv.CreateRevision, ModRevision: kv.ModRevision}
+	o := &Object[T]{Name: name, Key: kv.Key, CreateRevision: kv.CreateRevision, ModRevision: kv.ModRevision, Lease: kv.Lease}
 	o.Value, o.Err = c.decode(kv.Value)
 	if o.Err != nil {
 		var zero T
 		o.Value, o.Raw = zero, kv.Value
+		c.log.Info("Value cannot be read", "reason", "Unreadable", "key", kv.Key, "why", o.Err.Error())
 	}
 	return o
 }

@@ -68,6 +68,13 @@ func New(s store.Interface, keys keyspace.Keys, log logr.Logger) *Cluster {
 		Routers:        cache.Register(root, keys.Routers()),
 		Endpoints:      cache.Register(web, endpoints),
 	}
+	c.Routers.OnChange(func(events []cache.Event[v1.Router]) {
+		for _, e := range events {
+			if e.New != nil && e.New.Lease == 0 {
+				log.Info("Key is ignored", "reason", "NoLease", "key", e.New.Key)
+			}
+		}
+	})
 	c.owned = indexed(c.Units, func(o *cache.Object[v1.Unit]) string { return o.Value.Metadata.Owner })
 	c.states = indexed(c.States, func(o *cache.Object[v1.UnitState]) string { return second(o.Name) })
 	c.placed = indexed(c.Placements, func(o *cache.Object[v1.Placement]) string { return second(o.Name) })
@@ -129,11 +136,17 @@ func (c *Cluster) PlacementsOf(unit string) []string {
 	return machines
 }
 
+// Readable tells whether a stored revision is one: what somebody put in its place by hand is not.
+func Readable(o *cache.Object[v1.Revision]) bool {
+	_, number, _ := keyspace.ParseRevisionName(o.Name)
+	return o.Err == nil && o.Value.Number == number
+}
+
 // LatestRevision returns an app's newest readable revision, or nil.
 func (c *Cluster) LatestRevision(app string) *v1.Revision {
 	all := c.Revisions.ListPrefix(app + "/")
 	for i := len(all) - 1; i >= 0; i-- {
-		if all[i].Err == nil {
+		if Readable(all[i]) {
 			return &all[i].Value
 		}
 	}
@@ -206,7 +219,9 @@ func (c *Cluster) EndpointsDigest() string {
 func (c *Cluster) RoutersByMachine() map[string]v1.Router {
 	routers := map[string]v1.Router{}
 	for _, o := range c.Routers.List() {
-		routers[o.Name] = o.Value // one that cannot be read serves nothing that anybody knows
+		if o.Lease != 0 { // else nobody is there who would ever serve more, and all would wait for it
+			routers[o.Name] = o.Value // one that cannot be read serves nothing that anybody knows
+		}
 	}
 	return routers
 }

@@ -14,6 +14,14 @@ type Collection[T any] struct {
 	prefix string
 	encode func(T) ([]byte, error)
 	decode func([]byte) (T, error)
+	// names says which names there are in the row; nil: any.
+	names func(string) bool
+}
+
+// named restricts a row to the names that its objects can have: other keys below its prefix are strangers'.
+func (c Collection[T]) named(names func(string) bool) Collection[T] {
+	c.names = names
+	return c
 }
 
 // Prefix returns the prefix of the row's keys, with its slash at the end.
@@ -22,10 +30,10 @@ func (c Collection[T]) Prefix() string { return c.prefix }
 // Key returns the key of the object of that name.
 func (c Collection[T]) Key(name string) string { return c.prefix + name }
 
-// Name undoes Key. ok is false where the key is not of this row.
+// Name undoes Key. ok is false where the key is not of this row, be it a stranger's below its prefix.
 func (c Collection[T]) Name(key string) (name string, ok bool) {
 	name, ok = strings.CutPrefix(key, c.prefix)
-	return name, ok && name != ""
+	return name, ok && name != "" && (c.names == nil || c.names(name))
 }
 
 // Encode writes a value as it is stored.

@@ -24,7 +24,9 @@ package keyspace
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
@@ -62,14 +64,18 @@ func (k Keys) Units() Collection[v1.Unit] { return manifest[v1.Unit](k.root + "/
 func (k Keys) UnitFiles() Collection[string] { return text(k.root + "/unitfiles/") }
 
 // Revisions holds accepted specs; names are <app>/<n>, see RevisionName.
-func (k Keys) Revisions() Collection[v1.Revision] { return jsonOf[v1.Revision](k.root + "/revisions/") }
+func (k Keys) Revisions() Collection[v1.Revision] {
+	return jsonOf[v1.Revision](k.root + "/revisions/").named(isRevision)
+}
 
 // Machines holds the machines that are present.
-func (k Keys) Machines() Collection[v1.Machine] { return jsonOf[v1.Machine](k.root + "/machines/") }
+func (k Keys) Machines() Collection[v1.Machine] {
+	return jsonOf[v1.Machine](k.root + "/machines/").named(isMachine)
+}
 
 // MachineConfigs holds what people set for machines.
 func (k Keys) MachineConfigs() Collection[v1.MachineConfig] {
-	return manifest[v1.MachineConfig](k.root + "/machineconfig/")
+	return manifest[v1.MachineConfig](k.root + "/machineconfig/").named(isMachine)
 }
 
 // Overrides holds people's wishes for single units.
@@ -102,7 +108,9 @@ func (k Keys) StatesOf(machine string) Collection[v1.UnitState] {
 func (k Keys) Status() Collection[v1.AppStatus] { return jsonOf[v1.AppStatus](k.root + "/status/") }
 
 // Routers holds what every machine's nginx serves.
-func (k Keys) Routers() Collection[v1.Router] { return jsonOf[v1.Router](k.root + "/routers/") }
+func (k Keys) Routers() Collection[v1.Router] {
+	return jsonOf[v1.Router](k.root + "/routers/").named(isMachine)
+}
 
 // Events holds what happened; names are <time>-<id>, so that they sort by time.
 func (k Keys) Events() Collection[v1.Event] { return jsonOf[v1.Event](k.root + "/events/") }
@@ -125,3 +133,20 @@ func Split(name string) (first, second string, ok bool) {
 
 // RevisionName is the name of an app's n-th revision: numbers sort as text.
 func RevisionName(app string, n int64) string { return fmt.Sprintf("%s/%010d", app, n) }
+
+// ParseRevisionName undoes RevisionName. ok is false for any other name.
+func ParseRevisionName(name string) (app string, n int64, ok bool) {
+	app, number, ok := Split(name)
+	n, err := strconv.ParseInt(number, 10, 64)
+	return app, n, ok && err == nil && n > 0 && RevisionName(app, n) == name
+}
+
+func isRevision(name string) bool {
+	_, _, ok := ParseRevisionName(name)
+	return ok
+}
+
+// isMachine: an ID is a part of other keys, and of texts that are compared after they were stored as JSON.
+func isMachine(name string) bool {
+	return utf8.ValidString(name) && !strings.ContainsFunc(name, func(r rune) bool { return r == '/' || r <= ' ' || r == 0x7f })
+}
