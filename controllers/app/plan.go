@@ -153,6 +153,7 @@ type planner struct {
 	events  []Action
 	after   time.Duration
 	waiting bool
+	taken   bool // it was said that a unit is somebody else's
 }
 
 func (p *planner) plan() Plan {

@@ -23,7 +23,7 @@ func (p *planner) accept() {
 		return
 	}
 	if taken := v1.TakenUnit(app, func(unit string) bool { _, taken := in.Taken[unit]; return taken }); taken != "" {
-		p.report(v1.EventWarning, NameTaken, v1.NameTakenMessage(taken, in.Taken[taken]))
+		p.reportTaken(taken, in.Taken[taken])
 		return
 	}
 	if in.Latest != nil && sameJSON(in.Latest.Spec, app.Spec) {
@@ -132,4 +132,12 @@ func (p *planner) restore() {
 	restored.Number = max(r.Number, p.in.LastNumber) + 1
 	p.revision = &restored
 	p.first = append(p.first, Action{Kind: PutRevision, Reason: FileLost, Name: p.in.App, NewRevision: &restored})
+}
+
+// reportTaken says once that a unit is somebody else's: it is theirs until they give it up, which wakes this app.
+func (p *planner) reportTaken(unit, owner string) {
+	if !p.taken {
+		p.taken = true
+		p.report(v1.EventWarning, NameTaken, v1.NameTakenMessage(unit, owner))
+	}
 }

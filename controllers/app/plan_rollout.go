@@ -205,6 +205,10 @@ type mark struct{ set, clear bool }
 
 // put writes a unit unless it is that already.
 func (p *planner) put(i *instance, u *pair, reason Reason, hash string, desired v1.DesiredState, m mark) {
+	if owner, taken := p.in.Taken[u.name]; taken {
+		p.reportTaken(u.name, owner)
+		return
+	}
 	unit := v1.Unit{
 		TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindUnit},
 		Metadata: v1.ObjectMeta{Name: u.name, Owner: p.in.App},
