@@ -167,7 +167,7 @@ func TestParseUnitErrors(t *testing.T) {
 	for name, c := range map[string]struct{ old, new, want string }{
 		"name":     {"a@1.service", "a b", `line 3: metadata.name: "a b" is not a unit's name: write letters, digits and : - _ . \ @, with a type such as .service`},
 		"no type":  {"a@1.service", "a", `line 3: metadata.name: "a" is not a unit's name: write letters, digits and : - _ . \ @, with a type such as .service`},
-		"long":     {"a@1.service", strings.Repeat("a", 249) + ".service", "line 3: metadata.name: has 257 characters, at most 256 are allowed"},
+		"long":     {"a@1.service", strings.Repeat("a", 248) + ".service", "line 3: metadata.name: has 256 characters, at most 255 are allowed"},
 		"template": {"a@1.service}\nspec:", "a@.service}\nspec:\n  desiredState: launched", `line 5: spec.desiredState: a template never runs itself: write inactive, and start an instance such as "a@1.service"`},
 		"no text":  {"contents: |\n    [Service]\n    ExecStart=/bin/true", "hash: x", `line 5: spec.hash: "x" is not a SHA-256: write 64 hexadecimal digits`},
 		"field":    {"contents", "content", "line 4: spec.contents: missing: write the unit file's text"},

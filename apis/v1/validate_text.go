@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	maxUnitName = 256
+	maxUnitName = 255
 	maxText     = 64 << 10 // bytes of one value: systemd refuses lines of a MiB
 )
 

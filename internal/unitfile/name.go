@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// maxName is the longest unit name in bytes (the original fleet's limit).
-const maxName = 256
+// maxName is the longest unit name in bytes: systemd's, and that of a file's name. The original fleet took one more.
+const maxName = 255
 
 // unitTypes are the suffixes that fleet takes; templateTypes those of them whose templates it takes.
 var (
@@ -26,7 +26,7 @@ type Name struct {
 	Template bool   // example-app@.service
 }
 
-// ParseName takes a unit name apart. It accepts what fleet accepts: at most 256 characters of [A-Za-z0-9:-_.\@], one of
+// ParseName takes a unit name apart. It accepts what fleet accepts: at most 255 characters of [A-Za-z0-9:-_.\@], one of
 // 13 types, a prefix that is not empty, templates only of type path, service, socket, target and timer.
 func ParseName(s string) (Name, error) {
 	bad := func(format string, args ...any) (Name, error) {

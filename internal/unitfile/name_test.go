@@ -16,7 +16,7 @@ func TestParseName(t *testing.T) {
 		`dev-a\x2db.device`:                   {`dev-a\x2db.device`, `dev-a\x2db`, "", "device", false},
 		"a@b.mount":                           {"a@b.mount", "a", "b", "mount", false},
 		"A:_-.timer":                          {"A:_-.timer", "A:_-", "", "timer", false},
-		strings.Repeat("a", 248) + ".service": {strings.Repeat("a", 248) + ".service", strings.Repeat("a", 248), "", "service", false},
+		strings.Repeat("a", 247) + ".service": {strings.Repeat("a", 247) + ".service", strings.Repeat("a", 247), "", "service", false},
 	} {
 		n, err := ParseName(s)
 		require.NoError(t, err)
@@ -44,7 +44,7 @@ func TestParseNameRefuses(t *testing.T) {
 		"a\n.service":                         "character 2 is not one of",
 		"é.service":                           "character 1 is not one of",
 		"a[1].service":                        "character 2 is not one of",
-		strings.Repeat("a", 249) + ".service": "257 characters, at most 256 are allowed",
+		strings.Repeat("a", 248) + ".service": "256 characters, at most 255 are allowed",
 	} {
 		_, err := ParseName(s)
 		require.ErrorContains(t, err, want)
