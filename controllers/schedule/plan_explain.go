@@ -83,6 +83,7 @@ func (p *planner) explain(r refused) *v1.Unplaced {
 }
 
 func (p *planner) plainly(v *verdict, reason, message string) *v1.Unplaced {
+	message = strings.ToValidUTF8(message, "\ufffd") // as it will be read back: JSON knows no other text
 	return &v1.Unplaced{Message: v.prefix() + message, Reasons: []v1.Refusal{{Reason: reason, Message: message}}}
 }
 
