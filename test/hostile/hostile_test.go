@@ -1,0 +1,92 @@
+package hostile
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-starter/fleet/internal/store/etcdtest"
+	"github.com/fleet-starter/fleet/internal/store/memstore"
+)
+
+// hostile is one thing that comes in.
+type hostile struct {
+	name string
+	do   func(l *lab)
+	// says are texts of which each is in what the cluster says afterwards, to the person who asks about this.
+	says []string
+}
+
+var cases = [][]hostile{manifests, names, unitFiles, strangers, revisions, placement}
+
+// TestHostile has each of them come into a cluster of its own, and looks at it for as long as it takes to be at rest.
+func TestHostile(t *testing.T) {
+	each(t, func(t *testing.T, c hostile) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			s := memstore.New(memstore.Options{})
+			l := start(t, s)
+			l.works()
+			l.check(c)
+			l.rests(s)
+		})
+	})
+}
+
+// TestHostileEtcd has all of them come into one cluster, one after the other, over a real etcd.
+func TestHostileEtcd(t *testing.T) {
+	l := start(t, etcdtest.Start(t).Client())
+	l.works()
+	each(t, func(t *testing.T, c hostile) {
+		outer := l.t
+		l.t = t
+		defer func() { l.t = outer }()
+		l.check(c)
+	})
+}
+
+func each(t *testing.T, run func(t *testing.T, c hostile)) {
+	for _, list := range cases {
+		for _, c := range list {
+			t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) { run(t, c) })
+		}
+	}
+}
+
+// maxHeap is how much more memory may be in use after anything that comes in.
+const maxHeap = 48 << 20
+
+// check has something come in: it is said to be wrong, and the rest goes on as if nothing were.
+func (l *lab) check(c hostile) {
+	l.t.Helper()
+	before, used := l.bystander(), heap()
+	c.do(l)
+	l.works()
+	for _, text := range c.says {
+		l.await("something says "+text, func() string {
+			if said := l.says(); !strings.Contains(said, text) {
+				return said[:min(len(said), 4000)]
+			}
+			return ""
+		})
+	}
+	require.Equal(l.t, before, l.bystander(), "the bystander")
+	require.False(l.t, l.panicked(), "%s", l.tail())
+	require.Less(l.t, heap()-used, int64(maxHeap), "bytes more in use")
+}
+
+// rests waits until everything that takes its time has had it. Then nothing is written, nothing is tried in vain.
+func (l *lab) rests(s *memstore.Store) {
+	l.t.Helper()
+	before := l.bystander()
+	time.Sleep(15 * time.Minute)
+	revision, errors := s.Revision(), l.logged()
+	time.Sleep(15 * time.Minute)
+	require.Less(l.t, l.logLines(), flood, "it does the same without end: %s", l.tail())
+	require.Equal(l.t, revision, s.Revision(), "it goes on writing: %s", l.tail())
+	require.Equal(l.t, errors, l.logged(), "it goes on trying: %s", l.tail())
+	require.Equal(l.t, before, l.bystander(), "the bystander")
+}

@@ -1,0 +1,299 @@
+package hostile
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr/funcr"
+	"github.com/stretchr/testify/require"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/controllers/node"
+	"github.com/fleet-starter/fleet/internal/api"
+	"github.com/fleet-starter/fleet/internal/daemon"
+	"github.com/fleet-starter/fleet/internal/events"
+	"github.com/fleet-starter/fleet/internal/keyspace"
+	"github.com/fleet-starter/fleet/internal/layout"
+	"github.com/fleet-starter/fleet/internal/store"
+	"github.com/fleet-starter/fleet/internal/systemd/fake"
+	"github.com/fleet-starter/fleet/internal/unitfile"
+)
+
+const (
+	machine = "m1"
+	within  = 30 * time.Second
+	// flood is how many lines of log are no log any more.
+	flood = 20_000
+)
+
+var keys = keyspace.New("")
+
+// lab is a cluster of one machine, with two apps that have nothing to do with what comes in: the bystander, which must
+// not notice anything, and the canary, which is changed to see that the cluster still works.
+type lab struct {
+	t       *testing.T
+	store   store.Interface
+	api     *api.Server
+	systemd *fake.Manager
+
+	mu     sync.Mutex
+	log    strings.Builder
+	errors int // that were logged
+	lines  int
+	stop   func()
+
+	changes int // of the canary
+}
+
+// start runs a cluster over s until the test ends.
+func start(t *testing.T, s store.Interface) *lab {
+	t.Helper()
+	l := &lab{t: t, store: s}
+	log := funcr.New(l.write, funcr.Options{Verbosity: 1})
+	dir, err := os.MkdirTemp("", "hostile") // not t.TempDir(): it fails where a file's name is too long to be in an error
+	require.NoError(t, err)
+	run := filepath.Join(dir, "run")
+	recorder := events.New(s, keys, events.Options{Source: "hostile", Machine: machine, Log: log})
+	l.api = api.New(api.Options{Store: s, Keys: keys, MachineID: machine, Log: log})
+	l.systemd = fake.New(fake.Options{Now: time.Now()})
+	l.raw(keys.Machines().Key(machine), `{"spec":{"address":"10.0.0.1"}}`)
+	n, err := node.New(node.Options{Machine: machine, Keys: keys, Store: s, Systemd: l.systemd, Log: log,
+		Layout: layout.Layout{State: filepath.Join(dir, "state"), Runtime: run, Units: filepath.Join(run, "units"), Shared: run}})
+	require.NoError(t, err)
+
+	ctx, cancel := context.WithCancel(context.Background())
+	l.stop = cancel
+	var running sync.WaitGroup
+	running.Go(func() { _ = recorder.Run(ctx) })
+	running.Go(func() { _ = n.Run(ctx) })
+	running.Go(func() { l.drive(ctx) })
+	running.Go(func() {
+		_ = daemon.Campaign(ctx, machine, 5*time.Second, daemon.ElectedFor{Store: s, Keys: keys, Log: log, Events: recorder}, func(bool) {})
+	})
+	t.Cleanup(func() {
+		cancel()
+		running.Wait()
+		l.systemd.Close()
+		require.NoError(t, os.RemoveAll(dir))
+		if t.Failed() && testing.Verbose() {
+			t.Log(l.log.String())
+		}
+	})
+	l.raw("/services/web/bystander/bystander@1", "10.0.0.1:3000")
+	l.apply(app("bystander", "replicas: 1", "ports: [{port: 3000}]", "announce: {}"))
+	l.await("the bystander is ready", func() string { return l.notReady("bystander") })
+	return l
+}
+
+// write is the log of all programs.
+func (l *lab) write(prefix, args string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	fmt.Fprintln(&l.log, prefix, args)
+	if l.lines++; l.lines == flood { // or the model of time would never get on
+		l.stop()
+	}
+	if strings.Contains(args, `"error"=`) && !strings.Contains(args, `"reason"="Stopping"`) {
+		l.errors++
+	}
+}
+
+// drive is the passing of time for systemd.
+func (l *lab) drive(ctx context.Context) {
+	const tick = 20 * time.Millisecond
+	for store.Sleep(ctx, tick) {
+		for l.systemd.Step() {
+		}
+		l.systemd.Advance(tick)
+	}
+}
+
+// raw writes a key as etcdctl does.
+func (l *lab) raw(key, value string) int64 {
+	l.t.Helper()
+	revision, err := l.try(key, value)
+	require.NoError(l.t, err)
+	return revision
+}
+
+func (l *lab) try(key, value string) (int64, error) {
+	return l.store.Commit(l.t.Context(), store.Txn{Ops: []store.Op{{Key: key, Value: []byte(value)}}})
+}
+
+func (l *lab) delete(key string) {
+	l.t.Helper()
+	_, err := l.store.Commit(l.t.Context(), store.Txn{Ops: []store.Op{{Key: key}}})
+	require.NoError(l.t, err)
+}
+
+// request sends something to the API and returns the answer.
+func (l *lab) request(method, path, body string) (int, string) {
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest(method, path, strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	l.api.ServeHTTP(w, r)
+	return w.Code, w.Body.String()
+}
+
+// apply is what a person does who means no harm.
+func (l *lab) apply(manifest string) {
+	l.t.Helper()
+	parsed, err := v1.ParseApp([]byte(manifest))
+	require.NoError(l.t, err)
+	code, answer := l.request("PUT", "/apis/fleet/v1/apps/"+parsed.Metadata.Name, manifest)
+	require.Less(l.t, code, 300, answer)
+}
+
+// unit puts a unit with its file, as fleetctl does without asking whether it makes sense.
+func (l *lab) unit(name, text string) {
+	l.t.Helper()
+	hash := unitfile.Hash(text)
+	l.raw(keys.UnitFiles().Key(hash), text)
+	l.raw(keys.Units().Key(name), fmt.Sprintf(`{"metadata":{"name":%q},"spec":{"hash":%q,"desiredState":"launched"}}`, name, hash))
+}
+
+// list returns all keys below a prefix.
+func (l *lab) list(prefix string) map[string]store.KV {
+	l.t.Helper()
+	found := map[string]store.KV{}
+	_, err := store.ListAll(l.t.Context(), l.store, prefix, store.ListOptions{}, func(kv store.KV) error {
+		found[kv.Key] = kv
+		return nil
+	})
+	require.NoError(l.t, err)
+	return found
+}
+
+// bystander is all that is stored about the bystander, its events apart, and how its processes are.
+func (l *lab) bystander() map[string]string {
+	all := map[string]string{}
+	for _, prefix := range []string{keys.Root(), "/services/web/bystander/bystander@"} {
+		for key, kv := range l.list(prefix) {
+			own := strings.Contains(key, "/bystander") && !strings.Contains(key, "stranger") && !strings.HasPrefix(key, keys.Events().Prefix())
+			if own {
+				all[key] = fmt.Sprintf("%d %s", kv.ModRevision, kv.Value)
+			}
+		}
+	}
+	names := []string{"bystander@1.service", "bystander-discovery@1.service"}
+	states, err := l.systemd.States(l.t.Context(), names)
+	require.NoError(l.t, err)
+	for _, s := range states {
+		all[s.Name] = s.ActiveState + " " + s.InvocationID
+	}
+	return all
+}
+
+// await waits until wrong returns "".
+func (l *lab) await(what string, wrong func() string) {
+	l.t.Helper()
+	require.Less(l.t, l.logLines(), flood, "it does the same without end")
+	deadline := time.Now().Add(within)
+	why := wrong()
+	for ; why != ""; why = wrong() {
+		if time.Now().After(deadline) {
+			require.FailNow(l.t, what+": it is not so", "%s\n%s", why, l.tail())
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func (l *lab) tail() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	text := l.log.String()
+	return text[max(0, len(text)-8000):]
+}
+
+func (l *lab) status(app string) v1.AppStatus {
+	l.t.Helper()
+	kv, ok, _, err := l.store.Get(l.t.Context(), keys.Status().Key(app))
+	require.NoError(l.t, err)
+	if !ok {
+		return v1.AppStatus{}
+	}
+	status, err := keys.Status().Decode(kv.Value)
+	if err != nil {
+		return v1.AppStatus{}
+	}
+	return status
+}
+
+func (l *lab) notReady(app string) string {
+	kv, _, _, err := l.store.Get(l.t.Context(), keys.Apps().Key(app))
+	require.NoError(l.t, err)
+	status := l.status(app)
+	text, _ := json.MarshalIndent(status, "", " ")
+	for _, c := range status.Conditions {
+		if c.Type == v1.Ready && c.Status == v1.ConditionTrue && status.ObservedRevision == kv.ModRevision {
+			return ""
+		}
+	}
+	return string(text)
+}
+
+// works has the canary changed, and waits until it runs that way.
+func (l *lab) works() {
+	l.t.Helper()
+	l.changes++
+	l.apply(app("canary", fmt.Sprintf("env: {CHANGE: %q}", fmt.Sprint(l.changes))))
+	l.await("the canary follows its manifest", func() string { return l.notReady("canary") })
+}
+
+// says returns whatever the cluster says to people: events, conditions, reasons of units without a machine, states, and
+// the leader's log.
+func (l *lab) says() string {
+	var b strings.Builder
+	for _, prefix := range []string{keys.Events().Prefix(), keys.Status().Prefix(), keys.Unplaced().Prefix(), keys.States().Prefix()} {
+		all := l.list(prefix)
+		for _, key := range slices.Sorted(maps.Keys(all)) {
+			fmt.Fprintf(&b, "%s %s\n", key, all[key].Value)
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return b.String() + l.log.String()
+}
+
+func (l *lab) panicked() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Contains(l.log.String(), "panic")
+}
+
+func (l *lab) logLines() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lines
+}
+
+func (l *lab) logged() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.errors
+}
+
+// heap is what is in use.
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// app is a manifest with these lines in its spec.
+func app(name string, spec ...string) string {
+	return fmt.Sprintf("apiVersion: fleet/v1\nkind: App\nmetadata: {name: %s}\nspec:\n  exec: {command: [/bin/sleep, infinity]}\n  %s\n",
+		name, strings.Join(spec, "\n  "))
+}

@@ -1,0 +1,36 @@
+package hostile
+
+import "fmt"
+
+// circle is that many units, each of which wants to be where the next one is.
+func circle(n int) hostile {
+	first := fmt.Sprintf("circle%d-1.service", n)
+	return hostile{fmt.Sprintf("MachineOf in a circle of %d", n), func(l *lab) {
+		for i := range n {
+			l.unit(fmt.Sprintf("circle%d-%d.service", n, i+1), sleeping+fmt.Sprintf("[X-Fleet]\nMachineOf=circle%d-%d.service\n", n, (i+1)%n+1))
+		}
+	}, []string{first}}
+}
+
+var placement = []hostile{
+	circle(1), circle(2), circle(50),
+	{"two apps that generate the same unit", func(l *lab) {
+		l.apply(app("twin", "ports: [{port: 4000}]", "announce: {}"))
+		l.apply(app("twin-discovery"))
+	}, []string{"twin-discovery@1.service", "NameTaken", "name one of the two apps otherwise"}},
+	{"two apps at once that generate the same unit, past the API", func(l *lab) {
+		l.raw(keys.Apps().Key("pair-discovery"), app("pair-discovery", "replicas: 3"))
+		l.raw(keys.Apps().Key("pair"), app("pair", "replicas: 3", "ports: [{port: 4001}]", "announce: {}"))
+	}, []string{"NameTaken", "pair-discovery@"}},
+	{"an app that conflicts with itself through another", func(l *lab) {
+		l.apply(app("left", "placement: {conflicts: [\"right@*.service\"], machineOf: [\"middle@%i.service\"]}"))
+		l.apply(app("middle", "placement: {machineOf: [\"right@%i.service\"]}"))
+		l.apply(app("right"))
+	}, []string{"left@1.service"}},
+	{"conflicts with everything", func(l *lab) {
+		l.apply(app("hermit", "placement: {conflicts: [\"*\"]}"))
+	}, []string{"/unplaced/hermit@1.service"}},
+	{"MachineOf a unit that does not exist", func(l *lab) {
+		l.apply(app("lonely", "placement: {machineOf: [\"nobody.service\"]}"))
+	}, []string{"/unplaced/lonely@1.service", "nobody.service"}},
+}
