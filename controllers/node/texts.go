@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -57,9 +59,10 @@ func newTexts(o Options) *texts {
 func (t *texts) of(ctx context.Context, placements map[string]v1.Placement) (map[string]Text, map[string]Relations) {
 	found := map[string]Text{}
 	away := false
-	for _, pl := range placements {
-		if _, ok := found[pl.Hash]; !ok {
-			found[pl.Hash] = t.get(ctx, pl.Hash, &away)
+	for _, name := range slices.Sorted(maps.Keys(placements)) {
+		hash := placements[name].Hash
+		if _, ok := found[hash]; !ok {
+			found[hash] = t.get(ctx, hash, &away)
 		}
 	}
 	relations := make(map[string]Relations, len(placements))
