@@ -84,7 +84,8 @@ func (p *planner) awaited(m *machine) (d time.Duration) {
 
 // vanished says that a machine which this index never saw was there all the same, and went while others stayed: one of
 // those that are present was so already when the missed one got a unit. Then the whole cluster was not started anew
-// since, only its leader is another one, and there is no beginning in which machines come one by one.
+// since, only its leader is another one, and there is no beginning in which machines come one by one. When a placement
+// was changed last says nothing: that is done to machines that are missed, too.
 func (p *planner) vanished(m *machine) bool {
 	if p.oldest == 0 {
 		for _, x := range p.c.sorted {
@@ -93,5 +94,5 @@ func (p *planner) vanished(m *machine) bool {
 			}
 		}
 	}
-	return p.oldest > 0 && slices.ContainsFunc(m.places, func(x *place) bool { return x.Mod > p.oldest })
+	return p.oldest > 0 && slices.ContainsFunc(m.places, func(x *place) bool { return x.Create > p.oldest })
 }

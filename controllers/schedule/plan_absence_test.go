@@ -99,6 +99,8 @@ func TestGraceOfANewLeader(t *testing.T) {
 			w.limits.Grace, w.revision = 0, 10 // the default
 			w.put("m2", "a.service", v1.Placement{Hash: "1", DesiredState: v1.Launched})
 			w.add(t, "a.service")
+			w.revision = 20 // and changed since
+			w.put("m2", "a.service", v1.Placement{Hash: "1", DesiredState: v1.Launched})
 			w.setMachine(Machine{ID: "m1", Since: tc.since})
 			require.Equal(t, tc.want, w.converge())
 		})
