@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -102,14 +103,14 @@ func (h *holds) search(ctx context.Context, units map[string]time.Time) {
 		return
 	}
 	var wait sync.WaitGroup
-	for name, until := range units {
+	for _, name := range slices.Sorted(maps.Keys(units)) {
 		machine, ok := elsewhere[name]
 		if !ok {
 			h.release(name, "PlacedNowhere")
 			continue
 		}
 		wait.Go(func() {
-			ctx, cancel := context.WithDeadline(ctx, until)
+			ctx, cancel := context.WithDeadline(ctx, units[name])
 			defer cancel()
 			if err := h.waitActive(ctx, machine, name); err != nil {
 				h.log.Info("Replacement is not active", "unit", name, "machine", machine, "error", err.Error())
