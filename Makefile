@@ -42,6 +42,10 @@ test: deps build ## Run every test, with real etcd, real systemd and real nginx
 race: deps ## Run the tests of what is concurrent under the race detector
 	go test -race -timeout 20m ./internal/... ./controllers/...
 
+.PHONY: fuzz
+fuzz: ## Run every fuzz target in turn (TIME=30s each)
+	@hack/fuzz.sh $(or $(TIME),30s)
+
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck
 	@hack/verify-lint.sh

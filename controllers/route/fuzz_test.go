@@ -1,0 +1,52 @@
+package route
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/nginx"
+)
+
+// FuzzEndpoints has anything stand below the announce prefix, by key and value: every key is served, refused with a
+// reason, or stray, and what is served is unchanged for everybody else.
+func FuzzEndpoints(f *testing.F) {
+	for _, s := range [][3]string{
+		{"web/web@1", "10.0.0.1:3000", "web.example.com"}, {"web/web@2", "; } server {", "; } server {"}, {"a/b/c", "x", "*"}, {"/", "", ""},
+		{"bystander/x", "10.0.0.2:80", "bystander.example.com"}, {"a\n/b", "[::1]:80", "A"}, {"../x", "10.0.0.1:0", "x..y"},
+	} {
+		f.Add(s[0], s[1], s[2])
+	}
+	const prefix, own = "/services/web", "/services/web/bystander/bystander@1"
+	f.Fuzz(func(t *testing.T, name, value, host string) {
+		key := prefix + "/" + name
+		if key == own {
+			t.Skip()
+		}
+		in := Input{Prefix: prefix, Revision: 7, Endpoints: map[string]string{own: "10.0.0.1:3000", key: value}, Specs: []v1.Revision{
+			{Number: 1, Metadata: v1.ObjectMeta{Name: "bystander"}, Spec: v1.AppSpec{Announce: &v1.Announce{}, Route: &v1.Route{Hosts: []string{"bystander.example.com"}}}},
+			{Number: 1, Metadata: v1.ObjectMeta{Name: "other"}, Spec: v1.AppSpec{Announce: &v1.Announce{}, Route: &v1.Route{Hosts: []string{host}}}},
+		}}
+		plan := MakePlan(in)
+		require.Equal(t, plan, MakePlan(in))
+		held := len(plan.Stray)
+		for _, r := range plan.Routes {
+			held += len(r.Endpoints)
+		}
+		require.Equal(t, len(in.Endpoints), held, "every key is somewhere")
+		c, err := nginx.Plan(nginx.Input{Settings: nginx.Settings{Dir: "/d", Listen: []string{"127.0.0.1:80"}, Domain: "localhost"}, Routes: nginxRoutes(plan.Routes), Revision: 7})
+		require.NoError(t, err)
+		served := false
+		for _, r := range c.Routes {
+			if r.App == "bystander" {
+				served = true
+				require.Contains(t, r.Hosts, "bystander.example.com")
+				require.NotEmpty(t, r.Upstreams)
+			}
+		}
+		require.True(t, served, "%v", c.Refused)
+		_, err = nginx.Render(c, nil)
+		require.NoError(t, err)
+	})
+}
