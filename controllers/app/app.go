@@ -51,11 +51,11 @@ func New(opts Options) *Controller {
 	}
 	c := &Controller{opts: opts, cluster: opts.Cluster}
 	c.loop = controller.New("app", controller.Func[string](c.Reconcile), controller.Options{
-		Workers: opts.Workers, Log: opts.Log, Metrics: opts.Metrics,
+		Workers: opts.Workers, Log: opts.Log, Metrics: opts.Metrics, Rest: 2, // each of 10,000 instances that start does not cost a plan
 		Fatal: func(err error) bool { return errors.Is(err, store.ErrFenced) },
 	})
-	c.cluster.OnApp(c.enqueue)
-	c.waiting = c.cluster.OnRouter(c.enqueue)
+	c.cluster.OnApp(c.loop.Enqueue)
+	c.waiting = c.cluster.OnRouter(c.loop.Enqueue)
 	return c
 }
 
@@ -72,17 +72,4 @@ func (c *Controller) Reconcile(ctx context.Context, app string) (controller.Resu
 	c.waiting.Set(app, plan.Waiting)
 	err := c.apply(ctx, app, plan)
 	return controller.Result{RequeueAfter: plan.After}, err
-}
-
-// costOfUnit is about how long a plan takes for each unit of an app.
-const costOfUnit = 3 * time.Microsecond
-
-// enqueue has an app looked at: a small one at once, a large one after about as long as looking takes, so that each of
-// 10,000 instances that start does not cost a plan.
-func (c *Controller) enqueue(app string) {
-	if pause := time.Duration(c.cluster.CountOwned(app)) * costOfUnit; pause >= time.Millisecond {
-		c.loop.EnqueueAfter(app, pause)
-		return
-	}
-	c.loop.Enqueue(app)
 }

@@ -47,7 +47,7 @@ func New(opts Options) *Controller {
 	}
 	c := &Controller{opts: opts, cluster: opts.Cluster}
 	c.loop = controller.New("status", controller.Func[string](c.Reconcile), controller.Options{
-		Workers: 2, Log: opts.Log, Metrics: opts.Metrics,
+		Workers: 2, Log: opts.Log, Metrics: opts.Metrics, Rest: 9, // of one large app's change at most a tenth of the time
 		Fatal: func(err error) bool { return errors.Is(err, store.ErrFenced) },
 	})
 	enqueue := func(app string) { c.loop.EnqueueAfter(app, opts.Delay) }

@@ -58,6 +58,9 @@ type Options struct {
 	// MinBackoff is the pause after the first error of a key, doubled with each further one up to
 	// MaxBackoff. Default 5 ms and 30 s.
 	MinBackoff, MaxBackoff time.Duration
+	// Rest has a key that took long left alone afterwards for that many times as long, so that what changes all the time
+	// is looked at now and then, for many changes at once. A key that took less than 10 ms is never made to wait. 0: none.
+	Rest float64
 	// Fatal reports whether an error ends Run, such as that this process is no longer the leader.
 	Fatal func(error) bool
 	// Metrics counts what happens. nil: nothing is counted.
@@ -90,7 +93,13 @@ type Controller[K comparable] struct {
 	opts       Options
 	queue      workqueue.TypedRateLimitingInterface[K]
 	meter      meter
+
+	mu      sync.Mutex
+	resting map[K]time.Time // until when, see Options.Rest
 }
+
+// restFrom is how long a look takes at least for Options.Rest to matter.
+const restFrom = 10 * time.Millisecond
 
 // New returns a controller. Keys may be enqueued at once; nothing is reconciled before Run.
 func New[K comparable](name string, r Reconciler[K], opts Options) *Controller[K] {
@@ -102,13 +111,18 @@ func New[K comparable](name string, r Reconciler[K], opts Options) *Controller[K
 		opts:       opts,
 		queue:      workqueue.NewTypedRateLimitingQueue(limiter),
 		meter:      opts.Metrics.of(name),
+		resting:    map[K]time.Time{},
 	}
 }
+
+// Soon is how long a key waits in Enqueue: not at all. A simulation in which one seed decides everything puts a moment in
+// its place, before anything runs, in which everything that happens at the same time arrives.
+var Soon time.Duration
 
 // Enqueue has key reconciled soon. A key that is queued already is reconciled once; one that is being
 // reconciled, once more afterwards.
 func (c *Controller[K]) Enqueue(key K) {
-	c.queue.Add(key)
+	c.queue.AddAfter(key, Soon)
 	c.meter.depth(c.queue.Len())
 }
 
@@ -153,10 +167,15 @@ func (c *Controller[K]) next(ctx context.Context, cancel context.CancelCauseFunc
 		return true
 	}
 	c.meter.depth(c.queue.Len())
+	if wait := c.rests(key); wait > 0 {
+		c.queue.AddAfter(key, wait)
+		return true
+	}
 	log := c.opts.Log.WithValues("key", key)
 	start := time.Now()
 	result, err := c.reconcile(logr.NewContext(ctx, log), key)
 	took := time.Since(start)
+	c.rest(key, took)
 
 	var terminal *terminalError
 	switch {
@@ -184,6 +203,27 @@ func (c *Controller[K]) next(ctx context.Context, cancel context.CancelCauseFunc
 		c.meter.done(resultError, took)
 	}
 	return true
+}
+
+// rests returns for how long a key is still left alone.
+func (c *Controller[K]) rests(key K) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	wait := time.Until(c.resting[key])
+	if wait <= 0 {
+		delete(c.resting, key)
+	}
+	return wait
+}
+
+// rest has a key left alone after a look that took long.
+func (c *Controller[K]) rest(key K, took time.Duration) {
+	if c.opts.Rest <= 0 || took < restFrom {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.resting[key] = time.Now().Add(time.Duration(float64(took) * c.opts.Rest))
 }
 
 // reconcile turns a panic into an error: one bad key must not end the process that looks after all of them.

@@ -244,3 +244,45 @@ func TestTerminal(t *testing.T) {
 	require.ErrorIs(t, err, errBroken)
 	require.EqualError(t, err, "broken")
 }
+
+func TestWhatTakesLongRestsAfterwards(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var looks []time.Duration
+		start := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		var c *controller.Controller[string]
+		c = controller.New("test", controller.Func[string](func(_ context.Context, key string) (controller.Result, error) {
+			looks = append(looks, time.Since(start).Round(time.Millisecond))
+			c.Enqueue(key) // it changes all the time
+			if len(looks) > 3 {
+				cancel()
+			}
+			time.Sleep(time.Second)
+			return controller.Result{}, nil
+		}), controller.Options{Rest: 2})
+		c.Enqueue("a")
+		require.NoError(t, c.Run(ctx))
+		require.Equal(t, []time.Duration{0, 3 * time.Second, 6 * time.Second, 9 * time.Second}, looks)
+	})
+}
+
+func TestWhatIsQuickDoesNotRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		n, start := 0, time.Now()
+		var c *controller.Controller[string]
+		c = controller.New("test", controller.Func[string](func(_ context.Context, key string) (controller.Result, error) {
+			if n++; n == 100 {
+				cancel()
+			}
+			time.Sleep(9 * time.Millisecond)
+			c.Enqueue(key)
+			return controller.Result{}, nil
+		}), controller.Options{Rest: 9})
+		c.Enqueue("a")
+		require.NoError(t, c.Run(ctx))
+		require.Equal(t, 900*time.Millisecond, time.Since(start))
+	})
+}
