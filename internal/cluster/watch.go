@@ -42,12 +42,16 @@ func (c *Cluster) OnPlacement(enqueue func(app string)) {
 	Follow(c.Unplaced, enqueue, func(name string, _, _ *cache.Object[v1.Unplaced]) []string { return c.AppsOf(name) })
 }
 
-// Follow has enqueue called with the keys that a change of a collection concerns.
+// Follow has enqueue called with the keys that changes of a collection concern, once each for changes that come together.
 func Follow[T any](collection *cache.Collection[T], enqueue func(string), keys func(name string, before, after *cache.Object[T]) []string) {
 	collection.OnChange(func(events []cache.Event[T]) {
+		told := map[string]bool{}
 		for _, e := range events {
 			for _, key := range keys(e.Name, e.Old, e.New) {
-				enqueue(key)
+				if !told[key] {
+					told[key] = true
+					enqueue(key)
+				}
 			}
 		}
 	})
