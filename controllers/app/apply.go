@@ -10,11 +10,19 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
+// manyActions is how many actions are still logged one by one.
+const manyActions = 200
+
 // apply carries out a plan: first the revision and the files, which units refer to, in one transaction; then the units,
 // those of one instance together. It returns when the cluster knows what was written.
 func (c *Controller) apply(ctx context.Context, app string, plan Plan) error {
 	log := logr.FromContextOrDiscard(ctx)
 	keys := c.cluster.Keys
+	level := 0
+	if len(plan.Actions) > manyActions {
+		level = 1
+		log.Info("Changing many units", "reason", plan.Actions[len(plan.Actions)-1].Reason, "actions", len(plan.Actions))
+	}
 	var base store.Group
 	var instances []store.Group
 	groupOf := map[int32]int{}
@@ -32,7 +40,7 @@ func (c *Controller) apply(ctx context.Context, app string, plan Plan) error {
 			base = append(base, op)
 			continue
 		}
-		log.Info("Changing unit", "reason", a.Reason, "unit", a.Name, "action", a.Kind, "desiredState", a.Unit.Spec.DesiredState, "hash", a.Unit.Spec.Hash)
+		log.V(level).Info("Changing unit", "reason", a.Reason, "unit", a.Name, "action", a.Kind, "desiredState", a.Unit.Spec.DesiredState, "hash", a.Unit.Spec.Hash)
 		group, begun := groupOf[a.Instance]
 		if !begun {
 			group = len(instances)
