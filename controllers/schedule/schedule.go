@@ -60,7 +60,7 @@ func New(opts Options) *Controller {
 	}
 	c := &Controller{Options: opts, index: NewCluster(), files: files{}}
 	c.loop = controller.New("schedule", controller.Func[controller.Singleton](c.Reconcile), controller.Options{
-		Log: opts.Log, Metrics: opts.Metrics, Rest: 1, // units that come by the thousands are placed in few waves, not in many
+		Log: opts.Log, Metrics: opts.Metrics,
 		Fatal: func(err error) bool { return errors.Is(err, store.ErrFenced) },
 	})
 	c.follow()
