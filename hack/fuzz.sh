@@ -8,7 +8,7 @@ failed=()
 for package in $(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do
 	for target in $(go test -list '^Fuzz' "$package" | grep '^Fuzz'); do
 		echo "== $package $target"
-		go test "$package" -run '^$' -fuzz "^$target\$" -fuzztime "$time" || failed+=("$package $target")
+		go test "$package" -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime 2s || failed+=("$package $target")
 	done
 done
 if [ ${#failed[@]} -gt 0 ]; then
