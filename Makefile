@@ -46,6 +46,10 @@ race: deps ## Run the tests of what is concurrent under the race detector
 fuzz: ## Run every fuzz target in turn (TIME=30s each)
 	@hack/fuzz.sh $(or $(TIME),30s)
 
+.PHONY: bench
+bench: ## Measure speed and size, minutes long: a table, and bench.json (BENCHFLAGS="--size small --only placement/")
+	go run ./test/bench $(BENCHFLAGS)
+
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck
 	@hack/verify-lint.sh

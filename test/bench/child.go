@@ -8,10 +8,13 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"runtime/pprof"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -44,7 +47,13 @@ func beChild(role, config string) error {
 		return err
 	}
 	defer end()
+	profiled, err := profile(role)
+	if err != nil {
+		return err
+	}
+	defer profiled()
 	answers["memory"] = func(context.Context, string) (any, error) { return ownMemory(), nil }
+	answers["processor"] = func(context.Context, string) (any, error) { return ownProcessor() }
 	answers["settle"] = func(context.Context, string) (any, error) {
 		runtime.GC()
 		debug.FreeOSMemory()
@@ -62,6 +71,25 @@ func beChild(role, config string) error {
 		}
 	}
 	return lines.Err()
+}
+
+// profile writes a processor profile of the role to the directory BENCH_PROFILE, where that is set.
+func profile(role string) (end func(), err error) {
+	dir := os.Getenv("BENCH_PROFILE")
+	if dir == "" {
+		return func() {}, nil
+	}
+	f, err := os.Create(filepath.Join(dir, fmt.Sprintf("%s-%d.prof", role, os.Getpid())))
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, err
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		f.Close()
+	}, nil
 }
 
 // answerTimeout ends what will not come to an end.
@@ -176,6 +204,15 @@ func ownMemory() memory {
 		}
 	}
 	return m
+}
+
+// ownProcessor is the processor time that this process has used.
+func ownProcessor() (time.Duration, error) {
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		return 0, err
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano()), nil
 }
 
 // shortOf is a goal that was not reached in time.

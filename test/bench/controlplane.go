@@ -31,16 +31,19 @@ type lab struct {
 
 // controlPlane measures a cluster with a real etcd: an app is applied, others change, all is at rest, a leader takes over.
 func controlPlane(ctx context.Context, b *bench) error {
-	l := &lab{bench: b, size: dimensions{5000, 100000}}
-	if b.small {
-		l.size = dimensions{50, 1000}
-	}
+	l := &lab{bench: b, size: b.cluster}
 	defer l.end()
 	if err := l.start(ctx); err != nil {
 		return err
 	}
-	for _, measure := range []func(context.Context) error{l.apply, l.memory, l.rest, l.others, l.takeover} {
-		if err := measure(ctx); err != nil {
+	for _, part := range []struct {
+		prefix  string
+		measure func(context.Context) error
+	}{{"", l.apply}, {"memory/leader/", l.memory}, {"rest/", l.rest}, {"messages/", l.others}, {"startup/", l.takeover}} {
+		if !b.wantsAny([]string{part.prefix}) {
+			continue
+		}
+		if err := part.measure(ctx); err != nil {
 			return err
 		}
 	}
@@ -134,6 +137,10 @@ func (l *lab) apply(ctx context.Context) error {
 		return err
 	}
 	time.Sleep(2 * time.Second) // the leader is elected and has looked at all machines
+	before, err := l.processor()
+	if err != nil {
+		return err
+	}
 	begin := time.Now()
 	if err := l.put(ctx, "web", n, ""); err != nil {
 		return err
@@ -146,7 +153,15 @@ func (l *lab) apply(ctx context.Context) error {
 	if err := l.leader.ask(&byPlaced, "traffic"); err != nil {
 		return err
 	}
+	atPlaced, err := l.processor()
+	if err != nil {
+		return err
+	}
 	if err := l.fleet.ask(&active, "await"); err != nil {
+		return err
+	}
+	atActive, err := l.processor()
+	if err != nil {
 		return err
 	}
 	if err := l.leader.ask(&byActive, "traffic"); err != nil {
@@ -157,8 +172,22 @@ func (l *lab) apply(ctx context.Context) error {
 	}
 	l.bench.report(l.name("controlplane", "placed"), placed.Sub(begin).Seconds(), "s", n)
 	l.bench.report(l.name("controlplane", "states"), active.Sub(begin).Seconds(), "s", n)
+	for i, part := range []string{"etcd", "leader", "machines"} {
+		l.bench.report(l.name("controlplane", "placed/processor/"+part), (atPlaced[i] - before[i]).Seconds(), "s", n)
+		l.bench.report(l.name("controlplane", "states/processor/"+part), (atActive[i] - before[i]).Seconds(), "s", n)
+	}
 	l.perUnit(byActive, received)
 	return l.compare(ctx, placed.Sub(begin), byPlaced, active.Sub(begin), byActive, received)
+}
+
+// processor is the processor time that etcd, the leader and the machines have used.
+func (l *lab) processor() (used [3]time.Duration, err error) {
+	for i, c := range []*child{l.etcd, l.leader, l.fleet} {
+		if err := c.ask(&used[i], "processor"); err != nil {
+			return used, err
+		}
+	}
+	return used, nil
 }
 
 // perUnit reports counts: they are the same on every machine.

@@ -40,21 +40,30 @@ func main() {
 	}
 	size := flag.String("size", "full", "small: seconds; full: the sizes that are claimed, minutes")
 	only := flag.String("only", "", "measure only names that begin with this, such as placement/5000x100000")
+	cluster := flag.String("cluster", "", "machines x units of the control plane in place of the size's own, such as 1000x20000")
 	out := flag.String("o", "bench.json", "file for the results, empty for none")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *size, *only, *out); err != nil {
+	if err := run(ctx, *size, *only, *cluster, *out); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, size, only, out string) error {
+func run(ctx context.Context, size, only, cluster, out string) error {
 	if size != "small" && size != "full" {
 		return fmt.Errorf("--size %s: write small or full", size)
 	}
-	b := &bench{small: size == "small", only: only}
+	b := &bench{small: size == "small", only: only, cluster: dimensions{5000, 100000}}
+	if b.small {
+		b.cluster = dimensions{50, 1000}
+	}
+	if cluster != "" {
+		if _, err := fmt.Sscanf(cluster, "%dx%d", &b.cluster.machines, &b.cluster.units); err != nil {
+			return fmt.Errorf("--cluster %s: write machines x units, such as 1000x20000", cluster)
+		}
+	}
 	var errs []error
 	for _, s := range sections {
 		if ctx.Err() != nil || !b.wantsAny(s.prefixes) {

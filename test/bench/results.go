@@ -21,6 +21,7 @@ type result struct {
 type bench struct {
 	small   bool
 	only    string
+	cluster dimensions // of the control plane
 	results []result
 }
 
