@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -111,6 +112,8 @@ func (c *checker) revision(events []store.Event, writer *process) {
 	}
 }
 
+var showEvents = os.Getenv("SIM_EVENTS") != ""
+
 func (c *checker) tell(events []store.Event, writer *process) {
 	who := "etcd"
 	if writer != nil {
@@ -119,7 +122,7 @@ func (c *checker) tell(events []store.Event, writer *process) {
 	for _, e := range events {
 		key := c.w.short(e.Key)
 		switch {
-		case strings.HasPrefix(key, "events/"):
+		case strings.HasPrefix(key, "events/") && !showEvents:
 		case e.Deleted:
 			c.w.tell(who, "r%d deletes %s", e.ModRevision, key)
 		default:

@@ -69,8 +69,8 @@ func (p *process) fleetd(ctx context.Context) error {
 // elected is one term of leadership: the list of internal/daemon/controllers.go.
 func (p *process) elected(ctx context.Context, fence store.Fence, recorder *events.Recorder, log logr.Logger) error {
 	known, now := cluster.New(p.conn.as("cluster"), p.w.keys, log), p.host.now
-	of := func(name string) (logr.Logger, *events.Recorder) {
-		return log.WithName(name), recorder.WithSource(name)
+	of := func(name string) (logr.Logger, app.Recorder) {
+		return log.WithName(name), slowRecorder{p, recorder.WithSource(name), name}
 	}
 	appLog, appEvents := of("app")
 	scheduleLog, scheduleEvents := of("schedule")

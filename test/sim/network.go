@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/fleet-starter/fleet/internal/store"
@@ -67,6 +68,9 @@ func (c *conn) timeout(ctx context.Context) error {
 
 // call is one request and its answer. The request may get lost, and so may the answer.
 func (c *conn) call(ctx context.Context, what, key string, do func() error) error {
+	if strings.HasPrefix(key, c.w.keys.Events().Prefix()) {
+		key = c.w.keys.Events().Prefix() // what follows is drawn by lot
+	}
 	if err := c.p.pause(ctx, c.w.delay("send", c.p.name, c.user, what, key)); err != nil {
 		return err
 	}

@@ -1,16 +1,22 @@
 package sim
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
-// disk is a directory for machines' disks, in memory where there is room: they write a lot.
-func disk(t *testing.T) string {
+// seedsByDefault run in well under a minute on two cores.
+const seedsByDefault = 300
+
+// disks gives an empty directory for each run, in memory where there is room: the machines' disks.
+func disks(t *testing.T) func() string {
 	t.Helper()
 	root := ""
 	if _, err := os.Stat("/dev/shm"); err == nil {
@@ -19,18 +25,94 @@ func disk(t *testing.T) string {
 	dir, err := os.MkdirTemp(root, "sim-*")
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
+	n := 0
+	return func() string {
+		last := filepath.Join(dir, strconv.Itoa(n))
+		os.RemoveAll(last)
+		n++
+		return filepath.Join(dir, strconv.Itoa(n))
+	}
 }
 
-func TestOne(t *testing.T) {
-	seed, _ := strconv.ParseUint(os.Getenv("SIM_SEED"), 10, 64)
-	p := NewPlan(seed)
-	if os.Getenv("SIM_QUIET") != "" {
-		p.Steps = p.Steps[:2]
+func number(t *testing.T, name string, otherwise uint64) uint64 {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
 	}
-	v, transcript := Run(t, p, disk(t))
-	require.NoError(t, os.WriteFile(filepath.Join(os.TempDir(), "sim.txt"), []byte(p.String()+transcript), 0o644))
-	if v != nil {
-		t.Fatal(v)
+	n, err := strconv.ParseUint(text, 10, 64)
+	require.NoError(t, err, "%s: give a number", name)
+	return n
+}
+
+// TestSeeds runs SIM_SEEDS seeds from SIM_SEED on. What fails is shrunk and written to SIM_DIR.
+func TestSeeds(t *testing.T) {
+	first, count := number(t, "SIM_SEED", 1), number(t, "SIM_SEEDS", seedsByDefault)
+	if os.Getenv("SIM_SEED") != "" && os.Getenv("SIM_SEEDS") == "" {
+		count = 1
 	}
+	workers := uint64(runtime.GOMAXPROCS(0))
+	for worker := range workers {
+		t.Run(fmt.Sprintf("worker %d", worker), func(t *testing.T) {
+			t.Parallel()
+			newDir := disks(t)
+			failures := 0
+			for seed := first + worker; seed < first+count && failures < 3; seed += workers {
+				p := NewPlan(seed)
+				if v, transcript := Run(t, p, newDir()); v != nil {
+					failures++
+					report(t, p, v, transcript, newDir)
+				}
+			}
+		})
+	}
+}
+
+// report shrinks what failed and leaves a transcript that a person can read.
+func report(t *testing.T, p Plan, v *Violation, transcript string, newDir func() string) {
+	t.Helper()
+	if os.Getenv("SIM_SHRINK") != "no" {
+		p, v, transcript = Shrink(t, p, v, transcript, newDir)
+	}
+	dir := os.Getenv("SIM_DIR")
+	if dir == "" {
+		dir = os.TempDir()
+	}
+	file := filepath.Join(dir, fmt.Sprintf("sim-%d.txt", p.Seed))
+	require.NoError(t, os.WriteFile(file, []byte(fmt.Sprintf("%s\n%s\n%s", v, p, transcript)), 0o644))
+	t.Errorf("seed %d: %s\n%d steps are left, the transcript is in %s; run it with SIM_SEED=%d go test ./test/sim -run TestSeeds", p.Seed, v, len(p.Steps), file, p.Seed)
+}
+
+// The same seed gives the same transcript.
+func TestDeterministic(t *testing.T) {
+	newDir := disks(t)
+	for seed := uint64(1); seed <= 12; seed++ {
+		_, first := Run(t, NewPlan(seed), newDir())
+		_, second := Run(t, NewPlan(seed), newDir())
+		require.Equal(t, first, second, "seed %d", seed)
+	}
+}
+
+// Where nothing breaks and nobody does anything the cluster comes up and rests.
+func TestNothingHappens(t *testing.T) {
+	newDir := disks(t)
+	p := NewPlan(1)
+	p.Steps = []step{{At: time.Second, Do: "apply", A: 0, B: 3}, {At: 2 * time.Second, Do: "apply", A: 2, B: 2}}
+	v, _ := Run(t, p, newDir())
+	require.Nil(t, v)
+}
+
+// What fails shrinks to the steps that matter.
+func TestShrink(t *testing.T) {
+	newDir := disks(t)
+	p := NewPlan(1)
+	p.Steps = append(p.Steps, step{At: p.Steps[len(p.Steps)-1].At + time.Second, Do: "forbidden"})
+	faults["forbidden"] = func(w *world, _ step) { w.fail("forbidden", "it was done") }
+	defer delete(faults, "forbidden")
+	v, transcript := Run(t, p, newDir())
+	require.NotNil(t, v)
+	p, v, transcript = Shrink(t, p, v, transcript, newDir)
+	require.Len(t, p.Steps, 1)
+	require.Equal(t, "forbidden", v.Invariant)
+	require.Contains(t, transcript, "VIOLATION")
 }

@@ -8,6 +8,7 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -41,6 +42,12 @@ func (v *Violation) String() string {
 	return fmt.Sprintf("after %s: %s: %s", v.At, v.Invariant, v.Message)
 }
 
+// line is one of the transcript.
+type line struct {
+	at        time.Duration
+	who, text string
+}
+
 // world is one simulated cluster.
 type world struct {
 	seed     uint64
@@ -61,7 +68,7 @@ type world struct {
 	trap *trap
 
 	mu        sync.Mutex
-	lines     []string
+	lines     []line
 	violation *Violation
 
 	// commit is held from before a write until its writer is noted, so that whoever looks at a revision knows who wrote it.
@@ -112,10 +119,12 @@ func (w *world) chance(what ...string) uint64 {
 
 // tell adds a line to the transcript.
 func (w *world) tell(who, format string, args ...any) {
-	line := fmt.Sprintf("%12.6f  %-14s %s", w.now().Seconds(), who, fmt.Sprintf(format, args...))
+	line := line{w.now(), who, fmt.Sprintf(format, args...)}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.lines = append(w.lines, line)
+	if w.ctx.Err() == nil { // what everybody does at the end of the world is in no order
+		w.lines = append(w.lines, line)
+	}
 }
 
 // fail notes the first violation.
@@ -140,7 +149,13 @@ func (w *world) failed() *Violation {
 func (w *world) transcript() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return strings.Join(w.lines, "\n") + "\n"
+	// Who says something at the same moment does so in no order.
+	slices.SortStableFunc(w.lines, func(a, b line) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.who, b.who)) })
+	var b strings.Builder
+	for _, l := range w.lines {
+		fmt.Fprintf(&b, "%12.6f  %-14s %s\n", l.at.Seconds(), l.who, l.text)
+	}
+	return b.String()
 }
 
 // hostOf returns the host with that address, or nil.
