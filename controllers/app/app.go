@@ -51,7 +51,7 @@ func New(opts Options) *Controller {
 	}
 	c := &Controller{opts: opts, cluster: opts.Cluster}
 	c.loop = controller.New("app", controller.Func[string](c.Reconcile), controller.Options{
-		Workers: opts.Workers, Log: opts.Log, Metrics: opts.Metrics, Rest: 2, // each of 10,000 instances that start does not cost a plan
+		Workers: opts.Workers, Log: opts.Log, Metrics: opts.Metrics, Rest: 4, // each of 10,000 instances that start does not cost a plan
 		Fatal: func(err error) bool { return errors.Is(err, store.ErrFenced) },
 	})
 	c.cluster.OnApp(c.loop.Enqueue)

@@ -111,13 +111,14 @@ func (c *Cluster) OwnedUnits(app string) []*cache.Object[v1.Unit] {
 	return get(c.Units, c.owned.of(app))
 }
 
-// CountOwned returns how many units an app owns.
-func (c *Cluster) CountOwned(app string) int { return c.owned.count(app) }
-
-// StatesOf returns what the machines that are present say of a unit, by machine.
+// StatesOf returns what the machines that are present say of a unit, by machine; nil where none does.
 func (c *Cluster) StatesOf(unit string) map[string]v1.UnitState {
-	states := map[string]v1.UnitState{}
-	for _, o := range get(c.States, c.states.of(unit)) {
+	names := c.states.of(unit)
+	if len(names) == 0 { // a large app that is being placed is looked at before any of its instances has one
+		return nil
+	}
+	states := make(map[string]v1.UnitState, len(names))
+	for _, o := range get(c.States, names) {
 		machine, _, _ := keyspace.Split(o.Name)
 		if _, present := c.Machines.Get(machine); present && o.Err == nil {
 			states[machine] = o.Value

@@ -50,15 +50,12 @@ func (m *multimap) remove(key, name string) {
 func (m *multimap) of(key string) []string {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
+	if len(m.names[key]) == 0 {
+		return nil
+	}
 	names := make([]string, 0, len(m.names[key]))
 	for name := range m.names[key] {
 		names = append(names, name)
 	}
 	return names
-}
-
-func (m *multimap) count(key string) int {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return len(m.names[key])
 }
