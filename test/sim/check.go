@@ -42,7 +42,7 @@ type checker struct {
 	runs      map[string]map[*host]bool          // units that run, and where
 	twice     map[string]time.Time               // units that run twice, since
 	started1  map[*host]map[string]bool          // units started since boot
-	reasons   map[*host]map[string]bool          // units that may be started once more
+	reasons   map[*host]map[string]reason        // why units may be started once more
 	trouble   map[*host]time.Time                // when a host was last cut off, off, or without fleetd
 	served    map[*host]map[string]string        // by nginx
 	healthyAt map[*host]map[string]time.Time     // when a unit was last seen healthy
@@ -56,7 +56,7 @@ func newChecker(w *world) *checker {
 	c := &checker{
 		w: w, keys: w.keys, kv: map[string]store.KV{}, placed: map[string]map[string]v1.Placement{}, leaders: map[string]*process{},
 		templates: map[string]*unitfile.FleetTemplate{}, runs: map[string]map[*host]bool{}, twice: map[string]time.Time{},
-		started1: map[*host]map[string]bool{}, reasons: map[*host]map[string]bool{}, trouble: map[*host]time.Time{},
+		started1: map[*host]map[string]bool{}, reasons: map[*host]map[string]reason{}, trouble: map[*host]time.Time{},
 		served: map[*host]map[string]string{}, healthyAt: map[*host]map[string]time.Time{}, unhealthy: map[string]time.Time{},
 		hashes: map[string]map[string]bool{}, byHand: map[string]time.Time{},
 	}
@@ -110,6 +110,7 @@ func (c *checker) revision(events []store.Event, writer *process) {
 	for _, machine := range sortedKeys(touched) {
 		c.placements(machine)
 	}
+	c.freeze()
 }
 
 var showEvents = os.Getenv("SIM_EVENTS") != ""

@@ -153,6 +153,9 @@ func (c *checker) unitProblem() string {
 		for _, machine := range sortedKeys(c.placed) {
 			if placement, there := c.placed[machine][name]; there {
 				machines = append(machines, machine)
+				if c.unplaced(name) {
+					continue // it stays as it is for now: what it is to be fits nowhere
+				}
 				if placement.Hash != unit.Spec.Hash || placement.DesiredState != unit.Spec.DesiredState || placement.RequestedAt != unit.Spec.RequestedAt {
 					return fmt.Sprintf("the placement of %s on %s is not what the unit says", name, machine)
 				}
@@ -164,8 +167,6 @@ func (c *checker) unitProblem() string {
 		case fleet.Global:
 		case len(machines) == 0 && !c.unplaced(name):
 			return name + " is neither placed nor unplaced"
-		case len(machines) > 0 && c.unplaced(name):
-			return name + " is placed and unplaced"
 		case len(machines) == 0 && len(fleet.MachineOf) == 0:
 			for _, id := range c.names(c.keys.Machines().Prefix()) {
 				machine, err := c.keys.Machines().Decode(c.kv[c.keys.Machines().Key(id)].Value)

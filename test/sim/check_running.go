@@ -37,11 +37,14 @@ func (c *checker) started(h *host, unit string) {
 	if c.started1[h] == nil {
 		c.started1[h] = map[string]bool{}
 	}
-	if c.started1[h][unit] && !c.reasons[h][unit] {
+	why, ok := c.reasons[h][unit]
+	if c.started1[h][unit] && (!ok || why.used && time.Since(why.at) > slack) {
 		c.w.fail(invRestart, "%s was started again on %s", unit, h.name)
 	}
 	c.started1[h][unit] = true
-	delete(c.reasons[h], unit)
+	if why.used = true; ok {
+		c.reasons[h][unit] = why
+	}
 }
 
 func (c *checker) stopped(h *host, unit string, killed bool) {
@@ -102,12 +105,17 @@ func (c *checker) rebooted(h *host) {
 	c.trouble[h] = time.Now()
 }
 
-// reason lets a unit be started once more.
+// reason lets a unit be started once more; twice where the first start was under way already.
+type reason struct {
+	at   time.Time
+	used bool
+}
+
 func (c *checker) reason(h *host, unit string) {
 	if c.reasons[h] == nil {
-		c.reasons[h] = map[string]bool{}
+		c.reasons[h] = map[string]reason{}
 	}
-	c.reasons[h][unit] = true
+	c.reasons[h][unit] = reason{at: time.Now()}
 }
 
 // inTrouble notes that a host is cut off, or everybody is where h is nil.

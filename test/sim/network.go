@@ -119,7 +119,7 @@ func (c *conn) List(ctx context.Context, prefix string, opts store.ListOptions) 
 
 func (c *conn) Commit(ctx context.Context, txn store.Txn) (revision int64, err error) {
 	err = c.write(ctx, "commit", txn.Ops[0].Key, func() error {
-		sprung := c.w.spring(c.p, txn)
+		sprung := c.w.spring(c.p, c.user, txn)
 		sprung.before(c.p)
 		revision, err = c.calls.Commit(context.Background(), txn)
 		sprung.after(c.p)

@@ -84,9 +84,9 @@ var brokenManifests = []string{"", "{{{", "apiVersion: fleet/v1\nkind: App\nspec
 
 // units are those that people submit without an app.
 var handMade = []struct{ name, text string }{
-	{"tool.service", "[Service]\nExecStart=/bin/tool\n[X-Fleet]\nConflicts=web@*.service\n"},
+	{"tool.service", "[Service]\nExecStart=/bin/tool\nRestart=always\n[X-Fleet]\nConflicts=web@*.service\n"},
 	{"db@1.service", "[Service]\nExecStart=/bin/db\nRestart=always\n[X-Fleet]\nPorts=4000\nMemory=200M\n"},
-	{"beside@1.service", "[Service]\nExecStart=/bin/beside\n[X-Fleet]\nMachineOf=db@1.service\n"},
+	{"beside@1.service", "[Service]\nExecStart=/bin/beside\nRestart=always\n[X-Fleet]\nMachineOf=db@1.service\n"},
 }
 
 func (w *world) submit(which uint64, desired v1.DesiredState, requestedAt string) {
@@ -133,9 +133,9 @@ var people = map[string]func(w *world, s step){
 	"unconfigure": func(w *world, s step) {
 		w.write(store.Op{Key: w.keys.MachineConfigs().Key(w.pick(s.A).id)})
 	},
-	"etcdctl del": func(w *world, s step) { // something that is not theirs
+	"etcdctl del": func(w *world, s step) { // something that is not theirs; states and routers come back with their next change only
 		prefixes := []string{v1.DefaultAnnouncePrefix + "/", w.keys.Placements().Prefix(),
-			w.keys.Leader(election) + "/", w.keys.Status().Prefix(), w.keys.Routers().Prefix(), w.keys.Machines().Prefix()}
+			w.keys.Leader(election) + "/", w.keys.Status().Prefix(), w.keys.Machines().Prefix()}
 		page, _ := w.etcd.List(context.Background(), prefixes[s.A%uint64(len(prefixes))], store.ListOptions{})
 		if n := uint64(len(page.KVs)); n > 0 {
 			w.write(store.Op{Key: page.KVs[s.B%n].Key})

@@ -10,7 +10,7 @@ import (
 const (
 	tickEvery    = 500 * time.Millisecond
 	convergeIn   = 5 * time.Minute
-	collectAfter = 8 * time.Minute // collect waits for 5 min before it deletes what nothing refers to
+	collectAfter = 16 * time.Minute // collect waits 5 min for a revision of a deleted app, then as long for its files
 	restFor      = 3 * time.Minute
 )
 

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/fleet-starter/fleet/internal/store"
@@ -24,9 +25,12 @@ const (
 
 var traps = []string{trapDepose, trapCrash, trapCrashPast, trapPartition}
 
+// electedParts are the users of a connection that write as the leader.
+var electedParts = []string{"app", "schedule", "status", "collect"}
+
 // spring returns the trap if this write is the one.
-func (w *world) spring(p *process, txn store.Txn) *trap {
-	if w.trap == nil || txn.Fence == (store.Fence{}) || p.kind != kindFleetd {
+func (w *world) spring(p *process, user string, txn store.Txn) *trap {
+	if w.trap == nil || p.kind != kindFleetd || !slices.Contains(electedParts, user) {
 		return nil
 	}
 	if w.trap.left > 0 {
