@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/keyspace"
@@ -39,7 +41,7 @@ func (c *Controller) write(ctx context.Context, actions []Action) (revision int6
 		c.retry(actions)
 		return 0, err
 	}
-	results := store.Write(ctx, c.Store, groups, c.Fence)
+	results := c.byMachine(ctx, groups)
 	var done, failed []Action
 	for i, a := range actions {
 		if g := of[i]; g < 0 || results[g].Err == nil {
@@ -59,6 +61,28 @@ func (c *Controller) retry(actions []Action) {
 		c.index.Retry(a.Unit)
 	}
 }
+
+// byMachine writes transactions in the order of their keys: those of one machine go into one transaction of etcd, and
+// the machine hears of them at once. They are independent of each other; what is not is one transaction already.
+func (c *Controller) byMachine(ctx context.Context, groups []store.Group) []store.Result {
+	order := make([]int, len(groups))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return strings.Compare(last(groups[a]), last(groups[b])) })
+	sorted := make([]store.Group, len(groups))
+	for to, from := range order {
+		sorted[to] = groups[from]
+	}
+	results := make([]store.Result, len(groups))
+	for i, r := range store.Write(ctx, c.Store, sorted, c.Fence) {
+		results[order[i]] = r
+	}
+	return results
+}
+
+// last is the key that a group writes last: of a move that is the one on the new machine.
+func last(g store.Group) string { return g[len(g)-1].Key }
 
 // brief is the first error, and how many there are.
 func brief(results []store.Result) error {
