@@ -69,8 +69,12 @@ func incremental(ctx context.Context, b *bench) error {
 			continue
 		}
 		machines := scheduletest.Machines(size.machines)
-		c, _ := scheduletest.Placed(machines, scheduletest.Units("mixed", size.units))
-		for _, change := range changes(c, machines) {
+		full, _ := scheduletest.Placed(machines, scheduletest.Units("mixed", size.units))
+		roomy, _ := scheduletest.Placed(machines, scheduletest.Units("spread", size.units))
+		lost := changes(roomy, machines)[1]
+		inFull := changes(full, machines)
+		inFull[1].name = "lost-machine-full" // some of its units fit nowhere, and each is told why
+		for _, change := range append(inFull, lost) {
 			const n = 20
 			total := 0
 			took := median(n, func() { total += len(change.make()) }, change.undo)
