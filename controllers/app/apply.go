@@ -15,7 +15,7 @@ const manyActions = 200
 
 // apply carries out a plan: first the revision and the files, which units refer to, in one transaction; then the units,
 // those of one instance together. It returns when the cluster knows what was written.
-func (c *Controller) apply(ctx context.Context, app string, plan Plan) error {
+func (c *Controller) apply(ctx context.Context, app string, plan Decision) error {
 	log := logr.FromContextOrDiscard(ctx)
 	keys := c.cluster.Keys
 	level := 0

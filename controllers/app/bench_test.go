@@ -15,7 +15,7 @@ func BenchmarkPlan(b *testing.B) {
 			in := w.input()
 			b.ReportAllocs()
 			for b.Loop() {
-				MakePlan(in)
+				Plan(in)
 			}
 		})
 	}

@@ -80,10 +80,10 @@ func (w *world) input() Input {
 }
 
 // plan makes a plan and carries it out as the store would, condition by condition.
-func (w *world) plan() Plan {
+func (w *world) plan() Decision {
 	in := w.input()
-	plan := MakePlan(in)
-	require.Equal(w.t, plan, MakePlan(in), "the same input gives the same plan")
+	plan := Plan(in)
+	require.Equal(w.t, plan, Plan(in), "the same input gives the same plan")
 	seen := map[string]bool{}
 	for _, a := range plan.Actions {
 		require.NotEmpty(w.t, a.Reason)
@@ -211,7 +211,7 @@ func (w *world) steps() []func() bool {
 }
 
 // settleAll runs plans and everything else until nothing changes any more.
-func (w *world) settleAll() Plan {
+func (w *world) settleAll() Decision {
 	for range 10_000 {
 		plan := w.plan()
 		changed := slices.ContainsFunc(plan.Actions, func(a Action) bool { return a.Kind != Report })
@@ -227,7 +227,7 @@ func (w *world) settleAll() Plan {
 		}
 	}
 	require.Fail(w.t, "no end is reached", strings.Join(w.log[max(0, len(w.log)-50):], "\n"))
-	return Plan{}
+	return Decision{}
 }
 
 // serving counts the instances that requests may be sent to.

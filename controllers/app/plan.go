@@ -113,8 +113,8 @@ type Action struct {
 	Event v1.Event
 }
 
-// Plan is what to do: revisions and files first, for units refer to them.
-type Plan struct {
+// Decision is what to do: revisions and files first, for units refer to them.
+type Decision struct {
 	Actions []Action
 	// After is when to look again, where time matters. 0: when something changes.
 	After time.Duration
@@ -122,8 +122,8 @@ type Plan struct {
 	Waiting bool
 }
 
-// MakePlan decides what brings the app's units nearer to what its manifest says.
-func MakePlan(in Input) Plan {
+// Plan decides what brings the app's units nearer to what its manifest says.
+func Plan(in Input) Decision {
 	p := planner{in: in, putAt: map[string]int{}}
 	p.accept()
 	switch {
@@ -156,9 +156,9 @@ type planner struct {
 	taken   bool // it was said that a unit is somebody else's
 }
 
-func (p *planner) plan() Plan {
+func (p *planner) plan() Decision {
 	actions := append(p.first, p.actions...)
-	return Plan{Actions: append(actions, p.events...), After: p.after, Waiting: p.waiting}
+	return Decision{Actions: append(actions, p.events...), After: p.after, Waiting: p.waiting}
 }
 
 // lookAgain asks for another plan after d.

@@ -445,7 +445,7 @@ func TestPlansConverge(t *testing.T) {
 // checkedPlan carries out a plan and compares what it takes away with what was there.
 func (w *world) checkedPlan(t *rapid.T) {
 	in := w.input()
-	plan := MakePlan(in)
+	plan := Plan(in)
 	withdrawn := 0
 	for _, a := range plan.Actions {
 		unit := v1.AppUnit("web", a.Instance)
@@ -470,7 +470,7 @@ func (w *world) checkedPlan(t *rapid.T) {
 }
 
 // requireOthersServe: a healthy instance is taken away only while every other one that should serve does.
-func (w *world) requireOthersServe(t *rapid.T, in Input, plan Plan) {
+func (w *world) requireOthersServe(t *rapid.T, in Input, plan Decision) {
 	taken := int32(0)
 	for _, a := range plan.Actions {
 		if a.Reason == WithdrawForUpdate {

@@ -11,7 +11,7 @@ import (
 )
 
 // apply deletes. What was written since it was found unused conflicts, and is left for another time.
-func (c *Controller) apply(ctx context.Context, plan Plan) error {
+func (c *Controller) apply(ctx context.Context, plan Decision) error {
 	if len(plan.Actions) == 0 {
 		return nil
 	}

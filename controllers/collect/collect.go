@@ -97,7 +97,7 @@ func (c *Controller) Run(ctx context.Context) error {
 
 // Reconcile deletes what has been unused for long enough.
 func (c *Controller) Reconcile(ctx context.Context, _ controller.Singleton) (controller.Result, error) {
-	plan := MakePlan(c.observe())
+	plan := Plan(c.observe())
 	c.unused = plan.Unused
 	err := c.apply(ctx, plan)
 	return controller.Result{RequeueAfter: plan.After}, err

@@ -97,17 +97,17 @@ type Action struct {
 	Reason Reason
 }
 
-// Plan is what to delete, and what to remember.
-type Plan struct {
+// Decision is what to delete, and what to remember.
+type Decision struct {
 	Actions []Action
 	Unused  map[Candidate]time.Time
 	// After is when the next grace is over; 0 where none is running.
 	After time.Duration
 }
 
-// MakePlan finds what nothing refers to.
-func MakePlan(in Input) Plan {
-	p := planner{in: in, plan: Plan{Unused: map[Candidate]time.Time{}}}
+// Plan finds what nothing refers to.
+func Plan(in Input) Decision {
+	p := planner{in: in, plan: Decision{Unused: map[Candidate]time.Time{}}}
 	p.revisions()
 	p.unitFiles()
 	p.ofUnits()
@@ -120,7 +120,7 @@ func MakePlan(in Input) Plan {
 
 type planner struct {
 	in   Input
-	plan Plan
+	plan Decision
 }
 
 // unused deletes a key that has been unused for long enough, or remembers it.

@@ -25,7 +25,7 @@ func world() Input {
 }
 
 func TestWhatIsUsedStays(t *testing.T) {
-	require.Equal(t, Plan{Unused: map[Candidate]time.Time{}}, MakePlan(world()))
+	require.Equal(t, Decision{Unused: map[Candidate]time.Time{}}, Plan(world()))
 }
 
 func TestWhatIsUnusedGoesAfterItsGrace(t *testing.T) {
@@ -46,17 +46,17 @@ func TestWhatIsUnusedGoesAfterItsGrace(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			in := world()
 			c.change(&in)
-			first := MakePlan(in)
+			first := Plan(in)
 			require.Empty(t, first.Actions)
 			require.Equal(t, in.Grace, first.After)
 
 			in.Unused, in.Now = first.Unused, now.Add(4*time.Minute)
-			second := MakePlan(in)
+			second := Plan(in)
 			require.Empty(t, second.Actions)
 			require.Equal(t, time.Minute, second.After)
 
 			in.Unused, in.Now = second.Unused, now.Add(5*time.Minute)
-			third := MakePlan(in)
+			third := Plan(in)
 			require.Equal(t, []Action{c.want}, third.Actions)
 			require.Zero(t, third.After)
 			require.Empty(t, third.Unused)
@@ -67,9 +67,9 @@ func TestWhatIsUnusedGoesAfterItsGrace(t *testing.T) {
 func TestWrittenAgainTheGraceBeginsAnew(t *testing.T) {
 	in := world()
 	in.UnitFiles = []Object{{"h5", 5}}
-	in.Unused = MakePlan(in).Unused
+	in.Unused = Plan(in).Unused
 	in.UnitFiles, in.Now = []Object{{"h5", 6}}, now.Add(time.Hour)
-	plan := MakePlan(in)
+	plan := Plan(in)
 	require.Empty(t, plan.Actions)
 	require.Equal(t, map[Candidate]time.Time{{UnitFiles, Object{"h5", 6}}: in.Now}, plan.Unused)
 }
@@ -80,7 +80,7 @@ func TestTheLastRevisionsStay(t *testing.T) {
 	for n := 1; n <= Keep+2; n++ {
 		in.Revisions = append(in.Revisions, Revision{Object: Object{fmt.Sprintf("web/%010d", n), int64(n)}, App: "web", Files: []string{"h4"}})
 	}
-	plan := MakePlan(in)
+	plan := Plan(in)
 	require.Equal(t, []Action{
 		{Candidate{Revisions, Object{"web/0000000001", 1}}, TooOld}, {Candidate{Revisions, Object{"web/0000000002", 2}}, TooOld},
 	}, plan.Actions)

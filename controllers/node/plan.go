@@ -145,8 +145,8 @@ type Action struct {
 	level int
 }
 
-// Output is what to do, in this order, and when to look again where time matters.
-type Output struct {
+// Decision is what to do, in this order, and when to look again where time matters.
+type Decision struct {
 	Actions []Action
 	After   time.Duration
 }
@@ -155,7 +155,7 @@ type Output struct {
 var kinds = []Kind{Stop, ResetFailed, Unlink, RemoveFile, WriteFile, Link, Reload, Note, Start, Restart, Forget, WriteState, DeleteState}
 
 // Plan decides what brings this machine's systemd to what its placements say.
-func Plan(in Input) Output {
+func Plan(in Input) Decision {
 	p := planner{in: in, acted: map[string]bool{}, launching: map[string]bool{}}
 	levels := p.levels()
 	names := p.names()
@@ -175,7 +175,7 @@ func Plan(in Input) Output {
 		p.actions[i].level = levels[p.actions[i].Unit]
 	}
 	slices.SortStableFunc(p.actions, order)
-	return Output{Actions: p.actions, After: p.after}
+	return Decision{Actions: p.actions, After: p.after}
 }
 
 func order(a, b Action) int {

@@ -31,7 +31,7 @@ func unit(active, invocation string) Unit {
 }
 
 // transcript shows the actions on systemd and on files, and the records that they leave.
-func transcript(p Output) string {
+func transcript(p Decision) string {
 	var b strings.Builder
 	for _, a := range p.Actions {
 		switch a.Kind {

@@ -43,7 +43,7 @@ func TestOddRecords(t *testing.T) {
 				require.NoError(t, os.WriteFile(l.Launched(), []byte(text), 0o644))
 				require.NoError(t, os.WriteFile(l.Placements(), []byte(text), 0o644))
 			}, fake.Options{})
-			_, err := n.apply(t.Context(), Output{Actions: []Action{{Kind: Note, Unit: "a.service", Record: Record{Loaded: "h"}}}})
+			_, err := n.apply(t.Context(), Decision{Actions: []Action{{Kind: Note, Unit: "a.service", Record: Record{Loaded: "h"}}}})
 			require.NoError(t, err)
 			again, err := loadRecords(n.Layout.Launched(), logr.Discard())
 			require.NoError(t, err)
@@ -80,7 +80,7 @@ func TestNoAnswerIsNoRefusal(t *testing.T) {
 		return nil
 	}})
 	start := Action{Kind: Start, Unit: "a.service", Record: Record{Loaded: "h", Launched: "h"}}
-	_, err := n.apply(t.Context(), Output{Actions: []Action{start}})
+	_, err := n.apply(t.Context(), Decision{Actions: []Action{start}})
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.True(t, n.records.units["a.service"].Pending, "it is looked at again whether it was started")
 	require.Empty(t, n.records.units["a.service"].Message)
@@ -91,7 +91,7 @@ func TestNoAnswerIsNoRefusal(t *testing.T) {
 		}
 		return nil
 	}})
-	_, err = n.apply(t.Context(), Output{Actions: []Action{start}})
+	_, err = n.apply(t.Context(), Decision{Actions: []Action{start}})
 	require.NoError(t, err)
 	require.False(t, n.records.units["a.service"].Pending)
 	require.NotEmpty(t, n.records.units["a.service"].Message)

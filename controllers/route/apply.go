@@ -19,7 +19,7 @@ const (
 )
 
 // apply has nginx serve the plan, and says so once it does.
-func (c *Controller) apply(ctx context.Context, in Input, plan Plan) error {
+func (c *Controller) apply(ctx context.Context, in Input, plan Decision) error {
 	refused := map[string]string{}
 	for _, key := range plan.Stray {
 		refused[key] = "the key is not " + in.Prefix + "/<app>/<instance>"

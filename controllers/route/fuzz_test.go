@@ -28,8 +28,8 @@ func FuzzEndpoints(f *testing.F) {
 			{Number: 1, Metadata: v1.ObjectMeta{Name: "bystander"}, Spec: v1.AppSpec{Announce: &v1.Announce{}, Route: &v1.Route{Hosts: []string{"bystander.example.com"}}}},
 			{Number: 1, Metadata: v1.ObjectMeta{Name: "other"}, Spec: v1.AppSpec{Announce: &v1.Announce{}, Route: &v1.Route{Hosts: []string{host}}}},
 		}}
-		plan := MakePlan(in)
-		require.Equal(t, plan, MakePlan(in))
+		plan := Plan(in)
+		require.Equal(t, plan, Plan(in))
 		held := len(plan.Stray)
 		for _, r := range plan.Routes {
 			held += len(r.Endpoints)

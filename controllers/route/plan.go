@@ -31,8 +31,8 @@ type Route struct {
 	Endpoints map[string]string
 }
 
-// Plan is what to serve, and what to say of it once it is served.
-type Plan struct {
+// Decision is what to serve, and what to say of it once it is served.
+type Decision struct {
 	// Routes are sorted by app. An app that nobody announces at the moment is among them: its hosts are
 	// known, and answered with 503.
 	Routes []Route
@@ -45,9 +45,9 @@ type Plan struct {
 	Publish bool
 }
 
-// MakePlan sorts endpoints and accepted specs into routes. Whoever announces below the prefix is routed,
+// Plan sorts endpoints and accepted specs into routes. Whoever announces below the prefix is routed,
 // with or without an App: so it is in the seed.
-func MakePlan(in Input) Plan {
+func Plan(in Input) Decision {
 	routes := map[string]*Route{}
 	for _, r := range in.Specs {
 		if r.Spec.Announce == nil || r.Spec.Announce.Prefix != "" && r.Spec.Announce.Prefix != in.Prefix {
@@ -59,7 +59,7 @@ func MakePlan(in Input) Plan {
 		}
 		routes[route.App] = route
 	}
-	plan := Plan{Digest: v1.EndpointsDigest(in.Endpoints)}
+	plan := Decision{Digest: v1.EndpointsDigest(in.Endpoints)}
 	for _, key := range slices.Sorted(maps.Keys(in.Endpoints)) {
 		app, instance, ok := strings.Cut(strings.TrimPrefix(key, in.Prefix+"/"), "/")
 		if !ok || app == "" || instance == "" || strings.Contains(instance, "/") {

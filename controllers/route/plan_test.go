@@ -36,7 +36,7 @@ func TestMakePlan(t *testing.T) {
 			spec("shop", here, "shop.example.com", "*.shop.example.com"),
 		},
 	}
-	plan := MakePlan(in)
+	plan := Plan(in)
 	require.Equal(t, []Route{
 		{App: "byhand", Endpoints: map[string]string{"/services/web/byhand/x": "10.0.0.3:80"}},
 		{App: "resting", Endpoints: map[string]string{}},
@@ -47,10 +47,10 @@ func TestMakePlan(t *testing.T) {
 	require.True(t, plan.Publish, "nothing is published yet")
 
 	in.Published = &v1.Router{Revision: 7, Digest: plan.Digest}
-	require.False(t, MakePlan(in).Publish, "at rest nothing is written")
+	require.False(t, Plan(in).Publish, "at rest nothing is written")
 	in.Revision = 8
-	require.True(t, MakePlan(in).Publish, "a revision alone is news: somebody may wait for it")
+	require.True(t, Plan(in).Publish, "a revision alone is news: somebody may wait for it")
 	in.Revision = 7
 	delete(in.Endpoints, "/services/web/flat")
-	require.True(t, MakePlan(in).Publish)
+	require.True(t, Plan(in).Publish)
 }

@@ -155,6 +155,6 @@ func (c *Controller) watchNginx(ctx context.Context) {
 // Reconcile makes nginx serve what is announced.
 func (c *Controller) Reconcile(ctx context.Context, _ controller.Singleton) (controller.Result, error) {
 	in := c.observe()
-	plan := MakePlan(in)
+	plan := Plan(in)
 	return controller.Result{}, c.apply(ctx, in, plan)
 }

@@ -28,7 +28,7 @@ func (c *Controller) restore(ctx context.Context) error {
 		return err
 	}
 	c.opts.Log.Info("Serving what was served last", "reason", reasonRestored, "endpoints", len(in.Endpoints), "revision", in.Revision)
-	return c.apply(ctx, in, MakePlan(in)) // publishes nothing: there is no lease yet
+	return c.apply(ctx, in, Plan(in)) // publishes nothing: there is no lease yet
 }
 
 // save keeps the input that is served, for restore.

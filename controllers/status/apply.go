@@ -11,7 +11,7 @@ import (
 )
 
 // apply writes what has changed, and returns when the cluster knows it.
-func (c *Controller) apply(ctx context.Context, app string, plan Plan) error {
+func (c *Controller) apply(ctx context.Context, app string, plan Decision) error {
 	log := logr.FromContextOrDiscard(ctx)
 	row := c.cluster.Keys.Status()
 	op := store.Op{Key: row.Key(app), If: store.Absent()}

@@ -67,8 +67,8 @@ const (
 	ReasonAppDeleted      = "AppDeleted"
 )
 
-// Plan is what to do with the stored status.
-type Plan struct {
+// Decision is what to do with the stored status.
+type Decision struct {
 	// Put is the status to store; nil where the stored one is right. Delete removes it.
 	Put    *v1.AppStatus
 	Delete bool
@@ -80,10 +80,10 @@ type Plan struct {
 	Waiting bool
 }
 
-// MakePlan computes the status.
-func MakePlan(in Input) Plan {
+// Plan computes the status.
+func Plan(in Input) Decision {
 	if in.Manifest == nil {
-		return Plan{Delete: in.Current != nil, If: in.CurrentRevision, Reason: ReasonAppDeleted}
+		return Decision{Delete: in.Current != nil, If: in.CurrentRevision, Reason: ReasonAppDeleted}
 	}
 	p := planner{in: in}
 	p.status.ObservedRevision = in.ManifestRevision
@@ -104,7 +104,7 @@ func MakePlan(in Input) Plan {
 		p.progressing()
 		p.ready()
 	}
-	plan := Plan{If: in.CurrentRevision, Reason: ReasonChanged, After: p.after, Waiting: p.waiting}
+	plan := Decision{If: in.CurrentRevision, Reason: ReasonChanged, After: p.after, Waiting: p.waiting}
 	if in.Current == nil || !same(*in.Current, p.status) {
 		plan.Put = &p.status
 	}

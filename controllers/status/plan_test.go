@@ -125,13 +125,13 @@ func TestStatus(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			in := running(t, 3)
 			c.change(&in)
-			plan := MakePlan(in)
+			plan := Plan(in)
 			require.NotNil(t, plan.Put)
 			require.Equal(t, c.counts, plan.Put.Replicas)
 			require.Equal(t, c.after, plan.After)
 			require.Equal(t, c.want, unusual(plan.Put))
 			in.Current, in.Now = plan.Put, now.Add(time.Second)
-			require.Nil(t, MakePlan(in).Put, "computed again it is the same")
+			require.Nil(t, Plan(in).Put, "computed again it is the same")
 		})
 	}
 }
@@ -150,11 +150,11 @@ func unusual(s *v1.AppStatus) string {
 
 func TestTransitionTimesStay(t *testing.T) {
 	in := running(t, 1)
-	first := MakePlan(in)
+	first := Plan(in)
 	in.Current, in.CurrentRevision = first.Put, 9
 	delete(in.Endpoints, "web/web@1")
 	in.Now = now.Add(time.Hour)
-	second := MakePlan(in)
+	second := Plan(in)
 	require.EqualValues(t, 9, second.If)
 	require.Equal(t, now, v1.FindCondition(second.Put.Conditions, v1.Accepted).LastTransitionTime)
 	require.Equal(t, in.Now, v1.FindCondition(second.Put.Conditions, v1.Ready).LastTransitionTime)
@@ -162,8 +162,8 @@ func TestTransitionTimesStay(t *testing.T) {
 }
 
 func TestDeletedAppHasNoStatus(t *testing.T) {
-	require.Equal(t, Plan{Reason: ReasonAppDeleted}, MakePlan(Input{App: "web"}))
-	require.Equal(t, Plan{Delete: true, If: 4, Reason: ReasonAppDeleted}, MakePlan(Input{App: "web", Current: &v1.AppStatus{}, CurrentRevision: 4}))
+	require.Equal(t, Decision{Reason: ReasonAppDeleted}, Plan(Input{App: "web"}))
+	require.Equal(t, Decision{Delete: true, If: 4, Reason: ReasonAppDeleted}, Plan(Input{App: "web", Current: &v1.AppStatus{}, CurrentRevision: 4}))
 }
 
 func TestGlobalApp(t *testing.T) {
@@ -172,7 +172,7 @@ func TestGlobalApp(t *testing.T) {
 	in.Units["web.service"] = v1.Unit{Spec: v1.UnitSpec{Hash: "u", DesiredState: v1.Launched}}
 	in.Placements["web.service"] = []string{"m1", "m2222222222"}
 	in.States["web.service"] = map[string]v1.UnitState{"m1": {ActiveState: "active", Hash: "u"}}
-	plan := MakePlan(in)
+	plan := Plan(in)
 	require.Equal(t, v1.ReplicaCounts{Desired: 2, Scheduled: 2, Active: 1, Ready: 1, Updated: 1}, plan.Put.Replicas)
 	require.Equal(t, "1 of 2 instances are ready; web.service on m2222222...: its machine says nothing of it so far", v1.FindCondition(plan.Put.Conditions, v1.Ready).Message)
 }

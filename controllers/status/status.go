@@ -67,7 +67,7 @@ func (c *Controller) Run(ctx context.Context) error {
 // Reconcile writes one app's status where it has changed.
 func (c *Controller) Reconcile(ctx context.Context, app string) (controller.Result, error) {
 	c.waiting.Set(app, true) // before looking: a router that answers meanwhile is not missed
-	plan := MakePlan(c.observe(app))
+	plan := Plan(c.observe(app))
 	c.waiting.Set(app, plan.Waiting)
 	err := c.apply(ctx, app, plan)
 	return controller.Result{RequeueAfter: plan.After}, err
