@@ -51,13 +51,14 @@ func TestSeeds(t *testing.T) {
 	if os.Getenv("SIM_SEED") != "" && os.Getenv("SIM_SEEDS") == "" {
 		count = 1
 	}
+	most := number(t, "SIM_FAILURES", 3) // a worker gives up after so many
 	workers := uint64(runtime.GOMAXPROCS(0))
 	for worker := range workers {
 		t.Run(fmt.Sprintf("worker %d", worker), func(t *testing.T) {
 			t.Parallel()
 			newDir := disks(t)
-			failures := 0
-			for seed := first + worker; seed < first+count && failures < 3; seed += workers {
+			failures := uint64(0)
+			for seed := first + worker; seed < first+count && failures < most; seed += workers {
 				p := NewPlan(seed)
 				if v, transcript := Run(t, p, newDir()); v != nil {
 					failures++
