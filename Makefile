@@ -50,6 +50,10 @@ fuzz: ## Run every fuzz target in turn (TIME=30s each)
 bench: ## Measure speed and size, minutes long: a table, and bench.json (BENCHFLAGS="--size small --only placement/")
 	go run ./test/bench $(BENCHFLAGS)
 
+.PHONY: sim
+sim: ## Simulate the whole cluster with faults, one seed after the other (SEEDS=2000, FIRST=1)
+	SIM_SEED=$(or $(FIRST),1) SIM_SEEDS=$(or $(SEEDS),2000) go test -count=1 -timeout 0 -run 'TestSeeds' $(TESTFLAGS) ./test/sim
+
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck
 	@hack/verify-lint.sh
