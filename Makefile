@@ -36,7 +36,9 @@ logs: ## Follow the controllers' logs
 
 .PHONY: test
 test: deps build ## Run every test, with real etcd, real systemd and real nginx
-	go test -timeout 20m $(TESTFLAGS) ./...
+	go test -timeout 20m $(TESTFLAGS) $$(go list ./... | grep -v /test/e2e)
+	@# Whole machines come last and alone: they have this computer's addresses and its attention.
+	go test -timeout 20m $(TESTFLAGS) ./test/e2e
 
 .PHONY: race
 race: deps ## Run the tests of what is concurrent under the race detector
