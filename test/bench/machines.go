@@ -92,9 +92,8 @@ type machines struct {
 	goals []*goal
 }
 
-// connections is how many of them machines share. Each has one buffer in etcd for all of its watches: with few, machines that
-// are slow have etcd read again for all of them what it had sent already.
-const connections = 250
+// connections is how many machines share.
+const connections = 16
 
 func (ms *machines) written(ops []store.Op) {
 	ms.mu.Lock()
