@@ -113,6 +113,7 @@ func (c *Controller) Run(ctx context.Context) error {
 		_ = store.KeepLease(ctx, c.opts.Store, store.KeptLease{TTL: c.opts.TTL, OnLease: c.onLease, Log: c.opts.Log})
 	})
 	parts.Go(func() { c.watchNginx(ctx) })
+	parts.Go(func() { c.watchOwn(ctx) })
 	c.loop.Enqueue(controller.Singleton{})
 	return c.loop.Run(ctx)
 }

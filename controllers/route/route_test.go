@@ -195,6 +195,18 @@ func TestRoutesWhatIsAnnounced(t *testing.T) {
 }
 
 // After a power cut nothing of nginx's directory is left, and etcd may be away.
+// What is published comes back when somebody deletes it: roll-outs wait for the routers that they see.
+func TestPublishesAgainWhatWasDeleted(t *testing.T) {
+	r := newRouter(t)
+	revision := r.put("/services/web/shop/shop@1", backend(t, "one"))
+	r.start(r.store)
+	before := r.acknowledged(revision)
+	for range 2 {
+		r.put(r.keys.Routers().Key("m1"), "")
+		require.Equal(t, before, r.acknowledged(revision))
+	}
+}
+
 func TestServesAfterAPowerCutWithoutEtcd(t *testing.T) {
 	r := newRouter(t)
 	one := backend(t, "one")
