@@ -27,7 +27,7 @@ const afterTrouble = 90 * time.Second
 // overlap is how long a unit that is moved may run at both places: each one starts and stops on its own.
 const overlap = 2 * time.Second
 
-func (c *checker) started(h *host, unit string) {
+func (c *checker) started(h *host, unit, hash string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.runs[unit] == nil {
@@ -42,7 +42,8 @@ func (c *checker) started(h *host, unit string) {
 		c.w.fail(invRestart, "%s was started again on %s", unit, h.name)
 	}
 	c.started1[h][unit] = true
-	if why.used = true; ok {
+	// What runs now is not what it is to be where the machine knows no better: then it is started once more.
+	if why.used = hash == c.placed[h.id][unit].Hash; ok {
 		c.reasons[h][unit] = why
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/layout"
 	"github.com/fleet-starter/fleet/internal/systemd"
 	"github.com/fleet-starter/fleet/internal/systemd/fake"
+	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
 // host is one machine: its systemd, its disk, its way to etcd and its processes.
@@ -271,7 +272,8 @@ func (h *host) started(r fake.Running) {
 	h.w.tell(h.name, "systemd started %s", r.Unit)
 	run := &running{Running: r, ready: time.Now().Add(time.Duration(h.w.chance("ready", h.name, r.Unit) % uint64(2*time.Second)))}
 	h.procs[r.Unit] = run
-	h.w.check.started(h, r.Unit)
+	text, _ := os.ReadFile(h.layout().Unit(r.Unit)) // it was there a moment ago
+	h.w.check.started(h, r.Unit, unitfile.Hash(string(text)))
 	model := models[filepath.Base(r.Argv[0])]
 	if model == nil {
 		return

@@ -133,9 +133,9 @@ var people = map[string]func(w *world, s step){
 	"unconfigure": func(w *world, s step) {
 		w.write(store.Op{Key: w.keys.MachineConfigs().Key(w.pick(s.A).id)})
 	},
-	"etcdctl del": func(w *world, s step) { // something that is not theirs; states and routers come back with their next change only
+	"etcdctl del": func(w *world, s step) { // something that is not theirs; states come back with their next change only
 		prefixes := []string{v1.DefaultAnnouncePrefix + "/", w.keys.Placements().Prefix(),
-			w.keys.Leader(election) + "/", w.keys.Status().Prefix(), w.keys.Machines().Prefix()}
+			w.keys.Leader(election) + "/", w.keys.Status().Prefix(), w.keys.Routers().Prefix(), w.keys.Machines().Prefix()}
 		page, _ := w.etcd.List(context.Background(), prefixes[s.A%uint64(len(prefixes))], store.ListOptions{})
 		if n := uint64(len(page.KVs)); n > 0 {
 			w.write(store.Op{Key: page.KVs[s.B%n].Key})

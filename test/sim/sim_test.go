@@ -13,7 +13,7 @@ import (
 )
 
 // seedsByDefault run in well under a minute on two cores.
-const seedsByDefault = 300
+const seedsByDefault = 250
 
 // disks gives an empty directory for each run, in memory where there is room: the machines' disks.
 func disks(t *testing.T) func() string {
