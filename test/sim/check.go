@@ -41,7 +41,7 @@ type checker struct {
 	templates map[string]*unitfile.FleetTemplate // by hash
 	runs      map[string]map[*host]bool          // units that run, and where
 	twice     map[string]time.Time               // units that run twice, since
-	started1  map[*host]map[string]bool          // units started since boot
+	begun     map[*host]map[string]bool          // units started since boot
 	reasons   map[*host]map[string]reason        // why units may be started once more
 	trouble   map[*host]time.Time                // when a host was last cut off, off, or without fleetd
 	served    map[*host]map[string]string        // by nginx
@@ -56,7 +56,7 @@ func newChecker(w *world) *checker {
 	c := &checker{
 		w: w, keys: w.keys, kv: map[string]store.KV{}, placed: map[string]map[string]v1.Placement{}, leaders: map[string]*process{},
 		templates: map[string]*unitfile.FleetTemplate{}, runs: map[string]map[*host]bool{}, twice: map[string]time.Time{},
-		started1: map[*host]map[string]bool{}, reasons: map[*host]map[string]reason{}, trouble: map[*host]time.Time{},
+		begun: map[*host]map[string]bool{}, reasons: map[*host]map[string]reason{}, trouble: map[*host]time.Time{},
 		served: map[*host]map[string]string{}, healthyAt: map[*host]map[string]time.Time{}, unhealthy: map[string]time.Time{},
 		hashes: map[string]map[string]bool{}, byHand: map[string]time.Time{},
 	}
@@ -113,6 +113,7 @@ func (c *checker) revision(events []store.Event, writer *process) {
 	c.freeze()
 }
 
+// showEvents has the transcript tell of events, too; their names are drawn by lot.
 var showEvents = os.Getenv("SIM_EVENTS") != ""
 
 func (c *checker) tell(events []store.Event, writer *process) {
@@ -146,7 +147,7 @@ func (c *checker) value(key, value string) string {
 
 // apply takes over one change and returns the machine whose placements it concerns.
 func (c *checker) apply(e store.Event, writer *process) (machine string) {
-	old, had := c.kv[e.Key]
+	_, had := c.kv[e.Key]
 	if e.Deleted {
 		delete(c.kv, e.Key)
 	} else {
@@ -167,7 +168,7 @@ func (c *checker) apply(e store.Event, writer *process) (machine string) {
 		c.leaders[e.Key] = writer
 	}
 	if strings.HasPrefix(e.Key, v1.DefaultAnnouncePrefix+"/") {
-		c.applyEndpoint(e, old, had, writer)
+		c.applyEndpoint(e, writer)
 	}
 	return ""
 }

@@ -34,14 +34,14 @@ func (c *checker) started(h *host, unit, hash string) {
 		c.runs[unit] = map[*host]bool{}
 	}
 	c.runs[unit][h] = true
-	if c.started1[h] == nil {
-		c.started1[h] = map[string]bool{}
+	if c.begun[h] == nil {
+		c.begun[h] = map[string]bool{}
 	}
 	why, ok := c.reasons[h][unit]
-	if c.started1[h][unit] && (!ok || why.used && time.Since(why.at) > slack) {
+	if c.begun[h][unit] && (!ok || why.used && time.Since(why.at) > slack) {
 		c.w.fail(invRestart, "%s was started again on %s", unit, h.name)
 	}
-	c.started1[h][unit] = true
+	c.begun[h][unit] = true
 	// What runs now is not what it is to be where the machine knows no better: then it is started once more.
 	if why.used = hash == c.placed[h.id][unit].Hash; ok {
 		c.reasons[h][unit] = why
@@ -100,7 +100,7 @@ func (c *checker) serves(h *host, served map[string]string) {
 func (c *checker) rebooted(h *host) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.started1, h)
+	delete(c.begun, h)
 	delete(c.reasons, h)
 	delete(c.served, h)
 	c.trouble[h] = time.Now()
@@ -211,7 +211,7 @@ func (c *checker) announced(key string, kv store.KV) (*host, string) {
 }
 
 // applyEndpoint: nobody announces what is not healthy.
-func (c *checker) applyEndpoint(e store.Event, _ store.KV, _ bool, writer *process) {
+func (c *checker) applyEndpoint(e store.Event, writer *process) {
 	if e.Deleted || writer == nil || writer.kind == kindPerson {
 		return
 	}

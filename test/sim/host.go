@@ -328,12 +328,6 @@ func (h *host) healthy(unit string) bool {
 	return r != nil && !h.sick[unit] && !time.Now().Before(r.ready)
 }
 
-func (h *host) isOn() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.on
-}
-
 // since is a time that systemd noted as this machine's clock had it then.
 func (h *host) since(unit string, at time.Time) time.Time {
 	if at.IsZero() {
