@@ -83,7 +83,6 @@ func (m *machine) run(ctx context.Context) {
 // machines are many, over a few connections.
 type machines struct {
 	config  machinesConfig
-	clients []*store.Client
 	all     []*machine
 	running sync.WaitGroup
 	cancel  context.CancelFunc
