@@ -51,6 +51,17 @@ func TestFreeze(t *testing.T) {
 		w.setConfig("m1", v1.MachineConfig{Drain: true})
 		require.Equal(t, "UnfreezeMoves : MachinesBack: 2 of 4 machines are missed: what they ran may be moved again", w.converge()[0])
 	})
+	t.Run("a changed file waits for the machine", func(t *testing.T) {
+		w := vanish(t)
+		u := w.units["app@1.service"]
+		u.Hash, u.Fleet.Conflicts = "changed", []string{"other@*.service"}
+		w.setUnit(u)
+		require.Empty(t, w.converge(), "what it conflicts with may be on the machine")
+		require.NotEqual(t, "changed", w.placements["m1/app@1.service"].Value.Hash)
+		w.setMachine(Machine{ID: "m1"})
+		w.converge()
+		require.Equal(t, "changed", w.placements["m1/app@1.service"].Value.Hash)
+	})
 	t.Run("time passes", func(t *testing.T) {
 		w := vanish(t)
 		w.limits.FreezeTimeout = time.Minute

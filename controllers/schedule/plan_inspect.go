@@ -65,11 +65,12 @@ func (p *planner) inspectUnit(u *unit) {
 		p.rub(v.keep)
 	case !m.present:
 		if p.frozenNow && !m.config.Drain {
-			v.stays = unmetFreeze
+			// Whether a new file fits there is decided when the machine is back: until then it keeps the former one.
+			v.stays, v.holds = unmetFreeze, true
 			break
 		}
 		if left := p.awaited(m); left > 0 {
-			v.stays = unmetTime
+			v.stays, v.holds = unmetTime, true
 			p.after(left)
 			break
 		}
