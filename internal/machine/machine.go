@@ -125,7 +125,13 @@ func (m *Machine) powerOn() error {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C at a terminal is for the caller alone
 		return cmd
 	}
+	held, err := holdGuard(m.cfg.RuntimeDir)
+	if err != nil {
+		return err
+	}
+	defer held.Close() // the guard's own copy holds on
 	m.guard = command("/bin/sh", "-c", guardScript, "guard")
+	m.guard.ExtraFiles = []*os.File{held}
 	if m.alive, err = m.guard.StdinPipe(); err != nil {
 		return err
 	}
