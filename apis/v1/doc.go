@@ -10,6 +10,8 @@ const (
 	KindApp     = "App"
 	KindUnit    = "Unit"
 	KindMachine = "Machine"
+	// KindKey is what events are about that are of no object: a key in etcd that is ignored.
+	KindKey = "Key"
 )
 
 // Paths that generated unit files refer to and that fleetd provides on every machine. %t is systemd's

@@ -151,11 +151,12 @@ func TestFromManifestToUnitsAndBack(t *testing.T) {
 	eachStore(t, func(t *testing.T, s store.Interface) {
 		keys := keyspace.New("")
 		b := start(t, s, keys)
-		b.put(keys.Machines().Key("m1"), `{"metadata":{"name":"m1"},"spec":{"address":"127.0.0.1","capacity":{}}}`)
 		router := keys.Routers().Key("m1")
 		lease, err := s.Grant(t.Context(), time.Minute)
 		require.NoError(t, err)
-		_, err = s.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: router, Value: []byte(`{"revision":0,"digest":""}`), Lease: lease}}})
+		_, err = s.Commit(t.Context(), store.Txn{Ops: []store.Op{
+			{Key: keys.Machines().Key("m1"), Value: []byte(`{"metadata":{"name":"m1"},"spec":{"address":"127.0.0.1","capacity":{}}}`), Lease: lease},
+			{Key: router, Value: []byte(`{"revision":0,"digest":""}`), Lease: lease}}})
 		require.NoError(t, err)
 
 		b.put(keys.Apps().Key("web"), manifestOf("web", 2, "1", true))

@@ -38,6 +38,8 @@ type Options struct {
 	// WasAway reports whether the cluster may have taken this machine for gone a moment ago, so that its units may run
 	// elsewhere by now. nil: never.
 	WasAway func() bool
+	// Ignored is told of placements that nobody can read. nil: nobody is.
+	Ignored func(key string, revision int64, reason, why string)
 
 	// Resync is how often systemd is asked although nothing hinted at a change. Default 30 s.
 	Resync time.Duration
@@ -61,6 +63,9 @@ func (o Options) withDefaults() Options {
 	set(&o.HoldFor, 30*time.Second)
 	if o.WasAway == nil {
 		o.WasAway = func() bool { return false }
+	}
+	if o.Ignored == nil {
+		o.Ignored = func(string, int64, string, string) {}
 	}
 	return o
 }
@@ -95,7 +100,7 @@ func New(o Options) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{Options: o, records: records, files: &files{dir: o.Layout.Units}, texts: newTexts(o), disk: loadCopy(o.Layout, o.Log)}
-	n.reflector = cache.NewReflector(o.Store, o.Keys.PlacementsOf(o.Machine).Prefix(), cache.WithLogger(o.Log), cache.OnRelist(n.relisted))
+	n.reflector = cache.NewReflector(o.Store, o.Keys.PlacementsOf(o.Machine).Prefix(), cache.WithLogger(o.Log), cache.OnRelist(n.relisted), cache.OnIgnored(o.Ignored))
 	n.placements = cache.Register(n.reflector, o.Keys.PlacementsOf(o.Machine))
 	n.placements.OnChange(func([]cache.Event[v1.Placement]) { n.enqueue() })
 	n.loop = controller.New("node", controller.Func[controller.Singleton](n.Reconcile), controller.Options{

@@ -78,7 +78,13 @@ func (b *bench) put(key, value string) { b.commit(store.Op{Key: key, Value: []by
 func (b *bench) machine(id, zone string) {
 	value, err := b.keys.Machines().Encode(v1.Machine{Spec: v1.MachineSpec{Address: "127.0.0.1", Metadata: map[string]string{"zone": zone}}})
 	require.NoError(b.t, err)
-	b.put(b.keys.Machines().Key(id), string(value))
+	b.present(id, string(value))
+}
+
+func (b *bench) present(id, value string) {
+	lease, err := b.store.Grant(b.ctx, time.Hour)
+	require.NoError(b.t, err)
+	b.commit(store.Op{Key: b.keys.Machines().Key(id), Value: []byte(value), Lease: lease})
 }
 
 // unit writes a unit and its file.
@@ -165,7 +171,7 @@ func TestController(t *testing.T) {
 func TestControllerBadInput(t *testing.T) {
 	eachStore(t, func(b *bench) {
 		b.machine("m1", "a")
-		b.put(b.keys.Machines().Key("m2"), "{broken")
+		b.present("m2", "{broken")
 		b.unit("a.service", "[Service]\nExecStart=/bin/a\n")
 		b.await("m1/a.service launched")
 		b.put(b.keys.Placements().Key("m1/stranger.service"), `{"hash":"x"}`)

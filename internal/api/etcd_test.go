@@ -69,7 +69,11 @@ func TestOverEtcd(t *testing.T) {
 		require.Equal(t, want, e.Type)
 	}
 	server.Put("/fleet/states/"+here+"/a@1.service", `{"activeState":"active"}`)
-	last := server.Put("/fleet/machines/"+here, `{"spec":{"address":"10.0.0.1"}}`)
+	lease, err := client.Grant(t.Context(), time.Minute)
+	require.NoError(t, err)
+	last, err := client.Commit(t.Context(), store.Txn{Ops: []store.Op{
+		{Key: "/fleet/machines/" + here, Value: []byte(`{"spec":{"address":"10.0.0.1"}}`), Lease: lease}}})
+	require.NoError(t, err)
 	for e.Object.Status == nil || e.Object.Status.State == nil {
 		require.NoError(t, lines.Decode(&e))
 	}

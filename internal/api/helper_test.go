@@ -102,7 +102,13 @@ func (c *cluster) put(key string, value any) int64 {
 		data, err = json.Marshal(v)
 		require.NoError(c.t, err)
 	}
-	revision, err := c.store.Commit(context.Background(), store.Txn{Ops: []store.Op{{Key: key, Value: data}}})
+	op := store.Op{Key: key, Value: data}
+	if strings.HasPrefix(key, keys.Machines().Prefix()) {
+		var err error
+		op.Lease, err = c.store.Grant(context.Background(), time.Hour)
+		require.NoError(c.t, err)
+	}
+	revision, err := c.store.Commit(context.Background(), store.Txn{Ops: []store.Op{op}})
 	require.NoError(c.t, err)
 	return revision
 }

@@ -54,8 +54,8 @@ func (s *Server) knownMachine(r *http.Request, name string, configured bool) err
 	if configured {
 		return nil
 	}
-	_, present, _, err := s.Store.Get(r.Context(), s.Keys.Machines().Key(name))
-	if err == nil && !present {
+	kv, present, _, err := s.Store.Get(r.Context(), s.Keys.Machines().Key(name))
+	if err == nil && (!present || kv.Lease == 0) {
 		err = s.machines.notFound(name)
 	}
 	return err

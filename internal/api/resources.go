@@ -85,8 +85,11 @@ func (s *Server) resources() {
 	s.events = resource[*v1.Event]{
 		server: s, kind: "Event", rows: []row{{prefix: s.Keys.Events().Prefix()}},
 		view: newRowView(func(_ string, kv store.KV) (*v1.Event, bool) {
-			e := decoded(s.Keys.Events(), kv, false)
-			return e, e != nil
+			e, err := s.Keys.Events().Decode(kv.Value)
+			if err != nil { // somebody else's: it is shown, as what it is
+				e = v1.Event{Kind: v1.KindKey, Name: kv.Key, Type: v1.EventWarning, Reason: "Unreadable", Message: oneLine(err)}
+			}
+			return &e, true
 		}),
 		labels:    func(*v1.Event) map[string]string { return nil },
 		tombstone: func(string) *v1.Event { return &v1.Event{} },
@@ -184,7 +187,7 @@ func (v *machineView) apply(i int, name string, kv store.KV, deleted bool) []str
 	switch {
 	case i == 1:
 		set(&v.configs, name, decoded(v.keys.MachineConfigs(), kv, deleted))
-	case deleted:
+	case deleted || kv.Lease == 0: // nobody is there who keeps it
 		delete(v.machines, name)
 	default:
 		m, _ := v.keys.Machines().Decode(kv.Value) // one that cannot be read is shown by its name

@@ -208,13 +208,27 @@ func TestMachineConfig(t *testing.T) {
 	require.Equal(t, http.StatusBadRequest, c.do(http.MethodPatch, path, `{"cordonned":true}`).code)
 }
 
+// A person who puts a machine's key with etcdctl has no machine.
+func TestMachineWithoutALeaseIsNone(t *testing.T) {
+	c := newCluster(t)
+	_, err := c.store.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: "/fleet/machines/" + here, Value: []byte(`{"spec":{"address":"10.0.0.1"}}`)}}})
+	require.NoError(t, err)
+	require.Empty(t, getAs[wire.List[v1.Machine]](c, wire.Prefix+"/machines").Items)
+	require.Equal(t, http.StatusNotFound, c.do(http.MethodPatch, wire.Prefix+"/machines/"+here, `{"cordoned":true}`).code)
+	c.put("/fleet/units/a.service", unitJSON(t, "a.service", sleeping, v1.Launched))
+	c.put("/fleet/placements/"+here+"/a.service", v1.Placement{DesiredState: v1.Launched})
+	for _, m := range getAs[v1.Unit](c, units+"/a.service").Status.Machines {
+		require.Empty(t, m.Address)
+	}
+}
+
 func TestEventsAreSelectedByObject(t *testing.T) {
 	c := newCluster(t)
 	for i, e := range []v1.Event{{Kind: "App", Name: "hello"}, {Kind: "Unit", Name: "hello@1.service", Machine: here}, {Kind: "Unit", Name: "hello-discovery@1.service"}, {Kind: "Unit", Name: "other.service"}, {Kind: "Machine", Name: there}} {
 		c.put("/fleet/events/"+itoa(int64(i)), e)
 	}
 	c.put("/fleet/events/9", "not JSON")
-	for q, n := range map[string]int{"": 5, "?for=app/hello": 3, "?for=unit/hello@1.service": 1, "?for=machine/" + here: 1, "?for=app/hel": 0} {
+	for q, n := range map[string]int{"": 6, "?for=key//fleet/events/9": 1, "?for=app/hello": 3, "?for=unit/hello@1.service": 1, "?for=machine/" + here: 1, "?for=app/hel": 0} {
 		require.Len(t, getAs[wire.List[v1.Event]](c, wire.Prefix+"/events"+q).Items, n, q)
 	}
 	require.Equal(t, http.StatusBadRequest, c.do(http.MethodGet, wire.Prefix+"/events?for=hello", "").code)

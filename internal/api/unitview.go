@@ -190,7 +190,7 @@ func placedOn(machines []v1.UnitOnMachine) (placed []v1.UnitOnMachine) {
 
 // decoded is the value of a key, nil where it is gone or cannot be read.
 func decoded[T any](c keyspace.Collection[T], kv store.KV, deleted bool) *T {
-	if deleted {
+	if deleted || c.Leased() && kv.Lease == 0 {
 		return nil
 	}
 	value, err := c.Decode(kv.Value)

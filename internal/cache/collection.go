@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/go-logr/logr"
 	"github.com/google/btree"
 
 	"github.com/fleet-starter/fleet/internal/keyspace"
@@ -16,7 +15,7 @@ type Collection[T any] struct {
 	index[T]
 	row      keyspace.Collection[T]
 	handlers []func([]Event[T])
-	log      logr.Logger
+	ignored  func(kv store.KV, reason, why string)
 
 	pending []Event[T]                // applied, not yet told
 	next    *btree.BTreeG[*Object[T]] // what a new listing has brought so far
@@ -35,7 +34,7 @@ func Register[T any](r *Reflector, c keyspace.Collection[T]) *Collection[T] {
 			panic(fmt.Sprintf("cache: %s overlaps %s", c.Prefix(), other.keyPrefix()))
 		}
 	}
-	collection := &Collection[T]{index: index[T]{mu: &r.mu, tree: newTree[T]()}, row: c, log: r.log}
+	collection := &Collection[T]{index: index[T]{mu: &r.mu, tree: newTree[T]()}, row: c, ignored: r.ignored}
 	r.rows = append(r.rows, collection)
 	return collection
 }
@@ -63,11 +62,7 @@ func (c *Collection[T]) keyPrefix() string { return c.row.Prefix() }
 
 func (c *Collection[T]) apply(e store.Event) bool {
 	name, ok := c.row.Name(e.Key)
-	if !ok {
-		c.stranger(e.KV, e.Deleted)
-		return false
-	}
-	if e.Deleted {
+	if e.Deleted || !c.ours(e.KV, ok) {
 		old, ok := c.tree.Delete(&Object[T]{Name: name})
 		if ok {
 			c.pending = append(c.pending, Event[T]{Name: old.Name, Old: old, Revision: e.ModRevision})
@@ -80,19 +75,24 @@ func (c *Collection[T]) apply(e store.Event) bool {
 	return true
 }
 
-// stranger tells of a key that no object of the row can have.
-func (c *Collection[T]) stranger(kv store.KV, deleted bool) {
-	if !deleted {
-		c.log.Info("Key is ignored", "reason", "NoSuchName", "key", kv.Key)
+// ours tells whether a key is that of an object of the row, and not a stranger's.
+func (c *Collection[T]) ours(kv store.KV, named bool) bool {
+	switch {
+	case !named:
+		c.ignored(kv, NoSuchName, "it is ignored, nothing of ours has such a name")
+	case c.row.Leased() && kv.Lease == 0:
+		c.ignored(kv, NoLease, "it is ignored, under no lease: nobody is there who keeps it")
+	default:
+		return true
 	}
+	return false
 }
 
 func (c *Collection[T]) beginListing() { c.next = newTree[T]() }
 
 func (c *Collection[T]) listed(kv store.KV) {
 	name, ok := c.row.Name(kv.Key)
-	if !ok {
-		c.stranger(kv, false)
+	if !c.ours(kv, ok) {
 		return
 	}
 	object, ok := c.tree.Get(&Object[T]{Name: name})
@@ -137,7 +137,7 @@ func (c *Collection[T]) object(name string, kv store.KV) *Object[T] {
 	if o.Err != nil {
 		var zero T
 		o.Value, o.Raw = zero, kv.Value
-		c.log.Info("Value cannot be read", "reason", "Unreadable", "key", kv.Key, "why", o.Err.Error())
+		c.ignored(kv, Unreadable, o.Err.Error())
 	}
 	return o
 }

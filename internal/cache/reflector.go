@@ -32,6 +32,19 @@ func OnRelist(f func(revision int64)) Option {
 	return func(r *Reflector) { r.onRelist = append(r.onRelist, f) }
 }
 
+// Why a key is ignored.
+const (
+	NoSuchName = "NoSuchName" // no object of the row can have it
+	NoLease    = "NoLease"    // the row's objects live under one
+	Unreadable = "Unreadable" // the object is there, without its value
+)
+
+// OnIgnored has f called, from the reflector's goroutine, with every key below a row's prefix that is a stranger's, or
+// whose value cannot be read. f must not block, and hears of a key again with a new listing.
+func OnIgnored(f func(key string, revision int64, reason, why string)) Option {
+	return func(r *Reflector) { r.onIgnored = append(r.onIgnored, f) }
+}
+
 // Reflector lists and watches one prefix and feeds the collections registered below it, in the order of
 // revisions across all of them.
 type Reflector struct {
@@ -42,6 +55,7 @@ type Reflector struct {
 	rows     []row
 
 	onProgress, onRelist []func(int64)
+	onIgnored            []func(key string, revision int64, reason, why string)
 
 	mu sync.RWMutex // guards the rows' trees and what follows
 	// applied is the revision up to which the trees are complete, told the one up to which the handlers know.
@@ -209,6 +223,14 @@ func (r *Reflector) watch(ctx context.Context) error {
 		r.applyBatch(batch)
 	}
 	return errWatchEnded
+}
+
+// ignored says that nothing is made of a key.
+func (r *Reflector) ignored(kv store.KV, reason, why string) {
+	r.log.Info("Key is ignored", "reason", reason, "key", kv.Key, "revision", kv.ModRevision, "why", why)
+	for _, f := range r.onIgnored {
+		f(kv.Key, kv.ModRevision, reason, why)
+	}
 }
 
 // rowOf returns the row that a key lies in, or nil.

@@ -48,10 +48,11 @@ type Cluster struct {
 }
 
 // New returns a Cluster that knows nothing before Run.
-func New(s store.Interface, keys keyspace.Keys, log logr.Logger) *Cluster {
+func New(s store.Interface, keys keyspace.Keys, log logr.Logger, opts ...cache.Option) *Cluster {
+	opts = append(opts, cache.WithLogger(log))
 	endpoints := keyspace.Endpoints(v1.DefaultAnnouncePrefix)
-	root := cache.NewReflector(s, keys.Root(), cache.WithLogger(log))
-	web := cache.NewReflector(s, endpoints.Prefix(), cache.WithLogger(log))
+	root := cache.NewReflector(s, keys.Root(), opts...)
+	web := cache.NewReflector(s, endpoints.Prefix(), opts...)
 	c := &Cluster{
 		Keys: keys, root: root, web: web,
 		Apps:           cache.Register(root, keys.Apps()),
@@ -68,13 +69,6 @@ func New(s store.Interface, keys keyspace.Keys, log logr.Logger) *Cluster {
 		Routers:        cache.Register(root, keys.Routers()),
 		Endpoints:      cache.Register(web, endpoints),
 	}
-	c.Routers.OnChange(func(events []cache.Event[v1.Router]) {
-		for _, e := range events {
-			if e.New != nil && e.New.Lease == 0 {
-				log.Info("Key is ignored", "reason", "NoLease", "key", e.New.Key)
-			}
-		}
-	})
 	c.owned = indexed(c.Units, func(o *cache.Object[v1.Unit]) string { return o.Value.Metadata.Owner })
 	c.states = indexed(c.States, func(o *cache.Object[v1.UnitState]) string { return second(o.Name) })
 	c.placed = indexed(c.Placements, func(o *cache.Object[v1.Placement]) string { return second(o.Name) })
@@ -220,9 +214,7 @@ func (c *Cluster) EndpointsDigest() string {
 func (c *Cluster) RoutersByMachine() map[string]v1.Router {
 	routers := map[string]v1.Router{}
 	for _, o := range c.Routers.List() {
-		if o.Lease != 0 { // else nobody is there who would ever serve more, and all would wait for it
-			routers[o.Name] = o.Value // one that cannot be read serves nothing that anybody knows
-		}
+		routers[o.Name] = o.Value // one that cannot be read serves nothing that anybody knows
 	}
 	return routers
 }

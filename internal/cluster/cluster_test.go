@@ -23,6 +23,7 @@ type bench struct {
 	t     *testing.T
 	ctx   context.Context
 	store store.Interface
+	lease store.LeaseID // that all keys are put under
 
 	mu   sync.Mutex
 	apps []string // that were enqueued
@@ -33,6 +34,9 @@ func newBench(t *testing.T) *bench {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	s := memstore.New(memstore.Options{})
 	b := &bench{Cluster: New(s, keyspace.New(""), logr.Discard()), t: t, ctx: ctx, store: s}
+	var err error
+	b.lease, err = s.Grant(ctx, time.Hour)
+	require.NoError(t, err)
 	b.OnApp(b.enqueue)
 	b.OnPlacement(b.enqueue)
 	var running sync.WaitGroup
@@ -64,7 +68,7 @@ func (b *bench) enqueued() []string {
 func (b *bench) put(key, value string) {
 	op := store.Op{Key: key}
 	if value != "" {
-		op.Value = []byte(value)
+		op.Value, op.Lease = []byte(value), b.lease
 	}
 	revision, err := b.store.Commit(b.ctx, store.Txn{Ops: []store.Op{op}})
 	require.NoError(b.t, err)
@@ -175,8 +179,27 @@ func TestWaitingAppsAreWoken(t *testing.T) {
 	waiting.Set("web", true)
 	waiting.Set("db", true)
 	waiting.Set("db", false)
-	_, err := s.Commit(ctx, store.Txn{Ops: []store.Op{{Key: c.Keys.Routers().Key("m1"), Value: []byte(`{"revision":1,"digest":"x"}`)}}})
+	lease, err := s.Grant(ctx, time.Minute)
+	require.NoError(t, err)
+	_, err = s.Commit(ctx, store.Txn{Ops: []store.Op{{Key: c.Keys.Routers().Key("m1"), Value: []byte(`{"revision":1,"digest":"x"}`), Lease: lease}}})
 	require.NoError(t, err)
 	require.Equal(t, "web", <-woken)
 	require.Empty(t, woken)
+}
+
+// Whoever puts a machine or a router with etcdctl keeps it alive with nothing: nobody would run what is placed there, and
+// roll-outs would wait for it for ever.
+func TestNobodyIsThereWithoutALease(t *testing.T) {
+	b := newBench(t)
+	b.put(b.Keys.Machines().Key("m1"), `{}`)
+	b.put(b.Keys.Routers().Key("m1"), `{"revision":1}`)
+	require.Equal(t, 1, b.Machines.Len())
+	require.Len(t, b.RoutersByMachine(), 1)
+	b.lease = 0
+	for _, machine := range []string{"m1", "m2"} {
+		b.put(b.Keys.Machines().Key(machine), `{}`)
+		b.put(b.Keys.Routers().Key(machine), `{"revision":1}`)
+	}
+	require.Zero(t, b.Machines.Len())
+	require.Empty(t, b.RoutersByMachine())
 }

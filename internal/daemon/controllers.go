@@ -11,6 +11,7 @@ import (
 	"github.com/fleet-starter/fleet/controllers/collect"
 	"github.com/fleet-starter/fleet/controllers/schedule"
 	"github.com/fleet-starter/fleet/controllers/status"
+	"github.com/fleet-starter/fleet/internal/cache"
 	"github.com/fleet-starter/fleet/internal/cluster"
 	"github.com/fleet-starter/fleet/internal/controller"
 	"github.com/fleet-starter/fleet/internal/events"
@@ -80,7 +81,7 @@ func Campaign(ctx context.Context, machine string, ttl time.Duration, e ElectedF
 
 // term runs the elected controllers until ctx ends or one of them gives up.
 func term(ctx context.Context, e ElectedFor) error {
-	e.Cluster = cluster.New(e.Store, e.Keys, e.Log)
+	e.Cluster = cluster.New(e.Store, e.Keys, e.Log, cache.OnIgnored(e.Events.WithSource("cluster").Ignored))
 	p := newParts(e.Log)
 	defer p.stop()
 	runners := make([]runner, len(elected))

@@ -120,14 +120,14 @@ func (d *Daemon) start(ctx context.Context, p *parts) (err error) {
 		Store: d.store, Keys: d.keys, Machine: d.machine, TTL: d.cfg.AgentTTL, LeaseFile: layout.Lease(),
 		OnReturn: func() { d.node.Returned() }, Log: d.log.WithName("presence"),
 	})
+	recorder := events.New(d.store, d.keys, events.Options{Source: "fleetd", Machine: id, Log: d.log.WithName("events")})
 	d.node, err = node.New(node.Options{
-		Machine: id, Keys: d.keys, Store: d.store, Systemd: d.systemd, Layout: layout,
+		Machine: id, Keys: d.keys, Store: d.store, Systemd: d.systemd, Layout: layout, Ignored: recorder.WithSource("node").Ignored,
 		Log: d.log.WithName("node"), Metrics: d.metrics, Present: d.presence.Present(), WasAway: d.presence.WasAway,
 	})
 	if err != nil {
 		return err
 	}
-	recorder := events.New(d.store, d.keys, events.Options{Source: "fleetd", Machine: id, Log: d.log.WithName("events")})
 	p.start(ctx, "events", recorder.Run)
 	p.start(ctx, "presence", d.presence.Run)
 	p.start(ctx, "node", d.node.Run)

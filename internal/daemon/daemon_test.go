@@ -269,7 +269,9 @@ func TestSecondFleetdIsRefused(t *testing.T) {
 
 	value, err := keys.Machines().Encode(v1.Machine{Spec: v1.MachineSpec{Address: "192.0.2.1"}})
 	require.NoError(t, err)
-	_, err = l.etcd.Client().Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: keys.Machines().Key(id), Value: value}}})
+	lease, err := l.etcd.Client().Grant(t.Context(), time.Minute)
+	require.NoError(t, err)
+	_, err = l.etcd.Client().Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: keys.Machines().Key(id), Value: value, Lease: lease}}})
 	require.NoError(t, err)
 	require.ErrorIs(t, l.run("FLEET_AGENT_TTL=1s").wait(), presence.ErrDuplicate)
 }

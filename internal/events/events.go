@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -45,6 +46,7 @@ type sink struct {
 	mu      sync.Mutex
 	recent  map[identity]*repeats
 	dropped int
+	ignored ignored
 }
 
 // identity is what makes two events the same.
@@ -61,6 +63,8 @@ type repeats struct {
 type entry struct {
 	key   string
 	value []byte
+	// once is the end of the key where the event is not to be written if another one has it, see Ignored; else empty.
+	once string
 }
 
 // New returns a recorder. Events are written by Run; those recorded before it wait.
@@ -80,11 +84,12 @@ func New(s store.Interface, keys keyspace.Keys, opts Options) *Recorder {
 	return &Recorder{
 		source: opts.Source,
 		sink: &sink{
-			store:  s,
-			keys:   keys,
-			opts:   opts,
-			queue:  make(chan entry, opts.Buffer),
-			recent: make(map[identity]*repeats),
+			store:   s,
+			keys:    keys,
+			opts:    opts,
+			queue:   make(chan entry, opts.Buffer),
+			recent:  make(map[identity]*repeats),
+			ignored: newIgnored(),
 		},
 	}
 }
@@ -103,7 +108,18 @@ func (r *Recorder) Record(kind, name, eventType, reason, message string) {
 	if r == nil {
 		return
 	}
-	r.record(identity{r.source, kind, name, eventType, reason, message}, time.Now())
+	r.record(identity{r.source, kind, cut(name), eventType, reason, cut(message)}, time.Now())
+}
+
+// maxText is how long a name or a message may be. With what strangers put into etcd in them they could be longer than
+// what etcd takes, and no event would be written any more.
+const maxText = 4096
+
+func cut(text string) string {
+	if len(text) <= maxText {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxText], "") + "..."
 }
 
 func (s *sink) record(id identity, now time.Time) {
@@ -121,17 +137,29 @@ func (s *sink) record(id identity, now time.Time) {
 	if seen != nil && seen.count > 0 {
 		event.Count = seen.count + 1
 	}
+	if s.enqueue(event, "") {
+		s.remember(id, now)
+	}
+}
+
+// enqueue has an event written, and reports false where too many wait already.
+func (s *sink) enqueue(event v1.Event, once string) bool {
 	row := s.keys.Events()
 	value, err := row.Encode(event)
 	if err != nil {
-		s.opts.Log.Error(err, "Event cannot be written", "reason", id.reason)
-		return
+		s.opts.Log.Error(err, "Event cannot be written", "reason", event.Reason)
+		return false
+	}
+	id := once
+	if id == "" {
+		id = randomID()
 	}
 	select {
-	case s.queue <- entry{key: row.Key(name(now)), value: value}:
-		s.remember(id, now)
+	case s.queue <- entry{key: row.Key(event.Time.Format(timeFormat) + "-" + id), value: value, once: once}:
+		return true
 	default:
 		s.dropped++
+		return false
 	}
 }
 
@@ -225,6 +253,10 @@ func (w *writer) flush(ctx context.Context, entries []entry) {
 // write puts entries under the shared lease.
 func (w *writer) write(ctx context.Context, entries []entry) error {
 	w.logDropped()
+	entries, err := w.withoutKnown(ctx, entries)
+	if err != nil || len(entries) == 0 {
+		return err
+	}
 	lease, err := w.sharedLease(ctx)
 	if err != nil {
 		return err
@@ -263,9 +295,11 @@ func (s *sink) logDropped() {
 	}
 }
 
-// name makes names that sort by time, <time>-<id>.
-func name(t time.Time) string {
+// timeFormat is the first part of names, <time>-<id>: they sort by time.
+const timeFormat = "20060102T150405.000000Z"
+
+func randomID() string {
 	var id [4]byte
 	rand.Read(id[:])
-	return t.UTC().Format("20060102T150405.000000Z") + "-" + hex.EncodeToString(id[:])
+	return hex.EncodeToString(id[:])
 }

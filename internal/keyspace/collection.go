@@ -16,6 +16,8 @@ type Collection[T any] struct {
 	decode func([]byte) (T, error)
 	// names says which names there are in the row; nil: any.
 	names func(string) bool
+	// leased: the row's keys end with who put them.
+	leased bool
 }
 
 // named restricts a row to the names that its objects can have: other keys below its prefix are strangers'.
@@ -24,16 +26,29 @@ func (c Collection[T]) named(names func(string) bool) Collection[T] {
 	return c
 }
 
+// underLease is for rows whose objects live as long as a lease does.
+func (c Collection[T]) underLease() Collection[T] {
+	c.leased = true
+	return c
+}
+
+// Leased tells whether the row's objects live under a lease. A key without one has nobody who keeps it: it is a stranger's.
+func (c Collection[T]) Leased() bool { return c.leased }
+
 // Prefix returns the prefix of the row's keys, with its slash at the end.
 func (c Collection[T]) Prefix() string { return c.prefix }
 
 // Key returns the key of the object of that name.
 func (c Collection[T]) Key(name string) string { return c.prefix + name }
 
+// maxName is longer than any name that an object has. etcd takes keys as long as a request: what is said of one, with its
+// name in it, would be too long to be written.
+const maxName = 1024
+
 // Name undoes Key. ok is false where the key is not of this row, be it a stranger's below its prefix.
 func (c Collection[T]) Name(key string) (name string, ok bool) {
 	name, ok = strings.CutPrefix(key, c.prefix)
-	return name, ok && name != "" && (c.names == nil || c.names(name))
+	return name, ok && name != "" && len(name) <= maxName && (c.names == nil || c.names(name))
 }
 
 // Encode writes a value as it is stored.

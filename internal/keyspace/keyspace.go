@@ -70,7 +70,7 @@ func (k Keys) Revisions() Collection[v1.Revision] {
 
 // Machines holds the machines that are present.
 func (k Keys) Machines() Collection[v1.Machine] {
-	return jsonOf[v1.Machine](k.root + "/machines/").named(isMachine)
+	return jsonOf[v1.Machine](k.root + "/machines/").named(isMachine).underLease()
 }
 
 // MachineConfigs holds what people set for machines.
@@ -109,7 +109,7 @@ func (k Keys) Status() Collection[v1.AppStatus] { return jsonOf[v1.AppStatus](k.
 
 // Routers holds what every machine's nginx serves.
 func (k Keys) Routers() Collection[v1.Router] {
-	return jsonOf[v1.Router](k.root + "/routers/").named(isMachine)
+	return jsonOf[v1.Router](k.root + "/routers/").named(isMachine).underLease()
 }
 
 // Events holds what happened; names are <time>-<id>, so that they sort by time.

@@ -67,8 +67,11 @@ func start(t *testing.T, s store.Interface) *lab {
 	recorder := events.New(s, keys, events.Options{Source: "hostile", Machine: machine, Log: log})
 	l.api = api.New(api.Options{Store: s, Keys: keys, MachineID: machine, Log: log})
 	l.systemd = fake.New(fake.Options{Now: time.Now()})
-	l.raw(keys.Machines().Key(machine), `{"spec":{"address":"10.0.0.1"}}`)
-	n, err := node.New(node.Options{Machine: machine, Keys: keys, Store: s, Systemd: l.systemd, Log: log,
+	lease, err := s.Grant(t.Context(), 24*time.Hour)
+	require.NoError(t, err)
+	_, err = s.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: keys.Machines().Key(machine), Value: []byte(`{"spec":{"address":"10.0.0.1"}}`), Lease: lease}}})
+	require.NoError(t, err)
+	n, err := node.New(node.Options{Machine: machine, Keys: keys, Store: s, Systemd: l.systemd, Log: log, Ignored: recorder.WithSource("node").Ignored,
 		Layout: layout.Layout{State: filepath.Join(dir, "state"), Runtime: run, Units: filepath.Join(run, "units"), Shared: run}})
 	require.NoError(t, err)
 

@@ -113,6 +113,27 @@ func TestDeletedPresenceIsPutAgain(t *testing.T) {
 	})
 }
 
+// A person who puts a machine's key with etcdctl is no other machine with its ID: that would be waited for without end.
+func TestPresenceWithoutALeaseIsReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		put := func() {
+			_, err := s.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: key(), Value: []byte(`{"spec":{"address":"10.0.0.66"}}`)}}})
+			require.NoError(t, err)
+		}
+		put()
+		l := begin(t, s, filepath.Join(t.TempDir(), "lease"), "10.0.0.1", nil)
+		for range 2 {
+			require.True(t, l.isPresent())
+			address, _ := storedAt(t, s)
+			require.Equal(t, "10.0.0.1", address)
+			put()
+			synctest.Wait()
+		}
+		l.stop(t)
+	})
+}
+
 func TestNewLeaseAfterEtcdWasAwayForLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})

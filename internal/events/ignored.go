@@ -1,0 +1,88 @@
+package events
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/store"
+)
+
+// Of so many keys at once it is told that they are ignored, and then of one in a while: the log has them all.
+const (
+	ignoredAtOnce = 100
+	ignoredEvery  = time.Minute
+)
+
+// ignored is what a process has told of keys that are ignored.
+type ignored struct {
+	limit *rate.Limiter
+	told  map[string]bool
+}
+
+func newIgnored() ignored {
+	return ignored{limit: rate.NewLimiter(rate.Every(ignoredEvery), ignoredAtOnce), told: map[string]bool{}}
+}
+
+// Ignored records that a key below one of our prefixes is a stranger's, or that nobody can read its value. That is
+// written once for each revision of the key as long as the event is kept, whichever process saw it first.
+func (r *Recorder) Ignored(key string, revision int64, reason, why string) {
+	if r == nil {
+		return
+	}
+	s := r.sink
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %s", revision, key))
+	once := hex.EncodeToString(sum[:8])
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ignored.told[once] || !s.ignored.limit.Allow() {
+		return
+	}
+	event := v1.Event{
+		Time: time.Now().UTC(), Kind: v1.KindKey, Name: cut(key), Type: v1.EventWarning, Reason: reason,
+		Message: cut(fmt.Sprintf("revision %d: %s", revision, why)), Source: r.source, Machine: s.opts.Machine,
+	}
+	if !s.enqueue(event, once) {
+		return
+	}
+	if len(s.ignored.told) >= maxRecent {
+		clear(s.ignored.told)
+	}
+	s.ignored.told[once] = true
+}
+
+// withoutKnown leaves out what another process, or this one in an earlier life, has written already.
+func (w *writer) withoutKnown(ctx context.Context, entries []entry) ([]entry, error) {
+	asked := map[string]bool{}
+	for _, e := range entries {
+		if e.once != "" {
+			asked[e.once] = true
+		}
+	}
+	if len(asked) == 0 {
+		return entries, nil
+	}
+	known := map[string]bool{}
+	_, err := store.ListAll(ctx, w.store, w.keys.Events().Prefix(), store.ListOptions{KeysOnly: true}, func(kv store.KV) error {
+		if id := kv.Key[strings.LastIndexByte(kv.Key, '-')+1:]; asked[id] {
+			known[id] = true
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	var fresh []entry
+	for _, e := range entries {
+		if e.once == "" || !known[e.once] {
+			fresh = append(fresh, e)
+		}
+	}
+	return fresh, nil
+}

@@ -1,0 +1,76 @@
+package events_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/events"
+)
+
+// TestIgnoredIsToldOnce: for each revision of a key, by whichever process and however often, until the event is gone.
+func TestIgnoredIsToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := record(t, events.Options{Source: "fleetd", Machine: "m1"})
+		start := time.Now().UTC()
+		for range 3 {
+			r.WithSource("cluster").Ignored("/fleet/units/a.service", 7, "Unreadable", "not YAML")
+			r.WithSource("node").Ignored("/fleet/units/a.service", 7, "Unreadable", "not YAML")
+			time.Sleep(time.Hour)
+		}
+		stored, leases := r.stored()
+		require.Empty(t, stored, "it was hours ago")
+		require.Empty(t, leases)
+		r.Ignored("/fleet/units/a.service", 8, "Unreadable", "not YAML either")
+		stored, _ = r.stored()
+		want := v1.Event{Time: start.Add(3 * time.Hour), Kind: "Key", Name: "/fleet/units/a.service", Type: "Warning", Reason: "Unreadable",
+			Message: "revision 8: not YAML either", Source: "fleetd", Machine: "m1"}
+		require.Equal(t, []v1.Event{want}, stored)
+
+		next := events.New(r.model, keys, events.Options{Source: "cluster", Machine: "m2"}) // the next leader
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- next.Run(ctx) }()
+		next.Ignored("/fleet/units/a.service", 8, "Unreadable", "not YAML either")
+		next.Record("Unit", "b.service", v1.EventNormal, "R", "is written all the same")
+		next.Ignored("/fleet/units/a.service", 9, "Unreadable", "nor this")
+		stored, _ = r.stored()
+		require.Len(t, stored, 3)
+		revision := r.model.Revision()
+		next.Ignored("/fleet/units/a.service", 9, "Unreadable", "nor this")
+		synctest.Wait()
+		require.Equal(t, revision, r.model.Revision())
+		cancel()
+		require.NoError(t, <-done)
+		r.stop()
+	})
+}
+
+// TestIgnoredIsNoFlood: of ten thousand keys some are told, whatever is in them; and other events are still written.
+func TestIgnoredIsNoFlood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := record(t, events.Options{})
+		r.Ignored("/fleet/units/"+strings.Repeat("\xff\x00é", 300_000), 1, "NoSuchName", strings.Repeat("why", 300_000))
+		for i := range 10_000 {
+			r.Ignored(fmt.Sprintf("/fleet/units/%d", i), 1, "Unreadable", "why")
+		}
+		r.Record("Unit", strings.Repeat("u", 1<<20), v1.EventNormal, "R", strings.Repeat("é", 1<<20))
+		stored, _ := r.stored()
+		require.Len(t, stored, 101)
+		for _, e := range stored {
+			require.Less(t, len(e.Name)+len(e.Message), 9_000)
+		}
+		r.stop()
+	})
+}
+
+func TestNilIgnoresNothing(t *testing.T) {
+	var r *events.Recorder
+	r.WithSource("x").Ignored("/fleet/units/a", 1, "Unreadable", "x")
+}
