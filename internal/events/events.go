@@ -27,7 +27,9 @@ type Options struct {
 	Repeat time.Duration
 	// Buffer is how many events wait while etcd is away; further ones are dropped. Default 1,000.
 	Buffer int
-	Log    logr.Logger
+	// Ignored is of how many keys it is told at once that they are ignored. Default 100.
+	Ignored int
+	Log     logr.Logger
 }
 
 // Recorder records events. A nil *Recorder records nothing. It is safe for many goroutines.
@@ -78,6 +80,9 @@ func New(s store.Interface, keys keyspace.Keys, opts Options) *Recorder {
 	if opts.Buffer <= 0 {
 		opts.Buffer = 1000
 	}
+	if opts.Ignored <= 0 {
+		opts.Ignored = 100
+	}
 	if opts.Log.GetSink() == nil {
 		opts.Log = logr.Discard()
 	}
@@ -89,7 +94,7 @@ func New(s store.Interface, keys keyspace.Keys, opts Options) *Recorder {
 			opts:    opts,
 			queue:   make(chan entry, opts.Buffer),
 			recent:  make(map[identity]*repeats),
-			ignored: newIgnored(),
+			ignored: newIgnored(opts.Ignored),
 		},
 	}
 }

@@ -14,11 +14,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// Of so many keys at once it is told that they are ignored, and then of one in a while: the log has them all.
-const (
-	ignoredAtOnce = 100
-	ignoredEvery  = time.Minute
-)
+// ignoredEvery is how often it is told that a key is ignored where there are many: the log has them all.
+const ignoredEvery = time.Minute
 
 // ignored is what a process has told of keys that are ignored.
 type ignored struct {
@@ -26,8 +23,8 @@ type ignored struct {
 	told  map[string]bool
 }
 
-func newIgnored() ignored {
-	return ignored{limit: rate.NewLimiter(rate.Every(ignoredEvery), ignoredAtOnce), told: map[string]bool{}}
+func newIgnored(atOnce int) ignored {
+	return ignored{limit: rate.NewLimiter(rate.Every(ignoredEvery), atOnce), told: map[string]bool{}}
 }
 
 // Ignored records that a key below one of our prefixes is a stranger's, or that nobody can read its value. That is

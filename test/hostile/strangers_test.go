@@ -4,37 +4,57 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-starter/fleet/internal/store"
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// below puts keys of a stranger below one of our prefixes.
-func below(prefix string, values ...string) hostile {
+// below puts keys of a stranger below one of our prefixes, broken JSON and worse in them, and wants texts said.
+func below(prefix string, says ...string) hostile {
 	return hostile{"strangers below " + prefix, func(l *lab) {
-		if len(values) == 0 {
-			values = []string{"", "{", "null", "[]", `{"a":1}`, "\x00\xff", `{"spec":{"replicas":"x"}}`, strings.Repeat("[", 100_000), bomb(), `{} trailing`}
+		values := []string{"", "{", "null", "[]", `{"a":1}`, "\x00\xff", `{"spec":{"replicas":"x"}}`, strings.Repeat("[", 100_000), bomb(), `{} trailing`}
+		if !strings.HasPrefix(prefix, keys.Root()) {
+			values = []string{"", "x", "; } server {", "10.0.0.1:99999", "10.0.0.1:80\nserver evil:80", strings.Repeat("x", 1_000_000)}
 		}
+		var groups []store.Group
 		for i, value := range values {
 			for _, name := range []string{"stranger%d", "stranger%d.service", "m1/stranger%d.service", "stranger%d/stranger.service", "stranger/a/b%d", "stranger/%010d", "/%d", "../stranger%d", "stranger\n%d", machine + "/%d"} {
-				l.raw(prefix+fmt.Sprintf(name, i), value)
+				groups = append(groups, store.Group{{Key: prefix + fmt.Sprintf(name, i), Value: []byte(value)}})
+				value = value[:min(len(value), 1000)] // large once: what is read again and again is this test's time
 			}
 		}
-	}, nil}
+		for _, length := range []int{1100, 100_000} {
+			groups = append(groups, store.Group{{Key: prefix + strings.Repeat("0", length), Value: []byte("{}")}})
+		}
+		_, err := store.LastRevision(store.Write(l.t.Context(), l.store, groups, store.Fence{}))
+		require.NoError(l.t, err)
+	}, says}
 }
 
-// named is below for rows where something says so, by the key.
-func named(prefix string, values ...string) hostile {
-	c := below(prefix, values...)
-	c.says = []string{prefix + "stranger"}
-	return c
+// event is an event that names a key.
+func event(key string) string { return `"kind":"Key","name":"` + key }
+
+// ignored is below for rows where an event names the keys that nobody can read, and those that are too long.
+func ignored(row interface{ Prefix() string }) hostile {
+	return below(row.Prefix(), event(row.Prefix()+"stranger"), event(row.Prefix()+"0000"))
 }
 
 var strangers = []hostile{
-	below(keys.Apps().Prefix()), below(keys.UnitFiles().Prefix()), // each is an app of its own, with a status, or unused
-	named(keys.Units().Prefix()), named(keys.Revisions().Prefix()), named(keys.Machines().Prefix()),
-	named(keys.MachineConfigs().Prefix()), named(keys.Overrides().Prefix()), named(keys.Placements().Prefix()), named(keys.Unplaced().Prefix()),
-	named(keys.States().Prefix()), named(keys.Status().Prefix()), named(keys.Routers().Prefix()),
-	below(keys.Events().Prefix()), below(keys.Root() + "leaders/"), below(keys.Leader("engine") + "/"), below(keys.Root()), below(keys.Root() + "unknown/"),
-	below("/services/web/", "", "x", "; } server {", "10.0.0.1:99999", "10.0.0.1:80\nserver evil:80", strings.Repeat("x", 1_000_000)), // what routers make of them: controllers/route
+	below(keys.Apps().Prefix(), keys.Status().Key("stranger0")+" ", event(keys.Apps().Prefix()+"0000")), // each is an app of its own, with a status
+	below(keys.UnitFiles().Prefix(), event(keys.UnitFiles().Prefix()+"0000")),                           // unused: collect deletes them
+	ignored(keys.Units()), ignored(keys.Revisions()), ignored(keys.Machines()), ignored(keys.MachineConfigs()), ignored(keys.Overrides()),
+	ignored(keys.Placements()), ignored(keys.Unplaced()), ignored(keys.States()), ignored(keys.Status()), ignored(keys.Routers()),
+	below(keys.Events().Prefix(), keys.Events().Prefix()+"stranger"), // TestEventsAreSelectedByObject in internal/api has what is listed
+	{"strangers below the leader's prefix", func(l *lab) {
+		elected := l.list(keys.Leader("engine") + "/")
+		below(keys.Leader("engine") + "/").do(l)
+		for key := range elected {
+			l.delete(key) // whoever leads campaigns again, behind all of them
+		}
+	}, []string{`"reason"="NoLease" "key"="` + keys.Leader("engine") + "/stranger"}},
+	below(keys.Root() + "leaders/"), below(keys.Root()), below(keys.Root() + "unknown/"), // of another fleetd, newer than this one
+	below("/services/web/", event("/services/web/0000")), // what routers make of the others: TestRouter
 	{"broken JSON in place of what is ours", func(l *lab) {
 		l.unit("victim.service", sleeping)
 		l.raw(keys.Placements().Key(machine+"/victim.service"), "{")
@@ -43,7 +63,8 @@ var strangers = []hostile{
 		l.raw(keys.Overrides().Key("victim.service"), "{")
 		l.raw(keys.MachineConfigs().Key(machine), "{")
 		l.raw(keys.Status().Key("canary"), "{")
-	}, []string{"machineconfig/m1"}},
+	}, []string{event(keys.MachineConfigs().Key(machine)), event(keys.Placements().Key(machine + "/victim.service")), event(keys.States().Key(machine + "/victim.service")),
+		event(keys.Overrides().Key("victim.service")), event(keys.Status().Key("canary"))}},
 	{"a router that never serves anything", func(l *lab) {
 		l.raw(keys.Routers().Key("stranger"), `{"revision":1,"digest":"x"}`)
 		l.raw("/services/web/routed/routed@1", "10.0.0.1:3001")
@@ -57,7 +78,7 @@ var strangers = []hostile{
 			}
 			return ""
 		})
-	}, []string{"routers/stranger"}},
+	}, []string{event(keys.Routers().Key("stranger"))}},
 	{"a placement on a machine that does not exist", func(l *lab) {
 		l.unit("wanted.service", sleeping)
 		l.raw(keys.Placements().Key("nowhere/wanted.service"), `{"hash":"`+unitfile.Hash(sleeping)+`","desiredState":"launched"}`)
