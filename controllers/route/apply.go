@@ -2,8 +2,10 @@ package route
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"path"
+	"slices"
 	"strings"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
@@ -46,6 +48,7 @@ func (c *Controller) apply(ctx context.Context, in Input, plan Decision) error {
 		}
 		refused[subject] = r.Reason + ": " + r.Message
 	}
+	refused = some(refused)
 	c.warn(refused)
 	return c.publish(ctx, v1.Router{Revision: in.Revision, Digest: plan.Digest, Refused: refused}, plan.Publish)
 }
@@ -60,6 +63,23 @@ func nginxRoutes(routes []Route) []nginx.Route {
 		list = append(list, n)
 	}
 	return list
+}
+
+// maxRefused is how much is said of what is left out. Strangers can put more than etcd takes in one value: a router that
+// could not say what it serves would hold up every roll-out.
+const maxRefused = 100
+
+// some returns the first of what is refused, and how much more there is.
+func some(refused map[string]string) map[string]string {
+	if len(refused) <= maxRefused {
+		return refused
+	}
+	few := make(map[string]string, maxRefused+1)
+	for _, subject := range slices.Sorted(maps.Keys(refused))[:maxRefused] {
+		few[subject] = refused[subject]
+	}
+	few["..."] = fmt.Sprintf("and %d more", len(refused)-maxRefused)
+	return few
 }
 
 // warn records what is refused for the first time.

@@ -1,0 +1,249 @@
+package hostile
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/stretchr/testify/require"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/controllers/route"
+	"github.com/fleet-starter/fleet/internal/events"
+	"github.com/fleet-starter/fleet/internal/keyspace"
+	"github.com/fleet-starter/fleet/internal/nginx"
+	"github.com/fleet-starter/fleet/internal/store"
+	"github.com/fleet-starter/fleet/internal/store/memstore"
+)
+
+// router is a machine's router with a real nginx, and an app that has nothing to do with what comes in.
+type router struct {
+	t       *testing.T
+	store   *memstore.Store
+	address string
+	dir     string
+	trap    string // where something would listen that was injected
+	headers chan http.Header
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func startRouter(t *testing.T) *router {
+	t.Helper()
+	r := &router{t: t, store: memstore.New(memstore.Options{}), address: freeAddress(t), dir: t.TempDir(), trap: freeAddress(t), headers: make(chan http.Header, 1)}
+	healthy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		select {
+		case r.headers <- req.Header:
+		default:
+		}
+		fmt.Fprint(w, "healthy")
+	}))
+	t.Cleanup(healthy.Close)
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0) // nginx outlives a test that panics: not the pipe that go test reads
+	require.NoError(t, err)
+	t.Cleanup(func() { null.Close() })
+	server, err := nginx.New(nginx.Options{Dir: r.dir, Stdout: null, Stderr: null, Log: logr.Discard()})
+	require.NoError(t, err)
+	_, err = server.Start(t.Context())
+	require.NoError(t, err)
+	recorder := events.New(r.store, keys, events.Options{Source: "route", Machine: machine, Log: logr.Discard()})
+	c := route.New(route.Options{
+		Store: r.store, Keys: keys, Nginx: server, Events: recorder, Log: logr.Discard(), Machine: machine, Prefix: v1.DefaultAnnouncePrefix,
+		TTL: route.DefaultTTL, Debounce: route.DefaultDebounce, Settings: nginx.Settings{Dir: r.dir, Listen: []string{r.address}, Domain: "localhost", Workers: 1},
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { _ = recorder.Run(ctx) })
+	running.Go(func() { _ = c.Run(ctx) })
+	t.Cleanup(func() {
+		cancel()
+		running.Wait()
+		stopping, cancel := context.WithTimeout(context.Background(), within)
+		defer cancel()
+		require.NoError(t, server.Stop(stopping))
+		require.NoError(t, server.Close())
+	})
+	r.put(map[string]string{
+		"/services/web/healthy/healthy@1":                         strings.TrimPrefix(healthy.URL, "http://"),
+		keys.Revisions().Key(keyspace.RevisionName("healthy", 1)): revision("healthy.example.com"),
+	})
+	require.Eventually(t, func() bool { return r.get("healthy.example.com") == "200 healthy" }, within, 10*time.Millisecond)
+	return r
+}
+
+// revision is one that the app controller never accepted: a stranger put it past all checks.
+func revision(hosts ...string) string {
+	value, err := keys.Revisions().Encode(v1.Revision{Number: 1, Spec: v1.AppSpec{Announce: &v1.Announce{Prefix: v1.DefaultAnnouncePrefix}, Route: &v1.Route{Hosts: hosts}}})
+	if err != nil {
+		panic(err)
+	}
+	return string(value)
+}
+
+func (r *router) put(all map[string]string) {
+	r.t.Helper()
+	var groups []store.Group
+	for key, value := range all {
+		groups = append(groups, store.Group{{Key: key, Value: []byte(value)}})
+	}
+	_, err := store.LastRevision(store.Write(r.t.Context(), r.store, groups, store.Fence{}))
+	require.NoError(r.t, err)
+}
+
+// served waits until the router says that it serves what was put, and returns what it left out. The endpoint that makes
+// sure that there is a new revision is a healthy one's.
+func (r *router) served() map[string]string {
+	r.t.Helper()
+	revision, err := r.store.Commit(r.t.Context(), store.Txn{Ops: []store.Op{{Key: "/services/web/other/other@1", Value: []byte("127.0.0.1:1")}}})
+	require.NoError(r.t, err)
+	var served v1.Router
+	require.Eventually(r.t, func() bool {
+		kv, ok, _, err := r.store.Get(r.t.Context(), keys.Routers().Key(machine))
+		require.NoError(r.t, err)
+		if !ok {
+			return false
+		}
+		require.Less(r.t, len(kv.Value), 1<<20, "etcd would not take it")
+		served, err = keys.Routers().Decode(kv.Value)
+		require.NoError(r.t, err)
+		return served.Revision >= revision
+	}, within, 10*time.Millisecond)
+	return served.Refused
+}
+
+func (r *router) get(host string) string {
+	return r.send("GET / HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\n\r\n")
+}
+
+// send sends a request as it is, which no client of HTTP would.
+func (r *router) send(request string) string {
+	conn, err := net.DialTimeout("tcp", r.address, within)
+	if err != nil {
+		return err.Error()
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(within))
+	if _, err := io.WriteString(conn, request); err != nil {
+		return err.Error()
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return err.Error()
+	}
+	defer response.Body.Close()
+	body, _ := io.ReadAll(response.Body)
+	return fmt.Sprintf("%d %s", response.StatusCode, body)
+}
+
+// harmless wants nothing injected, and the healthy app served.
+func (r *router) harmless() {
+	r.t.Helper()
+	config, err := os.ReadFile(filepath.Join(r.dir, "nginx.conf"))
+	require.NoError(r.t, err)
+	require.Contains(r.t, string(config), "healthy.example.com")
+	require.NotContains(r.t, string(config), "injected")
+	require.NotContains(r.t, string(config), r.trap)
+	_, err = net.DialTimeout("tcp", r.trap, time.Second)
+	require.Error(r.t, err, "something injected listens")
+	require.Equal(r.t, "200 healthy", r.get("healthy.example.com"))
+}
+
+// TestRouter has all that could break out of nginx's configuration come to a real one, by the real controller.
+func TestRouter(t *testing.T) {
+	r := startRouter(t)
+	payload := "; } server { listen " + r.trap + "; server_name injected; return 200 injected; } #"
+	specOf := func(app string) string { return keys.Revisions().Key(app + "/0000000001") }
+	for _, c := range []struct {
+		name    string
+		put     map[string]string
+		refused string // what the router says that it left out; empty: it never heard of it
+	}{
+		{"value", map[string]string{"/services/web/evil/evil@1": "127.0.0.1:80" + payload}, "/services/web/evil/evil@1"},
+		{"value with a line break", map[string]string{"/services/web/evil/evil@2": "127.0.0.1:80;\n}\nserver { return 200 injected; }"}, "/services/web/evil/evil@2"},
+		{"value with more to it", map[string]string{"/services/web/evil/evil@3": "127.0.0.1:80 backup"}, "/services/web/evil/evil@3"},
+		{"value with a variable", map[string]string{"/services/web/evil/evil@4": "$host:80"}, "/services/web/evil/evil@4"},
+		{"value that is a file", map[string]string{"/services/web/evil/evil@5": "unix:" + r.dir + "/injected"}, "/services/web/evil/evil@5"},
+		{"value of 1 MB", map[string]string{"/services/web/evil/evil@6": strings.Repeat("injected.", 100_000) + ":80"}, "/services/web/evil/evil@6"},
+		{"key of an instance", map[string]string{"/services/web/evil/" + payload: "127.0.0.1:80"}, "/services/web/evil/" + payload},
+		{"key of an app", map[string]string{"/services/web/" + payload + "/evil@1": "127.0.0.1:80"}, strconv.Quote(payload[:64]) + "..."},
+		{"key with a line break", map[string]string{"/services/web/injected\n/evil@1": "127.0.0.1:80"}, strconv.Quote("injected\n")},
+		{"key that leads elsewhere", map[string]string{"/services/web/../../injected": "127.0.0.1:80"}, "/services/web/../../injected"},
+		{"host names", map[string]string{specOf("hosts"): revision("a.example.com", payload, "injected example.com", "$injected", "~^injected$", "\"injected\"", "injected\n")}, "hosts"},
+		{"host names of another app", map[string]string{specOf("zebra"): revision("healthy.example.com"), "/services/web/zebra/zebra@1": "127.0.0.1:1"}, "zebra"},
+		{"app of an accepted spec", map[string]string{specOf("x" + payload): revision("evil.example.com")}, strconv.Quote("x"+payload[:63]) + "..."},
+		{"revision that nobody can read", map[string]string{keys.Revisions().Key("healthy/0000000002"): payload}, ""},
+	} {
+		t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) {
+			outer := r.t
+			r.t = t
+			defer func() { r.t = outer }()
+			r.put(c.put)
+			refused := r.served()
+			if c.refused != "" {
+				require.Contains(t, refused, c.refused)
+				require.NotEmpty(t, refused[c.refused])
+				require.Less(t, len(refused[c.refused]), 1000)
+			}
+			r.harmless()
+		})
+	}
+}
+
+// TestRouterRequests: what a client sends is a value for nginx, never a part of its configuration.
+func TestRouterRequests(t *testing.T) {
+	r := startRouter(t)
+	const evil = "x; } server { return 200 injected; } #$host`\"'"
+	for name, request := range map[string]string{
+		"host":         "GET / HTTP/1.1\r\nHost: " + evil + "\r\nConnection: close\r\n\r\n",
+		"no host":      "GET / HTTP/1.1\r\nConnection: close\r\n\r\n",
+		"two hosts":    "GET / HTTP/1.1\r\nHost: healthy.example.com\r\nHost: other.example.com\r\nConnection: close\r\n\r\n",
+		"line":         "GET /; } server { HTTP/9.9\r\nHost: healthy.example.com\r\n\r\n",
+		"large header": "GET / HTTP/1.1\r\nHost: healthy.example.com\r\nX: " + strings.Repeat("x", 1<<20) + "\r\n\r\n",
+	} {
+		answer := r.send(request)
+		require.NotContains(t, answer, "200", name)
+		require.NotContains(t, answer, "<injected>", name)
+		r.harmless()
+	}
+	for len(r.headers) > 0 {
+		<-r.headers
+	}
+	require.Equal(t, "200 healthy", r.send("GET /"+strings.Repeat("%3b%7d", 100)+"?"+strings.Repeat(";}", 100)+" HTTP/1.1\r\nHost: healthy.example.com\r\nX-Evil: "+evil+
+		"\r\nX-Forwarded-For: "+evil+"\r\nUpgrade: "+evil+"\r\nConnection: close\r\n\r\n"))
+	header := <-r.headers
+	require.Equal(t, evil, header.Get("X-Evil"), "a header that means nothing to nginx comes as it was sent")
+	r.harmless()
+}
+
+// TestRouterSaysSome: of more wrong endpoints than fit into one value some are named. A router that could not say what it
+// serves would hold up every roll-out.
+func TestRouterSaysSome(t *testing.T) {
+	r := startRouter(t)
+	all := map[string]string{}
+	for i := range 3000 {
+		all[fmt.Sprintf("/services/web/evil/%d%s", i, strings.Repeat(" ", 900))] = "injected"
+	}
+	r.put(all)
+	refused := r.served()
+	require.Len(t, refused, 101)
+	require.Equal(t, "and 2900 more", refused["..."])
+	r.harmless()
+}
