@@ -85,6 +85,8 @@ type Placement struct {
 	Hash         string       `json:"hash"`
 	DesiredState DesiredState `json:"desiredState"`
 	RequestedAt  string       `json:"requestedAt,omitempty"`
+	// Leaving says that the unit goes to another machine as soon as its app lets it go: see AnnotationLetGo.
+	Leaving bool `json:"leaving,omitempty"`
 }
 
 // Unplaced says why no machine fits a unit. Kept at unplaced/<unit>.
@@ -198,8 +200,11 @@ const (
 	EventWarning = "Warning"
 )
 
-// AnnotationUpdatedAt is on units that a roll-out touched: when it did (RFC 3339). The deadline counts from there.
+// AnnotationUpdatedAt is on units that a roll-out or a drain touched: when it did (RFC 3339). The deadline counts from there.
 const AnnotationUpdatedAt = "fleet/updated-at"
+
+// AnnotationLetGo is on units that are in no router any more, so that they may leave a machine that is drained: its ID.
+const AnnotationLetGo = "fleet/let-go"
 
 // Active reports whether the unit runs: active, or running and reading its configuration anew.
 func (s UnitState) Active() bool {

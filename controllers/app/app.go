@@ -55,6 +55,7 @@ func New(opts Options) *Controller {
 		Fatal: func(err error) bool { return errors.Is(err, store.ErrFenced) },
 	})
 	c.cluster.OnApp(c.loop.Enqueue)
+	c.cluster.OnLeaving(c.loop.Enqueue)
 	c.waiting = c.cluster.OnRouter(c.loop.Enqueue)
 	return c
 }

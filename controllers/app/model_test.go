@@ -26,6 +26,7 @@ type world struct {
 	taken     map[string]string
 	overrides map[string]v1.Override
 	states    map[string]v1.UnitState
+	leaving   map[string]string
 	endpoints map[string]string
 	changed   int64 // revision of the last change of endpoints
 	routers   map[string]v1.Router
@@ -61,7 +62,7 @@ func manifestOf(app string, replicas int, version string, announced bool) string
 func (w *world) input() Input {
 	in := Input{
 		Now: w.now, App: w.app, Manifest: w.manifest, Texts: map[string]string{}, Units: maps.Clone(w.units), Taken: w.taken,
-		Overrides: w.overrides, States: map[string][]v1.UnitState{}, Endpoints: maps.Clone(w.endpoints),
+		Overrides: w.overrides, States: map[string][]v1.UnitState{}, Leaving: w.leaving, Endpoints: maps.Clone(w.endpoints),
 		Routed: Routed{Revision: w.changed, Digest: v1.EndpointsDigest(w.endpoints)},
 	}
 	if n := len(w.revisions); n > 0 {

@@ -18,6 +18,7 @@ func (c *Controller) observe(app string) Input {
 		Taken:      c.cluster.OthersUnits(app),
 		Overrides:  c.cluster.OverridesOf(app),
 		States:     map[string][]v1.UnitState{},
+		Leaving:    map[string]string{},
 		Endpoints:  c.cluster.EndpointsOf(app),
 	}
 	if o, ok := c.cluster.Apps.Get(app); ok {
@@ -34,6 +35,9 @@ func (c *Controller) observe(app string) Input {
 	for _, o := range c.cluster.OwnedUnits(app) {
 		in.Units[o.Name] = Unit{Unit: o.Value, Revision: o.ModRevision}
 		_, sidekick, _ := v1.ParseAppUnit(app, o.Name)
+		if machine := c.cluster.LeavingOf(o.Name); machine != "" {
+			in.Leaving[o.Name] = machine
+		}
 		withdrawn = withdrawn || sidekick && o.Value.Spec.DesiredState != v1.Launched
 		for _, state := range c.cluster.StatesOf(o.Name) {
 			in.States[o.Name] = append(in.States[o.Name], state)

@@ -27,6 +27,8 @@ type Input struct {
 	Overrides map[string]v1.Override
 	// States are what systemd says of the app's units on the machines that are present, by unit.
 	States map[string][]v1.UnitState
+	// Leaving are the machines that units are to leave, by unit.
+	Leaving map[string]string
 	// Endpoints are the app's endpoints below v1.DefaultAnnouncePrefix: names as v1.EndpointName makes them.
 	Endpoints map[string]string
 	// Routed is what routers have to serve.
@@ -82,6 +84,8 @@ const (
 	ScaledDown         Reason = "ScaledDown"         // an instance that is no longer wanted
 	AppDeleted         Reason = "AppDeleted"         // the app is gone
 	WithdrawForUpdate  Reason = "WithdrawForUpdate"  // no requests before it is replaced
+	WithdrawForMove    Reason = "WithdrawForMove"    // no requests before it goes to another machine
+	LetGo              Reason = "LetGo"              // no request reaches it any more: it may go to another machine
 	WithdrawForStop    Reason = "WithdrawForStop"    // no requests before it is stopped
 	WithdrawForRemoval Reason = "WithdrawForRemoval" // no requests before it is removed
 	Updated            Reason = "Updated"            // replaced by the new revision
@@ -153,6 +157,7 @@ type planner struct {
 	events  []Action
 	after   time.Duration
 	waiting bool
+	moving  bool // an instance is about to be moved
 	taken   bool // it was said that a unit is somebody else's
 }
 

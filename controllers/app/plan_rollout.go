@@ -21,6 +21,9 @@ func (p *planner) roll() {
 		case i.unit.is() != v1.Launched:
 			p.start(i)
 			busy++
+		case p.in.Leaving[i.unit.name] != "":
+			p.letGo(i)
+			busy++
 		case p.revision.Spec.Global: // one key for all machines: there is no first and no next one
 			p.replace(i)
 		case i.withdrawn():
@@ -83,6 +86,27 @@ func (p *planner) goOn(i *instance, short bool) {
 		p.put(i, &i.unit, Needed, i.unit.stored.Spec.Hash, v1.Launched, mark{clear: true})
 	case p.gone(i):
 		p.replace(i)
+	default:
+		p.watchDeadline(i)
+	}
+}
+
+// letGo takes an instance that is to go to another machine out of the routers, and lets it go when no request reaches it
+// any more: one at a time, the next one when the one before is ready where it went. When it is there, or need not go
+// any more, it returns to the routers like one that was replaced.
+func (p *planner) letGo(i *instance) {
+	begun := !i.unit.updatedAt().IsZero()
+	if !begun && (p.moving || slices.ContainsFunc(p.all, func(o *instance) bool { return o.wanted() && !o.unit.updatedAt().IsZero() })) {
+		p.keep(i)
+		return
+	}
+	p.moving = true
+	switch {
+	case i.sidekick.is() == v1.Launched:
+		p.put(i, &i.sidekick, WithdrawForMove, i.sidekick.stored.Spec.Hash, v1.Loaded, mark{})
+		p.put(i, &i.unit, WithdrawForMove, i.unit.stored.Spec.Hash, v1.Launched, mark{set: true})
+	case p.gone(i):
+		p.put(i, &i.unit, LetGo, i.unit.stored.Spec.Hash, v1.Launched, mark{set: !begun, letGo: p.in.Leaving[i.unit.name]})
 	default:
 		p.watchDeadline(i)
 	}
@@ -200,8 +224,11 @@ func (p *planner) remove(i *instance, u *pair, reason Reason) {
 	}
 }
 
-// mark is what to do with the note of when a roll-out touched the unit.
-type mark struct{ set, clear bool }
+// mark is what to do with the note of when a roll-out touched the unit, and the machine that it may leave.
+type mark struct {
+	set, clear bool
+	letGo      string
+}
 
 // put writes a unit unless it is that already.
 func (p *planner) put(i *instance, u *pair, reason Reason, hash string, desired v1.DesiredState, m mark) {
@@ -219,11 +246,15 @@ func (p *planner) put(i *instance, u *pair, reason Reason, hash string, desired 
 		unit.Metadata.Annotations = maps.Clone(u.stored.Metadata.Annotations)
 		action.If = u.stored.Revision
 	}
+	if unit.Metadata.Annotations == nil {
+		unit.Metadata.Annotations = map[string]string{}
+	}
+	delete(unit.Metadata.Annotations, v1.AnnotationLetGo)
+	if m.letGo != "" {
+		unit.Metadata.Annotations[v1.AnnotationLetGo] = m.letGo
+	}
 	switch {
 	case m.set:
-		if unit.Metadata.Annotations == nil {
-			unit.Metadata.Annotations = map[string]string{}
-		}
 		unit.Metadata.Annotations[v1.AnnotationUpdatedAt] = p.in.Now.UTC().Format(time.RFC3339Nano)
 	case m.clear:
 		delete(unit.Metadata.Annotations, v1.AnnotationUpdatedAt)

@@ -160,6 +160,7 @@ type verdict struct {
 	problem         string   // why it is left alone
 	blocked         string   // what it waits for
 	leaving         bool     // deleted, or to be inactive
+	asked           bool     // it moves when its app has let it go
 	handled         bool     // decided with another unit
 	acted           bool     // something is done about its placement
 	beside          *machine // where the rest of its group is

@@ -52,3 +52,100 @@ func TestDrainGoesOn(t *testing.T) {
 		})
 	}
 }
+
+// TestDrainAsksTheApp: units of an app go when it has let them go, all of their group at once, and stay where that is
+// taken back. One that is stopped needs no leave, and so does none whose machine dies.
+func TestDrainAsksTheApp(t *testing.T) {
+	const asked = "Drain: m1 is being drained: it moves when its app has let it go"
+	begin := func(t *testing.T) *world {
+		w := three(t)
+		for _, u := range []string{"web@1.service MachineID=m1", "web-side@1.service MachineOf=web@1.service"} {
+			w.add(t, u)
+		}
+		w.converge()
+		for _, u := range []string{"web@1.service", "web-side@1.service MachineOf=web@1.service"} {
+			w.add(t, u)
+		}
+		for name, u := range w.units {
+			u.Owned = true
+			w.setUnit(u)
+			w.setActive("m1", name, true)
+		}
+		require.Empty(t, w.converge())
+		w.setConfig("m1", v1.MachineConfig{Drain: true})
+		require.Equal(t, []string{"Update web@1.service on m1: " + asked, "Update web-side@1.service on m1: " + asked}, w.converge())
+		require.True(t, w.placements["m1/web@1.service"].Value.Leaving)
+		return w
+	}
+	change := func(w *world, name string, f func(u *Unit)) {
+		u := w.units[name]
+		f(&u)
+		w.setUnit(u)
+	}
+	withdraw := func(w *world) { change(w, "web-side@1.service", func(u *Unit) { u.DesiredState = v1.Loaded }) }
+	t.Run("let go", func(t *testing.T) {
+		w := begin(t)
+		withdraw(w)
+		require.Equal(t, []string{"Update web-side@1.service on m1: StateChanged: the unit is to be loaded"}, w.converge())
+		change(w, "web@1.service", func(u *Unit) { u.LetGo = "m2" })
+		require.Empty(t, w.converge(), "that was another move")
+		change(w, "web@1.service", func(u *Unit) { u.LetGo = "m1" })
+		require.Equal(t, []string{"Move web@1.service from m1 to m2: Drain: m1 is being drained", "Move web-side@1.service from m1 to m2: Drain: m1 is being drained"}, w.converge())
+		require.False(t, w.placements["m2/web@1.service"].Value.Leaving)
+	})
+	t.Run("taken back", func(t *testing.T) {
+		w := begin(t)
+		w.setConfig("m1", v1.MachineConfig{})
+		require.Equal(t, []string{"Update web@1.service on m1: Drain: it need not leave m1 any more", "Update web-side@1.service on m1: Drain: it need not leave m1 any more"}, w.converge())
+	})
+	t.Run("stopped", func(t *testing.T) {
+		w := begin(t)
+		withdraw(w)
+		change(w, "web@1.service", func(u *Unit) { u.DesiredState = v1.Loaded })
+		require.Len(t, w.converge(), 2)
+		require.Equal(t, []string{"m2/web-side@1.service", "m2/web@1.service"}, w.where())
+	})
+	t.Run("its machine dies", func(t *testing.T) {
+		w := begin(t)
+		w.deleteMachine("m1")
+		require.Len(t, w.converge(), 2)
+		require.Equal(t, []string{"m2/web-side@1.service", "m2/web@1.service"}, w.where())
+	})
+	t.Run("no room elsewhere", func(t *testing.T) {
+		w := begin(t)
+		w.setConfig("m2", v1.MachineConfig{Cordoned: true})
+		w.setConfig("m3", v1.MachineConfig{Cordoned: true})
+		change(w, "web@1.service", func(u *Unit) { u.LetGo = "m1" })
+		w.converge()
+		require.False(t, w.placements["m1/web@1.service"].Value.Leaving, "its app has it return to the routers")
+	})
+}
+
+// TestDrainAsksOneAtATime: the next instance is asked when the one before has gone.
+func TestDrainAsksOneAtATime(t *testing.T) {
+	w := three(t)
+	for _, n := range []string{"1", "2"} {
+		w.add(t, "web@"+n+".service MachineID=m1")
+	}
+	w.converge()
+	for _, n := range []string{"1", "2"} {
+		name := "web@" + n + ".service"
+		w.add(t, name)
+		u := w.units[name]
+		u.Owned = true
+		w.setUnit(u)
+		w.setActive("m1", name, true)
+	}
+	w.setConfig("m1", v1.MachineConfig{Drain: true})
+	require.Len(t, w.converge(), 1)
+	u := w.units["web@2.service"]
+	u.RequestedAt = "now" // who is looked at by itself is not asked either
+	w.setUnit(u)
+	require.Equal(t, []string{"Update web@2.service on m1: Requested: a person asked for it to be started again"}, w.converge())
+	u = w.units["web@1.service"]
+	u.LetGo = "m1"
+	w.setUnit(u)
+	require.Equal(t, []string{"Move web@1.service from m1 to m2: Drain: m1 is being drained"}, w.converge())
+	w.setActive("m2", "web@1.service", true)
+	require.Equal(t, []string{"Update web@2.service on m1: Drain: m1 is being drained: it moves when its app has let it go"}, w.converge())
+}

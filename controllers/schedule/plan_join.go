@@ -5,13 +5,7 @@ import "fmt"
 // placeTogether finds one machine for all of a group.
 func (p *planner) placeTogether(movers []*unit) {
 	if why := p.drainTurn(movers); why != "" {
-		for _, u := range movers {
-			p.linger(u, unmetDrain)
-			if u.plan.keep == nil {
-				u.plan.blocked = "it goes where another unit goes (MachineOf=) that waits to move off a machine being drained: " + why
-				p.refused = append(p.refused, refused{u, nil})
-			}
-		}
+		p.hold(movers, why)
 		return
 	}
 	a := p.askFor(movers)
@@ -97,6 +91,9 @@ const maxTogether = 60
 
 // settleAt puts units on a machine.
 func (p *planner) settleAt(movers []*unit, m *machine) {
+	if p.askToLeave(movers, m) {
+		return
+	}
 	for i, u := range movers {
 		if i%maxTogether == 0 {
 			p.txn++

@@ -73,6 +73,7 @@ func sortedPlaces(u *unit) []*place {
 // update brings a placement up to date. What cannot be read, or does not fit any more, goes on with its former file.
 func (p *planner) update(u *unit, x *place) {
 	want := u.placement()
+	want.Leaving = u.plan.asked
 	if v := &u.plan; v.problem != "" || v.holds {
 		want.Hash = x.Value.Hash
 		if want.DesiredState == "" {
@@ -87,6 +88,10 @@ func (p *planner) update(u *unit, x *place) {
 		a.Reason, a.Message = ReasonHashChanged, "the unit has another file"
 	case want.DesiredState != x.Value.DesiredState:
 		a.Reason, a.Message = ReasonStateChanged, "the unit is to be "+string(want.DesiredState)
+	case want.Leaving:
+		a.Reason, a.Message = ReasonDrain, u.plan.message+": it moves when its app has let it go"
+	case x.Value.Leaving:
+		a.Reason, a.Message = ReasonDrain, "it need not leave "+x.Machine+" any more"
 	default:
 		a.Reason, a.Message = ReasonRequested, "a person asked for it to be started again"
 	}

@@ -42,6 +42,7 @@ type Cluster struct {
 	owned    *multimap // app -> names of its units
 	states   *multimap // unit -> names of its states
 	placed   *multimap // unit -> names of its placements
+	leaving  *multimap // the same, of those that are to leave their machine
 	digestMu sync.Mutex
 	digest   string
 	digestOf int64
@@ -72,6 +73,12 @@ func New(s store.Interface, keys keyspace.Keys, log logr.Logger, opts ...cache.O
 	c.owned = indexed(c.Units, func(o *cache.Object[v1.Unit]) string { return o.Value.Metadata.Owner })
 	c.states = indexed(c.States, func(o *cache.Object[v1.UnitState]) string { return second(o.Name) })
 	c.placed = indexed(c.Placements, func(o *cache.Object[v1.Placement]) string { return second(o.Name) })
+	c.leaving = indexed(c.Placements, func(o *cache.Object[v1.Placement]) string {
+		if !o.Value.Leaving {
+			return ""
+		}
+		return second(o.Name)
+	})
 	return c
 }
 
@@ -129,6 +136,15 @@ func (c *Cluster) PlacementsOf(unit string) []string {
 		machines = append(machines, machine)
 	}
 	return machines
+}
+
+// LeavingOf returns the machine that a unit is to leave; "" for none.
+func (c *Cluster) LeavingOf(unit string) string {
+	for _, name := range c.leaving.of(unit) {
+		machine, _, _ := keyspace.Split(name)
+		return machine
+	}
+	return ""
 }
 
 // Readable tells whether a stored revision is one: what somebody put in its place by hand is not.

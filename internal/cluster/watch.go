@@ -42,6 +42,17 @@ func (c *Cluster) OnPlacement(enqueue func(app string)) {
 	Follow(c.Unplaced, enqueue, func(name string, _, _ *cache.Object[v1.Unplaced]) []string { return c.AppsOf(name) })
 }
 
+// OnLeaving has enqueue called with the name of each app of which a unit is to leave its machine, or is not any more.
+func (c *Cluster) OnLeaving(enqueue func(app string)) {
+	leaves := func(o *cache.Object[v1.Placement]) bool { return o != nil && o.Value.Leaving }
+	Follow(c.Placements, enqueue, func(name string, before, after *cache.Object[v1.Placement]) []string {
+		if leaves(before) == leaves(after) {
+			return nil
+		}
+		return c.AppsOf(second(name))
+	})
+}
+
 // Follow has enqueue called with the keys that changes of a collection concern, once each for changes that come together.
 func Follow[T any](collection *cache.Collection[T], enqueue func(string), keys func(name string, before, after *cache.Object[T]) []string) {
 	collection.OnChange(func(events []cache.Event[T]) {

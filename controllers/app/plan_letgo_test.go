@@ -1,0 +1,124 @@
+package app
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+// goes has an instance's machine drained: the schedule controller marks the placements of both units.
+func (w *world) goes(n int32, from string) {
+	w.leaving = map[string]string{v1.AppUnit(w.app, n): from, v1.SidekickUnit(w.app, n): from}
+}
+
+// moves is the move itself: both units begin anew on another machine.
+func (w *world) moves(n int32) {
+	w.leaving = nil
+	delete(w.states, v1.AppUnit(w.app, n))
+	delete(w.states, v1.SidekickUnit(w.app, n))
+	w.announcer(n)
+}
+
+func (w *world) letGo(n int32) string {
+	return w.units[v1.AppUnit(w.app, n)].Metadata.Annotations[v1.AnnotationLetGo]
+}
+
+func TestInstanceIsWithdrawnBeforeItMoves(t *testing.T) {
+	w := newWorld(t, "web")
+	w.apply("%s", manifestOf("web", 2, "1", true))
+	w.settleAll()
+	w.log = nil
+	w.goes(1, "m1")
+	w.plan()
+	require.Equal(t, "putUnit web-discovery@1.service WithdrawForMove loaded\nputUnit web@1.service WithdrawForMove launched", w.transcript())
+	require.True(t, w.systemd("web-discovery@1.service"))
+	w.plan()
+	require.Empty(t, w.transcript(), "its endpoint is there")
+	require.True(t, w.announcer(1))
+	require.True(t, w.router("m1"))
+	w.plan()
+	require.Empty(t, w.transcript(), "one router still serves it")
+	require.True(t, w.router("m2"))
+	w.plan()
+	require.Equal(t, "putUnit web@1.service LetGo launched", w.transcript())
+	require.Equal(t, "m1", w.letGo(1))
+	w.plan()
+	require.Empty(t, w.transcript())
+
+	w.moves(1)
+	w.plan()
+	require.Equal(t, "putUnit web@1.service Updated launched\nputUnit web-discovery@1.service Updated launched", w.transcript())
+	require.Empty(t, w.letGo(1), "to leave m1 once more it is asked once more")
+	w.goes(2, "m2")
+	w.settleAll() // the first is ready again, then the second one goes
+	require.Equal(t, "m2", w.letGo(2))
+	w.moves(2)
+	w.settleAll()
+	require.Equal(t, 2, w.serving())
+	require.Empty(t, w.units["web@2.service"].Metadata.Annotations)
+}
+
+func TestOneInstanceMovesAtATime(t *testing.T) {
+	w := newWorld(t, "web")
+	w.apply("%s", manifestOf("web", 3, "1", true))
+	w.settleAll()
+	w.goes(1, "m1")
+	w.settleAll()
+	require.Equal(t, "m1", w.letGo(1))
+	w.broken["web@1.service"] = true // where it goes it does not get healthy
+	w.moves(1)
+	w.goes(2, "m2")
+	w.settleAll()
+	require.Empty(t, w.letGo(2))
+	require.Equal(t, 2, w.serving())
+	w.broken["web@1.service"] = false
+	w.settleAll()
+	require.Equal(t, "m2", w.letGo(2))
+}
+
+func TestMoveThatIsTakenBack(t *testing.T) {
+	w := newWorld(t, "web")
+	w.apply("%s", manifestOf("web", 2, "1", true))
+	w.settleAll()
+	w.goes(1, "m1")
+	w.settleAll()
+	require.Equal(t, 1, w.serving())
+	w.leaving = nil
+	w.settleAll()
+	require.Equal(t, 2, w.serving())
+	require.Empty(t, w.units["web@1.service"].Metadata.Annotations)
+}
+
+// A roll-out and a drain of one app do not take two instances away at once.
+func TestRolloutWaitsForAMove(t *testing.T) {
+	w := newWorld(t, "web")
+	w.apply("%s", manifestOf("web", 2, "1", true))
+	w.settleAll()
+	w.goes(1, "m1")
+	w.plan()
+	w.apply("%s", manifestOf("web", 2, "2", true))
+	w.settleAll()
+	require.Equal(t, 1, w.serving())
+	require.Equal(t, w.revisions[0].UnitFile, w.units["web@2.service"].Spec.Hash)
+	w.moves(1)
+	w.settleAll()
+	require.Equal(t, 2, w.serving())
+	for n := int32(1); n <= 2; n++ {
+		require.Equal(t, w.revisions[1].UnitFile, w.units[v1.AppUnit("web", n)].Spec.Hash)
+	}
+}
+
+func TestInstanceThatIsNotAnnouncedIsLetGoAtOnce(t *testing.T) {
+	w := newWorld(t, "web")
+	w.apply("%s", manifestOf("web", 1, "1", false))
+	w.settleAll()
+	w.log = nil
+	w.goes(1, "m1")
+	w.plan()
+	require.Equal(t, "putUnit web@1.service LetGo launched", w.transcript())
+	w.moves(1)
+	w.settleAll()
+	require.Empty(t, w.units["web@1.service"].Metadata.Annotations)
+}
