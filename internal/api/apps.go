@@ -125,7 +125,7 @@ func (s *Server) writeOnce(ctx context.Context, w write) (*wire.Status, error) {
 	}
 	reason := wire.ReasonConfigured
 	switch {
-	case len(ops) == 0 && exists:
+	case len(ops) == 0:
 		return done(wire.ReasonUnchanged, w.what, kv.ModRevision), nil
 	case w.want != 0 && w.want != kv.ModRevision:
 		return nil, stale(w, kv, exists)

@@ -49,13 +49,17 @@ func (s *Server) patchMachine(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, answer.Code, answer)
 }
 
-// knownMachine refuses a machine that is neither present nor configured: most likely a slip of the pen.
+// knownMachine refuses a machine that is neither present nor configured, and has no units: most likely a slip of the pen.
 func (s *Server) knownMachine(r *http.Request, name string, configured bool) error {
 	if configured {
 		return nil
 	}
 	kv, present, _, err := s.Store.Get(r.Context(), s.Keys.Machines().Key(name))
-	if err == nil && (!present || kv.Lease == 0) {
+	if err != nil || present && kv.Lease != 0 {
+		return err
+	}
+	units, err := s.Store.List(r.Context(), s.Keys.PlacementsOf(name).Prefix(), store.ListOptions{Limit: 1, KeysOnly: true})
+	if err == nil && len(units.KVs) == 0 {
 		err = s.machines.notFound(name)
 	}
 	return err
@@ -97,7 +101,7 @@ func (p configPatch) apply(s *Server, key string, kv store.KV, exists bool) ([]s
 		}
 	}
 	after, err := s.Keys.MachineConfigs().Encode(config)
-	if err != nil || exists && string(before) == string(after) {
+	if err != nil || string(before) == string(after) {
 		return nil, err
 	}
 	return []store.Op{{Key: key, Value: after}}, nil

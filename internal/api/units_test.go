@@ -206,6 +206,12 @@ func TestMachineConfig(t *testing.T) {
 	require.Equal(t, want, *getAs[v1.Machine](c, path).Config)
 	require.Equal(t, want, getAs[v1.MachineConfig](c, path+"/config"))
 	require.Equal(t, http.StatusBadRequest, c.do(http.MethodPatch, path, `{"cordonned":true}`).code)
+
+	away := wire.Prefix + "/machines/" + there
+	c.put("/fleet/placements/"+there+"/a.service", v1.Placement{})
+	require.Equal(t, wire.ReasonUnchanged, c.do(http.MethodPatch, away, `{"cordoned":false}`).status(t).Reason)
+	c.absent("/fleet/machineconfig/" + there)
+	require.Equal(t, http.StatusCreated, c.do(http.MethodPatch, away, `{"drain":true}`).code, "its units tell that it was there")
 }
 
 // A person who puts a machine's key with etcdctl has no machine.

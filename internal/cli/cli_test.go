@@ -82,6 +82,30 @@ func TestWithStatusChangesNothingElse(t *testing.T) {
 	}
 }
 
+func TestLeftOnAMachine(t *testing.T) {
+	const id = "8abff2e7000000000000000000000000"
+	at := func(machine string, p *v1.Placement, state string) v1.UnitOnMachine {
+		return v1.UnitOnMachine{Machine: machine, Placement: p, State: &v1.UnitState{ActiveState: state}}
+	}
+	for name, tt := range map[string]struct {
+		on   v1.UnitOnMachine
+		left bool
+	}{
+		"placed":          {v1.UnitOnMachine{Machine: id, Placement: &v1.Placement{}}, true},
+		"placed, stopped": {at(id, &v1.Placement{}, "inactive"), true},
+		"still runs":      {at(id, nil, "deactivating"), true},
+		"stopped":         {at(id, nil, "inactive"), false},
+		"failed":          {at(id, nil, "failed"), false},
+		"elsewhere":       {at("other", &v1.Placement{}, "active"), false},
+	} {
+		_, left := leftOn(id, v1.Unit{Status: &v1.UnitStatus{Machines: []v1.UnitOnMachine{tt.on}}})
+		require.Equal(t, tt.left, left, name)
+	}
+	why, _ := leftOn(id, v1.Unit{Status: &v1.UnitStatus{Unplaced: &v1.Unplaced{Message: "full"}, Machines: []v1.UnitOnMachine{at(id, &v1.Placement{}, "active")}}})
+	require.Equal(t, "1 left: a; a stays: full", unitsLeft(map[string]string{"a": why}))
+	require.Equal(t, "5 left: a, b, c, d and 1 more; b stays: full", unitsLeft(map[string]string{"e": "no", "d": "", "c": "", "b": "full", "a": ""}))
+}
+
 func TestAUnitHasItsState(t *testing.T) {
 	a := &app{}
 	const id = "8abff2e7000000000000000000000000"

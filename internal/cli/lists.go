@@ -245,6 +245,9 @@ func (a *app) machineNamed(ctx context.Context, typed string) (string, error) {
 		return "", err
 	}
 	prefix := strings.TrimSuffix(typed, "...")
+	if prefix == "" {
+		return "", usage("the machine's ID is empty")
+	}
 	var found []string
 	for _, m := range machines {
 		if m.Metadata.Name == typed {

@@ -193,6 +193,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(a.applyCommand(), a.getCommand(), a.describeCommand(), a.deleteCommand(),
 		a.submitCommand(), a.loadCommand(), a.startCommand(), a.stopCommand(), a.unloadCommand(), a.restartCommand(), a.destroyCommand(),
 		a.catCommand(), a.listUnitsCommand(), a.listUnitFilesCommand(), a.listMachinesCommand(),
+		a.cordonCommand(), a.uncordonCommand(), a.drainCommand(),
 		a.eventsCommand(), a.logsCommand(), a.versionCommand())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%v", err) })
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp))

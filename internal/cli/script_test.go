@@ -172,7 +172,8 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // answer FILE plays the cluster: for each of the file's lines it waits until the key has been written and then puts
-// another one, {"when": KEY, "has": TEXT, "put": KEY, "value": ...}; "$requestedAt" in a value is the request's.
+// another one, {"when": KEY, "has": TEXT, "put": KEY, "value": ...}; "$requestedAt" in a value is the request's. Without a
+// value the key is deleted.
 func answer(ts *testscript.TestScript, _ bool, args []string) {
 	type step struct {
 		When, Has, Put string
