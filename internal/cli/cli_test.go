@@ -102,8 +102,8 @@ func TestLeftOnAMachine(t *testing.T) {
 		require.Equal(t, tt.left, left, name)
 	}
 	why, _ := leftOn(id, v1.Unit{Status: &v1.UnitStatus{Unplaced: &v1.Unplaced{Message: "full"}, Machines: []v1.UnitOnMachine{at(id, &v1.Placement{}, "active")}}})
-	require.Equal(t, "1 left: a; a stays: full", unitsLeft(map[string]string{"a": why}))
-	require.Equal(t, "5 left: a, b, c, d and 1 more; b stays: full", unitsLeft(map[string]string{"e": "no", "d": "", "c": "", "b": "full", "a": ""}))
+	require.Equal(t, "1 left: a; a: full", unitsLeft(map[string]string{"a": why}))
+	require.Equal(t, "5 left: a, b, c, d and 1 more; b: full", unitsLeft(map[string]string{"e": "no", "d": "", "c": "", "b": "full", "a": ""}))
 }
 
 func TestAUnitHasItsState(t *testing.T) {

@@ -175,7 +175,7 @@ func unitsLeft(left map[string]string) string {
 	}
 	for _, name := range slices.Backward(names) {
 		if left[name] != "" {
-			why = "; " + name + " stays: " + left[name]
+			why = "; " + name + ": " + left[name]
 		}
 	}
 	return fmt.Sprintf("%d left: %s%s%s", len(names), strings.Join(names[:min(few, len(names))], ", "), more, why)

@@ -114,6 +114,28 @@ func TestMachineKilled(t *testing.T) {
 	calm(t)
 }
 
+// A machine that is drained gives its instances away without an outage; where they fit nowhere else they stay.
+func TestDrain(t *testing.T) {
+	calm(t)
+	idOf := func(unit string) string { return units(t, unit)[0].id }
+	stream := startTraffic(t, allMachines...)
+	from := idOf("example-app@1.service")
+	out := run(t, "fleetctl drain %s --timeout 1m", from)
+	require.Contains(t, out, "machine/"+from+" drained")
+	for _, u := range units(t, "") {
+		require.True(t, u.id != from || u.name == "router.service", "%v is still there", u)
+	}
+	announced(t, app, both...) // the second one may go when the first is back
+	other := idOf("example-app@2.service")
+	out, err := try("fleetctl drain %s --timeout 3s", other)
+	require.Error(t, err)
+	require.Contains(t, out, "0 of 2 other machines fit example-app@2.service")
+	require.Equal(t, other, idOf("example-app@2.service"))
+	require.Contains(t, run(t, "fleetctl uncordon %s %s", from, other), "machine/"+other+" uncordoned")
+	calm(t)
+	stream.noOutage(t)
+}
+
 func TestFleetdKilled(t *testing.T) {
 	calm(t)
 	units, keys := invocations(t), run(t, "etcdctl get --prefix /services/web/ -w json | jq '.kvs'")
