@@ -25,7 +25,11 @@ mount --bind "$FLEET_RUNTIME/enabled" /etc/systemd/user
 
 env -u NOTIFY_SOCKET /usr/lib/systemd/systemd-journald &
 journald=$!
-env -u FLEET_RUNTIME -u FLEET_STATE -u FLEET_CGROUPS /usr/lib/systemd/systemd --user &
+# What the service manager says of its units goes to the journal, like what they say themselves: it looks for it once.
+until [ -S /run/systemd/journal/socket ] || ! kill -0 $journald; do
+	sleep 0.01
+done
+env -u FLEET_RUNTIME -u FLEET_STATE -u FLEET_CGROUPS /usr/lib/systemd/systemd --user --log-target=journal &
 manager=$!
 code=0
 wait $manager || code=$?
