@@ -223,11 +223,11 @@ func TestControllerInline(t *testing.T) {
 
 		// It is stored again when somebody deletes it, and before a changed unit's placement names it.
 		b.commit(store.Op{Key: b.keys.UnitFiles().Key(hash)})
+		b.awaitFile(hash, text)
 		changed := "[X-Fleet]\n"
 		b.put(b.keys.Units().Key("a@2.service"), "spec:\n  contents: |\n    [X-Fleet]\n  desiredState: loaded\n")
 		want[3] = "m2/a@2.service loaded"
 		b.await(want...)
-		require.Equal(b.t, []string{text}, b.files(hash))
 		require.Equal(b.t, []string{changed}, b.files(unitfile.Hash(changed)))
 	})
 }
@@ -240,6 +240,20 @@ func (b *bench) files(hash string) (texts []string) {
 		texts = append(texts, string(kv.Value))
 	}
 	return texts
+}
+
+// awaitFile waits until a text is stored.
+func (b *bench) awaitFile(hash, text string) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second)
+	defer cancel()
+	_, revision := b.decided()
+	changes := b.store.Watch(ctx, b.keys.UnitFiles().Key(hash), revision)
+	for !slices.Equal(b.files(hash), []string{text}) {
+		if _, ok := <-changes; !ok {
+			require.Equal(b.t, []string{text}, b.files(hash))
+		}
+	}
 }
 
 // TestControllerFreeze: when most machines vanish, nothing moves, one event says so, and they find things as they were.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -99,12 +100,18 @@ func appState(o wire.App) string {
 	if v1.IsTrue(o.Status.Conditions, v1.Ready) {
 		return "Ready"
 	}
-	for _, name := range []string{v1.Progressing, v1.Ready} {
-		if c := v1.FindCondition(o.Status.Conditions, name); c != nil && c.Message != "" {
-			return c.Message
-		}
+	progress, ready := message(o.Status.Conditions, v1.Progressing), message(o.Status.Conditions, v1.Ready)
+	if strings.HasPrefix(ready, progress) { // it says as much, and more
+		progress = ready
 	}
-	return "Progressing"
+	return cmp.Or(progress, "Progressing")
+}
+
+func message(conditions []v1.Condition, name string) string {
+	if c := v1.FindCondition(conditions, name); c != nil {
+		return c.Message
+	}
+	return ""
 }
 
 var unitKind = kind[v1.Unit]{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
@@ -84,13 +85,26 @@ func (a *app) waitForApp(ctx context.Context, name string, revision int64) error
 		if v1.IsTrue(status.Conditions, v1.Ready) {
 			return nil
 		}
-		progress := fmt.Sprintf("app/%s: %d of %d ready: %s", name, status.Replicas.Ready, status.Replicas.Desired, appState(event.Object))
-		if progress != told {
+		if progress := appProgress(event.Object, *status); progress != told {
 			a.note("%s", progress)
 			told = progress
 		}
 	}
-	return endOfWait(ctx)
+	if err := endOfWait(ctx); errors.Is(err, errTimeout) {
+		return fmt.Errorf("%w; fleetctl describe app %[2]s and fleetctl logs app/%[2]s tell more", err, name)
+	}
+	return ctx.Err()
+}
+
+// appProgress says how many instances are ready and, once, what is waited for.
+func appProgress(o wire.App, status v1.AppStatus) string {
+	ready, desired := status.Replicas.Ready, status.Replicas.Desired
+	progress := fmt.Sprintf("app/%s: %d of %d ready", o.Metadata.Name, ready, desired)
+	why := strings.TrimPrefix(appState(o), fmt.Sprintf("%d of %d instances are ready", ready, desired))
+	if why = strings.TrimPrefix(why, "; "); why != "" {
+		progress += ": " + why
+	}
+	return progress
 }
 
 // endOfWait is why a wait ended that did not get what it waited for.
