@@ -70,11 +70,29 @@ func (s *Server) deleteApp(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	answer, err := s.remove(r.Context(), write{what: "app/" + name, key: s.Keys.Apps().Key(name), want: want,
-		dryRun: flag(r.URL.Query().Get("dryRun"))})
+		dryRun: flag(r.URL.Query().Get("dryRun")),
+		change: func(store.KV, bool) ([]store.Op, error) { return s.overridesOf(r.Context(), name) }})
 	if err != nil {
 		return err
 	}
 	return writeJSON(w, answer.Code, answer)
+}
+
+// maxOverrides is how many go with their app in one transaction; others are collected.
+const maxOverrides = 100
+
+// overridesOf deletes what people wished for an app's units: one of the same name that follows begins without.
+func (s *Server) overridesOf(ctx context.Context, app string) ([]store.Op, error) {
+	overrides := s.Keys.Overrides()
+	var ops []store.Op
+	_, err := store.ListAll(ctx, s.Store, overrides.Prefix()+app, store.ListOptions{KeysOnly: true}, func(kv store.KV) error {
+		unit, _ := overrides.Name(kv.Key)
+		if _, _, ours := v1.ParseAppUnit(app, unit); ours && len(ops) < maxOverrides {
+			ops = append(ops, store.Op{Key: kv.Key})
+		}
+		return nil
+	})
+	return ops, err
 }
 
 // appEndpoints lists the announced instances of one app, below the prefix that its manifest names.

@@ -108,6 +108,20 @@ func TestDeleteApp(t *testing.T) {
 	c.absent("/fleet/apps/hello")
 }
 
+// An app that follows under the same name does not begin with what was stopped of the former.
+func TestDeleteAppTakesItsOverrides(t *testing.T) {
+	c := newCluster(t)
+	c.put("/fleet/apps/hello", "not a manifest")
+	for _, unit := range []string{"hello@1.service", "hello-discovery@1.service", "hello-world@1.service", "helloes@1.service"} {
+		c.put("/fleet/overrides/"+unit, v1.Override{DesiredState: v1.Loaded})
+	}
+	require.Equal(t, http.StatusOK, c.do(http.MethodDelete, apps+"/hello", "").code)
+	c.absent("/fleet/overrides/hello@1.service")
+	c.absent("/fleet/overrides/hello-discovery@1.service")
+	c.get("/fleet/overrides/hello-world@1.service")
+	c.get("/fleet/overrides/helloes@1.service")
+}
+
 func TestListPagesAndSelects(t *testing.T) {
 	c := newCluster(t)
 	for i := range 7 {

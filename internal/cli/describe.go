@@ -219,6 +219,10 @@ func (a *app) notPlaced(units []v1.Unit) {
 			if r.Count > len(r.Machines) && len(r.Machines) > 0 {
 				more = fmt.Sprintf(" and %d more", r.Count-len(r.Machines))
 			}
+			if r.Count == 0 { // no machine is there that it could be kept off
+				a.say("    %s: %s", r.Reason, printable(r.Message))
+				continue
+			}
 			a.say("    %s keeps it off %d: %s [%s%s]", r.Reason, r.Count, printable(r.Message), strings.Join(ids, " "), more)
 		}
 	}

@@ -79,7 +79,11 @@ unit then. The fleetd asked passes the question on to the other machine's.` + na
 func (a *app) logs(ctx context.Context, what string, o logOptions) error {
 	name, isApp := strings.CutPrefix(what, "app/")
 	if !isApp {
-		return a.unitLogs(ctx, unitName(name), o, a.logLine(false))
+		err := a.unitLogs(ctx, unitName(name), o, a.logLine(false))
+		if client.NotFound(err) && !strings.ContainsAny(name, "@.") {
+			return fmt.Errorf("%w; an app is named app/%s", err, name)
+		}
+		return err
 	}
 	c, err := a.client()
 	if err != nil {

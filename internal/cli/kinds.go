@@ -101,8 +101,8 @@ func appState(o wire.App) string {
 		return "Ready"
 	}
 	progress, ready := message(o.Status.Conditions, v1.Progressing), message(o.Status.Conditions, v1.Ready)
-	if strings.HasPrefix(ready, progress) { // it says as much, and more
-		progress = ready
+	if !v1.IsTrue(o.Status.Conditions, v1.Progressing) || strings.HasPrefix(ready, progress) {
+		progress = ready // there is none, or this says as much and more
 	}
 	return cmp.Or(progress, "Progressing")
 }

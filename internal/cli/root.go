@@ -202,7 +202,15 @@ func (a *app) root() *cobra.Command {
 
 var outputs = []string{"table", "wide", "json", "yaml", "name"}
 
-func (a *app) checkGlobals(*cobra.Command) error {
+// showing are the commands that write objects, which --output and --watch are for.
+var showing = []string{"get", "list-units", "list-unit-files", "list-machines", "events"}
+
+func (a *app) checkGlobals(cmd *cobra.Command) error {
+	for _, flag := range []string{"output", "watch"} {
+		if cmd.Flags().Changed(flag) && !slices.Contains(showing, cmd.Name()) {
+			return usage("--%s means nothing to %s: it is for %s", flag, cmd.Name(), strings.Join(showing, ", "))
+		}
+	}
 	if !slices.Contains(outputs, a.output) {
 		return usage("--output %q: write one of %s", a.output, strings.Join(outputs, ", "))
 	}
