@@ -75,9 +75,13 @@ with its data. ". .dev/env" points fleetctl and etcdctl at it.`,
 }
 
 func detach(cmd *cobra.Command, cfg dev.Config) error {
-	if _, err := dev.Connect(cfg.Dir); err == nil {
+	if client, err := dev.Connect(cfg.Dir); err == nil {
+		status, err := client.Status()
+		if err == nil && cmd.Flags().Changed("machines") && status.Machines != cfg.Machines {
+			return fmt.Errorf("the local cluster is up with %d machines: take it down first", status.Machines)
+		}
 		fmt.Fprintln(cmd.ErrOrStderr(), "the local cluster is up already")
-		return nil
+		return err
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -94,7 +98,10 @@ func devChange(name, short, change string, cfg *dev.Config) *cobra.Command {
 }
 
 func devMachineChange(name, short, change string, cfg *dev.Config) *cobra.Command {
-	return &cobra.Command{Use: name + " N", Short: short, Args: cobra.ExactArgs(1), RunE: func(_ *cobra.Command, args []string) error {
+	return &cobra.Command{Use: name + " N", Short: short, Args: cobra.MaximumNArgs(1), RunE: func(_ *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return fmt.Errorf("the machine's number is missing, such as %s 2", name)
+		}
 		n, err := strconv.Atoi(args[0])
 		if err != nil {
 			return fmt.Errorf("%q is not the number of a machine", args[0])

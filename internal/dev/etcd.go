@@ -65,7 +65,7 @@ func (e *etcdServer) running() bool { return e.server != nil }
 
 func (e *etcdServer) start() error {
 	if e.running() {
-		return fmt.Errorf("etcd is running")
+		return fmt.Errorf("etcd is running already")
 	}
 	cfg := embed.NewConfig()
 	cfg.Name = "dev"
@@ -96,7 +96,7 @@ func (e *etcdServer) start() error {
 
 func (e *etcdServer) stop() error {
 	if !e.running() {
-		return fmt.Errorf("etcd is stopped")
+		return fmt.Errorf("etcd is stopped already")
 	}
 	e.server.Close()
 	e.server = nil

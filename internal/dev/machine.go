@@ -89,7 +89,7 @@ WatchdogSec=60s
 
 func (m *node) start(ctx context.Context, info Info) error {
 	if m.up() {
-		return fmt.Errorf("machine %d is up", m.n)
+		return fmt.Errorf("machine %d is up already", m.n)
 	}
 	if err := m.writeFiles(info); err != nil {
 		return err
@@ -133,7 +133,7 @@ func (m *node) waitReady(ctx context.Context) error {
 // kill cuts the machine's power.
 func (m *node) kill() error {
 	if !m.up() {
-		return fmt.Errorf("machine %d is down", m.n)
+		return fmt.Errorf("machine %d is down already", m.n)
 	}
 	return m.vm.Kill()
 }
