@@ -106,6 +106,8 @@ func stateOf(name string, unit Unit, pl v1.Placement, rec Record, message string
 		state.Message = fmt.Sprintf("systemd cannot load its unit file (%s): see systemctl status %s", state.LoadState, name)
 	case pl.DesiredState == v1.Launched && state.ActiveState == "inactive" && unit.JobResult == "dependency":
 		state.Message = "not started: a unit that it depends on could not be started"
+	case pl.DesiredState == v1.Launched && state.ActiveState == "inactive" && unit.Job == "" && unit.JobResult == "done":
+		state.Result = "success" // systemd has forgotten it: it ran and has ended
 	}
 	return state
 }

@@ -305,3 +305,20 @@ func TestHeldPlanLooksAgain(t *testing.T) {
 		Holds: map[string]time.Time{"a.service": t0.Add(7 * time.Second)}})
 	require.Equal(t, 7*time.Second, p.After)
 }
+
+// systemd forgets an inactive unit with its result: that its job ended well is what is left of a program that did its work.
+func TestUnitThatHasDoneItsWork(t *testing.T) {
+	done := unit("inactive", "")
+	done.JobResult = "done"
+	queued := done
+	queued.Job = "start"
+	for _, tt := range []struct {
+		unit      Unit
+		placement v1.Placement
+		want      string
+	}{
+		{done, launch("A"), "success"}, {queued, launch("A"), ""}, {done, load("A"), ""}, {unit("inactive", ""), launch("A"), ""},
+	} {
+		require.Equal(t, tt.want, stateOf("a.service", tt.unit, tt.placement, Record{}, "").Result)
+	}
+}

@@ -184,7 +184,7 @@ func unitHasOn(m v1.UnitOnMachine, state v1.DesiredState, requestedAt string) (b
 		return false, errors.New(s.Message)
 	}
 	// A unit that has done its work (Type=oneshot) is inactive again, with a result.
-	return s.ActiveState == "inactive" && s.InvocationID != "" && s.Result == "success" && requestedAt != "", nil
+	return s.ActiveState == "inactive" && s.Result == "success" && requestedAt != "", nil
 }
 
 func orDash(s string) string {

@@ -16,7 +16,7 @@ func (c *Client) do(ctx context.Context, op, unit, method string, args ...any) e
 		return wrap(op, unit, err)
 	}
 	if unit != "" {
-		l.followJobs(unit)
+		l.expectJob(unit)
 	}
 	return wrap(op, unit, l.call(ctx, method, args...).Err)
 }

@@ -103,6 +103,13 @@ func (l *link) followJobs(unit string) {
 	}
 }
 
+// expectJob is followJobs for a unit that is about to be asked for something: how an earlier job ended is old then.
+func (l *link) expectJob(unit string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.jobs[unit] = jobEnd{id: l.jobs[unit].id}
+}
+
 func (l *link) unfollowJobs(units []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -55,8 +55,8 @@ type UnitState struct {
 	// Job is the type of the job that waits or runs: start, stop, restart, ...; "" without one.
 	Job string
 	// JobResult says how the unit's last job ended: done, canceled, timeout, failed, dependency, skipped, ... It is known
-	// of jobs that ended while this Manager was connected and after a call had named the unit, else "". A start job that
-	// failed because another unit did leaves no other trace.
+	// of jobs that ended while this Manager was connected and after the last call that named the unit, else "". A start job
+	// that failed because another unit did leaves no other trace.
 	JobResult string
 	// Result is why the unit stopped or failed: success, exit-code, signal, timeout, start-limit-hit, ...
 	Result       string

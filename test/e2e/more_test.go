@@ -143,6 +143,34 @@ func TestUnitFilesByHand(t *testing.T) {
 	})
 }
 
+// A unit that does its work and ends is started once it has, each time that it is asked for.
+func TestOneshot(t *testing.T) {
+	calm(t)
+	file := filepath.Join(t.TempDir(), "once.service")
+	require.NoError(t, os.WriteFile(file, []byte("[Service]\nType=oneshot\nExecStart=/bin/true\n"), 0o644))
+	defer run(t, "fleetctl destroy once")
+	for range 2 {
+		require.Contains(t, run(t, "fleetctl start %s --timeout 30s", file), "Unit once.service launched on")
+	}
+}
+
+// What cannot be started says why where people look: a program that is not there, such as docker.
+func TestMissingProgram(t *testing.T) {
+	calm(t)
+	file := filepath.Join(t.TempDir(), "missing.service")
+	require.NoError(t, os.WriteFile(file, []byte("[Service]\nExecStart=/usr/bin/no-such-program\n"), 0o644))
+	defer run(t, "fleetctl destroy missing")
+	out, err := try("fleetctl start %s --timeout 30s", file)
+	require.Error(t, err)
+	require.Contains(t, out, "failed (exit-code): fleetctl logs shows why")
+	eventually(t, 10*time.Second, "the log says why", func() error {
+		if out := run(t, "fleetctl logs missing"); !strings.Contains(out, "no-such-program: No such file or directory") {
+			return fmt.Errorf("%s", out)
+		}
+		return nil
+	})
+}
+
 // A name that is taken is refused, and what has it is not touched.
 func TestNameTaken(t *testing.T) {
 	calm(t)

@@ -119,7 +119,7 @@ func (m *Manager) do(ctx context.Context, op, name string, call func() error) er
 		return &systemd.Error{Op: op, Unit: name, Err: err}
 	}
 	if name != "" {
-		m.follow(name)
+		m.results[name] = ""
 	}
 	if err := call(); err != nil {
 		return &systemd.Error{Op: op, Unit: name, Err: err}

@@ -91,6 +91,11 @@ var failures = map[string]func(*bench){
 		b.link("good.service", "[Service]", "Type=oneshot", "ExecStart=/bin/true")
 		b.start("good.service")
 		b.await("good.service", "done", func(s systemd.UnitState) bool { return s.ActiveState == "inactive" && s.JobResult == "done" })
+		b.link("good.service", "[Service]", "Type=oneshot", "ExecStart=/bin/sleep 1h")
+		require.NoError(b, b.Reload(b.ctx))
+		b.start("good.service")
+		require.Empty(b, b.state("good.service").JobResult, "that was another job")
+		b.stop("good.service")
 
 		b.link("bad.service", "[Service]", "Type=oneshot", "ExecStart=/bin/false")
 		b.start("bad.service")
