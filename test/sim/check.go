@@ -50,6 +50,7 @@ type checker struct {
 	frozen    time.Time                          // most machines are missed, since
 	hashes    map[string]map[string]bool         // all that a unit ever had
 	byHand    map[string]time.Time               // units whose placement somebody edited by hand
+	drainedOf map[string]bool                    // machine/unit that a drain moved away
 }
 
 func newChecker(w *world) *checker {
@@ -58,7 +59,7 @@ func newChecker(w *world) *checker {
 		templates: map[string]*unitfile.FleetTemplate{}, runs: map[string]map[*host]bool{}, twice: map[string]time.Time{},
 		begun: map[*host]map[string]bool{}, reasons: map[*host]map[string]reason{}, trouble: map[*host]time.Time{},
 		served: map[*host]map[string]string{}, healthyAt: map[*host]map[string]time.Time{}, unhealthy: map[string]time.Time{},
-		hashes: map[string]map[string]bool{}, byHand: map[string]time.Time{},
+		hashes: map[string]map[string]bool{}, byHand: map[string]time.Time{}, drainedOf: map[string]bool{},
 	}
 	w.running.Go(c.run)
 	return c
@@ -190,6 +191,8 @@ func (c *checker) applyPlacement(name string, e store.Event, writer *process) st
 		}
 	}
 	placement, err := c.keys.Placements().Decode(e.Value)
+	launched := c.placed[machine][unit].DesiredState == v1.Launched
+	c.drainedOf[name] = e.Deleted && launched && writer != nil && writer.kind == kindFleetd && c.drained(machine) && c.has(c.keys.Machines().Key(machine))
 	if e.Deleted || err != nil {
 		delete(c.placed[machine], unit)
 		return machine

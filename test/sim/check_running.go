@@ -64,15 +64,15 @@ func (c *checker) stopped(h *host, unit string, killed bool) {
 	}
 }
 
-// withdrawn: an instance that is stopped or replaced on purpose, and not moved, has no endpoint, and no router that lives
-// has it.
+// withdrawn: an instance that is stopped, replaced or moved for a drain, and for nothing else, has no endpoint, and no
+// router that lives has it.
 func (c *checker) withdrawn(h *host, unit string) {
 	app, instance, ok := strings.Cut(strings.TrimSuffix(unit, ".service"), "@")
 	if !ok || strings.HasSuffix(app, "-discovery") || c.troubled(h) {
 		return
 	}
 	placement, placed := c.placed[h.id][unit]
-	if !placed && c.has(c.keys.Units().Key(unit)) {
+	if !placed && c.has(c.keys.Units().Key(unit)) && !c.drainedOf[h.id+"/"+unit] {
 		return // moved away, or nowhere to be any more
 	}
 	key := v1.DefaultAnnouncePrefix + "/" + app + "/" + app + "@" + instance
