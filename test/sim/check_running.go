@@ -68,7 +68,7 @@ func (c *checker) stopped(h *host, unit string, killed bool) {
 // router that lives has it.
 func (c *checker) withdrawn(h *host, unit string) {
 	app, instance, ok := strings.Cut(strings.TrimSuffix(unit, ".service"), "@")
-	if !ok || strings.HasSuffix(app, "-discovery") || c.troubled(h) {
+	if !ok || strings.HasSuffix(app, "-discovery") || c.troubled(h) || c.edited(unit) {
 		return
 	}
 	placement, placed := c.placed[h.id][unit]
