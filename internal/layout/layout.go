@@ -68,8 +68,22 @@ func Replace(name string, data []byte, perm os.FileMode, outlive Durability) err
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // fails after the rename, as it should
 	defer f.Close()
+	if err := fill(f, data, perm, outlive); err != nil {
+		os.Remove(f.Name())
+		return err
+	}
+	if err := os.Rename(f.Name(), name); err != nil {
+		os.Remove(f.Name())
+		return err
+	}
+	if outlive == Power {
+		return syncDir(filepath.Dir(name))
+	}
+	return nil
+}
+
+func fill(f *os.File, data []byte, perm os.FileMode, outlive Durability) error {
 	if _, err := f.Write(data); err != nil {
 		return err
 	}
@@ -77,15 +91,7 @@ func Replace(name string, data []byte, perm os.FileMode, outlive Durability) err
 		return err
 	}
 	if outlive == Power {
-		if err := f.Sync(); err != nil {
-			return err
-		}
-	}
-	if err := os.Rename(f.Name(), name); err != nil {
-		return err
-	}
-	if outlive == Power {
-		return syncDir(filepath.Dir(name))
+		return f.Sync()
 	}
 	return nil
 }
