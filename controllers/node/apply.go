@@ -17,7 +17,12 @@ const inFlight = 16
 // apply does what a plan says and reports whether anything was asked of systemd. What fails for one unit is that unit's
 // affair: it is noted in its record and reported with its state, and the others go on. The error is for trying again.
 func (n *Node) apply(ctx context.Context, plan Decision) (acted bool, err error) {
-	defer func() { err = errors.Join(err, n.records.save()) }()
+	defer func() {
+		// A pass that acted is followed by one that saves what came of it. What was about to be asked for is saved already.
+		if err != nil || !acted {
+			err = errors.Join(err, n.records.save())
+		}
+	}()
 	r := applier{Node: n, skip: map[string]bool{}}
 	for start := 0; start < len(plan.Actions); {
 		end := start + 1

@@ -19,11 +19,18 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// files knows the hashes of the unit files that systemd is given. A file is read again when its stamp changed.
+// files knows the hashes of the unit files that systemd is given. A file is read again when its stamp changed. Stamps are
+// looked at when the directory's changed, and every now and then: whoever writes into a file leaves that as it is.
 type files struct {
-	dir   string
-	known map[string]stamped
+	dir      string
+	every    time.Duration
+	known    map[string]stamped
+	modified time.Time // the directory's stamp when the files' were looked at
+	looked   time.Time // when that was
 }
+
+// coarse is more than what two changes may be apart and have one stamp.
+const coarse = 15 * time.Millisecond
 
 type stamped struct {
 	modified time.Time
@@ -31,13 +38,31 @@ type stamped struct {
 	hash     string
 }
 
-func (f *files) hashes() (map[string]string, error) {
-	entries, err := os.ReadDir(f.dir)
-	if err != nil {
+func (f *files) hashes(now time.Time) (map[string]string, error) {
+	if err := f.look(now); err != nil {
 		return nil, fmt.Errorf("unit files: %w", err)
 	}
+	hashes := make(map[string]string, len(f.known))
+	for name, s := range f.known {
+		hashes[name] = s.hash
+	}
+	return hashes, nil
+}
+
+func (f *files) look(now time.Time) error {
+	dir, err := os.Stat(f.dir)
+	if err != nil {
+		return err
+	}
+	modified := dir.ModTime()
+	if since := now.Sub(f.looked); modified.Equal(f.modified) && since >= 0 && since < f.every && f.looked.Sub(modified) > coarse {
+		return nil
+	}
+	entries, err := os.ReadDir(f.dir)
+	if err != nil {
+		return err
+	}
 	known := make(map[string]stamped, len(entries))
-	hashes := make(map[string]string, len(entries))
 	for _, entry := range entries {
 		name := entry.Name()
 		if _, err := unitfile.ParseName(name); err != nil {
@@ -47,7 +72,7 @@ func (f *files) hashes() (map[string]string, error) {
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		} else if err != nil {
-			return nil, fmt.Errorf("unit files: %w", err)
+			return err
 		}
 		s, ok := f.known[name]
 		if !ok || !s.modified.Equal(info.ModTime()) || s.size != info.Size() {
@@ -57,10 +82,10 @@ func (f *files) hashes() (map[string]string, error) {
 				s.hash = unitfile.Hash(string(text))
 			}
 		}
-		known[name], hashes[name] = s, s.hash
+		known[name] = s
 	}
-	f.known = known
-	return hashes, nil
+	f.known, f.modified, f.looked = known, modified, now
+	return nil
 }
 
 // records is what was done since boot: launched.json in the runtime directory, which a reboot empties.

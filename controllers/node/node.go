@@ -84,7 +84,8 @@ type Node struct {
 	states  *stateWriter
 	holds   *holds
 
-	synced  atomic.Bool // the placements are the store's
+	synced  atomic.Bool               // the placements are the store's
+	passed  atomic.Pointer[time.Time] // when the last pass began
 	started time.Time
 	wait    sync.WaitGroup // what Run started
 }
@@ -99,10 +100,11 @@ func New(o Options) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{Options: o, records: records, files: &files{dir: o.Layout.Units}, texts: newTexts(o), disk: loadCopy(o.Layout, o.Log)}
+	n := &Node{Options: o, records: records, files: &files{dir: o.Layout.Units, every: o.Resync}, texts: newTexts(o), disk: loadCopy(o.Layout, o.Log)}
+	n.passed.Store(new(time.Time))
 	n.reflector = cache.NewReflector(o.Store, o.Keys.PlacementsOf(o.Machine).Prefix(), cache.WithLogger(o.Log), cache.OnRelist(n.relisted), cache.OnIgnored(o.Ignored))
 	n.placements = cache.Register(n.reflector, o.Keys.PlacementsOf(o.Machine))
-	n.placements.OnChange(func([]cache.Event[v1.Placement]) { n.enqueue() })
+	n.placements.OnChange(func([]cache.Event[v1.Placement]) { n.changed() })
 	n.loop = controller.New("node", controller.Func[controller.Singleton](n.Reconcile), controller.Options{
 		Log: o.Log, Metrics: o.Metrics, MinBackoff: 50 * time.Millisecond, MaxBackoff: 30 * time.Second,
 	})
@@ -112,6 +114,16 @@ func New(o Options) (*Node, error) {
 }
 
 func (n *Node) enqueue() { n.loop.Enqueue(controller.Singleton{}) }
+
+// changed has a pass made at once, or, soon after the last one, for whatever else comes within the debounce: what is placed
+// on many machines arrives in parts.
+func (n *Node) changed() {
+	if wait := n.Debounce - time.Since(*n.passed.Load()); wait > 0 {
+		n.loop.EnqueueAfter(controller.Singleton{}, wait)
+	} else {
+		n.enqueue()
+	}
+}
 
 func (n *Node) relisted(int64) {
 	n.synced.Store(true)
@@ -151,7 +163,7 @@ func (n *Node) Run(ctx context.Context) error {
 	n.wait.Go(func() { n.states.run(ctx) })
 	n.wait.Go(func() { n.holds.run(ctx) })
 	n.enqueue()
-	return n.loop.Run(ctx)
+	return errors.Join(n.loop.Run(ctx), n.records.save())
 }
 
 // readPlacements waits for the machine's presence: before that, the placements may be another machine's.
@@ -192,11 +204,11 @@ func (n *Node) Reconcile(ctx context.Context, _ controller.Singleton) (controlle
 	}
 	in, err := n.observe(ctx)
 	if err != nil {
-		return controller.Result{}, err
+		return controller.Result{}, errors.Join(err, n.records.save())
 	}
 	plan := Plan(in)
 	acted, err := n.apply(ctx, plan)
-	if err == nil {
+	if err == nil && !acted {
 		err = n.persist(in)
 	}
 	if err != nil {
@@ -209,7 +221,7 @@ func (n *Node) Reconcile(ctx context.Context, _ controller.Singleton) (controlle
 	return controller.Result{RequeueAfter: after}, nil
 }
 
-// persist keeps the copy on disk up to date, after the units: it is for the next boot.
+// persist keeps the copy on disk up to date, once the units are as placed: it is for the next boot.
 func (n *Node) persist(in Input) error {
 	if !in.FromStore {
 		return nil

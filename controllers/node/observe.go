@@ -13,14 +13,16 @@ import (
 
 // observe gathers all that a plan needs. It changes nothing but what it remembers.
 func (n *Node) observe(ctx context.Context) (Input, error) {
-	in := Input{Now: time.Now(), FromStore: n.Synced(), Placements: n.disk.placements}
+	now := time.Now()
+	n.passed.Store(&now)
+	in := Input{Now: now, FromStore: n.Synced(), Placements: n.disk.placements}
 	if in.FromStore {
 		in.Placements = n.placed()
 	}
 	in.Records = n.records.view()
 	in.States = n.states.view()
 	var err error
-	if in.Files, err = n.files.hashes(); err != nil {
+	if in.Files, err = n.files.hashes(now); err != nil {
 		return in, err
 	}
 	in.Texts, in.Relations = n.texts.of(ctx, in.Placements)

@@ -157,8 +157,8 @@ var kinds = []Kind{Stop, ResetFailed, Unlink, RemoveFile, WriteFile, Link, Reloa
 // Plan decides what brings this machine's systemd to what its placements say.
 func Plan(in Input) Decision {
 	p := planner{in: in, acted: map[string]bool{}, launching: map[string]bool{}}
-	levels := p.levels()
 	names := p.names()
+	levels := p.levels(names)
 	// What others bind to comes first: a restart of it is a restart of them.
 	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(levels[a], levels[b]) })
 	for _, name := range names {

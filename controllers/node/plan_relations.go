@@ -45,7 +45,7 @@ func RelationsOf(f *unitfile.File, name unitfile.Name) Relations {
 
 // levels numbers the units so that each has a higher number than those it comes after. Where units come after each
 // other in a circle, the first by name breaks it.
-func (p *planner) levels() map[string]int {
+func (p *planner) levels(names []string) map[string]int {
 	levels := map[string]int{}
 	visiting := map[string]bool{}
 	var visit func(string) int
@@ -66,7 +66,7 @@ func (p *planner) levels() map[string]int {
 		levels[name] = level
 		return level
 	}
-	for _, name := range p.names() {
+	for _, name := range names {
 		visit(name)
 	}
 	return levels

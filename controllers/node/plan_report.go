@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"fmt"
+	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
@@ -75,11 +76,29 @@ func (p *planner) report(name string, pl v1.Placement, rec Record, message strin
 		}
 		message = cmp.Or(message, before) // what was refused is tried again, and may be refused again
 	}
-	state := stateOf(name, p.in.Units[name], pl, rec, message)
-	if last, ok := p.in.States[name]; ok && sameState(last, state) {
+	unit := p.in.Units[name]
+	state := stateOf(name, unit, pl, rec, message)
+	last, told := p.in.States[name]
+	if told && sameState(last, state) {
+		return
+	}
+	if wait := p.starts(unit); wait > 0 && state.Message == "" && (!told || last.ActiveState == "inactive") {
+		p.lookAgain(wait)
 		return
 	}
 	p.act(Action{Kind: WriteState, Unit: name, State: state, Reason: StateChanged})
+}
+
+// settle is how long a start may take without being reported by itself: most are over sooner, and are one write then.
+const settle = 100 * time.Millisecond
+
+// starts returns for how much longer the start of a unit is too short to be reported. A restart by systemd is none.
+func (p *planner) starts(unit Unit) time.Duration {
+	since := p.in.Now.Sub(unit.Since)
+	if unit.ActiveState != "activating" || unit.SubState == "auto-restart" || since < 0 { // the clock was set back
+		return 0
+	}
+	return settle - since
 }
 
 func sameState(a, b v1.UnitState) bool {

@@ -299,6 +299,39 @@ func completeTexts(in *Input) {
 	}
 }
 
+func TestShortStartIsReportedOnceItIsOver(t *testing.T) {
+	plan := func(sub string, since time.Time, last *v1.UnitState) (string, time.Duration) {
+		in := Input{FromStore: true, Now: t0, Placements: map[string]v1.Placement{app: launch("A")},
+			Files: map[string]string{app: "A"}, Records: map[string]Record{app: {Loaded: "A", Launched: "A"}},
+			Units: map[string]Unit{app: {LoadState: "loaded", ActiveState: "activating", SubState: sub, Since: since}}}
+		if last != nil {
+			in.States = map[string]v1.UnitState{app: *last}
+		}
+		completeTexts(&in)
+		p := Plan(in)
+		return transcript(p), p.After
+	}
+	const reported = "state web@1.service activating A\n"
+	for _, tc := range []struct {
+		name, sub string
+		since     time.Duration
+		last      *v1.UnitState
+		want      string
+		after     time.Duration
+	}{
+		{"it has just begun", "start", 40 * time.Millisecond, nil, "", 60 * time.Millisecond},
+		{"it was stopped before", "start", 40 * time.Millisecond, &v1.UnitState{ActiveState: "inactive"}, "", 60 * time.Millisecond},
+		{"it takes its time", "start", 100 * time.Millisecond, nil, reported, 0},
+		{"it ran before", "start", 40 * time.Millisecond, &v1.UnitState{ActiveState: "active"}, reported, 0},
+		{"systemd waits until it starts it again", "auto-restart", 40 * time.Millisecond, nil, reported, 0},
+		{"the clock was set back", "start", -time.Hour, nil, reported, 0},
+	} {
+		actions, after := plan(tc.sub, t0.Add(-tc.since), tc.last)
+		require.Equal(t, tc.want, actions, tc.name)
+		require.Equal(t, tc.after, after, tc.name)
+	}
+}
+
 func TestHeldPlanLooksAgain(t *testing.T) {
 	p := Plan(Input{FromStore: true, Now: t0,
 		Files: map[string]string{"a.service": "A"}, Units: map[string]Unit{"a.service": unit("active", "i")},
