@@ -19,8 +19,9 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// files knows the hashes of the unit files that systemd is given. A file is read again when its stamp changed. Stamps are
-// looked at when the directory's changed, and every now and then: whoever writes into a file leaves that as it is.
+// files knows the hashes of the unit files that systemd is given. A file is read again when its stamp changed, or was so
+// young that the next change may have the same. Stamps are looked at when the directory's changed, by the same rule, and
+// every now and then: whoever writes into a file leaves that as it is.
 type files struct {
 	dir      string
 	every    time.Duration
@@ -32,9 +33,13 @@ type files struct {
 // coarse is more than what two changes may be apart and have one stamp.
 const coarse = 15 * time.Millisecond
 
+// settled: a change after now has another stamp.
+func settled(stamp, now time.Time) bool { return now.Sub(stamp) > coarse }
+
 type stamped struct {
 	modified time.Time
 	size     int64
+	settled  bool
 	hash     string
 }
 
@@ -55,7 +60,7 @@ func (f *files) look(now time.Time) error {
 		return err
 	}
 	modified := dir.ModTime()
-	if since := now.Sub(f.looked); modified.Equal(f.modified) && since >= 0 && since < f.every && f.looked.Sub(modified) > coarse {
+	if since := now.Sub(f.looked); modified.Equal(f.modified) && since >= 0 && since < f.every && settled(modified, f.looked) {
 		return nil
 	}
 	entries, err := os.ReadDir(f.dir)
@@ -75,8 +80,8 @@ func (f *files) look(now time.Time) error {
 			return err
 		}
 		s, ok := f.known[name]
-		if !ok || !s.modified.Equal(info.ModTime()) || s.size != info.Size() {
-			s = stamped{modified: info.ModTime(), size: info.Size()}
+		if !ok || !s.settled || !s.modified.Equal(info.ModTime()) || s.size != info.Size() {
+			s = stamped{modified: info.ModTime(), size: info.Size(), settled: settled(info.ModTime(), now)}
 			// What cannot be read, such as a directory, is like no text: it concerns the unit of that name alone.
 			if text, err := os.ReadFile(filepath.Join(f.dir, name)); err == nil {
 				s.hash = unitfile.Hash(string(text))

@@ -70,9 +70,13 @@ func TestPlacementsThatArriveInPartsMakeFewPasses(t *testing.T) {
 func TestFilesAreLookedAtWhereTheDirectoryChangedAndNowAndThen(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
 	f := &files{dir: dir, every: time.Minute}
+	stamp := func(name string, modified time.Time) {
+		require.NoError(t, os.Chtimes(filepath.Join(dir, name), modified, modified))
+	}
 	write := func(name, text string, modified time.Time) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
-		require.NoError(t, os.Chtimes(dir, modified, modified))
+		stamp(name, modified)
+		stamp("", modified)
 	}
 	hash := func(name string, at time.Time) string {
 		hashes, err := f.hashes(at)
@@ -81,10 +85,10 @@ func TestFilesAreLookedAtWhereTheDirectoryChangedAndNowAndThen(t *testing.T) {
 	}
 	write("a.service", "x", now)
 	require.Equal(t, unitfile.Hash("x"), hash("a.service", now))
-	write("a.service", "within one stamp", now)
-	require.Equal(t, unitfile.Hash("within one stamp"), hash("a.service", now.Add(time.Second)))
+	write("a.service", "y", now)
+	require.Equal(t, unitfile.Hash("y"), hash("a.service", now.Add(time.Second)), "within one stamp, and of one size")
 	write("a.service", "by hand", now)
-	require.Equal(t, unitfile.Hash("within one stamp"), hash("a.service", now.Add(2*time.Second)))
+	require.Equal(t, unitfile.Hash("y"), hash("a.service", now.Add(2*time.Second)))
 	require.Equal(t, unitfile.Hash("by hand"), hash("a.service", now.Add(61*time.Second)))
 	write("b.service", "new", now.Add(62*time.Second))
 	require.Equal(t, unitfile.Hash("new"), hash("b.service", now.Add(63*time.Second)))
