@@ -7,7 +7,6 @@ import (
 	"os"
 	"sync"
 
-	"github.com/fleet-starter/fleet/internal/layout"
 	"github.com/fleet-starter/fleet/internal/systemd"
 )
 
@@ -123,7 +122,7 @@ func (r *applier) log(a Action) {
 func (r *applier) local(a Action) error {
 	switch a.Kind {
 	case WriteFile:
-		return layout.Replace(r.Layout.Unit(a.Unit), []byte(r.texts.known[a.Hash].lifted), 0o644, layout.Process)
+		return r.files.write(a.Unit, r.texts.known[a.Hash])
 	case RemoveFile:
 		if err := os.Remove(r.Layout.Unit(a.Unit)); err != nil && !os.IsNotExist(err) {
 			return err

@@ -30,6 +30,10 @@ type files struct {
 	looked   time.Time // when that was
 }
 
+func newFiles(dir string, every time.Duration) *files {
+	return &files{dir: dir, every: every, known: map[string]stamped{}}
+}
+
 // coarse is more than what two changes may be apart and have one stamp.
 const coarse = 15 * time.Millisecond
 
@@ -90,6 +94,19 @@ func (f *files) look(now time.Time) error {
 		known[name] = s
 	}
 	f.known, f.modified, f.looked = known, modified, now
+	return nil
+}
+
+// write replaces a file and knows what is in it: it need not be read again.
+func (f *files) write(name string, t *text) error {
+	file := filepath.Join(f.dir, name)
+	if err := layout.Replace(file, []byte(t.lifted), 0o644, layout.Process); err != nil {
+		return err
+	}
+	delete(f.known, name)
+	if info, err := os.Lstat(file); err == nil { // otherwise it is gone again, as the next look will tell
+		f.known[name] = stamped{modified: info.ModTime(), size: info.Size(), settled: true, hash: t.fileHash}
+	}
 	return nil
 }
 

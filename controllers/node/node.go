@@ -100,7 +100,7 @@ func New(o Options) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{Options: o, records: records, files: &files{dir: o.Layout.Units, every: o.Resync}, texts: newTexts(o), disk: loadCopy(o.Layout, o.Log)}
+	n := &Node{Options: o, records: records, files: newFiles(o.Layout.Units, o.Resync), texts: newTexts(o), disk: loadCopy(o.Layout, o.Log)}
 	n.passed.Store(new(time.Time))
 	n.reflector = cache.NewReflector(o.Store, o.Keys.PlacementsOf(o.Machine).Prefix(), cache.WithLogger(o.Log), cache.OnRelist(n.relisted), cache.OnIgnored(o.Ignored))
 	n.placements = cache.Register(n.reflector, o.Keys.PlacementsOf(o.Machine))

@@ -69,7 +69,7 @@ func TestPlacementsThatArriveInPartsMakeFewPasses(t *testing.T) {
 
 func TestFilesAreLookedAtWhereTheDirectoryChangedAndNowAndThen(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
-	f := &files{dir: dir, every: time.Minute}
+	f := newFiles(dir, time.Minute)
 	stamp := func(name string, modified time.Time) {
 		require.NoError(t, os.Chtimes(filepath.Join(dir, name), modified, modified))
 	}
@@ -92,6 +92,12 @@ func TestFilesAreLookedAtWhereTheDirectoryChangedAndNowAndThen(t *testing.T) {
 	require.Equal(t, unitfile.Hash("by hand"), hash("a.service", now.Add(61*time.Second)))
 	write("b.service", "new", now.Add(62*time.Second))
 	require.Equal(t, unitfile.Hash("new"), hash("b.service", now.Add(63*time.Second)))
+	for _, own := range []string{"1", "2", "3"} {
+		text, err := newText("[Service]\nExecStart=/bin/stays " + own + "\n")
+		require.NoError(t, err)
+		require.NoError(t, f.write("own.service", text))
+		require.Equal(t, text.fileHash, hash("own.service", time.Now()), "what is written here may be of one stamp as well")
+	}
 	write("a.service", "the clock was set back", now.Add(62*time.Second))
 	require.Equal(t, unitfile.Hash("the clock was set back"), hash("a.service", now))
 }

@@ -109,6 +109,10 @@ type writer struct {
 }
 
 func (w *writer) writeAll(ctx context.Context, packs [][]int) {
+	if len(packs) == 1 { // as most often
+		w.write(ctx, packs[0])
+		return
+	}
 	queue := make(chan []int)
 	var workers sync.WaitGroup
 	for range min(writeInFlight, len(packs)) {
