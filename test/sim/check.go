@@ -101,7 +101,7 @@ func (c *checker) revision(events []store.Event, writer *process) {
 	if writer != nil {
 		c.rows(events, writer)
 	}
-	c.moves(events)
+	c.moves(events, writer)
 	touched := map[string]bool{}
 	for _, e := range events {
 		if machine := c.apply(e, writer); machine != "" {

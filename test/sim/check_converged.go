@@ -137,7 +137,7 @@ func (c *checker) wish(unit string) v1.DesiredState {
 
 func (c *checker) unitProblem() string {
 	for _, machine := range sortedKeys(c.placed) {
-		for unit := range c.placed[machine] {
+		for _, unit := range sortedKeys(c.placed[machine]) {
 			if u, ok := c.unit(unit); !c.has(c.keys.Units().Key(unit)) || ok && u.Spec.DesiredState == v1.Inactive {
 				return fmt.Sprintf("%s is placed on %s and should not be", unit, machine)
 			}
@@ -198,8 +198,8 @@ func (c *checker) runProblem() string {
 				return fmt.Sprintf("the state of %s on %s says %s, hash %s", unit, h.name, state.ActiveState, brief(state.Hash))
 			}
 		}
-		for unit, hosts := range c.runs {
-			if _, placed := c.placed[h.id][unit]; hosts[h] && !placed {
+		for _, unit := range sortedKeys(c.runs) {
+			if _, placed := c.placed[h.id][unit]; c.runs[unit][h] && !placed {
 				return fmt.Sprintf("%s runs on %s and is not placed there", unit, h.name)
 			}
 		}
@@ -220,7 +220,8 @@ func (c *checker) endpointProblem() string {
 		}
 	}
 	for _, h := range c.w.hosts[:c.w.machines] {
-		for unit, placement := range c.placed[h.id] {
+		for _, unit := range sortedKeys(c.placed[h.id]) {
+			placement := c.placed[h.id][unit]
 			name, rest, _ := strings.Cut(unit, "@")
 			app, sidekick := strings.CutSuffix(name, "-discovery")
 			key := fmt.Sprintf("%s/%s/%s@%s", v1.DefaultAnnouncePrefix, app, app, strings.TrimSuffix(rest, ".service"))

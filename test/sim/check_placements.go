@@ -70,9 +70,10 @@ func (c *checker) edited(unit string) bool {
 // settled is how long the leader may take to see what is so.
 const settled = 3 * time.Second
 
-// moves: while most machines are missed nothing is moved off them.
-func (c *checker) moves(events []store.Event) {
-	if c.frozen.IsZero() || time.Since(c.frozen) < settled {
+// moves: while most machines are missed nothing is moved off them. A leader that hears nothing does not know how many they
+// are, and leads until its lease ends.
+func (c *checker) moves(events []store.Event, writer *process) {
+	if c.frozen.IsZero() || time.Since(c.frozen) < settled || writer != nil && writer.host != nil && c.deafened(writer.host) {
 		return
 	}
 	for _, e := range events {
@@ -90,6 +91,11 @@ func (c *checker) moves(events []store.Event) {
 		}
 		c.w.fail(invFrozen, "%s was moved off %s", unit, machine)
 	}
+}
+
+// deafened: what others wrote did not reach the host a moment ago.
+func (c *checker) deafened(h *host) bool {
+	return network(h.network.Load()) != connected || time.Since(c.trouble[h]) < settled
 }
 
 func (c *checker) drained(machine string) bool {

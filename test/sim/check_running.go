@@ -42,9 +42,14 @@ func (c *checker) started(h *host, unit, hash string) {
 		c.w.fail(invRestart, "%s was started again on %s", unit, h.name)
 	}
 	c.begun[h][unit] = true
-	// What runs now is not what it is to be where the machine knows no better: then it is started once more.
-	if why.used = hash == c.placed[h.id][unit].Hash; ok {
+	// What runs now is not what it is to be where the machine knows no better, such as after a boot without etcd: it is
+	// started once more when it does.
+	placement, placed := c.placed[h.id][unit]
+	switch why.used = hash == placement.Hash; {
+	case ok:
 		c.reasons[h][unit] = why
+	case placed && !why.used:
+		c.reason(h, unit)
 	}
 }
 
@@ -145,13 +150,17 @@ func (c *checker) tick() {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.freeze()
 	c.runningTwice()
 	c.endpoints()
 }
 
 func (c *checker) runningTwice() {
-	for unit, hosts := range c.runs {
+	for _, unit := range sortedKeys(c.runs) {
+		hosts := c.runs[unit]
+		if len(hosts) < 2 {
+			delete(c.twice, unit)
+			continue
+		}
 		count, excused := 0, c.edited(unit)
 		for h := range hosts {
 			placement := c.placed[h.id][unit]
@@ -160,7 +169,7 @@ func (c *checker) runningTwice() {
 			excused = excused || known && fleet.Global || c.troubled(h) || !strings.Contains(unit, "@")
 		}
 		switch since, twice := c.twice[unit]; {
-		case count < 2 || excused:
+		case excused:
 			delete(c.twice, unit)
 		case !twice:
 			c.twice[unit] = time.Now()
@@ -189,7 +198,9 @@ func (c *checker) observeHealth() {
 // endpoints: one whose instance is not healthy is gone after as many probes as it takes, or with its lease.
 func (c *checker) endpoints() {
 	const bound = probeFailures*probeInterval + probeTimeout + stopTimeout + announceTTL + slack
-	for key, kv := range c.kv {
+	for _, name := range c.names(v1.DefaultAnnouncePrefix + "/") {
+		key := v1.DefaultAnnouncePrefix + "/" + name
+		kv := c.kv[key]
 		h, unit := c.announced(key, kv)
 		if h == nil || kv.Lease == 0 {
 			continue

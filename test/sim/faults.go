@@ -156,7 +156,7 @@ func (w *world) boot(machines int) {
 	}
 	w.put(w.keys.Apps().Key("router"), routerManifest)
 	for _, h := range w.hosts {
-		time.Sleep(w.delay("power", h.name))
+		w.sleep(w.delay("power", h.name))
 		h.powerOn()
 	}
 }

@@ -91,7 +91,9 @@ type slowRecorder struct {
 }
 
 func (r slowRecorder) Record(kind, name, eventType, reason, message string) {
-	time.AfterFunc(r.p.w.delay("event", r.p.name, r.source, kind, name, reason, message), func() {
+	soon := r.p.w.delay("event", r.p.name, r.source, kind, name, reason, message)
+	r.p.w.running.Go(func() {
+		r.p.w.sleep(soon)
 		r.events.Record(kind, name, eventType, reason, message)
 	})
 }

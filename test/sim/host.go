@@ -131,7 +131,7 @@ const restartPause = 5 * time.Second
 // superviseFleetd is systemd's part for fleetd's own unit.
 func (h *host) superviseFleetd(boot int) {
 	p := h.w.newProcess(h, kindFleetd, h.name)
-	if p.pause(h.w.ctx, time.Second+h.w.delay("boot", h.name)) != nil {
+	if p.pause(h.w.ctx, h.w.exactly(time.Second+h.w.delay("boot", h.name).takes, "boot", h.name)) != nil {
 		return
 	}
 	for {
@@ -225,7 +225,7 @@ func (h *host) pump() {
 			return
 		case <-timer:
 		case <-h.wake:
-			time.Sleep(h.w.delay("systemd", h.name))
+			h.w.sleep(h.w.delay("systemd", h.name))
 		}
 	}
 }

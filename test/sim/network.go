@@ -59,8 +59,8 @@ func (c *conn) network() network {
 	return network(c.p.host.network.Load())
 }
 
-func (c *conn) timeout(ctx context.Context) error {
-	if err := c.p.pause(ctx, requestTimeout); err != nil {
+func (c *conn) timeout(ctx context.Context, what, key string) error {
+	if err := c.p.pause(ctx, c.w.exactly(requestTimeout, "timeout", c.p.name, c.user, what, key)); err != nil {
 		return err
 	}
 	return fmt.Errorf("%w: no answer within %s", store.ErrUnavailable, requestTimeout)
@@ -75,14 +75,14 @@ func (c *conn) call(ctx context.Context, what, key string, do func() error) erro
 		return err
 	}
 	if c.network() == cutOff {
-		return c.timeout(ctx)
+		return c.timeout(ctx, what, key)
 	}
 	effect := do()
 	if err := c.p.pause(ctx, c.w.delay("answer", c.p.name, c.user, what, key)); err != nil {
 		return err
 	}
 	if c.network() != connected {
-		return c.timeout(ctx)
+		return c.timeout(ctx, what, key)
 	}
 	return effect
 }
@@ -174,7 +174,7 @@ func (c *conn) Watch(ctx context.Context, prefix string, after int64) <-chan sto
 			return
 		}
 		for batch := range batches {
-			if c.p.pause(ctx, c.w.delay("batch", c.p.name, c.user, prefix)) != nil || !c.arrives(ctx) {
+			if c.p.pause(ctx, c.w.delay("batch", c.p.name, c.user, prefix)) != nil || !c.arrives(ctx, prefix) {
 				return
 			}
 			select {
@@ -188,9 +188,9 @@ func (c *conn) Watch(ctx context.Context, prefix string, after int64) <-chan sto
 }
 
 // arrives holds back what is on its way to a host that hears nothing.
-func (c *conn) arrives(ctx context.Context) bool {
+func (c *conn) arrives(ctx context.Context, prefix string) bool {
 	for c.network() != connected {
-		if c.p.pause(ctx, 100*time.Millisecond+c.w.delay("held", c.p.name, c.user)) != nil {
+		if c.p.pause(ctx, c.w.exactly(100*time.Millisecond+c.w.delay("held").takes, "held", c.p.name, c.user, prefix)) != nil {
 			return false
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/go-logr/logr"
 
@@ -76,16 +75,17 @@ func (p *process) dead() bool {
 	}
 }
 
-// pause lets time pass for the process. It returns an error where the process is killed meanwhile, or ctx ends.
-func (p *process) pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
+// pause lets a moment pass for the process. It returns an error where the process is killed meanwhile, or ctx ends.
+func (p *process) pause(ctx context.Context, m moment) error {
+	d := p.w.turns.after(m)
 	select {
-	case <-timer.C:
+	case <-d.turn:
 	case <-ctx.Done():
 	case <-p.killed:
+	case <-p.w.ctx.Done():
 	}
-	if p.dead() {
+	p.w.turns.giveUp(d)
+	if p.dead() || p.w.ctx.Err() != nil {
 		return fmt.Errorf("%w: the process was killed", store.ErrUnavailable)
 	}
 	switch err := ctx.Err(); err {
@@ -130,7 +130,7 @@ func (s *sink) write(message string, err error, values []any) {
 		text += " err=" + err.Error()
 	}
 	if !s.p.dead() {
-		s.p.w.tell(s.p.name, "%s", text)
+		s.p.w.note(s.p.name, s.name, text)
 	}
 }
 
@@ -147,7 +147,7 @@ func brief(value string) string {
 
 func (s *sink) WithValues(values ...any) logr.LogSink {
 	if len(values) == 2 && values[0] == "key" {
-		time.Sleep(s.p.w.delay("pass", s.p.name, s.name, fmt.Sprint(values[1])))
+		s.p.w.sleep(s.p.w.delay("pass", s.p.name, s.name, fmt.Sprint(values[1])))
 	}
 	return s
 }

@@ -52,7 +52,7 @@ func (w *world) until(at time.Duration) bool {
 		if left <= 0 {
 			return w.failed() == nil
 		}
-		time.Sleep(min(left, tickEvery))
+		w.sleep(w.exactly(min(left, tickEvery), "tick"))
 		w.check.tick()
 		if w.failed() != nil {
 			return false

@@ -4,7 +4,7 @@
 // The controllers, caches, elections and leases are the real ones. etcd is internal/store/memstore, systemd is
 // internal/systemd/fake, time is that of testing/synctest. What would be left to the Go scheduler is decided by time:
 // every message to and from etcd, every call to systemd and every pass of a controller takes a moment that is computed
-// from the seed, so that no two things that could get in each other's way happen at the same nanosecond.
+// from the seed; and what falls on the same nanosecond has its turn one after the other, see turns.go.
 package sim
 
 import (
@@ -44,8 +44,8 @@ func (v *Violation) String() string {
 
 // line is one of the transcript.
 type line struct {
-	at        time.Duration
-	who, text string
+	at              time.Duration
+	who, part, text string // part: of a process, which has several
 }
 
 // world is one simulated cluster.
@@ -60,6 +60,7 @@ type world struct {
 	person   *process // all people
 	check    *checker
 	away     atomic.Bool // etcd, for everybody
+	turns    *turns
 
 	ctx  context.Context // ends when the world does
 	stop context.CancelFunc
@@ -80,26 +81,17 @@ type world struct {
 
 func newWorld(seed uint64, dir string) *world {
 	w := &world{seed: seed, start: time.Now(), dir: dir, etcd: memstore.New(memstore.Options{}), keys: keyspace.New(""),
-		writers: map[int64]*process{}}
+		writers: map[int64]*process{}, turns: newTurns()}
 	w.ctx, w.stop = context.WithCancel(context.Background())
 	w.person = w.newProcess(nil, kindPerson, "person")
 	w.check = newChecker(w)
+	w.running.Go(func() { w.turns.run(w.ctx) })
 	return w
 }
 
 func (w *world) now() time.Duration { return time.Since(w.start) }
 
-// delay is how long something takes: mostly a few milliseconds, now and then much longer. It depends on nothing but the
-// seed, the time and what it is.
-func (w *world) delay(what ...string) time.Duration {
-	r := w.chance(what...)
-	longest := 8 * time.Millisecond
-	if r>>48%40 == 0 {
-		longest = 300 * time.Millisecond
-	}
-	return 50*time.Microsecond + time.Duration(r%uint64(longest))
-}
-
+// chance is a number that depends on nothing but the seed, the time and what it is for.
 func (w *world) chance(what ...string) uint64 {
 	h := fnv.New64a()
 	var b [16]byte
@@ -118,8 +110,10 @@ func (w *world) chance(what ...string) uint64 {
 }
 
 // tell adds a line to the transcript.
-func (w *world) tell(who, format string, args ...any) {
-	line := line{w.now(), who, fmt.Sprintf(format, args...)}
+func (w *world) tell(who, format string, args ...any) { w.note(who, "", fmt.Sprintf(format, args...)) }
+
+func (w *world) note(who, part, text string) {
+	line := line{w.now(), who, part, text}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.ctx.Err() == nil { // what everybody does at the end of the world is in no order
@@ -150,7 +144,9 @@ func (w *world) transcript() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	// Who says something at the same moment does so in no order.
-	slices.SortStableFunc(w.lines, func(a, b line) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.who, b.who)) })
+	slices.SortStableFunc(w.lines, func(a, b line) int {
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.who, b.who), cmp.Compare(a.part, b.part))
+	})
 	var b strings.Builder
 	for _, l := range w.lines {
 		fmt.Fprintf(&b, "%12.6f  %-14s %s\n", l.at.Seconds(), l.who, l.text)
