@@ -63,6 +63,11 @@ func (u Unit) active() bool {
 
 func (u Unit) failed() bool { return u.ActiveState == "failed" }
 
+// runsPrevious: what runs is what ran before the last launch.
+func (u Unit) runsPrevious(rec Record) bool {
+	return rec.Previous != "" && u.InvocationID == rec.Invocation
+}
+
 // stopping: it is on its way down already.
 func (u Unit) stopping() bool {
 	return u.Job == "stop" || u.ActiveState == "deactivating" && u.Job == ""

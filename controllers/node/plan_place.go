@@ -56,7 +56,7 @@ func (p *planner) load(name string, pl v1.Placement, text Text, rec Record) Reco
 		rec.Loaded, rec.Message = pl.Hash, ""
 		p.act(Action{Kind: Link, Unit: name, Record: rec, Reason: NewPlacement})
 	} else if changed {
-		if rec.Previous == "" || p.in.Units[name].InvocationID != rec.Invocation {
+		if !p.in.Units[name].runsPrevious(rec) {
 			rec.Previous, rec.Invocation = rec.Loaded, p.in.Units[name].InvocationID
 		}
 		rec.Loaded, rec.Message = pl.Hash, ""
@@ -85,6 +85,8 @@ func (p *planner) launched(name string, pl v1.Placement, rec Record, unit Unit) 
 	switch {
 	case done && rec.RequestedAt == pl.RequestedAt:
 		return p.follow(name, rec, unit)
+	case done && unit.up() && unit.Job == "" && unit.runsPrevious(rec) && rec.Previous != pl.Hash:
+		return p.replace(name, pl, rec, unit), "" // the restart was refused
 	case done && unit.up():
 		rec.RequestedAt, rec.Message = pl.RequestedAt, ""
 		return p.note(name, rec, AlreadyRuns), ""
@@ -109,7 +111,7 @@ func (p *planner) runsOther(rec Record, unit Unit, hash string) bool {
 	switch {
 	case rec.Launched != "" && rec.Launched != hash:
 		return true
-	case rec.Previous == "" || unit.InvocationID != rec.Invocation:
+	case !unit.runsPrevious(rec):
 		return false
 	}
 	// The text changed while it ran: under a record that was lost, by a launch that was not asked for in the end, or
@@ -119,7 +121,7 @@ func (p *planner) runsOther(rec Record, unit Unit, hash string) bool {
 
 // replace restarts a unit whose text changed, unless systemd restarts it anyway with what it binds to.
 func (p *planner) replace(name string, pl v1.Placement, rec Record, unit Unit) Record {
-	if rec.Previous == "" || unit.InvocationID != rec.Invocation {
+	if !unit.runsPrevious(rec) {
 		rec.Previous, rec.Invocation = rec.Launched, unit.InvocationID
 	}
 	rec.Launched, rec.RequestedAt, rec.Pending, rec.Stopped, rec.Message = pl.Hash, pl.RequestedAt, false, false, ""

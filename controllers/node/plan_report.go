@@ -116,7 +116,7 @@ func stateOf(name string, unit Unit, pl v1.Placement, rec Record, message string
 		Message: cmp.Or(message, rec.Message),
 	}
 	// Between a reload and the end of the restart the process is still the old one.
-	if unit.up() && rec.Previous != "" && unit.InvocationID == rec.Invocation {
+	if unit.up() && unit.runsPrevious(rec) {
 		state.Hash = rec.Previous
 	}
 	switch {

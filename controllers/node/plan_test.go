@@ -137,6 +137,22 @@ start a.service Requested
 start b.service Requested
 state c.service active A
 `},
+		{"asked again for a restart that was refused, while what runs has the old file", Input{
+			Placements: map[string]v1.Placement{"a.service": ask("B", "1"), "b.service": ask("B", "1"), "c.service": launch("B")},
+			Files:      map[string]string{"a.service": "B", "b.service": "B", "c.service": "B"},
+			Records: map[string]Record{
+				"a.service": {Loaded: "B", Launched: "B", Previous: "A", Invocation: "i1", Message: "refused"},
+				"b.service": {Loaded: "B", Launched: "B", Previous: "A", Invocation: "i1"},
+				"c.service": {Loaded: "B", Launched: "B", Previous: "A", Invocation: "i3", Message: "refused"},
+			},
+			Units: map[string]Unit{"a.service": unit("active", "i1"), "b.service": unit("active", "i2"), "c.service": unit("active", "i3")},
+		}, `
+note b.service AlreadyRuns
+restart a.service FileChanged
+state a.service active A refused
+state b.service active B
+state c.service active A refused
+`},
 		{"changed files: one reload, each restarted once, the sidekick by its target", Input{
 			Placements: map[string]v1.Placement{app: launch("B"), side: launch("T"), "other.service": launch("O"), "quiet.service": load("Q2")}, Relations: binding,
 			Files:   map[string]string{app: "A", side: "S", "other.service": "O", "quiet.service": "Q1"},
