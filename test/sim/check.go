@@ -51,6 +51,7 @@ type checker struct {
 	hashes    map[string]map[string]bool         // all that a unit ever had
 	byHand    map[string]time.Time               // units whose placement somebody edited by hand
 	drainedOf map[string]bool                    // machine/unit that a drain moved away
+	refusals  map[string]map[*host]bool          // units that a systemd refused to start when it was last asked
 }
 
 func newChecker(w *world) *checker {
@@ -59,7 +60,7 @@ func newChecker(w *world) *checker {
 		templates: map[string]*unitfile.FleetTemplate{}, runs: map[string]map[*host]bool{}, twice: map[string]time.Time{},
 		begun: map[*host]map[string]bool{}, reasons: map[*host]map[string]reason{}, trouble: map[*host]time.Time{},
 		served: map[*host]map[string]string{}, healthyAt: map[*host]map[string]time.Time{}, unhealthy: map[string]time.Time{},
-		hashes: map[string]map[string]bool{}, byHand: map[string]time.Time{}, drainedOf: map[string]bool{},
+		hashes: map[string]map[string]bool{}, byHand: map[string]time.Time{}, drainedOf: map[string]bool{}, refusals: map[string]map[*host]bool{},
 	}
 	w.running.Go(c.run)
 	return c

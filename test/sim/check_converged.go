@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
 // problem says what is not as people want it; "" where all is. All machines are there and all of them are well.
@@ -162,9 +163,15 @@ func (c *checker) unitProblem() string {
 			}
 		}
 		switch {
-		case fleet.Global && len(machines) != c.w.machines:
-			return fmt.Sprintf("%s is placed on %s", name, machines)
 		case fleet.Global:
+			for _, id := range c.names(c.keys.Machines().Prefix()) {
+				machine, err := c.keys.Machines().Decode(c.kv[c.keys.Machines().Key(id)].Value)
+				if err == nil && !slices.Contains(machines, id) && c.fits(fleet, machine) {
+					return fmt.Sprintf("%s is global, not on %s and fits there", name, id)
+				}
+			}
+		case len(machines) == 1 && !c.unplaced(name) && !c.belongs(fleet, machines[0]):
+			return fmt.Sprintf("%s should not be on %s: %v %v", name, machines[0], fleet.MachineMetadata, fleet.MachineOf)
 		case len(machines) == 0 && !c.unplaced(name):
 			return name + " is neither placed nor unplaced"
 		case len(machines) == 0 && len(fleet.MachineOf) == 0:
@@ -179,6 +186,18 @@ func (c *checker) unitProblem() string {
 	return ""
 }
 
+// belongs: the machine is one that the unit asks for.
+func (c *checker) belongs(fleet unitfile.Fleet, id string) bool {
+	machine, err := c.keys.Machines().Decode(c.kv[c.keys.Machines().Key(id)].Value)
+	if err != nil || !c.wanted(fleet, machine) {
+		return false
+	}
+	return !slices.ContainsFunc(fleet.MachineOf, func(peer string) bool {
+		_, there := c.placed[id][peer]
+		return !there
+	})
+}
+
 func (c *checker) runProblem() string {
 	for _, h := range c.w.hosts[:c.w.machines] {
 		if !c.has(c.keys.Machines().Key(h.id)) {
@@ -189,12 +208,14 @@ func (c *checker) runProblem() string {
 			if _, known := c.fleet(unit, placement.Hash); !known {
 				continue
 			}
-			if runs := c.runs[unit][h]; runs != (placement.DesiredState == v1.Launched) {
+			never, _ := fails(unit)
+			should := placement.DesiredState == v1.Launched && !never
+			if runs := c.runs[unit][h]; runs != should {
 				return fmt.Sprintf("%s should be %s on %s, running: %t", unit, placement.DesiredState, h.name, runs)
 			}
 			kv, ok := c.kv[c.keys.StatesOf(h.id).Key(unit)]
 			state, err := c.keys.States().Decode(kv.Value)
-			if !ok || err != nil || state.Active() != (placement.DesiredState == v1.Launched) || state.Hash != placement.Hash {
+			if !ok || err != nil || state.Active() != should || state.Hash != placement.Hash {
 				return fmt.Sprintf("the state of %s on %s says %s, hash %s", unit, h.name, state.ActiveState, brief(state.Hash))
 			}
 		}

@@ -53,6 +53,12 @@ func clash(a, b unitfile.Fleet) string {
 			}
 		}
 	}
+	if _, ok := a.ReplacesUnit(b.Unit); ok {
+		return "a machine although one replaces the other"
+	}
+	if _, ok := b.ReplacesUnit(a.Unit); ok {
+		return "a machine although one replaces the other"
+	}
 	for _, port := range a.Ports {
 		if slices.Contains(b.Ports, port) {
 			return "a port"
@@ -130,13 +136,9 @@ func (c *checker) freeze() {
 	}
 }
 
-// fits says whether a machine would take a unit now: the rules of [X-Fleet], told once more in the simplest way.
-func (c *checker) fits(fleet unitfile.Fleet, machine v1.Machine) bool {
-	id := machine.Metadata.Name
-	config, _ := c.keys.MachineConfigs().Decode(c.kv[c.keys.MachineConfigs().Key(id)].Value)
-	if config.Cordoned || config.Drain || fleet.MachineID != "" && fleet.MachineID != id {
-		return false
-	}
+// wanted: the machine has the metadata that the unit asks for.
+func (c *checker) wanted(fleet unitfile.Fleet, machine v1.Machine) bool {
+	config, _ := c.keys.MachineConfigs().Decode(c.kv[c.keys.MachineConfigs().Key(machine.Metadata.Name)].Value)
 	for key, values := range fleet.MachineMetadata {
 		value := machine.Spec.Metadata[key]
 		if own, ok := config.Metadata[key]; ok {
@@ -146,10 +148,23 @@ func (c *checker) fits(fleet unitfile.Fleet, machine v1.Machine) bool {
 			return false
 		}
 	}
+	return true
+}
+
+// fits says whether a machine would take a unit now: the rules of [X-Fleet], told once more in the simplest way.
+func (c *checker) fits(fleet unitfile.Fleet, machine v1.Machine) bool {
+	id := machine.Metadata.Name
+	config, _ := c.keys.MachineConfigs().Decode(c.kv[c.keys.MachineConfigs().Key(id)].Value)
+	if config.Cordoned || config.Drain || fleet.MachineID != "" && fleet.MachineID != id {
+		return false
+	}
+	if !c.wanted(fleet, machine) {
+		return false
+	}
 	cpu, memory := fleet.CPU, fleet.Memory
 	for unit, placement := range c.placed[id] {
 		other, ok := c.fleet(unit, placement.Hash)
-		if !ok {
+		if !ok || unit == fleet.Unit {
 			continue
 		}
 		if clash(fleet, other) != "" {

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -38,7 +39,7 @@ func (c *checker) started(h *host, unit, hash string) {
 		c.begun[h] = map[string]bool{}
 	}
 	why, ok := c.reasons[h][unit]
-	if c.begun[h][unit] && (!ok || why.used && time.Since(why.at) > slack) {
+	if _, again := fails(unit); c.begun[h][unit] && !again && (!ok || why.used && time.Since(why.at) > slack) {
 		c.w.fail(invRestart, "%s was started again on %s", unit, h.name)
 	}
 	c.begun[h][unit] = true
@@ -154,6 +155,40 @@ func (c *checker) tick() {
 	c.endpoints()
 }
 
+// global: its file says so, or nobody knows.
+func (c *checker) global(unit string) bool {
+	u, _ := c.unit(unit)
+	fleet, known := c.fleet(unit, u.Spec.Hash)
+	return fleet.Global || !known
+}
+
+// refused notes whether a unit's start was refused when it was last asked for.
+func (c *checker) refused(h *host, unit string, refused bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case !refused:
+		delete(c.refusals[unit], h)
+	case c.refusals[unit] == nil:
+		c.refusals[unit] = map[*host]bool{h: true}
+	default:
+		c.refusals[unit][h] = true
+	}
+}
+
+// refusedUnits are those of them that there still are.
+func (c *checker) refusedUnits() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.DeleteFunc(sortedKeys(c.refusals), func(unit string) bool { return len(c.refusals[unit]) == 0 || !c.has(c.keys.Units().Key(unit)) })
+}
+
+func (c *checker) knows(unit string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.has(c.keys.Units().Key(unit))
+}
+
 func (c *checker) runningTwice() {
 	for _, unit := range sortedKeys(c.runs) {
 		hosts := c.runs[unit]
@@ -161,12 +196,9 @@ func (c *checker) runningTwice() {
 			delete(c.twice, unit)
 			continue
 		}
-		count, excused := 0, c.edited(unit)
+		excused := c.edited(unit) || c.global(unit)
 		for h := range hosts {
-			placement := c.placed[h.id][unit]
-			fleet, known := c.fleet(unit, placement.Hash)
-			count++
-			excused = excused || known && fleet.Global || c.troubled(h) || !strings.Contains(unit, "@")
+			excused = excused || c.troubled(h)
 		}
 		switch since, twice := c.twice[unit]; {
 		case excused:
@@ -174,7 +206,7 @@ func (c *checker) runningTwice() {
 		case !twice:
 			c.twice[unit] = time.Now()
 		case time.Since(since) > overlap:
-			c.w.fail(invRunsTwice, "%s runs on %d machines for %s", unit, count, time.Since(since))
+			c.w.fail(invRunsTwice, "%s runs on %d machines for %s", unit, len(hosts), time.Since(since))
 		}
 	}
 }

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
@@ -79,6 +80,12 @@ var faults = map[string]func(w *world, s step){
 			h.ill(units[s.B%uint64(len(units))], true)
 		}
 	},
+	// systemd refuses to start anything.
+	"refuse": func(w *world, s step) {
+		w.check.inTrouble(w.pick(s.A))
+		w.pick(s.A).refuses.Store(true)
+	},
+	"obey": func(w *world, s step) { w.pick(s.A).refuses.Store(false) },
 	"cure": func(w *world, s step) { w.pick(s.A).ill("", false) },
 	"duplicate": func(w *world, s step) {
 		if len(w.hosts) > w.machines {
@@ -137,11 +144,24 @@ func (w *world) heal() {
 	for i, h := range w.hosts {
 		h.ill("", false)
 		h.hold(false)
+		h.refuses.Store(false)
 		h.connect(connected)
 		if i < w.machines {
 			h.powerOn()
 		} else {
 			h.powerOff()
+		}
+	}
+}
+
+// askAgain is what people do once more for what was refused meanwhile: fleetd does not by itself.
+func (w *world) askAgain() {
+	now := time.Now().Format(time.RFC3339Nano)
+	for _, unit := range w.check.refusedUnits() {
+		if i := slices.IndexFunc(handMade, func(u handMadeUnit) bool { return u.name == unit }); i >= 0 {
+			w.submit(uint64(i), v1.Launched, now)
+		} else {
+			w.put(w.keys.Overrides().Key(unit), string(encode(v1.Override{DesiredState: v1.Launched, RequestedAt: now})))
 		}
 	}
 }

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -25,6 +26,7 @@ type host struct {
 	spec    v1.MachineSpec
 
 	network atomic.Int32
+	refuses atomic.Bool  // its systemd, to start anything
 	clock   atomic.Int64 // how far its clock is ahead, in nanoseconds
 	dir     atomic.Pointer[string]
 	life    int // of the directory: a killed process writes to where nothing is any more
@@ -63,10 +65,18 @@ func (w *world) newHost(name, id string, number int, metadata map[string]string,
 	h.dir.Store(&dir)
 	h.systemd = fake.New(fake.Options{Now: time.Now(), ReadFile: func(path string) ([]byte, error) {
 		return os.ReadFile(filepath.Join(h.layout().Units, filepath.Base(path)))
-	}})
+	}, Process: behave})
 	w.hosts = append(w.hosts, h)
 	w.running.Go(h.pump)
 	return h
+}
+
+// behave says how long a program runs: one ends by itself, after the first look at it.
+func behave(_ string, argv []string) fake.Process {
+	if len(argv) > 0 && argv[0] == "/bin/fails" {
+		return fake.Process{Ends: true, After: 700 * time.Millisecond, Status: 1}
+	}
+	return fake.Process{}
 }
 
 func (h *host) now() time.Time { return time.Now().Add(time.Duration(h.clock.Load())) }
@@ -354,7 +364,15 @@ func (m manager) call(ctx context.Context, op, unit string, do func() error) err
 	}
 	h := m.p.host
 	h.sync()
+	starts := op == "start" || op == "restart"
+	if starts && h.refuses.Load() {
+		h.w.check.refused(h, unit, true)
+		return &systemd.Error{Op: op, Unit: unit, Kind: systemd.ErrRefused, Err: errors.New("so the simulation wants it")}
+	}
 	err := do()
+	if starts && err == nil {
+		h.w.check.refused(h, unit, false)
+	}
 	h.poke()
 	return err
 }

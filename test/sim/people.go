@@ -38,7 +38,7 @@ func encode(value any) []byte {
 }
 
 // apps are the names that people give.
-var apps = []string{"web", "api", "job"}
+var apps = []string{"web", "api", "job", "pair", "every"}
 
 // manifest is one of many of an app. Every version has a text of another length: files are told apart by that, too.
 func manifest(app string, replicas, version, variant uint64) string {
@@ -66,6 +66,13 @@ func manifest(app string, replicas, version, variant uint64) string {
 		if variant%4 == 0 {
 			text = strings.Replace(text, "500m", "1500m", 1)
 		}
+	case "pair":
+		text += "  placement: {machineOf: [\"job@%i.service\"]}\n"
+	case "every":
+		text = strings.Replace(text, fmt.Sprintf("replicas: %d", replicas), "global: true", 1)
+		if variant%2 == 0 {
+			text += "  placement: {conflicts: [\"api@*.service\"]}\n"
+		}
 	}
 	return text
 }
@@ -82,11 +89,26 @@ spec:
 // brokenManifests change nothing.
 var brokenManifests = []string{"", "{{{", "apiVersion: fleet/v1\nkind: App\nspec: {replicas: -1}\n", "apiVersion: fleet/v1\nkind: App\nmetadata: {name: other}\nspec: {}\n"}
 
-// units are those that people submit without an app.
-var handMade = []struct{ name, text string }{
+type handMadeUnit struct{ name, text string }
+
+// handMade are the units that people submit without an app.
+var handMade = []handMadeUnit{
 	{"tool.service", "[Service]\nExecStart=/bin/tool\nRestart=always\n[X-Fleet]\nConflicts=web@*.service\n"},
 	{"db@1.service", "[Service]\nExecStart=/bin/db\nRestart=always\n[X-Fleet]\nPorts=4000\nMemory=200M\n"},
 	{"beside@1.service", "[Service]\nExecStart=/bin/beside\nRestart=always\n[X-Fleet]\nMachineOf=db@1.service\n"},
+	{"low@1.service", "[Service]\nExecStart=/bin/low\nRestart=always\n[X-Fleet]\nPorts=5000\nMemory=300M\n"},
+	{"low@2.service", "[Service]\nExecStart=/bin/low\nRestart=always\n[X-Fleet]\nPorts=5000\nMemory=300M\n"},
+	{"high@1.service", "[Service]\nExecStart=/bin/high\nRestart=always\n[X-Fleet]\nReplaces=low@*.service\nMachineMetadata=zone=a\n"},
+	{"watch.service", "[Service]\nExecStart=/bin/watch\nRestart=always\n[X-Fleet]\nGlobal=true\nConflicts=job@*.service\n"},
+	{"fails@1.service", "[Service]\nExecStart=/bin/fails\n"},
+	{"fails@2.service", "[Service]\nExecStart=/bin/fails\nRestart=always\n"}, // up to the start limit
+	{"fails@3.service", "[Service]\nType=simple\n"},                          // systemd does not load it
+	{"fails@4.service", "[Service\nExecStart=/bin/fails\n"},                  // nobody can read it
+}
+
+// fails says of a hand-made unit that it does not run, and of one that systemd starts it more than once by itself.
+func fails(unit string) (never, again bool) {
+	return strings.HasPrefix(unit, "fails@"), unit == "fails@2.service"
 }
 
 func (w *world) submit(which uint64, desired v1.DesiredState, requestedAt string) {
@@ -122,6 +144,11 @@ var people = map[string]func(w *world, s step){
 	},
 	"submit": func(w *world, s step) {
 		w.submit(s.A, []v1.DesiredState{v1.Launched, v1.Launched, v1.Loaded, v1.Inactive}[s.B%4], "")
+	},
+	"ask again": func(w *world, s step) { // for what may have failed
+		if u := handMade[s.A%uint64(len(handMade))]; w.check.knows(u.name) {
+			w.submit(s.A, v1.Launched, time.Now().Format(time.RFC3339Nano))
+		}
 	},
 	"destroy": func(w *world, s step) {
 		w.write(store.Op{Key: w.keys.Units().Key(handMade[s.A%uint64(len(handMade))].name)})

@@ -43,11 +43,12 @@ type often struct {
 
 var doings = []often{
 	{"apply", 24, ""}, {"break", 2, ""}, {"delete", 4, ""}, {"stop", 5, ""}, {"start", 5, ""}, {"forget", 4, ""},
-	{"submit", 5, ""}, {"destroy", 2, ""}, {"configure", 6, "unconfigure"}, {"etcdctl del", 6, ""}, {"etcdctl put", 2, ""},
+	{"submit", 9, ""}, {"ask again", 2, ""}, {"destroy", 3, ""}, {"configure", 6, "unconfigure"}, {"etcdctl del", 6, ""}, {"etcdctl put", 2, ""},
 	{"power off", 5, "power on"}, {"power off many", 2, "power on many"}, {"cut off", 5, "reconnect"}, {"deaf", 5, "reconnect"},
 	{"cut off many", 2, "reconnect many"}, {"kill fleetd", 5, ""}, {"stop fleetd", 3, ""}, {"hold fleetd", 2, "release fleetd"},
 	{"trap", 10, ""}, {"etcd away", 3, "etcd back"}, {"full", 2, "room"}, {"compact", 4, ""}, {"clock", 3, ""},
 	{"kill process", 6, ""}, {"sick", 5, "cure"}, {"duplicate", 1, "duplicate off"},
+	{"refuse", 3, "obey"},
 }
 
 // NewPlan makes the plan of a seed.

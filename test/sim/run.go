@@ -42,6 +42,7 @@ func (w *world) live(p Plan) {
 		}
 	}
 	w.heal()
+	w.askAgain()
 	w.converge()
 }
 
