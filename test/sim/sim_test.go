@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,6 +19,9 @@ const seedsByDefault = 150
 
 // seedsTwice are run twice each.
 const seedsTwice = 12
+
+// tellEvery is after how many seeds a long run says where it is.
+const tellEvery = 500
 
 // disks gives an empty directory for each run, in memory where there is room: the machines' disks.
 func disks(t *testing.T) func() string {
@@ -49,23 +53,31 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 	return n
 }
 
-// TestSeeds runs SIM_SEEDS seeds from SIM_SEED on. What fails is shrunk and written to SIM_DIR.
+// TestSeeds runs SIM_SEEDS seeds from SIM_SEED on, as many at once as there are processors, and ends early when
+// SIM_FAILURES of them have failed. What fails is shrunk and written to SIM_DIR.
 func TestSeeds(t *testing.T) {
 	first, count := number(t, "SIM_SEED", 1), number(t, "SIM_SEEDS", seedsByDefault)
 	if os.Getenv("SIM_SEED") != "" && os.Getenv("SIM_SEEDS") == "" {
 		count = 1
 	}
-	most := number(t, "SIM_FAILURES", 3) // a worker gives up after so many
-	workers := uint64(runtime.GOMAXPROCS(0))
-	for worker := range workers {
+	most := number(t, "SIM_FAILURES", 3)
+	var begun, failed atomic.Uint64
+	start := time.Now()
+	for worker := range runtime.GOMAXPROCS(0) {
 		t.Run(fmt.Sprintf("worker %d", worker), func(t *testing.T) {
 			t.Parallel()
 			newDir := disks(t)
-			failures := uint64(0)
-			for seed := first + worker; seed < first+count && failures < most; seed += workers {
-				p := NewPlan(seed)
+			for failed.Load() < most {
+				n := begun.Add(1) - 1
+				if n >= count {
+					return
+				}
+				if n > 0 && n%tellEvery == 0 {
+					fmt.Fprintf(os.Stderr, "%s: %d of %d seeds, %d failed\n", time.Since(start).Round(time.Second), n, count, failed.Load())
+				}
+				p := NewPlan(first + n)
 				if v, transcript := Run(t, p, newDir()); v != nil {
-					failures++
+					failed.Add(1)
 					report(t, p, v, transcript, newDir)
 				}
 			}
