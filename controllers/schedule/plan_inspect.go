@@ -188,9 +188,9 @@ type loss struct {
 	hard            bool
 }
 
-// readmitAll lets the units of a machine in again, one after the other: who is left alone, who replaces others, then who
-// was there first.
-// Who does not fit beside those that are in has to leave.
+// readmitAll lets the units of a machine in again, one after the other: who is left alone, who replaces others, whose file
+// is still the same, then who was there first. Who does not fit beside those that are in has to leave: rather one that
+// grew, and is restarted anyway, than one that nobody touched.
 func (p *planner) readmitAll(m *machine) {
 	var places, in []*place
 	for _, x := range m.places {
@@ -199,8 +199,8 @@ func (p *planner) readmitAll(m *machine) {
 		}
 	}
 	slices.SortFunc(places, func(a, b *place) int {
-		return cmp.Or(before(a.unit.plan.problem != "", b.unit.plan.problem != ""), before(len(a.unit.replaces) > 0, len(b.unit.replaces) > 0), cmp.Compare(a.Create, b.Create),
-			strings.Compare(a.Unit, b.Unit))
+		return cmp.Or(before(a.unit.plan.problem != "", b.unit.plan.problem != ""), before(len(a.unit.replaces) > 0, len(b.unit.replaces) > 0),
+			before(!a.changes(), !b.changes()), cmp.Compare(a.Create, b.Create), strings.Compare(a.Unit, b.Unit))
 	})
 	left := machine{Machine: m.Machine}
 	for _, x := range places {
@@ -222,6 +222,9 @@ func (p *planner) readmitAll(m *machine) {
 		in = append(in, x)
 	}
 }
+
+// changes: the unit has another file than the one that it runs with here.
+func (x *place) changes() bool { return x.Value.Hash != x.unit.Hash }
 
 func (p *planner) leavesAnyway(x *place) bool {
 	v := &x.unit.plan

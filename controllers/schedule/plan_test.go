@@ -215,3 +215,25 @@ func TestReplaces(t *testing.T) {
 	w.converge()
 	require.Len(t, w.where(), 7)
 }
+
+// TestGrowth: a unit that grew goes where there is room, and where there is none it goes on with its former file. One that
+// nobody touched never has to make room for it, also when it came later.
+func TestGrowth(t *testing.T) {
+	grow := func(w *world, fleet unitfile.Fleet) {
+		u := w.units["old.service"]
+		u.Hash, u.Fleet = "2", fleet
+		w.setUnit(u)
+	}
+	w := three(t)
+	w.add(t, "old.service CPU=0.5;MachineID=m1", "young.service CPU=1;MachineID=m1")
+	w.converge()
+	grow(w, unitfile.Fleet{CPU: 1500, MachineID: "m1"})
+	require.Empty(t, w.converge())
+	require.Contains(t, w.unplaced["old.service"].Message, "it stays on m1 for now")
+	require.NotContains(t, w.unplaced, "young.service")
+	require.Equal(t, []string{"m1/old.service", "m1/young.service"}, w.where())
+	require.Equal(t, "1", w.placements["m1/old.service"].Value.Hash)
+
+	grow(w, unitfile.Fleet{CPU: 1500})
+	require.Equal(t, []string{"Move old.service from m1 to m2: CPU: m1 has too little CPU for CPU=1.5 beside what was there first"}, w.converge())
+}
