@@ -34,8 +34,8 @@ func (c *checker) placements(machine string) {
 		cpu, memory = cpu+fleet.CPU, memory+fleet.Memory
 	}
 	kv, present := c.kv[c.keys.Machines().Key(machine)]
-	if !present || slices.ContainsFunc(all, func(f unitfile.Fleet) bool { return c.unplaced(f.Unit) }) {
-		return // or it is known, and said: a unit that grew leaves too little for one that has nowhere else to go
+	if !present {
+		return
 	}
 	if m, err := c.keys.Machines().Decode(kv.Value); err == nil {
 		if m.Spec.Capacity.CPU > 0 && cpu > m.Spec.Capacity.CPU || m.Spec.Capacity.Memory > 0 && memory > m.Spec.Capacity.Memory {
