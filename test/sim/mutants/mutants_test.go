@@ -19,6 +19,7 @@ const seeds = "150"
 const top = "../../.."
 
 var (
+	found   = regexp.MustCompile(`seed \d+: .*`)
 	finds   = regexp.MustCompile(`(?m)^Finds: (.*)$`)
 	patched = regexp.MustCompile(`(?m)^--- a/(\S+)`)
 )
@@ -34,12 +35,13 @@ func TestEachMutantIsFound(t *testing.T) {
 			expected := finds.FindStringSubmatch(string(text))
 			require.NotNil(t, expected, "%s does not say what finds it", patch)
 			overlay := overlaid(t, patch, string(text))
-			test := exec.Command("go", "test", "-count=1", "-overlay", overlay, "-run", "TestSeeds", "./test/sim")
+			test := exec.Command("go", "test", "-count=1", "-vet=off", "-ldflags=-s -w", "-overlay", overlay, "-run", "TestSeeds", "./test/sim")
 			test.Dir = top
 			test.Env = append(os.Environ(), "SIM_SEEDS="+seeds, "SIM_SEED=1", "SIM_FAILURES=1", "SIM_SHRINK=no", "SIM_DIR="+t.TempDir())
 			out, err := test.CombinedOutput()
 			require.Error(t, err, "not found within %s seeds", seeds)
 			require.Contains(t, string(out), expected[1])
+			t.Log(found.FindString(string(out)))
 		})
 	}
 }
