@@ -109,7 +109,8 @@ func (p *planner) linger(u *unit, why unmet) {
 	p.wait(u, why)
 	if v.keep != nil {
 		v.at = v.keep.machine
-		v.holds = v.reason == ReasonCPU || v.reason == ReasonMemory
+		// A new file may ask for more than there is, or, where nobody looks at a machine that is gone, be against others there.
+		v.holds = v.reason == ReasonCPU || v.reason == ReasonMemory || v.reason == ReasonMachineGone
 		p.update(u, v.keep)
 	}
 }

@@ -237,3 +237,19 @@ func TestGrowth(t *testing.T) {
 	grow(w, unitfile.Fleet{CPU: 1500})
 	require.Equal(t, []string{"Move old.service from m1 to m2: CPU: m1 has too little CPU for CPU=1.5 beside what was there first"}, w.converge())
 }
+
+// TestGoneMachineKeepsFiles: a unit on a machine that is gone fits nowhere else. Whether its new file goes with what else
+// is there is decided when the machine is back.
+func TestGoneMachineKeepsFiles(t *testing.T) {
+	w := three(t)
+	w.deleteMachine("m2")
+	w.deleteMachine("m3")
+	w.add(t, "first.service", "changed.service")
+	w.converge()
+	w.deleteMachine("m1")
+	u := w.units["changed.service"]
+	u.Hash, u.Fleet, u.DesiredState = "2", unitfile.Fleet{Conflicts: []string{"first.service"}}, v1.Loaded
+	w.setUnit(u)
+	require.Equal(t, []string{"Update changed.service on m1: StateChanged: the unit is to be loaded"}, w.converge())
+	require.Equal(t, "1", w.placements["m1/changed.service"].Value.Hash)
+}
