@@ -232,7 +232,10 @@ func (c *checker) rows(events []store.Event, writer *process) {
 		switch key {
 		case "apps", "machineconfig", "overrides":
 			c.persons(e, writer)
-		case "units", "revisions", "placements", "unplaced", "status", "unitfiles":
+		case "units":
+			c.personsUnit(e, writer)
+			c.electedRow(e, writer)
+		case "revisions", "placements", "unplaced", "status", "unitfiles":
 			c.electedRow(e, writer)
 		case "states":
 			if !strings.HasPrefix(e.Key, c.keys.StatesOf(hostID(writer)).Prefix()) {
@@ -260,6 +263,17 @@ func (c *checker) persons(e store.Event, writer *process) {
 		}
 	}
 	c.w.fail(invPersons, "%s changed %s at revision %d", writer.name, e.Key, e.ModRevision)
+}
+
+// personsUnit: a unit that no app owns is whose who wrote it.
+func (c *checker) personsUnit(e store.Event, writer *process) {
+	kv, there := c.kv[e.Key]
+	if writer.kind == kindPerson || !there {
+		return
+	}
+	if unit, err := c.keys.Units().Decode(kv.Value); err != nil || unit.Metadata.Owner == "" {
+		c.w.fail(invPersons, "%s changed %s at revision %d", writer.name, e.Key, e.ModRevision)
+	}
 }
 
 // electedRow: people aside, only the leader writes it.

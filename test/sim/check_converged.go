@@ -46,6 +46,22 @@ func (c *checker) latest(app string) *v1.Revision {
 	return &revision
 }
 
+// lasting are the revisions of all that is to stay as it is when everybody starts anew: all but who is there, who leads,
+// and what happened. Where clocks differ another leader may see another roll-out as stalled, and says so.
+func (c *checker) lasting() map[string]int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	revisions := map[string]int64{}
+	skewed := slices.ContainsFunc(c.w.hosts[:c.w.machines], func(h *host) bool { return h.clock.Load() != 0 })
+	for key, kv := range c.kv {
+		row, _, _ := strings.Cut(c.w.short(key), "/")
+		if row != "machines" && row != "leaders" && row != "events" && (row != "status" || !skewed) {
+			revisions[key] = kv.ModRevision
+		}
+	}
+	return revisions
+}
+
 func (c *checker) unit(name string) (v1.Unit, bool) {
 	kv, ok := c.kv[c.keys.Units().Key(name)]
 	if !ok {

@@ -11,7 +11,8 @@ const (
 	tickEvery    = 500 * time.Millisecond
 	convergeIn   = 5 * time.Minute
 	collectAfter = 16 * time.Minute // collect waits 5 min for a revision of a deleted app, then as long for its files
-	restFor      = 3 * time.Minute
+	restFor      = time.Minute
+	secondPassIn = 90 * time.Second // until somebody leads again, and has looked at everything
 )
 
 // Run simulates a cluster. dir is an empty directory for its machines' disks. It returns the first violation, nil where
@@ -84,5 +85,28 @@ func (w *world) converge() {
 	revision := w.etcd.Revision()
 	if w.until(w.now()+restFor) && w.etcd.Revision() != revision {
 		w.fail(invRest, "%d revisions in %s", w.etcd.Revision()-revision, restFor)
+		return
+	}
+	w.secondPass()
+}
+
+// secondPass has everybody forget what they know. They look at everything once more, and write nothing of it.
+func (w *world) secondPass() {
+	before := w.check.lasting()
+	for _, h := range w.hosts[:w.machines] {
+		h.killFleetd()
+	}
+	if !w.until(w.now() + secondPassIn) {
+		return
+	}
+	after := w.check.lasting()
+	for _, key := range sortedKeys(after) {
+		if before[key] != after[key] {
+			w.fail(invRest, "a second pass wrote %s", key)
+		}
+		delete(before, key)
+	}
+	for _, key := range sortedKeys(before) {
+		w.fail(invRest, "a second pass deleted %s", key)
 	}
 }

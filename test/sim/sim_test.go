@@ -15,7 +15,7 @@ import (
 )
 
 // seedsByDefault run in well under a minute on two cores.
-const seedsByDefault = 150
+const seedsByDefault = 250
 
 // seedsTwice are run twice each.
 const seedsTwice = 12
