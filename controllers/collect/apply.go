@@ -21,7 +21,7 @@ func (c *Controller) apply(ctx context.Context, plan Decision) error {
 		log.V(1).Info("Deleting", "reason", a.Reason, "row", a.Kind, "name", a.Name)
 		groups[i] = store.Group{{Key: c.key(a.Candidate), If: store.Unchanged(a.Revision)}}
 	}
-	log.Info("Deleting what is unused", "reason", plan.Actions[0].Reason, "count", len(groups))
+	log.Info("Deleting what is unused", "reason", plan.Actions[0].Reason, "count", len(groups), "first", groups[0][0].Key)
 	revision := int64(0)
 	for _, result := range store.Write(ctx, c.opts.Store, groups, c.opts.Fence) {
 		revision = max(revision, result.Revision)

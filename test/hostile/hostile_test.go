@@ -49,6 +49,19 @@ func TestHostileEtcd(t *testing.T) {
 	l.works() // once for all of them: the canary takes its time
 }
 
+// TestStrangersAreCollected: what means nothing to anybody is deleted after a while, and that is said by its key.
+func TestStrangersAreCollected(t *testing.T) {
+	for _, key := range []string{keys.States().Key("nowhere/canary@1.service"), keys.States().Key(machine + "/ghost.service"), keys.UnitFiles().Key("stranger"), keys.Overrides().Key("ghost.service")} {
+		synctest.Test(t, func(t *testing.T) {
+			l := start(t, memstore.New(memstore.Options{}))
+			l.raw(key, "{}")
+			time.Sleep(10 * time.Minute)
+			require.NotContains(t, l.list(keys.Root()), key)
+			require.Contains(t, l.says(), `"first"="`+key)
+		})
+	}
+}
+
 func each(t *testing.T, run func(t *testing.T, c hostile)) {
 	for _, list := range cases {
 		for _, c := range list {

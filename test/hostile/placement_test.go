@@ -4,12 +4,15 @@ import "fmt"
 
 // circle is that many units, each of which wants to be where the next one is.
 func circle(n int) hostile {
-	first := fmt.Sprintf("circle%d-1.service", n)
+	why := fmt.Sprintf("MachineOf= goes in a circle: circle%d-", n)
+	if n == 1 {
+		why = "MachineOf: names the unit itself"
+	}
 	return hostile{fmt.Sprintf("MachineOf in a circle of %d", n), func(l *lab) {
 		for i := range n {
 			l.unit(fmt.Sprintf("circle%d-%d.service", n, i+1), sleeping+fmt.Sprintf("[X-Fleet]\nMachineOf=circle%d-%d.service\n", n, (i+1)%n+1))
 		}
-	}, []string{first}}
+	}, []string{fmt.Sprintf("/unplaced/circle%d-1.service", n), why}}
 }
 
 var placement = []hostile{
@@ -26,7 +29,7 @@ var placement = []hostile{
 		l.apply(app("left", "placement: {conflicts: [\"right@*.service\"], machineOf: [\"middle@%i.service\"]}"))
 		l.apply(app("middle", "placement: {machineOf: [\"right@%i.service\"]}"))
 		l.apply(app("right"))
-	}, []string{"left@1.service"}},
+	}, []string{"/unplaced/left@1.service", "Conflicts=right@*.service"}},
 	{"conflicts with everything", func(l *lab) {
 		l.apply(app("hermit", "placement: {conflicts: [\"*\"]}"))
 	}, []string{"/unplaced/hermit@1.service"}},

@@ -86,6 +86,7 @@ func startRouter(t *testing.T) *router {
 		keys.Revisions().Key(keyspace.RevisionName("healthy", 1)): revision("healthy.example.com"),
 	})
 	require.Eventually(t, func() bool { return r.get("healthy.example.com") == "200 healthy" }, within, 10*time.Millisecond)
+	require.Empty(t, r.served()) // until then an earlier nginx worker may answer, too
 	return r
 }
 

@@ -82,11 +82,11 @@ var strangers = []hostile{
 	{"a placement on a machine that does not exist", func(l *lab) {
 		l.unit("wanted.service", sleeping)
 		l.raw(keys.Placements().Key("nowhere/wanted.service"), `{"hash":"`+unitfile.Hash(sleeping)+`","desiredState":"launched"}`)
-	}, []string{"/states/m1/wanted.service", "wanted.service"}},
+	}, []string{"/states/m1/wanted.service", "nowhere"}},
 	{"a placement of a unit that does not exist", func(l *lab) {
 		l.raw(keys.Placements().Key(machine+"/ghost.service"), `{"hash":"`+unitfile.Hash("ghost")+`","desiredState":"launched"}`)
-	}, []string{"ghost.service"}},
-	{"a state of a machine and of a unit that do not exist", func(l *lab) {
+	}, []string{`"name":"ghost.service"`, "taken off m1: the unit does not exist"}},
+	{"a state of a machine and of a unit that do not exist", func(l *lab) { // TestStrangersAreCollected has what is said of them
 		l.raw(keys.States().Key("nowhere/canary@1.service"), `{"activeState":"active"}`)
 		l.raw(keys.States().Key(machine+"/ghost.service"), `{"activeState":"active"}`)
 	}, nil},
@@ -95,7 +95,7 @@ var strangers = []hostile{
 	}, []string{"stranger.service"}},
 	{"a unit of an app that does not exist", func(l *lab) {
 		l.raw(keys.Units().Key("orphan@1.service"), `{"metadata":{"owner":"orphan"},"spec":{"hash":"x","desiredState":"launched"}}`)
-	}, nil},
+	}, []string{`"reason"="AppDeleted" "unit"="orphan@1.service"`}},
 }
 
 var revisions = []hostile{
@@ -103,6 +103,12 @@ var revisions = []hostile{
 		for key := range l.list(keys.Revisions().Prefix() + "canary/") {
 			l.delete(key)
 		}
+		l.await("there is one again", func() string {
+			if len(l.list(keys.Revisions().Prefix()+"canary/")) > 0 {
+				return ""
+			}
+			return "none"
+		})
 	}, nil},
 	{"revisions and files deleted by hand", func(l *lab) {
 		for key := range l.list(keys.Revisions().Prefix() + "canary/") {
