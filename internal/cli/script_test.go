@@ -119,7 +119,20 @@ func (journal) Read(_ context.Context, q api.JournalQuery, emit func(wire.LogEnt
 
 func of(ts *testscript.TestScript) *world { return ts.Value(world{}).(*world) }
 
-// put KEY FILE|JSON writes a key as etcdctl would; $REVISION is the revision then.
+// write puts a key, or deletes it where there is no value; presence is under a lease, or it is nobody's.
+func (w *world) write(ctx context.Context, key string, value []byte) error {
+	op := store.Op{Key: key, Value: value}
+	if strings.HasPrefix(key, keyspace.New("").Machines().Prefix()) {
+		var err error
+		if op.Lease, err = w.store.Grant(ctx, time.Hour); err != nil {
+			return err
+		}
+	}
+	_, err := w.store.Commit(ctx, store.Txn{Ops: []store.Op{op}})
+	return err
+}
+
+// put KEY FILE|JSON writes a key as fleetd or etcdctl would.
 func put(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) != 2 {
 		ts.Fatalf("usage: put key file-or-text")
@@ -128,14 +141,12 @@ func put(ts *testscript.TestScript, _ bool, args []string) {
 	if !strings.HasPrefix(args[1], "{") {
 		value = []byte(ts.ReadFile(args[1]))
 	}
-	_, err := of(ts).store.Commit(context.Background(), store.Txn{Ops: []store.Op{{Key: args[0], Value: value}}})
-	ts.Check(err)
+	ts.Check(of(ts).write(context.Background(), args[0], value))
 }
 
 // del KEY deletes a key.
 func del(ts *testscript.TestScript, _ bool, args []string) {
-	_, err := of(ts).store.Commit(context.Background(), store.Txn{Ops: []store.Op{{Key: args[0]}}})
-	ts.Check(err)
+	ts.Check(of(ts).write(context.Background(), args[0], nil))
 }
 
 // etcd up|down cuts the server off, or connects it again.
@@ -185,9 +196,9 @@ func answer(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Check(json.Unmarshal([]byte(line), &s))
 		steps = append(steps, s)
 	}
-	s := of(ts).store
+	w := of(ts)
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	changes := s.Watch(ctx, "/", s.Revision())
+	changes := w.store.Watch(ctx, "/", w.store.Revision())
 	done := make(chan struct{})
 	ts.Defer(func() { cancel(); <-done })
 	go func() {
@@ -202,7 +213,7 @@ func answer(ts *testscript.TestScript, _ bool, args []string) {
 					break
 				}
 			}
-			if _, err := s.Commit(ctx, store.Txn{Ops: []store.Op{{Key: step.Put, Value: step.Value}}}); err != nil {
+			if w.write(ctx, step.Put, step.Value) != nil {
 				return
 			}
 		}
