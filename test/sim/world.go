@@ -143,9 +143,13 @@ func (w *world) failed() *Violation {
 func (w *world) transcript() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	// Who says something at the same moment does so in no order.
+	// Who says something at the same moment does so in no order, nor do the goroutines of one part.
 	slices.SortStableFunc(w.lines, func(a, b line) int {
-		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.who, b.who), cmp.Compare(a.part, b.part))
+		order := cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.who, b.who), cmp.Compare(a.part, b.part))
+		if order == 0 && a.part != "" {
+			order = cmp.Compare(a.text, b.text)
+		}
+		return order
 	})
 	var b strings.Builder
 	for _, l := range w.lines {
