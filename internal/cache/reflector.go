@@ -127,18 +127,18 @@ func (r *Reflector) pause(ctx context.Context, message string, err error, retry 
 
 // list replaces the collections' content by that of one revision. Readers see the old content until it is complete.
 func (r *Reflector) list(ctx context.Context) error {
-	for _, row := range r.rows {
+	revision := int64(0)
+	for _, row := range r.rows { // by rows: etcd counts, for each page, all that follows behind it
 		row.beginListing()
-	}
-	opts := store.ListOptions{Limit: r.pageSize}
-	revision, err := store.ListAll(ctx, r.store, r.prefix, opts, func(kv store.KV) error {
-		if row := r.rowOf(kv.Key); row != nil {
+		opts := store.ListOptions{Limit: r.pageSize, Revision: revision}
+		var err error
+		revision, err = store.ListAll(ctx, r.store, row.keyPrefix(), opts, func(kv store.KV) error {
 			row.listed(kv)
+			return nil
+		})
+		if err != nil {
+			return err
 		}
-		return nil
-	})
-	if err != nil {
-		return err
 	}
 	runs := make([]run, 0, len(r.rows))
 	r.mu.Lock()

@@ -48,11 +48,14 @@ type Cluster struct {
 	digestOf int64
 }
 
+// pageSize is how many keys one request brings: some MB, for each page costs etcd a look at all that follow behind it.
+const pageSize = 10_000
+
 // New returns a Cluster that knows nothing before Run.
 func New(s store.Interface, keys keyspace.Keys, log logr.Logger, opts ...cache.Option) *Cluster {
 	opts = append(opts, cache.WithLogger(log))
 	endpoints := keyspace.Endpoints(v1.DefaultAnnouncePrefix)
-	root := cache.NewReflector(s, keys.Root(), opts...)
+	root := cache.NewReflector(s, keys.Root(), append([]cache.Option{cache.WithPageSize(pageSize)}, opts...)...)
 	web := cache.NewReflector(s, endpoints.Prefix(), opts...)
 	c := &Cluster{
 		Keys: keys, root: root, web: web,
