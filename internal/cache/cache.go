@@ -47,28 +47,56 @@ type Lister[T any] interface {
 	Len() int
 }
 
-// index holds objects sorted by name.
+// index holds objects.
 type index[T any] struct {
-	mu   *sync.RWMutex // the reflector's: a batch of changes is seen whole or not at all
-	tree *btree.BTreeG[*Object[T]]
+	mu *sync.RWMutex // the reflector's: a batch of changes is seen whole or not at all
+	*objects[T]
 }
 
-func newTree[T any]() *btree.BTreeG[*Object[T]] {
-	return btree.NewG(32, func(a, b *Object[T]) bool { return a.Name < b.Name })
+// objects are found by name, which happens all the time, and listed sorted by name.
+type objects[T any] struct {
+	named map[string]*Object[T]
+	tree  *btree.BTreeG[*Object[T]]
+}
+
+func newObjects[T any]() *objects[T] {
+	return &objects[T]{
+		named: map[string]*Object[T]{},
+		tree:  btree.NewG(32, func(a, b *Object[T]) bool { return a.Name < b.Name }),
+	}
+}
+
+// put returns the object that was there before, or nil.
+func (s *objects[T]) put(o *Object[T]) (old *Object[T]) {
+	old = s.named[o.Name]
+	delete(s.named, o.Name) // else the key stays the old object's string, and keeps that alive
+	s.named[o.Name] = o
+	s.tree.ReplaceOrInsert(o)
+	return old
+}
+
+// remove returns the object that was there, or nil.
+func (s *objects[T]) remove(name string) (old *Object[T]) {
+	if old = s.named[name]; old != nil {
+		delete(s.named, name)
+		s.tree.Delete(old)
+	}
+	return old
 }
 
 // Get implements Lister.
 func (x *index[T]) Get(name string) (*Object[T], bool) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	return x.tree.Get(&Object[T]{Name: name})
+	o, ok := x.named[name]
+	return o, ok
 }
 
 // List implements Lister.
 func (x *index[T]) List() []*Object[T] {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	list := make([]*Object[T], 0, x.tree.Len())
+	list := make([]*Object[T], 0, len(x.named))
 	x.tree.Ascend(func(o *Object[T]) bool {
 		list = append(list, o)
 		return true
@@ -95,5 +123,5 @@ func (x *index[T]) ListPrefix(prefix string) []*Object[T] {
 func (x *index[T]) Len() int {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	return x.tree.Len()
+	return len(x.named)
 }

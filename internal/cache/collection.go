@@ -2,9 +2,8 @@ package cache
 
 import (
 	"fmt"
+	"slices"
 	"strings"
-
-	"github.com/google/btree"
 
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/store"
@@ -17,8 +16,8 @@ type Collection[T any] struct {
 	handlers []func([]Event[T])
 	ignored  func(kv store.KV, reason, why string)
 
-	pending []Event[T]                // applied, not yet told
-	next    *btree.BTreeG[*Object[T]] // what a new listing has brought so far
+	pending []Event[T]  // applied, not yet told
+	next    *objects[T] // what a new listing has brought so far
 }
 
 var _ Lister[string] = (*Collection[string])(nil)
@@ -34,7 +33,7 @@ func Register[T any](r *Reflector, c keyspace.Collection[T]) *Collection[T] {
 			panic(fmt.Sprintf("cache: %s overlaps %s", c.Prefix(), other.keyPrefix()))
 		}
 	}
-	collection := &Collection[T]{index: index[T]{mu: &r.mu, tree: newTree[T]()}, row: c, ignored: r.ignored}
+	collection := &Collection[T]{index: index[T]{mu: &r.mu, objects: newObjects[T]()}, row: c, ignored: r.ignored}
 	r.rows = append(r.rows, collection)
 	return collection
 }
@@ -63,14 +62,14 @@ func (c *Collection[T]) keyPrefix() string { return c.row.Prefix() }
 func (c *Collection[T]) apply(e store.Event) bool {
 	name, ok := c.row.Name(e.Key)
 	if e.Deleted || !c.ours(e.KV, ok) {
-		old, ok := c.tree.Delete(&Object[T]{Name: name})
-		if ok {
+		old := c.remove(name)
+		if old != nil {
 			c.pending = append(c.pending, Event[T]{Name: old.Name, Old: old, Revision: e.ModRevision})
 		}
-		return ok
+		return old != nil
 	}
 	object := c.object(name, e.KV)
-	old, _ := c.tree.ReplaceOrInsert(object)
+	old := c.put(object)
 	c.pending = append(c.pending, Event[T]{Name: object.Name, Old: old, New: object, Revision: e.ModRevision})
 	return true
 }
@@ -88,31 +87,32 @@ func (c *Collection[T]) ours(kv store.KV, named bool) bool {
 	return false
 }
 
-func (c *Collection[T]) beginListing() { c.next = newTree[T]() }
+func (c *Collection[T]) beginListing() { c.next = newObjects[T]() }
 
 func (c *Collection[T]) listed(kv store.KV) {
 	name, ok := c.row.Name(kv.Key)
 	if !c.ours(kv, ok) {
 		return
 	}
-	object, ok := c.tree.Get(&Object[T]{Name: name})
-	if !ok || object.ModRevision != kv.ModRevision {
+	object := c.named[name]
+	if object == nil || object.ModRevision != kv.ModRevision {
 		object = c.object(name, kv)
 	}
-	c.next.ReplaceOrInsert(object)
+	c.next.put(object)
 }
 
 func (c *Collection[T]) relisted(revision int64) int {
-	old, now := c.tree, c.next
-	c.tree, c.next = now, nil
-	old.Ascend(func(o *Object[T]) bool {
-		if !now.Has(o) {
+	old, now := c.objects, c.next
+	c.objects, c.next = now, nil
+	old.tree.Ascend(func(o *Object[T]) bool {
+		if now.named[o.Name] == nil {
 			c.pending = append(c.pending, Event[T]{Name: o.Name, Old: o, Revision: revision})
 		}
 		return true
 	})
-	now.Ascend(func(o *Object[T]) bool {
-		if was, _ := old.Get(o); was != o {
+	c.pending = slices.Grow(c.pending, max(0, len(now.named)-len(old.named)))
+	now.tree.Ascend(func(o *Object[T]) bool {
+		if was := old.named[o.Name]; was != o {
 			c.pending = append(c.pending, Event[T]{Name: o.Name, Old: was, New: o, Revision: o.ModRevision})
 		}
 		return true
