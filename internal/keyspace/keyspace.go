@@ -58,7 +58,9 @@ func (k Keys) Root() string { return k.root + "/" }
 func (k Keys) Apps() Collection[[]byte] { return raw(k.root + "/apps/") }
 
 // Units holds desired units.
-func (k Keys) Units() Collection[v1.Unit] { return manifest[v1.Unit](k.root + "/units/") }
+func (k Keys) Units() Collection[v1.Unit] {
+	return manifest[v1.Unit](k.root + "/units/").sharing(shareUnit)
+}
 
 // UnitFiles holds unit file texts by their hash.
 func (k Keys) UnitFiles() Collection[string] { return text(k.root + "/unitfiles/") }
@@ -85,7 +87,7 @@ func (k Keys) Overrides() Collection[v1.Override] {
 
 // Placements holds what runs where; names are <machine>/<unit>, see Join.
 func (k Keys) Placements() Collection[v1.Placement] {
-	return jsonOf[v1.Placement](k.root + "/placements/")
+	return jsonOf[v1.Placement](k.root + "/placements/").sharing(sharePlacement)
 }
 
 // PlacementsOf holds the placements of one machine; names are units.
@@ -97,7 +99,9 @@ func (k Keys) PlacementsOf(machine string) Collection[v1.Placement] {
 func (k Keys) Unplaced() Collection[v1.Unplaced] { return jsonOf[v1.Unplaced](k.root + "/unplaced/") }
 
 // States holds what systemd says on every machine; names are <machine>/<unit>, see Join.
-func (k Keys) States() Collection[v1.UnitState] { return jsonOf[v1.UnitState](k.root + "/states/") }
+func (k Keys) States() Collection[v1.UnitState] {
+	return jsonOf[v1.UnitState](k.root + "/states/").sharing(shareState)
+}
 
 // StatesOf holds the states of one machine; names are units.
 func (k Keys) StatesOf(machine string) Collection[v1.UnitState] {
@@ -114,6 +118,16 @@ func (k Keys) Routers() Collection[v1.Router] {
 
 // Events holds what happened; names are <time>-<id>, so that they sort by time.
 func (k Keys) Events() Collection[v1.Event] { return jsonOf[v1.Event](k.root + "/events/") }
+
+func shareUnit(u *v1.Unit) {
+	shared(&u.Metadata.Owner, &u.Spec.Hash, (*string)(&u.Spec.DesiredState))
+}
+
+func sharePlacement(p *v1.Placement) { shared(&p.Hash, (*string)(&p.DesiredState)) }
+
+func shareState(s *v1.UnitState) {
+	shared(&s.LoadState, &s.ActiveState, &s.SubState, &s.Result, &s.Hash, (*string)(&s.DesiredState))
+}
 
 // Leader is the prefix of the election of that name.
 func (k Keys) Leader(name string) string { return k.root + "/leaders/" + name }

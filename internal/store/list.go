@@ -1,24 +1,38 @@
 package store
 
-import "context"
+import (
+	"context"
+	"sync"
+)
 
 // ListAll calls each with every key below prefix, in order, and returns the revision that all of them were
-// read at. It holds one page at a time. An error of each ends it. opts.Limit is the size of a page.
+// read at. While each looks at one page the next one is fetched: it holds two at a time. An error of each ends
+// it. opts.Limit is the size of a page.
 func ListAll(ctx context.Context, s Interface, prefix string, opts ListOptions, each func(KV) error) (revision int64, err error) {
-	for {
-		page, err := s.List(ctx, prefix, opts)
-		if err != nil {
-			return 0, err
+	ctx, cancel := context.WithCancel(ctx)
+	var fetching sync.WaitGroup
+	defer fetching.Wait()
+	defer cancel()
+	page, err := s.List(ctx, prefix, opts)
+	for err == nil {
+		more := page.More && len(page.KVs) > 0
+		var next Page
+		var nextErr error
+		if more {
+			opts.Revision = page.Revision
+			opts.After = page.KVs[len(page.KVs)-1].Key
+			fetching.Go(func() { next, nextErr = s.List(ctx, prefix, opts) })
 		}
 		for _, kv := range page.KVs {
 			if err := each(kv); err != nil {
 				return 0, err
 			}
 		}
-		if !page.More || len(page.KVs) == 0 {
+		if !more {
 			return page.Revision, nil
 		}
-		opts.Revision = page.Revision
-		opts.After = page.KVs[len(page.KVs)-1].Key
+		fetching.Wait()
+		page, err = next, nextErr
 	}
+	return 0, err
 }
