@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"sync"
+	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/cache"
@@ -14,9 +15,29 @@ import (
 type changes struct {
 	mu                                                            sync.Mutex
 	units, files, machines, configs, placements, unplaced, states set
+
+	begun, last time.Time // when the first and the last of the units came
 }
 
 type set map[string]struct{}
+
+// Units that come by the hundred are waited for, until no more came for a moment: then each machine hears once of all
+// that it gets, looks once, and reports once. etcd takes as long for them either way.
+const (
+	burstFrom  = 100
+	burstPause = 100 * time.Millisecond
+	burstMax   = 3 * time.Second
+)
+
+// burst returns for how long the rest of many units is to be waited for.
+func (c *changes) burst(now time.Time) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.units) < burstFrom || now.Sub(c.begun) >= burstMax {
+		return 0
+	}
+	return max(0, burstPause-now.Sub(c.last))
+}
 
 // follow has every change noted, and wakes the loop.
 func (c *Controller) follow() {
@@ -32,6 +53,12 @@ func (c *Controller) follow() {
 func note[T any](c *Controller, collection *cache.Collection[T], names *set) {
 	collection.OnChange(func(events []cache.Event[T]) {
 		c.changes.mu.Lock()
+		if names == &c.changes.units {
+			c.changes.last = c.Now()
+			if *names == nil {
+				c.changes.begun = c.changes.last
+			}
+		}
 		if *names == nil {
 			*names = make(set, len(events))
 		}

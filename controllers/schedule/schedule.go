@@ -76,8 +76,11 @@ func (c *Controller) Run(ctx context.Context) error {
 
 // Reconcile decides for all that has changed, and writes it.
 func (c *Controller) Reconcile(ctx context.Context, _ controller.Singleton) (controller.Result, error) {
-	c.observe()
 	now := c.Now()
+	if wait := c.changes.burst(now); wait > 0 {
+		return controller.Result{RequeueAfter: wait}, nil
+	}
+	c.observe()
 	if c.index.Idle() && (c.due.IsZero() || now.Before(c.due)) {
 		return c.again(now), nil
 	}
