@@ -25,8 +25,8 @@ type set map[string]struct{}
 // that it gets, looks once, and reports once. etcd takes as long for them either way.
 const (
 	burstFrom  = 100
-	burstPause = 100 * time.Millisecond
-	burstMax   = 3 * time.Second
+	burstPause = 250 * time.Millisecond // a watch that has fallen behind is caught up every 100 ms
+	burstMax   = 5 * time.Second
 )
 
 // burst returns for how long the rest of many units is to be waited for.
