@@ -69,6 +69,9 @@ func TestAStoreCountsWhatGoesThrough(t *testing.T) {
 	require.Equal(t, map[string]int64{"placements": 3, "units": 1}, got.Events)
 	require.EqualValues(t, 3*(21+5), got.PutBytes["placements"])
 	require.EqualValues(t, 6, got.Commits)
+	for range 2 {
+		require.EqualValues(t, 2*3, got.plus(got).Puts["placements"], "a sum leaves what it is made of as it was")
+	}
 }
 
 func TestNumbersHaveAsManyDigitsAsMeanSomething(t *testing.T) {

@@ -193,9 +193,7 @@ func (l *lab) processor() (used [3]time.Duration, err error) {
 // perUnit reports counts: they are the same on every machine.
 func (l *lab) perUnit(leader, machines traffic) {
 	n, m := float64(l.size.units), float64(l.size.machines)
-	all := leader
-	all.add(machines)
-	puts, _ := all.puts()
+	puts, _ := leader.plus(machines).puts()
 	l.bench.report(l.name("messages", "puts-per-unit"), float64(puts)/n, "puts", l.size.units)
 	l.bench.report(l.name("messages", "state-puts-per-unit"), float64(machines.Puts["states"])/n, "puts", l.size.units)
 	l.bench.report(l.name("messages", "received-per-machine"), float64(machines.Messages)/m, "messages", l.size.machines)
@@ -204,12 +202,11 @@ func (l *lab) perUnit(leader, machines traffic) {
 
 // compare has etcd alone take what was written until then, twice: before and after say how much the machine varies.
 func (l *lab) compare(ctx context.Context, placed time.Duration, byPlaced traffic, active time.Duration, byActive, machines traffic) error {
-	byActive.add(machines)
 	for _, c := range []struct {
 		name string
 		took time.Duration
 		by   traffic
-	}{{"placed", placed, byPlaced}, {"states", active, byActive}} {
+	}{{"placed", placed, byPlaced}, {"states", active, byActive.plus(machines)}} {
 		puts, bytes := c.by.puts()
 		var best time.Duration
 		for i := range 3 {

@@ -74,15 +74,14 @@ func sum(to, from map[string]int64) map[string]int64 {
 	return to
 }
 
-func (t *traffic) add(o traffic) {
-	t.Gets, t.Lists, t.Commits, t.KeepAlives = t.Gets+o.Gets, t.Lists+o.Lists, t.Commits+o.Commits, t.KeepAlives+o.KeepAlives
-	t.Messages, t.Bytes = t.Messages+o.Messages, t.Bytes+o.Bytes
-	if t.Puts == nil {
-		t.Puts, t.PutBytes, t.Events = map[string]int64{}, map[string]int64{}, map[string]int64{}
+// plus leaves both as they are.
+func (t traffic) plus(o traffic) traffic {
+	both := func(a, b map[string]int64) map[string]int64 { return sum(sum(map[string]int64{}, a), b) }
+	return traffic{
+		Gets: t.Gets + o.Gets, Lists: t.Lists + o.Lists, Commits: t.Commits + o.Commits, KeepAlives: t.KeepAlives + o.KeepAlives,
+		Messages: t.Messages + o.Messages, Bytes: t.Bytes + o.Bytes,
+		Puts: both(t.Puts, o.Puts), PutBytes: both(t.PutBytes, o.PutBytes), Events: both(t.Events, o.Events),
 	}
-	sum(t.Puts, o.Puts)
-	sum(t.PutBytes, o.PutBytes)
-	sum(t.Events, o.Events)
 }
 
 func (c *counted) Get(ctx context.Context, key string) (store.KV, bool, int64, error) {

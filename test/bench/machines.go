@@ -173,7 +173,7 @@ func (ms *machines) stop() {
 
 func (ms *machines) traffic() (all traffic) {
 	for _, m := range ms.all {
-		all.add(m.store.traffic())
+		all = all.plus(m.store.traffic())
 	}
 	return all
 }
