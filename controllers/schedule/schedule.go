@@ -48,6 +48,7 @@ type Controller struct {
 
 	frozenSince time.Time
 	due         time.Time // when to plan although nothing has changed; zero: never
+	behind      bool      // what is known may lack what was written: a write went wrong, or was not seen yet
 }
 
 // New returns a controller. Nothing happens before Run.
@@ -80,6 +81,12 @@ func (c *Controller) Reconcile(ctx context.Context, _ controller.Singleton) (con
 	if wait := c.changes.burst(now); wait > 0 {
 		return controller.Result{RequeueAfter: wait}, nil
 	}
+	if c.behind { // a write whose answer was lost may have been made: a plan that does not know of it would contradict it
+		if err := c.Cluster.CatchUp(ctx); err != nil {
+			return controller.Result{}, err
+		}
+		c.behind = false
+	}
 	c.observe()
 	if c.index.Idle() && (c.due.IsZero() || now.Before(c.due)) {
 		return c.again(now), nil
@@ -97,6 +104,7 @@ func (c *Controller) Reconcile(ctx context.Context, _ controller.Singleton) (con
 		c.due = now.Add(plan.After)
 	}
 	err := c.apply(ctx, plan.Actions)
+	c.behind = err != nil
 	return c.again(now), err
 }
 

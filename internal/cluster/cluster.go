@@ -37,6 +37,7 @@ type Cluster struct {
 	// Endpoints are those below v1.DefaultAnnouncePrefix, which routers read.
 	Endpoints *cache.Collection[string]
 
+	store     store.Interface
 	root, web *cache.Reflector
 
 	owned    *multimap // app -> names of its units
@@ -58,7 +59,7 @@ func New(s store.Interface, keys keyspace.Keys, log logr.Logger, opts ...cache.O
 	root := cache.NewReflector(s, keys.Root(), append([]cache.Option{cache.WithPageSize(pageSize)}, opts...)...)
 	web := cache.NewReflector(s, endpoints.Prefix(), opts...)
 	c := &Cluster{
-		Keys: keys, root: root, web: web,
+		Keys: keys, store: s, root: root, web: web,
 		Apps:           cache.Register(root, keys.Apps()),
 		Units:          cache.Register(root, keys.Units()),
 		UnitFiles:      cache.Register(root, keys.UnitFiles()),
@@ -108,6 +109,15 @@ func (c *Cluster) WaitForRevision(ctx context.Context, revision int64) error {
 	ctx, cancel := context.WithTimeout(ctx, waitTimeout)
 	defer cancel()
 	return c.root.WaitForRevision(ctx, revision)
+}
+
+// CatchUp waits until everything is known that etcd holds now.
+func (c *Cluster) CatchUp(ctx context.Context) error {
+	_, _, revision, err := c.store.Get(ctx, c.Keys.Root())
+	if err != nil {
+		return err
+	}
+	return c.WaitForRevision(ctx, revision)
 }
 
 // OwnedUnits returns the units that an app owns, in no order.
