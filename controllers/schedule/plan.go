@@ -73,8 +73,7 @@ func Plan(in Input) Decision {
 	c := in.Cluster
 	c.prepare()
 	c.epoch++
-	p := &planner{c: c, in: in, explained: map[string]*findings{}, blockers: map[*machineSet][]*unit{},
-		sites: map[*unit]bitmap{}, counted: map[string]tally{}}
+	p := &planner{c: c, in: in, explained: map[string]*findings{}, sites: map[*unit]bitmap{}}
 	p.out.now, p.out.settle = in.Now, in.Limits.Settle
 	p.freeze()
 	p.collect()
@@ -140,8 +139,6 @@ type planner struct {
 	oldest    int64                // since when the machine is present that has been for longest
 	refused   []refused            // to be explained at the end
 	explained map[string]*findings // by shape
-	blockers  map[*machineSet][]*unit
-	counted   map[string]tally
 	sites     map[*unit]bitmap
 	losers    map[*place]loss
 	ask       ask

@@ -64,11 +64,14 @@ type Cluster struct {
 
 	selectors map[string]*selector
 	byTerm    map[string][]*selector // by key=value of their first key
-	anywhere  *selector              // no demand
+	metadata  map[pair]*machineSet
+	anywhere  *selector // no demand
 	spreads   map[spreadKey]*spread
-	ports     map[int]*machineSet
+	ports     map[int]*crowd
 	// lacks are the machines found to have too little left for a request: until something there is given back.
 	lacks map[request]bitmap
+	// These get nothing new.
+	draining, cordoned, unreadable machineSet
 
 	// Slots are places in bitmaps, in the order of machine IDs, with gaps for machines to come.
 	slots     []*machine
@@ -117,6 +120,8 @@ type unit struct {
 	selector  *selector
 	spread    *spread
 	places    []*place
+	on        int32  // how many machines of the index it is on
+	stay      uint32 // how often it came to be on any
 
 	dirty bool
 	plan  verdict // scratch of a plan
@@ -161,7 +166,7 @@ func NewCluster() *Cluster {
 	c := &Cluster{
 		units: map[string]*unit{}, machines: map[string]*machine{}, globs: newGlobs(), families: map[string]*family{},
 		globals: map[*unit]struct{}{}, followers: map[string][]*unit{}, selectors: map[string]*selector{},
-		byTerm: map[string][]*selector{}, spreads: map[spreadKey]*spread{}, ports: map[int]*machineSet{},
+		byTerm: map[string][]*selector{}, metadata: map[pair]*machineSet{}, spreads: map[spreadKey]*spread{}, ports: map[int]*crowd{},
 		lacks: map[request]bitmap{}, unmet: map[*unit]unmet{}, absent: map[*machine]struct{}{}, stray: map[string]int64{}, unfit: map[string]*unplacedKey{},
 	}
 	c.anywhere = c.selectorFor(nil)

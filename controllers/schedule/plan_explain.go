@@ -34,7 +34,6 @@ func (p *planner) refuse(u *unit, members []*unit) {
 }
 
 func (p *planner) explainAll() {
-	clear(p.blockers) // those of the beginning: much has been placed since
 	for _, r := range p.refused {
 		if r.members != nil && p.released {
 			continue // there will be room: the next plan knows more

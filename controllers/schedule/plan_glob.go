@@ -12,8 +12,8 @@ type glob struct {
 	unitfile.Glob
 	refs int // how often units carry it
 
-	matched   machineSet // machines with a unit whose name it matches
-	conflicts machineSet // machines with a unit that carries it in Conflicts=
+	matched   crowd      // units whose name it matches
+	conflicts crowd      // units that carry it in Conflicts=
 	replaces  machineSet // machines with a unit that carries it in Replaces=
 
 	epoch   uint64 // scratch of a plan: who of a group carries it

@@ -51,11 +51,14 @@ func (c *Cluster) vacateAll(u *unit) {
 
 // occupy enters in all sets and counts that a unit is on a machine.
 func (c *Cluster) occupy(u *unit, m *machine) {
+	if u.on++; u.on == 1 {
+		u.stay++
+	}
 	for _, g := range u.matched {
-		g.matched.add(m.slot, c.words)
+		g.matched.arrive(u, m.slot, c.words)
 	}
 	for _, g := range u.conflicts {
-		g.conflicts.add(m.slot, c.words)
+		g.conflicts.arrive(u, m.slot, c.words)
 	}
 	for _, g := range u.replaces {
 		g.replaces.add(m.slot, c.words)
@@ -63,10 +66,10 @@ func (c *Cluster) occupy(u *unit, m *machine) {
 	for _, port := range u.Fleet.Ports {
 		s := c.ports[port]
 		if s == nil {
-			s = &machineSet{}
+			s = &crowd{}
 			c.ports[port] = s
 		}
-		s.add(m.slot, c.words)
+		s.arrive(u, m.slot, c.words)
 	}
 	if u.spread != nil {
 		u.spread.count(m, 1)
@@ -82,20 +85,18 @@ func (c *Cluster) occupy(u *unit, m *machine) {
 // warning each time, and for ever where nobody reports. What starts too early cannot bind, and systemd starts it again:
 // generated units have Restart=always, RestartSec= and no start limit. Units of people have what they wrote.
 func (c *Cluster) vacate(u *unit, m *machine) {
+	u.on--
 	for _, g := range u.matched {
-		g.matched.remove(m.slot)
+		g.matched.depart(u, m.slot)
 	}
 	for _, g := range u.conflicts {
-		g.conflicts.remove(m.slot)
+		g.conflicts.depart(u, m.slot)
 	}
 	for _, g := range u.replaces {
 		g.replaces.remove(m.slot)
 	}
 	for _, port := range u.Fleet.Ports {
-		s := c.ports[port]
-		if s.remove(m.slot); s.n == 0 {
-			delete(c.ports, port)
-		}
+		c.ports[port].depart(u, m.slot)
 	}
 	if u.spread != nil {
 		u.spread.count(m, -1)
@@ -178,6 +179,17 @@ func (c *Cluster) attach(m *machine) {
 	for _, s := range c.spreads {
 		s.attach(m, c.words)
 	}
+	for key, value := range m.meta {
+		s := c.metadata[pair{key, value}]
+		if s == nil {
+			s = &machineSet{}
+			c.metadata[pair{key, value}] = s
+		}
+		s.add(m.slot, c.words)
+	}
+	for _, s := range c.closed(m) {
+		s.add(m.slot, c.words)
+	}
 	for _, p := range m.places {
 		c.occupy(p.unit, m)
 	}
@@ -193,6 +205,28 @@ func (c *Cluster) detach(m *machine) {
 	for _, s := range m.selector {
 		s.detach(m)
 	}
+	for key, value := range m.meta {
+		s := c.metadata[pair{key, value}]
+		if s.remove(m.slot); s.n == 0 {
+			delete(c.metadata, pair{key, value})
+		}
+	}
+	for _, s := range c.closed(m) {
+		s.remove(m.slot)
+	}
 	c.givenBack(m)
 	m.indexed, m.selector = false, m.selector[:0]
+}
+
+// closed are the sets of machines that get nothing new which a machine belongs to, one for each reason.
+func (c *Cluster) closed(m *machine) (sets []*machineSet) {
+	if m.config.Drain {
+		sets = append(sets, &c.draining)
+	} else if m.config.Cordoned {
+		sets = append(sets, &c.cordoned)
+	}
+	if m.Problem != "" {
+		sets = append(sets, &c.unreadable)
+	}
+	return sets
 }

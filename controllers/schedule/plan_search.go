@@ -29,16 +29,16 @@ func (p *planner) askFor(members []*unit) *ask {
 	*a = ask{c: p.c, members: members, view: &p.c.anywhere.view, require: a.require[:0], exclude: a.exclude[:0], few: a.few[:0]}
 	for _, u := range members {
 		for _, g := range u.conflicts {
-			a.without(&g.matched)
+			a.without(&g.matched.machineSet)
 		}
 		for _, g := range u.matched {
-			a.without(&g.conflicts)
+			a.without(&g.conflicts.machineSet)
 			a.pairs = a.pairs || g.replaces.n > 0
 		}
 		a.pairs = a.pairs || len(u.replaces) > 0
 		for _, port := range u.Fleet.Ports {
 			if s := p.c.ports[port]; s != nil {
-				a.without(s)
+				a.without(&s.machineSet)
 			}
 		}
 		a.need = request{CPU: a.need.CPU + u.Fleet.CPU, Memory: a.need.Memory + u.Fleet.Memory}

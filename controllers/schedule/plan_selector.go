@@ -17,6 +17,9 @@ type selector struct {
 	view  view // those of them that may get new units
 }
 
+// pair is a key of metadata with its value.
+type pair struct{ key, value string }
+
 // term: one of these values under this key.
 type term struct {
 	key    string

@@ -12,6 +12,17 @@ func (b bitmap) set(slot int)      { b[slot>>6] |= 1 << (slot & 63) }
 func (b bitmap) clear(slot int)    { b[slot>>6] &^= 1 << (slot & 63) }
 func (b bitmap) has(slot int) bool { return slot>>6 < len(b) && b[slot>>6]&(1<<(slot&63)) != 0 }
 
+// all gives the slots in their order.
+func (b bitmap) all(yield func(slot int) bool) {
+	for w, word := range b {
+		for ; word != 0; word &= word - 1 {
+			if !yield(w<<6 + bits.TrailingZeros64(word)) {
+				return
+			}
+		}
+	}
+}
+
 // sparse is how many machines a machineSet lists before it becomes a bitmap: a glob that matches one unit
 // must not cost a bit for every machine.
 const sparse = 8
@@ -76,6 +87,16 @@ func (s *machineSet) has(slot int) bool {
 }
 
 func (s *machineSet) reset() { *s = machineSet{} }
+
+// addTo adds its machines to a bitmap.
+func (s *machineSet) addTo(b bitmap) {
+	for w, word := range s.bits {
+		b[w] |= word
+	}
+	for _, slot := range s.list {
+		b.set(int(slot))
+	}
+}
 
 // first lists up to n slots, the smallest IDs first.
 func (s *machineSet) first(n int) []int {

@@ -106,6 +106,10 @@ func (c *Cluster) rebuild() {
 	}
 	clear(c.ports)
 	clear(c.lacks)
+	clear(c.metadata)
+	for _, s := range []*machineSet{&c.draining, &c.cordoned, &c.unreadable} {
+		s.reset()
+	}
 	for _, s := range c.selectors {
 		s.reset()
 	}
@@ -115,6 +119,9 @@ func (c *Cluster) rebuild() {
 	c.sorted = c.sorted[:0]
 	for _, m := range c.machines {
 		m.slot, m.indexed = -1, false
+		for _, x := range m.places {
+			x.unit.on = 0
+		}
 		if m.present {
 			c.sorted = append(c.sorted, m)
 		}

@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"fmt"
+	"math/bits"
 	"slices"
 	"strings"
 )
@@ -68,31 +69,26 @@ func (s *survey) head() string {
 }
 
 func (s *survey) gather() {
-	need := request{}
+	c, need := s.p.c, request{}
 	for i, u := range s.members {
 		s.conflicts(u, i)
 		s.ports(u, i)
 		s.metadata(u, i)
-		for _, name := range u.followsGlobal(s.p.c) {
-			sites := s.p.machinesOf(s.p.c.units[name])
-			s.add(ReasonMachineOf, "is without "+name, "are without "+name, i, " (MachineOf=)",
-				s.where("beside "+name, func(m *machine) bool { return !sites.has(m.slot) }))
+		for _, name := range u.followsGlobal(c) {
+			s.add(ReasonMachineOf, "is without "+name, "are without "+name, i, " (MachineOf=)", s.outside(s.p.machinesOf(c.units[name])))
 		}
-		if len(u.replaces) > 0 || slices.ContainsFunc(u.matched, func(g *glob) bool { return g.replaces.n > 0 }) {
+		if rivals := s.rivals(u); len(rivals) > 0 {
 			s.add(reasonReplaces, "runs a unit that makes no room", "run a unit that makes no room", i, " (Replaces=)",
-				s.where("", func(m *machine) bool { return rivalOn(u, m) != nil }))
+				s.where(rivals, func(m *machine) bool { return rivalOn(u, m) != nil }))
 		}
 		need.CPU += u.Fleet.CPU
 		need.Memory += u.Fleet.Memory
 	}
 	s.resource(reasonCPU, "CPU", request{CPU: need.CPU}, need.CPU, func(m *machine) int64 { return m.Capacity.CPU - m.used.CPU })
 	s.resource(reasonMemory, "memory", request{Memory: need.Memory}, need.Memory, func(m *machine) int64 { return m.Capacity.Memory - m.used.Memory })
-	s.add(reasonDraining, "is being drained", "are being drained", 0, "",
-		s.where("draining", func(m *machine) bool { return m.config.Drain }))
-	s.add(reasonCordoned, "is cordoned", "are cordoned", 0, "",
-		s.where("cordoned", func(m *machine) bool { return m.config.Cordoned && !m.config.Drain }))
-	s.add(reasonMachine, "cannot be read", "cannot be read", 0, "",
-		s.where("problem", func(m *machine) bool { return m.Problem != "" }))
+	s.add(reasonDraining, "is being drained", "are being drained", 0, "", s.in(&c.draining))
+	s.add(reasonCordoned, "is cordoned", "are cordoned", 0, "", s.in(&c.cordoned))
+	s.add(reasonMachine, "cannot be read", "cannot be read", 0, "", s.in(&c.unreadable))
 }
 
 // add notes a refusal; beside is which member has the constraint.
@@ -111,36 +107,66 @@ func (s *survey) add(reason, one, many string, beside int, detail string, t tall
 func (s *survey) conflicts(u *unit, beside int) {
 	const one, many = "runs a unit that conflicts", "run a unit that conflicts"
 	for _, g := range u.conflicts {
-		names := s.names(&g.matched, func(v *unit) bool { return slices.Contains(v.matched, g) })
-		s.add(ReasonConflicts, one, many, beside, fmt.Sprintf(" (Conflicts=%s: %s)", g.Pattern, names), s.of(&g.matched))
+		if t := s.in(&g.matched.machineSet); t.n > 0 {
+			names := s.names(&g.matched, func(v *unit) bool { return slices.Contains(v.matched, g) })
+			s.add(ReasonConflicts, one, many, beside, fmt.Sprintf(" (Conflicts=%s: %s)", g.Pattern, names), t)
+		}
 	}
 	for _, g := range u.matched {
 		if slices.Contains(u.conflicts, g) && g.conflicts.n == g.matched.n {
 			continue // the same machines once more
 		}
-		names := s.names(&g.conflicts, func(v *unit) bool { return slices.Contains(v.conflicts, g) })
-		s.add(ReasonConflicts, one, many, beside, fmt.Sprintf(" (Conflicts=%s of %s)", g.Pattern, names), s.of(&g.conflicts))
+		if t := s.in(&g.conflicts.machineSet); t.n > 0 {
+			names := s.names(&g.conflicts, func(v *unit) bool { return slices.Contains(v.conflicts, g) })
+			s.add(ReasonConflicts, one, many, beside, fmt.Sprintf(" (Conflicts=%s of %s)", g.Pattern, names), t)
+		}
 	}
 }
 
 func (s *survey) ports(u *unit, beside int) {
 	for _, port := range u.Fleet.Ports {
-		set := s.p.c.ports[port]
-		if set == nil {
+		k := s.p.c.ports[port]
+		if k == nil {
 			continue
 		}
-		names := s.names(set, func(v *unit) bool { return slices.Contains(v.Fleet.Ports, port) })
-		s.add(ReasonPorts, fmt.Sprintf("has port %d in use", port), fmt.Sprintf("have port %d in use", port), beside,
-			fmt.Sprintf(" (by %s)", names), s.of(set))
+		if t := s.in(&k.machineSet); t.n > 0 {
+			names := s.names(k, func(v *unit) bool { return slices.Contains(v.Fleet.Ports, port) })
+			s.add(ReasonPorts, fmt.Sprintf("has port %d in use", port), fmt.Sprintf("have port %d in use", port), beside,
+				fmt.Sprintf(" (by %s)", names), t)
+		}
 	}
 }
 
 func (s *survey) metadata(u *unit, beside int) {
+	c := s.p.c
 	for _, t := range u.selector.terms {
+		met := c.scratch()
+		clear(met)
+		for _, value := range t.values {
+			if set := c.metadata[pair{t.key, value}]; set != nil {
+				set.addTo(met)
+			}
+		}
 		words := " no metadata " + t.String()
-		s.add(ReasonMachineMetadata, "has"+words, "have"+words, beside, "",
-			s.where("metadata "+t.key+"\x00"+strings.Join(t.values, "\x00"), func(m *machine) bool { return !t.meets(m.meta) }))
+		s.add(ReasonMachineMetadata, "has"+words, "have"+words, beside, "", s.outside(met))
 	}
+}
+
+// rivals are the machines that may run a unit which replaces u or is replaced by it.
+func (s *survey) rivals(u *unit) (machines []*machine) {
+	c := s.p.c
+	may := c.scratch()
+	clear(may)
+	for _, g := range u.replaces {
+		g.matched.addTo(may)
+	}
+	for _, g := range u.matched {
+		g.replaces.addTo(may)
+	}
+	for slot := range may.all {
+		machines = append(machines, c.slots[slot])
+	}
+	return machines
 }
 
 func (s *survey) resource(reason, what string, need request, n int64, left func(*machine) int64) {
@@ -148,7 +174,7 @@ func (s *survey) resource(reason, what string, need request, n int64, left func(
 		return
 	}
 	most := int64(0)
-	t := s.where("", func(m *machine) bool {
+	t := s.where(s.p.c.sorted, func(m *machine) bool {
 		if m.fits(need) {
 			return false
 		}
@@ -159,33 +185,39 @@ func (s *survey) resource(reason, what string, need request, n int64, left func(
 	s.add(reason, "has"+words, "have"+words, 0, fmt.Sprintf(" (%s=%s, the most that is left is %s)", reason, amount(reason, n), amount(reason, most)), t)
 }
 
-// of counts the machines of a set.
-func (s *survey) of(set *machineSet) tally {
-	if s.scope != nil {
-		return count(s.scope, nil, func(m *machine) bool { return set.has(m.slot) })
-	}
-	return s.less(tally{set.n, set.first(maxNamed + 1)}, func(m *machine) bool { return set.n > 0 && set.has(m.slot) })
-}
-
-// where counts the machines that something holds for. Under a key it is counted once in a plan.
-func (s *survey) where(key string, holds func(*machine) bool) tally {
+// in counts the machines of a set.
+func (s *survey) in(set *machineSet) tally {
 	switch {
+	case set.n == 0:
+		return tally{}
 	case s.scope != nil:
-		return count(s.scope, nil, holds)
-	case key == "":
-		return count(s.p.c.sorted, s.except, holds)
+		return s.where(nil, func(m *machine) bool { return set.has(m.slot) })
 	}
-	t, ok := s.p.counted[key]
-	if !ok {
-		t = count(s.p.c.sorted, nil, holds)
-		s.p.counted[key] = t
-	}
-	return s.less(t, holds)
+	return s.less(tally{set.n, set.first(maxNamed + 1)}, set.has)
 }
 
-func count(machines []*machine, except *machine, holds func(*machine) bool) (t tally) {
+// outside counts the machines that are not among some.
+func (s *survey) outside(some bitmap) (t tally) {
+	if s.scope != nil {
+		return s.where(nil, func(m *machine) bool { return !some.has(m.slot) })
+	}
+	for w, word := range s.p.c.anywhere.match {
+		word &^= some[w]
+		t.n += bits.OnesCount64(word)
+		for ; word != 0 && len(t.slots) <= maxNamed; word &= word - 1 {
+			t.slots = append(t.slots, w<<6+bits.TrailingZeros64(word))
+		}
+	}
+	return s.less(t, func(slot int) bool { return !some.has(slot) })
+}
+
+// where counts the machines that something holds for, one by one.
+func (s *survey) where(machines []*machine, holds func(*machine) bool) (t tally) {
+	if s.scope != nil {
+		machines = s.scope
+	}
 	for _, m := range machines {
-		if m == except || !m.indexed || !holds(m) {
+		if m == s.except || !m.indexed || !holds(m) {
 			continue
 		}
 		if t.n++; t.n <= maxNamed+1 {
@@ -196,46 +228,34 @@ func count(machines []*machine, except *machine, holds func(*machine) bool) (t t
 }
 
 // less takes the excepted machine off a tally.
-func (s *survey) less(t tally, holds func(*machine) bool) tally {
-	if e := s.except; e != nil && e.indexed && holds(e) {
+func (s *survey) less(t tally, holds func(slot int) bool) tally {
+	if e := s.except; e != nil && e.indexed && holds(e.slot) {
 		t.n--
-		t.slots = slices.DeleteFunc(slices.Clone(t.slots), func(slot int) bool { return slot == e.slot })
+		t.slots = slices.DeleteFunc(t.slots, func(slot int) bool { return slot == e.slot })
 	}
 	return t
 }
 
-// names are the first of the units in the way on the machines of a set.
-func (s *survey) names(set *machineSet, inTheWay func(*unit) bool) string {
-	if set.n == 0 {
-		return ""
-	}
-	units, ok := s.p.blockers[set]
-	if !ok || s.scope != nil {
-		for _, m := range s.among(set) {
-			for _, x := range m.places {
-				if inTheWay(x.unit) {
-					units = append(units, x.unit)
-				}
+// names are the first of the units in the way.
+func (s *survey) names(k *crowd, inTheWay func(*unit) bool) string {
+	spared := s.spared()
+	isSpared := func(u *unit) bool { return slices.Contains(spared, u) }
+	var units []*unit
+	n := k.units
+	if s.scope == nil {
+		units = k.foremost(maxNamed, isSpared)
+		for _, u := range spared {
+			if u.on > 0 && inTheWay(u) {
+				n--
 			}
 		}
-		slices.SortFunc(units, func(a, b *unit) int { return natural(a.name, b.name) })
-		units = slices.Compact(units) // a global unit is on many machines
-		if s.scope == nil {
-			s.p.blockers[set] = units
-		}
-	}
-	spared := s.spared()
-	n := len(units)
-	for _, u := range spared {
-		if inTheWay(u) && slices.ContainsFunc(u.places, func(x *place) bool { return x.machine.indexed && set.has(x.machine.slot) }) {
-			n--
-		}
+	} else {
+		units = s.inScope(func(u *unit) bool { return inTheWay(u) && !isSpared(u) })
+		n = len(units)
 	}
 	var list []string
-	for i := 0; i < len(units) && len(list) < maxNamed; i++ {
-		if !slices.Contains(spared, units[i]) {
-			list = append(list, units[i].name)
-		}
+	for _, u := range units[:min(len(units), maxNamed)] {
+		list = append(list, u.name)
 	}
 	return named(list, n)
 }
@@ -253,17 +273,18 @@ func (s *survey) spared() []*unit {
 	return list
 }
 
-func (s *survey) among(set *machineSet) (machines []*machine) {
-	if s.scope != nil {
-		for _, m := range s.scope {
-			if m.indexed && set.has(m.slot) {
-				machines = append(machines, m)
+// inScope are the units in the way on the machines that it is about.
+func (s *survey) inScope(inTheWay func(*unit) bool) (units []*unit) {
+	for _, m := range s.scope {
+		if !m.indexed {
+			continue
+		}
+		for _, x := range m.places {
+			if inTheWay(x.unit) {
+				units = append(units, x.unit)
 			}
 		}
-		return machines
 	}
-	for _, slot := range set.first(len(s.p.c.sorted)) {
-		machines = append(machines, s.p.c.slots[slot])
-	}
-	return machines
+	slices.SortFunc(units, func(a, b *unit) int { return natural(a.name, b.name) })
+	return slices.Compact(units) // a global unit is on many machines
 }

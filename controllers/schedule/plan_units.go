@@ -153,8 +153,14 @@ func (c *Cluster) carry(patterns []string) []*glob {
 							g.matched.add(p.machine.slot, c.words)
 						}
 					}
+					if u.on > 0 {
+						g.matched.enlist(u)
+					}
 				}
 			}
+		}
+		if slices.Contains(list, g) {
+			continue
 		}
 		g.refs++
 		list = append(list, g)

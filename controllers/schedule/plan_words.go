@@ -116,7 +116,14 @@ func named(list []string, n int) string {
 
 // natural orders names as people do: app@2 before app@10.
 func natural(a, b string) int {
-	x, y := a, b
+	same := 0 // what both begin with, up to a number that differs
+	for same < min(len(a), len(b)) && a[same] == b[same] {
+		same++
+	}
+	for same > 0 && digits(a[same-1:same]) > 0 {
+		same--
+	}
+	x, y := a[same:], b[same:]
 	for x != "" && y != "" {
 		i, j := digits(x), digits(y)
 		if i == 0 || j == 0 {

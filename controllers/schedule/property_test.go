@@ -188,6 +188,7 @@ func safety(t *rapid.T, replacing bool) {
 		}
 		d := w.plan()
 		require.Equal(t, lines(d.Actions, true), lines(w.plan().Actions, true), "a second plan differs: the first changed the cluster")
+		checkSurvey(t, w.c)
 		checkIndex(t, w.c)
 		if !replacing {
 			anew := Plan(Input{Cluster: w.rebuilt(), Now: w.now, Limits: w.limits})
@@ -270,6 +271,7 @@ func checkIndex(t *rapid.T, c *Cluster) {
 		}
 		return b.String()
 	}
+	checkCrowds(t, c)
 	kept := sum()
 	c.rebuild()
 	require.Equal(t, sum(), kept)
