@@ -149,7 +149,7 @@ func (p *planner) rub(x *place) {
 		return
 	}
 	clash := (u.Fleet.CPU > 0 || u.Fleet.Memory > 0) && m.overfull()
-	if !clash && (len(u.conflicts)+len(u.matched)+len(u.Fleet.Ports) > 0) {
+	if !clash && len(u.conflicts)+len(u.matched)+len(u.Fleet.Ports) > 0 && p.c.mayClash(u, m) {
 		clash = slices.ContainsFunc(m.places, func(y *place) bool {
 			return y != x && !y.unit.gone() && clashes(u, y.unit)
 		})
@@ -158,6 +158,21 @@ func (p *planner) rub(x *place) {
 		m.readmit = p.c.epoch
 		p.readmit = append(p.readmit, m)
 	}
+}
+
+// mayClash says whether there is more on the machine of a unit, of what it rubs against, than the unit itself. The index
+// knows that without a look at each of the units there.
+func (c *Cluster) mayClash(u *unit, m *machine) bool {
+	others := func(s *machineSet, itself bool) bool {
+		n := s.count(m.slot)
+		return n > 1 || n == 1 && !itself
+	}
+	return slices.ContainsFunc(u.conflicts, func(g *glob) bool { return others(&g.matched.machineSet, slices.Contains(u.matched, g)) }) ||
+		slices.ContainsFunc(u.replaces, func(g *glob) bool { return others(&g.matched.machineSet, slices.Contains(u.matched, g)) }) ||
+		slices.ContainsFunc(u.matched, func(g *glob) bool {
+			return others(&g.conflicts.machineSet, slices.Contains(u.conflicts, g)) || others(&g.replaces, slices.Contains(u.replaces, g))
+		}) ||
+		slices.ContainsFunc(u.Fleet.Ports, func(port int) bool { return others(&c.ports[port].machineSet, true) })
 }
 
 func (m *machine) overfull() bool {

@@ -86,6 +86,14 @@ func (s *machineSet) has(slot int) bool {
 	return slices.Contains(s.list, int32(slot))
 }
 
+// count is how often something is true on a machine.
+func (s *machineSet) count(slot int) int {
+	if !s.has(slot) {
+		return 0
+	}
+	return 1 + s.again[int32(slot)]
+}
+
 func (s *machineSet) reset() { *s = machineSet{} }
 
 // addTo adds its machines to a bitmap.

@@ -189,6 +189,7 @@ func safety(t *rapid.T, replacing bool) {
 		d := w.plan()
 		require.Equal(t, lines(d.Actions, true), lines(w.plan().Actions, true), "a second plan differs: the first changed the cluster")
 		checkSurvey(t, w.c)
+		checkClashes(t, w.c)
 		checkIndex(t, w.c)
 		if !replacing {
 			anew := Plan(Input{Cluster: w.rebuilt(), Now: w.now, Limits: w.limits})

@@ -166,6 +166,21 @@ func (r *recount) resource(reason string, need int64, of func(v1.Capacity) int64
 	r.line(reason, 0, fmt.Sprintf(" (%s=%s, the most that is left is %s)", reason, amount(reason, need), amount(reason, most)), refuses)
 }
 
+// checkClashes compares what the index says of whom a unit may rub against with a look at each of the others.
+func checkClashes(t *rapid.T, c *Cluster) {
+	for _, m := range c.sorted {
+		for _, x := range m.places {
+			u := x.unit
+			others := slices.ContainsFunc(m.places, func(y *place) bool {
+				v := y.unit
+				return v != u && (shared(u.conflicts, v.matched) != nil || shared(v.conflicts, u.matched) != nil ||
+					shared(u.replaces, v.matched) != nil || shared(v.replaces, u.matched) != nil || sharedPort(u, v) != 0)
+			})
+			require.Equal(t, others, c.mayClash(u, m), "%s on %s", u.name, m.ID)
+		}
+	}
+}
+
 // TestCrowd: many units come and go, with their machines, with other ports, and are asked for or not.
 func TestCrowd(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
