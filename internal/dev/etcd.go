@@ -74,7 +74,8 @@ func (e *etcdServer) start() error {
 	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{e.peer}, []url.URL{e.peer}
 	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
 	cfg.TickMs, cfg.ElectionMs = 10, 100
-	cfg.UnsafeNoFsync = true // a cluster to try things with: the host's power cut may lose the last writes
+	cfg.WarningUnaryRequestDuration = embed.DefaultWarningUnaryRequestDuration // left 0, each request is put into words as a slow one
+	cfg.UnsafeNoFsync = true                                                   // a cluster to try things with: the host's power cut may lose the last writes
 	cfg.AutoCompactionMode, cfg.AutoCompactionRetention = "periodic", "1h"
 	cfg.LogLevel = zapcore.ErrorLevel.String()
 	cfg.LogOutputs = []string{filepath.Join(e.dir, "etcd.log")}

@@ -41,6 +41,7 @@ func serveEtcd(config string) (questions, func(), error) {
 	cfg.ListenPeerUrls = parse("unix://" + filepath.Join(c.Dir, "peer.sock"))
 	cfg.AdvertiseClientUrls, cfg.AdvertisePeerUrls = parse("http://localhost:1"), parse("http://localhost:2") // nobody asks
 	cfg.InitialCluster = cfg.Name + "=http://localhost:2"
+	cfg.WarningUnaryRequestDuration = embed.DefaultWarningUnaryRequestDuration // left 0, each request is put into words as a slow one
 	cfg.UnsafeNoFsync = true
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
 	etcd, err := embed.StartEtcd(cfg)

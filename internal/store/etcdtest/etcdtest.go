@@ -184,6 +184,7 @@ func (s *Server) config() *embed.Config {
 	cfg.AdvertisePeerUrls = []url.URL{s.url("http://localhost:2")}
 	cfg.InitialCluster = cfg.Name + "=http://localhost:2"
 	cfg.TickMs, cfg.ElectionMs = 10, 50
+	cfg.WarningUnaryRequestDuration = embed.DefaultWarningUnaryRequestDuration // left 0, each request is put into words as a slow one
 	cfg.UnsafeNoFsync = true
 	cfg.BcryptCost = 4 // the least: logging in shall not take seconds
 	cfg.QuotaBackendBytes = s.quota
