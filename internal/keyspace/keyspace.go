@@ -100,12 +100,16 @@ func (k Keys) Unplaced() Collection[v1.Unplaced] { return jsonOf[v1.Unplaced](k.
 
 // States holds what systemd says on every machine; names are <machine>/<unit>, see Join.
 func (k Keys) States() Collection[v1.UnitState] {
-	return jsonOf[v1.UnitState](k.root + "/states/").sharing(shareState)
+	return states(k.root + "/states/").sharing(shareState)
 }
 
 // StatesOf holds the states of one machine; names are units.
 func (k Keys) StatesOf(machine string) Collection[v1.UnitState] {
-	return jsonOf[v1.UnitState](k.root + "/states/" + machine + "/")
+	return states(k.root + "/states/" + machine + "/")
+}
+
+func states(prefix string) Collection[v1.UnitState] {
+	return Collection[v1.UnitState]{prefix: prefix, encode: encodeJSON[v1.UnitState], decode: decodeState}
 }
 
 // Status holds what was observed of apps.

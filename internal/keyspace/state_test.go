@@ -1,0 +1,63 @@
+package keyspace
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+// Every state is read as encoding/json reads it, plain or not.
+func TestStatesAreReadBack(t *testing.T) {
+	states := New("").States()
+	rapid.Check(t, func(t *rapid.T) {
+		word := rapid.OneOf(rapid.StringMatching(`[a-z-]{0,9}`), rapid.String())
+		state := v1.UnitState{
+			LoadState: word.Draw(t, "load"), ActiveState: word.Draw(t, "active"), SubState: word.Draw(t, "sub"), Result: word.Draw(t, "result"),
+			Hash: word.Draw(t, "hash"), DesiredState: v1.DesiredState(word.Draw(t, "desired")), RequestedAt: word.Draw(t, "requested"),
+			InvocationID: word.Draw(t, "invocation"), Message: word.Draw(t, "message"),
+		}
+		if rapid.Bool().Draw(t, "begun") {
+			state.Since = time.UnixMicro(rapid.Int64Range(0, 1<<51).Draw(t, "since")).UTC()
+		}
+		value, err := states.Encode(state)
+		require.NoError(t, err)
+		read, err := states.Decode(value)
+		require.NoError(t, err)
+		want, err := decodeJSON[v1.UnitState](value)
+		require.NoError(t, err)
+		require.Equal(t, want, read)
+	})
+}
+
+func TestPlainStatesNeedNoReflection(t *testing.T) {
+	value, err := json.Marshal(v1.UnitState{LoadState: "loaded", ActiveState: "active", SubState: "running", Result: "success", Hash: "h",
+		DesiredState: v1.Launched, RequestedAt: "2026-01-01T00:00:00Z", InvocationID: "i", Since: time.Unix(1e9, 1000).UTC(), Message: "m"})
+	require.NoError(t, err)
+	var s v1.UnitState
+	require.True(t, eachString(string(value), func(name, value string) bool { return setState(&s, name, value) }), "%s", value)
+}
+
+// FuzzState: what is read without encoding/json is what that reads.
+func FuzzState(f *testing.F) {
+	for _, value := range []string{
+		`{"loadState":"loaded","activeState":"active","subState":"running","since":"2026-01-01T00:00:00Z"}`, `{}`, `{"hash":"a","hash":"b"}`,
+		`{"Hash":"a"}`, `{"hash":"a" }`, `{"hash":1}`, `{"hash":"\u0061"}`, `{"hash":"ä"}`, `{"hash":"a",}`, `{"hash":"a"}}`, `{"since":"now"}`,
+		`{"since":"2026-01-01T00:00:00,5Z"}`, `{"since":"2026-01-01t00:00:00z"}`, `{"since":"2026-01-01T24:00:00Z"}`, `{"since":""}`, `{"hash":"` + "\x7f" + `"}`,
+	} {
+		f.Add([]byte(value))
+	}
+	f.Fuzz(func(t *testing.T, value []byte) {
+		var s v1.UnitState
+		if !eachString(string(value), func(name, value string) bool { return setState(&s, name, value) }) {
+			return
+		}
+		want, err := decodeJSON[v1.UnitState](value)
+		require.NoError(t, err)
+		require.Equal(t, want, s)
+	})
+}
