@@ -100,13 +100,11 @@ func (f *files) look(now time.Time) error {
 // write replaces a file and knows what is in it: it need not be read again.
 func (f *files) write(name string, t *text) error {
 	file := filepath.Join(f.dir, name)
-	if err := layout.Replace(file, []byte(t.lifted), 0o644, layout.Process); err != nil {
+	info, err := layout.ReplaceInfo(file, []byte(t.lifted), 0o644, layout.Process)
+	if err != nil {
 		return err
 	}
-	delete(f.known, name)
-	if info, err := os.Lstat(file); err == nil { // otherwise it is gone again, as the next look will tell
-		f.known[name] = stamped{modified: info.ModTime(), size: info.Size(), settled: true, hash: t.fileHash}
-	}
+	f.known[name] = stamped{modified: info.ModTime(), size: info.Size(), settled: true, hash: t.fileHash}
 	return nil
 }
 

@@ -4,6 +4,8 @@ package layout
 import (
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // Layout is the directories of one fleetd.
@@ -64,36 +66,52 @@ const (
 
 // Replace puts data in place of the file of that name: readers see the old or the new bytes, never a mixture.
 func Replace(name string, data []byte, perm os.FileMode, outlive Durability) error {
+	_, err := ReplaceInfo(name, data, perm, outlive)
+	return err
+}
+
+// ReplaceInfo is Replace for who wants to tell later whether the file is still the one that was put there.
+func ReplaceInfo(name string, data []byte, perm os.FileMode, outlive Durability) (os.FileInfo, error) {
 	f, err := os.CreateTemp(filepath.Dir(name), ".new-*")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer f.Close()
-	if err := fill(f, data, perm, outlive); err != nil {
-		os.Remove(f.Name())
-		return err
+	info, err := fill(f, data, perm, outlive)
+	if err == nil {
+		err = rename(f.Name(), name)
 	}
-	if err := os.Rename(f.Name(), name); err != nil {
+	if err != nil {
 		os.Remove(f.Name())
-		return err
+		return nil, err
 	}
 	if outlive == Power {
-		return syncDir(filepath.Dir(name))
+		return info, syncDir(filepath.Dir(name))
+	}
+	return info, nil
+}
+
+// rename is os.Rename without its look at what is there before: thousands of unit files come at once.
+func rename(from, to string) error {
+	if err := unix.Rename(from, to); err != nil {
+		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
 	}
 	return nil
 }
 
-func fill(f *os.File, data []byte, perm os.FileMode, outlive Durability) error {
+func fill(f *os.File, data []byte, perm os.FileMode, outlive Durability) (os.FileInfo, error) {
 	if _, err := f.Write(data); err != nil {
-		return err
+		return nil, err
 	}
 	if err := f.Chmod(perm); err != nil {
-		return err
+		return nil, err
 	}
 	if outlive == Power {
-		return f.Sync()
+		if err := f.Sync(); err != nil {
+			return nil, err
+		}
 	}
-	return nil
+	return f.Stat()
 }
 
 // Symlink puts a symbolic link in place of whatever link is there, without a moment in which there is none.
