@@ -10,7 +10,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// Object is one stored object. It is immutable once published: many readers share it.
+// Object is one stored object. It is immutable once published, and so is what its Value refers to: many readers share it,
+// and objects that say the same share their Values.
 type Object[T any] struct {
 	// Name is the key without its collection's prefix.
 	Name string
@@ -68,8 +69,9 @@ func newObjects[T any]() *objects[T] {
 
 // put returns the object that was there before, or nil.
 func (s *objects[T]) put(o *Object[T]) (old *Object[T]) {
-	old = s.named[o.Name]
-	delete(s.named, o.Name) // else the key stays the old object's string, and keeps that alive
+	if old = s.named[o.Name]; old != nil {
+		delete(s.named, o.Name) // else the key stays the old object's string, and keeps that alive
+	}
 	s.named[o.Name] = o
 	s.tree.ReplaceOrInsert(o)
 	return old

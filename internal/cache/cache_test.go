@@ -212,6 +212,23 @@ func TestUndecodableIsKept(t *testing.T) {
 	}, f.take()[2:])
 }
 
+// TestEqualValues: objects that say the same, one after the other, are each what they say, readable or not, also when one changes.
+func TestEqualValues(t *testing.T) {
+	s := memstore.New(memstore.Options{})
+	broken := func(name string) store.Op {
+		return store.Op{Key: keys.Placements().Key(name), Value: []byte("{broken")}
+	}
+	commit(t, s, placement("m/a", "1"), placement("m/b", "1"), broken("m/c"), broken("m/d"), placement("m/e", "1"), placement("m/f", "2"))
+	f := reflect(t, s)
+	f.wait(commit(t, s, placement("m/b", "2"), placement("m/g", "2"), broken("m/h"), broken("m/i"), placement("m/j", "2")))
+	hashes := []string{}
+	for _, o := range f.placements.List() {
+		hashes = append(hashes, o.Value.Hash+string(o.Raw))
+		require.Equal(t, o.Raw != nil, o.Err != nil)
+	}
+	require.Equal(t, []string{"1", "2", "{broken", "{broken", "1", "2", "2", "{broken", "{broken", "2"}, hashes)
+}
+
 // TestRelist: after a compaction the handlers are told the differences only, and what did not change is the same object.
 func TestRelist(t *testing.T) {
 	s := memstore.New(memstore.Options{})

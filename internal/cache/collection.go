@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,6 +19,10 @@ type Collection[T any] struct {
 
 	pending []Event[T]  // applied, not yet told
 	next    *objects[T] // what a new listing has brought so far
+
+	// last is what lastRaw was decoded to. An app's units come one after the other and say the same, as do placements.
+	last    T
+	lastRaw []byte
 }
 
 var _ Lister[string] = (*Collection[string])(nil)
@@ -133,12 +138,18 @@ func (c *Collection[T]) tell(n int) {
 // object decodes a value. What cannot be decoded is kept, with the reason.
 func (c *Collection[T]) object(name string, kv store.KV) *Object[T] {
 	o := &Object[T]{Name: name, Key: kv.Key, CreateRevision: kv.CreateRevision, ModRevision: kv.ModRevision, Lease: kv.Lease}
+	if len(kv.Value) > 0 && bytes.Equal(kv.Value, c.lastRaw) {
+		o.Value = c.last
+		return o
+	}
 	o.Value, o.Err = c.decode(kv.Value)
 	if o.Err != nil {
 		var zero T
 		o.Value, o.Raw = zero, kv.Value
 		c.ignored(kv, Unreadable, o.Err.Error())
+		return o
 	}
+	c.last, c.lastRaw = o.Value, kv.Value
 	return o
 }
 
