@@ -107,6 +107,7 @@ func (c *Client) Commit(ctx context.Context, txn Txn) (revision int64, err error
 }
 
 func etcdTxn(txn Txn) (compares []clientv3.Cmp, changes []clientv3.Op) {
+	compares = make([]clientv3.Cmp, 0, 1+len(txn.Ops))
 	if txn.Fence != (Fence{}) {
 		compares = append(compares, clientv3.Compare(clientv3.CreateRevision(txn.Fence.Key), "=", txn.Fence.CreateRevision))
 	}

@@ -173,7 +173,7 @@ func (w *writer) refusePuts(pack []int, err error) (deletes []int) {
 }
 
 func (w *writer) txn(pack []int) Txn {
-	txn := Txn{Fence: w.fence}
+	txn := Txn{Fence: w.fence, Ops: make([]Op, 0, MaxTxnOps)}
 	for _, g := range pack {
 		txn.Ops = append(txn.Ops, w.groups[g]...)
 	}
