@@ -6,6 +6,7 @@ import (
 
 	"github.com/go-logr/logr"
 
+	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/store"
 )
@@ -18,14 +19,14 @@ const manyActions = 200
 func (c *Controller) apply(ctx context.Context, app string, plan Decision) error {
 	log := logr.FromContextOrDiscard(ctx)
 	keys := c.cluster.Keys
-	level := 0
+	unitLog := log
 	if len(plan.Actions) > manyActions {
-		level = 1
+		unitLog = log.V(1)
 		log.Info("Changing many units", "reason", plan.Actions[len(plan.Actions)-1].Reason, "actions", len(plan.Actions))
 	}
 	var base store.Group
-	var instances []store.Group
-	groupOf := map[int32]int{}
+	instances := make([]store.Group, 0, len(plan.Actions))
+	groupOf := make(map[int32]int, len(plan.Actions))
 	for _, a := range plan.Actions {
 		op, err := operation(keys, app, a)
 		switch {
@@ -40,7 +41,9 @@ func (c *Controller) apply(ctx context.Context, app string, plan Decision) error
 			base = append(base, op)
 			continue
 		}
-		log.V(level).Info("Changing unit", "reason", a.Reason, "unit", a.Name, "action", a.Kind, "desiredState", a.Unit.Spec.DesiredState, "hash", a.Unit.Spec.Hash)
+		if unitLog.Enabled() { // 100,000 lines that nobody reads are work all the same
+			unitLog.Info("Changing unit", "reason", a.Reason, "unit", a.Name, "action", a.Kind, "desiredState", a.spec().DesiredState, "hash", a.spec().Hash)
+		}
 		group, begun := groupOf[a.Instance]
 		if !begun {
 			group = len(instances)
@@ -83,12 +86,20 @@ func operation(keys keyspace.Keys, app string, a Action) (store.Op, error) {
 		value, err := keys.UnitFiles().Encode(a.Text)
 		return store.Op{Key: keys.UnitFiles().Key(a.Name), Value: value}, err
 	case PutUnit:
-		value, err := keys.Units().Encode(a.Unit)
+		value, err := keys.Units().Encode(*a.Unit)
 		return store.Op{Key: keys.Units().Key(a.Name), Value: value, If: unchanged(a.If)}, err
 	case DeleteUnit:
 		return store.Op{Key: keys.Units().Key(a.Name), If: unchanged(a.If)}, nil
 	}
 	return store.Op{}, nil
+}
+
+// spec is what an action wants of a unit; nothing where it deletes it.
+func (a Action) spec() v1.UnitSpec {
+	if a.Unit == nil {
+		return v1.UnitSpec{}
+	}
+	return a.Unit.Spec
 }
 
 func unchanged(revision int64) store.Condition {

@@ -62,7 +62,7 @@ func manifestOf(app string, replicas int, version string, announced bool) string
 func (w *world) input() Input {
 	in := Input{
 		Now: w.now, App: w.app, Manifest: w.manifest, Texts: map[string]string{}, Units: maps.Clone(w.units), Taken: w.taken,
-		Overrides: w.overrides, States: map[string][]v1.UnitState{}, Leaving: w.leaving, Endpoints: maps.Clone(w.endpoints),
+		Overrides: w.overrides, States: map[string][]*v1.UnitState{}, Leaving: w.leaving, Endpoints: maps.Clone(w.endpoints),
 		Routed: Routed{Revision: w.changed, Digest: v1.EndpointsDigest(w.endpoints)},
 	}
 	if n := len(w.revisions); n > 0 {
@@ -74,7 +74,7 @@ func (w *world) input() Input {
 		}
 	}
 	for name, s := range w.states {
-		in.States[name] = []v1.UnitState{s}
+		in.States[name] = []*v1.UnitState{&s}
 	}
 	in.Routers = maps.Clone(w.routers)
 	return in
@@ -105,13 +105,13 @@ func (w *world) plan() Decision {
 				delete(w.units, a.Name)
 				break
 			}
-			if stored.Spec.Hash != a.Unit.Spec.Hash {
+			if stored.Unit == nil || stored.Spec.Hash != a.Unit.Spec.Hash {
 				require.Contains(w.t, w.texts, a.Unit.Spec.Hash, "%s refers to a file that is stored", a.Name)
 			}
 			w.units[a.Name] = Unit{Unit: a.Unit, Revision: w.next()}
 		}
 		if a.Kind != Report {
-			w.log = append(w.log, strings.TrimSpace(fmt.Sprintf("%s %s %s %s", a.Kind, a.Name, a.Reason, a.Unit.Spec.DesiredState)))
+			w.log = append(w.log, strings.TrimSpace(fmt.Sprintf("%s %s %s %s", a.Kind, a.Name, a.Reason, a.spec().DesiredState)))
 		} else {
 			w.log = append(w.log, fmt.Sprintf("%s %s", a.Event.Type, a.Reason))
 		}

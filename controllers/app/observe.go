@@ -1,6 +1,7 @@
 package app
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -9,15 +10,16 @@ import (
 
 // observe gathers what is known of one app. The cost is that of its own instances.
 func (c *Controller) observe(app string) Input {
+	owned := c.cluster.OwnedUnits(app)
 	in := Input{
 		Now: c.opts.Now(), App: app,
 		Latest:     c.cluster.LatestRevision(app),
 		LastNumber: c.cluster.LastRevision(app),
 		Texts:      map[string]string{},
-		Units:      map[string]Unit{},
+		Units:      make(map[string]Unit, len(owned)),
 		Taken:      c.cluster.OthersUnits(app),
 		Overrides:  c.cluster.OverridesOf(app),
-		States:     map[string][]v1.UnitState{},
+		States:     map[string][]*v1.UnitState{},
 		Leaving:    map[string]string{},
 		Endpoints:  c.cluster.EndpointsOf(app),
 	}
@@ -32,22 +34,16 @@ func (c *Controller) observe(app string) Input {
 		}
 	}
 	withdrawn := false
-	for _, o := range c.cluster.OwnedUnits(app) {
-		in.Units[o.Name] = Unit{Unit: o.Value, Revision: o.ModRevision}
+	for _, o := range owned {
+		in.Units[o.Name] = Unit{Unit: &o.Value, Revision: o.ModRevision}
 		_, sidekick, _ := v1.ParseAppUnit(app, o.Name)
 		if machine := c.cluster.LeavingOf(o.Name); machine != "" {
 			in.Leaving[o.Name] = machine
 		}
 		withdrawn = withdrawn || sidekick && o.Value.Spec.DesiredState != v1.Launched
-		for _, state := range c.cluster.StatesOf(o.Name) {
-			in.States[o.Name] = append(in.States[o.Name], state)
+		if states := c.cluster.StatesOf(o.Name); states != nil {
+			in.States[o.Name] = slices.SortedFunc(maps.Values(states), bySince)
 		}
-		slices.SortFunc(in.States[o.Name], func(a, b v1.UnitState) int {
-			if n := a.Since.Compare(b.Since); n != 0 {
-				return n
-			}
-			return strings.Compare(a.InvocationID, b.InvocationID)
-		})
 	}
 	in.Routers = c.cluster.RoutersByMachine()
 	in.Routed.Revision = c.cluster.EndpointsChanged() // after the endpoints: at least that new
@@ -55,4 +51,11 @@ func (c *Controller) observe(app string) Input {
 		in.Routed.Digest = c.cluster.EndpointsDigest()
 	}
 	return in
+}
+
+func bySince(a, b *v1.UnitState) int {
+	if n := a.Since.Compare(b.Since); n != 0 {
+		return n
+	}
+	return strings.Compare(a.InvocationID, b.InvocationID)
 }

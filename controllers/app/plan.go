@@ -2,6 +2,7 @@
 package app
 
 import (
+	"slices"
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
@@ -26,7 +27,7 @@ type Input struct {
 	// Overrides are people's wishes, by unit.
 	Overrides map[string]v1.Override
 	// States are what systemd says of the app's units on the machines that are present, by unit.
-	States map[string][]v1.UnitState
+	States map[string][]*v1.UnitState
 	// Leaving are the machines that units are to leave, by unit.
 	Leaving map[string]string
 	// Endpoints are the app's endpoints below v1.DefaultAnnouncePrefix: names as v1.EndpointName makes them.
@@ -46,7 +47,7 @@ type Manifest struct {
 
 // Unit is a stored unit.
 type Unit struct {
-	v1.Unit
+	*v1.Unit
 	// Revision is its ModRevision.
 	Revision int64
 }
@@ -111,10 +112,10 @@ type Action struct {
 	// Text is the unit file to put.
 	Text string
 	// Unit is the unit to put. If is the ModRevision that it has now, 0 where it must not exist.
-	Unit v1.Unit
+	Unit *v1.Unit
 	If   int64
 	// Event is what to report.
-	Event v1.Event
+	Event *v1.Event
 }
 
 // Decision is what to do: revisions and files first, for units refer to them.
@@ -162,8 +163,7 @@ type planner struct {
 }
 
 func (p *planner) plan() Decision {
-	actions := append(p.first, p.actions...)
-	return Decision{Actions: append(actions, p.events...), After: p.after, Waiting: p.waiting}
+	return Decision{Actions: slices.Concat(p.first, p.actions, p.events), After: p.after, Waiting: p.waiting}
 }
 
 // lookAgain asks for another plan after d.
@@ -174,7 +174,7 @@ func (p *planner) lookAgain(d time.Duration) {
 }
 
 func (p *planner) report(eventType string, reason Reason, message string) {
-	p.events = append(p.events, Action{Kind: Report, Reason: reason, Name: p.in.App, Event: v1.Event{
+	p.events = append(p.events, Action{Kind: Report, Reason: reason, Name: p.in.App, Event: &v1.Event{
 		Kind: v1.KindApp, Name: p.in.App, Type: eventType, Reason: string(reason), Message: message,
 	}})
 }

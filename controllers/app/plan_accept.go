@@ -98,10 +98,11 @@ func (p *planner) putFiles() {
 		}
 	}
 	for _, a := range p.actions {
-		if hash := a.Unit.Spec.Hash; a.Kind == PutUnit && !referenced[hash] {
-			referenced[hash] = true
-			wanted = append(wanted, hash)
+		if a.Kind != PutUnit || referenced[a.Unit.Spec.Hash] {
+			continue
 		}
+		referenced[a.Unit.Spec.Hash] = true
+		wanted = append(wanted, a.Unit.Spec.Hash)
 	}
 	slices.Sort(wanted)
 	for _, hash := range wanted {

@@ -22,7 +22,7 @@ type instance struct {
 type pair struct {
 	name    string
 	stored  *Unit
-	states  []v1.UnitState
+	states  []*v1.UnitState
 	hash    string // "": it should not be
 	desired v1.DesiredState
 	request string
@@ -31,16 +31,15 @@ type pair struct {
 // instances compares what is wanted with what there is.
 func (p *planner) instances() {
 	hash, sidekick := p.revision.UnitFile, p.revision.SidekickFile
-	wanted := map[int32]bool{}
 	first, last := int32(1), p.revision.Spec.Instances()
 	if p.revision.Spec.Global {
 		first, last = 0, 0
 	}
+	p.all = make([]*instance, 0, last-first+1)
 	for n := first; n <= last; n++ {
-		wanted[n] = true
 		p.all = append(p.all, p.instance(n, hash, sidekick))
 	}
-	p.surplus = p.existing(func(n int32) bool { return !wanted[n] })
+	p.surplus = p.existing(func(n int32) bool { return n < first || n > last })
 }
 
 // existing returns instances that are stored, highest numbers first.
@@ -106,19 +105,19 @@ func (u *pair) current() bool {
 
 // up: it runs somewhere, or is on its way up or down.
 func (u *pair) up() bool {
-	return slices.ContainsFunc(u.states, func(s v1.UnitState) bool {
+	return slices.ContainsFunc(u.states, func(s *v1.UnitState) bool {
 		return s.ActiveState != "inactive" && s.ActiveState != "failed" && s.ActiveState != ""
 	})
 }
 
 // active: it runs; with the file of that hash, unless that is "".
-func (u *pair) active(hash string) (v1.UnitState, bool) {
+func (u *pair) active(hash string) (*v1.UnitState, bool) {
 	for _, s := range u.states {
 		if s.Active() && (hash == "" || s.Hash == hash) {
 			return s, true
 		}
 	}
-	return v1.UnitState{}, false
+	return nil, false
 }
 
 // wanted: it should run, and nobody stopped it.

@@ -236,37 +236,54 @@ func (p *planner) put(i *instance, u *pair, reason Reason, hash string, desired 
 		p.reportTaken(u.name, owner)
 		return
 	}
-	unit := v1.Unit{
-		TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindUnit},
-		Metadata: v1.ObjectMeta{Name: u.name, Owner: p.in.App},
-		Spec:     v1.UnitSpec{Hash: hash, DesiredState: desired, RequestedAt: u.request},
-	}
+	spec := v1.UnitSpec{Hash: hash, DesiredState: desired, RequestedAt: u.request}
+	annotations, changed := p.annotations(u, m)
 	action := Action{Kind: PutUnit, Reason: reason, Instance: i.number, Name: u.name}
 	if u.stored != nil {
-		unit.Metadata.Annotations = maps.Clone(u.stored.Metadata.Annotations)
+		if u.stored.Spec == spec && !changed {
+			return
+		}
 		action.If = u.stored.Revision
 	}
-	if unit.Metadata.Annotations == nil {
-		unit.Metadata.Annotations = map[string]string{}
+	action.Unit = &v1.Unit{
+		TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindUnit},
+		Metadata: v1.ObjectMeta{Owner: p.in.App, Annotations: annotations}, // without its name: the key is that
+		Spec:     spec,
 	}
-	delete(unit.Metadata.Annotations, v1.AnnotationLetGo)
-	if m.letGo != "" {
-		unit.Metadata.Annotations[v1.AnnotationLetGo] = m.letGo
-	}
-	switch {
-	case m.set:
-		unit.Metadata.Annotations[v1.AnnotationUpdatedAt] = p.in.Now.UTC().Format(time.RFC3339Nano)
-	case m.clear:
-		delete(unit.Metadata.Annotations, v1.AnnotationUpdatedAt)
-	}
-	if u.stored != nil && u.stored.Spec == unit.Spec && maps.Equal(u.stored.Metadata.Annotations, unit.Metadata.Annotations) {
-		return
-	}
-	action.Unit = unit
 	if before, ok := p.putAt[u.name]; ok { // what was decided later knows more
 		p.actions[before] = action
 		return
 	}
 	p.putAt[u.name] = len(p.actions)
 	p.actions = append(p.actions, action)
+}
+
+// annotations are a unit's notes as they shall be, and whether that is another way than they are stored.
+func (p *planner) annotations(u *pair, m mark) (notes map[string]string, changed bool) {
+	if u.stored != nil {
+		notes = u.stored.Metadata.Annotations
+	}
+	letGo, updatedAt := m.letGo, notes[v1.AnnotationUpdatedAt]
+	switch {
+	case m.set:
+		updatedAt = p.in.Now.UTC().Format(time.RFC3339Nano)
+	case m.clear:
+		updatedAt = ""
+	}
+	if notes[v1.AnnotationLetGo] == letGo && notes[v1.AnnotationUpdatedAt] == updatedAt {
+		return notes, false
+	}
+	if notes = maps.Clone(notes); notes == nil {
+		notes = map[string]string{}
+	}
+	note(notes, v1.AnnotationLetGo, letGo)
+	note(notes, v1.AnnotationUpdatedAt, updatedAt)
+	return notes, true
+}
+
+// note sets a note, or removes it where it says nothing.
+func note(notes map[string]string, name, value string) {
+	if notes[name] = value; value == "" {
+		delete(notes, name)
+	}
 }

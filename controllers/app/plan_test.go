@@ -451,9 +451,9 @@ func (w *world) checkedPlan(t *rapid.T) {
 		unit := v1.AppUnit("web", a.Instance)
 		_, announced := in.Endpoints[v1.EndpointName("web", a.Instance)]
 		_, hasSidekick := in.Units[v1.SidekickUnit("web", a.Instance)]
-		stops := a.Kind == DeleteUnit || a.Reason == Stopped || a.Reason == Updated && in.Units[unit].Spec.Hash != a.Unit.Spec.Hash
-		if a.Name == unit && stops && in.Units[unit].Spec.DesiredState == v1.Launched {
-			require.False(t, announced && hasSidekick, "%s is stopped while requests reach it: %s", a.Name, a.Reason)
+		if before, stored := in.Units[unit]; stored && a.Name == unit && before.Spec.DesiredState == v1.Launched {
+			stops := a.Kind == DeleteUnit || a.Reason == Stopped || a.Reason == Updated && before.Spec.Hash != a.Unit.Spec.Hash
+			require.False(t, stops && announced && hasSidekick, "%s is stopped while requests reach it: %s", a.Name, a.Reason)
 		}
 		switch a.Reason {
 		case WithdrawForUpdate:

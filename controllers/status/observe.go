@@ -9,15 +9,16 @@ import (
 
 // observe gathers what is known of one app. The cost is that of its own instances.
 func (c *Controller) observe(app string) Input {
+	owned := c.cluster.OwnedUnits(app)
 	in := Input{
 		Now: c.opts.Now(), App: app,
 		Latest:     c.cluster.LatestRevision(app),
-		Units:      map[string]v1.Unit{},
+		Units:      make(map[string]*v1.Unit, len(owned)),
 		Taken:      c.cluster.OthersUnits(app),
 		Overrides:  c.cluster.OverridesOf(app),
 		Unplaced:   map[string]v1.Unplaced{},
-		Placements: map[string][]string{},
-		States:     map[string]map[string]v1.UnitState{},
+		Placements: make(map[string][]string, len(owned)),
+		States:     make(map[string]map[string]*v1.UnitState, len(owned)),
 		Endpoints:  c.cluster.EndpointsOf(app),
 		Routers:    c.cluster.RoutersByMachine(),
 	}
@@ -34,10 +35,12 @@ func (c *Controller) observe(app string) Input {
 		in.Unplaced[o.Name] = o.Value
 	}
 	withdrawn := false
-	for _, o := range c.cluster.OwnedUnits(app) {
-		in.Units[o.Name] = o.Value
+	for _, o := range owned {
+		in.Units[o.Name] = &o.Value
 		in.Placements[o.Name] = c.placements(o.Name, in.Latest)
-		in.States[o.Name] = c.cluster.StatesOf(o.Name)
+		if states := c.cluster.StatesOf(o.Name); states != nil {
+			in.States[o.Name] = states
+		}
 		withdrawn = withdrawn || o.Value.Spec.DesiredState != v1.Launched
 	}
 	in.RoutedRevision = c.cluster.EndpointsChanged() // after the endpoints: at least that new

@@ -21,7 +21,7 @@ type Input struct {
 	// Latest is the newest accepted revision, or nil.
 	Latest *v1.Revision
 	// Units are the app's own, by name; Taken the names of units of others, with their owner.
-	Units map[string]v1.Unit
+	Units map[string]*v1.Unit
 	Taken map[string]string
 	// Overrides are people's wishes, Unplaced why units have no machine, both by unit.
 	Overrides map[string]v1.Override
@@ -29,7 +29,7 @@ type Input struct {
 	// Placements are the machines of each unit, sorted.
 	Placements map[string][]string
 	// States are what systemd says on machines that are present: by unit, then by machine.
-	States map[string]map[string]v1.UnitState
+	States map[string]map[string]*v1.UnitState
 	// Endpoints are the app's endpoints below v1.DefaultAnnouncePrefix.
 	Endpoints map[string]string
 	// Routed is the revision and the digest of all endpoints; Routers are those that live, by machine.

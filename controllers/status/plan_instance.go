@@ -22,7 +22,7 @@ type instance struct {
 	withdrawn bool // kept out of the routers, to be replaced
 	stalled   bool
 
-	state        v1.UnitState
+	state        *v1.UnitState
 	unplaced     *v1.Unplaced
 	unplacedUnit string
 }
@@ -78,8 +78,8 @@ func (i *instance) why() string {
 
 // look finds the instances of the accepted revision.
 func (p *planner) look() []instance {
-	var list []instance
 	if p.in.Latest.Spec.Global {
+		var list []instance
 		unit := v1.AppUnit(p.in.App, 0)
 		for _, machine := range p.in.Placements[unit] {
 			list = append(list, p.instance(0, machine))
@@ -89,6 +89,7 @@ func (p *planner) look() []instance {
 		}
 		return list
 	}
+	list := make([]instance, 0, p.in.Latest.Spec.Instances())
 	for n := int32(1); n <= p.in.Latest.Spec.Instances(); n++ {
 		machine := ""
 		if machines := p.in.Placements[v1.AppUnit(p.in.App, n)]; len(machines) > 0 {
@@ -107,8 +108,11 @@ func (p *planner) instance(n int32, machine string) instance {
 		name: unit, scheduled: machine != "", stopped: p.stopped(unit), state: in.States[unit][machine],
 		announces: revision.Spec.Announce != nil && !p.stopped(sidekick),
 	}
+	if i.state == nil {
+		i.state = &v1.UnitState{}
+	}
 	i.active = i.state.Active()
-	i.filed = in.Units[unit].Spec.Hash == revision.UnitFile && in.Units[sidekick].Spec.Hash == revision.SidekickFile
+	i.filed = p.hash(unit) == revision.UnitFile && p.hash(sidekick) == revision.SidekickFile
 	i.updated = i.filed && i.state.Hash == revision.UnitFile
 	i.announced = p.announced(n, machine, sidekick)
 	if s, ok := in.Units[sidekick]; ok && i.announces && !i.stopped {
@@ -126,6 +130,14 @@ func (p *planner) instance(n int32, machine string) instance {
 	return i
 }
 
+// hash is that of a unit's file; "" where the app has no such unit.
+func (p *planner) hash(unit string) string {
+	if u := p.in.Units[unit]; u != nil {
+		return u.Spec.Hash
+	}
+	return ""
+}
+
 func (p *planner) stopped(unit string) bool {
 	o, ok := p.in.Overrides[unit]
 	return ok && o.DesiredState != "" && o.DesiredState != v1.Launched
@@ -139,16 +151,20 @@ func (p *planner) announced(n int32, machine, sidekick string) bool {
 		name = v1.GlobalEndpointName(p.in.App, machine)
 	}
 	if a != nil && a.Prefix != v1.DefaultAnnouncePrefix {
-		return p.in.States[sidekick][machine].Active()
+		state := p.in.States[sidekick][machine]
+		return state != nil && state.Active()
 	}
 	_, ok := p.in.Endpoints[name]
 	return ok
 }
 
 // deadline tells whether a roll-out that touched the instance has waited long enough.
-func (p *planner) deadline(i *instance, unit v1.Unit) {
+func (p *planner) deadline(i *instance, unit *v1.Unit) {
+	if i.done() || i.stopped || unit == nil || unit.Metadata.Annotations[v1.AnnotationUpdatedAt] == "" {
+		return
+	}
 	at, err := time.Parse(time.RFC3339Nano, unit.Metadata.Annotations[v1.AnnotationUpdatedAt])
-	if err != nil || i.done() || i.stopped {
+	if err != nil {
 		return
 	}
 	left := p.in.Latest.Spec.Update.HealthyDeadline.Std() - p.in.Now.Sub(at)

@@ -22,16 +22,16 @@ func running(t *testing.T, replicas int) Input {
 	in := Input{
 		Now: now, App: "web", Manifest: []byte(manifest), ManifestRevision: 7,
 		Latest: &v1.Revision{Number: 3, ManifestRevision: 7, Spec: app.Spec, UnitFile: "u", SidekickFile: "s"},
-		Units:  map[string]v1.Unit{}, Overrides: map[string]v1.Override{}, Unplaced: map[string]v1.Unplaced{}, Taken: map[string]string{},
-		Placements: map[string][]string{}, States: map[string]map[string]v1.UnitState{}, Endpoints: map[string]string{},
+		Units:  map[string]*v1.Unit{}, Overrides: map[string]v1.Override{}, Unplaced: map[string]v1.Unplaced{}, Taken: map[string]string{},
+		Placements: map[string][]string{}, States: map[string]map[string]*v1.UnitState{}, Endpoints: map[string]string{},
 		Routers: map[string]v1.Router{"m1": {Revision: 20}}, RoutedRevision: 20,
 	}
 	for n := int32(1); n <= int32(replicas); n++ {
 		machine := fmt.Sprintf("m%d", n)
 		for unit, hash := range map[string]string{v1.AppUnit("web", n): "u", v1.SidekickUnit("web", n): "s"} {
-			in.Units[unit] = v1.Unit{Metadata: v1.ObjectMeta{Name: unit, Owner: "web"}, Spec: v1.UnitSpec{Hash: hash, DesiredState: v1.Launched}}
+			in.Units[unit] = &v1.Unit{Metadata: v1.ObjectMeta{Name: unit, Owner: "web"}, Spec: v1.UnitSpec{Hash: hash, DesiredState: v1.Launched}}
 			in.Placements[unit] = []string{machine}
-			in.States[unit] = map[string]v1.UnitState{machine: {ActiveState: "active", SubState: "running", Hash: hash}}
+			in.States[unit] = map[string]*v1.UnitState{machine: {ActiveState: "active", SubState: "running", Hash: hash}}
 		}
 		in.Endpoints[v1.EndpointName("web", n)] = "10.0.0.1:80"
 	}
@@ -39,9 +39,7 @@ func running(t *testing.T, replicas int) Input {
 }
 
 func (in *Input) setUnit(unit string, change func(*v1.Unit)) {
-	u := in.Units[unit]
-	change(&u)
-	in.Units[unit] = u
+	change(in.Units[unit])
 }
 
 func TestStatus(t *testing.T) {
@@ -91,13 +89,13 @@ func TestStatus(t *testing.T) {
 			"Scheduled=False Conflicts: web@3.service: 0 of 2 machines fit: 2 conflict with web@*.service\nProgressing=True Starting: 2 of 3 instances are ready\n" +
 				"Ready=False Unplaced: 2 of 3 instances are ready; web@3.service: 0 of 2 machines fit: 2 conflict with web@*.service", 0},
 		{"failed", func(in *Input) {
-			in.States["web@1.service"]["m1"] = v1.UnitState{ActiveState: "failed", SubState: "failed", Result: "exit-code"}
+			in.States["web@1.service"]["m1"] = &v1.UnitState{ActiveState: "failed", SubState: "failed", Result: "exit-code"}
 			delete(in.Endpoints, "web/web@1")
 		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 2, Ready: 2, Updated: 2},
 			"Progressing=True Starting: 2 of 3 instances are ready\nReady=False NotActive: 2 of 3 instances are ready; web@1.service: failed (failed), result exit-code", 0},
 		{"stopped", func(in *Input) {
 			in.Overrides["web@1.service"] = v1.Override{DesiredState: v1.Loaded}
-			in.States["web@1.service"]["m1"] = v1.UnitState{ActiveState: "inactive"}
+			in.States["web@1.service"]["m1"] = &v1.UnitState{ActiveState: "inactive"}
 			delete(in.Endpoints, "web/web@1")
 		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 2, Ready: 2, Updated: 2},
 			"Progressing=False Updated: 2 of 3 instances are of revision 3\nReady=False Stopped: 2 of 3 instances are ready; web@1.service: stopped by a person: start it again with fleetctl start", 0},
@@ -169,9 +167,9 @@ func TestDeletedAppHasNoStatus(t *testing.T) {
 func TestGlobalApp(t *testing.T) {
 	in := running(t, 0)
 	in.Latest.Spec.Global, in.Latest.Spec.Replicas, in.Latest.Spec.Announce, in.Latest.SidekickFile = true, nil, nil, ""
-	in.Units["web.service"] = v1.Unit{Spec: v1.UnitSpec{Hash: "u", DesiredState: v1.Launched}}
+	in.Units["web.service"] = &v1.Unit{Spec: v1.UnitSpec{Hash: "u", DesiredState: v1.Launched}}
 	in.Placements["web.service"] = []string{"m1", "m2222222222"}
-	in.States["web.service"] = map[string]v1.UnitState{"m1": {ActiveState: "active", Hash: "u"}}
+	in.States["web.service"] = map[string]*v1.UnitState{"m1": {ActiveState: "active", Hash: "u"}}
 	plan := Plan(in)
 	require.Equal(t, v1.ReplicaCounts{Desired: 2, Scheduled: 2, Active: 1, Ready: 1, Updated: 1}, plan.Put.Replicas)
 	require.Equal(t, "1 of 2 instances are ready; web.service on m2222222...: its machine says nothing of it so far", v1.FindCondition(plan.Put.Conditions, v1.Ready).Message)

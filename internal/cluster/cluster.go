@@ -40,17 +40,20 @@ type Cluster struct {
 	store     store.Interface
 	root, web *cache.Reflector
 
-	owned    *multimap // app -> names of its units
-	states   *multimap // unit -> names of its states
-	placed   *multimap // unit -> names of its placements
-	leaving  *multimap // the same, of those that are to leave their machine
+	owned   *multimap[v1.Unit]      // by app
+	states  *multimap[v1.UnitState] // by unit
+	placed  *multimap[v1.Placement] // by unit
+	leaving *multimap[v1.Placement] // the same, of those that are to leave their machine
+
+	onApp, onPlacement, onLeaving enqueuers
+
 	digestMu sync.Mutex
 	digest   string
 	digestOf int64
 }
 
 // pageSize is how many keys one request brings: some MB, for each page costs etcd a look at all that follow behind it.
-const pageSize = 10_000
+const pageSize = 25_000
 
 // New returns a Cluster that knows nothing before Run.
 func New(s store.Interface, keys keyspace.Keys, log logr.Logger, opts ...cache.Option) *Cluster {
@@ -83,6 +86,7 @@ func New(s store.Interface, keys keyspace.Keys, log logr.Logger, opts ...cache.O
 		}
 		return second(o.Name)
 	})
+	c.follow()
 	return c
 }
 
@@ -122,21 +126,21 @@ func (c *Cluster) CatchUp(ctx context.Context) error {
 
 // OwnedUnits returns the units that an app owns, in no order.
 func (c *Cluster) OwnedUnits(app string) []*cache.Object[v1.Unit] {
-	return get(c.Units, c.owned.of(app))
+	return c.owned.of(app)
 }
 
 // StatesOf returns what the machines that are present say of a unit, by machine; nil where none does.
-func (c *Cluster) StatesOf(unit string) map[string]v1.UnitState {
-	names := c.states.of(unit)
-	if len(names) == 0 { // a large app that is being placed is looked at before any of its instances has one
-		return nil
-	}
-	states := make(map[string]v1.UnitState, len(names))
-	for _, o := range get(c.States, names) {
+func (c *Cluster) StatesOf(unit string) map[string]*v1.UnitState {
+	var states map[string]*v1.UnitState // a large app that is being placed is looked at before any of its instances has one
+	for _, o := range c.states.of(unit) {
 		machine, _, _ := keyspace.Split(o.Name)
-		if _, present := c.Machines.Get(machine); present && o.Err == nil {
-			states[machine] = o.Value
+		if _, present := c.Machines.Get(machine); !present || o.Err != nil {
+			continue
 		}
+		if states == nil {
+			states = make(map[string]*v1.UnitState, 1)
+		}
+		states[machine] = &o.Value
 	}
 	return states
 }
@@ -144,8 +148,8 @@ func (c *Cluster) StatesOf(unit string) map[string]v1.UnitState {
 // PlacementsOf returns the machines that a unit is placed on, in no order.
 func (c *Cluster) PlacementsOf(unit string) []string {
 	var machines []string
-	for _, name := range c.placed.of(unit) {
-		machine, _, _ := keyspace.Split(name)
+	for _, o := range c.placed.of(unit) {
+		machine, _, _ := keyspace.Split(o.Name)
 		machines = append(machines, machine)
 	}
 	return machines
@@ -153,8 +157,8 @@ func (c *Cluster) PlacementsOf(unit string) []string {
 
 // LeavingOf returns the machine that a unit is to leave; "" for none.
 func (c *Cluster) LeavingOf(unit string) string {
-	for _, name := range c.leaving.of(unit) {
-		machine, _, _ := keyspace.Split(name)
+	for _, o := range c.leaving.of(unit) {
+		machine, _, _ := keyspace.Split(o.Name)
 		return machine
 	}
 	return ""
@@ -268,16 +272,6 @@ func OfApp[T any](l cache.Lister[T], app string) []*cache.Object[T] {
 			if _, _, ok := v1.ParseAppUnit(app, o.Name); ok {
 				list = append(list, o)
 			}
-		}
-	}
-	return list
-}
-
-func get[T any](l cache.Lister[T], names []string) []*cache.Object[T] {
-	list := make([]*cache.Object[T], 0, len(names))
-	for _, name := range names {
-		if o, ok := l.Get(name); ok {
-			list = append(list, o)
 		}
 	}
 	return list

@@ -6,79 +6,88 @@ import (
 	"github.com/fleet-starter/fleet/internal/cache"
 )
 
-// multimap finds the names of objects by something else that they have.
-type multimap struct {
-	mu    sync.RWMutex
-	names map[string]entry
+// multimap finds objects by something else than their names.
+type multimap[T any] struct {
+	mu      sync.RWMutex
+	objects map[string]entry[T]
 }
 
-// entry is what one key finds: mostly a unit's only placement or state, so that the first name needs no set.
-type entry struct {
-	first string // "": none, but there may be more
-	more  map[string]struct{}
+// entry is what one key finds: mostly a unit's only placement or state, so that the first object needs no map.
+type entry[T any] struct {
+	first *cache.Object[T] // nil: none, but there may be more
+	more  map[string]*cache.Object[T]
 }
 
 // indexed returns a multimap that follows a collection. Objects whose key is "" are left out.
-func indexed[T any](c *cache.Collection[T], key func(*cache.Object[T]) string) *multimap {
-	m := &multimap{names: map[string]entry{}}
+func indexed[T any](c *cache.Collection[T], key func(*cache.Object[T]) string) *multimap[T] {
+	m := &multimap[T]{objects: map[string]entry[T]{}}
 	c.OnChange(func(events []cache.Event[T]) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		for _, e := range events {
+			before, after := "", ""
 			if e.Old != nil {
-				m.remove(key(e.Old), e.Name)
+				before = key(e.Old)
 			}
 			if e.New != nil {
-				m.add(key(e.New), e.Name)
+				after = key(e.New)
 			}
+			if before != after {
+				m.remove(before, e.Name)
+			}
+			m.put(after, e.New)
 		}
 	})
 	return m
 }
 
-func (m *multimap) add(key, name string) {
+// put adds an object, or puts it in the place of the one that has its name.
+func (m *multimap[T]) put(key string, o *cache.Object[T]) {
 	if key == "" {
 		return
 	}
-	e := m.names[key]
-	switch _, known := e.more[name]; {
-	case known || e.first == name:
-		return
-	case e.first == "":
-		e.first = name
+	e := m.objects[key]
+	_, known := e.more[o.Name]
+	switch {
+	case !known && (e.first == nil || e.first.Name == o.Name):
+		e.first = o
 	case e.more == nil:
-		e.more = map[string]struct{}{name: {}}
+		e.more = map[string]*cache.Object[T]{o.Name: o}
 	default:
-		e.more[name] = struct{}{}
-		return // the set is the same
+		e.more[o.Name] = o
+		return // the map is the same
 	}
-	m.names[key] = e
+	m.objects[key] = e
 }
 
-func (m *multimap) remove(key, name string) {
-	e := m.names[key]
-	if e.first == name {
-		e.first = ""
-		m.names[key] = e
+func (m *multimap[T]) remove(key, name string) {
+	if key == "" {
+		return
 	}
-	if delete(e.more, name); e.first == "" && len(e.more) == 0 {
-		delete(m.names, key)
+	e := m.objects[key]
+	if e.first != nil && e.first.Name == name {
+		e.first = nil
+		m.objects[key] = e
+	}
+	if delete(e.more, name); e.first == nil && len(e.more) == 0 {
+		delete(m.objects, key)
 	}
 }
 
-func (m *multimap) of(key string) []string {
+// of returns what a key finds, in no order.
+func (m *multimap[T]) of(key string) []*cache.Object[T] {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	e, ok := m.names[key]
+	e, ok := m.objects[key]
 	if !ok {
 		return nil
 	}
-	names := make([]string, 0, 1+len(e.more))
-	if e.first != "" {
-		names = append(names, e.first)
+	list := make([]*cache.Object[T], 0, 1+len(e.more))
+	if e.first != nil {
+		list = append(list, e.first)
 	}
-	for name := range e.more {
-		names = append(names, name)
+	for _, o := range e.more {
+		list = append(list, o)
 	}
-	return names
+	return list
 }

@@ -9,7 +9,33 @@ import (
 // OnApp has enqueue called with the name of each app that a change of what apps are made of may concern: manifests,
 // revisions, units, overrides, states, machines and endpoints. Call it before Run. A unit file that somebody deleted is
 // put back with the next change of its app.
-func (c *Cluster) OnApp(enqueue func(app string)) {
+func (c *Cluster) OnApp(enqueue func(app string)) { c.onApp = append(c.onApp, enqueue) }
+
+// OnPlacement is OnApp for what the schedule controller decides.
+func (c *Cluster) OnPlacement(enqueue func(app string)) {
+	c.onPlacement = append(c.onPlacement, enqueue)
+}
+
+// OnLeaving has enqueue called with the name of each app of which a unit is to leave its machine, or is not any more.
+func (c *Cluster) OnLeaving(enqueue func(app string)) { c.onLeaving = append(c.onLeaving, enqueue) }
+
+// enqueuers are all who want to know the same: what a change concerns is found once for all of them.
+type enqueuers []func(app string)
+
+func (e *enqueuers) tell(app string) {
+	for _, enqueue := range *e {
+		enqueue(app)
+	}
+}
+
+// follow tells the enqueuers of what changes.
+func (c *Cluster) follow() {
+	c.followApps(c.onApp.tell)
+	c.followPlacements(c.onPlacement.tell)
+	c.followLeaving(c.onLeaving.tell)
+}
+
+func (c *Cluster) followApps(enqueue func(app string)) {
 	Follow(c.Apps, enqueue, func(name string, _, _ *cache.Object[[]byte]) []string { return []string{name} })
 	Follow(c.Units, enqueue, func(name string, before, after *cache.Object[v1.Unit]) []string {
 		apps := v1.AppsOfUnit(name)
@@ -36,14 +62,12 @@ func (c *Cluster) OnApp(enqueue func(app string)) {
 	Follow(c.Endpoints, enqueue, func(name string, _, _ *cache.Object[string]) []string { return firstPart(name) })
 }
 
-// OnPlacement is OnApp for what the schedule controller decides.
-func (c *Cluster) OnPlacement(enqueue func(app string)) {
+func (c *Cluster) followPlacements(enqueue func(app string)) {
 	Follow(c.Placements, enqueue, func(name string, _, _ *cache.Object[v1.Placement]) []string { return c.AppsOf(second(name)) })
 	Follow(c.Unplaced, enqueue, func(name string, _, _ *cache.Object[v1.Unplaced]) []string { return c.AppsOf(name) })
 }
 
-// OnLeaving has enqueue called with the name of each app of which a unit is to leave its machine, or is not any more.
-func (c *Cluster) OnLeaving(enqueue func(app string)) {
+func (c *Cluster) followLeaving(enqueue func(app string)) {
 	leaves := func(o *cache.Object[v1.Placement]) bool { return o != nil && o.Value.Leaving }
 	Follow(c.Placements, enqueue, func(name string, before, after *cache.Object[v1.Placement]) []string {
 		if leaves(before) == leaves(after) {
