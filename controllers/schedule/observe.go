@@ -13,11 +13,14 @@ import (
 
 // changes are the names of what has changed and was not observed yet, by collection. What changes often is observed once.
 type changes struct {
-	mu                                                            sync.Mutex
-	units, files, machines, configs, placements, unplaced, states set
-
+	mu sync.Mutex
+	noted
+	listed      bool      // all that there is was observed: from then on what changes is noted
 	begun, last time.Time // when the first and the last of the units came
 }
+
+// noted are names by collection.
+type noted struct{ units, files, machines, configs, placements, unplaced, states set }
 
 type set map[string]struct{}
 
@@ -53,6 +56,10 @@ func (c *Controller) follow() {
 func note[T any](c *Controller, collection *cache.Collection[T], names *set) {
 	collection.OnChange(func(events []cache.Event[T]) {
 		c.changes.mu.Lock()
+		defer c.changes.mu.Unlock()
+		if !c.changes.listed { // the first look is at everything
+			return
+		}
 		if names == &c.changes.units {
 			c.changes.last = c.Now()
 			if *names == nil {
@@ -65,7 +72,6 @@ func note[T any](c *Controller, collection *cache.Collection[T], names *set) {
 		for _, e := range events {
 			(*names)[e.Name] = struct{}{}
 		}
-		c.changes.mu.Unlock()
 		c.loop.Enqueue(controller.Singleton{})
 	})
 }
@@ -73,48 +79,38 @@ func note[T any](c *Controller, collection *cache.Collection[T], names *set) {
 // observe tells the index of what has changed, as it is now.
 func (c *Controller) observe() {
 	c.changes.mu.Lock()
-	todo := &changes{units: c.changes.units, files: c.changes.files, machines: c.changes.machines, configs: c.changes.configs,
-		placements: c.changes.placements, unplaced: c.changes.unplaced, states: c.changes.states}
-	c.changes.units, c.changes.files, c.changes.machines, c.changes.configs = nil, nil, nil, nil
-	c.changes.placements, c.changes.unplaced, c.changes.states = nil, nil, nil
+	todo, all := c.changes.noted, !c.changes.listed
+	c.changes.noted, c.changes.listed = noted{}, true
 	c.changes.mu.Unlock()
 
-	for name := range todo.placements { // first: what a machine runs is why it is remembered when it is gone
-		c.observePlacement(name)
-	}
-	for id := range todo.configs {
-		c.observeConfig(id)
-	}
-	for id := range todo.machines {
-		c.observeMachine(id)
-	}
+	each(c.Cluster.Placements, todo.placements, all, c.observePlacement) // first: what a machine runs is why it is remembered when it is gone
+	each(c.Cluster.MachineConfigs, todo.configs, all, c.observeConfig)
+	each(c.Cluster.Machines, todo.machines, all, c.observeMachine)
 	for hash := range todo.files {
-		for name := range c.files.changed(hash) {
-			c.observeUnit(name)
-		}
+		each(c.Cluster.Units, c.files.changed(hash), false, c.observeUnit)
 	}
-	for name := range todo.units {
-		c.observeUnit(name)
-	}
-	for name := range todo.unplaced {
-		if o, ok := c.Cluster.Unplaced.Get(name); ok {
-			c.index.SetUnplaced(name, o.Value, o.ModRevision)
-		} else {
-			c.index.DeleteUnplaced(name)
+	each(c.Cluster.Units, todo.units, all, c.observeUnit)
+	each(c.Cluster.Unplaced, todo.unplaced, all, c.observeUnplaced)
+	each(c.Cluster.States, todo.states, all, c.observeState)
+}
+
+// each calls observe with the objects of these names, or with all that there are. What is gone is nil.
+func each[T any](collection *cache.Collection[T], names set, all bool, observe func(name string, o *cache.Object[T])) {
+	if all {
+		for _, o := range collection.List() {
+			observe(o.Name, o)
 		}
+		return
 	}
-	for name := range todo.states {
-		if machine, unit, ok := keyspace.Split(name); ok {
-			o, ok := c.Cluster.States.Get(name)
-			c.index.SetActive(machine, unit, ok && (o.Value.ActiveState == "active" || o.Value.ActiveState == "reloading"))
-		}
+	for name := range names {
+		o, _ := collection.Get(name)
+		observe(name, o)
 	}
 }
 
-func (c *Controller) observeMachine(id string) {
-	o, ok := c.Cluster.Machines.Get(id)
+func (c *Controller) observeMachine(id string, o *cache.Object[v1.Machine]) {
 	switch {
-	case !ok:
+	case o == nil:
 		c.index.DeleteMachine(id)
 	case o.Err != nil:
 		c.index.SetMachine(Machine{ID: id, Since: o.CreateRevision, Problem: o.Err.Error()})
@@ -124,10 +120,9 @@ func (c *Controller) observeMachine(id string) {
 }
 
 // observeConfig leaves what was said before where it cannot be read now.
-func (c *Controller) observeConfig(id string) {
-	o, ok := c.Cluster.MachineConfigs.Get(id)
+func (c *Controller) observeConfig(id string, o *cache.Object[v1.MachineConfig]) {
 	switch {
-	case !ok:
+	case o == nil:
 		c.index.SetMachineConfig(id, v1.MachineConfig{})
 	case o.Err != nil:
 		c.record(v1.KindMachine, id, v1.EventWarning, "InvalidConfig", o.Key+" cannot be read, what it said before goes on: "+o.Err.Error())
@@ -136,25 +131,37 @@ func (c *Controller) observeConfig(id string) {
 	}
 }
 
-func (c *Controller) observePlacement(name string) {
-	o, stored := c.Cluster.Placements.Get(name)
+func (c *Controller) observePlacement(name string, o *cache.Object[v1.Placement]) {
 	machine, unit, ok := keyspace.Split(name)
 	switch {
-	case !ok && stored:
+	case !ok && o != nil:
 		c.index.SetStray(name, o.ModRevision)
 	case !ok:
 		c.index.DeleteStray(name)
-	case !stored:
+	case o == nil:
 		c.index.DeletePlacement(machine, unit)
 	default: // one that cannot be read is empty, and is put right
 		c.index.SetPlacement(Placed{Machine: machine, Unit: unit, Value: o.Value, Mod: o.ModRevision, Create: o.CreateRevision})
 	}
 }
 
-func (c *Controller) observeUnit(name string) {
-	o, ok := c.Cluster.Units.Get(name)
+func (c *Controller) observeUnplaced(name string, o *cache.Object[v1.Unplaced]) {
+	if o == nil {
+		c.index.DeleteUnplaced(name)
+		return
+	}
+	c.index.SetUnplaced(name, o.Value, o.ModRevision)
+}
+
+func (c *Controller) observeState(name string, o *cache.Object[v1.UnitState]) {
+	if machine, unit, ok := keyspace.Split(name); ok {
+		c.index.SetActive(machine, unit, o != nil && (o.Value.ActiveState == "active" || o.Value.ActiveState == "reloading"))
+	}
+}
+
+func (c *Controller) observeUnit(name string, o *cache.Object[v1.Unit]) {
 	former := c.index.HashOf(name)
-	if !ok {
+	if o == nil {
 		c.files.leave(former, name)
 		c.index.DeleteUnit(name)
 		return

@@ -22,7 +22,7 @@ func TestManyUnitsAreWaitedForAndFewAreNot(t *testing.T) {
 		{100_000, time.Second, burstPause, 0},
 		{100_000, burstMax, 0, 0}, // they do not end
 	} {
-		c := changes{units: set{}, begun: begun, last: begun.Add(test.since - test.last)}
+		c := changes{noted: noted{units: set{}}, begun: begun, last: begun.Add(test.since - test.last)}
 		for i := range test.units {
 			c.units[fmt.Sprint(i)] = struct{}{}
 		}

@@ -8,6 +8,7 @@ package schedule
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -49,6 +50,9 @@ type Controller struct {
 	frozenSince time.Time
 	due         time.Time // when to plan although nothing has changed; zero: never
 	behind      bool      // what is known may lack what was written: a write went wrong, or was not seen yet
+
+	looked chan struct{} // closed after the first look
+	once   sync.Once
 }
 
 // New returns a controller. Nothing happens before Run.
@@ -59,7 +63,7 @@ func New(opts Options) *Controller {
 	if opts.Log.GetSink() == nil {
 		opts.Log = logr.Discard()
 	}
-	c := &Controller{Options: opts, index: NewCluster(), files: files{}}
+	c := &Controller{Options: opts, index: NewCluster(), files: files{}, looked: make(chan struct{})}
 	c.loop = controller.New("schedule", controller.Func[controller.Singleton](c.Reconcile), controller.Options{
 		Log: opts.Log, Metrics: opts.Metrics,
 		Fatal: func(err error) bool { return errors.Is(err, store.ErrFenced) },
@@ -75,12 +79,17 @@ func (c *Controller) Run(ctx context.Context) error {
 	return errors.Join(err, c.loop.Run(ctx)) // where ctx has ended already, this ends the queue
 }
 
+// Looked is closed when all that there was in the beginning has been decided, once: what may have happened while nobody led
+// is more urgent than anything that the other controllers do.
+func (c *Controller) Looked() <-chan struct{} { return c.looked }
+
 // Reconcile decides for all that has changed, and writes it.
 func (c *Controller) Reconcile(ctx context.Context, _ controller.Singleton) (controller.Result, error) {
 	now := c.Now()
 	if wait := c.changes.burst(now); wait > 0 {
 		return controller.Result{RequeueAfter: wait}, nil
 	}
+	defer c.once.Do(func() { close(c.looked) })
 	if c.behind { // a write whose answer was lost may have been made: a plan that does not know of it would contradict it
 		if err := c.Cluster.CatchUp(ctx); err != nil {
 			return controller.Result{}, err

@@ -29,6 +29,8 @@ type bench struct {
 	store store.Interface
 	keys  keyspace.Keys
 	ended chan error
+	// looked is closed after the controller's first look.
+	looked <-chan struct{}
 
 	mu     sync.Mutex
 	events []string
@@ -58,6 +60,7 @@ func start(t testing.TB, s store.Interface) *bench {
 	require.NoError(t, err)
 	known := cluster.New(s, b.keys, logr.Discard())
 	c := New(Options{Store: s, Cluster: known, Fence: store.Fence{Key: leader, CreateRevision: kv.CreateRevision}, Events: b})
+	b.looked = c.Looked()
 	var parts sync.WaitGroup
 	parts.Go(func() { _ = known.Run(ctx) })
 	parts.Go(func() { b.ended <- c.Run(ctx) })

@@ -91,8 +91,8 @@ func term(ctx context.Context, e ElectedFor) error {
 		runners[i] = c.new(own)
 	}
 	p.start(ctx, "cluster", e.Cluster.Run)
-	for i, c := range elected {
-		p.start(ctx, c.name, runners[i].Run)
+	for i, run := range inTurn(runners) {
+		p.start(ctx, elected[i].name, run)
 	}
 	select {
 	case <-ctx.Done():
@@ -100,4 +100,33 @@ func term(ctx context.Context, e ElectedFor) error {
 	case err := <-p.failed:
 		return fmt.Errorf("controller %w", err)
 	}
+}
+
+// looker is the controller that goes first.
+type looker interface{ Looked() <-chan struct{} }
+
+// inTurn has the others begin when placement has looked once: machines may have been lost while nobody led, and nothing that
+// the others find to do is as urgent.
+func inTurn(runners []runner) []func(context.Context) error {
+	runs := make([]func(context.Context) error, len(runners))
+	var looked <-chan struct{}
+	for i, r := range runners {
+		runs[i] = r.Run
+		if first, ok := r.(looker); ok {
+			looked = first.Looked()
+		}
+	}
+	for i, r := range runners {
+		if _, first := r.(looker); first || looked == nil {
+			continue
+		}
+		runs[i] = func(ctx context.Context) error {
+			select {
+			case <-looked:
+			case <-ctx.Done():
+			}
+			return r.Run(ctx)
+		}
+	}
+	return runs
 }

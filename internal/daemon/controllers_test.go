@@ -2,13 +2,16 @@ package daemon
 
 import (
 	"context"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/stretchr/testify/require"
 
 	"github.com/fleet-starter/fleet/controllers/schedule"
+	"github.com/fleet-starter/fleet/internal/cluster"
 	"github.com/fleet-starter/fleet/internal/events"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/store/memstore"
@@ -36,4 +39,71 @@ func TestLimits(t *testing.T) {
 	e := ElectedFor{Store: s, Keys: keys, Log: logr.Discard(), Events: events.New(s, keys, events.Options{}), FreezeTimeout: time.Hour}
 	_ = Campaign(ctx, "m1", 17*time.Second, e, func(bool) {})
 	require.Equal(t, schedule.Limits{Grace: 17 * time.Second, FreezeTimeout: time.Hour}, limits)
+}
+
+// fakeRunner says when it runs.
+type fakeRunner struct{ running chan struct{} }
+
+func (r fakeRunner) Run(ctx context.Context) error {
+	close(r.running)
+	<-ctx.Done()
+	return nil
+}
+
+type fakeLooker struct {
+	fakeRunner
+	looked chan struct{}
+}
+
+func (r fakeLooker) Looked() <-chan struct{} { return r.looked }
+
+// TestInTurn: the others begin when placement has looked, whatever comes first in the list, and end where it never does.
+func TestInTurn(t *testing.T) {
+	for _, looks := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			first := fakeLooker{fakeRunner{make(chan struct{})}, make(chan struct{})}
+			other := fakeRunner{make(chan struct{})}
+			ctx, cancel := context.WithCancel(t.Context())
+			var running sync.WaitGroup
+			for _, run := range inTurn([]runner{other, first}) {
+				running.Go(func() { _ = run(ctx) })
+			}
+			synctest.Wait()
+			require.True(t, closed(first.running))
+			require.False(t, closed(other.running))
+			if looks {
+				close(first.looked)
+				synctest.Wait()
+				require.True(t, closed(other.running))
+			}
+			cancel()
+			running.Wait()
+		})
+	}
+}
+
+func closed(c chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// TestPlacementGoesFirst: among the elected controllers there is one that the others wait for.
+func TestPlacementGoesFirst(t *testing.T) {
+	keys, s := keyspace.New(""), memstore.New(memstore.Options{})
+	known := cluster.New(s, keys, logr.Discard())
+	first := []string{}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, row := range elected {
+		r := row.new(ElectedFor{Store: s, Keys: keys, Cluster: known, Log: logr.Discard(), Events: events.New(s, keys, events.Options{})})
+		if _, ok := r.(looker); ok {
+			first = append(first, row.name)
+		}
+		_ = r.Run(ended) // ends its queue
+	}
+	require.Equal(t, []string{"schedule"}, first)
 }
