@@ -15,7 +15,7 @@ type Collection[T any] struct {
 	index[T]
 	row      keyspace.Collection[T]
 	handlers []func([]Event[T])
-	ignored  func(kv store.KV, reason, why string)
+	r        *Reflector
 
 	pending []Event[T]  // applied, not yet told
 	next    *objects[T] // what a new listing has brought so far
@@ -38,7 +38,7 @@ func Register[T any](r *Reflector, c keyspace.Collection[T]) *Collection[T] {
 			panic(fmt.Sprintf("cache: %s overlaps %s", c.Prefix(), other.keyPrefix()))
 		}
 	}
-	collection := &Collection[T]{index: index[T]{mu: &r.mu, objects: newObjects[T]()}, row: c, ignored: r.ignored}
+	collection := &Collection[T]{index: index[T]{mu: &r.mu, objects: newObjects[T]()}, row: c, r: r}
 	r.rows = append(r.rows, collection)
 	return collection
 }
@@ -65,8 +65,8 @@ type row interface {
 func (c *Collection[T]) keyPrefix() string { return c.row.Prefix() }
 
 func (c *Collection[T]) apply(e store.Event) bool {
-	name, ok := c.row.Name(e.Key)
-	if e.Deleted || !c.ours(e.KV, ok) {
+	name, _ := c.row.Name(e.Key)
+	if e.Deleted || !ours(c.r, c.row, e.KV) {
 		old := c.remove(name)
 		if old != nil {
 			c.pending = append(c.pending, Event[T]{Name: old.Name, Old: old, Revision: e.ModRevision})
@@ -79,13 +79,14 @@ func (c *Collection[T]) apply(e store.Event) bool {
 	return true
 }
 
-// ours tells whether a key is that of an object of the row, and not a stranger's.
-func (c *Collection[T]) ours(kv store.KV, named bool) bool {
+// ours tells whether a key is that of an object of the row, and not a stranger's: then it is said that it is ignored.
+func ours[T any](r *Reflector, row keyspace.Collection[T], kv store.KV) bool {
+	_, named := row.Name(kv.Key)
 	switch {
 	case !named:
-		c.ignored(kv, NoSuchName, "it is ignored, nothing of ours has such a name")
-	case c.row.Leased() && kv.Lease == 0:
-		c.ignored(kv, NoLease, "it is ignored, under no lease: nobody is there who keeps it")
+		r.ignored(kv, NoSuchName, "it is ignored, nothing of ours has such a name")
+	case row.Leased() && kv.Lease == 0:
+		r.ignored(kv, NoLease, "it is ignored, under no lease: nobody is there who keeps it")
 	default:
 		return true
 	}
@@ -95,10 +96,10 @@ func (c *Collection[T]) ours(kv store.KV, named bool) bool {
 func (c *Collection[T]) beginListing() { c.next = newObjects[T]() }
 
 func (c *Collection[T]) listed(kv store.KV) {
-	name, ok := c.row.Name(kv.Key)
-	if !c.ours(kv, ok) {
+	if !ours(c.r, c.row, kv) {
 		return
 	}
+	name, _ := c.row.Name(kv.Key)
 	object := c.named[name]
 	if object == nil || object.ModRevision != kv.ModRevision {
 		object = c.object(name, kv)
@@ -146,7 +147,7 @@ func (c *Collection[T]) object(name string, kv store.KV) *Object[T] {
 	if o.Err != nil {
 		var zero T
 		o.Value, o.Raw = zero, kv.Value
-		c.ignored(kv, Unreadable, o.Err.Error())
+		c.r.ignored(kv, Unreadable, o.Err.Error())
 		return o
 	}
 	c.last, c.lastRaw = o.Value, kv.Value

@@ -57,3 +57,74 @@ func TestIgnored(t *testing.T) {
 		running.Wait()
 	})
 }
+
+// TestStrangersAreTold: what lies in none of the rows is told, before and after; what others look after is not. Of rows that
+// are guarded the strangers are.
+func TestStrangersAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		lease, err := s.Grant(t.Context(), time.Hour)
+		require.NoError(t, err)
+		put := func(lease store.LeaseID, names ...string) {
+			for _, name := range names {
+				_, err := s.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: "/fleet" + name, Value: []byte("{}"), Lease: lease}}})
+				require.NoError(t, err)
+			}
+		}
+		strange := []string{"/", "/a", "/apps", "/apps0", "/leaders", "/leaders/other", "/leaders/other/1", "/unitsx/a", "/zzz"}
+		put(0, strange...)
+		put(0, "/apps/a", "/units/a.service", "/events/x", "/web/a/a@1", "/leaders/engine/none", "0", "/leaders/engine/a/b")
+		put(lease, "/leaders/engine/1")
+
+		var told []string
+		r := cache.NewReflector(s, keys.Root(), cache.OnlyRows(keys.Events().Prefix(), "/fleet/web/", "/services/web/"), cache.OnIgnored(func(key string, _ int64, reason, _ string) {
+			told = append(told, strings.TrimPrefix(key, "/fleet")+" "+reason)
+		}))
+		cache.Register(r, keys.Units())
+		cache.Register(r, keys.Apps())
+		cache.Guard(r, keys.Leaders())
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { _ = r.Run(ctx) })
+		synctest.Wait()
+		want := []string{"/ NoSuchRow", "/a NoSuchRow", "/apps NoSuchRow", "/apps0 NoSuchRow", "/leaders NoSuchRow", "/leaders/engine/a/b NoSuchName",
+			"/leaders/engine/none NoLease", "/leaders/other NoSuchName", "/leaders/other/1 NoSuchName", "/unitsx/a NoSuchRow", "/zzz NoSuchRow"}
+		require.Equal(t, want, told)
+
+		told = nil
+		put(0, strange...)
+		put(0, "/apps/a", "/events/x", "/web/a/a@1", "/leaders/engine/none", "/leaders/engine/a/b")
+		put(lease, "/leaders/engine/1", "/leaders/engine/2")
+		_, err = s.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: "/fleet/zzz"}}})
+		require.NoError(t, err)
+		synctest.Wait()
+		require.ElementsMatch(t, want, told)
+		cancel()
+		running.Wait()
+	})
+}
+
+// TestManyStrangers: of a place with 100,000 keys of a stranger some are looked at, those of other places nevertheless.
+func TestManyStrangers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		var groups []store.Group
+		for i := range 100_000 {
+			groups = append(groups, store.Group{{Key: fmt.Sprintf("/fleet/a/%06d", i), Value: []byte("x")}})
+		}
+		groups = append(groups, store.Group{{Key: "/fleet/z", Value: []byte("x")}})
+		_, err := store.LastRevision(store.Write(t.Context(), s, groups, store.Fence{}))
+		require.NoError(t, err)
+		told, last := 0, ""
+		r := cache.NewReflector(s, keys.Root(), cache.OnlyRows(), cache.OnIgnored(func(key string, _ int64, _, _ string) { told, last = told+1, key }))
+		cache.Register(r, keys.Apps())
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { _ = r.Run(ctx) })
+		synctest.Wait()
+		require.Less(t, told, 20_000)
+		require.Equal(t, "/fleet/z", last)
+		cancel()
+		running.Wait()
+	})
+}

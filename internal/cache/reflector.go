@@ -34,6 +34,7 @@ func OnRelist(f func(revision int64)) Option {
 
 // Why a key is ignored.
 const (
+	NoSuchRow  = "NoSuchRow"  // it lies in no row
 	NoSuchName = "NoSuchName" // no object of the row can have it
 	NoLease    = "NoLease"    // the row's objects live under one
 	Unreadable = "Unreadable" // the object is there, without its value
@@ -53,6 +54,8 @@ type Reflector struct {
 	pageSize int64
 	log      logr.Logger
 	rows     []row
+	// strangers is where they are looked for; nil: only in rows.
+	strangers *strangers
 
 	onProgress, onRelist []func(int64)
 	onIgnored            []func(key string, revision int64, reason, why string)
@@ -140,6 +143,9 @@ func (r *Reflector) list(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := r.lookForStrangers(ctx, revision); err != nil {
+		return err
+	}
 	runs := make([]run, 0, len(r.rows))
 	r.mu.Lock()
 	for _, row := range r.rows {
@@ -177,7 +183,13 @@ func (r *Reflector) applyBatch(batch store.Batch) {
 	for _, e := range batch.Events {
 		r.lastChange = e.ModRevision
 		row := r.rowOf(e.Key)
-		if row == nil || !row.apply(e) {
+		if row == nil {
+			if r.strangers != nil && !e.Deleted {
+				r.strange(e.KV)
+			}
+			continue
+		}
+		if !row.apply(e) {
 			continue
 		}
 		if last := len(runs) - 1; last >= 0 && runs[last].row == row {

@@ -59,7 +59,8 @@ const pageSize = 25_000
 func New(s store.Interface, keys keyspace.Keys, log logr.Logger, opts ...cache.Option) *Cluster {
 	opts = append(opts, cache.WithLogger(log))
 	endpoints := keyspace.Endpoints(v1.DefaultAnnouncePrefix)
-	root := cache.NewReflector(s, keys.Root(), append([]cache.Option{cache.WithPageSize(pageSize)}, opts...)...)
+	onlyRows := cache.OnlyRows(keys.Events().Prefix(), endpoints.Prefix()) // of no use to anybody here; below a root such as /services
+	root := cache.NewReflector(s, keys.Root(), append([]cache.Option{cache.WithPageSize(pageSize), onlyRows}, opts...)...)
 	web := cache.NewReflector(s, endpoints.Prefix(), opts...)
 	c := &Cluster{
 		Keys: keys, store: s, root: root, web: web,
@@ -77,6 +78,7 @@ func New(s store.Interface, keys keyspace.Keys, log logr.Logger, opts ...cache.O
 		Routers:        cache.Register(root, keys.Routers()),
 		Endpoints:      cache.Register(web, endpoints),
 	}
+	cache.Guard(root, keys.Leaders())
 	c.owned = indexed(c.Units, func(o *cache.Object[v1.Unit]) string { return o.Value.Metadata.Owner })
 	c.states = indexed(c.States, func(o *cache.Object[v1.UnitState]) string { return second(o.Name) })
 	c.placed = indexed(c.Placements, func(o *cache.Object[v1.Placement]) string { return second(o.Name) })

@@ -64,13 +64,10 @@ type ElectedFor struct {
 	FreezeTimeout time.Duration
 }
 
-// election is the name of the one election that there is.
-const election = "engine"
-
 // Campaign runs the elected controllers whenever this machine leads.
 func Campaign(ctx context.Context, machine string, ttl time.Duration, e ElectedFor, leading func(bool)) error {
 	ctx = logr.NewContext(ctx, e.Log)
-	return leader.Run(ctx, e.Store, e.Keys, election, machine, ttl, func(ctx context.Context, fence store.Fence) error {
+	return leader.Run(ctx, e.Store, e.Keys, keyspace.Election, machine, ttl, func(ctx context.Context, fence store.Fence) error {
 		leading(true)
 		defer leading(false)
 		e := e

@@ -31,6 +31,7 @@ func FuzzDecode(f *testing.F) {
 		decode(t, k.Status(), name, value)
 		decode(t, k.Routers(), name, value)
 		decode(t, k.Events(), name, value)
+		decode(t, k.Leaders(), name, value)
 		decode(t, Endpoints("/services/web"), name, value)
 		if first, second, ok := Split(name); ok {
 			require.Equal(t, name, Join(first, second))

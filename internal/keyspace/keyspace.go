@@ -17,6 +17,8 @@
 //	events/<time>-<id>          what happened and why, under a long lease       all
 //	leaders/<name>              who leads, under the session's lease            leader election
 //
+// Whatever else lies below the root is ignored, and the leader says so.
+//
 // Outside the root, in the seed's own layout, under the announcer's lease:
 //
 //	/services/web/<app>/<instance>   host:port                                  announce
@@ -133,6 +135,14 @@ func shareState(s *v1.UnitState) {
 	shared(&s.LoadState, &s.ActiveState, &s.SubState, &s.Result, &s.Hash, (*string)(&s.DesiredState))
 }
 
+// Election is the name of the one election that there is.
+const Election = "engine"
+
+// Leaders holds the candidates of the election, each under its session's lease: who leads is the oldest one.
+func (k Keys) Leaders() Collection[string] {
+	return text(k.root + "/leaders/").named(isCandidate).underLease()
+}
+
 // Leader is the prefix of the election of that name.
 func (k Keys) Leader(name string) string { return k.root + "/leaders/" + name }
 
@@ -162,6 +172,11 @@ func ParseRevisionName(name string) (app string, n int64, ok bool) {
 func isRevision(name string) bool {
 	_, _, ok := ParseRevisionName(name)
 	return ok
+}
+
+func isCandidate(name string) bool {
+	election, _, ok := Split(name)
+	return ok && election == Election
 }
 
 // isMachine: an ID is a part of other keys, and of texts that are compared after they were stored as JSON.

@@ -33,12 +33,15 @@ func (c *Client) List(ctx context.Context, prefix string, opts ListOptions) (Pag
 	if limit <= 0 {
 		limit = DefaultPageSize
 	}
-	from := prefix
+	from, end := max(prefix, opts.From), clientv3.GetPrefixRangeEnd(prefix)
+	if opts.Before != "" {
+		end = opts.Before
+	}
 	if opts.After != "" {
 		from = opts.After + "\x00"
 	}
 	etcdOpts := []clientv3.OpOption{
-		clientv3.WithRange(clientv3.GetPrefixRangeEnd(prefix)),
+		clientv3.WithRange(end),
 		clientv3.WithLimit(limit),
 		clientv3.WithRev(opts.Revision),
 	}

@@ -28,6 +28,8 @@ type ListOptions struct {
 	Limit int64
 	// After is the key to go on behind, for the next page.
 	After string
+	// From is the first key of a part of the prefix, Before the first one behind it; empty: the prefix's own.
+	From, Before string
 	// Revision reads the past; 0 means now. Pages of one listing use the first page's.
 	Revision int64
 	// KeysOnly leaves the values out.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/fleet-starter/fleet/internal/store"
 	"github.com/fleet-starter/fleet/internal/store/etcdtest"
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
@@ -47,6 +48,27 @@ func TestHostileEtcd(t *testing.T) {
 		l.check(c, func() {})
 	})
 	l.works() // once for all of them: the canary takes its time
+}
+
+// TestStrangersFromBefore: who becomes the leader says of what is there already, too, that it is ignored.
+func TestStrangersFromBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		strange := []string{keys.Root() + "before", keys.Root() + "unknown/a", keys.Leaders().Key("other/1"), keys.Apps().Key(strings.Repeat("0", 2000)), keys.States().Key("m1/broken.service")}
+		for _, key := range strange {
+			_, err := s.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: key, Value: []byte("{")}}})
+			require.NoError(t, err)
+		}
+		l := start(t, s)
+		for _, key := range strange {
+			l.await(key, func() string {
+				if strings.Contains(l.says(), event(key)) {
+					return ""
+				}
+				return "no event"
+			})
+		}
+	})
 }
 
 // TestStrangersAreCollected: what means nothing to anybody is deleted after a while, and that is said by its key.

@@ -36,8 +36,10 @@ func below(prefix string, says ...string) hostile {
 func event(key string) string { return `"kind":"Key","name":"` + key }
 
 // ignored is below for rows where an event names the keys that nobody can read, and those that are too long.
-func ignored(row interface{ Prefix() string }) hostile {
-	return below(row.Prefix(), event(row.Prefix()+"stranger"), event(row.Prefix()+"0000"))
+func ignored(row interface{ Prefix() string }) hostile { return ignoredBelow(row.Prefix()) }
+
+func ignoredBelow(prefix string) hostile {
+	return below(prefix, event(prefix+"stranger"), event(prefix+"0000"))
 }
 
 var strangers = []hostile{
@@ -52,8 +54,8 @@ var strangers = []hostile{
 		for key := range elected {
 			l.delete(key) // whoever leads campaigns again, behind all of them
 		}
-	}, []string{`"reason"="NoLease" "key"="` + keys.Leader("engine") + "/stranger"}},
-	below(keys.Root() + "leaders/"), below(keys.Root()), below(keys.Root() + "unknown/"), // of another fleetd, newer than this one
+	}, []string{`"reason"="NoLease" "key"="` + keys.Leader("engine") + "/stranger", event(keys.Leader("engine") + "/stranger"), event(keys.Leader("engine") + "/0000")}},
+	ignoredBelow(keys.Leaders().Prefix()), ignoredBelow(keys.Root()), ignoredBelow(keys.Root() + "unknown/"), // another fleetd's, newer than this one
 	below("/services/web/", event("/services/web/0000")), // what routers make of the others: TestRouter
 	{"broken JSON in place of what is ours", func(l *lab) {
 		l.unit("victim.service", sleeping)

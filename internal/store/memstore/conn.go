@@ -85,11 +85,11 @@ func (c *Conn) List(ctx context.Context, prefix string, opts store.ListOptions) 
 		limit = store.DefaultPageSize
 	}
 	page := store.Page{Revision: revision}
-	keys.AscendGreaterOrEqual(store.KV{Key: max(prefix, opts.After)}, func(kv store.KV) bool {
+	keys.AscendGreaterOrEqual(store.KV{Key: max(prefix, opts.From, opts.After)}, func(kv store.KV) bool {
 		switch {
 		case kv.Key == opts.After:
 			return true
-		case !strings.HasPrefix(kv.Key, prefix):
+		case !strings.HasPrefix(kv.Key, prefix) || opts.Before != "" && kv.Key >= opts.Before:
 			return false
 		case len(page.KVs) == limit:
 			page.More = true

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -91,6 +92,23 @@ func (s *suite) list() {
 	page, err = s.Store.List(s.ctx, "/t/", store.ListOptions{After: "/t/b"})
 	require.NoError(s, err)
 	require.Equal(s, []string{"/t/c"}, keysOf(page.KVs))
+
+	for want, opts := range map[string]store.ListOptions{
+		"/t/a /t/b":      {Before: "/t/c"},
+		"/t/b /t/c":      {From: "/t/b"},
+		"/t/b":           {From: "/t/a0", Before: "/t/b0"},
+		"/t/c":           {From: "/t/b", After: "/t/b"},
+		"/t/a /t/b /t/c": {From: "/s", Before: "/t/x"},
+		"":               {From: "/t/a0", Before: "/t/b"},
+	} {
+		page, err = s.Store.List(s.ctx, "/t/", opts)
+		require.NoError(s, err)
+		require.Equal(s, want, strings.Join(keysOf(page.KVs), " "), "%+v", opts)
+		require.False(s, page.More)
+	}
+	page, err = s.Store.List(s.ctx, "/t/", store.ListOptions{From: "/t/b", Before: "/t/c0", Limit: 1})
+	require.NoError(s, err)
+	require.True(s, page.More)
 
 	page, err = s.Store.List(s.ctx, "/none/", store.ListOptions{})
 	require.NoError(s, err)
