@@ -10,7 +10,7 @@ const (
 	KindApp     = "App"
 	KindUnit    = "Unit"
 	KindMachine = "Machine"
-	// KindKey is what events are about that are of no object: a key in etcd that is ignored.
+	// KindKey is what events are about that are of no object: a key in etcd that is ignored, or was deleted because it meant nothing.
 	KindKey = "Key"
 )
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/go-logr/logr"
 
+	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
@@ -22,12 +23,18 @@ func (c *Controller) apply(ctx context.Context, plan Decision) error {
 		groups[i] = store.Group{{Key: c.key(a.Candidate), If: store.Unchanged(a.Revision)}}
 	}
 	log.Info("Deleting what is unused", "reason", plan.Actions[0].Reason, "count", len(groups), "first", groups[0][0].Key)
-	revision := int64(0)
-	for _, result := range store.Write(ctx, c.opts.Store, groups, c.opts.Fence) {
+	revision, deleted := int64(0), make([]Action, 0, len(groups))
+	for i, result := range store.Write(ctx, c.opts.Store, groups, c.opts.Fence) {
 		revision = max(revision, result.Revision)
 		if result.Err != nil && !errors.Is(result.Err, store.ErrConflict) {
 			return fmt.Errorf("collecting: %w", result.Err)
 		}
+		if result.Err == nil {
+			deleted = append(deleted, plan.Actions[i])
+		}
+	}
+	for _, n := range Notices(deleted, c.opts.Grace) {
+		c.opts.Events.Record(v1.KindKey, c.key(n.First), n.Type, string(n.Reason), n.Message)
 	}
 	if revision == 0 {
 		return nil

@@ -11,6 +11,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/cache"
 	"github.com/fleet-starter/fleet/internal/cluster"
 	"github.com/fleet-starter/fleet/internal/controller"
+	"github.com/fleet-starter/fleet/internal/events"
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
@@ -21,6 +22,7 @@ type Options struct {
 	Cluster *cluster.Cluster
 	// Fence is the leader key that every write depends on.
 	Fence   store.Fence
+	Events  *events.Recorder
 	Log     logr.Logger
 	Metrics *controller.Metrics
 	// Grace is how long something has to be unused before it is deleted. Default 5 min.

@@ -12,7 +12,14 @@ func (c *Controller) observe() Input {
 	in := Input{
 		Now: c.opts.Now(), Grace: c.opts.Grace, Unused: c.unused,
 		Apps: names(c.cluster.Apps.List()), Machines: names(c.cluster.Machines.List()),
-		Overrides: objects(c.cluster.Overrides.List()), Status: objects(c.cluster.Status.List()), UnitFiles: objects(c.cluster.UnitFiles.List()),
+		Overrides: objects(c.cluster.Overrides.List()), Status: objects(c.cluster.Status.List()),
+	}
+	for _, o := range c.cluster.UnitFiles.List() {
+		f := UnitFile{Object: object(o)}
+		if _, unused := c.unused[Candidate{UnitFiles, f.Object}]; unused { // a hash takes its time: not of all that are used
+			f.Forged = unitfile.Hash(o.Value) != o.Name
+		}
+		in.UnitFiles = append(in.UnitFiles, f)
 	}
 	for _, o := range c.cluster.Units.List() {
 		in.Units = append(in.Units, Unit{Name: o.Name, Owner: o.Value.Metadata.Owner, Hash: unitfile.HashOf(o.Value.Spec.Contents, o.Value.Spec.Hash)})

@@ -32,6 +32,13 @@ type State struct {
 	Machine, Unit string
 }
 
+// UnitFile is a stored unit file.
+type UnitFile struct {
+	Object
+	// Forged ones are not the text that their name is the hash of. It is known of those that were found unused before.
+	Forged bool
+}
+
 // Unit is a stored unit.
 type Unit struct {
 	Name, Owner, Hash string
@@ -52,7 +59,7 @@ type Input struct {
 	Units      []Unit
 	Placements []Placement
 	Revisions  []Revision
-	UnitFiles  []Object
+	UnitFiles  []UnitFile
 	Overrides  []Object
 	Status     []Object
 	States     []State
@@ -78,6 +85,7 @@ type Reason string
 // The reasons of deletions.
 const (
 	NotReferenced Reason = "NotReferenced" // no unit, placement or revision has the file
+	Forged        Reason = "Forged"        // nor could one: it is not the text with that hash
 	TooOld        Reason = "TooOld"        // newer revisions are enough
 	AppGone       Reason = "AppGone"
 	UnitGone      Reason = "UnitGone"
@@ -176,8 +184,12 @@ func (p *planner) unitFiles() {
 		}
 	}
 	for _, f := range p.in.UnitFiles {
-		if !used[f.Name] {
-			p.unused(UnitFiles, f, NotReferenced)
+		switch {
+		case used[f.Name]:
+		case f.Forged:
+			p.unused(UnitFiles, f.Object, Forged)
+		default:
+			p.unused(UnitFiles, f.Object, NotReferenced)
 		}
 	}
 }

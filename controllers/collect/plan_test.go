@@ -17,12 +17,14 @@ func world() Input {
 		Units:      []Unit{{Name: "web@1.service", Owner: "web", Hash: "h1"}, {Name: "a.service", Hash: "h2"}, {Name: "old@1.service", Owner: "old", Hash: "h1"}},
 		Placements: []Placement{{Machine: "m1", Unit: "web@1.service", Hash: "h3"}},
 		Revisions:  []Revision{{Object: Object{"old/1", 1}, App: "old"}, {Object: Object{"web/1", 2}, App: "web", Files: []string{"h4", ""}}},
-		UnitFiles:  []Object{{"h1", 1}, {"h2", 2}, {"h3", 3}, {"h4", 4}},
+		UnitFiles:  []UnitFile{file("h1", 1), file("h2", 2), file("h3", 3), file("h4", 4)},
 		Overrides:  []Object{{"web@1.service", 9}},
 		Status:     []Object{{"web", 9}},
 		States:     []State{{Object: Object{"m1/web@1.service", 9}, Machine: "m1", Unit: "web@1.service"}},
 	}
 }
+
+func file(name string, revision int64) UnitFile { return UnitFile{Object: Object{name, revision}} }
 
 func TestWhatIsUsedStays(t *testing.T) {
 	require.Equal(t, Decision{Unused: map[Candidate]time.Time{}}, Plan(world()))
@@ -34,7 +36,10 @@ func TestWhatIsUnusedGoesAfterItsGrace(t *testing.T) {
 		change func(in *Input)
 		want   Action
 	}{
-		{"unit file", func(in *Input) { in.UnitFiles = append(in.UnitFiles, Object{"h5", 5}) }, Action{Candidate{UnitFiles, Object{"h5", 5}}, NotReferenced}},
+		{"unit file", func(in *Input) { in.UnitFiles = append(in.UnitFiles, file("h5", 5)) }, Action{Candidate{UnitFiles, Object{"h5", 5}}, NotReferenced}},
+		{"forged unit file", func(in *Input) {
+			in.UnitFiles = append(in.UnitFiles, UnitFile{Object: Object{"h5", 5}, Forged: true})
+		}, Action{Candidate{UnitFiles, Object{"h5", 5}}, Forged}},
 		{"override", func(in *Input) { in.Overrides = []Object{{"gone.service", 6}} }, Action{Candidate{Overrides, Object{"gone.service", 6}}, UnitGone}},
 		{"status", func(in *Input) { in.Status = []Object{{"gone", 6}} }, Action{Candidate{Status, Object{"gone", 6}}, AppGone}},
 		{"revision", func(in *Input) { in.Units = in.Units[:2] }, Action{Candidate{Revisions, Object{"old/1", 1}}, AppGone}},
@@ -66,9 +71,9 @@ func TestWhatIsUnusedGoesAfterItsGrace(t *testing.T) {
 
 func TestWrittenAgainTheGraceBeginsAnew(t *testing.T) {
 	in := world()
-	in.UnitFiles = []Object{{"h5", 5}}
+	in.UnitFiles = []UnitFile{file("h5", 5)}
 	in.Unused = Plan(in).Unused
-	in.UnitFiles, in.Now = []Object{{"h5", 6}}, now.Add(time.Hour)
+	in.UnitFiles, in.Now = []UnitFile{file("h5", 6)}, now.Add(time.Hour)
 	plan := Plan(in)
 	require.Empty(t, plan.Actions)
 	require.Equal(t, map[Candidate]time.Time{{UnitFiles, Object{"h5", 6}}: in.Now}, plan.Unused)
@@ -84,4 +89,23 @@ func TestTheLastRevisionsStay(t *testing.T) {
 	require.Equal(t, []Action{
 		{Candidate{Revisions, Object{"web/0000000001", 1}}, TooOld}, {Candidate{Revisions, Object{"web/0000000002", 2}}, TooOld},
 	}, plan.Actions)
+}
+
+// TestNotices: of what was deleted people are told what they may miss, or what none of ours had put; once for each reason.
+func TestNotices(t *testing.T) {
+	action := func(kind Kind, name string, reason Reason) Action {
+		return Action{Candidate{kind, Object{Name: name}}, reason}
+	}
+	require.Empty(t, Notices([]Action{
+		action(UnitFiles, "h1", NotReferenced), action(Revisions, "web/0000000001", TooOld), action(Revisions, "old/0000000001", AppGone), action(Status, "old", AppGone),
+	}, time.Minute))
+	require.Equal(t, []Notice{
+		{Candidate{Overrides, Object{Name: "a.service"}}, "Normal", UnitGone, "deleted: there has been no unit a.service for 5m0s; a new one of that name will not be affected"},
+		{Candidate{States, Object{Name: "m1/a.service"}}, "Normal", MachineGone, "deleted: there has been no machine m1 for 5m0s; and 1 more for the same reason"},
+		{Candidate{States, Object{Name: "m2/b.service"}}, "Warning", NotPlaced, "deleted: b.service has not been placed on m2 for 5m0s; and 1 more for the same reason"},
+		{Candidate{UnitFiles, Object{Name: "x"}}, "Warning", Forged, "deleted: it is not the text with that hash, and no unit has it"},
+	}, Notices([]Action{
+		action(Overrides, "a.service", UnitGone), action(States, "m1/a.service", MachineGone), action(States, "m1/b.service", MachineGone), action(States, "m2/b.service", NotPlaced),
+		action(States, "m3/b.service", NotPlaced), action(UnitFiles, "h1", NotReferenced), action(UnitFiles, "x", Forged),
+	}, 5*time.Minute))
 }

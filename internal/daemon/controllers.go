@@ -34,7 +34,7 @@ var elected = []electedController{
 		return status.New(status.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Log: e.Log, Metrics: e.Metrics})
 	}},
 	{"collect", func(e ElectedFor) runner {
-		return collect.New(collect.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Log: e.Log, Metrics: e.Metrics})
+		return collect.New(collect.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Events: e.Events, Log: e.Log, Metrics: e.Metrics})
 	}},
 }
 

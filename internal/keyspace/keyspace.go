@@ -89,7 +89,7 @@ func (k Keys) Overrides() Collection[v1.Override] {
 
 // Placements holds what runs where; names are <machine>/<unit>, see Join.
 func (k Keys) Placements() Collection[v1.Placement] {
-	return jsonOf[v1.Placement](k.root + "/placements/").sharing(sharePlacement)
+	return jsonOf[v1.Placement](k.root + "/placements/").named(isPair).sharing(sharePlacement)
 }
 
 // PlacementsOf holds the placements of one machine; names are units.
@@ -102,7 +102,7 @@ func (k Keys) Unplaced() Collection[v1.Unplaced] { return jsonOf[v1.Unplaced](k.
 
 // States holds what systemd says on every machine; names are <machine>/<unit>, see Join.
 func (k Keys) States() Collection[v1.UnitState] {
-	return states(k.root + "/states/").sharing(shareState)
+	return states(k.root + "/states/").named(isPair).sharing(shareState)
 }
 
 // StatesOf holds the states of one machine; names are units.
@@ -167,6 +167,11 @@ func ParseRevisionName(name string) (app string, n int64, ok bool) {
 	app, number, ok := Split(name)
 	n, err := strconv.ParseInt(number, 10, 64)
 	return app, n, ok && err == nil && n > 0 && RevisionName(app, n) == name
+}
+
+func isPair(name string) bool {
+	_, _, ok := Split(name)
+	return ok
 }
 
 func isRevision(name string) bool {

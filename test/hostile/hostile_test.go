@@ -11,6 +11,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 	"github.com/fleet-starter/fleet/internal/store/etcdtest"
 	"github.com/fleet-starter/fleet/internal/store/memstore"
+	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
 // hostile is one thing that comes in.
@@ -71,15 +72,30 @@ func TestStrangersFromBefore(t *testing.T) {
 	})
 }
 
-// TestStrangersAreCollected: what means nothing to anybody is deleted after a while, and that is said by its key.
+// TestStrangersAreCollected: what means nothing to anybody is deleted after a while, and that is said by its key. What goes
+// because it is old goes without a word.
 func TestStrangersAreCollected(t *testing.T) {
-	for _, key := range []string{keys.States().Key("nowhere/canary@1.service"), keys.States().Key(machine + "/ghost.service"), keys.UnitFiles().Key("stranger"), keys.Overrides().Key("ghost.service")} {
+	for _, c := range []struct {
+		key, value string
+		said       bool
+	}{
+		{keys.States().Key("nowhere/canary@1.service"), "{}", true},
+		{keys.States().Key(machine + "/ghost.service"), "{}", true},
+		{keys.UnitFiles().Key("stranger"), "{}", true},
+		{keys.UnitFiles().Key(unitfile.Hash("another")), sleeping, true},
+		{keys.UnitFiles().Key(unitfile.Hash(sleeping)), sleeping, false},
+		{keys.Overrides().Key("ghost.service"), "{}", true},
+	} {
 		synctest.Test(t, func(t *testing.T) {
 			l := start(t, memstore.New(memstore.Options{}))
-			l.raw(key, "{}")
-			time.Sleep(10 * time.Minute)
-			require.NotContains(t, l.list(keys.Root()), key)
-			require.Contains(t, l.says(), `"first"="`+key)
+			l.raw(c.key, c.value)
+			time.Sleep(4 * time.Minute)
+			require.Len(t, l.list(c.key), 1, "it may be that it is not yet, or no more, of use")
+			require.False(t, strings.Contains(l.says(), event(c.key)), c.key)
+			time.Sleep(6 * time.Minute)
+			require.Empty(t, l.list(c.key))
+			require.Equal(t, c.said, strings.Contains(l.says(), event(c.key)), "%s", l.tail())
+			require.True(t, strings.Contains(l.says(), `"first"="`+c.key), c.key)
 		})
 	}
 }

@@ -92,6 +92,13 @@ var strangers = []hostile{
 		l.raw(keys.States().Key("nowhere/canary@1.service"), `{"activeState":"active"}`)
 		l.raw(keys.States().Key(machine+"/ghost.service"), `{"activeState":"active"}`)
 	}, nil},
+	{"a state and a placement without a machine, and with one too many", func(l *lab) {
+		for _, name := range []string{"canary@1.service", "m1/m1/canary@1.service"} {
+			l.raw(keys.States().Key(name), `{"activeState":"active"}`)
+			l.raw(keys.Placements().Key(name), `{"hash":"`+unitfile.Hash(sleeping)+`","desiredState":"launched"}`)
+		}
+	}, []string{event(keys.States().Key("canary@1.service")), event(keys.Placements().Key("canary@1.service")),
+		event(keys.States().Key("m1/m1/canary@1.service")), event(keys.Placements().Key("m1/m1/canary@1.service"))}},
 	{"a unit that says it is the bystander's", func(l *lab) {
 		l.raw(keys.Units().Key("stranger.service"), `{"metadata":{"owner":"bystander"},"spec":{"hash":"x","desiredState":"launched"}}`)
 	}, []string{"stranger.service"}},

@@ -1,0 +1,64 @@
+package collect
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+// Notice tells people of keys that were deleted, by the first one.
+type Notice struct {
+	First   Candidate
+	Type    string
+	Reason  Reason
+	Message string
+}
+
+// Notices are what of these deletions somebody may want to know: one for all that have the same reason. That an old
+// file, revision or status goes is the way of things; what a person asked for, or nobody of ours would have left there,
+// does not go without a word.
+func Notices(deleted []Action, grace time.Duration) []Notice {
+	var list []Notice
+	count := map[Reason]int{}
+	for _, a := range deleted {
+		if says(a, grace) == "" {
+			continue
+		}
+		if count[a.Reason]++; count[a.Reason] == 1 {
+			list = append(list, Notice{First: a.Candidate, Type: typeOf(a.Reason), Reason: a.Reason, Message: says(a, grace)})
+		}
+	}
+	for i, n := range list {
+		if more := count[n.Reason] - 1; more > 0 {
+			list[i].Message += fmt.Sprintf("; and %d more for the same reason", more)
+		}
+	}
+	return list
+}
+
+// says is "" for what nobody needs to hear of.
+func says(a Action, grace time.Duration) string {
+	machine, unit, _ := strings.Cut(a.Name, "/")
+	switch a.Reason {
+	case MachineGone:
+		return fmt.Sprintf("deleted: there has been no machine %s for %s", machine, grace)
+	case NotPlaced:
+		return fmt.Sprintf("deleted: %s has not been placed on %s for %s", unit, machine, grace)
+	case UnitGone:
+		return fmt.Sprintf("deleted: there has been no unit %s for %s; a new one of that name will not be affected", a.Name, grace)
+	case Forged:
+		return "deleted: it is not the text with that hash, and no unit has it"
+	}
+	return ""
+}
+
+// typeOf: a machine leaves its states when it goes, and its units' wishes an app that was deleted. The rest is a
+// stranger's, or a mistake.
+func typeOf(reason Reason) string {
+	if reason == MachineGone || reason == UnitGone {
+		return v1.EventNormal
+	}
+	return v1.EventWarning
+}
