@@ -28,7 +28,7 @@ const (
 	Scheduled = "Scheduled"
 	// Available: at least one instance is active and, where announced, announced.
 	Available = "Available"
-	// Progressing: instances are being started or replaced. False with reason RolloutStalled: it stopped.
+	// Progressing: instances are being started, replaced or moved. False with reason RolloutStalled or MoveStalled: it stopped.
 	Progressing = "Progressing"
 	// Ready: every instance is active, announced and of the accepted revision.
 	Ready = "Ready"

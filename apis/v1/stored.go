@@ -203,6 +203,10 @@ const (
 // AnnotationUpdatedAt is on units that a roll-out or a drain touched: when it did (RFC 3339). The deadline counts from there.
 const AnnotationUpdatedAt = "fleet/updated-at"
 
+// AnnotationMovedFrom is beside AnnotationUpdatedAt where that was a drain, and no roll-out: the ID of the machine that the
+// unit is to leave, or has left.
+const AnnotationMovedFrom = "fleet/moved-from"
+
 // AnnotationLetGo is on units that are in no router any more, so that they may leave a machine that is drained: its ID.
 const AnnotationLetGo = "fleet/let-go"
 

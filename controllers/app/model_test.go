@@ -44,6 +44,15 @@ func newWorld(t require.TestingT, app string) *world {
 	}
 }
 
+// running is an app that was applied once and runs.
+func running(t require.TestingT, replicas int, announced bool) *world {
+	w := newWorld(t, "web")
+	w.apply("%s", manifestOf("web", replicas, "1", announced))
+	w.settleAll()
+	w.log = nil
+	return w
+}
+
 func (w *world) next() int64 { w.revision++; return w.revision }
 
 func (w *world) apply(format string, args ...any) {
@@ -229,6 +238,16 @@ func (w *world) settleAll() Decision {
 	}
 	require.Fail(w.t, "no end is reached", strings.Join(w.log[max(0, len(w.log)-50):], "\n"))
 	return Decision{}
+}
+
+// replaced runs plans and everything else until a unit has the file of that revision.
+func (w *world) replaced(unit string, revision int) {
+	for len(w.revisions) < revision || w.units[unit].Spec.Hash != w.revisions[revision-1].UnitFile {
+		w.plan()
+		for _, step := range w.steps() {
+			step()
+		}
+	}
 }
 
 // serving counts the instances that requests may be sent to.

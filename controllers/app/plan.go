@@ -91,12 +91,15 @@ const (
 	WithdrawForRemoval Reason = "WithdrawForRemoval" // no requests before it is removed
 	Updated            Reason = "Updated"            // replaced by the new revision
 	Needed             Reason = "Needed"             // back into the routers, for another instance failed
+	Returned           Reason = "Returned"           // back into the routers, from where it went or as it was
 	NotAnnounced       Reason = "NotAnnounced"       // the new revision announces nothing
 	Stopped            Reason = "Stopped"            // a person wants it stopped
 	Started            Reason = "Started"            // nobody wants it stopped any more
 	Requested          Reason = "Requested"          // a person asks for another start
 	RolloutStalled     Reason = "RolloutStalled"     // a new instance is not ready in time
 	RolloutComplete    Reason = "RolloutComplete"    // all instances are of the revision
+	MoveStalled        Reason = "MoveStalled"        // an instance that was to leave a machine is not ready in time
+	MoveComplete       Reason = "MoveComplete"       // it is ready again
 )
 
 // Action is one step.

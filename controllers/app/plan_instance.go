@@ -182,6 +182,14 @@ func (p *planner) seen() bool {
 	return a != nil && a.Prefix == v1.DefaultAnnouncePrefix && !p.revision.Spec.Global
 }
 
+// movedFrom is the machine that the unit is to leave, or has left, since it was touched; "" where that was a roll-out.
+func (u *pair) movedFrom() string {
+	if u.stored == nil {
+		return ""
+	}
+	return u.stored.Metadata.Annotations[v1.AnnotationMovedFrom]
+}
+
 // updatedAt is when a roll-out last touched the unit; the zero time where none did.
 func (u *pair) updatedAt() time.Time {
 	if u.stored == nil {

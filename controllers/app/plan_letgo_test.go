@@ -2,6 +2,7 @@ package app
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -26,10 +27,7 @@ func (w *world) letGo(n int32) string {
 }
 
 func TestInstanceIsWithdrawnBeforeItMoves(t *testing.T) {
-	w := newWorld(t, "web")
-	w.apply("%s", manifestOf("web", 2, "1", true))
-	w.settleAll()
-	w.log = nil
+	w := running(t, 2, true)
 	w.goes(1, "m1")
 	w.plan()
 	require.Equal(t, "putUnit web-discovery@1.service WithdrawForMove loaded\nputUnit web@1.service WithdrawForMove launched", w.transcript())
@@ -49,21 +47,22 @@ func TestInstanceIsWithdrawnBeforeItMoves(t *testing.T) {
 
 	w.moves(1)
 	w.plan()
-	require.Equal(t, "putUnit web@1.service Updated launched\nputUnit web-discovery@1.service Updated launched", w.transcript())
+	require.Equal(t, "putUnit web@1.service Returned launched\nputUnit web-discovery@1.service Returned launched", w.transcript())
 	require.Empty(t, w.letGo(1), "to leave m1 once more it is asked once more")
 	w.goes(2, "m2")
 	w.settleAll() // the first is ready again, then the second one goes
 	require.Equal(t, "m2", w.letGo(2))
+	require.Equal(t, "putUnit web@1.service MoveComplete launched\nNormal MoveComplete\n"+
+		"putUnit web-discovery@2.service WithdrawForMove loaded\nputUnit web@2.service WithdrawForMove launched\nputUnit web@2.service LetGo launched", w.transcript())
 	w.moves(2)
 	w.settleAll()
 	require.Equal(t, 2, w.serving())
 	require.Empty(t, w.units["web@2.service"].Metadata.Annotations)
+	require.NotContains(t, w.transcript(), "Rollout", "nothing was rolled out")
 }
 
 func TestOneInstanceMovesAtATime(t *testing.T) {
-	w := newWorld(t, "web")
-	w.apply("%s", manifestOf("web", 3, "1", true))
-	w.settleAll()
+	w := running(t, 3, true)
 	w.goes(1, "m1")
 	w.settleAll()
 	require.Equal(t, "m1", w.letGo(1))
@@ -73,15 +72,17 @@ func TestOneInstanceMovesAtATime(t *testing.T) {
 	w.settleAll()
 	require.Empty(t, w.letGo(2))
 	require.Equal(t, 2, w.serving())
+	w.transcript()
+	w.now = w.now.Add(5 * time.Minute)
+	w.plan()
+	require.Equal(t, "Warning MoveStalled", w.transcript())
 	w.broken["web@1.service"] = false
 	w.settleAll()
 	require.Equal(t, "m2", w.letGo(2))
 }
 
 func TestMoveThatIsTakenBack(t *testing.T) {
-	w := newWorld(t, "web")
-	w.apply("%s", manifestOf("web", 2, "1", true))
-	w.settleAll()
+	w := running(t, 2, true)
 	w.goes(1, "m1")
 	w.settleAll()
 	require.Equal(t, 1, w.serving())
@@ -93,9 +94,7 @@ func TestMoveThatIsTakenBack(t *testing.T) {
 
 // A roll-out and a drain of one app do not take two instances away at once.
 func TestRolloutWaitsForAMove(t *testing.T) {
-	w := newWorld(t, "web")
-	w.apply("%s", manifestOf("web", 2, "1", true))
-	w.settleAll()
+	w := running(t, 2, true)
 	w.goes(1, "m1")
 	w.plan()
 	w.apply("%s", manifestOf("web", 2, "2", true))
@@ -108,13 +107,27 @@ func TestRolloutWaitsForAMove(t *testing.T) {
 	for n := int32(1); n <= 2; n++ {
 		require.Equal(t, w.revisions[1].UnitFile, w.units[v1.AppUnit("web", n)].Spec.Hash)
 	}
+	require.Equal(t, "Normal RolloutComplete", w.log[len(w.log)-1])
+	require.NotContains(t, w.transcript(), "MoveComplete", "where it went it got the new file at once")
+}
+
+// A roll-out is over when all instances are of the revision, be it that one of them is to go elsewhere then.
+func TestRolloutThatEndsWhileAnInstanceIsToGo(t *testing.T) {
+	w := running(t, 2, true)
+	w.apply("%s", manifestOf("web", 2, "2", true))
+	w.replaced("web@2.service", 2)
+	w.transcript()
+	w.goes(1, "m1")
+	w.settleAll()
+	require.Equal(t, "m1", w.letGo(1))
+	require.Contains(t, w.transcript(), "putUnit web@2.service RolloutComplete launched\nNormal RolloutComplete\n")
+	w.moves(1)
+	w.settleAll()
+	require.NotContains(t, w.transcript(), "RolloutComplete")
 }
 
 func TestInstanceThatIsNotAnnouncedIsLetGoAtOnce(t *testing.T) {
-	w := newWorld(t, "web")
-	w.apply("%s", manifestOf("web", 1, "1", false))
-	w.settleAll()
-	w.log = nil
+	w := running(t, 1, false)
 	w.goes(1, "m1")
 	w.plan()
 	require.Equal(t, "putUnit web@1.service LetGo launched", w.transcript())

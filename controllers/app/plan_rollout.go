@@ -13,27 +13,28 @@ import (
 // what runs is replaced one at a time, the next one only when everything else is available.
 func (p *planner) roll() {
 	var outdated []*instance
-	busy, short := 0, slices.ContainsFunc(p.all, p.missing)
+	short := slices.ContainsFunc(p.all, p.missing)
+	var busy, moving int // all that are under way, and those that a roll-out does not wait for to be over
 	for _, i := range p.all {
+		under := false
 		switch {
 		case !i.wanted():
 			p.stop(i)
 		case i.unit.is() != v1.Launched:
 			p.start(i)
-			busy++
+			under = true
 		case p.in.Leaving[i.unit.name] != "":
 			p.letGo(i)
-			busy++
+			under = true
 		case p.revision.Spec.Global: // one key for all machines: there is no first and no next one
 			p.replace(i)
 		case i.withdrawn():
 			p.goOn(i, short)
-			busy++
+			under = true
 		case i.updated():
 			p.keep(i)
-			if !p.ready(i) {
+			if under = !p.ready(i); under {
 				p.watchDeadline(i)
-				busy++
 			} else {
 				p.finish(i)
 			}
@@ -41,11 +42,17 @@ func (p *planner) roll() {
 			p.keep(i)
 			outdated = append(outdated, i)
 		}
+		if under {
+			busy++
+			if i.updated() && p.moves(i) {
+				moving++
+			}
+		}
 	}
 	if busy == 0 && len(outdated) > 0 {
 		p.begin(p.next(outdated))
 	}
-	p.reportComplete(busy == 0 && len(outdated) == 0)
+	p.reportComplete(busy == moving && len(outdated) == 0)
 }
 
 // next is the instance to replace: one that does no work, so that it costs none, or the first.
@@ -80,7 +87,8 @@ func (p *planner) goOn(i *instance, short bool) {
 	_, runs := i.unit.active("")
 	switch {
 	case i.updated():
-		p.replace(i)
+		p.put(i, &i.unit, Returned, i.unit.hash, v1.Launched, mark{})
+		p.putSidekick(i, Returned)
 	case short && runs:
 		p.put(i, &i.sidekick, Needed, i.sidekick.stored.Spec.Hash, v1.Launched, mark{})
 		p.put(i, &i.unit, Needed, i.unit.stored.Spec.Hash, v1.Launched, mark{clear: true})
@@ -101,15 +109,26 @@ func (p *planner) letGo(i *instance) {
 		return
 	}
 	p.moving = true
+	from := p.in.Leaving[i.unit.name]
+	moved := mark{set: true, movedFrom: from}
+	if begun && i.unit.movedFrom() == "" { // by a roll-out, which is to end as one
+		moved.movedFrom = ""
+	}
 	switch {
 	case i.sidekick.is() == v1.Launched:
 		p.put(i, &i.sidekick, WithdrawForMove, i.sidekick.stored.Spec.Hash, v1.Loaded, mark{})
-		p.put(i, &i.unit, WithdrawForMove, i.unit.stored.Spec.Hash, v1.Launched, mark{set: true})
+		p.put(i, &i.unit, WithdrawForMove, i.unit.stored.Spec.Hash, v1.Launched, moved)
 	case p.gone(i):
-		p.put(i, &i.unit, LetGo, i.unit.stored.Spec.Hash, v1.Launched, mark{set: !begun, letGo: p.in.Leaving[i.unit.name]})
+		moved.set, moved.letGo = !begun, from
+		p.put(i, &i.unit, LetGo, i.unit.stored.Spec.Hash, v1.Launched, moved)
 	default:
 		p.watchDeadline(i)
 	}
+}
+
+// moves: it is to go to another machine, or has gone, and that is all that happens to it.
+func (p *planner) moves(i *instance) bool {
+	return i.unit.movedFrom() != "" || i.unit.updatedAt().IsZero() && p.in.Leaving[i.unit.name] != ""
 }
 
 // replace gives an instance the revision's files.
@@ -159,14 +178,20 @@ func (p *planner) putSidekick(i *instance, reason Reason) {
 	p.put(i, &i.sidekick, reason, i.sidekick.hash, i.sidekick.desired, mark{})
 }
 
-// finish notes that the roll-out is done with an instance.
+// finish notes that the roll-out, or the drain of a machine, is done with an instance.
 func (p *planner) finish(i *instance) {
-	if !i.unit.updatedAt().IsZero() {
-		p.put(i, &i.unit, RolloutComplete, i.unit.hash, v1.Launched, mark{clear: true})
+	if i.unit.updatedAt().IsZero() {
+		return
 	}
+	reason := RolloutComplete
+	if from := i.unit.movedFrom(); from != "" {
+		reason = MoveComplete
+		p.report(v1.EventNormal, MoveComplete, fmt.Sprintf("%s, which was to leave %s, is ready again", i.unit.name, from))
+	}
+	p.put(i, &i.unit, reason, i.unit.hash, v1.Launched, mark{clear: true})
 }
 
-// watchDeadline reports an instance that a roll-out has touched and that is not ready in time. Nothing else is
+// watchDeadline reports an instance that a roll-out or a drain has touched and that is not ready in time. Nothing else is
 // replaced then; it goes on by itself when the instance is ready, or with another manifest.
 func (p *planner) watchDeadline(i *instance) {
 	since := i.unit.updatedAt()
@@ -176,6 +201,11 @@ func (p *planner) watchDeadline(i *instance) {
 	left := p.revision.Spec.Update.HealthyDeadline.Std() - p.in.Now.Sub(since)
 	if left > 0 {
 		p.lookAgain(left)
+		return
+	}
+	if from := i.unit.movedFrom(); from != "" {
+		p.report(v1.EventWarning, MoveStalled, fmt.Sprintf("%s is not ready %s after it was to leave %s: nothing else is moved or replaced until it is",
+			i.unit.name, p.revision.Spec.Update.HealthyDeadline, from))
 		return
 	}
 	p.report(v1.EventWarning, RolloutStalled, fmt.Sprintf("revision %d: %s is not ready %s after it was to be replaced: nothing else is replaced until it is, or until the manifest is changed",
@@ -224,10 +254,40 @@ func (p *planner) remove(i *instance, u *pair, reason Reason) {
 	}
 }
 
-// mark is what to do with the note of when a roll-out touched the unit, and the machine that it may leave.
+// mark is what to do with the note of when a roll-out touched the unit, or a drain of the machine movedFrom, and the
+// machine that it may leave.
 type mark struct {
-	set, clear bool
-	letGo      string
+	set, clear       bool
+	movedFrom, letGo string
+}
+
+// on returns a unit's annotations as they shall be, and whether they are not that already.
+func (m mark) on(are map[string]string, now time.Time) (shall map[string]string, changed bool) {
+	notes := [...]struct{ name, value string }{
+		{v1.AnnotationLetGo, m.letGo}, {v1.AnnotationUpdatedAt, are[v1.AnnotationUpdatedAt]}, {v1.AnnotationMovedFrom, are[v1.AnnotationMovedFrom]},
+	}
+	switch {
+	case m.set:
+		notes[1].value, notes[2].value = now.UTC().Format(time.RFC3339Nano), m.movedFrom
+	case m.clear:
+		notes[1].value, notes[2].value = "", ""
+	}
+	shall = are
+	for _, note := range notes {
+		if shall[note.name] == note.value {
+			continue
+		}
+		if !changed {
+			shall, changed = maps.Clone(are), true
+		}
+		if shall == nil {
+			shall = map[string]string{}
+		}
+		if shall[note.name] = note.value; note.value == "" {
+			delete(shall, note.name)
+		}
+	}
+	return shall, changed
 }
 
 // put writes a unit unless it is that already.
@@ -237,13 +297,14 @@ func (p *planner) put(i *instance, u *pair, reason Reason, hash string, desired 
 		return
 	}
 	spec := v1.UnitSpec{Hash: hash, DesiredState: desired, RequestedAt: u.request}
-	annotations, changed := p.annotations(u, m)
 	action := Action{Kind: PutUnit, Reason: reason, Instance: i.number, Name: u.name}
+	var are map[string]string
 	if u.stored != nil {
-		if u.stored.Spec == spec && !changed {
-			return
-		}
-		action.If = u.stored.Revision
+		action.If, are = u.stored.Revision, u.stored.Metadata.Annotations
+	}
+	annotations, changed := m.on(are, p.in.Now)
+	if u.stored != nil && u.stored.Spec == spec && !changed {
+		return
 	}
 	action.Unit = &v1.Unit{
 		TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindUnit},
@@ -256,34 +317,4 @@ func (p *planner) put(i *instance, u *pair, reason Reason, hash string, desired 
 	}
 	p.putAt[u.name] = len(p.actions)
 	p.actions = append(p.actions, action)
-}
-
-// annotations are a unit's notes as they shall be, and whether that is another way than they are stored.
-func (p *planner) annotations(u *pair, m mark) (notes map[string]string, changed bool) {
-	if u.stored != nil {
-		notes = u.stored.Metadata.Annotations
-	}
-	letGo, updatedAt := m.letGo, notes[v1.AnnotationUpdatedAt]
-	switch {
-	case m.set:
-		updatedAt = p.in.Now.UTC().Format(time.RFC3339Nano)
-	case m.clear:
-		updatedAt = ""
-	}
-	if notes[v1.AnnotationLetGo] == letGo && notes[v1.AnnotationUpdatedAt] == updatedAt {
-		return notes, false
-	}
-	if notes = maps.Clone(notes); notes == nil {
-		notes = map[string]string{}
-	}
-	note(notes, v1.AnnotationLetGo, letGo)
-	note(notes, v1.AnnotationUpdatedAt, updatedAt)
-	return notes, true
-}
-
-// note sets a note, or removes it where it says nothing.
-func note(notes map[string]string, name, value string) {
-	if notes[name] = value; value == "" {
-		delete(notes, name)
-	}
 }

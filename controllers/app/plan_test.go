@@ -43,10 +43,7 @@ Normal Accepted`, files[0], files[1]), w.transcript())
 }
 
 func TestRollingUpdate(t *testing.T) {
-	w := newWorld(t, "web")
-	w.apply("%s", manifestOf("web", 2, "1", true))
-	w.settleAll()
-	w.transcript()
+	w := running(t, 2, true)
 
 	w.apply("%s", manifestOf("web", 2, "2", true))
 	w.plan()
@@ -79,9 +76,7 @@ func TestRollingUpdate(t *testing.T) {
 }
 
 func TestRolloutStallsAndGoesOn(t *testing.T) {
-	w := newWorld(t, "web")
-	w.apply("%s", manifestOf("web", 3, "1", true))
-	w.settleAll()
+	w := running(t, 3, true)
 	w.apply("%s", manifestOf("web", 3, "2", true))
 	w.plan()
 	w.brokenBy[w.revisions[1].UnitFile] = true
@@ -108,9 +103,7 @@ func TestRolloutStallsAndGoesOn(t *testing.T) {
 
 // What does no work is replaced first: it costs nothing.
 func TestUnhealthyInstanceIsReplacedFirst(t *testing.T) {
-	w := newWorld(t, "web")
-	w.apply("%s", manifestOf("web", 3, "1", true))
-	w.settleAll()
+	w := running(t, 3, true)
 	w.broken["web@2.service"] = true
 	w.settleAll()
 	require.Equal(t, 2, w.serving())
@@ -122,9 +115,7 @@ func TestUnhealthyInstanceIsReplacedFirst(t *testing.T) {
 
 // An instance that was withdrawn goes back into the routers when another one fails meanwhile.
 func TestWithdrawnInstanceReturnsWhenItIsNeeded(t *testing.T) {
-	w := newWorld(t, "web")
-	w.apply("%s", manifestOf("web", 2, "1", true))
-	w.settleAll()
+	w := running(t, 2, true)
 	w.apply("%s", manifestOf("web", 2, "2", true))
 	w.plan()
 	w.broken["web@2.service"] = true
@@ -141,16 +132,9 @@ func TestWithdrawnInstanceReturnsWhenItIsNeeded(t *testing.T) {
 
 // The endpoint of the process before says nothing of the new one.
 func TestOldProcessDoesNotCountAsUpdated(t *testing.T) {
-	w := newWorld(t, "web")
-	w.apply("%s", manifestOf("web", 2, "1", true))
-	w.settleAll()
+	w := running(t, 2, true)
 	w.apply("%s", manifestOf("web", 2, "2", true))
-	for w.units["web@1.service"].Spec.Hash != w.revisions[len(w.revisions)-1].UnitFile || len(w.revisions) < 2 {
-		w.plan()
-		for _, step := range w.steps() {
-			step()
-		}
-	}
+	w.replaced("web@1.service", 2)
 	w.states["web@1.service"] = v1.UnitState{ActiveState: "active", Hash: w.revisions[0].UnitFile}
 	w.endpoints["web/web@1"] = "10.0.0.1:3000"
 	w.log = nil
@@ -166,9 +150,7 @@ func TestSidekickHasToStopFirst(t *testing.T) {
 		"delete": func(w *world) { w.manifest = nil },
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, "web")
-			w.apply("%s", manifestOf("web", 2, "1", true))
-			w.settleAll()
+			w := running(t, 2, true)
 			change(w)
 			w.plan()
 			delete(w.endpoints, "web/web@1")
@@ -203,9 +185,7 @@ func TestUpdateWithoutAnnounceWaitsUntilItHolds(t *testing.T) {
 }
 
 func TestOnlyTheSidekickChanges(t *testing.T) {
-	w := newWorld(t, "web")
-	w.apply("%s", manifestOf("web", 2, "1", true))
-	w.settleAll()
+	w := running(t, 2, true)
 	hash := w.units["web@1.service"].Spec.Hash
 	w.apply("%s", strings.Replace(manifestOf("web", 2, "1", true), "announce: {}", "announce: {ttl: 10s}", 1))
 	w.settleAll()
@@ -230,10 +210,7 @@ func TestAnnounceIsAddedAndRemoved(t *testing.T) {
 }
 
 func TestScaleDownWithdrawsAndTakesTheHighest(t *testing.T) {
-	w := newWorld(t, "web")
-	w.apply("%s", manifestOf("web", 4, "1", true))
-	w.settleAll()
-	w.log = nil
+	w := running(t, 4, true)
 	w.apply("%s", manifestOf("web", 2, "1", true))
 	w.plan()
 	require.Equal(t, "putRevision web Accepted\nputUnit web-discovery@4.service WithdrawForRemoval loaded\n"+
@@ -251,10 +228,7 @@ func TestScaleDownWithdrawsAndTakesTheHighest(t *testing.T) {
 }
 
 func TestStopAndStartOfOneInstance(t *testing.T) {
-	w := newWorld(t, "web")
-	w.apply("%s", manifestOf("web", 2, "1", true))
-	w.settleAll()
-	w.log = nil
+	w := running(t, 2, true)
 	w.overrides["web@1.service"] = v1.Override{DesiredState: v1.Loaded}
 	w.plan()
 	require.Equal(t, "putUnit web-discovery@1.service WithdrawForStop loaded", w.transcript())
@@ -286,10 +260,7 @@ func TestStopAndStartOfOneInstance(t *testing.T) {
 }
 
 func TestDeletedAppIsWithdrawnFirst(t *testing.T) {
-	w := newWorld(t, "web")
-	w.apply("%s", manifestOf("web", 2, "1", true))
-	w.settleAll()
-	w.log = nil
+	w := running(t, 2, true)
 	w.manifest = nil
 	w.plan()
 	require.Equal(t, "putUnit web-discovery@2.service WithdrawForRemoval loaded\nputUnit web-discovery@1.service WithdrawForRemoval loaded", w.transcript())
@@ -359,9 +330,7 @@ func TestGlobalApp(t *testing.T) {
 
 // Another fleetd may write the same spec another way: what runs stays, also when the app is scaled.
 func TestFilesOfARevisionStay(t *testing.T) {
-	w := newWorld(t, "web")
-	w.apply("%s", manifestOf("web", 1, "1", true))
-	w.settleAll()
+	w := running(t, 1, true)
 	w.revisions[0].UnitFile = "old"
 	w.texts["old"] = "[Service]\nExecStart=/bin/old\n"
 	for _, name := range []string{"web@1.service"} {

@@ -57,6 +57,8 @@ const (
 	ReasonStarting        = "Starting"
 	ReasonRollingOut      = "RollingOut"
 	ReasonRolloutStalled  = "RolloutStalled"
+	ReasonMoving          = "Moving" // to leave a machine that is drained
+	ReasonMoveStalled     = "MoveStalled"
 	ReasonWaiting         = "WaitingForRouters"
 	ReasonReady           = "Ready"
 	ReasonStopped         = "Stopped" // a person stopped it
@@ -226,7 +228,7 @@ func (p *planner) andAnnounced() string {
 	return " and announced"
 }
 
-// progressing tells how the roll-out stands: stalled, waiting for routers, under way, or over.
+// progressing tells how the roll-out, or the drain of a machine, stands: stalled, waiting for routers, under way, or over.
 func (p *planner) progressing() {
 	if p.pending { // else who waits for the manifest that was just applied would take the old revision's word for it
 		p.set(v1.Progressing, v1.ConditionTrue, ReasonPending, "the manifest is about to become a revision")
@@ -234,18 +236,19 @@ func (p *planner) progressing() {
 	}
 	revision := p.in.Latest.Number
 	var outdated, starting int
-	var waiting *instance
+	var waiting, moving *instance
 	for n := range p.instances {
 		i := &p.instances[n]
 		if i.stalled {
-			p.set(v1.Progressing, v1.ConditionFalse, ReasonRolloutStalled, fmt.Sprintf("revision %d: %s is not ready within %s: %s",
-				revision, i.name, p.in.Latest.Spec.Update.HealthyDeadline, i.why()))
+			p.stalled(i)
 			return
 		}
-		switch {
-		case i.withdrawn && waiting == nil:
+		if i.withdrawn && waiting == nil {
 			waiting = i
-			outdated++
+		}
+		switch {
+		case i.moving():
+			moving = i
 		case i.withdrawn || !i.filed:
 			outdated++
 		case !i.stopped && !i.done():
@@ -260,11 +263,22 @@ func (p *planner) progressing() {
 		p.set(v1.Progressing, v1.ConditionTrue, ReasonWaiting, fmt.Sprintf("%s; %s stops when the routers on %s have dropped it", progress, waiting.name, names(behind)))
 	case outdated > 0:
 		p.set(v1.Progressing, v1.ConditionTrue, ReasonRollingOut, progress)
+	case moving != nil:
+		p.set(v1.Progressing, v1.ConditionTrue, ReasonMoving, fmt.Sprintf("%s is to leave %s; %d of %d instances are ready", moving.name, shortMachine(moving.movedFrom), c.Ready, c.Desired))
 	case starting > 0:
 		p.set(v1.Progressing, v1.ConditionTrue, ReasonStarting, fmt.Sprintf("%d of %d instances are ready", c.Ready, c.Desired))
 	default:
 		p.set(v1.Progressing, v1.ConditionFalse, ReasonUpdated, progress)
 	}
+}
+
+func (p *planner) stalled(i *instance) {
+	deadline := p.in.Latest.Spec.Update.HealthyDeadline
+	reason, what := ReasonRolloutStalled, fmt.Sprintf("revision %d: %s is not ready within %s", p.in.Latest.Number, i.name, deadline)
+	if i.filed && i.movedFrom != "" {
+		reason, what = ReasonMoveStalled, fmt.Sprintf("%s is not ready within %s after it was to leave %s", i.name, deadline, shortMachine(i.movedFrom))
+	}
+	p.set(v1.Progressing, v1.ConditionFalse, reason, what+": "+i.why())
 }
 
 func (p *planner) ready() {

@@ -21,6 +21,7 @@ type instance struct {
 	announced bool
 	withdrawn bool // kept out of the routers, to be replaced
 	stalled   bool
+	movedFrom string // it is withdrawn, or was, to leave that machine
 
 	state        *v1.UnitState
 	unplaced     *v1.Unplaced
@@ -33,6 +34,9 @@ func (i *instance) serves() bool { return i.active && (i.announced || !i.announc
 // done: there is nothing left to do for it.
 func (i *instance) done() bool { return i.serves() && i.updated }
 
+// moving: that is why it is kept out of the routers.
+func (i *instance) moving() bool { return i.withdrawn && i.filed && i.movedFrom != "" }
+
 // reason is the one word for why it is not done, why the sentence.
 func (i *instance) reason() string {
 	switch {
@@ -44,6 +48,8 @@ func (i *instance) reason() string {
 		return ReasonPending
 	case !i.active:
 		return ReasonNotActive
+	case i.updated && i.moving():
+		return ReasonMoving
 	case !i.updated || i.withdrawn:
 		return ReasonOutOfDate
 	}
@@ -58,6 +64,8 @@ func (i *instance) why() string {
 		return i.unplaced.Message
 	case ReasonPending:
 		return "about to be placed"
+	case ReasonMoving:
+		return "in no router, to leave " + shortMachine(i.movedFrom)
 	case ReasonOutOfDate:
 		return "about to be replaced"
 	case ReasonNotAnnounced:
@@ -126,7 +134,10 @@ func (p *planner) instance(n int32, machine string) instance {
 	if in.Latest.Spec.Global && machine != "" {
 		i.name += " on " + shortMachine(machine)
 	}
-	p.deadline(&i, in.Units[unit])
+	if u := in.Units[unit]; u != nil {
+		i.movedFrom = u.Metadata.Annotations[v1.AnnotationMovedFrom]
+		p.deadline(&i, u)
+	}
 	return i
 }
 
@@ -158,9 +169,9 @@ func (p *planner) announced(n int32, machine, sidekick string) bool {
 	return ok
 }
 
-// deadline tells whether a roll-out that touched the instance has waited long enough.
+// deadline tells whether a roll-out or a drain that touched the instance has waited long enough.
 func (p *planner) deadline(i *instance, unit *v1.Unit) {
-	if i.done() || i.stopped || unit == nil || unit.Metadata.Annotations[v1.AnnotationUpdatedAt] == "" {
+	if i.done() || i.stopped || unit.Metadata.Annotations[v1.AnnotationUpdatedAt] == "" {
 		return
 	}
 	at, err := time.Parse(time.RFC3339Nano, unit.Metadata.Annotations[v1.AnnotationUpdatedAt])

@@ -113,6 +113,21 @@ func TestStatus(t *testing.T) {
 		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 2, Updated: 2},
 			"Progressing=True WaitingForRouters: 2 of 3 instances are of revision 3; web@3.service stops when the routers on m1 have dropped it\n" +
 				"Ready=False OutOfDate: 2 of 3 instances are ready; web@3.service: about to be replaced", 0},
+		{"moving", func(in *Input) {
+			in.setUnit("web@3.service", func(u *v1.Unit) {
+				u.Metadata.Annotations = map[string]string{v1.AnnotationMovedFrom: "m1"}
+			})
+			in.setUnit("web-discovery@3.service", func(u *v1.Unit) { u.Spec.DesiredState = v1.Loaded })
+			delete(in.Endpoints, "web/web@3")
+		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 2, Updated: 3},
+			"Progressing=True Moving: web@3.service is to leave m1; 2 of 3 instances are ready\n" +
+				"Ready=False Moving: 2 of 3 instances are ready; web@3.service: in no router, to leave m1", 0},
+		{"a move that stalled", func(in *Input) {
+			stalling(in, 5*time.Minute)
+			in.setUnit("web@2.service", func(u *v1.Unit) { u.Metadata.Annotations[v1.AnnotationMovedFrom] = "m1" })
+		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 2, Updated: 3},
+			"Progressing=False MoveStalled: web@2.service is not ready within 5m0s after it was to leave m1: active, but not announced: its health check does not pass, or has not so far\n" +
+				"Ready=False NotAnnounced: 2 of 3 instances are ready; web@2.service: active, but not announced: its health check does not pass, or has not so far", 0},
 		{"stalled", func(in *Input) { stalling(in, 5*time.Minute) }, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 2, Updated: 3},
 			"Progressing=False RolloutStalled: revision 3: web@2.service is not ready within 5m0s: active, but not announced: its health check does not pass, or has not so far\n" +
 				"Ready=False NotAnnounced: 2 of 3 instances are ready; web@2.service: active, but not announced: its health check does not pass, or has not so far", 0},

@@ -82,7 +82,7 @@ func broken(conditions []v1.Condition) *v1.Condition {
 func passing(c v1.Condition) bool {
 	switch c.Type {
 	case v1.Progressing: // False is also the rest after a roll-out
-		return c.Reason != "RolloutStalled"
+		return c.Reason != "RolloutStalled" && c.Reason != "MoveStalled"
 	case v1.Scheduled:
 		return c.Reason == "Pending" // else it names the constraint
 	}
