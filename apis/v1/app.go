@@ -181,6 +181,7 @@ type ExecCheck struct {
 // Route is what routers serve.
 type Route struct {
 	// Hosts are the host names, such as example-app.example.com or *.example.com. Default: <app>.<domain of the router>.
+	// Who asked for a host first keeps it; other apps' condition Routed says who has it.
 	Hosts []string `json:"hosts,omitempty"`
 }
 

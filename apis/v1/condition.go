@@ -30,6 +30,8 @@ const (
 	Available = "Available"
 	// Progressing: instances are being started, replaced or moved. False with reason RolloutStalled or MoveStalled: it stopped.
 	Progressing = "Progressing"
+	// Routed is there where it is False: a router leaves out the app, or a host of its that another app has.
+	Routed = "Routed"
 	// Ready: every instance is active, announced and of the accepted revision.
 	Ready = "Ready"
 )

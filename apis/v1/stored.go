@@ -2,6 +2,7 @@ package v1
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -125,6 +126,33 @@ type Revision struct {
 	// would write the same spec another way replaces nothing that runs.
 	UnitFile     string `json:"unitFile,omitempty"`
 	SidekickFile string `json:"sidekickFile,omitempty"`
+	// HostsSince is the resourceVersion of the manifest that first asked for each of the spec's hosts, see RouteHosts: who
+	// has one keeps it from those who ask later.
+	HostsSince map[string]int64 `json:"hostsSince,omitempty"`
+}
+
+// RouteHosts are the host names that an announced app asks for, as they are compared; "" is the app's own name in the domain
+// of a router.
+func (s *AppSpec) RouteHosts() []string {
+	switch {
+	case s.Announce == nil:
+		return nil
+	case s.Route == nil || len(s.Route.Hosts) == 0:
+		return []string{""}
+	}
+	hosts := make([]string, len(s.Route.Hosts))
+	for i, host := range s.Route.Hosts {
+		hosts[i] = strings.ToLower(host)
+	}
+	return hosts
+}
+
+// Since is HostsSince of one host; of revisions that an older fleetd wrote it is their own manifest's.
+func (r *Revision) Since(host string) int64 {
+	if since, known := r.HostsSince[host]; known {
+		return since
+	}
+	return r.ManifestRevision
 }
 
 // Machine is a machine's presence. Kept at machines/<id> for as long as its lease lives.

@@ -46,6 +46,7 @@ func (p *planner) newRevision(app *v1.App) (*v1.Revision, map[string]string, err
 		Number: p.in.LastNumber + 1, ManifestRevision: p.in.Manifest.Revision, Spec: app.Spec,
 		Metadata: v1.ObjectMeta{Name: app.Metadata.Name, Labels: app.Metadata.Labels, Annotations: app.Metadata.Annotations},
 	}
+	revision.HostsSince = hostsSince(p.in.Latest, revision)
 	if latest := p.in.Latest; latest != nil {
 		if latest.UnitFile != "" && sameJSON(ofInstances(latest.Spec), ofInstances(app.Spec)) {
 			revision.UnitFile, revision.SidekickFile = latest.UnitFile, latest.SidekickFile
@@ -60,6 +61,21 @@ func (p *planner) newRevision(app *v1.App) (*v1.Revision, map[string]string, err
 	revision.UnitFile = addText(texts, files.Unit)
 	revision.SidekickFile = addText(texts, files.Sidekick)
 	return revision, texts, nil
+}
+
+// hostsSince notes since when the app has asked for each of its hosts without a break.
+func hostsSince(before, revision *v1.Revision) map[string]int64 {
+	var since map[string]int64
+	for _, host := range revision.Spec.RouteHosts() {
+		if since == nil {
+			since = map[string]int64{}
+		}
+		since[host] = revision.ManifestRevision
+		if before != nil && slices.Contains(before.Spec.RouteHosts(), host) {
+			since[host] = before.Since(host)
+		}
+	}
+	return since
 }
 
 // ofInstances is the part of a spec that unit files are made from.

@@ -462,3 +462,26 @@ func (w *world) requireOthersServe(t *rapid.T, in Input, plan Decision) {
 		}
 	}
 }
+
+// TestHostsSince: an app has a host since it first asked for it without a break, whatever else changes.
+func TestHostsSince(t *testing.T) {
+	w := newWorld(t, "web")
+	at := func(hosts string) int64 {
+		w.apply("%s", strings.Replace(manifestOf("web", 1, "1", true), "announce: {}", "announce: {}\n  route: {hosts: ["+hosts+"]}", 1))
+		w.settleAll()
+		return w.manifest.Revision
+	}
+	since := func() map[string]int64 { return w.revisions[len(w.revisions)-1].HostsSince }
+	first := at("a.example.com")
+	require.Equal(t, map[string]int64{"a.example.com": first}, since())
+	w.revisions[0].HostsSince = nil // as an older fleetd wrote it
+	second := at("a.example.com, b.example.com")
+	require.Equal(t, map[string]int64{"a.example.com": first, "b.example.com": second}, since())
+	third := at("")
+	require.Equal(t, map[string]int64{"": third}, since())
+	fourth := at("b.example.com")
+	require.Equal(t, map[string]int64{"b.example.com": fourth}, since())
+	w.apply("%s", manifestOf("web", 1, "1", false))
+	w.settleAll()
+	require.Empty(t, since())
+}

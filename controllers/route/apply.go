@@ -56,7 +56,7 @@ func (c *Controller) apply(ctx context.Context, in Input, plan Decision) error {
 func nginxRoutes(routes []Route) []nginx.Route {
 	list := make([]nginx.Route, 0, len(routes))
 	for _, r := range routes {
-		n := nginx.Route{App: r.App, Hosts: r.Hosts}
+		n := nginx.Route{App: r.App, Hosts: r.Hosts, Since: r.Since}
 		for key, address := range r.Endpoints {
 			n.Upstreams = append(n.Upstreams, nginx.Upstream{Key: key, Instance: path.Base(key), Address: address})
 		}

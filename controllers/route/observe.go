@@ -8,11 +8,14 @@ import (
 // observe gathers what Plan needs from the caches.
 func (c *Controller) observe() Input {
 	// The revision is read before the endpoints: what is served is then at least that new.
-	in := Input{Prefix: c.opts.Prefix, Revision: c.endpointsReflector.LastChange(), Endpoints: map[string]string{}}
+	in := Input{Prefix: c.opts.Prefix, Revision: c.endpointsReflector.LastChange(), Endpoints: map[string]string{}, Apps: map[string]int64{}}
 	for _, o := range c.endpoints.List() {
 		in.Endpoints[o.Key] = o.Value
 	}
 	in.Specs = c.latestSpecs()
+	for _, o := range c.apps.List() {
+		in.Apps[o.Name] = o.CreateRevision
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	in.Published = c.published

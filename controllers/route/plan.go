@@ -18,6 +18,8 @@ type Input struct {
 	Revision int64
 	// Specs are the last accepted revision of each app.
 	Specs []v1.Revision
+	// Apps are those that there are, with the revision that each was created at. nil: that is not known.
+	Apps map[string]int64
 	// Published is what this router said last that it serves; nil when nothing is known to be in etcd.
 	Published *v1.Router
 }
@@ -27,6 +29,8 @@ type Route struct {
 	App string
 	// Hosts are the host names; none means the app's name in the router's domain.
 	Hosts []string
+	// Since is since when the app has each of its hosts, by v1.AppSpec.RouteHosts.
+	Since map[string]int64
 	// Endpoints are this app's part of Input.Endpoints.
 	Endpoints map[string]string
 }
@@ -53,7 +57,7 @@ func Plan(in Input) Decision {
 		if r.Spec.Announce == nil || r.Spec.Announce.Prefix != "" && r.Spec.Announce.Prefix != in.Prefix {
 			continue
 		}
-		route := &Route{App: r.Metadata.Name, Endpoints: map[string]string{}}
+		route := &Route{App: r.Metadata.Name, Since: since(in, r), Endpoints: map[string]string{}}
 		if r.Spec.Route != nil {
 			route.Hosts = r.Spec.Route.Hosts
 		}
@@ -76,4 +80,18 @@ func Plan(in Input) Decision {
 	}
 	plan.Publish = in.Published == nil || in.Published.Revision != in.Revision || in.Published.Digest != plan.Digest
 	return plan
+}
+
+// since is since when an app has its hosts: never longer than there has been an app of that name. One that was deleted
+// and has instances left, or nothing more than its revisions, has no claim to any.
+func since(in Input, r v1.Revision) map[string]int64 {
+	created, there := in.Apps[r.Metadata.Name]
+	if !there && in.Apps != nil {
+		return nil
+	}
+	since := map[string]int64{}
+	for _, host := range r.Spec.RouteHosts() {
+		since[host] = max(r.Since(host), created)
+	}
+	return since
 }

@@ -5,6 +5,7 @@ package route
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -64,8 +65,10 @@ type Controller struct {
 	row                keyspace.Collection[v1.Router]
 	endpointsReflector *cache.Reflector
 	specsReflector     *cache.Reflector
+	appsReflector      *cache.Reflector
 	endpoints          cache.Lister[string]
 	revisions          cache.Lister[v1.Revision]
+	apps               cache.Lister[struct{}]
 	loop               *controller.Controller[controller.Singleton]
 
 	refused map[string]string // what was warned of; the loop's own
@@ -81,12 +84,19 @@ func New(opts Options) *Controller {
 	endpoints := keyspace.Endpoints(opts.Prefix)
 	c.endpointsReflector = cache.NewReflector(opts.Store, endpoints.Prefix(), cache.WithLogger(opts.Log))
 	c.specsReflector = cache.NewReflector(opts.Store, opts.Keys.Revisions().Prefix(), cache.WithLogger(opts.Log))
+	c.appsReflector = cache.NewReflector(opts.Store, opts.Keys.Apps().Prefix(), cache.WithLogger(opts.Log))
 	endpointCache := cache.Register(c.endpointsReflector, endpoints)
 	specCache := cache.Register(c.specsReflector, opts.Keys.Revisions())
-	c.endpoints, c.revisions = endpointCache, specCache
+	appCache := cache.Register(c.appsReflector, opts.Keys.AppNames())
+	c.endpoints, c.revisions, c.apps = endpointCache, specCache, appCache
 	c.loop = controller.New("route", controller.Func[controller.Singleton](c.Reconcile), controller.Options{Log: opts.Log, MaxBackoff: 5 * time.Second})
 	endpointCache.OnChange(func([]cache.Event[string]) { c.changed() })
 	specCache.OnChange(func([]cache.Event[v1.Revision]) { c.changed() })
+	appCache.OnChange(func(events []cache.Event[struct{}]) {
+		if slices.ContainsFunc(events, func(e cache.Event[struct{}]) bool { return e.Old == nil || e.New == nil }) {
+			c.changed() // what a manifest says is of no use here before it is a revision
+		}
+	})
 	return c
 }
 
@@ -102,11 +112,12 @@ func (c *Controller) Run(ctx context.Context) error {
 	defer cancel()
 	parts.Go(func() { _ = c.endpointsReflector.Run(ctx) })
 	parts.Go(func() { _ = c.specsReflector.Run(ctx) })
-	// Until both are known, nginx goes on with what it has: an empty cache is not an empty cluster.
+	parts.Go(func() { _ = c.appsReflector.Run(ctx) })
+	// Until all are known, nginx goes on with what it has: an empty cache is not an empty cluster.
 	if err := c.restore(ctx); err != nil {
 		c.opts.Log.Error(err, "Serving what was served last failed, waiting for etcd", "file", c.opts.StateFile)
 	}
-	if err := errors.Join(c.endpointsReflector.WaitForSync(ctx), c.specsReflector.WaitForSync(ctx)); err != nil {
+	if err := errors.Join(c.endpointsReflector.WaitForSync(ctx), c.specsReflector.WaitForSync(ctx), c.appsReflector.WaitForSync(ctx)); err != nil {
 		return errors.Join(err, c.loop.Run(ctx)) // ctx has ended: this ends the queue
 	}
 	parts.Go(func() {

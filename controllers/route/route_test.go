@@ -194,6 +194,27 @@ func TestRoutesWhatIsAnnounced(t *testing.T) {
 	r.acknowledged(revision)
 }
 
+// TestHostOfTwoApps: who is applied later gets the host of another app when that one is deleted, not before.
+func TestHostOfTwoApps(t *testing.T) {
+	r := newRouter(t)
+	apply := func(app string) {
+		created := r.put(r.keys.Apps().Key(app), "its manifest")
+		value, err := r.keys.Revisions().Encode(v1.Revision{Number: 1, ManifestRevision: created, Spec: v1.AppSpec{Announce: &v1.Announce{}, Route: &v1.Route{Hosts: []string{"www.example.com"}}}})
+		require.NoError(t, err)
+		r.put(r.keys.Revisions().Key(keyspace.RevisionName(app, 1)), string(value))
+	}
+	apply("old")
+	r.put("/services/web/old/old@1", backend(t, "old"))
+	r.start(r.store)
+	apply("a-new")
+	served := r.acknowledged(r.put("/services/web/a-new/a-new@1", backend(t, "new")))
+	require.Equal(t, map[string]string{"a-new": "HostTaken: host www.example.com belongs to app old"}, served.Refused)
+	require.Equal(t, "200 old", r.get("www.example.com"))
+
+	r.put(r.keys.Apps().Key("old"), "") // its revisions and its instance are there yet
+	require.Eventually(t, func() bool { return r.get("www.example.com") == "200 new" }, 10*time.Second, 10*time.Millisecond)
+}
+
 // After a power cut nothing of nginx's directory is left, and etcd may be away.
 // What is published comes back when somebody deletes it: roll-outs wait for the routers that they see.
 func TestPublishesAgainWhatWasDeleted(t *testing.T) {

@@ -4,8 +4,11 @@ package status
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
@@ -104,6 +107,7 @@ func Plan(in Input) Decision {
 		p.scheduled()
 		p.available()
 		p.progressing()
+		p.routed()
 		p.ready()
 	}
 	plan := Decision{If: in.CurrentRevision, Reason: ReasonChanged, After: p.after, Waiting: p.waiting}
@@ -220,6 +224,21 @@ func (p *planner) available() {
 		p.set(v1.Available, v1.ConditionFalse, ReasonUnavailable, "no instance is active"+p.andAnnounced())
 	}
 }
+
+// routed says what the first router that leaves out the app says of it; nothing where all of them serve it.
+func (p *planner) routed() {
+	for _, machine := range slices.Sorted(maps.Keys(p.in.Routers)) {
+		reason, message, ok := strings.Cut(p.in.Routers[machine].Refused[p.in.App], ": ")
+		if ok && reasonWord.MatchString(reason) {
+			p.set(v1.Routed, v1.ConditionFalse, reason, fmt.Sprintf("the router on %s: %.300s", shortMachine(machine), message))
+			return
+		}
+	}
+	p.status.Conditions = slices.DeleteFunc(p.status.Conditions, func(c v1.Condition) bool { return c.Type == v1.Routed })
+}
+
+// reasonWord: a router is a program of another machine, whatever it says.
+var reasonWord = regexp.MustCompile(`^[A-Z][A-Za-z]{1,40}$`)
 
 func (p *planner) andAnnounced() string {
 	if p.in.Latest.Spec.Announce == nil {

@@ -122,6 +122,13 @@ func TestStatus(t *testing.T) {
 		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 2, Updated: 3},
 			"Progressing=True Moving: web@3.service is to leave m1; 2 of 3 instances are ready\n" +
 				"Ready=False Moving: 2 of 3 instances are ready; web@3.service: in no router, to leave m1", 0},
+		{"another app has its host", func(in *Input) {
+			in.Routers["m2"] = v1.Router{Revision: 20, Refused: map[string]string{"web": "HostTaken: host www.example.com belongs to app shop", "/services/web/x": "InvalidKey: no"}}
+		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 3}, "Routed=False HostTaken: the router on m2: host www.example.com belongs to app shop", 0},
+		{"a router that says anything", func(in *Input) {
+			in.Routers["m2"] = v1.Router{Refused: map[string]string{"web": "x\n: y"}}
+			in.Routers["m3"] = v1.Router{Refused: map[string]string{"web": "Long: " + strings.Repeat("x", 1000)}}
+		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 3}, "Routed=False Long: the router on m3: " + strings.Repeat("x", 300), 0},
 		{"a move that stalled", func(in *Input) {
 			stalling(in, 5*time.Minute)
 			in.setUnit("web@2.service", func(u *v1.Unit) { u.Metadata.Annotations[v1.AnnotationMovedFrom] = "m1" })
@@ -188,4 +195,14 @@ func TestGlobalApp(t *testing.T) {
 	plan := Plan(in)
 	require.Equal(t, v1.ReplicaCounts{Desired: 2, Scheduled: 2, Active: 1, Ready: 1, Updated: 1}, plan.Put.Replicas)
 	require.Equal(t, "1 of 2 instances are ready; web.service on m2222222...: its machine says nothing of it so far", v1.FindCondition(plan.Put.Conditions, v1.Ready).Message)
+}
+
+// TestRoutedAgain: where no router leaves the app out any more, nothing is said of it.
+func TestRoutedAgain(t *testing.T) {
+	in := running(t, 3)
+	in.Routers["m1"] = v1.Router{Revision: 20, Refused: map[string]string{"web": "HostTaken: x"}}
+	in.Current = Plan(in).Put
+	require.NotNil(t, v1.FindCondition(in.Current.Conditions, v1.Routed))
+	in.Routers["m1"] = v1.Router{Revision: 20}
+	require.Nil(t, v1.FindCondition(Plan(in).Put.Conditions, v1.Routed))
 }

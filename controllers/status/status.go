@@ -54,8 +54,30 @@ func New(opts Options) *Controller {
 	c.cluster.OnApp(enqueue)
 	c.cluster.OnPlacement(enqueue)
 	c.waiting = c.cluster.OnRouter(enqueue)
+	cluster.Follow(c.cluster.Routers, enqueue, c.refusals)
 	cluster.Follow(c.cluster.Status, enqueue, func(name string, _, _ *cache.Object[v1.AppStatus]) []string { return []string{name} })
 	return c
+}
+
+// refusals are the apps of which a router says something else than before. It may name endpoints, too, and what
+// strangers put: those are no apps that there are.
+func (c *Controller) refusals(_ string, before, after *cache.Object[v1.Router]) (apps []string) {
+	was, is := refused(before), refused(after)
+	for _, said := range []map[string]string{was, is} {
+		for subject := range said {
+			if _, ok := c.cluster.Apps.Get(subject); ok && was[subject] != is[subject] {
+				apps = append(apps, subject)
+			}
+		}
+	}
+	return apps
+}
+
+func refused(o *cache.Object[v1.Router]) map[string]string {
+	if o == nil {
+		return nil
+	}
+	return o.Value.Refused
 }
 
 // Run works until ctx ends, or until a write is refused because somebody else leads: store.ErrFenced.

@@ -98,6 +98,9 @@ func appState(o wire.App) string {
 		return c.Reason + ": " + c.Message
 	}
 	if v1.IsTrue(o.Status.Conditions, v1.Ready) {
+		if c := v1.FindCondition(o.Status.Conditions, v1.Routed); c != nil && c.Status == v1.ConditionFalse {
+			return c.Reason + ": " + c.Message
+		}
 		return "Ready"
 	}
 	progress, ready := message(o.Status.Conditions, v1.Progressing), message(o.Status.Conditions, v1.Ready)

@@ -59,6 +59,15 @@ func (k Keys) Root() string { return k.root + "/" }
 // Apps holds manifests, the very bytes that a person wrote.
 func (k Keys) Apps() Collection[[]byte] { return raw(k.root + "/apps/") }
 
+// AppNames is Apps for those who want to know no more than which there are.
+func (k Keys) AppNames() Collection[struct{}] {
+	return Collection[struct{}]{
+		prefix: k.Apps().prefix,
+		encode: func(struct{}) ([]byte, error) { return nil, nil },
+		decode: func([]byte) (struct{}, error) { return struct{}{}, nil },
+	}
+}
+
 // Units holds desired units.
 func (k Keys) Units() Collection[v1.Unit] {
 	return manifest[v1.Unit](k.root + "/units/").sharing(shareUnit)

@@ -10,6 +10,7 @@ package nginx
 
 import (
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -21,6 +22,9 @@ type Route struct {
 	App string
 	// Hosts are host names, such as www.example.com or *.example.com. None means <app>.<domain>.
 	Hosts []string
+	// Since says since when the app has a host, by its name in small letters; "" is <app>.<domain>. Of two apps with one
+	// host the one that has had it longer keeps it; those of which nothing is known come last, by the alphabet.
+	Since map[string]int64
 	// Upstreams are the announced instances. With none, requests are answered with 503.
 	Upstreams []Upstream
 	// MaxFails failures within FailTimeout keep an instance out for FailTimeout.
@@ -119,7 +123,7 @@ const (
 	ReasonInvalidHost     = "InvalidHost"     // not a host name
 	ReasonInvalidValue    = "InvalidValue"    // a further key whose value could change the configuration's structure
 	ReasonDuplicateApp    = "DuplicateApp"    // a second route of the same app
-	ReasonHostTaken       = "HostTaken"       // the host belongs to an app before it in the alphabet
+	ReasonHostTaken       = "HostTaken"       // the host belongs to an app that had it before
 	ReasonNoHost          = "NoHost"          // neither hosts nor a domain
 	ReasonNotAccepted     = "NotAccepted"     // nginx -t refuses it
 )
@@ -131,9 +135,10 @@ func Plan(in Input) (Configuration, error) {
 	if err != nil {
 		return Configuration{}, err
 	}
-	p := planner{settings: settings, owner: map[string]string{}}
+	p := planner{settings: settings}
 	routes := slices.Clone(in.Routes)
 	slices.SortStableFunc(routes, func(a, b Route) int { return strings.Compare(a.App, b.App) })
+	p.owner = owners(settings, routes)
 	c := Configuration{Settings: settings, Revision: in.Revision}
 	for i, r := range routes {
 		if i > 0 && routes[i-1].App == r.App {
@@ -212,30 +217,61 @@ func (p *planner) route(r Route) (Route, bool) {
 	return out, len(out.Hosts) > 0
 }
 
-func (p *planner) hosts(r Route) []string {
-	hosts := r.Hosts
-	if len(hosts) == 0 {
-		if p.settings.Domain == "" {
-			p.refuse(r.App, "", ReasonNoHost, "the app has no hosts and the router no domain")
-			return nil
+// asked are the host names that an app asks for, in small letters, valid or not.
+func (r Route) asked(domain string) []string {
+	hosts := make([]string, 0, len(r.Hosts))
+	for _, h := range r.Hosts {
+		hosts = append(hosts, strings.ToLower(h))
+	}
+	if len(r.Hosts) == 0 && domain != "" {
+		hosts = append(hosts, strings.ToLower(r.App+"."+domain))
+	}
+	return hosts
+}
+
+// since is the route's Since of a host that it asked for.
+func (r Route) since(host string) int64 {
+	if len(r.Hosts) == 0 {
+		host = ""
+	}
+	if since := r.Since[host]; since > 0 {
+		return since
+	}
+	return math.MaxInt64
+}
+
+// owners finds the app that has each host. The first of routes of the same app counts.
+func owners(settings Settings, routes []Route) map[string]string {
+	owner, since := map[string]string{}, map[string]int64{}
+	for i, r := range routes {
+		if !isLabel(r.App) || i > 0 && routes[i-1].App == r.App {
+			continue
 		}
-		hosts = []string{r.App + "." + p.settings.Domain}
+		for _, host := range r.asked(settings.Domain) {
+			if _, taken := owner[host]; !taken || r.since(host) < since[host] {
+				owner[host], since[host] = r.App, r.since(host)
+			}
+		}
+	}
+	return owner
+}
+
+func (p *planner) hosts(r Route) []string {
+	asked := r.asked(p.settings.Domain)
+	if len(asked) == 0 {
+		p.refuse(r.App, "", ReasonNoHost, "the app has no hosts and the router no domain")
+		return nil
 	}
 	var out []string
-	for _, h := range hosts {
-		name := strings.ToLower(h)
-		if !isHostOrWildcard(name) {
-			p.refuse(r.App, "", ReasonInvalidHost, "want a host name such as www.example.com or *.example.com, not "+quote(h))
-			continue
+	for _, name := range asked {
+		switch owner := p.owner[name]; {
+		case !isHostOrWildcard(name):
+			p.refuse(r.App, "", ReasonInvalidHost, "want a host name such as www.example.com or *.example.com, not "+quote(name))
+		case owner != r.App:
+			p.refuse(r.App, "", ReasonHostTaken, "host "+name+" belongs to app "+owner)
+		case !slices.Contains(out, name):
+			out = append(out, name)
 		}
-		if owner, taken := p.owner[name]; taken {
-			if owner != r.App {
-				p.refuse(r.App, "", ReasonHostTaken, "host "+name+" belongs to app "+owner)
-			}
-			continue
-		}
-		p.owner[name] = r.App
-		out = append(out, name)
 	}
 	slices.Sort(out)
 	return out

@@ -6,6 +6,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -128,6 +129,46 @@ func TestPlanSortsAndRefuses(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, c.Routes)
 	require.Equal(t, ReasonNoHost, c.Refused[0].Reason)
+}
+
+// TestHostIsWhoseItWasFirst: and not the first app's in the alphabet.
+func TestHostIsWhoseItWasFirst(t *testing.T) {
+	const host = "shared.example"
+	shared := func(app string, since int64) Route {
+		return Route{App: app, Hosts: []string{"Shared.example"}, Since: map[string]int64{host: since}}
+	}
+	for _, c := range []struct {
+		name   string
+		routes []Route
+		has    string
+	}{
+		{"the older claim", []Route{shared("a", 8), shared("b", 7), shared("c", 9)}, "b"},
+		{"nothing is known: by the alphabet", []Route{{App: "b", Hosts: []string{host}}, {App: "a", Hosts: []string{host}}}, "a"},
+		{"a claim of which nothing is known", []Route{shared("a", 0), shared("b", 7)}, "b"},
+		{"a name in the domain", []Route{shared("b", 7), {App: "shared", Since: map[string]int64{"": 6}}}, "shared"},
+		{"a name in the domain without an app", []Route{shared("z", 7), {App: "shared"}}, "z"},
+		{"an app that is none", []Route{shared("not an app", 1), shared("b", 7)}, "b"},
+		{"a second route of an app", []Route{shared("b", 7), {App: "a", Hosts: []string{"a.example"}}, shared("a", 1)}, "b"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			settings := testSettings
+			settings.Domain = "example"
+			config, err := Plan(Input{Settings: settings, Routes: c.routes})
+			require.NoError(t, err)
+			var has []string
+			for _, r := range config.Routes {
+				if slices.Contains(r.Hosts, host) {
+					has = append(has, r.App)
+				}
+			}
+			require.Equal(t, []string{c.has}, has)
+			for _, r := range config.Refused {
+				if r.Reason == ReasonHostTaken {
+					require.Equal(t, "host "+host+" belongs to app "+c.has, r.Message)
+				}
+			}
+		})
+	}
 }
 
 func TestParseKeys(t *testing.T) {
