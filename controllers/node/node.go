@@ -33,8 +33,8 @@ type Options struct {
 	Log     logr.Logger
 	Metrics *controller.Metrics
 
-	// Present is closed when the machine's presence is in the store; only then are its placements read. nil: at once.
-	Present <-chan struct{}
+	// Alone is closed when no other machine has this one's ID; only then are its placements read. nil: at once.
+	Alone <-chan struct{}
 	// WasAway reports whether the cluster may have taken this machine for gone a moment ago, so that its units may run
 	// elsewhere by now. nil: never.
 	WasAway func() bool
@@ -166,11 +166,11 @@ func (n *Node) Run(ctx context.Context) error {
 	return errors.Join(n.loop.Run(ctx), n.records.save())
 }
 
-// readPlacements waits for the machine's presence: before that, the placements may be another machine's.
+// readPlacements waits until the machine is alone: before that, the placements may be another one's.
 func (n *Node) readPlacements(ctx context.Context) {
-	if n.Present != nil {
+	if n.Alone != nil {
 		select {
-		case <-n.Present:
+		case <-n.Alone:
 		case <-ctx.Done():
 			return
 		}

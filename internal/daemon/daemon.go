@@ -123,7 +123,7 @@ func (d *Daemon) start(ctx context.Context, p *parts) (err error) {
 	recorder := events.New(d.store, d.keys, events.Options{Source: "fleetd", Machine: id, Log: d.log.WithName("events")})
 	d.node, err = node.New(node.Options{
 		Machine: id, Keys: d.keys, Store: d.store, Systemd: d.systemd, Layout: layout, Ignored: recorder.WithSource("node").Ignored,
-		Log: d.log.WithName("node"), Metrics: d.metrics, Present: d.presence.Present(), WasAway: d.presence.WasAway,
+		Log: d.log.WithName("node"), Metrics: d.metrics, Alone: d.presence.Alone(), WasAway: d.presence.WasAway,
 	})
 	if err != nil {
 		return err

@@ -87,7 +87,7 @@ func newMachine(c machinesConfig, i int, s store.Interface, written func([]store
 	var err error
 	m.node, err = node.New(node.Options{
 		Machine: id, Keys: keys, Store: m.store, Systemd: m.systemd, Layout: files,
-		Log: logr.Discard(), Present: m.presence.Present(), WasAway: m.presence.WasAway,
+		Log: logr.Discard(), Alone: m.presence.Alone(), WasAway: m.presence.WasAway,
 	})
 	return m, err
 }

@@ -51,7 +51,7 @@ func (p *process) fleetd(ctx context.Context) error {
 	})
 	own, err := node.New(node.Options{
 		Machine: h.id, Keys: p.w.keys, Store: p.conn.as("node"), Systemd: manager{h.systemd, p}, Layout: layout,
-		Log: log.WithName("node"), Present: here.Present(), WasAway: here.WasAway,
+		Log: log.WithName("node"), Alone: here.Alone(), WasAway: here.WasAway,
 	})
 	if err != nil {
 		return err

@@ -48,6 +48,7 @@ type Presence struct {
 	Options
 	id, key string        // of the machine: these never change
 	present chan struct{} // closed when it is in the store for the first time
+	alone   chan struct{} // see Alone
 	changed chan struct{} // the lease or the machine changed
 
 	mu       sync.Mutex
@@ -62,13 +63,18 @@ type Presence struct {
 func New(o Options) *Presence {
 	id := o.Machine.Metadata.Name
 	p := &Presence{Options: o, id: id, key: o.Keys.Machines().Key(id),
-		present: make(chan struct{}), changed: make(chan struct{}, 1), lastSeen: time.Now()}
+		present: make(chan struct{}), alone: make(chan struct{}), changed: make(chan struct{}, 1), lastSeen: time.Now()}
 	p.adopted = readLease(o.LeaseFile)
 	return p
 }
 
 // Present is closed when the machine is present for the first time.
 func (p *Presence) Present() <-chan struct{} { return p.present }
+
+// Alone is closed when no other machine has this one's ID, so that what the store has for it is its own: it is present, or
+// nobody is and etcd has no space to say so. That may last for hours, in which the machine is to follow its placements:
+// what it starts from its disk after a boot may have been moved meanwhile.
+func (p *Presence) Alone() <-chan struct{} { return p.alone }
 
 // WasAway reports whether the cluster may have taken the machine for gone a moment ago.
 func (p *Presence) WasAway() bool {
@@ -145,6 +151,9 @@ type noted struct {
 func (n noted) Grant(ctx context.Context, ttl time.Duration) (store.LeaseID, error) {
 	id, err := n.Interface.Grant(ctx, ttl)
 	n.note(ctx, err)
+	if errors.Is(err, store.ErrNoSpace) {
+		n.p.lookAround(ctx)
+	}
 	return id, err
 }
 
@@ -241,6 +250,9 @@ func (p *Presence) hold(ctx context.Context, lease store.LeaseID, value []byte, 
 	}
 	p.Log.Info("Putting presence", "machine", p.id, "address", p.address(), "lease", lease.String(), "reason", reason(ok, kv, lease))
 	revision, err = p.Store.Commit(ctx, store.Txn{Ops: []store.Op{put}})
+	if errors.Is(err, store.ErrNoSpace) {
+		p.isAlone()
+	}
 	if err != nil {
 		return err
 	}
@@ -262,17 +274,42 @@ func reason(ok bool, kv store.KV, lease store.LeaseID) string {
 
 func (p *Presence) established(lease store.LeaseID, held *store.LeaseID) {
 	*held = lease
-	select {
-	case <-p.present:
-	default:
-		close(p.present)
-	}
 	p.mu.Lock()
+	closeOnce(p.present)
+	closeOnce(p.alone)
 	returned := p.returned
 	p.returned = false
 	p.mu.Unlock()
 	if returned && p.OnReturn != nil {
 		p.OnReturn()
+	}
+}
+
+func (p *Presence) isAlone() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	closeOnce(p.alone)
+}
+
+// closeOnce is called under a lock.
+func closeOnce(c chan struct{}) {
+	select {
+	case <-c:
+	default:
+		close(c)
+	}
+}
+
+// lookAround finds out whether another machine has the ID, where there is no lease to be present under.
+func (p *Presence) lookAround(ctx context.Context) {
+	select {
+	case <-p.alone:
+		return
+	default:
+	}
+	kv, ok, _, err := p.Store.Get(ctx, p.key)
+	if err == nil && (!ok || kv.Lease == 0 || p.otherAddress(kv) == "") {
+		p.isAlone()
 	}
 }
 

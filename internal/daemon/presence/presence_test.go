@@ -49,9 +49,12 @@ func (l *life) stop(t *testing.T) {
 	require.NoError(t, <-l.end)
 }
 
-func (l *life) isPresent() bool {
+func (l *life) isPresent() bool { return closed(l.Present()) }
+func (l *life) isAlone() bool   { return closed(l.Alone()) }
+
+func closed(c <-chan struct{}) bool {
 	select {
-	case <-l.Present():
+	case <-c:
 		return true
 	default:
 		return false
@@ -204,6 +207,51 @@ func TestTwoFleetdsOnOneMachine(t *testing.T) {
 		second := begin(t, s, filepath.Join(t.TempDir(), "lease"), "10.0.0.1", nil)
 		require.ErrorIs(t, <-first.end, ErrDuplicate)
 		require.True(t, second.isPresent())
+		second.stop(t)
+	})
+}
+
+// A machine that boots while etcd is full cannot be present. It follows its placements all the same, once it is sure that
+// they are no other machine's.
+func TestFullEtcdKeepsNoMachineFromItsPlacements(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		s.SetFull(true)
+		l := begin(t, s, filepath.Join(t.TempDir(), "lease"), "10.0.0.1", nil)
+		require.True(t, l.isAlone())
+		require.False(t, l.isPresent())
+		s.SetFull(false)
+		time.Sleep(ttl)
+		require.True(t, l.isPresent())
+		l.stop(t)
+	})
+}
+
+func TestFullEtcdWithALeaseLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, file := memstore.New(memstore.Options{}), filepath.Join(t.TempDir(), "lease")
+		begin(t, s, file, "10.0.0.1", nil).stop(t)
+		_, err := s.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: key()}}})
+		require.NoError(t, err)
+		s.SetFull(true)
+		l := begin(t, s, file, "10.0.0.1", nil)
+		require.True(t, l.isAlone())
+		require.False(t, l.isPresent())
+		l.stop(t)
+	})
+}
+
+func TestFullEtcdWithAnotherMachineOfTheID(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		first := begin(t, s, filepath.Join(t.TempDir(), "lease"), "10.0.0.1", nil)
+		s.SetFull(true)
+		second := begin(t, s, filepath.Join(t.TempDir(), "lease"), "10.0.0.2", nil)
+		time.Sleep(3 * ttl)
+		require.False(t, second.isAlone())
+		first.stop(t)
+		time.Sleep(2 * ttl)
+		require.True(t, second.isAlone())
 		second.stop(t)
 	})
 }
