@@ -81,15 +81,15 @@ func (p *planner) missing(i *instance) bool {
 }
 
 // goOn replaces an instance that was withdrawn as soon as no request reaches it. Where it is right as it is, for
-// the manifest was changed back meanwhile, or where it is needed because another one has failed since, it only
-// returns to the routers.
+// the manifest was changed back meanwhile, it only returns to the routers; so it does where it is needed, because another
+// one has failed since, and still does its work. One that does none is replaced: what was chosen for that would otherwise
+// be withdrawn and returned in turns for as long as a second one fails, and no release would repair the two.
 func (p *planner) goOn(i *instance, short bool) {
-	_, runs := i.unit.active("")
 	switch {
 	case i.updated():
 		p.put(i, &i.unit, Returned, i.unit.hash, v1.Launched, mark{})
 		p.putSidekick(i, Returned)
-	case short && runs:
+	case short && p.available(i):
 		p.put(i, &i.sidekick, Needed, i.sidekick.stored.Spec.Hash, v1.Launched, mark{})
 		p.put(i, &i.unit, Needed, i.unit.stored.Spec.Hash, v1.Launched, mark{clear: true})
 	case p.gone(i):

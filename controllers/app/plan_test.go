@@ -390,6 +390,12 @@ func TestPlansConverge(t *testing.T) {
 				}
 			}
 		}
+		for n := range replicas {
+			w.broken[v1.AppUnit("web", int32(n+1))] = rapid.Bool().Draw(t, "broken")
+		}
+		version++
+		w.apply("%s", manifestOf("web", replicas, fmt.Sprint(version), announced))
+		w.settleAll() // also where some of them fail an end is reached
 		clear(w.broken)
 		clear(w.overrides)
 		version++
@@ -484,4 +490,34 @@ func TestHostsSince(t *testing.T) {
 	w.apply("%s", manifestOf("web", 1, "1", false))
 	w.settleAll()
 	require.Empty(t, since())
+}
+
+// A release that repairs what does not work anywhere gets through, whether or not its processes run: there is no instance
+// to go back to.
+func TestReleaseThatRepairsAllInstances(t *testing.T) {
+	for broken := 2; broken <= 3; broken++ {
+		w := newWorld(t, "web")
+		w.apply("%s", manifestOf("web", 3, "1", true))
+		w.settleAll()
+		for n := range broken {
+			w.broken[v1.AppUnit("web", int32(n+1))] = true
+		}
+		w.settleAll()
+		require.Equal(t, 3-broken, w.serving())
+		w.log = nil
+		w.apply("%s", manifestOf("web", 3, "2", true))
+		w.plan()
+		require.Contains(t, w.transcript(), "putUnit web-discovery@1.service WithdrawForUpdate loaded")
+		for range 100 {
+			for _, step := range w.steps() {
+				step()
+			}
+			w.plan()
+		}
+		require.Equal(t, w.revisions[1].UnitFile, w.units["web@1.service"].Spec.Hash)
+		require.NotContains(t, w.transcript(), "Needed")
+		clear(w.broken)
+		w.settleAll()
+		require.Equal(t, 3, w.serving())
+	}
 }
