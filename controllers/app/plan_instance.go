@@ -168,10 +168,14 @@ func (p *planner) ready(i *instance) bool {
 	if i.sidekick.hash != "" && i.sidekick.desired == v1.Launched && p.seen() {
 		return true // its endpoint says that it is healthy
 	}
-	left := settleTime - p.in.Now.Sub(state.Since)
-	if ahead := p.in.Now.Before(state.Since); ahead { // that machine's clock is: count from what this side noted
-		left = settleTime - p.in.Now.Sub(i.unit.updatedAt())
+	since := state.Since
+	if p.in.Now.Before(since) { // that machine's clock is ahead: count from what this side noted
+		since = i.unit.updatedAt()
 	}
+	if p.in.Now.Before(since) { // this side's was set back: nothing tells, and to wait until it is there may take hours
+		return true
+	}
+	left := settleTime - p.in.Now.Sub(since)
 	p.lookAgain(left)
 	return left <= 0
 }

@@ -184,6 +184,20 @@ func TestUpdateWithoutAnnounceWaitsUntilItHolds(t *testing.T) {
 	require.Contains(t, w.transcript(), "putUnit job@2.service Updated launched")
 }
 
+// A clock that is set back in the middle of a roll-out holds nothing up until it is there again.
+func TestClockThatIsSetBack(t *testing.T) {
+	w := newWorld(t, "job")
+	w.apply("%s", manifestOf("job", 2, "1", false))
+	w.settleAll()
+	w.apply("%s", manifestOf("job", 2, "2", false))
+	w.plan()
+	require.True(t, w.systemd("job@1.service"))
+	w.now = w.now.Add(-time.Hour)
+	plan := w.settleAll()
+	require.Zero(t, plan.After)
+	require.Equal(t, w.revisions[1].UnitFile, w.units["job@2.service"].Spec.Hash)
+}
+
 func TestOnlyTheSidekickChanges(t *testing.T) {
 	w := running(t, 2, true)
 	hash := w.units["web@1.service"].Spec.Hash
