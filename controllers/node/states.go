@@ -125,7 +125,8 @@ func (w *stateWriter) flush(ctx context.Context) (after time.Duration, err error
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i, name := range names {
-		if results[i].Err != nil {
+		if results[i].Err != nil { // it may have been written all the same: what the store has is like no state that is known
+			w.written[name] = v1.UnitState{}
 			continue
 		}
 		if want[name] == nil {

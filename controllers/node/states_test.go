@@ -69,3 +69,46 @@ func TestUnitThatChangesAllTheTimeIsWrittenNowAndThen(t *testing.T) {
 		require.Empty(t, stored("loops.service"))
 	})
 }
+
+// A write whose answer was lost may have been made: a state that is again what it was before is written, too.
+func TestStateThatReturnsAfterALostAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		conn, row := s.Connect(), keyspace.New("").StatesOf("m")
+		w := newStateWriter(Options{Store: conn, Keys: keyspace.New(""), Machine: "m", Log: logr.Discard()}.withDefaults(), func() {})
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { w.run(ctx) })
+		defer running.Wait()
+		defer cancel()
+		stored := func() string {
+			time.Sleep(10 * time.Second) // longer than it waits to try again
+			kv, ok, _, err := s.Get(ctx, row.Key("a.service"))
+			require.NoError(t, err)
+			if !ok {
+				return ""
+			}
+			state, err := row.Decode(kv.Value)
+			require.NoError(t, err)
+			return state.ActiveState
+		}
+		active, inactive := v1.UnitState{ActiveState: "active"}, v1.UnitState{ActiveState: "inactive"}
+		w.put("a.service", inactive)
+		require.Equal(t, "inactive", stored())
+		conn.LoseAnswers(true)
+		w.put("a.service", active)
+		require.Equal(t, "active", stored())
+		w.put("a.service", inactive)
+		conn.LoseAnswers(false)
+		require.Equal(t, "inactive", stored())
+
+		w.delete("a.service")
+		require.Empty(t, stored())
+		conn.LoseAnswers(true)
+		w.put("a.service", active)
+		require.Equal(t, "active", stored())
+		w.delete("a.service")
+		conn.LoseAnswers(false)
+		require.Empty(t, stored())
+	})
+}
