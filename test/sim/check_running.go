@@ -58,7 +58,9 @@ func (c *checker) stopped(h *host, unit string, killed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.runs[unit], h)
-	if killed {
+	// So is what a machine stops that knows no better: what its disk has after a boot without etcd may be of the past.
+	ignorant := c.w.away.Load() || network(h.network.Load()) != connected
+	if killed || ignorant && c.placed[h.id][unit].DesiredState == v1.Launched {
 		c.reason(h, unit)
 	}
 	// What is bound to it stops and comes back with it.
