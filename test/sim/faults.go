@@ -57,6 +57,11 @@ var faults = map[string]func(w *world, s step){
 		defer w.commit.Unlock()
 		w.trap = &trap{w: w, what: traps[s.A%uint64(len(traps))], left: int(s.B % 6)}
 	},
+	"lose": func(w *world, _ step) { // the answer to what schedule writes next
+		w.commit.Lock()
+		defer w.commit.Unlock()
+		w.trap = &trap{w: w, what: trapPartition, part: "schedule"}
+	},
 	"etcd away": func(w *world, _ step) { w.etcdAway(true) },
 	"etcd back": func(w *world, _ step) { w.etcdAway(false) },
 	"full":      func(w *world, _ step) { w.check.inTrouble(nil); w.etcd.SetFull(true) },

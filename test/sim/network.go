@@ -118,6 +118,11 @@ func (c *conn) List(ctx context.Context, prefix string, opts store.ListOptions) 
 }
 
 func (c *conn) Commit(ctx context.Context, txn store.Txn) (revision int64, err error) {
+	if c.w.slow(c.p, c.user) {
+		if err := c.p.pause(ctx, c.w.exactly(slowWrite, "slow", c.p.name, c.user, txn.Ops[0].Key)); err != nil {
+			return 0, err
+		}
+	}
 	err = c.write(ctx, "commit", txn.Ops[0].Key, func() error {
 		sprung := c.w.spring(c.p, c.user, txn)
 		sprung.before(c.p)

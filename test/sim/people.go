@@ -160,12 +160,25 @@ var people = map[string]func(w *world, s step){
 	"unconfigure": func(w *world, s step) {
 		w.write(store.Op{Key: w.keys.MachineConfigs().Key(w.pick(s.A).id)})
 	},
+	"drain": func(w *world, s step) { // a machine that requests go to, where there is one
+		h := w.pick(s.A)
+		if announced := w.announced(); len(announced) > 0 {
+			h = announced[s.A%uint64(len(announced))]
+		}
+		w.put(w.keys.MachineConfigs().Key(h.id), string(encode(v1.MachineConfig{Drain: true})))
+	},
+	"undrain": func(w *world, _ step) { // all
+		for _, kv := range w.list(w.keys.MachineConfigs().Prefix()) {
+			if config, err := w.keys.MachineConfigs().Decode(kv.Value); err == nil && config.Drain {
+				w.write(store.Op{Key: kv.Key})
+			}
+		}
+	},
 	"etcdctl del": func(w *world, s step) { // something that is not theirs; states come back with their next change only
 		prefixes := []string{v1.DefaultAnnouncePrefix + "/", w.keys.Placements().Prefix(),
 			w.keys.Leader(election) + "/", w.keys.Status().Prefix(), w.keys.Routers().Prefix(), w.keys.Machines().Prefix()}
-		page, _ := w.etcd.List(context.Background(), prefixes[s.A%uint64(len(prefixes))], store.ListOptions{})
-		if n := uint64(len(page.KVs)); n > 0 {
-			w.write(store.Op{Key: page.KVs[s.B%n].Key})
+		if kvs := w.list(prefixes[s.A%uint64(len(prefixes))]); len(kvs) > 0 {
+			w.write(store.Op{Key: kvs[s.B%uint64(len(kvs))].Key})
 		}
 	},
 	"etcdctl put": func(w *world, s step) {
@@ -173,6 +186,23 @@ var people = map[string]func(w *world, s step){
 			w.keys.Placements().Key("nowhere/unknown.service"), v1.DefaultAnnouncePrefix + "/stray"}
 		w.put(keys[s.A%uint64(len(keys))], []string{"{", "", "{}"}[s.B%3])
 	},
+}
+
+// list is what a person sees of a prefix.
+func (w *world) list(prefix string) []store.KV {
+	page, _ := w.etcd.List(context.Background(), prefix, store.ListOptions{}) // it is there, and one page
+	return page.KVs
+}
+
+// announced are the machines of all endpoints.
+func (w *world) announced() []*host {
+	var hosts []*host
+	for _, kv := range w.list(v1.DefaultAnnouncePrefix + "/") {
+		if h := w.hostOf(address(string(kv.Value))); h != nil {
+			hosts = append(hosts, h)
+		}
+	}
+	return hosts
 }
 
 func instance(s step) string {

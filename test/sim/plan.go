@@ -43,26 +43,36 @@ type often struct {
 
 var doings = []often{
 	{"apply", 24, ""}, {"break", 2, ""}, {"delete", 4, ""}, {"stop", 5, ""}, {"start", 5, ""}, {"forget", 4, ""},
-	{"submit", 9, ""}, {"ask again", 2, ""}, {"destroy", 3, ""}, {"configure", 6, "unconfigure"}, {"etcdctl del", 6, ""}, {"etcdctl put", 2, ""},
+	{"submit", 9, ""}, {"ask again", 2, ""}, {"destroy", 3, ""}, {"configure", 6, "unconfigure"}, {"drain", 6, "undrain"}, {"etcdctl del", 6, ""}, {"etcdctl put", 2, ""},
 	{"power off", 5, "power on"}, {"power off many", 2, "power on many"}, {"cut off", 5, "reconnect"}, {"deaf", 5, "reconnect"},
 	{"cut off many", 2, "reconnect many"}, {"kill fleetd", 5, ""}, {"stop fleetd", 3, ""}, {"hold fleetd", 2, "release fleetd"},
-	{"trap", 10, ""}, {"etcd away", 3, "etcd back"}, {"full", 2, "room"}, {"compact", 4, ""}, {"clock", 3, ""},
+	{"trap", 10, ""}, {"lose", 4, ""}, {"etcd away", 3, "etcd back"}, {"full", 2, "room"}, {"compact", 4, ""}, {"clock", 3, ""},
 	{"kill process", 6, ""}, {"sick", 5, "cure"}, {"duplicate", 1, "duplicate off"},
 	{"refuse", 3, "obey"},
+}
+
+// rivals are changes of which one is in the way of the other: apps, and units without one, that do not share a machine.
+var rivals = [][2]step{
+	{{Do: "apply", A: 1, B: 2, C: 8}, {Do: "apply", A: 4, B: 1, C: 0}},
+	{{Do: "apply", A: 4, B: 1, C: 0}, {Do: "apply", A: 1, B: 3, C: 9}},
+	{{Do: "apply", A: 0, B: 4, C: 4}, {Do: "submit", A: 0}},
+	{{Do: "apply", A: 2, B: 3, C: 5}, {Do: "submit", A: 6}},
+	{{Do: "submit", A: 6}, {Do: "apply", A: 2, B: 4, C: 6}},
 }
 
 // NewPlan makes the plan of a seed.
 func NewPlan(seed uint64) Plan {
 	r := rand.New(rand.NewPCG(seed, 20))
 	p := Plan{Seed: seed, Machines: 3 + r.IntN(4)}
-	add := func(at time.Duration, do string) step {
-		s := step{At: at + time.Duration(r.Int64N(int64(time.Second))), Do: do, A: r.Uint64() >> 8, B: r.Uint64() >> 8, C: r.Uint64() >> 8}
-		p.Steps = append(p.Steps, s)
+	var steps []*step
+	add := func(at time.Duration, do string) *step {
+		s := &step{At: at + time.Duration(r.Int64N(int64(time.Second))), Do: do, A: r.Uint64() >> 8, B: r.Uint64() >> 8, C: r.Uint64() >> 8}
+		steps = append(steps, s)
 		return s
 	}
 	for i := range uint64(1 + r.IntN(3)) { // something to lose
-		add(time.Second, "apply")
-		p.Steps[i].A, p.Steps[i].B = i, 1+r.Uint64N(4)
+		s := add(time.Second, "apply")
+		s.A, s.B = i, 1+r.Uint64N(4)
 	}
 	total := 0
 	for _, o := range doings {
@@ -77,16 +87,27 @@ func NewPlan(seed uint64) Plan {
 				continue
 			}
 			s := add(at, o.do)
+			if o.do == "lose" { // what is planned of the one change is lost when the other is seen
+				pair := rivals[r.IntN(len(rivals))]
+				first := s.At + time.Duration(r.Int64N(int64(50*time.Millisecond)))
+				for i, rival := range pair {
+					change := add(at, rival.Do)
+					change.A, change.B, change.C = rival.A, rival.B, rival.C
+					change.At = first + time.Duration(r.Int64N(int64(60*time.Millisecond)))*time.Duration(i)
+				}
+			}
 			if o.until != "" {
 				// Short absences and long ones: shorter and longer than leases.
 				lasts := []time.Duration{2 * time.Second, 20 * time.Second, 50 * time.Second}[r.IntN(3)]
-				add(at, o.until)
-				end := &p.Steps[len(p.Steps)-1]
+				end := add(at, o.until)
 				end.At, end.A = s.At+lasts+time.Duration(r.Int64N(int64(lasts))), s.A
 			}
 			break
 		}
 	}
-	slices.SortStableFunc(p.Steps, func(a, b step) int { return int(a.At - b.At) })
+	slices.SortStableFunc(steps, func(a, b *step) int { return int(a.At - b.At) })
+	for _, s := range steps {
+		p.Steps = append(p.Steps, *s)
+	}
 	return p
 }

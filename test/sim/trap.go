@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/fleet-starter/fleet/internal/store"
 )
@@ -12,7 +13,8 @@ import (
 type trap struct {
 	w    *world
 	what string
-	left int // writes to let pass
+	part string // the part of the leader whose write it is, which is a slow one; empty: any
+	left int    // writes to let pass
 }
 
 // The traps.
@@ -28,9 +30,19 @@ var traps = []string{trapDepose, trapCrash, trapCrashPast, trapPartition}
 // electedParts are the users of a connection that write as the leader.
 var electedParts = []string{"app", "schedule", "status", "collect"}
 
+// slowWrite is how long the write travels that a trap for one part waits for: what others do meanwhile is heard of.
+const slowWrite = 100 * time.Millisecond
+
+// slow: the trap waits for this write.
+func (w *world) slow(p *process, user string) bool {
+	w.commit.Lock()
+	defer w.commit.Unlock()
+	return w.trap != nil && w.trap.part != "" && w.trap.part == user && p.kind == kindFleetd
+}
+
 // spring returns the trap if this write is the one.
 func (w *world) spring(p *process, user string, txn store.Txn) *trap {
-	if w.trap == nil || p.kind != kindFleetd || !slices.Contains(electedParts, user) {
+	if w.trap == nil || p.kind != kindFleetd || !slices.Contains(electedParts, user) || w.trap.part != "" && w.trap.part != user {
 		return nil
 	}
 	if w.trap.left > 0 {
