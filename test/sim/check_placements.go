@@ -170,6 +170,11 @@ func (c *checker) fits(fleet unitfile.Fleet, machine v1.Machine) bool {
 		if clash(fleet, other) != "" {
 			return false
 		}
+		if wish, _ := c.unit(unit); c.unplaced(unit) { // it waits for its new file to fit, and room is kept for that
+			if grown, ok := c.fleet(unit, wish.Spec.Hash); ok {
+				other.CPU, other.Memory = max(other.CPU, grown.CPU), max(other.Memory, grown.Memory)
+			}
+		}
 		cpu, memory = cpu+other.CPU, memory+other.Memory
 	}
 	capacity := machine.Spec.Capacity
