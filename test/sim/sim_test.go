@@ -15,7 +15,7 @@ import (
 )
 
 // seedsByDefault run in well under a minute on two cores.
-const seedsByDefault = 250
+const seedsByDefault = 200
 
 // seedsTwice are run twice each.
 const seedsTwice = 12
