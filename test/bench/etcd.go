@@ -76,27 +76,31 @@ func etcdRequests() (r requests, err error) {
 const rawInFlight = 16
 
 // alone measures how long etcd takes for so many puts with so many bytes, in transactions of 128 operations, when it
-// has nothing else to do.
-func alone(ctx context.Context, dir string, puts, bytes int64) (time.Duration, error) {
+// has nothing else to do, and the processor time that it uses for them.
+func alone(ctx context.Context, dir string, puts, bytes int64) (took, processor time.Duration, err error) {
 	config := etcdConfig{Dir: dir}
 	etcd, err := start(ctx, childEtcd, config)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer etcd.end()
 	client, err := store.Dial(store.Config{Endpoints: []string{config.endpoint()}})
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer client.Close()
 	if _, _, _, err := client.Get(ctx, "/connect"); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	txns := rawTxns(puts, bytes)
 	queue := make(chan store.Txn)
 	var failed error
 	var mu sync.Mutex
 	var workers sync.WaitGroup
+	var before, after time.Duration
+	if err := etcd.ask(&before, "processor"); err != nil {
+		return 0, 0, err
+	}
 	begin := time.Now()
 	for range rawInFlight {
 		workers.Go(func() {
@@ -114,7 +118,11 @@ func alone(ctx context.Context, dir string, puts, bytes int64) (time.Duration, e
 	}
 	close(queue)
 	workers.Wait()
-	return time.Since(begin), failed
+	took = time.Since(begin)
+	if err := etcd.ask(&after, "processor"); err != nil {
+		return 0, 0, err
+	}
+	return took, after - before, failed
 }
 
 func rawTxns(puts, bytes int64) (txns []store.Txn) {
