@@ -85,9 +85,10 @@ var faults = map[string]func(w *world, s step){
 			h.ill(units[s.B%uint64(len(units))], true)
 		}
 	},
-	// systemd refuses to start anything.
+	// systemd refuses to start anything, or to do anything at all.
 	"refuse": func(w *world, s step) {
 		w.check.inTrouble(w.pick(s.A))
+		w.pick(s.A).stubborn.Store(s.B%2 == 0)
 		w.pick(s.A).refuses.Store(true)
 	},
 	"obey": func(w *world, s step) { w.pick(s.A).refuses.Store(false) },

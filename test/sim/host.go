@@ -26,10 +26,12 @@ type host struct {
 	spec    v1.MachineSpec
 
 	network atomic.Int32
-	refuses atomic.Bool  // its systemd, to start anything
-	clock   atomic.Int64 // how far its clock is ahead, in nanoseconds
-	dir     atomic.Pointer[string]
-	life    int // of the directory: a killed process writes to where nothing is any more
+	refuses atomic.Bool // its systemd, to start anything
+	// stubborn: what it refuses to start it refuses to stop, link and reset, too.
+	stubborn atomic.Bool
+	clock    atomic.Int64 // how far its clock is ahead, in nanoseconds
+	dir      atomic.Pointer[string]
+	life     int // of the directory: a killed process writes to where nothing is any more
 
 	systemd *fake.Manager
 	wake    chan struct{}
@@ -365,8 +367,10 @@ func (m manager) call(ctx context.Context, op, unit string, do func() error) err
 	h := m.p.host
 	h.sync()
 	starts := op == "start" || op == "restart"
-	if starts && h.refuses.Load() {
-		h.w.check.refused(h, unit, true)
+	if h.refuses.Load() && (starts || h.stubborn.Load()) {
+		if starts { // fleetd asks again by itself for anything else
+			h.w.check.refused(h, unit, true)
+		}
 		return &systemd.Error{Op: op, Unit: unit, Kind: systemd.ErrRefused, Err: errors.New("so the simulation wants it")}
 	}
 	err := do()
