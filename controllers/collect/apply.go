@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,10 +25,11 @@ func (c *Controller) apply(ctx context.Context, plan Decision) error {
 	}
 	log.Info("Deleting what is unused", "reason", plan.Actions[0].Reason, "count", len(groups), "first", groups[0][0].Key)
 	revision, deleted := int64(0), make([]Action, 0, len(groups))
+	var failed error // what was deleted beside it is told all the same
 	for i, result := range store.Write(ctx, c.opts.Store, groups, c.opts.Fence) {
 		revision = max(revision, result.Revision)
 		if result.Err != nil && !errors.Is(result.Err, store.ErrConflict) {
-			return fmt.Errorf("collecting: %w", result.Err)
+			failed = cmp.Or(failed, fmt.Errorf("collecting: %w", result.Err))
 		}
 		if result.Err == nil {
 			deleted = append(deleted, plan.Actions[i])
@@ -36,8 +38,8 @@ func (c *Controller) apply(ctx context.Context, plan Decision) error {
 	for _, n := range Notices(deleted, c.opts.Grace) {
 		c.opts.Events.Record(v1.KindKey, c.key(n.First), n.Type, string(n.Reason), n.Message)
 	}
-	if revision == 0 {
-		return nil
+	if failed != nil || revision == 0 {
+		return failed
 	}
 	return c.cluster.WaitForRevision(ctx, revision)
 }

@@ -58,9 +58,9 @@ func (r *Reflector) lookForStrangers(ctx context.Context, revision int64) error 
 		known = append(known, row.keyPrefix())
 	}
 	slices.Sort(known)
-	from := r.prefix
-	for _, prefix := range append(known, behind(r.prefix)) {
-		if prefix < from { // below the one before, or outside
+	from, end := r.prefix, behind(r.prefix)
+	for _, prefix := range append(known, end) {
+		if prefix < from || prefix > end { // below the one before, or outside: others' keys, which may be forbidden
 			continue
 		}
 		page, err := r.store.List(ctx, r.prefix, store.ListOptions{From: from, Before: prefix, Revision: revision, KeysOnly: true, Limit: maxStrangers})

@@ -35,7 +35,7 @@ func (c *Client) List(ctx context.Context, prefix string, opts ListOptions) (Pag
 	}
 	from, end := max(prefix, opts.From), clientv3.GetPrefixRangeEnd(prefix)
 	if opts.Before != "" {
-		end = opts.Before
+		end = min(end, opts.Before)
 	}
 	if opts.After != "" {
 		from = opts.After + "\x00"
