@@ -187,6 +187,9 @@ type Route struct {
 
 // Update says how instances are replaced: one at a time, the next one when the new one is active, healthy and announced.
 type Update struct {
+	// MinReady is how long an instance that is not announced has to be active without a restart before it is ready.
+	// Default 5s.
+	MinReady Duration `json:"minReady,omitempty"`
 	// HealthyDeadline is how long a new instance may take before the roll-out is called stalled. Default 5m.
 	HealthyDeadline Duration `json:"healthyDeadline,omitempty"`
 }

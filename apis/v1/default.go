@@ -12,6 +12,7 @@ const (
 	defaultProbeInterval      = Duration(5 * time.Second)
 	defaultProbeTimeout       = Duration(2 * time.Second)
 	defaultHealthyDeadline    = Duration(5 * time.Minute)
+	defaultMinReady           = Duration(5 * time.Second)
 	defaultHealthyThreshold   = 1
 	defaultUnhealthyThreshold = 3
 )
@@ -49,6 +50,7 @@ func (a *App) Default() {
 		s.Update = &Update{}
 	}
 	setDefault(&s.Update.HealthyDeadline, defaultHealthyDeadline)
+	setDefault(&s.Update.MinReady, defaultMinReady)
 }
 
 func (h *HealthCheck) setDefaults(port string) {

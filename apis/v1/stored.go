@@ -79,6 +79,13 @@ type UnitState struct {
 	Since        time.Time `json:"since,omitzero"`
 	// Message says why the machine could not do what was asked, where it could not.
 	Message string `json:"message,omitempty"`
+	// Restarts is how often systemd has started it again by itself since it was last started on request (NRestarts=).
+	Restarts int `json:"restarts,omitempty"`
+	// ExitCode says how its main process ended: exited, killed or dumped; ExitStatus with which exit code or signal number.
+	ExitCode   string `json:"exitCode,omitempty"`
+	ExitStatus int    `json:"exitStatus,omitempty"`
+	// Output are the last lines that it logged before it failed: a few, at most 1 KiB.
+	Output string `json:"output,omitempty"`
 }
 
 // Placement is all that one machine needs to know of one unit. Kept at placements/<machine>/<unit>.
@@ -202,6 +209,8 @@ type Router struct {
 	Revision int64 `json:"revision"`
 	// Digest is EndpointsDigest of all endpoints served.
 	Digest string `json:"digest"`
+	// Prefixes are the announce prefixes that it serves. Default /services/web.
+	Prefixes []string `json:"prefixes,omitempty"`
 	// Refused are the endpoints and apps that were left out, with the reason.
 	Refused map[string]string `json:"refused,omitempty"`
 }

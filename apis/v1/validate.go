@@ -32,6 +32,7 @@ func (a *App) Validate() ManifestErrors {
 	v.route(s)
 	if s.Update != nil {
 		v.positive("spec.update.healthyDeadline", s.Update.HealthyDeadline)
+		v.positive("spec.update.minReady", s.Update.MinReady)
 	}
 	v.passthrough(s)
 	return v.errs
