@@ -131,7 +131,7 @@ type PlacementRules struct {
 type Announce struct {
 	// Port is the name or the number of one of spec.ports. Default: the first.
 	Port string `json:"port,omitempty"`
-	// Prefix is the directory: the key is <prefix>/<app>/<app>@<n>, the value host:port. Default /services/web.
+	// Prefix is the directory: the key is <prefix>/<app>/<app>@<n>, the value ip:port. Default /services/web.
 	Prefix string `json:"prefix,omitempty"`
 	// TTL is how long the key outlives a machine that vanished. Default 30s, at least 5s.
 	TTL Duration `json:"ttl,omitempty"`

@@ -1,5 +1,5 @@
 // Command announcer is the sidekick of one instance: it checks the instance's health and publishes its
-// host:port in etcd for as long as it is healthy.
+// ip:port in etcd for as long as it is healthy.
 package main
 
 import (

@@ -5,13 +5,12 @@ package announce
 import (
 	"context"
 	"fmt"
-	"net"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
 
+	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/store"
 )
@@ -22,7 +21,7 @@ type Options struct {
 	Log   logr.Logger
 	// Prefix, App and Instance make the key: <prefix>/<app>/<instance>.
 	Prefix, App, Instance string
-	// Address is the value: host:port.
+	// Address is the value: ip:port.
 	Address string
 	// TTL is how long the key outlives a machine that vanished.
 	TTL time.Duration
@@ -39,12 +38,8 @@ func (o Options) validate() error {
 			return fmt.Errorf("%s %q: needs a name without slashes", name, value)
 		}
 	}
-	host, port, err := net.SplitHostPort(o.Address)
-	if err != nil {
-		return fmt.Errorf("address %q: needs host:port", o.Address)
-	}
-	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 || host == "" {
-		return fmt.Errorf("address %q: needs host:port, the port from 1 to 65535", o.Address)
+	if _, err := v1.ParseEndpoint(o.Address); err != nil {
+		return fmt.Errorf("address: %w", err) // no router would take it
 	}
 	if o.Interval <= 0 || o.Timeout <= 0 || o.TTL < time.Second {
 		return fmt.Errorf("interval %s, timeout %s, ttl %s: must be positive, ttl at least a second", o.Interval, o.Timeout, o.TTL)

@@ -12,7 +12,7 @@ import (
 type Input struct {
 	// Prefix is the directory of the endpoints, without a slash at its end.
 	Prefix string
-	// Endpoints are the announced instances: the whole key to host:port.
+	// Endpoints are the announced instances: the whole key to ip:port.
 	Endpoints map[string]string
 	// Revision is the etcd revision of the last change of the endpoints.
 	Revision int64

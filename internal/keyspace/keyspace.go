@@ -21,7 +21,7 @@
 //
 // Outside the root, in the seed's own layout, under the announcer's lease:
 //
-//	/services/web/<app>/<instance>   host:port                                  announce
+//	/services/web/<app>/<instance>   ip:port                                    announce
 package keyspace
 
 import (
@@ -155,7 +155,7 @@ func (k Keys) Leaders() Collection[string] {
 // Leader is the prefix of the election of that name.
 func (k Keys) Leader(name string) string { return k.root + "/leaders/" + name }
 
-// Endpoints holds host:port below an announce prefix; names are <app>/<instance>. It lies outside the
+// Endpoints holds ip:port below an announce prefix; names are <app>/<instance>. It lies outside the
 // root: confd, etcdctl and shell scripts read it.
 func Endpoints(prefix string) Collection[string] { return text(strings.TrimRight(prefix, "/") + "/") }
 

@@ -15,8 +15,9 @@ import (
 	"time"
 )
 
-// testTimeout bounds one nginx -t, which may wait for name servers.
-const testTimeout = 30 * time.Second
+// defaultTestTimeout bounds one nginx -t. It takes a second for thousands of apps; only a template of one's own can have
+// names in it that nginx waits for name servers for.
+const defaultTestTimeout = 10 * time.Second
 
 var (
 	// processPattern is how nginx begins a message: its process and thread.
@@ -106,7 +107,7 @@ func (s *Server) split(ctx context.Context, c Configuration, named string) (good
 }
 
 // withoutBadUpstreams adds to c what is left of a refused app when single
-// endpoints are the reason, such as a name that does not resolve.
+// endpoints are the reason.
 func (s *Server) withoutBadUpstreams(ctx context.Context, c Configuration, b rejected[Route]) (Configuration, error) {
 	base := c.Routes
 	with := func(upstreams []Upstream) Configuration {
@@ -201,9 +202,9 @@ func (s *Server) test(ctx context.Context, text []byte) error {
 	if err := os.WriteFile(path, text, 0o644); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, testTimeout)
+	testing, cancel := context.WithTimeout(ctx, s.testTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, s.binary, "-t", "-q", "-e", "stderr", "-p", s.dir+"/", "-c", path)
+	cmd := exec.CommandContext(testing, s.binary, "-t", "-q", "-e", "stderr", "-p", s.dir+"/", "-c", path)
 	cmd.Env = nginxEnv()
 	cmd.Stdout = s.stdout // the access log may be opened there
 	var out bytes.Buffer
@@ -215,6 +216,8 @@ func (s *Server) test(ctx context.Context, text []byte) error {
 		return nil
 	case ctx.Err() != nil:
 		return fmt.Errorf("nginx -t on %s: %w", path, context.Cause(ctx))
+	case testing.Err() != nil: // of what it was given, and no reason to ask again and again
+		return refusal{message: fmt.Sprintf("nginx -t did not end within %s: does it wait for a name server?", s.testTimeout)}
 	case errors.As(err, &exit):
 		return refusal{message: firstComplaint(out.String(), path)}
 	}

@@ -82,10 +82,30 @@ func (r *router) apply(routes ...Route) Result {
 
 func (r *router) tryApply(routes ...Route) (Result, error) {
 	r.t.Helper()
+	return r.tryApplyWith(func(*Configuration) {}, routes...)
+}
+
+// tryApplyWith changes what Plan let through, so that nginx itself has something to refuse.
+func (r *router) tryApplyWith(change func(*Configuration), routes ...Route) (Result, error) {
+	r.t.Helper()
 	c, err := Plan(Input{Settings: r.settings, Routes: routes})
 	require.NoError(r.t, err)
+	change(&c)
 	return r.Apply(r.t.Context(), c)
 }
+
+// unresolvable makes a name of the endpoints that listen nowhere: nginx -t refuses it.
+func unresolvable(c *Configuration) {
+	for _, route := range c.Routes {
+		for i := range route.Upstreams {
+			if route.Upstreams[i].Address == nowhere {
+				route.Upstreams[i].Address = "no-such-host.invalid:80"
+			}
+		}
+	}
+}
+
+const nowhere = "192.0.2.1:80"
 
 func (r *router) pid() int {
 	r.t.Helper()

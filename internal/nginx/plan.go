@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
 // Route is one app and where its instances listen.
@@ -39,7 +41,7 @@ type Upstream struct {
 	Key string
 	// Instance is the last part of the key, such as example-app@1.
 	Instance string
-	// Address is host:port.
+	// Address is ip:port, see v1.ParseEndpoint.
 	Address string
 }
 
@@ -119,7 +121,7 @@ const (
 	ReasonInvalidApp      = "InvalidApp"      // not a DNS label
 	ReasonInvalidKey      = "InvalidKey"      // not <prefix>/<app>/<instance>
 	ReasonInvalidInstance = "InvalidInstance" // not a unit name
-	ReasonInvalidAddress  = "InvalidAddress"  // not host:port
+	ReasonInvalidAddress  = "InvalidAddress"  // not ip:port
 	ReasonInvalidHost     = "InvalidHost"     // not a host name
 	ReasonInvalidValue    = "InvalidValue"    // a further key whose value could change the configuration's structure
 	ReasonDuplicateApp    = "DuplicateApp"    // a second route of the same app
@@ -282,12 +284,12 @@ func (p *planner) upstream(app string, u Upstream) (Upstream, bool) {
 		p.refuse(app, u.Key, ReasonInvalidInstance, "want the name of an instance such as example-app@1, not "+quote(u.Instance))
 		return Upstream{}, false
 	}
-	address, ok := checkAddress(u.Address)
-	if !ok {
-		p.refuse(app, u.Key, ReasonInvalidAddress, "want host:port such as 10.0.0.1:3000, not "+quote(u.Address))
+	endpoint, err := v1.ParseEndpoint(u.Address)
+	if err != nil {
+		p.refuse(app, u.Key, ReasonInvalidAddress, err.Error())
 		return Upstream{}, false
 	}
-	u.Address = address
+	u.Address = endpoint.String()
 	return u, true
 }
 

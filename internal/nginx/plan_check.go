@@ -73,24 +73,6 @@ func splitHostPort(s string) (host, port string, ok bool) {
 	return host, port, !strings.Contains(host, ":")
 }
 
-// checkAddress returns host:port in one spelling: lower case, IPv6 in brackets.
-func checkAddress(s string) (string, bool) {
-	host, port, ok := splitHostPort(strings.ToLower(s))
-	if !ok {
-		return "", false
-	}
-	a, err := netip.ParseAddr(host)
-	switch {
-	case err != nil:
-		return host + ":" + port, isHost(host)
-	case a.Zone() != "" || a.IsUnspecified() || a.IsMulticast():
-		return "", false
-	case a.Is6():
-		return "[" + a.String() + "]:" + port, true
-	}
-	return a.String() + ":" + port, true
-}
-
 // isPlain reports whether s can stand in nginx's configuration without ending a
 // directive, a block or a string, or naming a variable.
 func isPlain(s string) bool {

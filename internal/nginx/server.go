@@ -48,6 +48,7 @@ type Server struct {
 	template       *template.Template
 	stdout, stderr *os.File
 	effectTimeout  time.Duration
+	testTimeout    time.Duration
 	log            logr.Logger
 	lock           *os.File
 
@@ -82,8 +83,8 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		dir: filepath.Clean(o.Dir), binary: binary, template: o.Template,
 		stdout: cmp.Or(o.Stdout, os.Stdout), stderr: cmp.Or(o.Stderr, os.Stderr),
-		effectTimeout: cmp.Or(o.EffectTimeout, defaultEffectTimeout),
-		log:           o.Log, exited: make(chan struct{}),
+		effectTimeout: cmp.Or(o.EffectTimeout, defaultEffectTimeout), testTimeout: defaultTestTimeout,
+		log: o.Log, exited: make(chan struct{}),
 	}
 	if !filepath.IsAbs(o.Dir) {
 		return nil, fmt.Errorf("directory %q of nginx is not an absolute path", o.Dir)

@@ -72,12 +72,12 @@ func TestStatusPage(t *testing.T) {
 	require.Equal(t, 200, resp.StatusCode, "an app's own paths are the app's")
 }
 
-func TestUnresolvableEndpointIsLeftOutAlone(t *testing.T) {
+func TestEndpointThatNginxRefusesIsLeftOutAlone(t *testing.T) {
 	r := newRouter(t)
 	good := instance(t, "b@1")
-	bad := Upstream{Key: "/services/web/b/b@2", Instance: "b@2", Address: "no-such-host.invalid:80"}
-	lone := Upstream{Key: "/services/web/d/d@1", Instance: "d@1", Address: "no-such-host.invalid:80"}
-	result, err := r.tryApply(
+	bad := Upstream{Key: "/services/web/b/b@2", Instance: "b@2", Address: nowhere}
+	lone := Upstream{Key: "/services/web/d/d@1", Instance: "d@1", Address: nowhere}
+	result, err := r.tryApplyWith(unresolvable,
 		Route{App: "a", Upstreams: []Upstream{instance(t, "a@1")}}, Route{App: "b", Upstreams: []Upstream{good, bad}},
 		Route{App: "c", Upstreams: []Upstream{instance(t, "c@1")}}, Route{App: "d", Upstreams: []Upstream{lone}})
 	require.NoError(t, err)
@@ -93,23 +93,36 @@ func TestUnresolvableEndpointIsLeftOutAlone(t *testing.T) {
 	require.Contains(t, r.get("d.localhost"), "404")
 }
 
+// TestThatDoesNotEndIsARefusal: what nginx -t was given is refused, and the router goes on without it.
+func TestThatDoesNotEndIsARefusal(t *testing.T) {
+	r := newRouter(t)
+	r.apply(Route{App: "a", Upstreams: []Upstream{instance(t, "a@1")}})
+	slow := filepath.Join(t.TempDir(), "nginx")
+	require.NoError(t, os.WriteFile(slow, []byte("#!/bin/sh\ncase $1 in -t) grep -q 192.0.2.1 "+r.path("nginx.conf.candidate")+" && exec sleep 60;; esac\nexec "+r.binary+" \"$@\"\n"), 0o755))
+	r.binary, r.testTimeout = slow, time.Second
+	result, err := r.tryApply(Route{App: "a", Upstreams: []Upstream{instance(t, "a@2")}}, Route{App: "b", Upstreams: []Upstream{{Key: "k", Instance: "b@1", Address: nowhere}}})
+	require.NoError(t, err)
+	require.Equal(t, []Refused{{App: "b", Reason: ReasonNotAccepted, Message: "nginx -t did not end within 1s: does it wait for a name server?"}}, result.Refused)
+	require.Equal(t, "200 a@2", r.get("a.localhost"))
+}
+
 // As many apps as a large cluster has, one of them with a thousand instances and
 // one that nginx refuses.
 func TestManyApps(t *testing.T) {
 	r := newRouter(t)
 	up := instance(t, "app@1")
-	routes := []Route{{App: "wide"}, {App: "bad", Upstreams: []Upstream{{Key: "k", Instance: "bad@1", Address: "no-such-host.invalid:80"}}}}
+	routes := []Route{{App: "wide"}, {App: "bad", Upstreams: []Upstream{{Key: "k", Instance: "bad@1", Address: nowhere}}}}
 	for i := range 1000 {
 		routes[0].Upstreams = append(routes[0].Upstreams, Upstream{Instance: fmt.Sprintf("wide@%d", i), Address: up.Address})
 		routes = append(routes, Route{App: fmt.Sprintf("app-%d", i), Upstreams: []Upstream{up}})
 	}
-	result, err := r.tryApply(routes...)
+	result, err := r.tryApplyWith(unresolvable, routes...)
 	require.NoError(t, err)
 	require.Len(t, result.Refused, 1)
 	require.Equal(t, "bad", result.Refused[0].App)
 	routes[500].Hosts = []string{strings.Repeat("a.", 120) + "example"}
 	start := time.Now()
-	_, err = r.tryApply(routes...)
+	_, err = r.tryApplyWith(unresolvable, routes...)
 	require.NoError(t, err)
 	t.Logf("a change among %d apps, one of them refused: %s", len(routes), time.Since(start))
 	for _, host := range []string{"app-999.localhost", "wide.localhost", routes[500].Hosts[0]} {

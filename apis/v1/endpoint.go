@@ -1,0 +1,37 @@
+package v1
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"strings"
+)
+
+// endpointPort is a port as people write it: netip takes 080 and +80, too.
+var endpointPort = regexp.MustCompile(`:[1-9][0-9]{0,4}$`)
+
+// ParseEndpoint reads the value of an endpoint: ip:port, an IPv6 address in brackets, white space around it aside, which
+// "echo ip:port | etcdctl put" leaves. A name is refused: nginx would resolve it whenever it tests a configuration, and
+// with a slow name server no machine's routing could be changed. So are addresses that mean another host on every
+// machine, or none.
+func ParseEndpoint(value string) (netip.AddrPort, error) {
+	text := strings.TrimSpace(value)
+	endpoint, err := netip.ParseAddrPort(text)
+	switch {
+	case err != nil && endpointPort.MatchString(text) && validHost(strings.ToLower(endpointPort.ReplaceAllString(text, ""))):
+		return netip.AddrPort{}, fmt.Errorf("want the instance's IP address and port such as 10.0.0.1:3000, not the name %s", quoteShort(text))
+	case err != nil || !endpointPort.MatchString(text):
+		return netip.AddrPort{}, fmt.Errorf("want ip:port such as 10.0.0.1:3000 or [fd00::1]:3000, not %s", quoteShort(text))
+	}
+	endpoint = netip.AddrPortFrom(endpoint.Addr().Unmap(), endpoint.Port())
+	switch a := endpoint.Addr(); {
+	case a.Zone() != "" || a.IsLinkLocalUnicast():
+		return netip.AddrPort{}, errors.New(a.String() + " is a link-local address: it means another host on every machine")
+	case a.IsUnspecified():
+		return netip.AddrPort{}, errors.New(a.String() + " is the unspecified address, of no host")
+	case a.IsMulticast():
+		return netip.AddrPort{}, errors.New(a.String() + " is a multicast address, of no single host")
+	}
+	return endpoint, nil
+}
