@@ -12,10 +12,12 @@ const (
 	defaultProbeInterval      = Duration(5 * time.Second)
 	defaultProbeTimeout       = Duration(2 * time.Second)
 	defaultHealthyDeadline    = Duration(5 * time.Minute)
-	defaultMinReady           = Duration(5 * time.Second)
 	defaultHealthyThreshold   = 1
 	defaultUnhealthyThreshold = 3
 )
+
+// DefaultMinReady is how long an instance that is not announced has to be active before it is ready.
+const DefaultMinReady = 5 * time.Second
 
 // Default fills in what was not said. It changes nothing that was, so that it may be applied twice.
 func (a *App) Default() {
@@ -50,7 +52,7 @@ func (a *App) Default() {
 		s.Update = &Update{}
 	}
 	setDefault(&s.Update.HealthyDeadline, defaultHealthyDeadline)
-	setDefault(&s.Update.MinReady, defaultMinReady)
+	setDefault(&s.Update.MinReady, Duration(DefaultMinReady))
 }
 
 func (h *HealthCheck) setDefaults(port string) {

@@ -120,6 +120,9 @@ type Refusal struct {
 type Override struct {
 	DesiredState DesiredState `json:"desiredState,omitempty"`
 	RequestedAt  string       `json:"requestedAt,omitempty"`
+	// Restart says that the request is for another start of what runs, too: the app controller takes the instance out of
+	// the routers, stops and starts it, one instance of an app at a time.
+	Restart bool `json:"restart,omitempty"`
 }
 
 // Revision is an accepted spec, immutable. Kept at revisions/<app>/<n>, n in ten digits.

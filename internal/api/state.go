@@ -95,9 +95,19 @@ func (s *Server) override(ctx context.Context, unit string, o v1.Override) (*wir
 }
 
 // restart stops a unit, waits until it has stopped, and starts it. It is told to run again whatever happens in
-// between: the client leaving, or a stop that takes too long.
+// between: the client leaving, or a stop that takes too long. The instances of an app are restarted by its controller, one
+// after the other.
 func (s *Server) restart(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("name")
+	if owned, err := s.owned(r.Context(), name); err != nil {
+		return err
+	} else if owned {
+		answer, err := s.override(r.Context(), name, v1.Override{DesiredState: v1.Launched, RequestedAt: s.timestamp(), Restart: true})
+		if err != nil {
+			return err
+		}
+		return writeJSON(w, answer.Code, answer)
+	}
 	if _, err := s.request(r.Context(), name, v1.Loaded, false); err != nil {
 		return err
 	}
@@ -114,6 +124,16 @@ func (s *Server) restart(w http.ResponseWriter, r *http.Request) error {
 		return stopError
 	}
 	return writeJSON(w, answer.Code, answer)
+}
+
+// owned tells whether an app has the unit.
+func (s *Server) owned(ctx context.Context, name string) (bool, error) {
+	kv, ok, _, err := s.Store.Get(ctx, s.Keys.Units().Key(name))
+	if err != nil || !ok {
+		return false, err
+	}
+	unit, err := s.Keys.Units().Decode(kv.Value)
+	return err == nil && unit.Metadata.Owner != "", nil
 }
 
 // stopped reports whether no machine runs the unit any more, as far as they can be asked.

@@ -1,0 +1,297 @@
+package instance
+
+import (
+	"strings"
+	"time"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+// State is how far an instance has come. It is the reason of conditions, too.
+type State string
+
+// The states of an instance. All but Ready and Done say why it is not ready.
+const (
+	Stopped     State = "Stopped"     // a person wants it so
+	Pending     State = "Pending"     // the scheduler has not looked at it
+	Unplaced    State = "Unplaced"    // no machine fits
+	MachineAway State = "MachineAway" // its machine is not there
+	NotReported State = "NotReported" // its machine has not reported it
+	NotActive   State = "NotActive"   // it does not run, for a reason that may pass
+	Starting    State = "Starting"
+	Restarts    State = "Restarting"        // it ended, and systemd starts it again
+	RestartLoop State = "RestartLoop"       // so it does again and again
+	Failed      State = "Failed"            // it failed, and systemd does not start it again
+	Exited      State = "Exited"            // it ended with success, and is no job
+	Outdated    State = "OutOfDate"         // it is to be replaced, or restarted
+	Withdrawn   State = "Withdrawn"         // it is kept out of the routers, to be replaced
+	Moving      State = "Moving"            // the same, to leave its machine
+	Settling    State = "Settling"          // it is active, not for long enough
+	Unannounced State = "NotAnnounced"      // it is active, and has no endpoint
+	Unrouted    State = "WaitingForRouters" // it has an endpoint that not every router serves
+	Done        State = "Done"              // a oneshot that ended with success
+	Ready       State = "Ready"
+)
+
+// IsReady: there is nothing left to do for the instance.
+func (s State) IsReady() bool { return s == Ready || s == Done }
+
+// Final: waiting changes nothing; something has to be done first.
+func (s State) Final() bool {
+	return s == RestartLoop || s == Failed || s == Exited || s == Stopped
+}
+
+// Input is what is known of one instance; of a global app, of the one on one machine.
+type Input struct {
+	Now time.Time
+	// Hash and SidekickHash are the files that it should have; SidekickHash is "" where it is not announced.
+	Hash, SidekickHash string
+	// MinReady is how long it has to be active where it is not announced.
+	MinReady time.Duration
+	// Oneshot: it is a job that ends.
+	Oneshot bool
+	// Stopped and Unheralded are a person's wishes: that it does not run, that it is not announced.
+	Stopped, Unheralded bool
+	// Unit and Sidekick are the stored units; nil where there are none.
+	Unit, Sidekick *v1.Unit
+	// Placed: it has a machine; Away: that is not there. Unplaced is why it has none, or cannot have its new file.
+	Placed, Away bool
+	Unplaced     *v1.Unplaced
+	// State is what its machine says of it; nil for nothing.
+	State *v1.UnitState
+	// Endpoint: it is announced. Behind are the routers that live and do not serve that, sorted.
+	Endpoint bool
+	Behind   []string
+}
+
+// Progress is how far an instance has come.
+type Progress struct {
+	State State
+	// Active: its process runs, with whatever file.
+	Active bool
+	// Serves: it does its work, with whatever file, and those who route to it know.
+	Serves bool
+	// After is when the passing of time alone may change that; 0 for never.
+	After time.Duration
+
+	in Input
+}
+
+// Of decides how far an instance has come.
+func Of(in Input) Progress {
+	p := Progress{in: in, Active: IsActive(in.State)}
+	work := p.work()
+	p.Serves = work.IsReady()
+	p.State = p.state(work)
+	return p
+}
+
+// work is how far the process and its endpoint are, whatever file it has.
+func (p *Progress) work() State {
+	in := p.in
+	answered := in.Unit == nil || in.State != nil && in.Unit.Spec.RequestedAt == in.State.RequestedAt
+	switch ActivityOf(in.State) {
+	case Unreported:
+		return NotReported
+	case Active:
+	case Ended:
+		switch {
+		case !answered:
+			return Starting
+		case in.Oneshot:
+			return Done
+		}
+		return Exited
+	case Failing:
+		if !answered {
+			return Starting
+		}
+		return Failed
+	case Restarting:
+		if in.State.Restarts >= LoopRestarts {
+			return RestartLoop
+		}
+		return Restarts
+	case Activating:
+		if in.State.Restarts >= LoopRestarts {
+			return RestartLoop
+		}
+		return Starting
+	default:
+		return NotActive
+	}
+	return p.running()
+}
+
+// running is how far an instance is that is active.
+func (p *Progress) running() State {
+	in := p.in
+	announces := p.announces()
+	unstable := unstable(in.State, in.Now, p.touched(), in.MinReady)
+	switch {
+	case in.Oneshot && in.State.SubState == "exited" && !announces:
+		return Done
+	case in.State.Restarts >= LoopRestarts && unstable > 0:
+		p.After = unstable
+		return RestartLoop
+	case announces && (in.Sidekick == nil || in.Sidekick.Spec.DesiredState != v1.Launched):
+		return Withdrawn
+	case announces && !in.Endpoint:
+		return Unannounced
+	case announces && len(in.Behind) > 0:
+		return Unrouted
+	case !announces && unstable > 0:
+		p.After = unstable
+		return Settling
+	}
+	return Ready
+}
+
+// announces: requests reach it by its endpoint; one of an older version that is not announced yet has none.
+func (p *Progress) announces() bool {
+	if p.in.Unheralded {
+		return false
+	}
+	return p.in.SidekickHash != "" || p.in.Sidekick != nil
+}
+
+// touched is when a roll-out, a restart or a drain last touched it.
+func (p *Progress) touched() time.Time {
+	if p.in.Unit == nil {
+		return time.Time{}
+	}
+	return Touched(p.in.Unit)
+}
+
+// Touched is when a roll-out, a restart or a drain that is not over yet has touched a unit; the zero time for never.
+func Touched(u *v1.Unit) time.Time {
+	at, err := time.Parse(time.RFC3339Nano, u.Metadata.Annotations[v1.AnnotationUpdatedAt])
+	if err != nil {
+		return time.Time{}
+	}
+	return at
+}
+
+// Filed: its stored units have the files that they should have.
+func (in *Input) Filed() bool {
+	return hash(in.Unit) == in.Hash && hash(in.Sidekick) == in.SidekickHash
+}
+
+func hash(u *v1.Unit) string {
+	if u == nil {
+		return ""
+	}
+	return u.Spec.Hash
+}
+
+// Updated: they are so on the machine, too.
+func (in *Input) Updated() bool {
+	return in.Filed() && in.State != nil && in.State.Hash == in.Hash
+}
+
+// state puts together what is wanted and how far the process is.
+func (p *Progress) state(work State) State {
+	in := &p.in
+	switch {
+	case in.Stopped:
+		return Stopped
+	case !in.Placed && in.Unplaced != nil:
+		return Unplaced
+	case !in.Placed:
+		return Pending
+	case in.Away:
+		return MachineAway
+	case work == NotReported:
+		return NotReported
+	case !in.Filed():
+		return Outdated
+	case !in.Updated() && (in.State.Hash != "" || p.Active): // a refused unit has no file there
+		if in.Unplaced != nil {
+			return Unplaced // its new file fits nowhere; the former one goes on
+		}
+		return Outdated
+	case work == Withdrawn && in.Unit.Metadata.Annotations[v1.AnnotationMovedFrom] != "":
+		return Moving
+	}
+	return work
+}
+
+// Why is one sentence on the state.
+func (p *Progress) Why() string {
+	in := p.in
+	switch p.State {
+	case Stopped:
+		return "stopped by a person: start it again with fleetctl start"
+	case Pending:
+		return "about to be placed"
+	case Unplaced:
+		return in.Unplaced.Message
+	case MachineAway:
+		return "its machine is not there"
+	case NotReported:
+		return "its machine has not reported it"
+	case Outdated:
+		switch {
+		case in.State.Message != "":
+			return "about to be replaced: " + in.State.Message
+		case !p.Serves:
+			return "about to be replaced; the version before is " + describe(in.State)
+		}
+		return "about to be replaced"
+	case Withdrawn:
+		return "in no router, about to be replaced"
+	case Moving:
+		return "in no router, to leave " + ShortMachine(in.Unit.Metadata.Annotations[v1.AnnotationMovedFrom])
+	case Settling:
+		return "active for less than " + StableAfter(in.MinReady, in.State.Restarts).String()
+	case Unannounced:
+		return "active, but not announced: its health check does not pass, or has not so far"
+	case Unrouted:
+		return "announced, but not served so far by the routers on " + Names(in.Behind)
+	case Exited:
+		return "ended with success and is not started again: a job that ends needs Type: oneshot in spec.unit.Service"
+	case RestartLoop:
+		return "in a restart loop: " + describe(in.State)
+	case Done:
+		return "done: it ended with success"
+	case Ready:
+		return "ready"
+	}
+	return describe(in.State)
+}
+
+// ShortMachine cuts an ID as list-machines does.
+func ShortMachine(id string) string {
+	if len(id) > 8 {
+		return id[:8] + "..."
+	}
+	return id
+}
+
+// Names lists a few machines.
+func Names(machines []string) string {
+	const few = 3
+	short := make([]string, 0, few)
+	for _, m := range machines[:min(few, len(machines))] {
+		short = append(short, ShortMachine(m))
+	}
+	text := strings.Join(short, ", ")
+	if len(machines) > few {
+		text += " and more"
+	}
+	return text
+}
+
+// OneshotSpec tells whether the instances of an app are jobs that end: Type=oneshot in its further options.
+func OneshotSpec(s *v1.AppSpec) bool {
+	types := s.Unit["Service"]["Type"]
+	return len(types) > 0 && types[len(types)-1] == "oneshot"
+}
+
+// MinReady is how long the instances of an app have to be active; of a revision that an older fleetd wrote, the default.
+func MinReady(s *v1.AppSpec) time.Duration {
+	if s.Update == nil || s.Update.MinReady == 0 {
+		return v1.DefaultMinReady
+	}
+	return s.Update.MinReady.Std()
+}

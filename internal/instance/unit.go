@@ -1,0 +1,152 @@
+// Package instance says how far a unit, and an instance of an App, has come. It is pure, and the one place where that is
+// decided: the controllers, the API and fleetctl all ask it, so that "ready" means the same to all of them.
+package instance
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+// Activity is what a unit does on its machine, as systemd says.
+type Activity string
+
+// The activities.
+const (
+	Unreported Activity = "Unreported" // its machine says nothing of it
+	Inactive   Activity = "Inactive"   // it does not run
+	Ended      Activity = "Ended"      // it ran, and ended with success
+	Activating Activity = "Activating"
+	Active     Activity = "Active" // a service runs, a timer or a socket waits, a oneshot with RemainAfterExit= is done
+	Stopping   Activity = "Stopping"
+	Restarting Activity = "Restarting" // it ended, and systemd starts it again
+	Failing    Activity = "Failing"    // it failed, and systemd does not start it again
+)
+
+// ActivityOf returns what a unit does; nil is a unit that its machine has not reported.
+func ActivityOf(s *v1.UnitState) Activity {
+	switch {
+	case s == nil || s.ActiveState == "":
+		return Unreported
+	case s.Active():
+		return Active
+	case s.ActiveState == "activating" && strings.HasPrefix(s.SubState, "auto-restart"):
+		return Restarting
+	case s.ActiveState == "activating" || s.ActiveState == "maintenance":
+		return Activating
+	case s.ActiveState == "deactivating":
+		return Stopping
+	case s.ActiveState == "failed":
+		return Failing
+	case s.Result == "success" && s.DesiredState == v1.Launched:
+		return Ended
+	}
+	return Inactive
+}
+
+// IsActive tells whether a unit is active on that machine. That says nothing of whether it stays so: see Of.
+func IsActive(s *v1.UnitState) bool { return ActivityOf(s) == Active }
+
+// Up tells whether a unit runs, or is on its way up or down.
+func Up(s *v1.UnitState) bool {
+	switch ActivityOf(s) {
+	case Unreported, Inactive, Ended, Failing:
+		return false
+	}
+	return true
+}
+
+// LoopRestarts is how many restarts without a stable run between them are a restart loop.
+const LoopRestarts = 3
+
+// StableAfter is how long a unit that systemd has started again that often has to be active before it counts as running:
+// minReady, doubled with each restart up to sixteen times, so that one that dies every few seconds never does.
+func StableAfter(minReady time.Duration, restarts int) time.Duration {
+	return minReady << min(max(restarts, 0), 4)
+}
+
+// farAhead is how far a machine's clock may be ahead before nothing that it says of time is believed.
+const farAhead = time.Minute
+
+// unstable returns for how much longer a unit that is active has to stay so before it counts as running; touched is when
+// it was last changed on purpose, by this side's clock.
+func unstable(s *v1.UnitState, now, touched time.Time, minReady time.Duration) time.Duration {
+	since := s.Since
+	if ahead := since.Sub(now); ahead > farAhead {
+		since = time.Time{}
+	}
+	if touched.After(since) && !touched.After(now) {
+		since = touched
+	}
+	return max(0, StableAfter(minReady, s.Restarts)-now.Sub(since))
+}
+
+// Outcome says how a unit ended, in a few words: "result exit-code, exit status 203 (EXEC)". It is "" where nothing is
+// known of that, or nothing went wrong.
+func Outcome(s *v1.UnitState) string {
+	if s == nil {
+		return ""
+	}
+	var parts []string
+	if s.Result != "" && s.Result != "success" {
+		parts = append(parts, "result "+s.Result)
+	}
+	switch {
+	case s.ExitCode == "exited" && s.ExitStatus != 0:
+		text := "exit status " + strconv.Itoa(s.ExitStatus)
+		if name := exitNames[s.ExitStatus]; name != "" {
+			text += " (" + name + ")"
+		}
+		parts = append(parts, text)
+	case s.ExitCode == "killed" || s.ExitCode == "dumped":
+		parts = append(parts, fmt.Sprintf("%s by signal %d", s.ExitCode, s.ExitStatus))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// exitNames are the exit codes of systemd itself that people meet (systemd.exec(5), "Process exit codes").
+var exitNames = map[int]string{
+	137: "128+9: SIGKILL, as for too little memory", 143: "128+15: SIGTERM",
+	200: "CHDIR", 203: "EXEC: the program cannot be executed", 208: "STDIN", 209: "STDOUT", 213: "CAPABILITIES", 214: "SETSCHEDULER",
+	216: "GROUP", 217: "USER", 218: "CAPABILITIES", 219: "CGROUP", 224: "PAM", 226: "NAMESPACE", 227: "NO_NEW_PRIVILEGES",
+	228: "SECCOMP", 238: "STATE_DIRECTORY", 239: "CACHE_DIRECTORY", 240: "LOGS_DIRECTORY", 243: "CREDENTIALS",
+}
+
+// describe is one line on a unit that does not run as it should.
+func describe(s *v1.UnitState) string {
+	if s == nil || s.ActiveState == "" {
+		return "its machine has not reported it"
+	}
+	if s.Message != "" {
+		return s.Message
+	}
+	text := s.ActiveState
+	if s.SubState != "" {
+		text += " (" + s.SubState + ")"
+	}
+	if outcome := Outcome(s); outcome != "" {
+		text += ", " + outcome
+	}
+	if s.Restarts > 0 {
+		text += ", " + restarts(s.Restarts)
+	}
+	return text
+}
+
+// restarts counts roughly: what is written to etcd should not change with every one of a million restarts.
+func restarts(n int) string {
+	switch {
+	case n == 1:
+		return "restarted once"
+	case n <= LoopRestarts:
+		return fmt.Sprintf("restarted %d times", n)
+	}
+	floor := LoopRestarts + 1
+	for floor*2 <= n {
+		floor *= 2
+	}
+	return fmt.Sprintf("restarted at least %d times", floor)
+}
