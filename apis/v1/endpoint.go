@@ -11,6 +11,9 @@ import (
 // endpointPort is a port as people write it: netip takes 080 and +80, too.
 var endpointPort = regexp.MustCompile(`:[1-9][0-9]{0,4}$`)
 
+// endpointName is a DNS name in place of the address, for a message that says so.
+var endpointName = regexp.MustCompile(`^[A-Za-z0-9._-]*[A-Za-z][A-Za-z0-9._-]*:[0-9]+$`)
+
 // ParseEndpoint reads the value of an endpoint: ip:port, an IPv6 address in brackets, white space around it aside, which
 // "echo ip:port | etcdctl put" leaves. A name is refused: nginx would resolve it whenever it tests a configuration, and
 // with a slow name server no machine's routing could be changed. So are addresses that mean another host on every
@@ -19,7 +22,7 @@ func ParseEndpoint(value string) (netip.AddrPort, error) {
 	text := strings.TrimSpace(value)
 	endpoint, err := netip.ParseAddrPort(text)
 	switch {
-	case err != nil && endpointPort.MatchString(text) && validHost(strings.ToLower(endpointPort.ReplaceAllString(text, ""))):
+	case err != nil && endpointName.MatchString(text):
 		return netip.AddrPort{}, fmt.Errorf("want the instance's IP address and port such as 10.0.0.1:3000, not the name %s", quoteShort(text))
 	case err != nil || !endpointPort.MatchString(text):
 		return netip.AddrPort{}, fmt.Errorf("want ip:port such as 10.0.0.1:3000 or [fd00::1]:3000, not %s", quoteShort(text))
