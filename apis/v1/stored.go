@@ -79,6 +79,10 @@ type UnitState struct {
 	Since        time.Time `json:"since,omitzero"`
 	// Message says why the machine could not do what was asked, where it could not.
 	Message string `json:"message,omitempty"`
+	// JobResult says how the start ended that DesiredState and RequestedAt asked for, in systemd's words, where that was
+	// neither done nor seen in the unit's own state: dependency, assert, timeout, unsupported, canceled, failed; or skipped,
+	// for a Condition...= that was not met, which is no failure.
+	JobResult string `json:"jobResult,omitempty"`
 	// Restarts is how often systemd has started it again by itself since it was last started on request (NRestarts=).
 	Restarts int `json:"restarts,omitempty"`
 	// ExitCode says how its main process ended: exited, killed or dumped; ExitStatus with which exit code or signal number.

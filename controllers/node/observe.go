@@ -93,6 +93,7 @@ func (n *Node) units(ctx context.Context, in Input) (map[string]Unit, error) {
 		units[s.Name] = Unit{
 			LoadState: s.LoadState, ActiveState: s.ActiveState, SubState: s.SubState,
 			Result: s.Result, InvocationID: s.InvocationID, Job: s.Job, JobResult: s.JobResult, Since: s.Since,
+			Restarts: s.Restarts, Exit: Exit(s.Exit),
 		}
 	}
 	return units, nil

@@ -49,6 +49,17 @@ type Unit struct {
 	Job                             string
 	Result, InvocationID, JobResult string
 	Since                           time.Time
+	// Restarts is how often systemd started it again by itself since its last start on request.
+	Restarts int
+	Exit     Exit
+}
+
+// Exit is how a unit's last main process ended, or the command before it that failed; zero while the main process runs.
+type Exit struct {
+	Code    string // exited, killed, dumped
+	Status  int
+	Command string // ExecStartPre, ...; empty for the main process
+	Started time.Time
 }
 
 // up: it runs, or systemd is about to make it run.

@@ -113,6 +113,7 @@ func stateOf(name string, unit Unit, pl v1.Placement, rec Record, message string
 		LoadState: cmp.Or(unit.LoadState, "not-found"), ActiveState: cmp.Or(unit.ActiveState, "inactive"), SubState: cmp.Or(unit.SubState, "dead"),
 		Result: unit.Result, InvocationID: unit.InvocationID, Since: unit.Since,
 		Hash: rec.Loaded, DesiredState: pl.DesiredState, RequestedAt: rec.RequestedAt,
+		Restarts: unit.Restarts, ExitCode: unit.Exit.Code, ExitStatus: unit.Exit.Status,
 		Message: cmp.Or(message, rec.Message),
 	}
 	// Between a reload and the end of the restart the process is still the old one.

@@ -6,14 +6,22 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// decodeState reads a state as fleetd writes it: an object of plain strings. encoding/json, which reads whatever else there
+// decodeState reads a state as fleetd writes it: an object of plain strings and small numbers. encoding/json, which reads whatever else there
 // is, takes five times as long, and a leader that begins reads every state of the cluster.
 func decodeState(data []byte) (v1.UnitState, error) {
 	var s v1.UnitState
-	if eachString(string(data), func(name, value string) bool { return setState(&s, name, value) }) {
+	if eachField(string(data), stateFields(&s)) {
 		return s, nil
 	}
 	return decodeJSON[v1.UnitState](data)
+}
+
+// stateFields sets the fields of s.
+func stateFields(s *v1.UnitState) fields {
+	return fields{
+		text:   func(name, value string) bool { return setState(s, name, value) },
+		number: func(name string, value int) bool { return setStateNumber(s, name, value) },
+	}
 }
 
 // setState sets one field. What each state has of its own is copied, so that it keeps no more of the stored text alive.
@@ -37,6 +45,12 @@ func setState(s *v1.UnitState, name, value string) bool {
 		s.InvocationID = strings.Clone(value)
 	case "message":
 		s.Message = strings.Clone(value)
+	case "jobResult":
+		s.JobResult = value
+	case "exitCode":
+		s.ExitCode = value
+	case "output":
+		s.Output = strings.Clone(value)
 	case "since":
 		return s.Since.UnmarshalText([]byte(value)) == nil
 	default:
@@ -45,19 +59,37 @@ func setState(s *v1.UnitState, name, value string) bool {
 	return true
 }
 
-// eachString calls field with the fields of a JSON object, in order, and reports whether that was all there is: names and
-// values are strings of printable ASCII without escapes and blanks between them, and field took each.
-func eachString(object string, field func(name, value string) bool) bool {
+func setStateNumber(s *v1.UnitState, name string, value int) bool {
+	switch name {
+	case "restarts":
+		s.Restarts = value
+	case "exitStatus":
+		s.ExitStatus = value
+	default:
+		return false
+	}
+	return true
+}
+
+// fields take the fields of an object by the kind of their values, and report whether they know them.
+type fields struct {
+	text   func(name, value string) bool
+	number func(name string, value int) bool
+}
+
+// eachField hands on the fields of a JSON object, in order, and reports whether that was all there is: names and values are
+// strings of printable ASCII without escapes, or numbers of a few digits, without blanks between them, and to took each.
+func eachField(object string, to fields) bool {
 	rest, ok := strings.CutPrefix(object, "{")
 	for ok {
-		var name, value string
+		var name string
 		if name, rest, ok = cutString(rest); !ok {
 			break
 		}
 		if rest, ok = strings.CutPrefix(rest, ":"); !ok {
 			break
 		}
-		if value, rest, ok = cutString(rest); !ok || !field(name, value) {
+		if rest, ok = to.cutValue(name, rest); !ok {
 			return false
 		}
 		if rest == "}" {
@@ -66,6 +98,30 @@ func eachString(object string, field func(name, value string) bool) bool {
 		rest, ok = strings.CutPrefix(rest, ",")
 	}
 	return false
+}
+
+// cutValue hands on the value at the beginning and returns what follows it.
+func (f fields) cutValue(name, text string) (rest string, ok bool) {
+	if value, rest, ok := cutString(text); ok {
+		return rest, f.text(name, value)
+	}
+	value, rest, ok := cutNumber(text)
+	return rest, ok && f.number(name, value)
+}
+
+// maxDigits keeps a number from overflowing.
+const maxDigits = 9
+
+// cutNumber cuts a number off the beginning: digits, without a sign and without needless zeros in front.
+func cutNumber(text string) (value int, rest string, ok bool) {
+	digits := 0
+	for digits < len(text) && '0' <= text[digits] && text[digits] <= '9' {
+		value = 10*value + int(text[digits]-'0')
+		if digits++; digits > maxDigits {
+			return 0, "", false
+		}
+	}
+	return value, text[digits:], digits == 1 || digits > 1 && text[0] != '0'
 }
 
 // cutString cuts a string in quotes off the beginning.

@@ -128,3 +128,55 @@ func TestDialRefuses(t *testing.T) {
 	_, err := systemd.Dial(context.Background(), filepath.Join(t.TempDir(), "none"), logr.Discard())
 	require.ErrorIs(t, err, systemd.ErrDisconnected)
 }
+
+// What the model does not have: programs that cannot be executed, commands before the main one, other types of units.
+func TestWhyItFailed(t *testing.T) {
+	m := newMachine(t)
+	c := dial(t, m)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	dir := t.TempDir()
+	link := func(name, text string) {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+		require.NoError(t, c.Link(ctx, path))
+	}
+	await := func(name string, is func(systemd.UnitState) bool) systemd.UnitState {
+		for {
+			states, err := c.States(ctx, []string{name})
+			require.NoError(t, err)
+			if states[0].Job == "" && is(states[0]) {
+				return states[0]
+			}
+			select {
+			case <-c.Events():
+			case <-ctx.Done():
+				require.FailNow(t, "it did not come", "%+v", states[0])
+			}
+		}
+	}
+	failed := func(s systemd.UnitState) bool { return s.ActiveState == "failed" || s.SubState == "auto-restart" }
+	ended := func(s systemd.UnitState) bool { return s.JobResult != "" }
+	for _, tc := range []struct {
+		name, text string
+		until      func(systemd.UnitState) bool
+		result     string
+		exit       systemd.Exit
+		job        string
+	}{
+		{"missing.service", "[Service]\nExecStart=/no/such/program\n", failed, "exit-code", systemd.Exit{Code: "exited", Status: 203}, "done"},
+		{"loop.service", "[Service]\nExecStart=/no/such/program\nRestart=always\nRestartSec=1h\n", failed, "exit-code", systemd.Exit{Code: "exited", Status: 203}, "done"},
+		{"pre.service", "[Service]\nExecStartPre=-/bin/false\nExecStartPre=/bin/sh -c 'exit 7'\nExecStart=/bin/sleep 1h\n", failed, "exit-code",
+			systemd.Exit{Code: "exited", Status: 7, Command: "ExecStartPre"}, "failed"},
+		{"hangs.service", "[Service]\nExecStartPre=/bin/sleep 1h\nExecStart=/bin/sleep 1h\nTimeoutStartSec=100ms\n", failed, "timeout",
+			systemd.Exit{Code: "killed", Status: 15, Command: "ExecStartPre"}, "failed"},
+		{"lone.socket", "[Socket]\nListenStream=" + dir + "/socket\n", ended, "", systemd.Exit{}, "failed"},
+		{"taken.socket", "[Socket]\nListenStream=192.0.2.1:1\nService=pre.service\n", failed, "resources", systemd.Exit{}, "failed"},
+	} {
+		link(tc.name, tc.text)
+		require.NoError(t, c.Start(ctx, tc.name), tc.name)
+		s := await(tc.name, tc.until)
+		s.Exit.Started = time.Time{}
+		require.Equal(t, []any{tc.result, tc.exit, tc.job}, []any{s.Result, s.Exit, s.JobResult}, tc.name)
+	}
+}

@@ -2,8 +2,10 @@ package systemd
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/godbus/dbus/v5"
@@ -27,6 +29,8 @@ type link struct {
 	mu      sync.Mutex
 	details map[dbus.ObjectPath]*details
 	jobs    map[string]jobEnd // by unit, for the units in it: those that somebody asked for
+	// unmet are the loaded units that were not started for a Condition...= at the last try.
+	unmet map[dbus.ObjectPath]bool
 }
 
 // jobEnd is how a unit's last job ended; id 0: none did.
@@ -36,7 +40,7 @@ type jobEnd struct {
 }
 
 func newLink(hint func()) *link {
-	return &link{hint: hint, details: map[dbus.ObjectPath]*details{}, jobs: map[string]jobEnd{}}
+	return &link{hint: hint, details: map[dbus.ObjectPath]*details{}, jobs: map[string]jobEnd{}, unmet: map[dbus.ObjectPath]bool{}}
 }
 
 func (l *link) close() { _ = l.conn.Close() }
@@ -52,10 +56,11 @@ func (l *link) call(ctx context.Context, method string, args ...any) *dbus.Call 
 func (l *link) DeliverSignal(_, _ string, signal *dbus.Signal) {
 	switch signal.Name {
 	case "org.freedesktop.DBus.Properties.PropertiesChanged":
-		if len(signal.Body) > 0 {
+		if len(signal.Body) > 1 {
 			if name, _ := signal.Body[0].(string); name != unitInterface && name != serviceInterface {
 				return
 			}
+			l.noteCondition(signal.Path, signal.Body[1])
 		}
 		l.forget(signal.Path)
 	case managerInterface + ".JobRemoved":
@@ -67,6 +72,13 @@ func (l *link) DeliverSignal(_, _ string, signal *dbus.Signal) {
 		}
 	case managerInterface + ".Reloading":
 		l.forgetAll()
+	case managerInterface + ".UnitRemoved":
+		var unit string
+		var path dbus.ObjectPath
+		if dbus.Store(signal.Body, &unit, &path) == nil {
+			l.removed(path)
+		}
+		return
 	default:
 		return
 	}
@@ -86,12 +98,57 @@ func (l *link) forgetAll() {
 	clear(l.details)
 }
 
+// jobEnded notes a job's result. systemd sends what changed in its unit before it.
 func (l *link) jobEnded(unit string, end jobEnd) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if last, ok := l.jobs[unit]; ok && last.id < end.id {
-		l.jobs[unit] = end
+	last, ok := l.jobs[unit]
+	if !ok || end.id <= last.id {
+		return
 	}
+	switch {
+	case end.result == "done" && last.result == "canceled":
+		end.result = last.result // a stop that canceled a start is done after it
+	case end.result == "done" && l.unmet[unitPath(unit)]:
+		end.result = "skipped"
+	}
+	l.jobs[unit] = end
+}
+
+// noteCondition learns from a unit's changed properties whether its conditions were met.
+func (l *link) noteCondition(unit dbus.ObjectPath, changed any) {
+	properties, _ := changed.(map[string]dbus.Variant)
+	met, ok := properties["ConditionResult"].Value().(bool)
+	if !ok {
+		return
+	}
+	tried, _ := properties["ConditionTimestamp"].Value().(uint64)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.unmet[unit] = !met && tried != 0; !l.unmet[unit] {
+		delete(l.unmet, unit)
+	}
+}
+
+func (l *link) removed(unit dbus.ObjectPath) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.unmet, unit)
+}
+
+// unitPath is a unit's object path: all but letters and digits are escaped.
+func unitPath(unit string) dbus.ObjectPath {
+	var b strings.Builder
+	b.WriteString("/org/freedesktop/systemd1/unit/")
+	for i := range len(unit) {
+		c := unit[i]
+		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || i > 0 && '0' <= c && c <= '9' {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "_%02x", c)
+		}
+	}
+	return dbus.ObjectPath(b.String())
 }
 
 // followJobs makes the outcome of the unit's jobs known from now on.

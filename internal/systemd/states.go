@@ -21,6 +21,9 @@ type details struct {
 	invocationID []byte
 	since        uint64 // µs since 1970
 	mainPID      uint32
+	restarts     uint32
+	exit         process     // of the main process
+	commands     [][]command // by commandOptions; nil where they were not asked for
 }
 
 // property is one property to get, and where to.
@@ -44,8 +47,11 @@ func (d *details) properties() []property {
 	all = append(all,
 		property{unitInterface, "InvocationID", &d.invocationID},
 		property{unitInterface, "StateChangeTimestamp", &d.since})
+	if iface, ok := resultInterface(d.row.Name); ok {
+		all = append(all, property{iface, "Result", &d.result})
+	}
 	if strings.HasSuffix(d.row.Name, ".service") {
-		all = append(all, property{serviceInterface, "Result", &d.result}, property{serviceInterface, "MainPID", &d.mainPID})
+		all = append(all, d.serviceProperties()...)
 	}
 	return all
 }
@@ -157,13 +163,18 @@ func (l *link) state(name string, row listed, d *details) UnitState {
 	l.mu.Lock()
 	jobResult := l.jobs[name].result
 	l.mu.Unlock()
-	s := UnitState{
+	return UnitState{
 		Name: name, LoadState: row.LoadState, ActiveState: row.ActiveState, SubState: row.SubState,
 		Job: row.JobType, JobResult: jobResult, Result: d.result, InvocationID: hex.EncodeToString(d.invocationID),
+		Restarts: int(d.restarts), Exit: d.exited(), Since: micro(d.since),
 		MainPID: int(d.mainPID), FragmentPath: d.fragmentPath, NeedReload: d.needReload,
 	}
-	if d.since != 0 {
-		s.Since = time.UnixMicro(int64(d.since)).UTC()
+}
+
+// micro is a time as systemd has it, in µs since 1970; 0 is none.
+func micro(us uint64) time.Time {
+	if us == 0 {
+		return time.Time{}
 	}
-	return s
+	return time.UnixMicro(int64(us)).UTC()
 }

@@ -54,13 +54,20 @@ type UnitState struct {
 	SubState    string
 	// Job is the type of the job that waits or runs: start, stop, restart, ...; "" without one.
 	Job string
-	// JobResult says how the unit's last job ended: done, canceled, timeout, failed, dependency, skipped, ... It is known
-	// of jobs that ended while this Manager was connected and after the last call that named the unit, else "". A start job
-	// that failed because another unit did leaves no other trace.
+	// JobResult says how the unit's last job ended: done, canceled, timeout, failed, dependency, assert, unsupported, ...;
+	// skipped is a start that a Condition...= of the unit prevented, which systemd itself calls done. canceled is not
+	// replaced by the done of the job that canceled it. It is known of jobs that ended while this Manager was connected and
+	// after the last call that named the unit, else "". A start job that failed because another unit did leaves no other
+	// trace.
 	JobResult string
 	// Result is why the unit stopped or failed: success, exit-code, signal, timeout, start-limit-hit, ...
 	Result       string
 	InvocationID string // 32 hex digits, new at each start
+	// Restarts is how often systemd has started the service again by itself since its last start on request.
+	Restarts int
+	// Exit is how the service's last main process ended, or, where none has run, the command of ExecStartPre= and its like
+	// that failed. Zero while the main process runs.
+	Exit Exit
 	// Since is when ActiveState or SubState last changed.
 	Since        time.Time
 	MainPID      int // 0 when no main process runs
@@ -68,6 +75,16 @@ type UnitState struct {
 	// NeedReload says that the file changed after it was loaded.
 	NeedReload bool
 	// systemd forgets an inactive unit at its leisure, so Result, InvocationID and Since are zero in one.
+}
+
+// Exit is how a process ended.
+type Exit struct {
+	Code   string // exited, killed, dumped
+	Status int    // exit status or signal number
+	// Command is the option that the process was started for, where that is not ExecStart=: ExecStartPre, ...
+	Command string
+	// Started is when the process was started.
+	Started time.Time
 }
 
 // What an error means to the caller.

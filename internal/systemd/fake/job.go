@@ -22,6 +22,8 @@ type job struct {
 	unit    *unit
 	kind    jobKind
 	running bool // its end comes with the end of a process
+	// automatic is set of a restart that nobody asked for.
+	automatic bool
 }
 
 // stops says whether the job's next act is to stop.
@@ -148,8 +150,8 @@ func (m *Manager) install(u *unit, kind jobKind) {
 // finish removes a job. One that fails takes the start jobs along that needed it.
 func (m *Manager) finish(j *job, result string) {
 	delete(m.jobs, j.unit.name)
-	if _, followed := m.results[j.unit.name]; followed {
-		m.results[j.unit.name] = result
+	if last, followed := m.results[j.unit.name]; followed && (last != "canceled" || result != "done") {
+		m.results[j.unit.name] = result // a stop that canceled a start is done after it
 	}
 	m.hint()
 	if result != "failed" && result != "dependency" {

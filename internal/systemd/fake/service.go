@@ -6,7 +6,11 @@ import (
 	"path/filepath"
 	"slices"
 	"sort"
+	"strings"
+	"syscall"
 	"time"
+
+	"github.com/fleet-starter/fleet/internal/systemd"
 )
 
 // Process is how a process behaves when nobody kills it.
@@ -57,6 +61,13 @@ func (e end) result() string {
 		return exitCode
 	}
 	return success
+}
+
+func (e end) exit(started time.Time) systemd.Exit {
+	if e.signal {
+		return systemd.Exit{Code: "killed", Status: int(syscall.SIGKILL), Started: started}
+	}
+	return systemd.Exit{Code: "exited", Status: e.status, Started: started}
 }
 
 // timer is something that happens later, unless the unit has gone on meanwhile.
@@ -187,8 +198,20 @@ func (m *Manager) runStart(j *job) {
 		m.finish(j, "failed")
 		return
 	}
+	if !m.exist(u.conditions) {
+		m.finish(j, "skipped")
+		return
+	}
+	if !m.exist(u.asserts) {
+		m.finish(j, "assert")
+		return
+	}
+	if !j.automatic {
+		u.restarts = 0
+	}
 	m.lastID++
-	u.invocation, u.result = fmt.Sprintf("%032x", m.lastID), success
+	u.invocation, u.result, u.exit = fmt.Sprintf("%032x", m.lastID), success, systemd.Exit{}
+	u.started = m.now
 	if !u.service {
 		m.set(u, "active", "active")
 		m.finish(j, "done")
@@ -206,6 +229,17 @@ func (m *Manager) runStart(j *job) {
 		m.after(u, p.After, func() { m.ended(u, end{status: p.Status}) })
 	}
 	m.stopUnbound(u)
+}
+
+// exist: all of these paths are there, those after a "!" are not.
+func (m *Manager) exist(paths []string) bool {
+	for _, path := range paths {
+		path, absent := strings.CutPrefix(path, "!")
+		if _, err := m.opts.ReadFile(path); (err == nil) == absent {
+			return false
+		}
+	}
+	return true
 }
 
 // mayStart counts a start against the start limit.
@@ -229,7 +263,7 @@ func (m *Manager) stopUnbound(u *unit) {
 
 // ended is the end of a main process that no stop job asked for.
 func (m *Manager) ended(u *unit, e end) {
-	u.pid, u.result = 0, e.result()
+	u.pid, u.result, u.exit = 0, e.result(), e.exit(u.started)
 	starting := u.active == "activating"
 	if starting && e.result() == success && u.remain {
 		m.set(u, "active", "exited")
@@ -258,7 +292,10 @@ func (m *Manager) ended(u *unit, e end) {
 		m.after(u, u.restartAfter, func() {
 			if m.enqueue(u.name, jobRestart) != nil {
 				m.set(u, "failed", "failed")
+				return
 			}
+			u.restarts++
+			m.jobs[u.name].automatic = true
 		})
 	}
 }

@@ -24,6 +24,9 @@ type unit struct {
 	since       time.Time
 	pid         int
 	starts      []time.Time // those that the start limit counts
+	restarts    int
+	exit        systemd.Exit
+	started     time.Time // of the last process
 }
 
 // settings are what the model understands of a unit file.
@@ -38,6 +41,8 @@ type settings struct {
 	restartAfter  time.Duration
 	startBurst    int
 	startInterval time.Duration
+	// conditions and asserts are paths that have to be there, or, after a "!", must not be.
+	conditions, asserts []string
 }
 
 func (u *unit) running() bool { return u.active == "active" || u.active == "activating" }
@@ -98,6 +103,13 @@ func parse(name, text string) (settings, error) {
 		oneshot: value("Service", "Type", "simple") == "oneshot",
 		remain:  isTrue(value("Service", "RemainAfterExit", "no")),
 		restart: value("Service", "Restart", "no"),
+	}
+	if s.conditions, s.asserts = file.Values("Unit", "ConditionPathExists"), file.Values("Unit", "AssertPathExists"); len(s.conditions)+len(s.asserts) > 0 {
+		for _, paths := range [][]string{s.conditions, s.asserts} {
+			for i := range paths {
+				paths[i] = n.Expand(paths[i])
+			}
+		}
 	}
 	var errs [3]error
 	s.restartAfter, errs[0] = parseSpan(value("Service", "RestartSec", "100ms"))
@@ -160,6 +172,7 @@ func (m *Manager) state(name string) systemd.UnitState {
 		return s
 	}
 	s.Result, s.InvocationID, s.Since, s.MainPID = u.result, u.invocation, u.since, u.pid
+	s.Restarts, s.Exit = u.restarts, u.exit
 	return s
 }
 

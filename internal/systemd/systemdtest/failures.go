@@ -13,6 +13,9 @@ var failures = map[string]func(*bench){
 		state := b.awaitActive("a.service", "failed")
 		require.Equal(b, "failed", state.SubState)
 		require.Equal(b, "exit-code", state.Result)
+		require.Equal(b, []any{"exited", 1, ""}, []any{state.Exit.Code, state.Exit.Status, state.Exit.Command})
+		require.False(b, state.Exit.Started.IsZero())
+		require.Zero(b, state.Restarts)
 		require.Zero(b, state.MainPID)
 		require.Len(b, state.InvocationID, 32)
 
@@ -33,9 +36,10 @@ var failures = map[string]func(*bench){
 		b.start("a.service")
 		b.awaitActive("a.service", "active")
 		require.NoError(b, b.Kill("a.service"))
-		require.Equal(b, "signal", b.awaitActive("a.service", "failed").Result)
+		state := b.awaitActive("a.service", "failed")
+		require.Equal(b, []any{"signal", "killed", 9}, []any{state.Result, state.Exit.Code, state.Exit.Status})
 		b.start("a.service")
-		b.awaitActive("a.service", "active")
+		require.Zero(b, b.awaitActive("a.service", "active").Exit.Code, "it runs")
 	},
 	"a process that ends": func(b *bench) {
 		b.link("a.service", "[Service]", "ExecStart=/bin/true", "Restart=on-failure")
@@ -52,6 +56,13 @@ var failures = map[string]func(*bench){
 			after := b.awaitNew(name, before.InvocationID)
 			require.NotEqual(b, before.MainPID, after.MainPID)
 			require.Equal(b, "success", after.Result)
+			require.Equal(b, []int{0, 1}, []int{before.Restarts, after.Restarts})
+			require.Zero(b, after.Exit.Code)
+			require.NoError(b, b.Kill(name))
+			again := b.awaitNew(name, after.InvocationID)
+			require.Equal(b, 2, again.Restarts)
+			require.NoError(b, b.Restart(b.ctx, name))
+			require.Zero(b, b.awaitNew(name, again.InvocationID).Restarts, "on request it begins anew")
 			b.stop(name)
 			b.awaitActive(name, "inactive")
 		}
@@ -64,6 +75,7 @@ var failures = map[string]func(*bench){
 		state := b.awaitActive("a.service", "activating")
 		require.Equal(b, "auto-restart", state.SubState)
 		require.Equal(b, "signal", state.Result)
+		require.Equal(b, []any{"killed", 9}, []any{state.Exit.Code, state.Exit.Status})
 		b.stop("a.service")
 		b.awaitActive("a.service", "inactive")
 	},
@@ -102,6 +114,38 @@ var failures = map[string]func(*bench){
 		state = b.awaitActive("bad.service", "failed")
 		require.Equal(b, "failed", state.JobResult)
 		require.Equal(b, "exit-code", state.Result)
+	},
+	"a Condition...= that is not met": func(b *bench) {
+		there := b.write("there", "")
+		b.link("skipped.service", service([]string{"ConditionPathExists=" + b.dir + "/none"}, "ExecStart=/bin/sleep infinity")...)
+		b.link("negated.service", service([]string{"ConditionPathExists=!" + there}, "ExecStart=/bin/sleep infinity")...)
+		b.link("met.service", service([]string{"ConditionPathExists=" + there, "ConditionPathExists=!" + b.dir + "/none"}, "ExecStart=/bin/sleep infinity")...)
+		for _, name := range []string{"skipped.service", "negated.service"} {
+			b.start(name)
+			state := b.await(name, "skipped", func(s systemd.UnitState) bool { return s.Job == "" && s.JobResult != "" })
+			require.Equal(b, []string{"inactive", "skipped"}, []string{state.ActiveState, state.JobResult})
+		}
+		b.start("met.service")
+		require.Equal(b, "done", b.awaitActive("met.service", "active").JobResult)
+		b.write("none", "")
+		b.start("skipped.service")
+		require.Equal(b, "done", b.awaitActive("skipped.service", "active").JobResult)
+	},
+	"an Assert...= that is not met": func(b *bench) {
+		b.link("a.service", service([]string{"AssertPathExists=" + b.dir + "/none"}, "ExecStart=/bin/sleep infinity")...)
+		b.start("a.service")
+		state := b.await("a.service", "refused", func(s systemd.UnitState) bool { return s.Job == "" && s.JobResult != "" })
+		require.Equal(b, []string{"inactive", "assert"}, []string{state.ActiveState, state.JobResult})
+	},
+	"a start that is canceled": func(b *bench) {
+		b.link("first.service", "[Service]", "Type=oneshot", "ExecStart=/bin/sleep 1h")
+		b.link("second.service", service([]string{"After=first.service"}, "ExecStart=/bin/sleep infinity")...)
+		b.start("first.service")
+		b.await("first.service", "starting", func(s systemd.UnitState) bool { return s.ActiveState == "activating" })
+		b.start("second.service")
+		require.Equal(b, "start", b.state("second.service").Job)
+		b.stop("second.service")
+		b.await("second.service", "canceled", func(s systemd.UnitState) bool { return s.Job == "" && s.JobResult == "canceled" })
 	},
 	"a file without a program": func(b *bench) {
 		b.link("bad.service", "[Service]", "Type=simple")
