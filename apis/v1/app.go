@@ -24,7 +24,7 @@ type AppSpec struct {
 	Container *Container `json:"container,omitempty"`
 	// Exec runs each instance as a plain process.
 	Exec *Exec `json:"exec,omitempty"`
-	// Env is the environment of the process; a container is given it with "-e". Values are literal.
+	// Env is the environment of the process; a container is given it with "-e". Values are literal, line breaks included.
 	Env map[string]string `json:"env,omitempty"`
 	// EnvFiles are files with further variables (EnvironmentFile=); a leading "-" lets one be absent. A container
 	// does not see them: its args and options can use them as ${VARIABLE}.
@@ -57,7 +57,7 @@ type Container struct {
 	Image string `json:"image"`
 	// Command replaces the image's entry point.
 	Command []string `json:"command,omitempty"`
-	// Args are the arguments. As in ExecStart=, systemd expands specifiers (%i) and ${VARIABLES}.
+	// Args are the arguments. Specifiers (%i) and ${VARIABLE} are expanded, all else is literal.
 	Args []string `json:"args,omitempty"`
 	// Pull is when the image is pulled: Always (before each start), IfNotPresent or Never. Default Always.
 	Pull string `json:"pull,omitempty"`
@@ -81,8 +81,8 @@ const (
 
 // Exec is how a plain process is run.
 type Exec struct {
-	// Command is the program, by its absolute path, and its arguments. As in ExecStart=, systemd
-	// expands specifiers (%i, %t) and ${VARIABLES}; quoting is done for you.
+	// Command is the program, by its absolute path, and its arguments. Specifiers (%i, %t) are expanded, and
+	// ${VARIABLE} in the arguments; all else is literal: quoting is done for you.
 	Command []string `json:"command"`
 }
 

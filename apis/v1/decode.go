@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -193,6 +194,9 @@ func (d *decoder) pairs(n *yaml.Node, path string, field func(path, key string) 
 	}
 }
 
+// leadingZero is how YAML 1.1 and C write octal numbers: 0100 is 64 to some readers and 100 to others.
+var leadingZero = regexp.MustCompile(`^[-+]?0[0-9]`)
+
 // scalar reads text, numbers and truth values. Where text is wanted, numbers and truth values are taken as written.
 func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string) {
 	switch v.Kind() {
@@ -213,6 +217,8 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string) {
 		switch {
 		case n.Kind != yaml.ScalarNode || n.ShortTag() != "!!int" && n.ShortTag() != "!!float":
 			d.fail(n, path, "expected a whole number, got %s", describe(n))
+		case leadingZero.MatchString(n.Value):
+			d.fail(n, path, "expected a whole number in decimal digits, got %s, which YAML 1.1 reads as octal: remove the zero in front", shorten(n.Value, 40))
 		case err != nil && strings.Trim(n.Value, "-+0123456789") == "":
 			d.fail(n, path, "%s is out of range", shorten(n.Value, 40))
 		case err != nil:

@@ -66,7 +66,16 @@ func (v *validator) program(s *AppSpec) {
 		v.command("spec.exec.command", s.Exec.Command)
 	default:
 		v.container(s.Container)
+		v.commandLine("spec.container", sizeOf(s.Container.Command, s.Container.Args, s.Container.Options, s.Container.Volumes)+sizeOfEnv(s.Env))
 	}
+}
+
+// sizeOfEnv is how much the variables take of the command line of a container.
+func sizeOfEnv(env map[string]string) (n int) {
+	for name, value := range env {
+		n += len(name) + len(value) + len(` -e "="`)
+	}
+	return n
 }
 
 func (v *validator) container(c *Container) {
@@ -119,8 +128,9 @@ func (v *validator) environment(s *AppSpec) {
 		if !envName.MatchString(name) {
 			v.add(field, "%s is not a variable's name: write letters, digits and _, not beginning with a digit", quoteShort(name))
 		}
-		if v.text(field, s.Env[name]) && len(s.Env[name]) > maxText {
-			v.add(field, "the value has %d bytes, at most %d are allowed: put it into a file", len(s.Env[name]), maxText)
+		value := s.Env[name]
+		if i := strings.IndexFunc(value, noncharacter); v.value(field, value) && i >= 0 && s.Container == nil {
+			v.add(field, "has the character %U in it, which Unicode reserves and systemd refuses: remove it", []rune(value[i:])[0])
 		}
 	}
 	for i, file := range s.EnvFiles {

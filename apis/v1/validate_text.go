@@ -11,7 +11,10 @@ import (
 
 const (
 	maxUnitName = 255
-	maxText     = 64 << 10 // bytes of one value: systemd refuses lines of a MiB
+
+	// maxText and maxCommand are the bytes of one value and of one command line: systemd refuses lines of a MiB.
+	maxText    = 64 << 10
+	maxCommand = 192 << 10
 )
 
 var (
@@ -62,7 +65,7 @@ func (v *validator) text(field, s string) bool {
 	case !utf8.ValidString(s):
 		v.add(field, "%s is not valid UTF-8", quoteShort(s))
 	case i >= 0 && s[i] == '\n':
-		v.add(field, "has a line break in it, which a unit file cannot hold: put the text into a file on the machine")
+		v.add(field, "has a line break in it: write one line (spec.env and arguments may have several)")
 	case i >= 0:
 		v.add(field, "has the control character %q in it: remove it", []rune(s[i:])[0])
 	default:
@@ -71,11 +74,31 @@ func (v *validator) text(field, s string) bool {
 	return false
 }
 
-// specifiers checks a text in which systemd expands specifiers.
-func (v *validator) specifiers(field, s string) bool {
-	if !v.text(field, s) {
-		return false
+// value refuses what no process can be given. Line breaks and control characters are written with escapes.
+func (v *validator) value(field, s string) bool {
+	switch {
+	case !utf8.ValidString(s):
+		v.add(field, "%s is not valid UTF-8", quoteShort(s))
+	case strings.Contains(s, "\x00"):
+		v.add(field, "has a NUL byte in it, which no process can be given: remove it")
+	case len(s) > maxText:
+		v.add(field, "the value has %d bytes, at most %d are allowed: put it into a file", len(s), maxText)
+	default:
+		return true
 	}
+	return false
+}
+
+// noncharacter: Unicode reserves it, and systemd drops variables with it (in arguments it takes them).
+func noncharacter(r rune) bool { return r >= 0xfdd0 && r <= 0xfdef || r&0xfffe == 0xfffe }
+
+// specifiers checks one line in which systemd expands specifiers.
+func (v *validator) specifiers(field, s string) bool {
+	return v.text(field, s) && v.percents(field, s)
+}
+
+// percents checks that each % begins a specifier of systemd.
+func (v *validator) percents(field, s string) bool {
 	for i := 0; i < len(s); i++ {
 		if s[i] != '%' {
 			continue
@@ -89,13 +112,29 @@ func (v *validator) specifiers(field, s string) bool {
 	return true
 }
 
-// arguments are words of a command line.
+// arguments are words of a command line, in which systemd expands specifiers.
 func (v *validator) arguments(field string, words []string) {
 	for i, word := range words {
-		if v.specifiers(at(field, i), word) && len(word) > maxText {
-			v.add(at(field, i), "has %d bytes, at most %d are allowed", len(word), maxText)
+		if v.value(at(field, i), word) {
+			v.percents(at(field, i), word)
 		}
 	}
+}
+
+// commandLine checks what goes into one line of a unit file, where each byte takes up to four.
+func (v *validator) commandLine(field string, size int) {
+	if size > maxCommand {
+		v.add(field, "the command line has %d bytes, at most %d are allowed: put some of it into a file", size, maxCommand)
+	}
+}
+
+func sizeOf(lists ...[]string) (n int) {
+	for _, words := range lists {
+		for _, word := range words {
+			n += len(word) + len(` ""`)
+		}
+	}
+	return n
 }
 
 // command is a program by its path, and its arguments.
@@ -105,8 +144,14 @@ func (v *validator) command(field string, words []string) {
 		return
 	}
 	v.arguments(field, words)
-	if !absoluteOrSpecifier(words[0]) {
-		v.add(at(field, 0), "%s is not an absolute path: begin it with /, or a specifier such as %%t", quoteShort(words[0]))
+	v.commandLine(field, sizeOf(words))
+	switch path := words[0]; {
+	case !absoluteOrSpecifier(path):
+		v.add(at(field, 0), "%s is not an absolute path: begin it with /, or a specifier such as %%t", quoteShort(path))
+	case strings.HasSuffix(path, "/"):
+		v.add(at(field, 0), "%s is a directory: write the path of a program", quoteShort(path))
+	case strings.ContainsFunc(path, func(r rune) bool { return r < ' ' || r == 0x7f || strings.ContainsRune(`"'\`, r) }):
+		v.add(at(field, 0), "%s has a quote, a backslash or a control character in it, which systemd refuses in the path of a program", quoteShort(path))
 	}
 }
 

@@ -100,7 +100,7 @@ func (g *generator) serviceSection() {
 		for _, name := range slices.Sorted(maps.Keys(s.Env)) {
 			g.add("Service", "Environment", assignment(name, s.Env[name]))
 		}
-		g.add("Service", "ExecStart", expandable(s.Exec.Command...))
+		g.add("Service", "ExecStart", commandLine(s.Exec.Command))
 		g.limits()
 	}
 	g.set("Service", "Restart", "always")
@@ -280,17 +280,28 @@ func assignment(name, value string) string {
 	return strings.ReplaceAll(unitfile.Quote(name+"="+value), "$$", "$")
 }
 
-// doubled finds what Quote made of the two ways to write a dollar sign that systemd.service(5) knows: "$$" and "${NAME}".
-var doubled = regexp.MustCompile(`\$\$\$\$|\$\$(\{[A-Za-z_][A-Za-z0-9_]*\})`)
+// variable finds ${NAME} in what Quote made, with all dollar signs before it, which Quote has doubled.
+var variable = regexp.MustCompile(`(\$\$)+\{[A-Za-z_][A-Za-z0-9_]*\}`)
 
-// expandable is a command line in which systemd still expands specifiers and ${VARIABLES}. All else is quoted: a
-// single $ stays one.
+// expandable writes words of a command line in which systemd still expands specifiers and ${NAME}. All else is literal. Of
+// dollar signs right before {NAME} two stand for one, as in systemd.service(5), so that there is a way to write ${NAME}.
 func expandable(words ...string) string {
 	quoted := strings.ReplaceAll(unitfile.Quote(words...), "%%", "%")
-	return doubled.ReplaceAllStringFunc(quoted, func(match string) string {
-		if match == "$$$$" {
-			return "$$"
-		}
-		return match[1:]
+	return variable.ReplaceAllStringFunc(quoted, func(match string) string {
+		return match[strings.LastIndexByte(match, '$')/2+1:]
 	})
+}
+
+// commandLine is a program and its arguments. In the program's path systemd expands specifiers alone; as the first
+// argument it would read the dollar signs in it, so that argument is written apart ("@", systemd.service(5)).
+func commandLine(words []string) string {
+	if !strings.Contains(words[0], "$") {
+		return expandable(words...)
+	}
+	name := strings.ReplaceAll(unitfile.Quote(words[0]), "%%", "%")
+	line := "@" + strings.ReplaceAll(name, "$$", "$") + " " + name
+	if len(words) > 1 {
+		line += " " + expandable(words[1:]...)
+	}
+	return line
 }

@@ -82,13 +82,30 @@ func TestExpandable(t *testing.T) {
 		"${IP}:80":    `"${IP}:80"`,
 		"$HOME":       `"$$HOME"`,
 		"$":           `"$$"`,
-		"$$":          `"$$"`,
+		"$$":          `"$$$$"`,
+		"$${B}":       `"$${B}"`,
 		"a$$${B}":     `"a$$${B}"`,
+		"$$$${B}":     `"$$$${B}"`,
+		"$$B $$ ${1}": `"$$$$B $$$$ $${1}"`,
 		"${":          `"$${"`,
 		`a "b" \c 'd`: `"a \"b\" \\c 'd"`,
 		"":            `""`,
 	} {
 		require.Equal(t, want, expandable(word), word)
+	}
+}
+
+func TestCommandLine(t *testing.T) {
+	for _, tc := range []struct {
+		words []string
+		want  string
+	}{
+		{[]string{"/bin/a"}, "/bin/a"},
+		{[]string{"%t/a b", "%i", "$"}, `"%t/a b" %i "$$"`},
+		{[]string{"/a$$b"}, `@"/a$$b" "/a$$$$b"`},
+		{[]string{"/${A}%i", "${A}"}, `@"/${A}%i" "/$${A}%i" "${A}"`},
+	} {
+		require.Equal(t, tc.want, commandLine(tc.words))
 	}
 }
 

@@ -32,9 +32,13 @@ Notes on what the table cannot say:
   when it is active, healthy and announced again. An instance that is not announced counts after it was active for 2 s.
 - A global app is one unit for all machines: a changed one restarts on all of them at once.
 - The unit files of a revision stay what they were when it was accepted: an upgrade of fleetd replaces nothing.
-- In exec.command, container.args, container.command, container.options, container.volumes and envFiles systemd expands
-  specifiers (%i, %t; write %% for the character). In all but the last two ${VARIABLE} is expanded, from envFiles and from
-  the machine's own environment (FLEET_MACHINE_ID, FLEET_MACHINE_IP ...); any other $ is literal.
+- env, and the words of exec.command and of container.command, args, options and volumes, reach the process byte for byte,
+  line breaks, quotes, backslashes and dollar signs included, with two exceptions in the words (none in env):
+  - Specifiers are expanded: %i, %t and the others of systemd.unit(5); write %% for the character. So it is in envFiles, too.
+  - ` + "`" + `${VARIABLE}` + "`" + ` is replaced by the variable's value, as one piece, or by nothing where it is not set. Variables come
+    from env (of exec), from envFiles and from the machine's own environment (FLEET_MACHINE_ID, FLEET_MACHINE_IP ...). Write
+    ` + "`" + `$${VARIABLE}` + "`" + ` for the characters ` + "`" + `${VARIABLE}` + "`" + `: of dollar signs right before {VARIABLE} two make one. Any other $
+    is literal: ` + "`" + `$VARIABLE` + "`" + `, ` + "`" + `$$` + "`" + ` and ` + "`" + `$(date)` + "`" + ` stay as they are. The path of the program itself has no variables.
 `
 
 // referenceOf writes a table for each part of an App.

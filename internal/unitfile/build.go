@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"unicode/utf8"
 )
 
 // New gives an empty file to Add to.
@@ -76,7 +75,7 @@ func encode(section, name, value string) (assignment, joined string, err error) 
 	switch {
 	case section == "":
 		return "", "", fmt.Errorf("option %s without a section: name one, such as %s", excerpt(name), SectionUnit)
-	case !utf8.ValidString(section) || !safeSection(section) || strings.ContainsRune(section, 0):
+	case !validText(section) || !safeSection(section) || strings.ContainsRune(section, 0):
 		return "", "", fmt.Errorf("section %s: quotes, backslashes, control characters and invalid UTF-8 are not allowed", excerpt(section))
 	}
 	if err := checkName(name); err != nil {
@@ -101,7 +100,7 @@ func checkName(name string) error {
 	switch {
 	case name == "":
 		return errors.New("the name is empty")
-	case !utf8.ValidString(name):
+	case !validText(name):
 		return errors.New("the name is not valid UTF-8")
 	case strings.ContainsAny(name, "=\n\r\x00"):
 		return errors.New("the name has a '=', a line break or a NUL byte in it")
@@ -116,7 +115,7 @@ func checkName(name string) error {
 // checkValue gives the value as it will be read back.
 func checkValue(value string) (joined string, err error) {
 	switch {
-	case !utf8.ValidString(value):
+	case !validText(value):
 		return "", errors.New("it is not valid UTF-8")
 	case strings.ContainsAny(value, "\r\x00"):
 		return "", errors.New("it has a carriage return or a NUL byte in it")

@@ -100,7 +100,7 @@ func (p *parser) logical(l string, line, start int) error {
 	if l == "" {
 		return nil
 	}
-	if !utf8.ValidString(l) {
+	if !validText(l) {
 		return p.fail(line, "not valid UTF-8: systemd refuses the whole file, convert it or write the byte as \\xNN")
 	}
 	if l[0] == '[' {
@@ -166,6 +166,11 @@ func cutLine(text string, start int) (line string, next int) {
 	}
 	return text[start:end], next
 }
+
+// validText is systemd's utf8_is_valid, which refuses what Unicode reserves as well.
+func validText(s string) bool { return utf8.ValidString(s) && !strings.ContainsFunc(s, noncharacter) }
+
+func noncharacter(r rune) bool { return r >= 0xfdd0 && r <= 0xfdef || r&0xfffe == 0xfffe }
 
 func lineAt(text string, offset int) int {
 	n, rest := 1, 0

@@ -48,8 +48,10 @@ func quoteArg(b *strings.Builder, arg string) {
 			b.WriteString(`\t`)
 		case r == '\r':
 			b.WriteString(`\r`)
-		case r < ' ' || r == 0x7f || r == utf8.RuneError && size == 1:
-			fmt.Fprintf(b, `\x%02x`, arg[i])
+		case r < ' ' || r == 0x7f || r == utf8.RuneError && size == 1 || noncharacter(r):
+			for _, c := range []byte(arg[i : i+size]) {
+				fmt.Fprintf(b, `\x%02x`, c)
+			}
 		default:
 			b.WriteString(arg[i : i+size])
 		}

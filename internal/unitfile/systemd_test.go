@@ -108,7 +108,7 @@ func TestSystemdReadsFilesAlike(t *testing.T) {
 	bodies := []string{
 		"[Unit]\nDescription=a\\\n   b\\\n# c\\\n  ;d\n\tc\\\\\n\nDescription\n",
 		"[Unit]\nDescription=a\\ \n", "[Unit]\nDescription=a\\", "[Unit]\rDescription=a\r\n", "[Unit]\nDescription=a\\\n\r\nb\n",
-		"[Unit]\nDescription=\xff\n", "# \xff\n", "[Unit]\n\ufeffDescription=a\n\ufeffDescription=b\n", "[Unit\n", "[Un\"it]\n", "[]\nDescription=a\n",
+		"[Unit]\nDescription=\xff\n", "[Unit]\nDescription=\ufdd0\n", "[Unit]\nDescription=\ufdef\U0001fffe\n", "[Unit]\nDescription=\uffff\n", "[Unit]\nDescription=\ufdcf\ufffd\ufdf0\n", "# \uffff\n", "# \xff\n", "[Unit]\n\ufeffDescription=a\n\ufeffDescription=b\n", "[Unit\n", "[Un\"it]\n", "[]\nDescription=a\n",
 		"[Unit]\nDescription=" + strings.Repeat("x", maxLine-1-len("Description=")) + "\n",
 		"[Unit]\n#" + strings.Repeat("x", maxLine-1) + "\n",
 		"[Unit]\nDescription=\\\n" + strings.Repeat("x", maxLine-len("Description= ")) + "\n",
@@ -156,7 +156,7 @@ func TestSystemdSplitsCommandsAlike(t *testing.T) {
 	lines := []string{`x"y"z '' "" a\x41b a\qb \u20ac \101 \s \\ $$FOO %% ; /bin/echo two \; z`, `"unbal`, `tail\ `, `'a\q\n' \ud800 z`,
 		`a\x00b \000 \400 \U00110000 z`, `";" ;x x; "a" ;`, `"a\q" "unbal\q`, `"tail\\`, `a\xffb`, `\\\q "\\q" \é`,
 		`-c "do x '${COREOS_PRIVATE_IPV4}:3000\' --ttl 60"`}
-	for _, args := range [][]string{{""}, {"a b", "it's", `"`, `\`, "%n %%", "a\nb\t\r", "\x01\x7f\xff", "é😀", ";", "#", "|", "\u2028"}} {
+	for _, args := range [][]string{{""}, {"a b", "it's", `"`, `\`, "%n %%", "a\nb\t\r", "\x01\x7f\xff", "é😀", ";", "#", "|", "\u2028", "\ufdd0\uffff\U0010ffff"}} {
 		lines = append(lines, Quote(args...))
 	}
 	piece := rapid.SampledFrom([]string{"a", "b", " ", " ", "\t", "\"", "\"", "'", "\\", "\\", "n", "x41", "u20ac", "U0001F600", "101", "0", "q",
