@@ -27,7 +27,8 @@ func (a *app) applyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "apply -f FILE|DIRECTORY|-", Short: "Store apps and units as files describe them",
 		Long: `Reads YAML or JSON documents (kind App or Unit) and stores each as it is written. All are checked before
-anything is stored; every fault is told as file:line: field: message.
+anything is stored; every fault is told as file:line: field: message. Of a directory the .yaml, .yml and .json files are
+read, hidden ones (.git) left out.
 
 --wait tells the progress on the standard error and ends when all are ready, or as soon as one cannot get so: its
 manifest is not accepted, an instance fits on no machine, or its roll-out has stalled.`,

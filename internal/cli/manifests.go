@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api/wire"
@@ -75,7 +76,8 @@ func (a *app) readFile(file string) ([]byte, error) {
 // stdin is how messages name the standard input.
 const stdin = "stdin"
 
-// manifestFiles lists the files behind the paths: of a directory its .yaml, .yml and .json files, by name.
+// manifestFiles lists the files behind the paths: of a directory its .yaml, .yml and .json files, by name. What is hidden
+// there, such as .git or an editor's copy, is left out unless it is named itself.
 func manifestFiles(paths []string, recursive bool) ([]string, error) {
 	var files []string
 	for _, path := range paths {
@@ -95,9 +97,9 @@ func manifestFiles(paths []string, recursive bool) ([]string, error) {
 			switch {
 			case err != nil:
 				return err
-			case d.IsDir() && file != path && !recursive:
+			case d.IsDir() && file != path && (!recursive || hidden(d)):
 				return filepath.SkipDir
-			case !d.IsDir() && slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(file)):
+			case !d.IsDir() && !hidden(d) && slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(file)):
 				files = append(files, file)
 			}
 			return nil
@@ -107,10 +109,12 @@ func manifestFiles(paths []string, recursive bool) ([]string, error) {
 		}
 	}
 	if len(files) == 0 {
-		return nil, fmt.Errorf("%v: no .yaml, .yml or .json file in there (-R looks into directories below)", paths)
+		return nil, fmt.Errorf("%v: no .yaml, .yml or .json file in there (-R looks into directories below; hidden ones are left out)", paths)
 	}
 	return files, nil
 }
+
+func hidden(d fs.DirEntry) bool { return strings.HasPrefix(d.Name(), ".") }
 
 // tellFaults writes "file:line: field: message" for all that err holds. offset is how many lines stand before the
 // document.
