@@ -1,7 +1,6 @@
 package v1
 
 import (
-	"slices"
 	"strings"
 	"time"
 )
@@ -210,18 +209,6 @@ type MachineConfig struct {
 	Metadata map[string]string `json:"metadata,omitempty"`
 }
 
-// Router says what one machine's nginx serves now. Kept at routers/<machine> for as long as the router lives.
-type Router struct {
-	// Revision is the etcd revision of the last change to the endpoints that is served.
-	Revision int64 `json:"revision"`
-	// Digest is EndpointsDigest of all endpoints served.
-	Digest string `json:"digest"`
-	// Prefixes are the announce prefixes that it serves. Default /services/web.
-	Prefixes []string `json:"prefixes,omitempty"`
-	// Refused are the endpoints and apps that were left out, with the reason.
-	Refused map[string]string `json:"refused,omitempty"`
-}
-
 // Event is something that happened to an object. Kept at events/<time>-<id> for a while.
 type Event struct {
 	Time time.Time `json:"time"`
@@ -257,22 +244,4 @@ const AnnotationLetGo = "fleet/let-go"
 // Active reports whether the unit runs: active, or running and reading its configuration anew.
 func (s UnitState) Active() bool {
 	return s.ActiveState == "active" || s.ActiveState == "reloading" || s.ActiveState == "refreshing"
-}
-
-// Serves reports whether the router has applied the last change of the endpoints, which was at that revision, or
-// serves the very endpoints that there are.
-func (r Router) Serves(revision int64, digest string) bool {
-	return r.Revision >= revision || digest != "" && r.Digest == digest
-}
-
-// RoutersBehind returns the machines, sorted, whose routers do not serve the endpoints as they are.
-func RoutersBehind(routers map[string]Router, revision int64, digest string) []string {
-	var behind []string
-	for machine, r := range routers {
-		if !r.Serves(revision, digest) {
-			behind = append(behind, machine)
-		}
-	}
-	slices.Sort(behind)
-	return behind
 }

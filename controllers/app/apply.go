@@ -14,7 +14,7 @@ import (
 // manyActions is how many actions are still logged one by one.
 const manyActions = 200
 
-// apply carries out a plan: first the revision and the files, which units refer to, in one transaction; then the units,
+// apply carries out a plan: first the revision, what routers need of it and the files, which units refer to, in one transaction; then the units,
 // those of one instance together. It returns when the cluster knows what was written.
 func (c *Controller) apply(ctx context.Context, app string, plan Decision) error {
 	log := logr.FromContextOrDiscard(ctx)
@@ -36,7 +36,7 @@ func (c *Controller) apply(ctx context.Context, app string, plan Decision) error
 			log.V(1).Info("Reporting", "reason", a.Reason, "message", a.Event.Message)
 			c.opts.Events.Record(a.Event.Kind, a.Event.Name, a.Event.Type, a.Event.Reason, a.Event.Message)
 			continue
-		case a.Kind == PutRevision || a.Kind == PutUnitFile:
+		case a.Kind == PutRevision || a.Kind == PutUnitFile || a.Kind == PutRoute || a.Kind == DeleteRoute:
 			log.Info("Writing", "reason", a.Reason, "key", op.Key)
 			base = append(base, op)
 			continue
@@ -82,6 +82,11 @@ func operation(keys keyspace.Keys, app string, a Action) (store.Op, error) {
 	case PutRevision:
 		value, err := keys.Revisions().Encode(*a.NewRevision)
 		return store.Op{Key: keys.Revisions().Key(keyspace.RevisionName(app, a.NewRevision.Number)), Value: value, If: store.Absent()}, err
+	case PutRoute:
+		value, err := keys.Routes().Encode(*a.Route)
+		return store.Op{Key: keys.Routes().Key(app), Value: value, If: unchanged(a.If)}, err
+	case DeleteRoute:
+		return store.Op{Key: keys.Routes().Key(app), If: unchanged(a.If)}, nil
 	case PutUnitFile: // the same under one hash, whoever puts it
 		value, err := keys.UnitFiles().Encode(a.Text)
 		return store.Op{Key: keys.UnitFiles().Key(a.Name), Value: value}, err

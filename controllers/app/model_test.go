@@ -30,6 +30,9 @@ type world struct {
 	endpoints map[string]string
 	changed   int64 // revision of the last change of endpoints
 	routers   map[string]v1.Router
+	route     Route
+	uid       int64
+	byHand    []string
 	broken    map[string]bool // unit names whose health check fails
 	brokenBy  map[string]bool // hashes of units whose process does not get healthy
 	log       []string
@@ -56,7 +59,11 @@ func running(t require.TestingT, replicas int, announced bool) *world {
 func (w *world) next() int64 { w.revision++; return w.revision }
 
 func (w *world) apply(format string, args ...any) {
-	w.manifest = &Manifest{Raw: fmt.Appendf(nil, format, args...), Revision: w.next()}
+	revision := w.next()
+	if w.manifest == nil {
+		w.uid = revision
+	}
+	w.manifest = &Manifest{Raw: fmt.Appendf(nil, format, args...), Revision: revision, UID: w.uid}
 }
 
 // manifestOf is an App of that many replicas; version makes its files differ.
@@ -72,7 +79,8 @@ func (w *world) input() Input {
 	in := Input{
 		Now: w.now, App: w.app, Manifest: w.manifest, Texts: map[string]string{}, Units: maps.Clone(w.units), Taken: w.taken,
 		Overrides: w.overrides, States: map[string][]*v1.UnitState{}, Leaving: w.leaving, Endpoints: maps.Clone(w.endpoints),
-		Routed: Routed{Revision: w.changed, Digest: v1.EndpointsDigest(w.endpoints)},
+		EndpointSets: []v1.EndpointSet{{Prefix: v1.DefaultAnnouncePrefix, Revision: w.changed, Digest: v1.EndpointsDigest(w.endpoints)}},
+		Route:        w.route, ByHand: w.byHand,
 	}
 	if n := len(w.revisions); n > 0 {
 		in.Latest, in.LastNumber = &w.revisions[n-1], int64(n)
@@ -101,6 +109,13 @@ func (w *world) plan() Decision {
 		case PutRevision:
 			require.EqualValues(w.t, len(w.revisions)+1, a.NewRevision.Number)
 			w.revisions = append(w.revisions, *a.NewRevision)
+		case PutRoute:
+			require.Equal(w.t, w.route.Revision, a.If)
+			w.route = Route{Value: a.Route, Revision: w.next()}
+		case DeleteRoute:
+			require.NotZero(w.t, a.If)
+			require.Equal(w.t, w.route.Revision, a.If)
+			w.route = Route{}
 		case PutUnitFile:
 			require.NotEmpty(w.t, a.Text)
 			w.texts[a.Name] = a.Text

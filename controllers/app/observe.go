@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/keyspace"
 )
 
 // observe gathers what is known of one app. The cost is that of its own instances.
@@ -22,9 +23,20 @@ func (c *Controller) observe(app string) Input {
 		States:     map[string][]*v1.UnitState{},
 		Leaving:    map[string]string{},
 		Endpoints:  c.cluster.EndpointsOf(app),
+		Former:     c.cluster.FormerEndpointsOf(app),
+		Unknown:    !c.cluster.KnowsEndpoints(app),
 	}
 	if o, ok := c.cluster.Apps.Get(app); ok {
-		in.Manifest = &Manifest{Raw: o.Value, Revision: o.ModRevision}
+		in.Manifest = &Manifest{Raw: o.Value, Revision: o.ModRevision, UID: o.CreateRevision}
+	}
+	if o, ok := c.cluster.Routes.Get(app); ok {
+		in.Route.Revision = o.ModRevision
+		if o.Err == nil {
+			in.Route.Value = &o.Value
+		}
+	}
+	if in.Manifest == nil || in.Latest == nil || in.Latest.Spec.Announce == nil {
+		in.ByHand = c.byHand(app, in.Route.Value)
 	}
 	if in.Latest != nil {
 		for _, hash := range []string{in.Latest.UnitFile, in.Latest.SidekickFile} {
@@ -46,11 +58,25 @@ func (c *Controller) observe(app string) Input {
 		}
 	}
 	in.Routers = c.cluster.RoutersByMachine()
-	in.Routed.Revision = c.cluster.EndpointsChanged() // after the endpoints: at least that new
-	if withdrawn {
-		in.Routed.Digest = c.cluster.EndpointsDigest()
-	}
+	in.EndpointSets = c.cluster.EndpointSetsOf(app, withdrawn) // after the endpoints: at least that new
 	return in
+}
+
+// byHand returns the instances that are announced by hand and are units. Those that were routed before stay for as long as
+// their unit: one whose script is late for a moment is no news.
+func (c *Controller) byHand(app string, before *v1.AppRoute) []string {
+	var instances []string
+	if before != nil {
+		instances = append(instances, before.Units...)
+	}
+	for name := range c.cluster.EndpointsBelow(v1.DefaultAnnouncePrefix, app) {
+		if _, instance, ok := keyspace.Split(name); ok {
+			instances = append(instances, instance)
+		}
+	}
+	instances = slices.DeleteFunc(instances, func(instance string) bool { return !c.cluster.IsUnit(instance) })
+	slices.Sort(instances)
+	return slices.Compact(instances)
 }
 
 func bySince(a, b *v1.UnitState) int {

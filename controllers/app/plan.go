@@ -30,19 +30,34 @@ type Input struct {
 	States map[string][]*v1.UnitState
 	// Leaving are the machines that units are to leave, by unit.
 	Leaving map[string]string
-	// Endpoints are the app's endpoints below v1.DefaultAnnouncePrefix: names as v1.EndpointName makes them.
-	Endpoints map[string]string
-	// Routed is what routers have to serve.
-	Routed Routed
+	// Endpoints are the app's endpoints below its announce prefix, Former those below the prefixes of earlier revisions: names
+	// as v1.EndpointName makes them. Unknown: they are being listed, and nothing can be said of instances.
+	Endpoints, Former map[string]string
+	Unknown           bool
+	// EndpointSets is what routers have to serve, for each of the app's prefixes.
+	EndpointSets []v1.EndpointSet
 	// Routers are those that live, by machine.
 	Routers map[string]v1.Router
+	// ByHand are the instances below v1.DefaultAnnouncePrefix/<app> that are units of the cluster, sorted. They count where
+	// the app announces nothing.
+	ByHand []string
+	// Route is what routers are told of the app.
+	Route Route
+}
+
+// Route is the stored routes/<app>.
+type Route struct {
+	// Value is nil where none is stored, or where it cannot be read.
+	Value *v1.AppRoute
+	// Revision is its ModRevision; 0 where none is stored.
+	Revision int64
 }
 
 // Manifest is a stored manifest.
 type Manifest struct {
 	Raw []byte
-	// Revision is its ModRevision.
-	Revision int64
+	// Revision is its ModRevision, UID its CreateRevision.
+	Revision, UID int64
 }
 
 // Unit is a stored unit.
@@ -52,19 +67,14 @@ type Unit struct {
 	Revision int64
 }
 
-// Routed says how new the endpoints are that the leader knows.
-type Routed struct {
-	// Revision is the one of their last change, Digest v1.EndpointsDigest of all of them.
-	Revision int64
-	Digest   string
-}
-
 // Kind is what an action does.
 type Kind string
 
 // The kinds of actions.
 const (
 	PutRevision Kind = "putRevision"
+	PutRoute    Kind = "putRoute"
+	DeleteRoute Kind = "deleteRoute"
 	PutUnitFile Kind = "putUnitFile"
 	PutUnit     Kind = "putUnit"
 	DeleteUnit  Kind = "deleteUnit"
@@ -81,6 +91,8 @@ const (
 	NameTaken          Reason = "NameTaken"          // it wants units that are somebody else's
 	FileLost           Reason = "FileLost"           // a unit file of the revision is gone, and is written another way today
 	Referenced         Reason = "Referenced"         // a unit is about to refer to the file
+	RouteChanged       Reason = "RouteChanged"       // routers know something else of the app
+	NotRouted          Reason = "NotRouted"          // the app announces nothing
 	ScaledUp           Reason = "ScaledUp"           // an instance that does not exist yet
 	ScaledDown         Reason = "ScaledDown"         // an instance that is no longer wanted
 	AppDeleted         Reason = "AppDeleted"         // the app is gone
@@ -114,9 +126,10 @@ type Action struct {
 	NewRevision *v1.Revision
 	// Text is the unit file to put.
 	Text string
-	// Unit is the unit to put. If is the ModRevision that it has now, 0 where it must not exist.
-	Unit *v1.Unit
-	If   int64
+	// Unit is the unit to put, Route what routers are told. If is the ModRevision that it has now, 0 where it must not exist.
+	Unit  *v1.Unit
+	Route *v1.AppRoute
+	If    int64
 	// Event is what to report.
 	Event *v1.Event
 }
@@ -134,7 +147,9 @@ type Decision struct {
 func Plan(in Input) Decision {
 	p := planner{in: in, putAt: map[string]int{}}
 	p.accept()
+	p.route()
 	switch {
+	case in.Unknown:
 	case in.Manifest == nil:
 		p.removeAll(AppDeleted)
 	case p.revision != nil:

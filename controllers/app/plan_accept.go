@@ -1,7 +1,6 @@
 package app
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -91,13 +90,6 @@ func addText(texts map[string]string, text string) (hash string) {
 	hash = unitfile.Hash(text)
 	texts[hash] = text
 	return hash
-}
-
-// sameJSON compares as what is stored is compared: what is written the same is the same.
-func sameJSON(a, b v1.AppSpec) bool {
-	x, errX := json.Marshal(a)
-	y, errY := json.Marshal(b)
-	return errX == nil && errY == nil && string(x) == string(y)
 }
 
 // putFiles puts the texts that no unit refers to so far: a file that nobody refers to may be collected at any

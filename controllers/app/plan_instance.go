@@ -141,7 +141,7 @@ func (p *planner) announced(i *instance) bool {
 	if i.sidekick.stored == nil || i.sidekick.desired != v1.Launched {
 		return i.sidekick.hash == "" || i.sidekick.desired != v1.Launched
 	}
-	if a := p.revision.Spec.Announce; p.revision.Spec.Global || a != nil && a.Prefix != v1.DefaultAnnouncePrefix {
+	if p.revision.Spec.Global {
 		_, active := i.sidekick.active("")
 		return active
 	}
@@ -180,10 +180,10 @@ func (p *planner) ready(i *instance) bool {
 	return left <= 0
 }
 
-// seen: endpoints of this app are where the leader looks.
+// seen: each instance has an endpoint of its own.
 func (p *planner) seen() bool {
 	a := p.revision.Spec.Announce
-	return a != nil && a.Prefix == v1.DefaultAnnouncePrefix && !p.revision.Spec.Global
+	return a != nil && !p.revision.Spec.Global
 }
 
 // movedFrom is the machine that the unit is to leave, or has left, since it was touched; "" where that was a roll-out.
@@ -215,8 +215,10 @@ func (p *planner) gone(i *instance) bool {
 	if i.sidekick.up() || p.announcedAnywhere(i) {
 		return false
 	}
-	if len(v1.RoutersBehind(p.in.Routers, p.in.Routed.Revision, p.in.Routed.Digest)) > 0 {
+	routers, after := v1.RoutersToWaitFor(p.in.Routers, p.in.Now)
+	if len(v1.RoutersBehind(routers, p.in.EndpointSets...)) > 0 {
 		p.waiting = true
+		p.lookAgain(after)
 		return false
 	}
 	return true
@@ -224,7 +226,8 @@ func (p *planner) gone(i *instance) bool {
 
 func (p *planner) announcedAnywhere(i *instance) bool {
 	if i.number == 0 {
-		return len(p.in.Endpoints) > 0
+		return len(p.in.Endpoints)+len(p.in.Former) > 0
 	}
-	return p.endpoint(i)
+	_, formerly := p.in.Former[v1.EndpointName(p.in.App, i.number)]
+	return formerly || p.endpoint(i)
 }

@@ -29,6 +29,7 @@ func TestFirstStartIsAllAtOnce(t *testing.T) {
 		files = []string{sidekick, hash}
 	}
 	require.Equal(t, fmt.Sprintf(`putRevision web Accepted
+putRoute web RouteChanged
 putUnitFile %s Referenced
 putUnitFile %s Referenced
 putUnit web@1.service ScaledUp launched
@@ -277,7 +278,7 @@ func TestDeletedAppIsWithdrawnFirst(t *testing.T) {
 	w := running(t, 2, true)
 	w.manifest = nil
 	w.plan()
-	require.Equal(t, "putUnit web-discovery@2.service WithdrawForRemoval loaded\nputUnit web-discovery@1.service WithdrawForRemoval loaded", w.transcript())
+	require.Equal(t, "deleteRoute web AppDeleted\nputUnit web-discovery@2.service WithdrawForRemoval loaded\nputUnit web-discovery@1.service WithdrawForRemoval loaded", w.transcript())
 	w.settleAll()
 	require.Empty(t, w.units)
 	require.Empty(t, w.endpoints)

@@ -43,10 +43,7 @@ func (c *Controller) observe(app string) Input {
 		}
 		withdrawn = withdrawn || o.Value.Spec.DesiredState != v1.Launched
 	}
-	in.RoutedRevision = c.cluster.EndpointsChanged() // after the endpoints: at least that new
-	if withdrawn {
-		in.RoutedDigest = c.cluster.EndpointsDigest()
-	}
+	in.EndpointSets = c.cluster.EndpointSetsOf(app, withdrawn) // after the endpoints: at least that new
 	return in
 }
 

@@ -33,12 +33,11 @@ type Input struct {
 	Placements map[string][]string
 	// States are what systemd says on machines that are present: by unit, then by machine.
 	States map[string]map[string]*v1.UnitState
-	// Endpoints are the app's endpoints below v1.DefaultAnnouncePrefix.
+	// Endpoints are the app's endpoints below its announce prefix.
 	Endpoints map[string]string
-	// Routed is the revision and the digest of all endpoints; Routers are those that live, by machine.
-	RoutedRevision int64
-	RoutedDigest   string
-	Routers        map[string]v1.Router
+	// EndpointSets is what routers have to serve; Routers are those that live, by machine.
+	EndpointSets []v1.EndpointSet
+	Routers      map[string]v1.Router
 	// Current is the status that is stored, and its ModRevision; nil where none is.
 	Current         *v1.AppStatus
 	CurrentRevision int64
@@ -276,7 +275,7 @@ func (p *planner) progressing() {
 	}
 	c := p.status.Replicas
 	progress := fmt.Sprintf("%d of %d instances are of revision %d", c.Updated, c.Desired, revision)
-	switch behind := v1.RoutersBehind(p.in.Routers, p.in.RoutedRevision, p.in.RoutedDigest); {
+	switch behind := v1.RoutersBehind(p.in.Routers, p.in.EndpointSets...); {
 	case waiting != nil && !waiting.announced && len(behind) > 0:
 		p.waiting = true
 		p.set(v1.Progressing, v1.ConditionTrue, ReasonWaiting, fmt.Sprintf("%s; %s stops when the routers on %s have dropped it", progress, waiting.name, names(behind)))

@@ -122,7 +122,7 @@ func (p *planner) instance(n int32, machine string) instance {
 	i.active = i.state.Active()
 	i.filed = p.hash(unit) == revision.UnitFile && p.hash(sidekick) == revision.SidekickFile
 	i.updated = i.filed && i.state.Hash == revision.UnitFile
-	i.announced = p.announced(n, machine, sidekick)
+	i.announced = p.announced(n, machine)
 	if s, ok := in.Units[sidekick]; ok && i.announces && !i.stopped {
 		i.withdrawn = s.Spec.DesiredState != v1.Launched
 	}
@@ -154,16 +154,11 @@ func (p *planner) stopped(unit string) bool {
 	return ok && o.DesiredState != "" && o.DesiredState != v1.Launched
 }
 
-// announced looks for the endpoint where routers would; elsewhere the sidekick has to do as a witness.
-func (p *planner) announced(n int32, machine, sidekick string) bool {
-	a := p.in.Latest.Spec.Announce
+// announced looks for the endpoint.
+func (p *planner) announced(n int32, machine string) bool {
 	name := v1.EndpointName(p.in.App, n)
 	if n == 0 {
 		name = v1.GlobalEndpointName(p.in.App, machine)
-	}
-	if a != nil && a.Prefix != v1.DefaultAnnouncePrefix {
-		state := p.in.States[sidekick][machine]
-		return state != nil && state.Active()
 	}
 	_, ok := p.in.Endpoints[name]
 	return ok

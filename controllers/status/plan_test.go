@@ -24,7 +24,7 @@ func running(t *testing.T, replicas int) Input {
 		Latest: &v1.Revision{Number: 3, ManifestRevision: 7, Spec: app.Spec, UnitFile: "u", SidekickFile: "s"},
 		Units:  map[string]*v1.Unit{}, Overrides: map[string]v1.Override{}, Unplaced: map[string]v1.Unplaced{}, Taken: map[string]string{},
 		Placements: map[string][]string{}, States: map[string]map[string]*v1.UnitState{}, Endpoints: map[string]string{},
-		Routers: map[string]v1.Router{"m1": {Revision: 20}}, RoutedRevision: 20,
+		Routers: map[string]v1.Router{"m1": {Revision: 20}}, EndpointSets: []v1.EndpointSet{{Prefix: v1.DefaultAnnouncePrefix, Revision: 20}},
 	}
 	for n := int32(1); n <= int32(replicas); n++ {
 		machine := fmt.Sprintf("m%d", n)
@@ -109,7 +109,7 @@ func TestStatus(t *testing.T) {
 			in.setUnit("web@3.service", func(u *v1.Unit) { u.Spec.Hash = "old" })
 			in.setUnit("web-discovery@3.service", func(u *v1.Unit) { u.Spec.DesiredState = v1.Loaded })
 			delete(in.Endpoints, "web/web@3")
-			in.RoutedRevision = 30
+			in.EndpointSets[0].Revision = 30
 		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 2, Updated: 2},
 			"Progressing=True WaitingForRouters: 2 of 3 instances are of revision 3; web@3.service stops when the routers on m1 have dropped it\n" +
 				"Ready=False OutOfDate: 2 of 3 instances are ready; web@3.service: about to be replaced", 0},

@@ -88,6 +88,9 @@ func (c *Controller) Run(ctx context.Context) error {
 
 // Reconcile writes one app's status where it has changed.
 func (c *Controller) Reconcile(ctx context.Context, app string) (controller.Result, error) {
+	if !c.cluster.KnowsEndpoints(app) {
+		return controller.Result{}, nil // OnApp tells once more
+	}
 	c.waiting.Set(app, true) // before looking: a router that answers meanwhile is not missed
 	plan := Plan(c.observe(app))
 	c.waiting.Set(app, plan.Waiting)

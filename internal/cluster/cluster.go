@@ -33,12 +33,13 @@ type Cluster struct {
 	Unplaced       *cache.Collection[v1.Unplaced]
 	States         *cache.Collection[v1.UnitState]
 	Status         *cache.Collection[v1.AppStatus]
+	Routes         *cache.Collection[v1.AppRoute]
 	Routers        *cache.Collection[v1.Router]
-	// Endpoints are those below v1.DefaultAnnouncePrefix, which routers read.
-	Endpoints *cache.Collection[string]
 
 	store     store.Interface
-	root, web *cache.Reflector
+	root      *cache.Reflector
+	endpoints endpoints
+	byHand    byHand
 
 	owned   *multimap[v1.Unit]      // by app
 	states  *multimap[v1.UnitState] // by unit
@@ -46,10 +47,6 @@ type Cluster struct {
 	leaving *multimap[v1.Placement] // the same, of those that are to leave their machine
 
 	onApp, onPlacement, onLeaving enqueuers
-
-	digestMu sync.Mutex
-	digest   string
-	digestOf int64
 }
 
 // pageSize is how many keys one request brings: some MB, for each page costs etcd a look at all that follow behind it.
@@ -58,12 +55,11 @@ const pageSize = 25_000
 // New returns a Cluster that knows nothing before Run.
 func New(s store.Interface, keys keyspace.Keys, log logr.Logger, opts ...cache.Option) *Cluster {
 	opts = append(opts, cache.WithLogger(log))
-	endpoints := keyspace.Endpoints(v1.DefaultAnnouncePrefix)
-	onlyRows := cache.OnlyRows(keys.Events().Prefix(), endpoints.Prefix()) // of no use to anybody here; below a root such as /services
+	web := keyspace.Endpoints(v1.DefaultAnnouncePrefix)
+	onlyRows := cache.OnlyRows(keys.Events().Prefix(), web.Prefix()) // of no use to anybody here; below a root such as /services
 	root := cache.NewReflector(s, keys.Root(), append([]cache.Option{cache.WithPageSize(pageSize), onlyRows}, opts...)...)
-	web := cache.NewReflector(s, endpoints.Prefix(), opts...)
 	c := &Cluster{
-		Keys: keys, store: s, root: root, web: web,
+		Keys: keys, store: s, root: root,
 		Apps:           cache.Register(root, keys.Apps()),
 		Units:          cache.Register(root, keys.Units()),
 		UnitFiles:      cache.Register(root, keys.UnitFiles()),
@@ -75,9 +71,12 @@ func New(s store.Interface, keys keyspace.Keys, log logr.Logger, opts ...cache.O
 		Unplaced:       cache.Register(root, keys.Unplaced()),
 		States:         cache.Register(root, keys.States()),
 		Status:         cache.Register(root, keys.Status()),
+		Routes:         cache.Register(root, keys.Routes()),
 		Routers:        cache.Register(root, keys.Routers()),
-		Endpoints:      cache.Register(web, endpoints),
 	}
+	c.endpoints.init(s, opts, c.onApp.tell)
+	c.endpoints.follow(c.Revisions)
+	c.byHand.follow(c.endpoints.of(v1.DefaultAnnouncePrefix).collection, c.Routes)
 	cache.Guard(root, keys.Leaders())
 	c.owned = indexed(c.Units, func(o *cache.Object[v1.Unit]) string { return o.Value.Metadata.Owner })
 	c.states = indexed(c.States, func(o *cache.Object[v1.UnitState]) string { return second(o.Name) })
@@ -95,16 +94,15 @@ func New(s store.Interface, keys keyspace.Keys, log logr.Logger, opts ...cache.O
 // Run keeps everything up to date until ctx ends, and returns ctx's error.
 func (c *Cluster) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
-	var errs [2]error
-	parts.Go(func() { errs[0] = c.root.Run(ctx) })
-	parts.Go(func() { errs[1] = c.web.Run(ctx) })
-	parts.Wait()
-	return errors.Join(errs[:]...)
+	parts.Go(func() { c.endpoints.run(ctx) })
+	defer parts.Wait()
+	return c.root.Run(ctx)
 }
 
-// WaitForSync waits until everything is known once: an empty cache is not an empty cluster.
+// WaitForSync waits until everything is known once, the endpoints below further prefixes apart (see KnowsEndpoints): an empty
+// cache is not an empty cluster.
 func (c *Cluster) WaitForSync(ctx context.Context) error {
-	return errors.Join(c.root.WaitForSync(ctx), c.web.WaitForSync(ctx))
+	return errors.Join(c.root.WaitForSync(ctx), c.endpoints.of(v1.DefaultAnnouncePrefix).reflector.WaitForSync(ctx))
 }
 
 // waitTimeout bounds how long a writer waits to see its own write: then etcd is away, or the watch has to begin anew.
@@ -215,34 +213,6 @@ func (c *Cluster) OverridesOf(app string) map[string]v1.Override {
 		}
 	}
 	return overrides
-}
-
-// EndpointsOf returns an app's endpoints, by the names that v1.EndpointName makes.
-func (c *Cluster) EndpointsOf(app string) map[string]string {
-	endpoints := map[string]string{}
-	for _, o := range c.Endpoints.ListPrefix(app + "/") {
-		endpoints[o.Name] = o.Value
-	}
-	return endpoints
-}
-
-// EndpointsChanged returns the revision of the last change of any endpoint.
-func (c *Cluster) EndpointsChanged() int64 { return c.web.LastChange() }
-
-// EndpointsDigest returns v1.EndpointsDigest of all endpoints, by their keys, as routers make it. It is computed once
-// for each change.
-func (c *Cluster) EndpointsDigest() string {
-	c.digestMu.Lock()
-	defer c.digestMu.Unlock()
-	revision := c.web.LastChange() // before the listing: what is remembered is at least that new
-	if c.digest == "" || c.digestOf != revision {
-		all := map[string]string{}
-		for _, o := range c.Endpoints.List() {
-			all[o.Key] = o.Value
-		}
-		c.digest, c.digestOf = v1.EndpointsDigest(all), revision
-	}
-	return c.digest
 }
 
 // RoutersByMachine returns what the routers that live serve.

@@ -73,8 +73,10 @@ func (b *bench) put(key, value string) {
 	revision, err := b.store.Commit(b.ctx, store.Txn{Ops: []store.Op{op}})
 	require.NoError(b.t, err)
 	reflector := b.root
-	if !strings.HasPrefix(key, b.Keys.Root()) {
-		reflector = b.web
+	for prefix, below := range b.endpoints.prefixes {
+		if strings.HasPrefix(key, prefix+"/") {
+			reflector = below.reflector
+		}
 	}
 	require.NoError(b.t, reflector.WaitForRevision(b.ctx, revision))
 }
@@ -146,6 +148,7 @@ func TestEveryChangeConcernsItsApps(t *testing.T) {
 	}{
 		{b.Keys.Apps().Key("web"), "x", []string{"web"}},
 		{b.Keys.Revisions().Key("web/0000000001"), `{}`, []string{"web"}},
+		{b.Keys.Routes().Key("web"), `{}`, []string{"web"}},
 		{b.Keys.Overrides().Key("db@1.service"), `{}`, []string{"database"}},
 		{b.Keys.Overrides().Key("web-discovery@1.service"), `{}`, []string{"web", "web-discovery"}},
 		{b.Keys.States().Key("m1/db@1.service"), `{}`, []string{"database"}},
@@ -160,20 +163,6 @@ func TestEveryChangeConcernsItsApps(t *testing.T) {
 		b.put(c.key, c.value)
 		require.Equal(t, c.want, b.enqueued(), "%s %s", c.key, c.value)
 	}
-}
-
-func TestDigestIsThatOfRouters(t *testing.T) {
-	b := newBench(t)
-	require.Equal(t, v1.EndpointsDigest(nil), b.EndpointsDigest())
-	b.put("/services/web/web/web@1", "127.0.0.1:80")
-	want := v1.EndpointsDigest(map[string]string{"/services/web/web/web@1": "127.0.0.1:80"})
-	require.Equal(t, want, b.EndpointsDigest())
-	require.Equal(t, want, b.EndpointsDigest())
-	require.Equal(t, map[string]string{"web/web@1": "127.0.0.1:80"}, b.EndpointsOf("web"))
-	changed := b.EndpointsChanged()
-	b.put("/services/web/web/web@1", "")
-	require.Greater(t, b.EndpointsChanged(), changed)
-	require.Equal(t, v1.EndpointsDigest(nil), b.EndpointsDigest())
 }
 
 func TestWaitingAppsAreWoken(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 )
 
 // OnApp has enqueue called with the name of each app that a change of what apps are made of may concern: manifests,
-// revisions, units, overrides, states, machines and endpoints. Call it before Run. A unit file that somebody deleted is
+// revisions, units, overrides, states, machines, endpoints and routes. Call it before Run. A unit file that somebody deleted is
 // put back with the next change of its app.
 func (c *Cluster) OnApp(enqueue func(app string)) { c.onApp = append(c.onApp, enqueue) }
 
@@ -44,6 +44,9 @@ func (c *Cluster) followApps(enqueue func(app string)) {
 				apps = append(apps, o.Value.Metadata.Owner)
 			}
 		}
+		if (before == nil) != (after == nil) {
+			apps = append(apps, c.byHand.appsOf(name)...)
+		}
 		return apps
 	})
 	Follow(c.Revisions, enqueue, func(name string, _, _ *cache.Object[v1.Revision]) []string { return firstPart(name) })
@@ -59,7 +62,7 @@ func (c *Cluster) followApps(enqueue func(app string)) {
 		}
 		return apps
 	})
-	Follow(c.Endpoints, enqueue, func(name string, _, _ *cache.Object[string]) []string { return firstPart(name) })
+	Follow(c.Routes, enqueue, func(name string, _, _ *cache.Object[v1.AppRoute]) []string { return []string{name} })
 }
 
 func (c *Cluster) followPlacements(enqueue func(app string)) {

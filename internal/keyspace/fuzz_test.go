@@ -29,6 +29,7 @@ func FuzzDecode(f *testing.F) {
 		decode(t, k.Unplaced(), name, value)
 		decode(t, k.States(), name, value)
 		decode(t, k.Status(), name, value)
+		decode(t, k.Routes(), name, value)
 		decode(t, k.Routers(), name, value)
 		decode(t, k.Events(), name, value)
 		decode(t, k.Leaders(), name, value)

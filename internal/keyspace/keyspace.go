@@ -12,6 +12,7 @@
 //	placements/<machine>/<unit> hash and desired state for one machine          schedule controller
 //	unplaced/<unit>             why no machine fits                             schedule controller
 //	states/<machine>/<unit>     what systemd says                               fleetd on that machine
+//	routes/<app>                hosts, prefix, route options: for routers       app controller
 //	status/<app>                conditions and counts                           status controller
 //	routers/<machine>           what its nginx serves, under the router's lease route controller on that machine
 //	events/<time>-<id>          what happened and why, under a long lease       all
@@ -125,6 +126,9 @@ func states(prefix string) Collection[v1.UnitState] {
 
 // Status holds what was observed of apps.
 func (k Keys) Status() Collection[v1.AppStatus] { return jsonOf[v1.AppStatus](k.root + "/status/") }
+
+// Routes holds what routers need to know of apps.
+func (k Keys) Routes() Collection[v1.AppRoute] { return jsonOf[v1.AppRoute](k.root + "/routes/") }
 
 // Routers holds what every machine's nginx serves.
 func (k Keys) Routers() Collection[v1.Router] {

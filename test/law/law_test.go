@@ -161,7 +161,7 @@ func TestControllersDoNotKnowEachOther(t *testing.T) {
 
 // Every path of etcd is spelt in internal/keyspace, and nowhere else.
 func TestPathsAreSpeltOnce(t *testing.T) {
-	row := regexp.MustCompile(`^"/?(fleet/)?(apps|units|unitfiles|revisions|machines|machineconfig|overrides|placements|unplaced|states|status|routers|events|leaders)/"$`)
+	row := regexp.MustCompile(`^"/?(fleet/)?(apps|units|unitfiles|revisions|machines|machineconfig|overrides|placements|unplaced|states|status|routes|routers|events|leaders)/"$`)
 	for _, s := range sources(t) {
 		if s.isTest() || s.in("internal/keyspace") || s.in("internal/api") || s.in("internal/cli") || s.in("internal/dev") || s.in("test") {
 			continue // HTTP paths are not etcd's

@@ -235,7 +235,7 @@ func (c *checker) rows(events []store.Event, writer *process) {
 		case "units":
 			c.personsUnit(e, writer)
 			c.electedRow(e, writer)
-		case "revisions", "placements", "unplaced", "status", "unitfiles":
+		case "revisions", "placements", "unplaced", "status", "unitfiles", "routes":
 			c.electedRow(e, writer)
 		case "states":
 			if !strings.HasPrefix(e.Key, c.keys.StatesOf(hostID(writer)).Prefix()) {

@@ -1,0 +1,279 @@
+package cluster
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/cache"
+	"github.com/fleet-starter/fleet/internal/keyspace"
+	"github.com/fleet-starter/fleet/internal/store"
+)
+
+// endpoints keeps the endpoints below every announce prefix that a stored revision names, and below
+// v1.DefaultAnnouncePrefix. A deleted app's revisions stay for as long as it has units: until then its endpoints are known.
+type endpoints struct {
+	store store.Interface
+	opts  []cache.Option
+	// tell is called with the app of each endpoint that changes, and with all apps of a prefix that becomes known.
+	tell func(app string)
+
+	mu       sync.Mutex
+	prefixes map[string]*below
+	apps     map[string]map[string]int // by app: its prefixes, and how many of its revisions name each
+	ctx      context.Context           // of run; nil before
+	running  sync.WaitGroup
+	ended    bool
+}
+
+// below are the endpoints below one prefix.
+type below struct {
+	reflector  *cache.Reflector
+	collection *cache.Collection[string]
+	revisions  int // that name the prefix
+	cancel     context.CancelFunc
+
+	mu       sync.Mutex
+	synced   bool
+	digest   string
+	digestOf int64
+}
+
+func (e *endpoints) init(s store.Interface, opts []cache.Option, tell func(string)) {
+	e.store, e.opts, e.tell = s, opts, tell
+	e.prefixes, e.apps = map[string]*below{}, map[string]map[string]int{}
+	e.add(v1.DefaultAnnouncePrefix) // for ever: what is announced by hand lies there
+}
+
+// follow adds and drops prefixes as revisions come and go.
+func (e *endpoints) follow(revisions *cache.Collection[v1.Revision]) {
+	prefixOf := func(o *cache.Object[v1.Revision]) string {
+		if o == nil || o.Err != nil || o.Value.Spec.Announce == nil {
+			return ""
+		}
+		return o.Value.Spec.Announce.Prefix
+	}
+	revisions.OnChange(func(events []cache.Event[v1.Revision]) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		for _, event := range events {
+			app, _, _ := keyspace.Split(event.Name)
+			before, after := prefixOf(event.Old), prefixOf(event.New)
+			if before == after {
+				continue
+			}
+			e.count(app, after, 1) // first: what both name is not started anew
+			e.count(app, before, -1)
+		}
+	})
+}
+
+// count notes that one revision more, or less, of an app names a prefix.
+func (e *endpoints) count(app, prefix string, by int) {
+	if prefix == "" {
+		return
+	}
+	if e.apps[app] == nil {
+		e.apps[app] = map[string]int{}
+	}
+	e.apps[app][prefix] += by
+	if e.apps[app][prefix] == 0 {
+		delete(e.apps[app], prefix)
+	}
+	if len(e.apps[app]) == 0 {
+		delete(e.apps, app)
+	}
+	if by > 0 {
+		e.add(prefix)
+		return
+	}
+	b := e.prefixes[prefix]
+	if b.revisions--; b.revisions == 0 {
+		delete(e.prefixes, prefix)
+		if b.cancel != nil {
+			b.cancel()
+		}
+	}
+}
+
+// add has the endpoints below a prefix kept for one revision more.
+func (e *endpoints) add(prefix string) {
+	b := e.prefixes[prefix]
+	if b == nil {
+		b = &below{}
+		opts := append(slices.Clone(e.opts), cache.OnRelist(func(int64) { e.known(prefix, b) }))
+		row := keyspace.Endpoints(prefix)
+		b.reflector = cache.NewReflector(e.store, row.Prefix(), opts...)
+		b.collection = cache.Register(b.reflector, row)
+		Follow(b.collection, e.tell, func(name string, _, _ *cache.Object[string]) []string { return firstPart(name) })
+		e.prefixes[prefix] = b
+		e.start(b)
+	}
+	b.revisions++
+}
+
+// start runs a reflector, once run was called.
+func (e *endpoints) start(b *below) {
+	if e.ctx == nil || e.ended {
+		return
+	}
+	ctx, cancel := context.WithCancel(e.ctx)
+	b.cancel = cancel
+	e.running.Go(func() { _ = b.reflector.Run(ctx) })
+}
+
+func (e *endpoints) run(ctx context.Context) {
+	e.mu.Lock()
+	e.ctx = ctx
+	for _, b := range e.prefixes {
+		e.start(b)
+	}
+	e.mu.Unlock()
+	<-ctx.Done()
+	e.mu.Lock()
+	e.ended = true
+	e.mu.Unlock()
+	e.running.Wait()
+}
+
+// known wakes the apps that waited for the first listing.
+func (e *endpoints) known(prefix string, b *below) {
+	b.mu.Lock()
+	first := !b.synced
+	b.synced = true
+	b.mu.Unlock()
+	if !first {
+		return
+	}
+	for _, app := range e.appsOf(prefix) {
+		e.tell(app)
+	}
+}
+
+func (e *endpoints) appsOf(prefix string) []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var apps []string
+	for app, prefixes := range e.apps {
+		if prefixes[prefix] > 0 {
+			apps = append(apps, app)
+		}
+	}
+	slices.Sort(apps)
+	return apps
+}
+
+// of returns what is kept of a prefix, or nil.
+func (e *endpoints) of(prefix string) *below {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.prefixes[prefix]
+}
+
+// prefixesOf returns the prefixes that an app's revisions name, sorted.
+func (e *endpoints) prefixesOf(app string) []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Sorted(maps.Keys(e.apps[app]))
+}
+
+func (b *below) known() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.synced
+}
+
+func (b *below) endpointsOf(app string) map[string]string {
+	endpoints := map[string]string{}
+	for _, o := range b.collection.ListPrefix(app + "/") {
+		endpoints[o.Name] = o.Value
+	}
+	return endpoints
+}
+
+// set is the state of the endpoints. The digest is computed once for each change.
+func (b *below) set(prefix string, digest bool) v1.EndpointSet {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	revision := b.reflector.LastChange() // before the listing: what is remembered is at least that new
+	set := v1.EndpointSet{Prefix: prefix, Revision: revision}
+	if !digest {
+		return set
+	}
+	if b.digest == "" || b.digestOf != revision {
+		all := map[string]string{}
+		for _, o := range b.collection.List() {
+			all[o.Key] = o.Value
+		}
+		b.digest, b.digestOf = v1.EndpointsDigest(all), revision
+	}
+	set.Digest = b.digest
+	return set
+}
+
+// AnnouncePrefix is where an app's instances are announced: as its last accepted revision says, or the default.
+func (c *Cluster) AnnouncePrefix(app string) string {
+	if latest := c.LatestRevision(app); latest != nil && latest.Spec.Announce != nil && latest.Spec.Announce.Prefix != "" {
+		return latest.Spec.Announce.Prefix
+	}
+	return v1.DefaultAnnouncePrefix
+}
+
+// KnowsEndpoints reports whether all endpoints of an app are known. Where its prefix is new the first listing takes a
+// moment: then OnApp tells of the app once more.
+func (c *Cluster) KnowsEndpoints(app string) bool {
+	for _, prefix := range c.announcePrefixes(app) {
+		if b := c.endpoints.of(prefix); b == nil || !b.known() {
+			return false
+		}
+	}
+	return true
+}
+
+// EndpointsOf returns an app's endpoints below its announce prefix, by the names that v1.EndpointName and
+// v1.GlobalEndpointName make.
+func (c *Cluster) EndpointsOf(app string) map[string]string {
+	return c.EndpointsBelow(c.AnnouncePrefix(app), app)
+}
+
+// EndpointsBelow returns an app's endpoints below a prefix.
+func (c *Cluster) EndpointsBelow(prefix, app string) map[string]string {
+	b := c.endpoints.of(prefix)
+	if b == nil {
+		return map[string]string{}
+	}
+	return b.endpointsOf(app)
+}
+
+// FormerEndpointsOf returns an app's endpoints below the prefixes that earlier revisions name: instances that are not
+// replaced so far are announced there.
+func (c *Cluster) FormerEndpointsOf(app string) map[string]string {
+	former := map[string]string{}
+	for _, prefix := range c.endpoints.prefixesOf(app) {
+		if prefix != c.AnnouncePrefix(app) {
+			maps.Copy(former, c.EndpointsBelow(prefix, app))
+		}
+	}
+	return former
+}
+
+// EndpointSetsOf returns the state of the endpoints below each prefix that the app's instances are or were announced below,
+// with its digest where that is asked for. Observe the endpoints before: what is returned is then at least that new.
+func (c *Cluster) EndpointSetsOf(app string, digest bool) []v1.EndpointSet {
+	var sets []v1.EndpointSet
+	for _, prefix := range c.announcePrefixes(app) {
+		if b := c.endpoints.of(prefix); b != nil {
+			sets = append(sets, b.set(prefix, digest))
+		}
+	}
+	return sets
+}
+
+// announcePrefixes are all prefixes that matter to an app, sorted.
+func (c *Cluster) announcePrefixes(app string) []string {
+	prefixes := append(c.endpoints.prefixesOf(app), c.AnnouncePrefix(app))
+	slices.Sort(prefixes)
+	return slices.Compact(prefixes)
+}
