@@ -165,12 +165,14 @@ func TestParseManifests(t *testing.T) {
 
 func TestParseUnitErrors(t *testing.T) {
 	for name, c := range map[string]struct{ old, new, want string }{
-		"name":     {"a@1.service", "a b", `line 3: metadata.name: "a b" is not a unit's name: write letters, digits and : - _ . \ @, with a type such as .service`},
-		"no type":  {"a@1.service", "a", `line 3: metadata.name: "a" is not a unit's name: write letters, digits and : - _ . \ @, with a type such as .service`},
-		"long":     {"a@1.service", strings.Repeat("a", 248) + ".service", "line 3: metadata.name: has 256 characters, at most 255 are allowed"},
-		"template": {"a@1.service}\nspec:", "a@.service}\nspec:\n  desiredState: launched", `line 5: spec.desiredState: a template never runs itself: write inactive, and start an instance such as "a@1.service"`},
-		"no text":  {"contents: |\n    [Service]\n    ExecStart=/bin/true", "hash: x", `line 5: spec.hash: "x" is not a SHA-256: write 64 hexadecimal digits`},
-		"field":    {"contents", "content", "line 4: spec.contents: missing: write the unit file's text"},
+		"name":                {"a@1.service", "a b", `line 3: metadata.name: unit name "a b": character 2 is not one of A-Z a-z 0-9 : - _ . \ @`},
+		"no type":             {"a@1.service", "a", `line 3: metadata.name: unit name "a": no type, add one such as .service`},
+		"long":                {"a@1.service", strings.Repeat("a", 248) + ".service", "256 characters, at most 255 are allowed"},
+		"instance of a mount": {"a@1.service", "zzdata@vol1.mount", "metadata.name: unit name \"zzdata@vol1.mount\": units of type mount have no instances"},
+		"retired type":        {"a@1.service", "a.snapshot", "metadata.name: unit name \"a.snapshot\": systemd has no snapshot units"},
+		"template":            {"a@1.service}\nspec:", "a@.service}\nspec:\n  desiredState: launched", `line 5: spec.desiredState: a template never runs itself: write inactive, and start an instance such as "a@1.service"`},
+		"no text":             {"contents: |\n    [Service]\n    ExecStart=/bin/true", "hash: x", `line 5: spec.hash: "x" is not a SHA-256: write 64 hexadecimal digits`},
+		"field":               {"contents", "content", "line 4: spec.contents: missing: write the unit file's text"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := v1.ParseUnit([]byte(strings.Replace(unitManifest, c.old, c.new, 1)))

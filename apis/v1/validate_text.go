@@ -25,7 +25,6 @@ var (
 	volumeOptions  = regexp.MustCompile(`^[A-Za-z0-9=,_-]+$`)
 	announcePrefix = regexp.MustCompile(`^(/[A-Za-z0-9._-]+)+$`)
 	urlPath        = regexp.MustCompile(`^/[!-~]*$`)
-	unitNameForm   = regexp.MustCompile(`^[A-Za-z0-9:_.\\-]+(@[A-Za-z0-9:_.\\@-]*)?\.(automount|busname|device|mount|path|scope|service|slice|snapshot|socket|swap|target|timer)$`)
 	sectionName    = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]*$`)
 	metadataText   = regexp.MustCompile(`^[A-Za-z0-9._/@:+-]+$`)
 	hexDigest      = regexp.MustCompile(`^[0-9a-f]{64}$`)

@@ -5,6 +5,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
 func (v *validator) placement(s *AppSpec) {
@@ -18,8 +20,9 @@ func (v *validator) placement(s *AppSpec) {
 	for i, unit := range p.MachineOf {
 		field := at("spec.placement.machineOf", i)
 		name := v.expandUnit(unit)
+		parsed, err := unitfile.ParseName(name)
 		switch _, _, own := ParseAppUnit(v.app, name); {
-		case !unitPattern(unit) || !validUnitName(name) || strings.Contains(name, "@."):
+		case !unitPattern(unit) || err != nil || parsed.Template:
 			v.add(field, "%s is not a unit's name: write one such as db@%%i.service", quoteShort(unit))
 		case own:
 			v.add(field, "%s is the app's own unit: name the unit that it should run beside", quoteShort(unit))
@@ -78,10 +81,6 @@ func unitPattern(s string) bool {
 func (v *validator) expandUnit(s string) string {
 	unit := AppUnit(v.app, 1)
 	return strings.NewReplacer("%%", "%", "%n", unit, "%N", strings.TrimSuffix(unit, ".service"), "%p", v.app, "%i", "1").Replace(s)
-}
-
-func validUnitName(name string) bool {
-	return len(name) <= maxUnitName && unitNameForm.MatchString(name)
 }
 
 // generatedOptions are the options that fields of the App generate, with the field to use instead.
@@ -153,13 +152,12 @@ func (u *Unit) Validate() ManifestErrors {
 	v := &validator{}
 	v.metadata(&u.Metadata)
 	name := u.Metadata.Name
+	parsed, err := unitfile.ParseName(name)
 	switch {
 	case name == "":
 		v.add("metadata.name", "missing: write a unit's name such as example.service")
-	case len(name) > maxUnitName:
-		v.add("metadata.name", "has %d characters, at most %d are allowed", len(name), maxUnitName)
-	case !validUnitName(name):
-		v.add("metadata.name", "%s is not a unit's name: write letters, digits and : - _ . \\ @, with a type such as .service", quoteShort(name))
+	case err != nil:
+		v.add("metadata.name", "%v", err)
 	}
 	switch s := &u.Spec; {
 	case s.Contents == "" && s.Hash == "":
@@ -172,7 +170,7 @@ func (u *Unit) Validate() ManifestErrors {
 		v.add("spec.hash", "%s is not a SHA-256: write 64 hexadecimal digits", quoteShort(s.Hash))
 	}
 	v.oneOf("spec.desiredState", string(u.Spec.DesiredState), string(Inactive), string(Loaded), string(Launched))
-	if strings.Contains(name, "@.") && u.Spec.DesiredState != Inactive {
+	if parsed.Template && u.Spec.DesiredState != Inactive {
 		v.add("spec.desiredState", "a template never runs itself: write inactive, and start an instance such as %s", quoteShort(strings.Replace(name, "@.", "@1.", 1)))
 	}
 	v.text("spec.requestedAt", u.Spec.RequestedAt)

@@ -56,9 +56,10 @@ func stoppedByHand(unit v1.Unit, o *v1.Override) string {
 	return fmt.Sprintf("stopped by hand: fleetctl start %s", shortName(unit.Metadata.Name))
 }
 
-// unitName is the full name of a unit: .service may be left out.
+// unitName is the full name of a unit: .service may be left out. What ends with another type is left as it is, also where no
+// unit can have that name today: one that an earlier version took can still be deleted.
 func unitName(typed string) string {
-	if _, err := unitfile.ParseName(typed); err == nil {
+	if _, err := unitfile.ParseName(typed); err == nil || unitfile.HasType(typed) {
 		return typed
 	}
 	if name := typed + ".service"; !strings.HasSuffix(typed, ".") {

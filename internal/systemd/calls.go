@@ -40,19 +40,30 @@ func (c *Client) Unlink(ctx context.Context, names ...string) error {
 		return nil
 	}
 	err := c.unlink(ctx, names)
-	if errors.Is(err, ErrNoSuchUnit) && len(names) > 1 {
-		// systemd stops at the first that has no file. Rare, so one by one.
+	if isRefusal(err) && len(names) > 1 {
+		// systemd stops at the first that it refuses or that has no file. Rare, so one by one.
 		err = nil
 		for _, name := range names {
-			err = errors.Join(err, ignoreNotLoaded(c.unlink(ctx, []string{name})))
+			err = errors.Join(err, ignoreNoLink(c.unlink(ctx, []string{name})))
 		}
 	}
 	if l, currentErr := c.current(); currentErr == nil {
 		l.forgetAll()
 		l.unfollowJobs(names)
 	}
+	return ignoreNoLink(err)
+}
+
+// ignoreNoLink is for names that have no link: there is no such unit, or none can have that name.
+func ignoreNoLink(err error) error {
+	if errors.Is(err, ErrBadUnit) {
+		return nil
+	}
 	return ignoreNotLoaded(err)
 }
+
+// isRefusal: systemd answered, and its answer concerns one of the names.
+func isRefusal(err error) bool { return errors.Is(err, ErrNoSuchUnit) || errors.Is(err, ErrBadUnit) }
 
 func (c *Client) unlink(ctx context.Context, names []string) error {
 	const runtime = true

@@ -3,6 +3,7 @@ package systemd
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -24,6 +25,7 @@ type details struct {
 	restarts     uint32
 	exit         process     // of the main process
 	commands     [][]command // by commandOptions; nil where they were not asked for
+	err          error       // what systemd answered instead
 }
 
 // property is one property to get, and where to.
@@ -70,22 +72,62 @@ func (c *Client) States(ctx context.Context, names []string) ([]UnitState, error
 	for _, name := range names {
 		l.followJobs(name)
 	}
+	states := make([]UnitState, len(names))
 	var rows []listed
-	if err := l.call(ctx, "ListUnitsByNames", names).Store(&rows); err != nil {
-		return nil, wrap("list", "", err)
-	}
-	if len(rows) != len(names) {
-		return nil, wrap("list", "", fmt.Errorf("asked for %d units, got %d", len(names), len(rows)))
+	var of []int // where the state of each row belongs
+	for i, found := range l.list(ctx, names) {
+		states[i].Name, states[i].Err = names[i], found.err
+		switch {
+		case found.err == nil:
+			rows, of = append(rows, found.row), append(of, i)
+		case !errors.Is(found.err, ErrBadUnit):
+			return nil, found.err
+		}
 	}
 	all, err := l.detailsOf(ctx, rows)
 	if err != nil {
 		return nil, wrap("list", "", err)
 	}
-	states := make([]UnitState, len(names))
-	for i, name := range names {
-		states[i] = l.state(name, rows[i], all[i])
+	for i, d := range all {
+		if to := &states[of[i]]; d.err != nil {
+			to.Err = wrap("list", to.Name, d.err)
+		} else {
+			*to = l.state(to.Name, rows[i], d)
+		}
 	}
 	return states, nil
+}
+
+// found is what a list has for one name.
+type found struct {
+	row listed
+	err error
+}
+
+// list asks for all names at once. systemd refuses a list for one name in it that no unit can have, or leaves that one out
+// without a word. Such a list is asked for again in halves.
+func (l *link) list(ctx context.Context, names []string) []found {
+	var rows []listed
+	err := wrap("list", "", l.call(ctx, "ListUnitsByNames", names).Store(&rows))
+	results := make([]found, len(names))
+	switch {
+	case err == nil && len(rows) == len(names):
+		for i, row := range rows {
+			results[i].row = row
+		}
+	case len(names) > 1 && (err == nil || errors.Is(err, ErrBadUnit)):
+		half := len(names) / 2
+		return append(l.list(ctx, names[:half]), l.list(ctx, names[half:])...)
+	case err == nil:
+		results[0].err = &Error{Op: "list", Unit: names[0], Kind: ErrBadUnit, Err: errors.New("no unit can have this name")}
+	case len(names) == 1:
+		results[0].err = wrap("list", names[0], err)
+	default:
+		for i := range results {
+			results[i].err = err
+		}
+	}
+	return results
 }
 
 // detailsOf returns the details of each row; those that are not known it asks for all at once.
@@ -104,10 +146,16 @@ func (l *link) detailsOf(ctx context.Context, rows []listed) ([]*details, error)
 		}
 	}
 	for i, d := range all {
-		if err := d.store(ctx, asked[i]); err != nil {
+		err := d.store(ctx, asked[i])
+		var remote dbus.Error
+		switch {
+		case err == nil:
+			l.learn(d)
+		case errors.As(err, &remote) && !errors.Is(wrap("", "", err), ErrDisconnected):
+			d.err = err // it concerns this unit alone
+		default:
 			return nil, err
 		}
-		l.learn(d)
 	}
 	return all, nil
 }

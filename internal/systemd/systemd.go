@@ -16,10 +16,10 @@ import (
 type Manager interface {
 	// Link makes the unit files at these absolute paths known by runtime links, which a reboot loses. It does not reload:
 	// a unit that is not loaded is read when it is first needed, and one that is loaded keeps its old file and says
-	// NeedReload. Linking again is no error.
+	// NeedReload. Linking again is no error. One file that is refused fails the call: which one is not said.
 	Link(ctx context.Context, paths ...string) error
-	// Unlink removes the runtime links of these units; one without a link is no error. A unit that runs goes on running
-	// and stays loaded until it stops.
+	// Unlink removes the runtime links of these units; one without a link is no error, nor is a name that no unit can have. A
+	// unit that runs goes on running and stays loaded until it stops.
 	Unlink(ctx context.Context, names ...string) error
 	// Reload reads the files of all loaded units again. It touches nothing that runs, and its time grows with the number
 	// of loaded units: once for many changed files.
@@ -32,7 +32,8 @@ type Manager interface {
 	Restart(ctx context.Context, name string) error
 	// ResetFailed makes a failed unit inactive and forgets its counted restarts. A unit that is not loaded has none.
 	ResetFailed(ctx context.Context, name string) error
-	// States returns one state for each name, in the order of the names.
+	// States returns one state for each name, in the order of the names. What systemd says nothing of has an Err in its state;
+	// it takes no answer from the others.
 	States(ctx context.Context, names []string) ([]UnitState, error)
 	// Foreign says which of these units are there without Link, and where they come from: a unit file of the machine's own,
 	// or systemd itself. It loads none of them.
@@ -75,6 +76,10 @@ type UnitState struct {
 	// NeedReload says that the file changed after it was loaded.
 	NeedReload bool
 	// systemd forgets an inactive unit at its leisure, so Result, InvocationID and Since are zero in one.
+
+	// Err is why systemd says nothing of this unit: ErrBadUnit where no unit can have that name, so that none runs. All else
+	// but Name is zero then.
+	Err error
 }
 
 // Exit is how a process ended.

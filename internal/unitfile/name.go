@@ -1,19 +1,29 @@
 package unitfile
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
 // maxName is the longest unit name in bytes: systemd's, and that of a file's name. The original fleet took one more.
 const maxName = 255
 
-// unitTypes are the suffixes that fleet takes; templateTypes those of them whose templates it takes.
 var (
-	unitTypes = []string{"automount", "busname", "device", "mount", "path", "scope", "service", "slice", "snapshot",
-		"socket", "swap", "target", "timer"}
+	// unitTypes are the types of units that come from files; templateTypes those of them that may be templates and their
+	// instances (unit_type_may_template in systemd).
+	unitTypes     = []string{"automount", "device", "mount", "path", "service", "slice", "socket", "swap", "target", "timer"}
 	templateTypes = []string{"path", "service", "socket", "target", "timer"}
+	// pathTypes have a path for a name, see systemd-escape(1).
+	pathTypes = []string{"automount", "mount", "swap"}
+	// retiredTypes are those that the original fleet took and no systemd of today runs from a file.
+	retiredTypes = map[string]string{
+		"busname":  "systemd has no busname units since version 232",
+		"snapshot": "systemd has no snapshot units since version 228",
+		"scope":    "a scope has no unit file, systemd makes it for processes that run already",
+	}
 )
 
 // Name is a unit name in its parts (systemd.unit(5)): example-app@1.service has the Prefix example-app, the Instance 1
@@ -26,43 +36,126 @@ type Name struct {
 	Template bool   // example-app@.service
 }
 
-// ParseName takes a unit name apart. It accepts what fleet accepts: at most 255 characters of [A-Za-z0-9:-_.\@], one of
-// 13 types, a prefix that is not empty, templates only of type path, service, socket, target and timer.
+// ParseName takes a unit name apart. It is the one rule for names, wherever they come from, and accepts no name that
+// systemd refuses: one of them makes systemd refuse a whole call that names others, too. At most 255 characters of
+// [A-Za-z0-9:-_.\@], a prefix that is not empty, a type that has unit files, templates and instances only of type path,
+// service, socket, target and timer, a path for a mount, an automount and a swap, no empty parts in a slice.
 func ParseName(s string) (Name, error) {
-	bad := func(format string, args ...any) (Name, error) {
-		return Name{}, fmt.Errorf("unit name %s: %s", excerpt(s), fmt.Sprintf(format, args...))
+	n, err := parseName(s)
+	if err != nil {
+		return Name{}, fmt.Errorf("unit name %s: %w", excerpt(s), err)
 	}
+	return n, nil
+}
+
+func parseName(s string) (Name, error) {
 	if s == "" {
-		return bad("it is empty")
+		return Name{}, errors.New("it is empty")
 	}
 	if len(s) > maxName {
-		return bad("%d characters, at most %d are allowed", len(s), maxName)
+		return Name{}, fmt.Errorf("%d characters, at most %d are allowed", len(s), maxName)
 	}
 	for i := range len(s) {
 		if !nameBytes[s[i]] {
-			return bad("character %d is not one of A-Z a-z 0-9 : - _ . \\ @", i+1)
+			return Name{}, fmt.Errorf("character %d is not one of A-Z a-z 0-9 : - _ . \\ @", i+1)
 		}
 	}
 	dot := strings.LastIndexByte(s, '.')
 	if dot < 0 {
-		return bad("no type, add one such as .service")
+		return Name{}, errors.New("no type, add one such as .service")
 	}
 	n := Name{Full: s, Prefix: s[:dot], Type: s[dot+1:]}
-	if !slices.Contains(unitTypes, n.Type) {
-		return bad("unknown type %q, use one of %s", n.Type, strings.Join(unitTypes, ", "))
-	}
 	at := strings.IndexByte(n.Prefix, '@')
 	if at >= 0 {
 		n.Prefix, n.Instance = s[:at], s[at+1:dot]
 		n.Template = n.Instance == ""
 	}
 	if n.Prefix == "" {
-		return bad("nothing before its '@' or type")
+		return Name{}, errors.New("nothing before its '@' or type")
 	}
-	if n.Template && !slices.Contains(templateTypes, n.Type) {
-		return bad("templates of type %s are not supported, only of %s", n.Type, strings.Join(templateTypes, ", "))
+	return n, n.checkType(at >= 0)
+}
+
+// checkType holds a name against the rules of its type.
+func (n Name) checkType(at bool) error {
+	why, retired := retiredTypes[n.Type]
+	switch {
+	case retired:
+		return fmt.Errorf("%s: use one of %s", why, strings.Join(unitTypes, ", "))
+	case !slices.Contains(unitTypes, n.Type):
+		return fmt.Errorf("unknown type %q, use one of %s", n.Type, strings.Join(unitTypes, ", "))
+	case n.Template && !slices.Contains(templateTypes, n.Type):
+		return fmt.Errorf("templates of type %s are not supported, only of %s", n.Type, strings.Join(templateTypes, ", "))
+	case at && slices.Contains(pathTypes, n.Type):
+		return fmt.Errorf(`units of type %s have no instances: write an '@' of the path as \x40`, n.Type)
+	case at && !slices.Contains(templateTypes, n.Type):
+		return fmt.Errorf("units of type %s have no instances: leave the '@' out", n.Type)
+	case slices.Contains(pathTypes, n.Type) && !isEscapedPath(n.Prefix):
+		return fmt.Errorf("%s is not an escaped path: units of type %s are named after their path, such as srv-data.%s for /srv/data (systemd-escape --path)", excerpt(n.Prefix), n.Type, n.Type)
+	case n.Type == "slice" && !isSlice(n.Prefix):
+		return errors.New("a slice is named after the slices that it is in, with one '-' between them, such as web-api.slice")
 	}
-	return n, nil
+	return nil
+}
+
+// isSlice is systemd's slice_name_is_valid.
+func isSlice(prefix string) bool {
+	return prefix == "-" || !strings.HasPrefix(prefix, "-") && !strings.HasSuffix(prefix, "-") && !strings.Contains(prefix, "--")
+}
+
+// isEscapedPath is systemd's unit_name_path_unescape: '-' stands for '/', \xNN for a byte, and the path is normalized.
+func isEscapedPath(prefix string) bool {
+	if prefix == "-" {
+		return true
+	}
+	path, ok := unescapePath(prefix)
+	if !ok {
+		return false
+	}
+	for part := range strings.SplitSeq(path, "/") {
+		if part == "" || part == "." || part == ".." {
+			return false
+		}
+	}
+	return true
+}
+
+func unescapePath(prefix string) (string, bool) {
+	var path []byte
+	for i := 0; i < len(prefix); i++ {
+		switch c := prefix[i]; c {
+		case '-':
+			path = append(path, '/')
+		case '\\':
+			if len(prefix) < i+4 || prefix[i+1] != 'x' {
+				return "", false
+			}
+			b, err := strconv.ParseUint(prefix[i+2:i+4], 16, 8)
+			if err != nil || b == 0 {
+				return "", false
+			}
+			path = append(path, byte(b))
+			i += 3
+		default:
+			path = append(path, c)
+		}
+	}
+	return string(path), true
+}
+
+// HasType reports whether a name ends with the type of a unit, also with one that has no unit files.
+func HasType(s string) bool {
+	unitType := s[strings.LastIndexByte(s, '.')+1:]
+	_, retired := retiredTypes[unitType]
+	return len(unitType) < len(s) && (retired || slices.Contains(unitTypes, unitType))
+}
+
+// OnceValid reports whether earlier versions took a name that ParseName refuses: they may have left files of it.
+func OnceValid(s string) bool {
+	if _, err := ParseName(s); err == nil || !HasType(s) || len(s) > maxName || s[0] == '@' || s[0] == '.' && strings.Count(s, ".") == 1 {
+		return false
+	}
+	return !slices.ContainsFunc([]byte(s), func(c byte) bool { return !nameBytes[c] })
 }
 
 // String is the full name.

@@ -1,6 +1,7 @@
 package unitfile
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,7 +15,13 @@ func TestParseName(t *testing.T) {
 		"example-app@.service":                {"example-app@.service", "example-app", "", "service", true},
 		"a.b@c@d.e.socket":                    {"a.b@c@d.e.socket", "a.b", "c@d.e", "socket", false},
 		`dev-a\x2db.device`:                   {`dev-a\x2db.device`, `dev-a\x2db`, "", "device", false},
-		"a@b.mount":                           {"a@b.mount", "a", "b", "mount", false},
+		`srv-a\x40b.mount`:                    {`srv-a\x40b.mount`, `srv-a\x40b`, "", "mount", false},
+		"-.mount":                             {"-.mount", "-", "", "mount", false},
+		"-.slice":                             {"-.slice", "-", "", "slice", false},
+		"web-api.slice":                       {"web-api.slice", "web-api", "", "slice", false},
+		"srv-a..b.swap":                       {"srv-a..b.swap", "srv-a..b", "", "swap", false},
+		"--a--.service":                       {"--a--.service", "--a--", "", "service", false},
+		"a@@.target":                          {"a@@.target", "a", "@", "target", false},
 		"A:_-.timer":                          {"A:_-.timer", "A:_-", "", "timer", false},
 		strings.Repeat("a", 247) + ".service": {strings.Repeat("a", 247) + ".service", strings.Repeat("a", 247), "", "service", false},
 	} {
@@ -26,8 +33,9 @@ func TestParseName(t *testing.T) {
 	for _, kind := range unitTypes {
 		_, err := ParseName("a." + kind)
 		require.NoError(t, err)
+		_, err = ParseName("a@1." + kind)
+		require.Equal(t, slices.Contains(templateTypes, kind), err == nil, "%s: %v", kind, err)
 	}
-	require.Len(t, unitTypes, 13)
 }
 
 func TestParseNameRefuses(t *testing.T) {
@@ -39,6 +47,28 @@ func TestParseNameRefuses(t *testing.T) {
 		".service":                            "nothing before its '@' or type",
 		"@1.service":                          "nothing before its '@' or type",
 		"a@.mount":                            "templates of type mount are not supported, only of path, service, socket, target, timer",
+		"zzdata@vol1.mount":                   `units of type mount have no instances: write an '@' of the path as \x40`,
+		"a@1.automount":                       "units of type automount have no instances",
+		"a@1.swap":                            "units of type swap have no instances",
+		"a@1.slice":                           "units of type slice have no instances: leave the '@' out",
+		"a@@.slice":                           "units of type slice have no instances",
+		"a@1.device":                          "units of type device have no instances",
+		"a.snapshot":                          "systemd has no snapshot units since version 228: use one of automount,",
+		"a@1.snapshot":                        "systemd has no snapshot units",
+		"a.busname":                           "systemd has no busname units since version 232",
+		"a.scope":                             "a scope has no unit file",
+		"a--b.mount":                          "is not an escaped path: units of type mount are named after their path, such as srv-data.mount for /srv/data (systemd-escape --path)",
+		"-a.automount":                        "is not an escaped path",
+		"a-.swap":                             "is not an escaped path",
+		"a-..-b.mount":                        "is not an escaped path",
+		"a-.-b.mount":                         "is not an escaped path",
+		`a\x2.mount`:                          "is not an escaped path",
+		`a\x00b.mount`:                        "is not an escaped path",
+		`a\xzz.mount`:                         "is not an escaped path",
+		`a\n12.mount`:                         "is not an escaped path",
+		"a--b.slice":                          "a slice is named after the slices that it is in",
+		"-a.slice":                            "a slice is named after the slices that it is in",
+		"a-.slice":                            "a slice is named after the slices that it is in",
 		"a b.service":                         "character 2 is not one of",
 		"../a.service":                        "character 3 is not one of",
 		"a\n.service":                         "character 2 is not one of",
@@ -48,6 +78,18 @@ func TestParseNameRefuses(t *testing.T) {
 	} {
 		_, err := ParseName(s)
 		require.ErrorContains(t, err, want)
+	}
+}
+
+// What earlier versions took is known again, for what they left has to be cleaned; nothing else is.
+func TestOnceValid(t *testing.T) {
+	for s, want := range map[string]bool{
+		"zzdata@vol1.mount": true, "a@1.slice": true, "a.snapshot": true, "a.busname": true, "a.scope": true, "a--b.mount": true, "a@.mount": true,
+		"a.service": false, "a@1.service": false, "a@.service": false, "srv-a.mount": false,
+		"": false, ".": false, "a": false, ".snapshot": false, "@a.snapshot": false, "a b.snapshot": false, "é.snapshot": false, "snapshot": false,
+		".new-123": false, "README.md": false, strings.Repeat("a", 250) + ".snapshot": false,
+	} {
+		require.Equal(t, want, OnceValid(s), "%q", s)
 	}
 }
 

@@ -138,6 +138,9 @@ func (m *Manager) follow(name string) {
 func (m *Manager) Link(ctx context.Context, paths ...string) error {
 	return m.do(ctx, "link", "", func() error {
 		for _, path := range paths {
+			if name := filepath.Base(path); !isFileName(name) {
+				return noUnit("link", name)
+			}
 			if _, err := m.opts.ReadFile(path); err != nil {
 				return fmt.Errorf("%w: %w", systemd.ErrNoSuchUnit, err)
 			}
@@ -182,7 +185,10 @@ func (m *Manager) Restart(ctx context.Context, name string) error {
 // Stop implements systemd.Manager.
 func (m *Manager) Stop(ctx context.Context, name string) error {
 	return m.do(ctx, "stop", name, func() error {
-		if m.units[name] == nil {
+		switch {
+		case !canBe(name):
+			return noUnit("stop", name)
+		case m.units[name] == nil:
 			return nil
 		}
 		return m.enqueue(name, jobStop)

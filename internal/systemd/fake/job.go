@@ -38,6 +38,9 @@ type transaction struct {
 
 // enqueue adds a job and those that it brings along, all or none, and replaces what contradicts them.
 func (m *Manager) enqueue(name string, kind jobKind) error {
+	if !canBe(name) {
+		return noUnit(string(kind), name)
+	}
 	u := m.load(name)
 	if u == nil {
 		return fmt.Errorf("%w: %s", systemd.ErrNoSuchUnit, name)

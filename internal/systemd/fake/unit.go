@@ -1,6 +1,7 @@
 package fake
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -129,6 +130,11 @@ func parse(name, text string) (settings, error) {
 	return s, err
 }
 
+// noUnit is what systemd answers to a name that no unit can have.
+func noUnit(op, name string) error {
+	return &systemd.Error{Op: op, Unit: name, Kind: systemd.ErrBadUnit, Err: errors.New("Invalid argument")}
+}
+
 func isTrue(s string) bool {
 	switch strings.ToLower(s) {
 	case "1", "yes", "y", "true", "t", "on":
@@ -151,8 +157,30 @@ func parseSpan(s string) (time.Duration, error) {
 	return time.ParseDuration(strings.NewReplacer(" ", "", "min", "m", "sec", "s").Replace(s))
 }
 
+// canBe is systemd's rule: which names a unit can have. It is not unitfile's, which is held against it.
+func canBe(name string) bool {
+	dot := strings.LastIndexByte(name, '.')
+	if dot <= 0 || name[0] == '@' || len(name) > 255 {
+		return false
+	}
+	at := strings.IndexByte(name[:dot], '@')
+	switch name[dot+1:] {
+	case "service", "socket", "target", "timer", "path":
+		return at != dot-1 // a template is no unit
+	case "mount", "automount", "swap", "slice", "device", "scope":
+		return at < 0
+	}
+	return false
+}
+
+// isFileName is systemd's rule for the names of unit files: a link takes any whose type it knows.
+func isFileName(name string) bool { return name[0] != '@' && canBe(strings.ReplaceAll(name, "@", "_")) }
+
 // state is what a list says of the unit.
 func (m *Manager) state(name string) systemd.UnitState {
+	if !canBe(name) {
+		return systemd.UnitState{Name: name, Err: noUnit("list", name)}
+	}
 	s := systemd.UnitState{Name: name, LoadState: "not-found", ActiveState: "inactive", SubState: "dead", JobResult: m.results[name]}
 	if j := m.jobs[name]; j != nil {
 		s.Job = string(j.kind)

@@ -155,4 +155,41 @@ var failures = map[string]func(*bench){
 		b.start("good.service")
 		b.awaitActive("good.service", "active")
 	},
+	"names that no unit can have": func(b *bench) {
+		bad := []string{"data@vol1.mount", "a@1.slice", "a.snapshot", "a@1.busname", "a@.service", "@a.service", "a"}
+		b.link("good.service", sleeper...)
+		b.start("good.service")
+		b.awaitActive("good.service", "active")
+		names := append(append([]string{"good.service"}, bad...), "none.service", "good.service")
+		states, err := b.States(b.ctx, names)
+		require.NoError(b, err)
+		for i, state := range states {
+			switch name := names[i]; name {
+			case "good.service":
+				require.NoError(b, state.Err)
+				require.Equal(b, "active", state.ActiveState)
+			case "none.service":
+				require.NoError(b, state.Err)
+				require.Equal(b, "not-found", state.LoadState)
+			default:
+				require.ErrorIs(b, state.Err, systemd.ErrBadUnit, name)
+				require.ErrorContains(b, state.Err, name)
+				require.Equal(b, systemd.UnitState{Name: name, Err: state.Err}, state)
+				require.ErrorIs(b, b.Start(b.ctx, name), systemd.ErrBadUnit, name)
+				require.ErrorIs(b, b.Restart(b.ctx, name), systemd.ErrBadUnit, name)
+				require.ErrorIs(b, b.Stop(b.ctx, name), systemd.ErrBadUnit, name)
+			}
+		}
+		foreign, err := b.Foreign(b.ctx, names)
+		require.NoError(b, err)
+		require.Empty(b, foreign)
+
+		// A link is refused by the type alone, and takes what comes with it along.
+		other := b.write("other.service", sleeper...)
+		require.ErrorIs(b, b.Link(b.ctx, b.write("a.snapshot", sleeper...), other), systemd.ErrBadUnit)
+		require.NoError(b, b.Link(b.ctx, b.write("data@vol1.mount", "[Mount]"), other))
+		require.NoError(b, b.Unlink(b.ctx, append(bad, "other.service")...))
+		require.Equal(b, "not-found", b.state("other.service").LoadState)
+		require.Equal(b, "active", b.state("good.service").ActiveState)
+	},
 }
