@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -78,20 +80,18 @@ func (s *Server) deleteApp(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, answer.Code, answer)
 }
 
-// maxOverrides is how many go with their app in one transaction; others are collected.
+// maxOverrides is how many are written in one transaction; of a deleted app others are collected.
 const maxOverrides = 100
 
 // overridesOf deletes what people wished for an app's units: one of the same name that follows begins without.
 func (s *Server) overridesOf(ctx context.Context, app string) ([]store.Op, error) {
-	overrides := s.Keys.Overrides()
+	overrides, err := s.overrideKeys(ctx, app)
 	var ops []store.Op
-	_, err := store.ListAll(ctx, s.Store, overrides.Prefix()+app, store.ListOptions{KeysOnly: true}, func(kv store.KV) error {
-		unit, _ := overrides.Name(kv.Key)
-		if _, _, ours := v1.ParseAppUnit(app, unit); ours && len(ops) < maxOverrides {
-			ops = append(ops, store.Op{Key: kv.Key})
+	for _, unit := range slices.Sorted(maps.Keys(overrides)) {
+		if len(ops) < maxOverrides {
+			ops = append(ops, store.Op{Key: s.Keys.Overrides().Key(unit)})
 		}
-		return nil
-	})
+	}
 	return ops, err
 }
 

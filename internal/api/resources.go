@@ -22,6 +22,7 @@ func (s *Server) resourceRoutes() {
 		"/apps":                   {get: s.apps.list},
 		"/apps/{name}":            {get: s.getApp, put: s.putApp, del: s.deleteApp},
 		"/apps/{name}/endpoints":  {get: s.appEndpoints},
+		"/apps/{name}/restart":    {post: s.restartApp},
 		"/units":                  {get: s.units.list},
 		"/units/{name}":           {get: s.units.get, put: s.putUnit, patch: s.patchUnit, del: s.deleteUnit},
 		"/units/{name}/file":      {get: s.unitText},

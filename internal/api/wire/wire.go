@@ -78,6 +78,18 @@ type InstanceState struct {
 	State   v1.UnitState `json:"state"`
 }
 
+// RestartRequest is what POST /apps/NAME/restart takes.
+type RestartRequest struct {
+	// Units are the instances to restart; all that are not stopped by hand where none is named.
+	Units []string `json:"units,omitempty"`
+}
+
+// Restart is its answer: what is restarted, one after the other. A unit whose state has that requestedAt has been.
+type Restart struct {
+	Units       []string `json:"units"`
+	RequestedAt string   `json:"requestedAt"`
+}
+
 // Endpoint is one announced instance.
 type Endpoint struct {
 	App      string `json:"app"`
