@@ -21,6 +21,11 @@ const (
 	// EnvironmentFile holds the machine's own facts: FLEET_MACHINE_ID, FLEET_MACHINE_IP,
 	// FLEET_ETCD_SERVERS ..., and COREOS_PRIVATE_IPV4 for unit files of old.
 	EnvironmentFile = "%t/fleet/environment"
+	// CredentialsFile has the user name and password that fleetd has at etcd. The environment is every app's; this file,
+	// which root alone can read, is handed to announcers and routers by the service manager (LoadCredential=).
+	CredentialsFile = "%t/fleet/etcd-credentials"
+	// CredentialsID is what it is called where it is loaded, in $CREDENTIALS_DIRECTORY.
+	CredentialsID = "fleet-etcd"
 	// BinDir leads to the directory that the running fleetd was started from, with announcer and router.
 	BinDir = "%t/fleet/bin"
 )

@@ -81,7 +81,11 @@ func run(args []string) error {
 	opts.Log = log.WithName("announce")
 	opts.Address = net.JoinHostPort(host, port)
 	opts.Probe = probe(opts.Address, healthHTTP, healthTCP, healthExec, flags.Args())
-	client, err := store.Dial(store.ConfigFrom(os.Getenv))
+	config, err := store.ConfigFrom(os.Getenv)
+	if err != nil {
+		return err
+	}
+	client, err := store.Dial(config)
 	if err != nil {
 		return err
 	}

@@ -72,7 +72,11 @@ func run(args []string) error {
 		return err
 	}
 	defer server.Close()
-	client, err := store.Dial(store.ConfigFrom(os.Getenv))
+	config, err := store.ConfigFrom(os.Getenv)
+	if err != nil {
+		return err
+	}
+	client, err := store.Dial(config)
 	if err != nil {
 		return err
 	}

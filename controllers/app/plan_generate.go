@@ -205,6 +205,9 @@ func (g *generator) sidekick() {
 	g.add("Unit", "StartLimitIntervalSec", "0")
 	g.add("Service", "EnvironmentFile", "-/etc/environment")
 	g.add("Service", "EnvironmentFile", "-"+v1.EnvironmentFile)
+	// The default is for a machine whose fleetd is older, and keeps no such file: without it the unit would not start.
+	g.add("Service", "LoadCredential", v1.CredentialsID+":"+v1.CredentialsFile)
+	g.add("Service", "SetCredential", v1.CredentialsID+":{}")
 	g.add("Service", "ExecStart", g.announcer())
 	g.add("Service", "Restart", "always")
 	g.add("Service", "RestartSec", restartPause)

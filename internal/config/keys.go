@@ -168,6 +168,9 @@ func servers(v string) ([]string, error) {
 			s = "http://" + s
 		}
 		u, err := url.Parse(s)
+		if err == nil && u.User != nil {
+			return nil, fmt.Errorf("the server %s has a user name in it: write that into etcd_username and etcd_password", u.Redacted())
+		}
 		if err != nil || !slices.Contains([]string{"http", "https", "unix", "unixs"}, u.Scheme) || u.Host+u.Path == "" {
 			return nil, fmt.Errorf("%q is not the URL of an etcd server, such as http://127.0.0.1:2379", s)
 		}

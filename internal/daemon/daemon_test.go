@@ -23,6 +23,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/config"
 	"github.com/fleet-starter/fleet/internal/daemon/presence"
 	"github.com/fleet-starter/fleet/internal/keyspace"
+	"github.com/fleet-starter/fleet/internal/layout"
 	"github.com/fleet-starter/fleet/internal/machine"
 	"github.com/fleet-starter/fleet/internal/store"
 	"github.com/fleet-starter/fleet/internal/store/etcdtest"
@@ -276,20 +277,39 @@ func TestSecondFleetdIsRefused(t *testing.T) {
 	require.ErrorIs(t, l.run("FLEET_AGENT_TTL=1s").wait(), presence.ErrDuplicate)
 }
 
-func TestEnvironment(t *testing.T) {
+// TestProvide: what every app may read has no secret in it; user name and password are in a file of their own.
+func TestProvide(t *testing.T) {
+	l := layout.Layout{Shared: t.TempDir()}
 	cfg := &config.Config{EtcdServers: []string{"http://a:1", "http://b:1"}, EtcdKeyPrefix: "/fleet", EtcdRequestTimeout: time.Second, EtcdUsername: "u", EtcdPassword: "p$\"w"}
 	m := v1.Machine{Metadata: v1.ObjectMeta{Name: id}, Spec: v1.MachineSpec{Address: "192.0.2.7"}}
-	require.Equal(t, `FLEET_MACHINE_ID=`+id+`
+	facts := `FLEET_MACHINE_ID=` + id + `
 FLEET_MACHINE_IP=192.0.2.7
 COREOS_PRIVATE_IPV4=192.0.2.7
 COREOS_PUBLIC_IPV4=192.0.2.7
 FLEET_ETCD_SERVERS=http://a:1,http://b:1
 FLEET_ETCD_KEY_PREFIX=/fleet
 FLEET_ETCD_REQUEST_TIMEOUT=1s
-FLEET_ETCD_USERNAME=u
-FLEET_ETCD_PASSWORD="p\$\"w"
-`, environment(cfg, m))
-	require.Equal(t, os.FileMode(0o600), environmentMode(cfg))
+`
+	// What an older fleetd left there.
+	require.NoError(t, os.WriteFile(l.Environment(), []byte("FLEET_ETCD_PASSWORD=old\n"), 0o600))
+	require.NoError(t, provide(l, cfg, m))
+	requireFile(t, l.Environment(), 0o644, facts+"FLEET_ETCD_CREDENTIALS="+l.Credentials()+"\n")
+	requireFile(t, l.Credentials(), 0o600, `{"username":"u","password":"p$\"w"}`)
+
+	cfg.EtcdUsername, cfg.EtcdPassword = "", ""
+	require.NoError(t, provide(l, cfg, m))
+	requireFile(t, l.Environment(), 0o644, facts)
+	requireFile(t, l.Credentials(), 0o600, `{}`)
+}
+
+func requireFile(t *testing.T, name string, mode os.FileMode, text string) {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	require.NoError(t, err)
+	require.Equal(t, text, string(data))
+	info, err := os.Stat(name)
+	require.NoError(t, err)
+	require.Equal(t, mode, info.Mode())
 }
 
 func TestMachineID(t *testing.T) {

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/config"
 	"github.com/fleet-starter/fleet/internal/layout"
+	"github.com/fleet-starter/fleet/internal/store"
 )
 
 // layoutOf says where this fleetd keeps its files.
@@ -20,9 +22,17 @@ func layoutOf(cfg *config.Config) layout.Layout {
 	return layout.Layout{State: cfg.StateDirectory, Runtime: cfg.RuntimeDirectory, Units: cfg.UnitsDirectory, Shared: shared}
 }
 
-// provide writes what unit files refer to: the environment file and the way to fleet's own programs.
+// provide writes what unit files refer to: the environment file, the credentials and the way to fleet's own programs.
 func provide(l layout.Layout, cfg *config.Config, m v1.Machine) error {
-	if err := layout.Replace(l.Environment(), []byte(environment(cfg, m)), environmentMode(cfg), layout.Process); err != nil {
+	// The credentials come first: an environment that names them is never without.
+	credentials, err := json.Marshal(store.Credentials{Username: cfg.EtcdUsername, Password: cfg.EtcdPassword})
+	if err != nil {
+		return err
+	}
+	if err := layout.Replace(l.Credentials(), credentials, 0o600, layout.Process); err != nil {
+		return fmt.Errorf("credentials file: %w", err)
+	}
+	if err := layout.Replace(l.Environment(), []byte(environment(l, cfg, m)), 0o644, layout.Process); err != nil {
 		return fmt.Errorf("environment file: %w", err)
 	}
 	executable, err := os.Executable()
@@ -35,16 +45,8 @@ func provide(l layout.Layout, cfg *config.Config, m v1.Machine) error {
 	return nil
 }
 
-// environmentMode keeps a password from those who are not root: the service manager reads the file for its units.
-func environmentMode(cfg *config.Config) os.FileMode {
-	if cfg.EtcdPassword != "" {
-		return 0o600
-	}
-	return 0o644
-}
-
-// environment is in the format of EnvironmentFile=, see systemd.exec(5).
-func environment(cfg *config.Config, m v1.Machine) string {
+// environment is in the format of EnvironmentFile=, see systemd.exec(5). Every app has it: there is no secret in it.
+func environment(l layout.Layout, cfg *config.Config, m v1.Machine) string {
 	var b strings.Builder
 	set := func(name, value string) {
 		if value != "" {
@@ -61,8 +63,9 @@ func environment(cfg *config.Config, m v1.Machine) string {
 	set("FLEET_ETCD_CAFILE", cfg.EtcdCAFile)
 	set("FLEET_ETCD_CERTFILE", cfg.EtcdCertFile)
 	set("FLEET_ETCD_KEYFILE", cfg.EtcdKeyFile)
-	set("FLEET_ETCD_USERNAME", cfg.EtcdUsername)
-	set("FLEET_ETCD_PASSWORD", cfg.EtcdPassword)
+	if cfg.EtcdUsername != "" {
+		set(store.CredentialsVariable, l.Credentials())
+	}
 	return b.String()
 }
 

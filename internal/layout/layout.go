@@ -41,6 +41,9 @@ func (l Layout) Lease() string { return filepath.Join(l.Runtime, "lease") }
 // Environment is the EnvironmentFile= of generated units.
 func (l Layout) Environment() string { return filepath.Join(l.Shared, "environment") }
 
+// Credentials is the file that LoadCredential= of announcers and routers reads.
+func (l Layout) Credentials() string { return filepath.Join(l.Shared, "etcd-credentials") }
+
 // Bin leads to the directory of fleetd's own programs.
 func (l Layout) Bin() string { return filepath.Join(l.Shared, "bin") }
 
