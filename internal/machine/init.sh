@@ -17,6 +17,10 @@ done
 mount --rbind "$FLEET_RUNTIME/run" /run
 mount --bind "$FLEET_STATE/journal" /run/log/journal
 mount --bind "$FLEET_STATE/machine-id" /etc/machine-id
+# As where a machine was booted: systemd mounts a unit's credentials in a namespace of its own, and expects to see them.
+mkdir -p "$XDG_RUNTIME_DIR/credentials"
+mount --bind "$XDG_RUNTIME_DIR/credentials" "$XDG_RUNTIME_DIR/credentials"
+mount --make-shared "$XDG_RUNTIME_DIR/credentials"
 # Of what the host's packages enable for login sessions, only the bus is the machine's.
 if [ -e /usr/lib/systemd/user/dbus.socket ]; then
 	ln -s /usr/lib/systemd/user/dbus.socket "$FLEET_RUNTIME/enabled/sockets.target.wants/"
