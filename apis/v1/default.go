@@ -105,3 +105,11 @@ func (s *AppSpec) Instances() int32 {
 	}
 	return *s.Replicas
 }
+
+// AnnouncePrefix is the directory of the app's endpoints.
+func (s *AppSpec) AnnouncePrefix() string {
+	if s.Announce == nil || s.Announce.Prefix == "" {
+		return DefaultAnnouncePrefix
+	}
+	return s.Announce.Prefix
+}

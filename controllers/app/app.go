@@ -7,6 +7,8 @@ import (
 
 	"github.com/go-logr/logr"
 
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/cache"
 	"github.com/fleet-starter/fleet/internal/cluster"
 	"github.com/fleet-starter/fleet/internal/controller"
 	"github.com/fleet-starter/fleet/internal/store"
@@ -29,6 +31,8 @@ type Options struct {
 	Metrics *controller.Metrics
 	// Workers is how many apps are looked after at once. Default 4.
 	Workers int
+	// AgentTTL is how long machines may take to report after etcd was away.
+	AgentTTL time.Duration
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
 }
@@ -39,6 +43,7 @@ type Controller struct {
 	cluster *cluster.Cluster
 	loop    *controller.Controller[string]
 	waiting *cluster.Waiting
+	began   time.Time // when this leader did
 }
 
 // New returns a controller. Nothing happens before Run.
@@ -49,7 +54,7 @@ func New(opts Options) *Controller {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	c := &Controller{opts: opts, cluster: opts.Cluster}
+	c := &Controller{opts: opts, cluster: opts.Cluster, began: opts.Now()}
 	c.loop = controller.New("app", controller.Func[string](c.Reconcile), controller.Options{
 		Workers: opts.Workers, Log: opts.Log, Metrics: opts.Metrics, Rest: 4, // each of 10,000 instances that start does not cost a plan
 		Fatal: func(err error) bool { return errors.Is(err, store.ErrFenced) },
@@ -57,6 +62,7 @@ func New(opts Options) *Controller {
 	c.cluster.OnApp(c.loop.Enqueue)
 	c.cluster.OnLeaving(c.loop.Enqueue)
 	c.waiting = c.cluster.OnRouter(c.loop.Enqueue)
+	cluster.Follow(c.cluster.Unplaced, c.loop.Enqueue, func(unit string, _, _ *cache.Object[v1.Unplaced]) []string { return c.cluster.AppsOf(unit) })
 	return c
 }
 

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/controllers/status"
 	"github.com/fleet-starter/fleet/internal/cluster"
+	"github.com/fleet-starter/fleet/internal/instance"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/store"
 	"github.com/fleet-starter/fleet/internal/store/etcdtest"
@@ -128,16 +130,17 @@ func await[T any](b *bench, row keyspace.Collection[T], what string, wanted func
 }
 
 // run does what the machines do for the units as they are: all active and announced.
-func (b *bench) run(units map[string]v1.Unit) {
+func (b *bench) run(units map[string]v1.Unit) (revision int64) {
 	for name, u := range units {
 		value, err := b.keys.States().Encode(v1.UnitState{ActiveState: "active", Hash: u.Spec.Hash, DesiredState: u.Spec.DesiredState})
 		require.NoError(b.t, err)
 		b.put(b.keys.States().Key("m1/"+name), string(value))
 		b.put(b.keys.Placements().Key("m1/"+name), `{"hash":"`+u.Spec.Hash+`","desiredState":"launched"}`)
 		if n, sidekick, _ := v1.ParseAppUnit("web", name); sidekick {
-			b.put("/services/web/"+v1.EndpointName("web", n), "127.0.0.1:3000")
+			revision = b.put("/services/web/"+v1.EndpointName("web", n), "127.0.0.1:3000")
 		}
 	}
+	return revision
 }
 
 func isReady(want string) func(map[string]v1.AppStatus) bool {
@@ -157,6 +160,10 @@ func TestFromManifestToUnitsAndBack(t *testing.T) {
 		_, err = s.Commit(t.Context(), store.Txn{Ops: []store.Op{
 			{Key: keys.Machines().Key("m1"), Value: []byte(`{"metadata":{"name":"m1"},"spec":{"address":"127.0.0.1","capacity":{}}}`), Lease: lease},
 			{Key: router, Value: []byte(`{"revision":0,"digest":""}`), Lease: lease}}})
+		serve := func(revision int64) { // the router serves what there was then
+			_, err := s.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: router, Value: fmt.Appendf(nil, `{"revision":%d,"digest":""}`, revision), Lease: lease}}})
+			require.NoError(t, err)
+		}
 		require.NoError(t, err)
 
 		b.put(keys.Apps().Key("web"), manifestOf("web", 2, "1", true))
@@ -164,7 +171,11 @@ func TestFromManifestToUnitsAndBack(t *testing.T) {
 		require.Equal(t, "web", units["web-discovery@2.service"].Metadata.Owner)
 		files := await(b, keys.UnitFiles(), "two files", func(f map[string]string) bool { return len(f) == 2 })
 		require.Contains(t, files[units["web@1.service"].Spec.Hash], "ExecStart=/bin/app 1")
-		b.run(units)
+		announced := b.run(units)
+		await(b, keys.Status(), "the router is waited for", func(all map[string]v1.AppStatus) bool {
+			return v1.FindCondition(all["web"].Conditions, v1.Ready).Reason == string(instance.Unrouted)
+		})
+		serve(announced)
 		await(b, keys.Status(), "ready", isReady(v1.ConditionTrue))
 
 		b.put(keys.Apps().Key("web"), manifestOf("web", 2, "2", true))

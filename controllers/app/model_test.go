@@ -27,15 +27,18 @@ type world struct {
 	overrides map[string]v1.Override
 	states    map[string]v1.UnitState
 	leaving   map[string]string
+	places    map[string]Place // where that is not m1
 	endpoints map[string]string
-	changed   int64 // revision of the last change of endpoints
-	routers   map[string]v1.Router
-	route     Route
-	uid       int64
-	byHand    []string
-	broken    map[string]bool // unit names whose health check fails
-	brokenBy  map[string]bool // hashes of units whose process does not get healthy
-	log       []string
+	// announcedAt are the revisions of endpoints, changed that of their last change.
+	announcedAt map[string]int64
+	changed     int64
+	routers     map[string]v1.Router
+	route       Route
+	uid         int64
+	byHand      []string
+	broken      map[string]bool // unit names whose health check fails
+	brokenBy    map[string]bool // hashes of units whose process does not get healthy
+	log         []string
 }
 
 func newWorld(t require.TestingT, app string) *world {
@@ -43,7 +46,7 @@ func newWorld(t require.TestingT, app string) *world {
 		t: t, app: app, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), revision: 1,
 		texts: map[string]string{}, units: map[string]Unit{}, taken: map[string]string{}, overrides: map[string]v1.Override{},
 		states: map[string]v1.UnitState{}, endpoints: map[string]string{}, broken: map[string]bool{}, brokenBy: map[string]bool{},
-		routers: map[string]v1.Router{"m1": {}, "m2": {}},
+		routers: map[string]v1.Router{"m1": {}, "m2": {}}, places: map[string]Place{}, announcedAt: map[string]int64{},
 	}
 }
 
@@ -53,6 +56,7 @@ func running(t require.TestingT, replicas int, announced bool) *world {
 	w.apply("%s", manifestOf("web", replicas, "1", announced))
 	w.settleAll()
 	w.log = nil
+	w.now = w.now.Add(time.Hour)
 	return w
 }
 
@@ -78,7 +82,7 @@ func manifestOf(app string, replicas int, version string, announced bool) string
 func (w *world) input() Input {
 	in := Input{
 		Now: w.now, App: w.app, Manifest: w.manifest, Texts: map[string]string{}, Units: maps.Clone(w.units), Taken: w.taken,
-		Overrides: w.overrides, States: map[string][]*v1.UnitState{}, Leaving: w.leaving, Endpoints: maps.Clone(w.endpoints),
+		Overrides: w.overrides, States: map[string][]State{}, Leaving: w.leaving, Endpoints: map[string]int64{}, Places: map[string]Place{},
 		EndpointSets: []v1.EndpointSet{{Prefix: v1.DefaultAnnouncePrefix, Revision: w.changed, Digest: v1.EndpointsDigest(w.endpoints)}},
 		Route:        w.route, ByHand: w.byHand,
 	}
@@ -91,7 +95,17 @@ func (w *world) input() Input {
 		}
 	}
 	for name, s := range w.states {
-		in.States[name] = []*v1.UnitState{&s}
+		in.States[name] = []State{{"m1", &s}}
+	}
+	for name := range w.units {
+		if place, ok := w.places[name]; ok {
+			in.Places[name] = place
+		} else {
+			in.Places[name] = Place{Machines: []string{"m1"}}
+		}
+	}
+	for name := range w.endpoints {
+		in.Endpoints[name] = w.announcedAt[name]
 	}
 	in.Routers = maps.Clone(w.routers)
 	return in
@@ -200,6 +214,7 @@ func (w *world) announcer(n int32) bool {
 		delete(w.endpoints, name)
 	}
 	w.changed = w.next()
+	w.announcedAt[name] = w.changed
 	return true
 }
 
@@ -243,7 +258,7 @@ func (w *world) settleAll() Decision {
 		for _, step := range w.steps() {
 			changed = step() || changed
 		}
-		if !changed && plan.After > 0 && plan.After <= settleTime {
+		if !changed && plan.After > 0 && plan.After <= v1.DefaultMinReady {
 			w.now = w.now.Add(plan.After)
 			changed = true
 		}

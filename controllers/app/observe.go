@@ -1,7 +1,7 @@
 package app
 
 import (
-	"maps"
+	"cmp"
 	"slices"
 	"strings"
 
@@ -20,8 +20,9 @@ func (c *Controller) observe(app string) Input {
 		Units:      make(map[string]Unit, len(owned)),
 		Taken:      c.cluster.OthersUnits(app),
 		Overrides:  c.cluster.OverridesOf(app),
-		States:     map[string][]*v1.UnitState{},
+		States:     map[string][]State{},
 		Leaving:    map[string]string{},
+		Places:     make(map[string]Place, len(owned)),
 		Endpoints:  c.cluster.EndpointsOf(app),
 		Former:     c.cluster.FormerEndpointsOf(app),
 		Unknown:    !c.cluster.KnowsEndpoints(app),
@@ -53,10 +54,15 @@ func (c *Controller) observe(app string) Input {
 			in.Leaving[o.Name] = machine
 		}
 		withdrawn = withdrawn || sidekick && o.Value.Spec.DesiredState != v1.Launched
-		if states := c.cluster.StatesOf(o.Name); states != nil {
-			in.States[o.Name] = slices.SortedFunc(maps.Values(states), bySince)
+		if !sidekick {
+			in.Places[o.Name] = c.place(o.Name)
 		}
+		for machine, state := range c.cluster.StatesOf(o.Name) {
+			in.States[o.Name] = append(in.States[o.Name], State{machine, state})
+		}
+		slices.SortFunc(in.States[o.Name], bySince)
 	}
+	in.Settling = max(0, c.opts.AgentTTL-in.Now.Sub(c.began))
 	in.Routers = c.cluster.RoutersByMachine()
 	in.EndpointSets = c.cluster.EndpointSetsOf(app, withdrawn) // after the endpoints: at least that new
 	return in
@@ -79,9 +85,23 @@ func (c *Controller) byHand(app string, before *v1.AppRoute) []string {
 	return slices.Compact(instances)
 }
 
-func bySince(a, b *v1.UnitState) int {
-	if n := a.Since.Compare(b.Since); n != 0 {
-		return n
+// place is where a unit is.
+func (c *Controller) place(unit string) (place Place) {
+	for _, machine := range c.cluster.PlacementsOf(unit) {
+		if _, present := c.cluster.Machines.Get(machine); present {
+			place.Machines = append(place.Machines, machine)
+		} else {
+			place.Away = true
+		}
 	}
-	return strings.Compare(a.InvocationID, b.InvocationID)
+	place.Away = place.Away && len(place.Machines) == 0
+	slices.Sort(place.Machines)
+	if o, ok := c.cluster.Unplaced.Get(unit); ok {
+		place.Unplaced = &o.Value
+	}
+	return place
+}
+
+func bySince(a, b State) int {
+	return cmp.Or(a.Since.Compare(b.Since), strings.Compare(a.Machine, b.Machine))
 }

@@ -27,12 +27,14 @@ type Input struct {
 	// Overrides are people's wishes, by unit.
 	Overrides map[string]v1.Override
 	// States are what systemd says of the app's units on the machines that are present, by unit.
-	States map[string][]*v1.UnitState
+	States map[string][]State
 	// Leaving are the machines that units are to leave, by unit.
 	Leaving map[string]string
-	// Endpoints are the app's endpoints below its announce prefix, Former those below the prefixes of earlier revisions: names
-	// as v1.EndpointName makes them. Unknown: they are being listed, and nothing can be said of instances.
-	Endpoints, Former map[string]string
+	// Places say where the app's instances are, by unit.
+	Places map[string]Place
+	// Endpoints are the revisions of the app's endpoints below its announce prefix, Former those below the prefixes of earlier
+	// revisions: names as v1.EndpointName makes them. Unknown: they are being listed, and nothing can be said of instances.
+	Endpoints, Former map[string]int64
 	Unknown           bool
 	// EndpointSets is what routers have to serve, for each of the app's prefixes.
 	EndpointSets []v1.EndpointSet
@@ -43,6 +45,8 @@ type Input struct {
 	ByHand []string
 	// Route is what routers are told of the app.
 	Route Route
+	// Settling is for how much longer machines that are there may not have said so: the leader is new.
+	Settling time.Duration
 }
 
 // Route is the stored routes/<app>.
@@ -65,6 +69,21 @@ type Unit struct {
 	*v1.Unit
 	// Revision is its ModRevision.
 	Revision int64
+}
+
+// State is what a machine says of a unit.
+type State struct {
+	Machine string
+	*v1.UnitState
+}
+
+// Place says where an instance is.
+type Place struct {
+	// Machines are those that it is placed on and that are there; Away says that it is placed, and on none of those.
+	Machines []string
+	Away     bool
+	// Unplaced is why it has no machine, or why its new file fits nowhere.
+	Unplaced *v1.Unplaced
 }
 
 // Kind is what an action does.
@@ -108,6 +127,8 @@ const (
 	Stopped            Reason = "Stopped"            // a person wants it stopped
 	Started            Reason = "Started"            // nobody wants it stopped any more
 	Requested          Reason = "Requested"          // a person asks for another start
+	WithdrawForRestart Reason = "WithdrawForRestart" // no requests before it is restarted
+	Restarted          Reason = "Restarted"          // a person asks for a restart: it stops, to be started again
 	RolloutStalled     Reason = "RolloutStalled"     // a new instance is not ready in time
 	RolloutComplete    Reason = "RolloutComplete"    // all instances are of the revision
 	MoveStalled        Reason = "MoveStalled"        // an instance that was to leave a machine is not ready in time
@@ -167,8 +188,8 @@ type planner struct {
 	in       Input
 	revision *v1.Revision // what should run
 	texts    map[string]string
-	all      []*instance // those of the revision, by number
-	surplus  []*instance // no longer wanted ones, highest numbers first
+	all      []*replica // those of the revision, by number
+	surplus  []*replica // no longer wanted ones, highest numbers first
 
 	first   []Action // revisions and files
 	actions []Action
@@ -176,8 +197,9 @@ type planner struct {
 	events  []Action
 	after   time.Duration
 	waiting bool
-	moving  bool // an instance is about to be moved
-	taken   bool // it was said that a unit is somebody else's
+	waitFor map[string]v1.Router // the routers that are waited for, once that was found out
+	moving  bool                 // an instance is about to be moved
+	taken   bool                 // it was said that a unit is somebody else's
 }
 
 func (p *planner) plan() Decision {

@@ -6,26 +6,25 @@ import (
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/instance"
 )
 
-// settleTime is how long an instance that is not announced has to be active before it counts as ready: nothing
-// else tells whether its process stays.
-const settleTime = 2 * time.Second
-
 // instance is one instance of the app with its sidekick: what is, and what should be.
-type instance struct {
+type replica struct {
 	number         int32
 	unit, sidekick pair
+	how            instance.Progress
 }
 
 // pair is a unit as it is stored (nil where it is not) and as it should be in the end.
 type pair struct {
 	name    string
 	stored  *Unit
-	states  []*v1.UnitState
+	states  []State
 	hash    string // "": it should not be
 	desired v1.DesiredState
 	request string
+	restart string // the request to stop and start what runs; "": there is none that is not carried out
 }
 
 // instances compares what is wanted with what there is.
@@ -35,30 +34,30 @@ func (p *planner) instances() {
 	if p.revision.Spec.Global {
 		first, last = 0, 0
 	}
-	p.all = make([]*instance, 0, last-first+1)
+	p.all = make([]*replica, 0, last-first+1)
 	for n := first; n <= last; n++ {
-		p.all = append(p.all, p.instance(n, hash, sidekick))
+		p.all = append(p.all, p.replica(n, hash, sidekick))
 	}
 	p.surplus = p.existing(func(n int32) bool { return n < first || n > last })
 }
 
 // existing returns instances that are stored, highest numbers first.
-func (p *planner) existing(which func(int32) bool) []*instance {
+func (p *planner) existing(which func(int32) bool) []*replica {
 	numbers := map[int32]bool{}
 	for name := range p.in.Units {
 		if n, _, ok := v1.ParseAppUnit(p.in.App, name); ok && which(n) {
 			numbers[n] = true
 		}
 	}
-	var list []*instance
+	var list []*replica
 	for _, n := range slices.Backward(slices.Sorted(maps.Keys(numbers))) {
-		list = append(list, p.instance(n, "", ""))
+		list = append(list, p.replica(n, "", ""))
 	}
 	return list
 }
 
-func (p *planner) instance(n int32, hash, sidekick string) *instance {
-	i := &instance{number: n}
+func (p *planner) replica(n int32, hash, sidekick string) *replica {
+	i := &replica{number: n}
 	i.unit = p.pair(v1.AppUnit(p.in.App, n), hash)
 	i.sidekick = p.pair(v1.SidekickUnit(p.in.App, n), sidekick)
 	if i.unit.desired != v1.Launched { // what does not run is not announced
@@ -67,7 +66,51 @@ func (p *planner) instance(n int32, hash, sidekick string) *instance {
 	if _, own := p.in.Overrides[i.sidekick.name]; !own && i.unit.request != "" {
 		i.sidekick.request = i.unit.request
 	}
+	i.how = p.progress(i)
 	return i
+}
+
+// progress is how far an instance is; of a global app, on the first machine where it is not ready.
+func (p *planner) progress(i *replica) instance.Progress {
+	if i.number > 0 || len(p.in.Places[i.unit.name].Machines) == 0 {
+		return p.progressOn(i, "")
+	}
+	var how instance.Progress
+	for _, machine := range p.in.Places[i.unit.name].Machines {
+		if how = p.progressOn(i, machine); !how.State.IsReady() {
+			break
+		}
+	}
+	return how
+}
+
+// progressOn is how far an instance is; of a global app, on that machine.
+func (p *planner) progressOn(i *replica, machine string) instance.Progress {
+	spec, place := &v1.AppSpec{}, p.in.Places[i.unit.name]
+	if p.revision != nil {
+		spec = &p.revision.Spec
+	}
+	in := instance.Input{
+		Now: p.in.Now, Hash: i.unit.hash, SidekickHash: i.sidekick.hash, MinReady: instance.MinReady(spec), Oneshot: instance.OneshotSpec(spec),
+		Stopped: i.unit.hash != "" && i.unit.desired != v1.Launched, Unheralded: i.sidekick.desired != v1.Launched,
+		Placed: place.Away || len(place.Machines) > 0, Away: place.Away, Unplaced: place.Unplaced, State: i.unit.state(machine),
+	}
+	if i.unit.stored != nil {
+		in.Unit = i.unit.stored.Unit
+	}
+	if i.sidekick.stored != nil {
+		in.Sidekick = i.sidekick.stored.Unit
+	}
+	name := v1.EndpointName(p.in.App, i.number)
+	if i.number == 0 {
+		name = v1.GlobalEndpointName(p.in.App, machine)
+	}
+	if revision, ok := p.in.Endpoints[name]; ok {
+		in.Endpoint, in.Behind = true, v1.RoutersBehind(p.routers(), v1.EndpointSet{Prefix: spec.AnnouncePrefix(), Revision: revision})
+	} else if _, ok := p.in.Former[name]; ok && !in.Filed() {
+		in.Endpoint = true
+	}
+	return instance.Of(in)
 }
 
 func (p *planner) pair(name, hash string) pair {
@@ -80,7 +123,13 @@ func (p *planner) pair(name, hash string) pair {
 		if o.DesiredState != "" {
 			u.desired = o.DesiredState
 		}
-		if o.RequestedAt != "" {
+		switch {
+		case o.RequestedAt == "" || o.RequestedAt == u.request:
+		case o.Restart && (u.up() || p.in.Places[name].Away):
+			u.restart = o.RequestedAt
+		case o.Restart && u.is() == v1.Loaded: // it has stopped for this
+			u.restart, u.request = o.RequestedAt, o.RequestedAt
+		default:
 			u.request = o.RequestedAt
 		}
 	}
@@ -105,85 +154,88 @@ func (u *pair) current() bool {
 
 // up: it runs somewhere, or is on its way up or down.
 func (u *pair) up() bool {
-	return slices.ContainsFunc(u.states, func(s *v1.UnitState) bool {
-		return s.ActiveState != "inactive" && s.ActiveState != "failed" && s.ActiveState != ""
-	})
+	return slices.ContainsFunc(u.states, func(s State) bool { return instance.Up(s.UnitState) })
 }
 
-// active: it runs; with the file of that hash, unless that is "".
-func (u *pair) active(hash string) (*v1.UnitState, bool) {
+// state is what that machine says of the unit; "" stands for the machine that counts: where it runs with the file that it
+// should have, where it runs, or what spoke last.
+func (u *pair) state(machine string) *v1.UnitState {
+	var state *v1.UnitState
 	for _, s := range u.states {
-		if s.Active() && (hash == "" || s.Hash == hash) {
-			return s, true
+		switch {
+		case machine != "" && s.Machine != machine:
+		case state == nil || !instance.IsActive(state) || instance.IsActive(s.UnitState) && s.Hash == u.hash:
+			state = s.UnitState
 		}
 	}
-	return nil, false
+	return state
 }
 
 // wanted: it should run, and nobody stopped it.
-func (i *instance) wanted() bool { return i.unit.hash != "" && i.unit.desired == v1.Launched }
+func (i *replica) wanted() bool { return i.unit.hash != "" && i.unit.desired == v1.Launched }
 
 // updated: both units are of the revision.
-func (i *instance) updated() bool { return i.unit.current() && i.sidekick.current() }
+func (i *replica) updated() bool { return i.unit.current() && i.sidekick.current() }
 
 // withdrawn: it is kept out of the routers although it should be in them: it is being replaced.
-func (i *instance) withdrawn() bool {
+func (i *replica) withdrawn() bool {
 	return i.wanted() && i.sidekick.stored != nil && i.sidekick.is() != v1.Launched && i.announces()
 }
 
 // announces: once it is up to date it has an endpoint, unless a person stopped its sidekick.
-func (i *instance) announces() bool {
+func (i *replica) announces() bool {
 	return i.sidekick.hash == "" || i.sidekick.desired == v1.Launched
 }
 
-// announced: it has an endpoint, or none that anybody could see is expected.
-func (p *planner) announced(i *instance) bool {
-	if i.sidekick.stored == nil || i.sidekick.desired != v1.Launched {
-		return i.sidekick.hash == "" || i.sidekick.desired != v1.Launched
+// announced: the instance has an endpoint, be it where an earlier revision announced; of a global app, on any machine.
+func (p *planner) announced(i *replica) bool {
+	for _, endpoints := range []map[string]int64{p.in.Endpoints, p.in.Former} {
+		if i.number > 0 {
+			if _, ok := endpoints[v1.EndpointName(p.in.App, i.number)]; ok {
+				return true
+			}
+			continue
+		}
+		numbered := 0 // those of instances that have a unit of their own
+		for name := range p.in.Units {
+			if n, sidekick, ok := v1.ParseAppUnit(p.in.App, name); ok && !sidekick && n > 0 {
+				if _, ok := endpoints[v1.EndpointName(p.in.App, n)]; ok {
+					numbered++
+				}
+			}
+		}
+		if len(endpoints) > numbered {
+			return true
+		}
 	}
-	if p.revision.Spec.Global {
-		_, active := i.sidekick.active("")
-		return active
-	}
-	return p.endpoint(i)
-}
-
-func (p *planner) endpoint(i *instance) bool {
-	_, ok := p.in.Endpoints[v1.EndpointName(p.in.App, i.number)]
-	return ok
+	return false
 }
 
 // available: it does its work, of whatever revision.
-func (p *planner) available(i *instance) bool {
-	_, active := i.unit.active("")
-	return active && (i.sidekick.stored == nil || p.announced(i))
-}
+func (p *planner) available(i *replica) bool { return i.how.Serves }
 
 // ready: an instance that is updated does its work so. Where only time is missing, look again then.
-func (p *planner) ready(i *instance) bool {
-	state, active := i.unit.active(i.unit.hash)
-	if !active || !p.announced(i) {
-		return false
-	}
-	if i.sidekick.hash != "" && i.sidekick.desired == v1.Launched && p.seen() {
-		return true // its endpoint says that it is healthy
-	}
-	since := state.Since
-	if p.in.Now.Before(since) { // that machine's clock is ahead: count from what this side noted
-		since = i.unit.updatedAt()
-	}
-	if p.in.Now.Before(since) { // this side's was set back: nothing tells, and to wait until it is there may take hours
-		return true
-	}
-	left := settleTime - p.in.Now.Sub(since)
-	p.lookAgain(left)
-	return left <= 0
+func (p *planner) ready(i *replica) bool {
+	p.lookAgain(i.how.After)
+	p.waiting = p.waiting || i.how.State == instance.Unrouted
+	return i.how.State.IsReady()
 }
 
-// seen: each instance has an endpoint of its own.
-func (p *planner) seen() bool {
-	a := p.revision.Spec.Announce
-	return a != nil && !p.revision.Spec.Global
+// holdsUp: others wait until the instance is ready. One that has no machine that is there cannot get so, and does not
+// count, unless a roll-out has made it so.
+func (i *replica) holdsUp() bool {
+	switch i.how.State {
+	case instance.MachineAway:
+		return false
+	case instance.Unplaced:
+		return !i.unit.updatedAt().IsZero()
+	}
+	return true
+}
+
+// nowhere: no machine has it or is about to: to change it costs nothing.
+func (p *planner) nowhere(i *replica) bool {
+	return (i.how.State == instance.Pending || i.how.State == instance.Unplaced) && len(i.unit.states) == 0 && !p.announced(i)
 }
 
 // movedFrom is the machine that the unit is to leave, or has left, since it was touched; "" where that was a roll-out.
@@ -194,40 +246,36 @@ func (u *pair) movedFrom() string {
 	return u.stored.Metadata.Annotations[v1.AnnotationMovedFrom]
 }
 
-// updatedAt is when a roll-out last touched the unit; the zero time where none did.
+// updatedAt is when a roll-out, a restart or a drain last touched the unit; the zero time where none did.
 func (u *pair) updatedAt() time.Time {
 	if u.stored == nil {
 		return time.Time{}
 	}
-	at, err := time.Parse(time.RFC3339Nano, u.stored.Metadata.Annotations[v1.AnnotationUpdatedAt])
-	if err != nil {
-		return time.Time{}
-	}
-	return at
+	return instance.Touched(u.stored.Unit)
 }
 
-// gone: no request reaches the instance any more. Its sidekick runs nowhere, its endpoint is deleted, and every
-// router that lives serves what has been since. No router is no wait.
-func (p *planner) gone(i *instance) bool {
+// gone: no request reaches the instance any more. Its sidekick runs nowhere, its endpoint is deleted, and every router that
+// lives serves what has been since, or was given the time for it. No router is no wait.
+func (p *planner) gone(i *replica) bool {
 	if i.sidekick.stored == nil {
 		return true
 	}
-	if i.sidekick.up() || p.announcedAnywhere(i) {
+	if p.announced(i) || i.sidekick.up() {
 		return false
 	}
-	routers, after := v1.RoutersToWaitFor(p.in.Routers, p.in.Now)
-	if len(v1.RoutersBehind(routers, p.in.EndpointSets...)) > 0 {
+	if len(v1.RoutersBehind(p.routers(), p.in.EndpointSets...)) > 0 {
 		p.waiting = true
-		p.lookAgain(after)
 		return false
 	}
 	return true
 }
 
-func (p *planner) announcedAnywhere(i *instance) bool {
-	if i.number == 0 {
-		return len(p.in.Endpoints)+len(p.in.Former) > 0
+// routers are those that are waited for.
+func (p *planner) routers() map[string]v1.Router {
+	if p.waitFor == nil {
+		routers, after := v1.RoutersToWaitFor(p.in.Routers, p.in.Now)
+		p.lookAgain(after)
+		p.waitFor = routers
 	}
-	_, formerly := p.in.Former[v1.EndpointName(p.in.App, i.number)]
-	return formerly || p.endpoint(i)
+	return p.waitFor
 }

@@ -7,12 +7,13 @@ import (
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/instance"
 )
 
 // roll brings every wanted instance to its revision and its desired state. What does not run is changed at once;
-// what runs is replaced one at a time, the next one only when everything else is available.
+// what runs is replaced one at a time, the next one only when everything else that can be is available.
 func (p *planner) roll() {
-	var outdated []*instance
+	var outdated, away []*replica
 	short := slices.ContainsFunc(p.all, p.missing)
 	var busy, moving int // all that are under way, and those that a roll-out does not wait for to be over
 	for _, i := range p.all {
@@ -20,24 +21,34 @@ func (p *planner) roll() {
 		switch {
 		case !i.wanted():
 			p.stop(i)
+		case i.restarting():
+			p.restart(i, short)
+			under = i.holdsUp()
 		case i.unit.is() != v1.Launched:
 			p.start(i)
 			under = true
 		case p.in.Leaving[i.unit.name] != "":
 			p.letGo(i)
 			under = true
-		case p.revision.Spec.Global: // one key for all machines: there is no first and no next one
-			p.replace(i)
-		case i.withdrawn():
-			p.goOn(i, short)
-			under = true
-		case i.updated():
-			p.keep(i)
-			if under = !p.ready(i); under {
-				p.watchDeadline(i)
-			} else {
+		case p.revision.Spec.Global && i.unit.restart == "": // one key for all machines: there is no first and no next one
+			if p.replace(i); p.ready(i) {
 				p.finish(i)
 			}
+		case i.withdrawn():
+			p.goOn(i, short)
+			under = i.holdsUp()
+		case i.updated() && i.unit.restart == "":
+			p.keep(i)
+			if p.ready(i) {
+				p.finish(i)
+			} else if under = i.holdsUp(); under {
+				p.watchDeadline(i)
+			}
+		case p.nowhere(i):
+			p.replaceUnseen(i)
+		case i.how.State == instance.MachineAway:
+			p.keep(i)
+			away = append(away, i)
 		default:
 			p.keep(i)
 			outdated = append(outdated, i)
@@ -49,14 +60,39 @@ func (p *planner) roll() {
 			}
 		}
 	}
-	if busy == 0 && len(outdated) > 0 {
+	switch {
+	case busy > 0:
+	case len(outdated) > 0:
 		p.begin(p.next(outdated))
+	default:
+		p.replaceAway(away)
 	}
 	p.reportComplete(busy == moving && len(outdated) == 0)
 }
 
+// manyAway is from how many machines on, where they are more than half of the app's, it is rather etcd or the network that is
+// away: then they return with what runs there, all at once. It is the rule by which the scheduler moves nothing then.
+const manyAway = 3
+
+// replaceAway gives the instances on machines that are gone the revision's files, which costs nothing, when all the others
+// have theirs: what they had to wait for is over, and nothing waits for them.
+func (p *planner) replaceAway(away []*replica) {
+	if len(away) == 0 || len(away) >= manyAway && len(away)*2 > len(p.all) {
+		return
+	}
+	if p.in.Settling > 0 {
+		p.lookAgain(p.in.Settling)
+		return
+	}
+	for _, i := range away {
+		if i.unit.restart == "" && !p.announced(i) {
+			p.replaceUnseen(i)
+		}
+	}
+}
+
 // next is the instance to replace: one that does no work, so that it costs none, or the first.
-func (p *planner) next(outdated []*instance) *instance {
+func (p *planner) next(outdated []*replica) *replica {
 	for _, i := range outdated {
 		if !p.available(i) {
 			return i
@@ -66,32 +102,76 @@ func (p *planner) next(outdated []*instance) *instance {
 }
 
 // begin takes an instance out of the routers, or replaces it where it is in none.
-func (p *planner) begin(i *instance) {
-	if i.sidekick.is() != v1.Launched {
+func (p *planner) begin(i *replica) {
+	switch {
+	case i.unit.restart != "" && i.updated():
+		p.restart(i, false)
+		return
+	case i.sidekick.is() != v1.Launched:
 		p.replace(i)
 		return
 	}
-	p.put(i, &i.sidekick, WithdrawForUpdate, i.sidekick.stored.Spec.Hash, v1.Loaded, mark{})
+	p.withdraw(i, WithdrawForUpdate)
 	p.put(i, &i.unit, WithdrawForUpdate, i.unit.stored.Spec.Hash, v1.Launched, mark{set: true})
 }
 
-// missing: requests would have to do without it now.
-func (p *planner) missing(i *instance) bool {
-	return i.wanted() && !i.withdrawn() && !p.available(i)
+// withdraw has an instance leave the routers.
+func (p *planner) withdraw(i *replica, reason Reason) {
+	p.put(i, &i.sidekick, reason, i.sidekick.stored.Spec.Hash, v1.Loaded, mark{})
+}
+
+// restarting: a person's request for a restart is under way.
+func (i *replica) restarting() bool {
+	return i.unit.restart != "" && (i.unit.is() == v1.Loaded || i.withdrawn())
+}
+
+// restart stops and starts an instance, for a person asked for it: out of the routers first, and one at a time as a roll-out
+// does it.
+func (p *planner) restart(i *replica, short bool) {
+	switch {
+	case i.unit.is() == v1.Loaded && i.unit.up():
+		p.watchDeadline(i)
+	case i.unit.is() == v1.Loaded:
+		p.start(i)
+	case i.sidekick.is() == v1.Launched:
+		p.withdraw(i, WithdrawForRestart)
+		p.put(i, &i.unit, WithdrawForRestart, i.unit.stored.Spec.Hash, v1.Launched, mark{set: true})
+	case short && p.holds(i):
+		p.needed(i)
+	case p.gone(i):
+		p.put(i, &i.unit, Restarted, i.unit.stored.Spec.Hash, v1.Loaded, mark{set: i.unit.updatedAt().IsZero()})
+	default:
+		p.watchDeadline(i)
+	}
+}
+
+// missing: requests would have to do without it now, and need not.
+func (p *planner) missing(i *replica) bool {
+	return i.wanted() && !i.withdrawn() && !p.available(i) && i.holdsUp()
+}
+
+// holds: it was withdrawn, and does its work yet.
+func (p *planner) holds(i *replica) bool { return i.how.Work == instance.Withdrawn && p.announced(i) }
+
+// needed returns an instance that was withdrawn to the routers, for another one has failed since.
+func (p *planner) needed(i *replica) {
+	p.put(i, &i.sidekick, Needed, i.sidekick.stored.Spec.Hash, v1.Launched, mark{})
+	p.put(i, &i.unit, Needed, i.unit.stored.Spec.Hash, v1.Launched, mark{clear: true})
 }
 
 // goOn replaces an instance that was withdrawn as soon as no request reaches it. Where it is right as it is, for
 // the manifest was changed back meanwhile, it only returns to the routers; so it does where it is needed, because another
 // one has failed since, and still does its work. One that does none is replaced: what was chosen for that would otherwise
 // be withdrawn and returned in turns for as long as a second one fails, and no release would repair the two.
-func (p *planner) goOn(i *instance, short bool) {
+func (p *planner) goOn(i *replica, short bool) {
 	switch {
+	case i.sidekick.restart != "" && i.sidekick.up(): // a person asked for that alone
+		p.watchDeadline(i)
 	case i.updated():
 		p.put(i, &i.unit, Returned, i.unit.hash, v1.Launched, mark{})
 		p.putSidekick(i, Returned)
-	case short && p.available(i):
-		p.put(i, &i.sidekick, Needed, i.sidekick.stored.Spec.Hash, v1.Launched, mark{})
-		p.put(i, &i.unit, Needed, i.unit.stored.Spec.Hash, v1.Launched, mark{clear: true})
+	case short && p.holds(i):
+		p.needed(i)
 	case p.gone(i):
 		p.replace(i)
 	default:
@@ -102,9 +182,9 @@ func (p *planner) goOn(i *instance, short bool) {
 // letGo takes an instance that is to go to another machine out of the routers, and lets it go when no request reaches it
 // any more: one at a time, the next one when the one before is ready where it went. When it is there, or need not go
 // any more, it returns to the routers like one that was replaced.
-func (p *planner) letGo(i *instance) {
+func (p *planner) letGo(i *replica) {
 	begun := !i.unit.updatedAt().IsZero()
-	if !begun && (p.moving || slices.ContainsFunc(p.all, func(o *instance) bool { return o.wanted() && !o.unit.updatedAt().IsZero() })) {
+	if !begun && (p.moving || slices.ContainsFunc(p.all, func(o *replica) bool { return o.wanted() && !o.unit.updatedAt().IsZero() && o.holdsUp() })) {
 		p.keep(i)
 		return
 	}
@@ -116,7 +196,7 @@ func (p *planner) letGo(i *instance) {
 	}
 	switch {
 	case i.sidekick.is() == v1.Launched:
-		p.put(i, &i.sidekick, WithdrawForMove, i.sidekick.stored.Spec.Hash, v1.Loaded, mark{})
+		p.withdraw(i, WithdrawForMove)
 		p.put(i, &i.unit, WithdrawForMove, i.unit.stored.Spec.Hash, v1.Launched, moved)
 	case p.gone(i):
 		moved.set, moved.letGo = !begun, from
@@ -127,28 +207,39 @@ func (p *planner) letGo(i *instance) {
 }
 
 // moves: it is to go to another machine, or has gone, and that is all that happens to it.
-func (p *planner) moves(i *instance) bool {
+func (p *planner) moves(i *replica) bool {
 	return i.unit.movedFrom() != "" || i.unit.updatedAt().IsZero() && p.in.Leaving[i.unit.name] != ""
 }
 
-// replace gives an instance the revision's files.
-func (p *planner) replace(i *instance) {
+// replaceUnseen gives an instance that runs nowhere the revision's files.
+func (p *planner) replaceUnseen(i *replica) {
+	p.put(i, &i.unit, Updated, i.unit.hash, v1.Launched, mark{set: !i.updated() && !i.unit.updatedAt().IsZero()})
+	p.putSidekick(i, Updated)
+}
+
+// replace gives an instance the revision's files, and has it restarted by that where a person asked for it.
+func (p *planner) replace(i *replica) {
+	if i.unit.restart != "" {
+		i.unit.request, i.unit.restart = i.unit.restart, ""
+	}
 	p.put(i, &i.unit, Updated, i.unit.hash, v1.Launched, mark{set: !i.updated() && !p.revision.Spec.Global})
 	p.putSidekick(i, Updated)
 }
 
 // keep passes on what is not a matter of the revision: requests, and a person's wish for the sidekick alone.
-func (p *planner) keep(i *instance) {
+func (p *planner) keep(i *replica) {
 	if i.unit.request != i.unit.stored.Spec.RequestedAt {
 		p.put(i, &i.unit, Requested, i.unit.stored.Spec.Hash, v1.Launched, mark{})
 	}
-	if s := &i.sidekick; s.stored != nil && (s.is() != s.desired || s.request != s.stored.Spec.RequestedAt) {
+	if s := &i.sidekick; s.stored != nil && s.restart != "" {
+		p.withdraw(i, Restarted)
+	} else if s.stored != nil && (s.is() != s.desired || s.request != s.stored.Spec.RequestedAt) {
 		p.put(i, s, Requested, s.stored.Spec.Hash, s.desired, mark{})
 	}
 }
 
 // start creates an instance, or starts one that was stopped: with the newest files, for nothing is lost.
-func (p *planner) start(i *instance) {
+func (p *planner) start(i *replica) {
 	reason := ScaledUp
 	if i.unit.stored != nil {
 		reason = Started
@@ -158,9 +249,9 @@ func (p *planner) start(i *instance) {
 }
 
 // stop does what a person wants of one instance, after it was withdrawn.
-func (p *planner) stop(i *instance) {
+func (p *planner) stop(i *replica) {
 	if i.unit.is() == v1.Launched && i.sidekick.is() == v1.Launched {
-		p.put(i, &i.sidekick, WithdrawForStop, i.sidekick.stored.Spec.Hash, v1.Loaded, mark{})
+		p.withdraw(i, WithdrawForStop)
 		return
 	}
 	if i.unit.is() == v1.Launched && !p.gone(i) {
@@ -170,7 +261,7 @@ func (p *planner) stop(i *instance) {
 	p.putSidekick(i, Stopped)
 }
 
-func (p *planner) putSidekick(i *instance, reason Reason) {
+func (p *planner) putSidekick(i *replica, reason Reason) {
 	if i.sidekick.hash == "" {
 		p.remove(i, &i.sidekick, NotAnnounced)
 		return
@@ -179,7 +270,7 @@ func (p *planner) putSidekick(i *instance, reason Reason) {
 }
 
 // finish notes that the roll-out, or the drain of a machine, is done with an instance.
-func (p *planner) finish(i *instance) {
+func (p *planner) finish(i *replica) {
 	if i.unit.updatedAt().IsZero() {
 		return
 	}
@@ -193,7 +284,7 @@ func (p *planner) finish(i *instance) {
 
 // watchDeadline reports an instance that a roll-out or a drain has touched and that is not ready in time. Nothing else is
 // replaced then; it goes on by itself when the instance is ready, or with another manifest.
-func (p *planner) watchDeadline(i *instance) {
+func (p *planner) watchDeadline(i *replica) {
 	since := i.unit.updatedAt()
 	if since.IsZero() {
 		return
@@ -238,17 +329,17 @@ func (p *planner) removeAll(reason Reason) {
 	}
 }
 
-func (p *planner) removeInstance(i *instance, reason Reason) {
+func (p *planner) removeInstance(i *replica, reason Reason) {
 	switch {
 	case i.sidekick.is() == v1.Launched:
-		p.put(i, &i.sidekick, WithdrawForRemoval, i.sidekick.stored.Spec.Hash, v1.Loaded, mark{})
+		p.withdraw(i, WithdrawForRemoval)
 	case p.gone(i):
 		p.remove(i, &i.unit, reason)
 		p.remove(i, &i.sidekick, reason)
 	}
 }
 
-func (p *planner) remove(i *instance, u *pair, reason Reason) {
+func (p *planner) remove(i *replica, u *pair, reason Reason) {
 	if u.stored != nil {
 		p.actions = append(p.actions, Action{Kind: DeleteUnit, Reason: reason, Instance: i.number, Name: u.name, If: u.stored.Revision})
 	}
@@ -291,7 +382,7 @@ func (m mark) on(are map[string]string, now time.Time) (shall map[string]string,
 }
 
 // put writes a unit unless it is that already.
-func (p *planner) put(i *instance, u *pair, reason Reason, hash string, desired v1.DesiredState, m mark) {
+func (p *planner) put(i *replica, u *pair, reason Reason, hash string, desired v1.DesiredState, m mark) {
 	if owner, taken := p.in.Taken[u.name]; taken {
 		p.reportTaken(u.name, owner)
 		return

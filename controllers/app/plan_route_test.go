@@ -106,7 +106,7 @@ func TestFormerEndpointIsWithdrawn(t *testing.T) {
 	w.router("m1")
 	w.router("m2")
 	in := w.input()
-	in.Former = map[string]string{"web/web@1": "10.0.0.1:3000"}
+	in.Former = map[string]int64{"web/web@1": 1}
 	require.Empty(t, Plan(in).Actions)
 	in.Former = nil
 	require.NotEmpty(t, Plan(in).Actions)

@@ -68,6 +68,10 @@ func TestRollingUpdate(t *testing.T) {
 	require.True(t, w.systemd("web-discovery@1.service"))
 	require.True(t, w.announcer(1))
 	w.plan()
+	require.Empty(t, w.transcript(), "no router serves it")
+	require.True(t, w.router("m1"))
+	require.True(t, w.router("m2"))
+	w.plan()
 	require.Equal(t, "putUnit web@1.service RolloutComplete launched\n"+
 		"putUnit web-discovery@2.service WithdrawForUpdate loaded\nputUnit web@2.service WithdrawForUpdate launched", w.transcript())
 	w.settleAll()
@@ -178,9 +182,9 @@ func TestUpdateWithoutAnnounceWaitsUntilItHolds(t *testing.T) {
 	w.plan()
 	require.Contains(t, w.transcript(), "putUnit job@1.service Updated launched")
 	w.systemd("job@1.service")
-	require.Equal(t, settleTime, w.plan().After)
+	require.Equal(t, v1.DefaultMinReady, w.plan().After)
 	require.Empty(t, w.transcript())
-	w.now = w.now.Add(settleTime)
+	w.now = w.now.Add(v1.DefaultMinReady)
 	w.plan()
 	require.Contains(t, w.transcript(), "putUnit job@2.service Updated launched")
 }

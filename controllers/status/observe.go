@@ -1,9 +1,11 @@
 package status
 
 import (
+	"maps"
 	"slices"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/cache"
 	"github.com/fleet-starter/fleet/internal/cluster"
 )
 
@@ -37,26 +39,61 @@ func (c *Controller) observe(app string) Input {
 	withdrawn := false
 	for _, o := range owned {
 		in.Units[o.Name] = &o.Value
-		in.Placements[o.Name] = c.placements(o.Name, in.Latest)
+		in.Placements[o.Name] = c.placements(o.Name)
 		if states := c.cluster.StatesOf(o.Name); states != nil {
 			in.States[o.Name] = states
 		}
 		withdrawn = withdrawn || o.Value.Spec.DesiredState != v1.Launched
 	}
+	in.Machines = c.machines(in.Latest, in.Placements)
+	if o, ok := c.cluster.Routes.Get(app); ok {
+		in.RouteRevision = o.ModRevision
+	}
 	in.EndpointSets = c.cluster.EndpointSetsOf(app, withdrawn) // after the endpoints: at least that new
 	return in
 }
 
-// placements returns the machines of a unit, sorted. A global app wants as many instances as machines are
-// there: it is not short of one because a machine is away, whose placement waits for its return.
-func (c *Controller) placements(unit string, latest *v1.Revision) []string {
+// placements returns the machines of a unit, sorted.
+func (c *Controller) placements(unit string) []string {
 	machines := c.cluster.PlacementsOf(unit)
 	slices.Sort(machines)
-	if latest == nil || !latest.Spec.Global {
+	return machines
+}
+
+// machines are those that are there. What they can do only matters to a global app.
+func (c *Controller) machines(latest *v1.Revision, placements map[string][]string) map[string]Machine {
+	machines := map[string]Machine{}
+	if latest != nil && latest.Spec.Global {
+		for _, o := range c.cluster.Machines.List() {
+			config, _ := c.cluster.MachineConfigs.Get(o.Name)
+			machines[o.Name] = machine(o, config)
+		}
 		return machines
 	}
-	return slices.DeleteFunc(machines, func(id string) bool {
-		_, present := c.cluster.Machines.Get(id)
-		return !present
-	})
+	for _, placed := range placements {
+		for _, id := range placed {
+			if _, present := c.cluster.Machines.Get(id); present {
+				machines[id] = Machine{}
+			}
+		}
+	}
+	return machines
+}
+
+// machine is a machine with what people set for it.
+func machine(o *cache.Object[v1.Machine], config *cache.Object[v1.MachineConfig]) Machine {
+	m := Machine{Schedulable: o.Err == nil, Metadata: maps.Clone(o.Value.Spec.Metadata)}
+	if config == nil || config.Err != nil {
+		return m
+	}
+	m.Schedulable = m.Schedulable && !config.Value.Cordoned && !config.Value.Drain
+	for key, value := range config.Value.Metadata {
+		if m.Metadata == nil {
+			m.Metadata = map[string]string{}
+		}
+		if m.Metadata[key] = value; value == "" {
+			delete(m.Metadata, key)
+		}
+	}
+	return m
 }

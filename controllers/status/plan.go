@@ -12,6 +12,7 @@ import (
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/instance"
 )
 
 // Input is all that the status of one app depends on.
@@ -29,21 +30,30 @@ type Input struct {
 	// Overrides are people's wishes, Unplaced why units have no machine, both by unit.
 	Overrides map[string]v1.Override
 	Unplaced  map[string]v1.Unplaced
-	// Placements are the machines of each unit, sorted.
+	// Placements are the machines of each unit, sorted; Machines those that are there.
 	Placements map[string][]string
+	Machines   map[string]Machine
 	// States are what systemd says on machines that are present: by unit, then by machine.
 	States map[string]map[string]*v1.UnitState
-	// Endpoints are the app's endpoints below its announce prefix.
-	Endpoints map[string]string
-	// EndpointSets is what routers have to serve; Routers are those that live, by machine.
-	EndpointSets []v1.EndpointSet
-	Routers      map[string]v1.Router
+	// Endpoints are the revisions of the app's endpoints: names as v1.EndpointName and v1.GlobalEndpointName make them.
+	Endpoints map[string]int64
+	// EndpointSets is what routers have to serve, RouteRevision that of routes/<app>; Routers are those that live, by machine.
+	EndpointSets  []v1.EndpointSet
+	RouteRevision int64
+	Routers       map[string]v1.Router
 	// Current is the status that is stored, and its ModRevision; nil where none is.
 	Current         *v1.AppStatus
 	CurrentRevision int64
 }
 
-// The reasons of conditions and actions.
+// Machine is what a global app has to know of a machine.
+type Machine struct {
+	// Schedulable: units may be placed on it.
+	Schedulable bool
+	Metadata    map[string]string
+}
+
+// The reasons of conditions and actions. Of an instance that is not ready it is its instance.State.
 const (
 	ReasonAccepted        = "Accepted"
 	ReasonInvalidManifest = "InvalidManifest"
@@ -63,11 +73,8 @@ const (
 	ReasonMoveStalled     = "MoveStalled"
 	ReasonWaiting         = "WaitingForRouters"
 	ReasonReady           = "Ready"
-	ReasonStopped         = "Stopped" // a person stopped it
-	ReasonNotActive       = "NotActive"
-	ReasonNotAnnounced    = "NotAnnounced"
-	ReasonOutOfDate       = "OutOfDate"
-	ReasonChanged         = "Changed" // of the action: the status is another one
+	ReasonNoRouter        = "NoRouter" // no router that lives serves what it announces
+	ReasonChanged         = "Changed"  // of the action: the status is another one
 	ReasonAppDeleted      = "AppDeleted"
 )
 
@@ -101,7 +108,7 @@ func Plan(in Input) Decision {
 		}
 	} else {
 		p.status.AcceptedRevision = in.Latest.Number
-		p.instances = p.look()
+		p.members = p.look()
 		p.count()
 		p.scheduled()
 		p.available()
@@ -123,11 +130,13 @@ func same(a, b v1.AppStatus) bool {
 }
 
 type planner struct {
-	in        Input
-	status    v1.AppStatus
-	instances []instance
-	after     time.Duration
-	waiting   bool
+	in      Input
+	status  v1.AppStatus
+	members []member
+	after   time.Duration
+	waiting bool
+	// surplus: units of before are there yet; surplusKnown: that was looked up.
+	surplus, surplusKnown bool
 	// pending: the manifest is valid and says something that no revision was made of so far.
 	pending bool
 }
@@ -169,12 +178,13 @@ func sameSpec(a, b v1.AppSpec) bool {
 
 func (p *planner) count() {
 	c := &p.status.Replicas
-	for _, i := range p.instances {
+	for n := range p.members {
+		m := &p.members[n]
 		c.Desired++
 		for _, n := range []struct {
 			is    bool
 			count *int32
-		}{{i.scheduled, &c.Scheduled}, {i.active, &c.Active}, {i.serves(), &c.Ready}, {i.updated, &c.Updated}} {
+		}{{m.scheduled(), &c.Scheduled}, {m.Active, &c.Active}, {m.ready(), &c.Ready}, {m.Input().Updated(), &c.Updated}} {
 			if n.is {
 				*n.count++
 			}
@@ -184,10 +194,10 @@ func (p *planner) count() {
 
 // scheduled names the first unit without a machine and the constraint that keeps it off most of them.
 func (p *planner) scheduled() {
-	var first *instance
+	var first *member
 	missing := 0
-	for n := range p.instances {
-		if i := &p.instances[n]; !i.scheduled && !i.stopped {
+	for n := range p.members {
+		if i := &p.members[n]; !i.scheduled() && !i.stopped() {
 			missing++
 			if first == nil || first.unplaced == nil && i.unplaced != nil {
 				first = i
@@ -201,8 +211,8 @@ func (p *planner) scheduled() {
 	switch {
 	case first == nil:
 		p.set(v1.Scheduled, v1.ConditionTrue, ReasonScheduled, "")
-	case first.unplaced == nil:
-		p.set(v1.Scheduled, v1.ConditionFalse, ReasonPending, first.name+" is about to be placed"+more)
+	case first.State == instance.Pending:
+		p.set(v1.Scheduled, v1.ConditionFalse, ReasonPending, first.name+" is "+first.Why()+more)
 	default:
 		reason := ReasonUnplaced
 		if len(first.unplaced.Reasons) > 0 && first.unplaced.Reasons[0].Reason != "" {
@@ -217,21 +227,29 @@ func (p *planner) available() {
 	switch {
 	case c.Desired == 0:
 		p.set(v1.Available, v1.ConditionTrue, ReasonNothingWanted, "no instance is wanted")
-	case c.Ready > 0:
+	case slices.ContainsFunc(p.members, func(m member) bool { return m.Serves && !m.stopped() }):
 		p.set(v1.Available, v1.ConditionTrue, ReasonAvailable, "")
 	default:
 		p.set(v1.Available, v1.ConditionFalse, ReasonUnavailable, "no instance is active"+p.andAnnounced())
 	}
 }
 
-// routed says what the first router that leaves out the app says of it; nothing where all of them serve it.
+// routed says what the first router that leaves out the app says of it, or that none serves hosts that it asks for; nothing
+// where all is well, or where people may have a router of their own.
 func (p *planner) routed() {
+	spec := &p.in.Latest.Spec
+	serves := len(v1.RoutersOf(p.in.Routers, spec.AnnouncePrefix())) > 0
 	for _, machine := range slices.Sorted(maps.Keys(p.in.Routers)) {
 		reason, message, ok := strings.Cut(p.in.Routers[machine].Refused[p.in.App], ": ")
 		if ok && reasonWord.MatchString(reason) {
-			p.set(v1.Routed, v1.ConditionFalse, reason, fmt.Sprintf("the router on %s: %.300s", shortMachine(machine), message))
+			p.set(v1.Routed, v1.ConditionFalse, reason, fmt.Sprintf("the router on %s: %.300s", instance.ShortMachine(machine), message))
 			return
 		}
+	}
+	if spec.Announce != nil && spec.Route != nil && len(spec.Route.Hosts) > 0 && !serves {
+		p.set(v1.Routed, v1.ConditionFalse, ReasonNoRouter, fmt.Sprintf("no router serves what is announced below %s: requests for %s are not answered",
+			spec.AnnouncePrefix(), spec.Route.Hosts[0]))
+		return
 	}
 	p.status.Conditions = slices.DeleteFunc(p.status.Conditions, func(c v1.Condition) bool { return c.Type == v1.Routed })
 }
@@ -254,22 +272,22 @@ func (p *planner) progressing() {
 	}
 	revision := p.in.Latest.Number
 	var outdated, starting int
-	var waiting, moving *instance
-	for n := range p.instances {
-		i := &p.instances[n]
+	var waiting, moving *member
+	for n := range p.members {
+		i := &p.members[n]
 		if i.stalled {
 			p.stalled(i)
 			return
 		}
-		if i.withdrawn && waiting == nil {
+		if i.withdrawn() && waiting == nil {
 			waiting = i
 		}
 		switch {
-		case i.moving():
+		case i.State == instance.Moving:
 			moving = i
-		case i.withdrawn || !i.filed:
+		case i.withdrawn() || !i.filed():
 			outdated++
-		case !i.stopped && !i.done():
+		case !i.stopped() && !i.State.IsReady():
 			starting++
 		}
 	}
@@ -278,11 +296,11 @@ func (p *planner) progressing() {
 	switch behind := v1.RoutersBehind(p.in.Routers, p.in.EndpointSets...); {
 	case waiting != nil && !waiting.announced && len(behind) > 0:
 		p.waiting = true
-		p.set(v1.Progressing, v1.ConditionTrue, ReasonWaiting, fmt.Sprintf("%s; %s stops when the routers on %s have dropped it", progress, waiting.name, names(behind)))
-	case outdated > 0:
+		p.set(v1.Progressing, v1.ConditionTrue, ReasonWaiting, fmt.Sprintf("%s; %s stops when the routers on %s have dropped it", progress, waiting.name, instance.Names(behind)))
+	case outdated > 0 || p.crowded():
 		p.set(v1.Progressing, v1.ConditionTrue, ReasonRollingOut, progress)
 	case moving != nil:
-		p.set(v1.Progressing, v1.ConditionTrue, ReasonMoving, fmt.Sprintf("%s is to leave %s; %d of %d instances are ready", moving.name, shortMachine(moving.movedFrom), c.Ready, c.Desired))
+		p.set(v1.Progressing, v1.ConditionTrue, ReasonMoving, fmt.Sprintf("%s is to leave %s; %d of %d instances are ready", moving.name, instance.ShortMachine(moving.movedFrom), c.Ready, c.Desired))
 	case starting > 0:
 		p.set(v1.Progressing, v1.ConditionTrue, ReasonStarting, fmt.Sprintf("%d of %d instances are ready", c.Ready, c.Desired))
 	default:
@@ -290,33 +308,49 @@ func (p *planner) progressing() {
 	}
 }
 
-func (p *planner) stalled(i *instance) {
+func (p *planner) stalled(i *member) {
 	deadline := p.in.Latest.Spec.Update.HealthyDeadline
 	reason, what := ReasonRolloutStalled, fmt.Sprintf("revision %d: %s is not ready within %s", p.in.Latest.Number, i.name, deadline)
-	if i.filed && i.movedFrom != "" {
-		reason, what = ReasonMoveStalled, fmt.Sprintf("%s is not ready within %s after it was to leave %s", i.name, deadline, shortMachine(i.movedFrom))
+	if i.filed() && i.movedFrom != "" {
+		reason, what = ReasonMoveStalled, fmt.Sprintf("%s is not ready within %s after it was to leave %s", i.name, deadline, instance.ShortMachine(i.movedFrom))
 	}
-	p.set(v1.Progressing, v1.ConditionFalse, reason, what+": "+i.why())
+	p.set(v1.Progressing, v1.ConditionFalse, reason, what+": "+i.Why())
 }
 
+// ready says how many instances are, and of the one that keeps the app from it most why it is not.
 func (p *planner) ready() {
 	done := 0
-	var first *instance
-	for n := range p.instances {
-		if i := &p.instances[n]; i.done() {
+	var worst *member
+	for n := range p.members {
+		if i := &p.members[n]; i.State.IsReady() {
 			done++
-		} else if first == nil {
-			first = i
+		} else if worst == nil || severity(i.State) > severity(worst.State) {
+			worst = i
 		}
 	}
-	count := fmt.Sprintf("%d of %d instances are ready", done, len(p.instances))
+	count := fmt.Sprintf("%d of %d instances are ready", done, len(p.members))
+	routed := v1.FindCondition(p.status.Conditions, v1.Routed)
 	switch {
 	case p.pending:
 		p.set(v1.Ready, v1.ConditionFalse, ReasonPending, count+" of revision "+strconv.FormatInt(p.in.Latest.Number, 10)+"; the manifest is about to become another")
-		return
-	case first == nil:
+	case worst != nil && severity(worst.State) > 0:
+		p.set(v1.Ready, v1.ConditionFalse, string(worst.State), count+"; "+worst.name+": "+worst.Why())
+	case routed != nil && routed.Status == v1.ConditionFalse:
+		p.set(v1.Ready, v1.ConditionFalse, routed.Reason, count+"; "+routed.Message)
+	case worst != nil:
+		p.set(v1.Ready, v1.ConditionFalse, string(worst.State), count+"; "+worst.name+": "+worst.Why())
+	default:
 		p.set(v1.Ready, v1.ConditionTrue, ReasonReady, count)
-		return
 	}
-	p.set(v1.Ready, v1.ConditionFalse, first.reason(), count+"; "+first.name+": "+first.why())
+}
+
+// severity orders the states of which one is told: what waiting does not change comes first, and failures before wishes.
+func severity(s instance.State) int {
+	switch {
+	case s == instance.Stopped:
+		return 1
+	case s.Final():
+		return 2
+	}
+	return 0
 }

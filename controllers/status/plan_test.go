@@ -23,7 +23,7 @@ func running(t *testing.T, replicas int) Input {
 		Now: now, App: "web", Manifest: []byte(manifest), ManifestRevision: 7,
 		Latest: &v1.Revision{Number: 3, ManifestRevision: 7, Spec: app.Spec, UnitFile: "u", SidekickFile: "s"},
 		Units:  map[string]*v1.Unit{}, Overrides: map[string]v1.Override{}, Unplaced: map[string]v1.Unplaced{}, Taken: map[string]string{},
-		Placements: map[string][]string{}, States: map[string]map[string]*v1.UnitState{}, Endpoints: map[string]string{},
+		Placements: map[string][]string{}, States: map[string]map[string]*v1.UnitState{}, Endpoints: map[string]int64{}, Machines: map[string]Machine{},
 		Routers: map[string]v1.Router{"m1": {Revision: 20}}, EndpointSets: []v1.EndpointSet{{Prefix: v1.DefaultAnnouncePrefix, Revision: 20}},
 	}
 	for n := int32(1); n <= int32(replicas); n++ {
@@ -33,7 +33,7 @@ func running(t *testing.T, replicas int) Input {
 			in.Placements[unit] = []string{machine}
 			in.States[unit] = map[string]*v1.UnitState{machine: {ActiveState: "active", SubState: "running", Hash: hash}}
 		}
-		in.Endpoints[v1.EndpointName("web", n)] = "10.0.0.1:80"
+		in.Endpoints[v1.EndpointName("web", n)], in.Machines[machine] = 20, Machine{Schedulable: true}
 	}
 	return in
 }
@@ -92,7 +92,7 @@ func TestStatus(t *testing.T) {
 			in.States["web@1.service"]["m1"] = &v1.UnitState{ActiveState: "failed", SubState: "failed", Result: "exit-code"}
 			delete(in.Endpoints, "web/web@1")
 		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 2, Ready: 2, Updated: 2},
-			"Progressing=True Starting: 2 of 3 instances are ready\nReady=False NotActive: 2 of 3 instances are ready; web@1.service: failed (failed), result exit-code", 0},
+			"Progressing=True Starting: 2 of 3 instances are ready\nReady=False Failed: 2 of 3 instances are ready; web@1.service: failed (failed), result exit-code", 0},
 		{"stopped", func(in *Input) {
 			in.Overrides["web@1.service"] = v1.Override{DesiredState: v1.Loaded}
 			in.States["web@1.service"]["m1"] = &v1.UnitState{ActiveState: "inactive"}
@@ -124,11 +124,13 @@ func TestStatus(t *testing.T) {
 				"Ready=False Moving: 2 of 3 instances are ready; web@3.service: in no router, to leave m1", 0},
 		{"another app has its host", func(in *Input) {
 			in.Routers["m2"] = v1.Router{Revision: 20, Refused: map[string]string{"web": "HostTaken: host www.example.com belongs to app shop", "/services/web/x": "InvalidKey: no"}}
-		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 3}, "Routed=False HostTaken: the router on m2: host www.example.com belongs to app shop", 0},
+		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 3}, "Routed=False HostTaken: the router on m2: host www.example.com belongs to app shop\n" +
+			"Ready=False HostTaken: 3 of 3 instances are ready; the router on m2: host www.example.com belongs to app shop", 0},
 		{"a router that says anything", func(in *Input) {
-			in.Routers["m2"] = v1.Router{Refused: map[string]string{"web": "x\n: y"}}
-			in.Routers["m3"] = v1.Router{Refused: map[string]string{"web": "Long: " + strings.Repeat("x", 1000)}}
-		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 3}, "Routed=False Long: the router on m3: " + strings.Repeat("x", 300), 0},
+			in.Routers["m2"] = v1.Router{Revision: 20, Refused: map[string]string{"web": "x\n: y"}}
+			in.Routers["m3"] = v1.Router{Revision: 20, Refused: map[string]string{"web": "Long: " + strings.Repeat("x", 1000)}}
+		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 3}, "Routed=False Long: the router on m3: " + strings.Repeat("x", 300) +
+			"\nReady=False Long: 3 of 3 instances are ready; the router on m3: " + strings.Repeat("x", 300), 0},
 		{"a move that stalled", func(in *Input) {
 			stalling(in, 5*time.Minute)
 			in.setUnit("web@2.service", func(u *v1.Unit) { u.Metadata.Annotations[v1.AnnotationMovedFrom] = "m1" })
@@ -190,11 +192,12 @@ func TestGlobalApp(t *testing.T) {
 	in := running(t, 0)
 	in.Latest.Spec.Global, in.Latest.Spec.Replicas, in.Latest.Spec.Announce, in.Latest.SidekickFile = true, nil, nil, ""
 	in.Units["web.service"] = &v1.Unit{Spec: v1.UnitSpec{Hash: "u", DesiredState: v1.Launched}}
+	in.Machines = map[string]Machine{"m1": {Schedulable: true}, "m2222222222": {Schedulable: true}}
 	in.Placements["web.service"] = []string{"m1", "m2222222222"}
 	in.States["web.service"] = map[string]*v1.UnitState{"m1": {ActiveState: "active", Hash: "u"}}
 	plan := Plan(in)
 	require.Equal(t, v1.ReplicaCounts{Desired: 2, Scheduled: 2, Active: 1, Ready: 1, Updated: 1}, plan.Put.Replicas)
-	require.Equal(t, "1 of 2 instances are ready; web.service on m2222222...: its machine says nothing of it so far", v1.FindCondition(plan.Put.Conditions, v1.Ready).Message)
+	require.Equal(t, "1 of 2 instances are ready; web.service on m2222222...: its machine has not reported it", v1.FindCondition(plan.Put.Conditions, v1.Ready).Message)
 }
 
 // TestRoutedAgain: where no router leaves the app out any more, nothing is said of it.

@@ -185,10 +185,10 @@ func (b *below) known() bool {
 	return b.synced
 }
 
-func (b *below) endpointsOf(app string) map[string]string {
-	endpoints := map[string]string{}
+func (b *below) endpointsOf(app string) map[string]int64 {
+	endpoints := map[string]int64{}
 	for _, o := range b.collection.ListPrefix(app + "/") {
-		endpoints[o.Name] = o.Value
+		endpoints[o.Name] = o.ModRevision
 	}
 	return endpoints
 }
@@ -232,25 +232,25 @@ func (c *Cluster) KnowsEndpoints(app string) bool {
 	return true
 }
 
-// EndpointsOf returns an app's endpoints below its announce prefix, by the names that v1.EndpointName and
+// EndpointsOf returns the revisions of an app's endpoints below its announce prefix, by the names that v1.EndpointName and
 // v1.GlobalEndpointName make.
-func (c *Cluster) EndpointsOf(app string) map[string]string {
+func (c *Cluster) EndpointsOf(app string) map[string]int64 {
 	return c.EndpointsBelow(c.AnnouncePrefix(app), app)
 }
 
 // EndpointsBelow returns an app's endpoints below a prefix.
-func (c *Cluster) EndpointsBelow(prefix, app string) map[string]string {
+func (c *Cluster) EndpointsBelow(prefix, app string) map[string]int64 {
 	b := c.endpoints.of(prefix)
 	if b == nil {
-		return map[string]string{}
+		return map[string]int64{}
 	}
 	return b.endpointsOf(app)
 }
 
 // FormerEndpointsOf returns an app's endpoints below the prefixes that earlier revisions name: instances that are not
 // replaced so far are announced there.
-func (c *Cluster) FormerEndpointsOf(app string) map[string]string {
-	former := map[string]string{}
+func (c *Cluster) FormerEndpointsOf(app string) map[string]int64 {
+	former := map[string]int64{}
 	for _, prefix := range c.endpoints.prefixesOf(app) {
 		if prefix != c.AnnouncePrefix(app) {
 			maps.Copy(former, c.EndpointsBelow(prefix, app))

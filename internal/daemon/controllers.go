@@ -24,7 +24,7 @@ import (
 // in this process, announce and route in their own.
 var elected = []electedController{
 	{"app", func(e ElectedFor) runner {
-		return app.New(app.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Events: e.Events, Log: e.Log, Metrics: e.Metrics})
+		return app.New(app.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Events: e.Events, Log: e.Log, Metrics: e.Metrics, AgentTTL: e.AgentTTL})
 	}},
 	{"schedule", func(e ElectedFor) runner {
 		return schedule.New(schedule.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Events: e.Events, Log: e.Log, Metrics: e.Metrics,

@@ -1,6 +1,7 @@
 package instance
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -54,9 +55,10 @@ type Input struct {
 	Stopped, Unheralded bool
 	// Unit and Sidekick are the stored units; nil where there are none.
 	Unit, Sidekick *v1.Unit
-	// Placed: it has a machine; Away: that is not there. Unplaced is why it has none, or cannot have its new file.
-	Placed, Away bool
-	Unplaced     *v1.Unplaced
+	// Placed: it has a machine; Away: that is not there. Unplaced is why it has none, or cannot have its new file; Crowded
+	// says that instances of the same app are about to make room.
+	Placed, Away, Crowded bool
+	Unplaced              *v1.Unplaced
 	// State is what its machine says of it; nil for nothing.
 	State *v1.UnitState
 	// Endpoint: it is announced. Behind are the routers that live and do not serve that, sorted.
@@ -69,7 +71,9 @@ type Progress struct {
 	State State
 	// Active: its process runs, with whatever file.
 	Active bool
-	// Serves: it does its work, with whatever file, and those who route to it know.
+	// Work is how far its process and its endpoint are, whatever file it has.
+	Work State
+	// Serves: it does its work, with whatever file. Where it is announced, not every router needs to know so far.
 	Serves bool
 	// After is when the passing of time alone may change that; 0 for never.
 	After time.Duration
@@ -80,9 +84,9 @@ type Progress struct {
 // Of decides how far an instance has come.
 func Of(in Input) Progress {
 	p := Progress{in: in, Active: IsActive(in.State)}
-	work := p.work()
-	p.Serves = work.IsReady()
-	p.State = p.state(work)
+	p.Work = p.work()
+	p.Serves = p.Work.IsReady() || p.Work == Unrouted
+	p.State = p.state()
 	return p
 }
 
@@ -134,7 +138,7 @@ func (p *Progress) running() State {
 	case in.State.Restarts >= LoopRestarts && unstable > 0:
 		p.After = unstable
 		return RestartLoop
-	case announces && (in.Sidekick == nil || in.Sidekick.Spec.DesiredState != v1.Launched):
+	case announces && in.Sidekick.Spec.DesiredState != v1.Launched:
 		return Withdrawn
 	case announces && !in.Endpoint:
 		return Unannounced
@@ -147,13 +151,8 @@ func (p *Progress) running() State {
 	return Ready
 }
 
-// announces: requests reach it by its endpoint; one of an older version that is not announced yet has none.
-func (p *Progress) announces() bool {
-	if p.in.Unheralded {
-		return false
-	}
-	return p.in.SidekickHash != "" || p.in.Sidekick != nil
-}
+// announces: requests reach it by its endpoint, as it is now.
+func (p *Progress) announces() bool { return p.in.Sidekick != nil && !p.in.Unheralded }
 
 // touched is when a roll-out, a restart or a drain last touched it.
 func (p *Progress) touched() time.Time {
@@ -171,6 +170,9 @@ func Touched(u *v1.Unit) time.Time {
 	}
 	return at
 }
+
+// Input is what the progress was made from.
+func (p *Progress) Input() *Input { return &p.in }
 
 // Filed: its stored units have the files that they should have.
 func (in *Input) Filed() bool {
@@ -190,12 +192,12 @@ func (in *Input) Updated() bool {
 }
 
 // state puts together what is wanted and how far the process is.
-func (p *Progress) state(work State) State {
-	in := &p.in
+func (p *Progress) state() State {
+	in, work := &p.in, p.Work
 	switch {
 	case in.Stopped:
 		return Stopped
-	case !in.Placed && in.Unplaced != nil:
+	case !in.Placed && in.Unplaced != nil && !in.Crowded:
 		return Unplaced
 	case !in.Placed:
 		return Pending
@@ -223,6 +225,9 @@ func (p *Progress) Why() string {
 	case Stopped:
 		return "stopped by a person: start it again with fleetctl start"
 	case Pending:
+		if in.Unplaced != nil {
+			return "about to be placed where an instance of before makes room: " + in.Unplaced.Message
+		}
 		return "about to be placed"
 	case Unplaced:
 		return in.Unplaced.Message
@@ -234,7 +239,7 @@ func (p *Progress) Why() string {
 		switch {
 		case in.State.Message != "":
 			return "about to be replaced: " + in.State.Message
-		case !p.Serves:
+		case !p.Active:
 			return "about to be replaced; the version before is " + describe(in.State)
 		}
 		return "about to be replaced"
@@ -286,6 +291,19 @@ func Names(machines []string) string {
 func OneshotSpec(s *v1.AppSpec) bool {
 	types := s.Unit["Service"]["Type"]
 	return len(types) > 0 && types[len(types)-1] == "oneshot"
+}
+
+// Matches tells whether a machine's metadata is what placement rules ask for.
+func Matches(rules *v1.PlacementRules, metadata map[string]string) bool {
+	if rules == nil {
+		return true
+	}
+	for key, values := range rules.MachineMetadata {
+		if value, ok := metadata[key]; !ok || !slices.Contains(values, value) {
+			return false
+		}
+	}
+	return true
 }
 
 // MinReady is how long the instances of an app have to be active; of a revision that an older fleetd wrote, the default.

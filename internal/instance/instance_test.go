@@ -50,6 +50,9 @@ func TestOf(t *testing.T) {
 		{"unplaced", plain, func(in *Input) {
 			in.Placed, in.State, in.Unplaced = false, nil, &v1.Unplaced{Message: "0 of 2 machines fit"}
 		}, want{Unplaced, false, false, 0, "0 of 2 machines fit"}},
+		{"instances of the app are about to make room", plain, func(in *Input) {
+			in.Placed, in.State, in.Crowded, in.Unplaced = false, nil, true, &v1.Unplaced{Message: "0 of 2 machines fit"}
+		}, want{Pending, false, false, 0, "about to be placed where an instance of before makes room: 0 of 2"}},
 		{"its new file fits nowhere", plain, func(in *Input) {
 			in.Hash, in.Unit, in.Unplaced = "v", stored("v"), &v1.Unplaced{Message: "0 of 2 machines fit"}
 		}, want{Unplaced, true, true, 0, "0 of 2 machines fit"}},
@@ -93,9 +96,9 @@ func TestOf(t *testing.T) {
 			in.State = &v1.UnitState{ActiveState: "inactive", SubState: "dead", Result: "success", Hash: "u", DesiredState: v1.Launched}
 		}, want{Exited, false, false, 0, "ended with success and is not started again"}},
 		{"no endpoint", announced, func(in *Input) { in.Endpoint = false }, want{Unannounced, true, false, 0, "active, but not announced"}},
-		{"a router is behind", announced, func(in *Input) { in.Behind = []string{"m1", "m2222222222"} }, want{Unrouted, true, false, 0, "announced, but not served so far by the routers on m1, m2222222..."}},
+		{"a router is behind", announced, func(in *Input) { in.Behind = []string{"m1", "m2222222222"} }, want{Unrouted, true, true, 0, "announced, but not served so far by the routers on m1, m2222222..."}},
 		{"its sidekick is stopped by a person", announced, func(in *Input) { in.Unheralded, in.Endpoint = true, false }, want{Ready, true, true, 0, "ready"}},
-		{"announced since this version", plain, func(in *Input) { in.SidekickHash = "s" }, want{Outdated, true, false, 0, "about to be replaced"}},
+		{"announced since this version", plain, func(in *Input) { in.SidekickHash = "s" }, want{Outdated, true, true, 0, "about to be replaced"}},
 		{"to be replaced", announced, func(in *Input) { in.Hash, in.Unit = "v", stored("v") }, want{Outdated, true, true, 0, "about to be replaced"}},
 		{"not written so far", announced, func(in *Input) { in.Hash = "v" }, want{Outdated, true, true, 0, "about to be replaced"}},
 		{"withdrawn", announced, func(in *Input) { in.Sidekick.Spec.DesiredState, in.Endpoint = v1.Loaded, false }, want{Withdrawn, true, false, 0, "in no router"}},
@@ -172,4 +175,13 @@ func TestRestartsAreCountedRoughly(t *testing.T) {
 	require.Equal(t, "restarted 3 times", restarts(3))
 	require.Equal(t, "restarted at least 4 times", restarts(7))
 	require.Equal(t, "restarted at least 8 times", restarts(8))
+}
+
+func TestMatches(t *testing.T) {
+	rules := &v1.PlacementRules{MachineMetadata: map[string]v1.StringList{"zone": {"a", "b"}, "disk": {"ssd"}}}
+	require.True(t, Matches(nil, nil))
+	require.True(t, Matches(&v1.PlacementRules{}, nil))
+	require.True(t, Matches(rules, map[string]string{"zone": "b", "disk": "ssd", "more": "x"}))
+	require.False(t, Matches(rules, map[string]string{"zone": "c", "disk": "ssd"}))
+	require.False(t, Matches(rules, map[string]string{"zone": "a"}))
 }
