@@ -1,8 +1,11 @@
 package v1
 
 import (
+	"cmp"
 	"maps"
+	"reflect"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -20,6 +23,26 @@ type AppRoute struct {
 	// Units are the instances, such as example-app@1, that are announced by hand and are units of the cluster. Where no App
 	// is announced under this name, the endpoints of these instances are served, and no others.
 	Units []string `json:"units,omitempty"`
+}
+
+// RouteOf is what a revision says to routers; nil where it announces nothing. uid is the revision that created the app: it
+// has a host since a manifest first asked for it, but never for longer than there is an app of that name.
+func RouteOf(r *Revision, uid int64) *AppRoute {
+	if r.Spec.Announce == nil {
+		return nil
+	}
+	route := &AppRoute{UID: strconv.FormatInt(uid, 10), Prefix: cmp.Or(r.Spec.Announce.Prefix, DefaultAnnouncePrefix), Hosts: map[string]int64{}}
+	for _, host := range r.Spec.RouteHosts() {
+		route.Hosts[host] = max(r.Since(host), uid)
+	}
+	if r.Spec.Route != nil {
+		options := *r.Spec.Route
+		options.Hosts = nil
+		if !reflect.ValueOf(options).IsZero() {
+			route.Options = &options
+		}
+	}
+	return route
 }
 
 // Router says what one machine's nginx serves now. Kept at routers/<machine> for as long as the router lives.

@@ -42,6 +42,8 @@ Flags:
 // options are the flags.
 type options struct {
 	settings         nginx.Settings
+	prefixes         []string
+	all              bool
 	template, format string
 	stateFile        string
 	ttl              time.Duration
@@ -99,7 +101,11 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&listen, "listen", "80", "port or address:port that requests come in at")
 	flags.StringVar(&opts.settings.StatusListen, "status-listen", "", "further address:port for the status page alone")
 	flags.StringVar(&opts.settings.Domain, "domain", "", "an app without hosts is served as <app>.<domain>")
-	flags.StringVar(&opts.settings.Prefix, "prefix", v1.DefaultAnnouncePrefix, "directory of the endpoints in etcd")
+	flags.Func("prefix", "directory of endpoints in etcd, or of keys for the template; may be repeated (default "+v1.DefaultAnnouncePrefix+")", func(prefix string) error {
+		opts.prefixes = append(opts.prefixes, prefix)
+		return nginx.CheckPrefix(prefix)
+	})
+	flags.BoolVar(&opts.all, "all-endpoints", false, "serve endpoints that are of no App and of no unit, too")
 	flags.StringVar(&opts.settings.AccessLog, "access-log", "off", "off, stdout, a file, or syslog:server=... as nginx writes it")
 	flags.StringVar(&opts.settings.User, "user", "", "whom nginx's workers run as, where it is started by root")
 	flags.IntVar(&opts.settings.Workers, "workers", 0, "nginx's worker processes, 0 for one a core")
@@ -157,7 +163,7 @@ func serve(ctx context.Context, opts options, log logr.Logger, server *nginx.Ser
 	recorder := events.New(client, keys, events.Options{Source: "route", Machine: opts.machine, Log: log})
 	controller := route.New(route.Options{
 		Store: client, Keys: keys, Nginx: server, Events: recorder, Log: log.WithName("route"),
-		Machine: opts.machine, Prefix: opts.settings.Prefix, Settings: opts.settings, StateFile: opts.stateFile, TTL: opts.ttl, Debounce: route.DefaultDebounce,
+		Machine: opts.machine, Prefixes: opts.prefixes, All: opts.all, Template: opts.template != "", Settings: opts.settings, StateFile: opts.stateFile, TTL: opts.ttl, Debounce: route.DefaultDebounce,
 	})
 	var recording sync.WaitGroup
 	recording.Go(func() { _ = recorder.Run(ctx) })

@@ -2,7 +2,6 @@ package app
 
 import (
 	"encoding/json"
-	"strconv"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
@@ -25,29 +24,12 @@ func (p *planner) route() {
 // by hand under the app's name. nil: routers need to know nothing.
 func (p *planner) wantedRoute() *v1.AppRoute {
 	if p.in.Manifest != nil && p.revision != nil && p.revision.Spec.Announce != nil {
-		return routeOf(p.revision, p.in.Manifest.UID)
+		return v1.RouteOf(p.revision, p.in.Manifest.UID)
 	}
 	if len(p.in.ByHand) > 0 {
 		return &v1.AppRoute{Prefix: v1.DefaultAnnouncePrefix, Units: p.in.ByHand}
 	}
 	return nil
-}
-
-// routeOf is what a revision says to routers. A host is the app's since a manifest first asked for it, but never for longer
-// than there is an app of that name.
-func routeOf(r *v1.Revision, uid int64) *v1.AppRoute {
-	route := &v1.AppRoute{UID: strconv.FormatInt(uid, 10), Prefix: r.Spec.Announce.Prefix, Hosts: map[string]int64{}}
-	for _, host := range r.Spec.RouteHosts() {
-		route.Hosts[host] = max(r.Since(host), uid)
-	}
-	if r.Spec.Route != nil {
-		options := *r.Spec.Route
-		options.Hosts = nil
-		if !sameJSON(options, v1.Route{}) {
-			route.Options = &options
-		}
-	}
-	return route
 }
 
 // sameJSON compares as what is stored is compared: what is written the same is the same.

@@ -2,11 +2,13 @@ package route
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/nginx"
@@ -15,48 +17,73 @@ import (
 
 // Why something is done.
 const (
-	reasonEndpointsChanged = "EndpointsChanged"
-	reasonServed           = "Served"
-	reasonRestored         = "Restored"
+	reasonChanged  = "Changed"
+	reasonServed   = "Served"
+	reasonRestored = "Restored"
+	reasonOlder    = "OlderLeader"
 )
 
-// apply has nginx serve the plan, and says so once it does.
+// apply has nginx serve the plan, and says so once it does; or that it cannot.
 func (c *Controller) apply(ctx context.Context, in Input, plan Decision) error {
-	refused := map[string]string{}
-	for _, key := range plan.Stray {
-		refused[key] = "the key is not " + in.Prefix + "/<app>/<instance>"
-	}
-	configuration, err := nginx.Plan(nginx.Input{Settings: c.opts.Settings, Routes: nginxRoutes(plan.Routes), Revision: in.Revision})
+	result, err := c.serve(ctx, in, plan)
 	if err != nil {
-		return err
+		return errors.Join(err, c.publishFailure(ctx, err))
 	}
-	result, err := c.opts.Nginx.Apply(ctx, configuration)
-	if err != nil {
-		return err
-	}
+	c.failing = time.Time{}
 	if result.Changed {
-		c.opts.Log.Info("nginx serves a new configuration", "reason", reasonEndpointsChanged,
-			"apps", len(plan.Routes), "endpoints", len(in.Endpoints), "revision", in.Revision, "generation", result.Generation)
-		if err := c.save(in); err != nil {
+		c.opts.Log.Info("nginx serves a new configuration", "reason", reasonChanged,
+			"apps", len(plan.Routes), "endpoints", len(in.Endpoints), "revisions", in.Revisions, "routes", in.RoutesRevision, "generation", result.Generation)
+		if err := c.save(plan); err != nil {
 			c.opts.Log.Error(err, "Saving what is served failed", "file", c.opts.StateFile)
 		}
 	}
-	for _, r := range result.Refused {
+	refused := refusals(plan, result.Refused)
+	c.warn(refused)
+	first := plan.Served[in.Prefixes[0]]
+	return c.publish(ctx, v1.Router{
+		Revision: first.Revision, Digest: first.Digest, Prefixes: in.Prefixes, Served: plan.Served, Routes: plan.RoutesRevision, Refused: refused,
+	}, plan.Publish)
+}
+
+// serve has nginx serve the plan.
+func (c *Controller) serve(ctx context.Context, in Input, plan Decision) (nginx.Result, error) {
+	revision := in.RoutesRevision
+	for _, r := range in.Revisions {
+		revision = max(revision, r)
+	}
+	configuration, err := nginx.Plan(nginx.Input{Settings: c.opts.Settings, Routes: nginxRoutes(plan.Routes), Keys: plan.Keys, Revision: revision})
+	if err != nil {
+		return nginx.Result{}, err
+	}
+	return c.opts.Nginx.Apply(ctx, configuration)
+}
+
+// maxUnaccepted is how many directories without an app are named: what lies there is no concern of this router.
+const maxUnaccepted = 3
+
+// refusals is what is left out, by key or app, and why.
+func refusals(plan Decision, byNginx []nginx.Refused) map[string]string {
+	refused := map[string]string{}
+	for _, key := range plan.Stray {
+		refused[key] = "InvalidKey: the key is not <prefix>/<app>/<instance>"
+	}
+	for _, directory := range plan.Unaccepted[:min(len(plan.Unaccepted), maxUnaccepted)] {
+		refused[directory] = "NoApp: no App of that name is announced there, and no unit has the name of the instance: it is served with the router's --all-endpoints only"
+	}
+	for _, r := range byNginx {
 		subject := r.Key
 		if subject == "" {
 			subject = r.App
 		}
 		refused[subject] = r.Reason + ": " + r.Message
 	}
-	refused = some(refused)
-	c.warn(refused)
-	return c.publish(ctx, v1.Router{Revision: in.Revision, Digest: plan.Digest, Refused: refused}, plan.Publish)
+	return some(refused)
 }
 
 func nginxRoutes(routes []Route) []nginx.Route {
 	list := make([]nginx.Route, 0, len(routes))
 	for _, r := range routes {
-		n := nginx.Route{App: r.App, Hosts: r.Hosts, Since: r.Since}
+		n := nginx.Route{App: r.App, Prefix: r.Prefix, Hosts: r.Hosts, Since: r.Since}
 		for key, address := range r.Endpoints {
 			n.Upstreams = append(n.Upstreams, nginx.Upstream{Key: key, Instance: path.Base(key), Address: address})
 		}
@@ -88,18 +115,64 @@ func (c *Controller) warn(refused map[string]string) {
 		if c.refused[subject] == message {
 			continue
 		}
-		app, _, _ := strings.Cut(strings.TrimPrefix(subject, c.opts.Prefix+"/"), "/")
+		app := c.appOf(subject)
 		c.opts.Log.Info("Not serving", "subject", subject, "reason", message)
 		c.opts.Events.Record(v1.KindApp, app, v1.EventWarning, "NotRouted", subject+": "+message)
 	}
 	c.refused = refused
 }
 
+// appOf is the app that a key, or an app's own name, speaks of.
+func (c *Controller) appOf(subject string) string {
+	for _, prefix := range c.opts.Prefixes {
+		if rest, below := strings.CutPrefix(subject, prefix+"/"); below {
+			subject = rest
+		}
+	}
+	app, _, _ := strings.Cut(subject, "/")
+	return app
+}
+
+// publishFailure says that what was published last is still served, for nginx cannot be brought to what is known.
+func (c *Controller) publishFailure(ctx context.Context, failure error) error {
+	if ctx.Err() != nil {
+		return nil // asked to stop
+	}
+	c.mu.Lock()
+	is := v1.Router{Prefixes: c.opts.Prefixes, Served: map[string]v1.Served{}}
+	for _, prefix := range c.opts.Prefixes {
+		is.Served[prefix] = v1.Served{}
+	}
+	if c.published != nil {
+		is = *c.published
+	}
+	c.mu.Unlock()
+	message := failure.Error()
+	if len(message) > maxFailure {
+		message = message[:maxFailure] + "..."
+	}
+	was := is.Failing
+	is.Failing = &v1.RouterFailure{Since: c.failingSince(), Message: strings.ToValidUTF8(message, "?")}
+	return c.publish(ctx, is, was == nil || *was != *is.Failing)
+}
+
+// maxFailure cuts a reason: nginx's may hold what was put into etcd.
+const maxFailure = 500
+
+// failingSince is when the router began to fail.
+func (c *Controller) failingSince() time.Time {
+	if c.failing.IsZero() {
+		c.failing = time.Now().UTC()
+	}
+	return c.failing
+}
+
 // publish says what is served, under the router's lease, where that differs from what was said before.
 func (c *Controller) publish(ctx context.Context, served v1.Router, changed bool) error {
 	c.mu.Lock()
 	lease := c.lease
-	changed = changed || c.published == nil || !maps.Equal(c.published.Refused, served.Refused)
+	was := c.published
+	changed = changed || was == nil || !maps.Equal(was.Refused, served.Refused) || was.Failing != nil && served.Failing == nil
 	c.mu.Unlock()
 	if lease == 0 || !changed {
 		return nil // without a lease yet: whoever gets it wakes us
@@ -108,7 +181,7 @@ func (c *Controller) publish(ctx context.Context, served v1.Router, changed bool
 	if err != nil {
 		return err
 	}
-	c.opts.Log.V(1).Info("Publishing what is served", "reason", reasonServed, "revision", served.Revision)
+	c.opts.Log.V(1).Info("Publishing what is served", "reason", reasonServed, "revision", served.Revision, "failing", served.Failing)
 	op := store.Op{Key: c.row.Key(c.opts.Machine), Value: value, Lease: lease}
 	if _, err := c.opts.Store.Commit(ctx, store.Txn{Ops: []store.Op{op}}); err != nil {
 		return err

@@ -24,13 +24,12 @@ func FuzzEndpoints(f *testing.F) {
 		if key == own {
 			t.Skip()
 		}
-		in := Input{Prefix: prefix, Revision: 7, Endpoints: map[string]string{own: "10.0.0.1:3000", key: value}, Specs: []v1.Revision{
-			{Number: 1, Metadata: v1.ObjectMeta{Name: "bystander"}, Spec: v1.AppSpec{Announce: &v1.Announce{}, Route: &v1.Route{Hosts: []string{"bystander.example.com"}}}},
-			{Number: 1, Metadata: v1.ObjectMeta{Name: "other"}, Spec: v1.AppSpec{Announce: &v1.Announce{}, Route: &v1.Route{Hosts: []string{host}}}},
+		in := Input{Prefixes: []string{prefix}, Revisions: map[string]int64{prefix: 7}, Endpoints: map[string]string{own: "10.0.0.1:3000", key: value}, All: true, Routes: map[string]v1.AppRoute{
+			"bystander": app("bystander.example.com"), "other": app(host),
 		}}
 		plan := Plan(in)
 		require.Equal(t, plan, Plan(in))
-		held := len(plan.Stray)
+		held := len(plan.Stray) + len(plan.Unaccepted)
 		for _, r := range plan.Routes {
 			held += len(r.Endpoints)
 		}

@@ -8,69 +8,129 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-func spec(app string, announce *v1.Announce, hosts ...string) v1.Revision {
-	r := v1.Revision{Metadata: v1.ObjectMeta{Name: app}, ManifestRevision: 3}
-	r.Spec.Announce = announce
-	if hosts != nil {
-		r.Spec.Route = &v1.Route{Hosts: hosts}
+const web, other = "/services/web", "/services/other"
+
+func app(hosts ...string) v1.AppRoute {
+	r := v1.AppRoute{UID: "1", Prefix: web, Hosts: map[string]int64{}}
+	for _, host := range hosts {
+		r.Hosts[host] = 3
 	}
 	return r
 }
 
 func TestMakePlan(t *testing.T) {
-	here := &v1.Announce{Prefix: "/services/web"}
+	elsewhere := app("elsewhere.example.com")
+	elsewhere.Prefix = "/services/internal"
+	limited := app("limited.example.com")
+	limited.Options = &v1.Route{}
 	in := Input{
-		Prefix:   "/services/web",
-		Revision: 7,
+		Prefixes: []string{web}, Revisions: map[string]int64{web: 7}, RoutesRevision: 5,
 		Endpoints: map[string]string{
-			"/services/web/shop/shop@1": "10.0.0.1:80",
-			"/services/web/shop/shop@2": "10.0.0.2:80",
-			"/services/web/byhand/x":    "10.0.0.3:80",
-			"/services/web/deep/a/b":    "10.0.0.4:80",
-			"/services/web/flat":        "10.0.0.5:80",
+			"/services/web/shop/shop@1":      "10.0.0.1:80",
+			"/services/web/shop/shop@2":      "10.0.0.2:80",
+			"/services/web/site/worker@1":    "10.0.0.3:80",
+			"/services/web/site/worker@2":    "10.0.0.3:81",
+			"/services/web/junk/x":           "10.0.0.6:80",
+			"/services/web/elsewhere/e@1":    "10.0.0.7:80",
+			"/services/web/deep/a/b":         "10.0.0.4:80",
+			"/services/web/flat":             "10.0.0.5:80",
+			"/services/webbing/not/below-it": "10.0.0.8:80",
 		},
-		Specs: []v1.Revision{
-			spec("batch", nil),
-			spec("elsewhere", &v1.Announce{Prefix: "/services/internal"}, "elsewhere.example.com"),
-			spec("resting", here),
-			spec("shop", here, "shop.example.com", "*.shop.example.com"),
+		Routes: map[string]v1.AppRoute{
+			"elsewhere": elsewhere, "resting": app(""), "limited": limited, "shop": app("shop.example.com", "*.shop.example.com"),
+			"site": {Prefix: web, Units: []string{"worker@1"}},
 		},
 	}
+	delete(in.Endpoints, "/services/webbing/not/below-it") // its watch brings none
 	plan := Plan(in)
 	require.Equal(t, []Route{
-		{App: "byhand", Endpoints: map[string]string{"/services/web/byhand/x": "10.0.0.3:80"}},
-		{App: "resting", Since: map[string]int64{"": 3}, Endpoints: map[string]string{}},
-		{App: "shop", Hosts: []string{"shop.example.com", "*.shop.example.com"}, Since: map[string]int64{"shop.example.com": 3, "*.shop.example.com": 3}, Endpoints: map[string]string{
+		{App: "limited", Prefix: web, Hosts: []string{"limited.example.com"}, Since: map[string]int64{"limited.example.com": 3}, Options: &v1.Route{}, Endpoints: map[string]string{}},
+		{App: "resting", Prefix: web, Since: map[string]int64{"": 3}, Endpoints: map[string]string{}},
+		{App: "shop", Prefix: web, Hosts: []string{"*.shop.example.com", "shop.example.com"}, Since: map[string]int64{"shop.example.com": 3, "*.shop.example.com": 3}, Endpoints: map[string]string{
 			"/services/web/shop/shop@1": "10.0.0.1:80", "/services/web/shop/shop@2": "10.0.0.2:80"}},
+		{App: "site", Prefix: web, Endpoints: map[string]string{"/services/web/site/worker@1": "10.0.0.3:80"}},
 	}, plan.Routes)
 	require.Equal(t, []string{"/services/web/deep/a/b", "/services/web/flat"}, plan.Stray)
+	require.Equal(t, []string{"/services/web/elsewhere", "/services/web/junk", "/services/web/site"}, plan.Unaccepted)
+	require.Equal(t, map[string]v1.Served{web: {Revision: 7, Digest: v1.EndpointsDigest(in.Endpoints)}}, plan.Served)
 	require.True(t, plan.Publish, "nothing is published yet")
 
-	in.Published = &v1.Router{Revision: 7, Digest: plan.Digest}
+	in.Published = &v1.Router{Served: plan.Served, Routes: 5}
 	require.False(t, Plan(in).Publish, "at rest nothing is written")
-	in.Revision = 8
+	in.RoutesRevision = 6
+	require.True(t, Plan(in).Publish, "a route alone is news: somebody may wait for its host")
+	in.RoutesRevision, in.Revisions = 5, map[string]int64{web: 8}
 	require.True(t, Plan(in).Publish, "a revision alone is news: somebody may wait for it")
-	in.Revision = 7
+	in.Revisions = map[string]int64{web: 7}
 	delete(in.Endpoints, "/services/web/flat")
 	require.True(t, Plan(in).Publish)
 }
 
-// TestSince: an app has a host since its manifest first asked for it, but no longer than there is an app of that name.
-func TestSince(t *testing.T) {
-	r := spec("shop", &v1.Announce{}, "A.example.com", "b.example.com")
-	r.HostsSince = map[string]int64{"a.example.com": 2}
-	in := Input{Prefix: "/services/web", Specs: []v1.Revision{r}}
-	for _, c := range []struct {
-		name string
-		apps map[string]int64
-		want map[string]int64
-	}{
-		{"apps are not known", nil, map[string]int64{"a.example.com": 2, "b.example.com": 3}},
-		{"created before", map[string]int64{"shop": 1}, map[string]int64{"a.example.com": 2, "b.example.com": 3}},
-		{"deleted and created again", map[string]int64{"shop": 9}, map[string]int64{"a.example.com": 9, "b.example.com": 9}},
-		{"deleted", map[string]int64{"other": 1}, nil},
-	} {
-		in.Apps = c.apps
-		require.Equal(t, c.want, Plan(in).Routes[0].Since, c.name)
+// TestAll: whatever is announced is served, in the directory where its app is, where there is one.
+func TestAll(t *testing.T) {
+	in := Input{Prefixes: []string{other, web}, All: true, Routes: map[string]v1.AppRoute{"shop": app(), "site": {Prefix: web, Units: []string{"worker@1"}}},
+		Endpoints: map[string]string{
+			"/services/web/junk/x": "10.0.0.1:80", "/services/other/junk/x": "10.0.0.2:80", "/services/web/site/worker@2": "10.0.0.3:80",
+			"/services/other/shop/x": "10.0.0.4:80",
+		}}
+	plan := Plan(in)
+	require.Equal(t, []Route{
+		{App: "junk", Prefix: other, Endpoints: map[string]string{"/services/other/junk/x": "10.0.0.2:80"}},
+		{App: "shop", Prefix: web, Since: map[string]int64{}, Endpoints: map[string]string{}},
+		{App: "site", Prefix: web, Endpoints: map[string]string{"/services/web/site/worker@2": "10.0.0.3:80"}},
+	}, plan.Routes)
+	require.Equal(t, []string{"/services/other/shop", "/services/web/junk"}, plan.Unaccepted)
+}
+
+// TestPrefixes: each prefix has the apps that are announced there, and is published by itself; a template reads what lies
+// below a prefix that no app uses.
+func TestPrefixes(t *testing.T) {
+	api := app("api.example.com")
+	api.Prefix = other
+	in := Input{
+		Prefixes: []string{"/config", other, web}, Revisions: map[string]int64{"/config": 1, other: 2, web: 3}, Template: true,
+		Routes: map[string]v1.AppRoute{"api": api, "shop": app("shop.example.com")},
+		Endpoints: map[string]string{
+			"/services/web/shop/shop@1": "10.0.0.1:80", "/services/other/api/api@1": "10.0.0.2:80", "/services/other/shop/shop@1": "10.0.0.3:80",
+			"/config/title": "hello", "/config/nginx/timeout": "30s", "/services/web/junk/x": "10.0.0.4:80",
+		},
 	}
+	plan := Plan(in)
+	require.Len(t, plan.Routes, 2)
+	require.Equal(t, map[string]string{"/services/other/api/api@1": "10.0.0.2:80"}, plan.Routes[0].Endpoints)
+	require.Equal(t, map[string]string{"/services/web/shop/shop@1": "10.0.0.1:80"}, plan.Routes[1].Endpoints)
+	require.Equal(t, map[string]string{"/config/title": "hello", "/config/nginx/timeout": "30s"}, plan.Keys)
+	require.Equal(t, []string{"/services/other/shop", "/services/web/junk"}, plan.Unaccepted)
+	require.Equal(t, map[string]v1.Served{
+		"/config": {Revision: 1, Digest: v1.EndpointsDigest(plan.Keys)},
+		other:     {Revision: 2, Digest: v1.EndpointsDigest(map[string]string{"/services/other/api/api@1": "10.0.0.2:80", "/services/other/shop/shop@1": "10.0.0.3:80"})},
+		web:       {Revision: 3, Digest: v1.EndpointsDigest(map[string]string{"/services/web/shop/shop@1": "10.0.0.1:80", "/services/web/junk/x": "10.0.0.4:80"})},
+	}, plan.Served)
+
+	in.Template = false
+	plan = Plan(in)
+	require.Empty(t, plan.Keys)
+	require.Equal(t, []string{"/config/title"}, plan.Stray)
+
+	// One prefix below another: a key belongs to the longer one.
+	in = Input{Prefixes: []string{"/services", web}, Routes: map[string]v1.AppRoute{"shop": app()}, Endpoints: map[string]string{"/services/web/shop/shop@1": "10.0.0.1:80"}}
+	require.Len(t, Plan(in).Routes[0].Endpoints, 1)
+}
+
+func TestReadSaved(t *testing.T) {
+	s, old, err := readSaved([]byte(`{"endpoints":{"/services/web/a/a@1":"10.0.0.1:80"},"routes":{"a":{"prefix":"/services/web","hosts":{"a.example.com":3}}}}`))
+	require.NoError(t, err)
+	require.False(t, old)
+	require.Equal(t, saved{Endpoints: map[string]string{"/services/web/a/a@1": "10.0.0.1:80"}, Routes: map[string]v1.AppRoute{"a": {Prefix: web, Hosts: map[string]int64{"a.example.com": 3}}}}, s)
+	_, _, err = readSaved([]byte(`{`))
+	require.Error(t, err)
+
+	// As an older version wrote it.
+	s, old, err = readSaved([]byte(`{"Prefix":"/services/web","Endpoints":{"/services/web/a/a@1":"10.0.0.1:80"},"Revision":9,"Specs":[
+		{"number":2,"manifestRevision":5,"metadata":{"name":"a"},"spec":{"exec":{"command":["/bin/a"]},"env":{"PASSWORD":"secret"},"announce":{"prefix":"/services/web"},"route":{"hosts":["A.example.com"]}},"hostsSince":{"a.example.com":4}},
+		{"number":1,"manifestRevision":6,"metadata":{"name":"job"},"spec":{"exec":{"command":["/bin/job"]}}}],"Apps":{"a":3},"Published":null}`))
+	require.NoError(t, err)
+	require.True(t, old)
+	require.Equal(t, map[string]string{"/services/web/a/a@1": "10.0.0.1:80"}, s.Endpoints)
+	require.Equal(t, map[string]v1.AppRoute{"a": {UID: "3", Prefix: web, Hosts: map[string]int64{"a.example.com": 4}}}, s.Routes)
 }

@@ -41,8 +41,12 @@ type Options struct {
 	Log    logr.Logger
 	// Machine is the ID of the machine that the router runs on.
 	Machine string
-	// Prefix is the directory of the endpoints.
-	Prefix string
+	// Prefixes are the directories of the endpoints. Default v1.DefaultAnnouncePrefix.
+	Prefixes []string
+	// All has endpoints served that are of no app and of no unit.
+	All bool
+	// Template: Nginx renders a template of the operator's.
+	Template bool
 	// Settings are passed to nginx.
 	Settings nginx.Settings
 	// StateFile keeps what is served over a power cut; empty for none.
@@ -61,43 +65,55 @@ const (
 
 // Controller keeps one nginx up to date.
 type Controller struct {
-	opts               Options
-	row                keyspace.Collection[v1.Router]
-	endpointsReflector *cache.Reflector
-	specsReflector     *cache.Reflector
-	appsReflector      *cache.Reflector
-	endpoints          cache.Lister[string]
-	revisions          cache.Lister[v1.Revision]
-	apps               cache.Lister[struct{}]
-	loop               *controller.Controller[controller.Singleton]
+	opts      Options
+	row       keyspace.Collection[v1.Router]
+	endpoints map[string]watched[string] // by prefix
+	routes    watched[v1.AppRoute]
+	loop      *controller.Controller[controller.Singleton]
 
 	refused map[string]string // what was warned of; the loop's own
+	failing time.Time         // since when nginx cannot be brought to what is known; the loop's own
 
 	mu        sync.Mutex
 	lease     store.LeaseID
 	published *v1.Router // nil: not under the lease
 }
 
+// watched is one row with the watch that keeps it up to date.
+type watched[T any] struct {
+	cache.Lister[T]
+	reflector *cache.Reflector
+}
+
+func watch[T any](c *Controller, row keyspace.Collection[T]) watched[T] {
+	r := cache.NewReflector(c.opts.Store, row.Prefix(), cache.WithLogger(c.opts.Log))
+	collection := cache.Register(r, row)
+	collection.OnChange(func([]cache.Event[T]) { c.changed() })
+	return watched[T]{collection, r}
+}
+
 // New returns a controller. Nothing happens before Run.
 func New(opts Options) *Controller {
-	c := &Controller{opts: opts, row: opts.Keys.Routers()}
-	endpoints := keyspace.Endpoints(opts.Prefix)
-	c.endpointsReflector = cache.NewReflector(opts.Store, endpoints.Prefix(), cache.WithLogger(opts.Log))
-	c.specsReflector = cache.NewReflector(opts.Store, opts.Keys.Revisions().Prefix(), cache.WithLogger(opts.Log))
-	c.appsReflector = cache.NewReflector(opts.Store, opts.Keys.Apps().Prefix(), cache.WithLogger(opts.Log))
-	endpointCache := cache.Register(c.endpointsReflector, endpoints)
-	specCache := cache.Register(c.specsReflector, opts.Keys.Revisions())
-	appCache := cache.Register(c.appsReflector, opts.Keys.AppNames())
-	c.endpoints, c.revisions, c.apps = endpointCache, specCache, appCache
+	if len(opts.Prefixes) == 0 {
+		opts.Prefixes = []string{v1.DefaultAnnouncePrefix}
+	}
+	opts.Prefixes = slices.Compact(slices.Sorted(slices.Values(opts.Prefixes)))
+	c := &Controller{opts: opts, row: opts.Keys.Routers(), endpoints: map[string]watched[string]{}}
 	c.loop = controller.New("route", controller.Func[controller.Singleton](c.Reconcile), controller.Options{Log: opts.Log, MaxBackoff: 5 * time.Second})
-	endpointCache.OnChange(func([]cache.Event[string]) { c.changed() })
-	specCache.OnChange(func([]cache.Event[v1.Revision]) { c.changed() })
-	appCache.OnChange(func(events []cache.Event[struct{}]) {
-		if slices.ContainsFunc(events, func(e cache.Event[struct{}]) bool { return e.Old == nil || e.New == nil }) {
-			c.changed() // what a manifest says is of no use here before it is a revision
-		}
-	})
+	for _, prefix := range opts.Prefixes {
+		c.endpoints[prefix] = watch(c, keyspace.Endpoints(prefix))
+	}
+	c.routes = watch(c, opts.Keys.Routes())
 	return c
+}
+
+// reflectors are all watches.
+func (c *Controller) reflectors() []*cache.Reflector {
+	all := []*cache.Reflector{c.routes.reflector}
+	for _, endpoints := range c.endpoints {
+		all = append(all, endpoints.reflector)
+	}
+	return all
 }
 
 // changed has the loop look after a moment, in which further changes are gathered.
@@ -110,15 +126,20 @@ func (c *Controller) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
 	defer parts.Wait()
 	defer cancel()
-	parts.Go(func() { _ = c.endpointsReflector.Run(ctx) })
-	parts.Go(func() { _ = c.specsReflector.Run(ctx) })
-	parts.Go(func() { _ = c.appsReflector.Run(ctx) })
+	for _, r := range c.reflectors() {
+		parts.Go(func() { _ = r.Run(ctx) })
+	}
 	// Until all are known, nginx goes on with what it has: an empty cache is not an empty cluster.
 	if err := c.restore(ctx); err != nil {
 		c.opts.Log.Error(err, "Serving what was served last failed, waiting for etcd", "file", c.opts.StateFile)
 	}
-	if err := errors.Join(c.endpointsReflector.WaitForSync(ctx), c.specsReflector.WaitForSync(ctx), c.appsReflector.WaitForSync(ctx)); err != nil {
-		return errors.Join(err, c.loop.Run(ctx)) // ctx has ended: this ends the queue
+	for _, r := range c.reflectors() {
+		if err := r.WaitForSync(ctx); err != nil {
+			return errors.Join(err, c.loop.Run(ctx)) // ctx has ended: this ends the queue
+		}
+	}
+	if err := c.awaitRoutes(ctx); err != nil {
+		return errors.Join(err, c.loop.Run(ctx))
 	}
 	parts.Go(func() {
 		_ = store.KeepLease(ctx, c.opts.Store, store.KeptLease{TTL: c.opts.TTL, OnLease: c.onLease, Log: c.opts.Log})
@@ -168,5 +189,6 @@ func (c *Controller) watchNginx(ctx context.Context) {
 func (c *Controller) Reconcile(ctx context.Context, _ controller.Singleton) (controller.Result, error) {
 	in := c.observe()
 	plan := Plan(in)
-	return controller.Result{}, c.apply(ctx, in, plan)
+	err := c.apply(ctx, in, plan)
+	return controller.Result{}, err
 }

@@ -2,6 +2,7 @@ package route
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -10,7 +11,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -54,7 +57,7 @@ func (r *router) start(conn store.Interface) (stop func()) {
 	require.NoError(r.t, err)
 	c := New(Options{
 		Store: conn, Keys: r.keys, Nginx: server, Events: discard{}, Log: logr.Discard(), Machine: "m1",
-		Prefix: "/services/web", StateFile: r.state, TTL: 10 * time.Second, Debounce: DefaultDebounce,
+		StateFile: r.state, TTL: 10 * time.Second, Debounce: DefaultDebounce,
 		Settings: nginx.Settings{Dir: r.dir, Listen: []string{r.address}, Domain: "localhost", Workers: 1},
 	})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -128,6 +131,14 @@ func (r *router) served() (v1.Router, bool) {
 	return served, true
 }
 
+// route writes what the app controller does.
+func (r *router) route(name string, route v1.AppRoute) int64 {
+	r.t.Helper()
+	value, err := r.keys.Routes().Encode(route)
+	require.NoError(r.t, err)
+	return r.put(r.keys.Routes().Key(name), string(value))
+}
+
 // acknowledged waits until the router says that it serves revision.
 func (r *router) acknowledged(revision int64) v1.Router {
 	r.t.Helper()
@@ -149,6 +160,7 @@ func backend(t *testing.T, name string) string {
 func TestRoutesWhatIsAnnounced(t *testing.T) {
 	r := newRouter(t)
 	one, two := backend(t, "one"), backend(t, "two")
+	r.route("shop", app(""))
 	r.put("/services/web/shop/shop@1", one)
 	stop := r.start(r.store)
 
@@ -168,13 +180,13 @@ func TestRoutesWhatIsAnnounced(t *testing.T) {
 		require.Equal(t, "200 two", r.get("shop.localhost"))
 	}
 
-	// The app's own hosts, from its accepted revision.
-	value, err := r.keys.Revisions().Encode(v1.Revision{Number: 1, Spec: v1.AppSpec{Announce: &v1.Announce{Prefix: "/services/web"}, Route: &v1.Route{Hosts: []string{"www.example.com"}}}})
-	require.NoError(t, err)
-	r.put(r.keys.Revisions().Key(keyspace.RevisionName("shop", 1)), string(value))
-	require.Eventually(t, func() bool { return r.get("www.example.com") == "200 two" }, 10*time.Second, 10*time.Millisecond)
+	// The app's own hosts: once the router says that it has the route, it answers.
+	revision = r.route("shop", app("www.example.com"))
+	require.Eventually(t, func() bool { s, _ := r.served(); return s.HasRoute(revision) }, 10*time.Second, 10*time.Millisecond)
+	require.Equal(t, "200 two", r.get("www.example.com"))
 
 	// A value that is no address, or is an attack, harms nobody else.
+	r.route("evil", app(""))
 	revision = r.put("/services/web/evil/evil@1", "127.0.0.1:80; } server { listen 1;")
 	require.NotEmpty(t, r.acknowledged(revision).Refused["/services/web/evil/evil@1"])
 	require.Equal(t, "200 two", r.get("www.example.com"))
@@ -197,11 +209,9 @@ func TestRoutesWhatIsAnnounced(t *testing.T) {
 // TestHostOfTwoApps: who is applied later gets the host of another app when that one is deleted, not before.
 func TestHostOfTwoApps(t *testing.T) {
 	r := newRouter(t)
-	apply := func(app string) {
-		created := r.put(r.keys.Apps().Key(app), "its manifest")
-		value, err := r.keys.Revisions().Encode(v1.Revision{Number: 1, ManifestRevision: created, Spec: v1.AppSpec{Announce: &v1.Announce{}, Route: &v1.Route{Hosts: []string{"www.example.com"}}}})
-		require.NoError(t, err)
-		r.put(r.keys.Revisions().Key(keyspace.RevisionName(app, 1)), string(value))
+	apply := func(name string) {
+		created := r.put(r.keys.Apps().Key(name), "its manifest")
+		r.route(name, v1.AppRoute{UID: "1", Prefix: web, Hosts: map[string]int64{"www.example.com": created}})
 	}
 	apply("old")
 	r.put("/services/web/old/old@1", backend(t, "old"))
@@ -211,14 +221,14 @@ func TestHostOfTwoApps(t *testing.T) {
 	require.Equal(t, map[string]string{"a-new": "HostTaken: host www.example.com belongs to app old"}, served.Refused)
 	require.Equal(t, "200 old", r.get("www.example.com"))
 
-	r.put(r.keys.Apps().Key("old"), "") // its revisions and its instance are there yet
+	r.put(r.keys.Routes().Key("old"), "") // its instance is there yet
 	require.Eventually(t, func() bool { return r.get("www.example.com") == "200 new" }, 10*time.Second, 10*time.Millisecond)
 }
 
-// After a power cut nothing of nginx's directory is left, and etcd may be away.
 // What is published comes back when somebody deletes it: roll-outs wait for the routers that they see.
 func TestPublishesAgainWhatWasDeleted(t *testing.T) {
 	r := newRouter(t)
+	r.route("shop", app(""))
 	revision := r.put("/services/web/shop/shop@1", backend(t, "one"))
 	r.start(r.store)
 	before := r.acknowledged(revision)
@@ -228,9 +238,11 @@ func TestPublishesAgainWhatWasDeleted(t *testing.T) {
 	}
 }
 
+// After a power cut nothing of nginx's directory is left, and etcd may be away.
 func TestServesAfterAPowerCutWithoutEtcd(t *testing.T) {
 	r := newRouter(t)
 	one := backend(t, "one")
+	r.route("shop", app(""))
 	revision := r.put("/services/web/shop/shop@1", one)
 	stop := r.start(r.store)
 	r.acknowledged(revision)
@@ -242,4 +254,138 @@ func TestServesAfterAPowerCutWithoutEtcd(t *testing.T) {
 	away.SetDown(true)
 	r.start(away)
 	require.Eventually(t, func() bool { return r.get("shop.localhost") == "200 one" }, 10*time.Second, 10*time.Millisecond)
+}
+
+// TestSavedState: what is kept on disk is hosts and addresses, for this user alone; what an older version kept, with whole
+// specs in it, serves once more and is replaced at once.
+func TestSavedState(t *testing.T) {
+	r := newRouter(t)
+	one := backend(t, "one")
+	require.NoError(t, os.MkdirAll(filepath.Dir(r.state), 0o755))
+	require.NoError(t, os.WriteFile(r.state, []byte(`{"Prefix":"/services/web","Endpoints":{"/services/web/shop/shop@1":"`+one+`","/services/web/hand/x":"`+one+`"},"Specs":[
+		{"number":1,"metadata":{"name":"shop"},"spec":{"env":{"PASSWORD":"secret"},"announce":{},"route":{"hosts":["www.example.com"]}}}]}`), 0o644))
+	away := r.store.Connect()
+	away.SetDown(true)
+	stop := r.start(away)
+	require.Eventually(t, func() bool { return r.get("www.example.com") == "200 one" }, 10*time.Second, 10*time.Millisecond)
+	require.Equal(t, "200 one", r.get("hand.localhost"))
+	check := func() string {
+		info, err := os.Stat(r.state)
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+		data, err := os.ReadFile(r.state)
+		require.NoError(t, err)
+		require.NotContains(t, string(data), "secret")
+		return string(data)
+	}
+	require.JSONEq(t, `{"endpoints":{"/services/web/shop/shop@1":"`+one+`","/services/web/hand/x":"`+one+`"},
+		"routes":{"hand":{"prefix":"/services/web"},"shop":{"prefix":"/services/web","hosts":{"www.example.com":0}}}}`, check())
+
+	// From etcd: of what is announced nothing that is not served is kept.
+	r.route("shop", app("new.example.com"))
+	r.put("/services/web/junk/junk@1", one)
+	revision := r.put("/services/web/shop/shop@1", one)
+	away.SetDown(false)
+	served := r.acknowledged(revision)
+	require.Contains(t, served.Refused, "/services/web/junk")
+	require.Equal(t, []string{web}, served.Prefixes)
+	require.JSONEq(t, `{"endpoints":{"/services/web/shop/shop@1":"`+one+`"},"routes":{"shop":{"prefix":"/services/web","hosts":{"new.example.com":3}}}}`, check())
+	stop()
+}
+
+// TestUnitsByHand: of what scripts announce the instances are served that the leader found among the units.
+func TestUnitsByHand(t *testing.T) {
+	r := newRouter(t)
+	r.put("/services/web/site/worker@1", backend(t, "one"))
+	r.put("/services/web/site/worker@2", backend(t, "two"))
+	r.start(r.store)
+	r.route("site", v1.AppRoute{Prefix: web, Units: []string{"worker@2"}})
+	require.Eventually(t, func() bool { return r.get("site.localhost") == "200 two" }, 10*time.Second, 10*time.Millisecond)
+	for range 10 {
+		require.Equal(t, "200 two", r.get("site.localhost"))
+	}
+}
+
+// TestOlderLeader: where the leader writes no routes so far, a router that was upgraded first changes nothing.
+func TestOlderLeader(t *testing.T) {
+	r := newRouter(t)
+	one := backend(t, "one")
+	r.route("shop", app("www.example.com"))
+	revision := r.put("/services/web/shop/shop@1", one)
+	stop := r.start(r.store)
+	r.acknowledged(revision)
+	require.Equal(t, "200 one", r.get("www.example.com"))
+	stop()
+	row := r.put(r.keys.Routes().Key("shop"), "")
+	r.put(r.keys.Apps().Key("shop"), "its manifest")
+	value, err := r.keys.Revisions().Encode(v1.Revision{Number: 1, Spec: v1.AppSpec{Announce: &v1.Announce{}}})
+	require.NoError(t, err)
+	r.put(r.keys.Revisions().Key(keyspace.RevisionName("shop", 1)), string(value))
+	r.start(r.store)
+	time.Sleep(300 * time.Millisecond)
+	require.Equal(t, "200 one", r.get("www.example.com"))
+	served, _ := r.served()
+	require.Less(t, served.Routes, row, "it does not say that it serves what it does not look at")
+}
+
+// stuck is an nginx that cannot be brought to anything while it is broken.
+type stuck struct {
+	mu     sync.Mutex
+	broken error
+}
+
+func (s *stuck) set(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.broken = err
+}
+
+func (s *stuck) Apply(context.Context, nginx.Configuration) (nginx.Result, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return nginx.Result{}, s.broken
+}
+
+func (s *stuck) Exited() <-chan struct{} { return nil }
+
+// TestFailingRouterSaysSo: a router that cannot apply what it knows says since when, why, and what it still serves.
+func TestFailingRouterSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, n := memstore.New(memstore.Options{}), &stuck{}
+		r := &router{t: t, store: s, keys: keyspace.New("")}
+		c := New(Options{
+			Store: s, Keys: r.keys, Nginx: n, Events: discard{}, Log: logr.Discard(), Machine: "m1", TTL: 10 * time.Second, Debounce: DefaultDebounce,
+			Settings: nginx.Settings{Dir: "/d", Listen: []string{"80"}},
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- c.Run(ctx) }()
+		r.route("shop", app(""))
+		first := r.put("/services/web/shop/shop@1", "10.0.0.1:80")
+		time.Sleep(time.Second)
+		served, _ := r.served()
+		require.Equal(t, first, served.Served[web].Revision)
+		require.Nil(t, served.Failing)
+
+		n.set(errors.New("nginx -t hangs"))
+		began := time.Now()
+		second := r.put("/services/web/shop/shop@1", "10.0.0.2:80")
+		time.Sleep(time.Minute)
+		failing, _ := r.served()
+		require.Equal(t, first, failing.Served[web].Revision, "that is what nginx serves still")
+		require.Equal(t, served.Routes, failing.Routes)
+		require.Equal(t, "nginx -t hangs", failing.Failing.Message)
+		require.WithinDuration(t, began, failing.Failing.Since, time.Second)
+		before := s.Revision()
+		time.Sleep(time.Minute)
+		require.Equal(t, before, s.Revision(), "it is said once")
+
+		n.set(nil)
+		time.Sleep(10 * time.Second)
+		served, _ = r.served()
+		require.Equal(t, second, served.Served[web].Revision)
+		require.Nil(t, served.Failing)
+		cancel()
+		<-done
+	})
 }

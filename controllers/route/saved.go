@@ -5,14 +5,46 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 
+	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/layout"
 )
 
-// restore has nginx serve what was served before the machine lost its power: etcd may be away still. What
-// is saved is the input, not nginx's file, which is full of paths that were lost with the power.
+// saved is what is kept over a power cut: hosts and addresses, and the keys that the operator's template reads. What is
+// saved is not nginx's file, which is full of paths that were lost with the power.
+type saved struct {
+	Endpoints map[string]string      `json:"endpoints"`
+	Routes    map[string]v1.AppRoute `json:"routes"`
+}
+
+// savedBefore is what versions before routes/ kept: whole specs, environment and all, readable by everybody.
+type savedBefore struct {
+	Specs []v1.Revision
+	Apps  map[string]int64
+}
+
+// readSaved reads the state file. old: an older version wrote it.
+func readSaved(data []byte) (s saved, old bool, err error) {
+	var before savedBefore
+	if err := errors.Join(json.Unmarshal(data, &s), json.Unmarshal(data, &before)); err != nil {
+		return saved{}, false, err
+	}
+	if s.Routes != nil {
+		return s, false, nil
+	}
+	s.Routes = map[string]v1.AppRoute{}
+	for _, spec := range before.Specs {
+		if route := v1.RouteOf(&spec, before.Apps[spec.Metadata.Name]); route != nil {
+			s.Routes[spec.Metadata.Name] = *route
+		}
+	}
+	return s, true, nil
+}
+
+// restore has nginx serve what was served before the machine lost its power: etcd may be away still.
 func (c *Controller) restore(ctx context.Context) error {
 	if c.opts.StateFile == "" {
 		return nil
@@ -23,26 +55,39 @@ func (c *Controller) restore(ctx context.Context) error {
 	} else if err != nil {
 		return err
 	}
-	var in Input
-	if err := json.Unmarshal(data, &in); err != nil {
+	s, old, err := readSaved(data)
+	if err != nil {
 		return err
 	}
-	c.opts.Log.Info("Serving what was served last", "reason", reasonRestored, "endpoints", len(in.Endpoints), "revision", in.Revision)
-	return c.apply(ctx, in, Plan(in)) // publishes nothing: there is no lease yet
+	// All that was saved was served. Older versions knew of no endpoint whether it was of an app or of a unit.
+	in := Input{Prefixes: c.opts.Prefixes, All: true, Template: c.opts.Template, Endpoints: s.Endpoints, Routes: s.Routes}
+	plan := Plan(in)
+	c.opts.Log.Info("Serving what was served last", "reason", reasonRestored, "endpoints", len(s.Endpoints), "apps", len(s.Routes))
+	if old {
+		err = c.save(plan) // at once: secrets are in it
+	}
+	return errors.Join(err, c.apply(ctx, in, plan)) // publishes nothing: there is no lease yet
 }
 
-// save keeps the input that is served, for restore.
-func (c *Controller) save(in Input) error {
+// save keeps what is served, for restore.
+func (c *Controller) save(plan Decision) error {
 	if c.opts.StateFile == "" {
 		return nil
 	}
-	in.Published = nil
-	data, err := json.Marshal(in)
+	s := saved{Endpoints: maps.Clone(plan.Keys), Routes: map[string]v1.AppRoute{}}
+	if s.Endpoints == nil {
+		s.Endpoints = map[string]string{}
+	}
+	for _, r := range plan.Routes {
+		maps.Copy(s.Endpoints, r.Endpoints)
+		s.Routes[r.App] = v1.AppRoute{Prefix: r.Prefix, Hosts: r.Since, Options: r.Options}
+	}
+	data, err := json.Marshal(s)
 	if err != nil {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(c.opts.StateFile), 0o755); err != nil {
 		return err
 	}
-	return layout.Replace(c.opts.StateFile, data, 0o644, layout.Power)
+	return layout.Replace(c.opts.StateFile, data, 0o600, layout.Power)
 }

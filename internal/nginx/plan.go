@@ -22,6 +22,8 @@ import (
 type Route struct {
 	// App is a DNS label; it names the upstream.
 	App string
+	// Prefix is the directory in which a template of one's own finds the upstreams. Default DefaultPrefix.
+	Prefix string
 	// Hosts are host names, such as www.example.com or *.example.com. None means <app>.<domain>.
 	Hosts []string
 	// Since says since when the app has a host, by its name in small letters; "" is <app>.<domain>. Of two apps with one
@@ -55,8 +57,6 @@ type Settings struct {
 	StatusListen string
 	// Domain completes the host name of an app without hosts: <app>.<domain>. Empty for none.
 	Domain string
-	// Prefix is the directory of the endpoints. Default DefaultPrefix.
-	Prefix string
 	// AccessLog is off (default), stdout, an absolute path, or syslog:server=... as nginx writes it.
 	// stdout must not be a socket, which the journal's is: see StdoutLog.
 	AccessLog string
@@ -86,8 +86,7 @@ const (
 type Input struct {
 	Settings
 	Routes []Route
-	// Keys are further keys and values for a template of one's own. Those below
-	// Prefix are ignored: what Routes says is there.
+	// Keys are further keys and values for a template of one's own.
 	Keys map[string]string
 	// Revision is the etcd revision that Routes and Keys are of. The status page
 	// shows it; a new revision alone reloads nothing.
@@ -202,7 +201,7 @@ func (p *planner) route(r Route) (Route, bool) {
 		p.refuse(r.App, "", ReasonInvalidApp, "the name of an app is 1 to 63 letters a-z, digits and dashes, not "+quote(r.App))
 		return Route{}, false
 	}
-	out := Route{App: r.App, MaxFails: r.MaxFails, FailTimeout: r.FailTimeout}
+	out := Route{App: r.App, Prefix: r.Prefix, MaxFails: r.MaxFails, FailTimeout: r.FailTimeout}
 	if out.MaxFails <= 0 {
 		out.MaxFails = DefaultMaxFails
 	}
@@ -297,7 +296,6 @@ func (p *planner) keys(keys map[string]string) map[string]string {
 	out := map[string]string{}
 	for _, k := range slices.Sorted(maps.Keys(keys)) {
 		switch {
-		case strings.HasPrefix(k, p.settings.Prefix+"/"):
 		case isPlain(k) && isPlain(keys[k]):
 			out[k] = keys[k]
 		default:

@@ -99,7 +99,6 @@ func quoteUnlessLabel(s string) string {
 
 // check fills in defaults and refuses what nginx could not run with.
 func (s Settings) check() (Settings, error) {
-	s.Prefix = cmp.Or(s.Prefix, DefaultPrefix)
 	s.AccessLog = cmp.Or(s.AccessLog, "off")
 	s.ErrorLog = cmp.Or(s.ErrorLog, "stderr")
 	s.ReadTimeout = cmp.Or(s.ReadTimeout, DefaultReadTimeout)
@@ -118,8 +117,6 @@ func (s Settings) check() (Settings, error) {
 		return s, fmt.Errorf("directory %s: the socket %s in it has %d characters, %d are possible: use a shorter path", s.Dir, socketName, len(socket), maxSocketPath)
 	case s.Domain != "" && !isHost(s.Domain):
 		return s, fmt.Errorf("domain %s: want a host name such as example.com", quote(s.Domain))
-	case !prefixPattern.MatchString(s.Prefix):
-		return s, fmt.Errorf("prefix %s: want an etcd key such as %s", quote(s.Prefix), DefaultPrefix)
 	case s.AccessLog != "off" && s.AccessLog != "stdout" && !isLog(s.AccessLog):
 		return s, fmt.Errorf("access log %s: want off, stdout, an absolute path or nginx's syslog:server=ADDRESS", quote(s.AccessLog))
 	case s.ErrorLog != "stderr" && !isLog(s.ErrorLog):
@@ -132,6 +129,14 @@ func (s Settings) check() (Settings, error) {
 		return s, fmt.Errorf("timeouts %s and %s: want durations above 0", s.ReadTimeout, s.ShutdownTimeout)
 	}
 	return s, nil
+}
+
+// CheckPrefix says what is wrong with a directory of endpoints.
+func CheckPrefix(prefix string) error {
+	if !prefixPattern.MatchString(prefix) {
+		return fmt.Errorf("prefix %s: want an etcd key such as %s", quote(prefix), DefaultPrefix)
+	}
+	return nil
 }
 
 func (s Settings) checkAddresses() error {

@@ -103,7 +103,7 @@ func TestPlanSortsAndRefuses(t *testing.T) {
 			{App: "a", Hosts: []string{"again.example"}},
 		},
 		Keys: map[string]string{
-			"/services/web/a/x": "ignored; }", "/nginx/title": "fine here", "/nginx/bad": "x; } server {", "/nginx/quo\"te": "x",
+			"/nginx/title": "fine here", "/nginx/bad": "x; } server {", "/nginx/quo\"te": "x",
 		},
 		Revision: 7,
 	}
@@ -203,7 +203,6 @@ func TestSettings(t *testing.T) {
 		{func(s *Settings) { s.Listen = []string{"0"} }, "listen"},
 		{func(s *Settings) { s.StatusListen = s.Listen[0] }, "status listen"},
 		{func(s *Settings) { s.Domain = "a b" }, "domain"},
-		{func(s *Settings) { s.Prefix = "/a/" }, "prefix"},
 		{func(s *Settings) { s.AccessLog = "access.log" }, "access log"},
 		{func(s *Settings) { s.AccessLog = "syslog:server=x;" }, "access log"},
 		{func(s *Settings) { s.ErrorLog = "off" }, "error log"},

@@ -2,6 +2,7 @@ package nginx
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
@@ -137,7 +138,7 @@ func (c Configuration) tree() *template.Tree {
 	}
 	for _, r := range c.Routes {
 		for _, u := range r.Upstreams {
-			keys[c.Prefix+"/"+r.App+"/"+u.Instance] = u.Address
+			keys[cmp.Or(r.Prefix, DefaultPrefix)+"/"+r.App+"/"+u.Instance] = u.Address
 		}
 	}
 	return template.NewTree(keys)

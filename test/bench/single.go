@@ -83,6 +83,14 @@ func router(ctx context.Context, b *bench) error {
 		key := row.Key(keyspace.Join(app, fmt.Sprintf("%s@%d", app, i/apps+1)))
 		groups = append(groups, store.Group{{Key: key, Value: fmt.Appendf(nil, "192.0.2.%d:%d", i%250, 3000+i)}})
 	}
+	for i := range apps {
+		app := fmt.Sprintf("app%02d", i)
+		value, err := keys.Routes().Encode(v1.AppRoute{UID: "1", Prefix: v1.DefaultAnnouncePrefix, Hosts: map[string]int64{app + ".example.com": 1}})
+		if err != nil {
+			return err
+		}
+		groups = append(groups, store.Group{{Key: keys.Routes().Key(app), Value: value}})
+	}
 	if _, err := store.LastRevision(store.Write(ctx, client, groups, store.Fence{})); err != nil {
 		return err
 	}
@@ -127,7 +135,7 @@ func serveRouter(config string) (questions, func(), error) {
 	}
 	server := &silent{applied: make(chan struct{}, 1), exited: make(chan struct{})}
 	router := route.New(route.Options{
-		Store: client, Keys: keys, Nginx: server, Events: server, Log: logr.Discard(), Machine: "router", Prefix: v1.DefaultAnnouncePrefix,
+		Store: client, Keys: keys, Nginx: server, Events: server, Log: logr.Discard(), Machine: "router",
 		Settings: nginx.Settings{Dir: c.Dir, Listen: []string{"127.0.0.1:80"}, Domain: "example.com"}, StateFile: filepath.Join(c.Dir, "served.json"),
 		TTL: 15 * time.Second, Debounce: route.DefaultDebounce,
 	})

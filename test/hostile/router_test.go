@@ -22,7 +22,6 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/controllers/route"
 	"github.com/fleet-starter/fleet/internal/events"
-	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/nginx"
 	"github.com/fleet-starter/fleet/internal/store"
 	"github.com/fleet-starter/fleet/internal/store/memstore"
@@ -66,7 +65,7 @@ func startRouter(t *testing.T) *router {
 	require.NoError(t, err)
 	recorder := events.New(r.store, keys, events.Options{Source: "route", Machine: machine, Log: logr.Discard()})
 	c := route.New(route.Options{
-		Store: r.store, Keys: keys, Nginx: server, Events: recorder, Log: logr.Discard(), Machine: machine, Prefix: v1.DefaultAnnouncePrefix,
+		Store: r.store, Keys: keys, Nginx: server, Events: recorder, Log: logr.Discard(), Machine: machine,
 		TTL: route.DefaultTTL, Debounce: route.DefaultDebounce, Settings: nginx.Settings{Dir: r.dir, Listen: []string{r.address}, Domain: "localhost", Workers: 1},
 	})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -82,17 +81,21 @@ func startRouter(t *testing.T) *router {
 		require.NoError(t, server.Close())
 	})
 	r.put(map[string]string{
-		"/services/web/healthy/healthy@1":                         strings.TrimPrefix(healthy.URL, "http://"),
-		keys.Revisions().Key(keyspace.RevisionName("healthy", 1)): revision("healthy.example.com"),
+		"/services/web/healthy/healthy@1": strings.TrimPrefix(healthy.URL, "http://"),
+		keys.Routes().Key("healthy"):      routeTo("healthy.example.com"), keys.Routes().Key("evil"): routeTo(""), keys.Routes().Key("other"): routeTo(""),
 	})
 	require.Eventually(t, func() bool { return r.get("healthy.example.com") == "200 healthy" }, within, 10*time.Millisecond)
 	require.Empty(t, r.served()) // until then an earlier nginx worker may answer, too
 	return r
 }
 
-// revision is one that the app controller never accepted: a stranger put it past all checks.
-func revision(hosts ...string) string {
-	value, err := keys.Revisions().Encode(v1.Revision{Number: 1, Spec: v1.AppSpec{Announce: &v1.Announce{Prefix: v1.DefaultAnnouncePrefix}, Route: &v1.Route{Hosts: hosts}}})
+// route1 is a route that no app controller wrote: whoever put it was past all checks.
+func routeTo(hosts ...string) string {
+	r := v1.AppRoute{UID: "1", Prefix: v1.DefaultAnnouncePrefix, Hosts: map[string]int64{}}
+	for _, host := range hosts {
+		r.Hosts[host] = 1
+	}
+	value, err := keys.Routes().Encode(r)
 	if err != nil {
 		panic(err)
 	}
@@ -171,7 +174,7 @@ func (r *router) harmless() {
 func TestRouter(t *testing.T) {
 	r := startRouter(t)
 	payload := "; } server { listen " + r.trap + "; server_name injected; return 200 injected; } #"
-	specOf := func(app string) string { return keys.Revisions().Key(app + "/0000000001") }
+	routeOf := keys.Routes().Key
 	for _, c := range []struct {
 		name    string
 		put     map[string]string
@@ -187,13 +190,15 @@ func TestRouter(t *testing.T) {
 		{"value that is a cloud's metadata service", map[string]string{"/services/web/evil/evil@8": "169.254.169.254:80"}, "/services/web/evil/evil@8"},
 		{"value that is it in other words", map[string]string{"/services/web/evil/evil@9": "[::ffff:169.254.169.254]:80"}, "/services/web/evil/evil@9"},
 		{"key of an instance", map[string]string{"/services/web/evil/" + payload: "127.0.0.1:80"}, "/services/web/evil/" + payload},
-		{"key of an app", map[string]string{"/services/web/" + payload + "/evil@1": "127.0.0.1:80"}, strconv.Quote(payload[:64]) + "..."},
-		{"key with a line break", map[string]string{"/services/web/injected\n/evil@1": "127.0.0.1:80"}, strconv.Quote("injected\n")},
+		{"key of an app", map[string]string{"/services/web/" + payload + "/evil@1": "127.0.0.1:80", routeOf(payload): routeTo("")}, strconv.Quote(payload[:64]) + "..."},
+		{"key with a line break", map[string]string{"/services/web/injected\n/evil@1": "127.0.0.1:80", routeOf("injected\n"): routeTo("")}, strconv.Quote("injected\n")},
 		{"key that leads elsewhere", map[string]string{"/services/web/../../injected": "127.0.0.1:80"}, "/services/web/../../injected"},
-		{"host names", map[string]string{specOf("hosts"): revision("a.example.com", payload, "injected example.com", "$injected", "~^injected$", "\"injected\"", "injected\n")}, "hosts"},
-		{"host names of another app", map[string]string{specOf("zebra"): revision("healthy.example.com"), "/services/web/zebra/zebra@1": "127.0.0.1:1"}, "zebra"},
-		{"app of an accepted spec", map[string]string{specOf("x" + payload): revision("evil.example.com")}, strconv.Quote("x"+payload[:63]) + "..."},
-		{"revision that nobody can read", map[string]string{keys.Revisions().Key("healthy/0000000002"): payload}, ""},
+		{"host names", map[string]string{routeOf("hosts"): routeTo("a.example.com", payload, "injected example.com", "$injected", "~^injected$", "\"injected\"", "injected\n")}, "hosts"},
+		{"host names of another app", map[string]string{routeOf("zebra"): routeTo("healthy.example.com"), "/services/web/zebra/zebra@1": "127.0.0.1:1"}, "zebra"},
+		{"endpoint of no app", map[string]string{"/services/web/junk/junk@1": "127.0.0.1:80"}, "/services/web/junk"},
+		{"app of a route", map[string]string{routeOf("x" + payload): routeTo("evil.example.com")}, strconv.Quote("x"+payload[:63]) + "..."},
+		{"route that nobody can read", map[string]string{routeOf("unreadable"): payload}, ""},
+		{"prefix of a route", map[string]string{routeOf("elsewhere"): `{"prefix":"/x` + payload + `","hosts":{"elsewhere.example.com":1}}`}, ""},
 	} {
 		t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) {
 			outer := r.t
@@ -234,6 +239,29 @@ func TestRouterRequests(t *testing.T) {
 		"\r\nX-Forwarded-For: "+evil+"\r\nUpgrade: "+evil+"\r\nConnection: close\r\n\r\n"))
 	header := <-r.headers
 	require.Equal(t, evil, header.Get("X-Evil"), "a header that means nothing to nginx comes as it was sent")
+	r.harmless()
+}
+
+// TestRouterJunk: thousands of endpoints that are of no app and of no unit cost a router the look at their keys. A new route
+// is served as if they were not there, nginx's configuration has none of them, and little is said of them.
+func TestRouterJunk(t *testing.T) {
+	r := startRouter(t)
+	junk := map[string]string{}
+	for i := range 2000 {
+		junk[fmt.Sprintf("/services/web/junk%04d/junk@1", i)] = "192.0.2.1:80"
+	}
+	r.put(junk)
+	refused := r.served()
+	require.Len(t, refused, 3)
+	require.Contains(t, refused, "/services/web/junk0000")
+	config, err := os.ReadFile(filepath.Join(r.dir, "nginx.conf"))
+	require.NoError(t, err)
+	require.NotContains(t, string(config), "junk")
+
+	started := time.Now()
+	r.put(map[string]string{"/services/web/fresh/fresh@1": "127.0.0.1:1", keys.Routes().Key("fresh"): routeTo("fresh.example.com")})
+	require.Eventually(t, func() bool { return strings.HasPrefix(r.get("fresh.example.com"), "502") }, within, 10*time.Millisecond)
+	t.Log("a new route among 2,000 junk keys took", time.Since(started))
 	r.harmless()
 }
 

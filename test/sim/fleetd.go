@@ -165,7 +165,7 @@ func router(ctx context.Context, p *process, _ fake.Running) error {
 	dir := *p.host.dir.Load()
 	c := route.New(route.Options{
 		Store: p.conn, Keys: p.w.keys, Nginx: &nginxModel{p: p}, Events: (*events.Recorder)(nil), Log: p.log().WithName("route"),
-		Machine: p.host.id, Prefix: v1.DefaultAnnouncePrefix, TTL: route.DefaultTTL, Debounce: route.DefaultDebounce,
+		Machine: p.host.id, TTL: route.DefaultTTL, Debounce: route.DefaultDebounce,
 		Settings: nginx.Settings{Dir: dir + "/nginx", Listen: []string{p.host.address + ":8080"}, Domain: "localhost", Workers: 1},
 	})
 	err := c.Run(ctx)

@@ -1,0 +1,57 @@
+package route
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/fleet-starter/fleet/internal/keyspace"
+	"github.com/fleet-starter/fleet/internal/store"
+)
+
+// awaitInterval is between two looks for routes/ while the leader is of an older version.
+const awaitInterval = 5 * time.Second
+
+// awaitRoutes waits until a leader of this version has written routes/: before, no app seems to be announced. Meanwhile
+// nginx goes on with what it has. It never waits where fleetd is upgraded before the routers.
+func (c *Controller) awaitRoutes(ctx context.Context) error {
+	for told := false; c.routes.Len() == 0; {
+		older, err := c.leaderIsOlder(ctx)
+		switch {
+		case errors.Is(err, store.ErrDenied) || err == nil && !older:
+			return nil
+		case err != nil:
+			c.opts.Log.V(1).Info("Looking for accepted apps failed", "error", err.Error())
+		case !told:
+			told = true
+			c.opts.Log.Info("Waiting for a leader that writes routes/: upgrade fleetd on all machines before the routers", "reason", reasonOlder)
+		}
+		if !store.Sleep(ctx, awaitInterval) {
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+var errFound = errors.New("found")
+
+// leaderIsOlder: an app that announces its instances was accepted. This version's leader writes its route with that.
+func (c *Controller) leaderIsOlder(ctx context.Context) (bool, error) {
+	row := c.opts.Keys.Revisions()
+	_, err := store.ListAll(ctx, c.opts.Store, row.Prefix(), store.ListOptions{}, func(kv store.KV) error {
+		name, _ := row.Name(kv.Key)
+		app, _, ok := keyspace.ParseRevisionName(name)
+		if revision, err := row.Decode(kv.Value); !ok || err != nil || revision.Spec.Announce == nil {
+			return nil
+		}
+		_, there, _, err := c.opts.Store.Get(ctx, c.opts.Keys.Apps().Key(app))
+		if err == nil && there {
+			return errFound
+		}
+		return err
+	})
+	if errors.Is(err, errFound) {
+		return true, nil
+	}
+	return false, err
+}
