@@ -42,6 +42,19 @@ func (a *app) completeKindAndName(cmd *cobra.Command, args []string, typed strin
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
+// completeAppsAndUnits offers app/NAME and units.
+func (a *app) completeAppsAndUnits(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+	var out []string
+	if name, isApp := strings.CutPrefix(typed, "app/"); isApp || strings.HasPrefix("app/", typed) {
+		for _, app := range a.candidates(cmd.Context(), &appKind, nil, name) {
+			if !slices.Contains(args, "app/"+app) {
+				out = append(out, "app/"+app)
+			}
+		}
+	}
+	return append(out, a.candidates(cmd.Context(), &unitKind, args, typed)...), cobra.ShellCompDirectiveNoFileComp
+}
+
 func (a *app) candidates(ctx context.Context, k shower, given []string, typed string) []string {
 	ctx, cancel := context.WithTimeout(ctx, completionTimeout)
 	defer cancel()

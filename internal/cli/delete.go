@@ -27,7 +27,7 @@ route. Units of an app are refused: delete the app.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var targets []target
+			var targets []deletion
 			var err error
 			if len(files) > 0 {
 				targets, err = a.targetsOf(files, recursive)
@@ -48,19 +48,19 @@ route. Units of an app are refused: delete the app.`,
 	return cmd
 }
 
-// target is an object to delete.
-type target struct{ singular, plural, name string }
+// deletion is an object to delete.
+type deletion struct{ singular, plural, name string }
 
-func (a *app) targetsOf(files []string, recursive bool) ([]target, error) {
+func (a *app) targetsOf(files []string, recursive bool) ([]deletion, error) {
 	manifests, err := a.readManifests(files, recursive)
 	if err != nil {
 		return nil, err
 	}
-	var targets []target
+	var targets []deletion
 	for _, m := range manifests {
-		t := target{"app", "apps", m.Name()}
+		t := deletion{"app", "apps", m.Name()}
 		if m.Unit != nil {
-			t = target{"unit", "units", m.Name()}
+			t = deletion{"unit", "units", m.Name()}
 		}
 		targets = append(targets, t)
 	}
@@ -68,8 +68,8 @@ func (a *app) targetsOf(files []string, recursive bool) ([]target, error) {
 }
 
 // parseTargets reads "app a b" and "app/a unit/b.service".
-func parseTargets(args []string) ([]target, error) {
-	var targets []target
+func parseTargets(args []string) ([]deletion, error) {
+	var targets []deletion
 	kindName := ""
 	for i, arg := range args {
 		words := splitArgs([]string{arg})
@@ -101,17 +101,17 @@ func parseTargets(args []string) ([]target, error) {
 	return targets, nil
 }
 
-func newTarget(kindName, name string) (target, error) {
+func newTarget(kindName, name string) (deletion, error) {
 	switch kindName {
 	case "app", "apps":
-		return target{"app", "apps", name}, nil
+		return deletion{"app", "apps", name}, nil
 	case "unit", "units":
-		return target{"unit", "units", unitName(name)}, nil
+		return deletion{"unit", "units", unitName(name)}, nil
 	}
-	return target{}, usage("%q cannot be deleted: write app or unit", kindName)
+	return deletion{}, usage("%q cannot be deleted: write app or unit", kindName)
 }
 
-func (a *app) deleteAll(ctx context.Context, targets []target, missingIsFine bool) error {
+func (a *app) deleteAll(ctx context.Context, targets []deletion, missingIsFine bool) error {
 	c, err := a.client()
 	if err != nil {
 		return err

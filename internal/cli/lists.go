@@ -153,19 +153,7 @@ func currentState(_ *app, u v1.Unit) string {
 	return string(v1.Inactive)
 }
 
-// isGlobal reads the unit's file.
-func isGlobal(u v1.Unit) bool {
-	name, err := unitfile.ParseName(u.Metadata.Name)
-	if err != nil {
-		return false
-	}
-	file, err := unitfile.Parse(u.Spec.Contents)
-	if err != nil {
-		return false
-	}
-	options, _ := unitfile.ParseFleet(file, name)
-	return options.Global
-}
+func isGlobal(u v1.Unit) bool { return placementOf(u.Metadata.Name, u.Spec.Contents).Global }
 
 func (a *app) listUnitFilesCommand() *cobra.Command {
 	var fields string

@@ -132,7 +132,8 @@ func (a *app) waitDrained(ctx context.Context, id string) error {
 			why, on = leftOn(id, event.Object)
 		}
 		if _, looked := globals[name]; on && !looked {
-			globals[name], err = a.global(ctx, name)
+			options, err := a.placement(ctx, name)
+			globals[name] = options.Global
 			if err != nil && !client.NotFound(err) { // else it is deleted, which is told next
 				return cmp.Or(endOfWait(ctx), err)
 			}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -54,6 +55,8 @@ type app struct {
 	full      bool
 	connected *client.Client
 	now       func() time.Time
+	// telling keeps lines apart that are told side by side.
+	telling sync.Mutex
 }
 
 // errUsage marks mistakes on the command line.
@@ -112,10 +115,10 @@ func (a *app) report(err error) int {
 		return reported.code
 	}
 	for line := range strings.Lines(err.Error()) {
-		fmt.Fprintf(a.Err, "fleetctl: %s\n", strings.TrimRight(line, "\n"))
+		a.note("fleetctl: %s", strings.TrimRight(line, "\n"))
 	}
 	if errors.Is(err, errUsage) {
-		fmt.Fprintln(a.Err, "fleetctl: see fleetctl help, or fleetctl COMMAND --help")
+		a.note("fleetctl: see fleetctl help, or fleetctl COMMAND --help")
 	}
 	return exitCode(err)
 }
@@ -237,10 +240,16 @@ func (a *app) client() (*client.Client, error) {
 }
 
 // note tells a person something that is no data.
-func (a *app) note(format string, args ...any) { fmt.Fprintf(a.Err, format+"\n", args...) }
+func (a *app) note(format string, args ...any) { a.tell(a.Err, format, args...) }
 
 // say writes a line of data.
-func (a *app) say(format string, args ...any) { fmt.Fprintf(a.Out, format+"\n", args...) }
+func (a *app) say(format string, args ...any) { a.tell(a.Out, format, args...) }
+
+func (a *app) tell(out io.Writer, format string, args ...any) {
+	a.telling.Lock()
+	defer a.telling.Unlock()
+	fmt.Fprintf(out, format+"\n", args...)
+}
 
 // atLeast wants that many arguments.
 func atLeast(n int, what string) cobra.PositionalArgs {

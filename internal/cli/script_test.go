@@ -67,7 +67,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"put": put, "del": del, "etcd": etcd, "answer": answer, "exits": exits, "stored": stored,
+			"put": put, "del": del, "etcd": etcd, "answer": answer, "exits": exits, "stored": stored, "holds": holds,
 		},
 	})
 }
@@ -161,6 +161,15 @@ func stored(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%s exists: %v", args[0], ok)
 	case ok && ts.ReadFile(args[1]) != string(kv.Value):
 		ts.Fatalf("%s holds:\n%s", args[0], kv.Value)
+	}
+}
+
+// holds KEY TEXT wants a key whose value has the text in it.
+func holds(ts *testscript.TestScript, neg bool, args []string) {
+	kv, ok, _, err := of(ts).store.Get(context.Background(), args[0])
+	ts.Check(err)
+	if (ok && strings.Contains(string(kv.Value), args[1])) == neg {
+		ts.Fatalf("%s holds: %s", args[0], kv.Value)
 	}
 }
 

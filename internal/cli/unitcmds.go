@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"time"
@@ -76,21 +75,21 @@ func (a *app) unloadCommand() *cobra.Command {
 		"Stop units and take them off their machines", "")
 }
 
-func (a *app) restartCommand() *cobra.Command {
-	return a.stateCommand(stateOptions{verb: "restart", state: v1.Launched, done: "launched"},
-		"Stop units and start them again", "")
-}
-
 func (a *app) stateCommand(o stateOptions, short, long string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: o.verb + " UNIT...", Short: short, Long: short + "." + long + nameHelp,
 		Example: fmt.Sprintf("  fleetctl %[1]s example-app@1\n  fleetctl %[1]s example-app@{1,2}.service --no-block", o.verb),
 		Args:    atLeast(1, "the unit's name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.each(args, func(arg string) error { return a.bring(cmd.Context(), arg, o) })
+			return a.bring(cmd.Context(), args, o)
 		},
 		ValidArgsFunction: a.completeNames(func() shower { return &unitKind }),
 	}
+	o.addFlags(cmd)
+	return cmd
+}
+
+func (o *stateOptions) addFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.BoolVar(&o.noBlock, "no-block", false, "do not wait")
 	f.IntVar(&o.attempts, "block-attempts", 0, "wait that many seconds instead of --timeout")
@@ -98,85 +97,6 @@ func (a *app) stateCommand(o stateOptions, short, long string) *cobra.Command {
 	if o.create {
 		f.BoolVar(&o.replace, "replace", false, "put a file that differs in the place of what the cluster has")
 	}
-	return cmd
-}
-
-// bring asks for the state and waits for it. Global units are not waited for.
-func (a *app) bring(ctx context.Context, typed string, o stateOptions) error {
-	name, err := unitName(typed), error(nil)
-	if o.create {
-		if name, err = a.ensure(ctx, typed, o.replace); err != nil {
-			return err
-		}
-	}
-	c, err := a.client()
-	if err != nil {
-		return err
-	}
-	global, err := a.global(ctx, name)
-	if err != nil {
-		return err
-	}
-	request := client.Request{Method: http.MethodPost, Path: client.Path("units", name, o.verb), NoTimeout: o.verb == "restart"}
-	if _, err := c.Write(ctx, request); err != nil {
-		return err
-	}
-	switch {
-	case global:
-		a.say("Triggered global unit %s %s", name, o.verb)
-		return nil
-	case o.noBlock:
-		a.say("Triggered unit %s %s", name, o.verb)
-		return nil
-	}
-	return a.await(ctx, name, o)
-}
-
-// await waits until the unit's machine has answered the request, and says where that is.
-func (a *app) await(ctx context.Context, name string, o stateOptions) error {
-	timeout := o.timeout
-	if o.attempts > 0 {
-		timeout = time.Duration(o.attempts) * time.Second
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	requestedAt := ""
-	if o.state == v1.Launched {
-		c, err := a.client()
-		if err != nil {
-			return err
-		}
-		unit, err := client.Get[v1.Unit](ctx, c, client.Path("units", name), nil)
-		if err != nil {
-			return err
-		}
-		if requestedAt = unit.Spec.RequestedAt; unit.Status.Override != nil {
-			requestedAt = unit.Status.Override.RequestedAt
-		}
-	}
-	where, err := a.waitForUnit(ctx, name, o.state, requestedAt)
-	switch {
-	case err != nil:
-		return fmt.Errorf("unit %s is not %s: %w", name, o.done, err)
-	case where == "":
-		a.say("Unit %s %s", name, o.done)
-	default:
-		a.say("Unit %s %s on %s", name, o.done, where)
-	}
-	return nil
-}
-
-// global reads the unit's file.
-func (a *app) global(ctx context.Context, name string) (bool, error) {
-	c, err := a.client()
-	if err != nil {
-		return false, err
-	}
-	text, err := c.Do(ctx, client.Request{Method: http.MethodGet, Path: client.Path("units", name, "file")})
-	if err != nil {
-		return false, err
-	}
-	return isGlobal(v1.Unit{Metadata: v1.ObjectMeta{Name: name}, Spec: v1.UnitSpec{Contents: string(text)}}), nil
 }
 
 func (a *app) destroyCommand() *cobra.Command {

@@ -151,7 +151,7 @@ func (a *app) unitHas(unit v1.Unit, state v1.DesiredState, requestedAt string) (
 	case state == v1.Inactive:
 		return "", len(placed) == 0, nil
 	case len(placed) == 0 && status.Unplaced != nil:
-		return "", false, fmt.Errorf("unit %s is on no machine: %s; it follows when one fits", name, status.Unplaced.Message)
+		return "", false, &unplacedError{name, status.Unplaced}
 	case len(placed) == 0:
 		return "", false, nil
 	}

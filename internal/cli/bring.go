@@ -1,0 +1,253 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/api/client"
+	"github.com/fleet-starter/fleet/internal/unitfile"
+)
+
+// target is a unit that a command brings to a state.
+type target struct {
+	name   string
+	global bool
+	// beside are those targets of the same command that it has to be on one machine with (MachineOf=).
+	beside []*target
+	// asked: its state was asked for; failed: that could not be done.
+	asked, failed bool
+	// done is closed when the wait for it is over.
+	done chan struct{}
+}
+
+// bring asks for the state of all units, and then waits for all of them side by side. What fails is told; the others go on.
+func (a *app) bring(ctx context.Context, args []string, o stateOptions) error {
+	var targets []*target
+	machineOf := map[*target][]string{}
+	prepared := a.each(args, func(arg string) error {
+		name, err := unitName(arg), error(nil)
+		if o.create {
+			if name, err = a.ensure(ctx, arg, o.replace); err != nil {
+				return err
+			}
+		}
+		options, err := a.placement(ctx, name)
+		if err != nil || slices.ContainsFunc(targets, func(t *target) bool { return t.name == name }) {
+			return err
+		}
+		t := &target{name: name, global: options.Global, done: make(chan struct{})}
+		targets, machineOf[t] = append(targets, t), options.MachineOf
+		return nil
+	})
+	if !o.create { // each by itself
+		return firstError(prepared, a.awaitAll(ctx, targets, o))
+	}
+	tie(targets, machineOf)
+	return firstError(prepared, a.request(ctx, targets, o), a.awaitAll(ctx, targets, o))
+}
+
+// tie finds who is to be beside whom. A circle is none: it is refused when it is placed.
+func tie(targets []*target, machineOf map[*target][]string) {
+	for _, t := range targets {
+		for _, other := range targets {
+			if slices.Contains(machineOf[t], other.name) && !other.waitsFor(t) {
+				t.beside = append(t.beside, other)
+			}
+		}
+	}
+}
+
+func (t *target) waitsFor(other *target) bool {
+	return t == other || slices.ContainsFunc(t.beside, func(b *target) bool { return b.waitsFor(other) })
+}
+
+// request asks for the state of each unit, after those that it is to be beside: without them it would fit nowhere.
+func (a *app) request(ctx context.Context, targets []*target, o stateOptions) (err error) {
+	for _, t := range targets {
+		if t.asked {
+			continue
+		}
+		t.asked = true
+		err = firstError(err, a.request(ctx, t.beside, o))
+		if failed := a.ask(ctx, t, o); failed != nil {
+			t.failed = true
+			err = firstError(err, errReported{a.report(failed)})
+		}
+	}
+	return err
+}
+
+func (a *app) ask(ctx context.Context, t *target, o stateOptions) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	_, err = c.Write(ctx, client.Request{Method: http.MethodPost, Path: client.Path("units", t.name, o.verb), NoTimeout: o.verb == "restart"})
+	return err
+}
+
+// firstError is the first that is one.
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// awaitAll asks for the states, where that was not done, and waits until the machines have answered: side by side. It says
+// where the units are as they get there. Global ones are not waited for.
+func (a *app) awaitAll(ctx context.Context, targets []*target, o stateOptions) error {
+	targets = slices.DeleteFunc(targets, func(t *target) bool { return t.failed })
+	return sideBySide(targets, func(t *target) (string, error) {
+		defer close(t.done)
+		if !t.asked {
+			if err := a.ask(ctx, t, o); err != nil {
+				return "", err
+			}
+		}
+		switch {
+		case t.global:
+			return fmt.Sprintf("Triggered global unit %s %s", t.name, o.verb), nil
+		case o.noBlock:
+			return fmt.Sprintf("Triggered unit %s %s", t.name, o.verb), nil
+		}
+		ctx, cancel := context.WithTimeout(ctx, o.patience())
+		defer cancel()
+		where, err := a.await(ctx, t, o)
+		switch {
+		case err != nil:
+			return "", fmt.Errorf("unit %s is not %s: %w", t.name, o.done, err)
+		case where == "":
+			return fmt.Sprintf("Unit %s %s", t.name, o.done), nil
+		}
+		return fmt.Sprintf("Unit %s %s on %s", t.name, o.done, where), nil
+	}, a)
+}
+
+// sideBySide calls f for all items at once, says what each returns and tells what fails.
+func sideBySide[T any](items []T, f func(T) (string, error), a *app) error {
+	type result struct {
+		text string
+		err  error
+	}
+	results := make(chan result)
+	for _, item := range items {
+		go func() { // ends with f; each is received
+			text, err := f(item)
+			results <- result{text, err}
+		}()
+	}
+	code := exitOK
+	for range items {
+		r := <-results
+		if r.err == nil {
+			a.say("%s", r.text)
+		} else if failed := a.report(r.err); code == exitOK {
+			code = failed
+		}
+	}
+	if code != exitOK {
+		return errReported{code}
+	}
+	return nil
+}
+
+// besideGrace is how long a unit may be said to wait for another one after that one is there.
+const besideGrace = 5 * time.Second
+
+// await waits until the unit's machine has answered the request, and returns where that is. A unit that is to be beside
+// others waits for them first: until they are there, that it fits nowhere is no error.
+func (a *app) await(ctx context.Context, t *target, o stateOptions) (where string, err error) {
+	for _, other := range t.beside {
+		if other.failed {
+			continue
+		}
+		select {
+		case <-other.done:
+		case <-ctx.Done():
+			return "", endOfWait(ctx)
+		}
+	}
+	requestedAt := ""
+	if o.state == v1.Launched {
+		if requestedAt, err = a.requestedAt(ctx, t.name); err != nil {
+			return "", firstError(endOfWait(ctx), err)
+		}
+	}
+	for end := a.now().Add(besideGrace); ; {
+		where, err = a.waitForUnit(ctx, t.name, o.state, requestedAt)
+		var unplaced *unplacedError
+		if len(t.beside) == 0 || !errors.As(err, &unplaced) || !unplaced.besideOnly() || !a.now().Before(end) {
+			return where, err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return "", endOfWait(ctx)
+		}
+	}
+}
+
+// requestedAt is the request that a unit's machine has to answer.
+func (a *app) requestedAt(ctx context.Context, name string) (string, error) {
+	c, err := a.client()
+	if err != nil {
+		return "", err
+	}
+	unit, err := client.Get[v1.Unit](ctx, c, client.Path("units", name), nil)
+	if err != nil {
+		return "", err
+	}
+	if unit.Status.Override != nil {
+		return unit.Status.Override.RequestedAt, nil
+	}
+	return unit.Spec.RequestedAt, nil
+}
+
+// placement reads [X-Fleet] of the unit's file, as far as it can be read.
+func (a *app) placement(ctx context.Context, name string) (options unitfile.Fleet, err error) {
+	c, err := a.client()
+	if err != nil {
+		return options, err
+	}
+	text, err := c.Do(ctx, client.Request{Method: http.MethodGet, Path: client.Path("units", name, "file")})
+	if err != nil {
+		return options, err
+	}
+	return placementOf(name, string(text)), nil
+}
+
+func placementOf(name, text string) unitfile.Fleet {
+	n, err := unitfile.ParseName(name)
+	if err != nil {
+		return unitfile.Fleet{}
+	}
+	file, err := unitfile.Parse(text)
+	if err != nil {
+		return unitfile.Fleet{}
+	}
+	options, _ := unitfile.ParseFleet(file, n)
+	return options
+}
+
+// unplacedError says that a unit is on no machine.
+type unplacedError struct {
+	unit string
+	why  *v1.Unplaced
+}
+
+func (e *unplacedError) Error() string {
+	return fmt.Sprintf("unit %s is on no machine: %s; it follows when one fits", e.unit, e.why.Message)
+}
+
+// besideOnly: nothing keeps it off but that others are not where they have to be.
+func (e *unplacedError) besideOnly() bool {
+	return len(e.why.Reasons) > 0 && !slices.ContainsFunc(e.why.Reasons, func(r v1.Refusal) bool { return r.Reason != "MachineOf" })
+}
