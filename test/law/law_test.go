@@ -159,19 +159,98 @@ func TestControllersDoNotKnowEachOther(t *testing.T) {
 	}
 }
 
-// Every path of etcd is spelt in internal/keyspace, and nowhere else.
+// rowsOfEtcd are the names of keyspace's rows.
+const rowsOfEtcd = `apps|units|unitfiles|revisions|machines|machineconfig|overrides|placements|unplaced|states|status|routers|routes|events|leaders`
+
+var (
+	// spelt is a text, or a part of one, that is an etcd path: it has no blanks, and a row's name before a slash or at its end.
+	spelt = regexp.MustCompile(`^/?([\w%.-]+/)*(` + rowsOfEtcd + `)(/[\w%./-]*)?$`)
+	// slashed tells a path from a word.
+	slashed = regexp.MustCompile(`/`)
+)
+
+// otherPaths are where paths are those of HTTP or of files.
+var otherPaths = []string{"internal/api/", "internal/cli/", "internal/dev/", "internal/nginx/", "cmd/fleetd/dev.go", "test/"}
+
+// Every path of etcd is spelt in internal/keyspace, and nowhere else: not whole, not in a format, not put together of parts.
 func TestPathsAreSpeltOnce(t *testing.T) {
-	row := regexp.MustCompile(`^"/?(fleet/)?(apps|units|unitfiles|revisions|machines|machineconfig|overrides|placements|unplaced|states|status|routes|routers|events|leaders)/"$`)
 	for _, s := range sources(t) {
-		if s.isTest() || s.in("internal/keyspace") || s.in("internal/api") || s.in("internal/cli") || s.in("internal/dev") || s.in("test") {
-			continue // HTTP paths are not etcd's
+		if s.isTest() || s.in("internal/keyspace") || excepted(s.path, otherPaths) {
+			continue
 		}
-		ast.Inspect(s.syntax, func(n ast.Node) bool {
-			if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
-				require.NotRegexp(t, row, lit.Value, "%s: internal/keyspace holds the paths", s.path)
+		for _, path := range pathsIn(s.syntax) {
+			require.Fail(t, "an etcd path outside of internal/keyspace", "%s: %s", s.path, path)
+		}
+	}
+}
+
+// pathsIn returns what is an etcd path, or becomes one when it is added to something.
+func pathsIn(syntax *ast.File) []string {
+	var paths []string
+	text := func(n ast.Expr) string {
+		lit, ok := n.(*ast.BasicLit)
+		if !ok || lit.Kind != token.STRING {
+			return ""
+		}
+		value, _ := strconv.Unquote(lit.Value)
+		return value
+	}
+	ast.Inspect(syntax, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.ImportSpec:
+			return false
+		case *ast.BasicLit:
+			if value := text(n); slashed.MatchString(value) && spelt.MatchString(value) {
+				paths = append(paths, value)
 			}
-			return true
-		})
+		case *ast.BinaryExpr:
+			for _, side := range []ast.Expr{n.X, n.Y} {
+				if value := text(side); n.Op == token.ADD && !slashed.MatchString(value) && spelt.MatchString(value) {
+					paths = append(paths, value)
+				}
+			}
+		case *ast.CallExpr:
+			f, ok := n.Fun.(*ast.SelectorExpr)
+			if !ok || f.Sel.Name != "Join" {
+				break
+			}
+			if x, ok := f.X.(*ast.Ident); !ok || x.Name != "path" && x.Name != "keyspace" {
+				break
+			}
+			for _, arg := range n.Args {
+				if value := text(arg); !slashed.MatchString(value) && spelt.MatchString(value) {
+					paths = append(paths, value)
+				}
+			}
+		}
+		return true
+	})
+	return paths
+}
+
+// What the law finds, and what it leaves alone.
+func TestPathsIn(t *testing.T) {
+	for _, c := range []struct {
+		code string
+		want []string
+	}{
+		{`"/fleet/apps/" + name`, []string{"/fleet/apps/"}},
+		{`"apps/" + name`, []string{"apps/"}},
+		{`root + "/units/"`, []string{"/units/"}},
+		{`root + "/states"`, []string{"/states"}},
+		{`root + "/" + "machines" + "/" + id`, []string{"machines"}},
+		{`fmt.Sprintf("%s/placements/%s/%s", root, machine, unit)`, []string{"%s/placements/%s/%s"}},
+		{`path.Join(root, "routers", id)`, []string{"routers"}},
+		{`"/fleet/unitfiles/0123"`, []string{"/fleet/unitfiles/0123"}},
+		{`filepath.Join(dir, "units")`, nil},
+		{`"the key is not placements/<machine>/<unit>: nothing reads it"`, nil},
+		{`client.Path("apps", name)`, nil},
+		{`[]string{"apps", "units"}`, nil},
+		{`"fleet/updated-at"`, nil},
+	} {
+		syntax, err := parser.ParseFile(token.NewFileSet(), "x.go", "package x\nvar _ = "+c.code, 0)
+		require.NoError(t, err)
+		require.Equal(t, c.want, pathsIn(syntax), c.code)
 	}
 }
 
