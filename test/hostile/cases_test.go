@@ -18,7 +18,7 @@ func manifest(title, name, text string, texts ...string) hostile {
 	return hostile{title, func(l *lab) {
 		l.refused("PUT", "/apis/fleet/v1/apps/"+url.PathEscape(name), text, texts...)
 		l.raw(keys.Apps().Key(name), text)
-	}, append([]string{"/status/" + name + " "}, texts...)}
+	}, one(append([]string{"/status/" + name + " "}, texts...)...)}
 }
 
 // refused sends a request and wants it refused, as the sender's fault, with those texts.
@@ -86,7 +86,7 @@ var names = func() (list []hostile) {
 			l.refused("PUT", "/apis/fleet/v1/apps/"+url.PathEscape(name), text)
 			l.raw(keys.Apps().Key(name), text)
 			l.raw(keys.Apps().Key(name+"x"), app("ok"))
-		}, []string{keys.Status().Key(name) + " ", "metadata.name"}})
+		}, one(keys.Status().Key(name)+" ", "metadata.name")})
 		unit := name + ".service"
 		list = append(list, hostile{"a unit's name with " + title, func(l *lab) {
 			if title != "an at sign" {
@@ -105,7 +105,7 @@ var names = func() (list []hostile) {
 
 // units come in as keys: whatever systemd makes of them, it is said of them alone.
 func unitFile(title, name, text string, says ...string) hostile {
-	return hostile{title, func(l *lab) { l.unit(name, text) }, says}
+	return hostile{title, func(l *lab) { l.unit(name, text) }, one(says...)}
 }
 
 var unitFiles = []hostile{
@@ -124,14 +124,14 @@ var unitFiles = []hostile{
 	{"a unit file that is not the text of its hash", func(l *lab) {
 		l.raw(keys.UnitFiles().Key(unitfile.Hash("x")), sleeping)
 		l.raw(keys.Units().Key("forged.service"), `{"spec":{"hash":"`+unitfile.Hash("x")+`","desiredState":"launched"}}`)
-	}, []string{"forged.service", "not the text with that hash"}},
+	}, one("forged.service", "not the text with that hash")},
 	{"a hash that leads elsewhere", func(l *lab) {
 		l.raw(keys.Units().Key("elsewhere.service"), `{"spec":{"hash":"../../../etc/passwd","desiredState":"launched"}}`)
-	}, []string{"/unplaced/elsewhere.service", "not stored"}},
+	}, one("/unplaced/elsewhere.service", "not stored")},
 	{"a desired state that does not exist", func(l *lab) {
 		l.raw(keys.UnitFiles().Key(unitfile.Hash(sleeping)), sleeping)
 		l.raw(keys.Units().Key("dancing.service"), `{"spec":{"hash":"`+unitfile.Hash(sleeping)+`","desiredState":"dancing"}}`)
-	}, []string{"/unplaced/dancing.service", "dancing"}},
-	{"a unit of aliases of aliases", func(l *lab) { l.raw(keys.Units().Key("bomb.service"), bomb()) }, []string{"/unplaced/bomb.service", "cannot be read"}},
-	{"a unit's name of 256 characters", func(l *lab) { l.unit(strings.Repeat("a", 248)+".service", sleeping) }, []string{strings.Repeat("a", 248) + ".service"}},
+	}, one("/unplaced/dancing.service", "dancing")},
+	{"a unit of aliases of aliases", func(l *lab) { l.raw(keys.Units().Key("bomb.service"), bomb()) }, one("/unplaced/bomb.service", "cannot be read")},
+	{"a unit's name of 256 characters", func(l *lab) { l.unit(strings.Repeat("a", 248)+".service", sleeping) }, one(strings.Repeat("a", 248) + ".service")},
 }

@@ -1,6 +1,7 @@
 package hostile
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -18,8 +19,18 @@ import (
 type hostile struct {
 	name string
 	do   func(l *lab)
-	// says are texts of which each is in what the cluster says afterwards, to the person who asks about this.
-	says []string
+	// says are lines that the cluster says afterwards, and did not before: the texts that each of them has.
+	says [][]string
+}
+
+// one is one line with all these texts, apart a line for each of them.
+func one(texts ...string) [][]string { return [][]string{texts} }
+
+func apart(texts ...string) (lines [][]string) {
+	for _, text := range texts {
+		lines = append(lines, []string{text})
+	}
+	return lines
 }
 
 var cases = [][]hostile{manifests, names, unitFiles, strangers, revisions, placement}
@@ -63,7 +74,7 @@ func TestStrangersFromBefore(t *testing.T) {
 		l := start(t, s)
 		for _, key := range strange {
 			l.await(key, func() string {
-				if strings.Contains(l.says(), event(key)) {
+				if l.says(nil, event(key)) != "" {
 					return ""
 				}
 				return "no event"
@@ -91,11 +102,11 @@ func TestStrangersAreCollected(t *testing.T) {
 			l.raw(c.key, c.value)
 			time.Sleep(4 * time.Minute)
 			require.Len(t, l.list(c.key), 1, "it may be that it is not yet, or no more, of use")
-			require.False(t, strings.Contains(l.says(), event(c.key)), c.key)
+			require.Empty(t, l.says(nil, event(c.key)), c.key)
 			time.Sleep(6 * time.Minute)
 			require.Empty(t, l.list(c.key))
-			require.Equal(t, c.said, strings.Contains(l.says(), event(c.key)), "%s", l.tail())
-			require.True(t, strings.Contains(l.says(), `"first"="`+c.key), c.key)
+			require.Equal(t, c.said, l.says(nil, event(c.key)) != "", "%s", l.tail())
+			require.NotEmpty(t, l.says(nil, `"first"="`+c.key), c.key)
 		})
 	}
 }
@@ -114,15 +125,15 @@ const maxHeap = 48 << 20
 // check has something come in: it is said to be wrong, and the rest goes on as if nothing were.
 func (l *lab) check(c hostile, works func()) {
 	l.t.Helper()
-	before, used := l.bystander(), heap()
+	before, used, said := l.bystander(), heap(), l.said()
 	c.do(l)
 	works()
-	for _, text := range c.says {
-		l.await("something says "+text, func() string {
-			if said := l.says(); !strings.Contains(said, text) {
-				return said[:min(len(said), 4000)]
+	for _, line := range c.says {
+		l.await(fmt.Sprintf("a new line says %q", line), func() string {
+			if l.says(said, line...) != "" {
+				return ""
 			}
-			return ""
+			return l.tail()
 		})
 	}
 	require.Equal(l.t, before, l.bystander(), "the bystander")

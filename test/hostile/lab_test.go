@@ -48,8 +48,9 @@ type lab struct {
 	systemd *fake.Manager
 
 	mu     sync.Mutex
-	log    strings.Builder
-	errors int // that were logged
+	log    strings.Builder // of all programs, with what only their developers want to know
+	public []string        // its lines without that
+	errors int             // that were logged
 	lines  int
 	stop   func()
 
@@ -104,6 +105,9 @@ func (l *lab) write(prefix, args string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	fmt.Fprintln(&l.log, prefix, args)
+	if !strings.HasPrefix(args, `"level"=1`) {
+		l.public = append(l.public, prefix+" "+args)
+	}
 	if l.lines++; l.lines == flood { // or the model of time would never get on
 		l.stop()
 	}
@@ -259,19 +263,32 @@ func (l *lab) works() {
 	l.await("the canary follows its manifest", func() string { return l.notReady("canary") })
 }
 
-// says returns whatever the cluster says to people: events, conditions, reasons of units without a machine, states, and
-// the leader's log.
-func (l *lab) says() string {
-	var b strings.Builder
+// said returns what the cluster has said to people so far, a line each: events, conditions, reasons of units without a
+// machine, states, and the log as it is by default.
+func (l *lab) said() map[string]bool {
+	lines := map[string]bool{}
 	for _, prefix := range []string{keys.Events().Prefix(), keys.Status().Prefix(), keys.Unplaced().Prefix(), keys.States().Prefix()} {
-		all := l.list(prefix)
-		for _, key := range slices.Sorted(maps.Keys(all)) {
-			fmt.Fprintf(&b, "%s %s\n", key, all[key].Value)
+		for key, kv := range l.list(prefix) {
+			lines[fmt.Sprintf("%s %s", key, kv.Value)] = true
 		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return b.String() + l.log.String()
+	for _, line := range l.public {
+		lines[line] = true
+	}
+	return lines
+}
+
+// says returns the line among those that were not said before which has all of these texts; "" where none has.
+func (l *lab) says(before map[string]bool, texts ...string) string {
+	said := l.said()
+	for _, line := range slices.Sorted(maps.Keys(said)) {
+		if !before[line] && !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(line, text) }) {
+			return line
+		}
+	}
+	return ""
 }
 
 func (l *lab) panicked() bool {

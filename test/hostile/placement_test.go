@@ -12,7 +12,7 @@ func circle(n int) hostile {
 		for i := range n {
 			l.unit(fmt.Sprintf("circle%d-%d.service", n, i+1), sleeping+fmt.Sprintf("[X-Fleet]\nMachineOf=circle%d-%d.service\n", n, (i+1)%n+1))
 		}
-	}, []string{fmt.Sprintf("/unplaced/circle%d-1.service", n), why}}
+	}, one(fmt.Sprintf("/unplaced/circle%d-1.service", n), why)}
 }
 
 var placement = []hostile{
@@ -20,20 +20,20 @@ var placement = []hostile{
 	{"two apps that generate the same unit", func(l *lab) {
 		l.apply(app("twin", "ports: [{port: 4000}]", "announce: {}"))
 		l.apply(app("twin-discovery"))
-	}, []string{"twin-discovery@1.service", "NameTaken", "name one of the two apps otherwise"}},
+	}, one("twin-discovery@1.service", "NameTaken", "name one of the two apps otherwise")},
 	{"two apps at once that generate the same unit, past the API", func(l *lab) {
 		l.raw(keys.Apps().Key("pair-discovery"), app("pair-discovery", "replicas: 3"))
 		l.raw(keys.Apps().Key("pair"), app("pair", "replicas: 3", "ports: [{port: 4001}]", "announce: {}"))
-	}, []string{"NameTaken", "pair-discovery@"}},
+	}, one("NameTaken", "pair-discovery@")},
 	{"an app that conflicts with itself through another", func(l *lab) {
 		l.apply(app("left", "placement: {conflicts: [\"right@*.service\"], machineOf: [\"middle@%i.service\"]}"))
 		l.apply(app("middle", "placement: {machineOf: [\"right@%i.service\"]}"))
 		l.apply(app("right"))
-	}, []string{"/unplaced/left@1.service", "Conflicts=right@*.service"}},
+	}, one("/unplaced/left@1.service", "Conflicts=right@*.service")},
 	{"conflicts with everything", func(l *lab) {
 		l.apply(app("hermit", "placement: {conflicts: [\"*\"]}"))
-	}, []string{"/unplaced/hermit@1.service"}},
+	}, one("/unplaced/hermit@1.service")},
 	{"MachineOf a unit that does not exist", func(l *lab) {
 		l.apply(app("lonely", "placement: {machineOf: [\"nobody.service\"]}"))
-	}, []string{"/unplaced/lonely@1.service", "nobody.service"}},
+	}, one("/unplaced/lonely@1.service", "nobody.service")},
 }

@@ -29,7 +29,7 @@ func below(prefix string, says ...string) hostile {
 		}
 		_, err := store.LastRevision(store.Write(l.t.Context(), l.store, groups, store.Fence{}))
 		require.NoError(l.t, err)
-	}, says}
+	}, apart(says...)}
 }
 
 // event is an event that names a key.
@@ -54,7 +54,7 @@ var strangers = []hostile{
 		for key := range elected {
 			l.delete(key) // whoever leads campaigns again, behind all of them
 		}
-	}, []string{`"reason"="NoLease" "key"="` + keys.Leader("engine") + "/stranger", event(keys.Leader("engine") + "/stranger"), event(keys.Leader("engine") + "/0000")}},
+	}, apart(`"reason"="NoLease" "key"="`+keys.Leader("engine")+"/stranger", event(keys.Leader("engine")+"/stranger"), event(keys.Leader("engine")+"/0000"))},
 	ignoredBelow(keys.Leaders().Prefix()), ignoredBelow(keys.Root()), ignoredBelow(keys.Root() + "unknown/"), // another fleetd's, newer than this one
 	below("/services/web/", event("/services/web/0000")), // what routers make of the others: TestRouter
 	{"broken JSON in place of what is ours", func(l *lab) {
@@ -65,8 +65,8 @@ var strangers = []hostile{
 		l.raw(keys.Overrides().Key("victim.service"), "{")
 		l.raw(keys.MachineConfigs().Key(machine), "{")
 		l.raw(keys.Status().Key("canary"), "{")
-	}, []string{event(keys.MachineConfigs().Key(machine)), event(keys.Placements().Key(machine + "/victim.service")), event(keys.States().Key(machine + "/victim.service")),
-		event(keys.Overrides().Key("victim.service")), event(keys.Status().Key("canary"))}},
+	}, apart(event(keys.MachineConfigs().Key(machine)), event(keys.Placements().Key(machine+"/victim.service")), event(keys.States().Key(machine+"/victim.service")),
+		event(keys.Overrides().Key("victim.service")), event(keys.Status().Key("canary")))},
 	{"a router that never serves anything", func(l *lab) {
 		l.raw(keys.Routers().Key("stranger"), `{"revision":1,"digest":"x"}`)
 		l.raw("/services/web/routed/routed@1", "10.0.0.1:3001")
@@ -80,14 +80,14 @@ var strangers = []hostile{
 			}
 			return ""
 		})
-	}, []string{event(keys.Routers().Key("stranger"))}},
+	}, apart(event(keys.Routers().Key("stranger")))},
 	{"a placement on a machine that does not exist", func(l *lab) {
 		l.unit("wanted.service", sleeping)
 		l.raw(keys.Placements().Key("nowhere/wanted.service"), `{"hash":"`+unitfile.Hash(sleeping)+`","desiredState":"launched"}`)
-	}, []string{"/states/m1/wanted.service", "nowhere"}},
+	}, apart("/states/m1/wanted.service", "nowhere")},
 	{"a placement of a unit that does not exist", func(l *lab) {
 		l.raw(keys.Placements().Key(machine+"/ghost.service"), `{"hash":"`+unitfile.Hash("ghost")+`","desiredState":"launched"}`)
-	}, []string{`"name":"ghost.service"`, "taken off m1: the unit does not exist"}},
+	}, apart(`"name":"ghost.service"`, "taken off m1: the unit does not exist")},
 	{"a state of a machine and of a unit that do not exist", func(l *lab) { // TestStrangersAreCollected has what is said of them
 		l.raw(keys.States().Key("nowhere/canary@1.service"), `{"activeState":"active"}`)
 		l.raw(keys.States().Key(machine+"/ghost.service"), `{"activeState":"active"}`)
@@ -97,14 +97,14 @@ var strangers = []hostile{
 			l.raw(keys.States().Key(name), `{"activeState":"active"}`)
 			l.raw(keys.Placements().Key(name), `{"hash":"`+unitfile.Hash(sleeping)+`","desiredState":"launched"}`)
 		}
-	}, []string{event(keys.States().Key("canary@1.service")), event(keys.Placements().Key("canary@1.service")),
-		event(keys.States().Key("m1/m1/canary@1.service")), event(keys.Placements().Key("m1/m1/canary@1.service"))}},
+	}, apart(event(keys.States().Key("canary@1.service")), event(keys.Placements().Key("canary@1.service")),
+		event(keys.States().Key("m1/m1/canary@1.service")), event(keys.Placements().Key("m1/m1/canary@1.service")))},
 	{"a unit that says it is the bystander's", func(l *lab) {
 		l.raw(keys.Units().Key("stranger.service"), `{"metadata":{"owner":"bystander"},"spec":{"hash":"x","desiredState":"launched"}}`)
-	}, []string{"stranger.service"}},
+	}, apart("stranger.service")},
 	{"a unit of an app that does not exist", func(l *lab) {
 		l.raw(keys.Units().Key("orphan@1.service"), `{"metadata":{"owner":"orphan"},"spec":{"hash":"x","desiredState":"launched"}}`)
-	}, []string{`"reason"="AppDeleted" "unit"="orphan@1.service"`}},
+	}, apart(`"reason"="AppDeleted" "unit"="orphan@1.service"`)},
 }
 
 var revisions = []hostile{
@@ -136,7 +136,7 @@ var revisions = []hostile{
 				l.raw(key, "{")
 			}
 		}
-	}, []string{"revisions/canary/"}},
+	}, apart("revisions/canary/")},
 	{"revisions of other numbers and names", func(l *lab) {
 		l.raw(keys.Revisions().Key("canary/9999999999"), `{}`)
 		l.raw(keys.Revisions().Key("canary/zzz"), `{"number":7}`)
@@ -144,7 +144,7 @@ var revisions = []hostile{
 		for n := range 12 {
 			l.raw(keys.Revisions().Key(fmt.Sprintf("canary/zzz%d", n)), `{}`)
 		}
-	}, []string{"revisions/canary/zzz"}},
+	}, apart("revisions/canary/zzz")},
 	{"a file of the canary is another text", func(l *lab) {
 		for key, kv := range l.list(keys.UnitFiles().Prefix()) {
 			if strings.Contains(string(kv.Value), "CHANGE") {
