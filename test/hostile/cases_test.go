@@ -61,7 +61,15 @@ var manifests = []hostile{
 		`healthCheck: {http: {path: "/ HTTP/1.0\r\nHost: evil\r\n"}}`), "spec.healthCheck.http.path"),
 	manifest("a host that breaks out", "host", app("host", "ports: [{port: 80}]", "announce: {}",
 		`route: {hosts: ["x; } server {"]}`), "spec.route.hosts[0]", "not a host name"),
-	manifest("a command that breaks out", "command", app("command", `env: {A: "b\n[Service]\nExecStartPre=/bin/evil"}`), "spec.env", "line break"),
+	{"a variable that breaks out", func(l *lab) { // it is one, with line breaks in it
+		l.apply(app("variable", `env: {A: "b\n[Service]\nExecStartPre=/bin/evil"}`))
+		l.await("the app runs", func() string { return l.notReady("variable") })
+		for _, kv := range l.list(keys.UnitFiles().Prefix()) {
+			file, err := unitfile.Parse(string(kv.Value))
+			require.NoError(l.t, err)
+			require.Empty(l.t, file.Values("Service", "ExecStartPre"), "%s", kv.Value)
+		}
+	}, nil},
 	manifest("a specifier that does not exist", "specifier", strings.Replace(app("specifier"), "infinity", "'%z'", 1), "no specifier"),
 }
 
