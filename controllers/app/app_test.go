@@ -173,7 +173,8 @@ func TestFromManifestToUnitsAndBack(t *testing.T) {
 		require.Contains(t, files[units["web@1.service"].Spec.Hash], "ExecStart=/bin/app 1")
 		announced := b.run(units)
 		await(b, keys.Status(), "the router is waited for", func(all map[string]v1.AppStatus) bool {
-			return v1.FindCondition(all["web"].Conditions, v1.Ready).Reason == string(instance.Unrouted)
+			ready := v1.FindCondition(all["web"].Conditions, v1.Ready)
+			return ready != nil && ready.Reason == string(instance.Unrouted)
 		})
 		serve(announced)
 		await(b, keys.Status(), "ready", isReady(v1.ConditionTrue))
