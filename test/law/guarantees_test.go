@@ -1,0 +1,101 @@
+package law
+
+import (
+	"go/ast"
+	"go/token"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const guarantees = "docs/guarantees.md"
+
+// promises are where the documentation promises something: below a heading, what a pattern finds first in each line.
+var promises = []struct {
+	file, heading string
+	pattern       *regexp.Regexp
+	least         int
+}{
+	{"README.md", "", regexp.MustCompile(`^\d+\. \*\*(.+?)\*\*`), 3},
+	{"docs/architecture.md", "## What holds, whatever happens", regexp.MustCompile(`^- \*\*(.+?)\*\*`), 7},
+	{"docs/operations.md", "## What happens when", regexp.MustCompile(`^\| ([^|-]+?) \|`), 9},
+}
+
+// What is promised has a row that names the tests which hold it.
+func TestPromisesAreHeld(t *testing.T) {
+	rows := map[string]string{}
+	for line := range strings.Lines(read(t, guarantees)) {
+		if cells := strings.Split(line, "|"); len(cells) > 3 {
+			rows[strings.TrimSpace(cells[1])] = cells[len(cells)-2]
+		}
+	}
+	for _, p := range promises {
+		found := promised(read(t, p.file), p.heading, p.pattern)
+		require.GreaterOrEqual(t, len(found), p.least, "%s: %s", p.file, p.heading)
+		for _, promise := range found {
+			require.Contains(t, rows, promise, "%s promises this, and no row of %s has it", p.file, guarantees)
+			require.NotEmpty(t, held.FindAllString(rows[promise], -1), "%s: %s is held by no test", guarantees, promise)
+		}
+	}
+}
+
+// promised returns what the pattern finds below the heading, up to the next one; without a heading, in the whole text.
+func promised(text, heading string, pattern *regexp.Regexp) (found []string) {
+	inside := heading == ""
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if heading != "" && strings.HasPrefix(line, "## ") {
+			inside = line == heading
+		}
+		match := pattern.FindStringSubmatch(line)
+		if inside && match != nil && match[1] != "something" { // a table's head
+			found = append(found, match[1])
+		}
+	}
+	return found
+}
+
+// held is a test, `package TestName`, or an invariant of the simulation, `test/sim "words"`.
+var held = regexp.MustCompile("`([\\w/]+) (Test\\w+|\".+?\")`")
+
+// The tests that are named exist.
+func TestHeldByTestsThatExist(t *testing.T) {
+	tests, texts := map[string]bool{}, map[string]bool{}
+	for _, s := range sources(t) {
+		for _, decl := range s.syntax.Decls {
+			if fn, ok := decl.(*ast.FuncDecl); ok && s.isTest() {
+				tests[s.dir()+" "+fn.Name.Name] = true
+			}
+		}
+		if s.dir() != "test/sim" {
+			continue
+		}
+		ast.Inspect(s.syntax, func(n ast.Node) bool {
+			if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+				texts[lit.Value] = true
+			}
+			return true
+		})
+	}
+	named := held.FindAllStringSubmatch(read(t, guarantees), -1)
+	require.Greater(t, len(named), 30)
+	for _, name := range named {
+		if _, err := strconv.Unquote(name[2]); err == nil {
+			require.True(t, texts[name[2]], "%s: %s is no invariant of test/sim", guarantees, name[2])
+			continue
+		}
+		require.True(t, tests[name[1]+" "+name[2]], "%s: there is no %s in %s", guarantees, name[2], name[1])
+	}
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(top, file))
+	require.NoError(t, err)
+	return string(text)
+}
