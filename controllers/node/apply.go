@@ -79,8 +79,7 @@ func (r *applier) batch(ctx context.Context, batch []Action) error {
 	case Unlink:
 		return r.unlink(ctx, todo)
 	case Reload:
-		r.acted = true
-		return r.Systemd.Reload(ctx)
+		return r.reload(ctx, todo[0])
 	case Start, Restart:
 		if err := r.announce(todo); err != nil {
 			return err
@@ -98,6 +97,28 @@ func (r *applier) batch(ctx context.Context, batch []Action) error {
 		}
 	}
 	return nil
+}
+
+// reload has systemd read changed files. Where it refuses to, the units that have one keep their former file; the others go on.
+func (r *applier) reload(ctx context.Context, a Action) error {
+	r.acted = true
+	err := r.Systemd.Reload(ctx)
+	r.reloadDue = err != nil
+	if unanswered(ctx, err) {
+		return err
+	}
+	if err != nil {
+		r.refused = append(r.refused, fmt.Errorf("%s: %w", a.Kind, err))
+		for _, unit := range a.Units {
+			r.refuse(Action{Kind: Reload, Unit: unit}, err)
+		}
+	}
+	return nil
+}
+
+// unanswered: systemd did not say yes or no. That concerns more than one unit.
+func unanswered(ctx context.Context, err error) bool {
+	return err != nil && (errors.Is(err, systemd.ErrDisconnected) || errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil)
 }
 
 // refuse leaves a unit as it is for now, with the reason in its state.
@@ -156,7 +177,9 @@ func (r *applier) link(ctx context.Context, batch []Action) error {
 	for i, a := range batch {
 		paths[i] = r.Layout.Unit(a.Unit)
 	}
-	if err := r.Systemd.Link(ctx, paths...); err != nil {
+	if err := r.Systemd.Link(ctx, paths...); unanswered(ctx, err) {
+		return err
+	} else if err != nil {
 		return r.each(ctx, batch)
 	}
 	for _, a := range batch {
@@ -171,7 +194,9 @@ func (r *applier) unlink(ctx context.Context, batch []Action) error {
 	for i, a := range batch {
 		names[i] = a.Unit
 	}
-	if err := r.Systemd.Unlink(ctx, names...); err != nil {
+	if err := r.Systemd.Unlink(ctx, names...); unanswered(ctx, err) {
+		return err
+	} else if err != nil {
 		return r.each(ctx, batch)
 	}
 	return nil
@@ -234,7 +259,7 @@ func (r *applier) call(ctx context.Context, a Action) error {
 // result notes how a call ended. What systemd refused for one unit is not tried again until something changes; what it
 // did not answer is no refusal.
 func (r *applier) result(ctx context.Context, a Action, err error) error {
-	if errors.Is(err, systemd.ErrDisconnected) || errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+	if unanswered(ctx, err) {
 		return err
 	}
 	switch {

@@ -74,17 +74,17 @@ func (f *files) look(now time.Time) error {
 	known := make(map[string]stamped, len(entries))
 	for _, entry := range entries {
 		name := entry.Name()
-		if _, err := unitfile.ParseName(name); err != nil {
+		if _, err := unitfile.ParseName(name); err != nil && !unitfile.OnceValid(name) {
 			continue // not written by us
 		}
 		info, err := entry.Info()
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
-		} else if err != nil {
-			return err
 		}
 		s, ok := f.known[name]
-		if !ok || !s.settled || !s.modified.Equal(info.ModTime()) || s.size != info.Size() {
+		if err != nil {
+			s = stamped{} // as what cannot be read
+		} else if !ok || !s.settled || !s.modified.Equal(info.ModTime()) || s.size != info.Size() {
 			s = stamped{modified: info.ModTime(), size: info.Size(), settled: settled(info.ModTime(), now)}
 			// What cannot be read, such as a directory, is like no text: it concerns the unit of that name alone.
 			if text, err := os.ReadFile(filepath.Join(f.dir, name)); err == nil {

@@ -83,6 +83,8 @@ type Node struct {
 	disk    *diskCopy
 	states  *stateWriter
 	holds   *holds
+	// reloadDue says that the last reload failed.
+	reloadDue bool
 
 	synced  atomic.Bool               // the placements are the store's
 	passed  atomic.Pointer[time.Time] // when the last pass began

@@ -2,12 +2,14 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/systemd"
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
@@ -25,6 +27,7 @@ func (n *Node) observe(ctx context.Context) (Input, error) {
 	if in.Files, err = n.files.hashes(now); err != nil {
 		return in, err
 	}
+	in.Refused, in.ReloadDue = refused(in), n.reloadDue
 	in.Texts, in.Relations = n.texts.of(ctx, in.Placements)
 	if in.Foreign, err = n.foreign(ctx, in); err != nil {
 		return in, err
@@ -43,7 +46,7 @@ func (n *Node) placed() map[string]v1.Placement {
 	list := n.placements.List()
 	placements := make(map[string]v1.Placement, len(list))
 	for _, o := range list {
-		if _, err := unitfile.ParseName(o.Name); err != nil {
+		if _, err := unitfile.ParseName(o.Name); err != nil && !unitfile.OnceValid(o.Name) {
 			n.Log.V(1).Info("Placement is ignored", "reason", err.Error())
 			continue
 		}
@@ -56,13 +59,37 @@ func (n *Node) placed() map[string]v1.Placement {
 	return placements
 }
 
+// refused are the names that no unit can have. An earlier version took some, and one of them in a call fails it for all.
+func refused(in Input) map[string]string {
+	why := map[string]string{}
+	look := func(name string) {
+		n, err := unitfile.ParseName(name)
+		switch {
+		case err != nil:
+			why[name] = err.Error()
+		case n.Template:
+			why[name] = "a template is not run itself: start an instance of it, such as " + n.Prefix + "@1." + n.Type
+		}
+	}
+	for name := range in.Placements {
+		look(name)
+	}
+	for name := range in.Files {
+		look(name)
+	}
+	for name := range in.Records {
+		look(name)
+	}
+	return why
+}
+
 // foreign asks systemd for placed units that are not ours so far: one that the machine has by itself, such as its
 // ssh.service, is neither replaced nor, later, stopped.
 func (n *Node) foreign(ctx context.Context, in Input) (map[string]string, error) {
 	var fresh []string
 	for name, pl := range in.Placements {
 		_, file := in.Files[name]
-		if pl.DesiredState != v1.Inactive && !file && in.Records[name].Loaded == "" {
+		if pl.DesiredState != v1.Inactive && !file && in.Records[name].Loaded == "" && in.Refused[name] == "" {
 			fresh = append(fresh, name)
 		}
 	}
@@ -83,6 +110,9 @@ func (n *Node) units(ctx context.Context, in Input) (map[string]Unit, error) {
 	for name := range in.Records {
 		ask[name] = true
 	}
+	for name := range in.Refused {
+		delete(ask, name)
+	}
 	names := slices.Sorted(maps.Keys(ask))
 	states, err := n.Systemd.States(ctx, names)
 	if err != nil {
@@ -90,6 +120,10 @@ func (n *Node) units(ctx context.Context, in Input) (map[string]Unit, error) {
 	}
 	units := make(map[string]Unit, len(states))
 	for _, s := range states {
+		if s.Err != nil {
+			units[s.Name] = Unit{Err: "systemd says nothing of it: " + s.Err.Error(), NoUnit: errors.Is(s.Err, systemd.ErrBadUnit)}
+			continue
+		}
 		units[s.Name] = Unit{
 			LoadState: s.LoadState, ActiveState: s.ActiveState, SubState: s.SubState,
 			Result: s.Result, InvocationID: s.InvocationID, Job: s.Job, JobResult: s.JobResult, Since: s.Since,

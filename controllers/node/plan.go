@@ -22,6 +22,9 @@ type Input struct {
 	Relations map[string]Relations
 	// Files are the hashes of the files that systemd is given, as they are on disk now.
 	Files map[string]string
+	// Refused are names in Placements, Files and Records that no unit can have, and why: an earlier version took them, or a
+	// newer one does. systemd is asked nothing about them.
+	Refused map[string]string
 	// Foreign are those placed units that the machine has without fleet, and where from.
 	Foreign map[string]string
 	// Units is what systemd says of the units in Placements, Files and Records, and of what they bind to.
@@ -32,6 +35,8 @@ type Input struct {
 	States map[string]v1.UnitState
 	// Holds are units without a placement that run on until their replacement is active, at most until then.
 	Holds map[string]time.Time
+	// ReloadDue says that the last reload failed: systemd may not have read what was written.
+	ReloadDue bool
 }
 
 // Text is a unit file's text as far as a plan needs it.
@@ -52,6 +57,9 @@ type Unit struct {
 	// Restarts is how often systemd started it again by itself since its last start on request.
 	Restarts int
 	Exit     Exit
+	// Err is why systemd says nothing of the unit. NoUnit: because it takes the name for none that a unit can have.
+	Err    string
+	NoUnit bool
 }
 
 // Exit is how a unit's last main process ended, or the command before it that failed; zero while the main process runs.
@@ -136,6 +144,7 @@ const (
 	FileChanged     Reason = "FileChanged"     // its text is another one
 	FileLost        Reason = "FileLost"        // its file is not what was written
 	Forgotten       Reason = "Forgotten"       // systemd must forget a unit that others mention
+	NameRefused     Reason = "NameRefused"     // no unit can have its name
 	NotLaunched     Reason = "NotLaunched"     // not launched with this text since boot
 	Requested       Reason = "Requested"       // a person asked for it to be started
 	TargetReturned  Reason = "TargetReturned"  // what it binds to stopped and runs again
@@ -156,6 +165,8 @@ type Action struct {
 	Record Record
 	// State is what to report.
 	State v1.UnitState
+	// Units are those that a reload is for.
+	Units []string
 
 	// level orders starts: everything on a lower one goes first.
 	level int
@@ -172,20 +183,27 @@ var kinds = []Kind{Stop, ResetFailed, Unlink, RemoveFile, WriteFile, Link, Reloa
 
 // Plan decides what brings this machine's systemd to what its placements say.
 func Plan(in Input) Decision {
-	p := planner{in: in, acted: map[string]bool{}, launching: map[string]bool{}}
+	p := planner{in: in, reloads: map[string]bool{}, acted: map[string]bool{}, launching: map[string]bool{}}
 	names := p.names()
 	levels := p.levels(names)
 	// What others bind to comes first: a restart of it is a restart of them.
 	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(levels[a], levels[b]) })
 	for _, name := range names {
-		if pl, ok := p.placed(name); ok {
+		pl, placed := p.placed(name)
+		switch why := in.Refused[name]; {
+		case why != "":
+			p.refuse(name, pl, placed, why)
+		case placed:
 			p.place(name, pl)
-		} else {
+		default:
 			p.remove(name)
 		}
 	}
+	if in.ReloadDue {
+		p.reload = cmp.Or(p.reload, FileChanged)
+	}
 	if p.reload != "" {
-		p.act(Action{Kind: Reload, Reason: p.reload})
+		p.act(Action{Kind: Reload, Reason: p.reload, Units: slices.Sorted(maps.Keys(p.reloads))})
 	}
 	for i := range p.actions {
 		p.actions[i].level = levels[p.actions[i].Unit]
@@ -222,6 +240,7 @@ type planner struct {
 	actions []Action
 	after   time.Duration
 	reload  Reason
+	reloads map[string]bool // the units whose file changed
 	// acted are the units that something is done with: what systemd says of them is about to change.
 	acted map[string]bool
 	// launching are the units that are started or restarted.

@@ -13,6 +13,10 @@ func (p *planner) place(name string, pl v1.Placement) {
 		p.report(name, pl, Record{}, fmt.Sprintf("not taken over: this machine has a %s of its own (%s): give one of them another name", name, origin))
 		return
 	}
+	if unit.Err != "" {
+		p.unknown(name, pl, rec, unit)
+		return
+	}
 	if text.Missing != "" {
 		// What runs goes on with the text that it has; a stop needs none.
 		if pl.DesiredState == v1.Loaded {
@@ -48,6 +52,7 @@ func (p *planner) load(name string, pl v1.Placement, text Text, rec Record) Reco
 	}
 	if !written && there || changed {
 		p.reload = FileChanged
+		p.reloads[name] = true
 	}
 	if rec.Loaded == "" || !there {
 		if rec.Loaded == "" && there && !written {

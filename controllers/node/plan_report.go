@@ -16,6 +16,9 @@ func (p *planner) remove(name string) {
 	switch {
 	case !p.in.FromStore:
 		return
+	case unit.Err != "" && !unit.NoUnit:
+		p.unknown(name, v1.Placement{}, rec, unit) // it may run
+		return
 	case !file && !recorded:
 		// Reported by an earlier life; whatever has that name now is not ours.
 	case !file && rec.Loaded == "":
@@ -41,6 +44,44 @@ func (p *planner) remove(name string) {
 	}
 	if _, ok := p.in.States[name]; ok {
 		p.act(Action{Kind: DeleteState, Unit: name, Reason: NotPlaced})
+	}
+}
+
+// refuse reports a unit whose name no unit can have, and removes what an earlier version left of it: the file, the link, the
+// record. systemd never ran it.
+func (p *planner) refuse(name string, pl v1.Placement, placed bool, why string) {
+	_, file := p.in.Files[name]
+	_, recorded := p.in.Records[name]
+	if file || recorded {
+		p.act(Action{Kind: Unlink, Unit: name, Reason: NameRefused})
+		p.act(Action{Kind: RemoveFile, Unit: name, Reason: NameRefused})
+		p.act(Action{Kind: Forget, Unit: name, Reason: NameRefused})
+	}
+	_, told := p.in.States[name]
+	switch {
+	case placed && !p.acted[name]:
+		p.report(name, pl, Record{}, why)
+	case told && !placed && p.in.FromStore:
+		p.act(Action{Kind: DeleteState, Unit: name, Reason: NameRefused})
+	}
+}
+
+// unknownAgain is when systemd is asked again for a unit that it said nothing of.
+const unknownAgain = time.Second
+
+// unknown leaves a unit alone that systemd says nothing of: what was last reported holds, with the reason.
+func (p *planner) unknown(name string, pl v1.Placement, rec Record, unit Unit) {
+	state, told := p.in.States[name]
+	if unit.NoUnit {
+		p.report(name, pl, rec, unit.Err)
+		return
+	}
+	p.lookAgain(unknownAgain)
+	if !told {
+		state = stateOf(name, Unit{}, pl, rec, "")
+	}
+	if state.Message = unit.Err; !told || !sameState(state, p.in.States[name]) {
+		p.act(Action{Kind: WriteState, Unit: name, State: state, Reason: StateChanged})
 	}
 }
 

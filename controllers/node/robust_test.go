@@ -2,9 +2,11 @@ package node
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/stretchr/testify/require"
@@ -15,6 +17,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 	"github.com/fleet-starter/fleet/internal/systemd"
 	"github.com/fleet-starter/fleet/internal/systemd/fake"
+	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
 // odd returns a node that does not run, over a model of systemd.
@@ -95,4 +98,123 @@ func TestNoAnswerIsNoRefusal(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, n.records.units["a.service"].Pending)
 	require.NotEmpty(t, n.records.units["a.service"].Message)
+}
+
+// What earlier versions left under names that no unit can have is removed, and what is placed under one is reported: neither
+// keeps the other units from anything.
+func TestNamesThatNoUnitCanHave(t *testing.T) {
+	const text = "[Service]\nExecStart=/bin/stays\n"
+	hash := unitfile.Hash(text)
+	left := []string{"zzdata@vol1.mount", "a@1.slice", "a.snapshot", "b@.service"}
+	n := odd(t, func(l layout.Layout) {
+		records := map[string]Record{}
+		for _, name := range left {
+			require.NoError(t, os.WriteFile(l.Unit(name), []byte(text), 0o644))
+			records[name] = Record{Loaded: hash, Launched: hash, Pending: true}
+		}
+		data, err := json.Marshal(records)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(l.Launched(), data, 0o644))
+	}, fake.Options{})
+	n.synced.Store(true)
+	n.texts.known[hash], _ = newText(text)
+	n.states.put("zzdata@vol1.mount", v1.UnitState{ActiveState: "inactive"})
+	in := func() Input {
+		in, err := n.observe(t.Context())
+		require.NoError(t, err)
+		in.Placements = map[string]v1.Placement{"good.service": launch(hash), "a.snapshot": launch(hash), "c@2.slice": load(hash)}
+		in.Refused = refused(in)
+		in.Texts, in.Relations = n.texts.of(t.Context(), in.Placements)
+		return in
+	}
+	for range 3 {
+		_, err := n.apply(t.Context(), Plan(in()))
+		require.NoError(t, err)
+	}
+	entries, err := os.ReadDir(n.Layout.Units)
+	require.NoError(t, err)
+	require.Len(t, entries, 1)
+	require.Equal(t, "good.service", entries[0].Name())
+	states, err := n.Systemd.States(t.Context(), []string{"good.service"})
+	require.NoError(t, err)
+	require.Equal(t, "start", states[0].Job)
+	require.Len(t, n.records.units, 1)
+	reported := n.states.view()
+	require.NotContains(t, reported, "zzdata@vol1.mount")
+	require.Contains(t, reported["a.snapshot"].Message, "systemd has no snapshot units")
+	require.Contains(t, reported["c@2.slice"].Message, "units of type slice have no instances")
+	require.Equal(t, v1.Loaded, reported["c@2.slice"].DesiredState)
+	again := Plan(in())
+	require.Empty(t, again.Actions, "once")
+}
+
+// A unit that systemd says nothing of keeps its state, with the reason; one whose name it takes for none is not started.
+func TestUnitsThatSystemdSaysNothingOf(t *testing.T) {
+	last := v1.UnitState{LoadState: "loaded", ActiveState: "active", Hash: "A", InvocationID: "i1", DesiredState: v1.Launched}
+	told := last
+	told.Message = "no answer"
+	run := Record{Loaded: "A", Launched: "A"}
+	in := Input{Now: t0, FromStore: true, Files: map[string]string{"a.service": "A", "b.service": "A", "c.service": "A"},
+		Texts:      map[string]Text{"A": {FileHash: "A"}, "B": {FileHash: "B"}},
+		Placements: map[string]v1.Placement{"a.service": launch("B"), "c.service": launch("A")},
+		Records:    map[string]Record{"a.service": run, "b.service": run, "c.service": {Loaded: "A"}},
+		States:     map[string]v1.UnitState{"a.service": last, "b.service": last},
+		Units:      map[string]Unit{"a.service": {Err: "no answer"}, "b.service": {Err: "no answer"}, "c.service": {Err: "no unit", NoUnit: true}}}
+	plan := Plan(in)
+	require.Equal(t, time.Second, plan.After)
+	require.Equal(t, []Action{
+		{Kind: WriteState, Unit: "a.service", State: told, Reason: StateChanged},
+		{Kind: WriteState, Unit: "b.service", State: told, Reason: StateChanged},
+		{Kind: WriteState, Unit: "c.service", Reason: StateChanged, State: v1.UnitState{LoadState: "not-found", ActiveState: "inactive", SubState: "dead",
+			Hash: "A", DesiredState: v1.Launched, Message: "no unit"}},
+	}, plan.Actions)
+	// Without a placement the name that no unit can have is forgotten.
+	delete(in.Placements, "c.service")
+	require.Contains(t, transcript(Plan(in)), "unlink c.service NotPlaced\nremoveFile c.service NotPlaced\nforget c.service NotPlaced\n")
+}
+
+// A reload that is refused, such as for want of space on /run, holds up the units whose files changed, and is tried again.
+func TestReloadThatIsRefused(t *testing.T) {
+	full := true
+	n := odd(t, func(layout.Layout) {}, fake.Options{Fault: func(op, _ string) error {
+		if op == "reload" && full {
+			return systemd.ErrRefused
+		}
+		return nil
+	}})
+	old, fresh := "[Service]\nExecStart=/bin/stays 1\n", "[Service]\nExecStart=/bin/stays 2\n"
+	n.synced.Store(true)
+	place := func(placements map[string]v1.Placement) error {
+		for _, text := range []string{old, fresh} {
+			n.texts.known[unitfile.Hash(text)], _ = newText(text)
+		}
+		in, err := n.observe(t.Context())
+		require.NoError(t, err)
+		in.Placements = placements
+		in.Texts, in.Relations = n.texts.of(t.Context(), placements)
+		_, err = n.apply(t.Context(), Plan(in))
+		return err
+	}
+	manager := n.Systemd.(*fake.Manager)
+	one := map[string]v1.Placement{"changes.service": launch(unitfile.Hash(old))}
+	require.NoError(t, place(one))
+	manager.Advance(time.Second)
+	two := map[string]v1.Placement{"changes.service": launch(unitfile.Hash(fresh)), "new.service": launch(unitfile.Hash(old))}
+	require.ErrorIs(t, place(two), systemd.ErrRefused)
+	manager.Advance(time.Second)
+	require.Equal(t, unitfile.Hash(old), n.records.units["new.service"].Launched, "the other one was started")
+	require.Equal(t, unitfile.Hash(old), n.records.units["changes.service"].Launched)
+	require.Contains(t, n.records.units["changes.service"].Message, "refused by systemd")
+	states, err := manager.States(t.Context(), []string{"changes.service", "new.service"})
+	require.NoError(t, err)
+	require.Equal(t, "active", states[1].ActiveState)
+	before := states[0].InvocationID
+	full = false
+	require.NoError(t, place(two))
+	manager.Advance(time.Second)
+	states, err = manager.States(t.Context(), []string{"changes.service"})
+	require.NoError(t, err)
+	require.False(t, states[0].NeedReload)
+	require.NotEqual(t, before, states[0].InvocationID)
+	require.Equal(t, Record{Loaded: unitfile.Hash(fresh), Launched: unitfile.Hash(fresh), Previous: unitfile.Hash(old), Invocation: before}, n.records.units["changes.service"])
 }
