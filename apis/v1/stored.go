@@ -191,7 +191,12 @@ type MachineSpec struct {
 	BootID string `json:"bootID,omitempty"`
 	// Endpoint is where other machines reach its fleetd over HTTP, where it listens on TCP.
 	Endpoint string `json:"endpoint,omitempty"`
+	// Failing are the controllers of its fleetd that keep failing, and why. With "node" among them it starts and stops nothing.
+	Failing map[string]string `json:"failing,omitempty"`
 }
+
+// ControllerNode is the name of the controller that starts and stops the units of its machine.
+const ControllerNode = "node"
 
 // Capacity is an amount of each resource: CPU in thousandths of a core, memory in bytes. 0 means not known: not limited.
 type Capacity struct {

@@ -14,8 +14,8 @@ import (
 const inFlight = 16
 
 // apply does what a plan says and reports whether anything was asked of systemd. What fails for one unit is that unit's
-// affair: it is noted in its record and reported with its state, and the others go on. The error is for trying again.
-func (n *Node) apply(ctx context.Context, plan Decision) (acted bool, err error) {
+// affair: it is noted in its record and reported with its state, the others go on, and it is among refused, for trying again.
+func (n *Node) apply(ctx context.Context, plan Decision) (acted bool, refused, err error) {
 	defer func() {
 		// A pass that acted is followed by one that saves what came of it. What was about to be asked for is saved already.
 		if err != nil || !acted {
@@ -31,10 +31,10 @@ func (n *Node) apply(ctx context.Context, plan Decision) (acted bool, err error)
 		batch := plan.Actions[start:end]
 		start = end
 		if err := r.batch(ctx, batch); err != nil {
-			return r.acted, err
+			return r.acted, errors.Join(r.refused...), err
 		}
 	}
-	return r.acted, errors.Join(r.refused...)
+	return r.acted, errors.Join(r.refused...), nil
 }
 
 // together: the order of these two does not matter.

@@ -107,7 +107,7 @@ func New(o Options) (*Node, error) {
 	n.reflector = cache.NewReflector(o.Store, o.Keys.PlacementsOf(o.Machine).Prefix(), cache.WithLogger(o.Log), cache.OnRelist(n.relisted), cache.OnIgnored(o.Ignored))
 	n.placements = cache.Register(n.reflector, o.Keys.PlacementsOf(o.Machine))
 	n.placements.OnChange(func([]cache.Event[v1.Placement]) { n.changed() })
-	n.loop = controller.New("node", controller.Func[controller.Singleton](n.Reconcile), controller.Options{
+	n.loop = controller.New(v1.ControllerNode, controller.Func[controller.Singleton](n.Reconcile), controller.Options{
 		Log: o.Log, Metrics: o.Metrics, MinBackoff: 50 * time.Millisecond, MaxBackoff: 30 * time.Second,
 	})
 	n.states = newStateWriter(o, n.enqueue)
@@ -209,18 +209,18 @@ func (n *Node) Reconcile(ctx context.Context, _ controller.Singleton) (controlle
 		return controller.Result{}, errors.Join(err, n.records.save())
 	}
 	plan := Plan(in)
-	acted, err := n.apply(ctx, plan)
-	if err == nil && !acted {
+	acted, refused, err := n.apply(ctx, plan)
+	if err == nil && (!acted || refused != nil) { // what is refused again and again keeps nothing else from the disk
 		err = n.persist(in)
 	}
 	if err != nil {
-		return controller.Result{}, err
+		return controller.Result{}, errors.Join(err, refused)
 	}
 	after := earliest(plan.After, n.texts.retryIn(in.Now))
-	if acted {
+	if acted && refused == nil {
 		after = earliest(after, n.Debounce) // what systemd made of it
 	}
-	return controller.Result{RequeueAfter: after}, nil
+	return controller.Result{RequeueAfter: after}, controller.Partial(refused)
 }
 
 // persist keeps the copy on disk up to date, once the units are as placed: it is for the next boot.

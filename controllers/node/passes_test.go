@@ -111,10 +111,10 @@ func TestWhatCameOfAPassIsSavedByTheNextOne(t *testing.T) {
 	}
 	require.NoError(t, os.WriteFile(n.Layout.Unit("a.service"), []byte("[Service]\nExecStart=/bin/stays\n"), 0o644))
 	require.NoError(t, n.Systemd.Link(t.Context(), n.Layout.Unit("a.service")))
-	_, err := n.apply(t.Context(), Decision{Actions: []Action{{Kind: Start, Unit: "a.service", Record: Record{Launched: "h"}}}})
+	_, _, err := n.apply(t.Context(), Decision{Actions: []Action{{Kind: Start, Unit: "a.service", Record: Record{Launched: "h"}}}})
 	require.NoError(t, err)
 	require.True(t, saved().Pending, "before systemd was asked")
-	_, err = n.apply(t.Context(), Decision{})
+	_, _, err = n.apply(t.Context(), Decision{})
 	require.NoError(t, err)
 	require.Equal(t, Record{Launched: "h"}, saved())
 }

@@ -46,7 +46,7 @@ func TestOddRecords(t *testing.T) {
 				require.NoError(t, os.WriteFile(l.Launched(), []byte(text), 0o644))
 				require.NoError(t, os.WriteFile(l.Placements(), []byte(text), 0o644))
 			}, fake.Options{})
-			_, err := n.apply(t.Context(), Decision{Actions: []Action{{Kind: Note, Unit: "a.service", Record: Record{Loaded: "h"}}}})
+			_, _, err := n.apply(t.Context(), Decision{Actions: []Action{{Kind: Note, Unit: "a.service", Record: Record{Loaded: "h"}}}})
 			require.NoError(t, err)
 			again, err := loadRecords(n.Layout.Launched(), logr.Discard())
 			require.NoError(t, err)
@@ -68,7 +68,7 @@ func TestWhatIsNoUnitFileHurtsNobody(t *testing.T) {
 	require.Len(t, in.Files, 3)
 	require.Len(t, in.Files["a.service"], 64)
 	in.FromStore = true
-	_, err = n.apply(t.Context(), Plan(in))
+	_, _, err = n.apply(t.Context(), Plan(in))
 	require.NoError(t, err)
 	left, err := os.ReadDir(n.Layout.Units)
 	require.NoError(t, err)
@@ -83,7 +83,7 @@ func TestNoAnswerIsNoRefusal(t *testing.T) {
 		return nil
 	}})
 	start := Action{Kind: Start, Unit: "a.service", Record: Record{Loaded: "h", Launched: "h"}}
-	_, err := n.apply(t.Context(), Decision{Actions: []Action{start}})
+	_, _, err := n.apply(t.Context(), Decision{Actions: []Action{start}})
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.True(t, n.records.units["a.service"].Pending, "it is looked at again whether it was started")
 	require.Empty(t, n.records.units["a.service"].Message)
@@ -94,7 +94,7 @@ func TestNoAnswerIsNoRefusal(t *testing.T) {
 		}
 		return nil
 	}})
-	_, err = n.apply(t.Context(), Decision{Actions: []Action{start}})
+	_, _, err = n.apply(t.Context(), Decision{Actions: []Action{start}})
 	require.NoError(t, err)
 	require.False(t, n.records.units["a.service"].Pending)
 	require.NotEmpty(t, n.records.units["a.service"].Message)
@@ -128,7 +128,7 @@ func TestNamesThatNoUnitCanHave(t *testing.T) {
 		return in
 	}
 	for range 3 {
-		_, err := n.apply(t.Context(), Plan(in()))
+		_, _, err := n.apply(t.Context(), Plan(in()))
 		require.NoError(t, err)
 	}
 	entries, err := os.ReadDir(n.Layout.Units)
@@ -192,8 +192,9 @@ func TestReloadThatIsRefused(t *testing.T) {
 		require.NoError(t, err)
 		in.Placements = placements
 		in.Texts, in.Relations = n.texts.of(t.Context(), placements)
-		_, err = n.apply(t.Context(), Plan(in))
-		return err
+		_, refused, err := n.apply(t.Context(), Plan(in))
+		require.NoError(t, err)
+		return refused
 	}
 	manager := n.Systemd.(*fake.Manager)
 	one := map[string]v1.Placement{"changes.service": launch(unitfile.Hash(old))}

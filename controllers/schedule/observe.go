@@ -115,7 +115,8 @@ func (c *Controller) observeMachine(id string, o *cache.Object[v1.Machine]) {
 	case o.Err != nil:
 		c.index.SetMachine(Machine{ID: id, Since: o.CreateRevision, Problem: o.Err.Error()})
 	default:
-		c.index.SetMachine(Machine{ID: id, Since: o.CreateRevision, Metadata: o.Value.Spec.Metadata, Capacity: o.Value.Spec.Capacity})
+		c.index.SetMachine(Machine{ID: id, Since: o.CreateRevision, Metadata: o.Value.Spec.Metadata, Capacity: o.Value.Spec.Capacity,
+			Stuck: o.Value.Spec.Failing[v1.ControllerNode] != ""})
 	}
 }
 

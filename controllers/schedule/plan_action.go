@@ -55,6 +55,7 @@ const (
 	reasonCordoned  = "Cordoned"
 	reasonDraining  = "Draining"
 	reasonMachine   = "Machine" // what it says of itself cannot be read
+	reasonStuck     = "Stuck"   // its node controller keeps failing
 	reasonNoMachine = "NoMachines"
 )
 

@@ -39,6 +39,8 @@ type Machine struct {
 	Since int64
 	// Problem says why what the machine says of itself cannot be read: it keeps what it runs and gets nothing new.
 	Problem string
+	// Stuck says that the machine starts and stops nothing now: it keeps what it runs, and what it got would not start.
+	Stuck bool
 }
 
 // Placed is a placement as it is stored.
@@ -71,7 +73,7 @@ type Cluster struct {
 	// lacks are the machines found to have too little left for a request: until something there is given back.
 	lacks map[request]bitmap
 	// These get nothing new.
-	draining, cordoned, unreadable machineSet
+	draining, cordoned, unreadable, stuck machineSet
 
 	// Slots are places in bitmaps, in the order of machine IDs, with gaps for machines to come.
 	slots     []*machine
@@ -176,7 +178,7 @@ func NewCluster() *Cluster {
 // SetMachine tells of a machine that came or changed.
 func (c *Cluster) SetMachine(m Machine) {
 	x := c.machine(m.ID)
-	if x.present && x.Since == m.Since && x.Problem == m.Problem && x.Capacity == m.Capacity && maps.Equal(x.Metadata, m.Metadata) {
+	if x.present && x.Since == m.Since && x.Problem == m.Problem && x.Stuck == m.Stuck && x.Capacity == m.Capacity && maps.Equal(x.Metadata, m.Metadata) {
 		return
 	}
 	c.change(x, func() { x.Machine, x.present, x.seen, x.lost, x.gone = m, true, true, false, time.Time{} })
@@ -240,7 +242,7 @@ func effectiveMetadata(m *machine) map[string]string {
 
 // schedulable says that the machine may get new units.
 func (m *machine) schedulable() bool {
-	return m.present && m.Problem == "" && !m.config.Cordoned && !m.config.Drain
+	return m.present && m.Problem == "" && !m.Stuck && !m.config.Cordoned && !m.config.Drain
 }
 
 func (c *Cluster) machine(id string) *machine {

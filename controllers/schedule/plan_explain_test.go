@@ -65,6 +65,11 @@ var explanations = []struct {
 		w.setMachine(Machine{ID: "m3", Problem: "broken"})
 		w.add(t, "a.service")
 	}},
+	{"stuck", func(t *testing.T, w *world) {
+		w.setMachine(Machine{ID: "m1", Stuck: true})
+		w.setMachine(Machine{ID: "m3", Stuck: true})
+		w.add(t, "a.service", "b.service MachineID=m3", "g.service Global=true") // a.service and one g.service go to m2
+	}},
 	{"drained-and-stays", func(t *testing.T, w *world) {
 		w.add(t, "app@1.service MachineMetadata=zone=a")
 		w.converge()

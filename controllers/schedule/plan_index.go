@@ -228,5 +228,8 @@ func (c *Cluster) closed(m *machine) (sets []*machineSet) {
 	if m.Problem != "" {
 		sets = append(sets, &c.unreadable)
 	}
+	if m.Stuck {
+		sets = append(sets, &c.stuck)
+	}
 	return sets
 }

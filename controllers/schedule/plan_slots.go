@@ -107,7 +107,7 @@ func (c *Cluster) rebuild() {
 	clear(c.ports)
 	clear(c.lacks)
 	clear(c.metadata)
-	for _, s := range []*machineSet{&c.draining, &c.cordoned, &c.unreadable} {
+	for _, s := range []*machineSet{&c.draining, &c.cordoned, &c.unreadable, &c.stuck} {
 		s.reset()
 	}
 	for _, s := range c.selectors {

@@ -89,6 +89,7 @@ func (s *survey) gather() {
 	s.add(reasonDraining, "is being drained", "are being drained", 0, "", s.in(&c.draining))
 	s.add(reasonCordoned, "is cordoned", "are cordoned", 0, "", s.in(&c.cordoned))
 	s.add(reasonMachine, "cannot be read", "cannot be read", 0, "", s.in(&c.unreadable))
+	s.add(reasonStuck, "starts and stops no units now", "start and stop no units now", 0, " (list-machines says why)", s.in(&c.stuck))
 }
 
 // add notes a refusal; beside is which member has the constraint.

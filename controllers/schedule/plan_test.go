@@ -123,6 +123,7 @@ var changed = []struct {
 	{"deleted", func(w *world) { w.deleteUnit("a.service") }, []string{"Unplace a.service from m1: Deleted: the unit does not exist"}},
 	{"its machine is gone", func(w *world) { w.deleteMachine("m1") }, []string{"Move a.service from m1 to m3: MachineGone: its machine m1 is gone"}},
 	{"cordoned", func(w *world) { w.setConfig("m1", v1.MachineConfig{Cordoned: true}) }, nil},
+	{"stuck", func(w *world) { m := w.machines["m1"]; m.Stuck = true; w.setMachine(m) }, nil},
 	{"drained", func(w *world) { w.setConfig("m1", v1.MachineConfig{Drain: true}) },
 		[]string{"Move a.service from m1 to m3: Drain: m1 is being drained"}},
 	{"other metadata", func(w *world) { w.setConfig("m1", v1.MachineConfig{Metadata: map[string]string{"zone": "x"}}) },

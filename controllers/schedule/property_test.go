@@ -69,6 +69,7 @@ func drawMachine(t *rapid.T) Machine {
 	m := Machine{ID: rapid.SampledFrom(machineNames).Draw(t, "machine")}
 	m.Metadata = map[string]string{"zone": rapid.SampledFrom([]string{"a", "b"}).Draw(t, "zone")}
 	m.Capacity = v1.Capacity{CPU: rapid.SampledFrom([]int64{0, 1000, 2000}).Draw(t, "cpu"), Memory: rapid.SampledFrom([]int64{0, 2, 4}).Draw(t, "memory")}
+	m.Stuck = rapid.IntRange(0, 5).Draw(t, "stuck") == 0
 	return m
 }
 
@@ -230,7 +231,7 @@ func checkLive(t *rapid.T, w *world) {
 			continue
 		}
 		for id := range w.machines {
-			if c := w.configs[id]; !c.Cordoned && !c.Drain {
+			if c := w.configs[id]; !c.Cordoned && !c.Drain && !w.machines[id].Stuck {
 				require.NotEmpty(t, w.wrong(u, id, w.on(id)), "%s would fit on %s: %s", name, id, w.unplaced[name].Message)
 			}
 		}

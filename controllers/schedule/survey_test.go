@@ -95,6 +95,7 @@ func recounted(s *survey) []string {
 	r.line(reasonDraining, 0, "", func(m *machine) bool { return m.config.Drain })
 	r.line(reasonCordoned, 0, "", func(m *machine) bool { return m.config.Cordoned && !m.config.Drain })
 	r.line(reasonMachine, 0, "", func(m *machine) bool { return m.Problem != "" })
+	r.line(reasonStuck, 0, " (list-machines says why)", func(m *machine) bool { return m.Stuck })
 	return r.lines
 }
 

@@ -52,6 +52,7 @@ func TestUnitNames(t *testing.T) {
 	for typed, want := range map[string]string{
 		"a": "a.service", "a.service": "a.service", "a.socket": "a.socket", "a@1": "a@1.service", "a@": "a@.service",
 		"a.b": "a.b.service", "a b": "a b", "": "", "a@1.2": "a@1.2.service",
+		"zzdata@vol1.mount": "zzdata@vol1.mount", "a.snapshot": "a.snapshot", // no unit's name today, and no service's
 	} {
 		require.Equal(t, want, unitName(typed), typed)
 	}

@@ -222,6 +222,8 @@ func machineState(m v1.Machine) string {
 		return "draining"
 	case m.Config != nil && m.Config.Cordoned:
 		return "cordoned"
+	case len(m.Spec.Failing) > 0:
+		return machineHealth(m)
 	}
 	return "ready"
 }

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -190,6 +192,27 @@ var listMachinesFields = []field[v1.Machine]{
 	{"machine", func(a *app, m v1.Machine) string { return a.machineID(m.Metadata.Name) }},
 	{"ip", func(_ *app, m v1.Machine) string { return m.Spec.Address }},
 	{"metadata", func(_ *app, m v1.Machine) string { return metadata(&m) }},
+	{"health", func(_ *app, m v1.Machine) string { return machineHealth(m) }},
+}
+
+// machineHealth names the controllers of a machine that keep failing.
+func machineHealth(m v1.Machine) string {
+	if len(m.Spec.Failing) == 0 {
+		return "ok"
+	}
+	return strings.Join(slices.Sorted(maps.Keys(m.Spec.Failing)), ",") + " failing"
+}
+
+// noteFailing says which controllers keep failing, beside the original's columns.
+func (a *app) noteFailing(machines []v1.Machine) {
+	for _, m := range machines {
+		for _, name := range slices.Sorted(maps.Keys(m.Spec.Failing)) {
+			a.note("fleetctl: machine %s: %s", a.machineID(m.Metadata.Name), m.Spec.Failing[name])
+			if name == v1.ControllerNode {
+				a.note("fleetctl: machine %s starts and stops no units until then, and gets no new ones", a.machineID(m.Metadata.Name))
+			}
+		}
+	}
 }
 
 func (a *app) listMachinesCommand() *cobra.Command {
@@ -211,6 +234,7 @@ func (a *app) listMachinesCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			a.noteFailing(machines)
 			return printRows(a, chosen, machines)
 		},
 	}

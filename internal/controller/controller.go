@@ -23,7 +23,7 @@ type Result struct {
 // Reconciler brings what is closer to what should be, for one key.
 type Reconciler[K comparable] interface {
 	// Reconcile returns nil when all is done or waits for an event, an error to be called again after a
-	// growing pause, and Terminal(err) where only new input can help. One key is never reconciled by two
+	// growing pause, Partial(err) where that concerns single items, and Terminal(err) where only new input can help. One key is never reconciled by two
 	// workers at once.
 	Reconcile(ctx context.Context, key K) (Result, error)
 }
@@ -44,6 +44,21 @@ func Terminal(err error) error {
 	}
 	return &terminalError{err}
 }
+
+// Partial marks the error of a look that did all that it could: some items failed. It is retried as any other error, and after
+// RequeueAfter where that is sooner. The loop counts as working: one item that keeps failing is told of where it belongs, and
+// takes no machine out of service.
+func Partial(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &partialError{err}
+}
+
+type partialError struct{ err error }
+
+func (e *partialError) Error() string { return e.err.Error() }
+func (e *partialError) Unwrap() error { return e.err }
 
 type terminalError struct{ err error }
 
@@ -144,6 +159,7 @@ func (c *Controller[K]) Run(ctx context.Context) error {
 		})
 	}
 	workers.Wait()
+	c.meter.left()
 	var fatal *fatalError
 	if errors.As(context.Cause(ctx), &fatal) {
 		return fmt.Errorf("controller %s: %w", c.name, fatal.err)
@@ -173,11 +189,14 @@ func (c *Controller[K]) next(ctx context.Context, cancel context.CancelCauseFunc
 	}
 	log := c.opts.Log.WithValues("key", key)
 	start := time.Now()
+	ended := c.meter.looking(key)
 	result, err := c.reconcile(logr.NewContext(ctx, log), key)
 	took := time.Since(start)
 	c.rest(key, took)
 
 	var terminal *terminalError
+	_, partial := err.(*partialError) // joined with another error it is none
+	failed := err
 	switch {
 	case err == nil && result.RequeueAfter > 0:
 		c.queue.Forget(key)
@@ -194,14 +213,24 @@ func (c *Controller[K]) next(ctx context.Context, cancel context.CancelCauseFunc
 		log.Error(err, "Reconciling failed, waiting for new input")
 		c.queue.Forget(key)
 		c.meter.done(resultTerminal, took)
+		failed = nil
 	case ctx.Err() != nil:
 		log.V(1).Info("Reconciling interrupted", "reason", "Stopping", "error", err.Error())
 		c.meter.done(resultError, took)
+	case partial:
+		log.Error(err, "Reconciling failed for some items, will retry", "attempt", c.queue.NumRequeues(key)+1)
+		c.queue.AddRateLimited(key)
+		if result.RequeueAfter > 0 {
+			c.queue.AddAfter(key, result.RequeueAfter)
+		}
+		c.meter.done(resultPartial, took)
+		failed = nil
 	default:
 		log.Error(err, "Reconciling failed, will retry", "attempt", c.queue.NumRequeues(key)+1)
 		c.queue.AddRateLimited(key)
 		c.meter.done(resultError, took)
 	}
+	ended(failed)
 	return true
 }
 

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -11,6 +12,7 @@ const (
 	resultSuccess      = "success"
 	resultRequeueAfter = "requeue_after"
 	resultError        = "error"
+	resultPartial      = "partial"
 	resultTerminal     = "terminal"
 	resultFatal        = "fatal"
 )
@@ -20,6 +22,7 @@ type Metrics struct {
 	reconciles, requeues, panics *prometheus.CounterVec
 	duration                     *prometheus.HistogramVec
 	depth                        *prometheus.GaugeVec
+	health                       *health
 }
 
 // NewMetrics makes the metrics and registers them. It panics where they are registered already: make them
@@ -47,10 +50,14 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 			Name: "fleet_controller_queue_depth",
 			Help: "Keys that wait to be reconciled.",
 		}, []string{"controller"}),
+		health: newHealth(),
 	}
-	registerer.MustRegister(m.reconciles, m.requeues, m.panics, m.duration, m.depth)
+	registerer.MustRegister(m.reconciles, m.requeues, m.panics, m.duration, m.depth, m.health)
 	return m
 }
+
+// Failing returns the keys of all controllers whose reconciliation keeps failing or does not return.
+func (m *Metrics) Failing() []Failing { return m.health.failing(time.Now()) }
 
 // meter is one controller's part of Metrics.
 type meter struct {
@@ -72,8 +79,27 @@ func (m meter) done(result string, took time.Duration) {
 	}
 	m.metrics.reconciles.WithLabelValues(m.name, result).Inc()
 	m.metrics.duration.WithLabelValues(m.name).Observe(took.Seconds())
-	if result == resultError || result == resultRequeueAfter {
+	if result == resultError || result == resultPartial || result == resultRequeueAfter {
 		m.metrics.requeues.WithLabelValues(m.name).Inc()
+	}
+}
+
+// looking notes that a key is looked at; the returned function, how that ended.
+func (m meter) looking(key any) (ended func(error)) {
+	if m.metrics == nil {
+		return func(error) {}
+	}
+	k := healthKey{controller: m.name}
+	if key != any(Singleton{}) {
+		k.key = fmt.Sprint(key)
+	}
+	m.metrics.health.started(k, time.Now())
+	return func(err error) { m.metrics.health.ended(k, time.Now(), err) }
+}
+
+func (m meter) left() {
+	if m.metrics != nil {
+		m.metrics.health.left(m.name)
 	}
 }
 

@@ -131,6 +131,7 @@ func (d *Daemon) start(ctx context.Context, p *parts) (err error) {
 	p.start(ctx, "events", recorder.Run)
 	p.start(ctx, "presence", d.presence.Run)
 	p.start(ctx, "node", d.node.Run)
+	p.start(ctx, "watch", func(ctx context.Context) error { return d.watchControllers(ctx, recorder) })
 	p.start(ctx, "api", func(ctx context.Context) error { return d.serve(ctx, all) })
 	if !d.cfg.DisableEngine {
 		e := ElectedFor{Store: d.store, Keys: d.keys, Log: d.log, Events: recorder, Metrics: d.metrics, FreezeTimeout: d.cfg.FreezeTimeout}
@@ -196,5 +197,6 @@ func (d *Daemon) checks() []check {
 			_, err := d.systemd.States(ctx, []string{"basic.target"})
 			return err
 		}},
+		{"controllers", func(context.Context) error { return failing(d.metrics.Failing()) }},
 	}
 }

@@ -1,0 +1,87 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/controller"
+	"github.com/fleet-starter/fleet/internal/events"
+)
+
+// watchEvery is how often the controllers are looked at. Nothing is written where nothing changed.
+const watchEvery = 10 * time.Second
+
+// watchControllers has the machine's presence say which of its controllers keep failing, so that the scheduler, people and
+// their tools know, and records an event when one begins and ends to.
+func (d *Daemon) watchControllers(ctx context.Context, recorder *events.Recorder) error {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			d.tellFailing(d.metrics.Failing(), recorder)
+		}
+	}
+}
+
+func (d *Daemon) tellFailing(list []controller.Failing, recorder *events.Recorder) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	before := d.machine.Spec.Failing
+	after := nextFailing(before, list)
+	if maps.Equal(before, after) {
+		return
+	}
+	id := d.machine.Metadata.Name
+	for _, name := range slices.Sorted(maps.Keys(after)) {
+		if before[name] == "" {
+			d.log.Error(errors.New(after[name]), "Controller keeps failing", "controller", name)
+			recorder.Record(v1.KindMachine, id, v1.EventWarning, "ControllerFailing", after[name])
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(before)) {
+		if after[name] == "" {
+			d.log.Info("Controller works again", "controller", name)
+			recorder.Record(v1.KindMachine, id, v1.EventNormal, "ControllerWorks", name+" works again")
+		}
+	}
+	d.machine.Spec.Failing = after
+	d.presence.Update(d.machine)
+}
+
+// nextFailing is what is said of each controller that keeps failing: what was first said stays, so that it is written once.
+func nextFailing(before map[string]string, list []controller.Failing) map[string]string {
+	after := map[string]string{}
+	for _, f := range list {
+		if _, ok := after[f.Controller]; ok {
+			continue // the first key is enough
+		}
+		if after[f.Controller] = before[f.Controller]; after[f.Controller] == "" {
+			after[f.Controller] = f.String()
+		}
+	}
+	return after
+}
+
+// maxTold is how many keys that keep failing are told of.
+const maxTold = 5
+
+// failing is the error of keys that keep failing.
+func failing(list []controller.Failing) error {
+	var errs []error
+	for i, f := range list {
+		if i == maxTold {
+			errs = append(errs, fmt.Errorf("and %d more", len(list)-i))
+			break
+		}
+		errs = append(errs, errors.New(f.String()))
+	}
+	return errors.Join(errs...)
+}
