@@ -46,7 +46,7 @@ var strangers = []hostile{
 	below(keys.Apps().Prefix(), keys.Status().Key("stranger0")+" ", event(keys.Apps().Prefix()+"0000")), // each is an app of its own, with a status
 	below(keys.UnitFiles().Prefix(), event(keys.UnitFiles().Prefix()+"0000")),                           // unused: collect deletes them
 	ignored(keys.Units()), ignored(keys.Revisions()), ignored(keys.Machines()), ignored(keys.MachineConfigs()), ignored(keys.Overrides()),
-	ignored(keys.Placements()), ignored(keys.Unplaced()), ignored(keys.States()), ignored(keys.Status()), ignored(keys.Routers()),
+	ignored(keys.Placements()), ignored(keys.Unplaced()), ignored(keys.States()), ignored(keys.Status()), ignored(keys.Routers()), ignored(keys.Routes()),
 	below(keys.Events().Prefix(), keys.Events().Prefix()+"stranger"), // TestEventsAreSelectedByObject in internal/api has what is listed
 	{"strangers below the leader's prefix", func(l *lab) {
 		elected := l.list(keys.Leader("engine") + "/")
