@@ -2,10 +2,10 @@ package nginx
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"os/exec"
 	"regexp"
@@ -19,6 +19,9 @@ import (
 // names in it that nginx waits for name servers for.
 const defaultTestTimeout = 10 * time.Second
 
+// perKilobyte is how much longer it may take for each kilobyte, which is about an app: ten times what it does.
+const perKilobyte = 5 * time.Millisecond
+
 var (
 	// processPattern is how nginx begins a message: its process and thread.
 	processPattern = regexp.MustCompile(`^[0-9]+#[0-9]+: `)
@@ -26,11 +29,23 @@ var (
 	linePattern = regexp.MustCompile(` in nginx\.conf\.candidate:([0-9]+)$`)
 )
 
-// refusal is a configuration that nginx -t, or the template, does not accept. App
-// is whose line nginx complained of, where that is known.
-type refusal struct{ message, app string }
+// refusal is a configuration that nginx -t, or the template, does not accept.
+type refusal struct {
+	message string
+	// reason is ReasonTemplateFailed, or ReasonNotAccepted where it is empty.
+	reason string
+	// app is whose line nginx complained of, where that is known.
+	app string
+	// late: nginx -t did not end in time.
+	late bool
+}
 
 func (e refusal) Error() string { return e.message }
+
+// of says that it is why a key, or where that is empty all of an app, is not served.
+func (e refusal) of(app, key string) Refused {
+	return Refused{App: app, Key: key, Reason: cmp.Or(e.reason, ReasonNotAccepted), Message: e.message}
+}
 
 // candidate returns the part of c that nginx accepts, rendered, and what it had
 // to leave out. The error says that not even a configuration without apps passes,
@@ -39,31 +54,40 @@ func (s *Server) candidate(ctx context.Context, c Configuration) (rendered, Conf
 	r, err := s.try(ctx, c)
 	var no refusal
 	if !errors.As(err, &no) {
-		s.suspects = nil
+		if err == nil {
+			s.memory.accept(c)
+		}
 		return r, c, err
 	}
-	s.log.Info("Looking for the app that nginx refuses", "reason", ReasonNotAccepted, "message", no.message)
-	good, bad, err := s.split(ctx, c, no.app)
+	s.log.Info("Looking for the app that is refused", "reason", cmp.Or(no.reason, ReasonNotAccepted), "message", no.message)
+	good, bad, err := s.split(ctx, c, no)
 	if err != nil {
 		return r, c, err
 	}
-	s.suspects = map[string]bool{}
 	c.Routes = good
 	for _, b := range bad {
-		s.suspects[b.item.App] = true
-		if c, err = s.withoutBadUpstreams(ctx, c, b); err != nil {
+		kept, refused, err := s.withoutBadUpstreams(ctx, c, b)
+		if err != nil {
 			return r, c, err
 		}
+		s.memory.refuse(verdict{b.item, kept, refused, time.Now().Add(verdictFor)})
+		c.Routes = sorted(append(slices.Clone(c.Routes), kept...))
+		c.Refused = append(slices.Clone(c.Refused), refused...)
 	}
-	r, err = s.try(ctx, c)
+	if r, err = s.try(ctx, c); err == nil {
+		s.memory.accept(c)
+	}
 	return r, c, err
 }
 
-// split tells the good routes of c, which was refused, from the bad ones. Those
-// that nginx names, or that were bad last time, are put aside and tried one by one
-// at the end: only where it names none, as with a template of one's own, is the
-// rest searched.
-func (s *Server) split(ctx context.Context, c Configuration, named string) (good []Route, bad []rejected[Route], err error) {
+func sorted(routes []Route) []Route {
+	slices.SortFunc(routes, func(a, b Route) int { return strings.Compare(a.App, b.App) })
+	return routes
+}
+
+// split tells the good routes of c, which was refused, from the bad ones. Those that nginx names are put aside and tried one
+// by one at the end. Where it names none, as with a template of one's own, those that it has not taken before are searched.
+func (s *Server) split(ctx context.Context, c Configuration, no refusal) (good []Route, bad []rejected[Route], err error) {
 	with := func(r []Route) error {
 		c := c
 		c.Routes = r
@@ -71,20 +95,12 @@ func (s *Server) split(ctx context.Context, c Configuration, named string) (good
 		return err
 	}
 	aside := map[string]bool{}
-	maps.Copy(aside, s.suspects)
 	isAside := func(r Route) bool { return aside[r.App] }
-	rest := slices.DeleteFunc(slices.Clone(c.Routes), isAside)
-	no := refusal{app: named}
+	rest := c.Routes
 	err = no
-	for tried := false; errors.As(err, &no); tried = true {
-		found := no.app != "" && !aside[no.app]
-		if !found && (tried || len(aside) == 0) {
-			break
-		}
-		if found {
-			aside[no.app] = true
-			rest = slices.DeleteFunc(rest, isAside)
-		}
+	for errors.As(err, &no) && no.app != "" && !aside[no.app] {
+		aside[no.app] = true
+		rest = slices.DeleteFunc(slices.Clone(rest), isAside)
 		err = with(rest)
 	}
 	switch {
@@ -93,59 +109,69 @@ func (s *Server) split(ctx context.Context, c Configuration, named string) (good
 	case !errors.As(err, &no):
 		return nil, nil, err
 	default:
-		if err := with(nil); err != nil {
-			return nil, nil, fmt.Errorf("nginx refuses the configuration even without apps: %w", err)
-		}
-		if good, bad, err = accept(nil, rest, with); err != nil {
+		if good, bad, err = s.search(rest, with); err != nil {
 			return nil, nil, err
 		}
 	}
 	last := slices.DeleteFunc(slices.Clone(c.Routes), func(r Route) bool { return !aside[r.App] })
 	good, late, err := accept(good, last, with)
-	slices.SortFunc(good, func(a, b Route) int { return strings.Compare(a.App, b.App) })
-	return good, append(bad, late...), err
+	return sorted(good), append(bad, late...), err
 }
 
-// withoutBadUpstreams adds to c what is left of a refused app when single
-// endpoints are the reason.
-func (s *Server) withoutBadUpstreams(ctx context.Context, c Configuration, b rejected[Route]) (Configuration, error) {
-	base := c.Routes
-	with := func(upstreams []Upstream) Configuration {
-		route := b.item
-		route.Upstreams = upstreams
-		c := c
-		c.Routes = append(slices.Clone(base), route)
-		slices.SortFunc(c.Routes, func(a, b Route) int { return strings.Compare(a.App, b.App) })
-		return c
+// search finds the bad ones among routes. What nginx took before is good, unless something else than the apps has changed.
+func (s *Server) search(routes []Route, with func([]Route) error) (good []Route, bad []rejected[Route], err error) {
+	known, changed := s.memory.split(routes)
+	err = with(known)
+	var no refusal
+	switch {
+	case err == nil:
+		return accept(known, changed, with)
+	case !errors.As(err, &no):
+		return nil, nil, err
+	case no.late && len(known) > 0: // the machine, or a name server, is slow: no app is to blame
+		return nil, nil, fmt.Errorf("the configuration that nginx took before: %w", err)
 	}
+	if len(known) > 0 {
+		err = with(nil)
+	}
+	switch {
+	case errors.As(err, &no) && no.reason == ReasonTemplateFailed:
+		return nil, nil, fmt.Errorf("the template fails: %w", err)
+	case err != nil:
+		return nil, nil, fmt.Errorf("nginx refuses the configuration even without apps: %w", err)
+	}
+	return accept(nil, routes, with)
+}
+
+// withoutBadUpstreams returns what is left of a refused app when single endpoints are the reason, and what is refused.
+func (s *Server) withoutBadUpstreams(ctx context.Context, c Configuration, b rejected[Route]) (kept []Route, refused []Refused, err error) {
+	whole := []Refused{b.refusal.of(b.item.App, "")}
 	if len(b.item.Upstreams) < 2 {
-		return c.refuse(Refused{App: b.item.App, Reason: ReasonNotAccepted, Message: b.message}), nil
+		return nil, whole, nil
 	}
+	base, route := c.Routes, b.item
 	good, bad, err := accept(nil, b.item.Upstreams, func(u []Upstream) error {
-		_, err := s.try(ctx, with(u))
+		route.Upstreams = u
+		c.Routes = sorted(append(slices.Clone(base), route))
+		_, err := s.try(ctx, c)
 		return err
 	})
 	if err != nil {
-		return c, err
+		return nil, nil, err
 	}
 	if len(good) == 0 {
-		return c.refuse(Refused{App: b.item.App, Reason: ReasonNotAccepted, Message: b.message}), nil
+		return nil, whole, nil
 	}
-	c = with(good)
+	route.Upstreams = good
 	for _, u := range bad {
-		c = c.refuse(Refused{App: b.item.App, Key: u.item.Key, Reason: ReasonNotAccepted, Message: u.message})
+		refused = append(refused, u.refusal.of(route.App, u.item.Key))
 	}
-	return c, nil
-}
-
-func (c Configuration) refuse(r Refused) Configuration {
-	c.Refused = append(slices.Clone(c.Refused), r)
-	return c
+	return []Route{route}, refused, nil
 }
 
 type rejected[T any] struct {
 	item    T
-	message string
+	refusal refusal
 }
 
 // accept adds to good, first come first served, the items that test does not
@@ -166,7 +192,7 @@ func accept[T any](good, items []T, test func([]T) error) (_ []T, bad []rejected
 		case !errors.As(err, &no):
 			return err
 		case len(items) == 1:
-			bad = append(bad, rejected[T]{items[0], no.message})
+			bad = append(bad, rejected[T]{items[0], no})
 			return nil
 		}
 		if err := half(items[:len(items)/2]); err != nil {
@@ -181,8 +207,12 @@ func accept[T any](good, items []T, test func([]T) error) (_ []T, bad []rejected
 // try renders c and has nginx test it. A refusal says what is wrong with c, any
 // other error that nobody knows.
 func (s *Server) try(ctx context.Context, c Configuration) (rendered, error) {
-	r, err := render(c, s.template)
-	if err != nil {
+	r, err := s.renderer.render(c, s.template)
+	var failed templateError
+	switch {
+	case errors.As(err, &failed):
+		return r, refusal{message: err.Error(), reason: ReasonTemplateFailed}
+	case err != nil:
 		return r, refusal{message: err.Error()}
 	}
 	err = s.test(ctx, r.text)
@@ -190,8 +220,9 @@ func (s *Server) try(ctx context.Context, c Configuration) (rendered, error) {
 	if errors.As(err, &no) {
 		if m := linePattern.FindStringSubmatch(no.message); m != nil {
 			line, _ := strconv.Atoi(m[1])
-			return r, refusal{no.message, r.appAt(line)}
+			no.app = r.appAt(line)
 		}
+		return r, no
 	}
 	return r, err
 }
@@ -202,7 +233,9 @@ func (s *Server) test(ctx context.Context, text []byte) error {
 	if err := os.WriteFile(path, text, 0o644); err != nil {
 		return err
 	}
-	testing, cancel := context.WithTimeout(ctx, s.testTimeout)
+	s.tests++
+	limit := s.testTimeout + time.Duration(len(text)>>10)*perKilobyte
+	testing, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	cmd := exec.CommandContext(testing, s.binary, "-t", "-q", "-e", "stderr", "-p", s.dir+"/", "-c", path)
 	cmd.Env = nginxEnv()
@@ -217,7 +250,7 @@ func (s *Server) test(ctx context.Context, text []byte) error {
 	case ctx.Err() != nil:
 		return fmt.Errorf("nginx -t on %s: %w", path, context.Cause(ctx))
 	case testing.Err() != nil: // of what it was given, and no reason to ask again and again
-		return refusal{message: fmt.Sprintf("nginx -t did not end within %s: does it wait for a name server?", s.testTimeout)}
+		return refusal{message: fmt.Sprintf("nginx -t did not end within %s: does it wait for a name server?", s.testTimeout), late: true}
 	case errors.As(err, &exit):
 		return refusal{message: firstComplaint(out.String(), path)}
 	}

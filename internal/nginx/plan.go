@@ -127,6 +127,7 @@ const (
 	ReasonHostTaken       = "HostTaken"       // the host belongs to an app that had it before
 	ReasonNoHost          = "NoHost"          // neither hosts nor a domain
 	ReasonNotAccepted     = "NotAccepted"     // nginx -t refuses it
+	ReasonTemplateFailed  = "TemplateFailed"  // the template of one's own fails with it
 )
 
 // Plan checks in. What cannot be rendered safely is left out of the result and

@@ -12,6 +12,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"reflect"
 	"sort"
 	"strings"
 	texttemplate "text/template"
@@ -76,27 +77,71 @@ func (r rendered) appAt(line int) string {
 // Render returns nginx's whole configuration. With own, the text of that template
 // takes the place of the default one's servers; everything else stays.
 func Render(c Configuration, own *template.Template) ([]byte, error) {
-	r, err := render(c, own)
+	r, err := new(renderer).render(c, own)
 	return r.text, err
 }
 
-func render(c Configuration, own *template.Template) (rendered, error) {
+// renderer renders configurations that follow each other: the apps that are as they were are not rendered again.
+type renderer struct {
+	settings Settings
+	apps     map[string]appPart
+	bytes    int // of all apps that were rendered
+}
+
+type appPart struct {
+	route Route
+	text  []byte
+	lines int
+}
+
+// app returns an app's part of a configuration.
+func (r *renderer) app(s Settings, route Route) (appPart, error) {
+	if r.apps == nil || !reflect.DeepEqual(r.settings, s) {
+		r.settings, r.apps = s, map[string]appPart{}
+	}
+	if known, ok := r.apps[route.App]; ok && reflect.DeepEqual(known.route, route) {
+		return known, nil
+	}
+	var b bytes.Buffer
+	if err := renderApp(&b, s, route); err != nil {
+		return appPart{}, err
+	}
+	text := appPart{route, b.Bytes(), bytes.Count(b.Bytes(), []byte("\n"))}
+	r.apps[route.App] = text
+	r.bytes += b.Len()
+	return text, nil
+}
+
+// keep forgets all apps but those of routes.
+func (r *renderer) keep(routes []Route) {
+	apps := make(map[string]bool, len(routes))
+	for _, route := range routes {
+		apps[route.App] = true
+	}
+	maps.DeleteFunc(r.apps, func(app string, _ appPart) bool { return !apps[app] })
+}
+
+// templateError is a failure of a template of one's own: of the template, and not of nginx.
+type templateError struct{ error }
+
+func (r *renderer) render(c Configuration, own *template.Template) (rendered, error) {
 	apps := &bytes.Buffer{}
 	var lines []appLine
 	line := 0
 	if own != nil {
 		if err := own.Execute(apps, c.tree()); err != nil {
-			return rendered{}, err
+			return rendered{}, templateError{err}
 		}
 		apps.WriteByte('\n') // whatever the template's last line is, it ends there
 	} else {
-		for _, r := range c.Routes {
-			start := apps.Len()
-			if err := renderApp(apps, c.Settings, r); err != nil {
+		for _, route := range c.Routes {
+			app, err := r.app(c.Settings, route)
+			if err != nil {
 				return rendered{}, err
 			}
-			lines = append(lines, appLine{line, r.App})
-			line += bytes.Count(apps.Bytes()[start:], []byte("\n"))
+			apps.Write(app.text)
+			lines = append(lines, appLine{line, route.App})
+			line += app.lines
 		}
 	}
 	var b bytes.Buffer

@@ -57,8 +57,10 @@ type Server struct {
 	proc     *process // nil: not running
 	exited   chan struct{}
 	watch    sync.WaitGroup
-	suspects map[string]bool // apps that nginx refused, all or in part, last time
-	closing  bool            // Stop or Close: an exit is no surprise
+	renderer renderer
+	memory   memory // what nginx -t said before
+	tests    int    // how often nginx -t was run
+	closing  bool   // Stop or Close: an exit is no surprise
 }
 
 // Result is what Apply did.
@@ -165,7 +167,9 @@ func (s *Server) Apply(ctx context.Context, c Configuration) (Result, error) {
 	}
 	c.User = cmp.Or(c.User, s.user)
 	running := s.proc != nil && !s.proc.exited()
-	r, err := render(c, s.template)
+	defer s.renderer.keep(c.Routes)
+	c = s.memory.without(c, time.Now())
+	r, err := s.renderer.render(c, s.template)
 	if err != nil || !running || !bytes.Equal(r.text, s.current) {
 		if r, c, err = s.candidate(ctx, c); err != nil {
 			return Result{}, err

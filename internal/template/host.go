@@ -40,11 +40,11 @@ func (h Host) hostFuncs() template.FuncMap {
 }
 
 func (h Host) getenv(name string, defaults ...string) string {
-	v, ok := h.LookupEnv(name)
-	if !ok && len(defaults) > 0 {
+	value, _ := h.LookupEnv(name)
+	if value == "" && len(defaults) > 0 { // an empty variable is none, as in confd
 		return defaults[0]
 	}
-	return v
+	return value
 }
 
 func (h Host) lookupIP(name string, want func(net.IP) bool) []string {

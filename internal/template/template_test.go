@@ -163,7 +163,7 @@ func TestFunctions(t *testing.T) {
 		{`{{seq 1 3}} {{seq 3 1}}`, "[1 2 3] []"},
 		{`{{reverse (getvs "/s/b/*")}} {{range reverse (gets "/s/b/*")}}{{.Key}} {{end}}`, "[2 1] /s/b/y /s/b/x "},
 		{`{{sortByLength (split "ccc,a,bb" ",")}} {{range sortKVByLength (gets "/*")}}{{base .Key}} {{end}}`, "[a bb ccc] key json array unrooted "},
-		{`{{getenv "HOST_IP"}} {{getenv "NONE"}} {{getenv "NONE" "127.0.0.1"}} [{{getenv "EMPTY" "x"}}]`, "10.1.1.1  127.0.0.1 []"},
+		{`{{getenv "HOST_IP"}} {{getenv "NONE"}} {{getenv "NONE" "127.0.0.1"}} [{{getenv "EMPTY" "x"}}] [{{getenv "EMPTY"}}] {{getenv "HOST_IP" "x"}}`, "10.1.1.1  127.0.0.1 [x] [] 10.1.1.1"},
 		{`{{datetime.Format "Jan 2, 2006 at 3:04pm (MST)"}}`, "Jan 23, 2015 at 1:34pm (UTC)"},
 		{`{{fileExists "/there"}} {{fileExists "/gone"}} {{hostname}}`, "true false web1"},
 		{`{{lookupIP "some.host"}} {{lookupIPV4 "some.host"}} {{lookupIPV6 "some.host"}} {{lookupIP "none"}}`, "[10.0.0.1 10.0.0.2 fd00::1] [10.0.0.1 10.0.0.2] [fd00::1] []"},

@@ -1,0 +1,154 @@
+package nginx
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-starter/fleet/internal/template"
+)
+
+// many are apps with one endpoint each, that nobody listens at.
+func many(n int) []Route {
+	routes := make([]Route, n)
+	for i := range routes {
+		routes[i] = Route{App: fmt.Sprintf("app-%03d", i), Upstreams: []Upstream{{Instance: "app@1", Address: fmt.Sprintf("127.0.0.1:%d", 2000+i)}}}
+	}
+	return routes
+}
+
+// cost is what applying routes costs: bytes rendered, and how often nginx -t is asked.
+func (r *router) cost(routes []Route) (rendered, tests int, refused []Refused) {
+	r.t.Helper()
+	rendered, tests = r.renderer.bytes, r.tests
+	result, err := r.tryApplyWith(unresolvable, routes...)
+	require.NoError(r.t, err)
+	return r.renderer.bytes - rendered, r.tests - tests, result.Refused
+}
+
+// TestCostOfAChange: what a change costs grows with what has changed, not with how many apps there are or were refused.
+func TestCostOfAChange(t *testing.T) {
+	r := newRouter(t)
+	routes := many(100)
+	all, tests, _ := r.cost(routes)
+	require.Equal(t, 1, tests)
+	one := all / 100
+
+	rendered, tests, _ := r.cost(routes)
+	require.Equal(t, []int{0, 0}, []int{rendered, tests}, "nothing has changed")
+
+	routes[50].Upstreams = []Upstream{{Instance: "app@1", Address: "127.0.0.1:3000"}}
+	rendered, tests, _ = r.cost(routes)
+	require.InDelta(t, one, rendered, 10)
+	require.Equal(t, 1, tests)
+
+	// One that nginx refuses is found once, and costs nothing with the changes that follow.
+	routes = append(routes, Route{App: "bad", Upstreams: []Upstream{{Key: "k", Instance: "bad@1", Address: nowhere}}})
+	_, tests, refused := r.cost(routes)
+	require.Len(t, refused, 1)
+	require.LessOrEqual(t, tests, 4)
+	_, tests, again := r.cost(routes)
+	require.Zero(t, tests)
+	require.Equal(t, refused, again)
+	routes[10].Upstreams = nil
+	rendered, tests, again = r.cost(routes)
+	require.Less(t, rendered, 2*one)
+	require.Equal(t, 1, tests)
+	require.Equal(t, refused, again)
+
+	// Changed, it is tried again.
+	routes[100].Upstreams[0].Address = "127.0.0.1:3001"
+	_, tests, again = r.cost(routes)
+	require.Equal(t, 1, tests)
+	require.Empty(t, again)
+}
+
+// TestVerdictEnds: what was refused is tried again in the end: the reason may have lain elsewhere.
+func TestVerdictEnds(t *testing.T) {
+	routes := []Route{{App: "a"}, {App: "b", Upstreams: []Upstream{{Instance: "b@1"}, {Instance: "b@2"}}}}
+	kept := Route{App: "b", Upstreams: routes[1].Upstreams[:1]}
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	var m memory
+	refused := Refused{App: "b", Key: "k", Reason: ReasonNotAccepted}
+	remember := func() { m.refuse(verdict{routes[1], []Route{kept}, []Refused{refused}, now.Add(verdictFor)}) }
+	remember()
+	c := m.without(Configuration{Routes: routes}, now)
+	require.Equal(t, []Route{routes[0], kept}, c.Routes)
+	require.Equal(t, []Refused{refused}, c.Refused)
+	changed := slices.Clone(routes)
+	changed[1].Upstreams = changed[1].Upstreams[1:]
+	require.Equal(t, changed, m.without(Configuration{Routes: changed}, now).Routes)
+	require.Equal(t, routes, m.without(Configuration{Routes: routes, Keys: map[string]string{"/x": "1"}}, now).Routes, "the template has other keys")
+	m = memory{}
+	remember()
+	require.Equal(t, routes, m.without(Configuration{Routes: routes}, now.Add(verdictFor)).Routes)
+	require.Empty(t, m.verdicts)
+}
+
+// TestSlowMachineBlamesNoApp: where what nginx took before does not end in time either, nothing is left out, and it is an
+// error that the router tells of.
+func TestSlowMachineBlamesNoApp(t *testing.T) {
+	r := newRouter(t)
+	a := Route{App: "a", Upstreams: []Upstream{instance(t, "a@1")}}
+	r.apply(a)
+	slow := filepath.Join(t.TempDir(), "nginx")
+	require.NoError(t, os.WriteFile(slow, []byte("#!/bin/sh\ncase $1 in -t) exec sleep 60;; esac\nexec "+r.binary+" \"$@\"\n"), 0o755))
+	r.binary, r.testTimeout = slow, 300*time.Millisecond
+	_, err := r.tryApply(a, Route{App: "b"})
+	require.ErrorContains(t, err, "the configuration that nginx took before: nginx -t did not end")
+	require.Equal(t, "200 a@1", r.get("a.localhost"))
+}
+
+// TestErrorOfTheTemplate: what the template does wrong is not said of nginx; an app that it cannot render is left out.
+func TestErrorOfTheTemplate(t *testing.T) {
+	r := newRouter(t)
+	use := func(text string) {
+		own, err := template.New("own.tmpl", text)
+		require.NoError(t, err)
+		require.NoError(t, r.Close())
+		r.own = own
+		r.open()
+	}
+	use(`{{getv "/title"}}`)
+	_, err := r.tryApply(Route{App: "a", Upstreams: []Upstream{instance(t, "a@1")}})
+	require.EqualError(t, err, `the template fails: template: own.tmpl:1:2: executing "own.tmpl" at <getv "/title">: error calling getv: key does not exist: /title`)
+
+	use(`{{range lsdir "/services/web"}}{{if eq . "b"}}{{getv "/missing"}}{{end}}upstream {{.}} { server 127.0.0.1:1; }
+{{end}}`)
+	result, err := r.tryApply(Route{App: "a", Upstreams: []Upstream{instance(t, "a@1")}}, Route{App: "b", Upstreams: []Upstream{instance(t, "b@1")}})
+	require.NoError(t, err)
+	require.Len(t, result.Refused, 1)
+	require.Equal(t, []string{"b", ReasonTemplateFailed}, []string{result.Refused[0].App, result.Refused[0].Reason})
+	require.Contains(t, result.Refused[0].Message, "template: own.tmpl:1:")
+}
+
+// BenchmarkChange changes one endpoint among a number of apps: bytes rendered and nginx -t a change are what it costs.
+func BenchmarkChange(b *testing.B) {
+	for _, apps := range []int{10, 100, 1000} {
+		b.Run(fmt.Sprintf("apps=%d", apps), func(b *testing.B) {
+			var rendering renderer
+			routes := many(apps)
+			settings := testSettings
+			render := func() {
+				c, err := Plan(Input{Settings: settings, Routes: routes})
+				require.NoError(b, err)
+				_, err = rendering.render(c, nil)
+				require.NoError(b, err)
+			}
+			render()
+			rendering.bytes = 0
+			n := 0
+			for b.Loop() {
+				routes[0].Upstreams = []Upstream{{Instance: "app@1", Address: fmt.Sprintf("127.0.0.1:%d", 1000+n%10_000)}}
+				render()
+				n++
+			}
+			b.ReportMetric(float64(rendering.bytes)/float64(n), "rendered-B/change")
+		})
+	}
+}
