@@ -11,6 +11,7 @@ import (
 	"github.com/go-logr/logr"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/instance"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/store"
 )
@@ -127,7 +128,7 @@ func (h *holds) waitActive(ctx context.Context, machine, unit string) error {
 	states := h.keys.StatesOf(machine)
 	active := func(value []byte) bool {
 		state, err := states.Decode(value)
-		return err == nil && state.ActiveState == "active" && state.DesiredState == v1.Launched
+		return err == nil && instance.IsActive(&state) && state.DesiredState == v1.Launched
 	}
 	kv, ok, revision, err := h.store.Get(ctx, states.Key(unit))
 	if err != nil {

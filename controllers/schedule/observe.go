@@ -7,6 +7,7 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/cache"
 	"github.com/fleet-starter/fleet/internal/controller"
+	"github.com/fleet-starter/fleet/internal/instance"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
@@ -156,7 +157,7 @@ func (c *Controller) observeUnplaced(name string, o *cache.Object[v1.Unplaced]) 
 
 func (c *Controller) observeState(name string, o *cache.Object[v1.UnitState]) {
 	if machine, unit, ok := keyspace.Split(name); ok {
-		c.index.SetActive(machine, unit, o != nil && (o.Value.ActiveState == "active" || o.Value.ActiveState == "reloading"))
+		c.index.SetActive(machine, unit, o != nil && instance.IsActive(&o.Value))
 	}
 }
 
