@@ -206,6 +206,9 @@ type AppStatus struct {
 	Conditions []Condition `json:"conditions,omitempty"`
 }
 
+// Of reports whether the status speaks of the app with that UID, and not of a deleted one of the same name.
+func (s *AppStatus) Of(appUID int64) bool { return s.ObservedRevision >= appUID }
+
 // ReplicaCounts counts the instances of an app by how far they have come.
 type ReplicaCounts struct {
 	Desired   int32 `json:"desired"`

@@ -48,6 +48,8 @@ type ObjectMeta struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 	// Owner is the App that generated this unit; empty where a person wrote it. Read-only.
 	Owner string `json:"owner,omitempty"`
+	// OwnerUID is the UID of that App. Read-only.
+	OwnerUID string `json:"ownerUID,omitempty"`
 	// UID is the etcd revision that created the object. Read-only.
 	UID string `json:"uid,omitempty"`
 	// ResourceVersion is the etcd revision of the last change. Given with a write, the write is

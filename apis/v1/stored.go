@@ -119,7 +119,8 @@ type Refusal struct {
 	Machines []string `json:"machines,omitempty"`
 }
 
-// Override is a person's wish for one unit that an app owns. Kept at overrides/<unit>.
+// Override is a person's wish for one unit that an app owns, as long as that unit exists: see OverrideCounts. Kept at
+// overrides/<unit>.
 type Override struct {
 	DesiredState DesiredState `json:"desiredState,omitempty"`
 	RequestedAt  string       `json:"requestedAt,omitempty"`
@@ -131,6 +132,8 @@ type Override struct {
 // Revision is an accepted spec, immutable. Kept at revisions/<app>/<n>, n in ten digits.
 type Revision struct {
 	Number int64 `json:"number"`
+	// AppUID is the UID of the app that it belongs to; 0 where an older fleetd wrote it. See Of.
+	AppUID int64 `json:"appUID,omitempty"`
 	// ManifestRevision is the resourceVersion of the manifest that it was read from.
 	ManifestRevision int64      `json:"manifestRevision"`
 	Metadata         ObjectMeta `json:"metadata"`
@@ -142,6 +145,21 @@ type Revision struct {
 	// HostsSince is the resourceVersion of the manifest that first asked for each of the spec's hosts, see RouteHosts: who
 	// has one keeps it from those who ask later.
 	HostsSince map[string]int64 `json:"hostsSince,omitempty"`
+}
+
+// Of reports whether the revision belongs to the app with that UID, and not to a deleted one of the same name. One that an
+// older fleetd wrote has no UID: it belongs to the app that its manifest is a version of.
+func (r *Revision) Of(appUID int64) bool {
+	if r.AppUID == 0 {
+		return r.ManifestRevision >= appUID
+	}
+	return r.AppUID == appUID
+}
+
+// OverrideCounts reports whether an override that was last written at that revision is a wish for the unit with that UID, of
+// the app with that UID. One that is older was for a unit, or an app, of the same name that is deleted.
+func OverrideCounts(revision, unitUID, appUID int64) bool {
+	return revision > unitUID && revision > appUID
 }
 
 // RouteHosts are the host names that an announced app asks for, as they are compared; "" is the app's own name in the domain

@@ -86,8 +86,9 @@ func (w *world) input() Input {
 		EndpointSets: []v1.EndpointSet{{Prefix: v1.DefaultAnnouncePrefix, Revision: w.changed, Digest: v1.EndpointsDigest(w.endpoints)}},
 		Route:        w.route, ByHand: w.byHand,
 	}
-	if n := len(w.revisions); n > 0 {
-		in.Latest, in.LastNumber = &w.revisions[n-1], int64(n)
+	in.LastNumber = int64(len(w.revisions))
+	if n := len(w.revisions); n > 0 && w.manifest != nil && w.revisions[n-1].Of(w.manifest.UID) {
+		in.Latest = &w.revisions[n-1]
 		for _, hash := range []string{in.Latest.UnitFile, in.Latest.SidekickFile} {
 			if text, ok := w.texts[hash]; ok {
 				in.Texts[hash] = text
@@ -146,7 +147,11 @@ func (w *world) plan() Decision {
 			if stored.Unit == nil || stored.Spec.Hash != a.Unit.Spec.Hash {
 				require.Contains(w.t, w.texts, a.Unit.Spec.Hash, "%s refers to a file that is stored", a.Name)
 			}
-			w.units[a.Name] = Unit{Unit: a.Unit, Revision: w.next()}
+			u := Unit{Unit: a.Unit, UID: stored.UID, Revision: w.next()}
+			if stored.Unit == nil {
+				u.UID = u.Revision
+			}
+			w.units[a.Name] = u
 		}
 		if a.Kind != Report {
 			w.log = append(w.log, strings.TrimSpace(fmt.Sprintf("%s %s %s %s", a.Kind, a.Name, a.Reason, a.spec().DesiredState)))

@@ -48,7 +48,7 @@ func (c *Controller) observe(app string) Input {
 	}
 	withdrawn := false
 	for _, o := range owned {
-		in.Units[o.Name] = Unit{Unit: &o.Value, Revision: o.ModRevision}
+		in.Units[o.Name] = Unit{Unit: &o.Value, UID: o.CreateRevision, Revision: o.ModRevision}
 		_, sidekick, _ := v1.ParseAppUnit(app, o.Name)
 		if machine := c.cluster.LeavingOf(o.Name); machine != "" {
 			in.Leaving[o.Name] = machine

@@ -15,16 +15,16 @@ type Input struct {
 	App string
 	// Manifest is what a person wrote; nil where the app was deleted.
 	Manifest *Manifest
-	// Latest is the newest accepted revision, or nil.
+	// Latest is the newest accepted revision of this very app, or nil: those of a deleted one are nothing to go on with.
 	Latest *v1.Revision
-	// LastNumber is the highest number that is taken: a revision that nobody can read has one, too.
+	// LastNumber is the highest number that is taken: a revision of a deleted app, or one that cannot be read, has one, too.
 	LastNumber int64
 	// Texts are those unit file texts that Latest names and that are stored, by hash.
 	Texts map[string]string
 	// Units are the app's own, by name; Taken are the names of units of others, with their owner ("" is a person).
 	Units map[string]Unit
 	Taken map[string]string
-	// Overrides are people's wishes, by unit.
+	// Overrides are people's wishes for units that exist, by unit.
 	Overrides map[string]v1.Override
 	// States are what systemd says of the app's units on the machines that are present, by unit.
 	States map[string][]State
@@ -60,15 +60,15 @@ type Route struct {
 // Manifest is a stored manifest.
 type Manifest struct {
 	Raw []byte
-	// Revision is its ModRevision, UID its CreateRevision.
-	Revision, UID int64
+	// UID is its CreateRevision, which is the app's UID; Revision its ModRevision.
+	UID, Revision int64
 }
 
 // Unit is a stored unit.
 type Unit struct {
 	*v1.Unit
-	// Revision is its ModRevision.
-	Revision int64
+	// UID is its CreateRevision, Revision its ModRevision.
+	UID, Revision int64
 }
 
 // State is what a machine says of a unit.
@@ -122,6 +122,7 @@ const (
 	WithdrawForRemoval Reason = "WithdrawForRemoval" // no requests before it is removed
 	Updated            Reason = "Updated"            // replaced by the new revision
 	Needed             Reason = "Needed"             // back into the routers, for another instance failed
+	Adopted            Reason = "Adopted"            // it was a deleted app's of the same name
 	Returned           Reason = "Returned"           // back into the routers, from where it went or as it was
 	NotAnnounced       Reason = "NotAnnounced"       // the new revision announces nothing
 	Stopped            Reason = "Stopped"            // a person wants it stopped
@@ -172,12 +173,15 @@ func Plan(in Input) Decision {
 	switch {
 	case in.Unknown:
 	case in.Manifest == nil:
-		p.removeAll(AppDeleted)
-	case p.revision != nil:
+		p.removeAll(AppDeleted, func(int32) bool { return true })
+	case p.revision == nil: // nothing of this app was accepted: what runs is a deleted one's
+		p.removeAll(AppDeleted, p.foreign)
+	default:
 		p.restore()
 		p.instances()
 		p.roll()
 		p.removeSurplus()
+		p.adopt()
 	}
 	p.putFiles()
 	return p.plan()

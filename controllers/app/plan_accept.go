@@ -12,8 +12,11 @@ import (
 // something else. What is refused changes nothing.
 func (p *planner) accept() {
 	in := p.in
+	if in.Manifest == nil {
+		return
+	}
 	p.revision, p.texts = in.Latest, in.Texts
-	if in.Manifest == nil || in.Latest != nil && in.Latest.ManifestRevision == in.Manifest.Revision {
+	if in.Latest != nil && in.Latest.ManifestRevision == in.Manifest.Revision {
 		return
 	}
 	app, err := v1.ParseAppNamed(in.App, in.Manifest.Raw)
@@ -42,7 +45,7 @@ func (p *planner) accept() {
 // the files stay those of before, so that an instance is never replaced for another fleetd's handwriting.
 func (p *planner) newRevision(app *v1.App) (*v1.Revision, map[string]string, error) {
 	revision := &v1.Revision{
-		Number: p.in.LastNumber + 1, ManifestRevision: p.in.Manifest.Revision, Spec: app.Spec,
+		Number: p.in.LastNumber + 1, AppUID: p.in.Manifest.UID, ManifestRevision: p.in.Manifest.Revision, Spec: app.Spec,
 		Metadata: v1.ObjectMeta{Name: app.Metadata.Name, Labels: app.Metadata.Labels, Annotations: app.Metadata.Annotations},
 	}
 	revision.HostsSince = hostsSince(p.in.Latest, revision)

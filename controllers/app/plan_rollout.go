@@ -323,8 +323,8 @@ func (p *planner) removeSurplus() {
 	}
 }
 
-func (p *planner) removeAll(reason Reason) {
-	for _, i := range p.existing(func(int32) bool { return true }) {
+func (p *planner) removeAll(reason Reason, which func(number int32) bool) {
+	for _, i := range p.existing(which) {
 		p.removeInstance(i, reason)
 	}
 }
@@ -394,12 +394,12 @@ func (p *planner) put(i *replica, u *pair, reason Reason, hash string, desired v
 		action.If, are = u.stored.Revision, u.stored.Metadata.Annotations
 	}
 	annotations, changed := m.on(are, p.in.Now)
-	if u.stored != nil && u.stored.Spec == spec && !changed {
+	if u.stored != nil && u.stored.Spec == spec && !changed && !p.adopts(*u.stored) {
 		return
 	}
 	action.Unit = &v1.Unit{
 		TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindUnit},
-		Metadata: v1.ObjectMeta{Owner: p.in.App, Annotations: annotations}, // without its name: the key is that
+		Metadata: v1.ObjectMeta{Owner: p.in.App, OwnerUID: p.ownerUID(u.stored), Annotations: annotations}, // without its name: the key is that
 		Spec:     spec,
 	}
 	if before, ok := p.putAt[u.name]; ok { // what was decided later knows more

@@ -11,8 +11,11 @@ import (
 func (c *Controller) observe() Input {
 	in := Input{
 		Now: c.opts.Now(), Grace: c.opts.Grace, Unused: c.unused,
-		Apps: names(c.cluster.Apps.List()), Machines: names(c.cluster.Machines.List()),
+		Apps: map[string]int64{}, Machines: names(c.cluster.Machines.List()),
 		Overrides: objects(c.cluster.Overrides.List()), Status: objects(c.cluster.Status.List()),
+	}
+	for _, o := range c.cluster.Apps.List() {
+		in.Apps[o.Name] = o.CreateRevision
 	}
 	for _, o := range c.cluster.UnitFiles.List() {
 		f := UnitFile{Object: object(o)}
@@ -22,7 +25,8 @@ func (c *Controller) observe() Input {
 		in.UnitFiles = append(in.UnitFiles, f)
 	}
 	for _, o := range c.cluster.Units.List() {
-		in.Units = append(in.Units, Unit{Name: o.Name, Owner: o.Value.Metadata.Owner, Hash: unitfile.HashOf(o.Value.Spec.Contents, o.Value.Spec.Hash)})
+		in.Units = append(in.Units, Unit{Name: o.Name, Owner: o.Value.Metadata.Owner, Hash: unitfile.HashOf(o.Value.Spec.Contents, o.Value.Spec.Hash),
+			UID: o.CreateRevision})
 	}
 	for _, o := range c.cluster.Placements.List() {
 		if machine, unit, ok := keyspace.Split(o.Name); ok {
@@ -32,7 +36,9 @@ func (c *Controller) observe() Input {
 	for _, o := range c.cluster.Revisions.List() {
 		if app, _, ok := keyspace.Split(o.Name); ok {
 			files := []string{o.Value.UnitFile, o.Value.SidekickFile}
-			in.Revisions = append(in.Revisions, Revision{Object: object(o), App: app, Unreadable: !cluster.Readable(o), Files: files})
+			uid, exists := in.Apps[app]
+			in.Revisions = append(in.Revisions, Revision{Object: object(o), App: app, Unreadable: !cluster.Readable(o), Files: files,
+				Foreign: exists && cluster.Readable(o) && !o.Value.Of(uid)})
 		}
 	}
 	for _, o := range c.cluster.States.List() {

@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
 // Keep is how many revisions of an app are kept.
@@ -22,6 +24,8 @@ type Revision struct {
 	App string
 	// Unreadable ones are nothing to go back to.
 	Unreadable bool
+	// Foreign ones are of a deleted app of the same name as one that exists.
+	Foreign bool
 	// Files are the hashes of its unit files.
 	Files []string
 }
@@ -42,6 +46,8 @@ type UnitFile struct {
 // Unit is a stored unit.
 type Unit struct {
 	Name, Owner, Hash string
+	// UID is its CreateRevision.
+	UID int64
 }
 
 // Placement is a stored placement.
@@ -54,7 +60,7 @@ type Input struct {
 	Now time.Time
 	// Grace is how long something has to be unused before it is deleted.
 	Grace      time.Duration
-	Apps       map[string]bool
+	Apps       map[string]int64 // their UIDs
 	Machines   map[string]bool
 	Units      []Unit
 	Placements []Placement
@@ -157,11 +163,12 @@ func (p *planner) revisions() {
 	}
 	count := map[string]int{}
 	for _, r := range slices.Backward(p.in.Revisions) {
-		if !r.Unreadable {
+		_, exists := p.in.Apps[r.App]
+		if !r.Unreadable && !r.Foreign {
 			count[r.App]++
 		}
 		switch {
-		case !p.in.Apps[r.App] && !owners[r.App]:
+		case !exists && !owners[r.App], r.Foreign:
 			p.unused(Revisions, r.Object, AppGone)
 		case count[r.App] > Keep:
 			p.plan.Actions = append(p.plan.Actions, Action{Candidate: Candidate{Kind: Revisions, Object: r.Object}, Reason: TooOld})
@@ -195,17 +202,17 @@ func (p *planner) unitFiles() {
 }
 
 func (p *planner) ofUnits() {
-	units := make(map[string]bool, len(p.in.Units))
+	units := make(map[string]Unit, len(p.in.Units))
 	for _, u := range p.in.Units {
-		units[u.Name] = true
+		units[u.Name] = u
 	}
 	for _, o := range p.in.Overrides {
-		if !units[o.Name] {
+		if u, exists := units[o.Name]; !exists || !v1.OverrideCounts(o.Revision, u.UID, p.in.Apps[u.Owner]) {
 			p.unused(Overrides, o, UnitGone)
 		}
 	}
 	for _, o := range p.in.Status {
-		if !p.in.Apps[o.Name] {
+		if _, exists := p.in.Apps[o.Name]; !exists {
 			p.unused(Status, o, AppGone)
 		}
 	}

@@ -47,7 +47,7 @@ func says(a Action, grace time.Duration) string {
 	case NotPlaced:
 		return fmt.Sprintf("deleted: %s has not been placed on %s for %s", unit, machine, grace)
 	case UnitGone:
-		return fmt.Sprintf("deleted: there has been no unit %s for %s; a new one of that name will not be affected", a.Name, grace)
+		return fmt.Sprintf("deleted: the unit %s that it was for has not existed for %s; one of that name is not affected", a.Name, grace)
 	case Forged:
 		return "deleted: it is not the text with that hash, and no unit has it"
 	}

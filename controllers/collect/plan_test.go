@@ -13,8 +13,8 @@ var now = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 func world() Input {
 	return Input{
 		Now: now, Grace: 5 * time.Minute,
-		Apps: map[string]bool{"web": true}, Machines: map[string]bool{"m1": true},
-		Units:      []Unit{{Name: "web@1.service", Owner: "web", Hash: "h1"}, {Name: "a.service", Hash: "h2"}, {Name: "old@1.service", Owner: "old", Hash: "h1"}},
+		Apps: map[string]int64{"web": 3}, Machines: map[string]bool{"m1": true},
+		Units:      []Unit{{Name: "web@1.service", Owner: "web", Hash: "h1", UID: 5}, {Name: "a.service", Hash: "h2"}, {Name: "old@1.service", Owner: "old", Hash: "h1"}},
 		Placements: []Placement{{Machine: "m1", Unit: "web@1.service", Hash: "h3"}},
 		Revisions:  []Revision{{Object: Object{"old/1", 1}, App: "old"}, {Object: Object{"web/1", 2}, App: "web", Files: []string{"h4", ""}}},
 		UnitFiles:  []UnitFile{file("h1", 1), file("h2", 2), file("h3", 3), file("h4", 4)},
@@ -41,6 +41,9 @@ func TestWhatIsUnusedGoesAfterItsGrace(t *testing.T) {
 			in.UnitFiles = append(in.UnitFiles, UnitFile{Object: Object{"h5", 5}, Forged: true})
 		}, Action{Candidate{UnitFiles, Object{"h5", 5}}, Forged}},
 		{"override", func(in *Input) { in.Overrides = []Object{{"gone.service", 6}} }, Action{Candidate{Overrides, Object{"gone.service", 6}}, UnitGone}},
+		{"override of an earlier unit", func(in *Input) { in.Overrides = []Object{{"web@1.service", 4}} }, Action{Candidate{Overrides, Object{"web@1.service", 4}}, UnitGone}},
+		{"override of a deleted app's unit", func(in *Input) { in.Apps["web"] = 10 }, Action{Candidate{Overrides, Object{"web@1.service", 9}}, UnitGone}},
+		{"revision of a deleted app", func(in *Input) { in.Revisions[1].Foreign = true }, Action{Candidate{Revisions, Object{"web/1", 2}}, AppGone}},
 		{"status", func(in *Input) { in.Status = []Object{{"gone", 6}} }, Action{Candidate{Status, Object{"gone", 6}}, AppGone}},
 		{"revision", func(in *Input) { in.Units = in.Units[:2] }, Action{Candidate{Revisions, Object{"old/1", 1}}, AppGone}},
 		{"state of a machine", func(in *Input) { in.Machines = nil }, Action{Candidate{States, Object{"m1/web@1.service", 9}}, MachineGone}},
@@ -81,7 +84,7 @@ func TestWrittenAgainTheGraceBeginsAnew(t *testing.T) {
 
 func TestTheLastRevisionsStay(t *testing.T) {
 	in := world()
-	in.Revisions = nil
+	in.Revisions = []Revision{{Object: Object{"web/0000000000", 1}, App: "web", Foreign: true, Files: []string{"h4"}}} // which counts for nothing
 	for n := 1; n <= Keep+2; n++ {
 		in.Revisions = append(in.Revisions, Revision{Object: Object{fmt.Sprintf("web/%010d", n), int64(n)}, App: "web", Files: []string{"h4"}})
 	}
@@ -100,7 +103,7 @@ func TestNotices(t *testing.T) {
 		action(UnitFiles, "h1", NotReferenced), action(Revisions, "web/0000000001", TooOld), action(Revisions, "old/0000000001", AppGone), action(Status, "old", AppGone),
 	}, time.Minute))
 	require.Equal(t, []Notice{
-		{Candidate{Overrides, Object{Name: "a.service"}}, "Normal", UnitGone, "deleted: there has been no unit a.service for 5m0s; a new one of that name will not be affected"},
+		{Candidate{Overrides, Object{Name: "a.service"}}, "Normal", UnitGone, "deleted: the unit a.service that it was for has not existed for 5m0s; one of that name is not affected"},
 		{Candidate{States, Object{Name: "m1/a.service"}}, "Normal", MachineGone, "deleted: there has been no machine m1 for 5m0s; and 1 more for the same reason"},
 		{Candidate{States, Object{Name: "m2/b.service"}}, "Warning", NotPlaced, "deleted: b.service has not been placed on m2 for 5m0s; and 1 more for the same reason"},
 		{Candidate{UnitFiles, Object{Name: "x"}}, "Warning", Forged, "deleted: it is not the text with that hash, and no unit has it"},

@@ -32,6 +32,9 @@ func (c *Controller) observe(app string) Input {
 	}
 	if o, ok := c.cluster.Status.Get(app); ok {
 		in.Current, in.CurrentRevision = &o.Value, o.ModRevision
+		if uid, ok := c.cluster.UIDOf(app); ok && !o.Value.Of(uid) {
+			in.Current = nil // a deleted app's
+		}
 	}
 	for _, o := range cluster.OfApp(c.cluster.Unplaced, app) {
 		in.Unplaced[o.Name] = o.Value

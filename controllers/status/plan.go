@@ -22,7 +22,7 @@ type Input struct {
 	// Manifest is what a person wrote and ManifestRevision its ModRevision; nil where the app was deleted.
 	Manifest         []byte
 	ManifestRevision int64
-	// Latest is the newest accepted revision, or nil.
+	// Latest is the newest accepted revision of this very app, or nil.
 	Latest *v1.Revision
 	// Units are the app's own, by name; Taken the names of units of others, with their owner.
 	Units map[string]*v1.Unit

@@ -108,6 +108,17 @@ func TestDeleteApp(t *testing.T) {
 	c.absent("/fleet/apps/hello")
 }
 
+// TestStatusIsOfTheAppThatExists: who waits for an app that was deleted and applied again does not hear that the deleted one is ready.
+func TestStatusIsOfTheAppThatExists(t *testing.T) {
+	c := newCluster(t)
+	c.put("/fleet/apps/hello", hello)
+	c.put("/fleet/status/hello", v1.AppStatus{AcceptedRevision: 1, ObservedRevision: c.store.Revision()})
+	require.NotNil(t, getAs[wire.App](c, apps+"/hello").Status)
+	c.del("/fleet/apps/hello")
+	c.put("/fleet/apps/hello", hello)
+	require.Nil(t, getAs[wire.App](c, apps+"/hello").Status)
+}
+
 // An app that follows under the same name does not begin with what was stopped of the former.
 func TestDeleteAppTakesItsOverrides(t *testing.T) {
 	c := newCluster(t)
@@ -163,7 +174,7 @@ func TestWatchTellsWhatExistsAndWhatChanges(t *testing.T) {
 	require.Contains(t, string(e.Object), `"name":"hello"`)
 	require.Equal(t, wire.Bookmark, next().Type)
 
-	c.put("/fleet/status/hello", v1.AppStatus{AcceptedRevision: 7})
+	c.put("/fleet/status/hello", v1.AppStatus{ObservedRevision: 2, AcceptedRevision: 7})
 	e = next()
 	require.Equal(t, wire.Modified, e.Type)
 	require.Contains(t, string(e.Object), `"acceptedRevision":7`)
@@ -179,7 +190,7 @@ func TestWatchTellsWhatExistsAndWhatChanges(t *testing.T) {
 	require.Contains(t, string(e.Object), `"name":"hello"`)
 
 	seen := c.put("/fleet/apps/hello", hello)
-	c.put("/fleet/status/hello", v1.AppStatus{AcceptedRevision: 8})
+	c.put("/fleet/status/hello", v1.AppStatus{ObservedRevision: 2, AcceptedRevision: 8})
 	again := c.watch(fmt.Sprintf("%s/hello?watch=true&resourceVersion=%d", apps, seen))
 	require.Equal(t, wire.Bookmark, again().Type, "what the client has seen is not told again")
 	require.Equal(t, wire.Modified, again().Type, "what came since is")

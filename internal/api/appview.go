@@ -37,9 +37,9 @@ type appView struct {
 
 // storedApp is a manifest as it could be read: err says why it could not.
 type storedApp struct {
-	app      wire.App
-	revision int64
-	err      error
+	app           wire.App
+	uid, revision int64
+	err           error
 }
 
 func (v *appView) apply(i int, name string, kv store.KV, deleted bool) []string {
@@ -61,7 +61,7 @@ func (v *appView) apply(i int, name string, kv store.KV, deleted bool) []string 
 
 // readApp reads a stored manifest. One that is not valid keeps its text instead of a spec.
 func readApp(name string, kv store.KV) *storedApp {
-	s := &storedApp{revision: kv.ModRevision}
+	s := &storedApp{uid: kv.CreateRevision, revision: kv.ModRevision}
 	app, err := v1.ParseAppNamed(name, kv.Value)
 	if err != nil {
 		s.err = err
@@ -82,7 +82,9 @@ func (v *appView) object(name string) (*wire.App, bool) {
 		return nil, false
 	}
 	app := s.app
-	app.Status = v.status[name]
+	if status := v.status[name]; status != nil && status.Of(s.uid) {
+		app.Status = status
+	}
 	if s.err != nil && (app.Status == nil || app.Status.ObservedRevision != s.revision) {
 		status := v1.AppStatus{}
 		if app.Status != nil {
@@ -106,6 +108,15 @@ func (v *appView) forget(name string) { delete(v.apps, name) }
 // identity is how etcd's revisions are told to readers.
 func identity(kv store.KV) (uid, resourceVersion string) {
 	return strconv.FormatInt(kv.CreateRevision, 10), strconv.FormatInt(kv.ModRevision, 10)
+}
+
+// revisionOf undoes identity; 0 for an empty text.
+func revisionOf(uid string) int64 {
+	revision, err := strconv.ParseInt(uid, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return revision
 }
 
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

@@ -88,10 +88,23 @@ func (s *Server) override(ctx context.Context, unit string, o v1.Override) (*wir
 	key := s.Keys.Overrides().Key(unit)
 	return s.write(ctx, write{what: "unit/" + unit, key: key, change: func(kv store.KV, exists bool) ([]store.Op, error) {
 		if old, err := s.Keys.Overrides().Decode(kv.Value); exists && err == nil && old == o {
-			return nil, nil
+			counts, err := s.counts(ctx, unit, kv.ModRevision)
+			if err != nil || counts {
+				return nil, err
+			}
 		}
 		return []store.Op{{Key: key, Value: value}}, nil
 	}})
+}
+
+// counts tells whether an override that was written at that revision is for the unit that there is.
+func (s *Server) counts(ctx context.Context, name string, revision int64) (bool, error) {
+	kv, ok, _, err := s.Store.Get(ctx, s.Keys.Units().Key(name))
+	if err != nil || !ok {
+		return false, err
+	}
+	unit, err := s.Keys.Units().Decode(kv.Value)
+	return err == nil && v1.OverrideCounts(revision, kv.CreateRevision, revisionOf(unit.Metadata.OwnerUID)), nil
 }
 
 // restart stops a unit, waits until it has stopped, and starts it. It is told to run again whatever happens in

@@ -118,6 +118,39 @@ func TestUnitsOfAppsAreOverriddenNotWritten(t *testing.T) {
 	require.Equal(t, revision, kv.ModRevision, "its owner alone writes it")
 }
 
+// TestAWishIsForTheUnitThatExists: of a unit, or an app, that was deleted it is neither shown nor taken for said already.
+func TestAWishIsForTheUnitThatExists(t *testing.T) {
+	c := newCluster(t)
+	c.put("/fleet/apps/hello", hello)
+	owned := v1.Unit{Metadata: v1.ObjectMeta{Owner: "hello"}, Spec: v1.UnitSpec{Hash: unitfile.Hash(sleeping), DesiredState: v1.Launched}}
+	const key, row = "/fleet/overrides/hello@1.service", "/fleet/units/hello@1.service"
+	stop := func() { require.Less(t, c.do(http.MethodPost, units+"/hello@1.service/stop", "").code, 300) }
+	shown := func() v1.Unit { return getAs[v1.Unit](c, units+"/hello@1.service") }
+	loaded := &v1.Override{DesiredState: v1.Loaded}
+
+	c.put(row, owned)
+	stop()
+	require.Equal(t, loaded, shown().Status.Override)
+	before := c.store.Revision()
+	stop()
+	require.Equal(t, before, c.store.Revision(), "it was said already")
+
+	c.del(row)
+	c.put(row, owned)
+	require.Nil(t, shown().Status.Override, "another unit of that name")
+	stop()
+	require.Equal(t, loaded, shown().Status.Override)
+
+	c.del("/fleet/apps/hello")
+	c.put("/fleet/apps/hello", hello)
+	owned.Metadata.OwnerUID = strconv.FormatInt(c.store.Revision(), 10)
+	c.put(row, owned)
+	require.Nil(t, shown().Status.Override, "it was a deleted app's")
+	stop()
+	require.Equal(t, loaded, shown().Status.Override)
+	require.JSONEq(t, `{"desiredState":"loaded"}`, c.get(key))
+}
+
 func TestStatesOfPlainUnits(t *testing.T) {
 	c := newCluster(t)
 	c.do(http.MethodPut, units+"/a.service", unitJSON(t, "a.service", sleeping, v1.Inactive))

@@ -49,6 +49,7 @@ type unitView struct {
 type joinedUnit struct {
 	unplaced   *v1.Unplaced
 	override   *v1.Override
+	overridden int64 // the revision at which it was
 	placements map[string]*v1.Placement
 	states     map[string]*v1.UnitState
 }
@@ -67,7 +68,7 @@ func (v *unitView) apply(i int, name string, kv store.KV, deleted bool) []string
 	case rowUnplaced:
 		v.of(name).unplaced = decoded(v.keys.Unplaced(), kv, deleted)
 	case rowOverride:
-		v.of(name).override = decoded(v.keys.Overrides(), kv, deleted)
+		v.of(name).override, v.of(name).overridden = decoded(v.keys.Overrides(), kv, deleted), kv.ModRevision
 	case rowMachine:
 		return v.applyMachine(name, kv, deleted)
 	default:
@@ -142,7 +143,9 @@ func (v *unitView) object(name string) (*v1.Unit, bool) {
 	if j.unplaced != nil {
 		status.Unplaced = j.unplaced
 	}
-	status.Override = j.override
+	if v1.OverrideCounts(j.overridden, revisionOf(unit.Metadata.UID), revisionOf(unit.Metadata.OwnerUID)) {
+		status.Override = j.override
+	}
 	for _, id := range j.machineIDs() {
 		machine, live := v.machines[id]
 		on := v1.UnitOnMachine{Machine: id, Address: machine.Spec.Address, Placement: j.placements[id]}

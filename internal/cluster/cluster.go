@@ -170,18 +170,33 @@ func Readable(o *cache.Object[v1.Revision]) bool {
 	return o.Err == nil && o.Value.Number == number
 }
 
-// LatestRevision returns an app's newest readable revision, or nil.
+// UIDOf returns the UID of an app; ok is false where there is none of that name.
+func (c *Cluster) UIDOf(app string) (uid int64, ok bool) {
+	o, ok := c.Apps.Get(app)
+	if !ok {
+		return 0, false
+	}
+	return o.CreateRevision, true
+}
+
+// LatestRevision returns an app's newest readable revision, or nil. Those of a deleted app are nobody's, also where another
+// app has its name.
 func (c *Cluster) LatestRevision(app string) *v1.Revision {
+	uid, ok := c.UIDOf(app)
+	if !ok {
+		return nil
+	}
 	all := c.Revisions.ListPrefix(app + "/")
 	for i := len(all) - 1; i >= 0; i-- {
-		if Readable(all[i]) {
+		if Readable(all[i]) && all[i].Value.Of(uid) {
 			return &all[i].Value
 		}
 	}
 	return nil
 }
 
-// LastRevision returns the highest number that a revision of an app has, readable or not; 0 where there is none.
+// LastRevision returns the highest number that a revision of an app has, readable or not and of whichever app of that name; 0
+// where there is none.
 func (c *Cluster) LastRevision(app string) int64 {
 	last := int64(0)
 	for _, o := range c.Revisions.ListPrefix(app + "/") {
@@ -204,11 +219,16 @@ func (c *Cluster) OthersUnits(app string) map[string]string {
 	return taken
 }
 
-// OverridesOf returns people's wishes for an app's units.
+// OverridesOf returns people's wishes for an app's units as they exist now: see v1.OverrideCounts.
 func (c *Cluster) OverridesOf(app string) map[string]v1.Override {
 	overrides := map[string]v1.Override{}
+	uid, ok := c.UIDOf(app)
+	if !ok {
+		return overrides
+	}
 	for _, o := range OfApp(c.Overrides, app) {
-		if o.Err == nil {
+		unit, exists := c.Units.Get(o.Name)
+		if o.Err == nil && exists && v1.OverrideCounts(o.ModRevision, unit.CreateRevision, uid) {
 			overrides[o.Name] = o.Value
 		}
 	}

@@ -131,11 +131,60 @@ func TestLookUpsFollow(t *testing.T) {
 	require.Empty(t, b.PlacementsOf("web@2.service"))
 	require.Empty(t, b.LeavingOf("web@2.service"))
 
+}
+
+// TestWhatBelongsToADeletedAppCountsForNothing: revisions and overrides are those of the app that exists, and of its units as
+// they exist, from the moment of a deletion on.
+func TestWhatBelongsToADeletedAppCountsForNothing(t *testing.T) {
+	b := newBench(t)
+	app, override := b.Keys.Apps().Key("web"), b.Keys.Overrides().Key("web@1.service")
+	revision := func(number int64, r v1.Revision) {
+		r.Number = number
+		value, err := b.Keys.Revisions().Encode(r)
+		require.NoError(t, err)
+		b.put(b.Keys.Revisions().Key(keyspace.RevisionName("web", number)), string(value))
+	}
+	create := func() int64 {
+		b.put(app, "x")
+		uid, ok := b.UIDOf("web")
+		require.True(t, ok)
+		return uid
+	}
+	first := create()
 	require.Nil(t, b.LatestRevision("web"))
-	b.put(b.Keys.Revisions().Key("web/0000000002"), `{"number":2}`)
-	b.put(b.Keys.Revisions().Key("web/0000000010"), `{"number":10}`)
+	revision(1, v1.Revision{ManifestRevision: first - 1})
+	require.Nil(t, b.LatestRevision("web"), "an older fleetd wrote it, of an earlier app")
+	revision(2, v1.Revision{ManifestRevision: first})
+	require.EqualValues(t, 2, b.LatestRevision("web").Number, "an older fleetd wrote it, of this app")
+	revision(10, v1.Revision{AppUID: first, ManifestRevision: first})
 	b.put(b.Keys.Revisions().Key("web/0000000011"), `garbage`)
 	require.EqualValues(t, 10, b.LatestRevision("web").Number)
+
+	b.put(override, `{"desiredState":"loaded"}`)
+	require.Empty(t, b.OverridesOf("web"), "there is no such unit")
+	b.put(b.Keys.Units().Key("web@1.service"), unit("web"))
+	require.Empty(t, b.OverridesOf("web"), "it was there before the unit")
+	b.put(override, `{"desiredState":"loaded","requestedAt":"x"}`)
+	require.Len(t, b.OverridesOf("web"), 1)
+	b.put(b.Keys.Units().Key("web@1.service"), unit("web "))
+	require.Len(t, b.OverridesOf("web"), 1, "a unit that is changed is the same")
+	b.put(b.Keys.Units().Key("web@1.service"), "")
+	b.put(b.Keys.Units().Key("web@1.service"), unit("web"))
+	require.Empty(t, b.OverridesOf("web"), "another unit of that name")
+	b.put(override, `{"desiredState":"loaded"}`)
+	require.Len(t, b.OverridesOf("web"), 1)
+
+	b.put(app, "")
+	require.Nil(t, b.LatestRevision("web"))
+	require.Empty(t, b.OverridesOf("web"))
+	second := create()
+	require.Nil(t, b.LatestRevision("web"))
+	require.Empty(t, b.OverridesOf("web"), "the unit is the deleted app's, and so was the wish")
+	require.EqualValues(t, 11, b.LastRevision("web"), "numbers go on")
+	revision(12, v1.Revision{AppUID: second, ManifestRevision: second})
+	require.EqualValues(t, 12, b.LatestRevision("web").Number)
+	revision(13, v1.Revision{AppUID: first, ManifestRevision: second + 5})
+	require.EqualValues(t, 12, b.LatestRevision("web").Number, "somebody who leads wrote it late")
 }
 
 func TestEveryChangeConcernsItsApps(t *testing.T) {

@@ -13,7 +13,8 @@ import (
 const web = v1.DefaultAnnouncePrefix
 
 func (b *bench) revision(app string, number int64, prefix string) {
-	value, err := b.Keys.Revisions().Encode(v1.Revision{Number: number, Spec: v1.AppSpec{Announce: &v1.Announce{Prefix: prefix}}})
+	uid, _ := b.UIDOf(app)
+	value, err := b.Keys.Revisions().Encode(v1.Revision{Number: number, AppUID: uid, Spec: v1.AppSpec{Announce: &v1.Announce{Prefix: prefix}}})
 	require.NoError(b.t, err)
 	b.put(b.Keys.Revisions().Key(keyspace.RevisionName(app, number)), string(value))
 }
@@ -44,6 +45,8 @@ func TestEndpointsOfEveryPrefix(t *testing.T) {
 	b := newBench(t)
 	b.put("/services/internal/api/api@1", "10.0.0.1:80")
 	b.put("/services/internal/db/db@m1", "10.0.0.2:80")
+	b.put(b.Keys.Apps().Key("api"), "its manifest")
+	b.put(b.Keys.Apps().Key("db"), "its manifest")
 	require.True(t, b.KnowsEndpoints("api"))
 	b.revision("api", 1, "/services/internal")
 	require.Eventually(t, func() bool { return b.KnowsEndpoints("api") }, 5*time.Second, time.Millisecond)

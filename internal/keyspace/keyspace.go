@@ -139,7 +139,7 @@ func (k Keys) Routers() Collection[v1.Router] {
 func (k Keys) Events() Collection[v1.Event] { return jsonOf[v1.Event](k.root + "/events/") }
 
 func shareUnit(u *v1.Unit) {
-	shared(&u.Metadata.Owner, &u.Spec.Hash, (*string)(&u.Spec.DesiredState))
+	shared(&u.Metadata.Owner, &u.Metadata.OwnerUID, &u.Spec.Hash, (*string)(&u.Spec.DesiredState))
 }
 
 func sharePlacement(p *v1.Placement) { shared(&p.Hash, (*string)(&p.DesiredState)) }

@@ -257,7 +257,7 @@ func (c *checker) persons(e store.Event, writer *process) {
 		return
 	}
 	if unit, ok := c.keys.Overrides().Name(e.Key); ok && e.Deleted {
-		if _, there := c.kv[c.keys.Units().Key(unit)]; !there {
+		if c.wish(unit) == "" {
 			c.electedRow(e, writer)
 			return // nothing to wish for any more
 		}

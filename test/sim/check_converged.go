@@ -40,7 +40,7 @@ func (c *checker) latest(app string) *v1.Revision {
 		return nil
 	}
 	revision, err := c.keys.Revisions().Decode(c.kv[c.keys.Revisions().Key(app+"/"+all[len(all)-1])].Value)
-	if err != nil {
+	if err != nil || !revision.Of(c.kv[c.keys.Apps().Key(app)].CreateRevision) {
 		return nil
 	}
 	return &revision
@@ -91,6 +91,9 @@ func (c *checker) appProblem() string {
 		latest := c.latest(app)
 		switch {
 		case err != nil && latest == nil:
+			if len(owned[app]) > 0 {
+				return fmt.Sprintf("app %s has nothing that was accepted, and has %s", app, owned[app])
+			}
 			continue
 		case err == nil && (latest == nil || string(encode(latest.Spec)) != string(encode(parsed.Spec))):
 			return fmt.Sprintf("the manifest of app %s is not accepted", app)
@@ -145,7 +148,9 @@ func (c *checker) instancesProblem(app string, latest *v1.Revision, owned []stri
 
 func (c *checker) wish(unit string) v1.DesiredState {
 	kv, ok := c.kv[c.keys.Overrides().Key(unit)]
-	if !ok {
+	owned, _ := c.unit(unit)
+	app := c.kv[c.keys.Apps().Key(owned.Metadata.Owner)]
+	if !ok || !c.has(c.keys.Units().Key(unit)) || !v1.OverrideCounts(kv.ModRevision, c.kv[c.keys.Units().Key(unit)].CreateRevision, app.CreateRevision) {
 		return ""
 	}
 	override, _ := c.keys.Overrides().Decode(kv.Value)

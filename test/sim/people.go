@@ -131,7 +131,14 @@ var people = map[string]func(w *world, s step){
 		w.put(w.keys.Apps().Key(apps[s.A%uint64(len(apps))]), brokenManifests[s.B%uint64(len(brokenManifests))])
 	},
 	"delete": func(w *world, s step) {
-		w.write(store.Op{Key: w.keys.Apps().Key(apps[s.A%uint64(len(apps))])})
+		app := apps[s.A%uint64(len(apps))]
+		w.write(store.Op{Key: w.keys.Apps().Key(app)})
+		switch s.B % 4 { // and another app of that name, before anybody has seen the deletion
+		case 0:
+			w.put(w.keys.Apps().Key(app), manifest(app, s.B/4%5, s.C%4, s.C/4))
+		case 1:
+			w.put(w.keys.Apps().Key(app), brokenManifests[s.C%uint64(len(brokenManifests))])
+		}
 	},
 	"stop": func(w *world, s step) {
 		w.put(w.keys.Overrides().Key(instance(s)), string(encode(v1.Override{DesiredState: v1.Loaded})))
