@@ -268,3 +268,48 @@ func TestRevisionThatNobodyCanRead(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, third)
 }
+
+// TestRoutes follows what routers are told: of an app, with the revision that is accepted, until the app is deleted; and of
+// units that a script announces, for as long as they are units.
+func TestRoutes(t *testing.T) {
+	eachStore(t, func(t *testing.T, s store.Interface) {
+		keys := keyspace.New("")
+		b := start(t, s, keys)
+		created := b.put(keys.Apps().Key("web"), manifestOf("web", 1, "1", true))
+		routes := await(b, keys.Routes(), "a route", func(r map[string]v1.AppRoute) bool { return len(r) == 1 })
+		require.Equal(t, v1.AppRoute{UID: fmt.Sprint(created), Prefix: v1.DefaultAnnouncePrefix, Hosts: map[string]int64{"": created}}, routes["web"])
+		route, _, _, err := s.Get(b.ctx, keys.Routes().Key("web"))
+		require.NoError(t, err)
+		revision, _, _, err := s.Get(b.ctx, keys.Revisions().Key(keyspace.RevisionName("web", 1)))
+		require.NoError(t, err)
+		require.Equal(t, revision.ModRevision, route.ModRevision, "they are one transaction")
+
+		// A person's change is undone, whatever it is.
+		for _, change := range []func(){
+			func() { b.delete(keys.Routes().Key("web")) },
+			func() { b.put(keys.Routes().Key("web"), `{"prefix":"/services/web","hosts":{"stolen.example.com":1}}`) },
+			func() { b.put(keys.Routes().Key("stranger"), `{"prefix":"/services/web"}`) },
+		} {
+			change()
+			await(b, keys.Routes(), "as it was", func(r map[string]v1.AppRoute) bool {
+				_, has := r["web"].Hosts[""]
+				return len(r) == 1 && has
+			})
+		}
+		b.delete(keys.Apps().Key("web"))
+		await(b, keys.Routes(), "no route", func(r map[string]v1.AppRoute) bool { return len(r) == 0 })
+
+		b.put("/services/web/site/worker@1", "10.0.0.1:80")
+		b.put("/services/web/site/worker@2", "10.0.0.1:81")
+		b.put("/services/web/junk/junk@1", "10.0.0.1:82")
+		b.put(keys.Units().Key("worker@1.service"), `{"spec":{"hash":"h"}}`)
+		hand := map[string]v1.AppRoute{"site": {Prefix: v1.DefaultAnnouncePrefix, Units: []string{"worker@1"}}}
+		require.Equal(t, hand, await(b, keys.Routes(), "the unit's route", func(r map[string]v1.AppRoute) bool { return len(r) > 0 }))
+		b.delete("/services/web/site/worker@1") // its script is late
+		b.put(keys.Units().Key("worker@2.service"), `{"spec":{"hash":"h"}}`)
+		await(b, keys.Routes(), "both", func(r map[string]v1.AppRoute) bool { return len(r["site"].Units) == 2 })
+		b.delete(keys.Units().Key("worker@1.service"))
+		b.delete(keys.Units().Key("worker@2.service"))
+		await(b, keys.Routes(), "none", func(r map[string]v1.AppRoute) bool { return len(r) == 0 })
+	})
+}

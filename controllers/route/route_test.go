@@ -225,6 +225,21 @@ func TestHostOfTwoApps(t *testing.T) {
 	require.Eventually(t, func() bool { return r.get("www.example.com") == "200 new" }, 10*time.Second, 10*time.Millisecond)
 }
 
+// TestHostOfADeletedApp: it is the wildcard's at once, and unknown where there is none.
+func TestHostOfADeletedApp(t *testing.T) {
+	r := newRouter(t)
+	r.route("wide", app("*.wc.test"))
+	r.route("narrow", app("b.wc.test", "*.gone.test"))
+	r.put("/services/web/wide/wide@1", backend(t, "wide"))
+	r.start(r.store)
+	r.acknowledged(r.put("/services/web/narrow/narrow@1", backend(t, "narrow")))
+	require.Equal(t, "200 narrow", r.get("b.wc.test"))
+	require.Equal(t, "200 narrow", r.get("x.gone.test"))
+	r.put(r.keys.Routes().Key("narrow"), "") // its instance is still announced
+	require.Eventually(t, func() bool { return r.get("b.wc.test") == "200 wide" }, 10*time.Second, 10*time.Millisecond)
+	require.Contains(t, r.get("x.gone.test"), "404")
+}
+
 // What is published comes back when somebody deletes it: roll-outs wait for the routers that they see.
 func TestPublishesAgainWhatWasDeleted(t *testing.T) {
 	r := newRouter(t)
