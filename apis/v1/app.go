@@ -1,5 +1,7 @@
 package v1
 
+import "time"
+
 // App is a web application, or any other service, that runs on some or on all machines.
 type App struct {
 	TypeMeta `json:",inline"`
@@ -183,6 +185,33 @@ type Route struct {
 	// Hosts are the host names, such as example-app.example.com or *.example.com. Default: <app>.<domain of the router>.
 	// Who asked for a host first keeps it; other apps' condition Routed says who has it.
 	Hosts []string `json:"hosts,omitempty"`
+	// BodySize is how large the body of a request may be, with the suffixes of memory (100M, 2G); "0" is without limit.
+	// Default: the router's, 1G.
+	BodySize string `json:"bodySize,omitempty"`
+	// Timeout is how long the app may be silent before and within an answer, at most 24h; a websocket may be for a day.
+	// Default: the router's, 5m.
+	Timeout Duration `json:"timeout,omitempty"`
+}
+
+// MaxRouteTimeout is the longest Route.Timeout.
+const MaxRouteTimeout = 24 * time.Hour
+
+// Unlimited is a limit that there is none.
+const Unlimited = -1
+
+// MaxBody is BodySize in bytes, 0 where the router decides, or Unlimited.
+func (r *Route) MaxBody() int64 {
+	if r == nil || r.BodySize == "" {
+		return 0
+	}
+	switch n, err := ParseMemory(r.BodySize); {
+	case err != nil:
+		return 0 // of a key that no App was accepted for
+	case n == 0:
+		return Unlimited
+	default:
+		return n
+	}
 }
 
 // Update says how instances are replaced: one at a time, the next one when the new one is active, healthy and announced.

@@ -11,6 +11,16 @@ import (
 // endpointPort is a port as people write it: netip takes 080 and +80, too.
 var endpointPort = regexp.MustCompile(`:[1-9][0-9]{0,4}$`)
 
+// ReservedPorts are ports that routers never send requests to, on any machine: who reaches them has the cluster.
+var ReservedPorts = map[int]string{
+	DefaultAPIPort: "fleetd's API",
+	2379:           "etcd",
+	2380:           "etcd",
+}
+
+// DefaultAPIPort is where fleetd listens by custom, for other machines and for people.
+const DefaultAPIPort = 49153
+
 // endpointName is a DNS name in place of the address, for a message that says so.
 var endpointName = regexp.MustCompile(`^[A-Za-z0-9._-]*[A-Za-z][A-Za-z0-9._-]*:[0-9]+$`)
 
@@ -37,4 +47,16 @@ func ParseEndpoint(value string) (netip.AddrPort, error) {
 		return netip.AddrPort{}, errors.New(a.String() + " is a multicast address, of no single host")
 	}
 	return endpoint, nil
+}
+
+// ParseNetwork reads a network in CIDR notation, or the one address that is one.
+func ParseNetwork(s string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
+		return netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()), nil
+	}
+	network, err := netip.ParsePrefix(s)
+	if err != nil || network.Addr().Is4In6() {
+		return netip.Prefix{}, fmt.Errorf("want a network such as 10.0.0.0/8 or fd00::/8, or an address, not %s", quoteShort(s))
+	}
+	return network.Masked(), nil
 }

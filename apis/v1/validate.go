@@ -234,6 +234,11 @@ func (v *validator) resources(r *Resources) {
 func (v *validator) announce(s *AppSpec) {
 	if a := s.Announce; a != nil {
 		v.portReference("spec.announce.port", a.Port, s)
+		if port, _ := s.FindPort(a.Port); a.Prefix == DefaultAnnouncePrefix || s.Route != nil { // a router's
+			if owner, reserved := ReservedPorts[int(port.HostPort)]; reserved {
+				v.add("spec.announce.port", "%d is the port of %s: routers send no requests there, listen on another port", port.HostPort, owner)
+			}
+		}
 		switch {
 		case !announcePrefix.MatchString(a.Prefix) || path.Clean(a.Prefix) != a.Prefix || a.Prefix == "/":
 			v.add("spec.announce.prefix", "%s is not a directory of etcd: write an absolute path such as %s, without / at its end", quoteShort(a.Prefix), DefaultAnnouncePrefix)
@@ -292,6 +297,14 @@ func (v *validator) route(s *AppSpec) {
 	}
 	if s.Announce == nil {
 		v.add("spec.route", "routers send requests to announced instances, and none is announced: add announce")
+	}
+	if size := s.Route.BodySize; size != "" {
+		if _, err := ParseMemory(size); err != nil {
+			v.add("spec.route.bodySize", "%s is not a size: write bytes, or a number with K, M, G or T such as 100M", quoteShort(size))
+		}
+	}
+	if timeout := s.Route.Timeout; timeout != 0 && (timeout < Duration(time.Second) || timeout > Duration(MaxRouteTimeout)) {
+		v.add("spec.route.timeout", "%s is not a time that an answer may take: write one from 1s to 24h", timeout)
 	}
 	seen := map[string]bool{}
 	for i, host := range s.Route.Hosts {

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
 // Config says what to run.
@@ -34,7 +36,7 @@ type Config struct {
 // The ports that machines use on their own addresses.
 const (
 	// APIPort is that of every fleetd's HTTP API.
-	APIPort = 49153
+	APIPort = v1.DefaultAPIPort
 	// MaxMachines is how many addresses there are from 127.0.0.11 on.
 	MaxMachines = 240
 )

@@ -35,6 +35,9 @@ type Route struct {
 	// Zero means DefaultMaxFails and DefaultFailTimeout.
 	MaxFails    int
 	FailTimeout time.Duration
+	// Timeout and BodySize are Settings' for this app alone; zero means what Settings say.
+	Timeout  time.Duration
+	BodySize int64
 }
 
 // Upstream is one announced instance.
@@ -67,8 +70,13 @@ type Settings struct {
 	// User is whom the workers run as when nginx is started by root. Default: nginx's own, nobody, or root where
 	// nobody cannot reach Dir.
 	User string
-	// ReadTimeout is how long an app may be silent in an answer. Default DefaultReadTimeout. Websockets have a day.
-	ReadTimeout time.Duration
+	// Timeout is how long an app may be silent before and within an answer. Default DefaultTimeout. Websockets have a day.
+	Timeout time.Duration
+	// BodySize is how many bytes the body of a request may have. Default DefaultBodySize; v1.Unlimited for no limit.
+	BodySize int64
+	// TrustedProxies are addresses and networks (CIDR) of proxies that requests come through: what they say of the client,
+	// in X-Forwarded-For, Forwarded and the like, is passed on. What all others say is replaced.
+	TrustedProxies []string
 	// ShutdownTimeout is how long connections may outlive a change of the configuration. Default DefaultShutdownTimeout.
 	ShutdownTimeout time.Duration
 }
@@ -78,7 +86,8 @@ const (
 	DefaultPrefix          = "/services/web"
 	DefaultMaxFails        = 2
 	DefaultFailTimeout     = 5 * time.Second
-	DefaultReadTimeout     = time.Minute
+	DefaultTimeout         = 5 * time.Minute
+	DefaultBodySize        = 1 << 30
 	DefaultShutdownTimeout = 10 * time.Minute
 )
 
@@ -202,9 +211,17 @@ func (p *planner) route(r Route) (Route, bool) {
 		p.refuse(r.App, "", ReasonInvalidApp, "the name of an app is 1 to 63 letters a-z, digits and dashes, not "+quote(r.App))
 		return Route{}, false
 	}
-	out := Route{App: r.App, Prefix: r.Prefix, MaxFails: r.MaxFails, FailTimeout: r.FailTimeout}
+	out := Route{
+		App: r.App, Prefix: r.Prefix, MaxFails: r.MaxFails, FailTimeout: r.FailTimeout, Timeout: r.Timeout, BodySize: r.BodySize,
+	}
 	if out.MaxFails <= 0 {
 		out.MaxFails = DefaultMaxFails
+	}
+	if out.Timeout < 0 || out.Timeout > v1.MaxRouteTimeout {
+		out.Timeout = 0
+	}
+	if out.BodySize < v1.Unlimited {
+		out.BodySize = 0
 	}
 	if out.FailTimeout <= 0 {
 		out.FailTimeout = DefaultFailTimeout

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
 // RFC 1123 section 2.1 and RFC 1035 section 2.3.4.
@@ -101,12 +103,16 @@ func quoteUnlessLabel(s string) string {
 func (s Settings) check() (Settings, error) {
 	s.AccessLog = cmp.Or(s.AccessLog, "off")
 	s.ErrorLog = cmp.Or(s.ErrorLog, "stderr")
-	s.ReadTimeout = cmp.Or(s.ReadTimeout, DefaultReadTimeout)
+	s.Timeout = cmp.Or(s.Timeout, DefaultTimeout)
+	s.BodySize = cmp.Or(s.BodySize, DefaultBodySize)
 	s.ShutdownTimeout = cmp.Or(s.ShutdownTimeout, DefaultShutdownTimeout)
 	s.Listen = slices.Clone(s.Listen)
 	slices.Sort(s.Listen)
 	s.Listen = slices.Compact(s.Listen)
 	if err := s.checkAddresses(); err != nil {
+		return s, err
+	}
+	if err := s.checkProxies(); err != nil {
 		return s, err
 	}
 	socket := path.Join(s.Dir, socketName)
@@ -125,8 +131,10 @@ func (s Settings) check() (Settings, error) {
 		return s, fmt.Errorf("workers %d: want 0 (one for each core) or more", s.Workers)
 	case s.User != "" && !userPattern.MatchString(s.User):
 		return s, fmt.Errorf("user %s: want the name of a user", quote(s.User))
-	case s.ReadTimeout < 0 || s.ShutdownTimeout < 0:
-		return s, fmt.Errorf("timeouts %s and %s: want durations above 0", s.ReadTimeout, s.ShutdownTimeout)
+	case s.Timeout < 0 || s.ShutdownTimeout < 0:
+		return s, fmt.Errorf("timeouts %s and %s: want durations above 0", s.Timeout, s.ShutdownTimeout)
+	case s.BodySize < v1.Unlimited:
+		return s, fmt.Errorf("body size %d: want a number of bytes", s.BodySize)
 	}
 	return s, nil
 }
@@ -151,6 +159,21 @@ func (s Settings) checkAddresses() error {
 	if s.StatusListen != "" && (!isListen(s.StatusListen) || slices.Contains(s.Listen, s.StatusListen)) {
 		return fmt.Errorf("status listen %s: want a port or address:port that nothing else listens on", quote(s.StatusListen))
 	}
+	return nil
+}
+
+// checkProxies has nginx's own form: of a network with bits behind its length nginx warns.
+func (s *Settings) checkProxies() error {
+	s.TrustedProxies = slices.Clone(s.TrustedProxies)
+	for i, proxy := range s.TrustedProxies {
+		network, err := v1.ParseNetwork(proxy)
+		if err != nil {
+			return fmt.Errorf("trusted proxies: %w", err)
+		}
+		s.TrustedProxies[i] = network.String()
+	}
+	slices.Sort(s.TrustedProxies)
+	s.TrustedProxies = slices.Compact(s.TrustedProxies)
 	return nil
 }
 

@@ -208,7 +208,10 @@ func TestSettings(t *testing.T) {
 		{func(s *Settings) { s.ErrorLog = "off" }, "error log"},
 		{func(s *Settings) { s.Workers = -1 }, "workers"},
 		{func(s *Settings) { s.User = "a b" }, "user"},
-		{func(s *Settings) { s.ReadTimeout = -1 }, "timeouts"},
+		{func(s *Settings) { s.Timeout = -1 }, "timeouts"},
+		{func(s *Settings) { s.BodySize = -2 }, "body size"},
+		{func(s *Settings) { s.TrustedProxies = []string{"10.0.0.0/8", "10.0.0.0/8; }"} }, "trusted proxies: want a network"},
+		{func(s *Settings) { s.TrustedProxies = []string{"proxy.example.com"} }, "trusted proxies: want a network"},
 	}
 	for _, tc := range tests {
 		s := testSettings

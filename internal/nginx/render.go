@@ -33,6 +33,8 @@ var statusText string
 var (
 	funcs = texttemplate.FuncMap{
 		"seconds": seconds,
+		"size":    size,
+		"claims":  func() []claim { return claims },
 		"zone":    func(u []Upstream) int { return zoneSize(len(u)) },
 	}
 	mainTemplate   = texttemplate.Must(texttemplate.New("main.tmpl").Funcs(funcs).Parse(mainText))
@@ -46,6 +48,24 @@ const generationMark = "@generation@"
 // seconds is d in the unit that all of nginx's directives take, at least 1.
 func seconds(d time.Duration) string {
 	return fmt.Sprintf("%ds", max(1, (d+time.Second-1)/time.Second))
+}
+
+// size is a number of bytes for client_max_body_size, which takes 0 for no limit.
+func size(bytes int64) int64 { return max(0, bytes) }
+
+// claim is a header in which a proxy says what the client asked for, and what takes its place where it is not believed.
+type claim struct{ Header, Variable, Instead string }
+
+// claims are those that frameworks believe, as they know no better, apart from X-Forwarded-For.
+var claims = []claim{
+	{"X-Forwarded-Proto", "x_forwarded_proto", "$scheme"},
+	{"X-Forwarded-Host", "x_forwarded_host", "$host$fleet_port"},
+	{"X-Forwarded-Port", "x_forwarded_port", "$fleet_named_port"},
+	{"Forwarded", "forwarded", `""`},
+	{"X-Forwarded-Scheme", "x_forwarded_scheme", `""`},
+	{"X-Forwarded-Ssl", "x_forwarded_ssl", `""`},
+	{"X-Forwarded-Prefix", "x_forwarded_prefix", `""`},
+	{"X-Forwarded-Server", "x_forwarded_server", `""`},
 }
 
 // zoneSize is the shared memory, in KiB, in which the workers agree on whose turn
