@@ -84,6 +84,9 @@ func nginxRoutes(routes []Route) []nginx.Route {
 	list := make([]nginx.Route, 0, len(routes))
 	for _, r := range routes {
 		n := nginx.Route{App: r.App, Prefix: r.Prefix, Hosts: r.Hosts, Since: r.Since}
+		if r.Options != nil {
+			n.Timeout, n.BodySize = r.Options.Timeout.Std(), r.Options.MaxBody()
+		}
 		for key, address := range r.Endpoints {
 			n.Upstreams = append(n.Upstreams, nginx.Upstream{Key: key, Instance: path.Base(key), Address: address})
 		}
