@@ -11,6 +11,7 @@ import (
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api/wire"
+	"github.com/fleet-starter/fleet/internal/instance"
 )
 
 // kind is how objects of one sort are asked for and shown.
@@ -70,7 +71,7 @@ func appRows(_ *app, o wire.App) [][]string {
 
 // broken is the condition that keeps an app from being ready and will not mend by waiting, or nil.
 func broken(conditions []v1.Condition) *v1.Condition {
-	for _, name := range []string{v1.Accepted, v1.Scheduled, v1.Progressing} {
+	for _, name := range []string{v1.Accepted, v1.Scheduled, v1.Progressing, v1.Routed, v1.Ready} {
 		if c := v1.FindCondition(conditions, name); c != nil && c.Status == v1.ConditionFalse && !passing(*c) {
 			return c
 		}
@@ -85,6 +86,10 @@ func passing(c v1.Condition) bool {
 		return c.Reason != "RolloutStalled" && c.Reason != "MoveStalled"
 	case v1.Scheduled:
 		return c.Reason == "Pending" // else it names the constraint
+	case v1.Routed:
+		return c.Reason == "NoRouter" // one may come; else another app has the host
+	case v1.Ready:
+		return !instance.State(c.Reason).Final()
 	}
 	return false
 }
@@ -98,9 +103,6 @@ func appState(o wire.App) string {
 		return c.Reason + ": " + c.Message
 	}
 	if v1.IsTrue(o.Status.Conditions, v1.Ready) {
-		if c := v1.FindCondition(o.Status.Conditions, v1.Routed); c != nil && c.Status == v1.ConditionFalse {
-			return c.Reason + ": " + c.Message
-		}
 		return "Ready"
 	}
 	progress, ready := message(o.Status.Conditions, v1.Progressing), message(o.Status.Conditions, v1.Ready)

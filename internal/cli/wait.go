@@ -1,15 +1,20 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api/client"
 	"github.com/fleet-starter/fleet/internal/api/wire"
+	"github.com/fleet-starter/fleet/internal/instance"
 )
 
 // waitFor waits for all that was applied, and tells of each what it waits for.
@@ -21,10 +26,11 @@ func (a *app) waitFor(ctx context.Context, manifests []manifest, revisions []int
 		err  error
 	}
 	results := make(chan result)
+	told := newProgress(a)
 	for i, m := range manifests {
 		go func() { // ends with ctx, or before it
 			if m.App != nil {
-				results <- result{m.what(), a.waitForApp(ctx, m.Name(), revisions[i])}
+				results <- result{m.what(), a.waitForApp(ctx, m.Name(), revisions[i], told)}
 			} else {
 				results <- result{m.what(), a.waitForApplied(ctx, *m.Unit)}
 			}
@@ -34,9 +40,10 @@ func (a *app) waitFor(ctx context.Context, manifests []manifest, revisions []int
 	for range manifests {
 		r := <-results
 		if r.err == nil {
-			a.note("%s: ready", r.what)
+			told.say(r.what, "ready")
 			continue
 		}
+		told.freeze()
 		err := fmt.Errorf("%s: %w", r.what, r.err)
 		if failed := a.report(err); code == exitOK {
 			code = failed
@@ -51,21 +58,91 @@ func (a *app) waitFor(ctx context.Context, manifests []manifest, revisions []int
 	return nil
 }
 
+// waitForApplied ends when the unit has the state that was applied. One that is to run, and is no job that has ended, has
+// to stay active for a while: that it was started says little.
 func (a *app) waitForApplied(ctx context.Context, unit v1.Unit) error {
 	if unit.Spec.DesiredState == v1.Inactive {
 		return nil
 	}
-	_, err := a.waitForUnit(ctx, unit.Metadata.Name, unit.Spec.DesiredState, "")
-	return err
-}
-
-// waitForApp ends when the app is ready in the revision applied, or cannot get so.
-func (a *app) waitForApp(ctx context.Context, name string, revision int64) error {
 	c, err := a.client()
 	if err != nil {
 		return err
 	}
-	told := ""
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	events := pump(ctx, client.Follow[v1.Unit](ctx, c, client.Path("units", unit.Metadata.Name), nil, false))
+	var settled <-chan time.Time
+	runs := "" // the runs that have to last
+	for {
+		select {
+		case <-settled:
+			return nil
+		case u, open := <-events:
+			switch {
+			case !open:
+				return endOfWait(ctx)
+			case u.err != nil:
+				return u.err
+			case u.event.Type == wire.Deleted:
+				return fmt.Errorf("it was destroyed")
+			case u.event.Type == wire.Bookmark:
+				continue
+			}
+			_, done, err := a.unitHas(u.event.Object, unit.Spec.DesiredState, "")
+			now := running(u.event.Object)
+			switch {
+			case err != nil:
+				return err
+			case done && now == "":
+				return nil
+			case !done:
+				settled, runs = nil, ""
+			case now != runs:
+				settled, runs = time.After(v1.DefaultMinReady), now
+			}
+		}
+	}
+}
+
+// running names the runs of a service that has to stay active; "" for other units, and for jobs.
+func running(unit v1.Unit) string {
+	var runs strings.Builder
+	for _, m := range unit.Status.Machines {
+		if s := m.State; strings.HasSuffix(unit.Metadata.Name, ".service") && instance.IsActive(s) && s.SubState != "exited" && s.DesiredState == v1.Launched {
+			fmt.Fprintf(&runs, "%s %s %d\n", m.Machine, s.InvocationID, s.Restarts)
+		}
+	}
+	return runs.String()
+}
+
+// update is what a watch says next.
+type update[T any] struct {
+	event wire.Event[T]
+	err   error
+}
+
+// pump makes a channel of a watch, so that time can pass beside it. It ends with ctx.
+func pump[T any](ctx context.Context, events iter.Seq2[wire.Event[T], error]) <-chan update[T] {
+	updates := make(chan update[T])
+	go func() {
+		defer close(updates)
+		for event, err := range events {
+			select {
+			case updates <- update[T]{event, err}:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return updates
+}
+
+// waitForApp ends when the app is ready in the revision applied, or cannot get so.
+func (a *app) waitForApp(ctx context.Context, name string, revision int64, told *progress) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
 	for event, err := range client.Follow[wire.App](ctx, c, client.Path("apps", name), nil, false) {
 		switch {
 		case err != nil:
@@ -75,20 +152,21 @@ func (a *app) waitForApp(ctx context.Context, name string, revision int64) error
 		case event.Type == wire.Bookmark:
 			continue
 		}
+		now, _ := strconv.ParseInt(event.Object.Metadata.ResourceVersion, 10, 64)
 		status := event.Object.Status
-		if status == nil || status.ObservedRevision < revision {
+		switch {
+		case now > revision:
+			return fmt.Errorf("replaced by another version: the manifest was applied again, or changed, while this waited")
+		case status == nil || status.ObservedRevision < revision:
 			continue
 		}
 		if c := broken(status.Conditions); c != nil {
-			return fmt.Errorf("%s=%s: %s: %s", c.Type, c.Status, c.Reason, c.Message)
+			return fmt.Errorf("%s=%s: %s: %s%s", c.Type, c.Status, c.Reason, c.Message, a.lastWords(ctx, name, *c))
 		}
 		if v1.IsTrue(status.Conditions, v1.Ready) {
 			return nil
 		}
-		if progress := appProgress(event.Object, *status); progress != told {
-			a.note("%s", progress)
-			told = progress
-		}
+		told.say("app/"+name, appProgress(event.Object, *status))
 	}
 	if err := endOfWait(ctx); errors.Is(err, errTimeout) {
 		return fmt.Errorf("%w; fleetctl describe app %[2]s and fleetctl logs app/%[2]s tell more", err, name)
@@ -96,10 +174,43 @@ func (a *app) waitForApp(ctx context.Context, name string, revision int64) error
 	return ctx.Err()
 }
 
+// lastWords tells of each unit of an app that fails how it ended, and what it logged last.
+func (a *app) lastWords(ctx context.Context, name string, c v1.Condition) string {
+	if c.Type == v1.Accepted || c.Type == v1.Scheduled || c.Reason == string(instance.Stopped) {
+		return ""
+	}
+	connection, err := a.client()
+	if err != nil {
+		return ""
+	}
+	units, err := client.List[v1.Unit](ctx, connection, client.Path("units"), url.Values{"owner": {name}})
+	if err != nil {
+		return ""
+	}
+	var words strings.Builder
+	for _, unit := range units {
+		if unit.Status == nil {
+			continue
+		}
+		for _, m := range unit.Status.Machines {
+			if outcome := instance.Outcome(m.State); outcome != "" || m.State != nil && m.State.Output != "" {
+				fmt.Fprintf(&words, "\n  %s on %s: %s", unit.Metadata.Name, a.machine(m.Machine, m.Address), cmp.Or(outcome, m.State.ActiveState))
+				if m.State.Restarts > 0 {
+					fmt.Fprintf(&words, ", restarts: %d", m.State.Restarts)
+				}
+				for line := range strings.Lines(m.State.Output) {
+					words.WriteString("\n    | " + strings.TrimRight(line, "\n"))
+				}
+			}
+		}
+	}
+	return words.String()
+}
+
 // appProgress says how many instances are ready and, once, what is waited for.
 func appProgress(o wire.App, status v1.AppStatus) string {
 	ready, desired := status.Replicas.Ready, status.Replicas.Desired
-	progress := fmt.Sprintf("app/%s: %d of %d ready", o.Metadata.Name, ready, desired)
+	progress := fmt.Sprintf("%d of %d ready", ready, desired)
 	why := strings.TrimPrefix(appState(o), fmt.Sprintf("%d of %d instances are ready", ready, desired))
 	if why = strings.TrimPrefix(why, "; "); why != "" {
 		progress += ": " + why
@@ -176,15 +287,19 @@ func unitHasOn(m v1.UnitOnMachine, state v1.DesiredState, requestedAt string) (b
 		return false, nil
 	case state == v1.Loaded:
 		return s.ActiveState == "inactive" || s.ActiveState == "failed", nil
-	case s.Active():
+	}
+	switch activity := instance.ActivityOf(s); {
+	case activity == instance.Active:
 		return true, nil
-	case s.ActiveState == "failed":
+	case activity == instance.Failing:
 		return false, fmt.Errorf("failed (%s): fleetctl logs shows why", orDash(s.Result))
+	case activity == instance.Restarting && s.Restarts >= instance.LoopRestarts:
+		return false, fmt.Errorf("in a restart loop: restarts: %d, %s: fleetctl logs shows why", s.Restarts, cmp.Or(instance.Outcome(s), orDash(s.Result)))
 	case s.Message != "":
 		return false, errors.New(s.Message)
+	default: // a unit that has done its work (Type=oneshot) is inactive again, with a result
+		return activity == instance.Ended, nil
 	}
-	// A unit that has done its work (Type=oneshot) is inactive again, with a result.
-	return s.ActiveState == "inactive" && s.Result == "success" && requestedAt != "", nil
 }
 
 func orDash(s string) string {
