@@ -47,7 +47,7 @@ func RouteOf(r *Revision, uid int64) *AppRoute {
 
 // Router says what one machine's nginx serves now. Kept at routers/<machine> for as long as the router lives.
 type Router struct {
-	// Revision and Digest are those of the first prefix in Served. Fleetd before routes/ was introduced reads no others.
+	// Revision and Digest are those of /services/web in Served, or of the first prefix. Fleetd before routes/ reads no others.
 	Revision int64  `json:"revision"`
 	Digest   string `json:"digest"`
 	// Prefixes are the announce prefixes that it serves, sorted. Default /services/web.

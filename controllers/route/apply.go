@@ -39,7 +39,10 @@ func (c *Controller) apply(ctx context.Context, in Input, plan Decision) error {
 	}
 	refused := refusals(plan, result.Refused)
 	c.warn(refused)
-	first := plan.Served[in.Prefixes[0]]
+	first, ok := plan.Served[v1.DefaultAnnouncePrefix]
+	if !ok {
+		first = plan.Served[in.Prefixes[0]]
+	}
 	return c.publish(ctx, v1.Router{
 		Revision: first.Revision, Digest: first.Digest, Prefixes: in.Prefixes, Served: plan.Served, Routes: plan.RoutesRevision, Refused: refused,
 	}, plan.Publish)
