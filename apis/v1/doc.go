@@ -28,6 +28,9 @@ const (
 	CredentialsID = "fleet-etcd"
 	// BinDir leads to the directory that the running fleetd was started from, with announcer and router.
 	BinDir = "%t/fleet/bin"
+	// HeldDir has a file for each announcer that must not run, by the name of its unit. Generated sidekicks have a
+	// ConditionPathExists= on it, so that nothing brings a withdrawn one back: no Wants= of its app, no systemctl start.
+	HeldDir = "%t/fleet/held"
 )
 
 // TypeMeta says what an object is.

@@ -254,6 +254,10 @@ const (
 	EventWarning = "Warning"
 )
 
+// StartedOnMachine is the message of a unit that is to be loaded and runs all the same: a timer, a socket, another unit or a
+// person on the machine has started it since.
+const StartedOnMachine = "started on the machine, not by fleet"
+
 // AnnotationUpdatedAt is on units that a roll-out or a drain touched: when it did (RFC 3339). The deadline counts from there.
 const AnnotationUpdatedAt = "fleet/updated-at"
 

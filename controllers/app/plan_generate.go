@@ -197,11 +197,12 @@ func (g *generator) claims() {
 }
 
 // sidekick is the unit that announces an instance for as long as it runs: BindsTo has systemd stop it with the
-// app, also where the app's process dies, and the app's Wants has it back (systemd.unit(5)).
+// app, also where the app's process dies, and the app's Wants has it back (systemd.unit(5)), unless it is withdrawn: see v1.HeldDir.
 func (g *generator) sidekick() {
 	g.add("Unit", "Description", literal("Announce "+strings.TrimSpace(g.spec.Description)))
 	g.add("Unit", "BindsTo", g.unitName())
 	g.add("Unit", "After", g.unitName())
+	g.add("Unit", "ConditionPathExists", "!"+v1.HeldDir+"/%n")
 	g.add("Unit", "StartLimitIntervalSec", "0")
 	g.add("Service", "EnvironmentFile", "-/etc/environment")
 	g.add("Service", "EnvironmentFile", "-"+v1.EnvironmentFile)

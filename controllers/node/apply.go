@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 
 	"github.com/fleet-starter/fleet/internal/systemd"
@@ -90,6 +91,11 @@ func (r *applier) batch(ctx context.Context, batch []Action) error {
 	case WriteState, DeleteState:
 		r.states.report(todo)
 		return nil
+	case Tell:
+		for _, a := range todo {
+			r.Events.Record(a.Event.Kind, a.Event.Name, a.Event.Type, a.Event.Reason, a.Event.Message)
+		}
+		return nil
 	}
 	for _, a := range todo {
 		if err := r.local(a); err != nil {
@@ -133,7 +139,7 @@ func (r *applier) refuse(a Action, err error) {
 func (r *applier) log(a Action) {
 	log := r.Log
 	switch a.Kind {
-	case Note, Forget, WriteState, DeleteState:
+	case Note, Forget, WriteState, DeleteState, Tell:
 		log = log.V(1)
 	}
 	log.Info("Acting on unit", "action", string(a.Kind), "unit", a.Unit, "reason", string(a.Reason))
@@ -144,16 +150,28 @@ func (r *applier) local(a Action) error {
 	switch a.Kind {
 	case WriteFile:
 		return r.files.write(a.Unit, r.texts.known[a.Hash])
-	case RemoveFile:
-		if err := os.Remove(r.Layout.Unit(a.Unit)); err != nil && !os.IsNotExist(err) {
+	case Hold:
+		if err := os.MkdirAll(r.Layout.Held(), 0o755); err != nil {
 			return err
 		}
+		return os.WriteFile(filepath.Join(r.Layout.Held(), a.Unit), nil, 0o644)
+	case Release:
+		return remove(filepath.Join(r.Layout.Held(), a.Unit))
+	case RemoveFile:
+		return remove(r.Layout.Unit(a.Unit))
 	case Note:
 		r.records.units[a.Unit] = a.Record
 	case Forget:
 		delete(r.records.units, a.Unit)
 	default:
 		return fmt.Errorf("action %q is unknown", a.Kind)
+	}
+	return nil
+}
+
+func remove(file string) error {
+	if err := os.Remove(file); err != nil && !os.IsNotExist(err) {
+		return err
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/controllers/node"
+	"github.com/fleet-starter/fleet/internal/api"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/layout"
 	"github.com/fleet-starter/fleet/internal/machine"
@@ -110,6 +111,7 @@ func (l *lab) begin() {
 	l.manager, err = systemd.Dial(l.t.Context(), systemd.UserSocket(l.machine.XDGRuntimeDir()), log)
 	require.NoError(l.t, err)
 	o := l.options
+	o.Output = api.LastWords(api.Journalctl{User: true, Directory: l.machine.JournalDir()})
 	o.Machine, o.Keys, o.Store, o.Systemd, o.Layout, o.Log = me, keys, l.store, l.manager, l.layout, log
 	n, err := node.New(o)
 	require.NoError(l.t, err)

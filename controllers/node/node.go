@@ -17,6 +17,7 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/cache"
 	"github.com/fleet-starter/fleet/internal/controller"
+	"github.com/fleet-starter/fleet/internal/events"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/layout"
 	"github.com/fleet-starter/fleet/internal/store"
@@ -38,6 +39,10 @@ type Options struct {
 	// WasAway reports whether the cluster may have taken this machine for gone a moment ago, so that its units may run
 	// elsewhere by now. nil: never.
 	WasAway func() bool
+	// Events takes what happens to units. nil: nothing does.
+	Events *events.Recorder
+	// Output reads the last lines that a unit has logged since then, where there is a journal. nil: there is none.
+	Output func(ctx context.Context, unit string, since time.Time) (string, error)
 	// Ignored is told of placements that nobody can read. nil: nobody is.
 	Ignored func(key string, revision int64, reason, why string)
 
@@ -85,6 +90,7 @@ type Node struct {
 	holds   *holds
 	// reloadDue says that the last reload failed.
 	reloadDue bool
+	outputs *outputs
 
 	synced  atomic.Bool               // the placements are the store's
 	passed  atomic.Pointer[time.Time] // when the last pass began
@@ -112,6 +118,7 @@ func New(o Options) (*Node, error) {
 	})
 	n.states = newStateWriter(o, n.enqueue)
 	n.holds = newHolds(o, n.enqueue)
+	n.outputs = newOutputs(o, n.enqueue)
 	return n, nil
 }
 
@@ -164,6 +171,7 @@ func (n *Node) Run(ctx context.Context) error {
 	n.wait.Go(func() { n.listen(ctx) })
 	n.wait.Go(func() { n.states.run(ctx) })
 	n.wait.Go(func() { n.holds.run(ctx) })
+	n.wait.Go(func() { n.outputs.run(ctx) })
 	n.enqueue()
 	return errors.Join(n.loop.Run(ctx), n.records.save())
 }

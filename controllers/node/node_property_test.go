@@ -117,6 +117,9 @@ func targetOf(name string) string {
 func textOf(name string, version int) string {
 	stays := fmt.Sprintf("[Service]\nExecStart=/bin/stays %d\nRestart=always\nRestartSec=1s\n", version)
 	switch {
+	case name == "side@1.service": // its target wants it, so that only the condition keeps it from running while it is to be loaded
+		return fmt.Sprintf("[Unit]\nBindsTo=app@%%i.service\nAfter=app@%%i.service\nConditionPathExists=!%s/%%n\n[Service]\nExecStart=%s/announcer %d\nRestart=always\n",
+			v1.HeldDir, v1.BinDir, version)
 	case targetOf(name) != "":
 		return "[Unit]\nBindsTo=app@%i.service\nAfter=app@%i.service\n" + stays
 	case name == "app@1.service":
@@ -134,7 +137,9 @@ func newWorld(t *rapid.T, dir string) *world {
 	w := &world{t: t, store: s, conn: s.Connect(), placed: map[string]v1.Placement{}, wishes: map[string]int{}, texts: map[string]int{},
 		layout: layout.Layout{State: dir + "/state", Runtime: dir + "/run", Units: dir + "/run/units", Shared: dir + "/run"}}
 	w.systemd = &watchedManager{starts: map[string]int{}, restart: map[string]int{}}
-	w.systemd.Manager = fake.New(fake.Options{Fault: w.systemd.fault})
+	w.systemd.Manager = fake.New(fake.Options{Fault: w.systemd.fault, ReadFile: func(path string) ([]byte, error) {
+		return os.ReadFile(strings.Replace(path, "%t/fleet", w.layout.Shared, 1))
+	}})
 	return w
 }
 

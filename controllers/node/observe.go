@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
 	"slices"
 	"time"
 
@@ -28,6 +30,9 @@ func (n *Node) observe(ctx context.Context) (Input, error) {
 		return in, err
 	}
 	in.Refused, in.ReloadDue = refused(in), n.reloadDue
+	if in.Held, err = n.held(); err != nil {
+		return in, err
+	}
 	in.Texts, in.Relations = n.texts.of(ctx, in.Placements)
 	if in.Foreign, err = n.foreign(ctx, in); err != nil {
 		return in, err
@@ -35,10 +40,24 @@ func (n *Node) observe(ctx context.Context) (Input, error) {
 	if in.Units, err = n.units(ctx, in); err != nil {
 		return in, err
 	}
+	in.Outputs = n.outputs.of(now, failures(in))
 	if in.FromStore {
 		in.Holds = n.holds.of(in.Now, orphans(in))
 	}
 	return in, nil
+}
+
+// held are the units that are kept from being started.
+func (n *Node) held() (map[string]bool, error) {
+	entries, err := os.ReadDir(n.Layout.Held())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("looking for units that are not to be started: %w", err)
+	}
+	held := make(map[string]bool, len(entries))
+	for _, entry := range entries {
+		held[entry.Name()] = true
+	}
+	return held, nil
 }
 
 // placed returns the placements in the cache. What cannot be read stays as it was: it is no wish to take anything away.

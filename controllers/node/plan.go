@@ -29,6 +29,10 @@ type Input struct {
 	Foreign map[string]string
 	// Units is what systemd says of the units in Placements, Files and Records, and of what they bind to.
 	Units map[string]Unit
+	// Held are the units whose file in v1.HeldDir is there.
+	Held map[string]bool
+	// Outputs are the last lines logged by units that failed.
+	Outputs map[string]Output
 	// Records is what was done since boot.
 	Records map[string]Record
 	// States are those last reported.
@@ -45,6 +49,13 @@ type Text struct {
 	FileHash string
 	// Missing says why the text is not here; empty where it is.
 	Missing string
+}
+
+// Output is what a unit has logged last.
+type Output struct {
+	Text string
+	// Pending says that it is about to be read.
+	Pending bool
 }
 
 // Unit is what systemd says of a unit. The zero value is one that systemd was not asked for.
@@ -111,6 +122,10 @@ type Record struct {
 	Target string `json:"target,omitempty"`
 	// Message is what systemd refused.
 	Message string `json:"message,omitempty"`
+	// JobResult is how the last start ended, where the unit did not get to run by it: see v1.UnitState.
+	JobResult string `json:"jobResult,omitempty"`
+	// Failing says that an event told of its failure, and none so far that it has recovered.
+	Failing bool `json:"failing,omitempty"`
 }
 
 // Kind is what an action does.
@@ -118,6 +133,8 @@ type Kind string
 
 // The kinds of actions.
 const (
+	Hold        Kind = "hold" // keep it from being started, whatever asks for it
+	Release     Kind = "release"
 	Stop        Kind = "stop"
 	ResetFailed Kind = "resetFailed"
 	Unlink      Kind = "unlink"
@@ -131,6 +148,7 @@ const (
 	Forget      Kind = "forget" // the record is dropped
 	WriteState  Kind = "writeState"
 	DeleteState Kind = "deleteState"
+	Tell        Kind = "tell" // an event
 )
 
 // Reason is why an action is taken.
@@ -152,6 +170,11 @@ const (
 	LaunchConfirmed Reason = "LaunchConfirmed" // the launch before fleetd's end had its effect
 	WithTarget      Reason = "WithTarget"      // systemd restarts it with what it binds to
 	StateChanged    Reason = "StateChanged"    // systemd says something new
+	StartEnded      Reason = "StartEnded"      // its start was over without it running
+	Recovered       Reason = "Recovered"       // it failed, and has run for a while since
+	FailedReason    Reason = "Failed"          // it failed, and systemd does not start it again
+	RestartingAgain Reason = "Restarting"      // it failed, and systemd starts it again
+	NotStarted      Reason = "NotStarted"      // systemd could not even try
 )
 
 // Action is one step.
@@ -167,6 +190,8 @@ type Action struct {
 	State v1.UnitState
 	// Units are those that a reload is for.
 	Units []string
+	// Event is what to tell.
+	Event v1.Event
 
 	// level orders starts: everything on a lower one goes first.
 	level int
@@ -178,12 +203,14 @@ type Decision struct {
 	After   time.Duration
 }
 
-// kinds is the order of actions. Whatever stops goes first, for what starts may want its place.
-var kinds = []Kind{Stop, ResetFailed, Unlink, RemoveFile, WriteFile, Link, Reload, Note, Start, Restart, Forget, WriteState, DeleteState}
+// kinds is the order of actions. What must not be started is held before anything else may start it; whatever stops goes
+// before what starts and may want its place.
+var kinds = []Kind{Hold, Stop, ResetFailed, Unlink, RemoveFile, WriteFile, Link, Reload, Release, Note, Start, Restart, Forget,
+	WriteState, DeleteState, Tell}
 
 // Plan decides what brings this machine's systemd to what its placements say.
 func Plan(in Input) Decision {
-	p := planner{in: in, reloads: map[string]bool{}, acted: map[string]bool{}, launching: map[string]bool{}}
+	p := planner{in: in, reloads: map[string]bool{}, acted: map[string]bool{}, launching: map[string]bool{}, halting: map[string]bool{}}
 	names := p.names()
 	levels := p.levels(names)
 	// What others bind to comes first: a restart of it is a restart of them.
@@ -245,6 +272,8 @@ type planner struct {
 	acted map[string]bool
 	// launching are the units that are started or restarted.
 	launching map[string]bool
+	// halting are the units that are stopped.
+	halting map[string]bool
 }
 
 func (p *planner) act(a Action) {
@@ -253,6 +282,7 @@ func (p *planner) act(a Action) {
 		p.acted[a.Unit] = true
 	}
 	p.launching[a.Unit] = p.launching[a.Unit] || a.Kind == Start || a.Kind == Restart
+	p.halting[a.Unit] = p.halting[a.Unit] || a.Kind == Stop
 	p.actions = append(p.actions, a)
 }
 
@@ -281,6 +311,9 @@ func (p *planner) names() []string {
 		all[name] = true
 	}
 	for name := range p.in.States {
+		all[name] = true
+	}
+	for name := range p.in.Held {
 		all[name] = true
 	}
 	return slices.Sorted(maps.Keys(all))

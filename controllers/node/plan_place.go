@@ -26,6 +26,7 @@ func (p *planner) place(name string, pl v1.Placement) {
 		return
 	}
 	rec = p.load(name, pl, text, rec)
+	p.hold(name, pl)
 	message := ""
 	if pl.DesiredState == v1.Loaded {
 		rec = p.stopped(name, pl, rec, unit)
@@ -70,12 +71,27 @@ func (p *planner) load(name string, pl v1.Placement, text Text, rec Record) Reco
 	return rec
 }
 
-// stopped has the unit loaded and not running, whoever started it.
+// hold keeps an announcer that is to be loaded from being started: its app Wants= it, so each restart of the app would
+// bring it back and announce an instance that was withdrawn.
+func (p *planner) hold(name string, pl v1.Placement) {
+	hold := pl.DesiredState == v1.Loaded && p.in.Relations[name].Announces
+	switch {
+	case hold && !p.in.Held[name]:
+		p.act(Action{Kind: Hold, Unit: name, Reason: SetLoaded})
+	case !hold && p.in.Held[name]:
+		p.act(Action{Kind: Release, Unit: name, Reason: NotLaunched})
+	}
+}
+
+// stopped has the unit stopped once for each wish that it be loaded: what systemd or a person starts later is left alone.
+// An announcer is not: its file may be one without the condition that holds it.
 func (p *planner) stopped(name string, pl v1.Placement, rec Record, unit Unit) Record {
 	want := rec
 	want.Launched, want.Pending, want.Stopped, want.RequestedAt, want.Message = "", false, true, pl.RequestedAt, ""
+	want.JobResult, want.Failing = "", false
+	acted := rec.Stopped && rec.RequestedAt == pl.RequestedAt
 	switch {
-	case unit.up() && !unit.stopping():
+	case unit.up() && !unit.stopping() && (!acted || p.in.Relations[name].Announces):
 		p.act(Action{Kind: Stop, Unit: name, Record: want, Reason: SetLoaded})
 	case want != rec:
 		p.act(Action{Kind: Note, Unit: name, Record: want, Reason: SetLoaded})
@@ -129,7 +145,7 @@ func (p *planner) replace(name string, pl v1.Placement, rec Record, unit Unit) R
 	if !unit.runsPrevious(rec) {
 		rec.Previous, rec.Invocation = rec.Launched, unit.InvocationID
 	}
-	rec.Launched, rec.RequestedAt, rec.Pending, rec.Stopped, rec.Message = pl.Hash, pl.RequestedAt, false, false, ""
+	rec = rec.launch(pl)
 	for _, target := range p.in.Relations[name].BindsTo {
 		if p.launching[target] {
 			p.act(Action{Kind: Note, Unit: name, Record: rec, Reason: WithTarget})
@@ -147,19 +163,32 @@ func (p *planner) start(name string, pl v1.Placement, rec Record, unit Unit, rea
 	}
 	rec.Invocation, rec.Previous = unit.InvocationID, ""
 	rec.Target = p.targetOf(name, rec)
-	rec.Launched, rec.RequestedAt, rec.Pending, rec.Stopped, rec.Message = pl.Hash, pl.RequestedAt, false, false, ""
+	rec = rec.launch(pl)
 	p.act(Action{Kind: Start, Unit: name, Record: rec, Reason: reason})
+	return rec
+}
+
+// launch is the record once the unit was started as its placement wants it.
+func (rec Record) launch(pl v1.Placement) Record {
+	rec.Launched, rec.RequestedAt = pl.Hash, pl.RequestedAt
+	rec.Pending, rec.Stopped, rec.Message, rec.JobResult, rec.Failing = false, false, "", "", false
 	return rec
 }
 
 // note settles the record of a unit that is as it should be.
 func (p *planner) note(name string, rec Record, reason Reason) Record {
+	rec = rec.outcome(p.in.Units[name])
 	rec.Pending, rec.Stopped = false, false
 	rec.Target = p.targetOf(name, rec)
+	p.settle(name, rec, reason)
+	return rec
+}
+
+// settle writes down a record that changed.
+func (p *planner) settle(name string, rec Record, reason Reason) {
 	if rec != p.in.Records[name] {
 		p.act(Action{Kind: Note, Unit: name, Record: rec, Reason: reason})
 	}
-	return rec
 }
 
 // follow looks after a unit that was launched and not asked for again. One that binds to another stops with it, and
@@ -168,17 +197,19 @@ func (p *planner) follow(name string, rec Record, unit Unit) (Record, string) {
 	if rec.Pending {
 		return p.note(name, rec, LaunchConfirmed), ""
 	}
+	rec = rec.outcome(unit)
 	target := p.targetOf(name, rec)
 	returned := unit.ActiveState == "inactive" && target != "" && target != rec.Target
 	if returned && p.waitsFor(name) == "" {
-		rec.Target, rec.Invocation = target, unit.InvocationID
+		rec.Target, rec.Invocation, rec.JobResult = target, unit.InvocationID, ""
 		p.act(Action{Kind: Start, Unit: name, Record: rec, Reason: TargetReturned})
 		return rec, ""
 	}
 	if target == "" || unit.active() && !unit.stopping() {
 		return p.note(name, rec, AlreadyRuns), ""
 	}
-	return rec, ""
+	p.settle(name, rec, StartEnded)
+	return rec, p.culprit(name)
 }
 
 // targetOf is the invocation of the unit of ours that this one binds to, or what the record has while that is down. It
@@ -189,7 +220,7 @@ func (p *planner) targetOf(name string, rec Record) string {
 		record, known := p.in.Records[target]
 		switch {
 		case !known:
-		case !ours || record.Stopped:
+		case !ours || record.Stopped && !p.stays(target):
 			return ""
 		case p.in.Units[target].active():
 			return p.in.Units[target].InvocationID
@@ -206,16 +237,17 @@ func (p *planner) waitsFor(name string) string {
 		if !ours && !known || p.bindsTo(target, name) {
 			continue
 		}
-		if !ours || !p.in.Units[target].active() || p.launching[target] {
-			return fmt.Sprintf("waits for %s, which it is bound to, to be active", target)
-		}
-	}
-	for _, target := range p.in.Relations[name].Requires {
-		if pl, ours := p.placed(target); ours && pl.DesiredState != v1.Launched && !p.in.Units[target].active() {
-			return fmt.Sprintf("waits for %s, which it requires, to be launched", target)
+		if !ours || !p.stays(target) || p.launching[target] {
+			return fmt.Sprintf("waits for %s, which it is bound to, to be active%s", target, p.trouble(target))
 		}
 	}
 	return ""
+}
+
+// stays: it is active, and about to stay so.
+func (p *planner) stays(name string) bool {
+	unit := p.in.Units[name]
+	return unit.active() && !unit.stopping() && !p.halting[name]
 }
 
 // bindsTo: name stops whenever other does, be it by way of more units.

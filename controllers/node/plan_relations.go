@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
@@ -15,6 +16,10 @@ type Relations struct {
 	Requires []string
 	// After are the units that are started before this one.
 	After []string
+	// Conditions are its Condition...= and Assert...= options, as they are written.
+	Conditions []string
+	// Announces: it runs fleet's announcer.
+	Announces bool
 	// Mentions are all units that this one has any relation to, sorted.
 	Mentions []string
 }
@@ -36,6 +41,15 @@ func RelationsOf(f *unitfile.File, name unitfile.Name) Relations {
 		BindsTo:  units("BindsTo", "BindTo"),
 		Requires: units("Requires", "Requisite"),
 		After:    units("After"),
+	}
+	for _, o := range f.Options() {
+		switch {
+		case o.Section == unitfile.SectionUnit && (strings.HasPrefix(o.Name, "Condition") || strings.HasPrefix(o.Name, "Assert")):
+			r.Conditions = append(r.Conditions, o.Name+"="+name.Expand(o.Value))
+		case o.Section == "Service" && o.Name == "ExecStart" && o.Value != "":
+			program, _, _ := strings.Cut(strings.TrimLeft(o.Value, `"@-:+!`), " ")
+			r.Announces = strings.Trim(program, `"`) == v1.BinDir+"/announcer"
+		}
 	}
 	r.Mentions = slices.Concat(r.BindsTo, r.Requires, r.After, units("Wants", "Before", "PartOf", "Conflicts", "Upholds", "OnFailure", "OnSuccess"))
 	slices.Sort(r.Mentions)

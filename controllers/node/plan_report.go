@@ -2,7 +2,6 @@ package node
 
 import (
 	"cmp"
-	"fmt"
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
@@ -10,12 +9,13 @@ import (
 
 // remove takes one unit away that has no placement: stop, then forget.
 func (p *planner) remove(name string) {
+	if !p.in.FromStore {
+		return
+	}
 	unit, rec := p.in.Units[name], p.in.Records[name]
 	_, file := p.in.Files[name]
 	_, recorded := p.in.Records[name]
 	switch {
-	case !p.in.FromStore:
-		return
 	case unit.Err != "" && !unit.NoUnit:
 		p.unknown(name, v1.Placement{}, rec, unit) // it may run
 		return
@@ -41,6 +41,9 @@ func (p *planner) remove(name string) {
 			p.reload = cmp.Or(p.reload, Forgotten)
 		}
 		p.act(Action{Kind: Forget, Unit: name, Reason: NotPlaced})
+	}
+	if p.in.Held[name] {
+		p.act(Action{Kind: Release, Unit: name, Reason: NotPlaced})
 	}
 	if _, ok := p.in.States[name]; ok {
 		p.act(Action{Kind: DeleteState, Unit: name, Reason: NotPlaced})
@@ -78,7 +81,7 @@ func (p *planner) unknown(name string, pl v1.Placement, rec Record, unit Unit) {
 	}
 	p.lookAgain(unknownAgain)
 	if !told {
-		state = stateOf(name, Unit{}, pl, rec, "")
+		state = p.stateOf(name, Unit{}, pl, rec, "")
 	}
 	if state.Message = unit.Err; !told || !sameState(state, p.in.States[name]) {
 		p.act(Action{Kind: WriteState, Unit: name, State: state, Reason: StateChanged})
@@ -118,8 +121,14 @@ func (p *planner) report(name string, pl v1.Placement, rec Record, message strin
 		message = cmp.Or(message, before) // what was refused is tried again, and may be refused again
 	}
 	unit := p.in.Units[name]
-	state := stateOf(name, unit, pl, rec, message)
 	last, told := p.in.States[name]
+	state := p.stateOf(name, unit, pl, rec, message)
+	if p.waitsForOutput(name, unit) {
+		return
+	}
+	if !p.acted[name] {
+		p.tell(name, pl, rec, unit, state)
+	}
 	if told && sameState(last, state) {
 		return
 	}
@@ -149,26 +158,18 @@ func sameState(a, b v1.UnitState) bool {
 }
 
 // stateOf is what is reported of a unit.
-func stateOf(name string, unit Unit, pl v1.Placement, rec Record, message string) v1.UnitState {
+func (p *planner) stateOf(name string, unit Unit, pl v1.Placement, rec Record, message string) v1.UnitState {
 	state := v1.UnitState{
 		LoadState: cmp.Or(unit.LoadState, "not-found"), ActiveState: cmp.Or(unit.ActiveState, "inactive"), SubState: cmp.Or(unit.SubState, "dead"),
 		Result: unit.Result, InvocationID: unit.InvocationID, Since: unit.Since,
 		Hash: rec.Loaded, DesiredState: pl.DesiredState, RequestedAt: rec.RequestedAt,
 		Restarts: unit.Restarts, ExitCode: unit.Exit.Code, ExitStatus: unit.Exit.Status,
-		Message: cmp.Or(message, rec.Message),
+		Message: cmp.Or(message, rec.Message), Output: p.output(name, unit, rec),
 	}
 	// Between a reload and the end of the restart the process is still the old one.
 	if unit.up() && unit.runsPrevious(rec) {
 		state.Hash = rec.Previous
 	}
-	switch {
-	case state.Message != "":
-	case state.LoadState != "loaded" && state.LoadState != "not-found":
-		state.Message = fmt.Sprintf("systemd cannot load its unit file (%s): see systemctl status %s", state.LoadState, name)
-	case pl.DesiredState == v1.Launched && state.ActiveState == "inactive" && unit.JobResult == "dependency":
-		state.Message = "not started: a unit that it depends on could not be started"
-	case pl.DesiredState == v1.Launched && state.ActiveState == "inactive" && unit.Job == "" && unit.JobResult == "done":
-		state.Result = "success" // systemd has forgotten it: it ran and has ended
-	}
+	p.explain(name, pl, rec, unit, &state)
 	return state
 }

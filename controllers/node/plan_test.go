@@ -122,8 +122,10 @@ state web@1.service active A
 			Records:    map[string]Record{"a.service": run("A"), "b.service": run("A")},
 			Units:      map[string]Unit{"a.service": unit("failed", "i1"), "b.service": unit("inactive", "")},
 		}, `
+note a.service Failed
 state a.service failed A
 state b.service inactive A
+tell a.service Failed
 `},
 		{"until a person asks", Input{
 			Placements: map[string]v1.Placement{"a.service": ask("A", "1"), "b.service": ask("A", "1"), "c.service": ask("A", "1")},
@@ -185,9 +187,11 @@ state quiet.service inactive Q2
 			Units: map[string]Unit{"asked.service": unit("failed", "i9"), "not.service": unit("inactive", ""), "restart.service": unit("active", "i1")},
 		}, `
 note asked.service LaunchConfirmed
+note asked.service Failed
 start not.service NotLaunched
 restart restart.service FileChanged
 state asked.service failed A
+tell asked.service Failed
 `},
 		{"what runs under a lost record is adopted", Input{
 			Placements: map[string]v1.Placement{"a.service": launch("A")},
@@ -319,7 +323,7 @@ func TestShortStartIsReportedOnceItIsOver(t *testing.T) {
 	plan := func(sub string, since time.Time, last *v1.UnitState) (string, time.Duration) {
 		in := Input{FromStore: true, Now: t0, Placements: map[string]v1.Placement{app: launch("A")},
 			Files: map[string]string{app: "A"}, Records: map[string]Record{app: {Loaded: "A", Launched: "A"}},
-			Units: map[string]Unit{app: {LoadState: "loaded", ActiveState: "activating", SubState: sub, Since: since}}}
+			Units: map[string]Unit{app: {LoadState: "loaded", ActiveState: "activating", SubState: sub, Result: "success", Since: since}}}
 		if last != nil {
 			in.States = map[string]v1.UnitState{app: *last}
 		}
@@ -368,6 +372,7 @@ func TestUnitThatHasDoneItsWork(t *testing.T) {
 	}{
 		{done, launch("A"), "success"}, {queued, launch("A"), ""}, {done, load("A"), ""}, {unit("inactive", ""), launch("A"), ""},
 	} {
-		require.Equal(t, tt.want, stateOf("a.service", tt.unit, tt.placement, Record{}, "").Result)
+		p := planner{}
+		require.Equal(t, tt.want, p.stateOf("a.service", tt.unit, tt.placement, Record{}, "").Result)
 	}
 }

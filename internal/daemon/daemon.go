@@ -124,6 +124,7 @@ func (d *Daemon) start(ctx context.Context, p *parts) (err error) {
 	d.node, err = node.New(node.Options{
 		Machine: id, Keys: d.keys, Store: d.store, Systemd: d.systemd, Layout: layout, Ignored: recorder.WithSource("node").Ignored,
 		Log: d.log.WithName("node"), Metrics: d.metrics, Alone: d.presence.Alone(), WasAway: d.presence.WasAway,
+		Events: recorder.WithSource("node"), Output: api.LastWords(d.journal()),
 	})
 	if err != nil {
 		return err
@@ -170,10 +171,14 @@ func (d *Daemon) dial(ctx context.Context, p *parts) (err error) {
 	return nil
 }
 
+func (d *Daemon) journal() api.Journalctl {
+	return api.Journalctl{User: d.cfg.SystemdUser, Directory: d.cfg.JournalDirectory}
+}
+
 func (d *Daemon) serve(ctx context.Context, all []net.Listener) error {
 	handler := api.New(api.Options{
 		Store: d.store, Keys: d.keys, MachineID: d.machine.Metadata.Name, Version: version.String(), Log: d.log.WithName("api"),
-		Journal:    api.Journalctl{User: d.cfg.SystemdUser, Directory: d.cfg.JournalDirectory},
+		Journal:    d.journal(),
 		Fallback:   health(d.registry, d.checks()),
 		TokenLimit: d.cfg.TokenLimit,
 	})

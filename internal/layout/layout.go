@@ -44,12 +44,15 @@ func (l Layout) Environment() string { return filepath.Join(l.Shared, "environme
 // Credentials is the file that LoadCredential= of announcers and routers reads.
 func (l Layout) Credentials() string { return filepath.Join(l.Shared, "etcd-credentials") }
 
+// Held has one empty file for each announcer that must not be started: see v1.HeldDir.
+func (l Layout) Held() string { return filepath.Join(l.Shared, "held") }
+
 // Bin leads to the directory of fleetd's own programs.
 func (l Layout) Bin() string { return filepath.Join(l.Shared, "bin") }
 
 // Make creates all directories.
 func (l Layout) Make() error {
-	for _, dir := range []string{l.State, l.UnitFiles(), l.Runtime, l.Units, l.Shared} {
+	for _, dir := range []string{l.State, l.UnitFiles(), l.Runtime, l.Units, l.Shared, l.Held()} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}

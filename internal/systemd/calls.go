@@ -18,7 +18,11 @@ func (c *Client) do(ctx context.Context, op, unit, method string, args ...any) e
 	if unit != "" {
 		l.expectJob(unit)
 	}
-	return wrap(op, unit, l.call(ctx, method, args...).Err)
+	call := l.call(ctx, method, args...)
+	if unit != "" && call.Err == nil {
+		l.ownJob(unit, call.Body)
+	}
+	return wrap(op, unit, call.Err)
 }
 
 // Link implements Manager.

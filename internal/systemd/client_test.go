@@ -180,3 +180,24 @@ func TestWhyItFailed(t *testing.T) {
 		require.Equal(t, []any{tc.result, tc.exit, tc.job}, []any{s.Result, s.Exit, s.JobResult}, tc.name)
 	}
 }
+
+func TestStartThatSomethingElseCancels(t *testing.T) {
+	m := newMachine(t)
+	c, other := dial(t, m), dial(t, m)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	dir := t.TempDir()
+	begin := func(name, text string) {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+		require.NoError(t, c.Link(ctx, filepath.Join(dir, name)))
+		require.NoError(t, c.Start(ctx, name))
+	}
+	begin("first.service", "[Service]\nType=oneshot\nExecStart=/bin/sleep 1h\n")
+	begin("second.service", "[Unit]\nAfter=first.service\n[Service]\nExecStart=/bin/sleep 1h\n")
+	require.NoError(t, other.Stop(ctx, "second.service"))
+	require.Eventually(t, func() bool {
+		states, err := c.States(ctx, []string{"second.service"})
+		require.NoError(t, err)
+		return states[0].Job == "" && states[0].JobResult == "canceled"
+	}, 10*time.Second, 10*time.Millisecond)
+}

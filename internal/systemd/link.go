@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,19 +29,41 @@ type link struct {
 
 	mu      sync.Mutex
 	details map[dbus.ObjectPath]*details
-	jobs    map[string]jobEnd // by unit, for the units in it: those that somebody asked for
+	jobs    map[string]*jobs // by unit, for the units in it: those that a call has named
 	// unmet are the loaded units that were not started for a Condition...= at the last try.
 	unmet map[dbus.ObjectPath]bool
 }
 
-// jobEnd is how a unit's last job ended; id 0: none did.
+// jobs are those of one unit that ended since the last call that named it.
+type jobs struct {
+	own  uint32 // the job that the call made, or 0
+	ends []jobEnd
+}
+
+// maxEnds is how many are kept: enough to have them all when the answer to the call tells which one it made.
+const maxEnds = 8
+
+// result is how the last one ended; of those before the call's own nothing counts.
+func (j *jobs) result() (result string) {
+	for _, end := range j.ends {
+		switch {
+		case end.id < j.own:
+		case end.result == "done" && result == "canceled": // the stop that canceled a start is done after it
+		default:
+			result = end.result
+		}
+	}
+	return result
+}
+
+// jobEnd is how a job ended.
 type jobEnd struct {
 	id     uint32
 	result string
 }
 
 func newLink(hint func()) *link {
-	return &link{hint: hint, details: map[dbus.ObjectPath]*details{}, jobs: map[string]jobEnd{}, unmet: map[dbus.ObjectPath]bool{}}
+	return &link{hint: hint, details: map[dbus.ObjectPath]*details{}, jobs: map[string]*jobs{}, unmet: map[dbus.ObjectPath]bool{}}
 }
 
 func (l *link) close() { _ = l.conn.Close() }
@@ -102,17 +125,14 @@ func (l *link) forgetAll() {
 func (l *link) jobEnded(unit string, end jobEnd) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	last, ok := l.jobs[unit]
-	if !ok || end.id <= last.id {
+	j, ok := l.jobs[unit]
+	if !ok {
 		return
 	}
-	switch {
-	case end.result == "done" && last.result == "canceled":
-		end.result = last.result // a stop that canceled a start is done after it
-	case end.result == "done" && l.unmet[unitPath(unit)]:
+	if end.result == "done" && l.unmet[unitPath(unit)] {
 		end.result = "skipped"
 	}
-	l.jobs[unit] = end
+	j.ends = append(j.ends[max(0, len(j.ends)+1-maxEnds):], end)
 }
 
 // noteCondition learns from a unit's changed properties whether its conditions were met.
@@ -155,8 +175,8 @@ func unitPath(unit string) dbus.ObjectPath {
 func (l *link) followJobs(unit string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if _, ok := l.jobs[unit]; !ok {
-		l.jobs[unit] = jobEnd{}
+	if l.jobs[unit] == nil {
+		l.jobs[unit] = &jobs{}
 	}
 }
 
@@ -164,7 +184,33 @@ func (l *link) followJobs(unit string) {
 func (l *link) expectJob(unit string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.jobs[unit] = jobEnd{id: l.jobs[unit].id}
+	l.jobs[unit] = &jobs{}
+}
+
+// ownJob notes which job a call made, from its answer.
+func (l *link) ownJob(unit string, answer []any) {
+	if len(answer) == 0 {
+		return
+	}
+	job, _ := answer[0].(dbus.ObjectPath)
+	id, err := strconv.ParseUint(path.Base(string(job)), 10, 32)
+	if err != nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if j := l.jobs[unit]; j != nil {
+		j.own = uint32(id)
+	}
+}
+
+func (l *link) jobResult(unit string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if j := l.jobs[unit]; j != nil {
+		return j.result()
+	}
+	return ""
 }
 
 func (l *link) unfollowJobs(units []string) {

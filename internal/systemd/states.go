@@ -208,12 +208,9 @@ func (l *link) learn(d *details) {
 
 // state puts together what is known of a unit.
 func (l *link) state(name string, row listed, d *details) UnitState {
-	l.mu.Lock()
-	jobResult := l.jobs[name].result
-	l.mu.Unlock()
 	return UnitState{
 		Name: name, LoadState: row.LoadState, ActiveState: row.ActiveState, SubState: row.SubState,
-		Job: row.JobType, JobResult: jobResult, Result: d.result, InvocationID: hex.EncodeToString(d.invocationID),
+		Job: row.JobType, JobResult: l.jobResult(name), Result: d.result, InvocationID: hex.EncodeToString(d.invocationID),
 		Restarts: int(d.restarts), Exit: d.exited(), Since: micro(d.since),
 		MainPID: int(d.mainPID), FragmentPath: d.fragmentPath, NeedReload: d.needReload,
 	}

@@ -57,7 +57,7 @@ type UnitState struct {
 	Job string
 	// JobResult says how the unit's last job ended: done, canceled, timeout, failed, dependency, assert, unsupported, ...;
 	// skipped is a start that a Condition...= of the unit prevented, which systemd itself calls done. canceled is not
-	// replaced by the done of the job that canceled it. It is known of jobs that ended while this Manager was connected and
+	// replaced by the done of the stop that canceled a start. It is known of jobs that ended while this Manager was connected and
 	// after the last call that named the unit, else "". A start job that failed because another unit did leaves no other
 	// trace.
 	JobResult string

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -66,6 +67,9 @@ func (w *world) newHost(name, id string, number int, metadata map[string]string,
 	dir := filepath.Join(w.dir, name, "0")
 	h.dir.Store(&dir)
 	h.systemd = fake.New(fake.Options{Now: time.Now(), ReadFile: func(path string) ([]byte, error) {
+		if name, ok := strings.CutPrefix(path, v1.HeldDir+"/"); ok {
+			return os.ReadFile(filepath.Join(h.layout().Held(), name))
+		}
 		return os.ReadFile(filepath.Join(h.layout().Units, filepath.Base(path)))
 	}, Process: behave})
 	w.hosts = append(w.hosts, h)

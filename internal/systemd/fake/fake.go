@@ -118,10 +118,11 @@ func (m *Manager) do(ctx context.Context, op, name string, call func() error) er
 	if err != nil {
 		return &systemd.Error{Op: op, Unit: name, Err: err}
 	}
+	err = call()
 	if name != "" {
-		m.results[name] = ""
+		m.results[name] = "" // how a job ended that the call has replaced is old, too
 	}
-	if err := call(); err != nil {
+	if err != nil {
 		return &systemd.Error{Op: op, Unit: name, Err: err}
 	}
 	m.collect()

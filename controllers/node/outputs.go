@@ -1,0 +1,147 @@
+package node
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+const (
+	// outputEvery is how often the log of one unit that fails again and again is read at most.
+	outputEvery = 30 * time.Second
+	// outputSettle is how long journald is given to take what a process wrote before it ended.
+	outputSettle = 100 * time.Millisecond
+	// outputWithin bounds one reading.
+	outputWithin = 3 * time.Second
+	// outputQueue is how many units may wait for a reading; further ones are asked for again with a later pass.
+	outputQueue = 256
+)
+
+// outputs reads what units logged before they failed: once for each failure, one unit at a time, in a goroutine of its own.
+// A pass never waits for it.
+type outputs struct {
+	read    func(ctx context.Context, unit string, since time.Time) (string, error) // nil: nothing is read
+	log     logr.Logger
+	changed func()
+	asked   chan reading
+
+	mu    sync.Mutex
+	known map[string]known
+}
+
+// reading is one log to read.
+type reading struct {
+	unit, failure string
+	at, since     time.Time
+}
+
+type known struct {
+	failure string // which one it is of
+	text    string
+	pending bool
+	next    time.Time // not read again before
+}
+
+// failure is one failure of a unit: id tells it from the next, since is when what failed had begun. The zero value is a unit
+// whose last failure is still of interest.
+type failure struct {
+	id    string
+	since time.Time
+}
+
+func newOutputs(o Options, changed func()) *outputs {
+	return &outputs{read: o.Output, log: o.Log, changed: changed, asked: make(chan reading, outputQueue), known: map[string]known{}}
+}
+
+// of returns what is known of the units that fail, and has the rest read. Of others nothing is kept.
+func (o *outputs) of(now time.Time, failures map[string]failure) map[string]Output {
+	if o.read == nil {
+		return nil
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for unit := range o.known {
+		if _, fails := failures[unit]; !fails {
+			delete(o.known, unit)
+		}
+	}
+	found := make(map[string]Output, len(failures))
+	for unit, f := range failures {
+		k := o.known[unit]
+		if f.id != "" && f.id != k.failure && !now.Before(k.next) {
+			select {
+			case o.asked <- reading{unit: unit, failure: f.id, at: now, since: f.since}:
+				k.failure, k.pending, k.next = f.id, true, now.Add(outputEvery)
+				o.known[unit] = k
+			default:
+			}
+		}
+		found[unit] = Output{Text: k.text, Pending: k.pending}
+	}
+	return found
+}
+
+// run reads what is asked for until ctx ends.
+func (o *outputs) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case r := <-o.asked:
+			timer := time.NewTimer(time.Until(r.at.Add(outputSettle)))
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+				timer.Stop()
+				return
+			}
+			o.learn(r, o.readOne(ctx, r))
+		}
+	}
+}
+
+func (o *outputs) readOne(ctx context.Context, r reading) string {
+	ctx, cancel := context.WithTimeout(ctx, outputWithin)
+	defer cancel()
+	text, err := o.read(ctx, r.unit, r.since)
+	if err != nil {
+		o.log.V(1).Info("Cannot read what a unit logged", "unit", r.unit, "error", err.Error())
+	}
+	return text
+}
+
+func (o *outputs) learn(r reading, text string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if k := o.known[r.unit]; k.failure == r.failure {
+		k.text, k.pending = text, false
+		o.known[r.unit] = k
+	}
+	o.changed()
+}
+
+// failures are the units whose log explains something.
+func failures(in Input) map[string]failure {
+	found := map[string]failure{}
+	for name, unit := range in.Units {
+		rec, launched := in.Records[name], in.Placements[name].DesiredState == v1.Launched
+		since := unit.Exit.Started
+		if since.IsZero() { // nothing of it got to run
+			since = in.Now.Add(-time.Minute)
+		}
+		switch {
+		case !launched:
+		case failing(unit):
+			found[name] = failure{id: unit.InvocationID + unit.Exit.Code + unit.Since.String(), since: since}
+		case rec.JobResult != "" && rec.JobResult != jobSkipped && rec.JobResult != "dependency":
+			found[name] = failure{id: rec.JobResult + rec.RequestedAt, since: since}
+		case rec.Failing:
+			found[name] = failure{}
+		}
+	}
+	return found
+}

@@ -1,0 +1,97 @@
+package node
+
+import (
+	"cmp"
+	"strings"
+	"time"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/instance"
+)
+
+// failing: it failed, or systemd is about to start it again after it did. One that ends with success again and again does so,
+// too.
+func failing(unit Unit) bool {
+	again := unit.ActiveState == "activating" && unit.SubState == "auto-restart"
+	return unit.failed() || again && (unit.Result != "success" || unit.Restarts >= instance.LoopRestarts)
+}
+
+// describe says how a unit failed.
+func describe(unit Unit) string {
+	state := v1.UnitState{Result: unit.Result, ExitCode: unit.Exit.Code, ExitStatus: unit.Exit.Status}
+	return cmp.Or(instance.Outcome(&state), "it ended with success")
+}
+
+// tell has an event written when a unit begins to fail, and one when it has run for a while since. Between the two it may
+// fail a thousand times.
+func (p *planner) tell(name string, pl v1.Placement, rec Record, unit Unit, state v1.UnitState) {
+	if pl.DesiredState != v1.Launched {
+		return
+	}
+	reason, message := trouble(rec, unit, state)
+	switch {
+	case reason != "" && !rec.Failing:
+		rec.Failing = true
+		p.event(name, rec, v1.EventWarning, reason, message)
+	case reason != "" || !rec.Failing:
+	case unit.active():
+		stable := instance.StableAfter(v1.DefaultMinReady, unit.Restarts) - p.in.Now.Sub(unit.Since)
+		if stable > 0 && stable < time.Hour { // else the clock was set back
+			p.lookAgain(stable)
+			return
+		}
+		rec.Failing = false
+		p.event(name, rec, v1.EventNormal, Recovered, "it runs again")
+	case state.Result == "success" && state.ActiveState == "inactive":
+		rec.Failing = false
+		p.event(name, rec, v1.EventNormal, Recovered, "it has ended with success")
+	}
+}
+
+// trouble is what an event says of a unit that fails; no reason where it does not.
+func trouble(rec Record, unit Unit, state v1.UnitState) (Reason, string) {
+	message := cmp.Or(state.Message, describe(unit))
+	if last := state.Output[strings.LastIndexByte(state.Output, '\n')+1:]; last != "" {
+		message += ": " + last
+	}
+	switch {
+	case rec.JobResult != "" && rec.JobResult != jobSkipped:
+		return NotStarted, message
+	case !failing(unit):
+		return "", ""
+	case unit.failed():
+		return FailedReason, message
+	}
+	return RestartingAgain, message
+}
+
+func (p *planner) event(name string, rec Record, eventType string, reason Reason, message string) {
+	p.act(Action{Kind: Note, Unit: name, Record: rec, Reason: reason})
+	p.act(Action{Kind: Tell, Unit: name, Reason: reason, Event: v1.Event{
+		Kind: v1.KindUnit, Name: name, Type: eventType, Reason: string(reason), Message: message,
+	}})
+}
+
+// output is what the unit logged before it failed, for as long as it does not run for a while.
+func (p *planner) output(name string, unit Unit, rec Record) string {
+	if last, told := p.in.States[name]; told && p.in.Outputs[name].Pending && last.InvocationID == unit.InvocationID {
+		return last.Output
+	}
+	if !failing(unit) && !rec.Failing {
+		return ""
+	}
+	return p.in.Outputs[name].Text
+}
+
+// outputPatience is how long a failure is not reported because what the unit logged is about to be read.
+const outputPatience = 500 * time.Millisecond
+
+// waitsForOutput: the state is one write together with the output.
+func (p *planner) waitsForOutput(name string, unit Unit) bool {
+	since := p.in.Now.Sub(unit.Since)
+	if !p.in.Outputs[name].Pending || since < 0 || since > outputPatience {
+		return false
+	}
+	p.lookAgain(outputPatience - since)
+	return true
+}

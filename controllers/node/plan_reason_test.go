@@ -1,0 +1,301 @@
+package node
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/unitfile"
+)
+
+// planOf plans for units that are on the machine, each with the text of its placement.
+func planOf(in Input) Decision {
+	if in.Now.IsZero() {
+		in.Now = t0
+	}
+	in.FromStore = true
+	in.Files = map[string]string{}
+	for name, pl := range in.Placements {
+		in.Files[name] = pl.Hash
+	}
+	completeTexts(&in)
+	return Plan(in)
+}
+
+func stateIn(t *testing.T, p Decision, unit string) v1.UnitState {
+	t.Helper()
+	for _, a := range p.Actions {
+		if a.Kind == WriteState && a.Unit == unit {
+			return a.State
+		}
+	}
+	require.FailNow(t, "no state", "%s:\n%s", unit, transcript(p))
+	return v1.UnitState{}
+}
+
+// ran is the record of a unit that was started as it is placed.
+func ran(pl v1.Placement) Record {
+	return Record{Loaded: pl.Hash, Launched: pl.Hash, RequestedAt: pl.RequestedAt}
+}
+
+func TestWhyAStartEndedWithoutAUnitThatRuns(t *testing.T) {
+	ended := func(result string) Unit {
+		u := unit("inactive", "")
+		u.JobResult = result
+		return u
+	}
+	missing := unit("failed", "i1")
+	missing.Result, missing.Exit = "exit-code", Exit{Code: "exited", Status: 203}
+	for _, tc := range []struct {
+		unit, job string
+		relations Relations
+		needed    Unit
+		message   string
+	}{
+		{"a.service", "skipped", Relations{Conditions: []string{"ConditionPathExists=/x"}}, Unit{},
+			"not started, which is no failure: ConditionPathExists=/x is not met"},
+		{"a.service", "skipped", Relations{Conditions: []string{"ConditionPathExists=/x", "AssertHost=h", "ConditionUser=u"}}, Unit{},
+			"not started, which is no failure: not all of these are met: ConditionPathExists=/x, ConditionUser=u"},
+		{"a.service", "skipped", Relations{}, Unit{}, "not started, which is no failure: its ExecCondition= said so"},
+		{"a.service", "assert", Relations{Conditions: []string{"ConditionUser=u", "AssertPathExists=/x"}}, Unit{}, "not started: AssertPathExists=/x is not met"},
+		{"a.service", "dependency", Relations{Requires: []string{"b.service"}}, missing,
+			"not started: b.service, which it depends on, failed: result exit-code, exit status 203 (EXEC: the program cannot be executed)"},
+		{"a.service", "dependency", Relations{Requires: []string{"b.service"}, BindsTo: []string{"c.mount"}}, unit("inactive", ""),
+			"not started: a unit that it depends on could not be started: one of c.mount, b.service"},
+		{"a.service", "timeout", Relations{}, Unit{}, "not started: its start waited longer than JobTimeoutSec= allows"},
+		{"a.swap", "unsupported", Relations{}, Unit{}, "not started: the systemd of this machine does not support this type of unit"},
+		{"a.service", "canceled", Relations{}, Unit{}, "not started: another job for it canceled its start, such as that of systemctl stop"},
+		{"a.socket", "failed", Relations{}, Unit{}, "not started (job result failed): is its service, a.service or that of Service=, on this machine?"},
+		{"a.mount", "failed", Relations{}, Unit{}, "not started: systemd ended its start with the result failed"},
+	} {
+		pl := ask("A", "1")
+		in := Input{Placements: map[string]v1.Placement{tc.unit: pl}, Relations: map[string]Relations{tc.unit: tc.relations},
+			Records: map[string]Record{tc.unit: ran(pl)}, Units: map[string]Unit{tc.unit: ended(tc.job)}}
+		if tc.needed.LoadState != "" {
+			in.Placements["b.service"], in.Records["b.service"], in.Units["b.service"] = pl, ran(pl), tc.needed
+		}
+		state := stateIn(t, planOf(in), tc.unit)
+		require.Equal(t, []string{tc.message, tc.job, "1"}, []string{state.Message, state.JobResult, state.RequestedAt}, tc.unit)
+
+		// A fleetd that comes back knows it from its record.
+		rec := ran(pl)
+		rec.JobResult = tc.job
+		in.Units[tc.unit], in.Records[tc.unit] = unit("inactive", ""), rec
+		require.Equal(t, state, stateIn(t, planOf(in), tc.unit))
+		// It is over when the unit runs, and when it is asked for anew.
+		in.Units[tc.unit] = unit("active", "i9")
+		p := planOf(in)
+		require.Empty(t, stateIn(t, p, tc.unit).JobResult)
+		require.Empty(t, stateIn(t, p, tc.unit).Message)
+		in.Units[tc.unit], in.Placements[tc.unit] = unit("inactive", ""), ask("A", "2")
+		for _, a := range planOf(in).Actions {
+			if a.Kind == Start && a.Unit == tc.unit {
+				require.Empty(t, a.Record.JobResult)
+			}
+		}
+	}
+}
+
+func TestReasonNamesTheCulprit(t *testing.T) {
+	loop := Unit{LoadState: "loaded", ActiveState: "activating", SubState: "auto-restart", Result: "exit-code", Restarts: 7, InvocationID: "i1",
+		Exit: Exit{Code: "exited", Status: 1}}
+	for name, tc := range map[string]struct {
+		app  Unit
+		rec  Record
+		want string
+	}{
+		"its app is in a restart loop": {loop, ran(launch("A")), "web@1.service, which it depends on, failed: result exit-code, exit status 1"},
+		"its app was refused":          {unit("inactive", ""), Record{Loaded: "A", Launched: "A", Message: "no such user"}, "web@1.service, which it depends on, does not run: no such user"},
+		"its app starts":               {unit("activating", "i1"), ran(launch("A")), ""},
+		"its app ended":                {unit("inactive", ""), ran(launch("A")), ""},
+	} {
+		p := planOf(Input{Placements: map[string]v1.Placement{app: launch("A"), side: launch("S")}, Relations: binding,
+			Records: map[string]Record{app: tc.rec, side: {Loaded: "S", Launched: "S", Target: "i0"}},
+			Units:   map[string]Unit{app: tc.app, side: unit("inactive", "")}})
+		require.Equal(t, tc.want, stateIn(t, p, side).Message, name)
+	}
+	p := planOf(Input{Placements: map[string]v1.Placement{app: launch("A"), side: launch("S")}, Relations: binding,
+		Records: map[string]Record{app: ran(launch("A")), side: {Loaded: "S"}}, Units: map[string]Unit{app: loop, side: unit("inactive", "")}})
+	require.Equal(t, "waits for web@1.service, which it is bound to, to be active, failed: result exit-code, exit status 1", stateIn(t, p, side).Message)
+}
+
+func TestFailureOfACommandBeforeTheMainProcess(t *testing.T) {
+	u := unit("failed", "i1")
+	u.Result, u.Exit = "timeout", Exit{Code: "killed", Status: 15, Command: "ExecStartPre"}
+	p := planOf(Input{Placements: map[string]v1.Placement{"a.service": launch("A")}, Records: map[string]Record{"a.service": ran(launch("A"))},
+		Units: map[string]Unit{"a.service": u}})
+	state := stateIn(t, p, "a.service")
+	require.Equal(t, "its ExecStartPre= failed: result timeout, killed by signal 15", state.Message)
+	require.Equal(t, []any{"killed", 15}, []any{state.ExitCode, state.ExitStatus})
+}
+
+// One event when it begins to fail, one when it has run for a while, whatever it does between.
+func TestEventsOfAUnitThatFails(t *testing.T) {
+	rec, now, told := ran(launch("A")), t0, []string(nil)
+	step := func(after time.Duration, u Unit, output string) {
+		now = now.Add(after)
+		in := Input{Now: now, Placements: map[string]v1.Placement{"a.service": launch("A")}, Records: map[string]Record{"a.service": rec},
+			Units: map[string]Unit{"a.service": u}, Outputs: map[string]Output{"a.service": {Text: output}}}
+		for _, a := range planOf(in).Actions {
+			switch a.Kind {
+			case Note:
+				rec = a.Record
+			case Tell:
+				told = append(told, a.Event.Type+" "+a.Event.Reason+": "+a.Event.Message)
+			}
+		}
+	}
+	again := func(restarts int) Unit {
+		return Unit{LoadState: "loaded", ActiveState: "activating", SubState: "auto-restart", Result: "exit-code", Restarts: restarts, Since: now,
+			Exit: Exit{Code: "exited", Status: 1}}
+	}
+	runs := func(restarts int) Unit {
+		return Unit{LoadState: "loaded", ActiveState: "active", SubState: "running", Result: "success", Restarts: restarts, Since: now}
+	}
+	step(0, runs(0), "")
+	require.Empty(t, told)
+	for i := range 50 {
+		step(time.Second, again(i), "one\ntwo")
+		step(time.Second, runs(i+1), "one\ntwo")
+	}
+	require.Equal(t, []string{"Warning Restarting: result exit-code, exit status 1: two"}, told)
+	stable := runs(50)
+	step(time.Minute, stable, "")
+	require.Len(t, told, 1, "a minute is not enough after so many restarts")
+	step(time.Minute, stable, "")
+	require.Equal(t, "Normal Recovered: it runs again", told[1])
+	step(time.Hour, stable, "")
+	require.Len(t, told, 2)
+
+	failed := unit("failed", "i3")
+	failed.Result, failed.Exit = "oom-kill", Exit{Code: "killed", Status: 9}
+	step(time.Second, failed, "")
+	step(time.Second, failed, "more")
+	require.Equal(t, []string{"Warning Failed: result oom-kill, killed by signal 9"}, told[2:])
+}
+
+func TestAFailureIsReportedTogetherWithItsOutput(t *testing.T) {
+	failed := unit("failed", "i1")
+	failed.Result, failed.Since = "exit-code", t0
+	in := Input{Now: t0.Add(100 * time.Millisecond), Placements: map[string]v1.Placement{"a.service": launch("A")}, Records: map[string]Record{"a.service": ran(launch("A"))},
+		Units: map[string]Unit{"a.service": failed}, Outputs: map[string]Output{"a.service": {Pending: true}}}
+	p := planOf(in)
+	require.Empty(t, transcript(p), "its log is about to be read")
+	require.Equal(t, 400*time.Millisecond, p.After)
+	in.Now = t0.Add(time.Second)
+	require.Empty(t, stateIn(t, planOf(in), "a.service").Output, "that takes too long")
+	in.Outputs["a.service"] = Output{Text: "boom"}
+	told := stateIn(t, planOf(in), "a.service")
+	require.Equal(t, "boom", told.Output)
+
+	// A fleetd that comes back has not read it yet, and writes nothing.
+	rec := in.Records["a.service"]
+	rec.Failing = true
+	in.Records["a.service"], in.States = rec, map[string]v1.UnitState{"a.service": told}
+	in.Outputs["a.service"] = Output{Pending: true}
+	require.Empty(t, transcript(planOf(in)))
+
+	// It is gone with the failure.
+	runs := unit("active", "i2")
+	runs.Since = in.Now.Add(-time.Hour)
+	in.Units["a.service"] = runs
+	in.Outputs = map[string]Output{"a.service": {Text: "boom"}}
+	in.Records["a.service"] = ran(launch("A"))
+	require.Empty(t, stateIn(t, planOf(in), "a.service").Output)
+}
+
+func TestLoadedIsAWishOfTheMoment(t *testing.T) {
+	loaded := Record{Loaded: "A", Stopped: true}
+	up := unit("active", "i1")
+	oneshot := unit("activating", "i1")
+	halting := up
+	halting.Job = "stop"
+	asked := func(at string) v1.Placement {
+		return v1.Placement{Hash: "A", DesiredState: v1.Loaded, RequestedAt: at}
+	}
+	for name, tc := range map[string]struct {
+		pl   v1.Placement
+		rec  Record
+		unit Unit
+		want string
+	}{
+		"it was launched":                        {load("A"), ran(launch("A")), up, "stop a.service SetLoaded\n"},
+		"it ran when it was placed":              {load("A"), Record{Loaded: "A"}, up, "stop a.service SetLoaded\n"},
+		"it is being stopped":                    {load("A"), loaded, halting, "state a.service active A\n"},
+		"something started it since":             {load("A"), loaded, up, "state a.service active A started on the machine, not by fleet\n"},
+		"a timer started a oneshot":              {load("A"), loaded, oneshot, "state a.service activating A started on the machine, not by fleet\n"},
+		"and a person asks for it to be stopped": {asked("1"), loaded, up, "stop a.service SetLoaded\n"},
+		"which was done already":                 {asked("1"), Record{Loaded: "A", Stopped: true, RequestedAt: "1"}, up, "state a.service active A started on the machine, not by fleet\n"},
+		"it does not run":                        {load("A"), loaded, unit("inactive", ""), "state a.service inactive A\n"},
+	} {
+		tc.unit.Since = t0.Add(-time.Hour)
+		p := planOf(Input{Placements: map[string]v1.Placement{"a.service": tc.pl}, Records: map[string]Record{"a.service": tc.rec}, Units: map[string]Unit{"a.service": tc.unit}})
+		require.Equal(t, tc.want, transcript(p), name)
+	}
+}
+
+// A withdrawn sidekick is brought back by nothing: the app's Wants= would, with each restart of the app.
+func TestAnnouncerThatIsLoadedIsHeld(t *testing.T) {
+	relations := map[string]Relations{app: binding[app], side: binding[side]}
+	announces := relations[side]
+	announces.Announces = true
+	relations[side] = announces
+	in := Input{Placements: map[string]v1.Placement{app: launch("A"), side: load("S")}, Relations: relations,
+		Records: map[string]Record{app: ran(launch("A")), side: ran(launch("S"))},
+		Units:   map[string]Unit{app: unit("active", "i1"), side: unit("active", "s1")}}
+	require.Equal(t, "hold web-discovery@1.service SetLoaded\nstop web-discovery@1.service SetLoaded\nstate web@1.service active A\n", transcript(planOf(in)))
+
+	// A file without the condition: it is stopped whenever it runs.
+	in.Held = map[string]bool{side: true}
+	in.Records[side] = Record{Loaded: "S", Stopped: true}
+	require.Contains(t, transcript(planOf(in)), "stop web-discovery@1.service SetLoaded\n")
+
+	// After a boot it is held before its app is started.
+	boot := planOf(Input{Placements: in.Placements, Relations: relations, Records: map[string]Record{app: {Loaded: "A"}, side: {Loaded: "S", Stopped: true}}})
+	require.Equal(t, "hold web-discovery@1.service SetLoaded\nstart web@1.service NotLaunched\nstate web-discovery@1.service inactive S\n", transcript(boot))
+
+	// It is released before it is started, and when it is taken away.
+	in.Placements[side] = launch("S")
+	in.Units[side] = unit("inactive", "")
+	require.Equal(t, "release web-discovery@1.service NotLaunched\nstart web-discovery@1.service NotLaunched\nstate web@1.service active A\n", transcript(planOf(in)))
+	gone := Plan(Input{FromStore: true, Now: t0, Held: map[string]bool{side: true}})
+	require.Equal(t, "release web-discovery@1.service NotPlaced\n", transcript(gone))
+}
+
+func TestSidekickIsNotStartedWhileItsTargetIsStopped(t *testing.T) {
+	p := planOf(Input{Placements: map[string]v1.Placement{app: load("A"), side: launch("S")}, Relations: binding,
+		Records: map[string]Record{app: ran(launch("A")), side: {Loaded: "S"}},
+		Units:   map[string]Unit{app: unit("active", "i1"), side: unit("inactive", "")}})
+	require.NotContains(t, transcript(p), "start ", "that would start the target again")
+}
+
+func TestUnitThatRequiresALoadedOneIsStarted(t *testing.T) {
+	p := planOf(Input{Placements: map[string]v1.Placement{"a.service": launch("A"), "b.service": load("B")},
+		Relations: map[string]Relations{"a.service": {Requires: []string{"b.service"}}, "b.service": {}},
+		Records:   map[string]Record{"a.service": {Loaded: "A"}, "b.service": {Loaded: "B", Stopped: true}},
+		Units:     map[string]Unit{"b.service": unit("inactive", "")}})
+	require.Contains(t, transcript(p), "start a.service NotLaunched\n", "systemd starts the other one with it")
+}
+
+func TestRelationsKnowAnnouncersAndConditions(t *testing.T) {
+	relations := func(text string) Relations {
+		f, err := unitfile.Parse(text)
+		require.NoError(t, err)
+		name, err := unitfile.ParseName("a@1.service")
+		require.NoError(t, err)
+		return RelationsOf(f, name)
+	}
+	for text, want := range map[string]bool{
+		"[Service]\nExecStart=%t/fleet/bin/announcer --app a\n":            true,
+		"[Service]\nExecStart=-\"%t/fleet/bin/announcer\" --app a\n":       true,
+		"[Service]\nExecStart=%t/fleet/bin/announcer\nExecStart=/bin/sh\n": false,
+		"[Service]\nExecStart=/bin/sh -c '%t/fleet/bin/announcer --app'\n": false,
+		"[Service]\nExecStart=%t/fleet/bin/announcer-2\n":                  false,
+	} {
+		require.Equal(t, want, relations(text).Announces, text)
+	}
+	r := relations("[Unit]\nConditionPathExists=!/x/%i\nAssertUser=root\n[Service]\nExecStart=/bin/true\n")
+	require.Equal(t, []string{"ConditionPathExists=!/x/1", "AssertUser=root"}, r.Conditions)
+}
