@@ -8,20 +8,24 @@ import (
 	"github.com/go-logr/logr"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/store"
 )
 
 const (
 	// outputEvery is how often the log of one unit that fails again and again is read at most.
 	outputEvery = 30 * time.Second
 	// outputSettle is how long journald is given to take what a process wrote before it ended.
-	outputSettle = 100 * time.Millisecond
+	outputSettle = 150 * time.Millisecond
+	// outputAgain is when a log in which nothing was found is looked at for the second and last time: journald is slow when
+	// the machine is busy.
+	outputAgain = 2 * time.Second
 	// outputWithin bounds one reading.
 	outputWithin = 3 * time.Second
 	// outputQueue is how many units may wait for a reading; further ones are asked for again with a later pass.
 	outputQueue = 256
 )
 
-// outputs reads what units logged before they failed: once for each failure, one unit at a time, in a goroutine of its own.
+// outputs reads what units logged before they failed: once for each failure, twice where nothing was found, one unit at a time, in a goroutine of its own.
 // A pass never waits for it.
 type outputs struct {
 	read    func(ctx context.Context, unit string, since time.Time) (string, error) // nil: nothing is read
@@ -33,10 +37,11 @@ type outputs struct {
 	known map[string]known
 }
 
-// reading is one log to read.
+// reading is one log to read; not before at.
 type reading struct {
 	unit, failure string
 	at, since     time.Time
+	again         bool
 }
 
 type known struct {
@@ -74,7 +79,7 @@ func (o *outputs) of(now time.Time, failures map[string]failure) map[string]Outp
 		k := o.known[unit]
 		if f.id != "" && f.id != k.failure && !now.Before(k.next) {
 			select {
-			case o.asked <- reading{unit: unit, failure: f.id, at: now, since: f.since}:
+			case o.asked <- reading{unit: unit, failure: f.id, at: now.Add(outputSettle), since: f.since}:
 				k.failure, k.pending, k.next = f.id, true, now.Add(outputEvery)
 				o.known[unit] = k
 			default:
@@ -87,19 +92,28 @@ func (o *outputs) of(now time.Time, failures map[string]failure) map[string]Outp
 
 // run reads what is asked for until ctx ends.
 func (o *outputs) run(ctx context.Context) {
+	var later []reading // for the second time, the next one first
 	for {
+		var next reading
+		var due <-chan time.Time
+		if len(later) > 0 {
+			due = time.After(time.Until(later[0].at))
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case r := <-o.asked:
-			timer := time.NewTimer(time.Until(r.at.Add(outputSettle)))
-			select {
-			case <-timer.C:
-			case <-ctx.Done():
-				timer.Stop()
+		case next = <-o.asked:
+			if !store.Sleep(ctx, time.Until(next.at)) {
 				return
 			}
-			o.learn(r, o.readOne(ctx, r))
+		case <-due:
+			next, later = later[0], later[1:]
+		}
+		text := o.readOne(ctx, next)
+		o.learn(next, text)
+		if text == "" && !next.again && len(later) < outputQueue {
+			next.again, next.at = true, time.Now().Add(outputAgain)
+			later = append(later, next)
 		}
 	}
 }
@@ -118,10 +132,13 @@ func (o *outputs) learn(r reading, text string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if k := o.known[r.unit]; k.failure == r.failure {
+		news := k.pending || k.text != text
 		k.text, k.pending = text, false
 		o.known[r.unit] = k
+		if news {
+			o.changed()
+		}
 	}
-	o.changed()
 }
 
 // failures are the units whose log explains something.
@@ -129,9 +146,9 @@ func failures(in Input) map[string]failure {
 	found := map[string]failure{}
 	for name, unit := range in.Units {
 		rec, launched := in.Records[name], in.Placements[name].DesiredState == v1.Launched
-		since := unit.Exit.Started
-		if since.IsZero() { // nothing of it got to run
-			since = in.Now.Add(-time.Minute)
+		since := in.Now.Add(-time.Minute)
+		if begun := unit.Exit.Started; !begun.IsZero() {
+			since = begun.Add(-time.Second) // systemd notes the time when the process has begun to run
 		}
 		switch {
 		case !launched:

@@ -131,6 +131,8 @@ func TestWithdrawnAnnouncerIsNotBroughtBack(t *testing.T) {
 	require.Eventually(t, func() bool { return l.systemctl("is-active", "side@1.service") == "inactive\n" }, within, 10*time.Millisecond)
 }
 
+// The processes that say something live on for a moment: what a user's manager starts has no unit in the journal when it is
+// gone before journald looks.
 func TestReasonsOfFailures(t *testing.T) {
 	l := newLab(t)
 	l.begin()
@@ -143,9 +145,9 @@ func TestReasonsOfFailures(t *testing.T) {
 	}{
 		{"missing.service", "[Service]\nExecStart=/no/such/program\n", "", "", "exit-code", "/no/such/program: No such file or directory", "exited", 203},
 		{"user.service", "[Service]\nUser=nobody-of-that-name\nExecStart=/bin/true\n", "", "", "exit-code", "", "exited", 217},
-		{"says.service", "[Service]\nExecStart=/bin/sh -c 'echo first; echo cannot open the database >&2; exit 3'\n", "", "", "exit-code",
+		{"says.service", "[Service]\nExecStart=/bin/sh -c 'echo first; echo cannot open the database >&2; sleep .5; exit 3'\n", "", "", "exit-code",
 			"first\ncannot open the database", "exited", 3},
-		{"pre.service", "[Service]\nExecStartPre=/bin/sh -c 'echo no disk; exit 7'\nExecStart=/bin/sleep 1h\n",
+		{"pre.service", "[Service]\nExecStartPre=/bin/sh -c 'echo no disk; sleep .5; exit 7'\nExecStart=/bin/sleep 1h\n",
 			"its ExecStartPre= failed: result exit-code, exit status 7", "", "exit-code", "no disk", "exited", 7},
 		{"hangs.service", "[Service]\nExecStartPre=/bin/sleep 1h\nExecStart=/bin/sleep 1h\nTimeoutStartSec=200ms\n",
 			"its ExecStartPre= failed: result timeout, killed by signal 15", "", "timeout", "", "killed", 15},
@@ -167,20 +169,14 @@ func TestReasonsOfFailures(t *testing.T) {
 		}
 		l.place(tc.unit, l.file(tc.text), v1.Launched)
 		s := l.await(tc.unit, "a reason", func(s *v1.UnitState) bool {
-			return s != nil && (s.ActiveState == "failed" || s.JobResult != "") && (tc.output == "" || !machine.Isolates() || s.Output != "") &&
+			return s != nil && (s.ActiveState == "failed" || s.JobResult != "") && (!machine.Isolates() || strings.Contains(s.Output, tc.output)) &&
 				(tc.job != "dependency" || strings.Contains(s.Message, "failed"))
 		})
 		require.Equal(t, []any{tc.message, tc.job, tc.result, tc.exit, tc.status}, []any{s.Message, s.JobResult, s.Result, s.ExitCode, s.ExitStatus}, tc.unit)
-		if machine.Isolates() {
-			require.Contains(t, s.Output, tc.output, tc.unit)
-		}
 	}
 	t.Run("a restart loop", func(t *testing.T) {
-		l.place("loop.service", l.file("[Service]\nExecStart=/bin/sh -c 'echo boom; exit 1'\nRestart=always\nRestartSec=100ms\n[Unit]\nStartLimitIntervalSec=0\n"), v1.Launched)
-		s := l.await("loop.service", "restarts", func(s *v1.UnitState) bool { return s != nil && s.Restarts >= 3 && s.SubState == "auto-restart" })
+		l.place("loop.service", l.file("[Service]\nExecStart=/bin/sh -c 'echo boom; sleep .3; exit 1'\nRestart=always\nRestartSec=100ms\n[Unit]\nStartLimitIntervalSec=0\n"), v1.Launched)
+		s := l.await("loop.service", "restarts", func(s *v1.UnitState) bool { return s != nil && s.Restarts >= 3 && s.ExitCode != "" && (s.Output != "" || !machine.Isolates()) })
 		require.Equal(t, []any{"exit-code", "exited", 1}, []any{s.Result, s.ExitCode, s.ExitStatus})
-		if machine.Isolates() {
-			require.Contains(t, s.Output, "boom")
-		}
 	})
 }

@@ -23,7 +23,7 @@ func LastWords(j Journal) func(ctx context.Context, unit string, since time.Time
 	return func(ctx context.Context, unit string, since time.Time) (string, error) {
 		var lines []string
 		err := j.Read(ctx, JournalQuery{Unit: unit, Lines: lastEntries, Since: since}, func(e wire.LogEntry) error {
-			if e.Identifier == "systemd" && e.Priority > priorityError {
+			if e.Identifier == "systemd" && (e.Priority > priorityError || strings.HasPrefix(e.Message, jobFailed)) {
 				return nil
 			}
 			for line := range strings.SplitSeq(e.Message, "\n") {
@@ -36,6 +36,9 @@ func LastWords(j Journal) func(ctx context.Context, unit string, since time.Time
 		return last(lines), err
 	}
 }
+
+// jobFailed begins what the service manager says of each start job that fails.
+const jobFailed = "Failed to start "
 
 // priorityError is LOG_ERR of syslog(3).
 const priorityError = 3

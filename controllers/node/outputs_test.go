@@ -1,0 +1,87 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/stretchr/testify/require"
+)
+
+func TestLogsAreReadOnceForEachFailureAndNotTooOften(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var read []string
+		says := "boom"
+		passes := 0
+		o := newOutputs(Options{Log: logr.Discard(), Output: func(_ context.Context, unit string, _ time.Time) (string, error) {
+			read = append(read, unit)
+			return says, nil
+		}}, func() { passes++ })
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { o.run(ctx); close(done) }()
+		of := func(id string) Output {
+			return o.of(time.Now(), map[string]failure{"a.service": {id: id}})["a.service"]
+		}
+
+		require.Equal(t, Output{Pending: true}, of("1"))
+		require.Equal(t, Output{Pending: true}, of("1"))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		require.Equal(t, Output{Text: "boom"}, of("1"))
+		require.Len(t, read, 1)
+		require.Equal(t, 1, passes)
+		for i := range 20 { // it fails each second
+			time.Sleep(time.Second)
+			require.Equal(t, Output{Text: "boom"}, of(fmt.Sprint("loop", i)))
+		}
+		require.Len(t, read, 1)
+		time.Sleep(outputEvery)
+		says = ""
+		require.Equal(t, Output{Text: "boom", Pending: true}, of("2"), "what is known goes on until it is read")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Empty(t, of("2").Text)
+		require.Len(t, read, 3, "nothing was found, so once more")
+		require.Equal(t, 2, passes, "which was no news")
+
+		require.Empty(t, o.of(time.Now(), nil))
+		require.Empty(t, o.known, "of others nothing is kept")
+		cancel()
+		<-done
+	})
+}
+
+// A journal that does not answer holds up no pass.
+func TestSlowLogHoldsUpNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOutputs(Options{Log: logr.Discard(), Output: func(ctx context.Context, _ string, _ time.Time) (string, error) {
+			<-ctx.Done()
+			return "", ctx.Err()
+		}}, func() {})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { o.run(ctx); close(done) }()
+		fails := map[string]failure{}
+		for i := range 2 * outputQueue {
+			fails[fmt.Sprintf("u%d.service", i)] = failure{id: "1"}
+		}
+		begun := time.Now()
+		require.Len(t, o.of(begun, fails), len(fails))
+		require.Equal(t, begun, time.Now())
+		time.Sleep(outputSettle + outputWithin + time.Millisecond)
+		synctest.Wait()
+		var ended int
+		for _, out := range o.of(time.Now(), fails) {
+			if !out.Pending {
+				ended++
+			}
+		}
+		require.Positive(t, ended)
+		cancel()
+		<-done
+	})
+}
