@@ -90,7 +90,7 @@ type Node struct {
 	holds   *holds
 	// reloadDue says that the last reload failed.
 	reloadDue bool
-	outputs *outputs
+	outputs   *outputs
 
 	synced  atomic.Bool               // the placements are the store's
 	passed  atomic.Pointer[time.Time] // when the last pass began
