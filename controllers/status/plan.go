@@ -73,8 +73,9 @@ const (
 	ReasonMoveStalled     = "MoveStalled"
 	ReasonWaiting         = "WaitingForRouters"
 	ReasonReady           = "Ready"
-	ReasonNoRouter        = "NoRouter" // no router that lives serves what it announces
-	ReasonChanged         = "Changed"  // of the action: the status is another one
+	ReasonNoRouter        = "NoRouter"      // no router that lives serves what it announces
+	ReasonRouterFailing   = "RouterFailing" // a router cannot apply what concerns the app
+	ReasonChanged         = "Changed"       // of the action: the status is another one
 	ReasonAppDeleted      = "AppDeleted"
 )
 
@@ -246,12 +247,33 @@ func (p *planner) routed() {
 			return
 		}
 	}
+	if machine := p.failingRouter(); machine != "" {
+		failing := p.in.Routers[machine].Failing
+		p.set(v1.Routed, v1.ConditionFalse, ReasonRouterFailing, fmt.Sprintf("the router on %s has not been able to apply what changed since %s: %.300s",
+			instance.ShortMachine(machine), failing.Since.UTC().Format(time.RFC3339), failing.Message))
+		return
+	}
 	if spec.Announce != nil && spec.Route != nil && len(spec.Route.Hosts) > 0 && !serves {
 		p.set(v1.Routed, v1.ConditionFalse, ReasonNoRouter, fmt.Sprintf("no router serves what is announced below %s: requests for %s are not answered",
 			spec.AnnouncePrefix(), spec.Route.Hosts[0]))
 		return
 	}
 	p.status.Conditions = slices.DeleteFunc(p.status.Conditions, func(c v1.Condition) bool { return c.Type == v1.Routed })
+}
+
+// failingRouter is the first router that does not serve the app as it is, for it cannot; "" for none.
+func (p *planner) failingRouter() string {
+	last := int64(0)
+	for _, revision := range p.in.Endpoints {
+		last = max(last, revision)
+	}
+	for _, machine := range p.behind(last) {
+		p.waiting = true
+		if p.in.Routers[machine].Failing != nil {
+			return machine
+		}
+	}
+	return ""
 }
 
 // reasonWord: a router is a program of another machine, whatever it says.

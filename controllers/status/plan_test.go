@@ -126,6 +126,17 @@ func TestStatus(t *testing.T) {
 			in.Routers["m2"] = v1.Router{Revision: 20, Refused: map[string]string{"web": "HostTaken: host www.example.com belongs to app shop", "/services/web/x": "InvalidKey: no"}}
 		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 3}, "Routed=False HostTaken: the router on m2: host www.example.com belongs to app shop\n" +
 			"Ready=False HostTaken: 3 of 3 instances are ready; the router on m2: host www.example.com belongs to app shop", 0},
+		{"a router that cannot apply what changed", func(in *Input) {
+			failing := &v1.RouterFailure{Since: now.Add(-time.Hour), Message: "nginx -t did not end within 10s"}
+			in.Routers["m2"] = v1.Router{Revision: 1, Failing: failing}
+			in.Routers["m3"] = v1.Router{Revision: 20, Failing: failing} // what concerns this app it serves
+			for name := range in.Endpoints {
+				in.Endpoints[name] = 15
+			}
+		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Updated: 3},
+			"Progressing=True Starting: 0 of 3 instances are ready\n" +
+				"Routed=False RouterFailing: the router on m2 has not been able to apply what changed since 2026-01-01T11:00:00Z: nginx -t did not end within 10s\n" +
+				"Ready=False RouterFailing: 0 of 3 instances are ready; the router on m2 has not been able to apply what changed since 2026-01-01T11:00:00Z: nginx -t did not end within 10s", 0},
 		{"a router that says anything", func(in *Input) {
 			in.Routers["m2"] = v1.Router{Revision: 20, Refused: map[string]string{"web": "x\n: y"}}
 			in.Routers["m3"] = v1.Router{Revision: 20, Refused: map[string]string{"web": "Long: " + strings.Repeat("x", 1000)}}

@@ -87,7 +87,7 @@ func passing(c v1.Condition) bool {
 	case v1.Scheduled:
 		return c.Reason == "Pending" // else it names the constraint
 	case v1.Routed:
-		return c.Reason == "NoRouter" // one may come; else another app has the host
+		return c.Reason == "NoRouter" || c.Reason == "RouterFailing" // one may come, or recover; else another app has the host
 	case v1.Ready:
 		return !instance.State(c.Reason).Final()
 	}
