@@ -1,6 +1,7 @@
 package v1
 
 import (
+	"encoding/json"
 	"strconv"
 	"strings"
 	"time"
@@ -53,6 +54,21 @@ func (a *App) Default() {
 	}
 	setDefault(&s.Update.HealthyDeadline, defaultHealthyDeadline)
 	setDefault(&s.Update.MinReady, Duration(DefaultMinReady))
+}
+
+// Default fills in what the fleetd that stored the revision did not know of: so a spec is compared, and acted on, as if it had
+// been accepted today.
+func (r *Revision) Default() {
+	app := App{Metadata: r.Metadata, Spec: r.Spec}
+	app.Default()
+	r.Spec = app.Spec
+}
+
+// SameSpec reports whether two specs that have their defaults say the same: whether they are written the same.
+func SameSpec(a, b *AppSpec) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && string(x) == string(y)
 }
 
 func (h *HealthCheck) setDefaults(port string) {

@@ -28,7 +28,7 @@ func (p *planner) accept() {
 		p.reportTaken(taken, in.Taken[taken])
 		return
 	}
-	if in.Latest != nil && sameJSON(in.Latest.Spec, app.Spec) {
+	if in.Latest != nil && v1.SameSpec(&in.Latest.Spec, &app.Spec) {
 		return
 	}
 	revision, texts, err := p.newRevision(app)
@@ -50,7 +50,7 @@ func (p *planner) newRevision(app *v1.App) (*v1.Revision, map[string]string, err
 	}
 	revision.HostsSince = hostsSince(p.in.Latest, revision)
 	if latest := p.in.Latest; latest != nil {
-		if latest.UnitFile != "" && sameJSON(ofInstances(latest.Spec), ofInstances(app.Spec)) {
+		if latest.UnitFile != "" && v1.SameSpec(ofInstances(latest.Spec), ofInstances(app.Spec)) {
 			revision.UnitFile, revision.SidekickFile = latest.UnitFile, latest.SidekickFile
 			return revision, p.in.Texts, nil
 		}
@@ -81,9 +81,9 @@ func hostsSince(before, revision *v1.Revision) map[string]int64 {
 }
 
 // ofInstances is the part of a spec that unit files are made from.
-func ofInstances(s v1.AppSpec) v1.AppSpec {
+func ofInstances(s v1.AppSpec) *v1.AppSpec {
 	s.Replicas, s.Route, s.Update = nil, nil, nil
-	return s
+	return &s
 }
 
 func addText(texts map[string]string, text string) (hash string) {

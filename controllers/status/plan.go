@@ -166,15 +166,8 @@ func (p *planner) accepted() {
 		p.set(v1.Accepted, v1.ConditionFalse, ReasonNameTaken, v1.NameTakenMessage(taken, in.Taken[taken])+goesOn)
 	default:
 		p.set(v1.Accepted, v1.ConditionTrue, ReasonAccepted, "")
-		p.pending = in.Latest != nil && in.Latest.ManifestRevision != in.ManifestRevision && !sameSpec(in.Latest.Spec, app.Spec)
+		p.pending = in.Latest != nil && in.Latest.ManifestRevision != in.ManifestRevision && !v1.SameSpec(&in.Latest.Spec, &app.Spec)
 	}
-}
-
-// sameSpec compares as the app controller does when it decides about a new revision.
-func sameSpec(a, b v1.AppSpec) bool {
-	x, errX := json.Marshal(a)
-	y, errY := json.Marshal(b)
-	return errX == nil && errY == nil && string(x) == string(y)
 }
 
 func (p *planner) count() {

@@ -36,6 +36,19 @@ func (c Collection[T]) underLease() Collection[T] {
 // Leased tells whether the row's objects live under a lease. A key without one has nobody who keeps it: it is a stranger's.
 func (c Collection[T]) Leased() bool { return c.leased }
 
+// defaulted fills in what the writer of a value did not know of.
+func (c Collection[T]) defaulted(fill func(*T)) Collection[T] {
+	decode := c.decode
+	c.decode = func(data []byte) (T, error) {
+		value, err := decode(data)
+		if err == nil {
+			fill(&value)
+		}
+		return value, err
+	}
+	return c
+}
+
 // sharing has what is read point to texts that it shares with others: of 100,000 units most have the same few.
 func (c Collection[T]) sharing(share func(*T)) Collection[T] {
 	decode := c.decode

@@ -77,9 +77,10 @@ func (k Keys) Units() Collection[v1.Unit] {
 // UnitFiles holds unit file texts by their hash.
 func (k Keys) UnitFiles() Collection[string] { return text(k.root + "/unitfiles/") }
 
-// Revisions holds accepted specs; names are <app>/<n>, see RevisionName.
+// Revisions holds accepted specs; names are <app>/<n>, see RevisionName. What an older fleetd stored is read with the defaults of
+// this one.
 func (k Keys) Revisions() Collection[v1.Revision] {
-	return jsonOf[v1.Revision](k.root + "/revisions/").named(isRevision)
+	return jsonOf[v1.Revision](k.root + "/revisions/").named(isRevision).defaulted((*v1.Revision).Default)
 }
 
 // Machines holds the machines that are present.

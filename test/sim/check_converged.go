@@ -95,7 +95,7 @@ func (c *checker) appProblem() string {
 				return fmt.Sprintf("app %s has nothing that was accepted, and has %s", app, owned[app])
 			}
 			continue
-		case err == nil && (latest == nil || string(encode(latest.Spec)) != string(encode(parsed.Spec))):
+		case err == nil && (latest == nil || !v1.SameSpec(&latest.Spec, &parsed.Spec)):
 			return fmt.Sprintf("the manifest of app %s is not accepted", app)
 		}
 		if problem := c.instancesProblem(app, latest, owned[app]); problem != "" {
