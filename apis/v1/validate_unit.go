@@ -56,6 +56,20 @@ func (v *validator) placement(s *AppSpec) {
 	}
 }
 
+// Warnings are what in a valid App will hardly do what was meant.
+func (a *App) Warnings() (warnings ManifestErrors) {
+	if a.Spec.Placement == nil {
+		return nil
+	}
+	v := &validator{app: a.Metadata.Name}
+	for i, pattern := range a.Spec.Placement.Conflicts {
+		if glob, err := unitfile.ParseGlob(v.expandUnit(pattern)); err == nil && !glob.MatchesNames() {
+			warnings.add(at("spec.placement.conflicts", i), "%s", glob.NoName())
+		}
+	}
+	return warnings
+}
+
 // machineID names one machine, so nothing else may choose (fleet's own rule).
 func (v *validator) machineID(s *AppSpec) {
 	const field = "spec.placement.machineID"

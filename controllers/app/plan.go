@@ -106,6 +106,7 @@ type Reason string
 // The reasons of actions.
 const (
 	Accepted           Reason = "Accepted"           // the manifest says something new, and is valid
+	DoubtfulManifest   Reason = "DoubtfulManifest"   // it was accepted, and will hardly do what was meant
 	InvalidManifest    Reason = "InvalidManifest"    // it cannot be read, or is not valid: what ran goes on
 	NameTaken          Reason = "NameTaken"          // it wants units that are somebody else's
 	FileLost           Reason = "FileLost"           // a unit file of the revision is gone, and is written another way today

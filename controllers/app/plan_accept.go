@@ -39,6 +39,9 @@ func (p *planner) accept() {
 	p.revision, p.texts = revision, texts
 	p.first = append(p.first, Action{Kind: PutRevision, Reason: Accepted, Name: in.App, NewRevision: revision})
 	p.report(v1.EventNormal, Accepted, fmt.Sprintf("revision %d accepted", revision.Number))
+	if warnings := app.Warnings(); len(warnings) > 0 {
+		p.report(v1.EventWarning, DoubtfulManifest, v1.Summary(warnings))
+	}
 }
 
 // newRevision numbers a spec and fixes the files that it becomes. Where only what concerns no instance has changed,

@@ -322,6 +322,14 @@ func TestBrokenManifestChangesNothing(t *testing.T) {
 	require.Equal(t, 1, w.serving(), "what was accepted goes on to be looked after")
 }
 
+func TestConflictsThatMatchNothingAreToldOnce(t *testing.T) {
+	w := newWorld(t, "web")
+	w.apply("%s", manifestOf("web", 1, "1", true)+"  placement: {conflicts: [\"web@*.service,\"]}\n")
+	w.settleAll()
+	require.Equal(t, 1, strings.Count(w.transcript(), "Warning DoubtfulManifest"))
+	require.Equal(t, 1, w.serving())
+}
+
 func TestTakenNamesAreLeftAlone(t *testing.T) {
 	w := newWorld(t, "web")
 	w.taken["web@2.service"] = ""

@@ -62,6 +62,9 @@ func (s *Server) putApp(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if warnings := app.Warnings(); len(warnings) > 0 {
+		answer.Warnings = causes(warnings)
+	}
 	return writeJSON(w, answer.Code, answer)
 }
 

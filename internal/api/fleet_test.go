@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -70,4 +71,32 @@ func TestFleetStatesAndMachinesInPages(t *testing.T) {
 	require.Equal(t, `{}`, compact(c.do(http.MethodGet, "/fleet/v1/state?machineID="+there, "").body))
 	require.Equal(t, state, compact(c.do(http.MethodGet, "/fleet/v1/state/a.service", "").body))
 	require.Equal(t, 404, c.do(http.MethodGet, "/fleet/v1/state/b.service", "").code)
+}
+
+// A client that writes back what it has read asks for nothing: the file keeps its comments, and nothing is restarted.
+func TestFleetUnitWrittenBackAsItWasRead(t *testing.T) {
+	c := newCluster(t)
+	text := "# mine\n\n[Unit]\nDescription = x\n\n[Service]\nExecStart=/bin/sleep \\\n  infinity\nEnvironment=\n[X-Fleet]\n"
+	const path = "/fleet/v1/units/a.service"
+	put := func(body string) answer { return c.do(http.MethodPut, path, body, "Content-Type", "application/json") }
+	for _, inline := range []bool{false, true} {
+		c.do(http.MethodPut, units+"/a.service", unitJSON(t, "a.service", text, v1.Launched))
+		if inline {
+			c.put("/fleet/units/a.service", `{"spec":{"contents":`+strconv.Quote(text)+`}}`) // launched is the default
+		}
+		before := c.get("/fleet/units/a.service")
+		read := c.do(http.MethodGet, path, "").body
+		a := put(strings.Replace(read, `,"currentState":"inactive"`, "", 1))
+		require.Equal(t, http.StatusNoContent, a.code, a.body)
+		require.Equal(t, before, c.get("/fleet/units/a.service"))
+		require.Equal(t, http.StatusNoContent, put(read).code)
+		require.Equal(t, before, c.get("/fleet/units/a.service"))
+		require.Equal(t, text, c.do(http.MethodGet, units+"/a.service/file", "").body)
+
+		require.Equal(t, http.StatusNoContent, put(strings.Replace(read, "launched", "loaded", 1)).code, "another state alone")
+		require.Equal(t, v1.Loaded, c.unit("a.service").Spec.DesiredState)
+		require.Equal(t, text, c.do(http.MethodGet, units+"/a.service/file", "").body)
+		require.Equal(t, http.StatusCreated, put(strings.Replace(read, "Description", "Documentation", 1)).code)
+		require.NotEqual(t, text, c.do(http.MethodGet, units+"/a.service/file", "").body)
+	}
 }

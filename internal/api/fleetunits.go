@@ -115,11 +115,22 @@ func (s *Server) fleetPutUnit(w http.ResponseWriter, r *http.Request) error {
 		return s.fleetSetState(w, r, name, sent.DesiredState)
 	}
 	old, _ := s.Keys.Units().Decode(kv.Value)
+	if exists {
+		old.Metadata.Name = name
+		old.Default() // a person wrote it with etcdctl, and left the state out
+	}
 	unit, err := fromFleetUnit(name, sent, old)
 	if err != nil {
 		return err
 	}
-	if exists && unitfile.Hash(unit.Spec.Contents) == old.Spec.Hash {
+	same, err := s.sameOptions(r.Context(), old, unit.Spec.Contents)
+	switch {
+	case err != nil:
+		return err
+	case exists && same && unit.Spec.DesiredState == old.Spec.DesiredState: // as it was read: nothing is asked for
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	case exists && same:
 		return s.fleetSetState(w, r, name, unit.Spec.DesiredState)
 	}
 	if _, err := s.storeUnit(r.Context(), unit, 0, false); err != nil {
@@ -127,6 +138,13 @@ func (s *Server) fleetPutUnit(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.WriteHeader(http.StatusCreated)
 	return nil
+}
+
+// sameOptions compares a text with that of a stored unit as this API shows it: without comments and the like.
+func (s *Server) sameOptions(ctx context.Context, old v1.Unit, text string) (bool, error) {
+	old.Spec.Hash = unitfile.HashOf(old.Spec.Contents, old.Spec.Hash)
+	stored, err := s.text(ctx, &old, map[string]string{})
+	return err == nil && unitfile.SameOptions(stored, text), err
 }
 
 func (s *Server) fleetSetState(w http.ResponseWriter, r *http.Request, name string, state v1.DesiredState) error {

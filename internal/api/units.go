@@ -78,11 +78,12 @@ func (s *Server) putUnit(w http.ResponseWriter, r *http.Request) error {
 
 // storeUnit writes a unit and its file in one transaction. Units of apps are refused.
 func (s *Server) storeUnit(ctx context.Context, unit *v1.Unit, want int64, dryRun bool) (*wire.Status, error) {
-	if err := s.checkUnit(ctx, unit); err != nil {
+	warnings, err := s.checkUnit(ctx, unit)
+	if err != nil {
 		return nil, err
 	}
 	name := unit.Metadata.Name
-	return s.write(ctx, write{
+	answer, err := s.write(ctx, write{
 		what: "unit/" + name, key: s.Keys.Units().Key(name), want: want, dryRun: dryRun,
 		change: func(kv store.KV, exists bool) ([]store.Op, error) {
 			old, next := v1.Unit{}, stored(unit)
@@ -101,30 +102,36 @@ func (s *Server) storeUnit(ctx context.Context, unit *v1.Unit, want int64, dryRu
 			return s.unitOps(next, unit.Spec.Contents)
 		},
 	})
+	if err == nil {
+		answer.Warnings = warnings
+	}
+	return answer, err
 }
 
-// checkUnit refuses a unit whose file would not do what it says.
-func (s *Server) checkUnit(ctx context.Context, unit *v1.Unit) error {
+// checkUnit refuses a unit whose file would not do what it says, and warns where it may not.
+func (s *Server) checkUnit(ctx context.Context, unit *v1.Unit) (warnings []wire.Cause, err error) {
 	what := "unit/" + unit.Metadata.Name
 	name, err := checkUnitName(unit.Metadata.Name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if unit.Spec.Contents == "" {
 		_, ok, _, err := s.Store.Get(ctx, s.Keys.UnitFiles().Key(unit.Spec.Hash))
 		if err == nil && !ok {
 			err = wire.Invalid(what, []wire.Cause{{Field: "spec.hash", Message: "no unit file with this hash is stored: give spec.contents"}})
 		}
-		return err
+		return nil, err
 	}
-	faults, _ := wire.CheckUnitFile(name, unit.Spec.Contents)
-	if len(faults) == 0 {
-		return nil
+	faults, warnings := wire.CheckUnitFile(name, unit.Spec.Contents)
+	for _, list := range [][]wire.Cause{faults, warnings} {
+		for i, c := range list { // the lines are the file's, not the request's
+			list[i] = wire.Cause{Field: "spec.contents", Message: c.String()}
+		}
 	}
-	for i, c := range faults { // the lines are the file's, not the request's
-		faults[i] = wire.Cause{Field: "spec.contents", Message: c.String()}
+	if len(faults) > 0 {
+		return nil, wire.Invalid(what, faults)
 	}
-	return wire.Invalid(what, faults)
+	return warnings, nil
 }
 
 // stored is the unit as it is kept: the file by its hash, nothing that only readers see.

@@ -97,6 +97,20 @@ func TestPutUnitRefuses(t *testing.T) {
 	require.Empty(t, getAs[wire.List[v1.Unit]](c, units).Items)
 }
 
+// What is accepted and will hardly do what was meant is answered with a warning.
+func TestWarnings(t *testing.T) {
+	c := newCluster(t)
+	const why = `"md" matches no unit, for no unit can have such a name: write its type, too, such as md.service`
+	a := c.do(http.MethodPut, units+"/a.service", unitJSON(t, "a.service", sleeping+"[X-Fleet]\nConflicts=md b.service\n", v1.Launched))
+	require.Equal(t, []wire.Cause{{Field: "spec.contents", Message: "line 4: [X-Fleet] Conflicts: " + why}}, a.status(t).Warnings)
+	require.Equal(t, http.StatusCreated, a.code)
+	manifest := `{"apiVersion":"fleet/v1","kind":"App","metadata":{"name":"a"},"spec":{"exec":{"command":["/bin/a"]},"placement":{"conflicts":["%p@*.service","md"]}}}`
+	a = c.do(http.MethodPut, wire.Prefix+"/apps/a?dryRun=true", manifest)
+	require.Equal(t, []wire.Cause{{Field: "spec.placement.conflicts[1]", Message: why}}, a.status(t).Warnings)
+	a = c.do(http.MethodPut, wire.Prefix+"/apps/a", strings.Replace(manifest, `,"md"`, "", 1))
+	require.Empty(t, a.status(t).Warnings)
+}
+
 func TestUnitsOfAppsAreOverriddenNotWritten(t *testing.T) {
 	c := newCluster(t)
 	owned := v1.Unit{Metadata: v1.ObjectMeta{Owner: "hello"}, Spec: v1.UnitSpec{Hash: unitfile.Hash(sleeping), DesiredState: v1.Launched}}

@@ -95,6 +95,9 @@ func (a *app) store(ctx context.Context, manifests []manifest, dryRun, say bool)
 			continue
 		}
 		if say {
+			if m.Unit == nil { // those of a unit's file were told when it was read
+				a.tellWarnings(m.file, answer.Warnings)
+			}
 			suffix := ""
 			if dryRun {
 				suffix = " (dry run)"

@@ -32,7 +32,7 @@ func (a *app) bring(ctx context.Context, args []string, o stateOptions) error {
 	prepared := a.each(args, func(arg string) error {
 		name, err := unitName(arg), error(nil)
 		if o.create {
-			if name, err = a.ensure(ctx, arg, o.replace); err != nil {
+			if name, err = a.ensure(ctx, arg, o.replace, o.state); err != nil {
 				return err
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api/client"
@@ -15,49 +16,114 @@ import (
 )
 
 // ensure makes sure that the cluster knows the unit and returns its name. As in the original it is looked for in
-// the cluster, as a file, as a template in the cluster, as a template's file. A file that differs from what the
-// cluster has only warns, unless it is to replace that.
-func (a *app) ensure(ctx context.Context, typed string, replace bool) (string, error) {
+// the cluster, as a file, as a template in the cluster, as a template's file. Where what it would be made from today differs
+// from what the cluster has, that is used with a warning, or replaced, unless the unit is further than upTo.
+func (a *app) ensure(ctx context.Context, typed string, replace bool, upTo v1.DesiredState) (string, error) {
 	dir, base := filepath.Split(typed)
 	name := unitName(base)
-	path := dir + name
 	n, err := unitfile.ParseName(name)
 	if err != nil {
 		return "", usage("%v", err)
 	}
-	c, err := a.client()
+	stored, exists, err := a.storedFile(ctx, name)
 	if err != nil {
 		return "", err
 	}
-	local, isLocal := readIfExists(path)
-	stored, err := c.Do(ctx, client.Request{Method: http.MethodGet, Path: client.Path("units", name, "file")})
+	made, err := a.origin(ctx, dir, n, replace || exists)
 	switch {
-	case err != nil && !client.NotFound(err):
+	case err != nil:
 		return "", err
-	case err == nil && (!isLocal || local == string(stored)):
+	case !exists && made == nil:
+		return "", a.unknownUnit(typed, n)
+	case !exists:
+		return name, a.create(ctx, n, *made, v1.Inactive)
+	case made == nil || made.text == stored || !replace && unitfile.SameOptions(made.text, stored):
 		return name, nil
-	case err == nil && !replace:
-		a.note("fleetctl: warning: %s differs from the unit of that name in the cluster, which is used: --replace puts the file in its place", path)
-		return name, nil
-	case isLocal:
-		return name, a.create(ctx, n, path, local)
+	case replace:
+		return name, a.replace(ctx, n, *made, upTo)
+	case made.local:
+		a.note("fleetctl: warning: %s differs from the unit of that name in the cluster, which is used: --replace puts the file in its place", made.name)
+	default:
+		a.note("fleetctl: warning: unit %s differs from its template %s, and stays as it is: --replace makes it anew", name, made.name)
+	}
+	return name, nil
+}
+
+// origin is what a unit is made from.
+type origin struct {
+	name, text string
+	local      bool // a file of the unit's own name
+}
+
+// origin finds what a unit is made from; nil for nothing. Files go first where the cluster's unit is to be compared with
+// what is here; else the cluster's template goes before that of a file.
+func (a *app) origin(ctx context.Context, dir string, n unitfile.Name, filesFirst bool) (*origin, error) {
+	if text, ok := readIfExists(dir + n.Full); ok {
+		return &origin{dir + n.Full, text, true}, nil
 	}
 	template := n.TemplateName()
 	if template == "" || n.Template {
-		return "", wire.Fail(wire.ReasonNotFound, "unit %s does not exist, neither in the cluster nor as a file here", name)
+		return nil, nil
 	}
-	stored, err = c.Do(ctx, client.Request{Method: http.MethodGet, Path: client.Path("units", template, "file")})
-	if err == nil {
-		return name, a.create(ctx, n, template, string(stored))
+	here, isHere := readIfExists(dir + template)
+	if isHere && filesFirst {
+		return &origin{dir + template, here, false}, nil
 	}
-	if !client.NotFound(err) {
-		return "", err
+	stored, exists, err := a.storedFile(ctx, template)
+	switch {
+	case err != nil:
+		return nil, err
+	case !exists && isHere:
+		return &origin{dir + template, here, false}, nil
+	case !exists:
+		return nil, nil
+	case isHere && !unitfile.SameOptions(here, stored):
+		a.note("fleetctl: warning: %s differs from the template of that name in the cluster, which is used: --replace uses the file", dir+template)
 	}
-	path = dir + template
-	if local, isLocal = readIfExists(path); isLocal {
-		return name, a.create(ctx, n, path, local)
+	return &origin{template, stored, false}, nil
+}
+
+// storedFile is the text that the cluster has.
+func (a *app) storedFile(ctx context.Context, name string) (text string, exists bool, err error) {
+	c, err := a.client()
+	if err != nil {
+		return "", false, err
 	}
-	return "", wire.Fail(wire.ReasonNotFound, "unit %s does not exist, neither it nor its template %s, neither in the cluster nor as a file here", name, template)
+	stored, err := c.Do(ctx, client.Request{Method: http.MethodGet, Path: client.Path("units", name, "file")})
+	if client.NotFound(err) {
+		return "", false, nil
+	}
+	return string(stored), err == nil, err
+}
+
+// unknownUnit says what was looked for in vain.
+func (a *app) unknownUnit(typed string, n unitfile.Name) error {
+	base := filepath.Base(typed)
+	if _, err := os.Stat(typed); err == nil && base != n.Full { // the file is there, under a name that no unit can have
+		_, why := unitfile.ParseName(base)
+		return usage("%s is there, but is not named as a unit: %v", typed, why)
+	}
+	if template := n.TemplateName(); template != "" && !n.Template {
+		return wire.Fail(wire.ReasonNotFound, "unit %s does not exist, neither it nor its template %s, neither in the cluster nor as a file here", n, template)
+	}
+	return wire.Fail(wire.ReasonNotFound, "unit %s does not exist, neither in the cluster nor as a file here", n)
+}
+
+// replace puts another file in the place of a unit's, which stays as far as it is: what runs is restarted with it.
+func (a *app) replace(ctx context.Context, n unitfile.Name, from origin, upTo v1.DesiredState) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	unit, err := client.Get[v1.Unit](ctx, c, client.Path("units", n.Full), nil)
+	if err != nil {
+		return err
+	}
+	state := unit.Spec.DesiredState
+	if order := []v1.DesiredState{v1.Inactive, v1.Loaded, v1.Launched}; unit.Metadata.Owner == "" && slices.Index(order, state) > slices.Index(order, upTo) {
+		return fmt.Errorf("unit %s is %s: fleetctl start --replace puts the file in its place and restarts it, fleetctl unload stops it before", n, state)
+	}
+	return a.create(ctx, n, from, state)
 }
 
 func readIfExists(path string) (string, bool) {
@@ -65,12 +131,11 @@ func readIfExists(path string) (string, bool) {
 	return string(data), err == nil
 }
 
-// create submits a unit, inactive. source is where its text is from, for messages.
-func (a *app) create(ctx context.Context, n unitfile.Name, source, text string) error {
+// create submits a unit.
+func (a *app) create(ctx context.Context, n unitfile.Name, from origin, state v1.DesiredState) error {
+	source, text := from.name, from.text
 	faults, warnings := wire.CheckUnitFile(n, text)
-	for _, c := range warnings {
-		a.tellCause(source, 0, wire.Cause{Line: c.Line, Field: c.Field, Message: "warning: " + c.Message})
-	}
+	a.tellWarnings(source, warnings)
 	for _, c := range faults {
 		a.tellCause(source, 0, c)
 	}
@@ -82,7 +147,7 @@ func (a *app) create(ctx context.Context, n unitfile.Name, source, text string) 
 	}
 	unit := v1.Unit{
 		TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindUnit}, Metadata: v1.ObjectMeta{Name: n.Full},
-		Spec: v1.UnitSpec{Contents: text, DesiredState: v1.Inactive},
+		Spec: v1.UnitSpec{Contents: text, DesiredState: state},
 	}
 	body, err := json.Marshal(unit)
 	if err != nil {

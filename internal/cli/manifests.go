@@ -139,6 +139,13 @@ func (a *app) tellFaults(file string, offset int, err error) int {
 	return 1
 }
 
+func (a *app) tellWarnings(file string, warnings []wire.Cause) {
+	for _, c := range warnings {
+		c.Message = "warning: " + c.Message
+		a.tellCause(file, 0, c)
+	}
+}
+
 func (a *app) tellCause(file string, offset int, c wire.Cause) {
 	if c.Line > 0 {
 		file = fmt.Sprintf("%s:%d", file, c.Line+offset)
@@ -157,6 +164,9 @@ func (a *app) checkUnitFile(m manifest) int {
 		return a.tellFaults(m.file, 0, err)
 	}
 	faults, warnings := wire.CheckUnitFile(name, m.Unit.Spec.Contents)
+	for i := range warnings {
+		warnings[i].Message = "warning: " + warnings[i].Message
+	}
 	for _, c := range slices.Concat(faults, warnings) {
 		a.note("%s:%d: spec.contents: %s", m.file, m.Line, c)
 	}

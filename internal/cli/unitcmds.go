@@ -31,19 +31,20 @@ const nameHelp = `
 const lookupHelp = `
 
 A name is looked for in the cluster, then as a file here, then as an instance of a template in the cluster
-(example-app@1 of example-app@.service), then as one of a template here. A file that differs from what the
-cluster has only warns, without --replace.`
+(example-app@1 of example-app@.service), then as one of a template here. A file or a template that differs from
+what the cluster has only warns, without --replace. With it the file here, the template here, or the template in the
+cluster, whichever is found first, takes the place of the unit's, and what runs is restarted.`
 
 func (a *app) submitCommand() *cobra.Command {
 	var replace bool
 	cmd := &cobra.Command{
 		Use: "submit FILE...", Short: "Store unit files in the cluster, without running them",
-		Long:    "Stores units and templates from files. Submitting again changes nothing, unless --replace is given." + nameHelp,
+		Long:    "Stores units and templates from files. Submitting again changes nothing, unless --replace is given. A unit that\nis loaded or launched is not replaced: see start --replace." + nameHelp,
 		Example: "  fleetctl submit example-app@.service\n  fleetctl submit units/*.service --replace",
 		Args:    atLeast(1, "the unit file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.each(args, func(arg string) error {
-				name, err := a.ensure(cmd.Context(), arg, replace)
+				name, err := a.ensure(cmd.Context(), arg, replace, v1.Inactive)
 				if err == nil {
 					a.say("Unit %s inactive", name)
 				}

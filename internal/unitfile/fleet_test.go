@@ -36,16 +36,16 @@ func TestParseFleet(t *testing.T) {
 		{"machine", "MachineID=abc\n", Fleet{MachineID: "abc"}},
 		{"machine, reset", "MachineID=abc\nMachineID=\nMachineID=def\n", Fleet{MachineID: "def"}},
 		{"peers", "MachineOf=b@%i.service c.service\nMachineOf=%p-d.timer\n", Fleet{MachineOf: []string{"b@1.service", "c.service", "a-d.timer"}}},
-		{"conflicts", "Conflicts=a@*.service  b.service\nConflicts=\"c*\" \"d?\"\nConflicts=%p-[0-9].service\n",
-			Fleet{Conflicts: []string{"a@*.service", "b.service", "c*", "d?", "a-[0-9].service"}}},
-		{"conflicts, reset", "Conflicts=a\nConflicts=\nConflicts=b\n", Fleet{Conflicts: []string{"b"}}},
+		{"conflicts", "Conflicts=a@*.service  b.service\nConflicts=\"c*\" \"d?*\"\nConflicts=%p-[0-9].service\n",
+			Fleet{Conflicts: []string{"a@*.service", "b.service", "c*", "d?*", "a-[0-9].service"}}},
+		{"conflicts, reset", "Conflicts=a\nConflicts=\nConflicts=b*\n", Fleet{Conflicts: []string{"b*"}}},
 		{"replaces", "Replaces=old-*.service\n", Fleet{Replaces: []string{"old-*.service"}}},
 		{"metadata", "MachineMetadata=\"zone=b\" \"disk=ssd\"\nMachineMetadata=zone=a\nMachineMetadata=zone=b\n",
 			Fleet{MachineMetadata: map[string][]string{"zone": {"a", "b"}, "disk": {"ssd"}}}},
 		{"metadata with a space and specifiers", "MachineMetadata=place=us east %i\n", Fleet{MachineMetadata: map[string][]string{"place": {"us east 1"}}}},
 		{"metadata, reset", "MachineMetadata=a=b\nMachineMetadata=\n", Fleet{}},
-		{"global with conflicts", "Global=True\nConflicts=b\nMachineMetadata=a=b\n",
-			Fleet{Global: true, Conflicts: []string{"b"}, MachineMetadata: map[string][]string{"a": {"b"}}}},
+		{"global with conflicts", "Global=True\nConflicts=b*\nMachineMetadata=a=b\n",
+			Fleet{Global: true, Conflicts: []string{"b*"}, MachineMetadata: map[string][]string{"a": {"b"}}}},
 		{"not global after all", "Global=yes\nGlobal=false\nMachineOf=b.service\n", Fleet{MachineOf: []string{"b.service"}}},
 		{"ports", "Ports=3001 3000\nPorts=3000 40%i\n", Fleet{Ports: []int{401, 3000, 3001}}},
 		{"resources", "CPU=0.5\nMemory=128M\nSpreadOver=zone\n", Fleet{CPU: 500, Memory: 128 << 20, SpreadOver: "zone"}},
@@ -83,10 +83,10 @@ func TestParseFleetProblems(t *testing.T) {
 			"line 3: [X-Fleet] x-conditionmachineid: unknown option: write MachineID=",
 			"line 4: [X-Fleet] X-ConditionMachineBootID: unknown option: boot IDs are not supported, write MachineID="}},
 		{"lone percent", "SpreadOver=a%\n", []string{`line 2: [X-Fleet] SpreadOver: "a%": a single % at the end: write %%`}},
-		{"broken globs", "Conflicts=[ b\nConflicts=%p[\n", []string{
+		{"broken globs", "Conflicts=[ b*\nConflicts=%p[\n", []string{
 			`line 2: [X-Fleet] Conflicts: glob "[" is broken: close every '[' and let no '\' stand at the end`,
 			`line 3: [X-Fleet] Conflicts: glob "a[" is broken: close every '[' and let no '\' stand at the end`}},
-		{"open quote", "Conflicts=\"a b\n", []string{`line 2: [X-Fleet] Conflicts: a quote is not closed in "\"a b"`}},
+		{"open quote", "Conflicts=\"ab*\n", []string{`line 2: [X-Fleet] Conflicts: a quote is not closed in "\"ab*"`}},
 		{"machine IDs", "MachineID=a b\nMachineID=c\nMachineID=d\n", []string{
 			`line 2: [X-Fleet] MachineID: "a b" is not one machine ID: a unit can be on one machine only`,
 			"warning: line 4: [X-Fleet] MachineID: ignored, the first one counts (line 3): remove it"}},
@@ -131,8 +131,8 @@ func TestParseFleetOfTemplate(t *testing.T) {
 }
 
 func TestParseFleetDeprecated(t *testing.T) {
-	fleet, problems := fleetOf(t, "a.service", "X-ConditionMachineOf=b.service\nX-Conflicts=c\nX-ConditionMachineMetadata=d=e\n")
-	require.Equal(t, Fleet{Unit: "a.service", MachineOf: []string{"b.service"}, Conflicts: []string{"c"},
+	fleet, problems := fleetOf(t, "a.service", "X-ConditionMachineOf=b.service\nX-Conflicts=c*\nX-ConditionMachineMetadata=d=e\n")
+	require.Equal(t, Fleet{Unit: "a.service", MachineOf: []string{"b.service"}, Conflicts: []string{"c*"},
 		MachineMetadata: map[string][]string{"d": {"e"}}}, fleet)
 	require.Equal(t, []string{
 		"warning: line 2: [X-Fleet] X-ConditionMachineOf: deprecated spelling: write MachineOf=",
@@ -144,8 +144,8 @@ func TestParseFleetDeprecated(t *testing.T) {
 }
 
 func TestFleetExclusions(t *testing.T) {
-	lines := map[string]string{"MachineID": "MachineID=x", "MachineOf": "MachineOf=b.service", "Conflicts": "Conflicts=c",
-		"Global": "Global=true", "Replaces": "Replaces=d", "MachineMetadata": "MachineMetadata=a=b", "Ports": "Ports=1"}
+	lines := map[string]string{"MachineID": "MachineID=x", "MachineOf": "MachineOf=b.service", "Conflicts": "Conflicts=c*",
+		"Global": "Global=true", "Replaces": "Replaces=d*", "MachineMetadata": "MachineMetadata=a=b", "Ports": "Ports=1"}
 	excluded := map[string]bool{}
 	for _, pair := range []string{"MachineID MachineOf", "MachineID Conflicts", "MachineID Global", "MachineID Replaces",
 		"Global MachineOf", "Global Replaces", "Replaces Conflicts"} {

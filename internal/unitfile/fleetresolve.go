@@ -106,8 +106,11 @@ func (l list) expand(n Name, glob bool) []string {
 
 func (l list) checkGlobs(problems []Problem, globs []string) []Problem {
 	for i, g := range globs {
-		if _, err := ParseGlob(g); err != nil {
+		switch glob, err := ParseGlob(g); {
+		case err != nil:
 			problems = append(problems, l.items[i].problem("%v", err))
+		case !glob.MatchesNames():
+			problems = append(problems, l.items[i].warning("%s", glob.NoName()))
 		}
 	}
 	return problems

@@ -246,3 +246,19 @@ func BenchmarkParse(b *testing.B) {
 		}
 	}
 }
+
+func TestSameOptions(t *testing.T) {
+	const text = "[Unit]\nDescription=a\n[Service]\nExecStart=/a\nExecStart=/b\n"
+	for other, want := range map[string]bool{
+		text: true, "# c\n\n[Unit]\n Description = a\n[X]\n[Service]\nExecStart=/a\n[Service]\nExecStart=/b": true,
+		"Description=a\n[Service]\nExecStart=/a\nExecStart=/b\n":         true,
+		"[Unit]\nDescription=a\n[Service]\nExecStart=/b\nExecStart=/a\n": false,
+		"[Unit]\nDescription=a\n[Service]\nExecStart=/a\n":               false,
+		"[Unit]\nDescription=a\n[Unit]\nExecStart=/a\nExecStart=/b\n":    false,
+		"": false, "[Unit": false,
+	} {
+		require.Equal(t, want, SameOptions(text, other), "%q", other)
+		require.Equal(t, want, SameOptions(other, text), "%q", other)
+	}
+	require.True(t, SameOptions("[Unit", "[Unit"))
+}

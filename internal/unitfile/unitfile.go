@@ -87,6 +87,19 @@ func (f *File) Value(section, name string) (string, bool) {
 	return "", false
 }
 
+// SameOptions tells whether two texts assign the same, in the same order: they differ at most in comments, white space,
+// line breaks and sections without options. Texts that cannot be read are the same when their bytes are.
+func SameOptions(a, b string) bool {
+	if a == b {
+		return true
+	}
+	x, errX := Parse(a)
+	y, errY := Parse(b)
+	return errX == nil && errY == nil && slices.EqualFunc(x.options, y.options, func(o, p Option) bool {
+		return o.Section == p.Section && o.Name == p.Name && o.Value == p.Value
+	})
+}
+
 // Lifted gives the text as systemd has to see it: with a [Unit] header before options that stand before any section,
 // which systemd would ignore. Without such options it is the text itself.
 func (f *File) Lifted() string {

@@ -20,6 +20,8 @@ type Status struct {
 	Message string `json:"message"`
 	// Causes are the single faults of what was sent.
 	Causes []Cause `json:"causes,omitempty"`
+	// Warnings are what was accepted and will hardly do what was meant.
+	Warnings []Cause `json:"warnings,omitempty"`
 	// ResourceVersion is the revision that a write made, or found unchanged.
 	ResourceVersion string `json:"resourceVersion,omitempty"`
 }
