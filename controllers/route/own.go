@@ -38,7 +38,7 @@ func (c *Controller) unpublished() {
 // untilDeleted waits for the end of the key, and reports false where the watch ends first.
 func (c *Controller) untilDeleted(ctx context.Context, key string, after int64) bool {
 	ctx, cancel := context.WithCancel(ctx)
-	batches := c.opts.Store.Watch(ctx, key, after)
+	batches := store.WatchKey(ctx, c.opts.Store, key, after)
 	defer func() {
 		cancel()
 		for range batches { // until its goroutine has ended

@@ -20,6 +20,9 @@ type Collection[T any] struct {
 	pending []Event[T]  // applied, not yet told
 	next    *objects[T] // what a new listing has brought so far
 
+	// ignored are the keys below the prefix of which no object is made, nextIgnored those of a new listing.
+	ignored, nextIgnored ignoredKeys
+
 	// last is what lastRaw was decoded to. An app's units come one after the other and say the same, as do placements.
 	last    T
 	lastRaw []byte
@@ -52,6 +55,10 @@ func (c *Collection[T]) OnChange(handler func([]Event[T])) { c.handlers = append
 // tree (apply, relisted) runs under its lock.
 type row interface {
 	keyPrefix() string
+	// have returns the revision of a key's last change that is known, 0 where the key is not there. It is told of all keys
+	// below the prefix, also those that are ignored; count is how many there are.
+	have(key string) int64
+	count() int
 	// apply makes one change and reports whether there is something to tell.
 	apply(e store.Event) bool
 	beginListing()
@@ -64,9 +71,22 @@ type row interface {
 
 func (c *Collection[T]) keyPrefix() string { return c.row.Prefix() }
 
+func (c *Collection[T]) have(key string) int64 {
+	if name, ok := c.row.Name(key); ok {
+		if o := c.named[name]; o != nil {
+			return o.ModRevision
+		}
+	}
+	return c.ignored[hashOf(key)]
+}
+
+func (c *Collection[T]) count() int { return len(c.named) + len(c.ignored) }
+
 func (c *Collection[T]) apply(e store.Event) bool {
 	name, _ := c.row.Name(e.Key)
-	if e.Deleted || !ours(c.r, c.row, e.KV) {
+	isOurs := !e.Deleted && ours(c.r, c.row, e.KV)
+	c.ignored.set(e, !e.Deleted && !isOurs)
+	if !isOurs {
 		old := c.remove(name)
 		if old != nil {
 			c.pending = append(c.pending, Event[T]{Name: old.Name, Old: old, Revision: e.ModRevision})
@@ -93,15 +113,16 @@ func ours[T any](r *Reflector, row keyspace.Collection[T], kv store.KV) bool {
 	return false
 }
 
-func (c *Collection[T]) beginListing() { c.next = newObjects[T]() }
+func (c *Collection[T]) beginListing() { c.next, c.nextIgnored = newObjects[T](), nil }
 
 func (c *Collection[T]) listed(kv store.KV) {
 	if !ours(c.r, c.row, kv) {
+		c.nextIgnored.set(store.Event{KV: kv}, true)
 		return
 	}
 	name, _ := c.row.Name(kv.Key)
 	object := c.named[name]
-	if object == nil || object.ModRevision != kv.ModRevision {
+	if object == nil || object.ModRevision != kv.ModRevision || object.CreateRevision != kv.CreateRevision || c.r.older > 0 {
 		object = c.object(name, kv)
 	}
 	c.next.put(object)
@@ -110,6 +131,7 @@ func (c *Collection[T]) listed(kv store.KV) {
 func (c *Collection[T]) relisted(revision int64) int {
 	old, now := c.objects, c.next
 	c.objects, c.next = now, nil
+	c.ignored, c.nextIgnored = c.nextIgnored, nil
 	old.tree.Ascend(func(o *Object[T]) bool {
 		if now.named[o.Name] == nil {
 			c.pending = append(c.pending, Event[T]{Name: o.Name, Old: o, Revision: revision})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -148,4 +149,60 @@ func TestWaitForRevisionOnEtcd(t *testing.T) {
 	require.True(t, ok)
 	f.stop()
 	require.Equal(t, 1, f.relists)
+}
+
+// losing is a store whose watches lose the events of one key.
+type losing struct {
+	store.Interface
+	key string
+}
+
+func (l losing) Watch(ctx context.Context, prefix string, after int64) <-chan store.Batch {
+	in, out := l.Interface.Watch(ctx, prefix, after), make(chan store.Batch)
+	go func() {
+		defer close(out)
+		for batch := range in {
+			batch.Events = slices.DeleteFunc(batch.Events, func(e store.Event) bool { return e.Key == l.key })
+			select {
+			case out <- batch:
+			case <-ctx.Done():
+			}
+		}
+	}()
+	return out
+}
+
+// TestCheckOnEtcd: a change and a deletion that a watch of etcd lost are found by what etcd answers to a check, although
+// later changes came.
+func TestCheckOnEtcd(t *testing.T) {
+	etcd := etcdtest.Start(t)
+	client := etcd.Client()
+	commit(t, client, placement("m/a", "1"), placement("m/b", "1"), placement("m/c", "1"))
+	for _, lost := range []store.Op{placement("m/a", "2"), gone(placement("m/a", ""))} {
+		differs := make(chan cache.Difference, 10)
+		r := cache.NewReflector(losing{client, lost.Key}, keys.Root(), cache.WithCheckEvery(50*time.Millisecond),
+			cache.OnDiffers(func(d cache.Difference) { differs <- d }))
+		placements := cache.Register(r, keys.Placements())
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		done := make(chan error, 1)
+		go func() { done <- r.Run(ctx) }()
+		require.NoError(t, r.WaitForSync(ctx))
+		commit(t, client, lost)
+		commit(t, client, placement("m/b", fmt.Sprint(len(lost.Value))))
+		select {
+		case d := <-differs:
+			require.Equal(t, cache.Missed, d.Reason, d.Message)
+			require.Equal(t, keys.Placements().Prefix(), d.Prefix)
+		case <-ctx.Done():
+			require.Fail(t, "no check found it")
+		}
+		require.Eventually(t, func() bool {
+			o, ok := placements.Get("m/a")
+			return ok == (lost.Value != nil) && (!ok || o.Value.Hash == "2")
+		}, 10*time.Second, time.Millisecond)
+		time.Sleep(200 * time.Millisecond)
+		require.Empty(t, differs, "it is right now")
+		cancel()
+		<-done
+	}
 }

@@ -48,6 +48,9 @@ func (c *Client) List(ctx context.Context, prefix string, opts ListOptions) (Pag
 	if opts.KeysOnly {
 		etcdOpts = append(etcdOpts, clientv3.WithKeysOnly())
 	}
+	if opts.ChangedAfter > 0 {
+		etcdOpts = append(etcdOpts, clientv3.WithMinModRev(opts.ChangedAfter+1))
+	}
 	var page Page
 	err := c.call(ctx, "list", prefix, func(ctx context.Context, etcd *clientv3.Client) error {
 		resp, err := etcd.Get(ctx, from, etcdOpts...)
@@ -58,7 +61,7 @@ func (c *Client) List(ctx context.Context, prefix string, opts ListOptions) (Pag
 		if opts.Revision != 0 {
 			page.Revision = opts.Revision
 		}
-		page.More = resp.More
+		page.More, page.Count = resp.More, resp.Count
 		page.KVs = make([]KV, len(resp.Kvs))
 		for i, kv := range resp.Kvs {
 			page.KVs[i] = kvOf(kv)

@@ -34,6 +34,8 @@ type ListOptions struct {
 	Revision int64
 	// KeysOnly leaves the values out.
 	KeysOnly bool
+	// ChangedAfter leaves out what did not change after that revision. Count counts it nevertheless.
+	ChangedAfter int64
 }
 
 // Page is a part of a listing, sorted by key.
@@ -43,6 +45,8 @@ type Page struct {
 	Revision int64
 	// More says that keys follow behind the last one.
 	More bool
+	// Count is how many keys there were from After or From on, on this page or not.
+	Count int64
 }
 
 // Event is one change of a key.

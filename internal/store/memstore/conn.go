@@ -31,7 +31,7 @@ func (c *Conn) SetDown(down bool) {
 	c.down = down
 	for w := range c.watches {
 		if down {
-			w.pending, w.synced = nil, false
+			w.pending, w.held, w.synced = nil, nil, false
 		}
 		w.wake()
 	}
@@ -91,9 +91,14 @@ func (c *Conn) List(ctx context.Context, prefix string, opts store.ListOptions) 
 			return true
 		case !strings.HasPrefix(kv.Key, prefix) || opts.Before != "" && kv.Key >= opts.Before:
 			return false
+		}
+		page.Count++
+		switch {
+		case kv.ModRevision <= opts.ChangedAfter:
+			return true
 		case len(page.KVs) == limit:
 			page.More = true
-			return false
+			return true
 		}
 		if opts.KeysOnly {
 			kv.Value = nil
@@ -141,6 +146,10 @@ func (c *Conn) KeepAlive(ctx context.Context, id store.LeaseID) (time.Duration, 
 	}
 	defer c.s.mu.Unlock()
 	l := c.s.leases[id]
+	if l != nil && c.s.revokes(id) {
+		c.s.revoke(id)
+		l = nil
+	}
 	if l == nil || !l.ends.After(c.s.now()) {
 		return 0, fmt.Errorf("keep alive %s: %w", id, store.ErrLeaseNotFound)
 	}

@@ -38,6 +38,7 @@ type Store struct {
 	leases    map[store.LeaseID]*lease
 	lastLease store.LeaseID
 	full      bool
+	old       OldEtcd
 	watches   watches
 }
 

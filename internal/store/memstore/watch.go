@@ -18,9 +18,11 @@ const watchBatch = 1000
 type watch struct {
 	conn   *Conn
 	prefix string
+	began  int64 // the revision that it was asked to begin after
 	after  int64 // everything up to it was taken
 	// pending is what comes next. It is complete when synced; otherwise the history has it.
 	pending []store.Event
+	held    []store.Event // what an old etcd brings behind what is pending
 	synced  bool
 	asked   bool          // for progress
 	wakeup  chan struct{} // holds one
@@ -55,7 +57,7 @@ func (ws *watches) tell(e store.Event) {
 		}
 		for w := range ws.of[e.Key[:n]] {
 			if w.synced && e.ModRevision > w.after {
-				w.pending = append(w.pending, e)
+				w.push(e)
 				w.wake()
 			}
 		}
@@ -72,7 +74,7 @@ func (w *watch) wake() {
 // Watch implements store.Interface.
 func (c *Conn) Watch(ctx context.Context, prefix string, after int64) <-chan store.Batch {
 	out := make(chan store.Batch)
-	w := &watch{conn: c, prefix: prefix, after: after, wakeup: make(chan struct{}, 1)}
+	w := &watch{conn: c, prefix: prefix, began: after, after: after, wakeup: make(chan struct{}, 1)}
 	c.s.mu.Lock()
 	c.s.watches.add(w)
 	c.watches[w] = struct{}{}
@@ -122,12 +124,15 @@ func (w *watch) take() (batch store.Batch, ok bool) {
 		}
 		for _, e := range s.history[s.after(w.after):] {
 			if strings.HasPrefix(e.Key, w.prefix) {
-				w.pending = append(w.pending, e)
+				w.push(e)
 			}
 		}
 		w.synced = true
 	}
 	switch {
+	case w.asked && w.early():
+		w.asked = false
+		batch.Revision = s.revision
 	case len(w.pending) > 0:
 		n := min(len(w.pending), watchBatch)
 		for n < len(w.pending) && w.pending[n].ModRevision == w.pending[n-1].ModRevision {
@@ -135,6 +140,7 @@ func (w *watch) take() (batch store.Batch, ok bool) {
 		}
 		batch.Events, w.pending = w.pending[:n:n], w.pending[n:]
 		batch.Revision = batch.Events[n-1].ModRevision
+		w.pending, w.held = append(w.held, w.pending...), nil
 	case w.asked:
 		w.asked = false
 		batch.Revision = max(w.after, s.revision)

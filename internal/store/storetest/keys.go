@@ -111,10 +111,43 @@ func (s *suite) list() {
 	require.NoError(s, err)
 	require.True(s, page.More)
 
+	page, err = s.Store.List(s.ctx, "/t/", store.ListOptions{After: "/t/a", Limit: 1})
+	require.NoError(s, err)
+	require.EqualValues(s, 2, page.Count, "those that follow, on this page or not")
+
 	page, err = s.Store.List(s.ctx, "/none/", store.ListOptions{})
 	require.NoError(s, err)
 	require.Empty(s, page.KVs)
 	require.Equal(s, revision, page.Revision)
+}
+
+// listChanged: what a check of a cache rests upon. The count is of all keys, the keys are those that changed.
+func (s *suite) listChanged() {
+	first := s.commit(put("/t/a", "1"), put("/t/b", "1"), put("/t/c", "1"), put("/t/d", "1"), put("/other", "1"))
+	s.commit(put("/t/c", "2"), put("/other", "2"))
+	s.commit(del("/t/d"))
+	last := s.commit(put("/t/e", "1"), put("/t/f", "1"))
+	for _, c := range []struct {
+		opts  store.ListOptions
+		keys  []string
+		count int64
+		more  bool
+	}{
+		{store.ListOptions{ChangedAfter: first}, []string{"/t/c", "/t/e", "/t/f"}, 5, false},
+		{store.ListOptions{ChangedAfter: first, Limit: 2}, []string{"/t/c", "/t/e"}, 5, true},
+		{store.ListOptions{ChangedAfter: first, Limit: 2, After: "/t/e", Revision: last}, []string{"/t/f"}, 1, false},
+		{store.ListOptions{ChangedAfter: first, Limit: 3}, []string{"/t/c", "/t/e", "/t/f"}, 5, false},
+		{store.ListOptions{ChangedAfter: last}, []string{}, 5, false},
+		{store.ListOptions{ChangedAfter: last + 100}, []string{}, 5, false},
+		{store.ListOptions{ChangedAfter: first, Revision: first}, []string{}, 4, false},
+	} {
+		c.opts.KeysOnly = true
+		page, err := s.Store.List(s.ctx, "/t/", c.opts)
+		require.NoError(s, err)
+		require.Equal(s, c.keys, keysOf(page.KVs), "%+v", c.opts)
+		require.Equal(s, c.count, page.Count, "%+v", c.opts)
+		require.Equal(s, c.more, page.More, "%+v", c.opts)
+	}
 }
 
 func (s *suite) listAtOneRevision() {

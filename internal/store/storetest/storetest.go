@@ -31,6 +31,7 @@ func Run(t *testing.T, start func(t *testing.T) Backend) {
 		{"Identity", (*suite).identity},
 		{"DeleteOfNothing", (*suite).deleteOfNothing},
 		{"List", (*suite).list},
+		{"ListChanged", (*suite).listChanged},
 		{"ListAtOneRevision", (*suite).listAtOneRevision},
 		{"ListCompacted", (*suite).listCompacted},
 		{"Fence", (*suite).fence},

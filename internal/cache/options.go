@@ -1,0 +1,37 @@
+package cache
+
+import "github.com/go-logr/logr"
+
+// Option changes a Reflector.
+type Option func(*Reflector)
+
+// WithLogger has the reflector log there.
+func WithLogger(log logr.Logger) Option { return func(r *Reflector) { r.log = log } }
+
+// WithPageSize sets how many keys one request of a listing brings. 0 means the store's default.
+func WithPageSize(keys int64) Option { return func(r *Reflector) { r.pageSize = keys } }
+
+// OnProgress has f called, from the reflector's goroutine, whenever Revision moved and all handlers were told.
+func OnProgress(f func(revision int64)) Option {
+	return func(r *Reflector) { r.onProgress = append(r.onProgress, f) }
+}
+
+// OnRelist has f called, from the reflector's goroutine, after every listing: the first one, and again where
+// the watch could not go on without a gap.
+func OnRelist(f func(revision int64)) Option {
+	return func(r *Reflector) { r.onRelist = append(r.onRelist, f) }
+}
+
+// Why a key is ignored.
+const (
+	NoSuchRow  = "NoSuchRow"  // it lies in no row
+	NoSuchName = "NoSuchName" // no object of the row can have it
+	NoLease    = "NoLease"    // the row's objects live under one
+	Unreadable = "Unreadable" // the object is there, without its value
+)
+
+// OnIgnored has f called, from the reflector's goroutine, with every key below a row's prefix that is a stranger's, or
+// whose value cannot be read. f must not block, and hears of a key again with a new listing.
+func OnIgnored(f func(key string, revision int64, reason, why string)) Option {
+	return func(r *Reflector) { r.onIgnored = append(r.onIgnored, f) }
+}

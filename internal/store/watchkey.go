@@ -1,0 +1,81 @@
+package store
+
+import (
+	"context"
+	"time"
+)
+
+// WatchKey is Watch of one key alone, for those who keep no cache of it: it brings no event that is older than the last one,
+// and every CheckEvery it reads the key, so that one which etcd's watch lost comes late, but comes. A read that fails is
+// left to the next one.
+func WatchKey(ctx context.Context, s Interface, key string, after int64) <-chan Batch {
+	out := make(chan Batch)
+	ctx, cancel := context.WithCancel(ctx)
+	in := s.Watch(ctx, key, after)
+	w := keyWatch{store: s, key: key, seen: after}
+	go func() {
+		defer close(out)
+		defer func() {
+			cancel()
+			for range in { // until its goroutine has ended
+			}
+		}()
+		for {
+			batch, ok := w.next(ctx, in)
+			if !ok {
+				return
+			}
+			if (len(batch.Events) > 0 || batch.Err != nil) && !send(ctx, out, batch) || batch.Err != nil {
+				return
+			}
+		}
+	}()
+	return out
+}
+
+// keyWatch is what is known of one key.
+type keyWatch struct {
+	store Interface
+	key   string
+	// seen is the revision of the last event, deleted whether that was a deletion.
+	seen    int64
+	deleted bool
+}
+
+// next returns what the watch brings, or, after a while, what a read has found. It is not ok when the watch has ended.
+func (w *keyWatch) next(ctx context.Context, in <-chan Batch) (Batch, bool) {
+	check := time.NewTimer(Around(CheckEvery))
+	defer check.Stop()
+	select {
+	case batch, ok := <-in:
+		return w.sift(batch), ok
+	case <-check.C:
+		return w.read(ctx), true
+	}
+}
+
+// sift leaves out events of other keys that begin alike, and those that are older than what is known.
+func (w *keyWatch) sift(batch Batch) Batch {
+	var events []Event
+	for _, e := range batch.Events {
+		if e.Key == w.key && e.ModRevision > w.seen {
+			w.seen, w.deleted = e.ModRevision, e.Deleted
+			events = append(events, e)
+		}
+	}
+	batch.Events = events
+	return batch
+}
+
+// read makes an event of what is not as the events have told it.
+func (w *keyWatch) read(ctx context.Context) Batch {
+	kv, ok, revision, err := w.store.Get(ctx, w.key)
+	switch {
+	case err != nil:
+	case ok:
+		return w.sift(Batch{Events: []Event{{KV: kv}}, Revision: revision})
+	case !w.deleted:
+		return w.sift(Batch{Events: []Event{{KV: KV{Key: w.key, ModRevision: revision}, Deleted: true}}, Revision: revision})
+	}
+	return Batch{}
+}

@@ -1,0 +1,70 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-starter/fleet/internal/store"
+	"github.com/fleet-starter/fleet/internal/store/memstore"
+)
+
+// TestWatchKey: an event that etcd's watch lost comes with the next check, once; one that came twice or late comes once or
+// not at all.
+func TestWatchKey(t *testing.T) {
+	del := store.Op{Key: "/t/a"}
+	for name, c := range map[string]struct {
+		old           memstore.OldEtcd
+		ops           []store.Op
+		before, after []string // what is told at once, and after a check
+	}{
+		"nothing lost":      {memstore.OldEtcd{}, []store.Op{put("/t/a", "2"), put("/t/ab", "x"), del}, []string{"3 2", "5 gone"}, nil},
+		"a change lost":     {memstore.OldEtcd{Drop: 1}, []store.Op{put("/t/a", "2")}, nil, []string{"3 2"}},
+		"a deletion lost":   {memstore.OldEtcd{Drop: 1}, []store.Op{del}, nil, []string{"3 gone"}},
+		"only another key":  {memstore.OldEtcd{Drop: 1}, []store.Op{put("/t/ab", "x")}, nil, nil},
+		"deleted and again": {memstore.OldEtcd{Drop: 1}, []store.Op{del, put("/t/a", "3")}, nil, []string{"4 3"}},
+		"twice":             {memstore.OldEtcd{Twice: 1}, []store.Op{put("/t/a", "2"), del}, []string{"3 2", "4 gone"}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := memstore.New(memstore.Options{})
+				start, err := s.Commit(t.Context(), store.Txn{Ops: []store.Op{put("/t/a", "1")}})
+				require.NoError(t, err)
+				s.SetOld(c.old)
+				ctx, cancel := context.WithCancel(t.Context())
+				batches := store.WatchKey(ctx, s, "/t/a", start)
+				var told []string
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					for b := range batches {
+						for _, e := range b.Events {
+							what := string(e.Value)
+							if e.Deleted {
+								what = "gone"
+							}
+							told = append(told, fmt.Sprint(e.ModRevision, " ", what))
+						}
+					}
+				}()
+				for _, op := range c.ops {
+					synctest.Wait()
+					_, err := s.Commit(t.Context(), store.Txn{Ops: []store.Op{op}})
+					require.NoError(t, err)
+				}
+				synctest.Wait()
+				require.Equal(t, c.before, told)
+				told = nil
+				time.Sleep(3 * store.CheckEvery)
+				synctest.Wait()
+				require.Equal(t, c.after, told)
+				cancel()
+				<-done
+			})
+		})
+	}
+}
