@@ -18,6 +18,7 @@ import (
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/controllers/route"
+	"github.com/fleet-starter/fleet/internal/cache"
 	"github.com/fleet-starter/fleet/internal/events"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/logging"
@@ -46,7 +47,7 @@ type options struct {
 	all              bool
 	template, format string
 	stateFile        string
-	ttl              time.Duration
+	ttl, checkEvery  time.Duration
 	machine, root    string
 	verbosity        int
 }
@@ -113,6 +114,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&opts.machine, "machine", os.Getenv("FLEET_MACHINE_ID"), "ID of this machine")
 	flags.StringVar(&opts.root, "etcd-key-prefix", os.Getenv("FLEET_ETCD_KEY_PREFIX"), "root of fleet's keys in etcd")
 	flags.DurationVar(&opts.ttl, "ttl", route.DefaultTTL, "how long roll-outs wait for a router that vanished")
+	flags.DurationVar(&opts.checkEvery, "cache-check-interval", store.CheckEvery, "how often what is known of etcd by watches is compared with it")
 	flags.StringVar(&opts.format, "log-format", logging.Text, "text or json")
 	flags.IntVar(&opts.verbosity, "verbosity", 0, "show more of the log")
 	showVersion := flags.Bool("version", false, "print the version")
@@ -164,6 +166,7 @@ func serve(ctx context.Context, opts options, log logr.Logger, server *nginx.Ser
 	controller := route.New(route.Options{
 		Store: client, Keys: keys, Nginx: server, Events: recorder, Log: log.WithName("route"),
 		Machine: opts.machine, Prefixes: opts.prefixes, All: opts.all, Template: opts.template != "", Settings: opts.settings, StateFile: opts.stateFile, TTL: opts.ttl, Debounce: route.DefaultDebounce,
+		Caches: []cache.Option{cache.RecordDiffers(recorder), cache.WithCheckEvery(opts.checkEvery)},
 	})
 	var recording sync.WaitGroup
 	recording.Go(func() { _ = recorder.Run(ctx) })

@@ -46,6 +46,9 @@ type Options struct {
 	// Ignored is told of placements that nobody can read. nil: nobody is.
 	Ignored func(key string, revision int64, reason, why string)
 
+	// Caches are further options of the cache of placements.
+	Caches []cache.Option
+
 	// Resync is how often systemd is asked although nothing hinted at a change. Default 30 s.
 	Resync time.Duration
 	// Debounce is how long to wait after a hint for further ones. Default 20 ms.
@@ -110,7 +113,8 @@ func New(o Options) (*Node, error) {
 	}
 	n := &Node{Options: o, records: records, files: newFiles(o.Layout.Units, o.Resync), texts: newTexts(o), disk: loadCopy(o.Layout, o.Log)}
 	n.passed.Store(new(time.Time))
-	n.reflector = cache.NewReflector(o.Store, o.Keys.PlacementsOf(o.Machine).Prefix(), cache.WithLogger(o.Log), cache.OnRelist(n.relisted), cache.OnIgnored(o.Ignored))
+	n.reflector = cache.NewReflector(o.Store, o.Keys.PlacementsOf(o.Machine).Prefix(),
+		append([]cache.Option{cache.WithLogger(o.Log), cache.OnRelist(n.relisted), cache.OnIgnored(o.Ignored)}, o.Caches...)...)
 	n.placements = cache.Register(n.reflector, o.Keys.PlacementsOf(o.Machine))
 	n.placements.OnChange(func([]cache.Event[v1.Placement]) { n.changed() })
 	n.loop = controller.New(v1.ControllerNode, controller.Func[controller.Singleton](n.Reconcile), controller.Options{

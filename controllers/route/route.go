@@ -53,6 +53,8 @@ type Options struct {
 	StateFile string
 	// TTL is how long roll-outs wait for a router that vanished.
 	TTL time.Duration
+	// Caches are further options of the caches.
+	Caches []cache.Option
 	// Debounce is how long changes are gathered before nginx is reloaded once for all of them.
 	Debounce time.Duration
 }
@@ -86,7 +88,7 @@ type watched[T any] struct {
 }
 
 func watch[T any](c *Controller, row keyspace.Collection[T]) watched[T] {
-	r := cache.NewReflector(c.opts.Store, row.Prefix(), cache.WithLogger(c.opts.Log))
+	r := cache.NewReflector(c.opts.Store, row.Prefix(), append([]cache.Option{cache.WithLogger(c.opts.Log)}, c.opts.Caches...)...)
 	collection := cache.Register(r, row)
 	collection.OnChange(func([]cache.Event[T]) { c.changed() })
 	return watched[T]{collection, r}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
@@ -34,6 +35,16 @@ const (
 // OnDiffers has f called, from the reflector's goroutine, before a listing that a Difference makes necessary. f must not block.
 func OnDiffers(f func(Difference)) Option {
 	return func(r *Reflector) { r.onDiffers = append(r.onDiffers, f) }
+}
+
+// recorder writes events, as internal/events does.
+type recorder interface {
+	Record(kind, name, eventType, reason, message string)
+}
+
+// RecordDiffers has an event say why everything was listed anew.
+func RecordDiffers(r recorder) Option {
+	return OnDiffers(func(d Difference) { r.Record(v1.KindKey, d.Prefix, v1.EventWarning, "Cache"+d.Reason, d.Message) })
 }
 
 // differsError ends a watch.

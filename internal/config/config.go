@@ -29,6 +29,9 @@ type Config struct {
 	// EtcdRequestTimeout is how long one request may take.
 	EtcdRequestTimeout time.Duration
 
+	// CacheCheckInterval is how often what is known of etcd by watches is compared with it.
+	CacheCheckInterval time.Duration
+
 	// MachineID is the ID itself or, with a leading slash, the file that holds it.
 	MachineID string
 	// PublicIP is the machine's address; empty means to find it out.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/fleet-starter/fleet/internal/logging"
+	"github.com/fleet-starter/fleet/internal/store"
 )
 
 // Key is one configuration key.
@@ -58,6 +59,8 @@ var keys = []Key{
 	{Name: "etcd_key_prefix", Default: "/fleet", Usage: "root of all keys in etcd", set: keyPrefix},
 	{Name: "etcd_request_timeout", Default: "1.0", Usage: "time for one request to etcd, in seconds or with a unit (500ms)",
 		set: duration(func(c *Config) *time.Duration { return &c.EtcdRequestTimeout }, 10*time.Millisecond, 5*time.Minute)},
+	{Name: "cache_check_interval", Default: "5m", Usage: "how often what is known of etcd by watches is compared with it, by one small read",
+		set: duration(func(c *Config) *time.Duration { return &c.CacheCheckInterval }, time.Second, 24*time.Hour)},
 	{Name: "machine_id", Default: "/etc/machine-id", Usage: "the machine's ID, 32 hexadecimal digits, or the file that has it", set: machineID},
 	{Name: "public_ip", Default: "found out", Usage: "the machine's IP address", set: address},
 	{Name: "metadata", Usage: "key=value pairs for placement, separated by commas", set: metadata},
@@ -87,6 +90,7 @@ func defaults() *Config {
 		EtcdServers:        []string{"http://127.0.0.1:2379"},
 		EtcdKeyPrefix:      "/fleet",
 		EtcdRequestTimeout: time.Second,
+		CacheCheckInterval: store.CheckEvery,
 		MachineID:          "/etc/machine-id",
 		Metadata:           map[string]string{},
 		AgentTTL:           30 * time.Second,

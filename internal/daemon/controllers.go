@@ -58,6 +58,8 @@ type ElectedFor struct {
 	Log     logr.Logger
 	Events  *events.Recorder
 	Metrics *controller.Metrics
+	// Caches are options of the cluster's caches.
+	Caches []cache.Option
 	// AgentTTL is how long machines may take to report. Campaign fills it in.
 	AgentTTL time.Duration
 	// FreezeTimeout is that of the configuration.
@@ -78,7 +80,8 @@ func Campaign(ctx context.Context, machine string, ttl time.Duration, e ElectedF
 
 // term runs the elected controllers until ctx ends or one of them gives up.
 func term(ctx context.Context, e ElectedFor) error {
-	e.Cluster = cluster.New(e.Store, e.Keys, e.Log, cache.OnIgnored(e.Events.WithSource("cluster").Ignored))
+	recorder := e.Events.WithSource("cluster")
+	e.Cluster = cluster.New(e.Store, e.Keys, e.Log, append([]cache.Option{cache.OnIgnored(recorder.Ignored), cache.RecordDiffers(recorder)}, e.Caches...)...)
 	p := newParts(e.Log)
 	defer p.stop()
 	runners := make([]runner, len(elected))

@@ -18,6 +18,7 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/controllers/node"
 	"github.com/fleet-starter/fleet/internal/api"
+	"github.com/fleet-starter/fleet/internal/cache"
 	"github.com/fleet-starter/fleet/internal/config"
 	"github.com/fleet-starter/fleet/internal/controller"
 	"github.com/fleet-starter/fleet/internal/daemon/presence"
@@ -52,6 +53,7 @@ type Daemon struct {
 
 	registry *prometheus.Registry
 	metrics  *controller.Metrics
+	caches   []cache.Option
 	keys     keyspace.Keys
 	store    *store.Client
 	systemd  systemd.Manager
@@ -68,6 +70,7 @@ func New(cfg *config.Config, o Options) *Daemon {
 	d.level.Set(cfg.Verbosity)
 	d.log, _ = logging.New(o.Log, cfg.LogFormat, &d.level) // the format was checked with the configuration
 	d.metrics = controller.NewMetrics(d.registry)
+	d.caches = []cache.Option{cache.WithMetrics(cache.NewMetrics(d.registry)), cache.WithCheckEvery(cfg.CacheCheckInterval)}
 	leading := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "fleet_leading", Help: "1 where this machine runs the elected controllers.",
 	}, func() float64 {
@@ -125,6 +128,7 @@ func (d *Daemon) start(ctx context.Context, p *parts) (err error) {
 		Machine: id, Keys: d.keys, Store: d.store, Systemd: d.systemd, Layout: layout, Ignored: recorder.WithSource("node").Ignored,
 		Log: d.log.WithName("node"), Metrics: d.metrics, Alone: d.presence.Alone(), WasAway: d.presence.WasAway,
 		Events: recorder.WithSource("node"), Output: api.LastWords(d.journal()),
+		Caches: append([]cache.Option{cache.RecordDiffers(recorder.WithSource("node"))}, d.caches...),
 	})
 	if err != nil {
 		return err
@@ -135,7 +139,7 @@ func (d *Daemon) start(ctx context.Context, p *parts) (err error) {
 	p.start(ctx, "watch", func(ctx context.Context) error { return d.watchControllers(ctx, recorder) })
 	p.start(ctx, "api", func(ctx context.Context) error { return d.serve(ctx, all) })
 	if !d.cfg.DisableEngine {
-		e := ElectedFor{Store: d.store, Keys: d.keys, Log: d.log, Events: recorder, Metrics: d.metrics, FreezeTimeout: d.cfg.FreezeTimeout}
+		e := ElectedFor{Store: d.store, Keys: d.keys, Log: d.log, Events: recorder, Metrics: d.metrics, FreezeTimeout: d.cfg.FreezeTimeout, Caches: d.caches}
 		p.start(ctx, "engine", func(ctx context.Context) error {
 			return Campaign(ctx, id, d.cfg.AgentTTL, e, d.leading.Store)
 		})
