@@ -16,7 +16,8 @@ import (
 // that a person sees all of them at once.
 type decoder struct {
 	lines   lineIndex
-	errs    ManifestErrors
+	errs    ManifestErrors // the first ones, and
+	more    int            // how many there are besides
 	nodes   int
 	aborted bool
 }
@@ -43,6 +44,10 @@ func (d *decoder) root(n *yaml.Node, object any) {
 }
 
 func (d *decoder) fail(n *yaml.Node, path, format string, args ...any) {
+	if len(d.errs) == MaxManifestErrors {
+		d.more++
+		return
+	}
 	d.errs = append(d.errs, &ManifestError{Line: n.Line, Field: path, Message: fmt.Sprintf(format, args...)})
 }
 

@@ -19,6 +19,9 @@ const (
 	maxManifestLines = 100_000 // line breaks and commas together: each makes a node or two
 	maxManifestNodes = 50_000  // visited nodes, aliases followed
 	maxManifestDepth = 32
+
+	// MaxManifestErrors is how many errors are told one by one. The last one says how many more there are.
+	MaxManifestErrors = 100
 )
 
 // ManifestError is one thing that is wrong with a manifest.
@@ -29,6 +32,8 @@ type ManifestError struct {
 	Field string `json:"field,omitempty"`
 	// Message says what is wrong and what to write instead.
 	Message string `json:"message"`
+	// More is set where this stands for further errors, which are not told: how many they are.
+	More int `json:"more,omitempty"`
 }
 
 // Error is "line 12: spec.replicas: message", without the parts that are not known.
@@ -59,10 +64,37 @@ func (l ManifestErrors) Error() string {
 func Summary(err error) string {
 	const most, size = 10, 2000
 	lines := strings.Split(err.Error(), "\n")
+	count := len(lines)
+	if errs := (ManifestErrors)(nil); errors.As(err, &errs) {
+		count += errs.Count() - len(errs)
+	}
 	if len(lines) > most {
-		lines = append(lines[:most], fmt.Sprintf("and %d more", len(lines)-most))
+		lines = append(lines[:most], fmt.Sprintf("and %d more", count-most))
 	}
 	return shorten(strings.Join(lines, "\n"), size)
+}
+
+// Count is how many errors there are, also those that are not told.
+func (l ManifestErrors) Count() int {
+	n := 0
+	for _, e := range l {
+		n += max(e.More, 1)
+	}
+	return n
+}
+
+// capped tells the first errors one by one and counts the rest: the text of a manifest can have 50,000 of them.
+func (l ManifestErrors) capped() ManifestErrors {
+	told := slices.DeleteFunc(slices.Clone(l), func(e *ManifestError) bool { return e.More > 0 })
+	told = told[:min(len(told), MaxManifestErrors)]
+	if more := l.Count() - len(told); more > 0 {
+		told = append(told, moreErrors(more))
+	}
+	return told
+}
+
+func moreErrors(n int) *ManifestError {
+	return &ManifestError{Message: fmt.Sprintf("and %d more", n), More: n}
 }
 
 // Err is the list as an error: nil where it is empty.
@@ -151,7 +183,7 @@ func ParseManifests(data []byte) ([]Object, error) {
 			objects = append(objects, object.Object)
 		}
 	}
-	return objects, all.Err()
+	return objects, all.capped().Err()
 }
 
 type document struct {
@@ -231,16 +263,19 @@ func decodeDocument(data []byte, kind string) (parsed, ManifestErrors) {
 		object.Unit, validate = unit, func() ManifestErrors { unit.Status = nil; unit.Default(); return unit.Validate() }
 	}
 	errs := d.errs
-	if !d.aborted {
+	switch {
+	case d.more > 0: // what validation would say of fields that were not even read is of no use
+		errs = append(errs, moreErrors(d.more))
+	case !d.aborted:
 		errs = append(errs, d.withoutReported(validate())...)
 	}
 	for _, e := range errs {
-		if e.Line == 0 {
+		if e.Line == 0 && e.More == 0 {
 			e.Line = d.lines.find(e.Field)
 		}
 	}
 	slices.SortStableFunc(errs, func(a, b *ManifestError) int { return cmp.Compare(a.Line, b.Line) })
-	return object, errs
+	return object, errs.capped()
 }
 
 // readType says what the document is, before anything else is made of it.

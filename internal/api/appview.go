@@ -129,7 +129,7 @@ func causes(err error) []wire.Cause {
 	}
 	out := make([]wire.Cause, len(errs))
 	for i, e := range errs {
-		out[i] = wire.Cause{Field: e.Field, Line: e.Line, Message: e.Message}
+		out[i] = wire.Cause{Field: e.Field, Line: e.Line, Message: e.Message, More: e.More}
 	}
 	return out
 }

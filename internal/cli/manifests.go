@@ -128,12 +128,12 @@ func (a *app) tellFaults(file string, offset int, err error) int {
 		for _, e := range errs {
 			a.tellCause(file, offset, wire.Cause{Line: e.Line, Field: e.Field, Message: e.Message})
 		}
-		return len(errs)
+		return errs.Count()
 	case errors.As(err, &status) && len(status.Causes) > 0:
 		for _, c := range status.Causes {
 			a.tellCause(file, offset, c)
 		}
-		return len(status.Causes)
+		return wire.Count(status.Causes)
 	}
 	a.tellCause(file, offset, wire.Cause{Message: err.Error()})
 	return 1
@@ -170,5 +170,5 @@ func (a *app) checkUnitFile(m manifest) int {
 	for _, c := range slices.Concat(faults, warnings) {
 		a.note("%s:%d: spec.contents: %s", m.file, m.Line, c)
 	}
-	return len(faults)
+	return wire.Count(faults)
 }

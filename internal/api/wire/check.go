@@ -32,5 +32,5 @@ func CheckUnitFile(name unitfile.Name, text string) (faults, warnings []Cause) {
 			faults = append(faults, c)
 		}
 	}
-	return faults, warnings
+	return Capped(faults), Capped(warnings)
 }

@@ -33,6 +33,8 @@ type Cause struct {
 	// Line is the line of the text that was sent, from 1; 0 where it is not known.
 	Line    int    `json:"line,omitempty"`
 	Message string `json:"message"`
+	// More is set where this stands for further faults, which are not told: how many they are.
+	More int `json:"more,omitempty"`
 }
 
 // The values of Status.Status.
@@ -94,12 +96,30 @@ func Done(reason, format string, args ...any) *Status {
 // Invalid returns an error with all faults of what was sent.
 func Invalid(what string, causes []Cause) *Status {
 	faults := "1 fault"
-	if len(causes) != 1 {
-		faults = fmt.Sprintf("%d faults", len(causes))
+	if n := Count(causes); n != 1 {
+		faults = fmt.Sprintf("%d faults", n)
 	}
 	s := Fail(ReasonInvalid, "%s is not valid: %s", what, faults)
-	s.Causes = causes
+	s.Causes = Capped(causes)
 	return s
+}
+
+// Count is how many faults there are, also those that are not told.
+func Count(causes []Cause) int {
+	n := 0
+	for _, c := range causes {
+		n += max(c.More, 1)
+	}
+	return n
+}
+
+// Capped tells as many faults as v1.MaxManifestErrors one by one and counts the rest.
+func Capped(causes []Cause) []Cause {
+	if len(causes) <= v1.MaxManifestErrors || causes[len(causes)-1].More > 0 {
+		return causes
+	}
+	more := len(causes) - v1.MaxManifestErrors
+	return append(causes[:v1.MaxManifestErrors:v1.MaxManifestErrors], Cause{Message: fmt.Sprintf("and %d more", more), More: more})
 }
 
 func newStatus(status, reason, message string) *Status {
