@@ -43,6 +43,7 @@ type Options struct {
 type Server struct {
 	Options
 	mux       *http.ServeMux
+	limits    *limits
 	apps      resource[*v1App]
 	units     resource[*v1.Unit]
 	machines  resource[*v1.Machine]
@@ -68,7 +69,7 @@ func New(o Options) *Server {
 	if o.Transport == nil {
 		o.Transport = http.DefaultTransport
 	}
-	s := &Server{Options: o, mux: http.NewServeMux()}
+	s := &Server{Options: o, mux: http.NewServeMux(), limits: newLimits()}
 	s.resources()
 	s.routes()
 	return s

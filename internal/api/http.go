@@ -36,7 +36,14 @@ func (s *Server) wrap(d dialect, h handler) http.Handler {
 			return
 		}
 		r.Body = http.MaxBytesReader(tracked, r.Body, wire.MaxBody)
-		if !streams(r) {
+		if streams(r) {
+			done, err := s.limits.stream(r)
+			if err != nil {
+				s.fail(tracked, r, d, err)
+				return
+			}
+			defer done()
+		} else {
 			ctx, cancel := context.WithTimeout(r.Context(), s.RequestTimeout)
 			defer cancel()
 			r = r.WithContext(ctx)

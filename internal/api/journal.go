@@ -92,6 +92,7 @@ func (j Journalctl) Read(ctx context.Context, q JournalQuery, emit func(wire.Log
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
+	expendable(cmd.Process.Pid)
 	readError := readEntries(bufio.NewReader(out), q.Unit, emit)
 	if readError != nil || ctx.Err() != nil {
 		cancel()
@@ -102,6 +103,12 @@ func (j Journalctl) Read(ctx context.Context, q JournalQuery, emit func(wire.Log
 		return fmt.Errorf("journal: journalctl: %w: %s", err, strings.TrimSpace(complaints.String()))
 	}
 	return nil
+}
+
+// expendable has a child be killed as readily as any other process when memory runs out: fleetd itself is not, and what it
+// starts would inherit that (OOMScoreAdjust=, systemd.exec(5)).
+func expendable(pid int) {
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte("0"), 0) // it may have ended
 }
 
 func readEntries(r *bufio.Reader, unit string, emit func(wire.LogEntry) error) error {

@@ -97,11 +97,16 @@ func (s *Server) localLogs(w http.ResponseWriter, r *http.Request, q JournalQuer
 	if s.Journal == nil {
 		return wire.Fail(wire.ReasonElsewhere, "this fleetd reads no journal: run journalctl -u %s on machine %s", q.Unit, s.MachineID)
 	}
+	done, err := s.limits.journal(q.Unit, s.MachineID)
+	if err != nil {
+		return err
+	}
+	defer done()
 	out := newStream(w)
 	if err := out.flush(); err != nil {
 		return nil // the client is gone
 	}
-	err := s.Journal.Read(r.Context(), q, func(e wire.LogEntry) error {
+	err = s.Journal.Read(r.Context(), q, func(e wire.LogEntry) error {
 		e.Machine = s.MachineID
 		out.send(e)
 		if q.Follow {

@@ -26,6 +26,7 @@ const (
 	invWithdrawn   = "a withdrawn instance gets no more requests before it stops"
 	invFrozen      = "nothing is moved while most machines are missed"
 	invConverges   = "it converges when the faults have ended"
+	invCaches      = "a cache is never found to differ from an etcd that is right"
 	invRest        = "at rest nothing is written"
 )
 

@@ -147,6 +147,7 @@ func (w *world) heal() {
 	w.commit.Unlock()
 	w.etcdAway(false)
 	w.etcd.SetFull(false)
+	w.trustAgain()
 	for i, h := range w.hosts {
 		h.ill("", false)
 		h.hold(false)

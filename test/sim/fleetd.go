@@ -51,7 +51,7 @@ func (p *process) fleetd(ctx context.Context) error {
 	})
 	own, err := node.New(node.Options{
 		Machine: h.id, Keys: p.w.keys, Store: p.conn.as("node"), Systemd: manager{h.systemd, p}, Layout: layout,
-		Log: log.WithName("node"), Alone: here.Alone(), WasAway: here.WasAway,
+		Log: log.WithName("node"), Alone: here.Alone(), WasAway: here.WasAway, Caches: p.caches(),
 	})
 	if err != nil {
 		return err
@@ -68,7 +68,7 @@ func (p *process) fleetd(ctx context.Context) error {
 
 // elected is one term of leadership: the list of internal/daemon/controllers.go.
 func (p *process) elected(ctx context.Context, fence store.Fence, recorder *events.Recorder, log logr.Logger) error {
-	known, now := cluster.New(p.conn.as("cluster"), p.w.keys, log), p.host.now
+	known, now := cluster.New(p.conn.as("cluster"), p.w.keys, log, p.caches()...), p.host.now
 	of := func(name string) (logr.Logger, app.Recorder) {
 		return log.WithName(name), slowRecorder{p, recorder.WithSource(name), name}
 	}
@@ -165,7 +165,7 @@ func router(ctx context.Context, p *process, _ fake.Running) error {
 	dir := *p.host.dir.Load()
 	c := route.New(route.Options{
 		Store: p.conn, Keys: p.w.keys, Nginx: &nginxModel{p: p}, Events: (*events.Recorder)(nil), Log: p.log().WithName("route"),
-		Machine: p.host.id, TTL: route.DefaultTTL, Debounce: route.DefaultDebounce,
+		Machine: p.host.id, TTL: route.DefaultTTL, Debounce: route.DefaultDebounce, Caches: p.caches(),
 		Settings: nginx.Settings{Dir: dir + "/nginx", Listen: []string{p.host.address + ":8080"}, Domain: "localhost", Workers: 1},
 	})
 	err := c.Run(ctx)

@@ -36,6 +36,7 @@ type conn struct {
 func newConn(w *world, p *process) *conn {
 	c := &conn{w: w, p: p, calls: w.etcd.Connect(), watches: w.etcd.Connect()}
 	c.follow()
+	w.age(c)
 	return c
 }
 

@@ -21,12 +21,14 @@ func (s step) String() string { return fmt.Sprintf("%s (%d %d %d)", s.Do, s.A%10
 type Plan struct {
 	Seed     uint64
 	Machines int
-	Steps    []step
+	// OldEtcd has etcd lose, repeat and reorder what watches bring, and end leases, until all faults end.
+	OldEtcd bool
+	Steps   []step
 }
 
 func (p Plan) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "seed %d, %d machines, %d steps\n", p.Seed, p.Machines, len(p.Steps))
+	fmt.Fprintf(&b, "seed %d, %d machines, old etcd: %t, %d steps\n", p.Seed, p.Machines, p.OldEtcd, len(p.Steps))
 	for _, s := range p.Steps {
 		fmt.Fprintf(&b, "  %10s  %s\n", s.At.Round(time.Millisecond), s)
 	}

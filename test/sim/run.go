@@ -19,7 +19,7 @@ const (
 // every invariant held, and what happened.
 func Run(t *testing.T, p Plan, dir string) (violation *Violation, transcript string) {
 	synctest.Test(t, func(*testing.T) {
-		w := newWorld(p.Seed, dir)
+		w := newWorld(p, dir)
 		w.live(p)
 		w.stop()
 		w.running.Wait()
@@ -65,6 +65,12 @@ func (w *world) until(at time.Duration) bool {
 // converge waits until all is as people want it, and then that nothing is written any more.
 func (w *world) converge() {
 	deadline := w.now() + convergeIn
+	if w.old.Load() != nil { // the caches have their look first
+		if !w.until(w.now() + checkEvery*11/10 + slack) {
+			return
+		}
+		deadline += checkEvery * 11 / 10
+	}
 	problem := "?"
 	for problem != "" {
 		if !w.until(w.now() + 5*time.Second) {
@@ -76,6 +82,7 @@ func (w *world) converge() {
 		}
 	}
 	w.tell("world", "all is as it should be")
+	w.old.Store(nil) // from here on nothing is excused
 	if !w.until(w.now() + collectAfter) {
 		return
 	}

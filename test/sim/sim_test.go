@@ -17,6 +17,9 @@ import (
 // seedsByDefault run in well under a minute on two cores.
 const seedsByDefault = 200
 
+// seedsOldEtcd run with an old etcd.
+const seedsOldEtcd = 60
+
 // seedsTwice are run twice each.
 const seedsTwice = 12
 
@@ -55,8 +58,20 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 
 // TestSeeds runs SIM_SEEDS seeds from SIM_SEED on, as many at once as there are processors, and ends early when
 // SIM_FAILURES of them have failed. What fails is shrunk and written to SIM_DIR.
-func TestSeeds(t *testing.T) {
-	first, count := number(t, "SIM_SEED", 1), number(t, "SIM_SEEDS", seedsByDefault)
+func TestSeeds(t *testing.T) { runSeeds(t, seedsByDefault, NewPlan) }
+
+// TestOldEtcd does the same with an etcd that loses, repeats and reorders what watches bring: within one check of the
+// caches all is as it should be nevertheless.
+func TestOldEtcd(t *testing.T) {
+	runSeeds(t, seedsOldEtcd, func(seed uint64) Plan {
+		p := NewPlan(seed)
+		p.OldEtcd = true
+		return p
+	})
+}
+
+func runSeeds(t *testing.T, byDefault uint64, plan func(seed uint64) Plan) {
+	first, count := number(t, "SIM_SEED", 1), number(t, "SIM_SEEDS", byDefault)
 	if os.Getenv("SIM_SEED") != "" && os.Getenv("SIM_SEEDS") == "" {
 		count = 1
 	}
@@ -75,7 +90,7 @@ func TestSeeds(t *testing.T) {
 				if n > 0 && n%tellEvery == 0 {
 					fmt.Fprintf(os.Stderr, "%s: %d of %d seeds, %d failed\n", time.Since(start).Round(time.Second), n, count, failed.Load())
 				}
-				p := NewPlan(first + n)
+				p := plan(first + n)
 				if v, transcript := Run(t, p, newDir()); v != nil {
 					failed.Add(1)
 					report(t, p, v, transcript, newDir)
@@ -92,7 +107,7 @@ func report(t *testing.T, p Plan, v *Violation, transcript string, newDir func()
 		p, v, transcript = Shrink(t, p, v, transcript, newDir)
 	}
 	file := leave(t, fmt.Sprintf("sim-%d.txt", p.Seed), fmt.Sprintf("%s\n%s\n%s", v, p, transcript))
-	t.Errorf("seed %d: %s\n%d steps are left, the transcript is in %s; run it with SIM_SEED=%d go test ./test/sim -run TestSeeds", p.Seed, v, len(p.Steps), file, p.Seed)
+	t.Errorf("seed %d: %s\n%d steps are left, the transcript is in %s; run it with SIM_SEED=%d go test ./test/sim -run '%s$'", p.Seed, v, len(p.Steps), file, p.Seed, map[bool]string{false: "TestSeeds", true: "TestOldEtcd"}[p.OldEtcd])
 }
 
 // leave writes a file to SIM_DIR for whoever wants to know more.

@@ -63,6 +63,7 @@ const (
 	ReasonExpired            = "Expired"            // 410: the revision is gone, list again
 	ReasonTooLarge           = "TooLarge"           // 413
 	ReasonInvalid            = "Invalid"            // 422: see the causes
+	ReasonTooManyRequests    = "TooManyRequests"    // 429: as much goes on at once as is allowed
 	ReasonInternal           = "Internal"           // 500
 	ReasonMachineUnreachable = "MachineUnreachable" // 502
 	ReasonUnavailable        = "Unavailable"        // 503: etcd is away
@@ -78,6 +79,7 @@ var codes = map[string]int{
 	ReasonConflict: http.StatusConflict, ReasonOwned: http.StatusConflict, ReasonElsewhere: http.StatusConflict,
 	ReasonExpired: http.StatusGone, ReasonTooLarge: http.StatusRequestEntityTooLarge,
 	ReasonInvalid: http.StatusUnprocessableEntity, ReasonInternal: http.StatusInternalServerError,
+	ReasonTooManyRequests:    http.StatusTooManyRequests,
 	ReasonMachineUnreachable: http.StatusBadGateway, ReasonUnavailable: http.StatusServiceUnavailable,
 	ReasonOutOfSpace: http.StatusInsufficientStorage,
 }

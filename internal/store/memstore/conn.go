@@ -15,6 +15,7 @@ type Conn struct {
 
 	// What follows is guarded by the store's lock.
 	down, lose bool
+	old        OldEtcd
 	watches    map[*watch]struct{}
 }
 
@@ -146,7 +147,7 @@ func (c *Conn) KeepAlive(ctx context.Context, id store.LeaseID) (time.Duration, 
 	}
 	defer c.s.mu.Unlock()
 	l := c.s.leases[id]
-	if l != nil && c.s.revokes(id) {
+	if l != nil && c.revokes(id) {
 		c.s.revoke(id)
 		l = nil
 	}

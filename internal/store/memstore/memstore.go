@@ -38,7 +38,6 @@ type Store struct {
 	leases    map[store.LeaseID]*lease
 	lastLease store.LeaseID
 	full      bool
-	old       OldEtcd
 	watches   watches
 }
 

@@ -24,12 +24,12 @@ type OldEtcd struct {
 	Revoke uint64
 }
 
-// SetOld has the store behave like an old etcd, or, with the zero value, as it should. What a watch did not bring it
-// does not bring later.
-func (s *Store) SetOld(old OldEtcd) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.old = old
+// SetOld has the store behave like an old etcd towards this connection, or, with the zero value, as it should. What a watch
+// did not bring it does not bring later.
+func (c *Conn) SetOld(old OldEtcd) {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	c.old = old
 }
 
 // chance tells whether what is rare happens now: one time in so many.
@@ -54,7 +54,7 @@ func (o OldEtcd) chance(one uint64, of ...string) bool {
 
 // push takes an event in, as etcd should or as it did.
 func (w *watch) push(e store.Event) {
-	old, about := w.conn.s.old, []string{w.prefix, strconv.FormatInt(w.began, 10), strconv.FormatInt(e.ModRevision, 10), e.Key}
+	old, about := w.conn.old, []string{w.prefix, strconv.FormatInt(w.began, 10), strconv.FormatInt(e.ModRevision, 10), e.Key}
 	switch {
 	case old == OldEtcd{}:
 		w.pending = append(w.pending, e)
@@ -70,11 +70,11 @@ func (w *watch) push(e store.Event) {
 
 // early tells whether progress is answered although events are pending.
 func (w *watch) early() bool {
-	s := w.conn.s
-	return len(w.pending) > 0 && s.old.chance(s.old.Early, w.prefix, strconv.FormatInt(w.began, 10), strconv.FormatInt(s.revision, 10), "early")
+	old, revision := w.conn.old, w.conn.s.revision
+	return len(w.pending) > 0 && old.chance(old.Early, w.prefix, strconv.FormatInt(w.began, 10), strconv.FormatInt(revision, 10), "early")
 }
 
 // revokes tells whether a lease ends now.
-func (s *Store) revokes(id store.LeaseID) bool {
-	return s.old.chance(s.old.Revoke, id.String(), strconv.FormatInt(s.now().UnixNano(), 10), "revoke")
+func (c *Conn) revokes(id store.LeaseID) bool {
+	return c.old.chance(c.old.Revoke, id.String(), strconv.FormatInt(c.s.now().UnixNano(), 10), "revoke")
 }

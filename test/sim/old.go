@@ -1,0 +1,68 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/fleet-starter/fleet/internal/cache"
+	"github.com/fleet-starter/fleet/internal/store/memstore"
+)
+
+// checkEvery is how often caches compare themselves with etcd in this world.
+const checkEvery = time.Minute
+
+// oldEtcd is what an old etcd gets wrong in the world of a seed: some of it, or all.
+func oldEtcd(seed uint64) memstore.OldEtcd {
+	rare := func(kind uint64) uint64 {
+		x := (seed*5 + kind) * 0x9e3779b97f4a7c15
+		return []uint64{0, 10, 40, 150}[x>>62]
+	}
+	return memstore.OldEtcd{Seed: seed, Drop: rare(0), Twice: rare(1), Late: rare(2), Early: rare(3), Revoke: 5 * rare(4)}
+}
+
+// lenient is what is allowed where etcd tells nonsense, until the caches have had a look: all but what no cache has a say in.
+func (w *world) lenient(invariant string) bool {
+	switch invariant {
+	case invDeposed, invWriter, invConverges, invRest:
+		return false
+	}
+	return w.old.Load() != nil
+}
+
+// trustAgain has etcd be a new one: what was lost stays lost.
+func (w *world) trustAgain() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.conns {
+		c.calls.SetOld(memstore.OldEtcd{})
+		c.watches.SetOld(memstore.OldEtcd{})
+	}
+	w.conns = nil
+	w.upgraded = true
+}
+
+// age has a new connection's etcd be an old one, if this world's is.
+func (w *world) age(c *conn) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	old := w.old.Load()
+	if old == nil || w.upgraded || c.p.kind == kindPerson {
+		return
+	}
+	own := *old
+	for _, b := range []byte(c.p.name) {
+		own.Seed = (own.Seed ^ uint64(b)) * 0x100000001b3
+	}
+	c.calls.SetOld(own)
+	c.watches.SetOld(own)
+	w.conns = append(w.conns, c)
+}
+
+// caches are the options of a process's caches. Where etcd is right no cache ever differs from it.
+func (p *process) caches() []cache.Option {
+	return []cache.Option{cache.WithCheckEvery(checkEvery), cache.OnDiffers(func(d cache.Difference) {
+		p.w.tell(p.name, "cache of %s differs: %s: %s", d.Prefix, d.Reason, d.Message)
+		if p.w.old.Load() == nil && d.Reason != cache.Behind {
+			p.w.fail(invCaches, "%s: %s: %s: %s", p.name, d.Prefix, d.Reason, d.Message)
+		}
+	})}
+}
