@@ -37,6 +37,10 @@ func (s *Server) wrap(d dialect, h handler) http.Handler {
 		}
 		r.Body = http.MaxBytesReader(tracked, r.Body, wire.MaxBody)
 		if streams(r) {
+			if r.Method == http.MethodGet && r.ContentLength != 0 { // while it is not read, nobody hears that the client leaves
+				d(tracked, wire.Fail(wire.ReasonBadRequest, "a watch is asked for without a body"))
+				return
+			}
 			done, err := s.limits.stream(r)
 			if err != nil {
 				s.fail(tracked, r, d, err)
@@ -44,6 +48,8 @@ func (s *Server) wrap(d dialect, h handler) http.Handler {
 			}
 			defer done()
 		} else {
+			// Not each handler reads the body, and what is left of it is read before the connection is used again.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.RequestTimeout + bodyTimeout))
 			ctx, cancel := context.WithTimeout(r.Context(), s.RequestTimeout)
 			defer cancel()
 			r = r.WithContext(ctx)
@@ -162,8 +168,10 @@ func ignoreGone(error) error { return nil }
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout)) // not every server can
-	defer func() { _ = control.SetReadDeadline(time.Time{}) }()
 	data, err := io.ReadAll(r.Body)
+	if err == nil {
+		_ = control.SetReadDeadline(time.Time{})
+	}
 	var tooLarge *http.MaxBytesError
 	if err != nil && !errors.As(err, &tooLarge) {
 		return nil, wire.Fail(wire.ReasonBadRequest, "the request's body could not be read: %v", err)

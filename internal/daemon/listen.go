@@ -14,6 +14,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/go-logr/logr"
+	"golang.org/x/net/netutil"
 )
 
 // socketGroup may use the API's socket, where the group exists.
@@ -21,6 +22,12 @@ const socketGroup = "fleet"
 
 // shutdownTimeout is how long requests under way may take when fleetd ends.
 const shutdownTimeout = 3 * time.Second
+
+// What one socket takes. Further connections wait until one ends; those of other sockets do not.
+const (
+	maxConnections = 1024
+	maxHeader      = 64 << 10
+)
 
 // listeners opens the sockets of the configuration and takes over those that systemd opened (systemd.socket(5)).
 func listeners(listen []string, log logr.Logger) (all []net.Listener, err error) {
@@ -105,11 +112,12 @@ func serve(ctx context.Context, all []net.Listener, handler http.Handler) error 
 		Handler:           handler,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ReadHeaderTimeout: 10 * time.Second,
+		MaxHeaderBytes:    maxHeader,
 		IdleTimeout:       2 * time.Minute,
 	}
 	ended := make(chan error, len(all))
 	for _, l := range all {
-		go func() { ended <- server.Serve(l) }()
+		go func() { ended <- server.Serve(netutil.LimitListener(l, maxConnections)) }()
 	}
 	var err error
 	running := len(all)

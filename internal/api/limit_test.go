@@ -1,0 +1,141 @@
+package api_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-starter/fleet/internal/api"
+	"github.com/fleet-starter/fleet/internal/api/wire"
+)
+
+// open begins an answer that goes on, and returns its code and what ends it.
+func (c *cluster) open(path string) (code int, leave func()) {
+	c.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url+path, nil)
+	require.NoError(c.t, err)
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	require.NoError(c.t, err)
+	return resp.StatusCode, func() { cancel(); resp.Body.Close() }
+}
+
+// TestJournalsAreBounded: of 20 who follow a log 16 do; the others hear at once what to do, and can when one leaves.
+func TestJournalsAreBounded(t *testing.T) {
+	c := newCluster(t, func(o *api.Options) { o.Journal = journal{} })
+	placed(c, "a.service", here)
+	follow := units + "/a.service/logs?follow=true"
+	var leaves []func()
+	for range 16 {
+		code, leave := c.open(follow)
+		require.Equal(t, http.StatusOK, code)
+		leaves = append(leaves, leave)
+	}
+	for _, path := range []string{follow, units + "/a.service/logs"} {
+		a := c.do(http.MethodGet, path, "")
+		require.Equal(t, http.StatusTooManyRequests, a.code)
+		require.Equal(t, wire.ReasonTooManyRequests, a.status(t).Reason)
+		require.Contains(t, a.status(t).Message, "journalctl -u a.service")
+	}
+	leaves[0]()
+	require.Eventually(t, func() bool {
+		code, leave := c.open(follow)
+		leaves = append(leaves, leave)
+		return code == http.StatusOK
+	}, 10*time.Second, 10*time.Millisecond)
+	for _, leave := range leaves {
+		leave()
+	}
+}
+
+// TestWatchesAreBounded: one client has 128 watches, and other requests are answered nevertheless.
+func TestWatchesAreBounded(t *testing.T) {
+	c := newCluster(t)
+	var leaves []func()
+	defer func() {
+		for _, leave := range leaves {
+			leave()
+		}
+	}()
+	for range 128 {
+		code, leave := c.open(units + "?watch=true")
+		require.Equal(t, http.StatusOK, code)
+		leaves = append(leaves, leave)
+	}
+	a := c.do(http.MethodGet, units+"?watch=true", "")
+	require.Equal(t, http.StatusTooManyRequests, a.code)
+	require.Contains(t, a.status(t).Message, "client 127.0.0.1 has 128 watches")
+	require.Equal(t, http.StatusOK, c.do(http.MethodGet, units, "").code)
+}
+
+// TestManyFaults: 20,000 faults make an answer of a few kB that counts them.
+func TestManyFaults(t *testing.T) {
+	c := newCluster(t)
+	var text strings.Builder
+	text.WriteString("apiVersion: fleet/v1\nkind: App\nmetadata: {name: a}\nspec:\n")
+	for i := range 20_000 {
+		fmt.Fprintf(&text, "  unknown%d: x\n", i)
+	}
+	a := c.do(http.MethodPut, wire.Prefix+"/apps/a", text.String())
+	require.Equal(t, http.StatusUnprocessableEntity, a.code)
+	require.Less(t, len(a.body), 60_000)
+	s := a.status(t)
+	require.Equal(t, "app/a is not valid: 20000 faults", s.Message)
+	require.Len(t, s.Causes, 101)
+	require.Equal(t, wire.Cause{Message: "and 19900 more", More: 19900}, s.Causes[100])
+}
+
+// TestJournalctl: what is started for a log is no better protected from the OOM killer than anything else, and ends with
+// its client.
+func TestJournalctl(t *testing.T) {
+	const own = "/proc/self/oom_score_adj"
+	before, err := os.ReadFile(own)
+	require.NoError(t, err)
+	if err := os.WriteFile(own, []byte("-500"), 0); err != nil {
+		t.Skip("as root only: ", err)
+	}
+	defer func() { require.NoError(t, os.WriteFile(own, before, 0)) }()
+	dir := t.TempDir()
+	script := fmt.Sprintf("#!/bin/sh\necho $$ > %s/pid\necho '{\"MESSAGE\":\"hello\"}'\nexec sleep 1000\n", dir)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "journalctl"), []byte(script), 0o755))
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	told := make(chan struct{})
+	go func() {
+		done <- api.Journalctl{}.Read(ctx, api.JournalQuery{Unit: "a.service", Follow: true}, func(wire.LogEntry) error {
+			close(told)
+			return nil
+		})
+	}()
+	<-told
+	pid, err := os.ReadFile(filepath.Join(dir, "pid"))
+	require.NoError(t, err)
+	process := "/proc/" + strings.TrimSpace(string(pid))
+	require.Eventually(t, func() bool {
+		adjust, err := os.ReadFile(process + "/oom_score_adj")
+		return err == nil && strings.TrimSpace(string(adjust)) == "0"
+	}, 5*time.Second, time.Millisecond)
+	cancel()
+	require.NoError(t, <-done)
+	_, err = os.Stat(process)
+	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// TestWatchHasNoBody: while a body is not read, nothing tells that the client leaves.
+func TestWatchHasNoBody(t *testing.T) {
+	c := newCluster(t)
+	req, err := http.NewRequest(http.MethodGet, c.url+units+"?watch=true", strings.NewReader("x"))
+	require.NoError(t, err)
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	require.Equal(t, http.StatusBadRequest, resp.StatusCode)
+}
