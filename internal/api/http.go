@@ -37,16 +37,17 @@ func (s *Server) wrap(d dialect, h handler) http.Handler {
 		}
 		r.Body = http.MaxBytesReader(tracked, r.Body, wire.MaxBody)
 		if streams(r) {
-			if r.Method == http.MethodGet && r.ContentLength != 0 { // while it is not read, nobody hears that the client leaves
-				d(tracked, wire.Fail(wire.ReasonBadRequest, "a watch is asked for without a body"))
-				return
-			}
 			done, err := s.limits.stream(r)
+			if err == nil {
+				defer done()
+				if r.Method == http.MethodGet { // before a body is read nothing tells that the client leaves
+					_, err = readBody(tracked, r)
+				}
+			}
 			if err != nil {
 				s.fail(tracked, r, d, err)
 				return
 			}
-			defer done()
 		} else {
 			// Not each handler reads the body, and what is left of it is read before the connection is used again.
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.RequestTimeout + bodyTimeout))

@@ -34,7 +34,7 @@ func TestDefaults(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, warnings)
 	require.Equal(t, &Config{
-		EtcdServers: []string{"http://127.0.0.1:2379"}, EtcdKeyPrefix: "/fleet", EtcdRequestTimeout: time.Second,
+		EtcdServers: []string{"http://127.0.0.1:2379"}, EtcdKeyPrefix: "/fleet", EtcdRequestTimeout: time.Second, CacheCheckInterval: 5 * time.Minute,
 		MachineID: "/etc/machine-id", Metadata: map[string]string{}, AgentTTL: 30 * time.Second,
 		UnitsDirectory: "/run/fleet/units", StateDirectory: "/var/lib/fleet", RuntimeDirectory: "/run/fleet",
 		TokenLimit: 100, Listen: []string{"unix:///run/fleet.sock"}, LogFormat: "text",
