@@ -179,7 +179,7 @@ func (c *Controller) observeUnit(name string, o *cache.Object[v1.Unit]) {
 func (c *Controller) unit(o *cache.Object[v1.Unit]) Unit {
 	spec := o.Value.Spec
 	u := Unit{Name: o.Name, Hash: unitfile.HashOf(spec.Contents, spec.Hash), DesiredState: spec.DesiredState, RequestedAt: spec.RequestedAt,
-		Owned: o.Value.Metadata.Owner != "", LetGo: o.Value.Metadata.Annotations[v1.AnnotationLetGo]}
+		Owner: o.Value.Metadata.Owner, LetGo: o.Value.Metadata.Annotations[v1.AnnotationLetGo]}
 	if o.Err != nil {
 		u.Problem = o.Key + " cannot be read: " + o.Err.Error()
 		return u

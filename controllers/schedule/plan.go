@@ -160,6 +160,7 @@ type verdict struct {
 	asked           bool     // it moves when its app has let it go
 	handled         bool     // decided with another unit
 	acted           bool     // something is done about its placement
+	updated         int      // the transaction that updates its placement; 0: none does
 	beside          *machine // where the rest of its group is
 	depth           int      // in its group: 1 + the deepest of those that it follows
 }

@@ -18,10 +18,9 @@ type Unit struct {
 	Hash         string
 	DesiredState v1.DesiredState
 	RequestedAt  string
-	// Owned says that an app has to let the unit go before it is moved off a machine that is drained, LetGo is the machine
-	// that it may leave.
-	Owned bool
-	LetGo string
+	// Owner is the app that has to let the unit go before it is moved off a machine that is drained, LetGo the machine that it
+	// may leave.
+	Owner, LetGo string
 	// Fleet is the [X-Fleet] section, resolved for this name.
 	Fleet unitfile.Fleet
 	// Text is the unit file where nobody but the unit has it: it has to be stored before a machine can fetch it.

@@ -41,7 +41,7 @@ func (p *planner) askToLeave(movers []*unit, m *machine) bool {
 		return v.reason == ReasonDrain && v.keep.machine.present && v.keep.machine != m
 	}
 	if !slices.ContainsFunc(movers, func(u *unit) bool {
-		return drained(u) && u.Owned && u.DesiredState == v1.Launched && u.LetGo != u.plan.keep.Machine
+		return drained(u) && u.Owner != "" && u.DesiredState == v1.Launched && u.LetGo != u.plan.keep.Machine
 	}) {
 		return false
 	}

@@ -67,7 +67,7 @@ func TestDrainAsksTheApp(t *testing.T) {
 			w.add(t, u)
 		}
 		for name, u := range w.units {
-			u.Owned = true
+			u.Owner = "app"
 			w.setUnit(u)
 			w.setActive("m1", name, true)
 		}
@@ -132,7 +132,7 @@ func TestDrainAsksOneAtATime(t *testing.T) {
 		name := "web@" + n + ".service"
 		w.add(t, name)
 		u := w.units[name]
-		u.Owned = true
+		u.Owner = "app"
 		w.setUnit(u)
 		w.setActive("m1", name, true)
 	}

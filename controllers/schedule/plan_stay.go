@@ -74,10 +74,17 @@ func sortedPlaces(u *unit) []*place {
 func (p *planner) update(u *unit, x *place) {
 	want := u.placement()
 	want.Leaving = u.plan.asked
-	if v := &u.plan; v.problem != "" || v.holds {
+	if u.held() {
 		want.Hash = x.Value.Hash
 		if want.DesiredState == "" {
 			want = x.Value
+		}
+	}
+	lead := p.lead(u)
+	if lead != nil && lead.held() && lead.plan.keep != nil && lead.plan.keep.Value.Hash != lead.Hash {
+		want.Hash = x.Value.Hash
+		if x.Value.DesiredState == v1.Loaded {
+			want.DesiredState, want.RequestedAt = v1.Loaded, x.Value.RequestedAt
 		}
 	}
 	a := Action{Kind: Update, Unit: u.name, Machine: x.machine.ID, Placement: want, Revision: x.Mod}
@@ -96,7 +103,30 @@ func (p *planner) update(u *unit, x *place) {
 		a.Reason, a.Message = ReasonRequested, "a person asked for it to be started again"
 	}
 	u.plan.acted = true
+	if lead != nil && lead.plan.updated != 0 {
+		a.Txn = lead.plan.updated
+		p.out.Actions = append(p.out.Actions, a)
+		return
+	}
 	p.act(a)
+	u.plan.updated = p.txn
+}
+
+// held: the unit goes on with its former file.
+func (u *unit) held() bool { return u.plan.problem != "" || u.plan.holds }
+
+// lead is the unit of the same app that u is beside (MachineOf=), where there is one: u announces it. They change together or not
+// at all. Were u launched again while the other one keeps its former file, requests would reach it when the new one comes.
+func (p *planner) lead(u *unit) *unit {
+	if u.Owner == "" {
+		return nil
+	}
+	for _, name := range u.Fleet.MachineOf {
+		if t := p.c.units[name]; t != nil && t.known && t.Owner == u.Owner && t.plan.epoch == p.c.epoch {
+			return t
+		}
+	}
+	return nil
 }
 
 func (u *unit) placement() v1.Placement {

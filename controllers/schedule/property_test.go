@@ -58,7 +58,7 @@ func drawUnit(t *rapid.T, replacing bool) Unit {
 	u := launched(name, drawFleet(t, name, replacing))
 	u.Hash = rapid.SampledFrom([]string{"1", "2"}).Draw(t, "hash")
 	u.DesiredState = rapid.SampledFrom([]v1.DesiredState{v1.Launched, v1.Launched, v1.Launched, v1.Loaded, v1.Inactive}).Draw(t, "state")
-	u.Owned, u.LetGo = rapid.Bool().Draw(t, "owned"), rapid.SampledFrom(machineNames).Draw(t, "letGo")
+	u.Owner, u.LetGo = rapid.SampledFrom([]string{"", "app", "other"}).Draw(t, "owner"), rapid.SampledFrom(machineNames).Draw(t, "letGo")
 	if rapid.IntRange(0, 9).Draw(t, "problem") == 0 {
 		u.Problem = "line 3: broken"
 	}

@@ -23,7 +23,7 @@ const slack = 3 * time.Second
 
 // afterTrouble is how long a unit may run twice after a machine was cut off: until it is seen to be gone, it returns, and
 // what was moved is active elsewhere or is waited for no longer.
-const afterTrouble = 90 * time.Second
+const afterTrouble = 20 * time.Second
 
 // overlap is how long a unit that is moved may run at both places: each one starts and stops on its own.
 const overlap = 2 * time.Second

@@ -1,0 +1,116 @@
+package schedule
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/unitfile"
+)
+
+// TestAnInstanceAndItsSidekickChangeTogether: what announces an instance is told to run again in the same transaction that gives
+// the instance its new file, and not before.
+func TestAnInstanceAndItsSidekickChangeTogether(t *testing.T) {
+	const app, sidekick = "web@1.service", "web-discovery@1.service"
+	of := func(w *world, name string) v1.Placement { return w.placements["m1/"+name].Value }
+	// rolling is in the middle of a roll-out: withdrawn, with the file of before.
+	rolling := func(t *testing.T, owner string) *world {
+		w := newWorld(t)
+		w.setMachine(Machine{ID: "m1", Capacity: v1.Capacity{CPU: 1000}})
+		for _, u := range []Unit{
+			{Name: app, Hash: "app1", DesiredState: v1.Launched, Owner: "web", Fleet: unitfile.Fleet{CPU: 500}},
+			{Name: sidekick, Hash: "side1", DesiredState: v1.Loaded, Owner: owner, Fleet: unitfile.Fleet{MachineOf: []string{app}}},
+		} {
+			w.setUnit(u)
+		}
+		w.converge()
+		require.Equal(t, v1.Placement{Hash: "side1", DesiredState: v1.Loaded}, of(w, sidekick))
+		return w
+	}
+	update := func(w *world, cpu int64) {
+		u, s := w.units[app], w.units[sidekick]
+		u.Hash, u.Fleet.CPU = "app2", cpu
+		s.Hash, s.DesiredState = "side2", v1.Launched
+		w.setUnit(u)
+		w.setUnit(s)
+	}
+	both := []v1.Placement{{Hash: "app2", DesiredState: v1.Launched}, {Hash: "side2", DesiredState: v1.Launched}}
+	neither := []v1.Placement{{Hash: "app1", DesiredState: v1.Launched}, {Hash: "side1", DesiredState: v1.Loaded}}
+
+	t.Run("in one transaction", func(t *testing.T) {
+		w := rolling(t, "web")
+		update(w, 500)
+		var txns []int
+		for _, a := range w.plan().Actions {
+			require.Equal(t, Update, a.Kind)
+			txns = append(txns, a.Txn)
+		}
+		require.Len(t, txns, 2)
+		require.Equal(t, txns[0], txns[1])
+		w.converge()
+		require.Equal(t, both, []v1.Placement{of(w, app), of(w, sidekick)})
+	})
+	t.Run("the machine is away", func(t *testing.T) {
+		w := rolling(t, "web")
+		for _, id := range []string{"m2", "m3"} {
+			w.setMachine(Machine{ID: id})
+		}
+		w.converge()
+		for _, id := range []string{"m1", "m2", "m3"} {
+			w.deleteMachine(id)
+		}
+		update(w, 500)
+		w.converge()
+		require.Equal(t, neither, []v1.Placement{of(w, app), of(w, sidekick)})
+		w.setMachine(Machine{ID: "m1", Capacity: v1.Capacity{CPU: 1000}})
+		w.converge()
+		require.Equal(t, both, []v1.Placement{of(w, app), of(w, sidekick)})
+	})
+	t.Run("the new file asks for too much", func(t *testing.T) {
+		w := rolling(t, "web")
+		update(w, 2000)
+		w.converge()
+		require.Equal(t, neither, []v1.Placement{of(w, app), of(w, sidekick)})
+		require.Contains(t, w.unplaced, app)
+		u := w.units[app]
+		u.Hash, u.Fleet.CPU = "app1", 500 // taken back
+		w.setUnit(u)
+		w.converge()
+		require.Equal(t, []v1.Placement{{Hash: "app1", DesiredState: v1.Launched}, {Hash: "side2", DesiredState: v1.Launched}}, []v1.Placement{of(w, app), of(w, sidekick)})
+	})
+	t.Run("the new file cannot be read", func(t *testing.T) {
+		w := rolling(t, "web")
+		update(w, 500)
+		u := w.units[app]
+		u.Problem = "nobody can read it"
+		w.setUnit(u)
+		w.converge()
+		require.Equal(t, neither, []v1.Placement{of(w, app), of(w, sidekick)})
+		s := w.units[sidekick]
+		s.DesiredState = v1.Inactive
+		w.setUnit(s)
+		w.converge()
+		require.NotContains(t, w.placements, "m1/"+sidekick, "what takes it away is not held up")
+	})
+	t.Run("it is withdrawn all the same", func(t *testing.T) {
+		w := rolling(t, "web")
+		s := w.units[sidekick]
+		s.DesiredState = v1.Launched
+		w.setUnit(s)
+		w.converge()
+		u := w.units[app]
+		u.Hash, u.Fleet.CPU = "app2", 2000
+		s.DesiredState = v1.Loaded
+		w.setUnit(u)
+		w.setUnit(s)
+		w.converge()
+		require.Equal(t, neither, []v1.Placement{of(w, app), of(w, sidekick)})
+	})
+	t.Run("units of different owners do not wait for each other", func(t *testing.T) {
+		w := rolling(t, "pair")
+		update(w, 2000)
+		w.converge()
+		require.Equal(t, []v1.Placement{neither[0], both[1]}, []v1.Placement{of(w, app), of(w, sidekick)})
+	})
+}
