@@ -235,8 +235,9 @@ func TestHostOfADeletedApp(t *testing.T) {
 	r.acknowledged(r.put("/services/web/narrow/narrow@1", backend(t, "narrow")))
 	require.Equal(t, "200 narrow", r.get("b.wc.test"))
 	require.Equal(t, "200 narrow", r.get("x.gone.test"))
-	r.put(r.keys.Routes().Key("narrow"), "") // its instance is still announced
-	require.Eventually(t, func() bool { return r.get("b.wc.test") == "200 wide" }, 10*time.Second, 10*time.Millisecond)
+	revision := r.put(r.keys.Routes().Key("narrow"), "") // its instance is still announced
+	require.Eventually(t, func() bool { s, _ := r.served(); return s.HasRoute(revision) }, 10*time.Second, 10*time.Millisecond)
+	require.Equal(t, "200 wide", r.get("b.wc.test"))
 	require.Contains(t, r.get("x.gone.test"), "404")
 }
 
