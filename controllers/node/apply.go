@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"github.com/fleet-starter/fleet/internal/systemd"
 )
@@ -234,9 +235,13 @@ func (r *applier) each(ctx context.Context, batch []Action) error {
 	r.acted = true
 	var errs []error
 	var wait sync.WaitGroup
+	var silent atomic.Bool // systemd does not answer: the next call would only take time as well
 	slots := make(chan struct{}, inFlight)
 	for _, a := range batch {
 		slots <- struct{}{}
+		if silent.Load() {
+			break
+		}
 		wait.Go(func() {
 			defer func() { <-slots }()
 			err := r.call(ctx, a)
@@ -249,6 +254,7 @@ func (r *applier) each(ctx context.Context, batch []Action) error {
 			defer r.mu.Unlock()
 			if err := r.result(ctx, a, err); err != nil {
 				errs = append(errs, err)
+				silent.Store(true)
 			}
 		})
 	}

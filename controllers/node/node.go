@@ -94,6 +94,7 @@ type Node struct {
 	// reloadDue says that the last reload failed.
 	reloadDue bool
 	outputs   *outputs
+	diskErr   atomic.Pointer[error]
 
 	synced  atomic.Bool               // the placements are the store's
 	passed  atomic.Pointer[time.Time] // when the last pass began
@@ -222,11 +223,11 @@ func (n *Node) Reconcile(ctx context.Context, _ controller.Singleton) (controlle
 	}
 	plan := Plan(in)
 	acted, refused, err := n.apply(ctx, plan)
-	if err == nil && (!acted || refused != nil) { // what is refused again and again keeps nothing else from the disk
-		err = n.persist(in)
-	}
 	if err != nil {
 		return controller.Result{}, errors.Join(err, refused)
+	}
+	if !acted || refused != nil { // what is refused again and again keeps nothing else from the disk
+		refused = errors.Join(refused, n.persist(in))
 	}
 	after := earliest(plan.After, n.texts.retryIn(in.Now))
 	if acted && refused == nil {
@@ -235,12 +236,23 @@ func (n *Node) Reconcile(ctx context.Context, _ controller.Singleton) (controlle
 	return controller.Result{RequeueAfter: after}, controller.Partial(refused)
 }
 
-// persist keeps the copy on disk up to date, once the units are as placed: it is for the next boot.
+// persist keeps the copy on disk up to date, once the units are as placed: it is for the next boot. Until then a disk that is
+// full keeps no unit from anything.
 func (n *Node) persist(in Input) error {
 	if !in.FromStore {
 		return nil
 	}
-	return errors.Join(n.texts.save(in.Placements), n.disk.save(in.Placements))
+	err := errors.Join(n.texts.save(in.Placements), n.disk.save(in.Placements))
+	n.diskErr.Store(&err)
+	return err
+}
+
+// DiskError is why the disk has no copy of what the machine is to run: a boot without etcd would start what was to run before.
+func (n *Node) DiskError() error {
+	if err := n.diskErr.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // earliest returns the shorter of two waits; 0 is none.

@@ -14,6 +14,7 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/layout"
+	"github.com/fleet-starter/fleet/internal/store"
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 	"github.com/fleet-starter/fleet/internal/systemd"
 	"github.com/fleet-starter/fleet/internal/systemd/fake"
@@ -218,4 +219,61 @@ func TestReloadThatIsRefused(t *testing.T) {
 	require.False(t, states[0].NeedReload)
 	require.NotEqual(t, before, states[0].InvocationID)
 	require.Equal(t, Record{Loaded: unitfile.Hash(fresh), Launched: unitfile.Hash(fresh), Previous: unitfile.Hash(old), Invocation: before}, n.records.units["changes.service"])
+}
+
+// A unit that is refused again and again keeps nothing from the disk: the next boot starts what is placed now. A disk that takes
+// nothing keeps no unit from starting.
+func TestWhatIsRefusedKeepsNothingFromTheDisk(t *testing.T) {
+	const text = "[Service]\nExecStart=/bin/stays\n"
+	hash := unitfile.Hash(text)
+	n := odd(t, func(layout.Layout) {}, fake.Options{Fault: func(op, unit string) error {
+		if op == "stop" && unit == "bad.service" {
+			return systemd.ErrRefused
+		}
+		return nil
+	}})
+	pass := func() error {
+		_, err := n.Reconcile(t.Context(), struct{}{})
+		n.Systemd.(*fake.Manager).Advance(time.Second)
+		return err
+	}
+	run := make(chan error, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { run <- n.reflector.Run(ctx) }()
+	defer func() { cancel(); <-run }()
+	place := func(name string, p v1.Placement) {
+		t.Helper()
+		op := store.Op{Key: n.Keys.PlacementsOf("m").Key(name)}
+		if p.Hash != "" {
+			value, err := n.Keys.PlacementsOf("m").Encode(p)
+			require.NoError(t, err)
+			op.Value = value
+		}
+		revision, err := n.Store.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: n.Keys.UnitFiles().Key(hash), Value: []byte(text)}, op}})
+		require.NoError(t, err)
+		require.NoError(t, n.reflector.WaitForRevision(t.Context(), revision))
+	}
+	place("bad.service", launch(hash))
+	for range 3 {
+		require.NoError(t, pass())
+	}
+	place("bad.service", load(hash))
+	place("good.service", launch(hash))
+	for range 3 {
+		require.ErrorIs(t, pass(), systemd.ErrRefused)
+	}
+	copied := loadCopy(n.Layout, logr.Discard()).placements
+	require.Equal(t, map[string]v1.Placement{"bad.service": load(hash), "good.service": launch(hash)}, copied)
+	require.Contains(t, n.records.units["bad.service"].Message, "refused")
+	require.NoError(t, n.DiskError())
+
+	require.NoError(t, os.RemoveAll(n.Layout.State))
+	place("late.service", launch(hash))
+	for range 3 {
+		require.Error(t, pass())
+	}
+	require.Error(t, n.DiskError())
+	states, err := n.Systemd.States(t.Context(), []string{"late.service"})
+	require.NoError(t, err)
+	require.Equal(t, "active", states[0].ActiveState)
 }

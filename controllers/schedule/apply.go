@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/controller"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/store"
 )
@@ -23,37 +24,65 @@ func (c *Controller) apply(ctx context.Context, actions []Action) error {
 	for files < len(actions) && actions[files].Kind == StoreFile {
 		files++
 	}
-	revision, err := c.write(ctx, actions[:files])
-	if err != nil {
-		c.retry(actions)
-	} else {
-		var last int64
-		last, err = c.write(ctx, actions[files:])
-		revision = max(revision, last)
+	revision, missing, err := c.write(ctx, actions[:files])
+	rest := actions[files:]
+	if len(missing) > 0 {
+		rest = c.without(rest, missing)
 	}
-	return errors.Join(c.Cluster.WaitForRevision(ctx, revision), err)
+	last, _, errRest := c.write(ctx, rest)
+	revision = max(revision, last)
+	if err = errors.Join(err, errRest); revision > 0 {
+		err = controller.Partial(err) // the rest was written
+	}
+	if waited := c.Cluster.WaitForRevision(ctx, revision); waited != nil {
+		return errors.Join(waited, err)
+	}
+	return err
 }
 
-// write writes actions, records those that were, and has the others planned again.
-func (c *Controller) write(ctx context.Context, actions []Action) (revision int64, err error) {
+// without leaves out what names a file that could not be written, with all that goes with it, and has that planned again.
+func (c *Controller) without(actions, missing []Action) []Action {
+	absent, left := map[string]bool{}, map[int]bool{}
+	for _, a := range missing {
+		absent[a.Hash] = true
+	}
+	for _, a := range actions {
+		if absent[a.Placement.Hash] {
+			left[a.Txn] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(actions), func(a Action) bool {
+		if left[a.Txn] {
+			c.index.Retry(a.Unit)
+		}
+		return left[a.Txn]
+	})
+}
+
+// write writes actions, records those that were, and returns the others, which are planned again.
+func (c *Controller) write(ctx context.Context, actions []Action) (revision int64, failed []Action, err error) {
+	if len(actions) == 0 {
+		return 0, nil, nil
+	}
 	groups, of, err := c.groups(actions)
 	if err != nil {
 		c.retry(actions)
-		return 0, err
+		return 0, actions, err
 	}
 	results := c.byMachine(ctx, groups)
-	var done, failed []Action
+	var done []Action
 	for i, a := range actions {
 		if g := of[i]; g < 0 || results[g].Err == nil {
 			done = append(done, a)
 		} else {
 			failed = append(failed, a)
+			c.tellRefused(a, results[g].Err)
 		}
 	}
 	c.tell(done)
 	c.retry(failed)
 	revision, _ = store.LastRevision(results)
-	return revision, brief(results)
+	return revision, failed, brief(results)
 }
 
 func (c *Controller) retry(actions []Action) {
@@ -201,6 +230,13 @@ func (c *Controller) tell(actions []Action) {
 		default:
 			c.record(v1.KindUnit, a.Unit, v1.EventNormal, a.Reason, a.sentence())
 		}
+	}
+}
+
+// tellRefused records that etcd refuses what is to be written for a unit. A conflict is none: it is planned again.
+func (c *Controller) tellRefused(a Action, err error) {
+	if errors.Is(err, store.ErrInvalid) || errors.Is(err, store.ErrDenied) {
+		c.record(v1.KindUnit, a.Unit, v1.EventWarning, "NotWritten", fmt.Sprintf("what was decided for it (%s) could not be written: %v", a.Kind, err))
 	}
 }
 

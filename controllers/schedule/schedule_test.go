@@ -235,6 +235,59 @@ func TestControllerInline(t *testing.T) {
 	})
 }
 
+// refusing refuses every transaction with this key in it.
+type refusing struct {
+	store.Interface
+	key string
+}
+
+func (r refusing) Commit(ctx context.Context, txn store.Txn) (int64, error) {
+	for _, op := range txn.Ops {
+		if op.Key == r.key {
+			return 0, store.ErrInvalid
+		}
+	}
+	return r.Interface.Commit(ctx, txn)
+}
+
+// A unit file that etcd does not take keeps its own unit from being placed, and says so; the others are placed.
+func TestControllerWithAFileThatIsRefused(t *testing.T) {
+	inline := func(text string) string { return "spec:\n  contents: |\n    [Service]\n    ExecStart=" + text + "\n" }
+	file := keyspace.New("").UnitFiles().Key(unitfile.Hash("[Service]\nExecStart=/bin/large\n"))
+	b := start(t, refusing{memstore.New(memstore.Options{}), file})
+	b.put(b.keys.Units().Key("large.service"), inline("/bin/large"))
+	b.put(b.keys.Units().Key("small.service"), inline("/bin/small"))
+	b.machine("m1", "a")
+	b.unit("stored.service", "[Service]\nExecStart=/bin/stored\n")
+	want := []string{"m1/small.service launched", "m1/stored.service launched"}
+	require.Eventually(t, func() bool {
+		lines, _ := b.decided()
+		return slices.Equal(slices.DeleteFunc(lines, func(l string) bool { return strings.HasPrefix(l, "large.service: ") }), want)
+	}, 10*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return slices.ContainsFunc(b.events, func(e string) bool {
+			return strings.HasPrefix(e, "Unit large.service Warning NotWritten what was decided for it (StoreFile) could not be written")
+		})
+	}, 10*time.Second, 5*time.Millisecond)
+}
+
+// A name that systemd refuses, written with etcdctl, is placed nowhere and says why.
+func TestControllerNameThatNoUnitCanHave(t *testing.T) {
+	eachStore(t, func(b *bench) {
+		b.machine("m1", "a")
+		b.unit("zzdata@vol1.mount", "[X-Fleet]\nGlobal=true\n")
+		b.unit("a.snapshot", "[Service]\nExecStart=/bin/a\n")
+		b.unit("good.service", "[Service]\nExecStart=/bin/a\n")
+		retired := `a.snapshot: unit name "a.snapshot": systemd has no snapshot units since version 228: use one of automount, device, mount, path, service, slice, socket, swap, target, timer`
+		b.await("m1/good.service launched", retired,
+			`zzdata@vol1.mount: unit name "zzdata@vol1.mount": units of type mount have no instances: write an '@' of the path as \x40`)
+		b.commit(store.Op{Key: b.keys.Units().Key("zzdata@vol1.mount")})
+		b.await("m1/good.service launched", retired)
+	})
+}
+
 // files are the texts stored under a hash: one, or none.
 func (b *bench) files(hash string) (texts []string) {
 	kv, ok, _, err := b.store.Get(b.ctx, b.keys.UnitFiles().Key(hash))

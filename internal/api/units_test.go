@@ -76,6 +76,27 @@ func TestInlineUnit(t *testing.T) {
 	require.Equal(t, v1.Launched, c.unit("a.service").Spec.DesiredState)
 }
 
+// Names that systemd refuses are refused by both APIs. A unit that an earlier version took under one can be seen and deleted.
+func TestNamesThatNoUnitCanHave(t *testing.T) {
+	c := newCluster(t)
+	for name, why := range map[string]string{"zzdata@vol1.mount": "units of type mount have no instances", "a@1.slice": "units of type slice have no instances",
+		"a.snapshot": "systemd has no snapshot units", "a.busname": "systemd has no busname units"} {
+		a := c.do(http.MethodPut, units+"/"+name, unitJSON(t, name, sleeping, v1.Launched))
+		require.GreaterOrEqual(t, a.code, 400)
+		require.Contains(t, a.body, why)
+		a = c.do(http.MethodPut, "/fleet/v1/units/"+name, `{"desiredState": "launched", "options": [{"section": "Service", "name": "ExecStart", "value": "/bin/true"}]}`, "Content-Type", "application/json")
+		require.Equal(t, http.StatusBadRequest, a.code, a.body)
+		require.Contains(t, a.body, why)
+
+		c.put("/fleet/units/"+name, v1.Unit{Spec: v1.UnitSpec{Contents: sleeping, DesiredState: v1.Launched}})
+		require.Equal(t, http.StatusOK, c.do(http.MethodGet, units+"/"+name, "").code)
+		require.Contains(t, c.do(http.MethodPost, units+"/"+name+"/start", "").body, why)
+		require.Equal(t, http.StatusOK, c.do(http.MethodDelete, units+"/"+name, "").code)
+		c.put("/fleet/units/"+name, v1.Unit{Spec: v1.UnitSpec{Contents: sleeping, DesiredState: v1.Launched}})
+		require.Equal(t, http.StatusNoContent, c.do(http.MethodDelete, "/fleet/v1/units/"+name, "").code)
+	}
+}
+
 func TestPutUnitRefuses(t *testing.T) {
 	c := newCluster(t)
 	for name, tt := range map[string]struct{ path, body, want string }{

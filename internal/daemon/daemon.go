@@ -206,6 +206,7 @@ func (d *Daemon) checks() []check {
 			_, err := d.systemd.States(ctx, []string{"basic.target"})
 			return err
 		}},
+		{"disk", func(context.Context) error { return d.node.DiskError() }},
 		{"controllers", func(context.Context) error { return failing(d.metrics.Failing()) }},
 	}
 }

@@ -23,7 +23,7 @@ type Result struct {
 }
 
 // Write writes many groups in few transactions, a few at a time, and returns one result for each group.
-// Groups are independent: one that conflicts does not hold up others. Groups that touch the same key are
+// Groups are independent: one that conflicts or is refused does not hold up others. Groups that touch the same key are
 // written in their order. Once the writer is fenced off or etcd is away the rest is not tried and gets the
 // same error.
 func Write(ctx context.Context, s Interface, groups []Group, fence Fence) []Result {
@@ -129,7 +129,12 @@ func (w *writer) writeAll(ctx context.Context, packs [][]int) {
 	workers.Wait()
 }
 
-// write commits a pack; where it conflicts, its halves, so that one group in conflict costs few extra transactions.
+// concernsOne: etcd refused the transaction for something in it, and would take the rest of it.
+func concernsOne(err error) bool {
+	return errors.Is(err, ErrConflict) || errors.Is(err, ErrDenied) || errors.Is(err, ErrInvalid)
+}
+
+// write commits a pack; where etcd refuses it, its halves, so that one bad group costs few extra transactions.
 func (w *writer) write(ctx context.Context, pack []int) {
 	if len(pack) == 0 {
 		return
@@ -140,7 +145,7 @@ func (w *writer) write(ctx context.Context, pack []int) {
 	}
 	switch {
 	case err == nil:
-	case errors.Is(err, ErrConflict) && len(pack) > 1:
+	case concernsOne(err) && len(pack) > 1:
 		w.write(ctx, pack[:len(pack)/2])
 		w.write(ctx, pack[len(pack)/2:])
 		return
@@ -148,7 +153,7 @@ func (w *writer) write(ctx context.Context, pack []int) {
 		if pack = w.refusePuts(pack, err); len(pack) < 1 {
 			return
 		}
-		if revision, err = w.store.Commit(ctx, w.txn(pack)); errors.Is(err, ErrConflict) {
+		if revision, err = w.store.Commit(ctx, w.txn(pack)); concernsOne(err) {
 			w.write(ctx, pack)
 			return
 		}

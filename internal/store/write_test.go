@@ -193,3 +193,30 @@ func content(ctx context.Context, t require.TestingT, s store.Interface) map[str
 	require.NoError(t, err)
 	return out
 }
+
+// refusing refuses every transaction with one of these keys in it.
+type refusing struct {
+	store.Interface
+	keys map[string]error
+}
+
+func (r *refusing) Commit(ctx context.Context, txn store.Txn) (int64, error) {
+	for _, op := range txn.Ops {
+		if err := r.keys[op.Key]; err != nil {
+			return 0, err
+		}
+	}
+	return r.Interface.Commit(ctx, txn)
+}
+
+// A group that etcd refuses, because it is too large or may not be written, fails alone.
+func TestWriteTellsRefusedGroupsApart(t *testing.T) {
+	s := &refusing{memstore.New(memstore.Options{}), map[string]error{"/t/00003": store.ErrInvalid, "/t/00200": store.ErrDenied}}
+	for i, r := range store.Write(t.Context(), s, puts(300), store.Fence{}) {
+		require.ErrorIs(t, r.Err, s.keys[fmt.Sprintf("/t/%05d", i)], i)
+		require.Equal(t, r.Err == nil, r.Revision > 0, i)
+	}
+	page, err := s.List(t.Context(), "/t/", store.ListOptions{})
+	require.NoError(t, err)
+	require.Len(t, page.KVs, 298)
+}

@@ -104,6 +104,7 @@ var handMade = []handMadeUnit{
 	{"fails@2.service", "[Service]\nExecStart=/bin/fails\nRestart=always\n"}, // up to the start limit
 	{"fails@3.service", "[Service]\nType=simple\n"},                          // systemd does not load it
 	{"fails@4.service", "[Service\nExecStart=/bin/fails\n"},                  // nobody can read it
+	{"fails@5.mount", "[X-Fleet]\nGlobal=true\n"},                            // systemd refuses every call that names it
 }
 
 // fails says of a hand-made unit that it does not run, and of one that systemd starts it more than once by itself.
@@ -190,7 +191,7 @@ var people = map[string]func(w *world, s step){
 	},
 	"etcdctl put": func(w *world, s step) {
 		keys := []string{w.keys.Placements().Key("stray"), w.keys.States().Key("m1/unknown.service"), w.keys.Units().Key("broken.service"),
-			w.keys.Placements().Key("nowhere/unknown.service"), v1.DefaultAnnouncePrefix + "/stray"}
+			w.keys.Placements().Key("nowhere/unknown.service"), w.keys.Placements().Key("m1/unknown@1.slice"), v1.DefaultAnnouncePrefix + "/stray"}
 		w.put(keys[s.A%uint64(len(keys))], []string{"{", "", "{}"}[s.B%3])
 	},
 }
