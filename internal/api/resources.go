@@ -62,7 +62,7 @@ func (s *Server) resources() {
 	s.units = resource[*v1.Unit]{
 		server: s, kind: v1.KindUnit, rows: unitRows(s.Keys),
 		view:   func() view[*v1.Unit] { return newUnitView(s.Keys) },
-		labels: func(u *v1.Unit) map[string]string { return u.Metadata.Labels },
+		labels: unitLabels,
 		tombstone: func(name string) *v1.Unit {
 			return &v1.Unit{TypeMeta: typeOf(v1.KindUnit), Metadata: v1.ObjectMeta{Name: name}}
 		},
@@ -111,6 +111,21 @@ func (s *Server) resources() {
 	s.endpoints = s.endpointsBelow(v1.DefaultAnnouncePrefix)
 }
 
+// LabelApp is a label that all that belongs to an app has for selectors, without its being written anywhere.
+const LabelApp = "app"
+
+func unitLabels(u *v1.Unit) map[string]string {
+	if u.Metadata.Owner == "" {
+		return u.Metadata.Labels
+	}
+	labels := maps.Clone(u.Metadata.Labels)
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	labels[LabelApp] = u.Metadata.Owner
+	return labels
+}
+
 func typeOf(kind string) v1.TypeMeta { return v1.TypeMeta{APIVersion: v1.APIVersion, Kind: kind} }
 
 // endpointsBelow is the resource of the endpoints announced below one prefix.
@@ -127,7 +142,7 @@ func (s *Server) endpointsBelow(prefix string) resource[*wire.Endpoint] {
 			e.Address = string(kv.Value)
 			return e, true
 		}),
-		labels:    func(*wire.Endpoint) map[string]string { return nil },
+		labels:    func(e *wire.Endpoint) map[string]string { return map[string]string{LabelApp: e.App} },
 		tombstone: read,
 		filter: func(q url.Values) (func(*wire.Endpoint) bool, error) {
 			app := q.Get("app")

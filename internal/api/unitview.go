@@ -93,7 +93,7 @@ func (v *unitView) applyUnit(name string, kv store.KV, deleted bool) {
 	unit.Metadata.UID, unit.Metadata.ResourceVersion = identity(kv)
 	unit.Status = nil
 	unit.Spec.Hash, unit.Spec.Contents = unitfile.HashOf(unit.Spec.Contents, unit.Spec.Hash), "" // the form that all others have
-	unit.Default() // who wrote it with etcdctl may have left the state out
+	unit.Default()                                                                               // who wrote it with etcdctl may have left the state out
 	if err != nil {
 		unit.Spec = v1.UnitSpec{}
 		unit.Status = &v1.UnitStatus{Unplaced: &v1.Unplaced{Message: "the stored unit cannot be read: " + oneLine(err)}}

@@ -41,12 +41,12 @@ func findKind(name string) (shower, error) {
 func (a *app) getCommand() *cobra.Command {
 	var selector string
 	cmd := &cobra.Command{
-		Use: "get KIND [NAME...]", Short: "Show apps, units, machines, events or endpoints",
+		Use: "get KIND [NAME|PATTERN|LABEL=VALUE...]", Short: "Show apps, units, machines, events or endpoints",
 		Long: `Shows objects: all of a kind, or those named. KIND is apps, units, machines, events or endpoints, and NAME may
 stand with it: app/hello.
 
 With -o yaml an app is shown as it is stored, comments included, with its status; one whose stored manifest is
-broken by its text, and with Accepted=False, which says line and field.`,
+broken by its text, and with Accepted=False, which says line and field.` + selectionHelp,
 		Example: `  fleetctl get apps
   fleetctl get app hello -o yaml
   fleetctl get units -l -o wide
@@ -81,37 +81,20 @@ func splitArgs(args []string) []string {
 
 // show lists the objects, or those of the names, and with --watch what becomes of them.
 func (k *kind[T]) show(ctx context.Context, a *app, names []string, q url.Values) error {
-	c, err := a.client()
+	chosen, err := k.selected(ctx, a, names, q)
 	if err != nil {
 		return err
 	}
-	if k.argument != nil {
-		for i, typed := range names {
-			if names[i], err = k.argument(a, ctx, typed); err != nil {
-				return err
-			}
-		}
-	}
 	if a.watch {
-		return k.follow(ctx, a, names, q)
+		return k.follow(ctx, a, chosen)
 	}
-	if len(names) == 0 {
-		objects, err := client.List[T](ctx, c, client.Path(k.plural), q)
-		if err != nil {
-			return err
-		}
-		return k.print(ctx, a, objects, false)
+	objects, failed := k.fetch(ctx, a, chosen)
+	if !told(failed) {
+		return failed
 	}
-	var objects []T
-	failed := a.each(names, func(name string) error {
-		object, err := client.Get[T](ctx, c, client.Path(k.plural, name), q)
-		if err == nil {
-			objects = append(objects, object)
-		}
-		return err
-	})
-	if len(objects) > 0 {
-		if err := k.print(ctx, a, objects, len(names) == 1); err != nil {
+	single := len(chosen.names) == 1 && len(chosen.patterns) == 0
+	if len(objects) > 0 || chosen.all() || len(chosen.patterns) > 0 {
+		if err := k.print(ctx, a, objects, single && len(objects) == 1); err != nil {
 			return err
 		}
 	}
@@ -119,18 +102,18 @@ func (k *kind[T]) show(ctx context.Context, a *app, names []string, q url.Values
 }
 
 // follow shows what exists and then every change.
-func (k *kind[T]) follow(ctx context.Context, a *app, names []string, q url.Values) error {
+func (k *kind[T]) follow(ctx context.Context, a *app, chosen selection) error {
 	c, err := a.client()
 	if err != nil {
 		return err
 	}
 	path := client.Path(k.plural)
-	if len(names) == 1 {
-		path = client.Path(k.plural, names[0])
+	if len(chosen.names) == 1 && len(chosen.patterns) == 0 {
+		path = client.Path(k.plural, chosen.names[0])
 	}
 	var first []T
 	begun := false
-	for event, err := range client.Follow[T](ctx, c, path, q, k.resume) {
+	for event, err := range client.Follow[T](ctx, c, path, chosen.query, k.resume) {
 		switch {
 		case err != nil && ctx.Err() != nil:
 			return nil // a person has seen enough
@@ -142,7 +125,7 @@ func (k *kind[T]) follow(ctx context.Context, a *app, names []string, q url.Valu
 				return err
 			}
 			a.noLegend = true
-		case event.Type == wire.Bookmark, len(names) > 1 && !slices.Contains(names, k.name(event.Object)):
+		case event.Type == wire.Bookmark, !chosen.has(k.name(event.Object)):
 		case !begun:
 			first = append(first, event.Object)
 		default:

@@ -52,46 +52,56 @@ func listedUnits() *kind[v1.Unit] {
 }
 
 func (a *app) listUnitsCommand() *cobra.Command {
-	var fields string
+	var fields, selector string
 	cmd := &cobra.Command{
-		Use: "list-units", Short: "Show the units that are to run, where they are and how they do",
+		Use: "list-units [NAME|PATTERN|LABEL=VALUE...]", Short: "Show the units that are to run, where they are and how they do",
 		Long: `Shows a line for each unit on each of its machines. A unit on no machine has "-" there, and a column REASON that
-says why. -o wide shows more, --fields chooses: ` + fieldNames(listUnitsFields) + `.`,
+says why. -o wide shows more, --fields chooses: ` + fieldNames(listUnitsFields) + `.` + selectionHelp,
 		Example: `  fleetctl list-units
+  fleetctl list-units app=example-app
+  fleetctl list-units 'example-*'
   fleetctl list-units --fields unit,machine,hash --no-legend
   fleetctl list-units -w`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if a.output != "table" && fields == "" || a.watch {
-				return listedUnits().show(cmd.Context(), a, nil, nil)
+				return listedUnits().show(cmd.Context(), a, args, labelled(selector))
 			}
-			return a.listUnits(cmd.Context(), fields)
+			return a.listUnits(cmd.Context(), args, fields, labelled(selector))
 		},
+		ValidArgsFunction: a.completeNames(func() shower { return &unitKind }),
 	}
 	cmd.Flags().StringVar(&fields, "fields", "", "the columns, separated by commas")
+	cmd.Flags().StringVar(&selector, "selector", "", "only units with these labels, such as app=example-app")
 	return cmd
 }
 
-func (a *app) listUnits(ctx context.Context, names string) error {
+// labelled is the query for objects with these labels.
+func labelled(selector string) url.Values {
+	if selector == "" {
+		return url.Values{}
+	}
+	return url.Values{"labelSelector": {selector}}
+}
+
+func (a *app) listUnits(ctx context.Context, args []string, names string, q url.Values) error {
 	chosen, err := choose(listUnitsFields, names, "unit,machine,active,sub,reason")
 	if err != nil {
 		return err
 	}
-	c, err := a.client()
-	if err != nil {
-		return err
-	}
-	q := url.Values{}
 	if strings.Contains(names, "hash") {
 		q.Set("contents", "true")
 	}
-	units, err := client.List[v1.Unit](ctx, c, client.Path("units"), q)
+	which, err := unitKind.selected(ctx, a, args, q)
 	if err != nil {
 		return err
 	}
+	units, failed := unitKind.fetch(ctx, a, which)
+	if !told(failed) {
+		return failed
+	}
 	t := &table{columns: columns(chosen)}
 	for _, unit := range units {
-		if onlyAFile(unit) {
+		if onlyAFile(unit) && !slices.Contains(which.names, unit.Metadata.Name) {
 			continue
 		}
 		for _, line := range unitLines(unit) {
@@ -101,7 +111,7 @@ func (a *app) listUnits(ctx context.Context, names string) error {
 	if names == "" {
 		t.dropEmpty("REASON")
 	}
-	return a.printTable(t)
+	return firstError(a.printTable(t), failed)
 }
 
 var listUnitFilesFields = []field[v1.Unit]{
@@ -158,33 +168,35 @@ func currentState(_ *app, u v1.Unit) string {
 func isGlobal(u v1.Unit) bool { return placementOf(u.Metadata.Name, u.Spec.Contents).Global }
 
 func (a *app) listUnitFilesCommand() *cobra.Command {
-	var fields string
+	var fields, selector string
 	cmd := &cobra.Command{
-		Use: "list-unit-files", Short: "Show the units that the cluster knows, templates included",
-		Long:    `Shows every unit that was submitted or that an app generated. --fields chooses: ` + fieldNames(listUnitFilesFields) + `.`,
-		Example: "  fleetctl list-unit-files\n  fleetctl list-unit-files --fields unit,desc",
-		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			q := url.Values{"contents": {"true"}}
+		Use: "list-unit-files [NAME|PATTERN|LABEL=VALUE...]", Short: "Show the units that the cluster knows, templates included",
+		Long:    `Shows every unit that was submitted or that an app generated. --fields chooses: ` + fieldNames(listUnitFilesFields) + `.` + selectionHelp,
+		Example: "  fleetctl list-unit-files\n  fleetctl list-unit-files 'example-*' --fields unit,desc",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			q := labelled(selector)
+			q.Set("contents", "true")
 			if a.output != "table" && fields == "" || a.watch {
-				return unitKind.show(cmd.Context(), a, nil, q)
+				return unitKind.show(cmd.Context(), a, args, q)
 			}
 			chosen, err := choose(listUnitFilesFields, fields, "unit,hash,dstate,state,target")
 			if err != nil {
 				return err
 			}
-			c, err := a.client()
+			which, err := unitKind.selected(cmd.Context(), a, args, q)
 			if err != nil {
 				return err
 			}
-			units, err := client.List[v1.Unit](cmd.Context(), c, client.Path("units"), q)
-			if err != nil {
-				return err
+			units, failed := unitKind.fetch(cmd.Context(), a, which)
+			if !told(failed) {
+				return failed
 			}
-			return printRows(a, chosen, units)
+			return firstError(printRows(a, chosen, units), failed)
 		},
+		ValidArgsFunction: a.completeNames(func() shower { return &unitKind }),
 	}
 	cmd.Flags().StringVar(&fields, "fields", "", "the columns, separated by commas")
+	cmd.Flags().StringVar(&selector, "selector", "", "only units with these labels, such as app=example-app")
 	return cmd
 }
 
