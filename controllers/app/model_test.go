@@ -113,8 +113,11 @@ func (w *world) input() Input {
 }
 
 // plan makes a plan and carries it out as the store would, condition by condition.
-func (w *world) plan() Decision {
+func (w *world) plan() Decision { return w.planSettling(0) }
+
+func (w *world) planSettling(settling time.Duration) Decision {
 	in := w.input()
+	in.Settling = settling
 	plan := Plan(in)
 	require.Equal(w.t, plan, Plan(in), "the same input gives the same plan")
 	seen := map[string]bool{}

@@ -548,3 +548,182 @@ func TestReleaseThatRepairsAllInstances(t *testing.T) {
 		require.Equal(t, 3, w.serving())
 	}
 }
+
+// restart is a person's request for a restart of an instance.
+func (w *world) restart(n int32, at string) {
+	w.overrides[v1.AppUnit(w.app, n)] = v1.Override{DesiredState: v1.Launched, RequestedAt: at, Restart: true}
+}
+
+// TestRestartIsRolled: two requests at once never stop both instances, and each is out of the routers before it stops.
+func TestRestartIsRolled(t *testing.T) {
+	w := running(t, 2, true)
+	w.restart(1, "now")
+	w.restart(2, "now")
+	w.plan()
+	require.Equal(t, "putUnit web-discovery@1.service WithdrawForRestart loaded\nputUnit web@1.service WithdrawForRestart launched", w.transcript())
+	require.True(t, w.systemd("web-discovery@1.service"))
+	require.True(t, w.announcer(1))
+	w.plan()
+	require.Empty(t, w.transcript(), "the routers still serve it")
+	w.router("m1")
+	w.router("m2")
+	w.plan()
+	require.Equal(t, "putUnit web@1.service Restarted loaded", w.transcript())
+	w.plan()
+	require.Empty(t, w.transcript(), "it has not stopped")
+	require.True(t, w.systemd("web@1.service"))
+	w.plan()
+	require.Equal(t, "putUnit web@1.service Started launched\nputUnit web-discovery@1.service Started launched", w.transcript())
+	for least := 2; w.units["web@2.service"].Spec.RequestedAt != "now" || len(w.endpoints) < 2; {
+		w.plan()
+		for _, step := range w.steps() {
+			step()
+			least = min(least, w.serving())
+		}
+		require.GreaterOrEqual(t, w.serving(), 1)
+	}
+	w.settleAll()
+	for n := int32(1); n <= 2; n++ {
+		require.Equal(t, "now", w.states[v1.AppUnit("web", n)].RequestedAt)
+		require.Empty(t, w.units[v1.AppUnit("web", n)].Metadata.Annotations)
+	}
+	w.log = nil
+	w.settleAll()
+	require.Empty(t, w.transcript(), "once")
+}
+
+// TestRestartWithoutAnnounce: one at a time, too.
+func TestRestartWithoutAnnounce(t *testing.T) {
+	w := running(t, 2, false)
+	w.restart(1, "now")
+	w.restart(2, "now")
+	w.plan()
+	require.Equal(t, "putUnit web@1.service Restarted loaded", w.transcript())
+	require.True(t, w.systemd("web@1.service"))
+	w.plan()
+	require.Equal(t, "putUnit web@1.service Started launched", w.transcript())
+	require.True(t, w.systemd("web@1.service"))
+	w.plan()
+	require.Empty(t, w.transcript(), "it has not been active for long enough")
+	w.settleAll()
+	require.Equal(t, "now", w.states["web@2.service"].RequestedAt)
+}
+
+// TestRestartOfWhatDoesNotRun: it is started at once.
+func TestRestartOfWhatDoesNotRun(t *testing.T) {
+	w := running(t, 2, false)
+	s := w.states["web@1.service"]
+	s.ActiveState = "failed"
+	w.states["web@1.service"] = s
+	w.restart(1, "now")
+	w.plan()
+	require.Equal(t, "putUnit web@1.service Requested launched", w.transcript())
+}
+
+// dies has the machine of an instance go away.
+func (w *world) dies(n int32) {
+	for _, name := range []string{v1.AppUnit(w.app, n), v1.SidekickUnit(w.app, n)} {
+		delete(w.states, name)
+		w.places[name] = Place{Away: true}
+	}
+	w.announcer(n)
+	w.router("m1")
+	w.router("m2")
+}
+
+// TestDeadMachineHoldsUpNothing: the two instances that live are rolled, one after the other; then the third gets its file.
+func TestDeadMachineHoldsUpNothing(t *testing.T) {
+	w := running(t, 3, true)
+	w.dies(1)
+	w.apply("%s", manifestOf("web", 3, "2", true))
+	w.plan()
+	require.Contains(t, w.transcript(), "putUnit web-discovery@2.service WithdrawForUpdate loaded")
+	require.Equal(t, w.revisions[0].UnitFile, w.units["web@1.service"].Spec.Hash)
+	for range 50 {
+		w.plan()
+		for _, name := range []string{"web-discovery@2.service", "web@2.service", "web-discovery@3.service", "web@3.service"} {
+			w.systemd(name)
+		}
+		w.announcer(2)
+		w.announcer(3)
+		w.router("m1")
+		w.router("m2")
+		require.GreaterOrEqual(t, w.serving(), 1)
+	}
+	for n := int32(1); n <= 3; n++ {
+		require.Equal(t, w.revisions[1].UnitFile, w.units[v1.AppUnit("web", n)].Spec.Hash, "web@%d", n)
+	}
+	require.Equal(t, 2, w.serving())
+}
+
+// TestManyMachinesAwayKeepTheirFiles: when more than half return at once, what runs there is rolled, not restarted at once.
+// So it is where the leader is new.
+func TestManyMachinesAwayKeepTheirFiles(t *testing.T) {
+	for away, settling := range map[int32]time.Duration{3: 0, 1: time.Second} {
+		w := running(t, 4, true)
+		for n := range away {
+			w.dies(n + 1)
+		}
+		w.apply("%s", manifestOf("web", 4, "2", true))
+		for range 100 {
+			in := w.input()
+			in.Settling = settling
+			for _, a := range Plan(in).Actions {
+				require.False(t, a.Reason == Updated && a.Instance <= away, a.Name)
+			}
+			w.planSettling(settling)
+			for n := away + 1; n <= 4; n++ {
+				w.systemd(v1.SidekickUnit("web", n))
+				w.systemd(v1.AppUnit("web", n))
+				w.announcer(n)
+			}
+			w.router("m1")
+			w.router("m2")
+		}
+		require.Equal(t, w.revisions[1].UnitFile, w.units["web@4.service"].Spec.Hash)
+	}
+}
+
+// TestWhatFitsNowhereHoldsUpNothing: unless the roll-out itself made it so.
+func TestWhatFitsNowhereHoldsUpNothing(t *testing.T) {
+	w := running(t, 3, true)
+	delete(w.states, "web@3.service")
+	delete(w.states, "web-discovery@3.service")
+	w.announcer(3)
+	w.places["web@3.service"] = Place{Unplaced: &v1.Unplaced{Message: "0 of 2 machines fit"}}
+	w.apply("%s", manifestOf("web", 3, "2", true))
+	w.plan()
+	require.Equal(t, w.revisions[1].UnitFile, w.units["web@3.service"].Spec.Hash, "at once")
+	require.Contains(t, w.transcript(), "putUnit web-discovery@1.service WithdrawForUpdate loaded")
+
+	w.replaced("web@1.service", 2)
+	w.places["web@1.service"] = Place{Unplaced: &v1.Unplaced{Message: "0 of 2 machines fit: 2 have too little memory"}}
+	delete(w.states, "web@1.service")
+	delete(w.states, "web-discovery@1.service")
+	w.announcer(1)
+	for range 10 {
+		w.plan()
+	}
+	require.Equal(t, w.revisions[0].UnitFile, w.units["web@2.service"].Spec.Hash, "the new version fits nowhere: nothing else is replaced")
+	w.apply("%s", manifestOf("web", 3, "3", true))
+	for range 10 {
+		w.plan()
+	}
+	require.Equal(t, w.revisions[0].UnitFile, w.units["web@2.service"].Spec.Hash, "so may be the next one")
+}
+
+// TestRestartLoopIsNotReady: a new version that dies again and again is not rolled on, announced or not.
+func TestRestartLoopIsNotReady(t *testing.T) {
+	w := running(t, 2, false)
+	w.apply("%s", manifestOf("web", 2, "2", false))
+	w.plan()
+	require.True(t, w.systemd("web@1.service"))
+	s := w.states["web@1.service"]
+	s.Restarts, s.Since = 4, w.now.Add(-6*time.Second)
+	w.states["web@1.service"] = s
+	w.log = nil
+	plan := w.plan()
+	require.Empty(t, w.transcript())
+	require.LessOrEqual(t, plan.After, 80*time.Second)
+	require.Equal(t, w.revisions[0].UnitFile, w.units["web@2.service"].Spec.Hash)
+}
