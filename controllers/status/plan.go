@@ -234,7 +234,11 @@ func (p *planner) routed() {
 	spec := &p.in.Latest.Spec
 	serves := len(v1.RoutersOf(p.in.Routers, spec.AnnouncePrefix())) > 0
 	for _, machine := range slices.Sorted(maps.Keys(p.in.Routers)) {
-		reason, message, ok := strings.Cut(p.in.Routers[machine].Refused[p.in.App], ": ")
+		router := p.in.Routers[machine]
+		if !router.HasRoute(p.in.RouteRevision) {
+			continue // it speaks of what was before
+		}
+		reason, message, ok := strings.Cut(router.Refused[p.in.App], ": ")
 		if ok && reasonWord.MatchString(reason) {
 			p.set(v1.Routed, v1.ConditionFalse, reason, fmt.Sprintf("the router on %s: %.300s", instance.ShortMachine(machine), message))
 			return
