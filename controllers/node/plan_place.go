@@ -240,8 +240,20 @@ func (p *planner) waitsFor(name string) string {
 		if !ours || !p.stays(target) || p.launching[target] {
 			return fmt.Sprintf("waits for %s, which it is bound to, to be active%s", target, p.trouble(target))
 		}
+		if why := p.heldUp(target); why != "" { // to announce it now is to send it requests until it is restarted
+			return fmt.Sprintf("waits for %s, which it is bound to, to have its new file: %s", target, why)
+		}
 	}
 	return ""
+}
+
+// heldUp says why a unit goes on with another file than it is to have; empty where it does not.
+func (p *planner) heldUp(name string) string {
+	pl, placed := p.placed(name)
+	if !placed || p.in.Records[name].Loaded == pl.Hash {
+		return ""
+	}
+	return p.in.Texts[pl.Hash].Missing
 }
 
 // stays: it is active, and about to stay so.

@@ -72,6 +72,26 @@ start a.service NotLaunched
 start web@1.service NotLaunched
 state web-discovery@1.service inactive S waits for web@1.service, which it is bound to, to be active
 `},
+		{"a sidekick is not started while its target waits for its new file", Input{
+			Placements: map[string]v1.Placement{app: launch("B"), side: launch("S")}, Relations: binding,
+			Texts:   map[string]Text{"B": {Missing: "etcd is away"}, "S": {FileHash: "S"}},
+			Files:   map[string]string{app: "A", side: "S"},
+			Records: map[string]Record{app: run("A"), side: {Loaded: "S", Stopped: true}},
+			Units:   map[string]Unit{app: unit("active", "i1"), side: unit("inactive", "")},
+			States:  map[string]v1.UnitState{app: {LoadState: "loaded", ActiveState: "active", SubState: "dead", Hash: "A", InvocationID: "i1", DesiredState: v1.Launched, Message: "etcd is away"}},
+		}, `
+state web-discovery@1.service inactive S waits for web@1.service, which it is bound to, to have its new file: etcd is away
+`},
+		{"but it is where that is the file that runs", Input{
+			Placements: map[string]v1.Placement{app: launch("A"), side: launch("S")}, Relations: binding,
+			Texts:   map[string]Text{"A": {Missing: "etcd is away"}, "S": {FileHash: "S"}},
+			Files:   map[string]string{app: "A", side: "S"},
+			Records: map[string]Record{app: run("A"), side: {Loaded: "S", Stopped: true}},
+			Units:   map[string]Unit{app: unit("active", "i1"), side: unit("inactive", "")},
+			States:  map[string]v1.UnitState{app: {LoadState: "loaded", ActiveState: "active", SubState: "dead", Hash: "A", InvocationID: "i1", DesiredState: v1.Launched, Message: "etcd is away"}},
+		}, `
+start web-discovery@1.service NotLaunched
+`},
 		{"then it is started", Input{
 			Placements: map[string]v1.Placement{app: launch("A"), side: launch("S")}, Relations: binding,
 			Files:   map[string]string{app: "A", side: "S"},
