@@ -56,6 +56,18 @@ func (v *validator) placement(s *AppSpec) {
 	}
 }
 
+// MachineOf are the units that those of the app are to be beside; of instances, those of the first.
+func (a *App) MachineOf() (units []string) {
+	if a.Spec.Placement == nil {
+		return nil
+	}
+	v := &validator{app: a.Metadata.Name}
+	for _, unit := range a.Spec.Placement.MachineOf {
+		units = append(units, v.expandUnit(unit))
+	}
+	return units
+}
+
 // Warnings are what in a valid App will hardly do what was meant.
 func (a *App) Warnings() (warnings ManifestErrors) {
 	if a.Spec.Placement == nil {

@@ -2,28 +2,14 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
-	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api/client"
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
-
-// target is a unit that a command brings to a state.
-type target struct {
-	name   string
-	global bool
-	// beside are those targets of the same command that it has to be on one machine with (MachineOf=).
-	beside []*target
-	// asked: its state was asked for; failed: that could not be done.
-	asked, failed bool
-	// done is closed when the wait for it is over.
-	done chan struct{}
-}
 
 // bring asks for the state of all units, and then waits for all of them side by side. What fails is told; the others go on.
 func (a *app) bring(ctx context.Context, args []string, o stateOptions) error {
@@ -47,23 +33,8 @@ func (a *app) bring(ctx context.Context, args []string, o stateOptions) error {
 	if !o.create { // each by itself
 		return firstError(prepared, a.awaitAll(ctx, targets, o))
 	}
-	tie(targets, machineOf)
+	tie(targets, func(t, other *target) bool { return slices.Contains(machineOf[t], other.name) })
 	return firstError(prepared, a.request(ctx, targets, o), a.awaitAll(ctx, targets, o))
-}
-
-// tie finds who is to be beside whom. A circle is none: it is refused when it is placed.
-func tie(targets []*target, machineOf map[*target][]string) {
-	for _, t := range targets {
-		for _, other := range targets {
-			if slices.Contains(machineOf[t], other.name) && !other.waitsFor(t) {
-				t.beside = append(t.beside, other)
-			}
-		}
-	}
-}
-
-func (t *target) waitsFor(other *target) bool {
-	return t == other || slices.ContainsFunc(t.beside, func(b *target) bool { return b.waitsFor(other) })
 }
 
 // request asks for the state of each unit, after those that it is to be beside: without them it would fit nowhere.
@@ -159,40 +130,19 @@ func sideBySide[T any](items []T, f func(T) (string, error), a *app) error {
 	return nil
 }
 
-// besideGrace is how long a unit may be said to wait for another one after that one is there.
-const besideGrace = 5 * time.Second
-
-// await waits until the unit's machine has answered the request, and returns where that is. A unit that is to be beside
-// others waits for them first: until they are there, that it fits nowhere is no error.
+// await waits until the unit's machine has answered the request, and returns where that is.
 func (a *app) await(ctx context.Context, t *target, o stateOptions) (where string, err error) {
-	for _, other := range t.beside {
-		if other.failed {
-			continue
-		}
-		select {
-		case <-other.done:
-		case <-ctx.Done():
-			return "", endOfWait(ctx)
-		}
-	}
 	requestedAt := ""
 	if o.state == v1.Launched {
 		if requestedAt, err = a.requestedAt(ctx, t.name); err != nil {
 			return "", firstError(endOfWait(ctx), err)
 		}
 	}
-	for end := a.now().Add(besideGrace); ; {
+	err = t.afterOthers(ctx, func() error {
 		where, err = a.waitForUnit(ctx, t.name, o.state, requestedAt)
-		var unplaced *unplacedError
-		if len(t.beside) == 0 || !errors.As(err, &unplaced) || !unplaced.besideOnly() || !a.now().Before(end) {
-			return where, err
-		}
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
-			return "", endOfWait(ctx)
-		}
-	}
+		return err
+	})
+	return where, err
 }
 
 // requestedAt is the request that a unit's machine has to answer.
@@ -235,19 +185,4 @@ func placementOf(name, text string) unitfile.Fleet {
 	}
 	options, _ := unitfile.ParseFleet(file, n)
 	return options
-}
-
-// unplacedError says that a unit is on no machine.
-type unplacedError struct {
-	unit string
-	why  *v1.Unplaced
-}
-
-func (e *unplacedError) Error() string {
-	return fmt.Sprintf("unit %s is on no machine: %s; it follows when one fits", e.unit, e.why.Message)
-}
-
-// besideOnly: nothing keeps it off but that others are not where they have to be.
-func (e *unplacedError) besideOnly() bool {
-	return len(e.why.Reasons) > 0 && !slices.ContainsFunc(e.why.Reasons, func(r v1.Refusal) bool { return r.Reason != "MachineOf" })
 }

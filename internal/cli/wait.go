@@ -27,13 +27,17 @@ func (a *app) waitFor(ctx context.Context, manifests []manifest, revisions []int
 	}
 	results := make(chan result)
 	told := newProgress(a)
-	for i, m := range manifests {
+	for i, t := range tieManifests(manifests) {
+		m := manifests[i]
 		go func() { // ends with ctx, or before it
-			if m.App != nil {
-				results <- result{m.what(), a.waitForApp(ctx, m.Name(), revisions[i], told)}
-			} else {
-				results <- result{m.what(), a.waitForApplied(ctx, *m.Unit)}
-			}
+			err := t.afterOthers(ctx, func() error {
+				if m.App != nil {
+					return a.waitForApp(ctx, m.Name(), revisions[i], told)
+				}
+				return a.waitForApplied(ctx, *m.Unit)
+			})
+			close(t.done)
+			results <- result{m.what(), err}
 		}()
 	}
 	code := exitOK
@@ -161,7 +165,7 @@ func (a *app) waitForApp(ctx context.Context, name string, revision int64, told 
 			continue
 		}
 		if c := broken(status.Conditions); c != nil {
-			return fmt.Errorf("%s=%s: %s: %s%s", c.Type, c.Status, c.Reason, c.Message, a.lastWords(ctx, name, *c))
+			return &brokenError{*c, a.lastWords(ctx, name, *c)}
 		}
 		if v1.IsTrue(status.Conditions, v1.Ready) {
 			return nil
