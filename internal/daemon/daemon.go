@@ -57,6 +57,7 @@ type Daemon struct {
 	keys     keyspace.Keys
 	store    *store.Client
 	systemd  systemd.Manager
+	etcd     etcdVersions
 	presence *presence.Presence
 	node     *node.Node
 }
@@ -134,6 +135,7 @@ func (d *Daemon) start(ctx context.Context, p *parts) (err error) {
 		return err
 	}
 	p.start(ctx, "events", recorder.Run)
+	p.start(ctx, "etcd versions", func(ctx context.Context) error { return d.etcd.watch(ctx, d.store, d.log) })
 	p.start(ctx, "presence", d.presence.Run)
 	p.start(ctx, "node", d.node.Run)
 	p.start(ctx, "watch", func(ctx context.Context) error { return d.watchControllers(ctx, recorder) })
@@ -183,7 +185,7 @@ func (d *Daemon) serve(ctx context.Context, all []net.Listener) error {
 	handler := api.New(api.Options{
 		Store: d.store, Keys: d.keys, MachineID: d.machine.Metadata.Name, Version: version.String(), Log: d.log.WithName("api"),
 		Journal:    d.journal(),
-		Fallback:   health(d.registry, d.checks()),
+		Fallback:   health(d.registry, d.checks(), d.etcd.warnings),
 		TokenLimit: d.cfg.TokenLimit,
 	})
 	return serve(ctx, all, handler)

@@ -16,16 +16,16 @@ type check struct {
 	test func(context.Context) error
 }
 
-// health serves /healthz (the process lives), /readyz (it can do its work; what it cannot is listed) and /metrics.
-func health(registry *prometheus.Registry, checks []check) http.Handler {
+// health serves /healthz (the process lives), /readyz (it can do its work; what it cannot is listed; warnings do not matter for the code) and /metrics.
+func health(registry *prometheus.Registry, checks []check, warnings ...func() []string) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { ready(w, r, checks) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { ready(w, r, checks, warnings) })
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	return mux
 }
 
-func ready(w http.ResponseWriter, r *http.Request, checks []check) {
+func ready(w http.ResponseWriter, r *http.Request, checks []check, warnings []func() []string) {
 	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 	defer cancel()
 	status, text := http.StatusOK, ""
@@ -35,6 +35,11 @@ func ready(w http.ResponseWriter, r *http.Request, checks []check) {
 			text += fmt.Sprintf("%s: %v\n", c.name, err)
 		} else {
 			text += c.name + ": ok\n"
+		}
+	}
+	for _, list := range warnings {
+		for _, warning := range list() {
+			text += "warning: " + warning + "\n"
 		}
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

@@ -25,8 +25,9 @@ func (b *Backoff) Next() time.Duration {
 // Reset begins again with First: it worked.
 func (b *Backoff) Reset() { b.pause = 0 }
 
-// CheckEvery is how often what is kept up to date by a watch is compared with etcd by a read.
-const CheckEvery = 5 * time.Minute
+// CheckEvery is how often what is kept up to date by a watch is compared with etcd by a read. A simulation puts its own in
+// place, before anything runs.
+var CheckEvery = 5 * time.Minute
 
 // Around returns a time that is up to a tenth longer or shorter than d, so that thousands of machines do not ask at once.
 func Around(d time.Duration) time.Duration { return d*9/10 + time.Duration(Chance(int64(d)/5+1)) }

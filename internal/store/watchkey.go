@@ -12,9 +12,10 @@ func WatchKey(ctx context.Context, s Interface, key string, after int64) <-chan 
 	out := make(chan Batch)
 	ctx, cancel := context.WithCancel(ctx)
 	in := s.Watch(ctx, key, after)
-	w := keyWatch{store: s, key: key, seen: after}
+	w := keyWatch{store: s, key: key, seen: after, check: time.NewTimer(Around(CheckEvery))}
 	go func() {
 		defer close(out)
+		defer w.check.Stop()
 		defer func() {
 			cancel()
 			for range in { // until its goroutine has ended
@@ -40,16 +41,16 @@ type keyWatch struct {
 	// seen is the revision of the last event, deleted whether that was a deletion.
 	seen    int64
 	deleted bool
+	check   *time.Timer // of the next read, whatever comes meanwhile
 }
 
 // next returns what the watch brings, or, after a while, what a read has found. It is not ok when the watch has ended.
 func (w *keyWatch) next(ctx context.Context, in <-chan Batch) (Batch, bool) {
-	check := time.NewTimer(Around(CheckEvery))
-	defer check.Stop()
 	select {
 	case batch, ok := <-in:
 		return w.sift(batch), ok
-	case <-check.C:
+	case <-w.check.C:
+		w.check.Reset(Around(CheckEvery))
 		return w.read(ctx), true
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// checkEvery is how often caches compare themselves with etcd in this world.
+// checkEvery is how often all that watches is compared with etcd in this world.
 const checkEvery = time.Minute
 
 // oldEtcd is what an old etcd gets wrong in the world of a seed: some of it, or all.
@@ -59,7 +59,7 @@ func (w *world) age(c *conn) {
 
 // caches are the options of a process's caches. Where etcd is right no cache ever differs from it.
 func (p *process) caches() []cache.Option {
-	return []cache.Option{cache.WithCheckEvery(checkEvery), cache.OnDiffers(func(d cache.Difference) {
+	return []cache.Option{cache.OnDiffers(func(d cache.Difference) {
 		p.w.tell(p.name, "cache of %s differs: %s: %s", d.Prefix, d.Reason, d.Message)
 		if p.w.old.Load() == nil && d.Reason != cache.Behind {
 			p.w.fail(invCaches, "%s: %s: %s: %s", p.name, d.Prefix, d.Reason, d.Message)

@@ -29,6 +29,7 @@ func init() {
 	// What the pauses of the real thing leave to chance, the world's own delays decide.
 	store.Chance = func(n int64) int64 { return n / 2 }
 	controller.Soon = time.Nanosecond
+	store.CheckEvery = checkEvery
 }
 
 // Violation is an invariant that did not hold.

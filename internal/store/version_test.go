@@ -1,0 +1,36 @@
+package store_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-starter/fleet/internal/store"
+	"github.com/fleet-starter/fleet/internal/store/etcdtest"
+)
+
+func TestVersionWarning(t *testing.T) {
+	for version, says := range map[string]string{
+		"3.4.23": "upgrade it to 3.4.44", "3.4.43": "upgrade it to 3.4.44", "3.4.44": "",
+		"3.5.9": "upgrade it to 3.5.33", "3.5.33": "", "3.6.0": "upgrade it to 3.6.14", "3.6.0-rc.1": "upgrade it to 3.6.14",
+		"3.6.16": "", "3.7.0": "upgrade it to 3.7.1", "3.7.1": "", "3.8.0": "", "4.0.0": "",
+		"3.3.27": "not supported", "": "none", "latest": "none",
+	} {
+		warning := store.VersionWarning(version)
+		if says == "" {
+			require.Empty(t, warning, version)
+		} else {
+			require.Contains(t, warning, says, version)
+		}
+	}
+}
+
+func TestVersionOfEtcd(t *testing.T) {
+	etcd := etcdtest.Start(t)
+	warnings, err := etcd.Client().VersionWarnings(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, warnings, "the one that comes with the tests is new enough")
+	etcd.Stop()
+	_, err = etcd.Client().VersionWarnings(t.Context())
+	require.ErrorIs(t, err, store.ErrUnavailable)
+}
