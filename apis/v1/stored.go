@@ -254,6 +254,9 @@ const (
 	EventWarning = "Warning"
 )
 
+// JobSkipped is the JobResult of a start that a condition of the unit prevented.
+const JobSkipped = "skipped"
+
 // StartedOnMachine is the message of a unit that is to be loaded and runs all the same: a timer, a socket, another unit or a
 // person on the machine has started it since.
 const StartedOnMachine = "started on the machine, not by fleet"

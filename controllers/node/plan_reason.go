@@ -11,7 +11,7 @@ import (
 // The results of start jobs, besides those of systemd itself that need no word here.
 const (
 	jobDone    = "done"
-	jobSkipped = "skipped"
+	jobSkipped = v1.JobSkipped
 )
 
 // outcome notes how a start ended by which the unit did not get to run, for systemd forgets it.

@@ -92,7 +92,7 @@ func TestStatus(t *testing.T) {
 			in.States["web@1.service"]["m1"] = &v1.UnitState{ActiveState: "failed", SubState: "failed", Result: "exit-code"}
 			delete(in.Endpoints, "web/web@1")
 		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 2, Ready: 2, Updated: 2},
-			"Progressing=True Starting: 2 of 3 instances are ready\nReady=False Failed: 2 of 3 instances are ready; web@1.service: failed (failed), result exit-code", 0},
+			"Progressing=True Starting: 2 of 3 instances are ready\nReady=False Failed: 2 of 3 instances are ready; web@1.service: failed, result exit-code", 0},
 		{"stopped", func(in *Input) {
 			in.Overrides["web@1.service"] = v1.Override{DesiredState: v1.Loaded}
 			in.States["web@1.service"]["m1"] = &v1.UnitState{ActiveState: "inactive"}

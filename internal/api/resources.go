@@ -28,7 +28,7 @@ func (s *Server) resourceRoutes() {
 		"/units/{name}/file":      {get: s.unitText},
 		"/units/{name}/logs":      {get: s.logs},
 		"/units/{name}/start":     {post: s.setState(v1.Launched, true)},
-		"/units/{name}/stop":      {post: s.setState(v1.Loaded, false)},
+		"/units/{name}/stop":      {post: s.setState(v1.Loaded, true)},
 		"/units/{name}/load":      {post: s.setState(v1.Loaded, false)},
 		"/units/{name}/unload":    {post: s.setState(v1.Inactive, false)},
 		"/units/{name}/restart":   {post: s.restart},

@@ -87,7 +87,7 @@ func (s *Server) override(ctx context.Context, unit string, o v1.Override) (*wir
 	}
 	key := s.Keys.Overrides().Key(unit)
 	return s.write(ctx, write{what: "unit/" + unit, key: key, change: func(kv store.KV, exists bool) ([]store.Op, error) {
-		if old, err := s.Keys.Overrides().Decode(kv.Value); exists && err == nil && old == o {
+		if old, err := s.Keys.Overrides().Decode(kv.Value); exists && err == nil && (old == o || o == v1.Override{DesiredState: old.DesiredState}) {
 			counts, err := s.counts(ctx, unit, kv.ModRevision)
 			if err != nil || counts {
 				return nil, err
@@ -121,7 +121,7 @@ func (s *Server) restart(w http.ResponseWriter, r *http.Request) error {
 		}
 		return writeJSON(w, answer.Code, answer)
 	}
-	if _, err := s.request(r.Context(), name, v1.Loaded, false); err != nil {
+	if _, err := s.request(r.Context(), name, v1.Loaded, true); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), stopTimeout)

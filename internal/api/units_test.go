@@ -144,7 +144,7 @@ func TestUnitsOfAppsAreOverriddenNotWritten(t *testing.T) {
 		require.Contains(t, a.status(t).Message, "app/hello")
 	}
 	require.Equal(t, http.StatusCreated, c.do(http.MethodPost, units+"/hello@1.service/stop", "").code)
-	require.JSONEq(t, `{"desiredState":"loaded"}`, c.get("/fleet/overrides/hello@1.service"))
+	require.JSONEq(t, `{"desiredState":"loaded","requestedAt":"2026-01-02T03:04:05Z"}`, c.get("/fleet/overrides/hello@1.service"), "a unit that was started since is stopped again")
 	require.Equal(t, wire.ReasonUnchanged, c.do(http.MethodPatch, units+"/hello@1.service", `{"spec":{"desiredState":"loaded"}}`).status(t).Reason)
 	require.Equal(t, http.StatusOK, c.do(http.MethodPost, units+"/hello@1.service/start", "").code)
 	require.JSONEq(t, `{"desiredState":"launched","requestedAt":"2026-01-02T03:04:05Z"}`, c.get("/fleet/overrides/hello@1.service"))
@@ -161,7 +161,7 @@ func TestAWishIsForTheUnitThatExists(t *testing.T) {
 	const key, row = "/fleet/overrides/hello@1.service", "/fleet/units/hello@1.service"
 	stop := func() { require.Less(t, c.do(http.MethodPost, units+"/hello@1.service/stop", "").code, 300) }
 	shown := func() v1.Unit { return getAs[v1.Unit](c, units+"/hello@1.service") }
-	loaded := &v1.Override{DesiredState: v1.Loaded}
+	loaded := &v1.Override{DesiredState: v1.Loaded, RequestedAt: "2026-01-02T03:04:05Z"}
 
 	c.put(row, owned)
 	stop()
@@ -183,7 +183,7 @@ func TestAWishIsForTheUnitThatExists(t *testing.T) {
 	require.Nil(t, shown().Status.Override, "it was a deleted app's")
 	stop()
 	require.Equal(t, loaded, shown().Status.Override)
-	require.JSONEq(t, `{"desiredState":"loaded"}`, c.get(key))
+	require.JSONEq(t, `{"desiredState":"loaded","requestedAt":"2026-01-02T03:04:05Z"}`, c.get(key))
 }
 
 func TestStatesOfPlainUnits(t *testing.T) {

@@ -133,7 +133,7 @@ func sideBySide[T any](items []T, f func(T) (string, error), a *app) error {
 // await waits until the unit's machine has answered the request, and returns where that is.
 func (a *app) await(ctx context.Context, t *target, o stateOptions) (where string, err error) {
 	requestedAt := ""
-	if o.state == v1.Launched {
+	if o.state == v1.Launched || o.verb == "stop" {
 		if requestedAt, err = a.requestedAt(ctx, t.name); err != nil {
 			return "", firstError(endOfWait(ctx), err)
 		}

@@ -118,25 +118,36 @@ func TestAUnitHasItsState(t *testing.T) {
 	state := func(active string, desired v1.DesiredState) *v1.UnitState {
 		return &v1.UnitState{Hash: "h", ActiveState: active, DesiredState: desired, RequestedAt: "now", InvocationID: "i", Result: "success"}
 	}
+	why := func(s *v1.UnitState, job, message, output string) *v1.UnitState {
+		s.JobResult, s.Message, s.Output, s.Result = job, message, output, ""
+		return s
+	}
+	var notes strings.Builder
+	a.Err = &notes
 	for name, tt := range map[string]struct {
 		unit  v1.Unit
 		state v1.DesiredState
 		done  bool
 		fault string
 	}{
-		"active":              {at(launched, state("active", v1.Launched)), v1.Launched, true, ""},
-		"activating":          {at(launched, state("activating", v1.Launched)), v1.Launched, false, ""},
-		"not reported":        {at(launched, nil), v1.Launched, false, ""},
-		"of an older request": {at(launched, &v1.UnitState{Hash: "h", ActiveState: "failed", DesiredState: v1.Launched, RequestedAt: "before"}), v1.Launched, false, ""},
-		"of an older file":    {at(launched, &v1.UnitState{Hash: "g", ActiveState: "active", DesiredState: v1.Launched, RequestedAt: "now"}), v1.Launched, false, ""},
-		"failed":              {at(launched, state("failed", v1.Launched)), v1.Launched, false, "failed (success)"},
-		"done":                {at(launched, state("inactive", v1.Launched)), v1.Launched, true, ""},
-		"still placed":        {at(loaded, state("inactive", v1.Loaded)), v1.Inactive, false, ""},
-		"stopped":             {at(loaded, state("inactive", v1.Loaded)), v1.Loaded, true, ""},
-		"stopping":            {at(loaded, state("deactivating", v1.Loaded)), v1.Loaded, false, ""},
-		"nowhere":             {v1.Unit{Status: &v1.UnitStatus{}}, v1.Launched, false, ""},
-		"fits nowhere":        {v1.Unit{Status: &v1.UnitStatus{Unplaced: &v1.Unplaced{Message: "too full"}}}, v1.Launched, false, "too full"},
-		"gone":                {v1.Unit{Status: &v1.UnitStatus{}}, v1.Inactive, true, ""},
+		"its job failed":       {at(launched, why(state("inactive", v1.Launched), "assert", "AssertUser=x is not met", "")), v1.Launched, false, "8abff2e7.../10.0.0.1: AssertUser=x is not met"},
+		"its job was skipped":  {at(launched, why(state("inactive", v1.Launched), "skipped", "ConditionUser=x is not met", "")), v1.Launched, true, ""},
+		"failed with words":    {at(launched, why(state("failed", v1.Launched), "", "its ExecStartPre= failed", "one\ntwo")), v1.Launched, false, "failed (-): its ExecStartPre= failed; its last lines:\n  one\n  two"},
+		"started by its timer": {at(loaded, why(state("active", v1.Loaded), "", v1.StartedOnMachine, "")), v1.Loaded, true, ""},
+		"about to be stopped":  {at(loaded, state("active", v1.Loaded)), v1.Loaded, false, ""},
+		"active":               {at(launched, state("active", v1.Launched)), v1.Launched, true, ""},
+		"activating":           {at(launched, state("activating", v1.Launched)), v1.Launched, false, ""},
+		"not reported":         {at(launched, nil), v1.Launched, false, ""},
+		"of an older request":  {at(launched, &v1.UnitState{Hash: "h", ActiveState: "failed", DesiredState: v1.Launched, RequestedAt: "before"}), v1.Launched, false, ""},
+		"of an older file":     {at(launched, &v1.UnitState{Hash: "g", ActiveState: "active", DesiredState: v1.Launched, RequestedAt: "now"}), v1.Launched, false, ""},
+		"failed":               {at(launched, state("failed", v1.Launched)), v1.Launched, false, "failed (success)"},
+		"done":                 {at(launched, state("inactive", v1.Launched)), v1.Launched, true, ""},
+		"still placed":         {at(loaded, state("inactive", v1.Loaded)), v1.Inactive, false, ""},
+		"stopped":              {at(loaded, state("inactive", v1.Loaded)), v1.Loaded, true, ""},
+		"stopping":             {at(loaded, state("deactivating", v1.Loaded)), v1.Loaded, false, ""},
+		"nowhere":              {v1.Unit{Status: &v1.UnitStatus{}}, v1.Launched, false, ""},
+		"fits nowhere":         {v1.Unit{Status: &v1.UnitStatus{Unplaced: &v1.Unplaced{Message: "too full"}}}, v1.Launched, false, "too full"},
+		"gone":                 {v1.Unit{Status: &v1.UnitStatus{}}, v1.Inactive, true, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			request := ""
@@ -152,4 +163,6 @@ func TestAUnitHasItsState(t *testing.T) {
 			}
 		})
 	}
+	require.Contains(t, notes.String(), "8abff2e7.../10.0.0.1: ConditionUser=x is not met\n")
+	require.Contains(t, notes.String(), "8abff2e7.../10.0.0.1: started on the machine, not by fleet\n")
 }

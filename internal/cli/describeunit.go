@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
@@ -52,6 +53,14 @@ func (a *app) describeUnit(ctx context.Context, typed string) error {
 		}
 	}
 	a.section("Machines", t)
+	for _, l := range unitLines(unit) {
+		if s := l.on.State; s != nil && s.Output != "" {
+			a.say("Last lines on %s:", a.machine(l.on.Machine, l.on.Address))
+			for line := range strings.SplitSeq(s.Output, "\n") {
+				a.say("  %s", a.safe(line))
+			}
+		}
+	}
 	a.notPlaced([]v1.Unit{unit})
 	return a.recent(ctx, "unit/"+name)
 }

@@ -3,8 +3,10 @@ package cli
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/instance"
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
@@ -37,8 +39,8 @@ func unitLines(unit v1.Unit) []unitLine {
 		switch {
 		case m.State != nil:
 			l.load, l.active, l.sub = m.State.LoadState, m.State.ActiveState, m.State.SubState
-			if m.State.Message != "" {
-				l.reason = m.State.Message
+			if trouble := instance.Trouble(m.State, time.Now()); trouble != "" {
+				l.reason = trouble
 			}
 		case m.Address == "":
 			l.reason = "the machine is away"

@@ -279,6 +279,11 @@ func (a *app) unitHas(unit v1.Unit, state v1.DesiredState, requestedAt string) (
 			return "", false, nil
 		}
 	}
+	for _, m := range placed {
+		if m.State.JobResult == v1.JobSkipped || m.State.Message == v1.StartedOnMachine {
+			a.note("fleetctl: unit %s on %s: %s", name, a.machine(m.Machine, m.Address), m.State.Message)
+		}
+	}
 	return a.machine(placed[0].Machine, placed[0].Address), true, nil
 }
 
@@ -290,20 +295,42 @@ func unitHasOn(m v1.UnitOnMachine, state v1.DesiredState, requestedAt string) (b
 	case !answered:
 		return false, nil
 	case state == v1.Loaded:
-		return s.ActiveState == "inactive" || s.ActiveState == "failed", nil
+		return s.ActiveState == "inactive" || s.ActiveState == "failed" || s.Message == v1.StartedOnMachine, nil
 	}
 	switch activity := instance.ActivityOf(s); {
 	case activity == instance.Active:
 		return true, nil
 	case activity == instance.Failing:
-		return false, fmt.Errorf("failed (%s): fleetctl logs shows why", orDash(s.Result))
+		return false, fmt.Errorf("failed (%s)%s%s", orDash(s.Result), exited(s), cmp.Or(lastLines(s), ": fleetctl logs shows why"))
 	case activity == instance.Restarting && s.Restarts >= instance.LoopRestarts:
 		return false, fmt.Errorf("in a restart loop: restarts: %d, %s: fleetctl logs shows why", s.Restarts, cmp.Or(instance.Outcome(s), orDash(s.Result)))
+	case s.JobResult == v1.JobSkipped:
+		return true, nil
 	case s.Message != "":
-		return false, errors.New(s.Message)
+		return false, fmt.Errorf("%s%s", s.Message, lastLines(s))
 	default: // a unit that has done its work (Type=oneshot) is inactive again, with a result
 		return activity == instance.Ended, nil
 	}
+}
+
+// exited says how the process ended, where that is not in the result.
+func exited(s *v1.UnitState) string {
+	alone := *s
+	if alone.Result = ""; s.Message != "" {
+		return ": " + s.Message
+	}
+	if outcome := instance.Outcome(&alone); outcome != "" {
+		return ", " + outcome
+	}
+	return ""
+}
+
+// lastLines are those that a unit logged, below the reason.
+func lastLines(s *v1.UnitState) string {
+	if s.Output == "" {
+		return ""
+	}
+	return "; its last lines:\n  " + strings.ReplaceAll(s.Output, "\n", "\n  ")
 }
 
 func orDash(s string) string {

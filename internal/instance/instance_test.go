@@ -78,8 +78,8 @@ func TestOf(t *testing.T) {
 		{"a restart loop, in a start", plain, func(in *Input) { in.State.Restarts, in.State.Since = 9, now.Add(-6*time.Second) }, want{RestartLoop, true, false, 74 * time.Second, "in a restart loop"}},
 		{"a restart loop that is announced", announced, func(in *Input) { in.State.Restarts, in.State.Since = 3, now.Add(-6*time.Second) }, want{RestartLoop, true, false, 34 * time.Second, "in a restart loop"}},
 		{"a restart loop that was over long ago", announced, func(in *Input) { in.State.Restarts = 1000 }, want{Ready, true, true, 0, "ready"}},
-		{"failed", announced, func(in *Input) { in.State, in.Endpoint = &failing, false }, want{Failed, false, false, 0, "failed (failed), result exit-code, exit status 1"}},
-		{"asked for again after it failed", plain, func(in *Input) { in.State, in.Unit.Spec.RequestedAt = &failing, "now" }, want{Starting, false, false, 0, "failed (failed)"}},
+		{"failed", announced, func(in *Input) { in.State, in.Endpoint = &failing, false }, want{Failed, false, false, 0, "failed, result exit-code, exit status 1"}},
+		{"asked for again after it failed", plain, func(in *Input) { in.State, in.Unit.Spec.RequestedAt = &failing, "now" }, want{Starting, false, false, 0, "failed"}},
 		{"what failed is about to be replaced", plain, func(in *Input) { in.State, in.Hash, in.Unit = &failing, "v", stored("v") }, want{Outdated, false, false, 0, "about to be replaced; the version before is failed"}},
 		{"refused by its machine", plain, func(in *Input) {
 			in.State = &v1.UnitState{ActiveState: "inactive", Message: "not taken over: this machine has one of its own"}
@@ -184,4 +184,30 @@ func TestMatches(t *testing.T) {
 	require.True(t, Matches(rules, map[string]string{"zone": "b", "disk": "ssd", "more": "x"}))
 	require.False(t, Matches(rules, map[string]string{"zone": "c", "disk": "ssd"}))
 	require.False(t, Matches(rules, map[string]string{"zone": "a"}))
+}
+
+func TestTrouble(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	failed := func(s v1.UnitState) *v1.UnitState {
+		s.Since = at
+		return &s
+	}
+	for name, tc := range map[string]struct {
+		state *v1.UnitState
+		now   time.Time
+		want  string
+	}{
+		"not reported": {nil, at, ""},
+		"it runs":      {failed(v1.UnitState{ActiveState: "active", SubState: "running", Restarts: 2}), at, ""},
+		"a message":    {failed(v1.UnitState{ActiveState: "inactive", Message: "waits for a"}), at, "waits for a"},
+		"failed": {failed(v1.UnitState{ActiveState: "failed", SubState: "failed", Result: "oom-kill", ExitCode: "killed", ExitStatus: 9}), at,
+			"failed, result oom-kill, killed by signal 9, since 2026-01-02T03:04:05Z"},
+		"a loop, with a message": {failed(v1.UnitState{ActiveState: "activating", SubState: "auto-restart", Message: "its ExecStartPre= failed", Restarts: 2}), at,
+			"its ExecStartPre= failed, restarted 2 times, since 2026-01-02T03:04:05Z"},
+		"a loop, while it runs": {failed(v1.UnitState{ActiveState: "active", SubState: "running", Restarts: 3}), at.Add(time.Second),
+			"in a restart loop: active (running), restarted 3 times, since 2026-01-02T03:04:05Z"},
+		"it was a loop": {failed(v1.UnitState{ActiveState: "active", SubState: "running", Restarts: 3}), at.Add(time.Hour), ""},
+	} {
+		require.Equal(t, tc.want, Trouble(tc.state, tc.now), name)
+	}
 }

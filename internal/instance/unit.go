@@ -115,20 +115,40 @@ var exitNames = map[int]string{
 	228: "SECCOMP", 238: "STATE_DIRECTORY", 239: "CACHE_DIRECTORY", 240: "LOGS_DIRECTORY", 243: "CREDENTIALS",
 }
 
+// Trouble is one line on what is wrong with a unit, and since when; "" where nothing is.
+func Trouble(s *v1.UnitState, now time.Time) string {
+	if s == nil {
+		return ""
+	}
+	text := s.Message
+	switch activity := ActivityOf(s); {
+	case activity == Failing || activity == Restarting:
+		text = describe(s)
+	case (activity == Active || activity == Activating) && s.Restarts >= LoopRestarts && unstable(s, now, time.Time{}, v1.DefaultMinReady) > 0:
+		text = "in a restart loop: " + describe(s)
+	default:
+		return text
+	}
+	if !s.Since.IsZero() {
+		text += ", since " + s.Since.UTC().Format(time.RFC3339)
+	}
+	return text
+}
+
 // describe is one line on a unit that does not run as it should.
 func describe(s *v1.UnitState) string {
 	if s == nil || s.ActiveState == "" {
 		return "its machine has not reported it"
 	}
-	if s.Message != "" {
-		return s.Message
-	}
-	text := s.ActiveState
-	if s.SubState != "" {
-		text += " (" + s.SubState + ")"
-	}
-	if outcome := Outcome(s); outcome != "" {
-		text += ", " + outcome
+	text := s.Message
+	if text == "" {
+		text = s.ActiveState
+		if s.SubState != "" && s.SubState != s.ActiveState {
+			text += " (" + s.SubState + ")"
+		}
+		if outcome := Outcome(s); outcome != "" {
+			text += ", " + outcome
+		}
 	}
 	if s.Restarts > 0 {
 		text += ", " + restarts(s.Restarts)
