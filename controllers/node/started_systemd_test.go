@@ -176,7 +176,9 @@ func TestReasonsOfFailures(t *testing.T) {
 	}
 	t.Run("a restart loop", func(t *testing.T) {
 		l.place("loop.service", l.file("[Service]\nExecStart=/bin/sh -c 'echo boom; sleep .3; exit 1'\nRestart=always\nRestartSec=100ms\n[Unit]\nStartLimitIntervalSec=0\n"), v1.Launched)
-		s := l.await("loop.service", "restarts", func(s *v1.UnitState) bool { return s != nil && s.Restarts >= 3 && s.ExitCode != "" && (s.Output != "" || !machine.Isolates()) })
+		s := l.await("loop.service", "restarts", func(s *v1.UnitState) bool {
+			return s != nil && s.Restarts >= 3 && s.ExitCode != "" && (s.Output != "" || !machine.Isolates())
+		})
 		require.Equal(t, []any{"exit-code", "exited", 1}, []any{s.Result, s.ExitCode, s.ExitStatus})
 	})
 }

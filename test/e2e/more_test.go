@@ -162,7 +162,7 @@ func TestMissingProgram(t *testing.T) {
 	defer run(t, "fleetctl destroy missing")
 	out, err := try("fleetctl start %s --timeout 30s", file)
 	require.Error(t, err)
-	require.Contains(t, out, "failed (exit-code): fleetctl logs shows why")
+	require.Contains(t, out, "failed (exit-code), exit status 203 (EXEC: the program cannot be executed)")
 	eventually(t, 10*time.Second, "the log says why", func() error {
 		if out := run(t, "fleetctl logs missing"); !strings.Contains(out, "no-such-program: No such file or directory") {
 			return fmt.Errorf("%s", out)
