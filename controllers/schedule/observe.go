@@ -114,7 +114,7 @@ func (c *Controller) observeMachine(id string, o *cache.Object[v1.Machine]) {
 	case o == nil:
 		c.index.DeleteMachine(id)
 	case o.Err != nil:
-		c.index.SetMachine(Machine{ID: id, Since: o.CreateRevision, Problem: o.Err.Error()})
+		c.index.SetMachine(Machine{ID: id, Since: o.CreateRevision, Problem: summary(o.Err)})
 	default:
 		c.index.SetMachine(Machine{ID: id, Since: o.CreateRevision, Metadata: o.Value.Spec.Metadata, Capacity: o.Value.Spec.Capacity,
 			Stuck: o.Value.Spec.Failing[v1.ControllerNode] != ""})
@@ -127,7 +127,7 @@ func (c *Controller) observeConfig(id string, o *cache.Object[v1.MachineConfig])
 	case o == nil:
 		c.index.SetMachineConfig(id, v1.MachineConfig{})
 	case o.Err != nil:
-		c.record(v1.KindMachine, id, v1.EventWarning, "InvalidConfig", o.Key+" cannot be read, what it said before goes on: "+o.Err.Error())
+		c.record(v1.KindMachine, id, v1.EventWarning, "InvalidConfig", o.Key+" cannot be read, what it said before goes on: "+summary(o.Err))
 	default:
 		c.index.SetMachineConfig(id, o.Value)
 	}
@@ -181,7 +181,7 @@ func (c *Controller) unit(o *cache.Object[v1.Unit]) Unit {
 	u := Unit{Name: o.Name, Hash: unitfile.HashOf(spec.Contents, spec.Hash), DesiredState: spec.DesiredState, RequestedAt: spec.RequestedAt,
 		Owner: o.Value.Metadata.Owner, LetGo: o.Value.Metadata.Annotations[v1.AnnotationLetGo]}
 	if o.Err != nil {
-		u.Problem = o.Key + " cannot be read: " + o.Err.Error()
+		u.Problem = o.Key + " cannot be read: " + summary(o.Err)
 		return u
 	}
 	switch u.DesiredState {

@@ -1,8 +1,10 @@
 package schedule
 
 import (
+	"errors"
 	"strings"
 
+	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/cache"
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
@@ -64,7 +66,7 @@ func (f *file) parse(text string) {
 	}
 	f.parsed, f.template, f.problem = true, nil, ""
 	if parsed, err := unitfile.Parse(text); err != nil {
-		f.problem = "its unit file cannot be read: " + err.Error()
+		f.problem = "its unit file cannot be read: " + summary(err)
 	} else {
 		f.template = unitfile.ParseFleetTemplate(parsed)
 	}
@@ -76,9 +78,17 @@ func (f *file) resolve(name unitfile.Name) (unitfile.Fleet, string) {
 		return unitfile.Fleet{}, f.problem
 	}
 	fleet, problems := f.template.Resolve(name)
-	var texts []string
+	var errs []error
 	for _, p := range unitfile.Errors(problems) {
-		texts = append(texts, p.String())
+		errs = append(errs, errors.New(p.String()))
 	}
-	return fleet, strings.Join(texts, "; ")
+	return fleet, summary(errors.Join(errs...))
+}
+
+// summary is an error in one line that etcd takes, however much is wrong.
+func summary(err error) string {
+	if err == nil {
+		return ""
+	}
+	return strings.ReplaceAll(v1.Summary(err), "\n", "; ")
 }

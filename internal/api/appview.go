@@ -119,7 +119,8 @@ func revisionOf(uid string) int64 {
 	return revision
 }
 
-func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+// oneLine is an error's text, or the beginning of it.
+func oneLine(err error) string { return strings.ReplaceAll(v1.Summary(err), "\n", "; ") }
 
 // causes are the faults of a manifest, as an answer tells them.
 func causes(err error) []wire.Cause {
