@@ -1,6 +1,7 @@
 package v1
 
 import (
+	"net/netip"
 	"strings"
 	"time"
 )
@@ -193,6 +194,12 @@ type Machine struct {
 	Spec     MachineSpec `json:"spec"`
 	// Config is what people set for the machine; it is stored apart (machineconfig/<id>) and survives its absence.
 	Config *MachineConfig `json:"config,omitempty"`
+}
+
+// MachineAddress is where a machine is, and the port of its fleetd; 0 where that does not listen on TCP.
+type MachineAddress struct {
+	Address netip.Addr
+	APIPort int
 }
 
 // MachineSpec is what a machine says of itself.

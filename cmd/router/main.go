@@ -7,9 +7,13 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -49,6 +53,8 @@ type options struct {
 	stateFile        string
 	ttl, checkEvery  time.Duration
 	machine, root    string
+	address          netip.Addr
+	allowed          []netip.Prefix
 	verbosity        int
 }
 
@@ -86,12 +92,27 @@ func run(args []string) error {
 	defer client.Close()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	return serve(ctx, opts, log, server, client)
+	return serve(ctx, opts, log, server, client, etcdPorts(config.Endpoints))
+}
+
+// etcdPorts are those of etcd's servers.
+func etcdPorts(servers []string) map[int]string {
+	ports := map[int]string{}
+	for _, server := range servers {
+		if _, hostPort, ok := strings.Cut(server, "://"); ok {
+			server = hostPort
+		}
+		if _, port, err := net.SplitHostPort(strings.TrimRight(server, "/")); err == nil {
+			number, _ := strconv.Atoi(port) // of no number no endpoint can be
+			ports[number] = "etcd"
+		}
+	}
+	return ports
 }
 
 func parse(args []string) (options, error) {
 	var opts options
-	var listen string
+	var listen, address string
 	flags := flag.NewFlagSet("router", flag.ExitOnError)
 	flags.Usage = func() {
 		_, _ = io.WriteString(flags.Output(), usage)
@@ -107,11 +128,29 @@ func parse(args []string) (options, error) {
 		return nginx.CheckPrefix(prefix)
 	})
 	flags.BoolVar(&opts.all, "all-endpoints", false, "serve endpoints that are of no App and of no unit, too")
+	flags.Func("allow-endpoints", "network (CIDR) outside of the cluster that endpoints may lie in; may be repeated (default: addresses of machines alone)", func(s string) error {
+		network, err := v1.ParseNetwork(s)
+		opts.allowed = append(opts.allowed, network)
+		return err
+	})
+	flags.Func("trusted-proxies", "network (CIDR) of proxies whose X-Forwarded-* and Forwarded are passed on, those of others are replaced; may be repeated", func(s string) error {
+		opts.settings.TrustedProxies = append(opts.settings.TrustedProxies, s)
+		_, err := v1.ParseNetwork(s)
+		return err
+	})
+	flags.DurationVar(&opts.settings.Timeout, "timeout", nginx.DefaultTimeout, "how long an app may be silent before and within an answer, where its route says nothing")
+	opts.settings.BodySize = nginx.DefaultBodySize
+	flags.Func("body-size", "how large a request's body may be where its route says nothing, 0 without limit (default 1G)", func(s string) error {
+		_, err := v1.ParseMemory(s)
+		opts.settings.BodySize = (&v1.Route{BodySize: s}).MaxBody()
+		return err
+	})
 	flags.StringVar(&opts.settings.AccessLog, "access-log", "off", "off, stdout, a file, or syslog:server=... as nginx writes it")
 	flags.StringVar(&opts.settings.User, "user", "", "whom nginx's workers run as, where it is started by root")
 	flags.IntVar(&opts.settings.Workers, "workers", 0, "nginx's worker processes, 0 for one a core")
 	flags.StringVar(&opts.template, "template", "", "a confd template in place of the router's own")
 	flags.StringVar(&opts.machine, "machine", os.Getenv("FLEET_MACHINE_ID"), "ID of this machine")
+	flags.StringVar(&address, "machine-ip", os.Getenv("FLEET_MACHINE_IP"), "IP address of this machine")
 	flags.StringVar(&opts.root, "etcd-key-prefix", os.Getenv("FLEET_ETCD_KEY_PREFIX"), "root of fleet's keys in etcd")
 	flags.DurationVar(&opts.ttl, "ttl", route.DefaultTTL, "how long roll-outs wait for a router that vanished")
 	flags.DurationVar(&opts.checkEvery, "cache-check-interval", store.CheckEvery, "how often what is known of etcd by watches is compared with it")
@@ -130,6 +169,12 @@ func parse(args []string) (options, error) {
 	}
 	if opts.machine == "" {
 		return opts, errors.New("the machine's ID is not known: set FLEET_MACHINE_ID or give --machine")
+	}
+	if address != "" {
+		var err error
+		if opts.address, err = netip.ParseAddr(address); err != nil {
+			return opts, fmt.Errorf("machine-ip: %w: set FLEET_MACHINE_IP, or give the machine's address", err)
+		}
 	}
 	if opts.settings.AccessLog == "stdout" {
 		opts.settings.AccessLog = nginx.StdoutLog(os.Stdout)
@@ -154,7 +199,7 @@ func newServer(opts options, log logr.Logger) (*nginx.Server, error) {
 }
 
 // serve routes until ctx ends, then ends nginx.
-func serve(ctx context.Context, opts options, log logr.Logger, server *nginx.Server, client store.Interface) error {
+func serve(ctx context.Context, opts options, log logr.Logger, server *nginx.Server, client store.Interface, reserved map[int]string) error {
 	// What was good last time serves before etcd has answered, or while it is away.
 	if state, err := server.Start(ctx); err != nil {
 		log.Error(err, "Starting nginx with its last configuration failed, waiting for a new one")
@@ -165,7 +210,8 @@ func serve(ctx context.Context, opts options, log logr.Logger, server *nginx.Ser
 	recorder := events.New(client, keys, events.Options{Source: "route", Machine: opts.machine, Log: log})
 	controller := route.New(route.Options{
 		Store: client, Keys: keys, Nginx: server, Events: recorder, Log: log.WithName("route"),
-		Machine: opts.machine, Prefixes: opts.prefixes, All: opts.all, Template: opts.template != "", Settings: opts.settings, StateFile: opts.stateFile, TTL: opts.ttl, Debounce: route.DefaultDebounce,
+		Machine: opts.machine, Address: opts.address, Allowed: opts.allowed, Reserved: reserved,
+		Prefixes: opts.prefixes, All: opts.all, Template: opts.template != "", Settings: opts.settings, StateFile: opts.stateFile, TTL: opts.ttl, Debounce: route.DefaultDebounce,
 		Caches: []cache.Option{cache.RecordDiffers(recorder), cache.WithCheckEvery(opts.checkEvery)},
 	})
 	var recording sync.WaitGroup

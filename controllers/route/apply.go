@@ -70,6 +70,7 @@ func refusals(plan Decision, byNginx []nginx.Refused) map[string]string {
 	for _, key := range plan.Stray {
 		refused[key] = "InvalidKey: the key is not <prefix>/<app>/<instance>"
 	}
+	maps.Copy(refused, plan.Untrusted)
 	for _, directory := range plan.Unaccepted[:min(len(plan.Unaccepted), maxUnaccepted)] {
 		refused[directory] = "NoApp: no App of that name is announced there, and no unit has the name of the instance: it is served with the router's --all-endpoints only"
 	}

@@ -1,7 +1,9 @@
 package route
 
 import (
+	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -24,12 +26,13 @@ func FuzzEndpoints(f *testing.F) {
 		if key == own {
 			t.Skip()
 		}
-		in := Input{Prefixes: []string{prefix}, Revisions: map[string]int64{prefix: 7}, Endpoints: map[string]string{own: "10.0.0.1:3000", key: value}, All: true, Routes: map[string]v1.AppRoute{
+		machine := netip.MustParseAddr("10.0.0.1")
+		in := Input{Trust: Trust{Machines: map[netip.Addr]time.Time{machine: {}}, Reserved: v1.ReservedPorts}, Prefixes: []string{prefix}, Revisions: map[string]int64{prefix: 7}, Endpoints: map[string]string{own: "10.0.0.1:3000", key: value}, All: true, Routes: map[string]v1.AppRoute{
 			"bystander": app("bystander.example.com"), "other": app(host),
 		}}
 		plan := Plan(in)
 		require.Equal(t, plan, Plan(in))
-		held := len(plan.Stray) + len(plan.Unaccepted)
+		held := len(plan.Stray) + len(plan.Unaccepted) + len(plan.Untrusted)
 		for _, r := range plan.Routes {
 			held += len(r.Endpoints)
 		}
@@ -38,6 +41,11 @@ func FuzzEndpoints(f *testing.F) {
 		require.NoError(t, err)
 		served := false
 		for _, r := range c.Routes {
+			for _, u := range r.Upstreams {
+				address := netip.MustParseAddrPort(u.Address)
+				require.Equal(t, machine, address.Addr())
+				require.Empty(t, v1.ReservedPorts[int(address.Port())])
+			}
 			if r.App == "bystander" {
 				served = true
 				require.Contains(t, r.Hosts, "bystander.example.com")

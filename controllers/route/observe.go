@@ -21,6 +21,7 @@ func (c *Controller) observe() Input {
 			in.Endpoints[o.Key] = o.Value
 		}
 	}
+	in.Trust = c.trust()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	in.Published = c.published

@@ -23,6 +23,8 @@ type Input struct {
 	// Routes are what is known of apps, by name; RoutesRevision is that of their last change.
 	Routes         map[string]v1.AppRoute
 	RoutesRevision int64
+	// Trust says which endpoints may be served.
+	Trust Trust
 	// Published is what this router said last that it serves; nil when nothing is known to be in etcd.
 	Published *v1.Router
 }
@@ -53,6 +55,8 @@ type Decision struct {
 	Stray []string
 	// Unaccepted are directories of endpoints of which some, or all, are of no app and of no unit.
 	Unaccepted []string
+	// Untrusted are endpoints that requests may not be sent to, each with the reason.
+	Untrusted map[string]string
 	// Served and RoutesRevision are what to say.
 	Served         map[string]v1.Served
 	RoutesRevision int64
@@ -115,6 +119,13 @@ func (p *planner) key(key string) {
 	}
 	if !p.accepts(prefix, app, instance) {
 		p.unaccepted[prefix+"/"+app] = true
+		return
+	}
+	if refused := p.in.Trust.refuse(key, p.in.Endpoints[key]); refused != "" {
+		if p.plan.Untrusted == nil {
+			p.plan.Untrusted = map[string]string{}
+		}
+		p.plan.Untrusted[key] = refused
 		return
 	}
 	if p.routes[app] == nil {

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -18,13 +19,16 @@ func app(hosts ...string) v1.AppRoute {
 	return r
 }
 
+// anywhere trusts every address.
+var anywhere = Trust{Allowed: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0"), netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}}
+
 func TestMakePlan(t *testing.T) {
 	elsewhere := app("elsewhere.example.com")
 	elsewhere.Prefix = "/services/internal"
 	limited := app("limited.example.com")
 	limited.Options = &v1.Route{}
 	in := Input{
-		Prefixes: []string{web}, Revisions: map[string]int64{web: 7}, RoutesRevision: 5,
+		Trust: anywhere, Prefixes: []string{web}, Revisions: map[string]int64{web: 7}, RoutesRevision: 5,
 		Endpoints: map[string]string{
 			"/services/web/shop/shop@1":      "10.0.0.1:80",
 			"/services/web/shop/shop@2":      "10.0.0.2:80",
@@ -68,7 +72,7 @@ func TestMakePlan(t *testing.T) {
 
 // TestAll: whatever is announced is served, in the directory where its app is, where there is one.
 func TestAll(t *testing.T) {
-	in := Input{Prefixes: []string{other, web}, All: true, Routes: map[string]v1.AppRoute{"shop": app(), "site": {Prefix: web, Units: []string{"worker@1"}}},
+	in := Input{Trust: anywhere, Prefixes: []string{other, web}, All: true, Routes: map[string]v1.AppRoute{"shop": app(), "site": {Prefix: web, Units: []string{"worker@1"}}},
 		Endpoints: map[string]string{
 			"/services/web/junk/x": "10.0.0.1:80", "/services/other/junk/x": "10.0.0.2:80", "/services/web/site/worker@2": "10.0.0.3:80",
 			"/services/other/shop/x": "10.0.0.4:80",
@@ -88,7 +92,7 @@ func TestPrefixes(t *testing.T) {
 	api := app("api.example.com")
 	api.Prefix = other
 	in := Input{
-		Prefixes: []string{"/config", other, web}, Revisions: map[string]int64{"/config": 1, other: 2, web: 3}, Template: true,
+		Trust: anywhere, Prefixes: []string{"/config", other, web}, Revisions: map[string]int64{"/config": 1, other: 2, web: 3}, Template: true,
 		Routes: map[string]v1.AppRoute{"api": api, "shop": app("shop.example.com")},
 		Endpoints: map[string]string{
 			"/services/web/shop/shop@1": "10.0.0.1:80", "/services/other/api/api@1": "10.0.0.2:80", "/services/other/shop/shop@1": "10.0.0.3:80",
@@ -113,7 +117,7 @@ func TestPrefixes(t *testing.T) {
 	require.Equal(t, []string{"/config/title"}, plan.Stray)
 
 	// One prefix below another: a key belongs to the longer one.
-	in = Input{Prefixes: []string{"/services", web}, Routes: map[string]v1.AppRoute{"shop": app()}, Endpoints: map[string]string{"/services/web/shop/shop@1": "10.0.0.1:80"}}
+	in = Input{Trust: anywhere, Prefixes: []string{"/services", web}, Routes: map[string]v1.AppRoute{"shop": app()}, Endpoints: map[string]string{"/services/web/shop/shop@1": "10.0.0.1:80"}}
 	require.Len(t, Plan(in).Routes[0].Endpoints, 1)
 }
 

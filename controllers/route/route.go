@@ -5,6 +5,7 @@ package route
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -47,6 +48,12 @@ type Options struct {
 	All bool
 	// Template: Nginx renders a template of the operator's.
 	Template bool
+	// Address is that of the machine.
+	Address netip.Addr
+	// Allowed are networks outside of the cluster that endpoints may lie in.
+	Allowed []netip.Prefix
+	// Reserved are ports that requests are not sent to, beside v1.ReservedPorts, and what they are.
+	Reserved map[int]string
 	// Settings are passed to nginx.
 	Settings nginx.Settings
 	// StateFile keeps what is served over a power cut; empty for none.
@@ -71,6 +78,7 @@ type Controller struct {
 	row       keyspace.Collection[v1.Router]
 	endpoints map[string]watched[string] // by prefix
 	routes    watched[v1.AppRoute]
+	machines  watched[v1.MachineAddress]
 	loop      *controller.Controller[controller.Singleton]
 
 	refused map[string]string // what was warned of; the loop's own
@@ -79,6 +87,12 @@ type Controller struct {
 	mu        sync.Mutex
 	lease     store.LeaseID
 	published *v1.Router // nil: not under the lease
+	// What is known of the addresses of machines, see machines.go.
+	departed       map[netip.Addr]time.Time
+	apiPorts       map[int]bool
+	trusted        map[string]string
+	untrusted      bool // some endpoint is
+	machineChanges int
 }
 
 // watched is one row with the watch that keeps it up to date.
@@ -87,10 +101,10 @@ type watched[T any] struct {
 	reflector *cache.Reflector
 }
 
-func watch[T any](c *Controller, row keyspace.Collection[T]) watched[T] {
+func watch[T any](c *Controller, row keyspace.Collection[T], changed func([]cache.Event[T])) watched[T] {
 	r := cache.NewReflector(c.opts.Store, row.Prefix(), append([]cache.Option{cache.WithLogger(c.opts.Log)}, c.opts.Caches...)...)
 	collection := cache.Register(r, row)
-	collection.OnChange(func([]cache.Event[T]) { c.changed() })
+	collection.OnChange(changed)
 	return watched[T]{collection, r}
 }
 
@@ -100,18 +114,19 @@ func New(opts Options) *Controller {
 		opts.Prefixes = []string{v1.DefaultAnnouncePrefix}
 	}
 	opts.Prefixes = slices.Compact(slices.Sorted(slices.Values(opts.Prefixes)))
-	c := &Controller{opts: opts, row: opts.Keys.Routers(), endpoints: map[string]watched[string]{}}
+	c := &Controller{opts: opts, row: opts.Keys.Routers(), endpoints: map[string]watched[string]{}, departed: map[netip.Addr]time.Time{}, apiPorts: map[int]bool{}}
 	c.loop = controller.New("route", controller.Func[controller.Singleton](c.Reconcile), controller.Options{Log: opts.Log, MaxBackoff: 5 * time.Second})
 	for _, prefix := range opts.Prefixes {
-		c.endpoints[prefix] = watch(c, keyspace.Endpoints(prefix))
+		c.endpoints[prefix] = watch(c, keyspace.Endpoints(prefix), func([]cache.Event[string]) { c.changed() })
 	}
-	c.routes = watch(c, opts.Keys.Routes())
+	c.routes = watch(c, opts.Keys.Routes(), func([]cache.Event[v1.AppRoute]) { c.changed() })
+	c.machines = watch(c, opts.Keys.MachineAddresses(), c.machinesChanged)
 	return c
 }
 
 // reflectors are all watches.
 func (c *Controller) reflectors() []*cache.Reflector {
-	all := []*cache.Reflector{c.routes.reflector}
+	all := []*cache.Reflector{c.routes.reflector, c.machines.reflector}
 	for _, endpoints := range c.endpoints {
 		all = append(all, endpoints.reflector)
 	}
@@ -189,8 +204,12 @@ func (c *Controller) watchNginx(ctx context.Context) {
 
 // Reconcile makes nginx serve what is announced.
 func (c *Controller) Reconcile(ctx context.Context, _ controller.Singleton) (controller.Result, error) {
+	seen := c.seen()
 	in := c.observe()
 	plan := Plan(in)
+	if c.trusts(plan, seen) {
+		c.changed()
+	}
 	err := c.apply(ctx, in, plan)
 	return controller.Result{}, err
 }

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -38,6 +41,8 @@ type router struct {
 	address string
 	dir     string
 	state   string
+	allowed []netip.Prefix
+	own     netip.Addr
 }
 
 func newRouter(t *testing.T) *router {
@@ -45,7 +50,7 @@ func newRouter(t *testing.T) *router {
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	require.NoError(t, free.Close())
-	return &router{t: t, store: memstore.New(memstore.Options{}), keys: keyspace.New(""), address: free.Addr().String(), dir: t.TempDir(), state: filepath.Join(t.TempDir(), "router", "served.json")}
+	return &router{t: t, allowed: anywhere.Allowed, store: memstore.New(memstore.Options{}), keys: keyspace.New(""), address: free.Addr().String(), dir: t.TempDir(), state: filepath.Join(t.TempDir(), "router", "served.json")}
 }
 
 // start runs the controller over conn until stop is called; nginx goes on.
@@ -56,7 +61,7 @@ func (r *router) start(conn store.Interface) (stop func()) {
 	_, err = server.Start(r.t.Context())
 	require.NoError(r.t, err)
 	c := New(Options{
-		Store: conn, Keys: r.keys, Nginx: server, Events: discard{}, Log: logr.Discard(), Machine: "m1",
+		Store: conn, Keys: r.keys, Nginx: server, Events: discard{}, Log: logr.Discard(), Machine: "m1", Allowed: r.allowed, Address: r.own,
 		StateFile: r.state, TTL: 10 * time.Second, Debounce: DefaultDebounce,
 		Settings: nginx.Settings{Dir: r.dir, Listen: []string{r.address}, Domain: "localhost", Workers: 1},
 	})
@@ -404,4 +409,42 @@ func TestFailingRouterSaysSo(t *testing.T) {
 		cancel()
 		<-done
 	})
+}
+
+// TestEndpointOfAMachine: requests go to an instance as soon as its machine is there, and on while its endpoint lives.
+func TestEndpointOfAMachine(t *testing.T) {
+	r := newRouter(t)
+	r.allowed, r.own = nil, addr("127.0.0.1") // as on a local cluster
+	present := func(id, address, api string) {
+		value, err := r.keys.Machines().Encode(v1.Machine{Spec: v1.MachineSpec{Address: address, Endpoint: api}})
+		require.NoError(t, err)
+		lease, err := r.store.Grant(t.Context(), time.Minute)
+		require.NoError(t, err)
+		_, err = r.store.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: r.keys.Machines().Key(id), Value: value, Lease: lease}}})
+		require.NoError(t, err)
+	}
+	one, api := backend(t, "one"), backend(t, "secret")
+	r.route("shop", app("www.example.com"))
+	present("other", "10.0.0.9", "")
+	r.start(r.store)
+	const key = "/services/web/shop/shop@1"
+	served := r.acknowledged(r.put(key, one))
+	require.Equal(t, map[string]string{key: "UntrustedAddress: 127.0.0.1 means another host on every machine"}, served.Refused)
+	require.Contains(t, r.get("www.example.com"), "503")
+
+	present("m1", "127.0.0.1", "http://"+api)
+	require.Eventually(t, func() bool { return r.get("www.example.com") == "200 one" }, 10*time.Second, 10*time.Millisecond)
+	refused := r.acknowledged(r.put("/services/web/shop/shop@2", api)).Refused
+	require.Contains(t, refused["/services/web/shop/shop@2"], "is that of fleetd's API")
+
+	// fleetd is away, for longer than its lease: what is announced by its machine is served, also what is new.
+	r.put(r.keys.Machines().Key("m1"), "")
+	two := backend(t, "two")
+	require.NotContains(t, r.acknowledged(r.put("/services/web/shop/shop@3", two)).Refused, "/services/web/shop/shop@3")
+	answers := map[string]bool{}
+	for range 20 {
+		answers[r.get("www.example.com")] = true
+	}
+	require.Subset(t, []string{"200 one", "200 two"}, slices.Collect(maps.Keys(answers)))
+	require.Len(t, answers, 2)
 }

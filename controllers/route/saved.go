@@ -60,8 +60,12 @@ func (c *Controller) restore(ctx context.Context) error {
 		return err
 	}
 	// All that was saved was served. Older versions knew of no endpoint whether it was of an app or of a unit.
-	in := Input{Prefixes: c.opts.Prefixes, All: true, Template: c.opts.Template, Endpoints: s.Endpoints, Routes: s.Routes}
+	in := Input{Prefixes: c.opts.Prefixes, All: true, Template: c.opts.Template, Endpoints: s.Endpoints, Routes: s.Routes, Trust: c.trust()}
+	in.Trust.Served = s.Endpoints
 	plan := Plan(in)
+	if !old { // which trusted everybody
+		c.trusts(plan, 0)
+	}
 	c.opts.Log.Info("Serving what was served last", "reason", reasonRestored, "endpoints", len(s.Endpoints), "apps", len(s.Routes))
 	if old {
 		err = c.save(plan) // at once: secrets are in it

@@ -238,7 +238,7 @@ func (p *planner) routed() {
 		if !router.HasRoute(p.in.RouteRevision) {
 			continue // it speaks of what was before
 		}
-		reason, message, ok := strings.Cut(router.Refused[p.in.App], ": ")
+		reason, message, ok := strings.Cut(p.refusedOf(router.Refused), ": ")
 		if ok && reasonWord.MatchString(reason) {
 			p.set(v1.Routed, v1.ConditionFalse, reason, fmt.Sprintf("the router on %s: %.300s", instance.ShortMachine(machine), message))
 			return
@@ -268,6 +268,26 @@ func (p *planner) failingRouter() string {
 		p.waiting = true
 		if p.in.Routers[machine].Failing != nil {
 			return machine
+		}
+	}
+	return ""
+}
+
+// refusedOf is what a router says of the app that it leaves out, or else of the first of its instances. Whoever else
+// announces something under its name is no reason to wait for anything.
+func (p *planner) refusedOf(refused map[string]string) string {
+	if said, ok := refused[p.in.App]; ok {
+		return said
+	}
+	spec := &p.in.Latest.Spec
+	for _, key := range slices.Sorted(maps.Keys(refused)) {
+		instance, below := strings.CutPrefix(key, spec.AnnouncePrefix()+"/"+p.in.App+"/")
+		n, _, ok := v1.ParseAppUnit(p.in.App, instance+".service")
+		if own := ok && n <= spec.Instances() || spec.Global && strings.HasPrefix(instance, p.in.App+"@"); !below || !own {
+			continue
+		}
+		if reason, message, ok := strings.Cut(refused[key], ": "); ok {
+			return reason + ": " + instance + ": " + message
 		}
 	}
 	return ""

@@ -137,6 +137,13 @@ func TestStatus(t *testing.T) {
 			"Progressing=True Starting: 0 of 3 instances are ready\n" +
 				"Routed=False RouterFailing: the router on m2 has not been able to apply what changed since 2026-01-01T11:00:00Z: nginx -t did not end within 10s\n" +
 				"Ready=False RouterFailing: 0 of 3 instances are ready; the router on m2 has not been able to apply what changed since 2026-01-01T11:00:00Z: nginx -t did not end within 10s", 0},
+		{"a router refuses an endpoint", func(in *Input) {
+			in.Routers["m2"] = v1.Router{Revision: 20, Refused: map[string]string{"/services/web/web/web@2": "ReservedPort: port 80 is that of the routers"}}
+		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 3}, "Routed=False ReservedPort: the router on m2: web@2: port 80 is that of the routers\n" +
+			"Ready=False ReservedPort: 3 of 3 instances are ready; the router on m2: web@2: port 80 is that of the routers", 0},
+		{"a router refuses what others announce", func(in *Input) {
+			in.Routers["m2"] = v1.Router{Revision: 20, Refused: map[string]string{"/services/web/web/evil": "UntrustedAddress: x", "/services/web/web/web@4": "UntrustedAddress: x", "/services/web/web2/web@2": "UntrustedAddress: x"}}
+		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 3}, "", 0},
 		{"a router that says anything", func(in *Input) {
 			in.Routers["m2"] = v1.Router{Revision: 20, Refused: map[string]string{"web": "x\n: y"}}
 			in.Routers["m3"] = v1.Router{Revision: 20, Refused: map[string]string{"web": "Long: " + strings.Repeat("x", 1000)}}

@@ -186,6 +186,26 @@ func isListen(s string) bool {
 	return ok && (host == "*" || err == nil && a.Zone() == "")
 }
 
+// Addresses are what nginx listens on; the unspecified address stands for all of the machine's.
+func (s Settings) Addresses() []netip.AddrPort {
+	var list []netip.AddrPort
+	for _, l := range append(slices.Clone(s.Listen), s.StatusListen) {
+		host, port := "*", l
+		if !isPort(l) {
+			host, port, _ = splitHostPort(l)
+		}
+		number, err := strconv.ParseUint(port, 10, 16)
+		address, parseErr := netip.ParseAddr(host)
+		if parseErr != nil {
+			address = netip.IPv4Unspecified()
+		}
+		if err == nil {
+			list = append(list, netip.AddrPortFrom(address, uint16(number)))
+		}
+	}
+	return list
+}
+
 func isPlainPath(s string) bool { return path.IsAbs(s) && path.Clean(s) == s && isPlain(s) }
 
 func isLog(s string) bool { return isPlainPath(s) || syslogPattern.MatchString(s) }

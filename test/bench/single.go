@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -135,7 +136,7 @@ func serveRouter(config string) (questions, func(), error) {
 	}
 	server := &silent{applied: make(chan struct{}, 1), exited: make(chan struct{})}
 	router := route.New(route.Options{
-		Store: client, Keys: keys, Nginx: server, Events: server, Log: logr.Discard(), Machine: "router",
+		Store: client, Keys: keys, Nginx: server, Events: server, Log: logr.Discard(), Machine: "router", Allowed: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")},
 		Settings: nginx.Settings{Dir: c.Dir, Listen: []string{"127.0.0.1:80"}, Domain: "example.com"}, StateFile: filepath.Join(c.Dir, "served.json"),
 		TTL: 15 * time.Second, Debounce: route.DefaultDebounce,
 	})

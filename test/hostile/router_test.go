@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -65,7 +66,7 @@ func startRouter(t *testing.T) *router {
 	require.NoError(t, err)
 	recorder := events.New(r.store, keys, events.Options{Source: "route", Machine: machine, Log: logr.Discard()})
 	c := route.New(route.Options{
-		Store: r.store, Keys: keys, Nginx: server, Events: recorder, Log: logr.Discard(), Machine: machine,
+		Store: r.store, Keys: keys, Nginx: server, Events: recorder, Log: logr.Discard(), Machine: machine, Address: netip.MustParseAddr("127.0.0.1"),
 		TTL: route.DefaultTTL, Debounce: route.DefaultDebounce, Settings: nginx.Settings{Dir: r.dir, Listen: []string{r.address}, Domain: "localhost", Workers: 1},
 	})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -80,6 +81,12 @@ func startRouter(t *testing.T) *router {
 		require.NoError(t, server.Stop(stopping))
 		require.NoError(t, server.Close())
 	})
+	present, err := keys.Machines().Encode(v1.Machine{Spec: v1.MachineSpec{Address: "127.0.0.1", Endpoint: "http://127.0.0.1:49999"}})
+	require.NoError(t, err)
+	lease, err := r.store.Grant(t.Context(), time.Hour)
+	require.NoError(t, err)
+	_, err = r.store.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: keys.Machines().Key(machine), Value: present, Lease: lease}}})
+	require.NoError(t, err)
 	r.put(map[string]string{
 		"/services/web/healthy/healthy@1": strings.TrimPrefix(healthy.URL, "http://"),
 		keys.Routes().Key("healthy"):      routeTo("healthy.example.com"), keys.Routes().Key("evil"): routeTo(""), keys.Routes().Key("other"): routeTo(""),
@@ -189,6 +196,12 @@ func TestRouter(t *testing.T) {
 		{"value that is a name", map[string]string{"/services/web/evil/evil@7": "injected.example.com:80"}, "/services/web/evil/evil@7"},
 		{"value that is a cloud's metadata service", map[string]string{"/services/web/evil/evil@8": "169.254.169.254:80"}, "/services/web/evil/evil@8"},
 		{"value that is it in other words", map[string]string{"/services/web/evil/evil@9": "[::ffff:169.254.169.254]:80"}, "/services/web/evil/evil@9"},
+		{"value that is of no machine", map[string]string{"/services/web/evil/evil@a": "10.9.9.9:80"}, "/services/web/evil/evil@a"},
+		{"value that is loopback, of no machine", map[string]string{"/services/web/evil/evil@b": "127.0.0.2:80"}, "/services/web/evil/evil@b"},
+		{"value that is fleetd's API", map[string]string{"/services/web/evil/evil@c": "127.0.0.1:49999"}, "/services/web/evil/evil@c"},
+		{"value that is fleetd's usual API", map[string]string{"/services/web/evil/evil@d": "127.0.0.1:49153"}, "/services/web/evil/evil@d"},
+		{"value that is etcd", map[string]string{"/services/web/evil/evil@e": "127.0.0.1:2379"}, "/services/web/evil/evil@e"},
+		{"value that is the router", map[string]string{"/services/web/evil/evil@f": r.address}, "/services/web/evil/evil@f"},
 		{"key of an instance", map[string]string{"/services/web/evil/" + payload: "127.0.0.1:80"}, "/services/web/evil/" + payload},
 		{"key of an app", map[string]string{"/services/web/" + payload + "/evil@1": "127.0.0.1:80", routeOf(payload): routeTo("")}, strconv.Quote(payload[:64]) + "..."},
 		{"key with a line break", map[string]string{"/services/web/injected\n/evil@1": "127.0.0.1:80", routeOf("injected\n"): routeTo("")}, strconv.Quote("injected\n")},

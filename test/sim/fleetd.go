@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -165,7 +166,7 @@ func router(ctx context.Context, p *process, _ fake.Running) error {
 	dir := *p.host.dir.Load()
 	c := route.New(route.Options{
 		Store: p.conn, Keys: p.w.keys, Nginx: &nginxModel{p: p}, Events: (*events.Recorder)(nil), Log: p.log().WithName("route"),
-		Machine: p.host.id, TTL: route.DefaultTTL, Debounce: route.DefaultDebounce, Caches: p.caches(),
+		Machine: p.host.id, Address: netip.MustParseAddr(p.host.address), TTL: route.DefaultTTL, Debounce: route.DefaultDebounce, Caches: p.caches(),
 		Settings: nginx.Settings{Dir: dir + "/nginx", Listen: []string{p.host.address + ":8080"}, Domain: "localhost", Workers: 1},
 	})
 	err := c.Run(ctx)
