@@ -113,14 +113,60 @@ func (h *holds) search(ctx context.Context, units map[string]time.Time) {
 		wait.Go(func() {
 			ctx, cancel := context.WithDeadline(ctx, units[name])
 			defer cancel()
-			if err := h.waitActive(ctx, machine, name); err != nil {
+			placed, cancel := context.WithCancel(ctx)
+			var watching sync.WaitGroup
+			watching.Go(func() { defer cancel(); h.waitMoved(placed, machine, name) })
+			err := h.waitActive(placed, machine, name)
+			moved := placed.Err() != nil && ctx.Err() == nil
+			cancel()
+			watching.Wait()
+			switch {
+			case err == nil:
+				h.release(name, "ReplacementActive")
+			case moved: // its machine is gone as well, say
+				h.search(ctx, map[string]time.Time{name: units[name]})
+			default:
 				h.log.Info("Replacement is not active", "unit", name, "machine", machine, "error", err.Error())
-				return
 			}
-			h.release(name, "ReplacementActive")
 		})
 	}
 	wait.Wait()
+}
+
+// waitMoved returns when the unit has no placement on that machine any more, or ctx ends.
+func (h *holds) waitMoved(ctx context.Context, machine, unit string) {
+	key := h.keys.PlacementsOf(machine).Key(unit)
+	retry := store.Backoff{First: 100 * time.Millisecond, Max: 5 * time.Second}
+	for ctx.Err() == nil {
+		if moved, err := h.moved(ctx, key); moved || err != nil && !store.Sleep(ctx, retry.Next()) {
+			return
+		}
+	}
+}
+
+func (h *holds) moved(ctx context.Context, key string) (bool, error) {
+	_, ok, revision, err := h.store.Get(ctx, key)
+	if err != nil || !ok {
+		return err == nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	batches := h.store.Watch(ctx, key, revision)
+	defer func() {
+		cancel()
+		for range batches { // until its goroutine has ended
+		}
+	}()
+	for batch := range batches {
+		for _, e := range batch.Events {
+			if e.Key == key && e.Deleted {
+				return true, nil
+			}
+		}
+		if batch.Err != nil {
+			return false, batch.Err
+		}
+	}
+	return false, ctx.Err()
 }
 
 // waitActive returns nil as soon as that machine reports the unit as active.

@@ -42,6 +42,13 @@ func TestAMachineThatReturns(t *testing.T) {
 			func(s store.Interface) { state(s, "active", v1.Launched) }, []time.Duration{0, 5 * time.Second}},
 		{"it fails", true, func(s store.Interface) { placed(s); state(s, "failed", v1.Launched) }, nil, []time.Duration{0, 5 * time.Second, 15 * time.Second}},
 		{"it is active and to be stopped", true, func(s store.Interface) { placed(s); state(s, "active", v1.Loaded) }, nil, []time.Duration{0, 5 * time.Second, 15 * time.Second}},
+		{"its machine is gone as well, and it becomes active on a third", true, func(s store.Interface) { placed(s); state(s, "activating", v1.Launched) },
+			func(s store.Interface) {
+				put(t, s, keys.Placements(), "m3/"+unit, launch("A"))
+				put(t, s, keys.States(), "m3/"+unit, v1.UnitState{ActiveState: "active", DesiredState: v1.Launched})
+				_, err := s.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: keys.Placements().Key("m2/" + unit)}}})
+				require.NoError(t, err)
+			}, []time.Duration{0, 5 * time.Second}},
 		{"it was deleted meanwhile", true, func(store.Interface) {}, nil, nil},
 		{"the machine was not away", false, placed, nil, nil},
 	} {

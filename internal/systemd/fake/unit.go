@@ -132,7 +132,7 @@ func parse(name, text string) (settings, error) {
 
 // noUnit is what systemd answers to a name that no unit can have.
 func noUnit(op, name string) error {
-	return &systemd.Error{Op: op, Unit: name, Kind: systemd.ErrBadUnit, Err: errors.New("Invalid argument")}
+	return &systemd.Error{Op: op, Unit: name, Kind: systemd.ErrBadUnit, Err: errors.New("invalid argument")}
 }
 
 func isTrue(s string) bool {
