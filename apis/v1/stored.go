@@ -275,6 +275,10 @@ const AnnotationUpdatedAt = "fleet/updated-at"
 // unit is to leave, or has left.
 const AnnotationMovedFrom = "fleet/moved-from"
 
+// AnnotationExcept is on units of a global app that is to be one no longer: the IDs of the machines that they have left
+// already, separated by commas, so that others of the app can take their places there one after the other.
+const AnnotationExcept = "fleet/except"
+
 // AnnotationLetGo is on units that are in no router any more, so that they may leave a machine that is drained: its ID.
 const AnnotationLetGo = "fleet/let-go"
 

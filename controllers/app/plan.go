@@ -114,6 +114,7 @@ const (
 	RouteChanged       Reason = "RouteChanged"       // routers know something else of the app
 	NotRouted          Reason = "NotRouted"          // the app announces nothing
 	ScaledUp           Reason = "ScaledUp"           // an instance that does not exist yet
+	MakeRoom           Reason = "MakeRoom"           // the global unit leaves a machine to an instance
 	ScaledDown         Reason = "ScaledDown"         // an instance that is no longer wanted
 	AppDeleted         Reason = "AppDeleted"         // the app is gone
 	WithdrawForUpdate  Reason = "WithdrawForUpdate"  // no requests before it is replaced

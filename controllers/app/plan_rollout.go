@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -31,7 +32,7 @@ func (p *planner) roll() {
 			p.letGo(i)
 			under = true
 		case p.revision.Spec.Global && i.unit.restart == "": // one key for all machines: there is no first and no next one
-			if p.replace(i); p.ready(i) {
+			if p.replace(i); p.ready(i) && !p.changesMode() {
 				p.finish(i)
 			}
 		case i.withdrawn():
@@ -318,6 +319,14 @@ func (p *planner) reportComplete(done bool) {
 
 // removeSurplus removes the instances that are no longer wanted, highest numbers first, after they were withdrawn.
 func (p *planner) removeSurplus() {
+	if p.changesMode() {
+		p.changeMode()
+		return
+	}
+	p.dropSurplus()
+}
+
+func (p *planner) dropSurplus() {
 	for _, i := range p.surplus {
 		p.removeInstance(i, ScaledDown)
 	}
@@ -350,12 +359,18 @@ func (p *planner) remove(i *replica, u *pair, reason Reason) {
 type mark struct {
 	set, clear       bool
 	movedFrom, letGo string
+	except           string // machines that a global unit leaves; "": those that it has left already
+	everywhere       bool   // it is wanted: it leaves none
 }
 
 // on returns a unit's annotations as they shall be, and whether they are not that already.
 func (m mark) on(are map[string]string, now time.Time) (shall map[string]string, changed bool) {
 	notes := [...]struct{ name, value string }{
 		{v1.AnnotationLetGo, m.letGo}, {v1.AnnotationUpdatedAt, are[v1.AnnotationUpdatedAt]}, {v1.AnnotationMovedFrom, are[v1.AnnotationMovedFrom]},
+		{v1.AnnotationExcept, cmp.Or(m.except, are[v1.AnnotationExcept])},
+	}
+	if m.everywhere {
+		notes[3].value = ""
 	}
 	switch {
 	case m.set:
@@ -393,6 +408,7 @@ func (p *planner) put(i *replica, u *pair, reason Reason, hash string, desired v
 	if u.stored != nil {
 		action.If, are = u.stored.Revision, u.stored.Metadata.Annotations
 	}
+	m.everywhere = u.hash != ""
 	annotations, changed := m.on(are, p.in.Now)
 	if u.stored != nil && u.stored.Spec == spec && !changed && !p.adopts(*u.stored) {
 		return

@@ -169,3 +169,24 @@ func TestGlobalAbsence(t *testing.T) {
 	w.now = w.now.Add(time.Hour)
 	require.Equal(t, []string{"Unplace g.service from m2: MachineGone: its machine m2 is gone"}, w.converge())
 }
+
+// TestExcept: a global unit leaves the machines that its app excepts, at once and for others, and returns when it excepts them
+// no longer.
+func TestExcept(t *testing.T) {
+	w := three(t)
+	w.add(t, "g.service Global=true;Ports=80", "a@1.service Ports=80")
+	w.converge()
+	require.Equal(t, []string{"m1/g.service", "m2/g.service", "m3/g.service"}, w.where())
+	except := func(machines string) []string {
+		u := launched("g.service", fleet(t, "g.service", "Global=true\nPorts=80"))
+		u.Except = machines
+		w.setUnit(u)
+		return w.converge()
+	}
+	require.Contains(t, except("m2"), "Unplace g.service from m2: Excepted: its app makes room on m2")
+	require.Equal(t, []string{"m1/g.service", "m2/a@1.service", "m3/g.service"}, w.where())
+	require.Contains(t, except("m2,m3"), "Unplace g.service from m3: Excepted: its app makes room on m3")
+	require.Equal(t, []string{"m1/g.service", "m2/a@1.service"}, w.where())
+	except("")
+	require.Equal(t, []string{"m1/g.service", "m2/a@1.service", "m3/g.service"}, w.where())
+}

@@ -34,6 +34,7 @@ const (
 	ReasonReplaced        = "Replaced"        // another unit takes its place (Replaces=)
 	ReasonMachineID       = "MachineID"       // MachineID= names another machine
 	ReasonMachineMetadata = "MachineMetadata" // its machine does not match any more
+	ReasonExcepted        = "Excepted"        // its app makes room there for others of its own
 	ReasonMachineOf       = "MachineOf"       // it has to be where another unit is
 	ReasonConflicts       = "Conflicts"       // it conflicts with a unit that was there first
 	ReasonPorts           = "Ports"           // a port is used by a unit that was there first

@@ -21,6 +21,8 @@ type Unit struct {
 	// Owner is the app that has to let the unit go before it is moved off a machine that is drained, LetGo the machine that it
 	// may leave.
 	Owner, LetGo string
+	// Except are the machines, separated by commas, that a global unit is not to be on although it matches them.
+	Except string
 	// Fleet is the [X-Fleet] section, resolved for this name.
 	Fleet unitfile.Fleet
 	// Text is the unit file where nobody but the unit has it: it has to be stored before a machine can fetch it.

@@ -3,6 +3,7 @@ package schedule
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // placeGlobals decides for global units: where the unit changed, on every machine; else where the machine changed.
@@ -60,6 +61,8 @@ func (p *planner) tidy(u *unit, x *place) {
 		p.tidyAbsent(u, x)
 	case m.Problem != "":
 		p.update(u, x)
+	case u.excepts(m):
+		p.unplace(x, ReasonExcepted, "its app makes room on "+m.ID)
 	case !u.selector.meets(m.meta):
 		p.unplace(x, ReasonMachineMetadata, fmt.Sprintf("%s has no metadata %s", m.ID, missed(u.selector, m.meta)))
 	case lost && loss.hard:
@@ -87,9 +90,14 @@ func (p *planner) tidyAbsent(u *unit, x *place) {
 	}
 }
 
+// excepts: the app of a global unit takes it off that machine.
+func (u *unit) excepts(m *machine) bool {
+	return u.Except != "" && slices.Contains(strings.Split(u.Except, ","), m.ID)
+}
+
 // placeGlobal gives a machine its placement of a global unit. false: it should have one and has no room.
 func (p *planner) placeGlobal(u *unit, m *machine) bool {
-	if !m.schedulable() || !u.selector.meets(m.meta) {
+	if !m.schedulable() || !u.selector.meets(m.meta) || u.excepts(m) {
 		return true
 	}
 	if !p.askFor([]*unit{u}).fits(m) {
@@ -106,7 +114,7 @@ func (p *planner) explainGlobal(u *unit) {
 	s := &survey{p: p, members: []*unit{u}}
 	match := 0
 	for _, m := range p.c.sorted {
-		if !m.schedulable() || !u.selector.meets(m.meta) {
+		if !m.schedulable() || !u.selector.meets(m.meta) || u.excepts(m) {
 			continue
 		}
 		match++

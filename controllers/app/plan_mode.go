@@ -1,0 +1,140 @@
+package app
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/instance"
+)
+
+// A change from replicas to global, or back, replaces all instances by others. Those may need the machines' ports that the
+// former ones have: then one of these leaves its machine at a time, and the next one when what takes its place is ready.
+
+// roomPause is how long the scheduler is given to see that a machine has room.
+const roomPause = 5 * time.Second
+
+// changesMode: there are instances of the other mode.
+func (p *planner) changesMode() bool {
+	return slices.ContainsFunc(p.surplus, func(i *replica) bool { return (i.number == 0) != p.revision.Spec.Global })
+}
+
+// changeMode takes one step of it.
+func (p *planner) changeMode() {
+	for _, i := range p.surplus { // what is on its way goes on
+		if i.sidekick.stored != nil && i.sidekick.is() != v1.Launched {
+			p.removeFormer(i)
+			return
+		}
+	}
+	switch crowded, settled := p.arrived(); {
+	case !settled:
+	case !crowded:
+		p.dropSurplus()
+	case p.revision.Spec.Global:
+		p.removeFormer(p.surplus[0])
+	default:
+		p.makeRoom(p.surplus[len(p.surplus)-1]) // the global one, which has number 0
+	}
+}
+
+// arrived looks at the instances of the new mode. settled: each is ready, or fits nowhere so far; crowded: there is one
+// that does not fit.
+func (p *planner) arrived() (crowded, settled bool) {
+	if left := p.roomMadeAt().Add(roomPause).Sub(p.in.Now); left > 0 {
+		p.lookAgain(left)
+		return false, false
+	}
+	settled = true
+	for _, i := range p.all {
+		crowded = crowded || i.wanted() && p.in.Places[i.unit.name].Unplaced != nil
+		if i.number > 0 {
+			settled = settled && (p.ready(i) || !i.wanted() || i.how.State == instance.Unplaced || i.how.State == instance.MachineAway)
+			continue
+		}
+		settled = settled && (!i.wanted() || i.how.State != instance.Pending)
+		for _, machine := range p.in.Places[i.unit.name].Machines {
+			how := p.progressOn(i, machine)
+			p.lookAgain(how.After)
+			settled = settled && (!i.wanted() || how.State.IsReady())
+		}
+	}
+	return crowded, settled
+}
+
+// roomMadeAt is when a machine was last freed: a mark on the global unit, which is among the new or the former ones.
+func (p *planner) roomMadeAt() time.Time {
+	for _, list := range [][]*replica{p.all, p.surplus} {
+		for _, i := range list {
+			if i.number == 0 {
+				return i.unit.updatedAt()
+			}
+		}
+	}
+	return time.Time{}
+}
+
+// removeFormer removes an instance after it was withdrawn, and notes when.
+func (p *planner) removeFormer(i *replica) {
+	before := len(p.actions)
+	p.removeInstance(i, ScaledDown)
+	global := slices.IndexFunc(p.all, func(o *replica) bool { return o.number == 0 })
+	removed := slices.ContainsFunc(p.actions[before:], func(a Action) bool { return a.Kind == DeleteUnit })
+	if !removed || global < 0 || p.all[global].unit.stored == nil || !p.all[global].wanted() {
+		return
+	}
+	u := &p.all[global].unit
+	p.put(p.all[global], u, Updated, u.hash, v1.Launched, mark{set: true})
+}
+
+// makeRoom takes the global unit off one machine more: first what announces it there, then, when no request reaches it, the
+// unit itself.
+func (p *planner) makeRoom(i *replica) {
+	excepted := i.unit.excepted()
+	if i.sidekick.stored != nil && i.sidekick.excepted() != excepted { // it is withdrawn from one
+		if p.goneFrom(i, lastOf(i.sidekick.excepted())) {
+			p.put(i, &i.unit, MakeRoom, i.unit.stored.Spec.Hash, v1.Launched, mark{set: true, except: i.sidekick.excepted()})
+		}
+		return
+	}
+	for _, machine := range p.in.Places[i.unit.name].Machines {
+		if slices.Contains(strings.Split(excepted, ","), machine) {
+			return // it has not left that one so far
+		}
+	}
+	if len(p.in.Places[i.unit.name].Machines) == 0 {
+		p.dropSurplus()
+		return
+	}
+	next := p.in.Places[i.unit.name].Machines[0]
+	if excepted != "" {
+		next = excepted + "," + next
+	}
+	if i.sidekick.stored != nil {
+		p.put(i, &i.sidekick, MakeRoom, i.sidekick.stored.Spec.Hash, v1.Launched, mark{except: next})
+		return
+	}
+	p.put(i, &i.unit, MakeRoom, i.unit.stored.Spec.Hash, v1.Launched, mark{set: true, except: next})
+}
+
+func (u *pair) excepted() string {
+	if u.stored == nil {
+		return ""
+	}
+	return u.stored.Metadata.Annotations[v1.AnnotationExcept]
+}
+
+func lastOf(list string) string { return list[strings.LastIndex(list, ",")+1:] }
+
+// goneFrom is gone for one machine of a global app.
+func (p *planner) goneFrom(i *replica, machine string) bool {
+	name := v1.GlobalEndpointName(p.in.App, machine)
+	_, announced := p.in.Endpoints[name]
+	_, formerly := p.in.Former[name]
+	if announced || formerly || instance.Up(i.sidekick.state(machine)) {
+		return false
+	}
+	p.waiting = len(v1.RoutersBehind(p.routers(), p.in.EndpointSets...)) > 0 || p.waiting
+	return len(v1.RoutersBehind(p.routers(), p.in.EndpointSets...)) == 0
+}
