@@ -154,6 +154,7 @@ type verdict struct {
 	hard            bool
 	stays           unmet    // it stands, but would have to move: why not now
 	holds           bool     // it keeps its former file
+	former          bool     // its placement has another file than the unit, and goes on so
 	problem         string   // why it is left alone
 	blocked         string   // what it waits for
 	leaving         bool     // deleted, or to be inactive

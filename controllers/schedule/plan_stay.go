@@ -72,21 +72,24 @@ func sortedPlaces(u *unit) []*place {
 
 // update brings a placement up to date. What cannot be read, or does not fit any more, goes on with its former file.
 func (p *planner) update(u *unit, x *place) {
+	v := &u.plan
 	want := u.placement()
-	want.Leaving = u.plan.asked
-	if u.held() {
+	want.Leaving = v.asked
+	if v.problem != "" || v.holds {
 		want.Hash = x.Value.Hash
 		if want.DesiredState == "" {
 			want = x.Value
 		}
 	}
 	lead := p.lead(u)
-	if lead != nil && lead.held() && lead.plan.keep != nil && lead.plan.keep.Value.Hash != lead.Hash {
-		want.Hash = x.Value.Hash
-		if x.Value.DesiredState == v1.Loaded {
-			want.DesiredState, want.RequestedAt = v1.Loaded, x.Value.RequestedAt
-		}
+	if lead != nil && lead.plan.former {
+		want = besideFormer(want, x)
 	}
+	ask := want.Hash != x.Value.Hash && p.serves(u, x) && u.LetGo != x.Machine
+	if ask {
+		want.Hash, want.RequestedAt, want.Leaving = x.Value.Hash, x.Value.RequestedAt, true
+	}
+	v.former = want.Hash != u.Hash
 	a := Action{Kind: Update, Unit: u.name, Machine: x.machine.ID, Placement: want, Revision: x.Mod}
 	switch {
 	case want == x.Value:
@@ -95,28 +98,29 @@ func (p *planner) update(u *unit, x *place) {
 		a.Reason, a.Message = ReasonHashChanged, "the unit has another file"
 	case want.DesiredState != x.Value.DesiredState:
 		a.Reason, a.Message = ReasonStateChanged, "the unit is to be "+string(want.DesiredState)
+	case ask:
+		a.Reason, a.Message = ReasonHashChanged, "the unit has another file: it gets it when its app has let it go"
 	case want.Leaving:
-		a.Reason, a.Message = ReasonDrain, u.plan.message+": it moves when its app has let it go"
+		a.Reason, a.Message = ReasonDrain, v.message+": it moves when its app has let it go"
 	case x.Value.Leaving:
 		a.Reason, a.Message = ReasonDrain, "it need not leave "+x.Machine+" any more"
 	default:
 		a.Reason, a.Message = ReasonRequested, "a person asked for it to be started again"
 	}
-	u.plan.acted = true
+	v.acted = true
 	if lead != nil && lead.plan.updated != 0 {
 		a.Txn = lead.plan.updated
 		p.out.Actions = append(p.out.Actions, a)
 		return
 	}
 	p.act(a)
-	u.plan.updated = p.txn
+	v.updated = p.txn
 }
 
-// held: the unit goes on with its former file.
-func (u *unit) held() bool { return u.plan.problem != "" || u.plan.holds }
+// An instance and the unit that announces it change together or not at all. Were the announcer launched while the instance
+// waits for its new file, requests would reach an instance that is restarted when the file comes.
 
-// lead is the unit of the same app that u is beside (MachineOf=), where there is one: u announces it. They change together or not
-// at all. Were u launched again while the other one keeps its former file, requests would reach it when the new one comes.
+// lead is the unit of the same app that u is beside (MachineOf=), where there is one: u announces it.
 func (p *planner) lead(u *unit) *unit {
 	if u.Owner == "" {
 		return nil
@@ -127,6 +131,29 @@ func (p *planner) lead(u *unit) *unit {
 		}
 	}
 	return nil
+}
+
+// besideFormer is what an announcer is told whose instance goes on with its former file: to go on with its own. It may announce
+// that, but not on a machine that is away: that one may return when the new file is due.
+func besideFormer(want v1.Placement, x *place) v1.Placement {
+	want.Hash = x.Value.Hash
+	if !x.machine.present && x.Value.DesiredState == v1.Loaded {
+		want.DesiredState, want.RequestedAt = v1.Loaded, x.Value.RequestedAt
+	}
+	return want
+}
+
+// serves: requests may reach the unit there. Before it is restarted with another file its app has to take it out of the routers:
+// as a rule the app has done so when it writes the file, but not where that did not fit until now, or the machine was away.
+func (p *planner) serves(u *unit, x *place) bool {
+	if u.Owner == "" || u.DesiredState != v1.Launched || x.Value.DesiredState != v1.Launched || !x.machine.present || u.Fleet.Global {
+		return false
+	}
+	return slices.ContainsFunc(p.c.followers[u.name], func(f *unit) bool {
+		return f.Owner == u.Owner && slices.ContainsFunc(f.places, func(y *place) bool {
+			return y.machine == x.machine && y.Value.DesiredState == v1.Launched
+		})
+	})
 }
 
 func (u *unit) placement() v1.Placement {

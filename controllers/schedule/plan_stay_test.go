@@ -67,17 +67,62 @@ func TestAnInstanceAndItsSidekickChangeTogether(t *testing.T) {
 		w.converge()
 		require.Equal(t, both, []v1.Placement{of(w, app), of(w, sidekick)})
 	})
+	former := []v1.Placement{{Hash: "app1", DesiredState: v1.Launched}, {Hash: "side1", DesiredState: v1.Launched}}
 	t.Run("the new file asks for too much", func(t *testing.T) {
 		w := rolling(t, "web")
 		update(w, 2000)
 		w.converge()
-		require.Equal(t, neither, []v1.Placement{of(w, app), of(w, sidekick)})
+		require.Equal(t, former, []v1.Placement{of(w, app), of(w, sidekick)}, "what runs serves as before")
 		require.Contains(t, w.unplaced, app)
 		u := w.units[app]
 		u.Hash, u.Fleet.CPU = "app1", 500 // taken back
 		w.setUnit(u)
 		w.converge()
-		require.Equal(t, []v1.Placement{{Hash: "app1", DesiredState: v1.Launched}, {Hash: "side2", DesiredState: v1.Launched}}, []v1.Placement{of(w, app), of(w, sidekick)})
+		require.Equal(t, []v1.Placement{former[0], both[1]}, []v1.Placement{of(w, app), of(w, sidekick)})
+	})
+	t.Run("until there is room: then its app is asked first", func(t *testing.T) {
+		w := rolling(t, "web")
+		update(w, 2000)
+		w.converge()
+		w.setMachine(Machine{ID: "m1", Capacity: v1.Capacity{CPU: 4000}})
+		w.converge()
+		asked := former[0]
+		asked.Leaving = true
+		require.Equal(t, []v1.Placement{asked, former[1]}, []v1.Placement{of(w, app), of(w, sidekick)})
+		s := w.units[sidekick]
+		s.DesiredState = v1.Loaded // withdrawn
+		w.setUnit(s)
+		w.converge()
+		require.Equal(t, v1.Loaded, of(w, sidekick).DesiredState)
+		u := w.units[app]
+		u.LetGo = "m1"
+		w.setUnit(u)
+		w.converge()
+		require.Equal(t, both[0], of(w, app))
+		s.DesiredState = v1.Launched
+		w.setUnit(s)
+		w.converge()
+		require.Equal(t, both, []v1.Placement{of(w, app), of(w, sidekick)})
+	})
+	t.Run("the machine was away, and its instance never withdrawn", func(t *testing.T) {
+		w := rolling(t, "web")
+		s := w.units[sidekick]
+		s.DesiredState = v1.Launched
+		w.setUnit(s)
+		for _, id := range []string{"m2", "m3"} {
+			w.setMachine(Machine{ID: id})
+		}
+		w.converge()
+		for _, id := range []string{"m1", "m2", "m3"} {
+			w.deleteMachine(id)
+		}
+		update(w, 500)
+		w.converge()
+		w.setMachine(Machine{ID: "m1", Capacity: v1.Capacity{CPU: 1000}})
+		w.converge()
+		asked := former[0]
+		asked.Leaving = true
+		require.Equal(t, []v1.Placement{asked, former[1]}, []v1.Placement{of(w, app), of(w, sidekick)})
 	})
 	t.Run("the new file cannot be read", func(t *testing.T) {
 		w := rolling(t, "web")
@@ -86,7 +131,7 @@ func TestAnInstanceAndItsSidekickChangeTogether(t *testing.T) {
 		u.Problem = "nobody can read it"
 		w.setUnit(u)
 		w.converge()
-		require.Equal(t, neither, []v1.Placement{of(w, app), of(w, sidekick)})
+		require.Equal(t, former, []v1.Placement{of(w, app), of(w, sidekick)})
 		s := w.units[sidekick]
 		s.DesiredState = v1.Inactive
 		w.setUnit(s)
