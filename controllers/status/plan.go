@@ -188,10 +188,14 @@ func (p *planner) count() {
 
 // scheduled names the first unit without a machine and the constraint that keeps it off most of them.
 func (p *planner) scheduled() {
-	var first *member
+	var first, kept *member
 	missing := 0
 	for n := range p.members {
-		if i := &p.members[n]; !i.scheduled() && !i.stopped() {
+		i := &p.members[n]
+		if i.unplaced != nil && kept == nil && !i.stopped() {
+			kept = i
+		}
+		if (!i.scheduled() || i.State == instance.Unplaced) && !i.stopped() {
 			missing++
 			if first == nil || first.unplaced == nil && i.unplaced != nil {
 				first = i
@@ -203,6 +207,8 @@ func (p *planner) scheduled() {
 		more = fmt.Sprintf(" (and %d more)", missing-1)
 	}
 	switch {
+	case first == nil && kept != nil: // it runs, and cannot go where it should
+		p.set(v1.Scheduled, v1.ConditionTrue, ReasonScheduled, kept.unplacedUnit+": "+kept.unplaced.Message)
 	case first == nil:
 		p.set(v1.Scheduled, v1.ConditionTrue, ReasonScheduled, "")
 	case first.State == instance.Pending:

@@ -88,6 +88,14 @@ func TestStatus(t *testing.T) {
 		}, v1.ReplicaCounts{Desired: 3, Scheduled: 2, Active: 2, Ready: 2, Updated: 2},
 			"Scheduled=False Conflicts: web@3.service: 0 of 2 machines fit: 2 conflict with web@*.service\nProgressing=True Starting: 2 of 3 instances are ready\n" +
 				"Ready=False Unplaced: 2 of 3 instances are ready; web@3.service: 0 of 2 machines fit: 2 conflict with web@*.service", 0},
+		{"a new file fits nowhere", func(in *Input) {
+			in.Latest.UnitFile = "new"
+			in.setUnit("web@1.service", func(u *v1.Unit) { u.Spec.Hash = "new" })
+			in.Unplaced["web@1.service"] = v1.Unplaced{Message: "it stays on m1 for now (m1 has too little Memory): 0 of 3 machines fit", Reasons: []v1.Refusal{{Reason: "Memory"}}}
+		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 0},
+			"Scheduled=False Memory: web@1.service: it stays on m1 for now (m1 has too little Memory): 0 of 3 machines fit\n" +
+				"Progressing=True RollingOut: 0 of 3 instances are of revision 3\n" +
+				"Ready=False Unplaced: 0 of 3 instances are ready; web@1.service: it stays on m1 for now (m1 has too little Memory): 0 of 3 machines fit", 0},
 		{"failed", func(in *Input) {
 			in.States["web@1.service"]["m1"] = &v1.UnitState{ActiveState: "failed", SubState: "failed", Result: "exit-code"}
 			delete(in.Endpoints, "web/web@1")
@@ -186,6 +194,16 @@ func unusual(s *v1.AppStatus) string {
 		}
 	}
 	return strings.Join(lines, "\n")
+}
+
+// TestAUnitThatStaysForNow: what runs and cannot go where it should is told, and is no fault of the app.
+func TestAUnitThatStaysForNow(t *testing.T) {
+	in := running(t, 3)
+	const why = "it stays on m2 for now (m2 is being drained): 0 of 2 machines fit"
+	in.Unplaced["web@2.service"] = v1.Unplaced{Message: why, Reasons: []v1.Refusal{{Reason: "Draining"}}}
+	scheduled := v1.FindCondition(Plan(in).Put.Conditions, v1.Scheduled)
+	require.Equal(t, v1.ConditionTrue, scheduled.Status)
+	require.Equal(t, "web@2.service: "+why, scheduled.Message)
 }
 
 func TestTransitionTimesStay(t *testing.T) {

@@ -107,6 +107,32 @@ func TestLeftOnAMachine(t *testing.T) {
 	require.Equal(t, "5 left: a, b, c, d and 1 more; b: full", unitsLeft(map[string]string{"e": "no", "d": "", "c": "", "b": "full", "a": ""}))
 }
 
+// TestReasonOfAUnit: one line says what a person should know, also of a unit that runs as it was because its new file fits nowhere.
+func TestReasonOfAUnit(t *testing.T) {
+	const id = "8abff2e7000000000000000000000000"
+	unplaced := &v1.Unplaced{Message: "it stays on 8abff2e7 for now: too full"}
+	runs := v1.UnitOnMachine{Machine: id, Address: "10.0.0.1", Placement: &v1.Placement{}, State: &v1.UnitState{ActiveState: "active"}}
+	says, left := runs, runs
+	says.State = &v1.UnitState{ActiveState: "active", Message: "refused"}
+	left.Placement = nil
+	stopped := &v1.Override{DesiredState: v1.Loaded}
+	for name, tt := range map[string]struct {
+		status v1.UnitStatus
+		reason string
+	}{
+		"runs":                    {v1.UnitStatus{Machines: []v1.UnitOnMachine{runs}}, ""},
+		"fits nowhere":            {v1.UnitStatus{Unplaced: unplaced}, unplaced.Message},
+		"its new file does not":   {v1.UnitStatus{Unplaced: unplaced, Machines: []v1.UnitOnMachine{runs}}, unplaced.Message},
+		"its machine says more":   {v1.UnitStatus{Unplaced: unplaced, Machines: []v1.UnitOnMachine{says}}, "refused"},
+		"a machine that it left":  {v1.UnitStatus{Unplaced: unplaced, Machines: []v1.UnitOnMachine{left}}, ""},
+		"and a person stopped it": {v1.UnitStatus{Unplaced: unplaced, Override: stopped, Machines: []v1.UnitOnMachine{runs}}, "stopped by hand: fleetctl start web@1"},
+	} {
+		lines := unitLines(v1.Unit{Metadata: v1.ObjectMeta{Name: "web@1.service", Owner: "web"}, Status: &tt.status})
+		require.Len(t, lines, 1, name)
+		require.Equal(t, tt.reason, lines[0].reason, name)
+	}
+}
+
 func TestAUnitHasItsState(t *testing.T) {
 	a := &app{}
 	const id = "8abff2e7000000000000000000000000"

@@ -39,8 +39,11 @@ func unitLines(unit v1.Unit) []unitLine {
 		switch {
 		case m.State != nil:
 			l.load, l.active, l.sub = m.State.LoadState, m.State.ActiveState, m.State.SubState
-			if trouble := instance.Trouble(m.State, time.Now()); trouble != "" {
+			switch trouble := instance.Trouble(m.State, time.Now()); {
+			case trouble != "":
 				l.reason = trouble
+			case m.Placement != nil && status.Unplaced != nil && stopped == "": // it runs as it was, and cannot be as it should
+				l.reason = status.Unplaced.Message
 			}
 		case m.Address == "":
 			l.reason = "the machine is away"
