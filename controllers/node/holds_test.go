@@ -40,13 +40,11 @@ func TestAMachineThatReturns(t *testing.T) {
 		{"the replacement is active", true, func(s store.Interface) { placed(s); state(s, "active", v1.Launched) }, nil, nil},
 		{"it becomes active", true, func(s store.Interface) { placed(s); state(s, "activating", v1.Launched) },
 			func(s store.Interface) { state(s, "active", v1.Launched) }, []time.Duration{0, 5 * time.Second}},
-		{"it is moved once more, and active there", true, func(s store.Interface) { placed(s); state(s, "activating", v1.Launched) },
-			func(s store.Interface) {
-				put(t, s, keys.States(), "m3/"+unit, v1.UnitState{ActiveState: "active", DesiredState: v1.Launched})
-				move(t, s, keys.Placements().Key("m2/"+unit), keys.Placements().Key("m3/"+unit))
-			}, []time.Duration{0, 5 * time.Second}},
 		{"it is deleted later", true, func(s store.Interface) { placed(s); state(s, "activating", v1.Launched) },
-			func(s store.Interface) { move(t, s, keys.Placements().Key("m2/"+unit), "") }, []time.Duration{0, 5 * time.Second}},
+			func(s store.Interface) {
+				_, err := s.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: keys.Placements().Key("m2/" + unit)}}})
+				require.NoError(t, err)
+			}, []time.Duration{0, 5 * time.Second}},
 		{"it fails", true, func(s store.Interface) { placed(s); state(s, "failed", v1.Launched) }, nil, []time.Duration{0, 5 * time.Second, 15 * time.Second}},
 		{"it is active and to be stopped", true, func(s store.Interface) { placed(s); state(s, "active", v1.Loaded) }, nil, []time.Duration{0, 5 * time.Second, 15 * time.Second}},
 		{"its machine is gone as well, and it becomes active on a third", true, func(s store.Interface) { placed(s); state(s, "activating", v1.Launched) },
@@ -110,22 +108,6 @@ func TestABootAsksEtcdFirst(t *testing.T) {
 	_, err = n.Reconcile(t.Context(), controller.Singleton{})
 	require.NoError(t, err)
 	require.Contains(t, n.states.want, "web@1.service")
-}
-
-// move is what the schedule controller does; to "" is nowhere.
-func move(t *testing.T, s store.Interface, from, to string) {
-	t.Helper()
-	kv, ok, _, err := s.Get(t.Context(), from)
-	require.NoError(t, err)
-	if !ok {
-		return // it was before
-	}
-	ops := []store.Op{{Key: from}}
-	if to != "" {
-		ops = append(ops, store.Op{Key: to, Value: kv.Value})
-	}
-	_, err = s.Commit(t.Context(), store.Txn{Ops: ops})
-	require.NoError(t, err)
 }
 
 func put[T any](t *testing.T, s store.Interface, row keyspace.Collection[T], name string, value T) {

@@ -3,6 +3,7 @@ package status
 import (
 	"context"
 	"errors"
+	"path"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -59,14 +60,18 @@ func New(opts Options) *Controller {
 	return c
 }
 
-// refusals are the apps of which a router says something else than before. It may name endpoints, too, and what
-// strangers put: those are no apps that there are.
+// refusals are the apps of which, or of an endpoint of which, a router says something else than before. It may name keys that
+// are of no app, too.
 func (c *Controller) refusals(_ string, before, after *cache.Object[v1.Router]) (apps []string) {
 	was, is := refused(before), refused(after)
 	for _, said := range []map[string]string{was, is} {
 		for subject := range said {
-			if _, ok := c.cluster.Apps.Get(subject); ok && was[subject] != is[subject] {
-				apps = append(apps, subject)
+			app := subject
+			if dir := path.Dir(subject); dir != "." { // the key of an endpoint: <prefix>/<app>/<instance>
+				app = path.Base(dir)
+			}
+			if _, ok := c.cluster.Apps.Get(app); ok && was[subject] != is[subject] {
+				apps = append(apps, app)
 			}
 		}
 	}
