@@ -130,7 +130,7 @@ func (e *endpoint) put(ctx context.Context, lease store.LeaseID, first bool) (in
 // untilMissing waits until the key is deleted, the lease is another one, or the watch has to be begun anew.
 func (e *endpoint) untilMissing(ctx context.Context, after int64, leases <-chan store.LeaseID, lease *store.LeaseID) {
 	ctx, cancel := context.WithCancel(ctx)
-	watch := store.WatchKey(ctx, e.store, e.key, after)
+	watch := store.WatchKey(ctx, e.store, e.key, true, after)
 	defer func() {
 		cancel()
 		for range watch { // until its goroutine has ended

@@ -19,7 +19,7 @@ func (c *Controller) watchOwn(ctx context.Context) {
 			if !ok {
 				c.unpublished()
 			}
-			if c.untilDeleted(ctx, key, revision) {
+			if c.untilDeleted(ctx, key, ok, revision) {
 				c.unpublished()
 				retry.Reset()
 			}
@@ -36,9 +36,9 @@ func (c *Controller) unpublished() {
 }
 
 // untilDeleted waits for the end of the key, and reports false where the watch ends first.
-func (c *Controller) untilDeleted(ctx context.Context, key string, after int64) bool {
+func (c *Controller) untilDeleted(ctx context.Context, key string, there bool, after int64) bool {
 	ctx, cancel := context.WithCancel(ctx)
-	batches := store.WatchKey(ctx, c.opts.Store, key, after)
+	batches := store.WatchKey(ctx, c.opts.Store, key, there, after)
 	defer func() {
 		cancel()
 		for range batches { // until its goroutine has ended

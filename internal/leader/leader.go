@@ -222,7 +222,7 @@ func place(candidates []store.KV, key string) (own, before *store.KV) {
 // so that a change of leader wakes one process.
 func (c *candidate) waitDeleted(ctx context.Context, key string, revision int64) error {
 	ctx, cancel := context.WithCancel(ctx)
-	batches := store.WatchKey(ctx, c.store, key, revision)
+	batches := store.WatchKey(ctx, c.store, key, true, revision)
 	defer func() {
 		cancel()
 		for range batches { // until its goroutine has ended

@@ -7,12 +7,13 @@ import (
 
 // WatchKey is Watch of one key alone, for those who keep no cache of it: it brings no event that is older than the last one,
 // and every CheckEvery it reads the key, so that one which etcd's watch lost comes late, but comes. A read that fails is
-// left to the next one.
-func WatchKey(ctx context.Context, s Interface, key string, after int64) <-chan Batch {
+// left to the next one. there tells whether the key was there at that revision; where it was deleted and made anew, both are
+// told, whatever was lost.
+func WatchKey(ctx context.Context, s Interface, key string, there bool, after int64) <-chan Batch {
 	out := make(chan Batch)
 	ctx, cancel := context.WithCancel(ctx)
 	in := s.Watch(ctx, key, after)
-	w := keyWatch{store: s, key: key, seen: after, check: time.NewTimer(Around(CheckEvery))}
+	w := keyWatch{store: s, key: key, seen: after, deleted: !there, check: time.NewTimer(Around(CheckEvery))}
 	go func() {
 		defer close(out)
 		defer w.check.Stop()
@@ -38,7 +39,7 @@ func WatchKey(ctx context.Context, s Interface, key string, after int64) <-chan 
 type keyWatch struct {
 	store Interface
 	key   string
-	// seen is the revision of the last event, deleted whether that was a deletion.
+	// seen is the revision of the last event, deleted whether the key is not there since.
 	seen    int64
 	deleted bool
 	check   *time.Timer // of the next read, whatever comes meanwhile
@@ -59,10 +60,14 @@ func (w *keyWatch) next(ctx context.Context, in <-chan Batch) (Batch, bool) {
 func (w *keyWatch) sift(batch Batch) Batch {
 	var events []Event
 	for _, e := range batch.Events {
-		if e.Key == w.key && e.ModRevision > w.seen {
-			w.seen, w.deleted = e.ModRevision, e.Deleted
-			events = append(events, e)
+		if e.Key != w.key || e.ModRevision <= w.seen {
+			continue
 		}
+		if !w.deleted && e.CreateRevision > w.seen {
+			events = append(events, Event{KV: KV{Key: w.key, ModRevision: e.CreateRevision - 1}, Deleted: true})
+		}
+		w.seen, w.deleted = e.ModRevision, e.Deleted
+		events = append(events, e)
 	}
 	batch.Events = events
 	return batch

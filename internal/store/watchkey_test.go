@@ -26,7 +26,7 @@ func TestWatchKey(t *testing.T) {
 		"a change lost":     {memstore.OldEtcd{Drop: 1}, []store.Op{put("/t/a", "2")}, nil, []string{"3 2"}},
 		"a deletion lost":   {memstore.OldEtcd{Drop: 1}, []store.Op{del}, nil, []string{"3 gone"}},
 		"only another key":  {memstore.OldEtcd{Drop: 1}, []store.Op{put("/t/ab", "x")}, nil, nil},
-		"deleted and again": {memstore.OldEtcd{Drop: 1}, []store.Op{del, put("/t/a", "3")}, nil, []string{"4 3"}},
+		"deleted and again": {memstore.OldEtcd{Drop: 1}, []store.Op{del, put("/t/a", "3")}, nil, []string{"3 gone", "4 3"}},
 		"twice":             {memstore.OldEtcd{Twice: 1}, []store.Op{put("/t/a", "2"), del}, []string{"3 2", "4 gone"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -36,7 +36,7 @@ func TestWatchKey(t *testing.T) {
 				require.NoError(t, err)
 				s.SetOld(c.old)
 				ctx, cancel := context.WithCancel(t.Context())
-				batches := store.WatchKey(ctx, s, "/t/a", start)
+				batches := store.WatchKey(ctx, s, "/t/a", true, start)
 				var told []string
 				done := make(chan struct{})
 				go func() {

@@ -331,7 +331,7 @@ func (p *Presence) watch(ctx context.Context, revision int64) error {
 // awaitEvent waits for a change of the key, or of what should be there: then it returns no event.
 func (p *Presence) awaitEvent(ctx context.Context, revision int64) (*store.Event, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	batches := store.WatchKey(ctx, p.Store, p.key, revision)
+	batches := store.WatchKey(ctx, p.Store, p.key, true, revision)
 	defer func() {
 		cancel()
 		for range batches { // until its goroutine has ended
