@@ -30,14 +30,22 @@ const (
 	invRest        = "at rest nothing is written"
 )
 
+// invariants are all of them, in the order in which they are counted.
+var invariants = []string{
+	invConflicts, invPlacedTwice, invRunsTwice, invDeposed, invWriter, invPersons, invEndpoint, invRestart, invWithdrawn,
+	invFrozen, invConverges, invRest,
+}
+
 // checker looks at every revision of the store, in order, and at every start and end of a process.
 type checker struct {
 	w    *world
 	keys keyspace.Keys
 
 	mu        sync.Mutex
+	counts    Counts
 	kv        map[string]store.KV                // the store at the last revision looked at
 	placed    map[string]map[string]v1.Placement // by machine ID, by unit
+	told      map[string]map[string]time.Time    // by machine ID, by unit: when its placement last changed
 	leaders   map[string]*process                // by leader key
 	templates map[string]*unitfile.FleetTemplate // by hash
 	runs      map[string]map[*host]bool          // units that run, and where
@@ -57,7 +65,7 @@ type checker struct {
 
 func newChecker(w *world) *checker {
 	c := &checker{
-		w: w, keys: w.keys, kv: map[string]store.KV{}, placed: map[string]map[string]v1.Placement{}, leaders: map[string]*process{},
+		w: w, keys: w.keys, counts: Counts{}, told: map[string]map[string]time.Time{}, kv: map[string]store.KV{}, placed: map[string]map[string]v1.Placement{}, leaders: map[string]*process{},
 		templates: map[string]*unitfile.FleetTemplate{}, runs: map[string]map[*host]bool{}, twice: map[string]time.Time{},
 		begun: map[*host]map[string]bool{}, reasons: map[*host]map[string]reason{}, trouble: map[*host]time.Time{},
 		served: map[*host]map[string]string{}, healthyAt: map[*host]map[string]time.Time{}, unhealthy: map[string]time.Time{},
@@ -78,7 +86,7 @@ func (c *checker) run() {
 	}()
 	for batch := range batches {
 		c.w.commit.Lock() // whoever wrote is noted
-		writers := make(map[int64]*process, 1)
+		writers := make(map[int64]writer, 1)
 		for _, e := range batch.Events {
 			writers[e.ModRevision] = c.w.writers[e.ModRevision]
 		}
@@ -95,18 +103,18 @@ func (c *checker) run() {
 }
 
 // revision looks at all changes of one revision.
-func (c *checker) revision(events []store.Event, writer *process) {
+func (c *checker) revision(events []store.Event, by writer) {
 	c.observeHealth()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.tell(events, writer)
-	if writer != nil {
-		c.rows(events, writer)
+	c.tell(events, by)
+	if by.process != nil {
+		c.rows(events, by)
 	}
-	c.moves(events, writer)
+	c.moves(events, by)
 	touched := map[string]bool{}
 	for _, e := range events {
-		if machine := c.apply(e, writer); machine != "" {
+		if machine := c.apply(e, by.process); machine != "" {
 			touched[machine] = true
 		}
 	}
@@ -119,10 +127,10 @@ func (c *checker) revision(events []store.Event, writer *process) {
 // showEvents has the transcript tell of events, too; their names are drawn by lot.
 var showEvents = os.Getenv("SIM_EVENTS") != ""
 
-func (c *checker) tell(events []store.Event, writer *process) {
+func (c *checker) tell(events []store.Event, by writer) {
 	who := "etcd"
-	if writer != nil {
-		who = writer.name
+	if by.process != nil {
+		who = by.process.name
 	}
 	for _, e := range events {
 		key := c.w.short(e.Key)
@@ -195,6 +203,12 @@ func (c *checker) applyPlacement(name string, e store.Event, writer *process) st
 	placement, err := c.keys.Placements().Decode(e.Value)
 	launched := c.placed[machine][unit].DesiredState == v1.Launched
 	c.drainedOf[name] = e.Deleted && launched && writer != nil && writer.kind == kindFleetd && c.drained(machine) && c.has(c.keys.Machines().Key(machine))
+	if c.told[machine] == nil {
+		c.told[machine] = map[string]time.Time{}
+	}
+	if before, was := c.placed[machine][unit]; e.Deleted || err != nil || !was || before != placement {
+		c.told[machine][unit] = time.Now()
+	}
 	if e.Deleted || err != nil {
 		delete(c.placed[machine], unit)
 		return machine
@@ -226,83 +240,14 @@ func (c *checker) fleet(unit, hash string) (unitfile.Fleet, bool) {
 	return fleet, true
 }
 
-// rows checks who wrote what.
-func (c *checker) rows(events []store.Event, writer *process) {
-	for _, e := range events {
-		key, _, _ := strings.Cut(c.w.short(e.Key), "/")
-		switch key {
-		case "apps", "machineconfig", "overrides":
-			c.persons(e, writer)
-		case "units":
-			c.personsUnit(e, writer)
-			c.electedRow(e, writer)
-		case "revisions", "placements", "unplaced", "status", "unitfiles", "routes":
-			c.electedRow(e, writer)
-		case "states":
-			if !strings.HasPrefix(e.Key, c.keys.StatesOf(hostID(writer)).Prefix()) {
-				c.electedRow(e, writer) // it clears up behind machines that are gone
-			}
-		}
+// judge counts that an invariant is to be held against something, and reports whether it is: not where there is an excuse.
+func (c *checker) judge(invariant, excuse string) bool {
+	if excuse != "" {
+		c.counts.Excuse(invariant, excuse)
+		return false
 	}
-}
-
-func hostID(p *process) string {
-	if p.host == nil {
-		return "?"
-	}
-	return p.host.id
-}
-
-func (c *checker) persons(e store.Event, writer *process) {
-	if writer.kind == kindPerson {
-		return
-	}
-	if unit, ok := c.keys.Overrides().Name(e.Key); ok && e.Deleted {
-		if c.wish(unit) == "" {
-			c.electedRow(e, writer)
-			return // nothing to wish for any more
-		}
-	}
-	c.w.fail(invPersons, "%s changed %s at revision %d", writer.name, e.Key, e.ModRevision)
-}
-
-// personsUnit: a unit that no app owns is whose who wrote it.
-func (c *checker) personsUnit(e store.Event, writer *process) {
-	kv, there := c.kv[e.Key]
-	if writer.kind == kindPerson || !there {
-		return
-	}
-	if unit, err := c.keys.Units().Decode(kv.Value); err != nil || unit.Metadata.Owner == "" {
-		c.w.fail(invPersons, "%s changed %s at revision %d", writer.name, e.Key, e.ModRevision)
-	}
-}
-
-// electedRow: people aside, only the leader writes it.
-func (c *checker) electedRow(e store.Event, writer *process) {
-	if writer.kind == kindPerson {
-		return
-	}
-	if writer.kind != kindFleetd {
-		c.w.fail(invWriter, "%s wrote %s", writer.name, e.Key)
-	}
-	if leader := c.leader(); leader != writer {
-		who := "nobody"
-		if leader != nil {
-			who = leader.name
-		}
-		c.w.fail(invDeposed, "%s wrote %s at revision %d, and %s leads", writer.name, e.Key, e.ModRevision, who)
-	}
-}
-
-// leader is whoever has the oldest leader key.
-func (c *checker) leader() *process {
-	first := ""
-	for key := range c.kv {
-		if strings.HasPrefix(key, c.keys.Leader(election)+"/") && (first == "" || c.kv[key].CreateRevision < c.kv[first].CreateRevision) {
-			first = key
-		}
-	}
-	return c.leaders[first]
+	c.counts.Check(invariant)
+	return true
 }
 
 func (c *checker) has(key string) bool {

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"path"
 	"slices"
 	"time"
@@ -20,13 +21,18 @@ func (c *checker) placements(machine string) {
 		if !ok {
 			continue
 		}
-		for _, other := range sortedKeys(c.placed) {
-			if _, there := c.placed[other][unit]; there && other != machine && !fleet.Global && !c.edited(unit) {
-				c.w.fail(invPlacedTwice, "%s is placed on %s and on %s", unit, machine, other)
+		if !fleet.Global && c.judge(invPlacedTwice, c.byAHand(unit)) {
+			for _, other := range sortedKeys(c.placed) {
+				if _, there := c.placed[other][unit]; there && other != machine {
+					c.w.fail(invPlacedTwice, "%s is placed on %s and on %s", unit, machine, other)
+				}
 			}
 		}
 		for _, other := range all {
-			if why := clash(fleet, other); why != "" && !c.edited(unit) && !c.edited(other.Unit) {
+			if !c.judge(invConflicts, cmp.Or(c.byAHand(unit), c.byAHand(other.Unit))) {
+				continue
+			}
+			if why := clash(fleet, other); why != "" {
 				c.w.fail(invConflicts, "on %s %s and %s share %s", machine, unit, other.Unit, why)
 			}
 		}
@@ -73,30 +79,44 @@ func (c *checker) edited(unit string) bool {
 	return ok && time.Since(at) < 10*time.Second
 }
 
+// byAHand is the excuse of a unit that is edited.
+func (c *checker) byAHand(unit string) string {
+	if c.edited(unit) {
+		return "its placement was edited by hand"
+	}
+	return ""
+}
+
 // settled is how long the leader may take to see what is so.
 const settled = 3 * time.Second
 
-// moves: while most machines are missed nothing is moved off them. A leader that hears nothing does not know how many they
-// are, and leads until its lease ends.
-func (c *checker) moves(events []store.Event, writer *process) {
-	if c.frozen.IsZero() || time.Since(c.frozen) < settled || writer != nil && writer.host != nil && c.deafened(writer.host) {
+// moves: while most machines are missed nothing is taken from them, to be moved or not. A leader that hears nothing does not
+// know how many they are, and leads until its lease ends.
+func (c *checker) moves(events []store.Event, by writer) {
+	if c.frozen.IsZero() || by.part != "schedule" {
 		return
 	}
 	for _, e := range events {
 		name, ok := c.keys.Placements().Name(e.Key)
 		machine, unit, ok2 := keyspace.Split(name)
-		if !ok || !ok2 || !e.Deleted || c.has(c.keys.Machines().Key(machine)) || c.drained(machine) {
+		if !ok || !ok2 || !e.Deleted || c.has(c.keys.Machines().Key(machine)) || c.drained(machine) || c.byAHand(unit) != "" {
 			continue
 		}
-		if !slices.ContainsFunc(events, func(o store.Event) bool {
-			other, ok := c.keys.Placements().Name(o.Key)
-			_, u, _ := keyspace.Split(other)
-			return ok && u == unit && !o.Deleted
-		}) {
-			continue
+		if u, there := c.unit(unit); there && u.Spec.DesiredState != v1.Inactive && c.judge(invFrozen, c.mayMove(by.process)) {
+			c.w.fail(invFrozen, "%s was taken from %s", unit, machine)
 		}
-		c.w.fail(invFrozen, "%s was moved off %s", unit, machine)
 	}
+}
+
+// mayMove says why a leader may not know that most machines are missed.
+func (c *checker) mayMove(leader *process) string {
+	switch {
+	case time.Since(c.frozen) < settled:
+		return "they are missed since a moment ago"
+	case c.deafened(leader.host):
+		return "the leader hears nothing"
+	}
+	return ""
 }
 
 // deafened: what others wrote did not reach the host a moment ago.

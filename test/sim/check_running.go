@@ -21,9 +21,9 @@ const (
 // slack is for the ways through the network: several, each up to 300 ms.
 const slack = 3 * time.Second
 
-// afterTrouble is how long a unit may run twice after a machine was cut off: until it is seen to be gone, it returns, and
-// what was moved is active elsewhere or is waited for no longer.
-const afterTrouble = 20 * time.Second
+// catchUp is how long a machine that is reached again may take to do what it was told meanwhile: it connects, lists, and
+// runs what was moved away until that is active elsewhere, for 30 s at most (node.Options.HoldFor).
+const catchUp = 45 * time.Second
 
 // overlap is how long a unit that is moved may run at both places: each one starts and stops on its own.
 const overlap = 2 * time.Second
@@ -35,12 +35,25 @@ func (c *checker) started(h *host, unit, hash string) {
 		c.runs[unit] = map[*host]bool{}
 	}
 	c.runs[unit][h] = true
+	if !c.global(unit) {
+		excuse := ""
+		if len(c.runs[unit]) > 1 {
+			excuse = c.mayRunTwice(unit, c.runs[unit])
+		}
+		c.judge(invRunsTwice, excuse)
+	}
 	if c.begun[h] == nil {
 		c.begun[h] = map[string]bool{}
 	}
 	why, ok := c.reasons[h][unit]
-	if _, again := fails(unit); c.begun[h][unit] && !again && (!ok || why.used && time.Since(why.at) > slack) {
-		c.w.fail(invRestart, "%s was started again on %s", unit, h.name)
+	if c.begun[h][unit] {
+		excuse := ""
+		if _, again := fails(unit); again {
+			excuse = "systemd restarts it by itself"
+		}
+		if c.judge(invRestart, excuse) && (!ok || why.used && time.Since(why.at) > slack) {
+			c.w.fail(invRestart, "%s was started again on %s", unit, h.name)
+		}
 	}
 	c.begun[h][unit] = true
 	// What runs now is not what it is to be where the machine knows no better, such as after a boot without etcd: it is
@@ -76,12 +89,16 @@ func (c *checker) stopped(h *host, unit string, killed bool) {
 // router that lives has it.
 func (c *checker) withdrawn(h *host, unit string) {
 	app, instance, ok := strings.Cut(strings.TrimSuffix(unit, ".service"), "@")
-	if !ok || strings.HasSuffix(app, "-discovery") || c.troubled(h) || c.edited(unit) {
-		return
+	sidekick := app + "-discovery@" + instance + ".service"
+	if _, told := c.told[h.id][sidekick]; !ok || !told {
+		return // it is not announced
 	}
 	placement, placed := c.placed[h.id][unit]
 	if !placed && c.has(c.keys.Units().Key(unit)) && !c.drainedOf[h.id+"/"+unit] {
 		return // moved away, or nowhere to be any more
+	}
+	if !c.judge(invWithdrawn, c.unreached(h, unit, sidekick)) {
+		return
 	}
 	key := v1.DefaultAnnouncePrefix + "/" + app + "/" + app + "@" + instance
 	if kv, there := c.kv[key]; there && c.w.hostOf(address(string(kv.Value))) == h {
@@ -92,6 +109,22 @@ func (c *checker) withdrawn(h *host, unit string) {
 			c.w.fail(invWithdrawn, "%s on %s was stopped while the router on %s served it", unit, h.name, r.name)
 		}
 	}
+}
+
+// unreached says why what a host was told last of these units may have reached it late, and in another order; "" where it
+// did not.
+func (c *checker) unreached(h *host, units ...string) string {
+	for _, unit := range units {
+		switch {
+		case c.edited(unit):
+			return "its placement was edited by hand"
+		case c.w.hasTwin(h):
+			return "another machine has its ID"
+		case !c.trouble[h].Before(c.told[h.id][unit]):
+			return "its machine could not be reached when it was told"
+		}
+	}
+	return ""
 }
 
 // hasTwin: another machine has its ID, so that the router of either speaks for both.
@@ -143,9 +176,10 @@ func (c *checker) inTrouble(h *host) {
 	}
 }
 
-func (c *checker) troubled(h *host) bool {
+// catchesUp: it could not be reached a moment ago.
+func (c *checker) catchesUp(h *host) bool {
 	at, ok := c.trouble[h]
-	return ok && time.Since(at) < afterTrouble
+	return ok && time.Since(at) < catchUp
 }
 
 // tick looks at what time alone may make wrong.
@@ -160,6 +194,9 @@ func (c *checker) tick() {
 	defer c.mu.Unlock()
 	c.runningTwice()
 	c.endpoints()
+	if !c.frozen.IsZero() && time.Since(c.frozen) > settled {
+		c.counts.Check(invFrozen) // nothing was taken since the last tick
+	}
 }
 
 // global: its file says so, or nobody knows.
@@ -203,12 +240,12 @@ func (c *checker) runningTwice() {
 			delete(c.twice, unit)
 			continue
 		}
-		excused := c.edited(unit) || c.global(unit)
-		for h := range hosts {
-			excused = excused || c.troubled(h)
+		if c.global(unit) {
+			continue
 		}
+		excused := c.mayRunTwice(unit, hosts)
 		switch since, twice := c.twice[unit]; {
-		case excused:
+		case excused != "":
 			delete(c.twice, unit)
 		case !twice:
 			c.twice[unit] = time.Now()
@@ -216,6 +253,22 @@ func (c *checker) runningTwice() {
 			c.w.fail(invRunsTwice, "%s runs on %d machines for %s", unit, len(hosts), time.Since(since))
 		}
 	}
+}
+
+// mayRunTwice says why the machines that a unit was taken from may not have stopped it so far; "" where they have no excuse.
+func (c *checker) mayRunTwice(unit string, hosts map[*host]bool) string {
+	if c.edited(unit) {
+		return "its placement was edited by hand"
+	}
+	for _, h := range c.w.hosts {
+		if _, placed := c.placed[h.id][unit]; !hosts[h] || placed && !c.w.hasTwin(h) {
+			continue
+		}
+		if c.catchesUp(h) {
+			return "the machine that it was taken from could not be reached"
+		}
+	}
+	return ""
 }
 
 // observeHealth notes which instances are healthy now.
@@ -244,6 +297,7 @@ func (c *checker) endpoints() {
 		if h == nil || kv.Lease == 0 {
 			continue
 		}
+		c.counts.Check(invEndpoint)
 		if since := time.Since(c.healthyAt[h][unit]); since > bound {
 			c.w.fail(invEndpoint, "%s is announced at %s, and was last healthy %s ago", key, kv.Value, since)
 		}
@@ -266,6 +320,7 @@ func (c *checker) applyEndpoint(e store.Event, writer *process) {
 		return
 	}
 	const bound = probeFailures*probeInterval + probeTimeout + slack
+	c.counts.Check(invEndpoint)
 	h, unit := c.announced(e.Key, e.KV)
 	if h == nil || writer.kind != kindAnnouncer || writer.host != h {
 		c.w.fail(invEndpoint, "%s announced %s at %s", writer.name, e.Key, e.Value)

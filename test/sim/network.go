@@ -95,8 +95,9 @@ func (c *conn) write(ctx context.Context, what, key string, do func() error) err
 		defer c.w.commit.Unlock()
 		before := c.w.etcd.Revision()
 		err := do()
-		if after := c.w.etcd.Revision(); after > before {
-			c.w.writers[after] = c.p
+		after := c.w.etcd.Revision()
+		if _, noted := c.w.writers[after]; after > before && !noted { // a trap's own write is its
+			c.w.writers[after] = writer{c.p, c.user}
 		}
 		return err
 	})

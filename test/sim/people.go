@@ -23,7 +23,7 @@ func (w *world) write(ops ...store.Op) {
 		return
 	}
 	if after := w.etcd.Revision(); after > before {
-		w.writers[after] = w.person
+		w.writers[after] = writer{process: w.person}
 	}
 }
 

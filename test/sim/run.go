@@ -15,17 +15,24 @@ const (
 	secondPassIn = 90 * time.Second // until somebody leads again, and has looked at everything
 )
 
-// Run simulates a cluster. dir is an empty directory for its machines' disks. It returns the first violation, nil where
-// every invariant held, and what happened.
-func Run(t *testing.T, p Plan, dir string) (violation *Violation, transcript string) {
+// Outcome is what came of a run.
+type Outcome struct {
+	// Violation is the first one, nil where every invariant held.
+	Violation  *Violation
+	Transcript string
+	Counts     Counts
+}
+
+// Run simulates a cluster. dir is an empty directory for its machines' disks.
+func Run(t *testing.T, p Plan, dir string) (o Outcome) {
 	synctest.Test(t, func(*testing.T) {
 		w := newWorld(p, dir)
 		w.live(p)
 		w.stop()
 		w.running.Wait()
-		violation, transcript = w.failed(), w.transcript()
+		o = Outcome{Violation: w.failed(), Transcript: w.transcript(), Counts: w.check.counts}
 	})
-	return violation, transcript
+	return o
 }
 
 // live is the whole life of a cluster, up to the first violation.
@@ -81,6 +88,7 @@ func (w *world) converge() {
 			return
 		}
 	}
+	w.check.counts.Check(invConverges)
 	w.tell("world", "all is as it should be")
 	w.old.Store(nil) // from here on nothing is excused
 	if !w.until(w.now() + collectAfter) {
@@ -89,6 +97,7 @@ func (w *world) converge() {
 	if problem := w.check.problem(); problem != "" {
 		w.fail(invConverges, "it was, but %s later: %s", collectAfter, problem)
 	}
+	w.check.counts.Check(invRest)
 	revision := w.etcd.Revision()
 	if w.until(w.now()+restFor) && w.etcd.Revision() != revision {
 		w.fail(invRest, "%d revisions in %s", w.etcd.Revision()-revision, restFor)

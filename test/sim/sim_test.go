@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -77,6 +78,7 @@ func runSeeds(t *testing.T, byDefault uint64, plan func(seed uint64) Plan) {
 	}
 	most := number(t, "SIM_FAILURES", 3)
 	var begun, failed atomic.Uint64
+	counts := sharedCounts{sum: Counts{}}
 	start := time.Now()
 	for worker := range runtime.GOMAXPROCS(0) {
 		t.Run(fmt.Sprintf("worker %d", worker), func(t *testing.T) {
@@ -91,23 +93,50 @@ func runSeeds(t *testing.T, byDefault uint64, plan func(seed uint64) Plan) {
 					fmt.Fprintf(os.Stderr, "%s: %d of %d seeds, %d failed\n", time.Since(start).Round(time.Second), n, count, failed.Load())
 				}
 				p := plan(first + n)
-				if v, transcript := Run(t, p, newDir()); v != nil {
+				o := Run(t, p, newDir())
+				counts.add(o.Counts)
+				if o.Violation != nil {
 					failed.Add(1)
-					report(t, p, v, transcript, newDir)
+					report(t, p, o, newDir)
 				}
 			}
 		})
 	}
+	t.Cleanup(func() { counts.report(t, count) }) // when the workers have ended
+}
+
+// sharedCounts are those of all workers.
+type sharedCounts struct {
+	mu  sync.Mutex
+	sum Counts
+}
+
+func (s *sharedCounts) add(c Counts) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sum.Add(c)
+}
+
+// report prints the counts. A run of enough seeds that leaves an invariant unproved fails.
+func (s *sharedCounts) report(t *testing.T, seeds uint64) {
+	t.Logf("%d seeds:\n%s", seeds, s.sum)
+	if seeds < seedsByDefault || t.Failed() {
+		return
+	}
+	for _, weak := range s.sum.Weak() {
+		t.Errorf("%d seeds prove too little: %s", seeds, weak)
+	}
 }
 
 // report shrinks what failed and leaves a transcript that a person can read.
-func report(t *testing.T, p Plan, v *Violation, transcript string, newDir func() string) {
+func report(t *testing.T, p Plan, o Outcome, newDir func() string) {
 	t.Helper()
 	if os.Getenv("SIM_SHRINK") != "no" {
-		p, v, transcript = Shrink(t, p, v, transcript, newDir)
+		p, o = Shrink(t, p, o, newDir)
 	}
-	file := leave(t, fmt.Sprintf("sim-%d.txt", p.Seed), fmt.Sprintf("%s\n%s\n%s", v, p, transcript))
-	t.Errorf("seed %d: %s\n%d steps are left, the transcript is in %s; run it with SIM_SEED=%d go test ./test/sim -run '%s$'", p.Seed, v, len(p.Steps), file, p.Seed, map[bool]string{false: "TestSeeds", true: "TestOldEtcd"}[p.OldEtcd])
+	file := leave(t, fmt.Sprintf("sim-%d.txt", p.Seed), fmt.Sprintf("%s\n%s\n%s", o.Violation, p, o.Transcript))
+	test := map[bool]string{false: "TestSeeds", true: "TestOldEtcd"}[p.OldEtcd]
+	t.Errorf("seed %d: %s\n%d steps are left, the transcript is in %s; run it with SIM_SEED=%d go test ./test/sim -run '%s$'", p.Seed, o.Violation, len(p.Steps), file, p.Seed, test)
 }
 
 // leave writes a file to SIM_DIR for whoever wants to know more.
@@ -127,8 +156,8 @@ func TestDeterministic(t *testing.T) {
 			t.Parallel()
 			newDir := disks(t)
 			for seed := first + worker; seed < first+count; seed += workers {
-				_, one := Run(t, NewPlan(seed), newDir())
-				_, other := Run(t, NewPlan(seed), newDir())
+				one := Run(t, NewPlan(seed), newDir()).Transcript
+				other := Run(t, NewPlan(seed), newDir()).Transcript
 				if one != other {
 					t.Errorf("seed %d: the transcripts differ: %s and %s", seed,
 						leave(t, fmt.Sprintf("sim-%d-a.txt", seed), one), leave(t, fmt.Sprintf("sim-%d-b.txt", seed), other))
@@ -143,8 +172,7 @@ func TestNothingHappens(t *testing.T) {
 	newDir := disks(t)
 	p := NewPlan(1)
 	p.Steps = []step{{At: time.Second, Do: "apply", A: 0, B: 3}, {At: 2 * time.Second, Do: "apply", A: 2, B: 2}}
-	v, _ := Run(t, p, newDir())
-	require.Nil(t, v)
+	require.Nil(t, Run(t, p, newDir()).Violation)
 }
 
 // What fails shrinks to the steps that matter.
@@ -154,10 +182,10 @@ func TestShrink(t *testing.T) {
 	p.Steps = append(p.Steps, step{At: p.Steps[len(p.Steps)-1].At + time.Second, Do: "forbidden"})
 	faults["forbidden"] = func(w *world, _ step) { w.fail("forbidden", "it was done") }
 	defer delete(faults, "forbidden")
-	v, transcript := Run(t, p, newDir())
-	require.NotNil(t, v)
-	p, v, transcript = Shrink(t, p, v, transcript, newDir)
+	o := Run(t, p, newDir())
+	require.NotNil(t, o.Violation)
+	p, o = Shrink(t, p, o, newDir)
 	require.Len(t, p.Steps, 1)
-	require.Equal(t, "forbidden", v.Invariant)
-	require.Contains(t, transcript, "VIOLATION")
+	require.Equal(t, "forbidden", o.Violation.Invariant)
+	require.Contains(t, o.Transcript, "VIOLATION")
 }

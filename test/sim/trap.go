@@ -62,7 +62,8 @@ func (t *trap) before(p *process) {
 		page, _ := t.w.etcd.List(context.Background(), t.w.keys.Leader(election)+"/", store.ListOptions{})
 		for _, kv := range page.KVs {
 			if strings.HasSuffix(kv.Key, "/"+kv.Lease.String()) && string(kv.Value) == p.host.id {
-				_, _ = t.w.etcd.Commit(context.Background(), store.Txn{Ops: []store.Op{{Key: kv.Key}}}) // it was there
+				revision, _ := t.w.etcd.Commit(context.Background(), store.Txn{Ops: []store.Op{{Key: kv.Key}}}) // it was there
+				t.w.writers[revision] = writer{process: t.w.person}
 			}
 		}
 	case t.what == trapCrashPast:

@@ -78,7 +78,7 @@ type world struct {
 
 	// commit is held from before a write until its writer is noted, so that whoever looks at a revision knows who wrote it.
 	commit  sync.Mutex
-	writers map[int64]*process
+	writers map[int64]writer
 
 	running sync.WaitGroup // all processes, the killed ones included
 }
@@ -86,7 +86,7 @@ type world struct {
 func newWorld(p Plan, dir string) *world {
 	seed := p.Seed
 	w := &world{seed: seed, start: time.Now(), dir: dir, etcd: memstore.New(memstore.Options{}), keys: keyspace.New(""),
-		writers: map[int64]*process{}, turns: newTurns()}
+		writers: map[int64]writer{}, turns: newTurns()}
 	if p.OldEtcd {
 		old := oldEtcd(seed)
 		w.old.Store(&old)

@@ -1,0 +1,138 @@
+package sim
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/fleet-starter/fleet/internal/store"
+)
+
+// writer is who wrote a revision: a process, and the part of it whose connection it was.
+type writer struct {
+	process *process
+	part    string
+}
+
+// row says who writes the keys of a row, people aside: the parts of a fleetd that put them and that delete them.
+type row struct {
+	puts, deletes []string
+	// elected: the fleetd is the leader's.
+	elected bool
+	// own: the keys of a machine are those of its own fleetd or router; what it has left behind, the leader deletes.
+	own bool
+}
+
+// rows are docs/architecture's table of keys.
+var rows = map[string]row{
+	"units":      {puts: []string{"app"}, deletes: []string{"app"}, elected: true},
+	"revisions":  {puts: []string{"app"}, deletes: []string{"collect"}, elected: true},
+	"unitfiles":  {puts: []string{"app", "schedule"}, deletes: []string{"collect"}, elected: true},
+	"placements": {puts: []string{"schedule"}, deletes: []string{"schedule"}, elected: true},
+	"unplaced":   {puts: []string{"schedule"}, deletes: []string{"schedule"}, elected: true},
+	"routes":     {puts: []string{"app"}, deletes: []string{"app"}, elected: true},
+	"status":     {puts: []string{"status"}, deletes: []string{"status", "collect"}, elected: true},
+	"overrides":  {deletes: []string{"collect"}, elected: true},
+	"states":     {puts: []string{"node"}, deletes: []string{"node"}, own: true},
+	"machines":   {puts: []string{"presence"}, deletes: []string{"presence"}, own: true},
+	"routers":    {puts: []string{routerPart}, deletes: []string{routerPart}, own: true},
+	"leaders":    {puts: []string{"leader"}, deletes: []string{"leader"}},
+	"events":     {puts: []string{"events", routerPart, announcerPart}},
+}
+
+// The parts of processes that have one connection.
+const (
+	routerPart    = kindRouter
+	announcerPart = kindAnnouncer
+)
+
+// rows checks who wrote what.
+func (c *checker) rows(events []store.Event, by writer) {
+	for _, e := range events {
+		name, _, _ := strings.Cut(c.w.short(e.Key), "/")
+		switch name {
+		case "apps", "machineconfig", "overrides":
+			c.persons(e, by)
+		case "units":
+			c.personsUnit(e, by)
+		}
+		if r, ok := rows[name]; ok && by.process.kind != kindPerson {
+			c.row(name, r, e, by)
+		}
+	}
+}
+
+// row checks one change of a row.
+func (c *checker) row(name string, r row, e store.Event, by writer) {
+	c.counts.Check(invWriter)
+	parts, part := r.puts, by.part
+	if e.Deleted {
+		parts = r.deletes
+	}
+	if by.process.kind != kindFleetd {
+		part = by.process.kind
+	}
+	elected := r.elected
+	switch {
+	case r.own && e.Deleted && part == "collect":
+		elected = true // it clears up behind machines that are gone
+	case !slices.Contains(parts, part):
+		c.w.fail(invWriter, "%s of %s wrote %s at revision %d", part, by.process.name, e.Key, e.ModRevision)
+	case r.own:
+		key := strings.TrimPrefix(c.w.short(e.Key), name+"/")
+		if machine, _, _ := strings.Cut(key, "/"); machine != by.process.host.id {
+			c.w.fail(invWriter, "%s wrote %s at revision %d, which is another machine's", by.process.name, e.Key, e.ModRevision)
+		}
+	}
+	if elected {
+		c.elected(e, by)
+	}
+}
+
+// elected: only the leader writes it.
+func (c *checker) elected(e store.Event, by writer) {
+	c.counts.Check(invDeposed)
+	leader := c.leader()
+	if leader == by.process {
+		return
+	}
+	who := "no process"
+	if leader != nil {
+		who = leader.name
+	}
+	c.w.fail(invDeposed, "%s wrote %s at revision %d, and %s leads", by.process.name, e.Key, e.ModRevision, who)
+}
+
+// persons: what people write is theirs alone, but a wish for a unit that is gone.
+func (c *checker) persons(e store.Event, by writer) {
+	c.counts.Check(invPersons)
+	if by.process.kind == kindPerson {
+		return
+	}
+	if unit, ok := c.keys.Overrides().Name(e.Key); ok && e.Deleted && c.wish(unit) == "" {
+		return
+	}
+	c.w.fail(invPersons, "%s changed %s at revision %d", by.process.name, e.Key, e.ModRevision)
+}
+
+// personsUnit: a unit that no app owns is its writer's.
+func (c *checker) personsUnit(e store.Event, by writer) {
+	kv, there := c.kv[e.Key]
+	if by.process.kind == kindPerson || !there {
+		return
+	}
+	c.counts.Check(invPersons)
+	if unit, err := c.keys.Units().Decode(kv.Value); err != nil || unit.Metadata.Owner == "" {
+		c.w.fail(invPersons, "%s changed %s at revision %d", by.process.name, e.Key, e.ModRevision)
+	}
+}
+
+// leader is the process with the oldest leader key.
+func (c *checker) leader() *process {
+	first := ""
+	for key := range c.kv {
+		if strings.HasPrefix(key, c.keys.Leader(election)+"/") && (first == "" || c.kv[key].CreateRevision < c.kv[first].CreateRevision) {
+			first = key
+		}
+	}
+	return c.leaders[first]
+}
