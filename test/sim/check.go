@@ -195,18 +195,23 @@ func (c *checker) applyPlacement(name string, e store.Event, writer *process) st
 	if writer != nil && writer.kind == kindPerson {
 		c.byHand[unit] = time.Now()
 	}
+	placement, err := c.keys.Placements().Decode(e.Value)
+	before, was := c.placed[machine][unit]
+	if again := before; was {
+		again.Leaving = placement.Leaving // that it is to leave is none
+		was = again == placement && !e.Deleted
+	}
 	for _, h := range c.w.hosts {
-		if h.id == machine {
+		if h.id == machine && !was {
 			c.reason(h, unit)
 		}
 	}
-	placement, err := c.keys.Placements().Decode(e.Value)
 	launched := c.placed[machine][unit].DesiredState == v1.Launched
 	c.drainedOf[name] = e.Deleted && launched && writer != nil && writer.kind == kindFleetd && c.drained(machine) && c.has(c.keys.Machines().Key(machine))
 	if c.told[machine] == nil {
 		c.told[machine] = map[string]time.Time{}
 	}
-	if before, was := c.placed[machine][unit]; e.Deleted || err != nil || !was || before != placement {
+	if !was || before != placement {
 		c.told[machine][unit] = time.Now()
 	}
 	if e.Deleted || err != nil {

@@ -51,7 +51,7 @@ func (c *checker) started(h *host, unit, hash string) {
 		if _, again := fails(unit); again {
 			excuse = "systemd restarts it by itself"
 		}
-		if c.judge(invRestart, excuse) && (!ok || why.used && time.Since(why.at) > slack) {
+		if c.judge(invRestart, excuse) && (!ok || c.spent(h, why)) {
 			c.w.fail(invRestart, "%s was started again on %s", unit, h.name)
 		}
 	}
@@ -156,6 +156,14 @@ func (c *checker) rebooted(h *host) {
 type reason struct {
 	at   time.Time
 	used bool
+}
+
+// spent: it was for another start, or for one that would have been long ago.
+func (c *checker) spent(h *host, r reason) bool {
+	if r.used {
+		return time.Since(r.at) > slack
+	}
+	return time.Since(r.at) > catchUp && c.trouble[h].Before(r.at)
 }
 
 func (c *checker) reason(h *host, unit string) {
@@ -335,7 +343,7 @@ func (c *checker) applyEndpoint(e store.Event, writer *process) {
 func (h *host) inTrouble() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.on || h.fleetd == nil || h.fleetd.dead() || network(h.network.Load()) != connected || h.w.away.Load() {
+	if !h.on || h.fleetd == nil || h.fleetd.dead() || network(h.network.Load()) != connected || h.w.away.Load() || h.refuses.Load() {
 		return true
 	}
 	select {
