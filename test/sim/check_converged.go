@@ -120,10 +120,10 @@ func (c *checker) instancesProblem(app string, latest *v1.Revision, owned []stri
 	if have := slices.Sorted(maps.Keys(want)); !slices.Equal(have, owned) {
 		return fmt.Sprintf("app %s has %s instead of %s", app, owned, have)
 	}
-	if slices.ContainsFunc(owned, c.unplaced) {
-		return "" // a roll-out waits for it
-	}
 	for _, name := range owned {
+		if c.unplaced(name) { // that it fits nowhere is held against the machines, see unitProblem
+			continue
+		}
 		unit, _ := c.unit(name)
 		if unit.Spec.Hash != want[name] {
 			return fmt.Sprintf("%s does not have the file of revision %d", name, latest.Number)
@@ -195,11 +195,11 @@ func (c *checker) unitProblem() string {
 			return fmt.Sprintf("%s should not be on %s: %v %v", name, machines[0], fleet.MachineMetadata, fleet.MachineOf)
 		case len(machines) == 0 && !c.unplaced(name):
 			return name + " is neither placed nor unplaced"
-		case len(machines) == 0 && len(fleet.MachineOf) == 0:
+		case c.unplaced(name) && len(fleet.MachineOf) == 0:
 			for _, id := range c.names(c.keys.Machines().Prefix()) {
 				machine, err := c.keys.Machines().Decode(c.kv[c.keys.Machines().Key(id)].Value)
 				if err == nil && c.fits(fleet, machine) {
-					return fmt.Sprintf("%s is unplaced and fits on %s", name, id)
+					return fmt.Sprintf("%s is unplaced (%s) and fits on %s", name, machines, id)
 				}
 			}
 		}
