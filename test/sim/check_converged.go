@@ -125,6 +125,9 @@ func (c *checker) instancesProblem(app string, latest *v1.Revision, owned []stri
 			continue
 		}
 		unit, _ := c.unit(name)
+		if unit.Spec.Hash != want[name] && c.stalled(owned) {
+			continue
+		}
 		if unit.Spec.Hash != want[name] {
 			return fmt.Sprintf("%s does not have the file of revision %d", name, latest.Number)
 		}
@@ -144,6 +147,15 @@ func (c *checker) instancesProblem(app string, latest *v1.Revision, owned []stri
 		}
 	}
 	return ""
+}
+
+// stalled: a roll-out has given one of these units its new file, with which it fits nowhere. The others keep theirs until it
+// does: what works is not given up for what does not.
+func (c *checker) stalled(owned []string) bool {
+	return slices.ContainsFunc(owned, func(name string) bool {
+		unit, _ := c.unit(name)
+		return c.unplaced(name) && unit.Metadata.Annotations[v1.AnnotationUpdatedAt] != ""
+	})
 }
 
 func (c *checker) wish(unit string) v1.DesiredState {
