@@ -85,7 +85,7 @@ func (p *planner) update(u *unit, x *place) {
 	if lead != nil && lead.plan.former {
 		want = besideFormer(want, x)
 	}
-	ask := want.Hash != x.Value.Hash && p.serves(u, x) && u.LetGo != x.Machine
+	ask := want.Hash != x.Value.Hash && u.LetGo != x.Machine && (p.serves(u, x) || awaitsLetGo(u, x))
 	if ask {
 		want.Hash, want.RequestedAt, want.Leaving = x.Value.Hash, x.Value.RequestedAt, true
 	}
@@ -154,6 +154,12 @@ func (p *planner) serves(u *unit, x *place) bool {
 			return y.machine == x.machine && y.Value.DesiredState == v1.Launched
 		})
 	})
+}
+
+// awaitsLetGo: its app was asked to let it go, and has not. That its announcer is told to stop is not enough: it may run still, and
+// routers serve what it announced.
+func awaitsLetGo(u *unit, x *place) bool {
+	return x.Value.Leaving && x.machine.present && u.Owner != "" && u.DesiredState == v1.Launched
 }
 
 func (u *unit) placement() v1.Placement {

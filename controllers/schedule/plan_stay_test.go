@@ -94,6 +94,7 @@ func TestAnInstanceAndItsSidekickChangeTogether(t *testing.T) {
 		w.setUnit(s)
 		w.converge()
 		require.Equal(t, v1.Loaded, of(w, sidekick).DesiredState)
+		require.Equal(t, asked, of(w, app), "its announcer is told to stop, and may run still")
 		u := w.units[app]
 		u.LetGo = "m1"
 		w.setUnit(u)

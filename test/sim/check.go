@@ -46,6 +46,7 @@ type checker struct {
 	kv        map[string]store.KV                // the store at the last revision looked at
 	placed    map[string]map[string]v1.Placement // by machine ID, by unit
 	told      map[string]map[string]time.Time    // by machine ID, by unit: when its placement last changed
+	deleted   map[string]time.Time               // when units were deleted
 	leaders   map[string]*process                // by leader key
 	templates map[string]*unitfile.FleetTemplate // by hash
 	runs      map[string]map[*host]bool          // units that run, and where
@@ -65,7 +66,7 @@ type checker struct {
 
 func newChecker(w *world) *checker {
 	c := &checker{
-		w: w, keys: w.keys, counts: Counts{}, told: map[string]map[string]time.Time{}, kv: map[string]store.KV{}, placed: map[string]map[string]v1.Placement{}, leaders: map[string]*process{},
+		w: w, keys: w.keys, counts: Counts{}, told: map[string]map[string]time.Time{}, deleted: map[string]time.Time{}, kv: map[string]store.KV{}, placed: map[string]map[string]v1.Placement{}, leaders: map[string]*process{},
 		templates: map[string]*unitfile.FleetTemplate{}, runs: map[string]map[*host]bool{}, twice: map[string]time.Time{},
 		begun: map[*host]map[string]bool{}, reasons: map[*host]map[string]reason{}, trouble: map[*host]time.Time{},
 		served: map[*host]map[string]string{}, healthyAt: map[*host]map[string]time.Time{}, unhealthy: map[string]time.Time{},
@@ -167,7 +168,10 @@ func (c *checker) apply(e store.Event, writer *process) (machine string) {
 	if name, ok := c.keys.Placements().Name(e.Key); ok {
 		return c.applyPlacement(name, e, writer)
 	}
-	if name, ok := c.keys.Units().Name(e.Key); ok && !e.Deleted {
+	if name, ok := c.keys.Units().Name(e.Key); ok && e.Deleted {
+		c.deleted[name] = time.Now()
+	} else if ok {
+		delete(c.deleted, name)
 		if unit, err := c.keys.Units().Decode(e.Value); err == nil {
 			if c.hashes[name] == nil {
 				c.hashes[name] = map[string]bool{}

@@ -115,7 +115,10 @@ func (c *checker) withdrawn(h *host, unit string) {
 // did not.
 func (c *checker) unreached(h *host, units ...string) string {
 	for _, unit := range units {
+		deleted, gone := c.deleted[unit]
 		switch {
+		case gone && !c.trouble[h].Before(deleted):
+			return "its machine could not be reached when its unit was deleted"
 		case c.edited(unit):
 			return "its placement was edited by hand"
 		case c.w.hasTwin(h):
