@@ -198,26 +198,31 @@ func newServer(opts options, log logr.Logger) (*nginx.Server, error) {
 	return nginx.New(nginx.Options{Dir: opts.settings.Dir, Template: own, Log: log.WithName("nginx")})
 }
 
-// serve routes until ctx ends, then ends nginx.
+// serve routes until ctx ends, then ends nginx. Where requests cannot be served it returns the reason, and leaves nginx as
+// it is.
 func serve(ctx context.Context, opts options, log logr.Logger, server *nginx.Server, client store.Interface, reserved map[int]string) error {
-	// What was good last time serves before etcd has answered, or while it is away.
-	if state, err := server.Start(ctx); err != nil {
-		log.Error(err, "Starting nginx with its last configuration failed, waiting for a new one")
-	} else {
-		log.Info("nginx", "state", state)
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	front := newServing(server, opts.settings, log, fail)
+	if _, err := front.Start(ctx); err != nil {
+		return err
 	}
 	keys := keyspace.New(opts.root)
 	recorder := events.New(client, keys, events.Options{Source: "route", Machine: opts.machine, Log: log})
 	controller := route.New(route.Options{
-		Store: client, Keys: keys, Nginx: server, Events: recorder, Log: log.WithName("route"),
+		Store: client, Keys: keys, Nginx: front, Events: recorder, Log: log.WithName("route"),
 		Machine: opts.machine, Address: opts.address, Allowed: opts.allowed, Reserved: reserved,
 		Prefixes: opts.prefixes, All: opts.all, Template: opts.template != "", Settings: opts.settings, StateFile: opts.stateFile, TTL: opts.ttl, Debounce: route.DefaultDebounce,
 		Caches: []cache.Option{cache.RecordDiffers(recorder), cache.WithCheckEvery(opts.checkEvery)},
 	})
-	var recording sync.WaitGroup
-	recording.Go(func() { _ = recorder.Run(ctx) })
+	var parts sync.WaitGroup
+	parts.Go(func() { _ = recorder.Run(ctx) })
+	parts.Go(func() { front.watch(ctx) })
 	err := controller.Run(ctx)
-	recording.Wait()
+	parts.Wait()
+	if reason := new(cannotServe); errors.As(context.Cause(ctx), reason) {
+		return reason
+	}
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 8*time.Second)
 	defer cancel()
 	return errors.Join(err, controller.Resign(stopping), server.Stop(stopping))

@@ -2,6 +2,7 @@ package nginx
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,7 +39,11 @@ func (s *Server) spawn(ctx context.Context, text []byte) error {
 		return err
 	}
 	s.use(p)
-	return s.await(ctx, text, nil)
+	err = s.await(ctx, text, nil)
+	if err != nil && p.exited() {
+		err = cmp.Or(s.checkNewListens(nil, text), err) // somebody was faster
+	}
+	return err
 }
 
 // reload has the running master read nginx.conf, whose bytes are text.
@@ -155,7 +160,7 @@ func (s *Server) checkNewListens(old, text []byte) error {
 		if err == nil {
 			c.Close()
 		} else if errors.Is(err, syscall.EADDRINUSE) && !overlaps(before, l) {
-			return fmt.Errorf("listen %s: another process uses this address: %w", l, err)
+			return fmt.Errorf("listen %s: %w", l, ErrAddressInUse)
 		}
 	}
 	return nil

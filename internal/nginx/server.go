@@ -73,6 +73,9 @@ type Result struct {
 	Refused []Refused
 }
 
+// ErrAddressInUse says that another process has an address that nginx is to listen on.
+var ErrAddressInUse = errors.New("another process uses this address")
+
 // ErrBusy says that another process has the directory.
 var ErrBusy = errors.New("another router uses this directory")
 

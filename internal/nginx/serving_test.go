@@ -1,0 +1,57 @@
+package nginx
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestServing: nginx serves when it answers where requests come in, and not when another server does.
+func TestServing(t *testing.T) {
+	r := newRouter(t)
+	app := Route{App: "app", Upstreams: []Upstream{instance(t, "app@1")}}
+	address := r.settings.Listen[0]
+	require.ErrorContains(t, r.Serving(t.Context(), r.settings), "nginx does not serve at "+address+": ")
+	r.apply(app)
+	require.NoError(t, r.Serving(t.Context(), r.settings))
+
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"generation": "of another router"}`) })}
+	t.Cleanup(func() { srv.Close() })
+	go func() { _ = srv.Serve(other) }()
+	settings := r.settings
+	settings.Listen = append(settings.Listen, other.Addr().String())
+	require.ErrorContains(t, r.Serving(t.Context(), settings), "nginx does not serve at "+other.Addr().String()+`: what answers is another server, or serves "of another router"`)
+
+	require.NoError(t, r.Stop(t.Context()))
+	require.ErrorContains(t, r.Serving(t.Context(), r.settings), "connection refused")
+}
+
+// TestAnotherServerHasTheAddress: with a configuration on disk or without one, the address is named, and served when it is free.
+func TestAnotherServerHasTheAddress(t *testing.T) {
+	r := newRouter(t)
+	app := Route{App: "app", Upstreams: []Upstream{instance(t, "app@1")}}
+	other, err := net.Listen("tcp", r.settings.Listen[0])
+	require.NoError(t, err)
+	_, err = r.tryApply(app)
+	require.ErrorIs(t, err, ErrAddressInUse)
+	require.EqualError(t, err, "listen "+r.settings.Listen[0]+": another process uses this address")
+	require.NoError(t, other.Close())
+	r.apply(app)
+	require.NoError(t, r.Stop(t.Context()))
+	require.NoError(t, r.Close())
+
+	other, err = net.Listen("tcp", r.settings.Listen[0])
+	require.NoError(t, err)
+	r.open()
+	_, err = r.Start(t.Context())
+	require.ErrorIs(t, err, ErrAddressInUse)
+	require.NoError(t, other.Close())
+	_, err = r.Start(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "200 app@1", r.get("app.localhost"))
+}
