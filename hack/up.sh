@@ -18,8 +18,7 @@ say "Units"
 fleetctl list-units
 say "Open"
 fleetctl list-machines --no-legend --full | while read -r _ ip _; do
-	# An app is ready when its instances are announced; every nginx has them a moment later.
-	curl -sf -o /dev/null --retry 10 --retry-delay 1 --retry-connrefused -H 'Host: example-app.localhost' "http://$ip:8080/" ||
+	curl -sf -o /dev/null -H 'Host: example-app.localhost' "http://$ip:8080/" ||
 		say "http://$ip:8080/ does not answer yet:  fleetctl describe app router"
 	echo "http://example-app.localhost:8080/  on this machine:  curl -H 'Host: example-app.localhost' http://$ip:8080/"
 done

@@ -380,7 +380,7 @@ func (p *planner) ready() {
 		p.set(v1.Ready, v1.ConditionFalse, ReasonPending, count+" of revision "+strconv.FormatInt(p.in.Latest.Number, 10)+"; the manifest is about to become another")
 	case worst != nil && severity(worst.State) > 0:
 		p.set(v1.Ready, v1.ConditionFalse, string(worst.State), count+"; "+worst.name+": "+worst.Why())
-	case routed != nil && routed.Status == v1.ConditionFalse:
+	case routed != nil && routed.Status == v1.ConditionFalse && (worst == nil || routed.Reason != ReasonNoRouter):
 		p.set(v1.Ready, v1.ConditionFalse, routed.Reason, count+"; "+routed.Message)
 	case worst != nil:
 		p.set(v1.Ready, v1.ConditionFalse, string(worst.State), count+"; "+worst.name+": "+worst.Why())

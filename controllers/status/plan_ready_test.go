@@ -65,6 +65,7 @@ func TestReadyIsSeen(t *testing.T) {
 		{"another prefix, announced, no router below it", running, other, v1.ConditionTrue, instance.Ready},
 		{"another prefix, no endpoint", running, func(in *Input) { other(in); in.Endpoints = nil }, v1.ConditionFalse, instance.Unannounced},
 		{"hosts, and no router below its prefix", running, func(in *Input) { other(in); hosts(in) }, v1.ConditionFalse, ReasonNoRouter},
+		{"hosts, no router, and no endpoint", running, func(in *Input) { other(in); hosts(in); in.Endpoints = nil }, v1.ConditionFalse, instance.Unannounced},
 		{"hosts, and no router", running, func(in *Input) { hosts(in); in.Routers = nil }, v1.ConditionFalse, ReasonNoRouter},
 		{"hosts, and a router", running, hosts, v1.ConditionTrue, instance.Ready},
 		{"what a router said of the hosts before", running, func(in *Input) {
