@@ -146,10 +146,7 @@ func (c *Controller) publishFailure(ctx context.Context, failure error) error {
 		return nil // asked to stop
 	}
 	c.mu.Lock()
-	is := v1.Router{Prefixes: c.opts.Prefixes, Served: map[string]v1.Served{}}
-	for _, prefix := range c.opts.Prefixes {
-		is.Served[prefix] = v1.Served{}
-	}
+	is := c.nothing()
 	if c.published != nil {
 		is = *c.published
 	}
@@ -184,19 +181,26 @@ func (c *Controller) publish(ctx context.Context, served v1.Router, changed bool
 	if lease == 0 || !changed {
 		return nil // without a lease yet: whoever gets it wakes us
 	}
+	_, err := c.put(ctx, served, lease)
+	return err
+}
+
+// put writes the router's record and returns the revision of that.
+func (c *Controller) put(ctx context.Context, served v1.Router, lease store.LeaseID) (int64, error) {
 	value, err := c.row.Encode(served)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	c.opts.Log.V(1).Info("Publishing what is served", "reason", reasonServed, "revision", served.Revision, "failing", served.Failing)
 	op := store.Op{Key: c.row.Key(c.opts.Machine), Value: value, Lease: lease}
-	if _, err := c.opts.Store.Commit(ctx, store.Txn{Ops: []store.Op{op}}); err != nil {
-		return err
+	revision, err := c.opts.Store.Commit(ctx, store.Txn{Ops: []store.Op{op}})
+	if err != nil {
+		return 0, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.lease == lease {
 		c.published = &served
 	}
-	return nil
+	return revision, nil
 }

@@ -87,6 +87,8 @@ type Controller struct {
 	mu        sync.Mutex
 	lease     store.LeaseID
 	published *v1.Router // nil: not under the lease
+	sure      time.Time  // until when the lease lives at least
+	leaseless bool       // etcd answers, and grants no lease
 	// What is known of the addresses of machines, see machines.go.
 	departed       map[netip.Addr]time.Time
 	apiPorts       map[int]bool
@@ -159,7 +161,7 @@ func (c *Controller) Run(ctx context.Context) error {
 		return errors.Join(err, c.loop.Run(ctx))
 	}
 	parts.Go(func() {
-		_ = store.KeepLease(ctx, c.opts.Store, store.KeptLease{TTL: c.opts.TTL, OnLease: c.onLease, Log: c.opts.Log})
+		_ = store.KeepLease(ctx, c.opts.Store, store.KeptLease{TTL: c.opts.TTL, OnLease: c.onLease, OnAsked: c.onAsked, Log: c.opts.Log})
 	})
 	parts.Go(func() { c.watchNginx(ctx) })
 	parts.Go(func() { c.watchOwn(ctx) })
@@ -204,6 +206,9 @@ func (c *Controller) watchNginx(ctx context.Context) {
 
 // Reconcile makes nginx serve what is announced.
 func (c *Controller) Reconcile(ctx context.Context, _ controller.Singleton) (controller.Result, error) {
+	if there, err := c.appear(ctx); err != nil || !there {
+		return controller.Result{}, err
+	}
 	seen := c.seen()
 	in := c.observe()
 	plan := Plan(in)

@@ -144,14 +144,15 @@ func besideFormer(want v1.Placement, x *place) v1.Placement {
 }
 
 // serves: requests may reach the unit there. Before it is restarted with another file its app has to take it out of the routers:
-// as a rule the app has done so when it writes the file, but not where that did not fit until now, or the machine was away.
+// as a rule the app has done so when it writes the file, but not where that did not fit until now, or the machine was away: one
+// that is present again since its announcer was told to stop may announce the instance until it hears of that.
 func (p *planner) serves(u *unit, x *place) bool {
 	if u.Owner == "" || u.DesiredState != v1.Launched || x.Value.DesiredState != v1.Launched || !x.machine.present || u.Fleet.Global {
 		return false
 	}
 	return slices.ContainsFunc(p.c.followers[u.name], func(f *unit) bool {
 		return f.Owner == u.Owner && slices.ContainsFunc(f.places, func(y *place) bool {
-			return y.machine == x.machine && y.Value.DesiredState == v1.Launched
+			return y.machine == x.machine && (y.Value.DesiredState == v1.Launched || y.Mod < x.machine.Since)
 		})
 	})
 }

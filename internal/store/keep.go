@@ -18,6 +18,9 @@ type KeptLease struct {
 	// place: the keys under it are gone and have to be put again. adopted: it is Adopt, its keys are there.
 	// It runs in the loop: while it blocks nothing is renewed.
 	OnLease func(id LeaseID, adopted bool)
+	// OnAsked, where given, is called after each attempt to keep the lease or to be granted one: until is when the lease ends at
+	// the earliest, err why that is not known. It runs in the loop, after OnLease.
+	OnAsked func(until time.Time, err error)
 	Log     logr.Logger
 }
 
@@ -30,6 +33,7 @@ func KeepLease(ctx context.Context, s Interface, lease KeptLease) error {
 	// Often enough not to lose a lease that has just a few seconds left when etcd is back.
 	retry := Backoff{First: 100 * time.Millisecond, Max: lease.TTL / 10}
 	for {
+		asked := time.Now()
 		err, left := ErrLeaseNotFound, lease.TTL
 		if id != 0 {
 			left, err = s.KeepAlive(ctx, id)
@@ -44,6 +48,9 @@ func KeepLease(ctx context.Context, s Interface, lease KeptLease) error {
 			}
 			id, err = grant(ctx, s, lease)
 			left = lease.TTL
+		}
+		if lease.OnAsked != nil {
+			lease.OnAsked(asked.Add(left), err)
 		}
 		wait := min(left, lease.TTL) / 3 // an adopted lease may have been granted for less
 		if err != nil {
