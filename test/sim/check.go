@@ -41,32 +41,34 @@ type checker struct {
 	w    *world
 	keys keyspace.Keys
 
-	mu        sync.Mutex
-	counts    Counts
-	kv        map[string]store.KV                // the store at the last revision looked at
-	placed    map[string]map[string]v1.Placement // by machine ID, by unit
-	told      map[string]map[string]time.Time    // by machine ID, by unit: when its placement last changed
-	deleted   map[string]time.Time               // when units were deleted
-	leaders   map[string]*process                // by leader key
-	templates map[string]*unitfile.FleetTemplate // by hash
-	runs      map[string]map[*host]bool          // units that run, and where
-	twice     map[string]time.Time               // units that run twice, since
-	begun     map[*host]map[string]bool          // units started since boot
-	reasons   map[*host]map[string]reason        // why units may be started once more
-	trouble   map[*host]time.Time                // when a host was last cut off, off, or without fleetd
-	served    map[*host]map[string]string        // by nginx
-	healthyAt map[*host]map[string]time.Time     // when a unit was last seen healthy
-	unhealthy map[string]time.Time               // endpoints without a healthy instance, since
-	frozen    time.Time                          // most machines are missed, since
-	hashes    map[string]map[string]bool         // all that a unit ever had
-	byHand    map[string]time.Time               // units whose placement somebody edited by hand
-	drainedOf map[string]bool                    // machine/unit that a drain moved away
-	refusals  map[string]map[*host]bool          // units that a systemd refused to start when it was last asked
+	mu      sync.Mutex
+	counts  Counts
+	kv      map[string]store.KV                // the store at the last revision looked at
+	placed  map[string]map[string]v1.Placement // by machine ID, by unit
+	told    map[string]map[string]time.Time    // by machine ID, by unit: when its placement last changed
+	deleted map[string]time.Time               // when units were deleted
+	// withdrawnAt is at which revision an endpoint was last deleted.
+	withdrawnAt map[string]int64
+	leaders     map[string]*process                // by leader key
+	templates   map[string]*unitfile.FleetTemplate // by hash
+	runs        map[string]map[*host]bool          // units that run, and where
+	twice       map[string]time.Time               // units that run twice, since
+	begun       map[*host]map[string]bool          // units started since boot
+	reasons     map[*host]map[string]reason        // why units may be started once more
+	trouble     map[*host]time.Time                // when a host was last cut off, off, or without fleetd
+	served      map[*host]map[string]string        // by nginx
+	healthyAt   map[*host]map[string]time.Time     // when a unit was last seen healthy
+	unhealthy   map[string]time.Time               // endpoints without a healthy instance, since
+	frozen      time.Time                          // most machines are missed, since
+	hashes      map[string]map[string]bool         // all that a unit ever had
+	byHand      map[string]time.Time               // units whose placement somebody edited by hand
+	drainedOf   map[string]bool                    // machine/unit that a drain moved away
+	refusals    map[string]map[*host]bool          // units that a systemd refused to start when it was last asked
 }
 
 func newChecker(w *world) *checker {
 	c := &checker{
-		w: w, keys: w.keys, counts: Counts{}, told: map[string]map[string]time.Time{}, deleted: map[string]time.Time{}, kv: map[string]store.KV{}, placed: map[string]map[string]v1.Placement{}, leaders: map[string]*process{},
+		w: w, keys: w.keys, counts: Counts{}, told: map[string]map[string]time.Time{}, deleted: map[string]time.Time{}, withdrawnAt: map[string]int64{}, kv: map[string]store.KV{}, placed: map[string]map[string]v1.Placement{}, leaders: map[string]*process{},
 		templates: map[string]*unitfile.FleetTemplate{}, runs: map[string]map[*host]bool{}, twice: map[string]time.Time{},
 		begun: map[*host]map[string]bool{}, reasons: map[*host]map[string]reason{}, trouble: map[*host]time.Time{},
 		served: map[*host]map[string]string{}, healthyAt: map[*host]map[string]time.Time{}, unhealthy: map[string]time.Time{},
@@ -183,6 +185,9 @@ func (c *checker) apply(e store.Event, writer *process) (machine string) {
 		c.leaders[e.Key] = writer
 	}
 	if strings.HasPrefix(e.Key, v1.DefaultAnnouncePrefix+"/") {
+		if e.Deleted {
+			c.withdrawnAt[e.Key] = e.ModRevision
+		}
 		c.applyEndpoint(e, writer)
 	}
 	return ""

@@ -105,7 +105,12 @@ func (c *checker) withdrawn(h *host, unit string) {
 		c.w.fail(invWithdrawn, "%s on %s was stopped (%s) while %s was announced", unit, h.name, placement.DesiredState, key)
 	}
 	for _, r := range c.w.hosts {
-		if value, serves := c.served[r][key]; serves && address(value) == h.address && c.has(c.keys.Routers().Key(r.id)) && !c.w.hasTwin(r) {
+		record, there := c.kv[c.keys.Routers().Key(r.id)]
+		switch value, serves := c.served[r][key]; {
+		case !serves || address(value) != h.address || !there || c.w.hasTwin(r):
+		case record.CreateRevision > c.withdrawnAt[key] && !c.has(key):
+			c.counts.Excuse(invWithdrawn, "a router's lease had ended when it was withdrawn")
+		default:
 			c.w.fail(invWithdrawn, "%s on %s was stopped while the router on %s served it", unit, h.name, r.name)
 		}
 	}
