@@ -73,7 +73,7 @@ func TestUnitsThatOthersStart(t *testing.T) {
 		text := "[Service]\nExecStart=/bin/sleep infinity\n"
 		loaded("manual.service", text)
 		l.systemctl("start", "manual.service")
-		before := l.await("manual.service", "started by hand", onMachine)
+		before := l.await("manual.service", "started by hand", func(s *v1.UnitState) bool { return onMachine(s) && s.InvocationID != "" })
 		l.end()
 		l.begin()
 		pass()
