@@ -3,6 +3,7 @@ package hostile
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -129,6 +130,26 @@ var revisions = []hostile{
 			}
 		}
 	}, nil},
+	{"an app deleted, and at once one of its name that is refused", func(l *lab) {
+		l.apply(app("again"))
+		l.await("the app runs", func() string { return l.notReady("again") })
+		l.delete(keys.Apps().Key("again"))
+		l.raw(keys.Apps().Key("again"), "apiVersion: fleet/v1\nkind: App\nmetadata: {name: again}\nspec: {replicas: two}\n")
+		l.await("nothing of the deleted one runs", func() string {
+			if len(l.list(keys.Units().Prefix()+"again@")) == 0 && len(l.list(keys.Placements().Key(machine+"/again@"))) == 0 {
+				return ""
+			}
+			return l.tail()
+		})
+	}, one("/status/again ", "spec.replicas")},
+	{"a revision of a deleted app, and one of its name that is refused", func(l *lab) {
+		deleted := l.raw(keys.Apps().Key("former"), app("former"))
+		l.delete(keys.Apps().Key("former"))
+		l.raw(keys.Revisions().Key("former/0000000009"), fmt.Sprintf(`{"number":9,"appUID":%d,"manifestRevision":%d,"spec":{"replicas":1,"exec":{"command":["/bin/sleep","infinity"]}}}`, deleted, deleted))
+		l.raw(keys.Apps().Key("former"), "nothing that can be read")
+		time.Sleep(time.Second)
+		require.Empty(l.t, l.list(keys.Units().Prefix()+"former@"))
+	}, one("/status/former ", "Accepted")},
 	{"a revision where the next one would be", func(l *lab) {
 		for n := range 20 {
 			key := keys.Revisions().Key(fmt.Sprintf("canary/%010d", n))
