@@ -57,8 +57,10 @@ func New(s store.Interface, keys keyspace.Keys, log logr.Logger, opts ...cache.O
 	opts = append(opts, cache.WithLogger(log))
 	web := keyspace.Endpoints(v1.DefaultAnnouncePrefix)
 	onlyRows := cache.OnlyRows(keys.Events().Prefix(), web.Prefix()) // of no use to anybody here; below a root such as /services
-	root := cache.NewReflector(s, keys.Root(), append([]cache.Option{cache.WithPageSize(pageSize), onlyRows}, opts...)...)
-	c := &Cluster{
+	c := &Cluster{}
+	anew := cache.OnRelist(func(int64) { c.lookAnew() })
+	root := cache.NewReflector(s, keys.Root(), append([]cache.Option{cache.WithPageSize(pageSize), onlyRows, anew}, opts...)...)
+	*c = Cluster{
 		Keys: keys, store: s, root: root,
 		Apps:           cache.Register(root, keys.Apps()),
 		Units:          cache.Register(root, keys.Units()),

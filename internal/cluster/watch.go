@@ -1,6 +1,9 @@
 package cluster
 
 import (
+	"maps"
+	"slices"
+
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/cache"
 	"github.com/fleet-starter/fleet/internal/keyspace"
@@ -25,6 +28,24 @@ type enqueuers []func(app string)
 func (e *enqueuers) tell(app string) {
 	for _, enqueue := range *e {
 		enqueue(app)
+	}
+}
+
+// lookAnew has every app looked at after a listing. What it brought came in another order than it was written in, or late: a
+// controller may have looked at an app when a part was missing that no event of its own tells it of.
+func (c *Cluster) lookAnew() {
+	apps := map[string]bool{}
+	for _, o := range c.Apps.List() {
+		apps[o.Name] = true
+	}
+	for _, o := range c.Units.List() {
+		if owner := o.Value.Metadata.Owner; owner != "" {
+			apps[owner] = true
+		}
+	}
+	for _, app := range slices.Sorted(maps.Keys(apps)) {
+		c.onApp.tell(app)
+		c.onPlacement.tell(app)
 	}
 }
 
