@@ -192,17 +192,53 @@ END`)
 	require.Equal(t, before, invocations(t))
 }
 
-// An endpoint that is not host:port is left out and said so; nobody else is harmed.
+// An endpoint that is not ip:port is left out and said so; nobody else is harmed.
 func TestBadEndpoint(t *testing.T) {
 	calm(t)
-	run(t, `etcdctl put /services/web/evil/evil@1 '127.0.0.1:80; } server { listen 127.0.0.1:9999;'`)
-	defer run(t, "etcdctl del --prefix /services/web/evil/")
+	run(t, `etcdctl put /services/web/example-app/evil '127.0.0.1:80; } server { listen 127.0.0.1:9999;'`)
+	defer run(t, "etcdctl del /services/web/example-app/evil")
 	eventually(t, 10*time.Second, "said so", func() error {
-		if out := run(t, "etcdctl get --prefix /fleet/routers/"); !strings.Contains(out, "/services/web/evil/evil@1") {
+		if out := run(t, "etcdctl get --prefix /fleet/routers/"); !strings.Contains(out, "/services/web/example-app/evil") {
 			return fmt.Errorf("%s", out)
 		}
 		return nil
 	})
 	servedBy(t, allMachines, both...)
 	require.Contains(t, run(t, "fleetctl events"), "InvalidAddress")
+}
+
+// A router whose port another server has does not serve, and says so; it does as soon as the port is free.
+func TestRouterWithoutItsPort(t *testing.T) {
+	calm(t)
+	other, err := net.Listen("tcp", "127.0.0.12:8090")
+	require.NoError(t, err)
+	server := &http.Server{Handler: http.NotFoundHandler()}
+	go func() { _ = server.Serve(other) }()
+	defer server.Close()
+	defer run(t, "fleetctl delete app edge")
+	out, err := try(`sed -e 's/name: router/name: edge/; s/8080/8090/; s|fleet/router"|fleet/edge", --machine, "edge-${FLEET_MACHINE_ID}"|; s/, --state-file.*json"//' manifests/dev/router.yaml | fleetctl apply --wait --timeout 20s -f -`)
+	require.Error(t, err)
+	require.Contains(t, out, "app/edge created")
+	states, ids := map[string]bool{}, map[string]string{}
+	for _, u := range units(t, "edge") {
+		states[u.ip], ids[u.ip] = u.active == "active", u.id
+	}
+	require.Equal(t, map[string]bool{"127.0.0.11": true, "127.0.0.12": false, "127.0.0.13": true}, states)
+	require.Contains(t, out, "in a restart loop")
+	eventually(t, 30*time.Second, "the others are ready", func() error {
+		if out := run(t, "fleetctl get app edge"); !strings.Contains(out, "2/3") {
+			return fmt.Errorf("%s", out)
+		}
+		return nil
+	})
+	require.Contains(t, run(t, "fleetctl logs edge -n 60 --machine %s", ids["127.0.0.12"]), "listen 127.0.0.12:8090: another process uses this address")
+	require.NoError(t, server.Close())
+	eventually(t, 30*time.Second, "it serves", func() error { // ready it is when it has done so for a while
+		for _, u := range units(t, "edge") {
+			if u.active != "active" {
+				return fmt.Errorf("%+v", u)
+			}
+		}
+		return nil
+	})
 }
