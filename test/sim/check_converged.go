@@ -54,12 +54,20 @@ func (c *checker) lasting() map[string]int64 {
 	revisions := map[string]int64{}
 	skewed := slices.ContainsFunc(c.w.hosts[:c.w.machines], func(h *host) bool { return h.clock.Load() != 0 })
 	for key, kv := range c.kv {
-		row, _, _ := strings.Cut(c.w.short(key), "/")
+		row, name, _ := strings.Cut(c.w.short(key), "/")
+		if machine, _, _ := strings.Cut(name, "/"); row == "states" && c.w.hadTwin(machine) {
+			continue // the other machine with that ID wrote over what this one had told
+		}
 		if row != "machines" && row != "leaders" && row != "events" && (row != "status" || !skewed) {
 			revisions[key] = kv.ModRevision
 		}
 	}
 	return revisions
+}
+
+// hadTwin: another machine had that ID.
+func (w *world) hadTwin(id string) bool {
+	return slices.ContainsFunc(w.hosts[w.machines:], func(h *host) bool { return h.id == id })
 }
 
 func (c *checker) unit(name string) (v1.Unit, bool) {
