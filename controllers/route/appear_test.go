@@ -1,0 +1,90 @@
+package route
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-starter/fleet/internal/keyspace"
+	"github.com/fleet-starter/fleet/internal/nginx"
+	"github.com/fleet-starter/fleet/internal/store"
+	"github.com/fleet-starter/fleet/internal/store/memstore"
+)
+
+// lateLease is an etcd whose watches are quicker than its leases.
+type lateLease struct {
+	store.Interface
+	refuses error
+}
+
+func (l *lateLease) Grant(ctx context.Context, ttl time.Duration) (store.LeaseID, error) {
+	if !store.Sleep(ctx, 2*time.Second) {
+		return 0, ctx.Err()
+	}
+	if l.refuses != nil {
+		return 0, l.refuses
+	}
+	return l.Interface.Grant(ctx, ttl)
+}
+
+// takes is an nginx that notes what it takes over, and whether etcd had the router's record then.
+type takes struct {
+	recorded func() bool
+	served   map[string]bool // by key
+}
+
+func (n *takes) Exited() <-chan struct{} { return nil }
+
+func (n *takes) Apply(_ context.Context, c nginx.Configuration) (nginx.Result, error) {
+	for _, route := range c.Routes {
+		for _, upstream := range route.Upstreams {
+			if _, before := n.served[upstream.Key]; !before {
+				n.served[upstream.Key] = n.recorded()
+			}
+		}
+	}
+	return nginx.Result{Changed: true}, nil
+}
+
+// A router takes over nothing before etcd has its record: at first, and after it was cut off for longer than its lease. Where
+// etcd answers and grants no lease, as a full one, it goes on without.
+func TestRecordComesFirst(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		refuses error
+		want    map[string]bool
+	}{
+		{"leases are late", nil, map[string]bool{"/services/web/shop/shop@1": true, "/services/web/shop/shop@2": true}},
+		{"etcd is full", store.ErrNoSpace, map[string]bool{"/services/web/shop/shop@1": false, "/services/web/shop/shop@2": false}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := &router{t: t, store: memstore.New(memstore.Options{}), keys: keyspace.New("")}
+				r.route("shop", app(""))
+				r.put("/services/web/shop/shop@1", "10.0.0.1:3000")
+				server := &takes{served: map[string]bool{}, recorded: func() bool { _, ok := r.served(); return ok }}
+				conn := r.store.Connect()
+				controller := New(Options{Store: &lateLease{conn, c.refuses}, Keys: r.keys, Nginx: server, Events: discard{}, Log: logr.Discard(),
+					Machine: "m1", Allowed: anywhere.Allowed, TTL: 10 * time.Second, Debounce: DefaultDebounce,
+					Settings: nginx.Settings{Dir: "/x", Listen: []string{"127.0.0.1:8080"}, Domain: "localhost", Workers: 1}})
+				ctx, cancel := context.WithCancel(t.Context())
+				done := make(chan struct{})
+				go func() { defer close(done); _ = controller.Run(ctx) }()
+				time.Sleep(20 * time.Second)
+
+				conn.SetDown(true)
+				time.Sleep(time.Minute)
+				r.put("/services/web/shop/shop@2", "10.0.0.2:3000")
+				conn.SetDown(false)
+				time.Sleep(20 * time.Second)
+				cancel()
+				<-done
+				require.Equal(t, c.want, server.served)
+			})
+		})
+	}
+}
