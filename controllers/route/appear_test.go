@@ -15,14 +15,23 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// lateLease is an etcd whose watches are quicker than its leases.
+// lateLease is an etcd whose watches are quicker than its leases, and which says nothing of the router's own key.
 type lateLease struct {
 	store.Interface
+	own     string
 	refuses error
 }
 
+func (l *lateLease) Get(ctx context.Context, key string) (store.KV, bool, int64, error) {
+	if key == l.own {
+		<-ctx.Done()
+		return store.KV{}, false, 0, ctx.Err()
+	}
+	return l.Interface.Get(ctx, key)
+}
+
 func (l *lateLease) Grant(ctx context.Context, ttl time.Duration) (store.LeaseID, error) {
-	if !store.Sleep(ctx, 2*time.Second) {
+	if !store.Sleep(ctx, 15*time.Second) {
 		return 0, ctx.Err()
 	}
 	if l.refuses != nil {
@@ -68,19 +77,19 @@ func TestRecordComesFirst(t *testing.T) {
 				r.put("/services/web/shop/shop@1", "10.0.0.1:3000")
 				server := &takes{served: map[string]bool{}, recorded: func() bool { _, ok := r.served(); return ok }}
 				conn := r.store.Connect()
-				controller := New(Options{Store: &lateLease{conn, c.refuses}, Keys: r.keys, Nginx: server, Events: discard{}, Log: logr.Discard(),
+				controller := New(Options{Store: &lateLease{conn, r.keys.Routers().Key("m1"), c.refuses}, Keys: r.keys, Nginx: server, Events: discard{}, Log: logr.Discard(),
 					Machine: "m1", Allowed: anywhere.Allowed, TTL: 10 * time.Second, Debounce: DefaultDebounce,
 					Settings: nginx.Settings{Dir: "/x", Listen: []string{"127.0.0.1:8080"}, Domain: "localhost", Workers: 1}})
 				ctx, cancel := context.WithCancel(t.Context())
 				done := make(chan struct{})
 				go func() { defer close(done); _ = controller.Run(ctx) }()
-				time.Sleep(20 * time.Second)
+				time.Sleep(40 * time.Second)
 
 				conn.SetDown(true)
 				time.Sleep(time.Minute)
 				r.put("/services/web/shop/shop@2", "10.0.0.2:3000")
 				conn.SetDown(false)
-				time.Sleep(20 * time.Second)
+				time.Sleep(40 * time.Second)
 				cancel()
 				<-done
 				require.Equal(t, c.want, server.served)
