@@ -92,7 +92,7 @@ func (p *planner) progressOn(i *replica, machine string) instance.Progress {
 	}
 	in := instance.Input{
 		Now: p.in.Now, Hash: i.unit.hash, SidekickHash: i.sidekick.hash, MinReady: instance.MinReady(spec), Oneshot: instance.OneshotSpec(spec),
-		Stopped: i.unit.hash != "" && i.unit.desired != v1.Launched, Unheralded: i.sidekick.desired != v1.Launched,
+		Stopped: i.unit.hash != "" && i.unit.desired != v1.Launched, SidekickStopped: i.sidekick.desired != v1.Launched,
 		Placed: place.Away || len(place.Machines) > 0, Away: place.Away, Unplaced: place.Unplaced, State: i.unit.state(machine),
 	}
 	if i.unit.stored != nil {

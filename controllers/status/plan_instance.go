@@ -87,7 +87,7 @@ func (p *planner) member(n int32, machine string, placed bool) member {
 	input := instance.Input{
 		Now: in.Now, Hash: revision.UnitFile, SidekickHash: revision.SidekickFile,
 		MinReady: instance.MinReady(&revision.Spec), Oneshot: instance.OneshotSpec(&revision.Spec),
-		Stopped: p.stopped(unit), Unheralded: p.stopped(sidekick), Unit: in.Units[unit], Sidekick: in.Units[sidekick],
+		Stopped: p.stopped(unit), SidekickStopped: p.stopped(sidekick), Unit: in.Units[unit], Sidekick: in.Units[sidekick],
 		Placed: placed, Away: placed && !present, Crowded: p.crowded(), Unplaced: m.unplaced, State: in.States[unit][machine],
 	}
 	endpoint := v1.EndpointName(in.App, n)

@@ -51,8 +51,8 @@ type Input struct {
 	MinReady time.Duration
 	// Oneshot: it is a job that ends.
 	Oneshot bool
-	// Stopped and Unheralded are a person's wishes: that it does not run, that it is not announced.
-	Stopped, Unheralded bool
+	// Stopped and SidekickStopped are what a person asked for: that it does not run, that it is not announced.
+	Stopped, SidekickStopped bool
 	// Unit and Sidekick are the stored units; nil where there are none.
 	Unit, Sidekick *v1.Unit
 	// Placed: it has a machine; Away: that is not there. Unplaced is why it has none, or cannot have its new file; Crowded
@@ -152,7 +152,7 @@ func (p *Progress) running() State {
 }
 
 // announces: requests reach it by its endpoint, as it is now.
-func (p *Progress) announces() bool { return p.in.Sidekick != nil && !p.in.Unheralded }
+func (p *Progress) announces() bool { return p.in.Sidekick != nil && !p.in.SidekickStopped }
 
 // touched is when a roll-out, a restart or a drain last touched it.
 func (p *Progress) touched() time.Time {

@@ -97,7 +97,7 @@ func TestOf(t *testing.T) {
 		}, want{Exited, false, false, 0, "ended with success and is not started again"}},
 		{"no endpoint", announced, func(in *Input) { in.Endpoint = false }, want{Unannounced, true, false, 0, "active, but not announced"}},
 		{"a router is behind", announced, func(in *Input) { in.Behind = []string{"m1", "m2222222222"} }, want{Unrouted, true, true, 0, "announced, but not served so far by the routers on m1, m2222222..."}},
-		{"its sidekick is stopped by a person", announced, func(in *Input) { in.Unheralded, in.Endpoint = true, false }, want{Ready, true, true, 0, "ready"}},
+		{"its sidekick is stopped by a person", announced, func(in *Input) { in.SidekickStopped, in.Endpoint = true, false }, want{Ready, true, true, 0, "ready"}},
 		{"announced since this version", plain, func(in *Input) { in.SidekickHash = "s" }, want{Outdated, true, true, 0, "about to be replaced"}},
 		{"to be replaced", announced, func(in *Input) { in.Hash, in.Unit = "v", stored("v") }, want{Outdated, true, true, 0, "about to be replaced"}},
 		{"not written so far", announced, func(in *Input) { in.Hash = "v" }, want{Outdated, true, true, 0, "about to be replaced"}},
