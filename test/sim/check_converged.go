@@ -166,6 +166,14 @@ func (c *checker) stalled(owned []string) bool {
 	})
 }
 
+// unitsOf are the units of an app.
+func (c *checker) unitsOf(app string) []string {
+	return slices.DeleteFunc(c.names(c.keys.Units().Prefix()), func(name string) bool {
+		unit, ok := c.unit(name)
+		return !ok || app == "" || unit.Metadata.Owner != app
+	})
+}
+
 func (c *checker) wish(unit string) v1.DesiredState {
 	kv, ok := c.kv[c.keys.Overrides().Key(unit)]
 	owned, _ := c.unit(unit)
@@ -195,8 +203,8 @@ func (c *checker) unitProblem() string {
 		for _, machine := range sortedKeys(c.placed) {
 			if placement, there := c.placed[machine][name]; there {
 				machines = append(machines, machine)
-				if c.unplaced(name) {
-					continue // it stays as it is for now: what it is to be fits nowhere
+				if c.unplaced(name) || placement.Leaving && c.stalled(c.unitsOf(unit.Metadata.Owner)) {
+					continue // it stays as it is for now: what it is to be fits nowhere, or its app does not let it go
 				}
 				if placement.Hash != unit.Spec.Hash || placement.DesiredState != unit.Spec.DesiredState || placement.RequestedAt != unit.Spec.RequestedAt {
 					return fmt.Sprintf("the placement of %s on %s is not what the unit says", name, machine)
