@@ -21,7 +21,7 @@ func (c *checker) placements(machine string) {
 		if !ok {
 			continue
 		}
-		if !fleet.Global && c.judge(invPlacedTwice, c.byAHand(unit)) {
+		if !fleet.Global && c.judge(invPlacedTwice, c.editedExcuse(unit)) {
 			for _, other := range sortedKeys(c.placed) {
 				if _, there := c.placed[other][unit]; there && other != machine {
 					c.w.fail(invPlacedTwice, "%s is placed on %s and on %s", unit, machine, other)
@@ -29,7 +29,7 @@ func (c *checker) placements(machine string) {
 			}
 		}
 		for _, other := range all {
-			if !c.judge(invConflicts, cmp.Or(c.byAHand(unit), c.byAHand(other.Unit))) {
+			if !c.judge(invConflicts, cmp.Or(c.editedExcuse(unit), c.editedExcuse(other.Unit))) {
 				continue
 			}
 			if why := clash(fleet, other); why != "" {
@@ -79,8 +79,8 @@ func (c *checker) edited(unit string) bool {
 	return ok && time.Since(at) < 10*time.Second
 }
 
-// byAHand is the excuse of a unit that is edited.
-func (c *checker) byAHand(unit string) string {
+// editedExcuse is the excuse of a unit that is edited.
+func (c *checker) editedExcuse(unit string) string {
 	if c.edited(unit) {
 		return "its placement was edited by hand"
 	}
@@ -99,7 +99,7 @@ func (c *checker) moves(events []store.Event, by writer) {
 	for _, e := range events {
 		name, ok := c.keys.Placements().Name(e.Key)
 		machine, unit, ok2 := keyspace.Split(name)
-		if !ok || !ok2 || !e.Deleted || c.has(c.keys.Machines().Key(machine)) || c.drained(machine) || c.byAHand(unit) != "" {
+		if !ok || !ok2 || !e.Deleted || c.has(c.keys.Machines().Key(machine)) || c.drained(machine) || c.editedExcuse(unit) != "" {
 			continue
 		}
 		if u, there := c.unit(unit); there && u.Spec.DesiredState != v1.Inactive && c.judge(invFrozen, c.mayMove(by.process)) {

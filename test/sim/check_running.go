@@ -124,8 +124,8 @@ func (c *checker) unreached(h *host, units ...string) string {
 		switch {
 		case gone && !c.trouble[h].Before(deleted):
 			return "its machine could not be reached when its unit was deleted"
-		case c.edited(unit):
-			return "its placement was edited by hand"
+		case c.editedExcuse(unit) != "":
+			return c.editedExcuse(unit)
 		case c.w.hasTwin(h):
 			return "another machine has its ID"
 		case !c.trouble[h].Before(c.told[h.id][unit]):
@@ -273,8 +273,8 @@ func (c *checker) runningTwice() {
 
 // mayRunTwice says why the machines that a unit was taken from may not have stopped it so far; "" where they have no excuse.
 func (c *checker) mayRunTwice(unit string, hosts map[*host]bool) string {
-	if c.edited(unit) {
-		return "its placement was edited by hand"
+	if excuse := c.editedExcuse(unit); excuse != "" {
+		return excuse
 	}
 	for _, h := range c.w.hosts {
 		if _, placed := c.placed[h.id][unit]; !hosts[h] || placed && !c.w.hasTwin(h) {
