@@ -205,7 +205,7 @@ type planner struct {
 	waiting bool
 	waitFor map[string]v1.Router // the routers that are waited for, once that was found out
 	moving  bool                 // an instance is about to be moved
-	taken   bool                 // it was said that a unit is somebody else's
+	taken   bool                 // it was said that a unit has another owner
 }
 
 func (p *planner) plan() Decision {

@@ -32,7 +32,7 @@ func TestRouteIsWrittenWithItsRevision(t *testing.T) {
 	w.settleAll()
 	require.Equal(t, before, w.route, "what is refused changes nothing")
 
-	w.route.Value = nil // somebody wrote what cannot be read
+	w.route.Value = nil // what is stored cannot be read
 	w.settleAll()
 	require.Equal(t, before.Value, w.route.Value)
 	w.route = Route{} // or deleted it; or an older fleetd, which writes none, led until now

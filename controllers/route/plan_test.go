@@ -62,9 +62,9 @@ func TestMakePlan(t *testing.T) {
 	in.Published = &v1.Router{Served: plan.Served, Routes: 5}
 	require.False(t, Plan(in).Publish, "at rest nothing is written")
 	in.RoutesRevision = 6
-	require.True(t, Plan(in).Publish, "a route alone is news: somebody may wait for its host")
+	require.True(t, Plan(in).Publish, "a route alone is news: a roll-out may wait for its host")
 	in.RoutesRevision, in.Revisions = 5, map[string]int64{web: 8}
-	require.True(t, Plan(in).Publish, "a revision alone is news: somebody may wait for it")
+	require.True(t, Plan(in).Publish, "a revision alone is news: a roll-out may wait for it")
 	in.Revisions = map[string]int64{web: 7}
 	delete(in.Endpoints, "/services/web/flat")
 	require.True(t, Plan(in).Publish)

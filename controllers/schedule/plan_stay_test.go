@@ -129,7 +129,7 @@ func TestAnInstanceAndItsSidekickChangeTogether(t *testing.T) {
 		w := rolling(t, "web")
 		update(w, 500)
 		u := w.units[app]
-		u.Problem = "nobody can read it"
+		u.Problem = "it cannot be read"
 		w.setUnit(u)
 		w.converge()
 		require.Equal(t, former, []v1.Placement{of(w, app), of(w, sidekick)})
