@@ -25,7 +25,7 @@ func (p *planner) accept() {
 		return
 	}
 	if taken := v1.TakenUnit(app, func(unit string) bool { _, taken := in.Taken[unit]; return taken }); taken != "" {
-		p.reportTaken(taken, in.Taken[taken])
+		p.reportTaken(taken)
 		return
 	}
 	if in.Latest != nil && v1.SameSpec(&in.Latest.Spec, &app.Spec) {
@@ -149,10 +149,10 @@ func (p *planner) restore() {
 	p.first = append(p.first, Action{Kind: PutRevision, Reason: FileLost, Name: p.in.App, NewRevision: &restored})
 }
 
-// reportTaken says once that a unit is somebody else's: it is theirs until they give it up, which wakes this app.
-func (p *planner) reportTaken(unit, owner string) {
+// reportTaken says once that a unit has another owner: it is theirs until they give it up, which wakes this app.
+func (p *planner) reportTaken(unit string) {
 	if !p.taken {
 		p.taken = true
-		p.report(v1.EventWarning, NameTaken, v1.NameTakenMessage(unit, owner))
+		p.report(v1.EventWarning, NameTaken, v1.NameTakenMessage(unit, p.in.Taken[unit]))
 	}
 }

@@ -14,6 +14,7 @@ type replica struct {
 	number         int32
 	unit, sidekick pair
 	how            instance.Progress
+	taken          string // the unit of it that has another owner: nothing can be done for it until that one gives it up
 }
 
 // pair is a unit as it is stored (nil where it is not) and as it should be in the end.
@@ -67,6 +68,11 @@ func (p *planner) replica(n int32, hash, sidekick string) *replica {
 		i.sidekick.request = i.unit.request
 	}
 	i.how = p.progress(i)
+	for _, u := range []*pair{&i.unit, &i.sidekick} {
+		if _, taken := p.in.Taken[u.name]; taken && u.hash != "" {
+			i.taken = u.name
+		}
+	}
 	return i
 }
 
@@ -221,9 +227,12 @@ func (p *planner) ready(i *replica) bool {
 	return i.how.State.IsReady()
 }
 
-// holdsUp: others wait until the instance is ready. One that has no machine that is there cannot get so, and does not
-// count, unless a roll-out has made it so.
+// holdsUp: others wait until the instance is ready. One whose name is taken, or that has no machine that is there, cannot get so,
+// and does not count, unless a roll-out has made it so.
 func (i *replica) holdsUp() bool {
+	if i.taken != "" {
+		return false
+	}
 	switch i.how.State {
 	case instance.MachineAway:
 		return false

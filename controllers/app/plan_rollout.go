@@ -16,12 +16,15 @@ import (
 func (p *planner) roll() {
 	var outdated, away []*replica
 	short := slices.ContainsFunc(p.all, p.missing)
-	var busy, moving int // all that are under way, and those that a roll-out does not wait for to be over
+	var busy, moving, taken int // all that are under way, those that a roll-out does not wait for to be over, and those that lack a name
 	for _, i := range p.all {
 		under := false
 		switch {
 		case !i.wanted():
 			p.stop(i)
+		case i.taken != "": // half an instance would be written again and again
+			p.reportTaken(i.taken)
+			taken++
 		case i.restarting():
 			p.restart(i, short)
 			under = i.holdsUp()
@@ -68,7 +71,7 @@ func (p *planner) roll() {
 	default:
 		p.replaceAway(away)
 	}
-	p.reportComplete(busy == moving && len(outdated) == 0)
+	p.reportComplete(busy == moving && len(outdated)+taken == 0)
 }
 
 // manyAway is from how many machines on, where they are more than half of the app's, it is rather etcd or the network that is
@@ -398,8 +401,7 @@ func (m mark) on(are map[string]string, now time.Time) (shall map[string]string,
 
 // put writes a unit unless it is that already.
 func (p *planner) put(i *replica, u *pair, reason Reason, hash string, desired v1.DesiredState, m mark) {
-	if owner, taken := p.in.Taken[u.name]; taken {
-		p.reportTaken(u.name, owner)
+	if _, taken := p.in.Taken[u.name]; taken {
 		return
 	}
 	spec := v1.UnitSpec{Hash: hash, DesiredState: desired, RequestedAt: u.request}

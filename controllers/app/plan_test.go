@@ -342,6 +342,40 @@ func TestTakenNamesAreLeftAlone(t *testing.T) {
 	require.Equal(t, 1, w.serving())
 }
 
+// TestNamesTakenByARace: two manifests that generate one unit were accepted at the same moment. Each name stays whose it is, and an
+// end is reached: an instance that lacks one is not written again and again.
+func TestNamesTakenByARace(t *testing.T) {
+	for _, taken := range []string{"web-discovery@1.service", "web@1.service"} {
+		for _, moved := range []bool{false, true} {
+			w := running(t, 2, true)
+			w.apply("%s", manifestOf("web", 2, "2", true))
+			w.plan()
+			delete(w.units, taken)
+			w.taken[taken] = "web-discovery"
+			if moved { // a drain had touched it
+				if u, ok := w.units["web@1.service"]; ok {
+					touched := *u.Unit
+					touched.Metadata.Annotations = map[string]string{v1.AnnotationUpdatedAt: w.now.Format(time.RFC3339Nano)}
+					w.units["web@1.service"] = Unit{Unit: &touched, UID: u.UID, Revision: u.Revision}
+				}
+			}
+			w.settleAll()
+			require.Equal(t, 1, w.serving(), "the other instance serves")
+			require.Equal(t, w.revisions[1].UnitFile, w.units["web@2.service"].Spec.Hash, "the other instance follows")
+			require.NotContains(t, w.transcript(), "Normal RolloutComplete", "not all instances are of the revision")
+			plan := w.settleAll()
+			require.Equal(t, "Warning NameTaken", w.transcript())
+			require.Zero(t, plan.After)
+
+			delete(w.taken, taken)
+			w.settleAll()
+			require.Equal(t, 2, w.serving())
+			require.Equal(t, w.revisions[1].UnitFile, w.units["web@1.service"].Spec.Hash)
+			require.Empty(t, w.units["web@1.service"].Metadata.Annotations)
+		}
+	}
+}
+
 func TestGlobalApp(t *testing.T) {
 	w := newWorld(t, "router")
 	w.apply("%s", strings.Replace(manifestOf("router", 0, "1", false), "replicas: 0", "global: true", 1))
@@ -387,7 +421,7 @@ func TestPlansConverge(t *testing.T) {
 			w.settleAll()
 		}
 		for range rapid.IntRange(1, 120).Draw(t, "steps") {
-			switch choice := rapid.IntRange(0, 24).Draw(t, "choice"); choice {
+			switch choice := rapid.IntRange(0, 25).Draw(t, "choice"); choice {
 			case 0:
 				version++
 				w.apply("%s", manifestOf("web", replicas, fmt.Sprint(version), announced))
@@ -409,7 +443,12 @@ func TestPlansConverge(t *testing.T) {
 				w.now = w.now.Add(time.Minute)
 			case 7:
 				w.routers = map[string]v1.Router{"m1": w.routers["m1"]}
-			case 8, 9, 10, 11, 12:
+			case 8:
+				name := v1.SidekickUnit("web", int32(rapid.IntRange(1, 5).Draw(t, "instance")))
+				if _, own := w.units[name]; !own {
+					w.taken[name] = "web-discovery"
+				}
+			case 9, 10, 11, 12, 13:
 				w.checkedPlan(t)
 			default:
 				if steps := w.steps(); len(steps) > 0 {
@@ -425,6 +464,7 @@ func TestPlansConverge(t *testing.T) {
 		w.settleAll() // also where some of them fail an end is reached
 		clear(w.broken)
 		clear(w.overrides)
+		clear(w.taken)
 		version++
 		w.apply("%s", manifestOf("web", replicas, fmt.Sprint(version), announced))
 		plan := w.settleAll()
