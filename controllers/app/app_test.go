@@ -16,7 +16,6 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/controllers/status"
 	"github.com/fleet-starter/fleet/internal/cluster"
-	"github.com/fleet-starter/fleet/internal/instance"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/store"
 	"github.com/fleet-starter/fleet/internal/store/etcdtest"
@@ -129,6 +128,22 @@ func await[T any](b *bench, row keyspace.Collection[T], what string, wanted func
 	return now
 }
 
+// turn returns when the controller has looked at all that was there before: another app has come and gone.
+func (b *bench) turn() {
+	b.t.Helper()
+	none := func(u map[string]v1.Unit) bool { return u["turn@1.service"].Metadata.Owner == "" }
+	b.put(b.keys.Apps().Key("turn"), manifestOf("turn", 1, "1", false))
+	await(b, b.keys.Units(), "another app's unit", func(u map[string]v1.Unit) bool { return !none(u) })
+	b.delete(b.keys.Apps().Key("turn"))
+	await(b, b.keys.Units(), "none of another app", none)
+}
+
+// unit is a unit as it is stored.
+func (b *bench) unit(name string) v1.Unit {
+	b.t.Helper()
+	return await(b, b.keys.Units(), name, func(map[string]v1.Unit) bool { return true })[name]
+}
+
 // run does what the machines do for the units as they are: all active and announced.
 func (b *bench) run(units map[string]v1.Unit) (revision int64) {
 	for name, u := range units {
@@ -150,21 +165,36 @@ func isReady(want string) func(map[string]v1.AppStatus) bool {
 	}
 }
 
+// TestFromManifestToUnitsAndBack follows an app through what the machines and a router make of it. At every step that waits
+// for the router nothing moves before it has served, which it does last of all.
 func TestFromManifestToUnitsAndBack(t *testing.T) {
 	eachStore(t, func(t *testing.T, s store.Interface) {
 		keys := keyspace.New("")
 		b := start(t, s, keys)
-		router := keys.Routers().Key("m1")
 		lease, err := s.Grant(t.Context(), time.Minute)
 		require.NoError(t, err)
-		_, err = s.Commit(t.Context(), store.Txn{Ops: []store.Op{
-			{Key: keys.Machines().Key("m1"), Value: []byte(`{"metadata":{"name":"m1"},"spec":{"address":"127.0.0.1","capacity":{}}}`), Lease: lease},
-			{Key: router, Value: []byte(`{"revision":0,"digest":""}`), Lease: lease}}})
-		serve := func(revision int64) { // the router serves what there was then
-			_, err := s.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: router, Value: fmt.Appendf(nil, `{"revision":%d,"digest":""}`, revision), Lease: lease}}})
+		leased := func(key, value string) {
+			_, err := s.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: key, Value: []byte(value), Lease: lease}}})
 			require.NoError(t, err)
 		}
-		require.NoError(t, err)
+		serve := func(revision int64, digest string) { // the router serves what there was then; without its lease it is none
+			leased(keys.Routers().Key("m1"), fmt.Sprintf(`{"revision":%d,"digest":%q}`, revision, digest))
+		}
+		leased(keys.Machines().Key("m1"), `{"metadata":{"name":"m1"},"spec":{"address":"127.0.0.1","capacity":{}}}`)
+		serve(0, "")
+		waits := func(condition, message string) { // for the router, and says so
+			await(b, keys.Status(), message, func(all map[string]v1.AppStatus) bool {
+				c := v1.FindCondition(all["web"].Conditions, condition)
+				return c != nil && c.Reason == status.ReasonWaiting && strings.Contains(c.Message, message)
+			})
+			b.turn()
+		}
+		desired := func(unit string) v1.DesiredState { return b.unit(unit).Spec.DesiredState }
+		withdrawn := func(names ...string) func(map[string]v1.Unit) bool {
+			return func(u map[string]v1.Unit) bool {
+				return !slices.ContainsFunc(names, func(name string) bool { return u[name].Spec.DesiredState != v1.Loaded })
+			}
+		}
 
 		b.put(keys.Apps().Key("web"), manifestOf("web", 2, "1", true))
 		units := await(b, keys.Units(), "four units", func(u map[string]v1.Unit) bool { return len(u) == 4 })
@@ -172,26 +202,18 @@ func TestFromManifestToUnitsAndBack(t *testing.T) {
 		files := await(b, keys.UnitFiles(), "two files", func(f map[string]string) bool { return len(f) == 2 })
 		require.Contains(t, files[units["web@1.service"].Spec.Hash], "ExecStart=/bin/app 1")
 		announced := b.run(units)
-		await(b, keys.Status(), "the router is waited for", func(all map[string]v1.AppStatus) bool {
-			ready := v1.FindCondition(all["web"].Conditions, v1.Ready)
-			return ready != nil && ready.Reason == string(instance.Unrouted)
-		})
-		serve(announced)
+		waits(v1.Ready, "0 of 2 instances are ready; web@1.service: announced, but not served so far by the routers on m1")
+		serve(announced, "")
 		await(b, keys.Status(), "ready", isReady(v1.ConditionTrue))
 
 		b.put(keys.Apps().Key("web"), manifestOf("web", 2, "2", true))
-		withdrawn := func(name string) func(map[string]v1.Unit) bool {
-			return func(u map[string]v1.Unit) bool { return u[name].Spec.DesiredState == v1.Loaded }
-		}
 		await(b, keys.Units(), "the first is withdrawn", withdrawn("web-discovery@1.service"))
 		b.delete("/services/web/web/web@1")
 		b.put(keys.States().Key("m1/web-discovery@1.service"), `{"activeState":"inactive"}`)
-		await(b, keys.Status(), "routers are waited for", func(all map[string]v1.AppStatus) bool {
-			return v1.FindCondition(all["web"].Conditions, v1.Progressing).Reason == status.ReasonWaiting
-		})
-		left := map[string]string{"/services/web/web/web@2": "127.0.0.1:3000"}
-		b.put(router, `{"revision":0,"digest":"`+v1.EndpointsDigest(left)+`"}`)
+		waits(v1.Progressing, "web@1.service stops when the routers on m1 have dropped it")
 		old := units["web@1.service"].Spec.Hash
+		require.Equal(t, old, b.unit("web@1.service").Spec.Hash, "it has its former file until the router has let it go")
+		serve(0, v1.EndpointsDigest(map[string]string{"/services/web/web/web@2": "127.0.0.1:3000"}))
 		units = await(b, keys.Units(), "the first is replaced", func(u map[string]v1.Unit) bool {
 			return u["web@1.service"].Spec.Hash != old && u["web-discovery@1.service"].Spec.DesiredState == v1.Launched
 		})
@@ -199,18 +221,23 @@ func TestFromManifestToUnitsAndBack(t *testing.T) {
 
 		b.put(keys.Apps().Key("web"), "broken: [")
 		await(b, keys.Status(), "it is refused", func(all map[string]v1.AppStatus) bool { return !v1.IsTrue(all["web"].Conditions, v1.Accepted) })
-		b.delete(router)
-		b.run(units)
+		announced = b.run(units)
+		waits(v1.Ready, "0 of 2 instances are ready; web@1.service: announced, but not served so far by the routers on m1")
+		require.Equal(t, v1.Launched, desired("web-discovery@2.service"), "the second keeps until the first is served")
+		serve(announced, "")
 		await(b, keys.Units(), "what was accepted goes on", withdrawn("web-discovery@2.service"))
 
 		b.delete(keys.Apps().Key("web"))
-		await(b, keys.Units(), "all are withdrawn", func(u map[string]v1.Unit) bool {
-			return u["web-discovery@1.service"].Spec.DesiredState == v1.Loaded && u["web-discovery@2.service"].Spec.DesiredState == v1.Loaded
-		})
+		await(b, keys.Units(), "all are withdrawn", withdrawn("web-discovery@1.service", "web-discovery@2.service"))
+		var gone int64
 		for _, n := range []string{"1", "2"} {
-			b.delete("/services/web/web/web@" + n)
+			gone = b.delete("/services/web/web/web@" + n)
 			b.delete(keys.States().Key("m1/web-discovery@" + n + ".service"))
 		}
+		b.turn()
+		require.Equal(t, v1.Launched, desired("web@1.service"), "it runs until the router has let it go")
+		require.Equal(t, v1.Launched, desired("web@2.service"))
+		serve(gone, "")
 		await(b, keys.Units(), "no unit is left", func(u map[string]v1.Unit) bool { return len(u) == 0 })
 		await(b, keys.Status(), "no status is left", func(all map[string]v1.AppStatus) bool { return len(all) == 0 })
 		require.Contains(t, b.events.all(), string(InvalidManifest))
