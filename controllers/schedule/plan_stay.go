@@ -83,13 +83,13 @@ func (p *planner) update(u *unit, x *place) {
 	}
 	lead := p.lead(u)
 	if lead != nil && lead.plan.former {
-		want = besideFormer(want, x)
+		want = besideFormer(want, x, lead.plan.asks)
 	}
 	ask := want.Hash != x.Value.Hash && u.LetGo != x.Machine && (p.serves(u, x) || awaitsLetGo(u, x))
 	if ask {
 		want.Hash, want.RequestedAt, want.Leaving = x.Value.Hash, x.Value.RequestedAt, true
 	}
-	v.former = want.Hash != u.Hash
+	v.former, v.asks = want.Hash != u.Hash, ask
 	a := Action{Kind: Update, Unit: u.name, Machine: x.machine.ID, Placement: want, Revision: x.Mod}
 	switch {
 	case want == x.Value:
@@ -134,10 +134,11 @@ func (p *planner) lead(u *unit) *unit {
 }
 
 // besideFormer is what an announcer is told whose instance goes on with its former file: to go on with its own. It may announce
-// that, but not on a machine that is away: that one may return when the new file is due.
-func besideFormer(want v1.Placement, x *place) v1.Placement {
+// that, but not on a machine that is away: that one may return when the new file is due. Nor where the instance is asked to leave:
+// its app will have the announcer stop at once, and would take what its machine said before for the answer to that.
+func besideFormer(want v1.Placement, x *place, leaves bool) v1.Placement {
 	want.Hash = x.Value.Hash
-	if !x.machine.present && x.Value.DesiredState == v1.Loaded {
+	if (!x.machine.present || leaves) && x.Value.DesiredState == v1.Loaded {
 		want.DesiredState, want.RequestedAt = v1.Loaded, x.Value.RequestedAt
 	}
 	return want

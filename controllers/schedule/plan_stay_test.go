@@ -125,6 +125,22 @@ func TestAnInstanceAndItsSidekickChangeTogether(t *testing.T) {
 		asked.Leaving = true
 		require.Equal(t, []v1.Placement{asked, former[1]}, []v1.Placement{of(w, app), of(w, sidekick)})
 	})
+	t.Run("the machine has returned since, and its announcer may run still", func(t *testing.T) {
+		w := rolling(t, "web")
+		w.revision++
+		w.setMachine(Machine{ID: "m1", Capacity: v1.Capacity{CPU: 1000}, Since: w.revision})
+		update(w, 500)
+		w.converge()
+		asked := neither[0]
+		asked.Leaving = true
+		require.Equal(t, []v1.Placement{asked, neither[1]}, []v1.Placement{of(w, app), of(w, sidekick)},
+			"an announcer that is started now is stopped a moment later, and what its machine said before is no answer to that")
+		u := w.units[app]
+		u.LetGo = "m1"
+		w.setUnit(u)
+		w.converge()
+		require.Equal(t, both, []v1.Placement{of(w, app), of(w, sidekick)})
+	})
 	t.Run("the new file cannot be read", func(t *testing.T) {
 		w := rolling(t, "web")
 		update(w, 500)
