@@ -121,7 +121,7 @@ func (c *checker) mayMove(leader *process) string {
 
 // deafened: what others wrote did not reach the host a moment ago.
 func (c *checker) deafened(h *host) bool {
-	return network(h.network.Load()) != connected || time.Since(c.trouble[h]) < settled
+	return h.reach() != connected || time.Since(c.trouble[h]) < settled
 }
 
 func (c *checker) drained(machine string) bool {

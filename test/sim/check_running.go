@@ -72,7 +72,7 @@ func (c *checker) stopped(h *host, unit string, killed bool) {
 	defer c.mu.Unlock()
 	delete(c.runs[unit], h)
 	// So is what a machine stops that knows no better: what its disk has after a boot without etcd may be of the past.
-	ignorant := c.w.away.Load() || network(h.network.Load()) != connected
+	ignorant := c.w.away.Load() || h.reach() != connected
 	if killed || ignorant && c.placed[h.id][unit].DesiredState == v1.Launched {
 		c.reason(h, unit)
 	}
@@ -351,7 +351,7 @@ func (c *checker) applyEndpoint(e store.Event, writer *process) {
 func (h *host) inTrouble() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.on || h.fleetd == nil || h.fleetd.dead() || network(h.network.Load()) != connected || h.w.away.Load() || h.refuses.Load() {
+	if !h.on || h.fleetd == nil || h.fleetd.dead() || h.reach() != connected || h.w.away.Load() || h.refuses.Load() {
 		return true
 	}
 	select {

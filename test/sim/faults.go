@@ -152,6 +152,7 @@ func (w *world) heal() {
 		h.ill("", false)
 		h.hold(false)
 		h.refuses.Store(false)
+		h.connectEach()
 		h.connect(connected)
 		if i < w.machines {
 			h.powerOn()

@@ -27,7 +27,8 @@ type host struct {
 	spec    v1.MachineSpec
 
 	network atomic.Int32
-	refuses atomic.Bool // its systemd, to start anything
+	daemon  atomic.Pointer[process] // the last fleetd
+	refuses atomic.Bool             // its systemd, to start anything
 	// stubborn: what it refuses to start it refuses to stop, link and reset, too.
 	stubborn atomic.Bool
 	clock    atomic.Int64 // how far its clock is ahead, in nanoseconds
@@ -161,6 +162,7 @@ func (h *host) superviseFleetd(boot int) {
 		} else {
 			p = h.w.newProcess(h, kindFleetd, h.name)
 			h.fleetd = p
+			h.daemon.Store(p)
 			p.start(nil, p.fleetd)
 		}
 		running := h.fleetd

@@ -54,8 +54,8 @@ func (c *conn) network() network {
 	if c.w.away.Load() {
 		return cutOff
 	}
-	if c.p.host == nil {
-		return connected
+	if alone := network(c.p.alone.Load()); alone != connected || c.p.host == nil {
+		return alone
 	}
 	return network(c.p.host.network.Load())
 }

@@ -53,6 +53,12 @@ var doings = []often{
 	{"refuse", 3, "obey"},
 }
 
+// lasts is how long something goes on: short absences and long ones, shorter and longer than leases.
+func lasts(r *rand.Rand) time.Duration {
+	d := []time.Duration{2 * time.Second, 20 * time.Second, 50 * time.Second}[r.IntN(3)]
+	return d + time.Duration(r.Int64N(int64(d)))
+}
+
 // rivals are changes of which one is in the way of the other: apps, and units without one, that do not share a machine.
 var rivals = [][2]step{
 	{{Do: "apply", A: 1, B: 2, C: 8}, {Do: "apply", A: 4, B: 1, C: 0}},
@@ -99,17 +105,16 @@ func NewPlan(seed uint64) Plan {
 				}
 			}
 			if o.until != "" {
-				// Short absences and long ones: shorter and longer than leases.
-				lasts := []time.Duration{2 * time.Second, 20 * time.Second, 50 * time.Second}[r.IntN(3)]
-				end := add(at, o.until)
-				end.At, end.A = s.At+lasts+time.Duration(r.Int64N(int64(lasts))), s.A
+				lasts, end := lasts(r), add(at, o.until)
+				end.At, end.A = s.At+lasts, s.A
 			}
 			break
 		}
 	}
-	slices.SortStableFunc(steps, func(a, b *step) int { return int(a.At - b.At) })
 	for _, s := range steps {
 		p.Steps = append(p.Steps, *s)
 	}
+	p.drawRare(length)
+	slices.SortStableFunc(p.Steps, func(a, b step) int { return int(a.At - b.At) })
 	return p
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/go-logr/logr"
 
@@ -25,6 +26,8 @@ type process struct {
 	kind string
 	name string
 	conn *conn
+	// alone is how this process reaches etcd, whatever its machine does.
+	alone atomic.Int32
 
 	cancel context.CancelFunc
 	done   chan struct{}

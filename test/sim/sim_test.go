@@ -58,7 +58,7 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 }
 
 // TestSeeds runs SIM_SEEDS seeds from SIM_SEED on, as many at once as there are processors, and ends early when
-// SIM_FAILURES of them have failed. What fails is shrunk and written to SIM_DIR.
+// SIM_FAILURES of them have failed; with SIM_DO only those in whose plans that is done. What fails is shrunk and written to SIM_DIR.
 func TestSeeds(t *testing.T) { runSeeds(t, seedsByDefault, NewPlan) }
 
 // TestOldEtcd does the same with an etcd that loses, repeats and reorders what watches bring: within one check of the
@@ -93,6 +93,9 @@ func runSeeds(t *testing.T, byDefault uint64, plan func(seed uint64) Plan) {
 					fmt.Fprintf(os.Stderr, "%s: %d of %d seeds, %d failed\n", time.Since(start).Round(time.Second), n, count, failed.Load())
 				}
 				p := plan(first + n)
+				if do := os.Getenv("SIM_DO"); do != "" && !p.does(do) {
+					continue
+				}
 				o := Run(t, p, newDir())
 				counts.add(o.Counts)
 				if o.Violation != nil {
@@ -120,7 +123,7 @@ func (s *sharedCounts) add(c Counts) {
 // report prints the counts. A run of enough seeds that leaves an invariant unproved fails.
 func (s *sharedCounts) report(t *testing.T, seeds uint64) {
 	t.Logf("%d seeds:\n%s", seeds, s.sum)
-	if seeds < seedsByDefault || t.Failed() {
+	if seeds < seedsByDefault || t.Failed() || os.Getenv("SIM_DO") != "" {
 		return
 	}
 	for _, weak := range s.sum.Weak() {

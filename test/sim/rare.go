@@ -1,0 +1,40 @@
+package sim
+
+import (
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// rareDoings are done to few clusters. They are drawn apart from the others: a seed has these besides what it had without them.
+var rareDoings = []often{
+	{"cut off one", 4, "reconnect one"},
+}
+
+// drawRare adds up to three of them to a plan that is done within that time.
+func (p *Plan) drawRare(length time.Duration) {
+	r := rand.New(rand.NewPCG(p.Seed, 21))
+	total := 0
+	for _, o := range rareDoings {
+		total += o.weight
+	}
+	for range r.IntN(4) {
+		at := 5*time.Second + time.Duration(r.Int64N(int64(length)))
+		n := r.IntN(total)
+		for _, o := range rareDoings {
+			if n -= o.weight; n >= 0 {
+				continue
+			}
+			s := step{At: at, Do: o.do, A: r.Uint64() >> 8, B: r.Uint64() >> 8, C: r.Uint64() >> 8}
+			p.Steps = append(p.Steps, s)
+			if o.until != "" {
+				p.Steps = append(p.Steps, step{At: at + lasts(r), Do: o.until, A: s.A, B: s.B, C: s.C})
+			}
+			break
+		}
+	}
+}
+
+func (p Plan) does(do string) bool {
+	return slices.ContainsFunc(p.Steps, func(s step) bool { return s.Do == do })
+}
