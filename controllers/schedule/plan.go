@@ -44,15 +44,16 @@ type Input struct {
 	Now     time.Time
 	Cluster *Cluster
 	Limits  Limits
-	// FrozenSince is when the last plan that was frozen first was; zero: it was not.
+	// FrozenSince is when the first plan was of those up to the last one that were all Missed; zero: that one was not.
 	FrozenSince time.Time
 }
 
 // Decision is a plan: what to write, in this order, and when to look again where time alone changes something.
 type Decision struct {
 	Actions []Action
-	// Frozen says that too many machines are missed to move what they ran.
-	Frozen bool
+	// Frozen says that too many machines are missed to move what they ran. Missed says that they are, whether that is still so
+	// or FreezeTimeout has passed: a freeze that is over begins again with other machines, when these were back.
+	Frozen, Missed bool
 	After  time.Duration
 
 	unmet  []unmetUnit

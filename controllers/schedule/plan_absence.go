@@ -19,7 +19,8 @@ func (p *planner) freeze() {
 	}
 	p.settling = fresh >= p.in.Limits.FreezeMin
 	known := len(c.sorted) + missing
-	frozen := missing >= p.in.Limits.FreezeMin && missing*2 > known
+	p.out.Missed = missing >= p.in.Limits.FreezeMin && missing*2 > known
+	frozen := p.out.Missed
 	if timeout := p.in.Limits.FreezeTimeout; frozen && timeout > 0 {
 		left := timeout
 		if !p.in.FrozenSince.IsZero() {

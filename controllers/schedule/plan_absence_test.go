@@ -2,6 +2,8 @@ package schedule
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -69,10 +71,53 @@ func TestFreeze(t *testing.T) {
 		w.now = w.now.Add(time.Minute)
 		require.Equal(t, moves("m1", "m2", "m3"), w.converge())
 	})
+	t.Run("time has passed, and there is room later", func(t *testing.T) {
+		w := vanish(t)
+		w.limits.FreezeTimeout = time.Minute
+		w.plan()
+		for _, name := range []string{"app@1.service", "app@2.service", "app@3.service"} {
+			u := w.units[name]
+			u.Fleet.Conflicts = []string{"app@4.service", "app@5.service"}
+			w.setUnit(u)
+		}
+		w.now = w.now.Add(time.Minute)
+		require.Equal(t, []string{"UnfreezeMoves : MachinesBack: 3 of 5 machines are missed: what they ran may be moved again"}, only(w.converge(), "UnfreezeMoves", "FreezeMoves", "Move"))
+		w.now = w.now.Add(time.Second)
+		w.setMachine(Machine{ID: "m6"})
+		require.Equal(t, []string{
+			"Move app@1.service from m1 to m6: MachineGone: its machine m1 is gone",
+			"Move app@2.service from m2 to m6: MachineGone: its machine m2 is gone",
+			"Move app@3.service from m3 to m6: MachineGone: its machine m3 is gone",
+		}, w.converge(), "the same machines are missed: it is over")
+	})
+	t.Run("others vanish when they were back", func(t *testing.T) {
+		w := vanish(t)
+		w.limits.FreezeTimeout = time.Minute
+		w.plan()
+		w.now = w.now.Add(40 * time.Second)
+		for i := range 3 {
+			w.setMachine(Machine{ID: fmt.Sprint("m", i+1)})
+		}
+		w.converge()
+		for i := range 3 {
+			w.deleteMachine(fmt.Sprint("m", i+1))
+		}
+		require.Len(t, w.converge(), 1)
+		w.now = w.now.Add(40 * time.Second)
+		require.Empty(t, w.converge())
+		require.Equal(t, 20*time.Second, w.plan().After)
+	})
 	t.Run("new units are placed", func(t *testing.T) {
 		w := vanish(t)
 		w.add(t, "new.service")
 		require.Equal(t, []string{"Place new.service on m4: Placed: of the machines that fit, this one runs least"}, w.converge())
+	})
+}
+
+// only are the actions of these kinds.
+func only(actions []string, kinds ...string) []string {
+	return slices.DeleteFunc(actions, func(a string) bool {
+		return !slices.ContainsFunc(kinds, func(kind string) bool { return strings.HasPrefix(a, kind+" ") })
 	})
 }
 

@@ -103,7 +103,7 @@ func (c *Controller) Reconcile(ctx context.Context, _ controller.Singleton) (con
 	plan := Plan(Input{Now: now, Cluster: c.index, Limits: c.Limits, FrozenSince: c.frozenSince})
 	c.index.Commit(plan)
 	switch {
-	case !plan.Frozen:
+	case !plan.Missed:
 		c.frozenSince = time.Time{}
 	case c.frozenSince.IsZero():
 		c.frozenSince = now

@@ -95,7 +95,7 @@ func (w *world) plan() Decision {
 	d := Plan(Input{Cluster: w.c, Now: w.now, Limits: w.limits, FrozenSince: w.since})
 	w.log("plan %q", lines(d.Actions, true))
 	switch {
-	case !d.Frozen:
+	case !d.Missed:
 		w.since = time.Time{}
 	case w.since.IsZero():
 		w.since = w.now
