@@ -59,11 +59,11 @@ type checker struct {
 	served      map[*host]map[string]string        // by nginx
 	healthyAt   map[*host]map[string]time.Time     // when a unit was last seen healthy
 	unhealthy   map[string]time.Time               // endpoints without a healthy instance, since
-	frozen      time.Time                          // most machines are missed, since
-	hashes      map[string]map[string]bool         // all that a unit ever had
-	byHand      map[string]time.Time               // units whose placement somebody edited by hand
-	drainedOf   map[string]bool                    // machine/unit that a drain moved away
-	refusals    map[string]map[*host]bool          // units that a systemd refused to start when it was last asked
+	frozen      frozen
+	hashes      map[string]map[string]bool // all that a unit ever had
+	byHand      map[string]time.Time       // units whose placement somebody edited by hand
+	drainedOf   map[string]bool            // machine/unit that a drain moved away
+	refusals    map[string]map[*host]bool  // units that a systemd refused to start when it was last asked
 }
 
 func newChecker(w *world) *checker {
@@ -73,6 +73,7 @@ func newChecker(w *world) *checker {
 		begun: map[*host]map[string]bool{}, reasons: map[*host]map[string]reason{}, trouble: map[*host]time.Time{},
 		served: map[*host]map[string]string{}, healthyAt: map[*host]map[string]time.Time{}, unhealthy: map[string]time.Time{},
 		hashes: map[string]map[string]bool{}, byHand: map[string]time.Time{}, drainedOf: map[string]bool{}, refusals: map[string]map[*host]bool{},
+		frozen: frozen{stepped: map[*host]time.Time{}, stuck: map[string]time.Time{}},
 	}
 	w.running.Go(c.run)
 	return c

@@ -7,8 +7,6 @@ import (
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
-	"github.com/fleet-starter/fleet/internal/keyspace"
-	"github.com/fleet-starter/fleet/internal/store"
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
@@ -29,7 +27,7 @@ func (c *checker) placements(machine string) {
 			}
 		}
 		for _, other := range all {
-			if !c.judge(invConflicts, cmp.Or(c.editedExcuse(unit), c.editedExcuse(other.Unit))) {
+			if !c.judge(invConflicts, cmp.Or(c.editedExcuse(unit), c.editedExcuse(other.Unit), c.formerExcuse(fleet, other))) {
 				continue
 			}
 			if why := clash(fleet, other); why != "" {
@@ -48,6 +46,23 @@ func (c *checker) placements(machine string) {
 			c.w.fail(invConflicts, "on %s units request cpu %dm of %dm, memory %d of %d", machine, cpu, m.Spec.Capacity.CPU, memory, m.Spec.Capacity.Memory)
 		}
 	}
+}
+
+// formerExcuse: the scheduler goes by the file that a unit is to have, also while the unit keeps its former one until its app lets
+// it go. What that one alone conflicts with may come beside it meanwhile. TODO: both are to hold until then.
+func (c *checker) formerExcuse(a, b unitfile.Fleet) string {
+	now := func(f unitfile.Fleet) unitfile.Fleet {
+		if unit, ok := c.unit(f.Unit); ok {
+			if shall, known := c.fleet(f.Unit, unit.Spec.Hash); known {
+				return shall
+			}
+		}
+		return f
+	}
+	if clash(a, b) != "" && clash(now(a), now(b)) == "" {
+		return "one keeps its former file for now, and the one that it is to have does not conflict"
+	}
+	return ""
 }
 
 // clash says what keeps two units apart.
@@ -90,35 +105,6 @@ func (c *checker) editedExcuse(unit string) string {
 // settled is how long the leader may take to see what is so.
 const settled = 3 * time.Second
 
-// moves: while most machines are missed nothing is taken from them, to be moved or not. A leader that hears nothing does not
-// know how many they are, and leads until its lease ends.
-func (c *checker) moves(events []store.Event, by writer) {
-	if c.frozen.IsZero() || by.part != "schedule" {
-		return
-	}
-	for _, e := range events {
-		name, ok := c.keys.Placements().Name(e.Key)
-		machine, unit, ok2 := keyspace.Split(name)
-		if !ok || !ok2 || !e.Deleted || c.has(c.keys.Machines().Key(machine)) || c.drained(machine) || c.editedExcuse(unit) != "" {
-			continue
-		}
-		if u, there := c.unit(unit); there && u.Spec.DesiredState != v1.Inactive && c.judge(invFrozen, c.mayMove(by.process)) {
-			c.w.fail(invFrozen, "%s was taken from %s", unit, machine)
-		}
-	}
-}
-
-// mayMove says why a leader may not know that most machines are missed.
-func (c *checker) mayMove(leader *process) string {
-	switch {
-	case time.Since(c.frozen) < settled:
-		return "they are missed since a moment ago"
-	case c.deafened(leader.host):
-		return "the leader hears nothing"
-	}
-	return ""
-}
-
 // deafened: what others wrote did not reach the host a moment ago.
 func (c *checker) deafened(h *host) bool {
 	return h.reach() != connected || time.Since(c.trouble[h]) < settled
@@ -127,33 +113,6 @@ func (c *checker) deafened(h *host) bool {
 func (c *checker) drained(machine string) bool {
 	config, err := c.keys.MachineConfigs().Decode(c.kv[c.keys.MachineConfigs().Key(machine)].Value)
 	return err == nil && config.Drain
-}
-
-// freeze notes since when most machines are missed.
-func (c *checker) freeze() {
-	missing, present := 0, 0
-	for key := range c.kv {
-		if _, ok := c.keys.Machines().Name(key); ok {
-			present++
-		}
-	}
-	for machine, units := range c.placed {
-		if c.has(c.keys.Machines().Key(machine)) || c.drained(machine) {
-			continue
-		}
-		for unit, placement := range units {
-			if fleet, ok := c.fleet(unit, placement.Hash); ok && !fleet.Global && c.has(c.keys.Units().Key(unit)) {
-				missing++
-				break
-			}
-		}
-	}
-	switch frozen := missing >= 3 && missing*2 > present+missing; {
-	case !frozen:
-		c.frozen = time.Time{}
-	case c.frozen.IsZero():
-		c.frozen = time.Now()
-	}
 }
 
 // wanted: the machine has the metadata that the unit asks for.

@@ -210,9 +210,7 @@ func (c *checker) tick() {
 	defer c.mu.Unlock()
 	c.runningTwice()
 	c.endpoints()
-	if !c.frozen.IsZero() && time.Since(c.frozen) > settled {
-		c.counts.Check(invFrozen) // nothing was taken since the last tick
-	}
+	c.thaw()
 }
 
 // global: its file says so, or nobody knows.

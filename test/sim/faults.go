@@ -64,13 +64,14 @@ var faults = map[string]func(w *world, s step){
 	},
 	"etcd away": func(w *world, _ step) { w.etcdAway(true) },
 	"etcd back": func(w *world, _ step) { w.etcdAway(false) },
-	"full":      func(w *world, _ step) { w.check.inTrouble(nil); w.etcd.SetFull(true) },
-	"room":      func(w *world, _ step) { w.check.inTrouble(nil); w.etcd.SetFull(false) },
+	"full":      func(w *world, _ step) { w.fill(true) },
+	"room":      func(w *world, _ step) { w.fill(false) },
 	"compact":   func(w *world, _ step) { w.etcd.Compact(w.etcd.Revision()) },
 	"clock": func(w *world, s step) {
 		steps := []time.Duration{-time.Hour, -time.Minute, -3 * time.Second, 3 * time.Second, time.Minute, time.Hour}
 		h, d := w.pick(s.A), steps[s.B%uint64(len(steps))]
 		w.tell(h.name, "its clock steps by %s", d)
+		w.check.stepped(h)
 		h.clock.Add(int64(d))
 	},
 	"kill process": func(w *world, s step) {
@@ -127,6 +128,13 @@ func (w *world) etcdAway(away bool) {
 	}
 }
 
+// fill has etcd be full, or not any more.
+func (w *world) fill(full bool) {
+	w.check.inTrouble(nil)
+	w.full.Store(full)
+	w.etcd.SetFull(full)
+}
+
 // ill has the unit fail its health check from now on; with sick false, all of the host's pass it again.
 func (h *host) ill(unit string, sick bool) {
 	h.mu.Lock()
@@ -146,7 +154,7 @@ func (w *world) heal() {
 	w.trap = nil
 	w.commit.Unlock()
 	w.etcdAway(false)
-	w.etcd.SetFull(false)
+	w.fill(false)
 	w.trustAgain()
 	for i, h := range w.hosts {
 		h.ill("", false)

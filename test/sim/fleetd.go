@@ -77,7 +77,8 @@ func (p *process) elected(ctx context.Context, fence store.Fence, recorder *even
 	scheduleLog, scheduleEvents := of("schedule")
 	runs := []func(context.Context) error{
 		app.New(app.Options{Store: p.conn.as("app"), Cluster: known, Fence: fence, Events: appEvents, Log: appLog, Now: now}).Run,
-		schedule.New(schedule.Options{Store: p.conn.as("schedule"), Cluster: known, Fence: fence, Events: scheduleEvents, Log: scheduleLog, Now: now}).Run,
+		schedule.New(schedule.Options{Store: p.conn.as("schedule"), Cluster: known, Fence: fence, Events: scheduleEvents, Log: scheduleLog, Now: now,
+			Limits: schedule.Limits{Grace: agentTTL, FreezeTimeout: p.w.freezeTimeout}}).Run,
 		status.New(status.Options{Store: p.conn.as("status"), Cluster: known, Fence: fence, Log: log.WithName("status"), Now: now}).Run,
 		collect.New(collect.Options{Store: p.conn.as("collect"), Cluster: known, Fence: fence, Log: log.WithName("collect"), Now: now}).Run,
 	}

@@ -23,12 +23,14 @@ type Plan struct {
 	Machines int
 	// OldEtcd has etcd lose, repeat and reorder what watches bring, and end leases, until all faults end.
 	OldEtcd bool
-	Steps   []step
+	// FreezeTimeout is freeze_timeout of every fleetd.
+	FreezeTimeout time.Duration
+	Steps         []step
 }
 
 func (p Plan) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "seed %d, %d machines, old etcd: %t, %d steps\n", p.Seed, p.Machines, p.OldEtcd, len(p.Steps))
+	fmt.Fprintf(&b, "seed %d, %d machines, old etcd: %t, freeze_timeout %s, %d steps\n", p.Seed, p.Machines, p.OldEtcd, p.FreezeTimeout, len(p.Steps))
 	for _, s := range p.Steps {
 		fmt.Fprintf(&b, "  %10s  %s\n", s.At.Round(time.Millisecond), s)
 	}
@@ -114,6 +116,7 @@ func NewPlan(seed uint64) Plan {
 	for _, s := range steps {
 		p.Steps = append(p.Steps, *s)
 	}
+	p.setUp()
 	p.drawRare(length)
 	slices.SortStableFunc(p.Steps, func(a, b step) int { return int(a.At - b.At) })
 	return p

@@ -11,6 +11,21 @@ var rareDoings = []often{
 	{"cut off one", 4, "reconnect one"},
 }
 
+// setUp draws what is so for the whole life of a cluster.
+func (p *Plan) setUp() {
+	r := rand.New(rand.NewPCG(p.Seed, 22))
+	if r.IntN(4) == 0 { // and most machines are missed for so long that it matters
+		p.FreezeTimeout = []time.Duration{10 * time.Second, 30 * time.Second, 60 * time.Second}[r.IntN(3)]
+		do := [][2]string{{"power off many", "power on many"}, {"cut off many", "reconnect many"}}[r.IntN(2)]
+		at, which := 10*time.Second+time.Duration(r.Int64N(int64(time.Minute))), r.Uint64()>>8
+		for app := range uint64(3) {
+			p.Steps = append(p.Steps, step{At: at - time.Duration(app+2)*time.Second, Do: "apply", A: app, B: 4, C: 8 + app})
+		}
+		p.Steps = append(p.Steps, step{At: at, Do: do[0], A: which, B: which},
+			step{At: at + agentTTL + p.FreezeTimeout + time.Duration(r.Int64N(int64(time.Minute))) - 10*time.Second, Do: do[1], A: which})
+	}
+}
+
 // drawRare adds up to three of them to a plan that is done within that time.
 func (p *Plan) drawRare(length time.Duration) {
 	r := rand.New(rand.NewPCG(p.Seed, 21))

@@ -61,8 +61,11 @@ type world struct {
 	person   *process // all people
 	check    *checker
 	away     atomic.Bool                      // etcd, for everybody
+	full     atomic.Bool                      // etcd
 	old      atomic.Pointer[memstore.OldEtcd] // what etcd gets wrong; nil: nothing, or no more
 	turns    *turns
+	// freezeTimeout is freeze_timeout of every fleetd; 0: there is none.
+	freezeTimeout time.Duration
 
 	ctx  context.Context // ends when the world does
 	stop context.CancelFunc
@@ -86,7 +89,7 @@ type world struct {
 func newWorld(p Plan, dir string) *world {
 	seed := p.Seed
 	w := &world{seed: seed, start: time.Now(), dir: dir, etcd: memstore.New(memstore.Options{}), keys: keyspace.New(""),
-		writers: map[int64]writer{}, turns: newTurns()}
+		writers: map[int64]writer{}, turns: newTurns(), freezeTimeout: p.FreezeTimeout}
 	if p.OldEtcd {
 		old := oldEtcd(seed)
 		w.old.Store(&old)
