@@ -31,6 +31,10 @@ type guarded struct {
 	check  func(store.KV)
 }
 
+func (s *strangers) guards(prefix string) bool {
+	return slices.ContainsFunc(s.guarded, func(g guarded) bool { return g.prefix == prefix })
+}
+
 // strange says what is ignored of a key that lies in no row.
 func (r *Reflector) strange(kv store.KV) {
 	for _, g := range r.strangers.guarded {
@@ -57,23 +61,42 @@ func (r *Reflector) lookForStrangers(ctx context.Context, revision int64) error 
 	for _, row := range r.rows {
 		known = append(known, row.keyPrefix())
 	}
+	for _, g := range r.strangers.guarded {
+		known = append(known, g.prefix)
+	}
 	slices.Sort(known)
 	from, end := r.prefix, behind(r.prefix)
 	for _, prefix := range append(known, end) {
 		if prefix < from || prefix > end { // below the one before, or outside: others' keys, which may be forbidden
 			continue
 		}
-		page, err := r.store.List(ctx, r.prefix, store.ListOptions{From: from, Before: prefix, Revision: revision, KeysOnly: true, Limit: maxStrangers})
-		if err != nil {
+		if err := r.lookAt(ctx, store.ListOptions{From: from, Before: prefix, Revision: revision, KeysOnly: true}); err != nil {
 			return err
 		}
-		for _, kv := range page.KVs {
-			r.strange(kv)
-		}
-		if page.More {
-			r.log.Info("More keys are ignored", "reason", NoSuchRow, "behind", page.KVs[len(page.KVs)-1].Key)
-		}
 		from = behind(prefix)
+		if !r.strangers.guards(prefix) {
+			continue
+		}
+		// Not the keys alone, which are told without their leases.
+		if err := r.lookAt(ctx, store.ListOptions{From: prefix, Before: from, Revision: revision}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lookAt says what is ignored of the first keys of a part.
+func (r *Reflector) lookAt(ctx context.Context, opts store.ListOptions) error {
+	opts.Limit = maxStrangers
+	page, err := r.store.List(ctx, r.prefix, opts)
+	if err != nil {
+		return err
+	}
+	for _, kv := range page.KVs {
+		r.strange(kv)
+	}
+	if page.More {
+		r.log.Info("More keys are ignored", "reason", NoSuchRow, "behind", page.KVs[len(page.KVs)-1].Key)
 	}
 	return nil
 }

@@ -65,6 +65,9 @@ func (c *Client) List(ctx context.Context, prefix string, opts ListOptions) (Pag
 		page.KVs = make([]KV, len(resp.Kvs))
 		for i, kv := range resp.Kvs {
 			page.KVs[i] = kvOf(kv)
+			if opts.KeysOnly {
+				page.KVs[i].Lease = 0 // of every version of etcd alike
+			}
 		}
 		return nil
 	})

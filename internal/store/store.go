@@ -32,7 +32,7 @@ type ListOptions struct {
 	From, Before string
 	// Revision reads the past; 0 means now. Pages of one listing use the first page's.
 	Revision int64
-	// KeysOnly leaves the values out.
+	// KeysOnly leaves the values out, and the leases: etcd 3.7 answers from its index, which has none.
 	KeysOnly bool
 	// ChangedAfter leaves out what did not change after that revision. Count counts it nevertheless.
 	ChangedAfter int64

@@ -102,7 +102,7 @@ func (c *Conn) List(ctx context.Context, prefix string, opts store.ListOptions) 
 			return true
 		}
 		if opts.KeysOnly {
-			kv.Value = nil
+			kv.Value, kv.Lease = nil, 0
 		}
 		page.KVs = append(page.KVs, kv)
 		return true

@@ -89,6 +89,16 @@ func (s *suite) list() {
 	require.Empty(s, page.KVs[0].Value)
 	require.True(s, page.More)
 
+	lease, err := s.Store.Grant(s.ctx, time.Minute)
+	require.NoError(s, err)
+	revision = s.commit(store.Op{Key: "/leased/a", Value: []byte("1"), Lease: lease})
+	page, err = s.Store.List(s.ctx, "/leased/", store.ListOptions{})
+	require.NoError(s, err)
+	require.Equal(s, []store.KV{{Key: "/leased/a", Value: []byte("1"), CreateRevision: revision, ModRevision: revision, Lease: lease}}, page.KVs)
+	page, err = s.Store.List(s.ctx, "/leased/", store.ListOptions{KeysOnly: true})
+	require.NoError(s, err)
+	require.Equal(s, []store.KV{{Key: "/leased/a", CreateRevision: revision, ModRevision: revision}}, page.KVs)
+
 	page, err = s.Store.List(s.ctx, "/t/", store.ListOptions{After: "/t/b"})
 	require.NoError(s, err)
 	require.Equal(s, []string{"/t/c"}, keysOf(page.KVs))
