@@ -11,6 +11,7 @@ declare -A needs=(
 	[/usr/bin/etcdctl]=etcd-client
 	[/usr/bin/unshare]=util-linux
 	[/usr/bin/curl]=curl
+	[/usr/sbin/ip]=iproute2
 	[/usr/bin/jq]=jq
 )
 missing=()

@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -62,6 +63,8 @@ with its data. ". .dev/env" points fleetctl and etcdctl at it.`,
 	cmd.Flags().IntVar(&cfg.Machines, "machines", dev.DefaultMachines, "number of machines")
 	cmd.Flags().DurationVar(&cfg.AgentTTL, "agent-ttl", dev.DefaultAgentTTL, "how long a machine may be silent before its units move")
 	cmd.Flags().IntVar(&cfg.EtcdPort, "etcd-port", 0, "etcd's port on 127.0.0.1 (default 2379 where it is free)")
+	cmd.Flags().StringSliceVar(&cfg.EtcdServers, "etcd-servers", nil, "endpoints of an etcd that runs already (default: the cluster runs one of its own)")
+	cmd.Flags().BoolVar(&cfg.Cables, "cables", false, "give each machine a network of its own, at 10.213.0.11, .12, .13, with a cable that can be cut (as root)")
 	cmd.Flags().IntVarP(&cfg.Verbosity, "verbosity", "v", 0, "verbosity of every fleetd's log")
 	cmd.Flags().BoolVar(&detached, "detach", false, "return when the cluster is up and leave it running")
 	cmd.AddCommand(
@@ -69,6 +72,8 @@ with its data. ". .dev/env" points fleetctl and etcdctl at it.`,
 		devChange("start-etcd", "Start etcd again with the data that it had", "etcd/start", &cfg),
 		devMachineChange("kill-machine", "Cut the power of one machine", "kill", &cfg),
 		devMachineChange("start-machine", "Give one machine its power back", "start", &cfg),
+		devMachineChange("cut-machine", "Cut the cable of one machine: what is sent to it and by it is lost (needs --cables)", "cut", &cfg),
+		devMachineChange("mend-machine", "Mend the cable of one machine", "mend", &cfg),
 		devStatus(&cfg), devDown(&cfg), devExec(&cfg), devLogs(&cfg),
 	)
 	return cmd
@@ -88,7 +93,8 @@ func detach(cmd *cobra.Command, cfg dev.Config) error {
 		return err
 	}
 	return dev.Detach(cfg.Dir, []string{self, "dev", "--dir", cfg.Dir, "--machines", strconv.Itoa(cfg.Machines),
-		"--agent-ttl", cfg.AgentTTL.String(), "--etcd-port", strconv.Itoa(cfg.EtcdPort), "--verbosity", strconv.Itoa(cfg.Verbosity)})
+		"--agent-ttl", cfg.AgentTTL.String(), "--etcd-port", strconv.Itoa(cfg.EtcdPort), "--verbosity", strconv.Itoa(cfg.Verbosity),
+		"--etcd-servers", strings.Join(cfg.EtcdServers, ","), "--cables=" + strconv.FormatBool(cfg.Cables)})
 }
 
 func devChange(name, short, change string, cfg *dev.Config) *cobra.Command {

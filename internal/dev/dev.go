@@ -29,6 +29,11 @@ type Config struct {
 	AgentTTL time.Duration
 	// EtcdPort is the port of etcd's client API on 127.0.0.1; 0 takes 2379 where it is free, else any.
 	EtcdPort int
+	// EtcdServers are the endpoints of an etcd that runs already; none: the cluster runs one of its own.
+	EtcdServers []string
+	// Cables gives each machine a network namespace and a cable that can be pulled; the n-th then has the address
+	// 10.213.0.(10+n). It takes root.
+	Cables bool
 	// Verbosity is passed to every fleetd.
 	Verbosity int
 }
@@ -47,8 +52,15 @@ const (
 	DefaultAgentTTL = 10 * time.Second
 )
 
-// Address returns the n-th machine's IP address, n from 1.
+// Address returns the n-th machine's IP address, n from 1, where there are no cables.
 func Address(n int) string { return fmt.Sprintf("127.0.0.%d", 10+n) }
+
+func (c Config) address(n int) string {
+	if c.Cables {
+		return cablesAddress(n)
+	}
+	return Address(n)
+}
 
 // validate says what is wrong with the configuration and what to do.
 func (c Config) validate() error {
@@ -69,7 +81,9 @@ type Info struct {
 	PID int `json:"pid"`
 	// RuntimeDir is a temporary directory with the sockets and all else that goes with the power.
 	RuntimeDir string `json:"runtimeDir"`
-	// EtcdEndpoint is etcd's URL.
+	// Cables is the name of the bridge, where machines have cables.
+	Cables string `json:"cables,omitempty"`
+	// EtcdEndpoint is etcd's URL, or several with commas between.
 	EtcdEndpoint string `json:"etcdEndpoint"`
 	// Machines is how many there are, whether up or not.
 	Machines int `json:"machines"`
@@ -110,7 +124,7 @@ func ReadInfo(dir string) (Info, error) {
 func writeEnv(cfg Config, info Info) error {
 	endpoints := make([]string, cfg.Machines)
 	for n := range endpoints {
-		endpoints[n] = fmt.Sprintf("http://%s:%d", Address(n+1), APIPort)
+		endpoints[n] = fmt.Sprintf("http://%s:%d", cfg.address(n+1), APIPort)
 	}
 	text := fmt.Sprintf(`# Source this file: . %s
 export PATH=%s:$PATH

@@ -12,7 +12,7 @@ import (
 )
 
 func TestEtcdKeepsItsDataAndAddress(t *testing.T) {
-	e, err := newEtcd(t.TempDir(), -1)
+	e, err := newEtcd(t.TempDir(), localhost, -1)
 	require.NoError(t, err)
 	require.NoError(t, e.start())
 	require.Error(t, e.start(), "it runs already")

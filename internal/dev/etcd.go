@@ -22,7 +22,7 @@ type etcdServer struct {
 	server *embed.Etcd
 }
 
-func newEtcd(dir string, port int) (*etcdServer, error) {
+func newEtcd(dir, host string, port int) (*etcdServer, error) {
 	client, err := freePort(port)
 	if err != nil {
 		return nil, err
@@ -32,7 +32,7 @@ func newEtcd(dir string, port int) (*etcdServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &etcdServer{dir: dir, client: loopback(client), peer: loopback(peer)}, nil
+	return &etcdServer{dir: dir, client: plain(host, client), peer: plain(localhost, peer)}, nil
 }
 
 // freePort returns port where it is free; 0 tries the default port first; -1 takes any.
@@ -57,8 +57,10 @@ func freePort(port int) (int, error) {
 	return 0, fmt.Errorf("etcd's port: %w: end what listens there or give another one with --etcd-port", last)
 }
 
-func loopback(port int) url.URL {
-	return url.URL{Scheme: "http", Host: fmt.Sprintf("127.0.0.1:%d", port)}
+const localhost = "127.0.0.1"
+
+func plain(host string, port int) url.URL {
+	return url.URL{Scheme: "http", Host: fmt.Sprintf("%s:%d", host, port)}
 }
 
 func (e *etcdServer) running() bool { return e.server != nil }

@@ -18,9 +18,12 @@ import (
 type node struct {
 	n   int
 	cfg Config
-	vm  *machine.Machine
+	// network is the file of the machine's network namespace, empty where it has none of its own.
+	network string
+	vm      *machine.Machine
 }
 
+func (m *node) address() string  { return m.cfg.address(m.n) }
 func (m *node) name() string     { return fmt.Sprintf("m%d", m.n) }
 func (m *node) stateDir() string { return filepath.Join(m.cfg.Dir, m.name()) }
 
@@ -54,8 +57,8 @@ listen=http://%s:%d
 state_directory=%s
 machine_id=%s
 verbosity=%d
-`, m.n, info.EtcdEndpoint, Address(m.n), m.name(), m.zone(), m.cfg.AgentTTL,
-		Address(m.n), APIPort, filepath.Join(m.stateDir(), "fleet"), filepath.Join(m.stateDir(), "machine-id"), m.cfg.Verbosity)
+`, m.n, info.EtcdEndpoint, m.address(), m.name(), m.zone(), m.cfg.AgentTTL,
+		m.address(), APIPort, filepath.Join(m.stateDir(), "fleet"), filepath.Join(m.stateDir(), "machine-id"), m.cfg.Verbosity)
 	if machine.Isolates() {
 		conf += "journal_directory=" + m.journalDir() + "\n"
 	}
@@ -98,6 +101,7 @@ func (m *node) start(ctx context.Context, info Info) error {
 		Name:       m.name(),
 		RuntimeDir: info.machineRuntimeDir(m.n),
 		StateDir:   m.stateDir(),
+		Network:    m.network,
 	})
 	if err != nil {
 		return err
@@ -108,7 +112,7 @@ func (m *node) start(ctx context.Context, info Info) error {
 
 // waitReady waits until the machine's fleetd answers that it is ready.
 func (m *node) waitReady(ctx context.Context) error {
-	url := fmt.Sprintf("http://%s:%d/readyz", Address(m.n), APIPort)
+	url := fmt.Sprintf("http://%s:%d/readyz", m.address(), APIPort)
 	last := errors.New("not asked yet")
 	for ; ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -23,9 +24,10 @@ type supervisor struct {
 	info Info
 	down context.CancelFunc
 
-	mu    sync.Mutex // one change at a time
-	etcd  *etcdServer
-	nodes []*node
+	mu     sync.Mutex  // one change at a time
+	etcd   *etcdServer // nil where somebody else runs it
+	cables *cables     // nil where machines share this computer's network
+	nodes  []*node
 }
 
 // Run runs the cluster until ctx ends or somebody asks it to go down, then takes it down and removes what
@@ -103,6 +105,11 @@ func sweep(dir string) error {
 			return err
 		}
 	}
+	if old.Cables != "" {
+		if err := (&cables{name: old.Cables, machines: old.Machines}).remove(); err != nil {
+			return err
+		}
+	}
 	return errors.Join(os.RemoveAll(old.RuntimeDir), os.Remove(infoFile(dir)))
 }
 
@@ -112,16 +119,16 @@ func (s *supervisor) prepare() error {
 	if err != nil {
 		return err
 	}
-	etcdDir := filepath.Join(s.cfg.Dir, "etcd")
-	if err := os.MkdirAll(etcdDir, 0o700); err != nil {
-		return err
-	}
-	if s.etcd, err = newEtcd(etcdDir, s.cfg.EtcdPort); err != nil {
+	s.info = Info{PID: os.Getpid(), RuntimeDir: runtimeDir, Machines: s.cfg.Machines}
+	if err := errors.Join(s.prepareCables(), s.prepareEtcd()); err != nil {
 		return errors.Join(err, os.RemoveAll(runtimeDir))
 	}
-	s.info = Info{PID: os.Getpid(), RuntimeDir: runtimeDir, EtcdEndpoint: s.etcd.client.String(), Machines: s.cfg.Machines}
 	for n := 1; n <= s.cfg.Machines; n++ {
-		s.nodes = append(s.nodes, &node{n: n, cfg: s.cfg})
+		m := &node{n: n, cfg: s.cfg}
+		if s.cables != nil {
+			m.network = s.cables.namespace(n)
+		}
+		s.nodes = append(s.nodes, m)
 	}
 	data, err := json.MarshalIndent(s.info, "", "  ")
 	if err != nil {
@@ -130,11 +137,48 @@ func (s *supervisor) prepare() error {
 	return errors.Join(os.WriteFile(infoFile(s.cfg.Dir), data, 0o644), writeEnv(s.cfg, s.info))
 }
 
+func (s *supervisor) prepareCables() (err error) {
+	if !s.cfg.Cables {
+		return nil
+	}
+	if s.cables, err = newCables(s.cfg.Machines); err != nil {
+		return err
+	}
+	s.info.Cables = s.cables.name
+	return nil
+}
+
+func (s *supervisor) prepareEtcd() (err error) {
+	if len(s.cfg.EtcdServers) > 0 {
+		s.info.EtcdEndpoint = strings.Join(s.cfg.EtcdServers, ",")
+		return nil
+	}
+	dir, host := filepath.Join(s.cfg.Dir, "etcd"), localhost
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if s.cables != nil {
+		host = cablesHost
+	}
+	if s.etcd, err = newEtcd(dir, host, s.cfg.EtcdPort); err != nil {
+		return err
+	}
+	s.info.EtcdEndpoint = s.etcd.client.String()
+	return nil
+}
+
 func (s *supervisor) start(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.etcd.start(); err != nil {
-		return err
+	if s.cables != nil {
+		if err := s.cables.lay(); err != nil {
+			return err
+		}
+	}
+	if s.etcd != nil {
+		if err := s.etcd.start(); err != nil {
+			return err
+		}
 	}
 	if err := s.serve(); err != nil {
 		return err
@@ -164,8 +208,11 @@ func (s *supervisor) stop() error {
 		wg.Go(func() { errs[i] = n.stop() })
 	}
 	wg.Wait()
-	if s.etcd.running() {
+	if s.etcd != nil && s.etcd.running() {
 		errs = append(errs, s.etcd.stop())
+	}
+	if s.cables != nil {
+		errs = append(errs, s.cables.remove())
 	}
 	errs = append(errs, os.RemoveAll(s.info.RuntimeDir), os.Remove(infoFile(s.cfg.Dir)))
 	return errors.Join(errs...)
@@ -183,22 +230,12 @@ func (s *supervisor) serve() error {
 		w.WriteHeader(http.StatusNoContent)
 		s.down()
 	})
-	mux.HandleFunc("POST /etcd/start", s.change(func(*http.Request) error { return s.etcd.start() }))
-	mux.HandleFunc("POST /etcd/stop", s.change(func(*http.Request) error { return s.etcd.stop() }))
-	mux.HandleFunc("POST /machines/{n}/start", s.change(func(r *http.Request) error {
-		n, err := s.node(r.PathValue("n"))
-		if err != nil {
-			return err
-		}
-		return n.start(r.Context(), s.info)
-	}))
-	mux.HandleFunc("POST /machines/{n}/kill", s.change(func(r *http.Request) error {
-		n, err := s.node(r.PathValue("n"))
-		if err != nil {
-			return err
-		}
-		return n.kill()
-	}))
+	mux.HandleFunc("POST /etcd/start", s.changeEtcd((*etcdServer).start))
+	mux.HandleFunc("POST /etcd/stop", s.changeEtcd((*etcdServer).stop))
+	mux.HandleFunc("POST /machines/{n}/start", s.changeNode(func(r *http.Request, n *node) error { return n.start(r.Context(), s.info) }))
+	mux.HandleFunc("POST /machines/{n}/kill", s.changeNode(func(_ *http.Request, n *node) error { return n.kill() }))
+	mux.HandleFunc("POST /machines/{n}/cut", s.changeCable((*cables).cut))
+	mux.HandleFunc("POST /machines/{n}/mend", s.changeCable((*cables).mend))
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	go func() { _ = server.Serve(listener) }() // lives as long as the process
 	return nil
@@ -224,6 +261,34 @@ func (s *supervisor) change(do func(*http.Request) error) http.HandlerFunc {
 	}
 }
 
+func (s *supervisor) changeNode(do func(*http.Request, *node) error) http.HandlerFunc {
+	return s.change(func(r *http.Request) error {
+		n, err := s.node(r.PathValue("n"))
+		if err != nil {
+			return err
+		}
+		return do(r, n)
+	})
+}
+
+func (s *supervisor) changeEtcd(do func(*etcdServer) error) http.HandlerFunc {
+	return s.change(func(*http.Request) error {
+		if s.etcd == nil {
+			return fmt.Errorf("etcd at %s is not run by the local cluster: stop and start it where it runs", s.info.EtcdEndpoint)
+		}
+		return do(s.etcd)
+	})
+}
+
+func (s *supervisor) changeCable(do func(*cables, int) error) http.HandlerFunc {
+	return s.changeNode(func(_ *http.Request, n *node) error {
+		if s.cables == nil {
+			return errors.New("machines have no cables: start the cluster with \"fleetd dev --cables\", as root")
+		}
+		return do(s.cables, n.n)
+	})
+}
+
 // Status is what runs now.
 type Status struct {
 	Info
@@ -244,9 +309,9 @@ type MachineStatus struct {
 func (s *supervisor) handleStatus(w http.ResponseWriter, _ *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	status := Status{Info: s.info, EtcdUp: s.etcd.running()}
+	status := Status{Info: s.info, EtcdUp: s.etcd == nil || s.etcd.running()}
 	for _, n := range s.nodes {
-		m := MachineStatus{Number: n.n, Address: Address(n.n), Up: n.up()}
+		m := MachineStatus{Number: n.n, Address: n.address(), Up: n.up()}
 		if n.vm != nil {
 			m.XDGRuntimeDir, m.JournalDir = n.vm.XDGRuntimeDir(), n.vm.JournalDir()
 		}

@@ -1,4 +1,4 @@
-# Becomes a command inside a machine: joins its cgroups and enters its mount namespace. The PID stays.
+# Becomes a command inside a machine: joins its cgroups and enters its mount and network namespaces. The PID stays.
 #
 # $1: PID of the machine's service manager   $2...: the command   FLEET_CGROUPS: directories, one a word
 set -eu
@@ -16,4 +16,4 @@ shift
 if [ "$(id -u)" != 0 ]; then
 	exec "$@"
 fi
-exec nsenter --target "$pid" --mount --wd=. -- "$@"
+exec nsenter --target "$pid" --mount --net --wd=. -- "$@"

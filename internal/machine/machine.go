@@ -1,5 +1,6 @@
 // Package machine starts and ends small private machines on one computer: each has a real `systemd --user` with its own
-// runtime directory, unit path, journal, machine ID and cgroups, and shares the host's network, processes and files.
+// runtime directory, unit path, journal, machine ID and cgroups, and shares the host's processes and files, and its network
+// unless it is given another one.
 //
 // It serves `fleetd dev` and the tests, where cutting a machine's power must be as real as the machine. Root needs no
 // booted systemd for it. An ordinary user needs one, for a delegated cgroup can only come from it; see Detect.
@@ -43,6 +44,8 @@ type Config struct {
 	RuntimeDir string
 	// StateDir is the machine's disk: home directory, machine-id and journal. An absolute path; created when missing.
 	StateDir string
+	// Network is the file of the network namespace that the machine is in, such as /run/netns/NAME; "" is the caller's.
+	Network string
 	// Env is added to the environment of the service manager, which its units inherit, and of commands.
 	Env []string
 }
@@ -141,6 +144,9 @@ func (m *Machine) powerOn() error {
 	boot := []string{"/bin/sh", "-c", bootScript, "boot", initScript}
 	if scoped() {
 		boot = append(scopeArgv(m.cfg), boot...)
+	}
+	if m.cfg.Network != "" {
+		boot = append([]string{"nsenter", "--net=" + m.cfg.Network, "--"}, boot...)
 	}
 	m.init = command(boot...)
 	if err := m.init.Start(); err != nil {
