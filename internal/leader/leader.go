@@ -169,11 +169,7 @@ func (c *candidate) campaign(ctx context.Context) error {
 		own, before := place(candidates, key)
 		switch {
 		case own == nil:
-			_, err := c.store.Commit(ctx, store.Txn{Ops: []store.Op{
-				{Key: key, Value: []byte(c.id), Lease: c.lease, If: store.Absent()},
-			}})
-			// In conflict, an earlier attempt whose answer was lost had put the key.
-			if err != nil && !errors.Is(err, store.ErrConflict) {
+			if err := c.enter(ctx, key); err != nil {
 				return err
 			}
 		case before == nil:
@@ -185,6 +181,25 @@ func (c *candidate) campaign(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// enter puts the candidate's key. In conflict, an earlier attempt whose answer was lost has put it; or a person has, without a
+// lease: that one is no candidate's and would never end, so it is deleted.
+func (c *candidate) enter(ctx context.Context, key string) error {
+	_, err := c.store.Commit(ctx, store.Txn{Ops: []store.Op{{Key: key, Value: []byte(c.id), Lease: c.lease, If: store.Absent()}}})
+	if !errors.Is(err, store.ErrConflict) {
+		return err
+	}
+	kv, ok, _, err := c.store.Get(ctx, key)
+	if err != nil || !ok || kv.Lease != 0 {
+		return err
+	}
+	c.log.Info("Deleting a leader key that has no lease", "reason", "NoLease", "key", key)
+	_, err = c.store.Commit(ctx, store.Txn{Ops: []store.Op{{Key: key, If: store.Unchanged(kv.ModRevision)}}})
+	if errors.Is(err, store.ErrConflict) {
+		return nil // it is looked at again
+	}
+	return err
 }
 
 func (c *candidate) candidates(ctx context.Context) (candidates []store.KV, revision int64, err error) {

@@ -1,0 +1,177 @@
+package leader_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-starter/fleet/internal/store"
+	"github.com/fleet-starter/fleet/internal/store/memstore"
+)
+
+// asking counts what a candidate asks of etcd.
+type asking struct {
+	store.Interface
+	before func() // each watch
+
+	mu      sync.Mutex
+	lists   int
+	commits int
+	watched []string
+}
+
+func (a *asking) List(ctx context.Context, prefix string, opts store.ListOptions) (store.Page, error) {
+	a.mu.Lock()
+	a.lists++
+	a.mu.Unlock()
+	return a.Interface.List(ctx, prefix, opts)
+}
+
+func (a *asking) Commit(ctx context.Context, txn store.Txn) (int64, error) {
+	a.mu.Lock()
+	a.commits++
+	a.mu.Unlock()
+	return a.Interface.Commit(ctx, txn)
+}
+
+func (a *asking) Watch(ctx context.Context, prefix string, after int64) <-chan store.Batch {
+	a.mu.Lock()
+	a.watched = append(a.watched, prefix)
+	a.mu.Unlock()
+	if a.before != nil {
+		a.before()
+	}
+	return a.Interface.Watch(ctx, prefix, after)
+}
+
+func (a *asking) so() (lists, commits int, watched []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.lists, a.commits, a.watched
+}
+
+// candidatesOf returns their keys by id.
+func candidatesOf(t *testing.T, s store.Interface) map[string]store.KV {
+	t.Helper()
+	found := map[string]store.KV{}
+	page, err := s.List(t.Context(), keys.Leader("engine")+"/", store.ListOptions{})
+	require.NoError(t, err)
+	for _, kv := range page.KVs {
+		found[string(kv.Value)] = kv
+	}
+	return found
+}
+
+// TestEachWaitsForTheOneBefore: each candidate watches the one just before it, so that the end of a leader wakes one process.
+func TestEachWaitsForTheOneBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		e := newElection(t)
+		asked, stops := map[string]*asking{}, map[string]func(){}
+		for _, id := range []string{"a", "b", "c", "d"} {
+			asked[id] = &asking{Interface: s.Connect()}
+			stops[id] = e.run(asked[id], id, ttl)
+			synctest.Wait()
+		}
+		all := candidatesOf(t, s)
+		for id, before := range map[string]string{"b": "a", "c": "b", "d": "c"} {
+			_, _, watched := asked[id].so()
+			require.Equal(t, []string{all[before].Key}, watched, id)
+		}
+		lists, _, _ := asked["d"].so()
+		stops["a"]()
+		e.awaitLeader("b")
+		synctest.Wait()
+		now, _, watched := asked["d"].so()
+		require.Equal(t, lists, now, "the end of the leader is no concern of the fourth")
+		require.Len(t, watched, 1)
+
+		stops["c"]() // one in the middle leaves: who is behind it looks again, and waits for the next
+		synctest.Wait()
+		now, _, watched = asked["d"].so()
+		require.Equal(t, lists+1, now)
+		require.Equal(t, []string{all["c"].Key, all["b"].Key}, watched)
+		require.Equal(t, map[string]bool{"b": true}, e.leading)
+		stops["b"]()
+		e.awaitLeader("d")
+		stops["d"]()
+	})
+}
+
+// TestCompactedWhileWaiting: where etcd has compacted what a candidate was about to watch, it looks again at once and keeps its
+// place; the leader goes on.
+func TestCompactedWhileWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		compact := func() {
+			for range 5 {
+				_, err := s.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: "/other", Value: []byte("x")}}})
+				require.NoError(t, err)
+			}
+			s.Compact(s.Revision())
+		}
+		e := newElection(t)
+		a := &asking{Interface: s.Connect(), before: sync.OnceFunc(compact)}
+		stopA := e.run(a, "a", ttl)
+		e.awaitLeader("a")
+		synctest.Wait()
+		_, _, watched := a.so()
+		require.Len(t, watched, 2, "its own key, and again")
+
+		b := &asking{Interface: s.Connect(), before: sync.OnceFunc(compact)}
+		stopB := e.run(b, "b", ttl)
+		synctest.Wait()
+		place := candidatesOf(t, s)["b"]
+		lists, commits, watched := b.so()
+		require.Equal(t, 3, lists, "without its key, with it, and again")
+		require.Equal(t, 1, commits)
+		require.Len(t, watched, 2)
+		time.Sleep(10 * time.Minute)
+		require.Len(t, e.terms, 1)
+		require.Equal(t, place, candidatesOf(t, s)["b"])
+		stopped := time.Now()
+		stopA()
+		require.Equal(t, stopped, e.awaitLeader("b").start)
+		stopB()
+	})
+}
+
+// TestKeyPutAgainByHand: a leader whose key was deleted and put again by another leads no more, for its fence is another key's.
+// What a person puts under its name, without a lease, keeps it neither from leading again nor busy.
+func TestKeyPutAgainByHand(t *testing.T) {
+	for name, leased := range map[string]bool{"with its lease": true, "without a lease": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := memstore.New(memstore.Options{})
+				e := newElection(t)
+				a := &asking{Interface: s.Connect()}
+				stop := e.run(a, "a", ttl)
+				first := e.awaitLeader("a")
+				own := candidatesOf(t, s)["a"]
+				synctest.Wait()
+				_, commits, _ := a.so()
+				put := store.Op{Key: own.Key, Value: own.Value}
+				if leased {
+					put.Lease = own.Lease
+				}
+				for _, op := range []store.Op{{Key: own.Key}, put} { // at once: nothing sees it gone
+					_, err := s.Commit(t.Context(), store.Txn{Ops: []store.Op{op}})
+					require.NoError(t, err)
+				}
+				e.await("a second term", func() bool { return len(e.terms) == 2 && e.leading["a"] })
+				second := e.terms[1]
+				require.NotEqual(t, first.fence, second.fence)
+				require.Equal(t, candidatesOf(t, s)["a"].CreateRevision, second.fence.CreateRevision)
+				require.Equal(t, own.Lease, candidatesOf(t, s)["a"].Lease, "it ends with the leader")
+				_, now, _ := a.so()
+				require.LessOrEqual(t, now-commits, 3)
+				stop()
+				require.Empty(t, candidatesOf(t, s))
+			})
+		})
+	}
+}
