@@ -127,6 +127,38 @@ state web@1.service active A
 state web-discovery@1.service inactive S
 state web@1.service active A
 `},
+		{"nor one that failed: that is systemd's affair", Input{
+			Placements: map[string]v1.Placement{app: launch("A"), side: launch("S")}, Relations: binding,
+			Files:   map[string]string{app: "A", side: "S"},
+			Records: map[string]Record{app: run("A"), side: {Loaded: "S", Launched: "S", Target: "i1", Failing: true}},
+			Units:   map[string]Unit{app: unit("active", "i2"), side: unit("failed", "s1")},
+		}, `
+state web-discovery@1.service failed S
+state web@1.service active A
+`},
+		{"a sidekick is not started beside its target, which is restarted", Input{
+			Placements: map[string]v1.Placement{app: launch("B"), side: launch("S")}, Relations: binding,
+			Files:   map[string]string{app: "A", side: "S"},
+			Records: map[string]Record{app: run("A"), side: {Loaded: "S"}},
+			Units:   map[string]Unit{app: unit("active", "i1"), side: unit("inactive", "")},
+		}, `
+writeFile web@1.service FileChanged
+reload FileChanged
+note web@1.service FileChanged
+restart web@1.service FileChanged
+state web-discovery@1.service inactive S waits for web@1.service, which it is bound to, to be active
+`},
+		{"what needs others is stopped before them, whatever their names", Input{
+			Placements: map[string]v1.Placement{"a.service": load("A"), "m.service": load("A"), "z.service": load("A")},
+			Relations:  map[string]Relations{"z.service": {BindsTo: []string{"m.service"}}, "m.service": {After: []string{"a.service"}}, "a.service": {}},
+			Files:      map[string]string{"a.service": "A", "m.service": "A", "z.service": "A"},
+			Records:    map[string]Record{"a.service": run("A"), "m.service": run("A"), "z.service": run("A")},
+			Units:      map[string]Unit{"a.service": unit("active", "i1"), "m.service": unit("active", "i2"), "z.service": unit("active", "i3")},
+		}, `
+stop z.service SetLoaded
+stop m.service SetLoaded
+stop a.service SetLoaded
+`},
 		{"a sidekick to be loaded is stopped, its target untouched", Input{
 			Placements: map[string]v1.Placement{app: launch("A"), side: load("S")}, Relations: binding,
 			Files:   map[string]string{app: "A", side: "S"},

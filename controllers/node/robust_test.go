@@ -277,3 +277,41 @@ func TestWhatIsRefusedKeepsNothingFromTheDisk(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "active", states[0].ActiveState)
 }
+
+// What systemd refuses for a unit is told, noted in its record, and keeps the steps behind it from being taken.
+func TestARefusalIsNotForgotten(t *testing.T) {
+	const text = "[Service]\nExecStart=/bin/stays\n"
+	for _, tt := range []struct {
+		op      string
+		actions []Kind
+	}{
+		{"stop", []Kind{Stop, RemoveFile, Forget}},
+		{"reset-failed", []Kind{ResetFailed, Unlink, RemoveFile, Forget}},
+		{"unlink", []Kind{Stop, Unlink, RemoveFile, Forget}},
+		{"link", []Kind{Link, RemoveFile, Forget}},
+	} {
+		t.Run(tt.op, func(t *testing.T) {
+			n := odd(t, func(l layout.Layout) {
+				require.NoError(t, os.WriteFile(l.Unit("bad.service"), []byte(text), 0o644))
+			}, fake.Options{Fault: func(op, _ string) error {
+				if op == tt.op {
+					return systemd.ErrRefused
+				}
+				return nil
+			}})
+			n.records.units["bad.service"] = Record{Loaded: "h"}
+			var plan Decision
+			for _, kind := range tt.actions {
+				plan.Actions = append(plan.Actions, Action{Kind: kind, Unit: "bad.service", Record: Record{Loaded: "h"}})
+			}
+			acted, refused, err := n.apply(t.Context(), plan)
+			require.NoError(t, err)
+			require.True(t, acted)
+			require.ErrorIs(t, refused, systemd.ErrRefused)
+			require.ErrorContains(t, refused, "bad.service")
+			require.Contains(t, n.records.units["bad.service"].Message, "refused")
+			_, err = os.Stat(n.Layout.Unit("bad.service"))
+			require.NoError(t, err, "its file is there")
+		})
+	}
+}

@@ -7,8 +7,11 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/go-logr/logr"
 	"github.com/stretchr/testify/require"
 
+	"github.com/fleet-starter/fleet/internal/cluster"
+	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/store"
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
@@ -60,4 +63,82 @@ func TestMachinesHearOfTheirUnitsAtOnce(t *testing.T) {
 		}
 	}
 	require.LessOrEqual(t, shared, machines*each/(store.MaxTxnOps-1)+6, "a machine is in more than one transaction only where one ends within it")
+}
+
+// TestWhatChangedMeanwhileIsKept: a decision was made for placements as they were then. Where another changed one since, or put
+// one where none was, it is not written, and the unit is planned again.
+func TestWhatChangedMeanwhileIsKept(t *testing.T) {
+	keys := keyspace.New("")
+	const theirs = `{"hash":"theirs"}`
+	here, there := keys.Placements().Key("m1/a.service"), keys.Placements().Key("m2/a.service")
+	for _, tt := range []struct {
+		name    string
+		action  Action
+		changed string
+	}{
+		{"placed by another", Action{Kind: Place, Machine: "m1"}, here},
+		{"changed before it is updated", Action{Kind: Update, Machine: "m1"}, here},
+		{"changed before it is taken off", Action{Kind: Unplace, Machine: "m1"}, here},
+		{"changed before it is moved", Action{Kind: Move, From: "m1", Machine: "m2"}, here},
+		{"placed by another where it is moved to", Action{Kind: Move, From: "m1", Machine: "m2"}, there},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := memstore.New(memstore.Options{})
+			put := func(key, value string) int64 {
+				revision, err := s.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: key, Value: []byte(value)}}})
+				require.NoError(t, err)
+				return revision
+			}
+			tt.action.Unit = "a.service"
+			if tt.action.Kind != Place {
+				tt.action.Revision = put(here, `{"hash":"as it was"}`)
+			}
+			put(tt.changed, theirs)
+			before := s.Revision()
+			c := New(Options{Store: s, Cluster: cluster.New(s, keys, logr.Discard())})
+			defer func() { // ends the queue
+				ended, cancel := context.WithCancel(t.Context())
+				cancel()
+				_ = c.loop.Run(ended)
+			}()
+			c.index.SetUnit(Unit{Name: "a.service"})
+			c.index.Commit(Plan(Input{Cluster: c.index}))
+			require.True(t, c.index.Idle())
+			_, failed, err := c.write(t.Context(), []Action{tt.action})
+			require.ErrorIs(t, err, store.ErrConflict)
+			require.Equal(t, []Action{tt.action}, failed)
+			require.False(t, c.index.Idle(), "it is planned again")
+			require.Equal(t, before, s.Revision(), "nothing was written")
+		})
+	}
+	t.Run("a stray key", func(t *testing.T) {
+		c := &Controller{Options: Options{Cluster: &cluster.Cluster{Keys: keys}}}
+		ops, err := c.ops(Action{Kind: DeleteStray, Unit: "nowhere", Revision: 7})
+		require.NoError(t, err)
+		require.Equal(t, []store.Op{{Key: "/fleet/placements/nowhere", If: store.Unchanged(7)}}, ops)
+	})
+}
+
+// TestTheWorstErrorIsTold: that another leads ends the controller, whatever else went wrong beside it.
+func TestTheWorstErrorIsTold(t *testing.T) {
+	conflict := store.Result{Err: fmt.Errorf("write /a: %w", store.ErrConflict)}
+	fenced := store.Result{Err: fmt.Errorf("write /b: %w", store.ErrFenced)}
+	written := store.Result{Revision: 9}
+	for _, tt := range []struct {
+		results []store.Result
+		want    error
+		text    string
+	}{
+		{[]store.Result{written, written}, nil, ""},
+		{[]store.Result{written, conflict}, store.ErrConflict, "1 of 2 decisions were not written: write /a: "},
+		{[]store.Result{conflict, written, fenced}, store.ErrFenced, "2 of 3 decisions were not written: write /b: "},
+		{[]store.Result{fenced, conflict}, store.ErrFenced, "2 of 2 decisions were not written: write /b: "},
+		{[]store.Result{conflict, fenced, conflict}, store.ErrFenced, "3 of 3 decisions were not written: write /b: "},
+	} {
+		err := brief(tt.results)
+		require.ErrorIs(t, err, tt.want)
+		if tt.want != nil {
+			require.ErrorContains(t, err, tt.text)
+		}
+	}
 }

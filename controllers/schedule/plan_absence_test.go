@@ -215,6 +215,32 @@ func TestGlobalAbsence(t *testing.T) {
 	require.Equal(t, []string{"Unplace g.service from m2: MachineGone: its machine m2 is gone"}, w.converge())
 }
 
+// TestGlobalAbsenceWhileFrozen: while most machines are missed, what a global unit has on them stays, however long.
+func TestGlobalAbsenceWhileFrozen(t *testing.T) {
+	w := newWorld(t)
+	var all []string
+	for i := range 5 {
+		w.setMachine(Machine{ID: fmt.Sprint("m", i+1)})
+		w.add(t, fmt.Sprintf("app@%d.service", i+1))
+		all = append(all, fmt.Sprintf("m%d/app@%d.service", i+1, i+1), fmt.Sprintf("m%d/g.service", i+1))
+	}
+	w.converge()
+	w.add(t, "g.service Global=true")
+	w.converge()
+	for i := range 3 {
+		w.deleteMachine(fmt.Sprint("m", i+1))
+	}
+	require.Len(t, w.converge(), 1, "they are missed")
+	w.now = w.now.Add(2 * time.Hour)
+	require.Empty(t, w.converge())
+	require.Equal(t, all, w.where())
+
+	for i := range 2 { // one alone is gone, and no longer looked for
+		w.setMachine(Machine{ID: fmt.Sprint("m", i+1)})
+	}
+	require.Contains(t, w.converge(), "Unplace g.service from m3: MachineGone: its machine m3 is gone")
+}
+
 // TestExcept: a global unit leaves the machines that its app excepts, at once and for others, and returns when it excepts them
 // no longer.
 func TestExcept(t *testing.T) {

@@ -206,6 +206,41 @@ func TestStatesOfPlainUnits(t *testing.T) {
 	}
 }
 
+// TestPutKeepsWhenAStartWasAskedFor: a new file is no request to start, and takes none back.
+func TestPutKeepsWhenAStartWasAskedFor(t *testing.T) {
+	c := newCluster(t)
+	c.do(http.MethodPut, units+"/a.service", unitJSON(t, "a.service", sleeping, v1.Launched))
+	require.Equal(t, http.StatusOK, c.do(http.MethodPost, units+"/a.service/start", "").code)
+	changed := sleeping + "Restart=always\n"
+	a := c.do(http.MethodPut, units+"/a.service", unitJSON(t, "a.service", changed, v1.Launched))
+	require.Equal(t, http.StatusOK, a.code, a.body)
+	require.Equal(t, v1.UnitSpec{Hash: unitfile.Hash(changed), DesiredState: v1.Launched, RequestedAt: "2026-01-02T03:04:05Z"}, c.unit("a.service").Spec)
+	require.Equal(t, wire.ReasonUnchanged, c.do(http.MethodPut, units+"/a.service", unitJSON(t, "a.service", changed, v1.Launched)).status(t).Reason)
+	asked := strings.Replace(unitJSON(t, "a.service", changed, v1.Launched), `"desiredState"`, `"requestedAt":"now","desiredState"`, 1)
+	require.Equal(t, http.StatusOK, c.do(http.MethodPut, units+"/a.service", asked).code)
+	require.Equal(t, "now", c.unit("a.service").Spec.RequestedAt, "one that is given is taken")
+}
+
+// TestUnitsThatChangedMeanwhile: what is asked for a version of a unit that there is no more is refused.
+func TestUnitsThatChangedMeanwhile(t *testing.T) {
+	c := newCluster(t)
+	old := c.do(http.MethodPut, units+"/a.service", unitJSON(t, "a.service", sleeping, v1.Launched)).status(t).ResourceVersion
+	changed := sleeping + "Restart=always\n"
+	now := c.do(http.MethodPut, units+"/a.service", unitJSON(t, "a.service", changed, v1.Launched), "If-Match", old).status(t).ResourceVersion
+	for _, a := range []answer{
+		c.do(http.MethodPut, units+"/a.service", unitJSON(t, "a.service", sleeping, v1.Launched), "If-Match", old),
+		c.do(http.MethodPut, units+"/a.service", strings.Replace(unitJSON(t, "a.service", sleeping, v1.Launched), `"name"`, `"resourceVersion":"`+old+`","name"`, 1)),
+		c.do(http.MethodDelete, units+"/a.service", "", "If-Match", old),
+		c.do(http.MethodDelete, units+"/a.service?dryRun=true", "", "If-Match", old),
+	} {
+		require.Equal(t, http.StatusConflict, a.code, a.body)
+		require.Equal(t, wire.ReasonConflict, a.status(t).Reason)
+		require.Equal(t, unitfile.Hash(changed), c.unit("a.service").Spec.Hash)
+	}
+	require.Equal(t, http.StatusOK, c.do(http.MethodDelete, units+"/a.service", "", "If-Match", now).code)
+	c.absent("/fleet/units/a.service")
+}
+
 func TestRestartStopsWaitsAndStarts(t *testing.T) {
 	c := newCluster(t)
 	c.put("/fleet/machines/"+here, machine("10.0.0.1"))

@@ -55,3 +55,38 @@ func TestAnotherServerHasTheAddress(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "200 app@1", r.get("app.localhost"))
 }
+
+// TestOwnPortOnOtherAddresses: a port that our own nginx has already is no other process's, on whatever address it is to be
+// listened on next.
+func TestOwnPortOnOtherAddresses(t *testing.T) {
+	for _, tt := range []struct {
+		before []string
+		listen string
+		want   bool
+	}{
+		{nil, "80", false},
+		{[]string{"80"}, "80", true},
+		{[]string{"80"}, "127.0.0.1:80", true},
+		{[]string{"127.0.0.1:80"}, "80", true},
+		{[]string{"[::1]:80"}, "*:80", true},
+		{[]string{"443", "10.0.0.1:80"}, "[::]:80", true},
+		{[]string{"8080"}, "80", false},
+		{[]string{"80"}, "8080", false},
+		{[]string{"127.0.0.1:8080"}, "127.0.0.1:80", false},
+		{[]string{"127.0.0.1:80"}, "127.0.0.1:81", false},
+	} {
+		require.Equal(t, tt.want, overlaps(tt.before, tt.listen), "%v then %s", tt.before, tt.listen)
+	}
+
+	own, err := net.Listen("tcp4", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer own.Close()
+	port := fmt.Sprint(own.Addr().(*net.TCPAddr).Port)
+	config := func(listen string) []byte {
+		return []byte("http {\n    server {\n        listen " + listen + ";\n    }\n}\n")
+	}
+	s := &Server{}
+	require.NoError(t, s.checkNewListens(config("127.0.0.1:"+port), config(port)))
+	require.ErrorIs(t, s.checkNewListens(config("127.0.0.1:1"), config(port)), ErrAddressInUse)
+	require.ErrorIs(t, s.checkNewListens(nil, config("127.0.0.1:"+port)), ErrAddressInUse)
+}

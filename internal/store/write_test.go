@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -219,4 +220,141 @@ func TestWriteTellsRefusedGroupsApart(t *testing.T) {
 	page, err := s.List(t.Context(), "/t/", store.ListOptions{})
 	require.NoError(t, err)
 	require.Len(t, page.KVs, 298)
+}
+
+// recording notes the keys of each transaction, in the order of the transactions' first keys.
+type recording struct {
+	store.Interface
+	mu   sync.Mutex
+	txns []string
+}
+
+func (r *recording) Commit(ctx context.Context, txn store.Txn) (int64, error) {
+	var names []string
+	for _, op := range txn.Ops {
+		names = append(names, strings.TrimPrefix(op.Key, "/"))
+	}
+	r.mu.Lock()
+	r.txns = append(r.txns, strings.Join(names, " "))
+	r.mu.Unlock()
+	return r.Interface.Commit(ctx, txn)
+}
+
+// TestWritePacksWithinTheLimits: a transaction has as many groups as etcd takes, and not one more. Keys count as values do.
+func TestWritePacksWithinTheLimits(t *testing.T) {
+	sized := func(key string, size int) store.Group {
+		return store.Group{put("/"+key, strings.Repeat("x", size-len(key)-1))}
+	}
+	const all = 1 << 20
+	for _, c := range []struct {
+		name   string
+		groups []store.Group
+		want   []string
+	}{
+		{"exactly full", []store.Group{sized("a", all/2), sized("b", all/2), sized("c", 10)}, []string{"a b", "c"}},
+		{"one byte too many", []store.Group{sized("a", all/2), sized("b", all/2+1), sized("c", 10)}, []string{"a", "b c"}},
+		{"the first of a transaction counts", []store.Group{sized("a", all/2+1), sized("b", all/2+1), sized("c", all/2)}, []string{"a", "b", "c"}},
+		{"each by itself", []store.Group{sized("a", all), sized("b", all), sized("c", all)}, []string{"a", "b", "c"}},
+		{"one alone is larger", []store.Group{sized("a", 10), sized("b", all+1), sized("c", 10)}, []string{"a", "b", "c"}},
+		{"a deletion has a key", []store.Group{sized("a", all-1), {{Key: "/b"}}, {{Key: "/c"}}}, []string{"a", "b c"}},
+		{"a group of two", []store.Group{sized("a", all/2), append(sized("b", all/4), sized("c", all/4+1)...), sized("d", 10)}, []string{"a", "b c d"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := &recording{Interface: memstore.New(memstore.Options{})}
+			_, err := store.LastRevision(store.Write(t.Context(), s, c.groups, store.Fence{}))
+			require.NoError(t, err)
+			slices.Sort(s.txns)
+			require.Equal(t, c.want, s.txns)
+		})
+	}
+	for n, want := range map[int][]int{127: {127}, 128: {1, 127}, 254: {127, 127}, 255: {1, 127, 127}} {
+		s := &recording{Interface: memstore.New(memstore.Options{})}
+		store.Write(t.Context(), s, puts(n), store.Fence{})
+		var sizes []int
+		for _, txn := range s.txns {
+			sizes = append(sizes, 1+strings.Count(txn, " "))
+		}
+		slices.Sort(sizes)
+		require.Equal(t, want, sizes)
+	}
+}
+
+// full refuses whatever needs space, as etcd does once its quota is reached.
+type full struct {
+	store.Interface
+	mu     sync.Mutex
+	txns   int
+	behind func(store.Txn) error // what is wrong with a transaction that needs none
+}
+
+func (f *full) Commit(ctx context.Context, txn store.Txn) (int64, error) {
+	f.mu.Lock()
+	f.txns++
+	f.mu.Unlock()
+	for _, op := range txn.Ops {
+		if op.Value != nil {
+			return 0, store.ErrNoSpace
+		}
+	}
+	if f.behind != nil {
+		if err := f.behind(txn); err != nil {
+			return 0, err
+		}
+	}
+	return f.Interface.Commit(ctx, txn)
+}
+
+// TestWriteToAFullEtcd: what needs space is refused, each group of it; deletions are made all the same, in one more transaction,
+// for they are what makes room. One that conflicts fails alone.
+func TestWriteToAFullEtcd(t *testing.T) {
+	m := memstore.New(memstore.Options{})
+	var groups []store.Group
+	for i := range 40 {
+		key := fmt.Sprintf("/t/%02d", i)
+		_, err := m.Commit(t.Context(), store.Txn{Ops: []store.Op{put(key, "old")}})
+		require.NoError(t, err)
+		switch i % 4 {
+		case 0, 1:
+			groups = append(groups, store.Group{{Key: key}})
+		case 2:
+			groups = append(groups, store.Group{put(key, "new")})
+		case 3: // a move
+			groups = append(groups, store.Group{{Key: key}, put("/to"+key, "new")})
+		}
+	}
+	s := &full{Interface: m}
+	check := func(results []store.Result, conflicts map[int]bool) {
+		t.Helper()
+		for i, r := range results {
+			_, there, _, err := m.Get(t.Context(), fmt.Sprintf("/t/%02d", i))
+			require.NoError(t, err)
+			switch {
+			case conflicts[i]:
+				require.ErrorIs(t, r.Err, store.ErrConflict, i)
+			case i%4 < 2:
+				require.NoError(t, r.Err, i)
+				require.Positive(t, r.Revision)
+				require.False(t, there, i)
+			default:
+				require.ErrorIs(t, r.Err, store.ErrNoSpace, i)
+				require.Zero(t, r.Revision)
+				require.True(t, there, i)
+			}
+		}
+	}
+	groups[5][0].If = store.Unchanged(1)
+	check(store.Write(t.Context(), s, groups, store.Fence{}), map[int]bool{5: true})
+	groups[5][0].If = store.Condition{}
+	s.txns = 0
+	check(store.Write(t.Context(), s, groups, store.Fence{}), nil)
+	require.Equal(t, 2, s.txns, "one that is refused, and one of the deletions")
+
+	s.txns = 0
+	check(store.Write(t.Context(), s, []store.Group{groups[0], groups[1]}, store.Fence{}), nil)
+	require.Equal(t, 1, s.txns)
+	s.txns = 0
+	for _, r := range store.Write(t.Context(), s, puts(3), store.Fence{}) {
+		require.ErrorIs(t, r.Err, store.ErrNoSpace)
+	}
+	require.Equal(t, 1, s.txns, "without a deletion nothing is tried again")
 }

@@ -53,3 +53,16 @@ func sortedSet(s []string) []string {
 	slices.Sort(out)
 	return slices.Compact(out)
 }
+
+// TestListOfAKeyWithKeysBelow: a key that is a directory, too, is listed by its own name, once, and in order.
+func TestListOfAKeyWithKeysBelow(t *testing.T) {
+	tree := NewTree(map[string]string{"/a/m": "1", "/a/m/z": "2", "/a/m/b": "3", "/a/m/m": "4", "/a/m/d/x": "5", "/a//n": "7", "/": "8"})
+	require.Equal(t, []string{"b", "d", "m", "z"}, tree.List("/a/m"))
+	require.Equal(t, []string{"d"}, tree.ListDir("/a/m"))
+	require.Equal(t, []string{"m"}, tree.List("/a"), "a name is never empty")
+	require.Equal(t, []string{"m"}, tree.ListDir("/a"))
+	require.Equal(t, []string{"n"}, tree.List("/a/"+"/"), "below the empty one")
+	require.Equal(t, []string{"/", "a"}, tree.List("/"))
+	require.Equal(t, []string{"x"}, NewTree(map[string]string{"/p/x": ""}).List("/p/x"))
+	require.Equal(t, []string{"b", "x"}, NewTree(map[string]string{"/p/x": "", "/p/x/b": ""}).List("/p/x"))
+}
