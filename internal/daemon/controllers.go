@@ -24,17 +24,17 @@ import (
 // in this process, announce and route in their own.
 var elected = []electedController{
 	{"app", func(e ElectedFor) runner {
-		return app.New(app.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Events: e.Events, Log: e.Log, Metrics: e.Metrics, AgentTTL: e.AgentTTL})
+		return app.New(app.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Events: e.Events, Log: e.Log, Metrics: e.Metrics, AgentTTL: e.AgentTTL, Now: e.Now})
 	}},
 	{"schedule", func(e ElectedFor) runner {
-		return schedule.New(schedule.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Events: e.Events, Log: e.Log, Metrics: e.Metrics,
+		return schedule.New(schedule.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Events: e.Events, Log: e.Log, Metrics: e.Metrics, Now: e.Now,
 			Limits: schedule.Limits{Grace: e.AgentTTL, FreezeTimeout: e.FreezeTimeout}})
 	}},
 	{"status", func(e ElectedFor) runner {
-		return status.New(status.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Log: e.Log, Metrics: e.Metrics})
+		return status.New(status.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Log: e.Log, Metrics: e.Metrics, Now: e.Now})
 	}},
 	{"collect", func(e ElectedFor) runner {
-		return collect.New(collect.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Events: e.Events, Log: e.Log, Metrics: e.Metrics})
+		return collect.New(collect.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Events: e.Events, Log: e.Log, Metrics: e.Metrics, Now: e.Now})
 	}},
 }
 
@@ -64,12 +64,25 @@ type ElectedFor struct {
 	AgentTTL time.Duration
 	// FreezeTimeout is that of the configuration.
 	FreezeTimeout time.Duration
+	// Connection gives a part its own way to etcd. nil: all of them share Store.
+	Connection func(part string) store.Interface
+	// Now is the clock. Default time.Now.
+	Now func() time.Time
+}
+
+// of is what one part gets: its name is in the log, in events and on its connection.
+func (e ElectedFor) of(part string) ElectedFor {
+	e.Log, e.Events = e.Log.WithName(part), e.Events.WithSource(part)
+	if e.Connection != nil {
+		e.Store = e.Connection(part)
+	}
+	return e
 }
 
 // Campaign runs the elected controllers whenever this machine leads.
 func Campaign(ctx context.Context, machine string, ttl time.Duration, e ElectedFor, leading func(bool)) error {
 	ctx = logr.NewContext(ctx, e.Log)
-	return leader.Run(ctx, e.Store, e.Keys, keyspace.Election, machine, ttl, func(ctx context.Context, fence store.Fence) error {
+	return leader.Run(ctx, e.of("leader").Store, e.Keys, keyspace.Election, machine, ttl, func(ctx context.Context, fence store.Fence) error {
 		leading(true)
 		defer leading(false)
 		e := e
@@ -80,15 +93,13 @@ func Campaign(ctx context.Context, machine string, ttl time.Duration, e ElectedF
 
 // term runs the elected controllers until ctx ends or one of them gives up.
 func term(ctx context.Context, e ElectedFor) error {
-	recorder := e.Events.WithSource("cluster")
-	e.Cluster = cluster.New(e.Store, e.Keys, e.Log, append([]cache.Option{cache.OnIgnored(recorder.Ignored), cache.RecordDiffers(recorder)}, e.Caches...)...)
+	own := e.of("cluster")
+	e.Cluster = cluster.New(own.Store, e.Keys, e.Log, append([]cache.Option{cache.OnIgnored(own.Events.Ignored), cache.RecordDiffers(own.Events)}, e.Caches...)...)
 	p := newParts(e.Log)
 	defer p.stop()
 	runners := make([]runner, len(elected))
 	for i, c := range elected { // all of them before the cluster runs: they miss no change
-		own := e
-		own.Log, own.Events = e.Log.WithName(c.name), e.Events.WithSource(c.name)
-		runners[i] = c.new(own)
+		runners[i] = c.new(e.of(c.name))
 	}
 	p.start(ctx, "cluster", e.Cluster.Run)
 	for i, run := range inTurn(runners) {

@@ -9,19 +9,15 @@ import (
 	"net"
 	"os"
 	"sync"
-	"sync/atomic"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	v1 "github.com/fleet-starter/fleet/apis/v1"
-	"github.com/fleet-starter/fleet/controllers/node"
 	"github.com/fleet-starter/fleet/internal/api"
 	"github.com/fleet-starter/fleet/internal/cache"
 	"github.com/fleet-starter/fleet/internal/config"
 	"github.com/fleet-starter/fleet/internal/controller"
-	"github.com/fleet-starter/fleet/internal/daemon/presence"
 	"github.com/fleet-starter/fleet/internal/events"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/logging"
@@ -46,10 +42,8 @@ type Daemon struct {
 	log   logr.Logger
 	level logging.Level
 
-	mu      sync.Mutex
-	cfg     *config.Config
-	machine v1.Machine
-	leading atomic.Bool
+	mu  sync.Mutex
+	cfg *config.Config
 
 	registry *prometheus.Registry
 	metrics  *controller.Metrics
@@ -58,8 +52,7 @@ type Daemon struct {
 	store    *store.Client
 	systemd  systemd.Manager
 	etcd     etcdVersions
-	presence *presence.Presence
-	node     *node.Node
+	agent    *Agent
 }
 
 // New prepares a fleetd. Nothing is opened or started before Run.
@@ -75,7 +68,7 @@ func New(cfg *config.Config, o Options) *Daemon {
 	leading := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "fleet_leading", Help: "1 where this machine runs the elected controllers.",
 	}, func() float64 {
-		if d.leading.Load() {
+		if d.agent != nil && d.agent.leading.Load() {
 			return 1
 		}
 		return 0
@@ -101,15 +94,16 @@ func (d *Daemon) Run(ctx context.Context) error {
 // start starts every part, those first that others need.
 func (d *Daemon) start(ctx context.Context, p *parts) (err error) {
 	layout := layoutOf(d.cfg)
-	if d.machine, err = describe(ctx, d.cfg); err != nil {
+	machine, err := describe(ctx, d.cfg)
+	if err != nil {
 		return err
 	}
-	id := d.machine.Metadata.Name
-	d.log.Info("Starting fleetd", "version", version.String(), "machine", id, "address", d.machine.Spec.Address, "etcd", d.cfg.EtcdServers)
+	id := machine.Metadata.Name
+	d.log.Info("Starting fleetd", "version", version.String(), "machine", id, "address", machine.Spec.Address, "etcd", d.cfg.EtcdServers)
 	if err := layout.Make(); err != nil {
 		return err
 	}
-	if err := provide(layout, d.cfg, d.machine); err != nil {
+	if err := provide(layout, d.cfg, machine); err != nil {
 		return err
 	}
 	all, err := listeners(d.cfg.Listen, d.log)
@@ -120,32 +114,20 @@ func (d *Daemon) start(ctx context.Context, p *parts) (err error) {
 	if err := d.dial(ctx, p); err != nil {
 		return err
 	}
-	d.presence = presence.New(presence.Options{
-		Store: d.store, Keys: d.keys, Machine: d.machine, TTL: d.cfg.AgentTTL, LeaseFile: layout.Lease(),
-		OnReturn: func() { d.node.Returned() }, Log: d.log.WithName("presence"),
-	})
 	recorder := events.New(d.store, d.keys, events.Options{Source: "fleetd", Machine: id, Log: d.log.WithName("events")})
-	d.node, err = node.New(node.Options{
-		Machine: id, Keys: d.keys, Store: d.store, Systemd: d.systemd, Layout: layout, Ignored: recorder.WithSource("node").Ignored,
-		Log: d.log.WithName("node"), Metrics: d.metrics, Alone: d.presence.Alone(), WasAway: d.presence.WasAway,
-		Events: recorder.WithSource("node"), Output: api.LastWords(d.journal()),
-		Caches: append([]cache.Option{cache.RecordDiffers(recorder.WithSource("node"))}, d.caches...),
+	d.agent, err = NewAgent(AgentOptions{
+		ElectedFor: ElectedFor{
+			Store: d.store, Keys: d.keys, Log: d.log, Events: recorder, Metrics: d.metrics, Caches: d.caches,
+			AgentTTL: d.cfg.AgentTTL, FreezeTimeout: d.cfg.FreezeTimeout,
+		},
+		Machine: machine, Systemd: d.systemd, Layout: layout, Output: api.LastWords(d.journal()), DisableEngine: d.cfg.DisableEngine,
 	})
 	if err != nil {
 		return err
 	}
-	p.start(ctx, "events", recorder.Run)
 	p.start(ctx, "etcd versions", func(ctx context.Context) error { return d.etcd.watch(ctx, d.store, d.log) })
-	p.start(ctx, "presence", d.presence.Run)
-	p.start(ctx, "node", d.node.Run)
-	p.start(ctx, "watch", func(ctx context.Context) error { return d.watchControllers(ctx, recorder) })
 	p.start(ctx, "api", func(ctx context.Context) error { return d.serve(ctx, all) })
-	if !d.cfg.DisableEngine {
-		e := ElectedFor{Store: d.store, Keys: d.keys, Log: d.log, Events: recorder, Metrics: d.metrics, FreezeTimeout: d.cfg.FreezeTimeout, Caches: d.caches}
-		p.start(ctx, "engine", func(ctx context.Context) error {
-			return Campaign(ctx, id, d.cfg.AgentTTL, e, d.leading.Store)
-		})
-	}
+	d.agent.start(ctx, p)
 	return nil
 }
 
@@ -183,7 +165,7 @@ func (d *Daemon) journal() api.Journalctl {
 
 func (d *Daemon) serve(ctx context.Context, all []net.Listener) error {
 	handler := api.New(api.Options{
-		Store: d.store, Keys: d.keys, MachineID: d.machine.Metadata.Name, Version: version.String(), Log: d.log.WithName("api"),
+		Store: d.store, Keys: d.keys, MachineID: d.agent.Machine.Metadata.Name, Version: version.String(), Log: d.log.WithName("api"),
 		Journal:    d.journal(),
 		Fallback:   health(d.registry, d.checks(), d.etcd.warnings),
 		TokenLimit: d.cfg.TokenLimit,
@@ -195,11 +177,11 @@ func (d *Daemon) serve(ctx context.Context, all []net.Listener) error {
 func (d *Daemon) checks() []check {
 	return []check{
 		{"etcd", func(ctx context.Context) error {
-			_, _, _, err := d.store.Get(ctx, d.keys.Machines().Key(d.machine.Metadata.Name))
+			_, _, _, err := d.store.Get(ctx, d.keys.Machines().Key(d.agent.Machine.Metadata.Name))
 			return err
 		}},
 		{"placements", func(context.Context) error {
-			if !d.node.Synced() {
+			if !d.agent.node.Synced() {
 				return errors.New("not read from etcd yet")
 			}
 			return nil
@@ -208,7 +190,7 @@ func (d *Daemon) checks() []check {
 			_, err := d.systemd.States(ctx, []string{"basic.target"})
 			return err
 		}},
-		{"disk", func(context.Context) error { return d.node.DiskError() }},
+		{"disk", func(context.Context) error { return d.agent.node.DiskError() }},
 		{"controllers", func(context.Context) error { return failing(d.metrics.Failing()) }},
 	}
 }

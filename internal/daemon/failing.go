@@ -10,7 +10,6 @@ import (
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/controller"
-	"github.com/fleet-starter/fleet/internal/events"
 )
 
 // watchEvery is how often the controllers are looked at. Nothing is written where nothing changed.
@@ -18,7 +17,7 @@ const watchEvery = 10 * time.Second
 
 // watchControllers has the machine's presence say which of its controllers keep failing, so that the scheduler, people and
 // their tools know, and records an event when one begins and ends to.
-func (d *Daemon) watchControllers(ctx context.Context, recorder *events.Recorder) error {
+func (a *Agent) watchControllers(ctx context.Context) error {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
@@ -26,34 +25,34 @@ func (d *Daemon) watchControllers(ctx context.Context, recorder *events.Recorder
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			d.tellFailing(d.metrics.Failing(), recorder)
+			a.tellFailing(a.Metrics.Failing())
 		}
 	}
 }
 
-func (d *Daemon) tellFailing(list []controller.Failing, recorder *events.Recorder) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	before := d.machine.Spec.Failing
+func (a *Agent) tellFailing(list []controller.Failing) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	before := a.machine.Spec.Failing
 	after := nextFailing(before, list)
 	if maps.Equal(before, after) {
 		return
 	}
-	id := d.machine.Metadata.Name
+	id := a.machine.Metadata.Name
 	for _, name := range slices.Sorted(maps.Keys(after)) {
 		if before[name] == "" {
-			d.log.Error(errors.New(after[name]), "Controller keeps failing", "controller", name)
-			recorder.Record(v1.KindMachine, id, v1.EventWarning, "ControllerFailing", after[name])
+			a.Log.Error(errors.New(after[name]), "Controller keeps failing", "controller", name)
+			a.Events.Record(v1.KindMachine, id, v1.EventWarning, "ControllerFailing", after[name])
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(before)) {
 		if after[name] == "" {
-			d.log.Info("Controller works again", "controller", name)
-			recorder.Record(v1.KindMachine, id, v1.EventNormal, "ControllerWorks", name+" works again")
+			a.Log.Info("Controller works again", "controller", name)
+			a.Events.Record(v1.KindMachine, id, v1.EventNormal, "ControllerWorks", name+" works again")
 		}
 	}
-	d.machine.Spec.Failing = after
-	d.presence.Update(d.machine)
+	a.machine.Spec.Failing = after
+	a.presence.Update(a.machine)
 }
 
 // nextFailing is what is said of each controller that keeps failing: what was first said stays, so that it is written once.

@@ -27,23 +27,23 @@ func TestControllerThatKeepsFailing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		registry := prometheus.NewRegistry()
 		keys, s := keyspace.New(""), memstore.New(memstore.Options{})
-		d := &Daemon{log: logr.Discard(), metrics: controller.NewMetrics(registry), machine: v1.Machine{Metadata: v1.ObjectMeta{Name: "m"}}}
-		d.presence = presence.New(presence.Options{Store: s, Keys: keys, Machine: d.machine, TTL: 30 * time.Second,
-			LeaseFile: t.TempDir() + "/lease", Log: d.log})
-		recorder := events.New(s, keys, events.Options{Source: "fleetd", Machine: "m", Log: d.log})
+		recorder := events.New(s, keys, events.Options{Source: "fleetd", Machine: "m"})
+		a := &Agent{machine: v1.Machine{Metadata: v1.ObjectMeta{Name: "m"}}}
+		a.ElectedFor = ElectedFor{Log: logr.Discard(), Events: recorder, Metrics: controller.NewMetrics(registry)}
+		a.presence = presence.New(presence.Options{Store: s, Keys: keys, Machine: a.machine, TTL: 30 * time.Second,
+			LeaseFile: t.TempDir() + "/lease", Log: a.Log})
 		broken := true
 		loop := controller.New("node", controller.Func[controller.Singleton](func(context.Context, controller.Singleton) (controller.Result, error) {
 			if broken {
 				return controller.Result{}, errors.New("systemd says no\nfor many reasons")
 			}
 			return controller.Result{}, nil
-		}), controller.Options{Metrics: d.metrics})
+		}), controller.Options{Metrics: a.Metrics})
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
 		defer running.Wait()
 		defer cancel()
-		for _, run := range []func(context.Context) error{d.presence.Run, recorder.Run, loop.Run,
-			func(ctx context.Context) error { return d.watchControllers(ctx, recorder) }} {
+		for _, run := range []func(context.Context) error{a.presence.Run, recorder.Run, loop.Run, a.watchControllers} {
 			running.Go(func() { require.NoError(t, run(ctx)) })
 		}
 		machine := func() (v1.Machine, int64) {
@@ -57,7 +57,7 @@ func TestControllerThatKeepsFailing(t *testing.T) {
 		ready := func() (int, string) {
 			answer := httptest.NewRecorder()
 			request := httptest.NewRequestWithContext(ctx, "GET", "/readyz", nil)
-			health(registry, []check{{"controllers", func(context.Context) error { return failing(d.metrics.Failing()) }}}).ServeHTTP(answer, request)
+			health(registry, []check{{"controllers", func(context.Context) error { return failing(a.Metrics.Failing()) }}}).ServeHTTP(answer, request)
 			return answer.Code, answer.Body.String()
 		}
 		loop.Enqueue(controller.Singleton{})

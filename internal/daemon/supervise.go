@@ -84,8 +84,7 @@ func (d *Daemon) reload() {
 	defer d.mu.Unlock()
 	d.level.Set(cfg.Verbosity)
 	if !reflect.DeepEqual(cfg.Metadata, d.cfg.Metadata) {
-		d.machine.Spec.Metadata = cfg.Metadata
-		d.presence.Update(d.machine)
+		d.agent.SetMetadata(cfg.Metadata)
 	}
 	before := *d.cfg
 	before.Verbosity, before.Metadata = cfg.Verbosity, cfg.Metadata
@@ -105,7 +104,7 @@ func (d *Daemon) dump() {
 		cfg.EtcdPassword = "(set)"
 	}
 	data, err := json.Marshal(map[string]any{
-		"machine": d.machine, "config": cfg, "leading": d.leading.Load(), "node": d.node.Dump(), "wasAway": d.presence.WasAway(),
+		"machine": d.agent.told(), "config": cfg, "leading": d.agent.leading.Load(), "node": d.agent.node.Dump(), "wasAway": d.agent.presence.WasAway(),
 	})
 	if err != nil {
 		d.log.Error(err, "State cannot be written")

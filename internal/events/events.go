@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -30,6 +31,9 @@ type Options struct {
 	// Ignored is of how many keys it is told at once that they are ignored. Default 100.
 	Ignored int
 	Log     logr.Logger
+	// Later calls record soon, and returns at once. Only a simulation needs it, in which no two events are recorded at the
+	// same moment. nil: each is recorded at once.
+	Later func(event string, record func())
 }
 
 // Recorder records events. A nil *Recorder records nothing. It is safe for many goroutines.
@@ -113,7 +117,12 @@ func (r *Recorder) Record(kind, name, eventType, reason, message string) {
 	if r == nil {
 		return
 	}
-	r.record(identity{r.source, kind, cut(name), eventType, reason, cut(message)}, time.Now())
+	id := identity{r.source, kind, cut(name), eventType, reason, cut(message)}
+	if r.opts.Later != nil {
+		r.opts.Later(fmt.Sprint(id), func() { r.record(id, time.Now()) })
+		return
+	}
+	r.record(id, time.Now())
 }
 
 // maxText is how long a name or a message may be. With what strangers put into etcd in them they could be longer than

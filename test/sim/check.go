@@ -182,7 +182,7 @@ func (c *checker) apply(e store.Event, writer *process) (machine string) {
 			c.hashes[name][unit.Spec.Hash] = true
 		}
 	}
-	if strings.HasPrefix(e.Key, c.keys.Leader(election)+"/") && !e.Deleted && !had {
+	if strings.HasPrefix(e.Key, c.keys.Leader(keyspace.Election)+"/") && !e.Deleted && !had {
 		c.leaders[e.Key] = writer
 	}
 	if strings.HasPrefix(e.Key, v1.DefaultAnnouncePrefix+"/") {

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
@@ -130,7 +131,7 @@ func (c *checker) personsUnit(e store.Event, by writer) {
 func (c *checker) leader() *process {
 	first := ""
 	for key := range c.kv {
-		if strings.HasPrefix(key, c.keys.Leader(election)+"/") && (first == "" || c.kv[key].CreateRevision < c.kv[first].CreateRevision) {
+		if strings.HasPrefix(key, c.keys.Leader(keyspace.Election)+"/") && (first == "" || c.kv[key].CreateRevision < c.kv[first].CreateRevision) {
 			first = key
 		}
 	}

@@ -9,23 +9,16 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
-	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/controllers/announce"
-	"github.com/fleet-starter/fleet/controllers/app"
-	"github.com/fleet-starter/fleet/controllers/collect"
-	"github.com/fleet-starter/fleet/controllers/node"
 	"github.com/fleet-starter/fleet/controllers/route"
-	"github.com/fleet-starter/fleet/controllers/schedule"
-	"github.com/fleet-starter/fleet/controllers/status"
-	"github.com/fleet-starter/fleet/internal/cluster"
-	"github.com/fleet-starter/fleet/internal/daemon/presence"
+	"github.com/fleet-starter/fleet/internal/controller"
+	"github.com/fleet-starter/fleet/internal/daemon"
 	"github.com/fleet-starter/fleet/internal/events"
-	"github.com/fleet-starter/fleet/internal/leader"
 	"github.com/fleet-starter/fleet/internal/nginx"
 	"github.com/fleet-starter/fleet/internal/store"
 	"github.com/fleet-starter/fleet/internal/systemd/fake"
@@ -34,90 +27,33 @@ import (
 // agentTTL is agent_ttl.
 const agentTTL = 30 * time.Second
 
-// election is the one election that there is, see internal/daemon.
-const election = "engine"
-
-// fleetd is what internal/daemon starts, without API and signals.
+// fleetd is the one of this cluster's machines, without API and signals.
 func (p *process) fleetd(ctx context.Context) error {
 	h, log := p.host, p.log()
 	machine := v1.Machine{TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindMachine}, Metadata: v1.ObjectMeta{Name: h.id}, Spec: h.spec}
-	layout := h.layout()
-	if err := layout.Make(); err != nil {
-		return err
-	}
-	var own *node.Node
-	here := presence.New(presence.Options{
-		Store: p.conn.as("presence"), Keys: p.w.keys, Machine: machine, TTL: agentTTL, LeaseFile: layout.Lease(),
-		OnReturn: func() { own.Returned() }, Log: log.WithName("presence"),
-	})
-	own, err := node.New(node.Options{
-		Machine: h.id, Keys: p.w.keys, Store: p.conn.as("node"), Systemd: manager{h.systemd, p}, Layout: layout,
-		Log: log.WithName("node"), Alone: here.Alone(), WasAway: here.WasAway, Caches: p.caches(),
+	agent, err := daemon.NewAgent(daemon.AgentOptions{
+		ElectedFor: daemon.ElectedFor{
+			Store: p.conn, Connection: func(part string) store.Interface { return p.conn.as(part) }, Keys: p.w.keys, Log: log,
+			Events: p.recorder("fleetd"), Metrics: controller.NewMetrics(prometheus.NewRegistry()), Caches: p.caches(), AgentTTL: agentTTL,
+			FreezeTimeout: p.w.freezeTimeout, Now: h.now,
+		},
+		Machine: machine, Systemd: manager{h.systemd, p}, Layout: h.layout(),
 	})
 	if err != nil {
 		return err
 	}
-	recorder := events.New(p.conn.as("events"), p.w.keys, events.Options{Source: "fleetd", Machine: h.id})
-	return together(ctx,
-		recorder.Run, here.Run, own.Run,
-		func(ctx context.Context) error {
-			return leader.Run(logr.NewContext(ctx, log), p.conn.as("leader"), p.w.keys, election, h.id, agentTTL, func(ctx context.Context, fence store.Fence) error {
-				return p.elected(ctx, fence, recorder, log)
-			})
+	return agent.Run(ctx)
+}
+
+// recorder writes the events of a process. Each is recorded a moment later: no two at once.
+func (p *process) recorder(source string) *events.Recorder {
+	return events.New(p.conn.as("events"), p.w.keys, events.Options{Source: source, Machine: p.host.id, Later: func(event string, record func()) {
+		soon := p.w.delay("event", p.name, event)
+		p.w.running.Go(func() {
+			p.w.sleep(soon)
+			record()
 		})
-}
-
-// elected is one term of leadership: the list of internal/daemon/controllers.go.
-func (p *process) elected(ctx context.Context, fence store.Fence, recorder *events.Recorder, log logr.Logger) error {
-	known, now := cluster.New(p.conn.as("cluster"), p.w.keys, log, p.caches()...), p.host.now
-	of := func(name string) (logr.Logger, app.Recorder) {
-		return log.WithName(name), slowRecorder{p, recorder.WithSource(name), name}
-	}
-	appLog, appEvents := of("app")
-	scheduleLog, scheduleEvents := of("schedule")
-	runs := []func(context.Context) error{
-		app.New(app.Options{Store: p.conn.as("app"), Cluster: known, Fence: fence, Events: appEvents, Log: appLog, Now: now}).Run,
-		schedule.New(schedule.Options{Store: p.conn.as("schedule"), Cluster: known, Fence: fence, Events: scheduleEvents, Log: scheduleLog, Now: now,
-			Limits: schedule.Limits{Grace: agentTTL, FreezeTimeout: p.w.freezeTimeout}}).Run,
-		status.New(status.Options{Store: p.conn.as("status"), Cluster: known, Fence: fence, Log: log.WithName("status"), Now: now}).Run,
-		collect.New(collect.Options{Store: p.conn.as("collect"), Cluster: known, Fence: fence, Log: log.WithName("collect"), Now: now}).Run,
-	}
-	return together(ctx, append(runs, known.Run)...)
-}
-
-// slowRecorder records each event a moment later: no two at once.
-type slowRecorder struct {
-	p      *process
-	events *events.Recorder
-	source string
-}
-
-func (r slowRecorder) Record(kind, name, eventType, reason, message string) {
-	soon := r.p.w.delay("event", r.p.name, r.source, kind, name, reason, message)
-	r.p.w.running.Go(func() {
-		r.p.w.sleep(soon)
-		r.events.Record(kind, name, eventType, reason, message)
-	})
-}
-
-// together runs all until ctx ends or one of them returns an error, and waits for all.
-func together(ctx context.Context, runs ...func(context.Context) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var all sync.WaitGroup
-	for _, run := range runs {
-		all.Go(func() {
-			if err := run(ctx); err != nil && ctx.Err() == nil {
-				cancel(err)
-			}
-		})
-	}
-	<-ctx.Done()
-	all.Wait()
-	if err := context.Cause(ctx); err != context.Canceled {
-		return err
-	}
-	return nil
+	}})
 }
 
 // models are the programs whose processes do something.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/store"
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
@@ -184,7 +185,7 @@ var people = map[string]func(w *world, s step){
 	},
 	"etcdctl del": func(w *world, s step) { // something that is not theirs; states come back with their next change only
 		prefixes := []string{v1.DefaultAnnouncePrefix + "/", w.keys.Placements().Prefix(),
-			w.keys.Leader(election) + "/", w.keys.Status().Prefix(), w.keys.Routers().Prefix(), w.keys.Machines().Prefix(), w.keys.Routes().Prefix()}
+			w.keys.Leader(keyspace.Election) + "/", w.keys.Status().Prefix(), w.keys.Routers().Prefix(), w.keys.Machines().Prefix(), w.keys.Routes().Prefix()}
 		if kvs := w.list(prefixes[s.A%uint64(len(prefixes))]); len(kvs) > 0 {
 			w.write(store.Op{Key: kvs[s.B%uint64(len(kvs))].Key})
 		}

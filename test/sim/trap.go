@@ -2,10 +2,10 @@ package sim
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"time"
 
+	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
@@ -27,9 +27,6 @@ const (
 
 var traps = []string{trapDepose, trapCrash, trapCrashPast, trapPartition}
 
-// electedParts are the users of a connection that write as the leader.
-var electedParts = []string{"app", "schedule", "status", "collect"}
-
 // slowWrite is how long the write travels that a trap for one part waits for: what others do meanwhile is heard of.
 const slowWrite = 100 * time.Millisecond
 
@@ -40,9 +37,9 @@ func (w *world) slow(p *process, user string) bool {
 	return w.trap != nil && w.trap.part != "" && w.trap.part == user && p.kind == kindFleetd
 }
 
-// spring returns the trap if this write is the one.
+// spring returns the trap if this write is the one: a leader's, which is fenced.
 func (w *world) spring(p *process, user string, txn store.Txn) *trap {
-	if w.trap == nil || p.kind != kindFleetd || !slices.Contains(electedParts, user) || w.trap.part != "" && w.trap.part != user {
+	if w.trap == nil || p.kind != kindFleetd || txn.Fence == (store.Fence{}) || w.trap.part != "" && w.trap.part != user {
 		return nil
 	}
 	if w.trap.left > 0 {
@@ -59,7 +56,7 @@ func (t *trap) before(p *process) {
 	switch {
 	case t == nil:
 	case t.what == trapDepose:
-		page, _ := t.w.etcd.List(context.Background(), t.w.keys.Leader(election)+"/", store.ListOptions{})
+		page, _ := t.w.etcd.List(context.Background(), t.w.keys.Leader(keyspace.Election)+"/", store.ListOptions{})
 		for _, kv := range page.KVs {
 			if strings.HasSuffix(kv.Key, "/"+kv.Lease.String()) && string(kv.Value) == p.host.id {
 				revision, _ := t.w.etcd.Commit(context.Background(), store.Txn{Ops: []store.Op{{Key: kv.Key}}}) // it was there

@@ -1,0 +1,100 @@
+package daemon
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/controllers/node"
+	"github.com/fleet-starter/fleet/internal/cache"
+	"github.com/fleet-starter/fleet/internal/daemon/presence"
+	"github.com/fleet-starter/fleet/internal/layout"
+	"github.com/fleet-starter/fleet/internal/systemd"
+)
+
+// AgentOptions say what an Agent works with.
+type AgentOptions struct {
+	// ElectedFor is what the controllers get when the machine leads; all parts share it.
+	ElectedFor
+	Machine v1.Machine
+	Systemd systemd.Manager
+	Layout  layout.Layout
+	// Output reads the last lines that a unit has logged. nil: there is no journal.
+	Output func(ctx context.Context, unit string, since time.Time) (string, error)
+	// DisableEngine keeps the machine from leading.
+	DisableEngine bool
+}
+
+// Agent is what a fleetd does for its cluster: all of its parts that have to do with etcd, without the process around them.
+// The simulation runs it, too.
+type Agent struct {
+	AgentOptions
+	presence *presence.Presence
+	node     *node.Node
+	leading  atomic.Bool
+
+	mu      sync.Mutex
+	machine v1.Machine // as its presence tells it
+}
+
+// NewAgent puts the parts together. Nothing is written before they are started.
+func NewAgent(o AgentOptions) (*Agent, error) {
+	a := &Agent{AgentOptions: o, machine: o.Machine}
+	id := o.Machine.Metadata.Name
+	own := o.of("presence")
+	a.presence = presence.New(presence.Options{
+		Store: own.Store, Keys: o.Keys, Machine: o.Machine, TTL: o.AgentTTL, LeaseFile: o.Layout.Lease(),
+		OnReturn: func() { a.node.Returned() }, Log: own.Log,
+	})
+	own = o.of("node")
+	var err error
+	a.node, err = node.New(node.Options{
+		Machine: id, Keys: o.Keys, Store: own.Store, Systemd: o.Systemd, Layout: o.Layout, Log: own.Log, Metrics: o.Metrics,
+		Alone: a.presence.Alone(), WasAway: a.presence.WasAway, Events: own.Events, Ignored: own.Events.Ignored, Output: o.Output,
+		Caches: append([]cache.Option{cache.RecordDiffers(own.Events)}, o.Caches...),
+	})
+	return a, err
+}
+
+// Run runs all parts until ctx ends or one of them gives up.
+func (a *Agent) Run(ctx context.Context) error {
+	p := newParts(a.Log)
+	defer p.stop()
+	a.start(ctx, p)
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-p.failed:
+		return err
+	}
+}
+
+// start starts every part, those first that others need.
+func (a *Agent) start(ctx context.Context, p *parts) {
+	p.start(ctx, "events", a.Events.Run)
+	p.start(ctx, "presence", a.presence.Run)
+	p.start(ctx, "node", a.node.Run)
+	p.start(ctx, "watch", a.watchControllers)
+	if !a.DisableEngine {
+		p.start(ctx, "engine", func(ctx context.Context) error {
+			return Campaign(ctx, a.Machine.Metadata.Name, a.AgentTTL, a.ElectedFor, a.leading.Store)
+		})
+	}
+}
+
+// SetMetadata has the machine's presence tell other metadata.
+func (a *Agent) SetMetadata(metadata map[string]string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.machine.Spec.Metadata = metadata
+	a.presence.Update(a.machine)
+}
+
+// told is what the machine's presence tells.
+func (a *Agent) told() v1.Machine {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.machine
+}
