@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -100,13 +101,16 @@ func announcer(ctx context.Context, p *process, r fake.Running) error {
 
 // router is cmd/router with a model of nginx.
 func router(ctx context.Context, p *process, _ fake.Running) error {
-	dir := *p.host.dir.Load()
+	dir, recorder := *p.host.dir.Load(), p.recorder("route")
 	c := route.New(route.Options{
-		Store: p.conn, Keys: p.w.keys, Nginx: &nginxModel{p: p}, Events: (*events.Recorder)(nil), Log: p.log().WithName("route"),
+		Store: p.conn, Keys: p.w.keys, Nginx: &nginxModel{p: p}, Events: recorder, Log: p.log().WithName("route"),
 		Machine: p.host.id, Address: netip.MustParseAddr(p.host.address), TTL: route.DefaultTTL, Debounce: route.DefaultDebounce, Caches: p.caches(),
 		Settings: nginx.Settings{Dir: dir + "/nginx", Listen: []string{p.host.address + ":8080"}, Domain: "localhost", Workers: 1},
 	})
+	var recording sync.WaitGroup
+	recording.Go(func() { _ = recorder.Run(ctx) })
 	err := c.Run(ctx)
+	recording.Wait()
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 8*time.Second)
 	defer cancel()
 	return cmp.Or(err, c.Resign(stopping))
