@@ -49,6 +49,7 @@ type checker struct {
 	deleted map[string]time.Time               // when units were deleted
 	// withdrawnAt is at which revision an endpoint was last deleted.
 	withdrawnAt map[string]int64
+	announcers  map[string]*host                   // by endpoint: whose announcer put it last, for addresses change hands
 	leaders     map[string]*process                // by leader key
 	templates   map[string]*unitfile.FleetTemplate // by hash
 	runs        map[string]map[*host]bool          // units that run, and where
@@ -73,7 +74,7 @@ func newChecker(w *world) *checker {
 		begun: map[*host]map[string]bool{}, reasons: map[*host]map[string]reason{}, trouble: map[*host]time.Time{},
 		served: map[*host]map[string]string{}, healthyAt: map[*host]map[string]time.Time{}, unhealthy: map[string]time.Time{},
 		hashes: map[string]map[string]bool{}, byHand: map[string]time.Time{}, drainedOf: map[string]bool{}, refusals: map[string]map[*host]bool{},
-		frozen: frozen{stepped: map[*host]time.Time{}, stuck: map[string]time.Time{}},
+		announcers: map[string]*host{}, frozen: frozen{stepped: map[*host]time.Time{}, stuck: map[string]time.Time{}},
 	}
 	w.running.Go(c.run)
 	return c

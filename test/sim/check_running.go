@@ -101,13 +101,13 @@ func (c *checker) withdrawn(h *host, unit string) {
 		return
 	}
 	key := v1.DefaultAnnouncePrefix + "/" + app + "/" + app + "@" + instance
-	if kv, there := c.kv[key]; there && c.w.hostOf(address(string(kv.Value))) == h {
+	if kv, there := c.kv[key]; there && c.announcers[key] == h && address(string(kv.Value)) == h.address() {
 		c.w.fail(invWithdrawn, "%s on %s was stopped (%s) while %s was announced", unit, h.name, placement.DesiredState, key)
 	}
 	for _, r := range c.w.hosts {
 		record, there := c.kv[c.keys.Routers().Key(r.id)]
 		switch value, serves := c.served[r][key]; {
-		case !serves || address(value) != h.address || !there || c.w.hasTwin(r):
+		case !serves || address(value) != h.address() || !there || c.w.hasTwin(r):
 		case record.CreateRevision > c.withdrawnAt[key] && !c.has(key):
 			c.counts.Excuse(invWithdrawn, "a router's lease had ended when it was withdrawn")
 		default:
@@ -325,6 +325,9 @@ func (c *checker) announced(key string, kv store.KV) (*host, string) {
 	if !ok || !ok2 {
 		return nil, ""
 	}
+	if h := c.announcers[key]; h != nil {
+		return h, instance + ".service"
+	}
 	return c.w.hostOf(address(string(kv.Value))), instance + ".service"
 }
 
@@ -335,7 +338,9 @@ func (c *checker) applyEndpoint(e store.Event, writer *process) {
 	}
 	const bound = probeFailures*probeInterval + probeTimeout + slack
 	c.counts.Check(invEndpoint)
+	delete(c.announcers, e.Key)
 	h, unit := c.announced(e.Key, e.KV)
+	c.announcers[e.Key] = h
 	if h == nil || writer.kind != kindAnnouncer || writer.host != h {
 		c.w.fail(invEndpoint, "%s announced %s at %s", writer.name, e.Key, e.Value)
 		return

@@ -99,7 +99,7 @@ var faults = map[string]func(w *world, s step){
 			return
 		}
 		twin := w.pick(s.A)
-		h := w.newHost("twin", twin.id, 99, twin.spec.Metadata, v1.Capacity{CPU: 4000})
+		h := w.newHost("twin", twin.id, 99, twin.spec.Load().Metadata, v1.Capacity{CPU: 4000})
 		w.check.inTrouble(twin)
 		h.powerOn()
 	},

@@ -31,7 +31,7 @@ const agentTTL = 30 * time.Second
 // fleetd is the one of this cluster's machines, without API and signals.
 func (p *process) fleetd(ctx context.Context) error {
 	h, log := p.host, p.log()
-	machine := v1.Machine{TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindMachine}, Metadata: v1.ObjectMeta{Name: h.id}, Spec: h.spec}
+	machine := v1.Machine{TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindMachine}, Metadata: v1.ObjectMeta{Name: h.id}, Spec: *h.spec.Load()}
 	agent, err := daemon.NewAgent(daemon.AgentOptions{
 		ElectedFor: daemon.ElectedFor{
 			Store: p.conn, Connection: func(part string) store.Interface { return p.conn.as(part) }, Keys: p.w.keys, Log: log,
@@ -82,7 +82,7 @@ func announcer(ctx context.Context, p *process, r fake.Running) error {
 		return err
 	}
 	unit := opts.Instance + ".service"
-	opts.Address = p.host.address + ":" + *port
+	opts.Address = p.host.address() + ":" + *port
 	opts.Probe = func(ctx context.Context) error {
 		if err := p.pause(ctx, p.w.delay("probe", p.name)); err != nil {
 			return err
@@ -104,8 +104,8 @@ func router(ctx context.Context, p *process, _ fake.Running) error {
 	dir, recorder := *p.host.dir.Load(), p.recorder("route")
 	c := route.New(route.Options{
 		Store: p.conn, Keys: p.w.keys, Nginx: &nginxModel{p: p}, Events: recorder, Log: p.log().WithName("route"),
-		Machine: p.host.id, Address: netip.MustParseAddr(p.host.address), TTL: route.DefaultTTL, Debounce: route.DefaultDebounce, Caches: p.caches(),
-		Settings: nginx.Settings{Dir: dir + "/nginx", Listen: []string{p.host.address + ":8080"}, Domain: "localhost", Workers: 1},
+		Machine: p.host.id, Address: netip.MustParseAddr(p.host.address()), TTL: route.DefaultTTL, Debounce: route.DefaultDebounce, Caches: p.caches(),
+		Settings: nginx.Settings{Dir: dir + "/nginx", Listen: []string{p.host.address() + ":8080"}, Domain: "localhost", Workers: 1},
 	})
 	var recording sync.WaitGroup
 	recording.Go(func() { _ = recorder.Run(ctx) })

@@ -20,11 +20,10 @@ import (
 
 // host is one machine: its systemd, its disk, its way to etcd and its processes.
 type host struct {
-	w       *world
-	name    string // of its own, also where it has another one's machine ID
-	id      string
-	address string
-	spec    v1.MachineSpec
+	w    *world
+	name string // of its own, also where it has another one's machine ID
+	id   string
+	spec atomic.Pointer[v1.MachineSpec] // what its configuration says
 
 	network atomic.Int32
 	daemon  atomic.Pointer[process] // the last fleetd
@@ -61,10 +60,10 @@ type running struct {
 
 func (w *world) newHost(name, id string, number int, metadata map[string]string, capacity v1.Capacity) *host {
 	h := &host{
-		w: w, name: name, id: id, address: fmt.Sprintf("10.0.0.%d", number), wake: make(chan struct{}, 1),
+		w: w, name: name, id: id, wake: make(chan struct{}, 1),
 		procs: map[string]*running{}, last: map[string]*process{}, sick: map[string]bool{}, offsets: map[string]int64{}, advanced: time.Now(),
 	}
-	h.spec = v1.MachineSpec{Address: h.address, Metadata: metadata, Capacity: capacity}
+	h.spec.Store(&v1.MachineSpec{Address: fmt.Sprintf("10.0.0.%d", number), Metadata: metadata, Capacity: capacity})
 	dir := filepath.Join(w.dir, name, "0")
 	h.dir.Store(&dir)
 	h.systemd = fake.New(fake.Options{Now: time.Now(), ReadFile: func(path string) ([]byte, error) {
@@ -85,6 +84,8 @@ func behave(_ string, argv []string) fake.Process {
 	}
 	return fake.Process{}
 }
+
+func (h *host) address() string { return h.spec.Load().Address }
 
 func (h *host) now() time.Time { return time.Now().Add(time.Duration(h.clock.Load())) }
 

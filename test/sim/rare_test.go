@@ -81,3 +81,11 @@ func TestFreezeTimeoutPasses(t *testing.T) {
 	thawed := rehearseWith(t, Plan{Seed: 1, Machines: 5, FreezeTimeout: 40 * time.Second, Steps: steps})
 	thawed.before("power on many").says(t, `action=FreezeMoves`, `reason=MachineGone`, `action=UnfreezeMoves`)
 }
+
+// A machine comes back with another address, another one with that which it had: routers follow.
+func TestAddressesChangeHands(t *testing.T) {
+	told := rehearse(t, 3,
+		step{At: 40 * time.Second, Do: "readdress", A: 0, B: 1, C: 0},
+		step{At: 80 * time.Second, Do: "power on", A: 0})
+	told.says(t, `m3 +r\d+ puts machines/m3 .*"address":"10.0.0.1"`, `nginx serves .*=10.0.0.1:3000`, `m1 +r\d+ puts machines/m1 .*"address":"10.0.1.1"`)
+}

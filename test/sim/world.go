@@ -57,13 +57,15 @@ type world struct {
 	etcd     *memstore.Store
 	keys     keyspace.Keys
 	hosts    []*host
-	machines int      // of hosts, those that belong here; what follows are intruders
-	person   *process // all people
-	check    *checker
-	away     atomic.Bool                      // etcd, for everybody
-	full     atomic.Bool                      // etcd
-	old      atomic.Pointer[memstore.OldEtcd] // what etcd gets wrong; nil: nothing, or no more
-	turns    *turns
+	machines int // of hosts, those that belong here; what follows are intruders
+	// readdressed is how many machines were given another address.
+	readdressed int
+	person      *process // all people
+	check       *checker
+	away        atomic.Bool                      // etcd, for everybody
+	full        atomic.Bool                      // etcd
+	old         atomic.Pointer[memstore.OldEtcd] // what etcd gets wrong; nil: nothing, or no more
+	turns       *turns
 	// freezeTimeout is freeze_timeout of every fleetd; 0: there is none.
 	freezeTimeout time.Duration
 
@@ -176,7 +178,7 @@ func (w *world) transcript() string {
 
 // hostOf returns the host with that address, or nil.
 func (w *world) hostOf(address string) *host {
-	i := slices.IndexFunc(w.hosts, func(h *host) bool { return h.address == address })
+	i := slices.IndexFunc(w.hosts, func(h *host) bool { return h.address() == address })
 	if i < 0 {
 		return nil
 	}
