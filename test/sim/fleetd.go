@@ -31,18 +31,18 @@ const agentTTL = 30 * time.Second
 // fleetd is the one of this cluster's machines, without API and signals.
 func (p *process) fleetd(ctx context.Context) error {
 	h, log := p.host, p.log()
-	machine := v1.Machine{TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindMachine}, Metadata: v1.ObjectMeta{Name: h.id}, Spec: *h.spec.Load()}
 	agent, err := daemon.NewAgent(daemon.AgentOptions{
 		ElectedFor: daemon.ElectedFor{
 			Store: p.conn, Connection: func(part string) store.Interface { return p.conn.as(part) }, Keys: p.w.keys, Log: log,
 			Events: p.recorder("fleetd"), Metrics: controller.NewMetrics(prometheus.NewRegistry()), Caches: p.caches(), AgentTTL: agentTTL,
 			FreezeTimeout: p.w.freezeTimeout, Now: h.now,
 		},
-		Machine: machine, Systemd: manager{h.systemd, p}, Layout: h.layout(),
+		Machine: h.machine(), Systemd: manager{h.systemd, p}, Layout: h.layout(),
 	})
 	if err != nil {
 		return err
 	}
+	p.agent.Store(agent)
 	return agent.Run(ctx)
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-logr/logr"
 
+	"github.com/fleet-starter/fleet/internal/daemon"
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
@@ -28,6 +29,7 @@ type process struct {
 	conn *conn
 	// alone is how this process reaches etcd, whatever its machine does.
 	alone atomic.Int32
+	agent atomic.Pointer[daemon.Agent] // of a fleetd
 
 	cancel context.CancelFunc
 	done   chan struct{}

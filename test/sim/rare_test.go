@@ -89,3 +89,16 @@ func TestAddressesChangeHands(t *testing.T) {
 		step{At: 80 * time.Second, Do: "power on", A: 0})
 	told.says(t, `m3 +r\d+ puts machines/m3 .*"address":"10.0.0.1"`, `nginx serves .*=10.0.0.1:3000`, `m1 +r\d+ puts machines/m1 .*"address":"10.0.1.1"`)
 }
+
+// Metadata that is changed while fleetd runs moves what no longer belongs there; what is changed while it does not run is told when
+// it starts.
+func TestMetadataReloaded(t *testing.T) {
+	told := rehearse(t, 3,
+		step{At: 2 * time.Second, Do: "apply", A: 1, B: 2, C: 0}, // zone=a: m1 and m3
+		step{At: 40 * time.Second, Do: "reload", A: 2, B: 1},
+		step{At: 50 * time.Second, Do: "power off", A: 1},
+		step{At: 51 * time.Second, Do: "reload", A: 1, B: 0},
+		step{At: 60 * time.Second, Do: "power on", A: 1})
+	told.says(t, `m3 +its metadata is changed to map.zone:b.`, `m3 +presence: Putting presence .*reason=Changed`, `m3 +r\d+ puts machines/m3 .*"zone":"b"`,
+		`reason=MachineMetadata`, `m2 +its metadata is changed to map.zone:a.`, `m2 +r\d+ puts machines/m2 .*"zone":"a"`)
+}
