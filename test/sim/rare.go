@@ -8,12 +8,15 @@ import (
 
 // rareDoings are done to few clusters. They are drawn apart from the others: a seed has these besides what it had without them.
 var rareDoings = []often{
-	{"cut off one", 4, "reconnect one"}, {"readdress", 4, "power on"}, {"reload", 6, ""},
+	{"cut off one", 4, "reconnect one"}, {"readdress", 4, "power on"}, {"reload", 6, ""}, {"burst", 1, "burst over"},
 }
 
 // setUp draws what is so for the whole life of a cluster.
 func (p *Plan) setUp() {
 	r := rand.New(rand.NewPCG(p.Seed, 22))
+	if r.IntN(12) == 0 {
+		p.Machines = 8 + r.IntN(5)
+	}
 	if r.IntN(4) == 0 { // and most machines are missed for so long that it matters
 		p.FreezeTimeout = []time.Duration{10 * time.Second, 30 * time.Second, 60 * time.Second}[r.IntN(3)]
 		do := [][2]string{{"power off many", "power on many"}, {"cut off many", "reconnect many"}}[r.IntN(2)]

@@ -102,3 +102,11 @@ func TestMetadataReloaded(t *testing.T) {
 	told.says(t, `m3 +its metadata is changed to map.zone:b.`, `m3 +presence: Putting presence .*reason=Changed`, `m3 +r\d+ puts machines/m3 .*"zone":"b"`,
 		`reason=MachineMetadata`, `m2 +its metadata is changed to map.zone:a.`, `m2 +r\d+ puts machines/m2 .*"zone":"a"`)
 }
+
+// A hundred units come and go at once, on twelve machines.
+func TestBurst(t *testing.T) {
+	told := rehearse(t, 12, step{At: 20 * time.Second, Do: "burst"}, step{At: 60 * time.Second, Do: "burst over", B: 3, C: 1})
+	told.says(t, `puts units/crowd@100.service`, `puts placements/m\d+/crowd@100.service`, `systemd started crowd@100.service`, `deletes placements/m\d+/crowd@100.service`,
+		`crowd@100.service was stopped`)
+	told.says(t, `m12 +systemd started crowd@\d+.service`)
+}
