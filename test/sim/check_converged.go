@@ -52,7 +52,7 @@ func (c *checker) lasting() map[string]int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	revisions := map[string]int64{}
-	skewed := slices.ContainsFunc(c.w.hosts[:c.w.machines], func(h *host) bool { return h.clock.Load() != 0 })
+	skewed := slices.ContainsFunc(c.w.hosts[:c.w.machines], func(h *host) bool { return h.clock.wrong() })
 	for key, kv := range c.kv {
 		row, name, _ := strings.Cut(c.w.short(key), "/")
 		if machine, _, _ := strings.Cut(name, "/"); row == "states" && c.w.hadTwin(machine) {

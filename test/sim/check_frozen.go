@@ -49,7 +49,7 @@ func (c *checker) thawed(leader *process) bool {
 	if leader == c.frozen.leads && c.frozen.led.After(since) {
 		since = c.frozen.led
 	}
-	if c.w.freezeTimeout == 0 || time.Since(since) < c.w.freezeTimeout {
+	if c.w.freezeTimeout == 0 || leader.host.clock.measures(time.Since(since)) < c.w.freezeTimeout {
 		return false
 	}
 	c.counts.Check(invFrozen)
@@ -128,7 +128,7 @@ func (c *checker) thaw() {
 	for _, at := range []time.Time{f.led, c.trouble[f.leads.host], f.stepped[f.leads.host]} {
 		begun = min(begun, time.Since(at))
 	}
-	over := begun > max(c.w.freezeTimeout, agentTTL)+settled
+	over := f.leads.host.clock.measures(begun) > max(c.w.freezeTimeout, agentTTL)+settled
 	for _, h := range c.w.hosts[:c.w.machines] {
 		for _, unit := range sortedKeys(c.placed[h.id]) {
 			name := h.id + "/" + unit

@@ -67,13 +67,6 @@ var faults = map[string]func(w *world, s step){
 	"full":      func(w *world, _ step) { w.fill(true) },
 	"room":      func(w *world, _ step) { w.fill(false) },
 	"compact":   func(w *world, _ step) { w.etcd.Compact(w.etcd.Revision()) },
-	"clock": func(w *world, s step) {
-		steps := []time.Duration{-time.Hour, -time.Minute, -3 * time.Second, 3 * time.Second, time.Minute, time.Hour}
-		h, d := w.pick(s.A), steps[s.B%uint64(len(steps))]
-		w.tell(h.name, "its clock steps by %s", d)
-		w.check.stepped(h)
-		h.clock.Add(int64(d))
-	},
 	"kill process": func(w *world, s step) {
 		h := w.pick(s.A)
 		if units := h.units(); len(units) > 0 {

@@ -30,7 +30,7 @@ type host struct {
 	refuses atomic.Bool             // its systemd, to start anything
 	// stubborn: what it refuses to start it refuses to stop, link and reset, too.
 	stubborn atomic.Bool
-	clock    atomic.Int64 // how far its clock is ahead, in nanoseconds
+	clock    clock
 	dir      atomic.Pointer[string]
 	life     int // of the directory: a killed process writes to where nothing is any more
 
@@ -40,12 +40,12 @@ type host struct {
 	mu       sync.Mutex
 	on       bool
 	boot     int
-	advanced time.Time           // systemd's time was moved to this
-	procs    map[string]*running // by unit
-	last     map[string]*process // the last process of each unit, which the next one waits for
-	sick     map[string]bool     // app units that do not pass their health check
-	offsets  map[string]int64    // the clock's when a time was noted
-	served   map[string]string   // by nginx: endpoints by key; it outlives its router
+	advanced time.Time                // systemd's time was moved to this
+	procs    map[string]*running      // by unit
+	last     map[string]*process      // the last process of each unit, which the next one waits for
+	sick     map[string]bool          // app units that do not pass their health check
+	offsets  map[string]time.Duration // the clock's when a time was noted
+	served   map[string]string        // by nginx: endpoints by key; it outlives its router
 	fleetd   *process
 	held     bool // fleetd is not started again
 }
@@ -61,7 +61,7 @@ type running struct {
 func (w *world) newHost(name, id string, number int, metadata map[string]string, capacity v1.Capacity) *host {
 	h := &host{
 		w: w, name: name, id: id, wake: make(chan struct{}, 1),
-		procs: map[string]*running{}, last: map[string]*process{}, sick: map[string]bool{}, offsets: map[string]int64{}, advanced: time.Now(),
+		procs: map[string]*running{}, last: map[string]*process{}, sick: map[string]bool{}, offsets: map[string]time.Duration{}, advanced: time.Now(), clock: clock{at: time.Now()},
 	}
 	h.spec.Store(&v1.MachineSpec{Address: fmt.Sprintf("10.0.0.%d", number), Metadata: metadata, Capacity: capacity})
 	dir := filepath.Join(w.dir, name, "0")
@@ -87,7 +87,7 @@ func behave(_ string, argv []string) fake.Process {
 
 func (h *host) address() string { return h.spec.Load().Address }
 
-func (h *host) now() time.Time { return time.Now().Add(time.Duration(h.clock.Load())) }
+func (h *host) now() time.Time { return time.Now().Add(h.clock.offset()) }
 
 func (h *host) layout() layout.Layout {
 	dir := *h.dir.Load()
@@ -356,9 +356,9 @@ func (h *host) since(unit string, at time.Time) time.Time {
 	defer h.mu.Unlock()
 	key := unit + at.String()
 	if _, ok := h.offsets[key]; !ok {
-		h.offsets[key] = h.clock.Load()
+		h.offsets[key] = h.clock.offset()
 	}
-	return at.Add(time.Duration(h.offsets[key]))
+	return at.Add(h.offsets[key])
 }
 
 // manager is systemd as one fleetd reaches it.
