@@ -62,6 +62,7 @@ func (s *Server) await(ctx context.Context, text []byte, old []int) error {
 	ctx, cancel := context.WithTimeout(ctx, s.effectTimeout)
 	defer cancel()
 	want := generationOf(text)
+	s.doubtful = true
 	tick := time.NewTicker(effectInterval)
 	defer tick.Stop()
 	for {
@@ -69,6 +70,7 @@ func (s *Server) await(ctx context.Context, text []byte, old []int) error {
 		if err == nil && got == want {
 			old = slices.DeleteFunc(old, func(pid int) bool { return !isAccepting(pid) })
 			if len(old) == 0 {
+				s.doubtful = false
 				return nil
 			}
 		}

@@ -54,6 +54,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	current  []byte   // nginx.conf: the last configuration that nginx took
+	doubtful bool     // it may have taken a later one, of which that was not seen in time
 	proc     *process // nil: not running
 	exited   chan struct{}
 	watch    sync.WaitGroup
@@ -179,7 +180,7 @@ func (s *Server) Apply(ctx context.Context, c Configuration) (Result, error) {
 		}
 	}
 	result := Result{Generation: r.generation, Refused: c.Refused}
-	if !running || !bytes.Equal(r.text, s.current) {
+	if !running || s.doubtful || !bytes.Equal(r.text, s.current) {
 		result.Changed = true
 		if err := s.put(ctx, r.text, running); err != nil {
 			return Result{}, err
@@ -189,7 +190,8 @@ func (s *Server) Apply(ctx context.Context, c Configuration) (Result, error) {
 }
 
 // put replaces nginx.conf and has it take effect; if it does not, the old file
-// comes back, so that the one on disk is always one that nginx ran with.
+// comes back, so that the one on disk is always one that nginx ran with. nginx may
+// have read the new one all the same, and come to serve it later: see doubtful.
 func (s *Server) put(ctx context.Context, text []byte, running bool) error {
 	old := s.current
 	if err := replaceFile(s.path("nginx.conf"), text); err != nil {

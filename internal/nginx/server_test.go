@@ -177,6 +177,25 @@ func TestReloadWithoutEffectIsTakenBack(t *testing.T) {
 	require.Equal(t, "200 app@1", r.get("app.localhost"))
 }
 
+// A reload that was given up may have been late and nothing else: nginx is told again what it had before, although that is what it
+// is believed to have.
+func TestReloadThatIsLateIsTakenBack(t *testing.T) {
+	r := newRouter(t)
+	one, two := instance(t, "app@1"), instance(t, "app@2")
+	r.apply(Route{App: "app", Upstreams: []Upstream{one}})
+	hidden := r.path("hidden.sock")
+	require.NoError(t, os.Rename(r.path(socketName), hidden)) // nobody can see what it serves
+	r.effectTimeout = time.Second
+	_, err := r.tryApply(Route{App: "app", Upstreams: []Upstream{two}})
+	require.ErrorContains(t, err, "is not in effect")
+	require.Eventually(t, func() bool { return r.get("app.localhost") == "200 app@2" }, 10*time.Second, 10*time.Millisecond)
+	require.NoError(t, os.Rename(hidden, r.path(socketName)))
+	r.effectTimeout = 10 * time.Second
+	require.True(t, r.apply(Route{App: "app", Upstreams: []Upstream{one}}).Changed)
+	require.Equal(t, "200 app@1", r.get("app.localhost"))
+	require.False(t, r.apply(Route{App: "app", Upstreams: []Upstream{one}}).Changed, "it is sure again")
+}
+
 func TestAccessLog(t *testing.T) {
 	r := newRouter(t)
 	r.settings.AccessLog = r.path("access.log")
