@@ -3,6 +3,8 @@ package status
 import (
 	"bytes"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -178,6 +180,10 @@ func TestStatus(t *testing.T) {
 			require.Equal(t, c.counts, plan.Put.Replicas)
 			require.Equal(t, c.after, plan.After)
 			require.Equal(t, c.want, unusual(plan.Put))
+			require.Equal(t, in.ManifestRevision, plan.Put.ObservedRevision)
+			if in.Latest != nil {
+				require.EqualValues(t, 3, plan.Put.AcceptedRevision)
+			}
 			in.Current, in.Now = plan.Put, now.Add(time.Second)
 			require.Nil(t, Plan(in).Put, "computed again it is the same")
 		})
@@ -188,6 +194,11 @@ func TestStatus(t *testing.T) {
 func unusual(s *v1.AppStatus) string {
 	usual := map[string]string{v1.Accepted: "True Accepted", v1.Scheduled: "True Scheduled", v1.Available: "True Available", v1.Progressing: "False Updated", v1.Ready: "True Ready"}
 	var lines []string
+	for _, condition := range slices.Sorted(maps.Keys(usual)) {
+		if v1.FindCondition(s.Conditions, condition) == nil {
+			lines = append(lines, "nothing is said of "+condition)
+		}
+	}
 	for _, c := range s.Conditions {
 		if usual[c.Type] != c.Status+" "+c.Reason || c.Type == v1.Progressing && !strings.HasPrefix(c.Message, "3 of 3") {
 			lines = append(lines, fmt.Sprintf("%s=%s %s: %s", c.Type, c.Status, c.Reason, c.Message))
