@@ -1,28 +1,41 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 )
 
-// mutant is one change of one file: the bytes from, to are replaced.
+// mutant is one change of one file: where mutant number id is on, the bytes from, to are something else.
 type mutant struct {
 	file     string
-	source   []byte
 	from, to int
-	instead  string
 	in       string // the function
 	what     string
+	again    int // how many before it say the same in the same function
+	write    writer
+	order    int
+	id       int // its number in the program that is compiled
 }
 
+// writer writes a mutant: code that does what was there, and something else where mutant number id is on. text gives what is
+// between two places, with the mutants in it.
+type writer func(id int, text func(from, to int) string) string
+
 // name is the same for as long as the function says the same: it has no line numbers.
-func (m mutant) name() string {
-	return fmt.Sprintf("%s: %s: %s", filepath.Join(filepath.Base(filepath.Dir(m.file)), filepath.Base(m.file)), m.in, m.what)
+func (m *mutant) name() string {
+	name := fmt.Sprintf("%s: %s: %s", filepath.Join(filepath.Base(filepath.Dir(m.file)), filepath.Base(m.file)), m.in, m.what)
+	if m.again > 0 {
+		name += fmt.Sprintf(" (%d)", m.again+1)
+	}
+	return name
 }
 
 // swapped are the operators that a mutant has instead.
@@ -31,16 +44,25 @@ var swapped = map[token.Token]string{
 	token.LSS: "<=", token.LEQ: "<", token.GTR: ">=", token.GEQ: ">", token.ADD: "-", token.SUB: "+",
 }
 
+// logged are calls that nothing depends on: logs and metrics.
+var logged = regexp.MustCompile(`(?i)(^|\.)([a-z]*log|metrics?)\b|\.(Inc|Dec|Observe)$`)
+
+// saysOnly are functions of logs and metrics.
+var saysOnly = map[string]bool{"Describe": true, "Collect": true, "MarshalLog": true, "log": true}
+
 // collector gathers the mutants of one file.
 type collector struct {
 	file   string
-	source []byte
+	source string
 	base   int
 	in     string
-	list   []mutant
+	list   []*mutant
+	names  map[string]int
+	fixed  map[ast.Node]bool // statements where no other may stand, such as the i++ of a loop
 }
 
-func mutantsOf(file string) ([]mutant, error) {
+// mutantsOf returns the mutants of a file in the order of their places, those around others first.
+func mutantsOf(file string) ([]*mutant, error) {
 	source, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
@@ -50,45 +72,134 @@ func mutantsOf(file string) ([]mutant, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &collector{file: file, source: source, base: set.File(syntax.Pos()).Base()}
+	c := &collector{file: file, source: string(source), base: set.File(syntax.Pos()).Base(), names: map[string]int{}, fixed: map[ast.Node]bool{}}
 	for _, decl := range syntax.Decls {
-		if fn, ok := decl.(*ast.FuncDecl); ok && fn.Body != nil {
+		if fn, ok := decl.(*ast.FuncDecl); ok && fn.Body != nil && !saysOnly[fn.Name.Name] {
 			c.in = fn.Name.Name
 			ast.Inspect(fn.Body, c.visit)
 		}
 	}
+	slices.SortStableFunc(c.list, byPlace)
+	for i, m := range c.list {
+		m.order = i
+	}
 	return c.list, nil
+}
+
+// byPlace puts what is around something else before it.
+func byPlace(a, b *mutant) int {
+	return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(b.to, a.to), cmp.Compare(a.order, b.order))
 }
 
 func (c *collector) visit(n ast.Node) bool {
 	switch n := n.(type) {
+	case *ast.GenDecl:
+		return n.Tok != token.CONST // what is constant stays so
+	case *ast.CallExpr:
+		return !c.logs(n)
+	case *ast.ForStmt:
+		c.fix(n.Init, n.Post)
+	case *ast.SwitchStmt:
+		c.fix(n.Init)
+	case *ast.CommClause:
+		c.fix(n.Comm)
 	case *ast.IfStmt:
-		c.add(n.Cond.Pos(), n.Cond.End(), "!("+c.text(n.Cond)+")", "negates "+c.text(n.Cond))
-	case *ast.BinaryExpr:
-		if op, ok := swapped[n.Op]; ok {
-			c.add(n.OpPos, n.OpPos+token.Pos(len(n.Op.String())), op, fmt.Sprintf("%s instead of %s in %s", op, n.Op, c.text(n)))
+		c.fix(n.Init)
+		if c.onlyLogs(n) {
+			return false
 		}
-	case *ast.ExprStmt:
-		c.add(n.Pos(), n.End(), "", "removes "+c.text(n))
-	case *ast.IncDecStmt:
-		c.add(n.Pos(), n.End(), "", "removes "+c.text(n))
+		c.add(n.Cond, "negates "+c.text(n.Cond), func(id int, text func(from, to int) string) string {
+			return fmt.Sprintf("(mutantOn(%d) != (%s))", id, text(c.span(n.Cond)))
+		})
+	case *ast.BinaryExpr:
+		c.binary(n)
+	case *ast.ExprStmt, *ast.IncDecStmt:
+		c.remove(n.(ast.Stmt))
 	case *ast.AssignStmt:
 		if n.Tok != token.DEFINE {
-			c.add(n.Pos(), n.End(), "", "removes "+c.text(n))
+			c.remove(n)
 		}
 	case *ast.CaseClause:
-		if len(n.Body) > 0 {
-			first, last := n.Body[0], n.Body[len(n.Body)-1]
-			c.add(first.Pos(), last.End(), "", "empties "+c.label(n))
+		if len(n.Body) > 0 && !c.allLog(n.Body) {
+			c.without(n.Body[0].Pos(), n.Body[len(n.Body)-1].End(), "empties "+c.label(n))
 		}
 	case *ast.ReturnStmt:
 		for _, r := range n.Results {
 			if id, ok := r.(*ast.Ident); ok && (id.Name == "true" || id.Name == "false") {
-				c.add(id.Pos(), id.End(), map[string]string{"true": "false", "false": "true"}[id.Name], "the opposite of "+c.text(n))
+				c.opposite(id, c.text(n))
 			}
 		}
 	}
 	return true
+}
+
+// logs: a call is for people only.
+func (c *collector) logs(call *ast.CallExpr) bool { return logged.MatchString(c.text(call.Fun)) }
+
+// onlyLogs: nothing but logs and metrics depends on the condition.
+func (c *collector) onlyLogs(n *ast.IfStmt) bool {
+	return n.Else == nil && n.Init == nil && c.allLog(n.Body.List)
+}
+
+func (c *collector) allLog(list []ast.Stmt) bool {
+	return !slices.ContainsFunc(list, func(s ast.Stmt) bool {
+		e, ok := s.(*ast.ExprStmt)
+		if !ok {
+			return true
+		}
+		call, ok := e.X.(*ast.CallExpr)
+		return !ok || !c.logs(call)
+	})
+}
+
+func (c *collector) fix(list ...ast.Stmt) {
+	for _, s := range list {
+		if s != nil {
+			c.fixed[s] = true
+		}
+	}
+}
+
+func (c *collector) binary(n *ast.BinaryExpr) {
+	op, ok := swapped[n.Op]
+	if !ok || n.Op == token.ADD && strings.Contains(c.text(n), `"`) { // texts are not subtracted
+		return
+	}
+	c.add(n, fmt.Sprintf("%s instead of %s in %s", op, n.Op, c.text(n)), func(id int, text func(from, to int) string) string {
+		x, y := text(c.span(n.X)), text(c.span(n.Y))
+		switch n.Op {
+		case token.EQL, token.NEQ:
+			return fmt.Sprintf("(mutantOn(%d) != (%s %s %s))", id, x, n.Op, y)
+		case token.ADD:
+			return fmt.Sprintf("mutantSum(%d, %s, %s)", id, x, y)
+		case token.SUB:
+			return fmt.Sprintf("mutantDifference(%d, %s, %s)", id, x, y)
+		}
+		return fmt.Sprintf("(mutantOn(%d) && (%s %s %s) || !mutantOn(%d) && (%s %s %s))", id, x, op, y, id, x, n.Op, y)
+	})
+}
+
+func (c *collector) remove(s ast.Stmt) {
+	if e, ok := s.(*ast.ExprStmt); ok {
+		if call, ok := e.X.(*ast.CallExpr); ok && c.logs(call) {
+			return
+		}
+	}
+	if !c.fixed[s] {
+		c.without(s.Pos(), s.End(), "removes "+c.text(s))
+	}
+}
+
+func (c *collector) without(from, to token.Pos, what string) {
+	c.put(int(from)-c.base, int(to)-c.base, what, func(id int, text func(from, to int) string) string {
+		return fmt.Sprintf("if !mutantOn(%d) { %s }", id, text(int(from)-c.base, int(to)-c.base))
+	})
+}
+
+func (c *collector) opposite(value *ast.Ident, statement string) {
+	c.add(value, "the opposite of "+statement, func(id int, _ func(from, to int) string) string {
+		return fmt.Sprintf("mutantOn(%d) != %s", id, value.Name)
+	})
 }
 
 func (c *collector) label(n *ast.CaseClause) string {
@@ -98,16 +209,51 @@ func (c *collector) label(n *ast.CaseClause) string {
 	return "case " + c.between(n.List[0].Pos(), n.List[len(n.List)-1].End())
 }
 
+func (c *collector) span(n ast.Node) (from, to int) {
+	return int(n.Pos()) - c.base, int(n.End()) - c.base
+}
+
 func (c *collector) text(n ast.Node) string { return c.between(n.Pos(), n.End()) }
 
 func (c *collector) between(from, to token.Pos) string {
-	return strings.Join(strings.Fields(string(c.source[int(from)-c.base:int(to)-c.base])), " ")
+	return strings.Join(strings.Fields(c.source[int(from)-c.base:int(to)-c.base]), " ")
 }
 
-func (c *collector) add(from, to token.Pos, instead, what string) {
+func (c *collector) add(n ast.Node, what string, write writer) {
+	from, to := c.span(n)
+	c.put(from, to, what, write)
+}
+
+func (c *collector) put(from, to int, what string, write writer) {
 	const most = 120
 	if len(what) > most {
 		what = what[:most] + "..."
 	}
-	c.list = append(c.list, mutant{file: c.file, source: c.source, from: int(from) - c.base, to: int(to) - c.base, instead: instead, in: c.in, what: what})
+	key := c.in + ": " + what
+	c.list = append(c.list, &mutant{file: c.file, from: from, to: to, in: c.in, what: what, again: c.names[key], write: write})
+	c.names[key]++
+}
+
+// withMutants writes a file that has all of the mutants, which are in the order that mutantsOf returns.
+func withMutants(source string, list []*mutant) string {
+	var write func(from, to int, list []*mutant) string
+	write = func(from, to int, list []*mutant) string {
+		var b strings.Builder
+		for at := 0; at < len(list); {
+			m := list[at]
+			inner := at + 1
+			for inner < len(list) && list[inner].from < m.to {
+				inner++
+			}
+			within := list[at+1 : inner]
+			b.WriteString(source[from:m.from])
+			b.WriteString(m.write(m.id, func(from, to int) string {
+				return write(from, to, slices.DeleteFunc(slices.Clone(within), func(i *mutant) bool { return i.from < from || i.to > to }))
+			}))
+			from, at = m.to, inner
+		}
+		b.WriteString(source[from:to])
+		return b.String()
+	}
+	return write(0, len(source), list)
 }

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// slow is what a test takes that runs only where the quick ones have passed.
+const slow = 300 * time.Millisecond
+
+// trial tries the mutants of one package.
+type trial struct {
+	program
+	limit time.Duration
+	seeds int
+
+	quick   string // a pattern of the tests that take no time, "" where all do
+	reached map[int]bool
+	sim     string // the simulation with the mutants, compiled where the first one survives
+}
+
+// without runs the tests with no mutant on: they must pass, and they tell how long each takes and which mutants it meets.
+func (t *trial) without(ctx context.Context) error {
+	met := filepath.Join(t.dir, "reached")
+	if err := os.WriteFile(met, nil, 0o600); err != nil {
+		return err
+	}
+	began := time.Now()
+	out, err := run(ctx, t.home, []string{"MUTANTS_REACHED=" + met}, "sh", limited(t.tests, []string{"-test.short", "-test.v", "-test.timeout=10m"})...)
+	if err != nil {
+		return fmt.Errorf("the tests of %s fail without any mutation: %w\n%s", t.pkg, err, tail(out))
+	}
+	if t.limit == 0 {
+		t.limit = 4*time.Since(began) + 10*time.Second
+	}
+	t.quick = quickOf(out)
+	t.reached, err = reached(met)
+	return err
+}
+
+var ended = regexp.MustCompile(`(?m)^--- (?:PASS|FAIL|SKIP): (\S+) \(([0-9.]+)s\)`)
+
+// quickOf is a pattern of the tests that are quick, from what they print.
+func quickOf(out []byte) string {
+	var names []string
+	some := false
+	for _, m := range ended.FindAllSubmatch(out, -1) {
+		seconds, _ := strconv.ParseFloat(string(m[2]), 64)
+		if time.Duration(seconds*float64(time.Second)) < slow {
+			names = append(names, string(m[1]))
+		} else {
+			some = true
+		}
+	}
+	if !some || len(names) == 0 {
+		return ""
+	}
+	return "^(" + strings.Join(names, "|") + ")$"
+}
+
+// judge says what becomes of a mutant, and by which test.
+func (t *trial) judge(ctx context.Context, m *mutant) (verdict, string, error) {
+	v, by := notRun, ""
+	if t.reached[m.id] {
+		if v, by = t.test(ctx, m.id); v != survived {
+			return v, by, ctx.Err()
+		}
+	}
+	if t.seeds > 0 {
+		dies, err := t.simulated(ctx, m.id)
+		if err != nil {
+			return "", "", err
+		}
+		if dies {
+			return killedBySim, "", ctx.Err()
+		}
+	}
+	return v, "", ctx.Err()
+}
+
+// test runs the package's tests with a mutant on, the quick ones first.
+func (t *trial) test(ctx context.Context, id int) (verdict, string) {
+	steps := [][]string{nil}
+	if t.quick != "" {
+		steps = [][]string{{"-test.run=" + t.quick}, {"-test.skip=" + t.quick}}
+	}
+	for _, step := range steps {
+		if v, by := t.step(ctx, id, step); v != survived {
+			return v, by
+		}
+	}
+	return survived, ""
+}
+
+// step runs some of the tests. A failure counts when it comes again: a busy computer makes tests fail, too. Tests that do not
+// end get twice the time.
+func (t *trial) step(ctx context.Context, id int, which []string) (verdict, string) {
+	env, limit := mutantOn(id), t.limit
+	for range 3 {
+		out, err := run(ctx, t.home, env, "sh", limited(t.tests, append([]string{"-test.short", "-test.failfast", "-test.timeout=" + limit.String()}, which...))...)
+		if err == nil {
+			return survived, ""
+		}
+		if bytes.Contains(out, []byte("panic: test timed out")) {
+			if limit > t.limit {
+				return timedOut, ""
+			}
+			limit *= 2
+			continue
+		}
+		failed := failedOf(out)
+		if failed == "" { // it ended otherwise: a panic, a goroutine left
+			return killed, "the tests' program"
+		}
+		again := []string{"-test.short", "-test.timeout=" + (2 * limit).String(), "-test.run=^" + failed + "$"}
+		if _, err := run(ctx, t.home, env, "sh", limited(t.tests, again)...); err != nil {
+			return killed, failed
+		}
+	}
+	return survived, "" // what failed passed the second time, whenever it was tried
+}
+
+func mutantOn(id int) []string { return []string{"MUTANT=" + strconv.Itoa(id), "MUTANTS_REACHED="} }
+
+// limited are the arguments of a shell that runs a program with at most 8 GB of data: a mutant may fill the memory.
+func limited(program string, args []string) []string {
+	return append([]string{"-c", `ulimit -d 8000000; exec "$@"`, "sh", program}, args...)
+}
+
+var failure = regexp.MustCompile(`(?m)^--- FAIL: (\S+)`)
+
+func failedOf(out []byte) string {
+	if m := failure.FindSubmatch(out); m != nil {
+		return string(m[1])
+	}
+	return ""
+}
+
+// simulated: the simulation fails with the mutant on.
+func (t *trial) simulated(ctx context.Context, id int) (bool, error) {
+	if t.sim == "" {
+		sim, err := t.simulation(ctx)
+		if err != nil {
+			return false, err
+		}
+		t.sim = sim
+	}
+	env := append(mutantOn(id), "SIM_SEED=1", "SIM_SEEDS="+strconv.Itoa(t.seeds), "SIM_SHRINK=no", "SIM_FAILURES=1", "SIM_DIR="+t.dir)
+	_, err := run(ctx, filepath.Join("test", "sim"), env, "sh", limited(t.sim, []string{"-test.run=^TestSeeds$", "-test.timeout=10m"})...)
+	return err != nil, nil
+}
+
+// run runs a program, in a process group of its own so that what it started ends with it.
+func run(ctx context.Context, dir string, env []string, name string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = 10 * time.Second // what the tests started may hold their output open
+	return cmd.CombinedOutput()
+}
+
+func tail(out []byte) []byte {
+	const most = 2000
+	return out[max(0, len(out)-most):]
+}
