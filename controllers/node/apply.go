@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -108,6 +109,9 @@ func (r *applier) batch(ctx context.Context, batch []Action) error {
 
 // reload has systemd read changed files. Where it refuses to, the units that have one keep their former file; the others go on.
 func (r *applier) reload(ctx context.Context, a Action) error {
+	if a.Reason == FileChanged && !r.reloadDue && !slices.ContainsFunc(a.Units, func(unit string) bool { return !r.skip[unit] }) {
+		return nil // none could be written: each reload is a hint that has the next pass made at once
+	}
 	r.acted = true
 	err := r.Systemd.Reload(ctx)
 	r.reloadDue = err != nil

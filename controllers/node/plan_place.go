@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"fmt"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
@@ -52,7 +53,7 @@ func (p *planner) load(name string, pl v1.Placement, text Text, rec Record) Reco
 		p.act(Action{Kind: WriteFile, Unit: name, Hash: pl.Hash, Reason: reason})
 	}
 	if !written && there || changed {
-		p.reload = FileChanged
+		p.reload = cmp.Or(p.reload, FileChanged)
 		p.reloads[name] = true
 	}
 	if rec.Loaded == "" || !there {

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -314,4 +316,46 @@ func TestARefusalIsNotForgotten(t *testing.T) {
 			require.NoError(t, err, "its file is there")
 		})
 	}
+}
+
+// TestFilesThatCannotBeWrittenAreNotReloaded: on a full disk systemd is not made to read its files again and again, each time with a
+// hint that has the next pass made at once.
+func TestFilesThatCannotBeWrittenAreNotReloaded(t *testing.T) {
+	var reloads int
+	n := odd(t, func(layout.Layout) {}, fake.Options{Fault: func(op, _ string) error {
+		if op == "reload" {
+			reloads++
+		}
+		return nil
+	}})
+	old, fresh := "[Service]\nExecStart=/bin/stays 1\n", "[Service]\nExecStart=/bin/stays 2\n"
+	n.synced.Store(true)
+	place := func(text string) error {
+		known, err := newText(text)
+		require.NoError(t, err)
+		n.texts.known[unitfile.Hash(text)] = known
+		in, err := n.observe(t.Context())
+		require.NoError(t, err)
+		in.Placements = map[string]v1.Placement{"changes.service": launch(unitfile.Hash(text))}
+		in.Texts, in.Relations = n.texts.of(t.Context(), in.Placements)
+		_, refused, err := n.apply(t.Context(), Plan(in))
+		require.NoError(t, err)
+		return refused
+	}
+	require.NoError(t, place(old))
+	n.Systemd.(*fake.Manager).Advance(time.Second)
+	layout.Fault = func(name string) error {
+		if strings.HasSuffix(name, "/changes.service") {
+			return syscall.ENOSPC
+		}
+		return nil
+	}
+	t.Cleanup(func() { layout.Fault = nil })
+	require.ErrorIs(t, place(fresh), syscall.ENOSPC)
+	require.Equal(t, 0, reloads)
+	require.Contains(t, n.records.units["changes.service"].Message, "no space left on device")
+	layout.Fault = nil
+	require.NoError(t, place(fresh))
+	require.Equal(t, 1, reloads)
+	require.Equal(t, unitfile.Hash(fresh), n.records.units["changes.service"].Launched)
 }

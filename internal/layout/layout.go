@@ -70,6 +70,9 @@ const (
 	Power Durability = true
 )
 
+// Fault, where it is set, is asked before a file is replaced, and what it returns is the error: for simulations of disks.
+var Fault func(name string) error
+
 // Replace puts data in place of the file of that name: readers see the old or the new bytes, never a mixture.
 func Replace(name string, data []byte, perm os.FileMode, outlive Durability) error {
 	_, err := ReplaceInfo(name, data, perm, outlive)
@@ -78,6 +81,11 @@ func Replace(name string, data []byte, perm os.FileMode, outlive Durability) err
 
 // ReplaceInfo is Replace for who wants to tell later whether the file is still the one that was put there.
 func ReplaceInfo(name string, data []byte, perm os.FileMode, outlive Durability) (os.FileInfo, error) {
+	if Fault != nil {
+		if err := Fault(name); err != nil {
+			return nil, &os.PathError{Op: "write", Path: name, Err: err}
+		}
+	}
 	f, err := os.CreateTemp(filepath.Dir(name), ".new-*")
 	if err != nil {
 		return nil, err
