@@ -154,7 +154,7 @@ func (c *checker) value(key, value string) string {
 	if strings.HasPrefix(key, "unitfiles/") {
 		return ""
 	}
-	value = strings.Join(strings.Fields(value), " ")
+	value = strings.Join(strings.Fields(c.w.plain(value)), " ")
 	if len(value) > 400 {
 		value = value[:400] + "..."
 	}

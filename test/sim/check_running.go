@@ -174,6 +174,16 @@ func (c *checker) spent(h *host, r reason) bool {
 	return time.Since(r.at) > catchUp && c.trouble[h].Before(r.at)
 }
 
+// reasonFor lets a unit be started once more, and what is bound to it with it.
+func (c *checker) reasonFor(h *host, unit string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reason(h, unit)
+	if name, instance, ok := strings.Cut(unit, "@"); ok {
+		c.reason(h, name+"-discovery@"+instance)
+	}
+}
+
 func (c *checker) reason(h *host, unit string) {
 	if c.reasons[h] == nil {
 		c.reasons[h] = map[string]reason{}
@@ -354,7 +364,7 @@ func (c *checker) applyEndpoint(e store.Event, writer *process) {
 func (h *host) inTrouble() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.on || h.fleetd == nil || h.fleetd.dead() || h.reach() != connected || h.w.away.Load() || h.refuses.Load() {
+	if !h.on || h.fleetd == nil || h.fleetd.dead() || h.reach() != connected || h.w.away.Load() || h.refuses.Load() || h.disk.runtime.Load() {
 		return true
 	}
 	select {

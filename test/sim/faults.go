@@ -153,6 +153,7 @@ func (w *world) heal() {
 		h.ill("", false)
 		h.hold(false)
 		h.refuses.Store(false)
+		h.disk.fill(h, false, false)
 		h.connectEach()
 		h.connect(connected)
 		if i < w.machines {

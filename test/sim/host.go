@@ -31,6 +31,7 @@ type host struct {
 	// stubborn: what it refuses to start it refuses to stop, link and reset, too.
 	stubborn atomic.Bool
 	clock    clock
+	disk     disk
 	dir      atomic.Pointer[string]
 	life     int // of the directory: a killed process writes to where nothing is any more
 
@@ -72,6 +73,7 @@ func (w *world) newHost(name, id string, number int, metadata map[string]string,
 		}
 		return os.ReadFile(filepath.Join(h.layout().Units, filepath.Base(path)))
 	}, Process: behave})
+	hostsByDir.Store(filepath.Join(w.dir, name), h)
 	w.hosts = append(w.hosts, h)
 	w.running.Go(h.pump)
 	return h

@@ -127,7 +127,7 @@ func (s *sink) write(message string, err error, values []any) {
 		text = s.name + ": " + text
 	}
 	for i := 0; i+1 < len(values); i += 2 {
-		if value := fmt.Sprint(values[i+1]); value != "" {
+		if value := s.p.w.plain(fmt.Sprint(values[i+1])); value != "" {
 			text += fmt.Sprintf(" %v=%s", values[i], brief(value))
 		}
 	}

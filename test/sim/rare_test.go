@@ -119,3 +119,26 @@ func TestClocksDrift(t *testing.T) {
 		step{At: 150 * time.Second, Do: "right clock", A: 0})
 	told.says(t, `its clock gains 200000 millionths`, `"fleet/updated-at":"2000-01-01T00:01:59\.`, `its clock is set right: it was 29.6s ahead`)
 }
+
+// Where the disk or /run is full the machine goes on with what it has, and with the rest when there is room.
+func TestDisksFull(t *testing.T) {
+	told := rehearse(t, 3,
+		step{At: 40 * time.Second, Do: "disk full", A: 1, B: 1}, // /run
+		step{At: 41 * time.Second, Do: "apply", A: 0, B: 2, C: 5},
+		step{At: 60 * time.Second, Do: "disk room", A: 1},
+		step{At: 70 * time.Second, Do: "disk full", A: 1, B: 4}, // the disk
+		step{At: 71 * time.Second, Do: "apply", A: 0, B: 2, C: 6},
+		step{At: 100 * time.Second, Do: "disk room", A: 1})
+	told.says(t, `/run is full: true`, `run/units/web@2.service: no space left on device`, `its disk is full: false, /run is full: false`, `m2 +systemd started web@2.service`,
+		`its disk is full: true`, `copy of the placements: write .*/state/placements.json: no space left on device`, `m2 +systemd started web@2.service`, `its disk is full: false`)
+}
+
+// Damaged files are read anew from etcd, or adopted from what runs: nothing restarts.
+func TestFilesAreCorrupt(t *testing.T) {
+	for seed := range uint64(12) {
+		told := rehearse(t, 3,
+			step{At: 40 * time.Second, Do: "corrupt", A: 1, B: seed},
+			step{At: 60 * time.Second, Do: "corrupt", A: 1, B: seed + 100})
+		told.says(t, `m2 +(run|state)/\S+ is (empty|cut|garbage|gone)`)
+	}
+}

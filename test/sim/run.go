@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,6 +31,9 @@ func Run(t *testing.T, p Plan, dir string) (o Outcome) {
 		w.live(p)
 		w.stop()
 		w.running.Wait()
+		for _, h := range w.hosts {
+			hostsByDir.Delete(filepath.Join(dir, h.name))
+		}
 		o = Outcome{Violation: w.failed(), Transcript: w.transcript(), Counts: w.check.counts}
 	})
 	return o

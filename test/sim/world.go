@@ -127,13 +127,16 @@ func (w *world) chance(what ...string) uint64 {
 func (w *world) tell(who, format string, args ...any) { w.note(who, "", fmt.Sprintf(format, args...)) }
 
 func (w *world) note(who, part, text string) {
-	line := line{w.now(), who, part, text}
+	line := line{w.now(), who, part, w.plain(text)}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.ctx.Err() == nil { // what everybody does at the end of the world is in no order
 		w.lines = append(w.lines, line)
 	}
 }
+
+// plain is a text without the directory of the world, which is another one each time.
+func (w *world) plain(text string) string { return strings.ReplaceAll(text, w.dir+"/", "") }
 
 // fail notes the first violation.
 func (w *world) fail(invariant, format string, args ...any) {
