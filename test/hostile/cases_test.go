@@ -44,21 +44,21 @@ var manifests = []hostile{
 		require.Error(l.t, err, "etcd takes no such value")
 	}, nil},
 	manifest("a manifest as large as etcd takes", "large", app("large", "description: "+strings.Repeat("x", 1_200_000)), "bytes, at most"),
-	manifest("10,000 aliases", "aliases", app("aliases", "env: &a {A: b}", "x: ["+strings.Repeat("*a,", 10_000)+"]"), "spec.x"),
-	manifest("aliases of aliases", "bomb", bomb(), "spec"),
-	manifest("deep nesting in YAML", "deep", app("deep", "x: "+strings.Repeat("[", 9_000)+strings.Repeat("]", 9_000)), "line"),
+	manifest("10,000 aliases", "aliases", app("aliases", "env: &a {A: b}", "x: ["+strings.Repeat("*a,", 10_000)+"]"), "spec.x", "unknown field"),
+	manifest("aliases of aliases", "bomb", bomb(), "a8", "unknown field"),
+	manifest("deep nesting in YAML", "deep", app("deep", "x: "+strings.Repeat("[", 9_000)+strings.Repeat("]", 9_000)), "spec.x", "unknown field"),
 	manifest("deeper nesting in JSON", "deeper", `{"apiVersion":"fleet/v1","kind":"App","metadata":{"name":"deeper"},"spec":`+
-		strings.Repeat(`{"a":`, 50_000)+"1"+strings.Repeat("}", 50_000)+"}", "YAML"),
+		strings.Repeat(`{"a":`, 50_000)+"1"+strings.Repeat("}", 50_000)+"}", "not YAML: exceeded max depth"),
 	manifest("two ports of one name", "ports", app("ports", "ports: [{name: a, port: 1}, {name: a, port: 2}]"), "spec.ports[1].name", "taken by spec.ports[0]"),
 	manifest("replicas -1", "minus", app("minus", "replicas: -1"), "spec.replicas", "-1 is negative"),
 	manifest("replicas 10 million", "many", app("many", "replicas: 10000000"), "spec.replicas", "too many"),
-	manifest("replicas beyond numbers", "more", app("more", "replicas: 99999999999999999999999"), "spec.replicas"),
+	manifest("replicas beyond numbers", "more", app("more", "replicas: 99999999999999999999999"), "spec.replicas", "99999999999999999999999 is out of range"),
 	manifest("broken YAML", "broken", "apiVersion: fleet/v1\nkind: App\n  x: [", "not YAML"),
-	manifest("nothing", "nothing", "\n", "empty"),
+	manifest("nothing", "nothing", "\n", "the manifest is empty"),
 	manifest("NUL", "nul", app("nul", "description: \"a\\0b\""), "control character"),
 	manifest("no text", "bytes", "\xff\xfe\x00\x01", "expected a mapping"),
 	manifest("a header that breaks out", "header", app("header", "ports: [{port: 80}]", "announce: {}",
-		`healthCheck: {http: {path: "/ HTTP/1.0\r\nHost: evil\r\n"}}`), "spec.healthCheck.http.path"),
+		`healthCheck: {http: {path: "/ HTTP/1.0\r\nHost: evil\r\n"}}`), "spec.healthCheck.http.path", "is not a path"),
 	manifest("a host that breaks out", "host", app("host", "ports: [{port: 80}]", "announce: {}",
 		`route: {hosts: ["x; } server {"]}`), "spec.route.hosts[0]", "not a host name"),
 	{"a variable that breaks out", func(l *lab) { // it is one, with line breaks in it
@@ -83,21 +83,33 @@ func bomb() string {
 	return b.String() + "spec: *a9\n"
 }
 
+// running is in the state of a unit that nothing is wrong with.
+const running = `"activeState":"active"`
+
 var names = func() (list []hostile) {
-	for title, name := range map[string]string{
-		"a slash": "a/b", "dots": "..", "dots and slashes": "../../etc/passwd", "a line break": "a\nb", "a control character": "a\x01b",
-		"300 characters": strings.Repeat("a", 300), "a server block": "x; } server {", "a space": " ", "an at sign": "a@1", "bad UTF-8": "a\xffb",
+	const unplaced, states, letters = "/unplaced/", "/states/m1/", "is not one of A-Z a-z 0-9"
+	for _, n := range []struct{ title, name, row, says string }{
+		{"a slash", "a/b", unplaced, letters},
+		{"dots", "..", states, running}, // no path has it as a part: "...service" is a name
+		{"dots and slashes", "../../etc/passwd", unplaced, letters},
+		{"a line break", "a\nb", unplaced, letters},
+		{"a control character", "a\x01b", unplaced, letters},
+		{"300 characters", strings.Repeat("a", 300), unplaced, "308 characters, at most 255"},
+		{"a server block", "x; } server {", unplaced, letters},
+		{"a space", " ", unplaced, letters},
+		{"an at sign", "a@1", states, running},
+		{"bad UTF-8", "a\xffb", unplaced, letters},
 	} {
-		quoted := fmt.Sprintf("%q", name)
-		list = append(list, hostile{"an app's name with " + title, func(l *lab) {
+		quoted := fmt.Sprintf("%q", n.name)
+		list = append(list, hostile{"an app's name with " + n.title, func(l *lab) {
 			text := strings.Replace(app("NAME"), "NAME", quoted, 1)
-			l.refused("PUT", "/apis/fleet/v1/apps/"+url.PathEscape(name), text)
-			l.raw(keys.Apps().Key(name), text)
-			l.raw(keys.Apps().Key(name+"x"), app("ok"))
-		}, one(keys.Status().Key(name)+" ", "metadata.name")})
-		unit := name + ".service"
-		list = append(list, hostile{"a unit's name with " + title, func(l *lab) {
-			if title != "an at sign" {
+			l.refused("PUT", "/apis/fleet/v1/apps/"+url.PathEscape(n.name), text)
+			l.raw(keys.Apps().Key(n.name), text)
+			l.raw(keys.Apps().Key(n.name+"x"), app("ok"))
+		}, one(keys.Status().Key(n.name)+" ", "metadata.name", "is not a name")})
+		unit := n.name + ".service"
+		list = append(list, hostile{"a unit's name with " + n.title, func(l *lab) {
+			if n.title != "an at sign" {
 				l.refused("PUT", "/apis/fleet/v1/units/"+url.PathEscape(unit), `{"apiVersion":"fleet/v1","kind":"Unit","spec":{"contents":"x"}}`)
 				l.refused("PUT", "/fleet/v1/units/"+url.PathEscape(unit), `{"desiredState":"launched","options":[]}`)
 			}
@@ -106,7 +118,7 @@ var names = func() (list []hostile) {
 			l.raw(keys.Unplaced().Key(unit), `{}`)
 			l.raw(keys.Placements().Key(machine+"/"+unit), `{"hash":"`+unitfile.Hash(sleeping)+`","desiredState":"launched"}`)
 			l.raw(keys.States().Key(machine+"/"+unit), `{}`)
-		}, nil})
+		}, one(n.row+unit+" ", n.says)})
 	}
 	return list
 }()
@@ -117,29 +129,29 @@ func unitFile(title, name, text string, says ...string) hostile {
 }
 
 var unitFiles = []hostile{
-	unitFile("a unit file with no section", "nosection.service", "ExecStart=/bin/sleep infinity\n", "/states/m1/nosection.service"),
-	unitFile("an empty unit file", "empty.service", "", "/states/m1/empty.service"),
-	unitFile("a unit file with NUL", "nulfile.service", "[Service]\nExecStart=/bin/sleep\x00infinity\n", "/unplaced/nulfile.service", "NUL byte"),
-	unitFile("a unit file with a line of 1 MB", "longline.service", "[Service]\nExecStart=/bin/sleep "+strings.Repeat("x", 1<<20)+"\n", "/unplaced/longline.service", "line of 1048"),
-	unitFile("a unit file with a specifier that does not exist", "badspecifier.service", "[Service]\nExecStart=/bin/sleep %z\n", "/states/m1/badspecifier.service"),
-	unitFile("X-Fleet with a specifier that does not exist", "badfleet.service", sleeping+"[X-Fleet]\nMachineOf=a@%z.service\n", "/unplaced/badfleet.service"),
-	unitFile("a broken section header", "badheader.service", "[Service\nExecStart=/bin/true\n", "/unplaced/badheader.service", "section header"),
-	unitFile("a unit file that is no text", "binary.service", "\x7fELF\xff\xfe\x01", "/unplaced/binary.service", "UTF-8"),
-	unitFile("100,000 options", "options.service", sleeping+"[X-Fleet]\n"+strings.Repeat("Conflicts=a\n", 80_000), "/states/m1/options.service"),
-	unitFile("broken globs", "globs.service", sleeping+"[X-Fleet]\nConflicts=[ a[ *\\\n", "/unplaced/globs.service"),
-	unitFile("ports that are none", "portless.service", sleeping+"[X-Fleet]\nPorts=0 -1 70000 x\n", "/unplaced/portless.service"),
-	unitFile("more memory than there is in numbers", "memory.service", sleeping+"[X-Fleet]\nMemory=99999999999999999999G\n", "/unplaced/memory.service"),
+	unitFile("a unit file with no section", "nosection.service", "ExecStart=/bin/sleep infinity\n", "/states/m1/nosection.service ", "bad-setting"),
+	unitFile("an empty unit file", "empty.service", "", "/states/m1/empty.service ", "bad-setting"),
+	unitFile("a unit file with NUL", "nulfile.service", "[Service]\nExecStart=/bin/sleep\x00infinity\n", "/unplaced/nulfile.service ", "NUL byte"),
+	unitFile("a unit file with a line of 1 MB", "longline.service", "[Service]\nExecStart=/bin/sleep "+strings.Repeat("x", 1<<20)+"\n", "/unplaced/longline.service ", "line of 1048"),
+	unitFile("a unit file with a specifier that does not exist", "badspecifier.service", "[Service]\nExecStart=/bin/sleep %z\n", "/states/m1/badspecifier.service ", running), // for systemd it is a text
+	unitFile("X-Fleet with a specifier that does not exist", "badfleet.service", sleeping+"[X-Fleet]\nMachineOf=a@%z.service\n", "/unplaced/badfleet.service ", "unknown specifier"),
+	unitFile("a broken section header", "badheader.service", "[Service\nExecStart=/bin/true\n", "/unplaced/badheader.service ", "section header"),
+	unitFile("a unit file that is no text", "binary.service", "\x7fELF\xff\xfe\x01", "/unplaced/binary.service ", "UTF-8"),
+	unitFile("80,000 options", "options.service", sleeping+"[X-Fleet]\n"+strings.Repeat("Conflicts=a\n", 80_000), "/states/m1/options.service ", running),
+	unitFile("broken globs", "globs.service", sleeping+"[X-Fleet]\nConflicts=[ a[ *\\\n", "/unplaced/globs.service ", "is broken: close every"),
+	unitFile("ports that are none", "portless.service", sleeping+"[X-Fleet]\nPorts=0 -1 70000 x\n", "/unplaced/portless.service ", "70000", "write numbers from 1 to 65535"),
+	unitFile("more memory than there is in numbers", "memory.service", sleeping+"[X-Fleet]\nMemory=99999999999999999999G\n", "/unplaced/memory.service ", "99999999999999999999G"),
 	{"a unit file that is not the text of its hash", func(l *lab) {
 		l.raw(keys.UnitFiles().Key(unitfile.Hash("x")), sleeping)
 		l.raw(keys.Units().Key("forged.service"), `{"spec":{"hash":"`+unitfile.Hash("x")+`","desiredState":"launched"}}`)
-	}, one("forged.service", "not the text with that hash")},
+	}, one("/states/m1/forged.service ", "not the text with that hash")},
 	{"a hash that leads elsewhere", func(l *lab) {
 		l.raw(keys.Units().Key("elsewhere.service"), `{"spec":{"hash":"../../../etc/passwd","desiredState":"launched"}}`)
-	}, one("/unplaced/elsewhere.service", "not stored")},
+	}, one("/unplaced/elsewhere.service ", "not stored")},
 	{"a desired state that does not exist", func(l *lab) {
 		l.raw(keys.UnitFiles().Key(unitfile.Hash(sleeping)), sleeping)
 		l.raw(keys.Units().Key("dancing.service"), `{"spec":{"hash":"`+unitfile.Hash(sleeping)+`","desiredState":"dancing"}}`)
-	}, one("/unplaced/dancing.service", "dancing")},
-	{"a unit of aliases of aliases", func(l *lab) { l.raw(keys.Units().Key("bomb.service"), bomb()) }, one("/unplaced/bomb.service", "cannot be read")},
-	{"a unit's name of 256 characters", func(l *lab) { l.unit(strings.Repeat("a", 248)+".service", sleeping) }, one(strings.Repeat("a", 248) + ".service")},
+	}, one("/unplaced/dancing.service ", "dancing")},
+	{"a unit of aliases of aliases", func(l *lab) { l.raw(keys.Units().Key("bomb.service"), bomb()) }, one("/unplaced/bomb.service ", "cannot be read")},
+	{"a unit's name of 256 characters", func(l *lab) { l.unit(strings.Repeat("a", 248)+".service", sleeping) }, one("/unplaced/"+strings.Repeat("a", 248)+".service ", "256 characters, at most 255")},
 }

@@ -172,7 +172,9 @@ func (l *lab) unit(name, text string) {
 	l.t.Helper()
 	hash := unitfile.Hash(text)
 	l.raw(keys.UnitFiles().Key(hash), text)
-	l.raw(keys.Units().Key(name), fmt.Sprintf(`{"metadata":{"name":%q},"spec":{"hash":%q,"desiredState":"launched"}}`, name, hash))
+	quoted, err := json.Marshal(name)
+	require.NoError(l.t, err)
+	l.raw(keys.Units().Key(name), fmt.Sprintf(`{"metadata":{"name":%s},"spec":{"hash":%q,"desiredState":"launched"}}`, quoted, hash))
 }
 
 // list returns all keys below a prefix.
@@ -282,7 +284,11 @@ func (l *lab) said() map[string]bool {
 
 // says returns the line among those that were not said before which has all of these texts; "" where none has.
 func (l *lab) says(before map[string]bool, texts ...string) string {
-	said := l.said()
+	return among(l.said(), before, texts)
+}
+
+// among is says for lines that are known.
+func among(said, before map[string]bool, texts []string) string {
 	for _, line := range slices.Sorted(maps.Keys(said)) {
 		if !before[line] && !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(line, text) }) {
 			return line
@@ -309,7 +315,7 @@ func (l *lab) logged() int {
 	return l.errors
 }
 
-// heap is what is in use.
+// heap is what is in use by the whole process.
 func heap() int64 {
 	runtime.GC()
 	var m runtime.MemStats

@@ -24,7 +24,7 @@ var placement = []hostile{
 	{"two apps at once that generate the same unit, past the API", func(l *lab) {
 		l.raw(keys.Apps().Key("pair-discovery"), app("pair-discovery", "replicas: 3"))
 		l.raw(keys.Apps().Key("pair"), app("pair", "replicas: 3", "ports: [{port: 4001}]", "announce: {}"))
-	}, one("NameTaken", "pair-discovery@")},
+	}, one("/status/pair", "NameTaken", "pair-discovery@")},
 	{"an app that conflicts with itself through another", func(l *lab) {
 		l.apply(app("left", "placement: {conflicts: [\"right@*.service\"], machineOf: [\"middle@%i.service\"]}"))
 		l.apply(app("middle", "placement: {machineOf: [\"right@%i.service\"]}"))
@@ -32,7 +32,7 @@ var placement = []hostile{
 	}, one("/unplaced/left@1.service", "Conflicts=right@*.service")},
 	{"conflicts with everything", func(l *lab) {
 		l.apply(app("hermit", "placement: {conflicts: [\"*\"]}"))
-	}, one("/unplaced/hermit@1.service")},
+	}, one("/unplaced/hermit@1.service ", "runs a unit that conflicts (Conflicts=*: ")},
 	{"MachineOf a unit that does not exist", func(l *lab) {
 		l.apply(app("lonely", "placement: {machineOf: [\"nobody.service\"]}"))
 	}, one("/unplaced/lonely@1.service", "nobody.service")},

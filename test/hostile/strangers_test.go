@@ -33,8 +33,9 @@ func below(prefix string, says ...string) hostile {
 	}, apart(says...)}
 }
 
-// event is an event that names a key.
-func event(key string) string { return `"kind":"Key","name":"` + key }
+// event is an event about a key that begins so, exactly one about that very key.
+func event(key string) string   { return `"kind":"Key","name":"` + key }
+func exactly(key string) string { return event(key) + `",` }
 
 // ignored is below for rows where an event names the keys that nobody can read, and those that are too long.
 func ignored(row interface{ Prefix() string }) hostile { return ignoredBelow(row.Prefix()) }
@@ -66,8 +67,8 @@ var strangers = []hostile{
 		l.raw(keys.Overrides().Key("victim.service"), "{")
 		l.raw(keys.MachineConfigs().Key(machine), "{")
 		l.raw(keys.Status().Key("canary"), "{")
-	}, apart(event(keys.MachineConfigs().Key(machine)), event(keys.Placements().Key(machine+"/victim.service")), event(keys.States().Key(machine+"/victim.service")),
-		event(keys.Overrides().Key("victim.service")), event(keys.Status().Key("canary")))},
+	}, apart(exactly(keys.MachineConfigs().Key(machine)), exactly(keys.Placements().Key(machine+"/victim.service")), exactly(keys.States().Key(machine+"/victim.service")),
+		exactly(keys.Overrides().Key("victim.service")), exactly(keys.Status().Key("canary")))},
 	{"a router that never serves anything", func(l *lab) {
 		l.raw(keys.Routers().Key("stranger"), `{"revision":1,"digest":"x"}`)
 		l.raw("/services/web/routed/routed@1", "10.0.0.1:3001")
@@ -81,14 +82,14 @@ var strangers = []hostile{
 			}
 			return ""
 		})
-	}, apart(event(keys.Routers().Key("stranger")))},
+	}, apart(exactly(keys.Routers().Key("stranger")))},
 	{"a placement on a machine that does not exist", func(l *lab) {
 		l.unit("wanted.service", sleeping)
 		l.raw(keys.Placements().Key("nowhere/wanted.service"), `{"hash":"`+unitfile.Hash(sleeping)+`","desiredState":"launched"}`)
-	}, apart("/states/m1/wanted.service", "nowhere")},
+	}, [][]string{{"/states/m1/wanted.service ", running}, {`"name":"wanted.service"`, "nowhere"}}},
 	{"a placement of a unit that does not exist", func(l *lab) {
 		l.raw(keys.Placements().Key(machine+"/ghost.service"), `{"hash":"`+unitfile.Hash("ghost")+`","desiredState":"launched"}`)
-	}, apart(`"name":"ghost.service"`, "taken off m1: the unit does not exist")},
+	}, one(`"name":"ghost.service"`, "taken off m1: the unit does not exist")},
 	{"a state of a machine and of a unit that do not exist", func(l *lab) { // TestStrangersAreCollected has what is said of them
 		l.raw(keys.States().Key("nowhere/canary@1.service"), `{"activeState":"active"}`)
 		l.raw(keys.States().Key(machine+"/ghost.service"), `{"activeState":"active"}`)
@@ -98,11 +99,11 @@ var strangers = []hostile{
 			l.raw(keys.States().Key(name), `{"activeState":"active"}`)
 			l.raw(keys.Placements().Key(name), `{"hash":"`+unitfile.Hash(sleeping)+`","desiredState":"launched"}`)
 		}
-	}, apart(event(keys.States().Key("canary@1.service")), event(keys.Placements().Key("canary@1.service")),
-		event(keys.States().Key("m1/m1/canary@1.service")), event(keys.Placements().Key("m1/m1/canary@1.service")))},
+	}, apart(exactly(keys.States().Key("canary@1.service")), exactly(keys.Placements().Key("canary@1.service")),
+		exactly(keys.States().Key("m1/m1/canary@1.service")), exactly(keys.Placements().Key("m1/m1/canary@1.service")))},
 	{"a unit that says it is the bystander's", func(l *lab) {
-		l.raw(keys.Units().Key("stranger.service"), `{"metadata":{"owner":"bystander"},"spec":{"hash":"x","desiredState":"launched"}}`)
-	}, apart("stranger.service")},
+		l.raw(keys.Units().Key("impostor.service"), `{"metadata":{"owner":"bystander"},"spec":{"hash":"x","desiredState":"launched"}}`)
+	}, one("/unplaced/impostor.service ", "its unit file x is not stored")},
 	{"a unit of an app that does not exist", func(l *lab) {
 		l.raw(keys.Units().Key("orphan@1.service"), `{"metadata":{"owner":"orphan"},"spec":{"hash":"x","desiredState":"launched"}}`)
 	}, apart(`"reason"="AppDeleted" "unit"="orphan@1.service"`)},
@@ -149,7 +150,7 @@ var revisions = []hostile{
 		l.raw(keys.Apps().Key("former"), "nothing that can be read")
 		time.Sleep(time.Second)
 		require.Empty(l.t, l.list(keys.Units().Prefix()+"former@"))
-	}, one("/status/former ", "Accepted")},
+	}, one("/status/former ", "expected a mapping")},
 	{"a revision where the next one would be", func(l *lab) {
 		for n := range 20 {
 			key := keys.Revisions().Key(fmt.Sprintf("canary/%010d", n))
@@ -157,7 +158,7 @@ var revisions = []hostile{
 				l.raw(key, "{")
 			}
 		}
-	}, apart("revisions/canary/")},
+	}, apart(exactly(keys.Revisions().Key("canary/0000000000")), exactly(keys.Revisions().Key("canary/0000000019")))},
 	{"revisions of other numbers and names", func(l *lab) {
 		l.raw(keys.Revisions().Key("canary/9999999999"), `{}`)
 		l.raw(keys.Revisions().Key("canary/zzz"), `{"number":7}`)
@@ -165,7 +166,7 @@ var revisions = []hostile{
 		for n := range 12 {
 			l.raw(keys.Revisions().Key(fmt.Sprintf("canary/zzz%d", n)), `{}`)
 		}
-	}, apart("revisions/canary/zzz")},
+	}, apart(exactly(keys.Revisions().Key("canary/zzz")), exactly(keys.Revisions().Key("canary/zzz/0000000001")), exactly(keys.Revisions().Key("canary/zzz11")))},
 	{"a file of the canary is another text", func(l *lab) {
 		for key, kv := range l.list(keys.UnitFiles().Prefix()) {
 			if strings.Contains(string(kv.Value), "CHANGE") {
