@@ -3,7 +3,6 @@ package status
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -116,7 +115,7 @@ func TestObserve(t *testing.T) {
 		set(b, b.keys.Machines(), "m2", v1.Machine{Spec: v1.MachineSpec{Address: "10.0.0.2"}})
 		created := b.put(b.keys.Apps().Key("web"), "an older one")
 		manifest := b.put(b.keys.Apps().Key("web"), text)
-		set(b, b.keys.Revisions(), keyspace.RevisionName("web", 1), v1.Revision{Number: 1, Metadata: v1.ObjectMeta{UID: fmt.Sprint(created)}, ManifestRevision: manifest, Spec: app.Spec, UnitFile: "u", SidekickFile: "s"})
+		set(b, b.keys.Revisions(), keyspace.RevisionName("web", 1), v1.Revision{Number: 1, AppUID: created, ManifestRevision: manifest, Spec: app.Spec, UnitFile: "u", SidekickFile: "s"})
 		units := map[string]v1.DesiredState{"web@1.service": v1.Launched, "web-discovery@1.service": v1.Launched, "web@2.service": v1.Launched}
 		for name, state := range units {
 			set(b, b.keys.Units(), name, owned(name, state))
@@ -201,7 +200,7 @@ func TestMachinesOfAGlobalApp(t *testing.T) {
 		b := newBench(t, false)
 		created := b.put(b.keys.Apps().Key("web"), text)
 		spec := v1.AppSpec{Global: true}
-		set(b, b.keys.Revisions(), keyspace.RevisionName("web", 1), v1.Revision{Number: 1, Metadata: v1.ObjectMeta{UID: fmt.Sprint(created)}, ManifestRevision: created, Spec: spec})
+		set(b, b.keys.Revisions(), keyspace.RevisionName("web", 1), v1.Revision{Number: 1, AppUID: created, ManifestRevision: created, Spec: spec})
 		zone := map[string]string{"zone": "a", "disk": "ssd"}
 		want := map[string]Machine{}
 		for id, m := range map[string]struct {
@@ -270,7 +269,7 @@ func TestController(t *testing.T) {
 
 		app.Spec.Replicas = new(int32)
 		*app.Spec.Replicas = 1
-		set(b, b.keys.Revisions(), keyspace.RevisionName("web", 4), v1.Revision{Number: 4, Metadata: v1.ObjectMeta{UID: fmt.Sprint(created)}, ManifestRevision: created, Spec: app.Spec, UnitFile: "u", SidekickFile: "u"})
+		set(b, b.keys.Revisions(), keyspace.RevisionName("web", 4), v1.Revision{Number: 4, AppUID: created, ManifestRevision: created, Spec: app.Spec, UnitFile: "u", SidekickFile: "u"})
 		require.Equal(t, "False Pending", ready())
 		s, _ = status()
 		require.EqualValues(t, 4, s.AcceptedRevision)

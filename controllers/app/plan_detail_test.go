@@ -1,0 +1,103 @@
+package app
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+// TestAppThatAnnouncesNoMore: routers forget its hosts, and its sidekicks go.
+func TestAppThatAnnouncesNoMore(t *testing.T) {
+	w := running(t, 1, true)
+	require.NotNil(t, w.route.Value)
+	w.apply("%s", manifestOf("web", 1, "1", false))
+	w.plan()
+	require.Contains(t, w.transcript(), "deleteRoute web NotRouted\n")
+	require.Nil(t, w.route.Value)
+	w.settleAll()
+	require.NotContains(t, w.transcript(), "Route")
+	require.Equal(t, []string{"web@1.service"}, w.unitNames())
+}
+
+// TestClaims: of what an instance takes of its machine only that is written which it asks for.
+func TestClaims(t *testing.T) {
+	for requests, want := range map[string]string{
+		"{memory: 100M}":         "[X-Fleet]\nMemory=100M\n",
+		"{cpu: 250m}":            "[X-Fleet]\nCPU=250m\n",
+		"{cpu: 2, memory: 1G}":   "[X-Fleet]\nCPU=2000m\nMemory=1G\n",
+		`{cpu: "0", memory: 1G}`: "[X-Fleet]\nMemory=1G\n",
+	} {
+		w := newWorld(t, "web")
+		w.apply("%s", manifestOf("web", 1, "1", false)+"  resources: {requests: "+requests+"}\n")
+		w.plan()
+		require.NotEmpty(t, w.revisions, requests)
+		text := w.texts[w.revisions[0].UnitFile]
+		require.Contains(t, text, "[X-Fleet]", requests)
+		require.Equal(t, want, text[strings.Index(text, "[X-Fleet]"):], requests)
+	}
+}
+
+// TestMoveDuringARollout: an instance that a roll-out has touched, and that goes to another machine then, is the roll-out's: when it is
+// ready again, that is no move that is over.
+func TestMoveDuringARollout(t *testing.T) {
+	w := running(t, 2, true)
+	w.apply("%s", manifestOf("web", 2, "2", true))
+	w.plan()
+	require.Contains(t, w.transcript(), "putUnit web@1.service WithdrawForUpdate launched")
+	w.goes(1, "m1")
+	for range 5 {
+		w.plan()
+		for _, step := range w.steps() {
+			step()
+		}
+	}
+	require.Equal(t, "m1", w.letGo(1))
+	require.Empty(t, w.units["web@1.service"].Metadata.Annotations[v1.AnnotationMovedFrom])
+	w.moves(1)
+	w.settleAll()
+	require.NotContains(t, w.transcript(), "MoveComplete")
+	require.Equal(t, w.revisions[1].UnitFile, w.units["web@2.service"].Spec.Hash)
+}
+
+// TestNoOtherIsTouchedBeforeOneIsReady: while an instance is started, restarted, let go, or not ready after it was replaced, the next
+// one is left alone.
+func TestNoOtherIsTouchedBeforeOneIsReady(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(w *world)
+	}{
+		{"started again", func(w *world) {
+			w.overrides["web@1.service"] = v1.Override{DesiredState: v1.Loaded}
+			w.settleAll()
+			delete(w.overrides, "web@1.service")
+		}},
+		{"restarted", func(w *world) {
+			w.overrides["web@1.service"] = v1.Override{DesiredState: v1.Launched, RequestedAt: "1", Restart: true}
+		}},
+		{"let go", func(w *world) { w.goes(1, "m1") }},
+		{"not ready after it was replaced", func(w *world) {
+			w.apply("%s", manifestOf("web", 2, "1b", true))
+			w.replaced("web@1.service", 2)
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := running(t, 2, true)
+			tt.change(w)
+			w.plan()
+			w.transcript()
+			w.broken["web@1.service"] = true
+			w.apply("%s", manifestOf("web", 2, "2", true))
+			for range 20 {
+				w.plan()
+				for _, step := range w.steps() {
+					step()
+				}
+			}
+			require.Equal(t, v1.Launched, w.units["web-discovery@2.service"].Spec.DesiredState)
+			require.NotEqual(t, w.revisions[len(w.revisions)-1].UnitFile, w.units["web@2.service"].Spec.Hash)
+		})
+	}
+}
