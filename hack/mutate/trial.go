@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,6 +18,9 @@ import (
 // slow is what a test takes that runs only where the quick ones have passed.
 const slow = 300 * time.Millisecond
 
+// swift is how long a test takes at most that the next mutants meet first. One that waits for what does not come takes longer.
+const swift = 2 * time.Second
+
 // trial tries the mutants of one package.
 type trial struct {
 	program
@@ -25,6 +29,7 @@ type trial struct {
 
 	quick   string // a pattern of the tests that take no time, "" where all do
 	reached map[int]bool
+	killers []string // the tests that have killed mutants in no time: the next ones meet them first
 	sim     string // the simulation with the mutants, compiled where the first one survives
 }
 
@@ -93,8 +98,15 @@ func (t *trial) test(ctx context.Context, id int) (verdict, string) {
 	if t.quick != "" {
 		steps = [][]string{{"-test.run=" + t.quick}, {"-test.skip=" + t.quick}}
 	}
+	if len(t.killers) > 0 {
+		steps = append([][]string{{"-test.run=^(" + strings.Join(t.killers, "|") + ")$"}}, steps...)
+	}
 	for _, step := range steps {
+		began := time.Now()
 		if v, by := t.step(ctx, id, step); v != survived {
+			if v == killed && strings.HasPrefix(by, "Test") && time.Since(began) < swift && !slices.Contains(t.killers, by) {
+				t.killers = append(t.killers, by)
+			}
 			return v, by
 		}
 	}
