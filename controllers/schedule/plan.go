@@ -54,7 +54,7 @@ type Decision struct {
 	// Frozen says that too many machines are missed to move what they ran. Missed says that they are, whether that is still so
 	// or FreezeTimeout has passed: a freeze that is over begins again with other machines, when these were back.
 	Frozen, Missed bool
-	After  time.Duration
+	After          time.Duration
 
 	unmet  []unmetUnit
 	now    time.Time
