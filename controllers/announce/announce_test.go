@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
 	"github.com/stretchr/testify/require"
 
 	"github.com/fleet-starter/fleet/internal/store"
@@ -28,11 +29,11 @@ type instance struct {
 }
 
 // start runs an announcer; it is stopped with the test unless it was stopped before.
-func start(t *testing.T, s store.Interface, address string) *instance {
+func start(t *testing.T, s store.Interface, address string, changes ...func(*Options)) *instance {
 	t.Helper()
 	i := &instance{}
 	i.healthy.Store(true)
-	c, err := New(Options{
+	opts := Options{
 		Store: s, Log: logr.Discard(), Prefix: "/services/web", App: "example-app", Instance: "example-app@1", Address: address,
 		TTL: 30 * time.Second, Interval: time.Second, Timeout: time.Second, Thresholds: Thresholds{Healthy: 1, Unhealthy: 3},
 		Probe: func(context.Context) error {
@@ -41,7 +42,11 @@ func start(t *testing.T, s store.Interface, address string) *instance {
 			}
 			return nil
 		},
-	})
+	}
+	for _, change := range changes {
+		change(&opts)
+	}
+	c, err := New(opts)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -176,6 +181,7 @@ func TestNewRefuses(t *testing.T) {
 		"no host":          func(o *Options) { o.Address = ":80" },
 		"port too high":    func(o *Options) { o.Address = "127.0.0.1:65536" },
 		"no interval":      func(o *Options) { o.Interval = 0 },
+		"no timeout":       func(o *Options) { o.Timeout = 0 },
 		"ttl of a blink":   func(o *Options) { o.TTL = time.Millisecond },
 		"a name of a port": func(o *Options) { o.Address = "127.0.0.1:http" },
 	} {
@@ -184,8 +190,112 @@ func TestNewRefuses(t *testing.T) {
 		_, err := New(o)
 		require.Error(t, err, name)
 	}
+	good.TTL = time.Second // the shortest that etcd knows
 	_, err := New(good)
 	require.NoError(t, err)
+}
+
+// TestStopIsTriedAgain: an etcd that is back before the withdrawal has to end hears of it.
+func TestStopIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		conn := s.Connect()
+		var errs atomic.Int32
+		log := funcr.New(func(_, args string) {
+			if strings.Contains(args, "Withdrawing failed") {
+				errs.Add(1)
+			}
+		}, funcr.Options{})
+		for _, tc := range []struct {
+			away   time.Duration
+			errors int32
+			left   string
+		}{
+			{0, 0, ""},
+			{2 * time.Second, 0, ""},
+			{time.Minute, 1, "127.0.0.11:3000"},
+		} {
+			i := start(t, conn, "127.0.0.11:3000", func(o *Options) { o.Log = log })
+			synctest.Wait()
+			require.NotEmpty(t, value(t, s))
+			if tc.away > 0 {
+				conn.SetDown(true)
+				time.AfterFunc(tc.away, func() { conn.SetDown(false) })
+			}
+			errs.Store(0)
+			i.stop()
+			require.Equal(t, tc.left, value(t, s), "etcd was away for %s", tc.away)
+			require.Equal(t, tc.errors, errs.Load(), "etcd was away for %s", tc.away)
+			time.Sleep(2 * time.Minute)
+		}
+	})
+}
+
+// TestAnnouncerThatIsStartedAgain: what is left of the process before is taken over at once, and does not take the endpoint with it
+// when its lease ends.
+func TestAnnouncerThatIsStartedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		killed := s.Connect()
+		start(t, killed, "127.0.0.11:3000")
+		synctest.Wait()
+		killed.SetDown(true) // and never again up: it was killed
+		watch := s.Watch(t.Context(), key, s.Revision())
+		start(t, s, "127.0.0.11:3000")
+		time.Sleep(2 * time.Minute)
+		require.NotEmpty(t, value(t, s))
+		require.False(t, (<-watch).Events[0].Deleted)
+		synctest.Wait()
+		select {
+		case more := <-watch:
+			require.Empty(t, more, "one put, by the new one, is all")
+		default:
+		}
+	})
+}
+
+// TestWatchThatHasToBeginAnewWritesNothing: what etcd has compacted meanwhile is read once, and was right.
+func TestWatchThatHasToBeginAnewWritesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		conn := s.Connect()
+		start(t, conn, "127.0.0.11:3000")
+		synctest.Wait()
+		for range 3 {
+			conn.SetDown(true)
+			_, err := s.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: "/other", Value: []byte(time.Now().String())}}})
+			require.NoError(t, err)
+			s.Compact(s.Revision())
+			time.Sleep(5 * time.Second)
+			conn.SetDown(false)
+			before := s.Revision()
+			time.Sleep(time.Minute)
+			require.Equal(t, before, s.Revision())
+			require.NotEmpty(t, value(t, s))
+		}
+	})
+}
+
+// TestAFullEtcdIsWaitedForEachTimeFromTheBeginning: pauses grow while etcd refuses, and begin small again when it takes writes.
+func TestAFullEtcdIsWaitedForEachTimeFromTheBeginning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		start(t, s, "127.0.0.11:3000")
+		synctest.Wait()
+		lose := func(full time.Duration) {
+			s.SetFull(true)
+			_, err := s.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: key}}})
+			require.NoError(t, err)
+			time.Sleep(full)
+			s.SetFull(false)
+		}
+		lose(5 * time.Minute)
+		time.Sleep(10 * time.Second)
+		require.NotEmpty(t, value(t, s), "within a third of the TTL")
+		lose(150 * time.Millisecond)
+		time.Sleep(time.Second)
+		require.NotEmpty(t, value(t, s), "at once: the pauses of the time before are over")
+	})
 }
 
 func TestProbes(t *testing.T) {
