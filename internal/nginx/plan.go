@@ -83,7 +83,7 @@ type Settings struct {
 
 // What Settings and Route mean by zero.
 const (
-	DefaultPrefix          = "/services/web"
+	DefaultPrefix          = v1.DefaultAnnouncePrefix
 	DefaultMaxFails        = 2
 	DefaultFailTimeout     = 5 * time.Second
 	DefaultTimeout         = 5 * time.Minute

@@ -2,13 +2,16 @@
 package law
 
 import (
+	"cmp"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -164,36 +167,81 @@ const rowsOfEtcd = `apps|units|unitfiles|revisions|machines|machineconfig|overri
 
 var (
 	// spelt is a text, or a part of one, that is an etcd path: it has no blanks, and a row's name before a slash or at its end.
-	spelt = regexp.MustCompile(`^/?([\w%.-]+/)*(` + rowsOfEtcd + `)(/[\w%./-]*)?$`)
+	spelt = regexp.MustCompile(`^/?([\w%.-]+/)*(` + rowsOfEtcd + `)(/[\w%./-]*)?$|^/services(/[\w%./-]*)?$`)
+	// whole is one that begins with the usual root, which no path of HTTP or of files does.
+	whole = regexp.MustCompile(`^/fleet/(` + rowsOfEtcd + `)(/|$)`)
 	// slashed tells a path from a word.
 	slashed = regexp.MustCompile(`/`)
 )
 
-// otherPaths are where paths are those of HTTP or of files.
+// otherPaths are where paths are those of HTTP or of files: an etcd path is found there when it is whole.
 var otherPaths = []string{"internal/api/", "internal/cli/", "internal/dev/", "internal/nginx/", "cmd/fleetd/dev.go", "test/"}
 
 // Every path of etcd is spelt in internal/keyspace, and nowhere else: not whole, not in a format, not put together of parts.
+// Where endpoints are announced is a default of the manifest's.
 func TestPathsAreSpeltOnce(t *testing.T) {
+	found := map[string]int{}
 	for _, s := range sources(t) {
-		if s.isTest() || s.in("internal/keyspace") || excepted(s.path, otherPaths) {
+		if s.isTest() || s.in("internal/keyspace") {
 			continue
 		}
 		for _, path := range pathsIn(s.syntax) {
-			require.Fail(t, "an etcd path outside of internal/keyspace", "%s: %s", s.path, path)
+			if !excepted(s.path, otherPaths) || whole.MatchString(path) {
+				found[s.path+": "+path]++
+			}
 		}
 	}
+	require.Equal(t, map[string]int{"apis/v1/app.go: /services/web": 1}, found, "an etcd path outside of internal/keyspace")
 }
 
-// pathsIn returns what is an etcd path, or becomes one when it is added to something.
+// A row that keyspace gets is a row that the law knows.
+func TestRowsAreKnown(t *testing.T) {
+	row := regexp.MustCompile(`^/([a-z]+)/$`)
+	rows := map[string]bool{}
+	for _, s := range sources(t) {
+		if s.isTest() || !s.in("internal/keyspace") {
+			continue
+		}
+		ast.Inspect(s.syntax, func(n ast.Node) bool {
+			if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+				if name := row.FindStringSubmatch(unquoted(lit)); name != nil {
+					rows[name[1]] = true
+				}
+			}
+			return true
+		})
+	}
+	require.Equal(t, strings.Split(rowsOfEtcd, "|"), slices.SortedFunc(maps.Keys(rows), func(a, b string) int {
+		return cmp.Compare(strings.Index("|"+rowsOfEtcd+"|", "|"+a+"|"), strings.Index("|"+rowsOfEtcd+"|", "|"+b+"|"))
+	}))
+}
+
+func unquoted(lit *ast.BasicLit) string {
+	value, _ := strconv.Unquote(lit.Value)
+	return value
+}
+
+// pathsIn returns what is an etcd path, or becomes one when it is put together with something.
 func pathsIn(syntax *ast.File) []string {
 	var paths []string
+	constants := constantsOf(syntax)
 	text := func(n ast.Expr) string {
-		lit, ok := n.(*ast.BasicLit)
-		if !ok || lit.Kind != token.STRING {
-			return ""
+		switch n := n.(type) {
+		case *ast.BasicLit:
+			if n.Kind == token.STRING {
+				return unquoted(n)
+			}
+		case *ast.Ident:
+			return constants[n.Name]
 		}
-		value, _ := strconv.Unquote(lit.Value)
-		return value
+		return ""
+	}
+	parts := func(exprs ...ast.Expr) { // a word is a part of a path where it is joined to something
+		for _, e := range exprs {
+			if value := text(e); !slashed.MatchString(value) && spelt.MatchString(value) {
+				paths = append(paths, value)
+			}
+		}
 	}
 	ast.Inspect(syntax, func(n ast.Node) bool {
 		switch n := n.(type) {
@@ -204,28 +252,59 @@ func pathsIn(syntax *ast.File) []string {
 				paths = append(paths, value)
 			}
 		case *ast.BinaryExpr:
-			for _, side := range []ast.Expr{n.X, n.Y} {
-				if value := text(side); n.Op == token.ADD && !slashed.MatchString(value) && spelt.MatchString(value) {
-					paths = append(paths, value)
-				}
+			if n.Op == token.ADD {
+				parts(n.X, n.Y)
 			}
 		case *ast.CallExpr:
-			f, ok := n.Fun.(*ast.SelectorExpr)
-			if !ok || f.Sel.Name != "Join" {
-				break
-			}
-			if x, ok := f.X.(*ast.Ident); !ok || x.Name != "path" && x.Name != "keyspace" {
-				break
-			}
-			for _, arg := range n.Args {
-				if value := text(arg); !slashed.MatchString(value) && spelt.MatchString(value) {
-					paths = append(paths, value)
-				}
-			}
+			parts(joined(n, text)...)
 		}
 		return true
 	})
 	return paths
+}
+
+// joined returns what a call puts together to a path: the arguments of Join, of a format with slashes, of a print with one.
+func joined(call *ast.CallExpr, text func(ast.Expr) string) []ast.Expr {
+	f, ok := call.Fun.(*ast.SelectorExpr)
+	if !ok {
+		return nil
+	}
+	of, _ := f.X.(*ast.Ident)
+	switch {
+	case of == nil:
+	case f.Sel.Name == "Join" && (of.Name == "path" || of.Name == "keyspace"):
+		return call.Args
+	case f.Sel.Name == "Join" && of.Name == "strings" && len(call.Args) == 2 && text(call.Args[1]) == "/":
+		if list, ok := call.Args[0].(*ast.CompositeLit); ok {
+			return list.Elts
+		}
+	case of.Name == "fmt":
+		if slices.ContainsFunc(call.Args, func(e ast.Expr) bool { return noBlanks.MatchString(text(e)) }) {
+			return call.Args
+		}
+	}
+	return nil
+}
+
+// noBlanks is a format, or a part, that looks like a path: "%s/%s".
+var noBlanks = regexp.MustCompile(`^[\w%.-]*/[\w%./-]*$`)
+
+// constantsOf are the texts that a file has a name for.
+func constantsOf(syntax *ast.File) map[string]string {
+	texts := map[string]string{}
+	ast.Inspect(syntax, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok {
+			return true
+		}
+		for i, value := range spec.Values {
+			if lit, ok := value.(*ast.BasicLit); ok && lit.Kind == token.STRING && i < len(spec.Names) {
+				texts[spec.Names[i].Name] = unquoted(lit)
+			}
+		}
+		return true
+	})
+	return texts
 }
 
 // What the law finds, and what it leaves alone.
@@ -242,6 +321,15 @@ func TestPathsIn(t *testing.T) {
 		{`fmt.Sprintf("%s/placements/%s/%s", root, machine, unit)`, []string{"%s/placements/%s/%s"}},
 		{`path.Join(root, "routers", id)`, []string{"routers"}},
 		{`"/fleet/unitfiles/0123"`, []string{"/fleet/unitfiles/0123"}},
+		{`fmt.Sprintf("%s/%s/%s", root, "units", name)`, []string{"units"}},
+		{`fmt.Sprint(root, "/", "states")`, []string{"states"}},
+		{`strings.Join([]string{root, "events", name}, "/")`, []string{"events"}},
+		{`root + row; const row = "status"`, []string{"status"}},
+		{`keyspace.Join(row, name); const row = "routes"`, []string{"routes"}},
+		{`"/services/web/" + app`, []string{"/services/web/"}},
+		{`path.Join(root, row); var row = "leaders"`, []string{"leaders"}},
+		{`fmt.Sprintf("%d %s", n, "units")`, nil},
+		{`fmt.Sprintf("%d of %s/%s", n, "units", name)`, nil},
 		{`filepath.Join(dir, "units")`, nil},
 		{`"the key is not placements/<machine>/<unit>: nothing reads it"`, nil},
 		{`client.Path("apps", name)`, nil},
