@@ -28,12 +28,14 @@ const (
 	invConverges   = "it converges when the faults have ended"
 	invCaches      = "a cache is never found to differ from an etcd that is right"
 	invRest        = "at rest nothing is written"
+	invStatus      = "status says what is the case"
+	invUnplaced    = "what is said of a unit that fits nowhere is so"
 )
 
-// invariants are all of them, in the order in which they are counted.
-var invariants = []string{
+// Invariants are all of them, in the order in which they are counted.
+var Invariants = []string{
 	invConflicts, invPlacedTwice, invRunsTwice, invDeposed, invWriter, invPersons, invEndpoint, invRestart, invWithdrawn,
-	invFrozen, invConverges, invRest,
+	invFrozen, invConverges, invCaches, invRest, invStatus, invUnplaced,
 }
 
 // checker looks at every revision of the store, in order, and at every start and end of a process.
@@ -65,6 +67,7 @@ type checker struct {
 	byHand      map[string]time.Time       // units whose placement somebody edited by hand
 	drainedOf   map[string]bool            // machine/unit that a drain moved away
 	refusals    map[string]map[*host]bool  // units that a systemd refused to start when it was last asked
+	contents
 }
 
 func newChecker(w *world) *checker {
@@ -75,6 +78,7 @@ func newChecker(w *world) *checker {
 		served: map[*host]map[string]string{}, healthyAt: map[*host]map[string]time.Time{}, unhealthy: map[string]time.Time{},
 		hashes: map[string]map[string]bool{}, byHand: map[string]time.Time{}, drainedOf: map[string]bool{}, refusals: map[string]map[*host]bool{},
 		announcers: map[string]*host{}, frozen: frozen{stepped: map[*host]time.Time{}, stuck: map[string]time.Time{}},
+		contents: newContents(),
 	}
 	w.running.Go(c.run)
 	return c
@@ -182,6 +186,12 @@ func (c *checker) apply(e store.Event, writer *process) (machine string) {
 			}
 			c.hashes[name][unit.Spec.Hash] = true
 		}
+	}
+	if name, ok := c.keys.Apps().Name(e.Key); ok {
+		c.manifestWritten(name, e)
+	}
+	if name, ok := c.keys.Status().Name(e.Key); ok {
+		c.statusWritten(name, e, writer)
 	}
 	if strings.HasPrefix(e.Key, c.keys.Leader(keyspace.Election)+"/") && !e.Deleted && !had {
 		c.leaders[e.Key] = writer

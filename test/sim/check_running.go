@@ -35,6 +35,11 @@ func (c *checker) started(h *host, unit, hash string) {
 		c.runs[unit] = map[*host]bool{}
 	}
 	c.runs[unit][h] = true
+	c.ran(h, unit)
+	if c.startedWith[h] == nil {
+		c.startedWith[h] = map[string]string{}
+	}
+	c.startedWith[h][unit] = hash
 	if !c.global(unit) {
 		excuse := ""
 		if len(c.runs[unit]) > 1 {
@@ -67,10 +72,18 @@ func (c *checker) started(h *host, unit, hash string) {
 	}
 }
 
+func (c *checker) ran(h *host, unit string) {
+	if c.ranUntil[unit] == nil {
+		c.ranUntil[unit] = map[*host]time.Time{}
+	}
+	c.ranUntil[unit][h] = time.Now()
+}
+
 func (c *checker) stopped(h *host, unit string, killed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.runs[unit], h)
+	c.ran(h, unit)
 	// So is what a machine stops that knows no better: what its disk has after a boot without etcd may be of the past.
 	ignorant := c.w.away.Load() || h.reach() != connected
 	if killed || ignorant && c.placed[h.id][unit].DesiredState == v1.Launched {

@@ -56,7 +56,7 @@ const mostExcused = 10
 // Weak returns what these counts do not prove: invariants that were never held against anything, or too rarely.
 func (c Counts) Weak() []string {
 	var weak []string
-	for _, invariant := range invariants {
+	for _, invariant := range Invariants {
 		switch count := c.of(invariant); {
 		case count.Checked == 0:
 			weak = append(weak, fmt.Sprintf("%q was never checked", invariant))
@@ -70,7 +70,7 @@ func (c Counts) Weak() []string {
 // String is a table: one line for each invariant, and for each excuse.
 func (c Counts) String() string {
 	var b strings.Builder
-	for _, invariant := range invariants {
+	for _, invariant := range Invariants {
 		count := c.of(invariant)
 		fmt.Fprintf(&b, "%9d checked %6d excused  %s\n", count.Checked, count.excused(), invariant)
 		for _, why := range slices.Sorted(maps.Keys(count.Excused)) {

@@ -59,10 +59,38 @@ func (w *world) age(c *conn) {
 
 // caches are the options of a process's caches. Where etcd is right no cache ever differs from it.
 func (p *process) caches() []cache.Option {
-	return []cache.Option{cache.OnDiffers(func(d cache.Difference) {
+	return []cache.Option{cache.WithMetrics(p.w.compared), cache.OnDiffers(func(d cache.Difference) {
 		p.w.tell(p.name, "cache of %s differs: %s: %s", d.Prefix, d.Reason, d.Message)
 		if p.w.old.Load() == nil && d.Reason != cache.Behind {
 			p.w.fail(invCaches, "%s: %s: %s: %s", p.name, d.Prefix, d.Reason, d.Message)
 		}
 	})}
+}
+
+// checksOfCaches is the metric that counts how often caches were compared with etcd.
+const checksOfCaches = "fleet_cache_checks_total"
+
+// countCaches counts those comparisons.
+func (w *world) countCaches(counts Counts) {
+	families, err := w.registry.Gather()
+	if err != nil {
+		panic(err)
+	}
+	for _, family := range families {
+		if family.GetName() != checksOfCaches {
+			continue
+		}
+		for _, metric := range family.GetMetric() {
+			n := int(metric.GetCounter().GetValue())
+			for _, label := range metric.GetLabel() {
+				switch {
+				case label.GetName() != "result" || label.GetValue() == "Failed":
+				case label.GetValue() == cache.Behind:
+					counts.of(invCaches).Excused["the watch is held up"] += n
+				default:
+					counts.of(invCaches).Checked += n
+				}
+			}
+		}
+	}
 }

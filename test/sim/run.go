@@ -34,6 +34,7 @@ func Run(t *testing.T, p Plan, dir string) (o Outcome) {
 		for _, h := range w.hosts {
 			hostsByDir.Delete(filepath.Join(dir, h.name))
 		}
+		w.countCaches(w.check.counts)
 		o = Outcome{Violation: w.failed(), Transcript: w.transcript(), Counts: w.check.counts}
 	})
 	return o
@@ -100,6 +101,12 @@ func (w *world) converge() {
 	}
 	if problem := w.check.problem(); problem != "" {
 		w.fail(invConverges, "it was, but %s later: %s", collectAfter, problem)
+	}
+	if problem := w.check.statusProblem(); problem != "" {
+		w.fail(invStatus, "%s", problem)
+	}
+	if problem := w.check.unplacedProblem(); problem != "" {
+		w.fail(invUnplaced, "%s", problem)
 	}
 	w.check.counts.Check(invRest)
 	revision := w.etcd.Revision()

@@ -10,38 +10,82 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-starter/fleet/test/sim"
 )
 
-// seeds is within how many the simulation has to find a mutant.
-const seeds = "150"
+// seeds is within how many the simulation has to find a mutant, from the one on that its patch names.
+const seeds = "40"
 
 const top = "../../.."
 
 var (
-	found   = regexp.MustCompile(`seed \d+: .*`)
-	finds   = regexp.MustCompile(`(?m)^Finds: (.*)$`)
+	found   = regexp.MustCompile(`seed \d+: after [^:]*: (.*)`)
 	patched = regexp.MustCompile(`(?m)^--- a/(\S+)`)
 )
 
-func TestEachMutantIsFound(t *testing.T) {
+// mutant is a patch and what it says above the changes: "Finds:" names the invariant that it breaks, "Seed:" the first seed
+// to run, which found it once, and "Run:" the test of test/sim, where that is not TestSeeds.
+type mutant struct {
+	patch, text      string
+	finds, seed, run string
+}
+
+func mutants(t *testing.T) []mutant {
+	t.Helper()
 	patches, err := filepath.Glob("*.patch")
 	require.NoError(t, err)
-	require.GreaterOrEqual(t, len(patches), 6)
+	var all []mutant
 	for _, patch := range patches {
-		t.Run(strings.TrimSuffix(patch, ".patch"), func(t *testing.T) {
-			text, err := os.ReadFile(patch)
-			require.NoError(t, err)
-			expected := finds.FindStringSubmatch(string(text))
-			require.NotNil(t, expected, "%s does not say what finds it", patch)
-			overlay := overlaid(t, patch, string(text))
-			test := exec.Command("go", "test", "-count=1", "-vet=off", "-ldflags=-s -w", "-overlay", overlay, "-run", "TestSeeds", "./test/sim")
+		text, err := os.ReadFile(patch)
+		require.NoError(t, err)
+		header, _, _ := strings.Cut(string(text), "\n--- ")
+		m := mutant{patch: patch, text: string(text), seed: "1", run: "TestSeeds"}
+		for line := range strings.Lines(header) {
+			name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
+			switch name {
+			case "Finds":
+				m.finds = value
+			case "Seed":
+				m.seed = value
+			case "Run":
+				m.run = value
+			}
+		}
+		require.Contains(t, sim.Invariants, m.finds, "%s: what it finds is no invariant", patch)
+		all = append(all, m)
+	}
+	return all
+}
+
+// Each invariant has a mutant that breaks it: one that has none may hold nothing.
+func TestEachInvariantHasAMutant(t *testing.T) {
+	broken := map[string]bool{}
+	for _, m := range mutants(t) {
+		broken[m.finds] = true
+	}
+	for _, invariant := range sim.Invariants {
+		assert.True(t, broken[invariant], "no mutant breaks %q", invariant)
+	}
+}
+
+// Each mutant is found by the invariant that it breaks: what others see of it does not count.
+func TestEachMutantIsFound(t *testing.T) {
+	for _, m := range mutants(t) {
+		t.Run(strings.TrimSuffix(m.patch, ".patch"), func(t *testing.T) {
+			test := exec.Command("go", "test", "-count=1", "-vet=off", "-ldflags=-s -w", "-overlay", overlaid(t, m.patch, m.text),
+				"-run", "^"+m.run+"$", "./test/sim")
 			test.Dir = top
-			test.Env = append(os.Environ(), "SIM_SEEDS="+seeds, "SIM_SEED=1", "SIM_FAILURES=1", "SIM_SHRINK=no", "SIM_DIR="+t.TempDir())
+			test.Env = append(os.Environ(), "SIM_SEED="+m.seed, "SIM_SEEDS="+seeds, "SIM_FAILURES=1", "SIM_SHRINK=no", "SIM_DIR="+t.TempDir(),
+				"SIM_INVARIANT="+m.finds)
 			out, err := test.CombinedOutput()
 			require.Error(t, err, "not found within %s seeds", seeds)
-			require.Contains(t, string(out), expected[1])
-			t.Log(found.FindString(string(out)))
+			violation := found.FindStringSubmatch(string(out))
+			require.NotNil(t, violation, "it ended otherwise: %s", out)
+			require.True(t, strings.HasPrefix(violation[1], m.finds+": "), "found by another invariant: %s", violation[0])
+			t.Log(violation[0])
 		})
 	}
 }

@@ -1,0 +1,398 @@
+package sim
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/store"
+	"github.com/fleet-starter/fleet/internal/unitfile"
+)
+
+// What status says is held against the world, never against what another controller says: processes that run, files on
+// disks, endpoints, what each nginx serves, manifests, people's wishes.
+
+// contents is what a checker remembers of the world to hold the contents of keys against.
+type contents struct {
+	startedWith map[*host]map[string]string    // the hashes of the files that units were last started with
+	ranUntil    map[string]map[*host]time.Time // when units last started or ended
+	manifests   map[string]map[int64][]byte    // all of each app, by revision
+}
+
+func newContents() contents {
+	return contents{startedWith: map[*host]map[string]string{}, ranUntil: map[string]map[*host]time.Time{}, manifests: map[string]map[int64][]byte{}}
+}
+
+func (c *checker) manifestWritten(app string, e store.Event) {
+	if e.Deleted {
+		return
+	}
+	if c.manifests[app] == nil {
+		c.manifests[app] = map[int64][]byte{}
+	}
+	c.manifests[app][e.ModRevision] = e.Value
+}
+
+// fact is what is the case of one instance of an app; of a global one, on one machine.
+type fact struct {
+	unit, machine string
+	// stopped: a person wants it so. placed: it has a machine. filed: its units have the files of the accepted revision, and
+	// updated: so has the machine.
+	stopped, placed, filed, updated bool
+	// runs: its process does. withdrawn: its sidekick is told to be stopped, by the app. announced: its endpoint is there, with
+	// the machine's address, and served: by each nginx.
+	runs, announces, withdrawn, announced, served bool
+	unplaced                                      *v1.Unplaced
+	annotations                                   map[string]string
+}
+
+// works: it does what it is there for.
+func (f *fact) works() bool {
+	return f.runs && (!f.announces || !f.withdrawn && f.announced && f.served)
+}
+
+// state is the reason why it is not ready, as docs and API have it.
+func (f *fact) state() string {
+	switch {
+	case f.stopped:
+		return "Stopped"
+	case !f.placed && f.unplaced != nil:
+		return "Unplaced"
+	case !f.placed:
+		return "Pending"
+	case !f.filed:
+		return "OutOfDate"
+	case !f.updated && f.unplaced != nil:
+		return "Unplaced"
+	case !f.updated:
+		return "OutOfDate"
+	case !f.runs:
+		return "NotActive"
+	case f.announces && f.withdrawn && f.annotations[v1.AnnotationMovedFrom] != "":
+		return "Moving"
+	case f.announces && f.withdrawn:
+		return "Withdrawn"
+	case f.announces && !f.announced:
+		return "NotAnnounced"
+	case f.announces && !f.served:
+		return "WaitingForRouters"
+	}
+	return "Ready"
+}
+
+// facts are those of all instances that the accepted revision of an app wants.
+func (c *checker) facts(app string, latest *v1.Revision) []fact {
+	if !latest.Spec.Global {
+		var all []fact
+		for n := int32(1); n <= latest.Spec.Instances(); n++ {
+			machine := ""
+			for _, id := range sortedKeys(c.placed) {
+				if _, there := c.placed[id][v1.AppUnit(app, n)]; there {
+					machine = id
+				}
+			}
+			all = append(all, c.fact(app, n, machine, latest))
+		}
+		return all
+	}
+	var all []fact
+	for _, h := range c.w.hosts[:c.w.machines] {
+		_, placed := c.placed[h.id][v1.AppUnit(app, 0)]
+		machine, err := c.keys.Machines().Decode(c.kv[c.keys.Machines().Key(h.id)].Value)
+		config, _ := c.keys.MachineConfigs().Decode(c.kv[c.keys.MachineConfigs().Key(h.id)].Value)
+		fleet, _ := c.fleet(v1.AppUnit(app, 0), latest.UnitFile)
+		if placed || err == nil && !config.Cordoned && !config.Drain && c.wanted(fleet, machine) {
+			all = append(all, c.fact(app, 0, h.id, latest))
+		}
+	}
+	if len(all) == 0 {
+		all = append(all, c.fact(app, 0, "", latest)) // it matches no machine, and that is said of it
+	}
+	return all
+}
+
+func (c *checker) fact(app string, n int32, id string, latest *v1.Revision) fact {
+	unit, sidekick := v1.AppUnit(app, n), v1.SidekickUnit(app, n)
+	f := fact{unit: unit, machine: id, stopped: c.wished(unit)}
+	own, _ := c.unit(unit)
+	beside, announced := c.unit(sidekick)
+	f.filed = own.Spec.Hash == latest.UnitFile && beside.Spec.Hash == latest.SidekickFile
+	f.announces = announced && !c.wished(sidekick)
+	f.withdrawn = beside.Spec.DesiredState != v1.Launched
+	f.annotations = own.Metadata.Annotations
+	for _, name := range []string{unit, sidekick} {
+		kv, ok := c.kv[c.keys.Unplaced().Key(name)]
+		if said, err := c.keys.Unplaced().Decode(kv.Value); ok && err == nil && f.unplaced == nil {
+			f.unplaced = &said
+		}
+	}
+	i := slices.IndexFunc(c.w.hosts, func(h *host) bool { return h.id == id })
+	if i < 0 {
+		return f
+	}
+	h := c.w.hosts[i]
+	_, f.placed = c.placed[id][unit]
+	f.runs = c.runs[unit][h]
+	text, err := os.ReadFile(h.layout().Unit(unit))
+	f.updated = err == nil && unitfile.Hash(string(text)) == latest.UnitFile && (!f.runs || c.startedWith[h][unit] == latest.UnitFile)
+	instance := strings.TrimSuffix(unit, ".service")
+	if n == 0 {
+		instance = v1.GlobalEndpointName(app, id)
+	}
+	key := latest.Spec.AnnouncePrefix() + "/" + app + "/" + instance
+	f.announced = address(string(c.kv[key].Value)) == h.address()
+	f.served = !slices.ContainsFunc(c.w.hosts[:c.w.machines], func(r *host) bool { return address(c.served[r][key]) != h.address() })
+	return f
+}
+
+// wished: a person wants the unit not to run.
+func (c *checker) wished(unit string) bool {
+	wish := c.wish(unit)
+	return wish != "" && wish != v1.Launched
+}
+
+// said is a condition without what changes with time.
+type said struct{ status, reason string }
+
+// statusProblem is what a status says wrongly when all has come to rest; "" for nothing.
+func (c *checker) statusProblem() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, app := range c.names(c.keys.Status().Prefix()) {
+		if !c.has(c.keys.Apps().Key(app)) {
+			return fmt.Sprintf("there is a status of %s and no app", app)
+		}
+	}
+	for _, app := range c.names(c.keys.Apps().Prefix()) {
+		kv, ok := c.kv[c.keys.Status().Key(app)]
+		status, err := c.keys.Status().Decode(kv.Value)
+		if !ok || err != nil {
+			return fmt.Sprintf("there is no status of app %s: %v", app, err)
+		}
+		c.counts.Check(invStatus)
+		if problem := c.appStatusProblem(app, &status); problem != "" {
+			return fmt.Sprintf("of app %s: %s", app, problem)
+		}
+	}
+	return ""
+}
+
+func (c *checker) appStatusProblem(app string, status *v1.AppStatus) string {
+	manifest := c.kv[c.keys.Apps().Key(app)]
+	want := map[string]said{v1.Accepted: {v1.ConditionTrue, "Accepted"}}
+	if _, err := v1.ParseAppNamed(app, manifest.Value); err != nil {
+		want[v1.Accepted] = said{v1.ConditionFalse, "InvalidManifest"}
+	}
+	var counts v1.ReplicaCounts
+	accepted := int64(0)
+	if latest := c.latest(app); latest == nil {
+		for _, condition := range []string{v1.Scheduled, v1.Available, v1.Progressing, v1.Ready} {
+			want[condition] = said{v1.ConditionUnknown, "NotAccepted"}
+		}
+	} else {
+		accepted = latest.Number
+		facts := c.facts(app, latest)
+		counts = countFacts(facts)
+		want[v1.Scheduled], want[v1.Available] = scheduledOf(facts), availableOf(facts)
+		want[v1.Progressing], want[v1.Ready] = progressingOf(facts), readyOf(facts)
+	}
+	switch {
+	case status.ObservedRevision != manifest.ModRevision:
+		return fmt.Sprintf("it speaks of the manifest of revision %d instead of %d", status.ObservedRevision, manifest.ModRevision)
+	case status.AcceptedRevision != accepted:
+		return fmt.Sprintf("accepted is revision %d instead of %d", status.AcceptedRevision, accepted)
+	case status.Replicas != counts:
+		return fmt.Sprintf("it counts %+v instead of %+v", status.Replicas, counts)
+	}
+	return c.conditionsProblem(app, status.Conditions, want)
+}
+
+func (c *checker) conditionsProblem(app string, conditions []v1.Condition, want map[string]said) string {
+	for _, condition := range conditions {
+		is := said{condition.Status, condition.Reason}
+		switch expected, known := want[condition.Type]; {
+		case condition.Type == v1.Routed:
+			if !c.leftOut(app) {
+				return fmt.Sprintf("Routed is %v, and no router leaves it out: %s", is, condition.Message)
+			}
+		case !known:
+			return fmt.Sprintf("it has a condition %s", condition.Type)
+		case is != expected:
+			return fmt.Sprintf("%s is %v instead of %v: %s", condition.Type, is, expected, condition.Message)
+		}
+		delete(want, condition.Type)
+	}
+	if len(want) > 0 {
+		return fmt.Sprintf("it lacks %v", sortedKeys(want))
+	}
+	return ""
+}
+
+// leftOut: a router says that it leaves out the app, or what is announced below its name.
+func (c *checker) leftOut(app string) bool {
+	for _, id := range c.names(c.keys.Routers().Prefix()) {
+		router, err := c.keys.Routers().Decode(c.kv[c.keys.Routers().Key(id)].Value)
+		if err != nil || router.Failing != nil {
+			return true
+		}
+		for subject := range router.Refused {
+			if subject == app || strings.Contains(subject, "/"+app+"/") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func countFacts(facts []fact) (counts v1.ReplicaCounts) {
+	for i := range facts {
+		f := &facts[i]
+		counts.Desired++
+		for _, n := range []struct {
+			is    bool
+			count *int32
+		}{{f.placed, &counts.Scheduled}, {f.runs, &counts.Active}, {f.works() && !f.stopped, &counts.Ready}, {f.filed && f.updated, &counts.Updated}} {
+			if n.is {
+				*n.count++
+			}
+		}
+	}
+	return counts
+}
+
+// scheduledOf: every instance that nobody stopped has a machine, with its file. Else the constraint is named that keeps the first
+// one off most machines.
+func scheduledOf(facts []fact) said {
+	for i := range facts {
+		switch f := &facts[i]; f.state() {
+		case "Unplaced":
+			reason := "Unplaced"
+			if len(f.unplaced.Reasons) > 0 {
+				reason = cmp.Or(f.unplaced.Reasons[0].Reason, reason)
+			}
+			return said{v1.ConditionFalse, reason}
+		case "Pending":
+			return said{v1.ConditionFalse, "Pending"}
+		}
+	}
+	return said{v1.ConditionTrue, "Scheduled"}
+}
+
+// availableOf: one instance at least does its work, be it known to every router or not.
+func availableOf(facts []fact) said {
+	if len(facts) == 0 {
+		return said{v1.ConditionTrue, "NothingWanted"}
+	}
+	for i := range facts {
+		if f := &facts[i]; f.runs && !f.stopped && (!f.announces || !f.withdrawn && f.announced) {
+			return said{v1.ConditionTrue, "Available"}
+		}
+	}
+	return said{v1.ConditionFalse, "Unavailable"}
+}
+
+// progressingOf: what waits for longer than its deadline has stalled; all else that is not as it is to be is under way.
+func progressingOf(facts []fact) said {
+	var outdated, moving, starting bool
+	for i := range facts {
+		f := &facts[i]
+		state := f.state()
+		_, err := time.Parse(time.RFC3339Nano, f.annotations[v1.AnnotationUpdatedAt])
+		switch {
+		case f.stopped || state == "Ready":
+		case err == nil && f.filed && f.annotations[v1.AnnotationMovedFrom] != "":
+			return said{v1.ConditionFalse, "MoveStalled"}
+		case err == nil:
+			return said{v1.ConditionFalse, "RolloutStalled"}
+		}
+		switch {
+		case f.stopped && f.filed || state == "Ready":
+		case state == "Moving":
+			moving = true
+		case f.announces && f.withdrawn && f.runs || !f.filed:
+			outdated = true
+		default:
+			starting = true
+		}
+	}
+	switch {
+	case outdated:
+		return said{v1.ConditionTrue, "RollingOut"}
+	case moving:
+		return said{v1.ConditionTrue, "Moving"}
+	case starting:
+		return said{v1.ConditionTrue, "Starting"}
+	}
+	return said{v1.ConditionFalse, "Updated"}
+}
+
+// readyOf: all are, or why the first one is not; what a person stopped comes first, for waiting does not change it.
+func readyOf(facts []fact) said {
+	first := "Ready"
+	for i := range facts {
+		switch state := facts[i].state(); {
+		case state == "Stopped":
+			return said{v1.ConditionFalse, state}
+		case first == "Ready":
+			first = state
+		}
+	}
+	if first == "Ready" {
+		return said{v1.ConditionTrue, first}
+	}
+	return said{v1.ConditionFalse, first}
+}
+
+// statusWritten holds what can be held of a status while things happen: what it says of the manifest that it speaks of, and that
+// all runs of an app that it says to be ready.
+func (c *checker) statusWritten(app string, e store.Event, writer *process) {
+	if e.Deleted || writer == nil || writer.kind == kindPerson {
+		return
+	}
+	status, err := c.keys.Status().Decode(e.Value)
+	if err != nil {
+		c.w.fail(invStatus, "status of app %s: %v", app, err)
+		return
+	}
+	c.counts.Check(invStatus)
+	text, known := c.manifests[app][status.ObservedRevision]
+	_, err = v1.ParseAppNamed(app, text)
+	accepted := v1.FindCondition(status.Conditions, v1.Accepted)
+	if !known || accepted == nil || (err == nil) != (accepted.Status == v1.ConditionTrue) {
+		c.w.fail(invStatus, "of app %s: of the manifest of revision %d it says %+v", app, status.ObservedRevision, accepted)
+	}
+	if !v1.IsTrue(status.Conditions, v1.Ready) {
+		return
+	}
+	running, away := c.runningOf(app)
+	excuse := ""
+	if running < int(status.Replicas.Desired) {
+		excuse = away
+	}
+	if c.judge(invStatus, excuse) && running < int(status.Replicas.Desired) {
+		c.w.fail(invStatus, "of app %s: it says that all %d instances are ready, and %d run", app, status.Replicas.Desired, running)
+	}
+}
+
+// runningOf counts the instances of an app that run, or did a moment ago, and says why a leader may not have heard that one ended.
+func (c *checker) runningOf(app string) (n int, away string) {
+	for _, unit := range sortedKeys(c.ranUntil) {
+		if _, sidekick, ok := v1.ParseAppUnit(app, unit); !ok || sidekick {
+			continue
+		}
+		for _, h := range c.w.hosts {
+			at, ran := c.ranUntil[unit][h]
+			switch {
+			case c.runs[unit][h] || ran && time.Since(at) < settled:
+				n++
+			case ran && c.catchesUp(h):
+				away = "the machine of an instance could not be reached"
+			}
+		}
+	}
+	return n, away
+}
