@@ -168,8 +168,8 @@ const rowsOfEtcd = `apps|units|unitfiles|revisions|machines|machineconfig|overri
 var (
 	// spelt is a text, or a part of one, that is an etcd path: it has no blanks, and a row's name before a slash or at its end.
 	spelt = regexp.MustCompile(`^/?([\w%.-]+/)*(` + rowsOfEtcd + `)(/[\w%./-]*)?$|^/services(/[\w%./-]*)?$`)
-	// whole is one that begins with the usual root, which no path of HTTP or of files does.
-	whole = regexp.MustCompile(`^/fleet/(` + rowsOfEtcd + `)(/|$)`)
+	// whole is one that begins with a usual root, which no path of HTTP or of files does.
+	whole = regexp.MustCompile(`^/fleet/(` + rowsOfEtcd + `)(/|$)|^/services(/|$)`)
 	// slashed tells a path from a word.
 	slashed = regexp.MustCompile(`/`)
 )
