@@ -21,6 +21,12 @@ build: ## Build the programs into bin/
 	@mkdir -p bin
 	CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o bin/ $(PROGRAMS:%=./cmd/%)
 
+.PHONY: etcd
+etcd: ## Build the newest etcd and etcdutl into bin/, which the tests run beside the one that is built in
+	@mkdir -p bin
+	cd test/etcd && CGO_ENABLED=0 go build -ldflags '-s -w' -o ../../bin/etcd go.etcd.io/etcd/server/v3
+	cd test/etcd && CGO_ENABLED=0 go build -ldflags '-s -w' -o ../../bin/etcdutl go.etcd.io/etcd/etcdutl/v3
+
 .PHONY: up
 up: deps build ## Start a local cluster, apply manifests/dev and show what runs (MACHINES=3)
 	@hack/up.sh $(if $(MACHINES),--machines $(MACHINES))
@@ -35,7 +41,7 @@ logs: ## Follow the controllers' logs
 	@bin/fleetd dev logs -f
 
 .PHONY: test
-test: deps build ## Run every test, with real etcd, real systemd and real nginx
+test: deps build etcd ## Run every test, with real etcd, real systemd and real nginx
 	go test -timeout 20m $(TESTFLAGS) $$(go list ./... | grep -v /test/e2e)
 	@# Whole machines come last and alone: they have this computer's addresses and its attention.
 	go test -timeout 20m $(TESTFLAGS) ./test/e2e

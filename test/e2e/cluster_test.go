@@ -35,6 +35,10 @@ func runAll(m *testing.M) (code int) {
 	}
 	before := leftovers()
 	defer func() {
+		if err := closeLab(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
 		if out, err := shell("make -s down"); err != nil {
 			fmt.Fprintf(os.Stderr, "make down: %v\n%s", err, out)
 			code = 1
@@ -72,6 +76,7 @@ ps -eo args | grep -E '^[^ ]*(fleetd|announcer|router|example-app|nginx|systemd 
 mount | grep -E 'fleet-' | sort
 ls -d ${TMPDIR:-/tmp}/fleet-* .dev 2>/dev/null
 find /sys/fs/cgroup -maxdepth 2 -name 'fleet-*' 2>/dev/null | sort
+ip -o link 2>/dev/null | cut -d: -f2 | grep fleet- | sort
 true`)
 	return out
 }

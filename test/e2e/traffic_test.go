@@ -28,7 +28,11 @@ type traffic struct {
 const app = "example-app"
 
 func get(ctx context.Context, client *http.Client, machine int, host, path string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s:8080%s", dev.Address(machine), path), nil)
+	return getAt(ctx, client, dev.Address(machine), host, path)
+}
+
+func getAt(ctx context.Context, client *http.Client, address, host, path string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s:8080%s", address, path), nil)
 	if err != nil {
 		return "", err
 	}

@@ -1,0 +1,108 @@
+package e2e
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestMachineCutOff: every packet to a machine and from it is lost, and nothing says so, while requests run.
+//
+// They are answered by the other machines' routers all the time, also while the instances there are still announced, which they are
+// until their announcers' leases end. A request on a connection that was kept open to that machine waits, one for each such
+// connection, as one to an app that takes long does; where net.ipv4.tcp_retries2 is as docs/operations.md has it, it is sent again.
+func TestMachineCutOff(t *testing.T) {
+	l := withLab(t)
+	m := l.on(t, "move@1.service")[0]
+	rest := slices.DeleteFunc([]int{1, 2, 3}, func(n int) bool { return n == m })
+	impatient, patient := rest[0], rest[1]
+	for _, n := range []int{m, impatient} {
+		l.inside(t, n, "echo 3 > /proc/sys/net/ipv4/tcp_retries2")
+		defer l.inside(t, n, "echo 15 > /proc/sys/net/ipv4/tcp_retries2")
+	}
+	stays := strings.TrimSuffix(l.unitOn(t, "stay@", m), ".service")
+	before := l.invocation(t, m, stays+".service")
+	require.NotEmpty(t, before)
+	serves := func() {
+		t.Helper()
+		for _, app := range []string{stay, move} {
+			l.inside(t, m, "seq 6 | xargs -P 6 -I N curl -sf -m 15 -o /dev/null -H 'Host: %s.localhost' http://%s:8080/?N", app, labAddress(m))
+		}
+	}
+
+	requests := startLoad(t, 20*time.Second, rest...)
+	l.dev(t, "cut-machine %d", m)
+	cut := time.Now()
+	mended := false
+	defer func() {
+		if !mended {
+			l.dev(t, "mend-machine %d", m)
+		}
+	}()
+	require.Equal(t, labAddress(m)+":3302", l.endpoint(t, stay, stays), "the announcer's lease has not ended")
+	serves()
+	eventually(t, time.Minute, "the one that fits elsewhere is placed there and announced", func() error {
+		if now := l.endpoint(t, move, "move@1"); now == "" || now == labAddress(m)+":3303" {
+			return fmt.Errorf("it is announced at %q", now)
+		}
+		return nil
+	})
+	eventually(t, time.Minute, "the one that fits nowhere is no longer announced", func() error {
+		if now := l.endpoint(t, stay, stays); now != "" {
+			return fmt.Errorf("it is announced at %s", now)
+		}
+		return nil
+	})
+	l.servedBy(t, move, rest, 2)
+	l.servedBy(t, stay, rest, 2)
+	serves()
+	require.Equal(t, before, l.invocation(t, m, stays+".service"), "it runs on, and was not restarted")
+	require.NotEmpty(t, l.invocation(t, m, "move@1.service"), "a machine that is cut off cannot know that it was moved")
+
+	l.dev(t, "mend-machine %d", m)
+	mended = true
+	l.servedBy(t, stay, []int{1, 2, 3}, 3)
+	eventually(t, time.Minute, "what was moved stops where it was", func() error {
+		if l.invocation(t, m, "move@1.service") != "" {
+			return fmt.Errorf("it runs")
+		}
+		return nil
+	})
+	require.Equal(t, before, l.invocation(t, m, stays+".service"), "it was never restarted")
+	all := requests.stop()
+	require.Greater(t, len(all), 1000)
+	kept := 0
+	for _, r := range lost(all) {
+		require.Equal(t, patient, r.router, "%+v: with tcp_retries2=3 it is sent again", r)
+		require.Less(t, r.sent.Sub(cut), 5*time.Second, "%+v: connections are kept for 4 s", r)
+		kept++
+	}
+	require.LessOrEqual(t, kept, 4, "one for each connection that was kept")
+	t.Logf("%d requests answered; %d on connections that were kept waited", len(all)-kept, kept)
+}
+
+// unitOn is the name of the unit with that prefix that runs on the machine.
+func (l *lab) unitOn(t *testing.T, prefix string, machine int) string {
+	t.Helper()
+	for line := range strings.Lines(l.run(t, "fleetctl list-units --no-legend --full")) {
+		if f := strings.Fields(line); strings.HasPrefix(f[0], prefix) && strings.HasSuffix(f[1], "/"+labAddress(machine)) {
+			return f[0]
+		}
+	}
+	require.Failf(t, "no unit", "%s* is not on machine %d", prefix, machine)
+	return ""
+}
+
+// inside runs a command line in the machine's network.
+func (l *lab) inside(t *testing.T, machine int, format string, args ...any) {
+	t.Helper()
+	namespace := strings.TrimSpace(l.run(t, "jq -r .cables %s", filepath.Join(l.dir, "dev/dev.json")))
+	l.run(t, "nsenter --net=/run/netns/%s-%d -- sh -c %s", namespace, machine, quoteShell(fmt.Sprintf(format, args...)))
+}
+
+func quoteShell(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

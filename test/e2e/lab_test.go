@@ -1,0 +1,330 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// lab is a second local cluster: its machines have cables that can be cut, and its etcd is the newest one, of three
+// members that are processes and can be killed. It shares no address with the cluster of the other tests.
+type lab struct {
+	dir     string
+	etcd    string // the program
+	members []*member
+}
+
+// labHost is the address of the computer in the network of the lab's machines.
+const labHost = "10.213.0.1"
+
+func labAddress(machine int) string { return fmt.Sprintf("10.213.0.%d", 10+machine) }
+
+// theLab is up from the first test that asks for it until the last test has ended.
+var theLab *lab
+
+// withLab returns the lab, calm: both of its apps are on their machines, announced, and served by every router. Where this
+// computer lets nobody make networks it skips, and says so.
+func withLab(t *testing.T) *lab {
+	t.Helper()
+	if out, err := shell("unshare --net ip link add probe0 type veth peer name probe1"); err != nil {
+		t.Skipf("no machine can be cut off here: it takes root and the right to make network namespaces: %v: %s", err, out)
+	}
+	if theLab == nil {
+		out, err := shell("make -s etcd")
+		require.NoError(t, err, "%s", out)
+		dir, err := os.MkdirTemp("", "lab")
+		require.NoError(t, err)
+		theLab = &lab{dir: dir, etcd: filepath.Join(top, "bin/etcd")}
+		theLab.startEtcd(t, 3)
+		out, err = shell(fmt.Sprintf("bin/fleetd dev --detach --cables --dir %s/dev --etcd-servers %s", dir, strings.Join(theLab.endpoints(), ",")))
+		require.NoError(t, err, "%s", out)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			out, _ := theLab.try("fleetctl list-units; fleetctl events; fleetd dev --dir %s/dev logs --no-pager -n 200", theLab.dir)
+			t.Logf("%s", out)
+		}
+	})
+	theLab.calm(t)
+	return theLab
+}
+
+// closeLab takes the lab down and removes what it wrote.
+func closeLab() error {
+	l := theLab
+	if l == nil {
+		return nil
+	}
+	theLab = nil
+	out, err := shell("bin/fleetd dev down --dir " + l.dir + "/dev")
+	if err != nil {
+		err = fmt.Errorf("the lab's fleetd dev down: %w: %s", err, out)
+	}
+	for _, m := range l.members {
+		m.kill()
+	}
+	return errors.Join(err, os.RemoveAll(l.dir))
+}
+
+// The lab's apps: of stay there is one on every machine, so that none can move; move has a machine to spare.
+const (
+	stay = "stay"
+	move = "move"
+)
+
+func (l *lab) calm(t *testing.T) {
+	t.Helper()
+	eventually(t, 60*time.Second, "applied", func() error {
+		out, err := l.try("fleetctl apply -f manifests/dev/router.yaml -f %s -f %s --wait --timeout 1m",
+			serverApp(t, stay, "replicas: 3", 3302, "1"), serverApp(t, move, "replicas: 2", 3303, "1"))
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	})
+	l.servedBy(t, stay, []int{1, 2, 3}, 3)
+	l.servedBy(t, move, []int{1, 2, 3}, 2)
+}
+
+// servedBy waits until each of the routers has so many instances of the app answer.
+func (l *lab) servedBy(t *testing.T, app string, routers []int, instances int) {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+	for _, r := range routers {
+		eventually(t, 30*time.Second, fmt.Sprintf("router of machine %d", r), func() error {
+			seen := map[string]bool{}
+			for range 5 * instances {
+				instance, err := getAt(t.Context(), client, labAddress(r), app+".localhost", "/instance")
+				if err != nil {
+					return err
+				}
+				seen[instance] = true
+			}
+			if len(seen) != instances {
+				return fmt.Errorf("%v answer, not %d instances", seen, instances)
+			}
+			return nil
+		})
+	}
+}
+
+func (l *lab) endpoints() (urls []string) {
+	for _, m := range l.members {
+		urls = append(urls, m.client)
+	}
+	return urls
+}
+
+// run runs a command line for the lab's cluster; it must succeed.
+func (l *lab) run(t *testing.T, format string, args ...any) string {
+	t.Helper()
+	out, err := l.try(format, args...)
+	require.NoError(t, err, "%s\n%s", fmt.Sprintf(format, args...), out)
+	return out
+}
+
+func (l *lab) try(format string, args ...any) (string, error) {
+	return shell(". " + l.dir + "/dev/env; " + fmt.Sprintf(format, args...))
+}
+
+// dev runs "fleetd dev" for the lab's cluster.
+func (l *lab) dev(t *testing.T, format string, args ...any) string {
+	t.Helper()
+	return l.run(t, "fleetd dev --dir "+l.dir+"/dev "+format, args...)
+}
+
+// on returns the machines that run the unit, from what they have reported.
+func (l *lab) on(t *testing.T, name string) (machines []int) {
+	t.Helper()
+	for line := range strings.Lines(l.run(t, "fleetctl list-units --no-legend --full")) {
+		f := strings.Fields(line)
+		_, ip, _ := strings.Cut(f[1], "/")
+		var n int
+		if _, err := fmt.Sscanf(ip, "10.213.0.%d", &n); err == nil && f[0] == name && f[2] == "active" {
+			machines = append(machines, n-10)
+		}
+	}
+	return machines
+}
+
+// invocation is the unit's invocation ID, from the machine's systemd itself, empty where it does not run.
+func (l *lab) invocation(t *testing.T, machine int, name string) string {
+	t.Helper()
+	state := l.dev(t, "exec %d systemctl --user show -p ActiveState --value %s", machine, name)
+	if strings.TrimSpace(state) != "active" {
+		return ""
+	}
+	return strings.TrimSpace(l.dev(t, "exec %d systemctl --user show -p InvocationID --value %s", machine, name))
+}
+
+// endpoint is the address that is announced for the instance, empty where none is.
+func (l *lab) endpoint(t *testing.T, app, instance string) string {
+	t.Helper()
+	return strings.TrimSpace(l.run(t, "etcdctl get --print-value-only /services/web/%s/%s", app, instance))
+}
+
+// member is one member of an etcd cluster, a process.
+type member struct {
+	name, client, peer string
+	argv               []string
+	log                string
+	cmd                *exec.Cmd
+}
+
+// startEtcd starts a cluster of etcd with so many members, and returns when it has a leader.
+func (l *lab) startEtcd(t *testing.T, members int) {
+	t.Helper()
+	var initial []string
+	for n := range members {
+		m := &member{name: fmt.Sprintf("e%d", n+1), log: filepath.Join(l.dir, fmt.Sprintf("e%d.log", n+1))}
+		m.client, m.peer = fmt.Sprintf("http://%s:%d", labHost, freePort(t)), fmt.Sprintf("http://127.0.0.1:%d", freePort(t))
+		initial = append(initial, m.name+"="+m.peer)
+		l.members = append(l.members, m)
+	}
+	for _, m := range l.members {
+		port := m.client[strings.LastIndex(m.client, ":"):]
+		m.argv = []string{l.etcd, "--name", m.name, "--data-dir", filepath.Join(l.dir, m.name),
+			"--listen-client-urls", "http://0.0.0.0" + port, "--advertise-client-urls", m.client,
+			"--listen-peer-urls", m.peer, "--initial-advertise-peer-urls", m.peer, "--initial-cluster", strings.Join(initial, ","),
+			"--heartbeat-interval", "50", "--election-timeout", "500", "--unsafe-no-fsync", "--quota-backend-bytes", "33554432"}
+		m.start(t)
+	}
+	for _, m := range l.members {
+		m.await(t)
+	}
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	listener, err := net.Listen("tcp", "0.0.0.0:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	return listener.Addr().(*net.TCPAddr).Port
+}
+
+func (m *member) start(t *testing.T) {
+	t.Helper()
+	log, err := os.OpenFile(m.log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	require.NoError(t, err)
+	defer log.Close()
+	m.cmd = exec.Command(m.argv[0], m.argv[1:]...)
+	m.cmd.Stdout, m.cmd.Stderr = log, log
+	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // it goes with the test, however that ends
+	require.NoError(t, m.cmd.Start())
+}
+
+// await returns when the member says that it is healthy, which it is with a leader alone.
+func (m *member) await(t *testing.T) {
+	t.Helper()
+	url := "http://127.0.0.1" + m.client[strings.LastIndex(m.client, ":"):] + "/health"
+	eventually(t, 30*time.Second, m.name+" is healthy", func() error {
+		res, err := http.Get(url)
+		if err != nil {
+			return err
+		}
+		defer res.Body.Close()
+		if body, _ := io.ReadAll(res.Body); !bytes.Contains(body, []byte(`"health":"true"`)) {
+			return fmt.Errorf("%s", body)
+		}
+		return nil
+	})
+}
+
+// kill ends the member's process as a power cut does.
+func (m *member) kill() {
+	if m.cmd != nil {
+		_ = m.cmd.Process.Kill()
+		_ = m.cmd.Wait()
+		m.cmd = nil
+	}
+}
+
+// request is one request of a load: when it was sent, how long its answer took, and what was wrong.
+type request struct {
+	router int
+	app    string
+	sent   time.Time
+	took   time.Duration
+	err    error
+}
+
+// load sends requests to the lab's apps through routers, from two goroutines for each app and router: one every 20 ms, and none
+// while the last one waits for its answer.
+type load struct {
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+	mu     sync.Mutex
+	all    []request
+}
+
+// startLoad returns when requests are answered. A request that has no answer within the limit is lost.
+func startLoad(t *testing.T, limit time.Duration, routers ...int) *load {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	l := &load{cancel: cancel}
+	for _, router := range routers {
+		for _, app := range []string{stay, move} {
+			for range 2 {
+				l.done.Go(func() { l.send(ctx, limit, router, app) })
+			}
+		}
+	}
+	t.Cleanup(func() { l.stop() })
+	eventually(t, 10*time.Second, "answers", func() error {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if len(l.all) < 100*len(routers) {
+			return fmt.Errorf("%d requests are answered", len(l.all))
+		}
+		return nil
+	})
+	return l
+}
+
+func (l *load) send(ctx context.Context, limit time.Duration, router int, app string) {
+	client := &http.Client{Transport: &http.Transport{}, Timeout: limit}
+	defer client.CloseIdleConnections()
+	for ctx.Err() == nil {
+		r := request{router: router, app: app, sent: time.Now()}
+		_, r.err = getAt(ctx, client, labAddress(router), app+".localhost", "/instance")
+		r.took = time.Since(r.sent)
+		if ctx.Err() != nil {
+			return
+		}
+		l.mu.Lock()
+		l.all = append(l.all, r)
+		l.mu.Unlock()
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// stop ends the load and returns every request that had its answer, or none within the limit.
+func (l *load) stop() []request {
+	l.cancel()
+	l.done.Wait()
+	return l.all
+}
+
+// lost are the requests that failed, or had no answer within their limit.
+func lost(all []request) (lost []request) {
+	for _, r := range all {
+		if r.err != nil {
+			lost = append(lost, r)
+		}
+	}
+	return lost
+}
