@@ -77,12 +77,17 @@ func TestMachineCutOff(t *testing.T) {
 	all := requests.stop()
 	require.Greater(t, len(all), 1000)
 	kept := 0
+	for _, r := range all {
+		if r.took > 2*time.Second {
+			t.Logf("router %d (sends again: %t), %s: sent %.1f s after the cut, took %.1f s: %v", r.router, r.router == impatient, r.app, r.sent.Sub(cut).Seconds(), r.took.Seconds(), r.err)
+		}
+	}
 	for _, r := range lost(all) {
 		require.Equal(t, patient, r.router, "%+v: with tcp_retries2=3 it is sent again", r)
 		require.Less(t, r.sent.Sub(cut), 5*time.Second, "%+v: connections are kept for 4 s", r)
 		kept++
 	}
-	require.LessOrEqual(t, kept, 4, "one for each connection that was kept")
+	require.LessOrEqual(t, kept, 8, "one for each connection that was kept: of each app no more than one for each sender")
 	t.Logf("%d requests answered; %d on connections that were kept waited", len(all)-kept, kept)
 }
 

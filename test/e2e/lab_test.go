@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -223,7 +222,6 @@ func (m *member) start(t *testing.T) {
 	defer log.Close()
 	m.cmd = exec.Command(m.argv[0], m.argv[1:]...)
 	m.cmd.Stdout, m.cmd.Stderr = log, log
-	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // it goes with the test, however that ends
 	require.NoError(t, m.cmd.Start())
 }
 
@@ -262,7 +260,7 @@ type request struct {
 	err    error
 }
 
-// load sends requests to the lab's apps through routers, from two goroutines for each app and router: one every 20 ms, and none
+// load sends requests to the lab's apps through routers, from four goroutines for each app and router: one every 40 ms, and none
 // while the last one waits for its answer.
 type load struct {
 	cancel context.CancelFunc
@@ -278,7 +276,7 @@ func startLoad(t *testing.T, limit time.Duration, routers ...int) *load {
 	l := &load{cancel: cancel}
 	for _, router := range routers {
 		for _, app := range []string{stay, move} {
-			for range 2 {
+			for range 4 {
 				l.done.Go(func() { l.send(ctx, limit, router, app) })
 			}
 		}
@@ -308,7 +306,7 @@ func (l *load) send(ctx context.Context, limit time.Duration, router int, app st
 		l.mu.Lock()
 		l.all = append(l.all, r)
 		l.mu.Unlock()
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(40 * time.Millisecond)
 	}
 }
 
