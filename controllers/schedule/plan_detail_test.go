@@ -1,0 +1,286 @@
+package schedule
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/stretchr/testify/require"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/cluster"
+	"github.com/fleet-starter/fleet/internal/keyspace"
+	"github.com/fleet-starter/fleet/internal/store"
+	"github.com/fleet-starter/fleet/internal/store/memstore"
+	"github.com/fleet-starter/fleet/internal/unitfile"
+)
+
+// TestIdle: what is decided and written needs no plan until something changes.
+func TestIdle(t *testing.T) {
+	w := newWorld(t)
+	require.True(t, w.c.Idle())
+	for name, change := range map[string]func(){
+		"a machine":   func() { w.setMachine(Machine{ID: "m1"}) },
+		"a unit":      func() { w.add(t, "a.service") },
+		"a stray key": func() { w.c.SetStray("nowhere", 7) },
+		"a placement": func() { w.put("m1", "stranger.service", v1.Placement{}) },
+	} {
+		change()
+		require.False(t, w.c.Idle(), name)
+		w.converge()
+		require.True(t, w.c.Idle(), name)
+	}
+	w.add(t, "b.service MachineMetadata=zone=nowhere")
+	w.converge()
+	require.True(t, w.c.Idle(), "what fits nowhere waits")
+	w.setMachine(Machine{ID: "m2", Metadata: map[string]string{"zone": "nowhere"}})
+	require.False(t, w.c.Idle())
+}
+
+// TestRoomIsGivenBack: what was found to fit nowhere is placed when room is given back, of either resource.
+func TestRoomIsGivenBack(t *testing.T) {
+	for _, resource := range []string{"CPU=1500m", "Memory=3G", "CPU=1500m;Memory=1G"} {
+		w := newWorld(t)
+		w.setMachine(Machine{ID: "m1", Capacity: v1.Capacity{CPU: 2000, Memory: 4 << 30}})
+		w.add(t, "a.service "+resource)
+		w.converge()
+		w.add(t, "b.service "+resource, "c.service "+resource)
+		w.converge()
+		require.Equal(t, []string{"m1/a.service"}, w.where(), resource)
+		w.deleteUnit("a.service")
+		w.converge()
+		require.Equal(t, []string{"m1/b.service"}, w.where(), resource)
+		require.Contains(t, w.unplaced, "c.service")
+	}
+}
+
+// TestKeeper: which of several placements of a unit counts.
+func TestKeeper(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		unit   string
+		change func(w *world)
+		want   string
+	}{
+		{"the one that was there first", "", func(*world) {}, "m2"},
+		{"where it is active", "", func(w *world) { w.setActive("m3", "a.service", true) }, "m3"},
+		{"on a machine that is there", "", func(w *world) { w.setActive("m2", "a.service", true); w.deleteMachine("m2") }, "m1"},
+		{"on the machine that it asks for", "MachineID=m3", func(*world) {}, "m3"},
+		{"on a machine that matches", "MachineMetadata=zone=c", func(w *world) { w.setActive("m1", "a.service", true) }, "m3"},
+		{"on a machine that is not drained", "", func(w *world) {
+			w.setActive("m2", "a.service", true)
+			w.setConfig("m2", v1.MachineConfig{Drain: true})
+		}, "m1"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := three(t)
+			for _, m := range []string{"m2", "m1", "m3"} {
+				w.put(m, "a.service", v1.Placement{Hash: "1", DesiredState: v1.Launched})
+			}
+			w.add(t, strings.TrimSpace("a.service "+tt.unit))
+			tt.change(w)
+			w.converge()
+			require.Equal(t, []string{tt.want + "/a.service"}, w.where())
+		})
+	}
+}
+
+// TestMachineThatShrinks: of what a machine has too little for now, those that came last leave, and no more of them than have to.
+func TestMachineThatShrinks(t *testing.T) {
+	for _, tt := range []struct {
+		resource string
+		less     v1.Capacity
+	}{
+		{"CPU=500m", v1.Capacity{CPU: 1200, Memory: 4 << 30}},
+		{"Memory=1G", v1.Capacity{CPU: 2000, Memory: 5 << 29}},
+	} {
+		w := newWorld(t)
+		w.setMachine(Machine{ID: "m1", Capacity: v1.Capacity{CPU: 2000, Memory: 4 << 30}})
+		for i := range 4 {
+			w.add(t, fmt.Sprintf("a@%d.service %s", i, tt.resource))
+			w.converge()
+		}
+		w.setMachine(Machine{ID: "m2", Capacity: v1.Capacity{CPU: 2000, Memory: 4 << 30}})
+		w.converge()
+		require.Equal(t, []string{"m1/a@0.service", "m1/a@1.service", "m1/a@2.service", "m1/a@3.service"}, w.where())
+		w.setMachine(Machine{ID: "m1", Capacity: tt.less})
+		w.converge()
+		require.Equal(t, []string{"m1/a@0.service", "m1/a@1.service", "m2/a@2.service", "m2/a@3.service"}, w.where(), tt.resource)
+	}
+}
+
+// TestTakingAPlaceIsOneTransaction: who takes a place and those that leave it, wherever they go.
+func TestTakingAPlaceIsOneTransaction(t *testing.T) {
+	w := newWorld(t)
+	w.setMachine(Machine{ID: "m1"})
+	w.add(t, "old@1.service Ports=80", "old@2.service Ports=81")
+	w.converge()
+	w.setMachine(Machine{ID: "m2", Metadata: map[string]string{"spare": "yes"}})
+	w.add(t, "blocks.service MachineID=m2;Ports=81")
+	w.converge()
+	require.Equal(t, []string{"m1/old@1.service", "m1/old@2.service", "m2/blocks.service"}, w.where())
+	w.add(t, "new.service Replaces=old@*.service;Ports=80 81")
+	var took []string
+	txns := map[int]bool{}
+	for _, a := range w.step() {
+		if a.Kind == Place || a.Kind == Move || a.Kind == Unplace {
+			took = append(took, fmt.Sprint(a.Kind, " ", a.Unit, " ", a.Machine))
+			txns[a.Txn] = true
+		}
+	}
+	require.Equal(t, []string{"Place new.service m1", "Move old@1.service m2", "Unplace old@2.service m1"}, took)
+	require.Len(t, txns, 1)
+}
+
+// TestWhoIsNotFreeKeepsItsPlace: one that follows another, or is followed, is not sent away for who would replace it.
+func TestWhoIsNotFreeKeepsItsPlace(t *testing.T) {
+	w := newWorld(t)
+	w.setMachine(Machine{ID: "m1"})
+	w.add(t, "old.service", "with.service MachineOf=old.service")
+	w.converge()
+	w.add(t, "new.service Replaces=old.service")
+	w.converge()
+	require.Equal(t, []string{"m1/old.service", "m1/with.service"}, w.where())
+	require.Contains(t, w.unplaced, "new.service")
+}
+
+// TestQuarrels: units that MachineOf= wants on one machine and that cannot be on one. What one file says of that is refused before.
+func TestQuarrels(t *testing.T) {
+	follows := []string{"a.service"}
+	for _, tt := range []struct {
+		a, b unitfile.Fleet
+		want string
+	}{
+		{unitfile.Fleet{}, unitfile.Fleet{MachineOf: follows, Replaces: follows}, "b.service takes the place of a.service (Replaces=), and MachineOf= wants them on one machine"},
+		{unitfile.Fleet{Ports: []int{80}}, unitfile.Fleet{MachineOf: follows, Ports: []int{80}}, "a.service and b.service both need port 80, and MachineOf= wants them on one machine"},
+		{unitfile.Fleet{}, unitfile.Fleet{MachineOf: follows, Conflicts: follows}, "a.service conflicts with b.service (Conflicts=a.service), and MachineOf= wants them on one machine"},
+		{unitfile.Fleet{Ports: []int{81}}, unitfile.Fleet{MachineOf: follows, Conflicts: []string{"b.service"}, Replaces: []string{"b.service"}, Ports: []int{80}}, ""},
+	} {
+		w := newWorld(t)
+		w.setUnit(launched("a.service", tt.a))
+		w.setUnit(launched("b.service", tt.b))
+		w.setMachine(Machine{ID: "m1"})
+		w.converge()
+		if tt.want == "" {
+			require.Equal(t, []string{"m1/a.service", "m1/b.service"}, w.where(), "a unit is in the way of others, not of itself")
+			continue
+		}
+		require.Empty(t, w.where())
+		require.Equal(t, tt.want, w.unplaced["a.service"].Message)
+		require.Equal(t, []v1.Refusal{{Reason: ReasonMachineOf, Message: tt.want}}, w.unplaced["a.service"].Reasons)
+	}
+}
+
+func TestSameUnplaced(t *testing.T) {
+	is := func() *v1.Unplaced {
+		return &v1.Unplaced{Message: "no room", Reasons: []v1.Refusal{{Reason: "CPU", Message: "has too little", Count: 2, Machines: []string{"m1", "m2"}}}}
+	}
+	require.True(t, sameUnplaced(is(), is()))
+	for name, change := range map[string]func(u *v1.Unplaced){
+		"message":         func(u *v1.Unplaced) { u.Message = "x" },
+		"reason":          func(u *v1.Unplaced) { u.Reasons[0].Reason = "Memory" },
+		"reason's words":  func(u *v1.Unplaced) { u.Reasons[0].Message = "x" },
+		"count":           func(u *v1.Unplaced) { u.Reasons[0].Count = 3 },
+		"machines":        func(u *v1.Unplaced) { u.Reasons[0].Machines[1] = "m3" },
+		"another reason":  func(u *v1.Unplaced) { u.Reasons = append(u.Reasons, v1.Refusal{}) },
+		"not any reasons": func(u *v1.Unplaced) { u.Reasons = nil },
+	} {
+		other := is()
+		change(other)
+		require.False(t, sameUnplaced(is(), other), name)
+		require.False(t, sameUnplaced(other, is()), name)
+	}
+}
+
+func TestNamed(t *testing.T) {
+	list := []string{"a", "b", "c", "d", "e"}
+	require.Equal(t, "a, b, c and 2 more", named(list, 5))
+	require.Equal(t, "a, b, c", named(list[:3], 3))
+	require.Equal(t, "a, b and 7 more", named(list[:2], 9))
+}
+
+// TestStaysDependOnWhereItIs: two instances of one template that stay on different machines for now have different reasons.
+func TestExplanationsOfThoseThatStay(t *testing.T) {
+	w := three(t)
+	w.add(t, "app@1.service MachineMetadata=zone=a;CPU=1000m", "app@2.service MachineMetadata=zone=a;CPU=1000m")
+	w.converge()
+	w.setConfig("m1", v1.MachineConfig{Drain: true})
+	w.converge()
+	for _, unit := range []string{"app@1.service", "app@2.service"} {
+		require.Contains(t, w.unplaced[unit].Message, "it stays on m1 for now (m1 is being drained): ", unit)
+	}
+	require.Equal(t, []string{"m1/app@1.service", "m1/app@2.service"}, w.where())
+}
+
+// TestControllerKeepsWhatIsActive: of a unit that is on two machines the one goes that does not run.
+func TestControllerKeepsWhatIsActive(t *testing.T) {
+	eachStore(t, func(b *bench) {
+		b.machine("m1", "a")
+		b.machine("m2", "a")
+		b.unit("a.service", "[Service]\n")
+		b.await("m1/a.service launched")
+		b.put(b.keys.States().Key("m2/a.service"), `{"activeState":"active"}`)
+		value, _, _, err := b.store.Get(b.ctx, b.keys.Placements().Key("m1/a.service"))
+		require.NoError(b.t, err)
+		b.put(b.keys.Placements().Key("m2/a.service"), string(value.Value))
+		b.await("m2/a.service launched")
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		require.True(b.t, slices.ContainsFunc(b.events, func(e string) bool {
+			return strings.HasPrefix(e, "Unit a.service Normal Duplicate taken off m1: ")
+		}), "%q", b.events)
+	})
+}
+
+// TestControllerTellsWhatFitsNowhere by a warning.
+func TestControllerTellsWhatFitsNowhere(t *testing.T) {
+	b := start(t, memstore.New(memstore.Options{}))
+	b.machine("m1", "a")
+	b.unit("a.service", "[X-Fleet]\nMachineMetadata=zone=b\n")
+	b.await("a.service: 0 of 1 machine fits: 1 has no metadata zone=b")
+	require.Eventually(t, func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return slices.Contains(b.events, "Unit a.service Warning NoMachineFits 0 of 1 machine fits: 1 has no metadata zone=b")
+	}, 10*time.Second, 5*time.Millisecond)
+}
+
+// TestWrittenIsNotSeen: a decision that was written and is not known in time is an error: the next plan waits until it is.
+func TestWrittenIsNotSeen(t *testing.T) {
+	s := memstore.New(memstore.Options{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	c := New(Options{Store: &onCommit{s, cancel}, Cluster: cluster.New(s, keyspace.New(""), logr.Discard())}) // which never runs: it sees nothing
+	ended, end := context.WithCancel(t.Context())
+	end()
+	_ = c.loop.Run(ended) // ends the queue
+	write := []Action{{Kind: SetUnplaced, Unit: "a.service", Unplaced: &v1.Unplaced{}}}
+	require.ErrorIs(t, c.apply(ctx, write), context.Canceled)
+	require.NotZero(t, s.Revision())
+
+	known, stop := context.WithCancel(t.Context())
+	defer stop()
+	done := make(chan struct{})
+	go func() { defer close(done); _ = c.Cluster.Run(known) }()
+	defer func() { stop(); <-done }()
+	require.NoError(t, c.Cluster.WaitForSync(known))
+	require.NoError(t, c.apply(t.Context(), write))
+	_, there := c.Cluster.Unplaced.Get("a.service")
+	require.True(t, there)
+}
+
+// onCommit does something with each transaction, when it is written.
+type onCommit struct {
+	store.Interface
+	do func()
+}
+
+func (o *onCommit) Commit(ctx context.Context, txn store.Txn) (int64, error) {
+	revision, err := o.Interface.Commit(ctx, txn)
+	o.do()
+	return revision, err
+}
