@@ -101,3 +101,51 @@ func TestNoOtherIsTouchedBeforeOneIsReady(t *testing.T) {
 		})
 	}
 }
+
+// TestRestartWithARollout: what is replaced is started anew by that: a restart that was asked for is done with it.
+func TestRestartWithARollout(t *testing.T) {
+	w := running(t, 1, false)
+	w.overrides["web@1.service"] = v1.Override{DesiredState: v1.Launched, RequestedAt: "1", Restart: true}
+	w.apply("%s", manifestOf("web", 1, "2", false))
+	w.settleAll()
+	require.Equal(t, v1.UnitSpec{Hash: w.revisions[1].UnitFile, DesiredState: v1.Launched, RequestedAt: "1"}, w.units["web@1.service"].Spec)
+	require.NotContains(t, w.transcript(), "Restarted")
+}
+
+// TestUnitsOfADeletedAppKeepTheirOwner, also where they are withdrawn: another app of that name is to know whose they were.
+func TestUnitsOfADeletedAppKeepTheirOwner(t *testing.T) {
+	w := running(t, 1, true)
+	owner := w.units["web-discovery@1.service"].Metadata.OwnerUID
+	require.Equal(t, "2", owner)
+	w.manifest = nil
+	w.plan()
+	require.Equal(t, "deleteRoute web AppDeleted\nputUnit web-discovery@1.service WithdrawForRemoval loaded", w.transcript())
+	require.Equal(t, owner, w.units["web-discovery@1.service"].Metadata.OwnerUID)
+}
+
+// TestGoneFrom: of a global app's instance on one machine no request is left when it is neither announced nor about to be, and all
+// routers know.
+func TestGoneFrom(t *testing.T) {
+	name := v1.GlobalEndpointName("web", "m1")
+	for _, tt := range []struct {
+		name          string
+		change        func(in *Input)
+		gone, waiting bool
+	}{
+		{"it is withdrawn", func(*Input) {}, true, false},
+		{"it is announced", func(in *Input) { in.Endpoints = map[string]int64{name: 3} }, false, false},
+		{"another one is", func(in *Input) { in.Endpoints = map[string]int64{v1.GlobalEndpointName("web", "m2"): 3} }, true, false},
+		{"it is announced where it was before", func(in *Input) { in.Former = map[string]int64{name: 3} }, false, false},
+		{"its announcer runs", func(in *Input) { in.States["web-discovery.service"][0].ActiveState = "active" }, false, false},
+		{"its announcer ends", func(in *Input) { in.States["web-discovery.service"][0].ActiveState = "deactivating" }, false, false},
+		{"a router is behind", func(in *Input) { in.EndpointSets[0].Revision = 8 }, false, true},
+	} {
+		in := Input{App: "web", Routers: map[string]v1.Router{"m1": {Revision: 7}}, EndpointSets: []v1.EndpointSet{{Prefix: v1.DefaultAnnouncePrefix, Revision: 7}},
+			States: map[string][]State{"web-discovery.service": {{"m1", &v1.UnitState{ActiveState: "inactive"}}, {"m2", &v1.UnitState{ActiveState: "active"}}}}}
+		tt.change(&in)
+		p := &planner{in: in}
+		i := &replica{sidekick: p.pair("web-discovery.service", "s")}
+		require.Equal(t, tt.gone, p.goneFrom(i, "m1"), tt.name)
+		require.Equal(t, tt.waiting, p.waiting, tt.name)
+	}
+}

@@ -127,6 +127,11 @@ func TestChangeOfModeIsARollOut(t *testing.T) {
 			m.apply("%s", change.manifest)
 			for turn := range 200 {
 				require.GreaterOrEqual(t, m.turn(), 2, "turn %d, announced %t: %v", turn, announced, m.on)
+				for name, u := range m.units {
+					if excepted := u.Metadata.Annotations[v1.AnnotationExcept]; excepted != "" {
+						require.Subset(t, m.machines, strings.Split(excepted, ","), name)
+					}
+				}
 			}
 			require.Contains(t, m.on["m1"]+" "+m.on["m2"]+" "+m.on["m3"], change.want)
 			for name := range m.units {
