@@ -36,10 +36,6 @@ func (c *checker) started(h *host, unit, hash string) {
 	}
 	c.runs[unit][h] = true
 	c.ran(h, unit)
-	if c.startedWith[h] == nil {
-		c.startedWith[h] = map[string]string{}
-	}
-	c.startedWith[h][unit] = hash
 	if !c.global(unit) {
 		excuse := ""
 		if len(c.runs[unit]) > 1 {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -18,13 +19,13 @@ import (
 
 // contents is what a checker remembers of the world to hold the contents of keys against.
 type contents struct {
-	startedWith map[*host]map[string]string    // the hashes of the files that units were last started with
-	ranUntil    map[string]map[*host]time.Time // when units last started or ended
-	manifests   map[string]map[int64][]byte    // all of each app, by revision
+	argv      map[*host]map[string][]string  // how the main processes of units were last started
+	ranUntil  map[string]map[*host]time.Time // when units last started or ended
+	manifests map[string]map[int64][]byte    // all of each app, by revision
 }
 
 func newContents() contents {
-	return contents{startedWith: map[*host]map[string]string{}, ranUntil: map[string]map[*host]time.Time{}, manifests: map[string]map[int64][]byte{}}
+	return contents{argv: map[*host]map[string][]string{}, ranUntil: map[string]map[*host]time.Time{}, manifests: map[string]map[int64][]byte{}}
 }
 
 func (c *checker) manifestWritten(app string, e store.Event) {
@@ -138,7 +139,7 @@ func (c *checker) fact(app string, n int32, id string, latest *v1.Revision) fact
 	_, f.placed = c.placed[id][unit]
 	f.runs = c.runs[unit][h]
 	text, err := os.ReadFile(h.layout().Unit(unit))
-	f.updated = err == nil && unitfile.Hash(string(text)) == latest.UnitFile && (!f.runs || c.startedWith[h][unit] == latest.UnitFile)
+	f.updated = err == nil && unitfile.Hash(string(text)) == latest.UnitFile && (!f.runs || c.runsWith(c.argv[h][unit], latest.UnitFile))
 	instance := strings.TrimSuffix(unit, ".service")
 	if n == 0 {
 		instance = v1.GlobalEndpointName(app, id)
@@ -147,6 +148,28 @@ func (c *checker) fact(app string, n int32, id string, latest *v1.Revision) fact
 	f.announced = address(string(c.kv[key].Value)) == h.address()
 	f.served = !slices.ContainsFunc(c.w.hosts[:c.w.machines], func(r *host) bool { return address(c.served[r][key]) != h.address() })
 	return f
+}
+
+// startedAs notes the command line of a process.
+func (c *checker) startedAs(h *host, unit string, argv []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.argv[h] == nil {
+		c.argv[h] = map[string][]string{}
+	}
+	c.argv[h][unit] = argv
+}
+
+// runsWith: the command line is that of a unit file of this world's apps: words without quotes. Where fleet's own programs are is
+// the machine's affair.
+func (c *checker) runsWith(argv []string, hash string) bool {
+	file, err := unitfile.Parse(string(c.kv[c.keys.UnitFiles().Key(hash)].Value))
+	if err != nil {
+		return false
+	}
+	value, _ := file.Value("Service", "ExecStart")
+	want := strings.Fields(value)
+	return len(want) > 0 && len(argv) > 0 && filepath.Base(argv[0]) == filepath.Base(want[0]) && slices.Equal(argv[1:], want[1:])
 }
 
 // wished: a person wants the unit not to run.

@@ -294,6 +294,7 @@ func (h *host) started(r fake.Running) {
 	run := &running{Running: r, ready: time.Now().Add(time.Duration(h.w.chance("ready", h.name, r.Unit) % uint64(2*time.Second)))}
 	h.procs[r.Unit] = run
 	text, _ := os.ReadFile(h.layout().Unit(r.Unit)) // it was there a moment ago
+	h.w.check.startedAs(h, r.Unit, r.Argv)
 	h.w.check.started(h, r.Unit, unitfile.Hash(string(text)))
 	model := models[filepath.Base(r.Argv[0])]
 	if model == nil {
