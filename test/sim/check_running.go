@@ -373,7 +373,7 @@ func (c *checker) applyEndpoint(e store.Event, writer *process) {
 func (h *host) inTrouble() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.on || h.fleetd == nil || h.fleetd.dead() || h.reach() != connected || h.w.away.Load() || h.refuses.Load() || h.disk.runtime.Load() {
+	if !h.on || h.fleetd == nil || h.fleetd.dead() || h.reach() != connected || h.w.away.Load() || h.refuses.Load() || h.disk.runtime.Load() || h.busLost.Load() {
 		return true
 	}
 	select {

@@ -154,6 +154,7 @@ func (w *world) heal() {
 		h.hold(false)
 		h.refuses.Store(false)
 		h.disk.fill(h, false, false)
+		h.loseBus(false)
 		h.connectEach()
 		h.connect(connected)
 		if i < w.machines {

@@ -31,6 +31,7 @@ const agentTTL = 30 * time.Second
 // fleetd is the one of this cluster's machines, without API and signals.
 func (p *process) fleetd(ctx context.Context) error {
 	h, log := p.host, p.log()
+	h.systemd.Reconnect() // each fleetd has a connection of its own
 	agent, err := daemon.NewAgent(daemon.AgentOptions{
 		ElectedFor: daemon.ElectedFor{
 			Store: p.conn, Connection: func(part string) store.Interface { return p.conn.as(part) }, Keys: p.w.keys, Log: log,

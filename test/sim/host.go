@@ -31,9 +31,13 @@ type host struct {
 	// stubborn: what it refuses to start it refuses to stop, link and reset, too.
 	stubborn atomic.Bool
 	clock    clock
-	disk     disk
-	dir      atomic.Pointer[string]
-	life     int // of the directory: a killed process writes to where nothing is any more
+	// busLost: its fleetd does not reach systemd; busLosses is how often that has begun.
+	busLost   atomic.Bool
+	busLosses atomic.Int64
+	busTrap   atomic.Int64 // it is about to be lost in the middle of that call
+	disk      disk
+	dir       atomic.Pointer[string]
+	life      int // of the directory: a killed process writes to where nothing is any more
 
 	systemd *fake.Manager
 	wake    chan struct{}
@@ -371,6 +375,7 @@ type manager struct {
 }
 
 func (m manager) call(ctx context.Context, op, unit string, do func() error) error {
+	losses := m.p.host.busLosses.Load()
 	if err := m.p.pause(ctx, m.p.w.delay(op, m.p.name, unit)); err != nil {
 		return &systemd.Error{Op: op, Unit: unit, Kind: systemd.ErrDisconnected, Err: err}
 	}
@@ -383,7 +388,7 @@ func (m manager) call(ctx context.Context, op, unit string, do func() error) err
 		}
 		return &systemd.Error{Op: op, Unit: unit, Kind: systemd.ErrRefused, Err: errors.New("so the simulation wants it")}
 	}
-	err := do()
+	err := h.busCall(losses, op, unit, do)
 	if starts && err == nil {
 		h.w.check.refused(h, unit, false)
 	}
@@ -422,12 +427,13 @@ func (m manager) Reload(ctx context.Context) error {
 	}
 	m.p.host.sync()
 	defer m.p.host.poke()
-	return m.Manager.Reload(ctx)
+	return m.p.host.busCall(m.p.host.busLosses.Load(), "reload", "", func() error { return m.Manager.Reload(ctx) })
 }
 
 // States are as old as the answer's way.
 func (m manager) States(ctx context.Context, names []string) ([]systemd.UnitState, error) {
 	m.p.host.sync()
+	losses := m.p.host.busLosses.Load()
 	states, err := m.Manager.States(ctx, names)
 	for i := range states {
 		states[i].Since = m.p.host.since(states[i].Name, states[i].Since)
@@ -435,5 +441,15 @@ func (m manager) States(ctx context.Context, names []string) ([]systemd.UnitStat
 	if err := m.p.pause(ctx, m.p.w.delay("states", m.p.name)); err != nil {
 		return nil, &systemd.Error{Op: "list", Kind: systemd.ErrDisconnected, Err: err}
 	}
+	if m.p.host.busLost.Load() || m.p.host.busLosses.Load() != losses {
+		return nil, disconnected("list", "")
+	}
 	return states, err
+}
+
+func (m manager) Foreign(ctx context.Context, names []string) (map[string]string, error) {
+	if m.p.host.busLost.Load() {
+		return nil, disconnected("look up", "")
+	}
+	return m.Manager.Foreign(ctx, names)
 }

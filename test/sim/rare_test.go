@@ -142,3 +142,27 @@ func TestFilesAreCorrupt(t *testing.T) {
 		told.says(t, `m2 +(run|state)/\S+ is (empty|cut|garbage|gone)`)
 	}
 }
+
+// Without the connection to systemd nothing is done, and all of it when it is back.
+func TestBusLost(t *testing.T) {
+	told := rehearse(t, 3,
+		step{At: 40 * time.Second, Do: "bus lost", A: 1},
+		step{At: 41 * time.Second, Do: "apply", A: 0, B: 2, C: 5},
+		step{At: 80 * time.Second, Do: "bus back", A: 1})
+	told.says(t, `the connection to systemd is lost`, `m2 +node: .*systemd: look up: the connection was lost`, `is connected to systemd again`, `m2 +systemd started web@2.service`)
+	lost, back := strings.Index(told.text, "connection to systemd is lost"), strings.Index(told.text, "connected to systemd again")
+	require.NotRegexp(t, `m2 +node: Acting on unit action=(stop|start|restart|link|reload)`, told.text[lost:back])
+}
+
+// A start whose answer is lost with the connection was made: it is not asked for once more.
+func TestBusLostInTheMiddle(t *testing.T) {
+	done := 0
+	for which := range uint64(8) {
+		told := rehearse(t, 3,
+			step{At: 40 * time.Second, Do: "bus lost", A: 1, B: 1 + 2*which},
+			step{At: 41 * time.Second, Do: "apply", A: 0, B: 2, C: 5},
+			step{At: 80 * time.Second, Do: "bus back", A: 1})
+		done += strings.Count(told.text, "was done, and the answer is lost")
+	}
+	require.Positive(t, done)
+}
