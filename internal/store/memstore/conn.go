@@ -134,7 +134,7 @@ func (c *Conn) Grant(ctx context.Context, ttl time.Duration) (store.LeaseID, err
 	}
 	c.s.lastLease++
 	id := c.s.lastLease
-	l := &lease{ttl: (ttl + time.Second - 1).Truncate(time.Second), keys: make(map[string]struct{})}
+	l := &lease{ttl: (ttl + time.Second - 1).Truncate(time.Second), keys: make(map[string]struct{}), granted: c.s.revision}
 	c.s.leases[id] = l
 	c.s.renew(id, l)
 	return id, nil

@@ -36,16 +36,18 @@ type Store struct {
 	compacted int64
 	history   []store.Event // all changes after compacted, in order
 	leases    map[store.LeaseID]*lease
+	ended     map[store.LeaseID]endedLease // for Restore
 	lastLease store.LeaseID
 	full      bool
 	watches   watches
 }
 
 type lease struct {
-	ttl   time.Duration
-	ends  time.Time
-	keys  map[string]struct{}
-	timer *time.Timer
+	ttl     time.Duration
+	ends    time.Time
+	keys    map[string]struct{}
+	timer   *time.Timer
+	granted int64 // at which revision
 }
 
 // New returns an empty store at revision 1, as etcd is.
@@ -55,6 +57,7 @@ func New(opts Options) *Store {
 		keys:     btree.NewG(32, func(a, b store.KV) bool { return a.Key < b.Key }),
 		revision: 1,
 		leases:   make(map[store.LeaseID]*lease),
+		ended:    make(map[store.LeaseID]endedLease),
 		watches:  watches{of: make(map[string]map[*watch]struct{})},
 	}
 	s.base = s.keys.Clone()
@@ -207,6 +210,7 @@ func (s *Store) revoke(id store.LeaseID) {
 	slices.SortFunc(ops, func(a, b store.Op) int { return strings.Compare(a.Key, b.Key) })
 	s.apply(ops)
 	delete(s.leases, id)
+	s.ended[id] = endedLease{lease: l, at: s.revision}
 }
 
 // after returns the position in the history of the first change after a revision.
