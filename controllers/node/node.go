@@ -139,8 +139,11 @@ func (n *Node) changed() {
 	}
 }
 
+// relisted: what was known of etcd may be of another one, where a backup was restored: the states there may be older ones as well.
 func (n *Node) relisted(int64) {
-	n.synced.Store(true)
+	if n.synced.Swap(true) {
+		n.states.reload()
+	}
 	n.enqueue()
 }
 
