@@ -62,7 +62,14 @@ type checker struct {
 	served      map[*host]map[string]string        // by nginx
 	healthyAt   map[*host]map[string]time.Time     // when a unit was last seen healthy
 	unhealthy   map[string]time.Time               // endpoints without a healthy instance, since
+	refusedFor  map[*host]map[string]string        // with which file the start of a unit that runs was refused
+	restoredAt  time.Time                          // when etcd was restored last
 	frozen      frozen
+	seen        int64                      // the last revision looked at
+	restart     chan int64                 // look at what comes after that revision: etcd was restored
+	blind       map[*host]time.Time        // until when its watches may be silent since
+	strange     map[string]bool            // caches that have differed from what was restored
+	revived     map[string]time.Time       // when an endpoint was restored, with its lease
 	hashes      map[string]map[string]bool // all that a unit ever had
 	byHand      map[string]time.Time       // units whose placement somebody edited by hand
 	drainedOf   map[string]bool            // machine/unit that a drain moved away
@@ -77,8 +84,8 @@ func newChecker(w *world) *checker {
 		begun: map[*host]map[string]bool{}, reasons: map[*host]map[string]reason{}, trouble: map[*host]time.Time{},
 		served: map[*host]map[string]string{}, healthyAt: map[*host]map[string]time.Time{}, unhealthy: map[string]time.Time{},
 		hashes: map[string]map[string]bool{}, byHand: map[string]time.Time{}, drainedOf: map[string]bool{}, refusals: map[string]map[*host]bool{},
-		announcers: map[string]*host{}, frozen: frozen{stepped: map[*host]time.Time{}, stuck: map[string]time.Time{}},
-		contents: newContents(),
+		announcers: map[string]*host{}, restart: make(chan int64, 1), seen: 1, frozen: frozen{stepped: map[*host]time.Time{}, stuck: map[string]time.Time{}},
+		contents: newContents(), blind: map[*host]time.Time{}, refusedFor: map[*host]map[string]string{}, strange: map[string]bool{}, revived: map[string]time.Time{},
 	}
 	w.running.Go(c.run)
 	return c
@@ -86,28 +93,49 @@ func newChecker(w *world) *checker {
 
 // run looks at every revision.
 func (c *checker) run() {
+	for after := int64(1); c.w.ctx.Err() == nil; {
+		after = c.look(after)
+	}
+}
+
+// look looks at every revision after that one, until etcd is restored.
+func (c *checker) look(after int64) int64 {
 	ctx, cancel := context.WithCancel(c.w.ctx)
-	batches := c.w.etcd.Watch(ctx, "", 1)
+	batches := c.w.etcd.Watch(ctx, "", after)
 	defer func() {
 		cancel()
 		for range batches { // until its goroutine has ended
 		}
 	}()
-	for batch := range batches {
-		c.w.commit.Lock() // whoever wrote is noted
-		writers := make(map[int64]writer, 1)
-		for _, e := range batch.Events {
-			writers[e.ModRevision] = c.w.writers[e.ModRevision]
-		}
-		c.w.commit.Unlock()
-		for events := batch.Events; len(events) > 0; {
-			n := 1
-			for n < len(events) && events[n].ModRevision == events[0].ModRevision {
-				n++
+	for {
+		select {
+		case after := <-c.restart:
+			return after
+		case batch, ok := <-batches:
+			if !ok {
+				return after
 			}
-			c.revision(events[:n], writers[events[0].ModRevision])
-			events = events[n:]
+			if batch.Err == nil {
+				c.batch(batch)
+			}
 		}
+	}
+}
+
+func (c *checker) batch(batch store.Batch) {
+	c.w.commit.Lock() // whoever wrote is noted
+	writers := make(map[int64]writer, 1)
+	for _, e := range batch.Events {
+		writers[e.ModRevision] = c.w.writers[e.ModRevision]
+	}
+	c.w.commit.Unlock()
+	for events := batch.Events; len(events) > 0; {
+		n := 1
+		for n < len(events) && events[n].ModRevision == events[0].ModRevision {
+			n++
+		}
+		c.revision(events[:n], writers[events[0].ModRevision])
+		events = events[n:]
 	}
 }
 
@@ -116,6 +144,7 @@ func (c *checker) revision(events []store.Event, by writer) {
 	c.observeHealth()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.seen = events[0].ModRevision
 	c.tell(events, by)
 	if by.process != nil {
 		c.rows(events, by)

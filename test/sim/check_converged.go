@@ -299,6 +299,9 @@ func (c *checker) endpointProblem() string {
 				return fmt.Sprintf("%s runs on %s and %s is not announced", unit, h.name, key)
 			}
 		}
+		if !c.routes(h) {
+			continue // whether it should is held against the machines, see unitProblem
+		}
 		if !c.has(c.keys.Routers().Key(h.id)) {
 			return "the router of " + h.name + " is not there"
 		}
@@ -307,4 +310,10 @@ func (c *checker) endpointProblem() string {
 		}
 	}
 	return ""
+}
+
+// routes: there is to be a router on the host. A machine that was drained when it vanished has lost it.
+func (c *checker) routes(h *host) bool {
+	_, placed := c.placed[h.id]["router.service"]
+	return placed
 }

@@ -3,6 +3,7 @@ package sim
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/store"
@@ -96,11 +97,25 @@ func (c *checker) elected(e store.Event, by writer) {
 	if leader == by.process {
 		return
 	}
+	if time.Since(c.restoredAt) < agentTTL+slack && c.candidate(by.process) {
+		c.counts.Excuse(invDeposed, "etcd was restored, with the key of one that had led before")
+		return
+	}
 	who := "no process"
 	if leader != nil {
 		who = leader.name
 	}
 	c.w.fail(invDeposed, "%s wrote %s at revision %d, and %s leads", by.process.name, e.Key, e.ModRevision, who)
+}
+
+// candidate: a leader key is the process's, though it may not be the oldest.
+func (c *checker) candidate(p *process) bool {
+	for key := range c.kv {
+		if strings.HasPrefix(key, c.keys.Leader(keyspace.Election)+"/") && c.leaders[key] == p {
+			return true
+		}
+	}
+	return false
 }
 
 // persons: what people write is theirs alone, but a wish for a unit that is gone.

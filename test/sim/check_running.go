@@ -57,6 +57,7 @@ func (c *checker) started(h *host, unit, hash string) {
 		}
 	}
 	c.begun[h][unit] = true
+	delete(c.refusedFor[h], unit)
 	// What runs now is not what it is to be where the machine knows no better, such as after a boot without etcd: it is
 	// started once more when it does.
 	placement, placed := c.placed[h.id][unit]
@@ -135,6 +136,8 @@ func (c *checker) unreached(h *host, units ...string) string {
 			return "its machine could not be reached when its unit was deleted"
 		case c.editedExcuse(unit) != "":
 			return c.editedExcuse(unit)
+		case c.refusedFor[h][unit] != "" && c.refusedFor[h][unit] == c.placed[h.id][unit].Hash:
+			return "its restart was refused when it was withdrawn for that"
 		case c.w.hasTwin(h):
 			return "another machine has its ID"
 		case !c.trouble[h].Before(c.told[h.id][unit]):
@@ -221,7 +224,7 @@ func (c *checker) catchesUp(h *host) bool {
 func (c *checker) tick() {
 	c.observeHealth()
 	for _, h := range c.w.hosts {
-		if h.inTrouble() {
+		if trouble := h.inTrouble(); c.isBlind(h, trouble) || trouble {
 			c.inTrouble(h)
 		}
 	}
@@ -247,10 +250,20 @@ func (c *checker) refused(h *host, unit string, refused bool) {
 	case !refused:
 		delete(c.refusals[unit], h)
 	case c.refusals[unit] == nil:
+		c.noteRefusal(h, unit)
 		c.refusals[unit] = map[*host]bool{h: true}
 	default:
+		c.noteRefusal(h, unit)
 		c.refusals[unit][h] = true
 	}
+}
+
+// noteRefusal: the unit goes on with what it runs, and is restarted without being withdrawn once more when somebody asks.
+func (c *checker) noteRefusal(h *host, unit string) {
+	if c.refusedFor[h] == nil {
+		c.refusedFor[h] = map[string]string{}
+	}
+	c.refusedFor[h][unit] = c.placed[h.id][unit].Hash
 }
 
 // refusedUnits are those of them that there still are.
@@ -331,7 +344,7 @@ func (c *checker) endpoints() {
 			continue
 		}
 		c.counts.Check(invEndpoint)
-		if since := time.Since(c.healthyAt[h][unit]); since > bound {
+		if since := min(time.Since(c.healthyAt[h][unit]), time.Since(c.revived[key])); since > bound {
 			c.w.fail(invEndpoint, "%s is announced at %s, and was last healthy %s ago", key, kv.Value, since)
 		}
 	}
@@ -358,6 +371,7 @@ func (c *checker) applyEndpoint(e store.Event, writer *process) {
 	const bound = probeFailures*probeInterval + probeTimeout + slack
 	c.counts.Check(invEndpoint)
 	delete(c.announcers, e.Key)
+	delete(c.revived, e.Key)
 	h, unit := c.announced(e.Key, e.KV)
 	c.announcers[e.Key] = h
 	if h == nil || writer.kind != kindAnnouncer || writer.host != h {

@@ -146,7 +146,7 @@ func (c *checker) fact(app string, n int32, id string, latest *v1.Revision) fact
 	}
 	key := latest.Spec.AnnouncePrefix() + "/" + app + "/" + instance
 	f.announced = address(string(c.kv[key].Value)) == h.address()
-	f.served = !slices.ContainsFunc(c.w.hosts[:c.w.machines], func(r *host) bool { return address(c.served[r][key]) != h.address() })
+	f.served = !slices.ContainsFunc(c.w.hosts[:c.w.machines], func(r *host) bool { return c.routes(r) && address(c.served[r][key]) != h.address() })
 	return f
 }
 

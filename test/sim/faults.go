@@ -163,6 +163,7 @@ func (w *world) heal() {
 			h.powerOff()
 		}
 	}
+	w.startAnew()
 }
 
 // askAgain is what people do once more for what was refused meanwhile: fleetd does not by itself.

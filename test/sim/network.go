@@ -181,8 +181,12 @@ func (c *conn) Watch(ctx context.Context, prefix string, after int64) <-chan sto
 			return
 		}
 		for batch := range batches {
+			life := c.w.restores.Load()
 			if c.p.pause(ctx, c.w.delay("batch", c.p.name, c.user, prefix)) != nil || !c.arrives(ctx, prefix) {
 				return
+			}
+			if c.w.restores.Load() != life {
+				continue // it was on its way when etcd was lost
 			}
 			select {
 			case out <- batch:

@@ -61,7 +61,7 @@ func (w *world) age(c *conn) {
 func (p *process) caches() []cache.Option {
 	return []cache.Option{cache.WithMetrics(p.w.compared), cache.OnDiffers(func(d cache.Difference) {
 		p.w.tell(p.name, "cache of %s differs: %s: %s", d.Prefix, d.Reason, d.Message)
-		if p.w.old.Load() == nil && d.Reason != cache.Behind {
+		if p.w.old.Load() == nil && d.Reason != cache.Behind && !p.w.check.wentBack(p, d) {
 			p.w.fail(invCaches, "%s: %s: %s: %s", p.name, d.Prefix, d.Reason, d.Message)
 		}
 	})}

@@ -9,7 +9,7 @@ import (
 // rareDoings are done to few clusters. They are drawn apart from the others: a seed has these besides what it had without them.
 var rareDoings = []often{
 	{"cut off one", 4, "reconnect one"}, {"readdress", 4, "power on"}, {"reload", 6, ""}, {"burst", 1, "burst over"},
-	{"drift", 4, ""}, {"drift", 2, "right clock"}, {"disk full", 4, "disk room"}, {"corrupt", 4, ""}, {"bus lost", 4, "bus back"},
+	{"drift", 4, ""}, {"drift", 2, "right clock"}, {"disk full", 4, "disk room"}, {"corrupt", 4, ""}, {"bus lost", 4, "bus back"}, {"lose etcd", 4, "restore etcd"},
 }
 
 // setUp draws what is so for the whole life of a cluster.

@@ -19,7 +19,7 @@ func rehearseWith(t *testing.T, p Plan) transcript {
 	t.Helper()
 	p.Steps = append([]step{{At: time.Second, Do: "apply", A: 0, B: 2, C: 4}}, p.Steps...)
 	o := Run(t, p, disks(t)())
-	told := transcript{leave(t, "sim-"+t.Name()+".txt", o.Transcript), o.Transcript}
+	told := transcript{leave(t, "sim-"+strings.ReplaceAll(t.Name(), "/", "-")+".txt", o.Transcript), o.Transcript}
 	require.Nil(t, o.Violation, "the transcript is in %s", told.file)
 	return told
 }
@@ -165,4 +165,19 @@ func TestBusLostInTheMiddle(t *testing.T) {
 		done += strings.Count(told.text, "was done, and the answer is lost")
 	}
 	require.Positive(t, done)
+}
+
+// etcd is restored to what it was before an app was changed and another one was made: so is the cluster.
+func TestEtcdRestored(t *testing.T) {
+	for name, c := range map[string]uint64{"with --bump-revision": 1, "without": 0} {
+		t.Run(name, func(t *testing.T) {
+			told := rehearse(t, 3,
+				step{At: 60 * time.Second, Do: "apply", A: 0, B: 3, C: 5},
+				step{At: 62 * time.Second, Do: "apply", A: 1, B: 2, C: 6},
+				step{At: 90 * time.Second, Do: "lose etcd"},
+				step{At: 95 * time.Second, Do: "restore etcd", B: 39, C: c})
+			told.says(t, `systemd started api@2.service`, `etcd is restored as it was 40s before it was lost`, `api@2.service was stopped`)
+			told.saysNot(t, `VIOLATION`)
+		})
+	}
 }

@@ -67,6 +67,7 @@ func (w *world) until(at time.Duration) bool {
 			return w.failed() == nil
 		}
 		w.sleep(w.exactly(min(left, tickEvery), "tick"))
+		w.snap()
 		w.check.tick()
 		if w.failed() != nil {
 			return false
