@@ -83,7 +83,9 @@ func TestKeeper(t *testing.T) {
 			}
 			w.add(t, strings.TrimSpace("a.service "+tt.unit))
 			tt.change(w)
-			w.converge()
+			for _, line := range w.converge() {
+				require.True(t, strings.HasPrefix(line, "Unplace "), "the others go, and it stays: %s", line)
+			}
 			require.Equal(t, []string{tt.want + "/a.service"}, w.where())
 		})
 	}
@@ -123,6 +125,8 @@ func TestTakingAPlaceIsOneTransaction(t *testing.T) {
 	w.add(t, "blocks.service MachineID=m2;Ports=81")
 	w.converge()
 	require.Equal(t, []string{"m1/old@1.service", "m1/old@2.service", "m2/blocks.service"}, w.where())
+	w.unplaced["new.service"] = v1.Unplaced{Message: "it was refused before"}
+	w.c.SetUnplaced("new.service", w.unplaced["new.service"], 1)
 	w.add(t, "new.service Replaces=old@*.service;Ports=80 81")
 	var took []string
 	txns := map[int]bool{}
@@ -134,6 +138,23 @@ func TestTakingAPlaceIsOneTransaction(t *testing.T) {
 	}
 	require.Equal(t, []string{"Place new.service m1", "Move old@1.service m2", "Unplace old@2.service m1"}, took)
 	require.Len(t, txns, 1)
+}
+
+// TestGlobalUnitWithoutRoom: where a machine that comes later has no room for a global unit, that is said of it.
+func TestGlobalUnitWithoutRoom(t *testing.T) {
+	w := three(t)
+	w.add(t, "g.service Global=true;CPU=1000m")
+	w.converge()
+	require.Equal(t, []string{"m1/g.service", "m2/g.service", "m3/g.service"}, w.where())
+	require.Empty(t, w.unplaced)
+	w.setMachine(Machine{ID: "m4", Capacity: v1.Capacity{CPU: 500}})
+	w.converge()
+	require.Len(t, w.where(), 3)
+	require.Equal(t, "1 of the 4 machines that match has no room: 1 has too little CPU left (CPU=1, the most that is left is 0.5)", w.unplaced["g.service"].Message)
+	w.setMachine(Machine{ID: "m4", Capacity: v1.Capacity{CPU: 1000}})
+	w.converge()
+	require.Len(t, w.where(), 4)
+	require.Empty(t, w.unplaced)
 }
 
 // TestWhoIsNotFreeKeepsItsPlace: one that follows another, or is followed, is not sent away for who would replace it.

@@ -115,5 +115,7 @@ func TestNothingIsSmuggled(t *testing.T) {
 
 func TestHashes(t *testing.T) {
 	require.Equal(t, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", Hash("abc"))
+	require.Equal(t, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", HashOf("abc", "named"), "the text that a unit has itself")
+	require.Equal(t, "named", HashOf("", "named"))
 	require.Equal(t, "a9993e364706816aba3e25717850c26c9cd0d89d", FleetHash("abc"))
 }

@@ -117,3 +117,15 @@ func TestExpand(t *testing.T) {
 		require.Equal(t, tc.want, n.Expand(tc.in))
 	}
 }
+
+// TestEscapedPaths: which names stand for a path that is normalized, as systemd escapes it.
+func TestEscapedPaths(t *testing.T) {
+	for name, want := range map[string]bool{
+		"-": true, "a": true, "a-b": true, "": false, "a-": false, "-a": false, "a--b": false,
+		"a-.": false, "a-..": false, "a-...": true, ".-a": false, "..": false, ".a": true,
+		`a\x2d`: true, `\x2da`: true, `a-\x2e`: false, `a-\x2e\x2e`: false, `a-\x2eb`: true, `a\x2fb`: true, `a\x2f`: false, `a\x2f\x2fb`: false,
+		`a\x`: false, `a\x2`: false, `a\`: false, `a\y2d`: false, `a\x00`: false, `a\xzz`: false, `a\x+1`: false,
+	} {
+		require.Equal(t, want, isEscapedPath(name), name)
+	}
+}

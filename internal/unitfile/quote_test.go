@@ -15,6 +15,7 @@ func TestQuote(t *testing.T) {
 	}{
 		{nil, ""},
 		{[]string{"/bin/true"}, "/bin/true"},
+		{[]string{"azAZ09", "a`", "a{", "@A", "A[", "0:", "/0"}, "azAZ09 \"a`\" \"a{\" @A \"A[\" 0: /0"},
 		{[]string{"a", "", "b c"}, `a "" "b c"`},
 		{[]string{`it's`, `"x"`, `a\b`}, `"it's" "\"x\"" "a\\b"`},
 		{[]string{"100%", "$HOME", "${A}", "$"}, `100%% "$$HOME" "$${A}" "$$"`},
