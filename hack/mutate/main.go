@@ -96,6 +96,7 @@ func try(ctx context.Context, out io.Writer, pkg string, o options) (bool, error
 	if err := t.find(ctx); err != nil {
 		return false, err
 	}
+	defer t.tidy()()
 	chosen, err := choose(t.files, o)
 	if err != nil {
 		return false, err

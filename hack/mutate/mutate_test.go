@@ -182,6 +182,22 @@ func TestTry(t *testing.T) {
 	require.Error(t, err)
 }
 
+// TestTidy: what failing properties leave in a package is removed, unless there was something before.
+func TestTidy(t *testing.T) {
+	for _, before := range []bool{false, true} {
+		tr := trial{program: program{home: t.TempDir()}}
+		left := filepath.Join(tr.home, "testdata", "rapid")
+		if before {
+			require.NoError(t, os.MkdirAll(left, 0o755))
+		}
+		end := tr.tidy()
+		require.NoError(t, os.MkdirAll(filepath.Join(left, "TestX"), 0o755))
+		end()
+		_, err := os.Stat(filepath.Join(tr.home, "testdata"))
+		require.Equal(t, before, err == nil)
+	}
+}
+
 func TestQuickOf(t *testing.T) {
 	const out = "=== RUN   TestA\n--- PASS: TestA (0.01s)\n    --- PASS: TestA/x (0.00s)\n--- PASS: TestB (4.20s)\n--- SKIP: TestC (0.00s)\nPASS\n"
 	require.Equal(t, "^(TestA|TestC)$", quickOf([]byte(out)))

@@ -16,7 +16,7 @@ import (
 )
 
 // slow is what a test takes that runs only where the quick ones have passed.
-const slow = 300 * time.Millisecond
+const slow = 50 * time.Millisecond
 
 // swift is how long a test takes at most that the next mutants meet first. One that waits for what does not come takes longer.
 const swift = 2 * time.Second
@@ -30,7 +30,19 @@ type trial struct {
 	quick   string // a pattern of the tests that take no time, "" where all do
 	reached map[int]bool
 	killers []string // the tests that have killed mutants in no time: the next ones meet them first
-	sim     string // the simulation with the mutants, compiled where the first one survives
+	sim     string   // the simulation with the mutants, compiled where the first one survives
+}
+
+// tidy returns what removes the files that failing properties leave in the package, where there were none.
+func (t *trial) tidy() func() {
+	left := filepath.Join(t.home, "testdata", "rapid")
+	if _, err := os.Stat(left); err == nil {
+		return func() {}
+	}
+	return func() {
+		_ = os.RemoveAll(left)
+		_ = os.Remove(filepath.Dir(left)) // where it is empty
+	}
 }
 
 // without runs the tests with no mutant on: they must pass, and they tell how long each takes and which mutants it meets.
