@@ -35,6 +35,8 @@ type Options struct {
 	AgentTTL time.Duration
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
+	// Generate writes unit files. Default Generate; another one is that of a fleetd of another version.
+	Generate func(name string, spec *v1.AppSpec) (Files, error)
 }
 
 // Controller keeps the units of all apps.

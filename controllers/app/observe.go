@@ -13,7 +13,8 @@ import (
 func (c *Controller) observe(app string) Input {
 	owned := c.cluster.OwnedUnits(app)
 	in := Input{
-		Now: c.opts.Now(), App: app,
+		Generate: c.opts.Generate,
+		Now:      c.opts.Now(), App: app,
 		Latest:     c.cluster.LatestRevision(app),
 		LastNumber: c.cluster.LastRevision(app),
 		Texts:      map[string]string{},

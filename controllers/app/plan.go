@@ -13,6 +13,8 @@ import (
 type Input struct {
 	Now time.Time
 	App string
+	// Generate writes unit files: Generate, as this fleetd does, where it is nil.
+	Generate func(name string, spec *v1.AppSpec) (Files, error)
 	// Manifest is what a person wrote; nil where the app was deleted.
 	Manifest *Manifest
 	// Latest is the newest accepted revision of this very app, or nil: those of a deleted one are nothing to go on with.

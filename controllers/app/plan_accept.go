@@ -58,7 +58,7 @@ func (p *planner) newRevision(app *v1.App) (*v1.Revision, map[string]string, err
 			return revision, p.in.Texts, nil
 		}
 	}
-	files, err := Generate(app.Metadata.Name, &app.Spec)
+	files, err := p.generate(app.Metadata.Name, &app.Spec)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -66,6 +66,13 @@ func (p *planner) newRevision(app *v1.App) (*v1.Revision, map[string]string, err
 	revision.UnitFile = addText(texts, files.Unit)
 	revision.SidekickFile = addText(texts, files.Sidekick)
 	return revision, texts, nil
+}
+
+func (p *planner) generate(name string, spec *v1.AppSpec) (Files, error) {
+	if p.in.Generate != nil {
+		return p.in.Generate(name, spec)
+	}
+	return Generate(name, spec)
 }
 
 // hostsSince notes since when the app has asked for each of its hosts without a break.
@@ -133,7 +140,7 @@ func (p *planner) restore() {
 	if unit && (sidekick || r.SidekickFile == "") {
 		return
 	}
-	files, err := Generate(p.in.App, &r.Spec)
+	files, err := p.generate(p.in.App, &r.Spec)
 	if err != nil {
 		p.report(v1.EventWarning, InvalidManifest, err.Error())
 		return

@@ -7,6 +7,7 @@ import (
 
 	"github.com/go-logr/logr"
 
+	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/controllers/app"
 	"github.com/fleet-starter/fleet/controllers/collect"
 	"github.com/fleet-starter/fleet/controllers/schedule"
@@ -24,7 +25,7 @@ import (
 // in this process, announce and route in their own.
 var elected = []electedController{
 	{"app", func(e ElectedFor) runner {
-		return app.New(app.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Events: e.Events, Log: e.Log, Metrics: e.Metrics, AgentTTL: e.AgentTTL, Now: e.Now})
+		return app.New(app.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Events: e.Events, Log: e.Log, Metrics: e.Metrics, AgentTTL: e.AgentTTL, Now: e.Now, Generate: e.Generate})
 	}},
 	{"schedule", func(e ElectedFor) runner {
 		return schedule.New(schedule.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Events: e.Events, Log: e.Log, Metrics: e.Metrics, Now: e.Now,
@@ -68,6 +69,8 @@ type ElectedFor struct {
 	Connection func(part string) store.Interface
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
+	// Generate writes unit files, see app.Options.
+	Generate func(name string, spec *v1.AppSpec) (app.Files, error)
 }
 
 // of is what one part gets: its name is in the log, in events and on its connection.
