@@ -155,6 +155,7 @@ func (w *world) heal() {
 		h.refuses.Store(false)
 		h.disk.fill(h, false, false)
 		h.loseBus(false)
+		h.upgrade()
 		h.connectEach()
 		h.connect(connected)
 		if i < w.machines {
@@ -179,12 +180,14 @@ func (w *world) askAgain() {
 }
 
 // boot starts the cluster.
-func (w *world) boot(machines int) {
+func (w *world) boot(p Plan) {
+	machines := p.Machines
 	w.machines = machines
 	for i := range machines {
 		name := fmt.Sprintf("m%d", i+1)
 		capacity := v1.Capacity{CPU: []int64{1000, 2000, 4000}[(w.seed+uint64(i))%3], Memory: 1 << 30}
-		w.newHost(name, name, i+1, map[string]string{"zone": string(rune('a' + i%2))}, capacity)
+		h := w.newHost(name, name, i+1, map[string]string{"zone": string(rune('a' + i%2))}, capacity)
+		h.old.Store(p.OldFleetd)
 	}
 	w.put(w.keys.Apps().Key("router"), routerManifest)
 	for _, h := range w.hosts {

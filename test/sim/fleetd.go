@@ -31,12 +31,13 @@ const agentTTL = 30 * time.Second
 // fleetd is the one of this cluster's machines, without API and signals.
 func (p *process) fleetd(ctx context.Context) error {
 	h, log := p.host, p.log()
+	p.older = h.old.Load()
 	h.systemd.Reconnect() // each fleetd has a connection of its own
 	agent, err := daemon.NewAgent(daemon.AgentOptions{
 		ElectedFor: daemon.ElectedFor{
 			Store: p.conn, Connection: func(part string) store.Interface { return p.conn.as(part) }, Keys: p.w.keys, Log: log,
 			Events: p.recorder("fleetd"), Metrics: controller.NewMetrics(prometheus.NewRegistry()), Caches: p.caches(), AgentTTL: agentTTL,
-			FreezeTimeout: p.w.freezeTimeout, Now: h.now,
+			FreezeTimeout: p.w.freezeTimeout, Now: h.now, Generate: h.generate(),
 		},
 		Machine: h.machine(), Systemd: manager{h.systemd, p}, Layout: h.layout(),
 	})

@@ -31,6 +31,7 @@ type host struct {
 	// stubborn: what it refuses to start it refuses to stop, link and reset, too.
 	stubborn atomic.Bool
 	clock    clock
+	old      atomic.Bool // its fleetd is of an older version
 	// busLost: its fleetd does not reach systemd; busLosses is how often that has begun.
 	busLost   atomic.Bool
 	busLosses atomic.Int64

@@ -125,6 +125,7 @@ func (c *conn) Commit(ctx context.Context, txn store.Txn) (revision int64, err e
 			return 0, err
 		}
 	}
+	txn = c.p.asWritten(txn)
 	err = c.write(ctx, "commit", txn.Ops[0].Key, func() error {
 		sprung := c.w.spring(c.p, c.user, txn)
 		sprung.before(c.p)

@@ -25,12 +25,14 @@ type Plan struct {
 	OldEtcd bool
 	// FreezeTimeout is freeze_timeout of every fleetd.
 	FreezeTimeout time.Duration
-	Steps         []step
+	// OldFleetd has every fleetd be of an older version until its machine is upgraded.
+	OldFleetd bool
+	Steps     []step
 }
 
 func (p Plan) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "seed %d, %d machines, old etcd: %t, freeze_timeout %s, %d steps\n", p.Seed, p.Machines, p.OldEtcd, p.FreezeTimeout, len(p.Steps))
+	fmt.Fprintf(&b, "seed %d, %d machines, old etcd: %t, old fleetd: %t, freeze_timeout %s, %d steps\n", p.Seed, p.Machines, p.OldEtcd, p.OldFleetd, p.FreezeTimeout, len(p.Steps))
 	for _, s := range p.Steps {
 		fmt.Fprintf(&b, "  %10s  %s\n", s.At.Round(time.Millisecond), s)
 	}

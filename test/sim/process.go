@@ -29,6 +29,7 @@ type process struct {
 	conn *conn
 	// alone is how this process reaches etcd, whatever its machine does.
 	alone atomic.Int32
+	older bool                         // of an older version
 	agent atomic.Pointer[daemon.Agent] // of a fleetd
 
 	cancel context.CancelFunc

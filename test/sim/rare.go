@@ -18,6 +18,11 @@ func (p *Plan) setUp() {
 	if r.IntN(12) == 0 {
 		p.Machines = 8 + r.IntN(5)
 	}
+	if r.IntN(8) == 0 {
+		p.OldFleetd = true
+		p.Steps = append(p.Steps, upgrades(p.Machines, 10*time.Second+time.Duration(r.Int64N(int64(time.Minute))),
+			func() time.Duration { return lasts(r) })...)
+	}
 	if r.IntN(4) == 0 { // and most machines are missed for so long that it matters
 		p.FreezeTimeout = []time.Duration{10 * time.Second, 30 * time.Second, 60 * time.Second}[r.IntN(3)]
 		do := [][2]string{{"power off many", "power on many"}, {"cut off many", "reconnect many"}}[r.IntN(2)]

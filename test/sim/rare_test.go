@@ -2,6 +2,7 @@ package sim
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -165,6 +166,26 @@ func TestBusLostInTheMiddle(t *testing.T) {
 		done += strings.Count(told.text, "was done, and the answer is lost")
 	}
 	require.Positive(t, done)
+}
+
+// An upgrade of all fleetds, one after the other, replaces no instance, also not when an app is scaled in its midst; what is changed
+// is written by whoever leads.
+func TestUpgrade(t *testing.T) {
+	p := Plan{Seed: 1, Machines: 3, OldFleetd: true, Steps: []step{
+		{At: 2 * time.Second, Do: "apply", A: 1, B: 1, C: 6},
+		{At: 60 * time.Second, Do: "apply", A: 1, B: 2, C: 6},  // one more, while an old one leads
+		{At: 160 * time.Second, Do: "apply", A: 1, B: 3, C: 6}, // and a new one
+	}}
+	p.Steps = slices.Insert(p.Steps, 1, upgrades(3, 40*time.Second, func() time.Duration { return 50 * time.Second })...)
+	slices.SortStableFunc(p.Steps, func(a, b step) int { return int(a.At - b.At) })
+	told := rehearseWith(t, p)
+	told.says(t, `m1 +fleetd is upgraded`, `systemd started api@2.service`, `m2 +fleetd is upgraded`, `m3 +fleetd is upgraded`, `systemd started api@3.service`)
+	_, upgraded, _ := strings.Cut(told.text, "fleetd is upgraded")
+	require.NotRegexp(t, `systemd started (web@[12]|api@1).service`, upgraded)
+	before, _, _ := strings.Cut(told.text, "fleetd is upgraded")
+	files := regexp.MustCompile(`puts unitfiles/([0-9a-f]+)`)
+	require.Len(t, files.FindAllString(before, -1), 5)
+	require.Empty(t, files.FindAllString(upgraded, -1), "the handwriting stays while the spec does")
 }
 
 // etcd is restored to what it was before an app was changed and another one was made: so is the cluster.

@@ -42,7 +42,7 @@ func Run(t *testing.T, p Plan, dir string) (o Outcome) {
 
 // live is the whole life of a cluster, up to the first violation.
 func (w *world) live(p Plan) {
-	w.boot(p.Machines)
+	w.boot(p)
 	for _, s := range p.Steps {
 		if !w.until(s.At) {
 			return
