@@ -3,6 +3,7 @@ package app
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -148,4 +149,20 @@ func TestGoneFrom(t *testing.T) {
 		require.Equal(t, tt.gone, p.goneFrom(i, "m1"), tt.name)
 		require.Equal(t, tt.waiting, p.waiting, tt.name)
 	}
+}
+
+// TestMoveAfterItWasReplaced: an instance that a roll-out has replaced, and that is not ready so far, leaves its machine as the
+// roll-out's.
+func TestMoveAfterItWasReplaced(t *testing.T) {
+	w := running(t, 2, true)
+	w.apply("%s", manifestOf("web", 2, "2", true))
+	w.replaced("web@1.service", 2)
+	w.broken["web@1.service"] = true
+	w.transcript()
+	w.now = w.now.Add(time.Second)
+	w.goes(1, "m1")
+	w.plan()
+	require.Equal(t, "putUnit web-discovery@1.service WithdrawForMove loaded\nputUnit web@1.service WithdrawForMove launched", w.transcript())
+	require.Empty(t, w.units["web@1.service"].Metadata.Annotations[v1.AnnotationMovedFrom])
+	require.NotEmpty(t, w.units["web@1.service"].Metadata.Annotations[v1.AnnotationUpdatedAt])
 }
