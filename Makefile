@@ -23,10 +23,7 @@ build: ## Build the programs into bin/
 
 .PHONY: etcd
 etcd: ## Have the newest etcd and etcdutl in bin/, and Debian's etcd 3.4: tests run them beside the one that is built in
-	@mkdir -p bin
-	cd test/etcd && CGO_ENABLED=0 go build -ldflags '-s -w' -o ../../bin/etcd go.etcd.io/etcd/server/v3
-	cd test/etcd && CGO_ENABLED=0 go build -ldflags '-s -w' -o ../../bin/etcdutl go.etcd.io/etcd/etcdutl/v3
-	@hack/fetch-old-etcd.sh
+	@hack/fetch-etcd.sh
 
 .PHONY: up
 up: deps build ## Start a local cluster, apply manifests/dev and show what runs (MACHINES=3)

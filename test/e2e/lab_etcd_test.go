@@ -3,6 +3,8 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -109,4 +111,43 @@ func TestMemberOfEtcdKilled(t *testing.T) {
 	require.Len(t, before, 3+3+6+2, "fleetd, routers, and all of stay and half of move with their sidekicks")
 	require.Equal(t, before, after, "nothing else was restarted or moved")
 	t.Logf("%d requests answered", len(all))
+}
+
+var started = regexp.MustCompile(`(?m)^grpc_server_started_total\{grpc_method="(\w+)".*\} (\S+)$`)
+
+// calls is how many calls of each kind etcd's members have had, by their own count.
+func (l *lab) calls(t *testing.T) map[string]float64 {
+	t.Helper()
+	calls := map[string]float64{}
+	for _, m := range l.members {
+		for _, match := range started.FindAllStringSubmatch(run(t, "curl -sf http://127.0.0.1%s/metrics", m.client[strings.LastIndex(m.client, ":"):]), -1) {
+			n, err := strconv.ParseFloat(match[2], 64)
+			require.NoError(t, err)
+			calls[match[1]] += n
+		}
+	}
+	return calls
+}
+
+// TestAtRestNothingIsRead: three machines with their routers and five announcers ask a real etcd for nothing but that their leases
+// live on. The reads of the caches' checks are five minutes apart (internal/cache TestCheckCosts counts them).
+func TestAtRestNothingIsRead(t *testing.T) {
+	l := withLab(t)
+	eventually(t, 2*time.Minute, "15 seconds without a call", func() error {
+		before := l.calls(t)
+		time.Sleep(15 * time.Second)
+		others := ""
+		after := l.calls(t)
+		for method, n := range after {
+			if d := n - before[method]; d > 0 && method != "LeaseKeepAlive" {
+				others += fmt.Sprintf(" %s %.0f", method, d)
+			}
+		}
+		require.Greater(t, after["LeaseKeepAlive"], before["LeaseKeepAlive"])
+		if others != "" {
+			return fmt.Errorf("calls beside keep-alives:%s", others)
+		}
+		t.Logf("%.0f keep-alives in 15 s", after["LeaseKeepAlive"]-before["LeaseKeepAlive"])
+		return nil
+	})
 }

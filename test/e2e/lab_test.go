@@ -45,6 +45,11 @@ func withLab(t *testing.T) *lab {
 	if theLab == nil {
 		out, err := shell("make -s etcd")
 		require.NoError(t, err, "%s", out)
+		for _, program := range []string{"etcd", "etcdutl"} {
+			if _, err := os.Stat(filepath.Join(top, "bin", program)); err != nil {
+				t.Skipf("no lab: there is no bin/%s: make etcd: %s", program, out)
+			}
+		}
 		dir, err := os.MkdirTemp("", "lab")
 		require.NoError(t, err)
 		theLab = &lab{dir: dir, etcd: filepath.Join(top, "bin/etcd")}
@@ -52,14 +57,15 @@ func withLab(t *testing.T) *lab {
 		out, err = shell(fmt.Sprintf("bin/fleetd dev --detach --cables --dir %s/dev --etcd-servers %s", dir, strings.Join(theLab.endpoints(), ",")))
 		require.NoError(t, err, "%s", out)
 	}
+	l := theLab
 	t.Cleanup(func() {
 		if t.Failed() {
-			out, _ := theLab.try("fleetctl list-units; fleetctl events; fleetd dev --dir %s/dev logs --no-pager -n 200", theLab.dir)
+			out, _ := l.try("fleetctl list-units; fleetctl events; cd %s && ln -sfn dev .dev && fleetd dev logs --no-pager -n 200", l.dir)
 			t.Logf("%s", out)
 		}
 	})
-	theLab.calm(t)
-	return theLab
+	l.calm(t)
+	return l
 }
 
 // closeLab takes the lab down and removes what it wrote.
@@ -187,24 +193,31 @@ type member struct {
 // startEtcd starts a cluster of etcd with so many members, and returns when it has a leader.
 func (l *lab) startEtcd(t *testing.T, members int) {
 	t.Helper()
-	var initial []string
 	for n := range members {
 		m := &member{name: fmt.Sprintf("e%d", n+1), log: filepath.Join(l.dir, fmt.Sprintf("e%d.log", n+1))}
 		m.client, m.peer = fmt.Sprintf("http://%s:%d", labHost, freePort(t)), fmt.Sprintf("http://127.0.0.1:%d", freePort(t))
-		initial = append(initial, m.name+"="+m.peer)
 		l.members = append(l.members, m)
 	}
 	for _, m := range l.members {
 		port := m.client[strings.LastIndex(m.client, ":"):]
 		m.argv = []string{l.etcd, "--name", m.name, "--data-dir", filepath.Join(l.dir, m.name),
 			"--listen-client-urls", "http://0.0.0.0" + port, "--advertise-client-urls", m.client,
-			"--listen-peer-urls", m.peer, "--initial-advertise-peer-urls", m.peer, "--initial-cluster", strings.Join(initial, ","),
+			"--listen-peer-urls", m.peer, "--initial-advertise-peer-urls", m.peer, "--initial-cluster", l.initial(),
 			"--heartbeat-interval", "50", "--election-timeout", "500", "--unsafe-no-fsync", "--quota-backend-bytes", "33554432"}
 		m.start(t)
 	}
 	for _, m := range l.members {
 		m.await(t)
 	}
+}
+
+// initial is the list of members as etcd wants it.
+func (l *lab) initial() string {
+	var list []string
+	for _, m := range l.members {
+		list = append(list, m.name+"="+m.peer)
+	}
+	return strings.Join(list, ",")
 }
 
 func freePort(t *testing.T) int {
