@@ -130,6 +130,32 @@ func TestParseFleetOfTemplate(t *testing.T) {
 	require.Len(t, problems, 1)
 }
 
+// TestOptionsThatDependOnTheName: one template serves all of its instances, whichever option it is that tells them apart.
+func TestOptionsThatDependOnTheName(t *testing.T) {
+	for option, field := range map[string]func(Fleet) any{
+		"MachineID=%i":            func(f Fleet) any { return f.MachineID },
+		"MachineOf=%i.service":    func(f Fleet) any { return strings.TrimSuffix(f.MachineOf[0], ".service") },
+		"Conflicts=%i":            func(f Fleet) any { return f.Conflicts[0] },
+		"Replaces=%i":             func(f Fleet) any { return f.Replaces[0] },
+		"Ports=%i":                func(f Fleet) any { return fmt.Sprint(f.Ports[0]) },
+		"CPU=%i":                  func(f Fleet) any { return fmt.Sprint(f.CPU / 1000) },
+		"Memory=%i":               func(f Fleet) any { return fmt.Sprint(f.Memory) },
+		"MachineMetadata=zone=%i": func(f Fleet) any { return f.MachineMetadata["zone"][0] },
+		"SpreadOver=%i":           func(f Fleet) any { return f.SpreadOver },
+	} {
+		file, err := Parse("[X-Fleet]\n" + option + "\n")
+		require.NoError(t, err)
+		template := ParseFleetTemplate(file)
+		for _, instance := range []string{"7", "12"} {
+			n, err := ParseName("a@" + instance + ".service")
+			require.NoError(t, err)
+			f, problems := template.Resolve(n)
+			require.Empty(t, Errors(problems), option)
+			require.Equal(t, instance, field(f), option)
+		}
+	}
+}
+
 func TestParseFleetDeprecated(t *testing.T) {
 	fleet, problems := fleetOf(t, "a.service", "X-ConditionMachineOf=b.service\nX-Conflicts=c*\nX-ConditionMachineMetadata=d=e\n")
 	require.Equal(t, Fleet{Unit: "a.service", MachineOf: []string{"b.service"}, Conflicts: []string{"c*"},

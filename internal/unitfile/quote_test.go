@@ -14,6 +14,8 @@ func TestQuote(t *testing.T) {
 		want string
 	}{
 		{nil, ""},
+		{[]string{"a", "z", "A", "Z", "0", "9", "-_./:=,@+^~"}, "a z A Z 0 9 -_./:=,@+^~"},
+		{[]string{"`", "{", "[", "/", "@"}, "\"`\" \"{\" \"[\" / @"},
 		{[]string{"/bin/true"}, "/bin/true"},
 		{[]string{"azAZ09", "a`", "a{", "@A", "A[", "0:", "/0"}, "azAZ09 \"a`\" \"a{\" @A \"A[\" 0: /0"},
 		{[]string{"a", "", "b c"}, `a "" "b c"`},
