@@ -16,6 +16,7 @@ func TestParseName(t *testing.T) {
 		"a.b@c@d.e.socket":                    {"a.b@c@d.e.socket", "a.b", "c@d.e", "socket", false},
 		`dev-a\x2db.device`:                   {`dev-a\x2db.device`, `dev-a\x2db`, "", "device", false},
 		`srv-a\x40b.mount`:                    {`srv-a\x40b.mount`, `srv-a\x40b`, "", "mount", false},
+		`srv-\x41.mount`:                      {`srv-\x41.mount`, `srv-\x41`, "", "mount", false},
 		`srv\x40.mount`:                       {`srv\x40.mount`, `srv\x40`, "", "mount", false},
 		"-.mount":                             {"-.mount", "-", "", "mount", false},
 		"-.slice":                             {"-.slice", "-", "", "slice", false},
