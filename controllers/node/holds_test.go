@@ -98,6 +98,8 @@ func TestABootAsksEtcdFirst(t *testing.T) {
 		require.NoError(t, os.WriteFile(l.Placements(), []byte(`{"web@1.service":{"hash":"A","desiredState":"launched"}}`), 0o644))
 	}, fake.Options{})
 	require.Contains(t, n.disk.placements, "web@1.service")
+	require.Equal(t, 5*time.Second, n.BootGrace, "as docs/operations.md says")
+	require.Equal(t, 30*time.Second, n.HoldFor, "as docs/operations.md says")
 	n.started = time.Now()
 	result, err := n.Reconcile(t.Context(), controller.Singleton{})
 	require.NoError(t, err)

@@ -3,10 +3,12 @@ package daemon
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -59,6 +61,30 @@ func TestConnectionsAreBounded(t *testing.T) {
 	require.NoError(t, resp.Body.Close())
 	for _, conn := range append(open, next, other) {
 		conn.Close()
+	}
+	cancel()
+	require.NoError(t, <-served)
+}
+
+// TestHeadersAreBounded: a request's header of 64 kB is taken, and one that is clearly larger is refused.
+func TestHeadersAreBounded(t *testing.T) {
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "a"))
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() {
+		served <- serve(ctx, []net.Listener{l}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") }))
+	}()
+	for size, code := range map[int]int{63 << 10: http.StatusOK, 80 << 10: http.StatusRequestHeaderFieldsTooLarge} {
+		conn, err := net.Dial("unix", l.Addr().String())
+		require.NoError(t, err)
+		require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+		_, err = fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: x\r\nX-Large: %s\r\n\r\n", strings.Repeat("x", size))
+		require.NoError(t, err)
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		require.NoError(t, err)
+		require.Equal(t, code, resp.StatusCode, "%d bytes", size)
+		require.NoError(t, errors.Join(resp.Body.Close(), conn.Close()))
 	}
 	cancel()
 	require.NoError(t, <-served)
