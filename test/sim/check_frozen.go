@@ -13,7 +13,7 @@ import (
 type frozen struct {
 	// since is when those that have something to be moved were so many; zero: they are not.
 	since time.Time
-	// missed is when those were that are not there, whatever they ran, but for moments in which nobody may have seen others;
+	// missed is when those were that are not there, whatever they ran, but for moments that a leader may have missed;
 	// until is when that ended last.
 	missed, until time.Time
 	// leads is who leads, since when.

@@ -258,7 +258,7 @@ func (c *checker) refused(h *host, unit string, refused bool) {
 	}
 }
 
-// noteRefusal: the unit goes on with what it runs, and is restarted without being withdrawn once more when somebody asks.
+// noteRefusal: the unit goes on with what it runs, and is restarted without being withdrawn once more when a person asks.
 func (c *checker) noteRefusal(h *host, unit string) {
 	if c.refusedFor[h] == nil {
 		c.refusedFor[h] = map[string]string{}

@@ -169,7 +169,7 @@ func TestBusLostInTheMiddle(t *testing.T) {
 }
 
 // An upgrade of all fleetds, one after the other, replaces no instance, also not when an app is scaled in its midst; what is changed
-// is written by whoever leads.
+// is written by the fleetd that leads.
 func TestUpgrade(t *testing.T) {
 	p := Plan{Seed: 1, Machines: 3, OldFleetd: true, Steps: []step{
 		{At: 2 * time.Second, Do: "apply", A: 1, B: 1, C: 6},
