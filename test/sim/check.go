@@ -63,6 +63,7 @@ type checker struct {
 	healthyAt   map[*host]map[string]time.Time     // when a unit was last seen healthy
 	unhealthy   map[string]time.Time               // endpoints without a healthy instance, since
 	refusedFor  map[*host]map[string]string        // with which file the start of a unit that runs was refused
+	takenBack   map[string]bool                    // units, and placements, that are what they were once: etcd was restored, and nothing has changed them since
 	restoredAt  time.Time                          // when etcd was restored last
 	frozen      frozen
 	seen        int64                      // the last revision looked at
@@ -85,7 +86,7 @@ func newChecker(w *world) *checker {
 		served: map[*host]map[string]string{}, healthyAt: map[*host]map[string]time.Time{}, unhealthy: map[string]time.Time{},
 		hashes: map[string]map[string]bool{}, byHand: map[string]time.Time{}, drainedOf: map[string]bool{}, refusals: map[string]map[*host]bool{},
 		announcers: map[string]*host{}, restart: make(chan int64, 1), seen: 1, frozen: frozen{stepped: map[*host]time.Time{}, stuck: map[string]time.Time{}},
-		contents: newContents(), blind: map[*host]time.Time{}, refusedFor: map[*host]map[string]string{}, strange: map[string]bool{}, revived: map[string]time.Time{},
+		contents: newContents(), blind: map[*host]time.Time{}, takenBack: map[string]bool{}, refusedFor: map[*host]map[string]string{}, strange: map[string]bool{}, revived: map[string]time.Time{},
 	}
 	w.running.Go(c.run)
 	return c
@@ -203,7 +204,11 @@ func (c *checker) apply(e store.Event, writer *process) (machine string) {
 		c.kv[e.Key] = e.KV
 	}
 	if name, ok := c.keys.Placements().Name(e.Key); ok {
+		delete(c.takenBack, name)
 		return c.applyPlacement(name, e, writer)
+	}
+	if name, ok := c.keys.Units().Name(e.Key); ok {
+		delete(c.takenBack, name)
 	}
 	if name, ok := c.keys.Units().Name(e.Key); ok && e.Deleted {
 		c.deleted[name] = time.Now()

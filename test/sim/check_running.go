@@ -103,6 +103,11 @@ func (c *checker) withdrawn(h *host, unit string) {
 	if _, told := c.told[h.id][sidekick]; !ok || !told {
 		return // it is not announced
 	}
+	for _, name := range []string{unit, sidekick} {
+		if c.takenBack[name] || c.takenBack[h.id+"/"+name] {
+			return // it was not withdrawn: etcd was restored, and does not have it, or has it as it was once
+		}
+	}
 	placement, placed := c.placed[h.id][unit]
 	if !placed && c.has(c.keys.Units().Key(unit)) && !c.drainedOf[h.id+"/"+unit] {
 		return // moved away, or nowhere to be any more

@@ -154,12 +154,23 @@ func (c *checker) wentBack(p *process, d cache.Difference) bool {
 // forget takes note of a key that is not there any more.
 func (c *checker) forget(key string) {
 	c.apply(store.Event{KV: store.KV{Key: key, ModRevision: c.seen}, Deleted: true}, nil)
+	c.takeBack(key)
 }
 
 // remember takes note of a key that is as it was.
 func (c *checker) remember(key string, kv store.KV) {
 	c.apply(store.Event{KV: kv}, nil)
+	c.takeBack(key)
 	c.announcers[key], c.revived[key] = c.w.hostOf(address(string(kv.Value))), time.Now()
+}
+
+// takeBack: no controller has decided that, and nothing was withdrawn before.
+func (c *checker) takeBack(key string) {
+	for _, row := range []interface{ Name(string) (string, bool) }{c.keys.Units(), c.keys.Placements()} {
+		if name, ok := row.Name(key); ok {
+			c.takenBack[name] = true
+		}
+	}
 }
 
 // everything is all that is in etcd.
