@@ -2,6 +2,7 @@ package leader_test
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/fleet-starter/fleet/internal/leader"
 	"github.com/fleet-starter/fleet/internal/store"
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
@@ -82,6 +84,15 @@ func TestEachWaitsForTheOneBefore(t *testing.T) {
 			_, _, watched := asked[id].so()
 			require.Equal(t, []string{all[before].Key}, watched, id)
 		}
+		b, _, _ := asked["b"].so()
+		for range 3 { // the leader's key is put again, as it is
+			_, err := s.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: all["a"].Key, Value: all["a"].Value, Lease: all["a"].Lease}}})
+			require.NoError(t, err)
+			synctest.Wait()
+		}
+		still, _, _ := asked["b"].so()
+		require.Equal(t, b, still, "a change of the key before is not its end")
+		require.Equal(t, map[string]bool{"a": true}, e.leading)
 		lists, _, _ := asked["d"].so()
 		stops["a"]()
 		e.awaitLeader("b")
@@ -174,4 +185,28 @@ func TestKeyPutAgainByHand(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestPausesBeginAnew: after a term that lasted, who leads no more campaigns again at once, however many such terms there were.
+func TestPausesBeginAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		var starts []time.Time
+		go func() {
+			done <- leader.Run(ctx, s, keys, "engine", "a", ttl, func(ctx context.Context, _ store.Fence) error {
+				starts = append(starts, time.Now())
+				store.Sleep(ctx, 2*ttl)
+				return errors.New("broken")
+			})
+		}()
+		time.Sleep(20 * 2 * ttl)
+		cancel()
+		require.NoError(t, <-done)
+		require.GreaterOrEqual(t, len(starts), 19)
+		for i := range starts[1:] {
+			require.LessOrEqual(t, starts[i+1].Sub(starts[i]), 2*ttl+200*time.Millisecond)
+		}
+	})
 }
