@@ -259,6 +259,7 @@ func TestDeposedLeaderStops(t *testing.T) {
 		page, err := s.List(b.ctx, keys.Units().Prefix(), store.ListOptions{})
 		require.NoError(t, err)
 		require.Empty(t, page.KVs)
+		require.Empty(t, b.events.all(), "what was not written was told")
 	})
 }
 

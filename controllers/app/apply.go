@@ -15,7 +15,8 @@ import (
 const manyActions = 200
 
 // apply carries out a plan: first the revision, what routers need of it and the files, which units refer to, in one transaction; then the units,
-// those of one instance together. It returns when the cluster knows what was written.
+// those of one instance together. What an event tells of is written before it is told. It returns when the cluster knows what
+// was written.
 func (c *Controller) apply(ctx context.Context, app string, plan Decision) error {
 	log := logr.FromContextOrDiscard(ctx)
 	keys := c.cluster.Keys
@@ -25,6 +26,7 @@ func (c *Controller) apply(ctx context.Context, app string, plan Decision) error
 		log.Info("Changing many units", "reason", plan.Actions[len(plan.Actions)-1].Reason, "actions", len(plan.Actions))
 	}
 	var base store.Group
+	var reports [stages][]Action
 	instances := make([]store.Group, 0, len(plan.Actions))
 	groupOf := make(map[int32]int, len(plan.Actions))
 	for _, a := range plan.Actions {
@@ -33,8 +35,7 @@ func (c *Controller) apply(ctx context.Context, app string, plan Decision) error
 		case err != nil:
 			return err
 		case a.Kind == Report:
-			log.V(1).Info("Reporting", "reason", a.Reason, "message", a.Event.Message)
-			c.opts.Events.Record(a.Event.Kind, a.Event.Name, a.Event.Type, a.Event.Reason, a.Event.Message)
+			reports[a.tellsOf()] = append(reports[a.tellsOf()], a)
 			continue
 		case a.Kind == PutRevision || a.Kind == PutUnitFile || a.Kind == PutRoute || a.Kind == DeleteRoute:
 			log.Info("Writing", "reason", a.Reason, "key", op.Key)
@@ -53,20 +54,46 @@ func (c *Controller) apply(ctx context.Context, app string, plan Decision) error
 		instances[group] = append(instances[group], op)
 	}
 	revision := int64(0)
-	for _, groups := range [][]store.Group{nonEmptyGroup(base), instances} {
-		if len(groups) == 0 {
-			continue
+	for stage, groups := range [stages][]store.Group{nothing: nil, theBase: nonEmptyGroup(base), theInstances: instances} {
+		if len(groups) > 0 {
+			written, err := store.LastRevision(store.Write(ctx, c.opts.Store, groups, c.opts.Fence))
+			revision = max(revision, written)
+			if err != nil {
+				return fmt.Errorf("app %s: %w", app, err)
+			}
 		}
-		written, err := store.LastRevision(store.Write(ctx, c.opts.Store, groups, c.opts.Fence))
-		revision = max(revision, written)
-		if err != nil {
-			return fmt.Errorf("app %s: %w", app, err)
-		}
+		c.tell(log, reports[stage])
 	}
 	if revision == 0 {
 		return nil
 	}
 	return c.cluster.WaitForRevision(ctx, revision)
+}
+
+// What is written, in this order, and what an event may tell of.
+const (
+	nothing = iota
+	theBase
+	theInstances
+	stages
+)
+
+// tellsOf is what has to be written before a report is true.
+func (a Action) tellsOf() int {
+	switch a.Reason {
+	case Accepted, DoubtfulManifest:
+		return theBase
+	case RolloutComplete, MoveComplete:
+		return theInstances
+	}
+	return nothing
+}
+
+func (c *Controller) tell(log logr.Logger, reports []Action) {
+	for _, a := range reports {
+		log.V(1).Info("Reporting", "reason", a.Reason, "message", a.Event.Message)
+		c.opts.Events.Record(a.Event.Kind, a.Event.Name, a.Event.Type, a.Event.Reason, a.Event.Message)
+	}
 }
 
 func nonEmptyGroup(g store.Group) []store.Group {
