@@ -69,9 +69,9 @@ func (p *planner) roll() {
 	case len(outdated) > 0:
 		p.begin(p.next(outdated))
 	default:
-		p.replaceAway(away)
+		away = p.replaceAway(away)
 	}
-	p.reportComplete(busy == moving && len(outdated)+taken == 0)
+	p.reportComplete(busy == moving && len(outdated)+taken == 0, away)
 }
 
 // manyAway is from how many machines on, where they are more than half of the app's, it is rather etcd or the network that is
@@ -79,20 +79,23 @@ func (p *planner) roll() {
 const manyAway = 3
 
 // replaceAway gives the instances on machines that are gone the revision's files, which costs nothing, when all the others
-// have theirs: what they had to wait for is over, and nothing waits for them.
-func (p *planner) replaceAway(away []*replica) {
+// have theirs: what they had to wait for is over, and nothing waits for them. It returns those that keep what they have.
+func (p *planner) replaceAway(away []*replica) (left []*replica) {
 	if len(away) == 0 || len(away) >= manyAway && len(away)*2 > len(p.all) {
-		return
+		return away
 	}
 	if p.in.Settling > 0 {
 		p.lookAgain(p.in.Settling)
-		return
+		return away
 	}
 	for _, i := range away {
-		if i.unit.restart == "" && !p.announced(i) {
-			p.replaceUnseen(i)
+		if i.unit.restart != "" || p.announced(i) {
+			left = append(left, i)
+			continue
 		}
+		p.replaceUnseen(i)
 	}
+	return left
 }
 
 // next is the instance to replace: one that does no work, so that it costs none, or the first.
@@ -307,16 +310,29 @@ func (p *planner) watchDeadline(i *replica) {
 		p.revision.Number, i.unit.name, p.revision.Spec.Update.HealthyDeadline))
 }
 
-// reportComplete says once that a roll-out is over: when the last instance's mark is about to be cleared.
-func (p *planner) reportComplete(done bool) {
+// reportComplete says once that a roll-out is over: when the last instance's mark is about to be cleared. Those on machines that
+// are not there follow when the roll-out comes to them.
+func (p *planner) reportComplete(done bool, away []*replica) {
 	if !done {
 		return
 	}
 	for _, a := range p.actions {
 		if a.Reason == RolloutComplete {
-			p.report(v1.EventNormal, RolloutComplete, fmt.Sprintf("all instances are of revision %d", p.revision.Number))
+			p.report(v1.EventNormal, RolloutComplete, fmt.Sprintf("all instances are of revision %d%s", p.revision.Number, butFor(away)))
 			return
 		}
+	}
+}
+
+// butFor names the instances that are not.
+func butFor(away []*replica) string {
+	switch n := len(away); n {
+	case 0:
+		return ""
+	case 1:
+		return fmt.Sprintf(", but %s, whose machine is not there", away[0].unit.name)
+	default:
+		return fmt.Sprintf(", but %s and %d more, whose machines are not there", away[0].unit.name, n-1)
 	}
 }
 

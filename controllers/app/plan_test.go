@@ -705,11 +705,15 @@ func TestManyMachinesAwayKeepTheirFiles(t *testing.T) {
 			w.dies(n + 1)
 		}
 		w.apply("%s", manifestOf("web", 4, "2", true))
+		var complete []string
 		for range 100 {
 			in := w.input()
 			in.Settling = settling
 			for _, a := range Plan(in).Actions {
 				require.False(t, a.Reason == Updated && a.Instance <= away, a.Name)
+				if a.Kind == Report && a.Reason == RolloutComplete {
+					complete = append(complete, a.Event.Message)
+				}
 			}
 			w.planSettling(settling)
 			for n := away + 1; n <= 4; n++ {
@@ -721,6 +725,10 @@ func TestManyMachinesAwayKeepTheirFiles(t *testing.T) {
 			w.router("m2")
 		}
 		require.Equal(t, w.revisions[1].UnitFile, w.units["web@4.service"].Spec.Hash)
+		require.Equal(t, map[int32][]string{
+			1: {"all instances are of revision 2, but web@1.service, whose machine is not there"},
+			3: {"all instances are of revision 2, but web@1.service and 2 more, whose machines are not there"},
+		}[away], complete)
 	}
 }
 

@@ -30,12 +30,13 @@ const (
 	invRest        = "at rest nothing is written"
 	invStatus      = "status says what is the case"
 	invUnplaced    = "what is said of a unit that fits nowhere is so"
+	invEvents      = "events tell what happened, and nothing else"
 )
 
 // Invariants are all of them, in the order in which they are counted.
 var Invariants = []string{
 	invConflicts, invPlacedTwice, invRunsTwice, invDeposed, invWriter, invPersons, invEndpoint, invRestart, invWithdrawn,
-	invFrozen, invConverges, invCaches, invRest, invStatus, invUnplaced,
+	invFrozen, invConverges, invCaches, invRest, invStatus, invUnplaced, invEvents,
 }
 
 // checker looks at every revision of the store, in order, and at every start and end of a process.
@@ -151,6 +152,7 @@ func (c *checker) revision(events []store.Event, by writer) {
 		c.rows(events, by)
 	}
 	c.moves(events, by)
+	c.happen(events, by)
 	touched := map[string]bool{}
 	for _, e := range events {
 		if machine := c.apply(e, by.process); machine != "" {

@@ -237,6 +237,7 @@ func (c *checker) tick() {
 	defer c.mu.Unlock()
 	c.runningTwice()
 	c.endpoints()
+	c.silence()
 	c.thaw()
 }
 

@@ -19,13 +19,14 @@ import (
 
 // contents is what a checker remembers of the world to hold the contents of keys against.
 type contents struct {
+	tellers
 	argv      map[*host]map[string][]string  // how the main processes of units were last started
 	ranUntil  map[string]map[*host]time.Time // when units last started or ended
 	manifests map[string]map[int64][]byte    // all of each app, by revision
 }
 
 func newContents() contents {
-	return contents{argv: map[*host]map[string][]string{}, ranUntil: map[string]map[*host]time.Time{}, manifests: map[string]map[int64][]byte{}}
+	return contents{tellers: newTellers(), argv: map[*host]map[string][]string{}, ranUntil: map[string]map[*host]time.Time{}, manifests: map[string]map[int64][]byte{}}
 }
 
 func (c *checker) manifestWritten(app string, e store.Event) {
