@@ -305,3 +305,41 @@ func (o *onCommit) Commit(ctx context.Context, txn store.Txn) (int64, error) {
 	o.do()
 	return revision, err
 }
+
+// TestLeastLoadedOfThoseThatFit: where the machines that run least have no room, and loads differ much, the least loaded of the others
+// is found, of equals the first, be they few or many.
+func TestLeastLoadedOfThoseThatFit(t *testing.T) {
+	for _, tt := range []struct {
+		from int // machines with so many units and more have the port free
+		want []string
+	}{
+		{24, []string{"m024", "m049", "m074", "m099", "m124", "m149"}},
+		{20, []string{"m020", "m045", "m070", "m095", "m120", "m145", "m021", "m046"}},
+		{10, []string{"m010", "m035", "m060", "m085", "m110", "m135", "m011"}},
+	} {
+		w := newWorld(t)
+		for i := range 150 {
+			id := fmt.Sprintf("m%03d", i)
+			w.setMachine(Machine{ID: id})
+			for n := range i % 25 {
+				name := fmt.Sprintf("f%d@%d.service", n, i)
+				section := "MachineID=" + id
+				if n == 0 && i%25 < tt.from {
+					section += ";Ports=80"
+				}
+				w.put(id, name, v1.Placement{Hash: "1", DesiredState: v1.Launched})
+				w.add(t, name+" "+section)
+			}
+			if i%25 == 0 { // one that would run least
+				name := fmt.Sprintf("p@%d.service", i)
+				w.put(id, name, v1.Placement{Hash: "1", DesiredState: v1.Launched})
+				w.add(t, name+" MachineID="+id+";Ports=80")
+			}
+		}
+		require.Empty(t, w.converge())
+		for n, want := range tt.want {
+			w.add(t, fmt.Sprintf("new@%d.service Ports=80", n))
+			require.Equal(t, []string{fmt.Sprintf("Place new@%d.service on %s: Placed: of the machines that fit, this one runs least", n, want)}, w.converge())
+		}
+	}
+}
