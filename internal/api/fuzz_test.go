@@ -29,7 +29,7 @@ func FuzzRequest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, method, target, body string) {
 		u, err := url.Parse("http://fleetd" + target)
 		if err != nil || u.Host != "fleetd" || !token(method) || strings.Contains(u.RawQuery, "watch") || strings.Contains(u.RawQuery, "follow") || strings.HasSuffix(u.Path, "/restart") {
-			t.Skip("no request that a server sees, or one that goes on")
+			return // no request that a server sees, or one that goes on
 		}
 		s := memstore.New(memstore.Options{})
 		c := &cluster{t: t, store: s, conn: s.Connect()}

@@ -166,10 +166,14 @@ func TestAsOrdinaryUser(t *testing.T) {
 	require.NoError(t, err)
 	binary := filepath.Join(dir, "nginx.test")
 	require.NoError(t, os.WriteFile(binary, self, 0o755))
-	cmd := exec.CommandContext(t.Context(), binary, "-test.run", "TestApplyServes|TestAdoption|TestLargeBodies|TestBadCandidate")
+	tests := []string{"TestApplyServesAndReloadsOnlyOnChange", "TestAdoptionAfterTheSupervisorDied", "TestAdoptionMakesUpForACutOffReload", "TestLargeBodies",
+		"TestBadCandidateIsRefusedAndTheOldOneServes"}
+	cmd := exec.CommandContext(t.Context(), binary, "-test.v", "-test.run", "^("+strings.Join(tests, "|")+")$")
 	cmd.Dir, cmd.Env = dir, []string{"TMPDIR=" + dir, "PATH=" + os.Getenv("PATH")}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, string(out))
-	require.Contains(t, string(out), "PASS")
+	for _, test := range tests { // one that was given another name would not be run
+		require.Contains(t, string(out), "--- PASS: "+test+" (")
+	}
 }

@@ -55,7 +55,7 @@ func FuzzNew(f *testing.F) {
 			return
 		}
 		if strings.Contains(text, "define") || strings.Contains(text, "block") || strings.Contains(text, "seq") || strings.Contains(text, "range") || strings.Contains(text, "lookup") {
-			t.Skip("may go on for as long as it says")
+			return // it may go on for as long as it says
 		}
 		_ = tmpl.Execute(io.Discard, tree)
 	})

@@ -1,0 +1,207 @@
+// Gotest runs "go test" and prints what it prints. At the end it names the tests that were skipped, and why: a test that is
+// skipped without a word is no test.
+//
+//	go run ./hack/gotest [flags of go test] -- packages [-- more packages, after the first ones]
+//
+// It fails as "go test" does, and with SKIPS=fail in the environment also when a test was skipped.
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Getenv("SKIPS") == "fail")) }
+
+func run(args []string, strict bool) (code int) {
+	var groups [][]string
+	for len(args) > 0 {
+		n := slices.Index(args, "--")
+		if n < 0 {
+			n = len(args)
+		}
+		groups = append(groups, args[:n])
+		args = args[min(n+1, len(args)):]
+	}
+	if len(groups) < 2 {
+		fmt.Fprintln(os.Stderr, "usage: go run ./hack/gotest [flags of go test] -- packages [-- more packages]")
+		return 2
+	}
+	flags := groups[0]
+	p := &printer{out: os.Stdout, verbose: slices.ContainsFunc(flags, func(f string) bool { return f == "-v" || f == "-test.v" }), packages: map[string]*packageRun{}}
+	for _, packages := range groups[1:] {
+		if code = goTest(p, slices.Concat([]string{"test", "-json"}, flags, packages)); code != 0 {
+			break // more would only bury what failed
+		}
+	}
+	if p.summary() > 0 && strict && code == 0 {
+		fmt.Fprintln(os.Stderr, "SKIPS=fail: this machine has to run every test")
+		code = 1
+	}
+	return code
+}
+
+func goTest(p *printer, args []string) int {
+	cmd := exec.Command("go", args...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	p.read(out)
+	if err := cmd.Wait(); err != nil {
+		if cmd.ProcessState.ExitCode() > 0 {
+			return cmd.ProcessState.ExitCode()
+		}
+		return 1
+	}
+	return 0
+}
+
+// event is a line of "go test -json", see "go doc test2json".
+type event struct {
+	Action, Package, Test, Output string
+}
+
+// printer makes "go test"'s own output of its events.
+type printer struct {
+	out      io.Writer
+	verbose  bool
+	packages map[string]*packageRun
+	skipped  []string
+}
+
+// packageRun is what is known of a package's tests, in the order in which they began. The test "" is the package itself.
+type packageRun struct {
+	order []string
+	tests map[string]*testRun
+}
+
+type testRun struct {
+	lines []string
+	end   string // pass, fail, skip; "" of one that has not ended
+}
+
+func (p *printer) read(events io.Reader) {
+	lines := bufio.NewReader(events)
+	for {
+		line, err := lines.ReadString('\n')
+		if line != "" {
+			var e event
+			if json.Unmarshal([]byte(line), &e) != nil {
+				fmt.Fprint(p.out, line)
+			} else {
+				p.take(e)
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (p *printer) take(e event) {
+	if e.Action == "build-output" {
+		fmt.Fprint(p.out, e.Output)
+		return
+	}
+	run := p.packages[e.Package]
+	if run == nil {
+		run = &packageRun{tests: map[string]*testRun{}}
+		p.packages[e.Package] = run
+	}
+	test := run.tests[e.Test]
+	if test == nil {
+		test = &testRun{}
+		run.tests[e.Test] = test
+		run.order = append(run.order, e.Test)
+	}
+	switch e.Action {
+	case "output":
+		test.lines = append(test.lines, e.Output)
+		if p.verbose {
+			fmt.Fprint(p.out, e.Output)
+		}
+	case "pass", "fail", "skip":
+		test.end = e.Action
+		switch {
+		case e.Test == "":
+			p.end(e.Package, run)
+		case e.Action == "skip":
+			p.skipped = append(p.skipped, fmt.Sprintf("%s %s: %s", e.Package, e.Test, why(test.lines)))
+		}
+		if e.Test != "" && e.Action != "fail" {
+			test.lines = nil
+		}
+	}
+}
+
+// end prints a package that has ended: of one that failed, what did, its heading first.
+func (p *printer) end(name string, run *packageRun) {
+	delete(p.packages, name)
+	if p.verbose {
+		return
+	}
+	failed := run.tests[""].end == "fail"
+	for _, test := range run.order {
+		t := run.tests[test]
+		if !failed || test == "" || t.end == "pass" || t.end == "skip" {
+			continue
+		}
+		heading, rest := "", []string{}
+		for _, line := range t.lines {
+			switch {
+			case strings.HasPrefix(strings.TrimSpace(line), "--- FAIL: "):
+				heading = strings.Repeat("    ", strings.Count(test, "/")) + strings.TrimLeft(line, " ")
+			case !strings.HasPrefix(line, "=== "):
+				rest = append(rest, line)
+			}
+		}
+		if heading == "" {
+			heading = fmt.Sprintf("--- FAIL: %s (did not end)\n", test)
+		}
+		fmt.Fprint(p.out, heading, strings.Join(rest, ""))
+	}
+	for _, line := range run.tests[""].lines {
+		if failed || strings.HasPrefix(line, "ok  \t") || strings.HasPrefix(line, "?   \t") || strings.HasPrefix(line, "\t") {
+			fmt.Fprint(p.out, line)
+		}
+	}
+}
+
+// why is what a test said before it was skipped.
+func why(lines []string) string {
+	var said []string
+	for _, line := range lines {
+		if text := strings.TrimSpace(line); text != "" && !strings.HasPrefix(text, "=== ") && !strings.HasPrefix(text, "--- ") {
+			said = append(said, text)
+		}
+	}
+	if len(said) == 0 {
+		return "it does not say why"
+	}
+	return strings.Join(said, " ")
+}
+
+// summary names what was skipped, and returns how many tests that are.
+func (p *printer) summary() int {
+	if len(p.skipped) == 0 {
+		fmt.Fprintln(p.out, "no test was skipped")
+		return 0
+	}
+	fmt.Fprintf(p.out, "tests that were skipped: %d\n", len(p.skipped))
+	for _, s := range p.skipped {
+		fmt.Fprintln(p.out, "  "+s)
+	}
+	return len(p.skipped)
+}
