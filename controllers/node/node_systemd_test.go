@@ -99,7 +99,7 @@ func TestBrokenUnitsHurtNobody(t *testing.T) {
 	require.Equal(t, []any{"exit-code", "exited", 203}, []any{gone.Result, gone.ExitCode, gone.ExitStatus})
 	l.await("a-exits.service", "failed", func(s *v1.UnitState) bool { return s != nil && s.ActiveState == "failed" })
 	refused := l.await("a-bad.service", "bad-setting", func(s *v1.UnitState) bool { return s != nil && s.LoadState == "bad-setting" })
-	require.NotEmpty(t, refused.Message)
+	require.Equal(t, "systemd: start a-bad.service: Unit a-bad.service has a bad unit file setting.", refused.Message)
 	absent := l.await("a-nofile.service", "a message", func(s *v1.UnitState) bool { return s != nil })
 	require.Contains(t, absent.Message, "its unit file is not in etcd (/fleet/unitfiles/")
 

@@ -186,32 +186,33 @@ func TestRouter(t *testing.T) {
 		name    string
 		put     map[string]string
 		refused string // what the router says that it left out; empty: it never heard of it
+		why     string
 	}{
-		{"value", map[string]string{"/services/web/evil/evil@1": "127.0.0.1:80" + payload}, "/services/web/evil/evil@1"},
-		{"value with a line break", map[string]string{"/services/web/evil/evil@2": "127.0.0.1:80;\n}\nserver { return 200 injected; }"}, "/services/web/evil/evil@2"},
-		{"value with more to it", map[string]string{"/services/web/evil/evil@3": "127.0.0.1:80 backup"}, "/services/web/evil/evil@3"},
-		{"value with a variable", map[string]string{"/services/web/evil/evil@4": "$host:80"}, "/services/web/evil/evil@4"},
-		{"value that is a file", map[string]string{"/services/web/evil/evil@5": "unix:" + r.dir + "/injected"}, "/services/web/evil/evil@5"},
-		{"value of 1 MB", map[string]string{"/services/web/evil/evil@6": strings.Repeat("injected.", 100_000) + ":80"}, "/services/web/evil/evil@6"},
-		{"value that is a name", map[string]string{"/services/web/evil/evil@7": "injected.example.com:80"}, "/services/web/evil/evil@7"},
-		{"value that is a cloud's metadata service", map[string]string{"/services/web/evil/evil@8": "169.254.169.254:80"}, "/services/web/evil/evil@8"},
-		{"value that is it in other words", map[string]string{"/services/web/evil/evil@9": "[::ffff:169.254.169.254]:80"}, "/services/web/evil/evil@9"},
-		{"value that is of no machine", map[string]string{"/services/web/evil/evil@a": "10.9.9.9:80"}, "/services/web/evil/evil@a"},
-		{"value that is loopback, of no machine", map[string]string{"/services/web/evil/evil@b": "127.0.0.2:80"}, "/services/web/evil/evil@b"},
-		{"value that is fleetd's API", map[string]string{"/services/web/evil/evil@c": "127.0.0.1:49999"}, "/services/web/evil/evil@c"},
-		{"value that is fleetd's usual API", map[string]string{"/services/web/evil/evil@d": "127.0.0.1:49153"}, "/services/web/evil/evil@d"},
-		{"value that is etcd", map[string]string{"/services/web/evil/evil@e": "127.0.0.1:2379"}, "/services/web/evil/evil@e"},
-		{"value that is the router", map[string]string{"/services/web/evil/evil@f": r.address}, "/services/web/evil/evil@f"},
-		{"key of an instance", map[string]string{"/services/web/evil/" + payload: "127.0.0.1:80"}, "/services/web/evil/" + payload},
-		{"key of an app", map[string]string{"/services/web/" + payload + "/evil@1": "127.0.0.1:80", routeOf(payload): routeTo("")}, strconv.Quote(payload[:64]) + "..."},
-		{"key with a line break", map[string]string{"/services/web/injected\n/evil@1": "127.0.0.1:80", routeOf("injected\n"): routeTo("")}, strconv.Quote("injected\n")},
-		{"key that leads elsewhere", map[string]string{"/services/web/../../injected": "127.0.0.1:80"}, "/services/web/../../injected"},
-		{"host names", map[string]string{routeOf("hosts"): routeTo("a.example.com", payload, "injected example.com", "$injected", "~^injected$", "\"injected\"", "injected\n")}, "hosts"},
-		{"host names of another app", map[string]string{routeOf("zebra"): routeTo("healthy.example.com"), "/services/web/zebra/zebra@1": "127.0.0.1:1"}, "zebra"},
-		{"endpoint of no app", map[string]string{"/services/web/junk/junk@1": "127.0.0.1:80"}, "/services/web/junk"},
-		{"app of a route", map[string]string{routeOf("x" + payload): routeTo("evil.example.com")}, strconv.Quote("x"+payload[:63]) + "..."},
-		{"route that nobody can read", map[string]string{routeOf("unreadable"): payload}, ""},
-		{"prefix of a route", map[string]string{routeOf("elsewhere"): `{"prefix":"/x` + payload + `","hosts":{"elsewhere.example.com":1}}`}, ""},
+		{"value", map[string]string{"/services/web/evil/evil@1": "127.0.0.1:80" + payload}, "/services/web/evil/evil@1", "InvalidAddress: want ip:port"},
+		{"value with a line break", map[string]string{"/services/web/evil/evil@2": "127.0.0.1:80;\n}\nserver { return 200 injected; }"}, "/services/web/evil/evil@2", "InvalidAddress: want ip:port"},
+		{"value with more to it", map[string]string{"/services/web/evil/evil@3": "127.0.0.1:80 backup"}, "/services/web/evil/evil@3", "InvalidAddress: want ip:port"},
+		{"value with a variable", map[string]string{"/services/web/evil/evil@4": "$host:80"}, "/services/web/evil/evil@4", "InvalidAddress: want ip:port"},
+		{"value that is a file", map[string]string{"/services/web/evil/evil@5": "unix:" + r.dir + "/injected"}, "/services/web/evil/evil@5", "InvalidAddress: want ip:port"},
+		{"value of 1 MB", map[string]string{"/services/web/evil/evil@6": strings.Repeat("injected.", 100_000) + ":80"}, "/services/web/evil/evil@6", "InvalidAddress: want the instance's IP address and port"},
+		{"value that is a name", map[string]string{"/services/web/evil/evil@7": "injected.example.com:80"}, "/services/web/evil/evil@7", "InvalidAddress: want the instance's IP address and port"},
+		{"value that is a cloud's metadata service", map[string]string{"/services/web/evil/evil@8": "169.254.169.254:80"}, "/services/web/evil/evil@8", "InvalidAddress: 169.254.169.254 is a link-local address"},
+		{"value that is it in other words", map[string]string{"/services/web/evil/evil@9": "[::ffff:169.254.169.254]:80"}, "/services/web/evil/evil@9", "InvalidAddress: 169.254.169.254 is a link-local address"},
+		{"value that is of no machine", map[string]string{"/services/web/evil/evil@a": "10.9.9.9:80"}, "/services/web/evil/evil@a", "UntrustedAddress: no machine of the cluster has the address 10.9.9.9"},
+		{"value that is loopback, of no machine", map[string]string{"/services/web/evil/evil@b": "127.0.0.2:80"}, "/services/web/evil/evil@b", "UntrustedAddress: 127.0.0.2 means another host on every machine"},
+		{"value that is fleetd's API", map[string]string{"/services/web/evil/evil@c": "127.0.0.1:49999"}, "/services/web/evil/evil@c", "ReservedPort: port 49999 is that of fleetd's API"},
+		{"value that is fleetd's usual API", map[string]string{"/services/web/evil/evil@d": "127.0.0.1:49153"}, "/services/web/evil/evil@d", "ReservedPort: port 49153 is that of fleetd's API"},
+		{"value that is etcd", map[string]string{"/services/web/evil/evil@e": "127.0.0.1:2379"}, "/services/web/evil/evil@e", "ReservedPort: port 2379 is that of etcd"},
+		{"value that is the router", map[string]string{"/services/web/evil/evil@f": r.address}, "/services/web/evil/evil@f", "is that of the routers: requests would go round in circles"},
+		{"key of an instance", map[string]string{"/services/web/evil/" + payload: "127.0.0.1:80"}, "/services/web/evil/" + payload, "InvalidInstance: want the name of an instance"},
+		{"key of an app", map[string]string{"/services/web/" + payload + "/evil@1": "127.0.0.1:80", routeOf(payload): routeTo("")}, strconv.Quote(payload[:64]) + "...", "InvalidApp: the name of an app is"},
+		{"key with a line break", map[string]string{"/services/web/injected\n/evil@1": "127.0.0.1:80", routeOf("injected\n"): routeTo("")}, strconv.Quote("injected\n"), "InvalidApp: the name of an app is"},
+		{"key that leads elsewhere", map[string]string{"/services/web/../../injected": "127.0.0.1:80"}, "/services/web/../../injected", "InvalidKey: the key is not <prefix>/<app>/<instance>"},
+		{"host names", map[string]string{routeOf("hosts"): routeTo("a.example.com", payload, "injected example.com", "$injected", "~^injected$", "\"injected\"", "injected\n")}, "hosts", "InvalidHost: want a host name"},
+		{"host names of another app", map[string]string{routeOf("zebra"): routeTo("healthy.example.com"), "/services/web/zebra/zebra@1": "127.0.0.1:1"}, "zebra", "HostTaken: host healthy.example.com belongs to app healthy"},
+		{"endpoint of no app", map[string]string{"/services/web/junk/junk@1": "127.0.0.1:80"}, "/services/web/junk", "NoApp: no App of that name is announced there"},
+		{"app of a route", map[string]string{routeOf("x" + payload): routeTo("evil.example.com")}, strconv.Quote("x"+payload[:63]) + "...", "InvalidApp: the name of an app is"},
+		{"route that nobody can read", map[string]string{routeOf("unreadable"): payload}, "", ""},
+		{"prefix of a route", map[string]string{routeOf("elsewhere"): `{"prefix":"/x` + payload + `","hosts":{"elsewhere.example.com":1}}`}, "", ""},
 	} {
 		t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) {
 			outer := r.t
@@ -221,7 +222,7 @@ func TestRouter(t *testing.T) {
 			refused := r.served()
 			if c.refused != "" {
 				require.Contains(t, refused, c.refused)
-				require.NotEmpty(t, refused[c.refused])
+				require.Contains(t, refused[c.refused], c.why)
 				require.Less(t, len(refused[c.refused]), 1000)
 			}
 			r.harmless()
