@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"fmt"
 	"html/template"
+	"io"
 	"net/http"
 	"strconv"
 	"sync"
@@ -44,6 +45,7 @@ func (a *app) handler() http.Handler {
 	mux.HandleFunc("GET /machine", a.misbehave(a.plain(func() string { return a.cfg.machine })))
 	mux.HandleFunc("GET /version", a.misbehave(a.plain(func() string { return a.cfg.version })))
 	mux.HandleFunc("GET /headers", a.misbehave(a.serveHeaders))
+	mux.HandleFunc("POST /count", a.misbehave(a.serveCount))
 	mux.HandleFunc("GET /echo", a.misbehave(a.serveEcho))
 	mux.HandleFunc("GET /healthz", a.serveHealth)
 	if a.cfg.control {
@@ -108,6 +110,16 @@ func (a *app) plain(text func() string) http.HandlerFunc {
 func (a *app) serveHeaders(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, "Host: %s\n", r.Host)
 	_ = r.Header.Write(w)
+}
+
+// serveCount says how many bytes the request's body had.
+func (a *app) serveCount(w http.ResponseWriter, r *http.Request) {
+	n, err := io.Copy(io.Discard, r.Body)
+	if err != nil {
+		http.Error(w, fmt.Sprintf("the body ended after %d bytes: %v", n, err), http.StatusBadRequest)
+		return
+	}
+	fmt.Fprintln(w, n)
 }
 
 func (a *app) serveHealth(w http.ResponseWriter, r *http.Request) {

@@ -84,6 +84,19 @@ func TestPageEscapesWhatItShows(t *testing.T) {
 	require.Contains(t, body, "&lt;script&gt;")
 }
 
+func TestCount(t *testing.T) {
+	_, url := start(t, testConfig)
+	for _, n := range []int{0, 100_000} {
+		resp, err := http.Post(url+"/count", "text/plain", strings.NewReader(strings.Repeat("x", n)))
+		require.NoError(t, err)
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		require.Equal(t, fmt.Sprintln(n), string(body))
+		require.Equal(t, "example-app@1", resp.Header.Get("X-Instance"))
+	}
+}
+
 func TestHealthKnob(t *testing.T) {
 	_, url := start(t, testConfig)
 	for _, ok := range []bool{false, true} {

@@ -5,11 +5,15 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-starter/fleet/internal/dev"
 )
 
 // step is one command of the walkthrough and what the README says that it prints.
@@ -22,20 +26,15 @@ type step struct {
 // walkthrough returns the commands of the README's console blocks below the heading of that name.
 func walkthrough(t *testing.T, heading string) []step {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(top, "README.md"))
-	require.NoError(t, err)
 	var steps []step
-	inside, block := false, false
-	for i, line := range strings.Split(string(text), "\n") {
+	block := false
+	for i, line := range section(t, heading) {
 		switch {
-		case strings.HasPrefix(line, "## "):
-			inside = line == "## "+heading
-		case !inside:
 		case strings.HasPrefix(line, "```"):
 			block = line == "```console"
 		case !block:
 		case strings.HasPrefix(line, "$ "):
-			steps = append(steps, step{line: i + 1, command: line[2:]})
+			steps = append(steps, step{line: i, command: line[2:]})
 		case strings.HasPrefix(line, "> "):
 			steps[len(steps)-1].command += "\n" + line[2:]
 		default:
@@ -46,32 +45,78 @@ func walkthrough(t *testing.T, heading string) []step {
 	return steps
 }
 
-// varies is what differs from one run to the next: IDs, which of the machines it is, and times.
-var varies = []struct {
-	pattern *regexp.Regexp
-	with    string
-}{
-	{regexp.MustCompile(`\b[0-9a-f]{8}\.\.\.`), "<id>"},
-	{regexp.MustCompile(`\b[0-9a-f]{12,64}\b`), "<id>"},
-	{regexp.MustCompile(`127\.0\.0\.1[123]\b`), "<address>"},
-	{regexp.MustCompile(`\bm[123]\b`), "<machine>"},
-	{regexp.MustCompile(`zone=[ab]\b`), "zone=<zone>"},
-	{regexp.MustCompile(`\d{4}-\d\d-\d\d[T ][0-9:.]+(Z| UTC)?`), "<time>"},
-	{regexp.MustCompile(`\b\d+(\.\d+)?(ms|s|m|h)\b( ago)?`), "<duration>"},
-	{regexp.MustCompile(`(?i)((resourceVersion|observedRevision|revision|uid|createRevision): )"?\d+"?`), "${1}<revision>"},
-	{regexp.MustCompile(`/(tmp|home|root|run/user)/[^ ]*|` + regexp.QuoteMeta(top) + `[^ ]*`), "<path>"},
-	{regexp.MustCompile(`[ \t]+`), " "},
+// section is the part of the README below a heading: its lines by their numbers, in order.
+func section(t *testing.T, heading string) func(func(int, string) bool) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(top, "README.md"))
+	require.NoError(t, err)
+	lines := strings.Split(string(text), "\n")
+	first := slices.Index(lines, "## "+heading)
+	require.GreaterOrEqual(t, first, 0, "README.md has no %s", heading)
+	return func(yield func(int, string) bool) {
+		for i, line := range lines[first+1:] {
+			if strings.HasPrefix(line, "## ") || !yield(first+2+i, line) {
+				return
+			}
+		}
+	}
 }
 
-func normalize(text string) string {
-	for _, v := range varies {
-		text = v.pattern.ReplaceAllString(text, v.with)
+// people tells the machines of a cluster by their IDs, which are random: the number of each by the first eight digits.
+type people map[string]int
+
+var (
+	shortID = regexp.MustCompile(`\b[0-9a-f]{8}\.\.\.`)
+	address = regexp.MustCompile(`\b127\.0\.0\.1([123])\b`)
+	row     = regexp.MustCompile(`(?m)^([0-9a-f]{8})[0-9a-f.]*\s+127\.0\.0\.1([123])\s`)
+	listed  = regexp.MustCompile(`\[(<id \d>[ \]])+`)
+	written = regexp.MustCompile(`lastTransitionTime: "([^"]+)"`)
+	seen    = regexp.MustCompile(`observedRevision: (\d+)`)
+)
+
+// machinesIn reads what "fleetctl list-machines" prints.
+func machinesIn(t *testing.T, text string) people {
+	t.Helper()
+	numbers := people{}
+	for _, m := range row.FindAllStringSubmatch(text, -1) {
+		numbers[m[1]], _ = strconv.Atoi(m[2])
 	}
+	require.Len(t, numbers, dev.DefaultMachines, text)
+	return numbers
+}
+
+// named has each machine called by what it is: of an ID the machine's number, and the number as the permutation has it. An ID
+// beside another machine's address, or one that is no machine's, stays wrong.
+func (p people) named(line string, as []int) string {
+	line = shortID.ReplaceAllStringFunc(line, func(id string) string { return fmt.Sprintf("<id %d>", as[p[id[:8]]]) })
+	line = address.ReplaceAllStringFunc(line, func(ip string) string { return fmt.Sprintf("127.0.0.1<%d>", as[ip[len(ip)-1]-'0']) })
+	return listed.ReplaceAllStringFunc(line, func(list string) string { // in the order of IDs
+		all := strings.Split(strings.Trim(list, "[]"), "> ")
+		slices.Sort(all)
+		return "[" + strings.Join(all, "> ") + "]"
+	})
+}
+
+// permutations are the ways in which machines may have changed their places: nothing says which of those that fit and run as
+// much gets a unit.
+var permutations = [][]int{{0, 1, 2, 3}, {0, 1, 3, 2}, {0, 2, 1, 3}, {0, 2, 3, 1}, {0, 3, 1, 2}, {0, 3, 2, 1}}
+
+// print is a command's output, ready to be compared: rows of one unit are in the order of machines' IDs, which are random.
+func (p people) print(command, text string, as, hello []int) string {
 	var lines []string
 	for line := range strings.Lines(text) {
-		if line = strings.TrimSpace(line); line != "" {
-			lines = append(lines, line)
+		if line = strings.TrimRight(line, " \t\n"); line == "" {
+			continue
 		}
+		if strings.Contains(line, "hello") {
+			line = p.named(line, hello)
+		} else {
+			line = p.named(line, as)
+		}
+		lines = append(lines, line)
+	}
+	if strings.HasPrefix(command, "fleetctl list-") && len(lines) > 0 {
+		slices.Sort(lines[1:])
 	}
 	return strings.Join(lines, "\n")
 }
@@ -79,24 +124,101 @@ func normalize(text string) string {
 // looks are commands that change nothing: what they show may take a moment to come about.
 var looks = regexp.MustCompile(`^(fleetctl (list-|get |describe |cat )|etcdctl get |curl |for .* curl )`)
 
-// TestReadme runs the README's own commands and compares with what the README says that they print.
+// comparison knows the README's cluster and this one.
+type comparison struct {
+	t           *testing.T
+	theirs      people
+	ours        people
+	began       time.Time
+	arrangement [][]int // the permutations that fit everything so far
+}
+
+// TestReadme runs the README's own commands, in order, and compares with what the README says that they print. What differs from
+// one run to the next is: the IDs; which of the machines has which instance, where it is the same machine in all that is
+// printed; times, which are of this run; and etcd's revisions, which are those of the keys.
 func TestReadme(t *testing.T) {
-	for _, s := range walkthrough(t, "Walkthrough") {
+	calm(t)
+	steps := walkthrough(t, "Walkthrough")
+	c := &comparison{t: t, began: time.Now(), arrangement: permutations, ours: machinesIn(t, run(t, "fleetctl list-machines --full"))}
+	for _, s := range steps {
+		if s.command == "fleetctl list-machines" {
+			c.theirs = machinesIn(t, s.output)
+		}
+	}
+	require.NotNil(t, c.theirs, "the walkthrough lists the machines")
+	for _, s := range steps {
 		if strings.HasPrefix(s.command, "make ") || strings.HasPrefix(s.command, ". ") {
 			continue // done by TestMain and run
 		}
 		t.Logf("README.md:%d $ %s", s.line, s.command)
-		want := normalize(s.output)
 		within := time.Duration(0)
 		if looks.MatchString(s.command) {
 			within = time.Minute
 		}
 		eventually(t, within, fmt.Sprintf("README.md:%d %s", s.line, s.command), func() error {
-			out, err := try("%s", s.command)
-			if got := normalize(out); got != want {
-				return fmt.Errorf("printed\n%s\nnot\n%s\n(exit: %v)", got, want, err)
+			out, err := try("set -o pipefail; %s", s.command)
+			if err != nil {
+				return fmt.Errorf("%w: %s", err, out)
 			}
-			return nil
+			return c.compare(s, out)
 		})
 	}
+}
+
+// compare holds an output against the README's.
+func (c *comparison) compare(s step, out string) error {
+	theirs, ours, err := c.sameTimes(s.output, out)
+	if err != nil {
+		return err
+	}
+	if strings.HasPrefix(s.command, "fleetctl list-") && !slices.IsSorted(firstColumn(ours)) {
+		return fmt.Errorf("the rows are not in order:\n%s", ours)
+	}
+	as := permutations[0]
+	got := c.ours.print(s.command, ours, as, as)
+	if s.command == "fleetctl list-machines" { // each has the name, the zone and the address that it has
+		if want := c.theirs.print(s.command, theirs, as, as); got != want {
+			return fmt.Errorf("printed\n%s\nnot\n%s", got, want)
+		}
+		return nil
+	}
+	var fit [][]int
+	for _, as := range c.arrangement {
+		if slices.ContainsFunc(permutations, func(hello []int) bool { return c.theirs.print(s.command, theirs, as, hello) == got }) {
+			fit = append(fit, as)
+		}
+	}
+	if len(fit) == 0 {
+		return fmt.Errorf("printed\n%s\nnot, for any order of the machines in which all before is as the README has it,\n%s", got, c.theirs.print(s.command, theirs, as, as))
+	}
+	c.arrangement = fit
+	return nil
+}
+
+func firstColumn(table string) (column []string) {
+	for i, line := range strings.Split(table, "\n") {
+		if name, _, ok := strings.Cut(line, "\t"); ok && i > 0 {
+			column = append(column, name)
+		}
+	}
+	return column
+}
+
+// sameTimes checks times and revisions, and takes them out of both texts.
+func (c *comparison) sameTimes(theirs, ours string) (string, string, error) {
+	for _, m := range written.FindAllStringSubmatch(ours, -1) {
+		if at, err := time.Parse(time.RFC3339Nano, m[1]); err != nil || at.Before(c.began) || at.After(time.Now()) {
+			return "", "", fmt.Errorf("%s is not between %s and now (%v)", m[1], c.began, err)
+		}
+	}
+	for _, m := range seen.FindAllStringSubmatch(ours, -1) {
+		stored := strings.TrimSpace(run(c.t, "etcdctl get /fleet/apps/hello -w json | jq .kvs[0].mod_revision"))
+		if m[1] != stored {
+			return "", "", fmt.Errorf("the revision is %s, the key's is %s", m[1], stored)
+		}
+	}
+	plain := func(text string) string {
+		return seen.ReplaceAllString(written.ReplaceAllString(text, "lastTransitionTime: <now>"), "observedRevision: <its>")
+	}
+	return plain(theirs), plain(ours), nil
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -17,13 +19,26 @@ import (
 
 // traffic is a steady stream of requests to an app through the routers of some machines.
 type traffic struct {
-	cancel context.CancelFunc
-	done   sync.WaitGroup
+	stopped  chan struct{}
+	stopOnce sync.Once
+	done     sync.WaitGroup
 
 	mu       sync.Mutex
-	answered map[string]int // by instance
-	failed   []string
+	answered map[string]int // by method, machine and instance
+	failed   []failure
+	slowest  time.Duration
 }
+
+// failure is a request that was not answered, or not as it has to be.
+type failure struct {
+	method  string
+	machine int
+	what    string
+}
+
+// patience is how long a request may take. nginx waits a second for an instance that does not take a connection, then asks
+// another one: silence that takes longer is an outage, even where an answer comes in the end.
+const patience = 3 * time.Second
 
 const app = "example-app"
 
@@ -49,55 +64,102 @@ func getAt(ctx context.Context, client *http.Client, address, host, path string)
 	return strings.TrimSpace(string(body)), err
 }
 
-// startTraffic sends a request every 10 ms to each of the machines' routers.
+// startTraffic sends to each of the machines' routers a GET every 10 ms, on connections that are kept, and a POST with a body
+// that nginx puts on its disk every 50 ms, each on a connection of its own: no client may send a POST again that was lost.
 func startTraffic(t *testing.T, machines ...int) *traffic {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	s := &traffic{cancel: cancel, answered: map[string]int{}}
+	s := &traffic{stopped: make(chan struct{}), answered: map[string]int{}}
 	for _, m := range machines {
-		s.done.Go(func() { s.send(ctx, m) })
+		s.done.Go(func() { s.send(http.MethodGet, m, 10*time.Millisecond, &http.Transport{}, get) })
+		s.done.Go(func() {
+			s.send(http.MethodPost, m, 50*time.Millisecond, &http.Transport{DisableKeepAlives: true}, post)
+		})
 	}
 	t.Cleanup(func() { s.stop() })
 	return s
 }
 
-func (s *traffic) send(ctx context.Context, machine int) {
-	client := &http.Client{Transport: &http.Transport{}, Timeout: 10 * time.Second}
+// posted is longer than what nginx keeps of a body in its memory.
+var posted = strings.Repeat("x", 64<<10)
+
+// post sends a body, and wants all of it to have arrived. It returns the instance.
+func post(ctx context.Context, client *http.Client, machine int, host, _ string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, fmt.Sprintf("http://%s:8080/count", dev.Address(machine)), strings.NewReader(posted))
+	if err != nil {
+		return "", err
+	}
+	req.Host = host
+	res, err := client.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return "", err
+	}
+	if want := fmt.Sprintln(len(posted)); string(body) != want {
+		return "", fmt.Errorf("%s: %s", res.Status, strings.TrimSpace(string(body)))
+	}
+	return res.Header.Get("X-Instance"), nil
+}
+
+// send sends one request after the other. The last one is waited for as well.
+func (s *traffic) send(method string, machine int, every time.Duration, transport *http.Transport,
+	request func(context.Context, *http.Client, int, string, string) (string, error)) {
+	client := &http.Client{Transport: transport, Timeout: patience}
 	defer client.CloseIdleConnections()
-	tick := time.NewTicker(10 * time.Millisecond)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		select {
-		case <-ctx.Done():
+		case <-s.stopped:
 			return
 		case <-tick.C:
 		}
-		instance, err := get(ctx, client, machine, app+".localhost", "/instance")
-		if ctx.Err() != nil {
-			return
-		}
+		sent := time.Now()
+		instance, err := request(context.Background(), client, machine, app+".localhost", "/instance")
+		took := time.Since(sent)
 		s.mu.Lock()
+		s.slowest = max(s.slowest, took)
 		if err != nil {
-			s.failed = append(s.failed, fmt.Sprintf("%s machine %d: %v", time.Now().Format("15:04:05.000"), machine, err))
+			s.failed = append(s.failed, failure{method, machine, fmt.Sprintf("sent at %s, after %s: %v", sent.Format("15:04:05.000"), took.Round(time.Millisecond), err)})
 		} else {
-			s.answered[instance]++
+			s.answered[fmt.Sprintf("%s m%d %s", method, machine, strings.TrimSuffix(instance, ".service"))]++
 		}
 		s.mu.Unlock()
 	}
 }
 
 func (s *traffic) stop() {
-	s.cancel()
+	s.stopOnce.Do(func() { close(s.stopped) })
 	s.done.Wait()
 }
 
-// noOutage ends the stream: every request was answered, and there were some.
-func (s *traffic) noOutage(t *testing.T) {
+// noOutage ends the stream: every request was answered in time, and each router answered some.
+func (s *traffic) noOutage(t *testing.T, machines ...int) {
+	t.Helper()
+	s.noOutageBut(t, nil, machines...)
+}
+
+// noOutageBut is noOutage where some requests may be lost.
+func (s *traffic) noOutageBut(t *testing.T, mayFail func(failure) bool, machines ...int) {
 	t.Helper()
 	s.stop()
-	require.Empty(t, s.failed, "requests failed; answered: %v", s.answered)
-	require.NotEmpty(t, s.answered)
-	t.Logf("answered: %v", s.answered)
+	lost := s.failed
+	if mayFail != nil {
+		lost = slices.DeleteFunc(slices.Clone(lost), mayFail)
+	}
+	require.Empty(t, lost, "requests failed; answered: %v", s.answered)
+	for _, m := range machines {
+		for _, method := range []string{http.MethodGet, http.MethodPost} {
+			answered := slices.ContainsFunc(slices.Collect(maps.Keys(s.answered)), func(key string) bool {
+				return strings.HasPrefix(key, fmt.Sprintf("%s m%d ", method, m))
+			})
+			require.True(t, answered, "no %s through machine %d was answered: %v", method, m, s.answered)
+		}
+	}
+	t.Logf("the slowest took %s; answered: %v, failed: %v", s.slowest.Round(time.Millisecond), s.answered, s.failed)
 }
 
 // servedBy waits until every router sends requests to exactly those instances.
