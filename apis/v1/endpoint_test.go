@@ -48,3 +48,21 @@ func TestReservedPorts(t *testing.T) {
 		}
 	}
 }
+
+// TestEndpointsDigest: routers and leaders of two versions compare digests, so that they are what they were. They are of keys and
+// values: the same where what is announced is the same, another one where a value went to another key.
+func TestEndpointsDigest(t *testing.T) {
+	const one, two = "/services/web/shop/shop@1", "/services/web/shop/shop@2"
+	for _, c := range []struct {
+		endpoints map[string]string
+		want      string // the first 16 digits of sha256(key NUL value NUL ...), sorted by keys
+	}{
+		{nil, "e3b0c44298fc1c14"},
+		{map[string]string{one: "10.0.0.1:3000"}, "e9df5ba0b846f0d0"},
+		{map[string]string{one: "10.0.0.1:3000", two: "10.0.0.2:3000"}, "53fb4460fe3c0ac2"},
+		{map[string]string{"/a": "b", "/c": "d"}, "77a30f84f805f6f3"},
+		{map[string]string{"/a": "b/c", "": "d"}, "87b77787a59a02c6"},
+	} {
+		require.Equal(t, c.want, EndpointsDigest(c.endpoints), "%v", c.endpoints)
+	}
+}
