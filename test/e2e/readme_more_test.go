@@ -150,9 +150,19 @@ func TestReadmeOwnApp(t *testing.T) {
 		changed := strings.Replace(text, image, fmt.Sprintf("exec:\n    command: [\"%%t/fleet/bin/example-app\", --listen, \"${FLEET_MACHINE_IP}:3000\", --instance, \"%%n\"]\n  env: {EXAMPLE_VERSION: %q}\n", v), 1)
 		require.NoError(t, os.WriteFile(shop, []byte(changed), 0o644))
 	}
-	run(t, "fleetctl delete app example-app") // it has the same port
+	gone := func(app string) {
+		t.Helper()
+		run(t, "fleetctl delete app %s", app)
+		eventually(t, time.Minute, app+" is gone", func() error {
+			if left := units(t, app); len(left) > 0 {
+				return fmt.Errorf("%v", left)
+			}
+			return nil
+		})
+	}
+	gone("example-app") // it has the same port
 	defer func() {
-		run(t, "fleetctl delete app shop")
+		gone("shop")
 		calm(t)
 	}()
 	version("1.4")
