@@ -31,7 +31,7 @@ func TestBootWithoutEtcd(t *testing.T) {
 		if _, err := try("curl -sf http://%s:3000/healthz", dev.Address(m)); err != nil {
 			return err
 		}
-		_, err := get(t.Context(), http.DefaultClient, m, app+".localhost", "/")
+		_, err := get(t.Context(), &http.Client{Timeout: patience}, m, app+".localhost", "/")
 		return err
 	})
 	run(t, "fleetd dev start-etcd")

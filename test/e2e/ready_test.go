@@ -84,7 +84,7 @@ func TestChangeOfMode(t *testing.T) {
 					return
 				case <-time.After(20 * time.Millisecond):
 				}
-				if code, _ := try("curl -s -m 5 -o /dev/null -w '%%{http_code}' -H 'Host: mode.localhost' http://127.0.0.11:8080/"); code != "200" {
+				if code, _ := try("curl -s -m 3 -o /dev/null -w '%%{http_code}' -H 'Host: mode.localhost' http://127.0.0.11:8080/"); code != "200" {
 					bad = append(bad, code)
 				}
 			}
