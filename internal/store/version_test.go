@@ -30,6 +30,13 @@ func TestVersionOfEtcd(t *testing.T) {
 	warnings, err := etcd.Client().VersionWarnings(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, warnings, "the one that comes with the tests is new enough")
+	store.Require(t, "99.0.0")
+	warnings, err = etcd.Client().VersionWarnings(t.Context())
+	require.NoError(t, err)
+	require.Len(t, warnings, 1)
+	for endpoint, warning := range warnings {
+		require.Contains(t, warning, "is not supported: upgrade it to 99.0.0 or later", endpoint)
+	}
 	etcd.Stop()
 	_, err = etcd.Client().VersionWarnings(t.Context())
 	require.ErrorIs(t, err, store.ErrUnavailable)

@@ -71,3 +71,56 @@ func TestWatchKey(t *testing.T) {
 		})
 	}
 }
+
+// TestWatchKeyEnds: the history that was asked for is compacted: that is said, and nothing follows.
+func TestWatchKeyEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		start, err := s.Commit(t.Context(), store.Txn{Ops: []store.Op{put("/t/a", "1")}})
+		require.NoError(t, err)
+		for range 3 {
+			_, err = s.Commit(t.Context(), store.Txn{Ops: []store.Op{put("/t/a", "2"), put("/t/ab", "x")}})
+			require.NoError(t, err)
+		}
+		s.Compact(s.Revision())
+		var told []error
+		for b := range store.WatchKey(t.Context(), s, "/t/a", true, start) {
+			told = append(told, b.Err)
+		}
+		require.Len(t, told, 1)
+		require.ErrorIs(t, told[0], store.ErrCompacted)
+	})
+}
+
+// TestWatchKeyGoesOn after each event, until its context ends; of other keys it says nothing.
+func TestWatchKeyGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		start, err := s.Commit(t.Context(), store.Txn{Ops: []store.Op{put("/t/a", "1")}})
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		var told []store.Batch
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for b := range store.WatchKey(ctx, s, "/t/a", true, start) {
+				told = append(told, b)
+			}
+		}()
+		for i := range 4 {
+			synctest.Wait()
+			key := []string{"/t/a", "/t/ab"}[i%2]
+			_, err = s.Commit(t.Context(), store.Txn{Ops: []store.Op{put(key, fmt.Sprint(i))}})
+			require.NoError(t, err)
+		}
+		synctest.Wait()
+		require.Len(t, told, 2)
+		require.Equal(t, "0", string(told[0].Events[0].Value))
+		require.Equal(t, "2", string(told[1].Events[0].Value))
+		time.Sleep(3 * store.CheckEvery) // reads find what is known
+		synctest.Wait()
+		require.Len(t, told, 2)
+		cancel()
+		<-done
+	})
+}
