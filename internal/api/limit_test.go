@@ -92,14 +92,14 @@ func TestManyFaults(t *testing.T) {
 	require.Equal(t, wire.Cause{Message: "and 19900 more", More: 19900}, s.Causes[100])
 }
 
-// TestJournalctl: what is started for a log is no better protected from the OOM killer than anything else, and ends with
-// its client.
+// TestJournalctl: what is started for a log is neither better protected from the OOM killer than anything else nor worse,
+// and ends with its client.
 func TestJournalctl(t *testing.T) {
 	const own = "/proc/self/oom_score_adj"
 	before, err := os.ReadFile(own)
 	require.NoError(t, err)
-	if err := os.WriteFile(own, []byte("-500"), 0); err != nil {
-		t.Skip("as root only: ", err)
+	if os.WriteFile(own, []byte("-500"), 0) != nil { // as fleetd is protected: it takes CAP_SYS_RESOURCE
+		require.NoError(t, os.WriteFile(own, []byte("500"), 0))
 	}
 	defer func() { require.NoError(t, os.WriteFile(own, before, 0)) }()
 	dir := t.TempDir()
