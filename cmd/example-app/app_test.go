@@ -220,7 +220,9 @@ func TestStopDuringStartDelay(t *testing.T) {
 	cfg.startDelay = time.Hour
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
-	require.NoError(t, run(ctx, cfg, io.Discard, nil))
+	var said strings.Builder
+	require.NoError(t, run(ctx, cfg, &said, nil))
+	require.Empty(t, said.String(), "it never listened")
 }
 
 func TestListenErrorSaysWhere(t *testing.T) {

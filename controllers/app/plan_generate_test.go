@@ -140,8 +140,15 @@ func TestNothingIsSmuggled(t *testing.T) {
 		files, err := Generate("hello", &app.Spec)
 		require.NoError(t, err)
 		checkFile(t, "hello@1.service", files.Unit)
-		file, _ := unitfile.Parse(files.Unit)
+		file, err := unitfile.Parse(files.Unit)
+		require.NoError(t, err)
 		require.Len(t, file.Values("Service", "ExecStart"), 1)
-		require.Equal(t, strings.Count(files.Unit, "\n["), 1+strings.Count(files.Unit, "\n[X-Fleet]"))
+		var sections []string
+		for line := range strings.Lines(files.Unit) {
+			if strings.HasPrefix(line, "[") {
+				sections = append(sections, strings.TrimSpace(line))
+			}
+		}
+		require.Equal(t, []string{"[Unit]", "[Service]"}, sections, "%s", files.Unit)
 	})
 }
