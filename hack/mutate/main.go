@@ -17,6 +17,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -57,7 +58,7 @@ func main() {
 	flag.IntVar(&o.most, "n", 0, "try so many mutants, chosen by -seed (0: all)")
 	flag.Uint64Var(&o.seed, "seed", 1, "which mutants -n chooses")
 	flag.Float64Var(&o.least, "min", 0, "exit with 1 when less than so many per cent are killed")
-	flag.StringVar(&o.only, "run", "", "only mutants whose name contains this text")
+	flag.StringVar(&o.only, "run", "", "only mutants whose name matches this regular expression")
 	flag.BoolVar(&o.list, "list", false, "list the mutants and try none")
 	flag.BoolVar(&o.verbose, "v", false, "print killed mutants as well, and what killed them")
 	flag.Usage = func() {
@@ -147,7 +148,11 @@ func choose(files []string, o options) ([]*mutant, error) {
 		}
 		all = append(all, list...)
 	}
-	all = slices.DeleteFunc(all, func(m *mutant) bool { return !strings.Contains(m.name(), o.only) })
+	only, err := regexp.Compile(o.only)
+	if err != nil {
+		return nil, fmt.Errorf("-run: %w", err)
+	}
+	all = slices.DeleteFunc(all, func(m *mutant) bool { return !only.MatchString(m.name()) })
 	order := func(m *mutant) uint64 { // by name, so that a change elsewhere does not choose others
 		h := fnv.New64a()
 		fmt.Fprintf(h, "%d %s", o.seed, m.name())

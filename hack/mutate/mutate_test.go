@@ -116,6 +116,9 @@ func TestChoose(t *testing.T) {
 	require.NotEqual(t, first, names(options{most: 6, seed: 2}))
 	only := names(options{only: "Clamp: "})
 	require.Len(t, only, 5)
+	require.Equal(t, []string{"small/small.go: Clamp: removes n = most"}, names(options{only: "^small/.*Clamp: removes"}))
+	_, err := choose([]string{small}, options{only: "("})
+	require.ErrorContains(t, err, "-run: ")
 	require.False(t, slices.ContainsFunc(only, func(name string) bool { return !strings.Contains(name, "Clamp") }))
 }
 
