@@ -46,6 +46,12 @@ func TestPlainStatesNeedNoReflection(t *testing.T) {
 	want, err := decodeJSON[v1.UnitState](value)
 	require.NoError(t, err)
 	require.Equal(t, want, s)
+	for value, plain := range map[string]bool{
+		`{"restarts":0}`: true, `{"restarts":19}`: true, `{"restarts":999999999}`: true, `{"restarts":1000000000}`: false, `{"restarts":1`: false, `{"restarts":`: false,
+		`{"hash":"a b~"}`: true, `{"hash":"a`: false, "{\"hash\":\"\x1f\"}": false, "{\"hash\":\"\x7f\"}": false, `{"hash":"\\"}`: false, `{"later":1}`: false,
+	} {
+		require.Equal(t, plain, eachField(value, stateFields(&s)), value)
+	}
 }
 
 // FuzzState: what is read without encoding/json is what that reads.
@@ -56,6 +62,7 @@ func FuzzState(f *testing.F) {
 		`{"since":"2026-01-01T00:00:00,5Z"}`, `{"since":"2026-01-01t00:00:00z"}`, `{"since":"2026-01-01T24:00:00Z"}`, `{"since":""}`, `{"hash":"` + "\x7f" + `"}`,
 		`{"restarts":1,"exitStatus":0}`, `{"restarts":01}`, `{"restarts":-1}`, `{"restarts":1.0}`, `{"restarts":1e1}`, `{"restarts":99999999999999999999}`,
 		`{"restarts":"1"}`, `{"restarts":1,}`, `{"exitStatus":}`, `{"message":1}`, `{"restarts":null}`,
+		`{"restarts":1`, `{"restarts":9}`, `{"restarts":10}`, `{"restarts":1234567890}`, `{"hash":"a b"}`, `{"hash":"~"}`, `{"hash":"`, `{"hash`, `{"hash":"a\b"}`,
 	} {
 		f.Add([]byte(value))
 	}
