@@ -56,6 +56,8 @@ func TestProcessKilled(t *testing.T) {
 	calm(t)
 	m := machineOf(t, "example-app@1.service")
 	before := invocations(t)
+	created := "etcdctl get /services/web/example-app/example-app@1 -w json | jq .kvs[0].create_revision"
+	announcedAt := run(t, "%s", created)
 	stream := startTraffic(t, allMachines...)
 	run(t, "fleetd dev exec %d systemctl --user kill -s KILL example-app@1.service", m)
 	key := fmt.Sprintf("m%d/example-app@1.service", m)
@@ -68,6 +70,7 @@ func TestProcessKilled(t *testing.T) {
 	calm(t)
 	stream.noOutageBut(t, underWay(), allMachines...)
 	require.Equal(t, m, machineOf(t, "example-app@1.service"), "a crash moves nothing")
+	require.NotEqual(t, announcedAt, run(t, "%s", created), "its sidekick took the endpoint away and brought it back")
 }
 
 func TestUnhealthyInstanceIsWithdrawn(t *testing.T) {
@@ -108,6 +111,7 @@ func TestMachineKilled(t *testing.T) {
 	servedBy(t, rest, both...)
 	stream.noOutageBut(t, underWay(), rest...)
 	run(t, "fleetctl apply -f manifests/dev --wait --timeout 20s") // a global app is not short of a machine that is away
+	returned := time.Now().Unix()
 	run(t, "fleetd dev start-machine %d", m)
 	eventually(t, 30*time.Second, "three machines", func() error {
 		if out := run(t, "fleetctl list-machines --no-legend"); strings.Count(out, "\n") != 3 {
@@ -116,6 +120,11 @@ func TestMachineKilled(t *testing.T) {
 		return nil
 	})
 	calm(t)
+	if os.Geteuid() == 0 { // an ordinary user's machines have one journal
+		journal := fmt.Sprintf("journalctl -q -D .dev/m%d/journal --since @%d -o cat USER_UNIT=", m, returned)
+		require.NotEmpty(t, run(t, "%s", journal+"router.service"), "what systemd says of the units that it starts")
+		require.Empty(t, run(t, "%s", journal+"example-app@2.service"), "it runs elsewhere now, and was not even started here")
+	}
 }
 
 // A machine that is drained gives its instances away without an outage; where they fit nowhere else they stay.

@@ -87,5 +87,5 @@ func TestRestoredEtcd(t *testing.T) {
 	l.changes(t)
 	require.Empty(t, lost(requests.stop()))
 	require.NotContains(t, l.run(t, "fleetctl list-units"), "late")
-	require.NoError(t, closeLab()) // the last test that needs it: what follows has the computer to itself
+	require.NoError(t, closeLab()) // no other test needs this etcd
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,11 +20,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// lab is a second local cluster: its machines have cables that can be cut, and its etcd is the newest one, of three
-// members that are processes and can be killed. It shares no address with the cluster of the other tests.
+// lab is a second local cluster: its machines have cables that can be cut, and its etcd is another one than is built in, whose
+// members are processes and can be killed. It shares no address with the cluster of the other tests.
 type lab struct {
 	dir     string
-	etcd    string // the program
+	etcd    []string // the program and flags of its version
 	members []*member
 }
 
@@ -39,23 +40,9 @@ var theLab *lab
 // computer lets nobody make networks it skips, and says so.
 func withLab(t *testing.T) *lab {
 	t.Helper()
-	if out, err := shell("unshare --net ip link add probe0 type veth peer name probe1"); err != nil {
-		t.Skipf("no machine can be cut off here: it takes root and the right to make network namespaces: %v: %s", err, out)
-	}
+	canCut(t)
 	if theLab == nil {
-		out, err := shell("make -s etcd")
-		require.NoError(t, err, "%s", out)
-		for _, program := range []string{"etcd", "etcdutl"} {
-			if _, err := os.Stat(filepath.Join(top, "bin", program)); err != nil {
-				t.Skipf("no lab: there is no bin/%s: make etcd: %s", program, out)
-			}
-		}
-		dir, err := os.MkdirTemp("", "lab")
-		require.NoError(t, err)
-		theLab = &lab{dir: dir, etcd: filepath.Join(top, "bin/etcd")}
-		theLab.startEtcd(t, 3)
-		out, err = shell(fmt.Sprintf("bin/fleetd dev --detach --cables --dir %s/dev --etcd-servers %s", dir, strings.Join(theLab.endpoints(), ",")))
-		require.NoError(t, err, "%s", out)
+		startLab(t, "etcd", 3, "--unsafe-no-fsync")
 	}
 	l := theLab
 	t.Cleanup(func() {
@@ -66,6 +53,31 @@ func withLab(t *testing.T) *lab {
 	})
 	l.calm(t)
 	return l
+}
+
+// canCut skips where this computer lets nobody make networks.
+func canCut(t *testing.T) {
+	t.Helper()
+	if out, err := shell("unshare --net ip link add probe0 type veth peer name probe1"); err != nil {
+		t.Skipf("no machine can be cut off here: it takes root and the right to make network namespaces: %v: %s", err, out)
+	}
+}
+
+// startLab starts so many members of an etcd, and three machines.
+func startLab(t *testing.T, etcd string, members int, flags ...string) {
+	t.Helper()
+	out, err := shell("make -s etcd")
+	require.NoError(t, err, "%s", out)
+	program := filepath.Join(top, "bin", etcd)
+	if _, err := os.Stat(program); err != nil {
+		t.Skipf("no cluster is run with this etcd: there is no %s: make etcd: %s", program, out)
+	}
+	dir, err := os.MkdirTemp("", "lab")
+	require.NoError(t, err)
+	theLab = &lab{dir: dir, etcd: append([]string{program}, flags...)}
+	theLab.startEtcd(t, members)
+	out, err = shell(fmt.Sprintf("bin/fleetd dev --detach --cables --dir %s/dev --etcd-servers %s", dir, strings.Join(theLab.endpoints(), ",")))
+	require.NoError(t, err, "%s", out)
 }
 
 // closeLab takes the lab down and removes what it wrote.
@@ -200,10 +212,10 @@ func (l *lab) startEtcd(t *testing.T, members int) {
 	}
 	for _, m := range l.members {
 		port := m.client[strings.LastIndex(m.client, ":"):]
-		m.argv = []string{l.etcd, "--name", m.name, "--data-dir", filepath.Join(l.dir, m.name),
-			"--listen-client-urls", "http://0.0.0.0" + port, "--advertise-client-urls", m.client,
+		m.argv = append(slices.Clone(l.etcd), "--name", m.name, "--data-dir", filepath.Join(l.dir, m.name),
+			"--listen-client-urls", "http://0.0.0.0"+port, "--advertise-client-urls", m.client,
 			"--listen-peer-urls", m.peer, "--initial-advertise-peer-urls", m.peer, "--initial-cluster", l.initial(),
-			"--heartbeat-interval", "50", "--election-timeout", "500", "--unsafe-no-fsync", "--quota-backend-bytes", "33554432"}
+			"--heartbeat-interval", "50", "--election-timeout", "500", "--quota-backend-bytes", "33554432")
 		m.start(t)
 	}
 	for _, m := range l.members {
