@@ -65,6 +65,6 @@ func TestFleetdHangs(t *testing.T) {
 	})
 	require.NotEqual(t, pid, systemctl("show -p MainPID --value fleetd.service"))
 	run(t, "curl -sf http://%s:%d/healthz", dev.Address(m), dev.APIPort)
-	stream.noOutage(t)
+	stream.noOutage(t, allMachines...)
 	require.Equal(t, before, invocations(t), "nothing else was restarted")
 }
