@@ -196,9 +196,6 @@ func (c *candidate) enter(ctx context.Context, key string) error {
 	}
 	c.log.Info("Deleting a leader key that has no lease", "reason", "NoLease", "key", key)
 	_, err = c.store.Commit(ctx, store.Txn{Ops: []store.Op{{Key: key, If: store.Unchanged(kv.ModRevision)}}})
-	if errors.Is(err, store.ErrConflict) {
-		return nil // it is looked at again
-	}
 	return err
 }
 
