@@ -126,6 +126,27 @@ func TestRolloutThatEndsWhileAnInstanceIsToGo(t *testing.T) {
 	require.NotContains(t, w.transcript(), "RolloutComplete")
 }
 
+// An instance that an earlier roll-out has touched, and that is out of date again, waits for its turn: the one that is to go to
+// another machine does not wait for it, for then both would wait for each other.
+func TestMoveDoesNotWaitForAnInstanceThatWaits(t *testing.T) {
+	w := running(t, 2, true)
+	w.apply("%s", manifestOf("web", 2, "2", true))
+	u := w.units["web@1.service"]
+	touched := *u.Unit
+	touched.Metadata.Annotations = map[string]string{v1.AnnotationUpdatedAt: w.now.Format(time.RFC3339Nano)}
+	w.units["web@1.service"] = Unit{Unit: &touched, UID: u.UID, Revision: u.Revision}
+	w.goes(2, "m2")
+	w.settleAll()
+	require.Equal(t, "m2", w.letGo(2))
+	require.Equal(t, w.revisions[0].UnitFile, w.units["web@1.service"].Spec.Hash, "one at a time")
+	w.moves(2)
+	w.settleAll()
+	for n := int32(1); n <= 2; n++ {
+		require.Equal(t, w.revisions[1].UnitFile, w.units[v1.AppUnit("web", n)].Spec.Hash)
+	}
+	require.Equal(t, 2, w.serving())
+}
+
 func TestInstanceThatIsNotAnnouncedIsLetGoAtOnce(t *testing.T) {
 	w := running(t, 1, false)
 	w.goes(1, "m1")

@@ -191,7 +191,7 @@ func (p *planner) goOn(i *replica, short bool) {
 // any more, it returns to the routers like one that was replaced.
 func (p *planner) letGo(i *replica) {
 	begun := !i.unit.updatedAt().IsZero()
-	if !begun && (p.moving || slices.ContainsFunc(p.all, func(o *replica) bool { return o.wanted() && !o.unit.updatedAt().IsZero() && o.holdsUp() })) {
+	if !begun && (p.moving || slices.ContainsFunc(p.all, p.underWay)) {
 		p.keep(i)
 		return
 	}
@@ -211,6 +211,13 @@ func (p *planner) letGo(i *replica) {
 	default:
 		p.watchDeadline(i)
 	}
+}
+
+// underWay: a roll-out, a restart or a move has touched the instance, and goes on with it before anything else. One that has
+// since become out of date, such as one that fitted nowhere when it was touched, waits for its turn like any other.
+func (p *planner) underWay(i *replica) bool {
+	waits := !i.updated() && !i.withdrawn() && !i.restarting() && i.unit.is() == v1.Launched && p.in.Leaving[i.unit.name] == ""
+	return i.wanted() && !i.unit.updatedAt().IsZero() && i.holdsUp() && !waits
 }
 
 // moves: it is to go to another machine, or has gone, and that is all that happens to it.
