@@ -81,7 +81,7 @@ func TestMemberOfEtcdKilled(t *testing.T) {
 	} {
 		victim := c.of(l.leader(t))
 		c.fail(victim)
-		// A call to a member that hangs fails after 5 s; that it hangs is noticed after 15 s.
+		// A call to a member that hangs fails after etcd_request_timeout; that it hangs is noticed after 15 s.
 		asked := func(what string) {
 			eventually(t, 30*time.Second, c.name+": "+what, func() error {
 				out, err := l.try("fleetctl %s move@1 --timeout 1m", what)
