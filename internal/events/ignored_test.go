@@ -22,7 +22,14 @@ func TestIgnoredIsToldOnce(t *testing.T) {
 		for range 3 {
 			r.WithSource("cluster").Ignored("/fleet/units/a.service", 7, "Unreadable", "not YAML")
 			r.WithSource("node").Ignored("/fleet/units/a.service", 7, "Unreadable", "not YAML")
+			time.Sleep(20 * time.Minute)
+			stored, _ := r.stored()
+			require.Len(t, stored, 1)
+			require.Equal(t, start, stored[0].Time, "once")
+		}
+		for range 2 { // and it is not told again when the event is gone
 			time.Sleep(time.Hour)
+			r.Ignored("/fleet/units/a.service", 7, "Unreadable", "not YAML")
 		}
 		stored, leases := r.stored()
 		require.Empty(t, stored, "it was hours ago")
@@ -33,6 +40,7 @@ func TestIgnoredIsToldOnce(t *testing.T) {
 			Message: "revision 8: not YAML either", Source: "fleetd", Machine: "m1"}
 		require.Equal(t, []v1.Event{want}, stored)
 
+		time.Sleep(time.Minute) // the key of an event has its time
 		next := events.New(r.model, keys, events.Options{Source: "cluster", Machine: "m2"}) // the next leader
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
@@ -42,6 +50,7 @@ func TestIgnoredIsToldOnce(t *testing.T) {
 		next.Ignored("/fleet/units/a.service", 9, "Unreadable", "nor this")
 		stored, _ = r.stored()
 		require.Len(t, stored, 3)
+		require.ElementsMatch(t, []string{"revision 8: not YAML either", "is written all the same", "revision 9: nor this"}, []string{stored[0].Message, stored[1].Message, stored[2].Message})
 		revision := r.model.Revision()
 		next.Ignored("/fleet/units/a.service", 9, "Unreadable", "nor this")
 		synctest.Wait()
