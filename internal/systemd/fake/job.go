@@ -181,8 +181,11 @@ func (m *Manager) next() *job {
 }
 
 // waits says whether After= keeps the job from running: what is ordered after something starts after it and stops
-// before it, and stops come before starts.
+// before it, and stops come before starts. So does the stop of the unit itself.
 func (m *Manager) waits(j *job) bool {
+	if j.unit.stopping() && !j.stops() {
+		return true
+	}
 	for _, other := range m.jobs {
 		if other == j {
 			continue

@@ -164,24 +164,11 @@ func (m *Manager) runJob(j *job) {
 	if u.running() {
 		m.halt(u)
 	}
-	if j.kind == jobStop {
-		m.finish(j, "done")
+	if u.stopping() {
+		j.running = true
 		return
 	}
-	j.kind = jobStart // the second half of a restart, when its turn comes
-}
-
-// halt stops a unit because a job says so.
-func (m *Manager) halt(u *unit) {
-	killed := u.pid != 0 && u.oneshot
-	u.pid = 0
-	if killed {
-		// The end by SIGTERM is clean for a service that runs, not for one that has something to finish.
-		u.result = signaled
-		m.set(u, "failed", "failed")
-		return
-	}
-	m.set(u, "inactive", "dead")
+	m.halted(j)
 }
 
 func (m *Manager) runStart(j *job) {
@@ -263,6 +250,13 @@ func (m *Manager) stopUnbound(u *unit) {
 
 // ended is the end of a main process that no stop job asked for.
 func (m *Manager) ended(u *unit, e end) {
+	if u.stopping() {
+		if u.result == success {
+			u.result = e.result()
+		}
+		m.stopped(u, e.exit(u.started))
+		return
+	}
 	u.pid, u.result, u.exit = 0, e.result(), e.exit(u.started)
 	starting := u.active == "activating"
 	if starting && e.result() == success && u.remain {

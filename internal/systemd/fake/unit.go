@@ -42,6 +42,7 @@ type settings struct {
 	restartAfter  time.Duration
 	startBurst    int
 	startInterval time.Duration
+	stop          stopping
 	// conditions and asserts are paths that have to be there, or, after a "!", must not be.
 	conditions, asserts []string
 }
@@ -112,10 +113,12 @@ func parse(name, text string) (settings, error) {
 			}
 		}
 	}
-	var errs [3]error
+	var errs [4]error
 	s.restartAfter, errs[0] = parseSpan(value("Service", "RestartSec", "100ms"))
 	s.startInterval, errs[1] = parseSpan(value("Unit", "StartLimitIntervalSec", "10s"))
 	s.startBurst, errs[2] = strconv.Atoi(value("Unit", "StartLimitBurst", "5"))
+	s.stop.timeout, errs[3] = parseSpan(value("Service", "TimeoutStopSec", "90s"))
+	s.stop.ignores = harmless[value("Service", "KillSignal", "SIGTERM")]
 	for _, err := range errs {
 		if err != nil {
 			return s, err
@@ -126,6 +129,9 @@ func parse(name, text string) (settings, error) {
 			return s, fmt.Errorf("%s has no ExecStart=", name)
 		}
 		s.argv, err = unitfile.SplitCommand(n.Expand(commands[len(commands)-1]))
+		if command := value("Service", "ExecStop", ""); err == nil && command != "" {
+			s.stop.execStop, err = unitfile.SplitCommand(n.Expand(command))
+		}
 	}
 	return s, err
 }

@@ -37,7 +37,7 @@ type bench struct {
 
 // Run runs the contract; start returns a manager that has no units of the tests yet.
 func Run(t *testing.T, start func(t *testing.T) Subject) {
-	for _, part := range []map[string]func(*bench){basics, failures, dependencies} {
+	for _, part := range []map[string]func(*bench){basics, failures, dependencies, stops} {
 		for name, test := range part {
 			t.Run(name, func(t *testing.T) {
 				ctx, cancel := context.WithTimeout(context.Background(), within)
