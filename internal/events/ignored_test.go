@@ -40,7 +40,7 @@ func TestIgnoredIsToldOnce(t *testing.T) {
 			Message: "revision 8: not YAML either", Source: "fleetd", Machine: "m1"}
 		require.Equal(t, []v1.Event{want}, stored)
 
-		time.Sleep(time.Minute) // the key of an event has its time
+		time.Sleep(time.Minute)                                                             // the key of an event has its time
 		next := events.New(r.model, keys, events.Options{Source: "cluster", Machine: "m2"}) // the next leader
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
