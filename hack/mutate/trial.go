@@ -169,7 +169,7 @@ func failedOf(out []byte) string {
 	return ""
 }
 
-// simulated: the simulation fails with the mutant on.
+// simulated: the simulation fails with the mutant on. It must pass without one.
 func (t *trial) simulated(ctx context.Context, id int) (bool, error) {
 	if t.sim == "" {
 		sim, err := t.simulation(ctx)
@@ -177,10 +177,17 @@ func (t *trial) simulated(ctx context.Context, id int) (bool, error) {
 			return false, err
 		}
 		t.sim = sim
+		if out, err := t.simulate(ctx, 0); err != nil {
+			return false, fmt.Errorf("the simulation fails without any mutation: %w\n%s", err, tail(out))
+		}
 	}
-	env := append(mutantOn(id), "SIM_SEED=1", "SIM_SEEDS="+strconv.Itoa(t.seeds), "SIM_SHRINK=no", "SIM_FAILURES=1", "SIM_DIR="+t.dir)
-	_, err := run(ctx, filepath.Join("test", "sim"), env, "sh", limited(t.sim, []string{"-test.run=^TestSeeds$", "-test.timeout=10m"})...)
+	_, err := t.simulate(ctx, id)
 	return err != nil, nil
+}
+
+func (t *trial) simulate(ctx context.Context, id int) ([]byte, error) {
+	env := append(mutantOn(id), "SIM_SEED=1", "SIM_SEEDS="+strconv.Itoa(t.seeds), "SIM_SHRINK=no", "SIM_FAILURES=1", "SIM_DIR="+t.dir)
+	return run(ctx, filepath.Join("test", "sim"), env, "sh", limited(t.sim, []string{"-test.run=^TestSeeds$", "-test.timeout=10m"})...)
 }
 
 // run runs a program, in a process group of its own so that what it started ends with it.
