@@ -210,3 +210,30 @@ func TestPausesBeginAnew(t *testing.T) {
 		}
 	})
 }
+
+// repeating sends each put of a key that must not exist twice, as a client does whose first answer is lost.
+type repeating struct{ store.Interface }
+
+func (r repeating) Commit(ctx context.Context, txn store.Txn) (int64, error) {
+	if txn.Ops[0].If == store.Absent() {
+		if _, err := r.Interface.Commit(ctx, txn); err != nil {
+			return 0, err
+		}
+	}
+	return r.Interface.Commit(ctx, txn)
+}
+
+// TestKeyThatWasPutTwice: a candidate whose key is there already, under its own lease, has its place.
+func TestKeyThatWasPutTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		e := newElection(t)
+		a := &asking{Interface: repeating{s.Connect()}}
+		stop := e.run(a, "a", ttl)
+		term := e.awaitLeader("a")
+		require.EqualValues(t, candidatesOf(t, s)["a"].CreateRevision, term.fence.CreateRevision)
+		_, commits, _ := a.so()
+		require.Equal(t, 1, commits, "it is not taken for another's")
+		stop()
+	})
+}
