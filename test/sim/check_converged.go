@@ -308,6 +308,9 @@ func (c *checker) endpointProblem() string {
 		if !maps.Equal(c.served[h], endpoints) {
 			return fmt.Sprintf("nginx on %s serves %v instead of %v", h.name, c.served[h], endpoints)
 		}
+		if problem := c.hostsProblem(h); problem != "" {
+			return problem
+		}
 	}
 	return ""
 }

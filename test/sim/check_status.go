@@ -223,6 +223,9 @@ func (c *checker) appStatusProblem(app string, status *v1.AppStatus) string {
 		counts = countFacts(facts)
 		want[v1.Scheduled], want[v1.Available] = scheduledOf(facts), availableOf(facts)
 		want[v1.Progressing], want[v1.Ready] = progressingOf(facts), readyOf(facts)
+		if want[v1.Ready].reason != "Stopped" && c.hostTaken(app) {
+			want[v1.Ready] = said{v1.ConditionFalse, "HostTaken"}
+		}
 	}
 	switch {
 	case status.ObservedRevision != manifest.ModRevision:

@@ -156,6 +156,7 @@ func (w *world) heal() {
 		h.disk.fill(h, false, false)
 		h.loseBus(false)
 		h.upgrade()
+		h.front.heal()
 		h.connectEach()
 		h.connect(connected)
 		if i < w.machines {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -103,11 +104,15 @@ func announcer(ctx context.Context, p *process, r fake.Running) error {
 
 // router is cmd/router with a model of nginx.
 func router(ctx context.Context, p *process, _ fake.Running) error {
-	dir, recorder := *p.host.dir.Load(), p.recorder("route")
+	dir, recorder, front := *p.host.dir.Load(), p.recorder("route"), &server{front: p.host.front, p: p}
+	if err := front.Start(ctx); err != nil {
+		p.w.tell(p.name, "cannot start nginx: %v", err)
+	}
 	c := route.New(route.Options{
-		Store: p.conn, Keys: p.w.keys, Nginx: &nginxModel{p: p}, Events: recorder, Log: p.log().WithName("route"),
+		Store: p.conn, Keys: p.w.keys, Nginx: front, Events: recorder, Log: p.log().WithName("route"),
 		Machine: p.host.id, Address: netip.MustParseAddr(p.host.address()), TTL: route.DefaultTTL, Debounce: route.DefaultDebounce, Caches: p.caches(),
-		Settings: nginx.Settings{Dir: dir + "/nginx", Listen: []string{p.host.address() + ":8080"}, Domain: "localhost", Workers: 1},
+		Settings:  nginx.Settings{Dir: dir + "/nginx", Listen: []string{p.host.address() + ":8080"}, Domain: "localhost", Workers: 1},
+		StateFile: filepath.Join(p.w.dir, p.host.name, "router.json"),
 	})
 	var recording sync.WaitGroup
 	recording.Go(func() { _ = recorder.Run(ctx) })
@@ -115,34 +120,11 @@ func router(ctx context.Context, p *process, _ fake.Running) error {
 	recording.Wait()
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 8*time.Second)
 	defer cancel()
-	return cmp.Or(err, c.Resign(stopping))
-}
-
-// nginxModel serves at once what it is told after a moment, and goes on when its router ends.
-type nginxModel struct{ p *process }
-
-func (n *nginxModel) Exited() <-chan struct{} { return nil }
-
-func (n *nginxModel) Apply(ctx context.Context, c nginx.Configuration) (nginx.Result, error) {
-	if err := n.p.pause(ctx, n.p.w.delay("nginx", n.p.name)); err != nil {
-		return nginx.Result{}, err
+	err = cmp.Or(err, c.Resign(stopping))
+	if !p.dead() {
+		front.end("is stopped", false)
 	}
-	served := map[string]string{}
-	for _, r := range c.Routes {
-		for _, u := range r.Upstreams {
-			served[u.Key] = u.Address
-		}
-	}
-	h := n.p.host
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	changed := h.served == nil || !maps.Equal(h.served, served)
-	h.served = served
-	h.w.check.serves(h, served)
-	if changed {
-		h.w.tell(h.name, "nginx serves %s", strings.Join(pairs(served), " "))
-	}
-	return nginx.Result{Changed: changed, Refused: c.Refused}, nil
+	return err
 }
 
 func pairs(m map[string]string) []string {

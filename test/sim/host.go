@@ -41,6 +41,7 @@ type host struct {
 	life      int // of the directory: a killed process writes to where nothing is any more
 
 	systemd *fake.Manager
+	front   *front
 	wake    chan struct{}
 
 	mu       sync.Mutex
@@ -51,7 +52,6 @@ type host struct {
 	last     map[string]*process      // the last process of each unit, which the next one waits for
 	sick     map[string]bool          // app units that do not pass their health check
 	offsets  map[string]time.Duration // the clock's when a time was noted
-	served   map[string]string        // by nginx: endpoints by key; it outlives its router
 	fleetd   *process
 	held     bool // fleetd is not started again
 }
@@ -79,6 +79,7 @@ func (w *world) newHost(name, id string, number int, metadata map[string]string,
 		return os.ReadFile(filepath.Join(h.layout().Units, filepath.Base(path)))
 	}, Process: behave})
 	hostsByDir.Store(filepath.Join(w.dir, name), h)
+	h.front = newFront(h)
 	w.hosts = append(w.hosts, h)
 	w.running.Go(h.pump)
 	return h
@@ -141,7 +142,7 @@ func (h *host) powerOff() {
 	for _, unit := range sortedKeys(h.procs) {
 		h.ended(unit, h.procs[unit], true)
 	}
-	h.served = nil
+	h.front.powerOff()
 	h.systemd.Reboot()
 	h.nextLife()
 	if err := os.RemoveAll(h.layout().Runtime); err != nil {

@@ -49,13 +49,13 @@ func manifest(app string, replicas, version, variant uint64) string {
 		"  healthCheck: {http: {path: /}, interval: 1s, timeout: 1s, unhealthyThreshold: 2}\n  update: {healthyDeadline: 40s}\n"
 	switch app {
 	case "web":
-		text += "  ports: [{name: http, port: 3000}]\n" + announced
+		text += "  ports: [{name: http, port: 3000}]\n" + announced + hosts(app, variant)
 		text += "  placement: {conflicts: [\"web@*.service\"]}\n"
 		if variant%4 == 0 {
 			text = strings.Replace(text, "\"web@*.service\"", "\"web@*.service\", \"job@*.service\"", 1)
 		}
 	case "api":
-		text += "  ports: [{name: http, port: 4000}]\n" + announced
+		text += "  ports: [{name: http, port: 4000}]\n" + announced + hosts(app, variant)
 		switch variant % 4 {
 		case 0:
 			text += "  placement: {machineMetadata: {zone: a}}\n"
@@ -76,6 +76,11 @@ func manifest(app string, replicas, version, variant uint64) string {
 		}
 	}
 	return text
+}
+
+// hosts are those that an app asks for: none, its own, or one that another app may have, too.
+func hosts(app string, variant uint64) string {
+	return []string{"", "", "  route: {hosts: [" + app + ".example.com]}\n", "  route: {hosts: [" + app + ".example.com, shared.example.com]}\n"}[variant/4%4]
 }
 
 const routerManifest = `apiVersion: fleet/v1
