@@ -24,6 +24,8 @@ const (
 	invEndpoint    = "no endpoint without a healthy instance beyond the health interval and its lease"
 	invRestart     = "nothing restarts without a reason that names a change"
 	invWithdrawn   = "a withdrawn instance gets no more requests before it stops"
+	invArrives     = "no request comes to an instance that was stopped"
+	invAnswered    = "a router answers requests for what it says that it serves"
 	invFrozen      = "nothing is moved while most machines are missed"
 	invConverges   = "it converges when the faults have ended"
 	invCaches      = "a cache is never found to differ from an etcd that is right"
@@ -35,7 +37,7 @@ const (
 
 // Invariants are all of them, in the order in which they are counted.
 var Invariants = []string{
-	invConflicts, invPlacedTwice, invRunsTwice, invDeposed, invWriter, invPersons, invEndpoint, invRestart, invWithdrawn,
+	invConflicts, invPlacedTwice, invRunsTwice, invDeposed, invWriter, invPersons, invEndpoint, invRestart, invWithdrawn, invArrives, invAnswered,
 	invFrozen, invConverges, invCaches, invRest, invStatus, invUnplaced, invEvents,
 }
 
@@ -60,12 +62,16 @@ type checker struct {
 	begun       map[*host]map[string]bool          // units started since boot
 	reasons     map[*host]map[string]reason        // why units may be started once more
 	trouble     map[*host]time.Time                // when a host was last cut off, off, or without fleetd
+	absently    map[string]bool                    // placements that were changed last while their machine was gone
+	endings     map[string]map[*host]ending        // of units
+	lastEnd     map[string]time.Time               // of the instances of apps, those that requests are kept from before
 	served      map[*host]map[string]string        // by nginx
 	healthyAt   map[*host]map[string]time.Time     // when a unit was last seen healthy
 	unhealthy   map[string]time.Time               // endpoints without a healthy instance, since
 	refusedFor  map[*host]map[string]string        // with which file the start of a unit that runs was refused
 	takenBack   map[string]bool                    // units, and placements, that are what they were once: etcd was restored, and nothing has changed them since
 	restoredAt  time.Time                          // when etcd was restored last
+	restoredTo  int64                              // the revision that etcd had then
 	frozen      frozen
 	seen        int64                      // the last revision looked at
 	restart     chan int64                 // look at what comes after that revision: etcd was restored
@@ -84,7 +90,7 @@ func newChecker(w *world) *checker {
 		w: w, keys: w.keys, counts: Counts{}, told: map[string]map[string]time.Time{}, deleted: map[string]time.Time{}, withdrawnAt: map[string]int64{}, kv: map[string]store.KV{}, placed: map[string]map[string]v1.Placement{}, leaders: map[string]*process{},
 		templates: map[string]*unitfile.FleetTemplate{}, runs: map[string]map[*host]bool{}, twice: map[string]time.Time{},
 		begun: map[*host]map[string]bool{}, reasons: map[*host]map[string]reason{}, trouble: map[*host]time.Time{},
-		served: map[*host]map[string]string{}, healthyAt: map[*host]map[string]time.Time{}, unhealthy: map[string]time.Time{},
+		absently: map[string]bool{}, endings: map[string]map[*host]ending{}, lastEnd: map[string]time.Time{}, served: map[*host]map[string]string{}, healthyAt: map[*host]map[string]time.Time{}, unhealthy: map[string]time.Time{},
 		hashes: map[string]map[string]bool{}, byHand: map[string]time.Time{}, drainedOf: map[string]bool{}, refusals: map[string]map[*host]bool{},
 		announcers: map[string]*host{}, restart: make(chan int64, 1), seen: 1, frozen: frozen{stepped: map[*host]time.Time{}, stuck: map[string]time.Time{}},
 		contents: newContents(), blind: map[*host]time.Time{}, takenBack: map[string]bool{}, refusedFor: map[*host]map[string]string{}, strange: map[string]bool{}, revived: map[string]time.Time{},
@@ -269,7 +275,7 @@ func (c *checker) applyPlacement(name string, e store.Event, writer *process) st
 		c.told[machine] = map[string]time.Time{}
 	}
 	if !was || before != placement {
-		c.told[machine][unit] = time.Now()
+		c.told[machine][unit], c.absently[name] = time.Now(), !c.has(c.keys.Machines().Key(machine))
 	}
 	if e.Deleted || err != nil {
 		delete(c.placed[machine], unit)

@@ -1,11 +1,15 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/nginx"
+	"github.com/fleet-starter/fleet/internal/store"
 )
 
 // wantedHosts are the hosts that routers are to know, and the app of each: of two that ask for one, the first that did.
@@ -26,6 +30,13 @@ func (c *checker) wantedHosts() map[string]string {
 		}
 	}
 	return app
+}
+
+// hostTaken: another app has a host that this one asks for.
+func (c *checker) hostTaken(app string) bool {
+	route, err := c.keys.Routes().Decode(c.kv[c.keys.Routes().Key(app)].Value)
+	wanted := c.wantedHosts()
+	return err == nil && slices.ContainsFunc(sortedKeys(route.Hosts), func(host string) bool { return host != "" && wanted[host] != app })
 }
 
 // endpointsOf are what is announced of an app.
@@ -59,4 +70,140 @@ func (c *checker) hostsProblem(h *host) string {
 		}
 	}
 	return ""
+}
+
+// hostFor is one of the hosts that an app is to be asked for by; "" where nobody knows it.
+func (c *checker) hostFor(app string, n uint64) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var names []string
+	for host, owner := range c.wantedHosts() {
+		if owner == app {
+			names = append(names, host)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	slices.Sort(names)
+	return names[n%uint64(len(names))]
+}
+
+// ending is how a unit ended on a host.
+type ending struct {
+	at time.Time
+	// promised: requests are kept from it before. What is killed, or moved away from a machine that is gone, was not asked.
+	promised bool
+	// excuse is why the promise was not held against the end itself.
+	excuse string
+}
+
+// riskFor is how long after the end of an instance requests to its app are counted.
+const riskFor = 30 * time.Second
+
+// endedAs notes how a unit ended.
+func (c *checker) endedAs(h *host, unit string, promised bool, excuse string) {
+	if c.endings[unit] == nil {
+		c.endings[unit] = map[*host]ending{}
+	}
+	c.endings[unit][h] = ending{time.Now(), promised, excuse}
+	if promised {
+		c.lastEnd[appOf(unit)] = time.Now()
+	}
+}
+
+// appOf is the app of an instance.
+func appOf(unit string) string {
+	app, _, _ := strings.Cut(unit, "@")
+	return app
+}
+
+// arrived: a request comes to where an instance is to listen. Of one that was stopped in order no router knows any more.
+func (c *checker) arrived(r *request, u nginx.Upstream, h *host, up bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	at, ended := c.lastEnd[r.app]
+	if up && ended && time.Since(at) < riskFor {
+		c.counts.Check(invArrives)
+	}
+	unit := u.Instance + ".service"
+	end, ended := c.endings[unit][h]
+	if up || h == nil || !ended || !end.promised {
+		return
+	}
+	if c.judge(invArrives, cmp.Or(end.excuse, c.unwaited(r, u))) {
+		c.w.fail(invArrives, "the router on %s sent a request for %s to %s at %s, which was stopped %s ago", r.router.name, r.name, u.Instance, u.Address, time.Since(end.at))
+	}
+}
+
+// restoredExcuse is that of a router that knows nothing of an etcd that was restored.
+func (c *checker) restoredExcuse(router *host, record store.KV) string {
+	_, blind := c.blind[router]
+	switch {
+	case blind:
+		return "etcd's revision went back, and the caches have not had their look since"
+	case c.restoredTo > 0 && record.ModRevision <= c.restoredTo:
+		return "etcd was restored, and the router has said nothing since"
+	}
+	return ""
+}
+
+// unwaited says why nobody waited for what the request's worker knows.
+func (c *checker) unwaited(r *request, u nginx.Upstream) string {
+	record, there := c.kv[c.keys.Routers().Key(r.router.id)]
+	switch {
+	case r.conf != r.router.front.serving():
+		return "a body came to a worker that had begun to end"
+	case c.w.hasTwin(r.router):
+		return "another machine has its ID"
+	case !there || record.CreateRevision > c.withdrawnAt[u.Key]:
+		return "a router's lease had ended when it was withdrawn"
+	}
+	return c.restoredExcuse(r.router, record)
+}
+
+// asked: a router that says that it serves an endpoint, and the host of its app, answers requests for that.
+func (c *checker) asked(r *request, answered bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	kv, there := c.kv[c.keys.Routers().Key(r.router.id)]
+	router, err := c.keys.Routers().Decode(kv.Value)
+	route := c.kv[c.keys.Routes().Key(r.app)]
+	if !there || err != nil || router.Routes < route.ModRevision || c.wantedHosts()[r.name] != r.app {
+		return
+	}
+	for subject := range router.Refused {
+		if subject == r.app || strings.HasPrefix(subject, v1.DefaultAnnouncePrefix+"/"+r.app+"/") {
+			return
+		}
+	}
+	for _, key := range c.endpointsOf(r.app) {
+		endpoint := c.kv[key]
+		h, unit := c.announced(key, endpoint)
+		if h == nil || endpoint.Lease == 0 || !c.runs[unit][h] || router.Served[v1.DefaultAnnouncePrefix].Revision < endpoint.ModRevision {
+			continue
+		}
+		excuse := c.restoredExcuse(r.router, kv)
+		if c.w.hasTwin(r.router) {
+			excuse = "another machine has its ID"
+		}
+		if c.judge(invAnswered, excuse) && !answered {
+			c.w.fail(invAnswered, "the router on %s does not answer a request for %s, and says that it serves %s", r.router.name, r.name, key)
+		}
+		return
+	}
+}
+
+// restartIn is how long a router may take to find that its nginx has ended, and to start it again.
+const restartIn = effectTimeout + slack
+
+// unheard: nobody listens at a router. Where it has run for a while, it starts its nginx again.
+func (c *checker) unheard(router *host) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	kv, there := c.kv[c.keys.Routers().Key(router.id)]
+	record, err := c.keys.Routers().Decode(kv.Value)
+	if there && err == nil && record.Failing == nil && router.hasRun("router.service", restartIn) && router.front.down(restartIn) && c.judge(invAnswered, "") {
+		c.w.fail(invAnswered, "nginx on %s does not run for %s and more", router.name, restartIn)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
@@ -90,6 +91,7 @@ func (c *checker) stopped(h *host, unit string, killed bool) {
 	if name, instance, ok := strings.Cut(unit, "@"); ok {
 		c.reason(h, name+"-discovery@"+instance)
 	}
+	c.endedAs(h, unit, false, "")
 	if !killed {
 		c.withdrawn(h, unit)
 	}
@@ -112,7 +114,9 @@ func (c *checker) withdrawn(h *host, unit string) {
 	if !placed && c.has(c.keys.Units().Key(unit)) && !c.drainedOf[h.id+"/"+unit] {
 		return // moved away, or nowhere to be any more
 	}
-	if !c.judge(invWithdrawn, c.unreached(h, unit, sidekick)) {
+	excuse := c.unreached(h, unit, sidekick)
+	c.endedAs(h, unit, true, excuse)
+	if !c.judge(invWithdrawn, excuse) {
 		return
 	}
 	key := v1.DefaultAnnouncePrefix + "/" + app + "/" + app + "@" + instance
@@ -145,7 +149,7 @@ func (c *checker) unreached(h *host, units ...string) string {
 			return "its restart was refused when it was withdrawn for that"
 		case c.w.hasTwin(h):
 			return "another machine has its ID"
-		case !c.trouble[h].Before(c.told[h.id][unit]):
+		case !c.trouble[h].Before(c.told[h.id][unit]), c.absently[keyspace.Join(h.id, unit)]:
 			return "its machine could not be reached when it was told"
 		}
 	}

@@ -134,6 +134,7 @@ func (h *host) ill(unit string, sick bool) {
 	defer h.mu.Unlock()
 	if !sick {
 		clear(h.sick)
+		clear(h.ails)
 		return
 	}
 	h.w.tell(h.name, "%s does not pass its health check any more", unit)
@@ -149,6 +150,7 @@ func (w *world) heal() {
 	w.etcdAway(false)
 	w.fill(false)
 	w.trustAgain()
+	w.alwaysFails.Store(nil)
 	for i, h := range w.hosts {
 		h.ill("", false)
 		h.hold(false)

@@ -95,7 +95,7 @@ func (c *checker) restored(bump bool) {
 	c.kv = c.w.everything()
 	c.seen = c.w.etcd.Revision()
 	c.restart <- c.seen
-	c.restoredAt = time.Now()
+	c.restoredAt, c.restoredTo = time.Now(), c.seen
 	clear(c.withdrawnAt)
 	clear(c.strange)
 	now := time.Now()

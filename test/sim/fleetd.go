@@ -3,8 +3,6 @@ package sim
 import (
 	"cmp"
 	"context"
-	"flag"
-	"fmt"
 	"maps"
 	"net/netip"
 	"path/filepath"
@@ -16,7 +14,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
-	"github.com/fleet-starter/fleet/controllers/announce"
 	"github.com/fleet-starter/fleet/controllers/route"
 	"github.com/fleet-starter/fleet/internal/controller"
 	"github.com/fleet-starter/fleet/internal/daemon"
@@ -64,42 +61,6 @@ func (p *process) recorder(source string) *events.Recorder {
 var models = map[string]func(context.Context, *process, fake.Running) error{
 	"announcer": announcer,
 	"router":    router,
-}
-
-// announcer is cmd/announcer with a probe of the model's processes.
-func announcer(ctx context.Context, p *process, r fake.Running) error {
-	opts := announce.Options{Store: p.conn, Log: p.log().WithName("announce")}
-	flags := flag.NewFlagSet("announcer", flag.ContinueOnError)
-	flags.StringVar(&opts.App, "app", "", "")
-	flags.StringVar(&opts.Instance, "instance", "", "")
-	port := flags.String("port", "", "")
-	flags.StringVar(&opts.Prefix, "prefix", v1.DefaultAnnouncePrefix, "")
-	flags.DurationVar(&opts.TTL, "ttl", 30*time.Second, "")
-	_ = flags.String("health-http", "", "")
-	_ = flags.String("health-tcp", "", "")
-	flags.DurationVar(&opts.Interval, "interval", 5*time.Second, "")
-	flags.DurationVar(&opts.Timeout, "timeout", 2*time.Second, "")
-	flags.IntVar(&opts.Thresholds.Healthy, "healthy-threshold", 1, "")
-	flags.IntVar(&opts.Thresholds.Unhealthy, "unhealthy-threshold", 3, "")
-	if err := flags.Parse(r.Argv[1:]); err != nil {
-		return err
-	}
-	unit := opts.Instance + ".service"
-	opts.Address = p.host.address() + ":" + *port
-	opts.Probe = func(ctx context.Context) error {
-		if err := p.pause(ctx, p.w.delay("probe", p.name)); err != nil {
-			return err
-		}
-		if !p.host.healthy(unit) {
-			return fmt.Errorf("%s refuses the connection", opts.Address)
-		}
-		return nil
-	}
-	c, err := announce.New(opts)
-	if err != nil {
-		return err
-	}
-	return c.Run(ctx)
 }
 
 // router is cmd/router with a model of nginx.

@@ -51,6 +51,7 @@ type host struct {
 	procs    map[string]*running      // by unit
 	last     map[string]*process      // the last process of each unit, which the next one waits for
 	sick     map[string]bool          // app units that do not pass their health check
+	ails     map[string]ailing        // app units that do not pass it otherwise
 	offsets  map[string]time.Duration // the clock's when a time was noted
 	fleetd   *process
 	held     bool // fleetd is not started again
@@ -67,7 +68,7 @@ type running struct {
 func (w *world) newHost(name, id string, number int, metadata map[string]string, capacity v1.Capacity) *host {
 	h := &host{
 		w: w, name: name, id: id, wake: make(chan struct{}, 1),
-		procs: map[string]*running{}, last: map[string]*process{}, sick: map[string]bool{}, offsets: map[string]time.Duration{}, advanced: time.Now(), clock: clock{at: time.Now()},
+		procs: map[string]*running{}, last: map[string]*process{}, sick: map[string]bool{}, ails: map[string]ailing{}, offsets: map[string]time.Duration{}, advanced: time.Now(), clock: clock{at: time.Now()},
 	}
 	h.spec.Store(&v1.MachineSpec{Address: fmt.Sprintf("10.0.0.%d", number), Metadata: metadata, Capacity: capacity})
 	dir := filepath.Join(w.dir, name, "0")
@@ -353,7 +354,7 @@ func (h *host) healthy(unit string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r := h.procs[unit]
-	return r != nil && !h.sick[unit] && !time.Now().Before(r.ready)
+	return r != nil && !h.sick[unit] && !h.ailsNow(unit) && !time.Now().Before(r.ready)
 }
 
 // since is a time that systemd noted as this machine's clock had it then.

@@ -28,6 +28,7 @@ type front struct {
 	exited chan struct{}
 	asked  int // how often it was told to read its file
 	read   int // the last time of these that counts: what an earlier one brings comes to nothing
+	life   int
 
 	// What is wrong with it.
 	broken  bool          // nginx -t fails, whatever the configuration
@@ -76,6 +77,20 @@ func (f *front) serving() *configuration {
 	return f.live
 }
 
+// lives counts its lives.
+func (f *front) lives() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.life
+}
+
+// down: it does not run, and nothing was wrong with it for that long.
+func (f *front) down(since time.Duration) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.live == nil && !f.broken && f.lag == 0 && time.Since(f.trouble) > since
+}
+
 // tellRead has nginx start, or read its file once more. What it returns is closed when that shows.
 func (f *front) tellRead() <-chan struct{} {
 	f.mu.Lock()
@@ -121,6 +136,7 @@ func (f *front) end(how string, unasked bool) {
 	}
 	f.h.w.tell(f.h.name, "nginx %s", how)
 	f.live, f.trouble = nil, time.Now()
+	f.life++
 	f.h.w.check.serves(f.h, nil)
 	if unasked {
 		close(f.exited)
@@ -142,13 +158,6 @@ func (f *front) wrong(text string, change func(f *front)) {
 	f.h.w.tell(f.h.name, "nginx %s", text)
 	change(f)
 	f.trouble = time.Now()
-}
-
-// well reports whether nothing was wrong with it for that long, and it runs.
-func (f *front) well(since time.Duration) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.live != nil && !f.broken && f.refuses == "" && f.lag == 0 && (f.trouble.IsZero() || time.Since(f.trouble) > since)
 }
 
 // heal ends all that is wrong with it.

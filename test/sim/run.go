@@ -43,6 +43,9 @@ func Run(t *testing.T, p Plan, dir string) (o Outcome) {
 // live is the whole life of a cluster, up to the first violation.
 func (w *world) live(p Plan) {
 	w.boot(p)
+	for _, app := range []string{"web", "api"} {
+		w.running.Go(func() { w.client(app) })
+	}
 	for _, s := range p.Steps {
 		if !w.until(s.At) {
 			return
@@ -96,6 +99,7 @@ func (w *world) converge() {
 	}
 	w.check.counts.Check(invConverges)
 	w.tell("world", "all is as it should be")
+	w.calm.Store(true)
 	w.old.Store(nil) // from here on nothing is excused
 	if !w.until(w.now() + collectAfter) {
 		return

@@ -65,16 +65,18 @@ type world struct {
 	// readdressed is how many machines were given another address.
 	readdressed int
 	// snapshots are how far etcd was; lostAt is when it was lost, restores how often it was restored.
-	snapshots []snapshot
-	lostAt    time.Time
-	restores  atomic.Int64
-	wentBack  bool     // its revision did, once
-	person    *process // all people
-	check     *checker
-	away      atomic.Bool                      // etcd, for everybody
-	full      atomic.Bool                      // etcd
-	old       atomic.Pointer[memstore.OldEtcd] // what etcd gets wrong; nil: nothing, or no more
-	turns     *turns
+	snapshots   []snapshot
+	lostAt      time.Time
+	restores    atomic.Int64
+	wentBack    bool     // its revision did, once
+	person      *process // all people
+	check       *checker
+	away        atomic.Bool                      // etcd, for everybody
+	full        atomic.Bool                      // etcd
+	old         atomic.Pointer[memstore.OldEtcd] // what etcd gets wrong; nil: nothing, or no more
+	turns       *turns
+	calm        atomic.Bool            // all is as it should be: nobody asks routers any more
+	alwaysFails atomic.Pointer[string] // the app of which no instance passes its health check
 	// freezeTimeout is freeze_timeout of every fleetd; 0: there is none.
 	freezeTimeout time.Duration
 	// compared counts how often caches are compared with etcd, and registry keeps the counts.

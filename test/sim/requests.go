@@ -1,0 +1,98 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/fleet-starter/fleet/internal/nginx"
+)
+
+// client is those who use an app. Every second or so one of them asks some router for one of its hosts; until all is as it should
+// be, for nothing is learned from then on.
+func (w *world) client(app string) {
+	kept := map[*host]*configuration{} // connections that are kept: to workers of that configuration
+	for i := 0; ; i++ {
+		n := w.chance("ask", app, fmt.Sprint(i))
+		w.sleep(w.exactly(100*time.Millisecond+time.Duration(n%uint64(1500*time.Millisecond)), "ask", app))
+		if w.calm.Load() || w.ctx.Err() != nil {
+			return
+		}
+		router := w.pick(n >> 8)
+		name, conf := w.check.hostFor(app, n>>16), router.front.serving()
+		if conf == nil {
+			w.check.unheard(router)
+		}
+		if name == "" || conf == nil {
+			continue
+		}
+		r := &request{w: w, app: app, name: name, router: router, conf: conf, life: router.front.lives(), n: n >> 24}
+		switch {
+		case n>>40%8 == 0:
+			w.running.Go(r.upload)
+		case kept[router] != nil && kept[router] != conf && n>>44%2 == 0:
+			kept[router] = nil // the reload closed the connection: a request that may not be sent twice is lost
+		default:
+			kept[router] = conf
+			r.send()
+		}
+	}
+}
+
+// request is one that a router has taken.
+type request struct {
+	w         *world
+	app, name string
+	router    *host
+	conf      *configuration // of the worker that has it
+	life      int            // of that nginx
+	n         uint64
+}
+
+// upload has a body that takes a while, and goes on to an instance when all of it is there. The worker that took the request does
+// that, whatever the configuration is by then.
+func (r *request) upload() {
+	r.w.sleep(r.w.exactly(500*time.Millisecond+time.Duration(r.n%uint64(15*time.Second)), "upload", r.app, r.router.name))
+	if r.w.ctx.Err() == nil && r.router.front.lives() == r.life {
+		r.send()
+	}
+}
+
+// send has the worker send the request to one instance after the other, until one answers.
+func (r *request) send() {
+	upstreams := r.conf.hosts[r.name]
+	answered := slices.ContainsFunc(slices.Concat(after(upstreams, r.n), before(upstreams, r.n)), r.arrives)
+	if r.conf == r.router.front.serving() {
+		r.w.check.asked(r, answered)
+	}
+}
+
+func after(list []nginx.Upstream, n uint64) []nginx.Upstream {
+	return list[n%uint64(max(len(list), 1)):]
+}
+func before(list []nginx.Upstream, n uint64) []nginx.Upstream {
+	return list[:n%uint64(max(len(list), 1))]
+}
+
+// arrives sends it to one, and reports whether that one answers.
+func (r *request) arrives(u nginx.Upstream) bool {
+	h := r.w.hostOf(address(u.Address))
+	up := h != nil && h.listens(r.app, u.Instance+".service")
+	r.w.check.arrived(r, u, h, up)
+	return up
+}
+
+// listens: the unit runs there, or another instance of the app does, at the same port.
+func (h *host) listens(app, unit string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.procs[unit] != nil || slices.ContainsFunc(sortedKeys(h.procs), func(other string) bool { return appOf(other) == app })
+}
+
+// hasRun: the unit's process runs for that long.
+func (h *host) hasRun(unit string, since time.Duration) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r := h.procs[unit]
+	return r != nil && time.Since(r.ready) > since
+}
