@@ -131,7 +131,7 @@ func (p *planner) pair(name, hash string) pair {
 		}
 		switch {
 		case o.RequestedAt == "" || o.RequestedAt == u.request:
-		case o.Restart && (u.up() || p.in.Places[name].Away):
+		case o.Restart && (u.up() || p.in.Places[name].Away), u.refused():
 			u.restart = o.RequestedAt
 		case o.Restart && u.is() == v1.Loaded: // it has stopped for this
 			u.restart, u.request = o.RequestedAt, o.RequestedAt
@@ -161,6 +161,14 @@ func (u *pair) current() bool {
 // up: it runs somewhere, or is on its way up or down.
 func (u *pair) up() bool {
 	return slices.ContainsFunc(u.states, func(s State) bool { return instance.Up(s.UnitState) })
+}
+
+// refused: it runs with another file than it should have, for its machine could not restart it with that. To be started then is
+// to be restarted.
+func (u *pair) refused() bool {
+	return u.stored != nil && slices.ContainsFunc(u.states, func(s State) bool {
+		return instance.Up(s.UnitState) && s.Hash != u.stored.Spec.Hash && s.Message != ""
+	})
 }
 
 // state is what that machine says of the unit; "" stands for the machine that counts: where it runs with the file that it

@@ -145,6 +145,8 @@ func (p *planner) restart(i *replica, short bool) {
 		p.put(i, &i.unit, WithdrawForRestart, i.unit.stored.Spec.Hash, v1.Launched, mark{set: true})
 	case short && p.holds(i):
 		p.needed(i)
+	case p.gone(i) && i.unit.refused(): // what runs goes on where that is refused again
+		p.replace(i)
 	case p.gone(i):
 		p.put(i, &i.unit, Restarted, i.unit.stored.Spec.Hash, v1.Loaded, mark{set: i.unit.updatedAt().IsZero()})
 	default:

@@ -632,6 +632,43 @@ func TestRestartIsRolled(t *testing.T) {
 	require.Empty(t, w.transcript(), "once")
 }
 
+// TestStartOfWhatRunsWithItsFormerFile: a machine could not restart an instance with its new file, and what runs serves on. A
+// person who asks for it to be started has it restarted by that: out of the routers first.
+func TestStartOfWhatRunsWithItsFormerFile(t *testing.T) {
+	w := running(t, 2, true)
+	before := w.states["web@1.service"]
+	w.apply("%s", manifestOf("web", 2, "2", true))
+	w.replaced("web@1.service", 2)
+	before.Message = "Unit web@1.service has a bad unit file setting."
+	w.states["web@1.service"] = before
+	w.states["web-discovery@1.service"] = v1.UnitState{ActiveState: "active", Hash: w.units["web-discovery@1.service"].Spec.Hash, DesiredState: v1.Launched}
+	w.announcer(1)
+	w.router("m1")
+	w.router("m2")
+	require.Equal(t, 2, w.serving())
+	w.log = nil
+	w.plan()
+	require.Empty(t, w.transcript(), "it is waited for")
+
+	w.now = w.now.Add(time.Minute)
+	w.overrides["web@1.service"] = v1.Override{RequestedAt: "again"}
+	w.plan()
+	require.Equal(t, "putUnit web-discovery@1.service WithdrawForRestart loaded\nputUnit web@1.service WithdrawForRestart launched", w.transcript())
+	require.True(t, w.systemd("web-discovery@1.service"))
+	require.True(t, w.announcer(1))
+	w.plan()
+	require.Empty(t, w.transcript(), "the routers still serve it")
+	w.router("m1")
+	w.router("m2")
+	w.plan()
+	require.Equal(t, "putUnit web@1.service Updated launched\nputUnit web-discovery@1.service Updated launched", w.transcript(),
+		"it is not stopped: where it is refused again, what runs goes on")
+	require.Equal(t, "again", w.units["web@1.service"].Spec.RequestedAt)
+	w.settleAll()
+	require.Equal(t, 2, w.serving())
+	require.Equal(t, w.revisions[1].UnitFile, w.states["web@2.service"].Hash, "the roll-out goes on")
+}
+
 // TestRestartWithoutAnnounce: one at a time, too.
 func TestRestartWithoutAnnounce(t *testing.T) {
 	w := running(t, 2, false)

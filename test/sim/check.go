@@ -68,7 +68,6 @@ type checker struct {
 	served      map[*host]map[string]string        // by nginx
 	healthyAt   map[*host]map[string]time.Time     // when a unit was last seen healthy
 	unhealthy   map[string]time.Time               // endpoints without a healthy instance, since
-	refusedFor  map[*host]map[string]string        // with which file the start of a unit that runs was refused
 	takenBack   map[string]bool                    // units, and placements, that are what they were once: etcd was restored, and nothing has changed them since
 	restoredAt  time.Time                          // when etcd was restored last
 	restoredTo  int64                              // the revision that etcd had then
@@ -93,7 +92,7 @@ func newChecker(w *world) *checker {
 		absently: map[string]bool{}, endings: map[string]map[*host]ending{}, lastEnd: map[string]time.Time{}, served: map[*host]map[string]string{}, healthyAt: map[*host]map[string]time.Time{}, unhealthy: map[string]time.Time{},
 		hashes: map[string]map[string]bool{}, byHand: map[string]time.Time{}, drainedOf: map[string]bool{}, refusals: map[string]map[*host]bool{},
 		announcers: map[string]*host{}, restart: make(chan int64, 1), seen: 1, frozen: frozen{stepped: map[*host]time.Time{}, stuck: map[string]time.Time{}},
-		contents: newContents(), blind: map[*host]time.Time{}, takenBack: map[string]bool{}, refusedFor: map[*host]map[string]string{}, strange: map[string]bool{}, revived: map[string]time.Time{},
+		contents: newContents(), blind: map[*host]time.Time{}, takenBack: map[string]bool{}, strange: map[string]bool{}, revived: map[string]time.Time{},
 	}
 	w.running.Go(c.run)
 	return c

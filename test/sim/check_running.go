@@ -58,7 +58,6 @@ func (c *checker) started(h *host, unit, hash string) {
 		}
 	}
 	c.begun[h][unit] = true
-	delete(c.refusedFor[h], unit)
 	// What runs now is not what it is to be where the machine knows no better, such as after a boot without etcd: it is
 	// started once more when it does.
 	placement, placed := c.placed[h.id][unit]
@@ -145,8 +144,6 @@ func (c *checker) unreached(h *host, units ...string) string {
 			return "its machine could not be reached when its unit was deleted"
 		case c.editedExcuse(unit) != "":
 			return c.editedExcuse(unit)
-		case c.refusedFor[h][unit] != "" && c.refusedFor[h][unit] == c.placed[h.id][unit].Hash:
-			return "its restart was refused when it was withdrawn for that"
 		case c.w.hasTwin(h):
 			return "another machine has its ID"
 		case !c.trouble[h].Before(c.told[h.id][unit]), c.absently[keyspace.Join(h.id, unit)]:
@@ -260,20 +257,10 @@ func (c *checker) refused(h *host, unit string, refused bool) {
 	case !refused:
 		delete(c.refusals[unit], h)
 	case c.refusals[unit] == nil:
-		c.noteRefusal(h, unit)
 		c.refusals[unit] = map[*host]bool{h: true}
 	default:
-		c.noteRefusal(h, unit)
 		c.refusals[unit][h] = true
 	}
-}
-
-// noteRefusal: the unit goes on with what it runs, and is restarted without being withdrawn once more when a person asks.
-func (c *checker) noteRefusal(h *host, unit string) {
-	if c.refusedFor[h] == nil {
-		c.refusedFor[h] = map[string]string{}
-	}
-	c.refusedFor[h][unit] = c.placed[h.id][unit].Hash
 }
 
 // refusedUnits are those of them that there still are.
