@@ -277,7 +277,8 @@ func (c *checker) appEventProblem(e *v1.Event) string {
 	return ""
 }
 
-// completeProblem: where nothing newer was accepted, all units of the app have the revision's file, but those that are named.
+// completeProblem: where nothing newer was accepted, all units that the app is to have have the revision's file, but those that are
+// named.
 func (c *checker) completeProblem(e *v1.Event, number string) string {
 	latest := c.latest(e.Name)
 	if latest == nil || fmt.Sprint(latest.Number) != number {
@@ -286,7 +287,9 @@ func (c *checker) completeProblem(e *v1.Event, number string) string {
 	var outdated []string
 	for _, name := range c.unitsOf(e.Name) {
 		unit, _ := c.unit(name)
-		if _, sidekick, ok := v1.ParseAppUnit(e.Name, name); ok && !sidekick && unit.Spec.Hash != latest.UnitFile {
+		n, sidekick, ok := v1.ParseAppUnit(e.Name, name)
+		surplus := n > latest.Spec.Instances() || (n == 0) != latest.Spec.Global // about to be removed
+		if ok && !sidekick && !surplus && unit.Spec.Hash != latest.UnitFile {
 			outdated = append(outdated, name)
 		}
 	}
