@@ -25,7 +25,7 @@ type supervisor struct {
 	down context.CancelFunc
 
 	mu     sync.Mutex  // one change at a time
-	etcd   *etcdServer // nil where somebody else runs it
+	etcd   *etcdServer // nil where it is another one, that was given
 	cables *cables     // nil where machines share this computer's network
 	nodes  []*node
 }

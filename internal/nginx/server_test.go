@@ -184,7 +184,7 @@ func TestReloadThatIsLateIsTakenBack(t *testing.T) {
 	one, two := instance(t, "app@1"), instance(t, "app@2")
 	r.apply(Route{App: "app", Upstreams: []Upstream{one}})
 	hidden := r.path("hidden.sock")
-	require.NoError(t, os.Rename(r.path(socketName), hidden)) // nobody can see what it serves
+	require.NoError(t, os.Rename(r.path(socketName), hidden)) // what it serves cannot be seen
 	r.effectTimeout = time.Second
 	_, err := r.tryApply(Route{App: "app", Upstreams: []Upstream{two}})
 	require.ErrorContains(t, err, "is not in effect")

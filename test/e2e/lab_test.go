@@ -37,7 +37,7 @@ func labAddress(machine int) string { return fmt.Sprintf("10.213.0.%d", 10+machi
 var theLab *lab
 
 // withLab returns the lab, calm: both of its apps are on their machines, announced, and served by every router. Where this
-// computer lets nobody make networks it skips, and says so.
+// computer does not let networks be made it skips, and says so.
 func withLab(t *testing.T) *lab {
 	t.Helper()
 	canCut(t)
@@ -55,7 +55,7 @@ func withLab(t *testing.T) *lab {
 	return l
 }
 
-// canCut skips where this computer lets nobody make networks.
+// canCut skips where this computer does not let networks be made.
 func canCut(t *testing.T) {
 	t.Helper()
 	if out, err := shell("unshare --net ip link add probe0 type veth peer name probe1"); err != nil {

@@ -78,7 +78,7 @@ type checker struct {
 	strange     map[string]bool            // caches that have differed from what was restored
 	revived     map[string]time.Time       // when an endpoint was restored, with its lease
 	hashes      map[string]map[string]bool // all that a unit ever had
-	byHand      map[string]time.Time       // units whose placement somebody edited by hand
+	byHand      map[string]time.Time       // units whose placement was edited by hand
 	drainedOf   map[string]bool            // machine/unit that a drain moved away
 	refusals    map[string]map[*host]bool  // units that a systemd refused to start when it was last asked
 	contents
@@ -130,7 +130,7 @@ func (c *checker) look(after int64) int64 {
 }
 
 func (c *checker) batch(batch store.Batch) {
-	c.w.commit.Lock() // whoever wrote is noted
+	c.w.commit.Lock() // the writer is noted
 	writers := make(map[int64]writer, 1)
 	for _, e := range batch.Events {
 		writers[e.ModRevision] = c.w.writers[e.ModRevision]

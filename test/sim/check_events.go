@@ -217,7 +217,7 @@ func (c *checker) scheduleProblem(e *v1.Event) string {
 	if m := takenOff.FindStringSubmatch(e.Message); m != nil {
 		return c.needs("taken " + e.Name + " " + m[1])
 	}
-	return "nobody knows what that means"
+	return "its message has another form"
 }
 
 // missedProblem: moves are frozen, or not any more, and most machines are missed, or were.
@@ -225,7 +225,7 @@ func (c *checker) missedProblem(e *v1.Event) string {
 	m := missedOf.FindStringSubmatch(e.Message)
 	switch {
 	case m == nil || e.Reason != "MachinesVanished" && e.Reason != "MachinesBack":
-		return "nobody knows what that means"
+		return "its message has another form"
 	case c.frozen.missed.IsZero() && c.frozen.until.IsZero():
 		return "most machines were there all the time"
 	}
@@ -254,13 +254,13 @@ func (c *checker) appEventProblem(e *v1.Event) string {
 	case "MoveComplete":
 		m := wasToLeave.FindStringSubmatch(e.Message)
 		if m == nil {
-			return "nobody knows what that means"
+			return "its message has another form"
 		}
 		return c.needs("to leave " + m[1] + " " + m[2])
 	case "RolloutStalled", "MoveStalled":
 		m := isNotReady.FindStringSubmatch(e.Message)
 		if m == nil {
-			return "nobody knows what that means"
+			return "its message has another form"
 		}
 		return c.needs("touched " + m[1])
 	case "InvalidManifest":

@@ -72,7 +72,7 @@ func (c *checker) hostsProblem(h *host) string {
 	return ""
 }
 
-// hostFor is one of the hosts that an app is to be asked for by; "" where nobody knows it.
+// hostFor is one of the hosts that an app is to be asked for by; "" where none is known.
 func (c *checker) hostFor(app string, n uint64) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -148,7 +148,7 @@ func (c *checker) restoredExcuse(router *host, record store.KV) string {
 	return ""
 }
 
-// unwaited says why nobody waited for what the request's worker knows.
+// unwaited says why no one waited for what the request's worker knows.
 func (c *checker) unwaited(r *request, u nginx.Upstream) string {
 	record, there := c.kv[c.keys.Routers().Key(r.router.id)]
 	switch {
@@ -197,7 +197,7 @@ func (c *checker) asked(r *request, answered bool) {
 // restartIn is how long a router may take to find that its nginx has ended, and to start it again.
 const restartIn = effectTimeout + slack
 
-// unheard: nobody listens at a router. Where it has run for a while, it starts its nginx again.
+// unheard: nothing listens at a router. Where it has run for a while, it starts its nginx again.
 func (c *checker) unheard(router *host) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

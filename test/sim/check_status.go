@@ -291,7 +291,7 @@ func countFacts(facts []fact) (counts v1.ReplicaCounts) {
 	return counts
 }
 
-// scheduledOf: every instance that nobody stopped has a machine, with its file. Else the constraint is named that keeps the first
+// scheduledOf: every instance that was not stopped has a machine, with its file. Else the constraint is named that keeps the first
 // one off most machines.
 func scheduledOf(facts []fact) said {
 	for i := range facts {

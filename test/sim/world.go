@@ -75,7 +75,7 @@ type world struct {
 	full        atomic.Bool                      // etcd
 	old         atomic.Pointer[memstore.OldEtcd] // what etcd gets wrong; nil: nothing, or no more
 	turns       *turns
-	calm        atomic.Bool            // all is as it should be: nobody asks routers any more
+	calm        atomic.Bool            // all is as it should be: routers are asked no more
 	alwaysFails atomic.Pointer[string] // the app of which no instance passes its health check
 	// freezeTimeout is freeze_timeout of every fleetd; 0: there is none.
 	freezeTimeout time.Duration
