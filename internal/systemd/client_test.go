@@ -3,6 +3,7 @@ package systemd_test
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -58,6 +59,14 @@ func (s realSubject) Kill(unit string) error {
 		return errors.New("no main process")
 	}
 	return syscall.Kill(states[0].MainPID, syscall.SIGKILL)
+}
+
+func (realSubject) Connect(address string) error {
+	conn, err := net.DialTimeout("unix", address, time.Second)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
 }
 
 func (s realSubject) Progress(ctx context.Context) error {

@@ -9,6 +9,10 @@ import (
 type Running struct {
 	Unit, Invocation string
 	Argv             []string
+	// By is the unit that brought this one along: its timer or socket, or one that depends on it; "" where this one was asked for.
+	By string
+	// Stopping: it was told to stop, and has not stopped so far.
+	Stopping bool
 }
 
 // Processes returns the main processes that run, by unit: for those who model what they do.
@@ -18,7 +22,7 @@ func (m *Manager) Processes() []Running {
 	var all []Running
 	for _, u := range m.sorted() {
 		if u.pid != 0 {
-			all = append(all, Running{Unit: u.name, Invocation: u.invocation, Argv: slices.Clone(u.argv)})
+			all = append(all, Running{Unit: u.name, Invocation: u.invocation, Argv: slices.Clone(u.argv), By: u.by, Stopping: u.stopping()})
 		}
 	}
 	return all

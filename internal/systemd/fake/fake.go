@@ -1,7 +1,7 @@
 // Package fake models one systemd manager in memory: units, dependencies, jobs, restarts. Nothing in it happens by
 // itself: Step and Advance drive it, so that the same calls give the same outcome every time.
 //
-// It models services (Type=simple and its like, oneshot) and takes every other unit type for a target. What it promises is
+// It models services (Type=simple and its like, oneshot), timers and sockets, and takes every other unit type for a target. What it promises is
 // what systemdtest tests, with the real systemd 252 as the judge.
 package fake
 

@@ -24,6 +24,7 @@ type job struct {
 	running bool // its end comes with the end of a process
 	// automatic is set of a restart that nobody asked for.
 	automatic bool
+	by        string // the unit that brings it along; "": the job was asked for
 }
 
 // stops says whether the job's next act is to stop.
@@ -37,7 +38,10 @@ type transaction struct {
 }
 
 // enqueue adds a job and those that it brings along, all or none, and replaces what contradicts them.
-func (m *Manager) enqueue(name string, kind jobKind) error {
+func (m *Manager) enqueue(name string, kind jobKind) error { return m.enqueueFor(name, kind, "") }
+
+// enqueueFor is an enqueue that another unit is the reason of.
+func (m *Manager) enqueueFor(name string, kind jobKind, by string) error {
 	if !canBe(name) {
 		return noUnit(string(kind), name)
 	}
@@ -54,7 +58,10 @@ func (m *Manager) enqueue(name string, kind jobKind) error {
 		if t.kinds[u] == jobStart && i > 0 && u.active == "active" && m.jobs[u.name] == nil {
 			continue
 		}
-		m.install(u, t.kinds[u])
+		if i > 0 {
+			by = name
+		}
+		m.install(u, t.kinds[u], by)
 	}
 	m.hint()
 	return nil
@@ -135,7 +142,7 @@ func (m *Manager) sorted() []*unit {
 }
 
 // install merges a job with the one that the unit has.
-func (m *Manager) install(u *unit, kind jobKind) {
+func (m *Manager) install(u *unit, kind jobKind, by string) {
 	if old := m.jobs[u.name]; old != nil {
 		if old.kind == kind || old.kind == jobRestart && kind == jobStart {
 			return
@@ -147,7 +154,7 @@ func (m *Manager) install(u *unit, kind jobKind) {
 		m.finish(old, "canceled")
 	}
 	m.lastID++
-	m.jobs[u.name] = &job{id: m.lastID, unit: u, kind: kind}
+	m.jobs[u.name] = &job{id: m.lastID, unit: u, kind: kind, by: by}
 }
 
 // finish removes a job. One that fails takes the start jobs along that needed it.
@@ -157,6 +164,7 @@ func (m *Manager) finish(j *job, result string) {
 		m.results[j.unit.name] = result // a stop that canceled a start is done after it
 	}
 	m.hint()
+	m.notify(j.unit)
 	if result != "failed" && result != "dependency" {
 		return
 	}
@@ -190,12 +198,17 @@ func (m *Manager) waits(j *job) bool {
 		if other == j {
 			continue
 		}
-		if slices.Contains(j.unit.after, other.unit.name) && !j.stops() {
+		if j.unit.comesAfter(other.unit) && !j.stops() {
 			return true
 		}
-		if slices.Contains(other.unit.after, j.unit.name) && other.stops() {
+		if other.unit.comesAfter(j.unit) && other.stops() {
 			return true
 		}
 	}
 	return false
+}
+
+// comesAfter says whether After= or Before= orders the unit after the other one.
+func (u *unit) comesAfter(other *unit) bool {
+	return slices.Contains(u.after, other.name) || slices.Contains(other.before, u.name)
 }

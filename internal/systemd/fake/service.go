@@ -151,8 +151,12 @@ func (m *Manager) Exit(name string, status int) error {
 }
 
 func (m *Manager) set(u *unit, active, sub string) {
+	if !u.running() && !u.stopping() && active != "inactive" && active != "failed" {
+		u.leftInactive = m.now
+	}
 	u.active, u.sub, u.since = active, sub, m.now
 	m.hint()
+	m.notify(u)
 }
 
 func (m *Manager) runJob(j *job) {
@@ -198,7 +202,15 @@ func (m *Manager) runStart(j *job) {
 	}
 	m.lastID++
 	u.invocation, u.result, u.exit = fmt.Sprintf("%032x", m.lastID), success, systemd.Exit{}
-	u.started = m.now
+	u.started, u.by = m.now, j.by
+	if u.trigger.starts != "" {
+		if m.startTrigger(u) {
+			m.finish(j, "done")
+		} else {
+			m.finish(j, "failed")
+		}
+		return
+	}
 	if !u.service {
 		m.set(u, "active", "active")
 		m.finish(j, "done")
@@ -243,7 +255,7 @@ func (m *Manager) mayStart(u *unit) bool {
 func (m *Manager) stopUnbound(u *unit) {
 	for _, name := range u.bindsTo {
 		if target := m.units[name]; (target == nil || !target.running()) && m.jobs[name] == nil {
-			m.install(u, jobStop)
+			m.install(u, jobStop, name)
 		}
 	}
 }

@@ -27,12 +27,17 @@ type unit struct {
 	starts      []time.Time // those that the start limit counts
 	restarts    int
 	exit        systemd.Exit
-	started     time.Time // of the last process
+	started     time.Time // of the last process, or of the unit where it has none
+	by          string    // the unit that brought it along when it was started
+	// leftInactive is when it was started, by itself too; triggered is when a timer or a socket started its other unit, and
+	// waits counts how often a timer has begun to wait.
+	leftInactive, triggered time.Time
+	waits                   int
 }
 
 // settings are what the model understands of a unit file.
 type settings struct {
-	requires, bindsTo, wants, partOf, after []string
+	requires, bindsTo, wants, partOf, after, before []string
 
 	service       bool
 	oneshot       bool
@@ -43,6 +48,7 @@ type settings struct {
 	startBurst    int
 	startInterval time.Duration
 	stop          stopping
+	trigger       trigger
 	// conditions and asserts are paths that have to be there, or, after a "!", must not be.
 	conditions, asserts []string
 }
@@ -100,7 +106,7 @@ func parse(name, text string) (settings, error) {
 		return fallback
 	}
 	s := settings{
-		requires: units("Requires"), bindsTo: units("BindsTo"), wants: units("Wants"), partOf: units("PartOf"), after: units("After"),
+		requires: units("Requires"), bindsTo: units("BindsTo"), wants: units("Wants"), partOf: units("PartOf"), after: units("After"), before: units("Before"),
 		service: n.Type == "service",
 		oneshot: value("Service", "Type", "simple") == "oneshot",
 		remain:  isTrue(value("Service", "RemainAfterExit", "no")),
@@ -132,6 +138,10 @@ func parse(name, text string) (settings, error) {
 		if command := value("Service", "ExecStop", ""); err == nil && command != "" {
 			s.stop.execStop, err = unitfile.SplitCommand(n.Expand(command))
 		}
+		return s, err
+	}
+	if s.trigger, err = parseTrigger(n, file); err == nil && s.trigger.starts != "" {
+		s.before = append(s.before, s.trigger.starts)
 	}
 	return s, err
 }
@@ -219,7 +229,7 @@ func (m *Manager) collect() {
 			return
 		}
 		kept[u] = true
-		for _, names := range [][]string{u.requires, u.bindsTo, u.wants} {
+		for _, names := range [][]string{u.requires, u.bindsTo, u.wants, {u.trigger.starts}} {
 			for _, name := range names {
 				keep(m.units[name])
 			}

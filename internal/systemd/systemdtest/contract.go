@@ -19,6 +19,8 @@ type Subject interface {
 	systemd.Manager
 	// Kill sends SIGKILL to the unit's main process.
 	Kill(unit string) error
+	// Connect makes a connection to the path of a socket unit, and ends it.
+	Connect(address string) error
 	// Progress returns when something may have changed: the real one waits for a hint, the model moves its clock. It
 	// fails when nothing changed for long.
 	Progress(ctx context.Context) error
@@ -37,7 +39,7 @@ type bench struct {
 
 // Run runs the contract; start returns a manager that has no units of the tests yet.
 func Run(t *testing.T, start func(t *testing.T) Subject) {
-	for _, part := range []map[string]func(*bench){basics, failures, dependencies, stops} {
+	for _, part := range []map[string]func(*bench){basics, failures, dependencies, stops, triggers} {
 		for name, test := range part {
 			t.Run(name, func(t *testing.T) {
 				ctx, cancel := context.WithTimeout(context.Background(), within)
