@@ -36,6 +36,9 @@ func (p *planner) inspect() {
 		if v := &place.unit.plan; v.keep == place && (v.at != nil || loss.hard && !v.hard) {
 			v.at, v.reason, v.message, v.hard = nil, loss.reason, loss.message, loss.hard
 		}
+		if v := &place.unit.plan; v.keep == place {
+			v.crowded = loss.reason == ReasonCPU || loss.reason == ReasonMemory
+		}
 	}
 }
 

@@ -175,7 +175,7 @@ func (p *planner) linger(u *unit, why unmet) {
 	if v.keep != nil {
 		v.at = v.keep.machine
 		// A new file may ask for more than there is, or, where nobody looks at a machine that is gone, be against others there.
-		v.holds = v.reason == ReasonCPU || v.reason == ReasonMemory || v.reason == ReasonMachineGone
+		v.holds = v.crowded || v.reason == ReasonMachineGone
 		p.update(u, v.keep)
 	}
 }

@@ -235,6 +235,12 @@ func TestGrowth(t *testing.T) {
 	require.Equal(t, []string{"m1/old.service", "m1/young.service"}, w.where())
 	require.Equal(t, "1", w.placements["m1/old.service"].Value.Hash)
 
+	w.setConfig("m1", v1.MachineConfig{Drain: true}) // which it has to leave anyway, and can't
+	require.NotContains(t, strings.Join(w.converge(), "\n"), "old.service")
+	require.Equal(t, "1", w.placements["m1/old.service"].Value.Hash)
+	w.setConfig("m1", v1.MachineConfig{})
+	w.converge()
+
 	grow(w, unitfile.Fleet{CPU: 1500})
 	require.Equal(t, []string{"Move old.service from m1 to m2: CPU: m1 has too little CPU for CPU=1.5 beside what was there first"}, w.converge())
 }
