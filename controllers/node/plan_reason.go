@@ -67,7 +67,7 @@ func (p *planner) notStarted(name, result string) string {
 		return "not started: another job for it canceled its start, such as that of systemctl stop"
 	}
 	if service, ok := strings.CutSuffix(name, ".socket"); ok {
-		return fmt.Sprintf("not started (job result %s): is its service, %s.service or that of Service=, on this machine?", result, service)
+		return fmt.Sprintf("not started (job result %s): its service, %s.service or that of Service=, has to be on this machine and must not run already", result, service)
 	}
 	return fmt.Sprintf("not started: systemd ended its start with the result %s", result)
 }

@@ -67,7 +67,7 @@ func TestWhyAStartEndedWithoutAUnitThatRuns(t *testing.T) {
 		{"a.service", "timeout", Relations{}, Unit{}, "not started: its start waited longer than JobTimeoutSec= allows"},
 		{"a.swap", "unsupported", Relations{}, Unit{}, "not started: the systemd of this machine does not support this type of unit"},
 		{"a.service", "canceled", Relations{}, Unit{}, "not started: another job for it canceled its start, such as that of systemctl stop"},
-		{"a.socket", "failed", Relations{}, Unit{}, "not started (job result failed): is its service, a.service or that of Service=, on this machine?"},
+		{"a.socket", "failed", Relations{}, Unit{}, "not started (job result failed): its service, a.service or that of Service=, has to be on this machine and must not run already"},
 		{"a.mount", "failed", Relations{}, Unit{}, "not started: systemd ended its start with the result failed"},
 	} {
 		pl := ask("A", "1")

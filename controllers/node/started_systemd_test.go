@@ -158,7 +158,7 @@ func TestReasonsOfFailures(t *testing.T) {
 		{"exec.service", "[Service]\nExecCondition=/bin/false\nExecStart=/bin/true\n",
 			"not started, which is no failure: its ExecCondition= said so", "skipped", "", "", "", 0},
 		{"lone.socket", "[Socket]\nListenStream=" + l.cfg.RuntimeDir + "/lone\n",
-			"not started (job result failed): is its service, lone.service or that of Service=, on this machine?", "failed", "", "refusing", "", 0},
+			"not started (job result failed): its service, lone.service or that of Service=, has to be on this machine and must not run already", "failed", "", "refusing", "", 0},
 		{"taken.socket", "[Socket]\nListenStream=192.0.2.1:1\nService=says.service\n", "", "", "resources", "", "", 0},
 		{"needs.service", "[Unit]\nRequires=missing2.service\nAfter=missing2.service\n[Service]\nExecStart=/bin/sleep 1h\n",
 			"not started: missing2.service, which it depends on, failed: result exit-code, exit status 1", "dependency", "", "", "", 0},
