@@ -72,15 +72,20 @@ type checker struct {
 	restoredAt  time.Time                          // when etcd was restored last
 	restoredTo  int64                              // the revision that etcd had then
 	frozen      frozen
-	seen        int64                      // the last revision looked at
-	restart     chan int64                 // look at what comes after that revision: etcd was restored
-	blind       map[*host]time.Time        // until when its watches may be silent since
-	strange     map[string]bool            // caches that have differed from what was restored
-	revived     map[string]time.Time       // when an endpoint was restored, with its lease
-	hashes      map[string]map[string]bool // all that a unit ever had
-	byHand      map[string]time.Time       // units whose placement was edited by hand
-	drainedOf   map[string]bool            // machine/unit that a drain moved away
-	refusals    map[string]map[*host]bool  // units that a systemd refused to start when it was last asked
+	seen        int64                          // the last revision looked at
+	restart     chan int64                     // look at what comes after that revision: etcd was restored
+	blind       map[*host]time.Time            // until when its watches may be silent since
+	strange     map[string]bool                // caches that have differed from what was restored
+	revived     map[string]time.Time           // when an endpoint was restored, with its lease
+	hashes      map[string]map[string]bool     // all that a unit ever had
+	byHand      map[string]time.Time           // units whose placement was edited by hand
+	drainedOf   map[string]bool                // machine/unit that a drain moved away
+	stopsSince  map[string]map[*host]time.Time // when a unit was last told to stop
+	files       map[string]map[*host]string    // the file that a unit was last started with
+	takenAway   map[string]time.Time           // machine/unit: when it had been taken from the machine that it was given to again
+	tooLate     map[string]map[*host]bool      // sockets that were last started while their service ran, which systemd refuses
+	broughtAt   map[string]map[*host]time.Time // when another unit has started it, where one has
+	refusals    map[string]map[*host]bool      // units that a systemd refused to start when it was last asked
 	contents
 }
 
@@ -90,7 +95,7 @@ func newChecker(w *world) *checker {
 		templates: map[string]*unitfile.FleetTemplate{}, runs: map[string]map[*host]bool{}, twice: map[string]time.Time{},
 		begun: map[*host]map[string]bool{}, reasons: map[*host]map[string]reason{}, trouble: map[*host]time.Time{},
 		absently: map[string]bool{}, endings: map[string]map[*host]ending{}, lastEnd: map[string]time.Time{}, served: map[*host]map[string]string{}, healthyAt: map[*host]map[string]time.Time{}, unhealthy: map[string]time.Time{},
-		hashes: map[string]map[string]bool{}, byHand: map[string]time.Time{}, drainedOf: map[string]bool{}, refusals: map[string]map[*host]bool{},
+		hashes: map[string]map[string]bool{}, byHand: map[string]time.Time{}, drainedOf: map[string]bool{}, refusals: map[string]map[*host]bool{}, files: map[string]map[*host]string{}, tooLate: map[string]map[*host]bool{}, takenAway: map[string]time.Time{}, stopsSince: map[string]map[*host]time.Time{}, broughtAt: map[string]map[*host]time.Time{},
 		announcers: map[string]*host{}, restart: make(chan int64, 1), seen: 1, frozen: frozen{stepped: map[*host]time.Time{}, stuck: map[string]time.Time{}},
 		contents: newContents(), blind: map[*host]time.Time{}, takenBack: map[string]bool{}, strange: map[string]bool{}, revived: map[string]time.Time{},
 	}
@@ -272,6 +277,11 @@ func (c *checker) applyPlacement(name string, e store.Event, writer *process) st
 	c.drainedOf[name] = e.Deleted && launched && writer != nil && writer.kind == kindFleetd && c.drained(machine) && c.has(c.keys.Machines().Key(machine))
 	if c.told[machine] == nil {
 		c.told[machine] = map[string]time.Time{}
+	}
+	if _, there := c.placed[machine][unit]; !there {
+		c.takenAway[name] = c.told[machine][unit]
+	} else if !e.Deleted && before.Hash != placement.Hash {
+		delete(c.takenAway, name)
 	}
 	if !was || before != placement {
 		c.told[machine][unit], c.absently[name] = time.Now(), !c.has(c.keys.Machines().Key(machine))

@@ -259,12 +259,17 @@ func (c *checker) runProblem() string {
 			}
 			never, _ := fails(unit)
 			should := placement.DesiredState == v1.Launched && !never
-			if runs := c.runs[unit][h]; runs != should {
+			hash := placement.Hash
+			if broughtBy[unit] != "" && placement.DesiredState == v1.Loaded && c.runs[unit][h] {
+				should, hash = true, c.files[unit][h] // loaded is a wish of the moment, and what runs goes on with the file that it has
+			}
+			should = should && !c.tooLate[unit][h]
+			if runs := c.runs[unit][h]; runs != should && !isTrigger(unit) {
 				return fmt.Sprintf("%s should be %s on %s, running: %t", unit, placement.DesiredState, h.name, runs)
 			}
 			kv, ok := c.kv[c.keys.StatesOf(h.id).Key(unit)]
 			state, err := c.keys.States().Decode(kv.Value)
-			if !ok || err != nil || state.Active() != should || state.Hash != placement.Hash {
+			if !ok || err != nil || state.Active() != should || state.Hash != hash {
 				return fmt.Sprintf("the state of %s on %s says %s, hash %s", unit, h.name, state.ActiveState, brief(state.Hash))
 			}
 		}

@@ -29,7 +29,7 @@ const catchUp = 45 * time.Second
 // overlap is how long a unit that is moved may run at both places: each one starts and stops on its own.
 const overlap = 2 * time.Second
 
-func (c *checker) started(h *host, unit, hash string) {
+func (c *checker) started(h *host, unit, hash, by string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.runs[unit] == nil {
@@ -48,12 +48,17 @@ func (c *checker) started(h *host, unit, hash string) {
 		c.begun[h] = map[string]bool{}
 	}
 	why, ok := c.reasons[h][unit]
+	brought := c.brought(h, unit, by)
+	if c.files[unit] == nil {
+		c.files[unit] = map[*host]string{}
+	}
+	c.files[unit][h] = hash
 	if c.begun[h][unit] {
 		excuse := ""
 		if _, again := fails(unit); again {
 			excuse = "systemd restarts it by itself"
 		}
-		if c.judge(invRestart, excuse) && (!ok || c.spent(h, why)) {
+		if c.judge(invRestart, excuse) && !brought && (!ok || c.spent(h, why)) {
 			c.w.fail(invRestart, "%s was started again on %s", unit, h.name)
 		}
 	}
@@ -148,9 +153,18 @@ func (c *checker) unreached(h *host, units ...string) string {
 			return "another machine has its ID"
 		case !c.trouble[h].Before(c.told[h.id][unit]), c.absently[keyspace.Join(h.id, unit)]:
 			return "its machine could not be reached when it was told"
+		case c.catchesUp(h) && c.missed(h, unit):
+			return "its machine could not be reached when it was taken from it, and has it again"
 		}
 	}
 	return ""
+}
+
+// missed: when the unit was taken from the host, before it was given to it again, the host could not be reached: it may run on there
+// as it was, which is ended now.
+func (c *checker) missed(h *host, unit string) bool {
+	at := c.takenAway[keyspace.Join(h.id, unit)]
+	return !at.IsZero() && !c.trouble[h].Before(at)
 }
 
 // hasTwin: another machine has its ID, so that the router of either speaks for both.
@@ -309,6 +323,9 @@ func (c *checker) mayRunTwice(unit string, hosts map[*host]bool) string {
 		}
 		if c.catchesUp(h) {
 			return "the machine that it was taken from could not be reached"
+		}
+		if c.stillStops(h, unit) {
+			return "it was told to stop where it was, and its TimeoutStopSec= has not passed"
 		}
 	}
 	return ""

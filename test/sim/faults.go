@@ -176,6 +176,8 @@ func (w *world) askAgain() {
 	for _, unit := range w.check.refusedUnits() {
 		if i := slices.IndexFunc(handMade, func(u handMadeUnit) bool { return u.name == unit }); i >= 0 {
 			w.submit(uint64(i), v1.Launched, now)
+		} else if u, ok := kitOf(unit); ok {
+			w.submitUnit(u.handMadeUnit, u.desired, now)
 		} else {
 			w.put(w.keys.Overrides().Key(unit), string(encode(v1.Override{DesiredState: v1.Launched, RequestedAt: now})))
 		}

@@ -63,6 +63,7 @@ type running struct {
 	process *process // nil: there is nothing to model but that it runs
 	ready   time.Time
 	killed  bool
+	stops   bool // it was told to
 }
 
 func (w *world) newHost(name, id string, number int, metadata map[string]string, capacity v1.Capacity) *host {
@@ -86,10 +87,18 @@ func (w *world) newHost(name, id string, number int, metadata map[string]string,
 	return h
 }
 
-// behave says how long a program runs: one ends by itself, after the first look at it.
+// behave says how long a program runs: a few end by themselves, after the first look at them.
 func behave(_ string, argv []string) fake.Process {
-	if len(argv) > 0 && argv[0] == "/bin/fails" {
+	if len(argv) == 0 {
+		return fake.Process{}
+	}
+	switch argv[0] {
+	case "/bin/fails":
 		return fake.Process{Ends: true, After: 700 * time.Millisecond, Status: 1}
+	case "/bin/finish":
+		return fake.Process{Ends: true, After: finishes}
+	case "/bin/nightly":
+		return fake.Process{Ends: true, After: nightlyRuns}
 	}
 	return fake.Process{}
 }
@@ -293,6 +302,11 @@ func (h *host) follow() {
 		if h.procs[r.Unit] == nil {
 			h.started(r)
 		}
+		if run := h.procs[r.Unit]; r.Stopping && !run.stops {
+			run.stops = true
+			h.w.tell(h.name, "%s is about to stop", r.Unit)
+			h.w.check.stops(h, r.Unit)
+		}
 	}
 }
 
@@ -302,7 +316,7 @@ func (h *host) started(r fake.Running) {
 	h.procs[r.Unit] = run
 	text, _ := os.ReadFile(h.layout().Unit(r.Unit)) // it was there a moment ago
 	h.w.check.startedAs(h, r.Unit, r.Argv)
-	h.w.check.started(h, r.Unit, unitfile.Hash(string(text)))
+	h.w.check.started(h, r.Unit, unitfile.Hash(string(text)), r.By)
 	model := models[filepath.Base(r.Argv[0])]
 	if model == nil {
 		return
@@ -385,6 +399,12 @@ func (m manager) call(ctx context.Context, op, unit string, do func() error) err
 	h := m.p.host
 	h.sync()
 	starts := op == "start" || op == "restart"
+	switch {
+	case op == "stop":
+		h.w.check.asksToStop(h, unit)
+	case starts:
+		h.w.check.asksToStart(h, unit)
+	}
 	if h.refuses.Load() && (starts || h.stubborn.Load()) {
 		if starts { // fleetd asks again by itself for anything else
 			h.w.check.refused(h, unit, true)

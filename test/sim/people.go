@@ -119,7 +119,10 @@ func fails(unit string) (never, again bool) {
 }
 
 func (w *world) submit(which uint64, desired v1.DesiredState, requestedAt string) {
-	u := handMade[which%uint64(len(handMade))]
+	w.submitUnit(handMade[which%uint64(len(handMade))], desired, requestedAt)
+}
+
+func (w *world) submitUnit(u handMadeUnit, desired v1.DesiredState, requestedAt string) {
 	hash := unitfile.Hash(u.text)
 	unit := v1.Unit{
 		TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindUnit}, Metadata: v1.ObjectMeta{Name: u.name},

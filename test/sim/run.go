@@ -59,6 +59,7 @@ func (w *world) live(p Plan) {
 	}
 	w.heal()
 	w.askAgain()
+	w.stopTimers()
 	w.converge()
 }
 
