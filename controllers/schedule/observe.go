@@ -91,6 +91,7 @@ func (c *Controller) observe() {
 		each(c.Cluster.Units, c.files.changed(hash), false, c.observeUnit)
 	}
 	each(c.Cluster.Units, todo.units, all, c.observeUnit)
+	c.index.EachUnexplained(c.former)
 	each(c.Cluster.Unplaced, todo.unplaced, all, c.observeUnplaced)
 	each(c.Cluster.States, todo.states, all, c.observeState)
 }

@@ -42,6 +42,24 @@ func (f files) changed(hash string) set {
 	return entry.users
 }
 
+// former is the section of a file that a placement names although its unit has another one.
+func (c *Controller) former(hash, unit string) (unitfile.Fleet, bool) {
+	name, err := unitfile.ParseName(unit)
+	if err != nil {
+		return unitfile.Fleet{}, false
+	}
+	entry := c.files[hash]
+	if entry == nil || !entry.parsed {
+		entry = &file{}
+		entry.look(c.Cluster.UnitFiles.Get(hash))
+	}
+	if !entry.parsed {
+		return unitfile.Fleet{}, false
+	}
+	fleet, problem := entry.resolve(name)
+	return fleet, problem == ""
+}
+
 // leave takes a unit off the users of a file.
 func (f files) leave(hash, unit string) {
 	entry := f[hash]

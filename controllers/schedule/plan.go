@@ -142,6 +142,7 @@ type planner struct {
 	explained map[string]*findings // by shape
 	sites     map[*unit]bitmap
 	losers    map[*place]loss
+	held      map[*place]held
 	ask       ask
 }
 
@@ -155,7 +156,6 @@ type verdict struct {
 	hard            bool
 	stays           unmet    // it stands, but would have to move: why not now
 	holds           bool     // it keeps its former file
-	crowded         bool     // there is not enough for it where keep is, also where it has to leave for another reason
 	former          bool     // its placement has another file than the unit, and goes on so
 	asks            bool     // its placement says that it is to leave, or to get its new file, when its app has let it go
 	problem         string   // why it is left alone

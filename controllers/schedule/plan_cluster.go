@@ -91,6 +91,7 @@ type Cluster struct {
 	absent        map[*machine]struct{} // machines that are known and not present
 	stray         map[string]int64
 	unfit         map[string]*unplacedKey
+	unexplained   []*place // they name a file that is not known
 	frozen        bool
 	epoch, tick   uint64
 }
@@ -123,8 +124,10 @@ type unit struct {
 	selector  *selector
 	spread    *spread
 	places    []*place
-	on        int32  // how many machines of the index it is on
-	stay      uint32 // how often it came to be on any
+	formers   []*former // files that its placements name still
+	shadeOf   *unit     // of a former file: whose it is
+	on        int32     // how many machines of the index it is on
+	stay      uint32    // how often it came to be on any
 
 	dirty bool
 	plan  verdict // scratch of a plan
@@ -161,6 +164,7 @@ type machine struct {
 type place struct {
 	unit    *unit
 	machine *machine
+	former  *former // the file that it names, where that is known and not the unit's
 	Placed
 }
 

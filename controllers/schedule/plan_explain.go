@@ -38,16 +38,22 @@ func (p *planner) explainAll() {
 		if r.members != nil && p.released {
 			continue // there will be room: the next plan knows more
 		}
-		why := p.explain(r)
-		key := p.c.unfit[r.unit.name]
-		if key != nil && sameUnplaced(&key.value, why) {
+		if _, waits := p.held[r.unit.plan.keep]; waits && r.unit.plan.problem == "" {
+			p.explainHeld(r.unit.plan.keep)
 			continue
 		}
+		why := p.explain(r)
 		reason := ReasonNoMachineFits
 		if r.unit.plan.problem != "" {
 			reason = ReasonUnitFile
 		}
-		p.act(Action{Kind: SetUnplaced, Unit: r.unit.name, Unplaced: why, Reason: reason, Message: why.Message})
+		p.setUnplaced(r.unit, reason, why)
+	}
+}
+
+func (p *planner) setUnplaced(u *unit, reason string, why *v1.Unplaced) {
+	if key := p.c.unfit[u.name]; key == nil || !sameUnplaced(&key.value, why) {
+		p.act(Action{Kind: SetUnplaced, Unit: u.name, Unplaced: why, Reason: reason, Message: why.Message})
 	}
 }
 

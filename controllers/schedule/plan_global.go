@@ -46,7 +46,7 @@ func (p *planner) placeGlobals() {
 		if !full {
 			p.wait(u, unmetSpace)
 		}
-		if !full || whole || c.unfit[u.name] != nil {
+		if !full || whole || p.firstHeld(u) != nil || c.unfit[u.name] != nil {
 			p.explainGlobal(u)
 		}
 	}
@@ -67,6 +67,9 @@ func (p *planner) tidy(u *unit, x *place) {
 		p.unplace(x, ReasonMachineMetadata, fmt.Sprintf("%s has no metadata %s", m.ID, missed(u.selector, m.meta)))
 	case lost && loss.hard:
 		p.unplace(x, loss.reason, loss.message)
+	case lost && x.changes():
+		p.holdOff(x, held{reason: loss.reason, message: loss.message})
+		p.update(u, x)
 	default:
 		p.update(u, x)
 	}
@@ -123,7 +126,11 @@ func (p *planner) explainGlobal(u *unit) {
 		}
 	}
 	if match > 0 && len(s.scope) == 0 || match == 0 && len(p.c.sorted) == 0 {
-		p.clear(u)
+		if x := p.firstHeld(u); x != nil {
+			p.explainHeld(x)
+		} else if u.plan.epoch == p.c.epoch || !slices.ContainsFunc(u.places, func(x *place) bool { return x.changes() && x.machine.present }) {
+			p.clear(u) // else what was said of one that waits for its new file is so still, nothing looked at it
+		}
 		return
 	}
 	if p.released {
@@ -135,8 +142,5 @@ func (p *planner) explainGlobal(u *unit) {
 	}
 	s.gather()
 	why := s.findings(head).of(refused{u, s.members})
-	if key := p.c.unfit[u.name]; key != nil && sameUnplaced(&key.value, why) {
-		return
-	}
-	p.act(Action{Kind: SetUnplaced, Unit: u.name, Unplaced: why, Reason: ReasonNoMachineFits, Message: why.Message})
+	p.setUnplaced(u, ReasonNoMachineFits, why)
 }

@@ -21,7 +21,7 @@ func (p *planner) resolve(members []*unit) {
 		}
 		p.follow(u)
 		if len(u.places) > 1 && v.at == nil && v.keep != nil && v.blocked == "" {
-			v.at, v.stays = v.keep.machine, unmetTime // what is too much goes first
+			v.at, v.stays, v.holds = v.keep.machine, unmetTime, true // what is too much goes first
 		}
 		switch {
 		case v.blocked != "":

@@ -11,7 +11,7 @@ func (c *Cluster) link(p *place) {
 	p.unit.places = append(p.unit.places, p)
 	p.machine.places = append(p.machine.places, p)
 	if p.machine.indexed {
-		c.occupy(p.unit, p.machine)
+		c.occupy(p)
 	}
 }
 
@@ -19,7 +19,7 @@ func (c *Cluster) unlink(p *place) {
 	p.unit.places = removeLast(p.unit.places, p)
 	p.machine.places = removeLast(p.machine.places, p)
 	if p.machine.indexed {
-		c.vacate(p.unit, p.machine)
+		c.vacate(p)
 	}
 }
 
@@ -36,7 +36,7 @@ func removeLast(list []*place, p *place) []*place {
 func (c *Cluster) occupyAll(u *unit) {
 	for _, p := range u.places {
 		if p.machine.indexed {
-			c.occupy(u, p.machine)
+			c.occupy(p)
 		}
 	}
 }
@@ -44,13 +44,27 @@ func (c *Cluster) occupyAll(u *unit) {
 func (c *Cluster) vacateAll(u *unit) {
 	for _, p := range u.places {
 		if p.machine.indexed {
-			c.vacate(u, p.machine)
+			c.vacate(p)
 		}
 	}
 }
 
-// occupy enters in all sets and counts that a unit is on a machine.
-func (c *Cluster) occupy(u *unit, m *machine) {
+// occupy enters in all sets and counts that a unit is on a machine, with its former file where it runs with that.
+func (c *Cluster) occupy(p *place) {
+	c.claim(p.unit, p.machine)
+	if shade := p.shade(); shade != nil {
+		c.claim(shade, p.machine)
+	}
+}
+
+func (c *Cluster) vacate(p *place) {
+	c.release(p.unit, p.machine)
+	if shade := p.shade(); shade != nil {
+		c.release(shade, p.machine)
+	}
+}
+
+func (c *Cluster) claim(u *unit, m *machine) {
 	if u.on++; u.on == 1 {
 		u.stay++
 	}
@@ -76,15 +90,15 @@ func (c *Cluster) occupy(u *unit, m *machine) {
 	}
 	m.used.CPU += u.Fleet.CPU
 	m.used.Memory += u.Fleet.Memory
-	c.reload(m, 1)
+	c.reload(m, u.weight())
 }
 
-// vacate takes back what occupy entered. A port is free with that, although the unit's process may still be stopping on
+// release takes back what claim entered. A port is free with that, although the unit's process may still be stopping on
 // the machine, or, where the machine was cut off, runs on until it has a replacement. Waiting for the state that the
 // machine reports would leave units that take over a port, such as those of an app with a new name, unplaced with a
 // warning each time, and for ever where nobody reports. What starts too early cannot bind, and systemd starts it again:
 // generated units have Restart=always, RestartSec= and no start limit. Units of people have what they wrote.
-func (c *Cluster) vacate(u *unit, m *machine) {
+func (c *Cluster) release(u *unit, m *machine) {
 	u.on--
 	for _, g := range u.matched {
 		g.matched.depart(u, m.slot)
@@ -106,7 +120,15 @@ func (c *Cluster) vacate(u *unit, m *machine) {
 	if u.Fleet.CPU != 0 || u.Fleet.Memory != 0 {
 		c.givenBack(m)
 	}
-	c.reload(m, -1)
+	c.reload(m, -u.weight())
+}
+
+// weight is what a unit counts among those of its machine: a former file is none of them.
+func (u *unit) weight() int32 {
+	if u.shadeOf != nil {
+		return 0
+	}
+	return 1
 }
 
 // request is an amount of resources, such as a unit's.
@@ -191,13 +213,13 @@ func (c *Cluster) attach(m *machine) {
 		s.add(m.slot, c.words)
 	}
 	for _, p := range m.places {
-		c.occupy(p.unit, m)
+		c.occupy(p)
 	}
 }
 
 func (c *Cluster) detach(m *machine) {
 	for _, p := range m.places {
-		c.vacate(p.unit, m)
+		c.vacate(p)
 	}
 	for _, s := range c.spreads {
 		s.detach(m)

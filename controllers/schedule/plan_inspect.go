@@ -36,9 +36,6 @@ func (p *planner) inspect() {
 		if v := &place.unit.plan; v.keep == place && (v.at != nil || loss.hard && !v.hard) {
 			v.at, v.reason, v.message, v.hard = nil, loss.reason, loss.message, loss.hard
 		}
-		if v := &place.unit.plan; v.keep == place {
-			v.crowded = loss.reason == ReasonCPU || loss.reason == ReasonMemory
-		}
 	}
 }
 
@@ -154,7 +151,8 @@ func (p *planner) rub(x *place) {
 	clash := (u.Fleet.CPU > 0 || u.Fleet.Memory > 0) && m.overfull()
 	if !clash && len(u.conflicts)+len(u.matched)+len(u.Fleet.Ports) > 0 && p.c.mayClash(u, m) {
 		clash = slices.ContainsFunc(m.places, func(y *place) bool {
-			return y != x && !y.unit.gone() && clashes(u, y.unit)
+			reason, _ := y.obstructs(u)
+			return y != x && ((!y.unit.gone() || x.changes()) && clashes(u, y.unit) || reason != "")
 		})
 	}
 	if clash {
@@ -226,19 +224,24 @@ func (p *planner) readmitAll(m *machine) {
 		l, out := p.clash(u, in, m)
 		out = out && u.plan.problem == ""
 		if need := (request{CPU: u.Fleet.CPU, Memory: u.Fleet.Memory}); !out && u.plan.problem == "" && !left.fits(need) {
-			l, out = tooLittle(&left, need), true
+			l, out = tooLittle(&left, need, need), true
 		}
 		if out {
-			if p.losers == nil {
-				p.losers = map[*place]loss{}
-			}
-			p.losers[x] = l
+			p.lose(x, l)
 			continue
 		}
 		left.used.CPU += u.Fleet.CPU
 		left.used.Memory += u.Fleet.Memory
 		in = append(in, x)
 	}
+	p.holdBack(in, m)
+}
+
+func (p *planner) lose(x *place, l loss) {
+	if p.losers == nil {
+		p.losers = map[*place]loss{}
+	}
+	p.losers[x] = l
 }
 
 // changes: the unit has another file than the one that it runs with here.
@@ -267,8 +270,9 @@ func (p *planner) clash(u *unit, in []*place, m *machine) (loss, bool) {
 	return loss{}, false
 }
 
-func tooLittle(m *machine, need request) loss {
-	if m.fits(request{CPU: need.CPU}) {
+// tooLittle: a machine has not the rest of what a unit needs.
+func tooLittle(m *machine, need, rest request) loss {
+	if m.fits(request{CPU: rest.CPU}) {
 		return loss{ReasonMemory, fmt.Sprintf("%s has too little memory for Memory=%s beside what was there first", m.ID, amount(reasonMemory, need.Memory)), false}
 	}
 	return loss{ReasonCPU, fmt.Sprintf("%s has too little CPU for CPU=%s beside what was there first", m.ID, amount(reasonCPU, need.CPU)), false}

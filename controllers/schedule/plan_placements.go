@@ -10,10 +10,20 @@ func (c *Cluster) SetPlacement(placed Placed) {
 	placed.Unit, placed.Machine = u.name, m.ID
 	c.touchPlace(u, m)
 	if p := c.placeOf(u, m); p != nil {
+		if p.Value.Hash == placed.Value.Hash {
+			p.Placed = placed
+			return
+		}
+		c.cast(p, c.release)
+		c.disown(p)
 		p.Placed = placed
+		c.adopt(p)
+		c.cast(p, c.claim)
 		return
 	}
-	c.link(&place{unit: u, machine: m, Placed: placed})
+	p := &place{unit: u, machine: m, Placed: placed}
+	c.adopt(p)
+	c.link(p)
 }
 
 // DeletePlacement tells of a placement that is gone.
@@ -25,6 +35,7 @@ func (c *Cluster) DeletePlacement(machine, unit string) {
 	if p := c.placeOf(u, m); p != nil {
 		c.touchPlace(u, m)
 		c.unlink(p)
+		c.disown(p)
 		c.touchMachine(m)
 		c.wake |= unmetSpace | unmetDrain | unmetFreeze
 		c.forgetUnit(u)

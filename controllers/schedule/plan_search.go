@@ -244,7 +244,7 @@ func (c *Cluster) scratch() bitmap {
 func rivalOn(u *unit, m *machine) *unit {
 	var rival *unit
 	for _, p := range m.places {
-		if v := p.unit; v != u && (replaces(u, v) || replaces(v, u)) && (rival == nil || v.name < rival.name) {
+		if v := p.unit; v != u && (replaces(u, v) || replaces(v, u) || p.replaced(u)) && (rival == nil || v.name < rival.name) {
 			rival = v
 		}
 	}

@@ -121,6 +121,9 @@ func (c *Cluster) rebuild() {
 		m.slot, m.indexed = -1, false
 		for _, x := range m.places {
 			x.unit.on = 0
+			if shade := x.shade(); shade != nil {
+				shade.on = 0
+			}
 		}
 		if m.present {
 			c.sorted = append(c.sorted, m)

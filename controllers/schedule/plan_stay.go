@@ -56,7 +56,11 @@ func (p *planner) stay(u *unit) {
 		return
 	}
 	if v.problem == "" {
-		p.clear(u)
+		if _, waits := p.held[v.keep]; waits {
+			p.refused = append(p.refused, refused{u, nil})
+		} else {
+			p.clear(u)
+		}
 		p.update(u, v.keep)
 		return
 	}
@@ -75,7 +79,11 @@ func (p *planner) update(u *unit, x *place) {
 	v := &u.plan
 	want := u.placement()
 	want.Leaving = v.asked
-	if v.problem != "" || v.holds {
+	_, waits := p.held[x]
+	if waits {
+		p.wait(u, unmetSpace)
+	}
+	if _, lost := p.losers[x]; v.problem != "" || v.holds || waits || lost {
 		want.Hash = x.Value.Hash
 		if want.DesiredState == "" {
 			want = x.Value
@@ -108,6 +116,7 @@ func (p *planner) update(u *unit, x *place) {
 		a.Reason, a.Message = ReasonRequested, "a person asked for it to be started again"
 	}
 	v.acted = true
+	p.released = p.released || want.Hash != x.Value.Hash && x.shade() != nil
 	if lead != nil && lead.plan.updated != 0 {
 		a.Txn = lead.plan.updated
 		p.out.Actions = append(p.out.Actions, a)
@@ -174,8 +183,7 @@ func (p *planner) linger(u *unit, why unmet) {
 	p.wait(u, why)
 	if v.keep != nil {
 		v.at = v.keep.machine
-		// A new file may ask for more than there is, or, where nobody looks at a machine that is gone, be against others there.
-		v.holds = v.crowded || v.reason == ReasonMachineGone
+		v.holds = v.reason == ReasonMachineGone // nobody looks whether a new file would be against others there
 		p.update(u, v.keep)
 	}
 }

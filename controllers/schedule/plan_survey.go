@@ -256,7 +256,7 @@ func (s *survey) names(k *crowd, inTheWay func(*unit) bool) string {
 	}
 	var list []string
 	for _, u := range units[:min(len(units), maxNamed)] {
-		list = append(list, u.name)
+		list = append(list, u.label())
 	}
 	return named(list, n)
 }
@@ -264,10 +264,20 @@ func (s *survey) names(k *crowd, inTheWay func(*unit) bool) string {
 // spared are units that are in nobody's way: they go together with the unit, or are where it goes from.
 func (s *survey) spared() []*unit {
 	list := slices.Clone(s.members)
+	for _, u := range s.members {
+		for _, f := range u.formers {
+			if f.shade != nil {
+				list = append(list, f.shade)
+			}
+		}
+	}
 	if s.except != nil {
 		for _, x := range s.except.places {
 			if len(x.unit.places) == 1 && !slices.Contains(s.members, x.unit) {
 				list = append(list, x.unit)
+				if shade := x.shade(); shade != nil {
+					list = append(list, shade)
+				}
 			}
 		}
 	}
@@ -283,6 +293,9 @@ func (s *survey) inScope(inTheWay func(*unit) bool) (units []*unit) {
 		for _, x := range m.places {
 			if inTheWay(x.unit) {
 				units = append(units, x.unit)
+			}
+			if shade := x.shade(); shade != nil && inTheWay(shade) {
+				units = append(units, shade)
 			}
 		}
 	}

@@ -14,7 +14,7 @@ func (c *Cluster) SetUnit(spec Unit) {
 	}
 	u := c.unit(spec.Name)
 	spec.Name = u.name // one string for all who refer to it
-	if u.known && sameConstraints(u.Unit, spec) {
+	if u.known && sameConstraints(u.Unit, spec) && (u.Hash == spec.Hash || len(u.places) == 0) {
 		if u.DesiredState != spec.DesiredState {
 			c.wake |= unmetSpace | unmetDrain
 		}
@@ -24,11 +24,13 @@ func (c *Cluster) SetUnit(spec Unit) {
 	}
 	// Globs first: a new one finds the units that it matches, this one included, by what they occupy now.
 	conflicts, replaces := c.carry(spec.Fleet.Conflicts), c.carry(spec.Fleet.Replaces)
+	files := u.files()
 	c.vacateAll(u)
 	oldConflicts, oldReplaces := u.conflicts, u.replaces
 	c.leave(u)
 	u.Unit, u.known, u.conflicts, u.replaces = spec, true, conflicts, replaces
 	c.join(u)
+	c.reform(u, files)
 	c.occupyAll(u)
 	c.drop(oldConflicts)
 	c.drop(oldReplaces)

@@ -56,7 +56,7 @@ func drawFleet(t *rapid.T, name string, replacing bool) (f unitfile.Fleet) {
 func drawUnit(t *rapid.T, replacing bool) Unit {
 	name := rapid.SampledFrom(unitNames).Draw(t, "unit")
 	u := launched(name, drawFleet(t, name, replacing))
-	u.Hash = rapid.SampledFrom([]string{"1", "2"}).Draw(t, "hash")
+	u.Hash = fmt.Sprint(u.Fleet, rapid.SampledFrom([]string{"1", "2"}).Draw(t, "hash"))
 	u.DesiredState = rapid.SampledFrom([]v1.DesiredState{v1.Launched, v1.Launched, v1.Launched, v1.Loaded, v1.Inactive}).Draw(t, "state")
 	u.Owner, u.LetGo = rapid.SampledFrom([]string{"", "app", "other"}).Draw(t, "owner"), rapid.SampledFrom(machineNames).Draw(t, "letGo")
 	if rapid.IntRange(0, 9).Draw(t, "problem") == 0 {
@@ -88,7 +88,13 @@ func disturb(t *rapid.T, w *world, replacing bool) {
 	case 7:
 		w.setConfig(machine(), v1.MachineConfig{Cordoned: rapid.Bool().Draw(t, "cordon"), Drain: rapid.Bool().Draw(t, "drain")})
 	case 8: // by a stranger
-		w.put(machine(), rapid.SampledFrom(unitNames).Draw(t, "unit"), v1.Placement{Hash: "1", DesiredState: v1.Launched})
+		name, hashes := rapid.SampledFrom(unitNames).Draw(t, "unit"), []string{"1"}
+		for _, key := range sortedKeys(w.files) {
+			if hash, of := strings.CutPrefix(key, name+"/"); of {
+				hashes = append(hashes, hash)
+			}
+		}
+		w.put(machine(), name, v1.Placement{Hash: rapid.SampledFrom(hashes).Draw(t, "hash"), DesiredState: v1.Launched})
 	case 9:
 		if keys := w.where(); len(keys) > 0 {
 			m, u, _ := strings.Cut(rapid.SampledFrom(keys).Draw(t, "placement"), "/")
@@ -102,7 +108,7 @@ func disturb(t *rapid.T, w *world, replacing bool) {
 }
 
 // checkSafe holds after any part of a plan: what the plan placed breaks no constraint, and nothing runs twice.
-func checkSafe(t *rapid.T, w *world, fresh map[string]bool, before map[string]int) {
+func checkSafe(t *rapid.T, w *world, fresh, updated map[string]bool, before map[string]int) {
 	count := map[string]int{}
 	for _, key := range w.where() {
 		m, name, _ := strings.Cut(key, "/")
@@ -112,9 +118,36 @@ func checkSafe(t *rapid.T, w *world, fresh map[string]bool, before map[string]in
 			require.False(t, w.configs[m].Drain && len(u.Fleet.MachineOf) == 0, "%s is being drained", key)
 		}
 	}
+	checkUpdates(t, w, updated)
 	for name, n := range count {
 		if u := w.units[name]; n > 1 && u.Problem == "" && !u.Fleet.Global {
 			require.LessOrEqual(t, n, before[name], "%s is placed twice", name)
+		}
+	}
+}
+
+// checkUpdates: what got its new file breaks no constraint of a former file that others there run with still, and where it asks
+// for more than before there is enough for all files that run.
+func checkUpdates(t *rapid.T, w *world, updated map[string]bool) {
+	for key, grown := range updated {
+		m, name, _ := strings.Cut(key, "/")
+		if _, ok := w.placements[key]; !ok {
+			continue
+		}
+		var sum v1.Capacity
+		for _, o := range w.on(m) {
+			f := o.Fleet
+			if p := w.placements[m+"/"+o.Name]; p.Value.Hash != o.Hash || o.Problem != "" {
+				if known, ok := w.files[o.Name+"/"+p.Value.Hash]; ok {
+					f = known
+				}
+			}
+			if sum.CPU, sum.Memory = sum.CPU+f.CPU, sum.Memory+f.Memory; o.Name != name {
+				require.Empty(t, wrongFormer(w.units[name], o.Name, w.former(o, m)), "%s has its new file", key)
+			}
+		}
+		if c := w.machines[m].Capacity; grown {
+			require.False(t, c.CPU > 0 && sum.CPU > c.CPU || c.Memory > 0 && sum.Memory > c.Memory, "%s has grown: %v of %v", key, sum, c)
 		}
 	}
 }
@@ -129,19 +162,25 @@ func counts(w *world) map[string]int {
 }
 
 // someOf carries out some of the transactions, in any order, and returns the placements that are new.
-func someOf(t *rapid.T, w *world, actions []Action) map[string]bool {
+func someOf(t *rapid.T, w *world, actions []Action) (fresh, updated map[string]bool) {
 	byTxn := map[int][]Action{}
 	for _, a := range actions {
 		byTxn[a.Txn] = append(byTxn[a.Txn], a)
 	}
 	order := rapid.Permutation(slices.Sorted(maps.Keys(byTxn))).Draw(t, "order")
 	order = order[:rapid.IntRange(0, len(order)).Draw(t, "part")]
-	fresh := map[string]bool{}
+	fresh, updated = map[string]bool{}, map[string]bool{}
 	for _, txn := range order {
 		for _, a := range byTxn[txn] {
+			key := a.Machine + "/" + a.Unit
+			if old := w.placements[key].Value.Hash; a.Kind == Update && old != a.Placement.Hash {
+				was, known := w.files[a.Unit+"/"+old]
+				is := w.units[a.Unit].Fleet
+				updated[key] = known && w.machines[a.Machine].ID != "" && (is.CPU > was.CPU && is.Memory >= was.Memory || is.Memory > was.Memory && is.CPU >= was.CPU)
+			}
 			w.apply(a)
 			if a.Kind == Place || a.Kind == Move {
-				fresh[a.Machine+"/"+a.Unit] = true
+				fresh[key] = true
 			}
 		}
 	}
@@ -150,7 +189,7 @@ func someOf(t *rapid.T, w *world, actions []Action) map[string]bool {
 			w.c.Retry(a.Unit)
 		}
 	}
-	return fresh
+	return fresh, updated
 }
 
 func lines(actions []Action, texts bool) []string {
@@ -198,8 +237,8 @@ func safety(t *rapid.T, replacing bool) {
 		}
 		before := counts(w)
 		w.c.Commit(d)
-		fresh := someOf(t, w, d.Actions)
-		checkSafe(t, w, fresh, before)
+		fresh, updated := someOf(t, w, d.Actions)
+		checkSafe(t, w, fresh, updated, before)
 	}
 	w.converge()
 	require.Empty(t, w.plan().Actions)

@@ -25,7 +25,8 @@ type world struct {
 	machines   map[string]Machine
 	configs    map[string]v1.MachineConfig
 	units      map[string]Unit
-	placements map[string]Placed // by machine/unit
+	files      map[string]unitfile.Fleet // of each unit, by unit/hash
+	placements map[string]Placed         // by machine/unit
 	unplaced   map[string]v1.Unplaced
 	active     map[string]bool // by machine/unit
 	c          *Cluster
@@ -33,7 +34,7 @@ type world struct {
 }
 
 func newWorld(t require.TestingT) *world {
-	return &world{t: t, limits: Limits{Grace: -1}, now: time.Unix(1000, 0), machines: map[string]Machine{}, configs: map[string]v1.MachineConfig{}, units: map[string]Unit{},
+	return &world{t: t, limits: Limits{Grace: -1}, now: time.Unix(1000, 0), machines: map[string]Machine{}, configs: map[string]v1.MachineConfig{}, units: map[string]Unit{}, files: map[string]unitfile.Fleet{},
 		placements: map[string]Placed{}, unplaced: map[string]v1.Unplaced{}, active: map[string]bool{}, c: NewCluster(), log: func(string, ...any) {}}
 }
 
@@ -58,7 +59,15 @@ func (w *world) setConfig(id string, config v1.MachineConfig) {
 func (w *world) setUnit(u Unit) {
 	w.log("unit %+v", u)
 	w.units[u.Name] = u
+	if u.Problem == "" {
+		w.files[u.Name+"/"+u.Hash] = u.Fleet
+	}
 	w.c.SetUnit(u)
+}
+
+func (w *world) file(hash, unit string) (unitfile.Fleet, bool) {
+	f, ok := w.files[unit+"/"+hash]
+	return f, ok
 }
 
 func (w *world) deleteUnit(name string) {
@@ -92,6 +101,7 @@ func (w *world) setActive(machine, unit string, active bool) {
 }
 
 func (w *world) plan() Decision {
+	w.c.EachUnexplained(w.file)
 	d := Plan(Input{Cluster: w.c, Now: w.now, Limits: w.limits, FrozenSince: w.since})
 	w.log("plan %q", lines(d.Actions, true))
 	switch {
@@ -199,6 +209,7 @@ func (w *world) rebuilt() *Cluster {
 	for _, m := range w.machines {
 		c.SetMachine(m)
 	}
+	c.EachUnexplained(w.file)
 	return c
 }
 
@@ -226,6 +237,10 @@ func (w *world) wrong(u Unit, id string, others []Unit) string {
 		if o.Name == u.Name {
 			continue
 		}
+		former := w.former(o, id)
+		if why := wrongFormer(u, o.Name, former); why != "" {
+			return why
+		}
 		if matchesAny(f.Conflicts, o.Name) || matchesAny(o.Fleet.Conflicts, u.Name) {
 			return "Conflicts " + o.Name
 		}
@@ -238,13 +253,37 @@ func (w *world) wrong(u Unit, id string, others []Unit) string {
 				return fmt.Sprint("Ports ", port, " ", o.Name)
 			}
 		}
-		cpu, memory = cpu+o.Fleet.CPU, memory+o.Fleet.Memory
+		cpu, memory = cpu+max(o.Fleet.CPU, former.CPU), memory+max(o.Fleet.Memory, former.Memory)
 	}
 	if m.Capacity.CPU > 0 && f.CPU > 0 && cpu > m.Capacity.CPU {
 		return "CPU"
 	}
 	if m.Capacity.Memory > 0 && f.Memory > 0 && memory > m.Capacity.Memory {
 		return "Memory"
+	}
+	return ""
+}
+
+// former is the file that a placement names where its unit has another one; none where it has the same, or that is not known.
+func (w *world) former(o Unit, id string) unitfile.Fleet {
+	if p := w.placements[id+"/"+o.Name]; p.Value.Hash != o.Hash || o.Problem != "" {
+		return w.files[o.Name+"/"+p.Value.Hash]
+	}
+	return unitfile.Fleet{}
+}
+
+// wrongFormer says why a unit must not be beside one that runs with its former file.
+func wrongFormer(u Unit, other string, former unitfile.Fleet) string {
+	if matchesAny(former.Conflicts, u.Name) {
+		return "former Conflicts " + other
+	}
+	if matchesAny(former.Replaces, u.Name) && !matchesAny(u.Fleet.Replaces, other) {
+		return "former Replaces " + other
+	}
+	for _, port := range u.Fleet.Ports {
+		if slices.Contains(former.Ports, port) {
+			return fmt.Sprint("former Ports ", port, " ", other)
+		}
 	}
 	return ""
 }

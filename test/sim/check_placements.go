@@ -27,7 +27,7 @@ func (c *checker) placements(machine string) {
 			}
 		}
 		for _, other := range all {
-			if !c.judge(invConflicts, cmp.Or(c.editedExcuse(unit), c.editedExcuse(other.Unit), c.formerExcuse(fleet, other))) {
+			if !c.judge(invConflicts, cmp.Or(c.editedExcuse(unit), c.editedExcuse(other.Unit))) {
 				continue
 			}
 			if why := clash(fleet, other); why != "" {
@@ -46,23 +46,6 @@ func (c *checker) placements(machine string) {
 			c.w.fail(invConflicts, "on %s units request cpu %dm of %dm, memory %d of %d", machine, cpu, m.Spec.Capacity.CPU, memory, m.Spec.Capacity.Memory)
 		}
 	}
-}
-
-// formerExcuse: the scheduler goes by the file that a unit is to have, also while the unit keeps its former one until its app lets
-// it go. What that one alone conflicts with may come beside it meanwhile. TODO: both are to hold until then.
-func (c *checker) formerExcuse(a, b unitfile.Fleet) string {
-	now := func(f unitfile.Fleet) unitfile.Fleet {
-		if unit, ok := c.unit(f.Unit); ok {
-			if shall, known := c.fleet(f.Unit, unit.Spec.Hash); known {
-				return shall
-			}
-		}
-		return f
-	}
-	if clash(a, b) != "" && clash(now(a), now(b)) == "" {
-		return "one keeps its former file for now, and the one that it is to have does not conflict"
-	}
-	return ""
 }
 
 // clash says what keeps two units apart.

@@ -296,6 +296,7 @@ func (c *checker) refusesPort(subject unitfile.Fleet, message string, others []u
 // namedProblem: each unit that is named is placed, and in the way.
 func (c *checker) namedProblem(names string, inTheWay func(unitfile.Fleet) bool) error {
 	for _, name := range strings.Split(andMore.ReplaceAllString(names, ""), ", ") {
+		name = strings.TrimSuffix(name, " with its former file")
 		machines, _ := c.places(name)
 		if !slices.ContainsFunc(machines, func(id string) bool {
 			return slices.ContainsFunc(c.othersOn(id, nil), func(o unitfile.Fleet) bool { return o.Unit == name && inTheWay(o) })

@@ -1,0 +1,183 @@
+package schedule
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/keyspace"
+	"github.com/fleet-starter/fleet/internal/store"
+	"github.com/fleet-starter/fleet/internal/store/memstore"
+	"github.com/fleet-starter/fleet/internal/unitfile"
+)
+
+// TestBothFilesHold: while a placement names the former file of its unit, nothing that this one keeps away is placed beside it; as
+// soon as it names the new one it may be.
+func TestBothFilesHold(t *testing.T) {
+	for _, test := range []struct {
+		name       string
+		former, is unitfile.Fleet
+		comer      unitfile.Fleet
+		reason     v1.Refusal
+	}{
+		{"Ports=", unitfile.Fleet{Ports: []int{80}}, unitfile.Fleet{Ports: []int{81}}, unitfile.Fleet{Ports: []int{80}},
+			v1.Refusal{Reason: "Ports", Message: "has port 80 in use (by a.service with its former file)"}},
+		{"Conflicts=", unitfile.Fleet{Conflicts: []string{"b*"}}, unitfile.Fleet{}, unitfile.Fleet{},
+			v1.Refusal{Reason: "Conflicts", Message: "runs a unit that conflicts (Conflicts=b* of a.service with its former file)"}},
+		{"Replaces=", unitfile.Fleet{Replaces: []string{"b*"}}, unitfile.Fleet{}, unitfile.Fleet{},
+			v1.Refusal{Reason: "Replaces", Message: "runs a unit that makes no room (Replaces=)"}},
+		{"CPU=", unitfile.Fleet{CPU: 600}, unitfile.Fleet{CPU: 100}, unitfile.Fleet{CPU: 500},
+			v1.Refusal{Reason: "CPU", Message: "has too little CPU left (CPU=0.5, the most that is left is 0.4)"}},
+		{"Memory=", unitfile.Fleet{Memory: 600}, unitfile.Fleet{}, unitfile.Fleet{Memory: 500},
+			v1.Refusal{Reason: "Memory", Message: "has too little memory left (Memory=500, the most that is left is 400)"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.setMachine(Machine{ID: "m1", Capacity: v1.Capacity{CPU: 1000, Memory: 1000}})
+			// Its announcer may send it requests: it keeps its file until its app has let it go.
+			a := Unit{Name: "a.service", Hash: "1", DesiredState: v1.Launched, Owner: "a", Fleet: test.former}
+			w.setUnit(a)
+			w.setUnit(Unit{Name: "d.service", Hash: "1", DesiredState: v1.Launched, Owner: "a", Fleet: unitfile.Fleet{MachineOf: []string{"a.service"}}})
+			w.converge()
+			a.Hash, a.Fleet = "2", test.is
+			w.setUnit(a)
+			w.converge()
+			require.Equal(t, v1.Placement{Hash: "1", DesiredState: v1.Launched, Leaving: true}, w.placements["m1/a.service"].Value)
+
+			w.setUnit(Unit{Name: "b.service", Hash: "1", DesiredState: v1.Launched, Fleet: test.comer})
+			test.reason.Count, test.reason.Machines = 1, []string{"m1"}
+			for _, c := range []*Cluster{w.c, w.rebuilt()} { // a new leader knows it, too
+				var said []v1.Refusal
+				for _, x := range Plan(Input{Cluster: c, Now: w.now, Limits: w.limits}).Actions {
+					require.NotEqual(t, Place, x.Kind, "%v", x)
+					if x.Kind == SetUnplaced {
+						said = append(said, x.Unplaced.Reasons...)
+					}
+				}
+				require.Equal(t, []v1.Refusal{test.reason}, said)
+			}
+			w.converge()
+			require.NotContains(t, w.placements, "m1/b.service")
+
+			a.LetGo = "m1"
+			w.setUnit(a)
+			w.converge()
+			require.Equal(t, v1.Placement{Hash: "2", DesiredState: v1.Launched}, w.placements["m1/a.service"].Value)
+			require.Contains(t, w.placements, "m1/b.service")
+			require.Empty(t, w.unplaced)
+		})
+	}
+}
+
+// TestANewFileWaitsForAFormerOne: what would give a unit a file that another one's former file is against waits until that is gone.
+func TestANewFileWaitsForAFormerOne(t *testing.T) {
+	with := func(hash string, port int) func(string, string) Unit {
+		return func(name, owner string) Unit {
+			return Unit{Name: name, Hash: hash, DesiredState: v1.Launched, Owner: owner, Fleet: unitfile.Fleet{Ports: []int{port}}}
+		}
+	}
+	announcer := Unit{Name: "d.service", Hash: "1", DesiredState: v1.Launched, Owner: "a", Fleet: unitfile.Fleet{MachineOf: []string{"a.service"}}}
+	t.Run("for one that its app has not let go", func(t *testing.T) {
+		w := newWorld(t)
+		w.setMachine(Machine{ID: "m1"})
+		w.setUnit(with("1", 80)("a.service", "a"))
+		w.setUnit(announcer)
+		w.setUnit(with("1", 82)("b.service", ""))
+		w.converge()
+		w.setUnit(with("2", 81)("a.service", "a"))
+		w.setUnit(with("2", 80)("b.service", ""))
+		w.converge()
+		require.Equal(t, "1", w.placements["m1/b.service"].Value.Hash)
+		const why = "port 80 of m1 is used by a.service with its former file"
+		require.Equal(t, v1.Unplaced{Message: "it stays on m1 with its former file for now: " + why,
+			Reasons: []v1.Refusal{{Reason: "Ports", Message: why}}}, w.unplaced["b.service"])
+		a := with("2", 81)("a.service", "a")
+		a.LetGo = "m1"
+		w.setUnit(a)
+		w.converge()
+		require.Equal(t, "2", w.placements["m1/a.service"].Value.Hash)
+		require.Equal(t, "2", w.placements["m1/b.service"].Value.Hash)
+		require.Empty(t, w.unplaced)
+	})
+	t.Run("each for the other: one leaves", func(t *testing.T) {
+		w := newWorld(t)
+		w.setMachine(Machine{ID: "m1"})
+		w.setUnit(with("1", 80)("a.service", ""))
+		w.setUnit(with("1", 81)("b.service", ""))
+		w.converge()
+		w.setUnit(with("2", 81)("a.service", ""))
+		w.setUnit(with("2", 80)("b.service", ""))
+		require.Equal(t, []string{
+			"Unplace b.service from m1: Ports: port 80 of m1 is used by a.service with its former file",
+			"Update a.service on m1: HashChanged: the unit has another file",
+			"Place b.service on m1: Placed: of the machines that fit, this one runs least",
+		}, w.converge())
+	})
+	t.Run("one takes less, then the other has room for more", func(t *testing.T) {
+		w := newWorld(t)
+		w.setMachine(Machine{ID: "m1", Capacity: v1.Capacity{CPU: 1000}})
+		cpu := func(name, hash string, n int64) Unit {
+			return Unit{Name: name, Hash: hash, DesiredState: v1.Launched, Fleet: unitfile.Fleet{CPU: n}}
+		}
+		w.setUnit(cpu("a.service", "1", 300))
+		w.setUnit(cpu("b.service", "1", 700))
+		w.converge()
+		w.setUnit(cpu("a.service", "2", 700))
+		w.setUnit(cpu("b.service", "2", 300))
+		require.Equal(t, []string{
+			"Update b.service on m1: HashChanged: the unit has another file",
+			"Update a.service on m1: HashChanged: the unit has another file",
+		}, w.converge())
+	})
+}
+
+// TestAFormerFileByHand: a person has a global unit run with its former file again on a machine where it had the new one.
+func TestAFormerFileByHand(t *testing.T) {
+	w := newWorld(t)
+	w.setMachine(Machine{ID: "m1"})
+	w.setMachine(Machine{ID: "m2"})
+	g := Unit{Name: "g.service", Hash: "1", DesiredState: v1.Launched, Fleet: unitfile.Fleet{Global: true, Ports: []int{80}}}
+	w.setUnit(g)
+	w.converge()
+	g.Hash, g.Fleet.Ports = "2", nil
+	w.setUnit(g)
+	inUse := func() (list []bool) {
+		w.plan()
+		for _, id := range []string{"m1", "m2"} {
+			list = append(list, w.c.ports[80].has(w.c.machines[id].slot))
+		}
+		return list
+	}
+	require.Equal(t, []bool{true, true}, inUse())
+	w.put("m2", "g.service", v1.Placement{Hash: "2", DesiredState: v1.Launched})
+	require.Equal(t, []bool{true, false}, inUse())
+	w.put("m2", "g.service", v1.Placement{Hash: "1", DesiredState: v1.Launched})
+	require.Equal(t, []bool{true, true}, inUse())
+	w.remove("m2", "g.service")
+	w.put("m1", "g.service", v1.Placement{Hash: "2", DesiredState: v1.Launched})
+	require.Equal(t, []bool{false, false}, inUse())
+	require.Empty(t, w.c.units["g.service"].formers)
+}
+
+// TestANewLeaderKnowsFormerFiles: a leader that finds a placement with the former file of its unit reads that one.
+func TestANewLeaderKnowsFormerFiles(t *testing.T) {
+	s := memstore.New(memstore.Options{})
+	keys, former := keyspace.New(""), "[X-Fleet]\nPorts=80\n"
+	placed, err := keys.Placements().Encode(v1.Placement{Hash: unitfile.Hash(former), DesiredState: v1.Launched})
+	require.NoError(t, err)
+	for key, value := range map[string]string{
+		keys.UnitFiles().Key(unitfile.Hash(former)):             former,
+		keys.Placements().Key(keyspace.Join("m1", "a.service")): string(placed),
+	} {
+		_, err := s.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: key, Value: []byte(value)}}})
+		require.NoError(t, err)
+	}
+	b := &bench{t: t, ctx: t.Context(), store: s, keys: keys}
+	b.unit("a.service", "[X-Fleet]\nPorts=none\n")
+	b.unit("b.service", "[X-Fleet]\nPorts=80\n")
+	b.machine("m1", "a")
+	start(t, s).await("m1/a.service launched",
+		`a.service: it stays on m1 as it was: line 2: [X-Fleet] Ports: port "none": write numbers from 1 to 65535, separated by white space`,
+		"b.service: 0 of 1 machine fits: 1 has port 80 in use (by a.service with its former file)")
+}
