@@ -40,8 +40,8 @@ logs: ## Follow the controllers' logs
 
 .PHONY: test
 test: deps build etcd ## Run every test, with real etcd, real systemd and real nginx (SKIPS=fail: none may be skipped)
-	@# Whole machines come last and alone: they have this computer's addresses and its attention.
-	@SKIPS=$(SKIPS) go run ./hack/gotest -timeout 20m $(TESTFLAGS) -- $$(go list ./... | grep -v /test/e2e) -- ./test/e2e
+	@# What takes longest begins first. Whole machines come last and alone: they have this computer's addresses and its attention.
+	@SKIPS=$(SKIPS) go run ./hack/gotest -timeout 20m $(TESTFLAGS) -- ./test/sim/mutants ./test/sim $$(go list ./... | grep -v '/test/e2e\|/test/sim') -- ./test/e2e
 
 .PHONY: race
 race: deps ## Run the tests of what is concurrent under the race detector

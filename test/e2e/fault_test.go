@@ -177,7 +177,7 @@ func TestEtcdAway(t *testing.T) {
 	addresses := endpoints(t, app)
 	stream := startTraffic(t, allMachines...)
 	run(t, "fleetd dev stop-etcd")
-	time.Sleep(time.Minute)
+	time.Sleep(40 * time.Second) // longer than any lease
 	run(t, "fleetd dev start-etcd")
 	time.Sleep(20 * time.Second) // two TTLs of a machine
 	stream.noOutage(t, allMachines...)
