@@ -210,7 +210,7 @@ var kinds = []Kind{Hold, Stop, ResetFailed, Unlink, RemoveFile, WriteFile, Link,
 
 // Plan decides what brings this machine's systemd to what its placements say.
 func Plan(in Input) Decision {
-	p := planner{in: in, reloads: map[string]bool{}, acted: map[string]bool{}, launching: map[string]bool{}, halting: map[string]bool{}}
+	p := planner{in: in, reloads: map[string]bool{}, acted: map[string]bool{}, launching: map[string]bool{}, restarting: map[string]bool{}, halting: map[string]bool{}}
 	names := p.names()
 	levels := p.levels(names)
 	// What others bind to comes first: a restart of it is a restart of them.
@@ -270,8 +270,8 @@ type planner struct {
 	reloads map[string]bool // the units whose file changed
 	// acted are the units that something is done with: what systemd says of them is about to change.
 	acted map[string]bool
-	// launching are the units that are started or restarted.
-	launching map[string]bool
+	// launching are the units that are started or restarted; restarting those that take with them what binds to them and is up.
+	launching, restarting map[string]bool
 	// halting are the units that are stopped.
 	halting map[string]bool
 }
@@ -282,6 +282,7 @@ func (p *planner) act(a Action) {
 		p.acted[a.Unit] = true
 	}
 	p.launching[a.Unit] = p.launching[a.Unit] || a.Kind == Start || a.Kind == Restart
+	p.restarting[a.Unit] = p.restarting[a.Unit] || a.Kind == Restart
 	p.halting[a.Unit] = p.halting[a.Unit] || a.Kind == Stop
 	p.actions = append(p.actions, a)
 }

@@ -148,7 +148,7 @@ func (p *planner) replace(name string, pl v1.Placement, rec Record, unit Unit) R
 	}
 	rec = rec.launch(pl)
 	for _, target := range p.in.Relations[name].BindsTo {
-		if p.launching[target] {
+		if p.restarting[target] {
 			p.act(Action{Kind: Note, Unit: name, Record: rec, Reason: WithTarget})
 			p.acted[name] = true
 			return rec

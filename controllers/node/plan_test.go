@@ -207,6 +207,19 @@ state a.service active A refused
 state b.service active B
 state c.service active A refused
 `},
+		{"files and records are lost: a target that is only started restarts no sidekick", Input{
+			Placements: map[string]v1.Placement{app: launch("A"), side: launch("S")}, Relations: binding,
+			Files: map[string]string{side: "empty"},
+			Units: map[string]Unit{app: unit("inactive", ""), side: unit("active", "s1")},
+		}, `
+writeFile web-discovery@1.service FileChanged
+writeFile web@1.service NewPlacement
+link web-discovery@1.service NewPlacement
+link web@1.service NewPlacement
+reload FileChanged
+start web@1.service NotLaunched
+restart web-discovery@1.service FileChanged
+`},
 		{"changed files: one reload, each restarted once, the sidekick by its target", Input{
 			Placements: map[string]v1.Placement{app: launch("B"), side: launch("T"), "other.service": launch("O"), "quiet.service": load("Q2")}, Relations: binding,
 			Files:   map[string]string{app: "A", side: "S", "other.service": "O", "quiet.service": "Q1"},
