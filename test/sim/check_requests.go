@@ -180,7 +180,10 @@ func (c *checker) asked(r *request, answered bool) {
 	for _, key := range c.endpointsOf(r.app) {
 		endpoint := c.kv[key]
 		h, unit := c.announced(key, endpoint)
-		if h == nil || endpoint.Lease == 0 || !c.runs[unit][h] || router.Served[v1.DefaultAnnouncePrefix].Revision < endpoint.ModRevision {
+		if h == nil || address(string(endpoint.Value)) != h.address() { // its machine has another one since
+			continue
+		}
+		if endpoint.Lease == 0 || !c.runs[unit][h] || router.Served[v1.DefaultAnnouncePrefix].Revision < endpoint.ModRevision {
 			continue
 		}
 		excuse := c.restoredExcuse(r.router, kv)
