@@ -27,7 +27,7 @@ func TestIdle(t *testing.T) {
 		"a machine":   func() { w.setMachine(Machine{ID: "m1"}) },
 		"a unit":      func() { w.add(t, "a.service") },
 		"a stray key": func() { w.c.SetStray("nowhere", 7) },
-		"a placement": func() { w.put("m1", "stranger.service", v1.Placement{}) },
+		"a placement": func() { w.put("m1", "unknown.service", v1.Placement{}) },
 	} {
 		change()
 		require.False(t, w.c.Idle(), name)

@@ -51,14 +51,23 @@ func (c *Cluster) adopt(x *place) {
 	if !x.outdated() {
 		return
 	}
-	for _, f := range x.unit.formers {
-		if f.hash == x.Value.Hash {
-			f.places++
-			x.former = f
-			return
+	f := fileNamed(x.unit.formers, x.Value.Hash)
+	if f == nil {
+		c.unexplained = append(c.unexplained, x)
+		return
+	}
+	f.places++
+	x.former = f
+}
+
+// fileNamed is the file with that hash; nil where it is not among them.
+func fileNamed(files []*former, hash string) *former {
+	for _, f := range files {
+		if f.hash == hash {
+			return f
 		}
 	}
-	c.unexplained = append(c.unexplained, x)
+	return nil
 }
 
 // disown undoes adopt.
@@ -83,9 +92,8 @@ func (c *Cluster) reform(u *unit, was []*former) {
 		if x.former = nil; !x.outdated() {
 			continue
 		}
-		i := slices.IndexFunc(was, func(f *former) bool { return f.hash == x.Value.Hash })
-		if i >= 0 && !slices.ContainsFunc(u.formers, func(f *former) bool { return f.hash == x.Value.Hash }) {
-			u.formers = append(u.formers, c.newFormer(u, was[i].hash, was[i].fleet))
+		if f := fileNamed(was, x.Value.Hash); f != nil && fileNamed(u.formers, f.hash) == nil {
+			u.formers = append(u.formers, c.newFormer(u, f.hash, f.fleet))
 		}
 		c.adopt(x)
 	}
@@ -146,7 +154,7 @@ func (c *Cluster) EachUnexplained(file func(hash, unit string) (unitfile.Fleet, 
 		if !ok {
 			continue
 		}
-		if !slices.ContainsFunc(u.formers, func(f *former) bool { return f.hash == x.Value.Hash }) {
+		if fileNamed(u.formers, x.Value.Hash) == nil {
 			u.formers = append(u.formers, c.newFormer(u, x.Value.Hash, fleet)) // its globs find the units as they are counted now
 		}
 		c.adopt(x)

@@ -183,7 +183,7 @@ func (p *planner) linger(u *unit, why unmet) {
 	p.wait(u, why)
 	if v.keep != nil {
 		v.at = v.keep.machine
-		v.holds = v.reason == ReasonMachineGone // nobody looks whether a new file would be against others there
+		v.holds = v.reason == ReasonMachineGone // it is not looked at whether a new file would clash with others there
 		p.update(u, v.keep)
 	}
 }
