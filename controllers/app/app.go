@@ -11,6 +11,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/cache"
 	"github.com/fleet-starter/fleet/internal/cluster"
 	"github.com/fleet-starter/fleet/internal/controller"
+	"github.com/fleet-starter/fleet/internal/generate"
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
@@ -35,8 +36,8 @@ type Options struct {
 	AgentTTL time.Duration
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
-	// Generate writes unit files. Default Generate; another one is that of a fleetd of another version.
-	Generate func(name string, spec *v1.AppSpec) (Files, error)
+	// Generate writes unit files. Default generate.Units; another one is that of a fleetd of another version.
+	Generate func(name string, spec *v1.AppSpec) (generate.Files, error)
 }
 
 // Controller keeps the units of all apps.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/generate"
 )
 
 // Input is all that is known of one app. Nothing is remembered from one plan to the next: whoever becomes leader
@@ -13,8 +14,8 @@ import (
 type Input struct {
 	Now time.Time
 	App string
-	// Generate writes unit files: Generate, as this fleetd does, where it is nil.
-	Generate func(name string, spec *v1.AppSpec) (Files, error)
+	// Generate writes unit files: generate.Units, as this fleetd does, where it is nil.
+	Generate func(name string, spec *v1.AppSpec) (generate.Files, error)
 	// Manifest is what a person wrote; nil where the app was deleted.
 	Manifest *Manifest
 	// Latest is the newest accepted revision of this very app, or nil: those of a deleted one are nothing to go on with.

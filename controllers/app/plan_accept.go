@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/generate"
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
@@ -53,7 +54,7 @@ func (p *planner) newRevision(app *v1.App) (*v1.Revision, map[string]string, err
 	}
 	revision.HostsSince = hostsSince(p.in.Latest, revision)
 	if latest := p.in.Latest; latest != nil {
-		if latest.UnitFile != "" && v1.SameSpec(ofInstances(latest.Spec), ofInstances(app.Spec)) {
+		if latest.UnitFile != "" && generate.SameUnits(&latest.Spec, &app.Spec) {
 			revision.UnitFile, revision.SidekickFile = latest.UnitFile, latest.SidekickFile
 			return revision, p.in.Texts, nil
 		}
@@ -68,11 +69,11 @@ func (p *planner) newRevision(app *v1.App) (*v1.Revision, map[string]string, err
 	return revision, texts, nil
 }
 
-func (p *planner) generate(name string, spec *v1.AppSpec) (Files, error) {
+func (p *planner) generate(name string, spec *v1.AppSpec) (generate.Files, error) {
 	if p.in.Generate != nil {
 		return p.in.Generate(name, spec)
 	}
-	return Generate(name, spec)
+	return generate.Units(name, spec)
 }
 
 // hostsSince notes since when the app has asked for each of its hosts without a break.
@@ -88,12 +89,6 @@ func hostsSince(before, revision *v1.Revision) map[string]int64 {
 		}
 	}
 	return since
-}
-
-// ofInstances is the part of a spec that unit files are made from.
-func ofInstances(s v1.AppSpec) *v1.AppSpec {
-	s.Replicas, s.Route, s.Update = nil, nil, nil
-	return &s
 }
 
 func addText(texts map[string]string, text string) (hash string) {

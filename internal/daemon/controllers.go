@@ -16,6 +16,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/cluster"
 	"github.com/fleet-starter/fleet/internal/controller"
 	"github.com/fleet-starter/fleet/internal/events"
+	"github.com/fleet-starter/fleet/internal/generate"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/leader"
 	"github.com/fleet-starter/fleet/internal/store"
@@ -70,7 +71,7 @@ type ElectedFor struct {
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
 	// Generate writes unit files, see app.Options.
-	Generate func(name string, spec *v1.AppSpec) (app.Files, error)
+	Generate func(name string, spec *v1.AppSpec) (generate.Files, error)
 }
 
 // of is what one part gets: its name is in the log, in events and on its connection.

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
-	"github.com/fleet-starter/fleet/controllers/app"
+	"github.com/fleet-starter/fleet/internal/generate"
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
@@ -38,12 +38,12 @@ func (h *host) upgrade() {
 }
 
 // generate is how the machine's fleetd writes unit files; nil: as this one.
-func (h *host) generate() func(name string, spec *v1.AppSpec) (app.Files, error) {
+func (h *host) generate() func(name string, spec *v1.AppSpec) (generate.Files, error) {
 	if !h.old.Load() {
 		return nil
 	}
-	return func(name string, spec *v1.AppSpec) (app.Files, error) {
-		files, err := app.Generate(name, spec)
+	return func(name string, spec *v1.AppSpec) (generate.Files, error) {
+		files, err := generate.Units(name, spec)
 		files.Unit = handwriting(files.Unit)
 		files.Sidekick = handwriting(files.Sidekick)
 		return files, err

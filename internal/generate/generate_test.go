@@ -1,4 +1,4 @@
-package app
+package generate
 
 import (
 	"flag"
@@ -17,7 +17,7 @@ import (
 var update = flag.Bool("update", false, "write the golden files anew")
 
 // Every manifest of the project, and those in testdata/generate, with the unit files that it becomes.
-func TestGenerateGolden(t *testing.T) {
+func TestUnitsGolden(t *testing.T) {
 	var manifests []string
 	for _, pattern := range []string{"../../manifests/seed/*.yaml", "../../manifests/dev/*.yaml", "testdata/generate/*.yaml"} {
 		found, err := filepath.Glob(pattern)
@@ -29,7 +29,7 @@ func TestGenerateGolden(t *testing.T) {
 		name := filepath.Base(filepath.Dir(path)) + "-" + strings.TrimSuffix(filepath.Base(path), ".yaml")
 		t.Run(name, func(t *testing.T) {
 			app := readApp(t, path)
-			files, err := Generate(app.Metadata.Name, &app.Spec)
+			files, err := Units(app.Metadata.Name, &app.Spec)
 			require.NoError(t, err)
 			golden(t, filepath.Join("testdata/generate", name+".service"), files.Unit)
 			golden(t, filepath.Join("testdata/generate", name+"-discovery.service"), files.Sidekick)
@@ -137,7 +137,7 @@ func TestNothingIsSmuggled(t *testing.T) {
 		if len(app.Validate()) > 0 {
 			t.Skip("refused")
 		}
-		files, err := Generate("hello", &app.Spec)
+		files, err := Units("hello", &app.Spec)
 		require.NoError(t, err)
 		checkFile(t, "hello@1.service", files.Unit)
 		file, err := unitfile.Parse(files.Unit)
@@ -151,4 +151,24 @@ func TestNothingIsSmuggled(t *testing.T) {
 		}
 		require.Equal(t, []string{"[Unit]", "[Service]"}, sections, "%s", files.Unit)
 	})
+}
+
+// TestSameUnits: what concerns no instance replaces none.
+func TestSameUnits(t *testing.T) {
+	spec := func(text string) *v1.AppSpec {
+		app, err := v1.ParseApp([]byte("apiVersion: fleet/v1\nkind: App\nmetadata: {name: web}\nspec:\n  exec: {command: [/bin/web]}\n  ports: [{port: 80}]\n  announce: {}\n" + text))
+		require.NoError(t, err)
+		return &app.Spec
+	}
+	for more, same := range map[string]bool{
+		"  replicas: 7\n": true, "  route: {hosts: [a.example.com]}\n": true, "  update: {healthyDeadline: 1m}\n": true,
+		"  env: {A: b}\n": false, "  placement: {spreadOver: zone}\n": false,
+	} {
+		require.Equal(t, same, SameUnits(spec(""), spec(more)), more)
+		before, err := Units("web", spec(""))
+		require.NoError(t, err)
+		after, err := Units("web", spec(more))
+		require.NoError(t, err)
+		require.Equal(t, same, before == after, more)
+	}
 }

@@ -1,4 +1,4 @@
-package app
+package generate
 
 import (
 	"fmt"
@@ -25,7 +25,7 @@ func TestSeedManifestsAreEquivalent(t *testing.T) {
 	} {
 		t.Run(c.unit, func(t *testing.T) {
 			app := readApp(t, "../../manifests/seed/"+c.manifest)
-			files, err := Generate(app.Metadata.Name, &app.Spec)
+			files, err := Units(app.Metadata.Name, &app.Spec)
 			require.NoError(t, err)
 			text := files.Unit
 			if strings.Contains(c.unit, "-discovery") {

@@ -1,4 +1,6 @@
-package app
+// Package generate makes the unit files of an App. It is pure: what runs an App, what a plan of it would change and what a
+// diff shows is made here, by the controller and by the API alike.
+package generate
 
 import (
 	"fmt"
@@ -26,9 +28,9 @@ type Files struct {
 // (systemd.service(5), "RestartSec="), as nobody else would try again.
 const restartPause = "1s"
 
-// Generate writes the unit files of an App that has its defaults and is valid. The order of options is fixed, so
+// Units writes the unit files of an App that has its defaults and is valid. The order of options is fixed, so
 // that the same spec gives the same bytes.
-func Generate(name string, spec *v1.AppSpec) (Files, error) {
+func Units(name string, spec *v1.AppSpec) (Files, error) {
 	g := generator{app: name, spec: spec, file: unitfile.New(), instance: "@%i"}
 	if spec.Global {
 		g.instance = ""
@@ -47,6 +49,16 @@ func Generate(name string, spec *v1.AppSpec) (Files, error) {
 		return Files{}, fmt.Errorf("generating the unit files of app %s: %w", name, g.err)
 	}
 	return files, nil
+}
+
+// SameUnits tells whether two specs differ at most in what concerns no instance: how many there are, which hosts are routed to
+// them, how they are replaced.
+func SameUnits(a, b *v1.AppSpec) bool { return v1.SameSpec(ofInstances(*a), ofInstances(*b)) }
+
+// ofInstances is the part of a spec that unit files are made from.
+func ofInstances(s v1.AppSpec) *v1.AppSpec {
+	s.Replicas, s.Route, s.Update = nil, nil, nil
+	return &s
 }
 
 type generator struct {

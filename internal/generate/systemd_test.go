@@ -1,4 +1,4 @@
-package app
+package generate
 
 import (
 	"context"
@@ -143,7 +143,7 @@ func (p probe) run(t *testing.T, spec v1.AppSpec, client string) {
 	app := &v1.App{Metadata: v1.ObjectMeta{Name: "probe"}, Spec: spec}
 	app.Default()
 	require.Empty(t, app.Validate())
-	files, err := Generate("probe", &app.Spec)
+	files, err := Units("probe", &app.Spec)
 	require.NoError(t, err)
 	checkFile(t, "probe@7.service", files.Unit)
 	text := files.Unit

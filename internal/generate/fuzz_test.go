@@ -1,4 +1,4 @@
-package app
+package generate
 
 import (
 	"testing"
@@ -9,10 +9,10 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// FuzzGenerate: of every App that is valid, unit files are made that say what it says and nothing else: systemd's reader
+// FuzzUnits: of every App that is valid, unit files are made that say what it says and nothing else: systemd's reader
 // finds nothing odd in them, and every command, variable and option stands where it belongs.
-func FuzzGenerate(f *testing.F) {
-	f.Add([]byte(manifestOf("web", 2, "1; } \\ %% $x", true)))
+func FuzzUnits(f *testing.F) {
+	f.Add([]byte("apiVersion: fleet/v1\nkind: App\nmetadata: {name: web}\nspec:\n  replicas: 2\n  exec: {command: [/bin/app, \"1; } \\\\ %% $x\"]}\n  ports: [{port: 3000}]\n  announce: {}\n"))
 	f.Add([]byte(`{"apiVersion":"fleet/v1","kind":"App","metadata":{"name":"a"},"spec":{"global":true,"exec":{"command":["/bin/a","%i"]},"env":{"A":"b\\nc \"'$%"},"unit":{"Service":{"Restart":["no"]}}}}`))
 	f.Add([]byte("apiVersion: fleet/v1\nkind: App\nmetadata: {name: c}\nspec:\n  container: {image: a/b:c, args: [\"x y\", \"'\"], volumes: [\"/a:/b:ro\"]}\n  ports: [{port: 80, hostPort: 8080}]\n  announce: {}\n  healthCheck: {http: {path: /x?y=%20}}\n  placement: {conflicts: [\"c@*.service\"], machineMetadata: {zone: [a]}, spreadOver: zone}\n"))
 	f.Fuzz(func(t *testing.T, manifest []byte) {
@@ -20,7 +20,7 @@ func FuzzGenerate(f *testing.F) {
 		if err != nil {
 			return
 		}
-		files, err := Generate(app.Metadata.Name, &app.Spec)
+		files, err := Units(app.Metadata.Name, &app.Spec)
 		if err != nil {
 			require.NotContains(t, err.Error(), "\x00")
 			return
