@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
 	"github.com/stretchr/testify/require"
 
 	"github.com/fleet-starter/fleet/internal/leader"
@@ -187,28 +189,34 @@ func TestKeyPutAgainByHand(t *testing.T) {
 	}
 }
 
-// TestPausesBeginAnew: after a term that lasted, who leads no more campaigns again at once, however many such terms there were.
+// TestPausesBeginAnew: after a term that lasted longer than the lease, who leads no more campaigns again at once, however many
+// such terms there were. After others the pauses grow.
 func TestPausesBeginAnew(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := memstore.New(memstore.Options{})
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		var starts []time.Time
-		go func() {
-			done <- leader.Run(ctx, s, keys, "engine", "a", ttl, func(ctx context.Context, _ store.Fence) error {
-				starts = append(starts, time.Now())
-				store.Sleep(ctx, 2*ttl)
-				return errors.New("broken")
-			})
-		}()
-		time.Sleep(20 * 2 * ttl)
-		cancel()
-		require.NoError(t, <-done)
-		require.GreaterOrEqual(t, len(starts), 19)
-		for i := range starts[1:] {
-			require.LessOrEqual(t, starts[i+1].Sub(starts[i]), 2*ttl+200*time.Millisecond)
-		}
-	})
+	for term, most := range map[time.Duration]time.Duration{2 * ttl: 200 * time.Millisecond, ttl: 5 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			s := memstore.New(memstore.Options{})
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			var starts []time.Time
+			go func() {
+				done <- leader.Run(ctx, s, keys, "engine", "a", ttl, func(ctx context.Context, _ store.Fence) error {
+					starts = append(starts, time.Now())
+					store.Sleep(ctx, term)
+					return errors.New("broken")
+				})
+			}()
+			time.Sleep(20 * (term + most))
+			cancel()
+			require.NoError(t, <-done)
+			require.GreaterOrEqual(t, len(starts), 19)
+			longest := time.Duration(0)
+			for i := range starts[1:] {
+				longest = max(longest, starts[i+1].Sub(starts[i])-term)
+			}
+			require.LessOrEqual(t, longest, most)
+			require.Greater(t, longest, most*2/5)
+		})
+	}
 }
 
 // repeating sends each put of a key that must not exist twice, as a client does whose first answer is lost.
@@ -236,4 +244,147 @@ func TestKeyThatWasPutTwice(t *testing.T) {
 		require.Equal(t, 1, commits, "it is not taken for another's")
 		stop()
 	})
+}
+
+// lasting is a store whose watches and renewals go on for a while after they were told to end.
+type lasting struct {
+	store.Interface
+	watch, renewal time.Duration
+	mu             sync.Mutex
+	underWay       int
+	revoked        []int // how many were under way at each revocation
+}
+
+func (l *lasting) count(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.underWay += n
+}
+
+func (l *lasting) KeepAlive(ctx context.Context, id store.LeaseID) (time.Duration, error) {
+	l.count(1)
+	defer l.count(-1)
+	left, err := l.Interface.KeepAlive(ctx, id)
+	time.Sleep(l.renewal)
+	return left, err
+}
+
+func (l *lasting) Watch(ctx context.Context, prefix string, after int64) <-chan store.Batch {
+	in, out := l.Interface.Watch(ctx, prefix, after), make(chan store.Batch)
+	l.count(1)
+	go func() {
+		defer close(out)
+		defer l.count(-1)
+		for batch := range in {
+			out <- batch
+		}
+		time.Sleep(l.watch)
+	}()
+	return out
+}
+
+func (l *lasting) Revoke(ctx context.Context, id store.LeaseID) error {
+	l.mu.Lock()
+	l.revoked = append(l.revoked, l.underWay)
+	l.mu.Unlock()
+	return l.Interface.Revoke(ctx, id)
+}
+
+// TestNothingRunsOn: a candidate gives its lease up after its watch and the renewal under way have ended, whether it leads or
+// waits.
+func TestNothingRunsOn(t *testing.T) {
+	for _, leads := range []bool{true, false} {
+		for _, l := range []*lasting{{watch: time.Second, renewal: 600 * time.Millisecond}, {watch: 200 * time.Millisecond, renewal: time.Second}} {
+			synctest.Test(t, func(t *testing.T) {
+				s := memstore.New(memstore.Options{})
+				l.Interface = s.Connect()
+				e := newElection(t)
+				if !leads {
+					e.run(s.Connect(), "other", ttl)
+					e.awaitLeader("other")
+				}
+				stop := e.run(l, "a", ttl)
+				time.Sleep(ttl/3 + time.Second/2)
+				require.Equal(t, leads, e.leading["a"])
+				require.Equal(t, 2, l.underWay, "a watch and a renewal")
+				stop()
+				time.Sleep(2 * time.Second)
+				require.Equal(t, []int{0}, l.revoked)
+			})
+		}
+	}
+}
+
+// refusing is a store in which a key that must not exist was there at the first attempt to put it, and is gone since.
+type refusing struct {
+	store.Interface
+	refused bool
+}
+
+func (r *refusing) Commit(ctx context.Context, txn store.Txn) (int64, error) {
+	if !r.refused && txn.Ops[0].If == store.Absent() {
+		r.refused = true
+		return 0, store.ErrConflict
+	}
+	return r.Interface.Commit(ctx, txn)
+}
+
+// TestKeyThatWasThere: a key that was in the way and is gone is not deleted, the candidate puts its own.
+func TestKeyThatWasThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		e := newElection(t)
+		a := &asking{Interface: &refusing{Interface: s.Connect()}}
+		stop := e.run(a, "a", ttl)
+		e.awaitLeader("a")
+		_, commits, _ := a.so()
+		require.Equal(t, 2, commits, "refused, and put")
+		stop()
+	})
+}
+
+// unlisted is a store that lists nothing: it answers with an error, or not at all.
+type unlisted struct {
+	*memstore.Conn
+	err error
+}
+
+func (u unlisted) List(ctx context.Context, _ string, _ store.ListOptions) (store.Page, error) {
+	if u.err == nil {
+		<-ctx.Done()
+		return store.Page{}, ctx.Err()
+	}
+	return store.Page{}, u.err
+}
+
+// TestSaysWhyItDoesNotLead: the log has the error that ended the attempt, or that of the lease where all else failed for it.
+func TestSaysWhyItDoesNotLead(t *testing.T) {
+	for name, c := range map[string]struct {
+		list error
+		want string
+	}{
+		"listing fails":         {store.ErrDenied, store.ErrDenied.Error()},
+		"the lease is not kept": {nil, "the lease could not be renewed in time: " + store.ErrUnavailable.Error()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var said []string
+				log := funcr.New(func(_, args string) { said = append(said, args) }, funcr.Options{})
+				s := memstore.New(memstore.Options{})
+				conn := s.Connect()
+				ctx, cancel := context.WithCancel(logr.NewContext(t.Context(), log))
+				done := make(chan error, 1)
+				go func() {
+					done <- leader.Run(ctx, unlisted{conn, c.list}, keys, "engine", "a", ttl, func(context.Context, store.Fence) error { return nil })
+				}()
+				synctest.Wait()
+				conn.SetDown(true)
+				time.Sleep(ttl)
+				cancel()
+				require.NoError(t, <-done)
+				require.Contains(t, said[0], `"msg"="Not leading, will campaign again"`)
+				require.Contains(t, said[0], `"error"="`+c.want)
+			})
+		})
+	}
 }

@@ -124,3 +124,34 @@ func TestWatchKeyGoesOn(t *testing.T) {
 		<-done
 	})
 }
+
+// dying is a store whose watches report an error, and close their channels only when they are told to.
+type dying struct{ store.Interface }
+
+func (d dying) Watch(ctx context.Context, _ string, _ int64) <-chan store.Batch {
+	out := make(chan store.Batch, 1)
+	out <- store.Batch{Err: store.ErrUnavailable}
+	context.AfterFunc(ctx, func() { close(out) })
+	return out
+}
+
+// TestWatchKeyEndsWithAnError at once: no read follows, however late the watch below it closes its channel.
+func TestWatchKeyEndsWithAnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		start, err := s.Commit(t.Context(), store.Txn{Ops: []store.Op{put("/t/a", "1")}})
+		require.NoError(t, err)
+		_, err = s.Commit(t.Context(), store.Txn{Ops: []store.Op{put("/t/a", "2")}})
+		require.NoError(t, err)
+		began := time.Now()
+		var told []store.Batch
+		for b := range store.WatchKey(t.Context(), dying{s}, "/t/a", true, start) {
+			told = append(told, b)
+			if len(told) > 1 {
+				break
+			}
+		}
+		require.Equal(t, []store.Batch{{Err: store.ErrUnavailable}}, told)
+		require.Zero(t, time.Since(began))
+	})
+}

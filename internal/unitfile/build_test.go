@@ -74,6 +74,9 @@ func TestAddRefuses(t *testing.T) {
 		{"S", "A", "1\\\n\\\n#2", `section [S], option "A", value "1\\\n\\\n#2": it would not read back as what it is: comment lines, empty lines and byte order marks cannot be continued`},
 		{"S", "A", "1\\\n#2\\\n3", `section [S], option "A", value "1\\\n#2\\\n3": it would not read back as what it is: comment lines, empty lines and byte order marks cannot be continued`},
 		{"S", "\ufeffA", "1", `section [S], option "\ufeffA", value "1": it would not read back as what it is: comment lines, empty lines and byte order marks cannot be continued`},
+		{"S", "\ufeff[A", "1", `section [S], option "\ufeff[A", value "1": line 2: section header "[A=1" does not end in ']'`},
+		{`"S`, "A", "1", `section "\"S": quotes, backslashes, control characters and invalid UTF-8 are not allowed`},
+		{"S", "\ufeff[A", "]", `section [S], option "\ufeff[A", value "]": it would not read back as what it is: comment lines, empty lines and byte order marks cannot be continued`},
 	} {
 		f := New()
 		require.EqualError(t, f.Add(tc.section, tc.name, tc.value), tc.want)

@@ -72,7 +72,7 @@ func (fl Fleet) ReplacesUnit(name string) (glob string, ok bool) {
 
 func matchAny(globs []string, name string) (string, bool) {
 	for _, g := range globs {
-		if ok, err := path.Match(g, name); ok && err == nil {
+		if ok, _ := path.Match(g, name); ok { // of a broken one none is told
 			return g, true
 		}
 	}

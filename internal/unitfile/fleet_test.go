@@ -78,6 +78,10 @@ func TestParseFleetProblems(t *testing.T) {
 			`line 4: [X-Fleet] CPU: "%q": unknown specifier "%q": fleet knows %n, %N, %p, %i and %%`,
 			`line 4: [X-Fleet] CPU: CPU "%q": write cores (0.5) or thousandths of a core (500m)`,
 			`line 5: [X-Fleet] Global: "maybe" is neither true nor false`}},
+		{"in order, those of the file and those of the unit", "CPU=x\nMachineOf=b\nMemory=x\n", []string{
+			`line 2: [X-Fleet] CPU: CPU "x": write cores (0.5) or thousandths of a core (500m)`,
+			`line 3: [X-Fleet] MachineOf: unit name "b": no type, add one such as .service`,
+			`line 4: [X-Fleet] Memory: memory "x": write bytes, or a number with K, M, G or T (base 1024), such as 128M`}},
 		{"misspelt", "conflicts=a\nx-conditionmachineid=b\nX-ConditionMachineBootID=c\n", []string{
 			"line 2: [X-Fleet] conflicts: unknown option: write Conflicts=",
 			"line 3: [X-Fleet] x-conditionmachineid: unknown option: write MachineID=",
@@ -218,6 +222,8 @@ func TestGlob(t *testing.T) {
 		"a.service":             {Prefix: "a.service", Exact: true},
 		"example-app@*.service": {Prefix: "example-app@", Template: "example-app@.service"},
 		"a@*.mount":             {Prefix: "a@"},
+		"a@*.service*":          {Prefix: "a@"},
+		"a*@.service":           {Prefix: "a"},
 		"a@b@*.service":         {Prefix: "a@b@"},
 		"a@1*.service":          {Prefix: "a@1"},
 		"a*":                    {Prefix: "a"},
@@ -235,6 +241,21 @@ func TestGlob(t *testing.T) {
 	}
 	_, err := ParseGlob("a[")
 	require.Error(t, err)
+}
+
+func TestGlobMatch(t *testing.T) {
+	for pattern, names := range map[string]map[string]bool{
+		"a.service":   {"a.service": true, "a.services": false, "b.service": false},
+		"a@*.service": {"a@1.service": true, "a@.service": true, "a@1.timer": false, "a@b/c.service": false, "b@1.service": false},
+		"a?c":         {"abc": true, "abd": false, "ac": false, "bbc": false},
+		"*[0-9]*":     {"a1b": true, "ab": false},
+	} {
+		g, err := ParseGlob(pattern)
+		require.NoError(t, err)
+		for name, want := range names {
+			require.Equal(t, want, g.Match(name), "%s %s", pattern, name)
+		}
+	}
 }
 
 // TestGlobIsPathMatch: the classification never disagrees with path.Match.

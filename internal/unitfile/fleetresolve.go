@@ -18,9 +18,7 @@ func (t *FleetTemplate) Resolve(n Name) (Fleet, []Problem) {
 			found = nil // what %i will stand for decides
 		}
 	}
-	if len(fl.MachineOf) > 0 {
-		found = append(found, t.checkPeers(&fl, n)...)
-	}
+	found = append(found, t.checkPeers(&fl, n)...)
 	if len(found) == 0 {
 		return fl, slices.Clone(t.problems)
 	}

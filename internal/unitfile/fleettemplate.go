@@ -193,10 +193,9 @@ func (t *FleetTemplate) words(o Option) []string {
 				at := item{option: o.Name, line: o.Line}
 				t.add(at.problem("a quote is not closed in %s", excerpt(o.Value)))
 			}
-		} else if i := strings.IndexAny(rest, whitespace); i >= 0 {
-			word, rest = rest[:i], rest[i:]
 		} else {
-			word, rest = rest, ""
+			end := wordEnd(rest)
+			word, rest = rest[:end], rest[end:]
 		}
 		if word != "" {
 			words = append(words, word)

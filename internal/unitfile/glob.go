@@ -54,8 +54,8 @@ func (g Glob) Match(name string) bool {
 		middle, ok := strings.CutSuffix(name[len(g.Prefix):], g.suffix)
 		return ok && strings.IndexByte(middle, '/') < 0
 	}
-	ok, err := path.Match(g.Pattern, name)
-	return ok && err == nil
+	ok, _ := path.Match(g.Pattern, name)
+	return ok
 }
 
 // literal cuts the part of a valid glob before its first special character, with escapes resolved.

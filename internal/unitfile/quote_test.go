@@ -39,7 +39,7 @@ func TestSplitCommand(t *testing.T) {
 		{`x"y"z '' ""`, []string{"xyz", "", ""}},
 		{`a 'b "c"' "d 'e'"`, []string{"a", `b "c"`, `d 'e'`}},
 		{`a\x41b \u20ac \101 \U0001F600 \s\t\\\"\'`, []string{"aAb", "€", "A", "😀", " \t\\\"'"}},
-		{`a\qb "\q" \x00 \000 \400 \U00110000 \xZZ \x4 \é`, []string{`a\qb`, `\q`, `\x00`, `\000`, `\400`, `\U00110000`, `\xZZ`, `\x4`, `\é`}},
+		{`a\qb "\q" \x00 \000 \400 \U00110000 \xZZ \x4 \é \U00000000 \UZZZZZZZZ \U0000d800`, []string{`a\qb`, `\q`, `\x00`, `\000`, `\400`, `\U00110000`, `\xZZ`, `\x4`, `\é`, `\U00000000`, `\UZZZZZZZZ`, `\U0000d800`}},
 		{`\ud800 \xff`, []string{"\xed\xa0\x80", "\xff"}},
 		{`tail\`, []string{`tail\`}},
 		{`a\ b`, []string{`a\ b`}},
