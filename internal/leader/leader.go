@@ -110,7 +110,6 @@ func (c *candidate) takeLease(ctx context.Context) error {
 		if !errors.Is(err, store.ErrLeaseNotFound) {
 			return err
 		}
-		c.lease = 0
 	}
 	lease, err := c.store.Grant(ctx, c.ttl)
 	c.lease = lease

@@ -246,7 +246,7 @@ func TestGlob(t *testing.T) {
 func TestGlobMatch(t *testing.T) {
 	for pattern, names := range map[string]map[string]bool{
 		"a.service":   {"a.service": true, "a.services": false, "b.service": false},
-		"a@*.service": {"a@1.service": true, "a@.service": true, "a@1.timer": false, "a@b/c.service": false, "b@1.service": false},
+		"a@*.service": {"a@1.service": true, "a@.service": true, "a@1.timer": false, "a@b/c.service": false, "a@/.service": false, "b@1.service": false},
 		"a?c":         {"abc": true, "abd": false, "ac": false, "bbc": false},
 		"*[0-9]*":     {"a1b": true, "ab": false},
 	} {

@@ -90,7 +90,7 @@ func TestOnceValid(t *testing.T) {
 		"zzdata@vol1.mount": true, "a@1.slice": true, "a.snapshot": true, "a.busname": true, "a.scope": true, "a--b.mount": true, "a@.mount": true,
 		"a.service": false, "a@1.service": false, "a@.service": false, "srv-a.mount": false,
 		"": false, ".": false, "a": false, ".snapshot": false, "@a.snapshot": false, "a b.snapshot": false, "é.snapshot": false, "snapshot": false,
-		".new-123": false, "README.md": false, strings.Repeat("a", 250) + ".snapshot": false,
+		".new-123": false, "README.md": false, strings.Repeat("a", 246) + ".snapshot": true, strings.Repeat("a", 247) + ".snapshot": false,
 	} {
 		require.Equal(t, want, OnceValid(s), "%q", s)
 	}

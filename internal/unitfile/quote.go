@@ -142,9 +142,6 @@ func cutWord(s string) (word, rest string, err error) {
 		c := s[i]
 		switch {
 		case c == '\\':
-			if i+1 == len(s) && quote != 0 {
-				return "", "", errUnbalanced
-			}
 			var n int
 			b, n = unescape(b, s[i+1:])
 			i += 1 + n

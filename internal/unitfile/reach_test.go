@@ -13,7 +13,7 @@ func TestMatchesNames(t *testing.T) {
 		"x.service": true, "example-app@*.service": true, "*": true, "?*": true, "*.*": true, "md*": true, "*@[12].service": true, "a.s*": true,
 		"[a-c]?.mount": true, `a\*b*`: false, `a\.timer`: true, "*[^a]": true, "*.service*": true, "*e": true, "*.[a-z]*": true, "?.t[i]mer": true,
 		"a.[r-t]ervice": true, "a.[^r-t]ervice": false,
-		"md": false, "x.service,": false, "x.service,y.service": false, "*.service,*": false, ".service": false, "*.servce": false, "x.scope": false,
+		"md": false, "x.service,": false, "x.service,y.service": false, "*.service,*": false, ".service": false, "*.servce": false, "x.scope": false, "a--b.slice": false, "a@1.mount": false,
 		"": false, "a b.service": false, "é*": false, "*z": false, "*[!]": false, "[^a-z]": false, "x.servic": false, "*.Service": false, "a/*.service": false, "?": false,
 	} {
 		g, err := ParseGlob(pattern)
