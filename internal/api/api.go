@@ -41,19 +41,10 @@ type Options struct {
 // Server is the handler of all requests. It has no goroutines of its own: each ends with its request, so ending
 // the requests' contexts (http.Server.BaseContext) ends every watch.
 type Server struct {
-	Options
-	mux       *http.ServeMux
-	limits    *limits
-	apps      resource[*v1App]
-	units     resource[*v1.Unit]
-	machines  resource[*v1.Machine]
-	events    resource[*v1.Event]
-	states    resource[*wire.InstanceState]
-	endpoints resource[*wire.Endpoint]
+	front
+	version   string
+	machineID string
 }
-
-// v1App shortens the name of what readers see of an App.
-type v1App = wire.App
 
 // New returns a server.
 func New(o Options) *Server {
@@ -69,58 +60,63 @@ func New(o Options) *Server {
 	if o.Transport == nil {
 		o.Transport = http.DefaultTransport
 	}
-	s := &Server{Options: o, mux: http.NewServeMux(), limits: newLimits()}
-	s.resources()
-	s.routes()
-	return s
-}
-
-// handler answers one request, or returns the error that the dialect writes.
-type handler func(http.ResponseWriter, *http.Request) error
-
-// methods are the handlers of one path.
-type methods map[string]handler
-
-// dialect is how one of the two APIs writes errors.
-type dialect func(http.ResponseWriter, *wire.Status)
-
-func (s *Server) routes() {
-	s.handle("/version", writeStatus, methods{http.MethodGet: s.version})
-	s.resourceRoutes()
-	s.fleetRoutes()
-	fallback := s.Fallback
+	s := &Server{version: o.Version, machineID: o.MachineID,
+		front: front{mux: http.NewServeMux(), limits: newLimits(), log: o.Log, timeout: o.RequestTimeout}}
+	read, write := newReader(o), &writer{store: o.Store, log: o.Log}
+	units := &unitWriter{writer: write, keys: o.Keys, now: o.Now, reader: read, timeout: o.RequestTimeout}
+	s.resourceRoutes(read, units,
+		&appWriter{writer: write, keys: o.Keys, now: o.Now, reader: read},
+		&machineWriter{writer: write, keys: o.Keys, reader: read},
+		&logReader{reader: read, journal: o.Journal, limits: s.limits, machineID: o.MachineID, version: o.Version, now: o.Now, transport: o.Transport})
+	(&fleetAPI{reader: read, units: units, limit: o.TokenLimit}).routes(&s.front)
+	s.handle("/version", writeStatus, methods{http.MethodGet: s.getVersion})
+	fallback := o.Fallback
 	if fallback == nil {
 		fallback = s.wrap(writeStatus, notFound)
 	}
 	s.mux.Handle("/", fallback)
+	return s
 }
 
-// handle registers a path; a method that it does not have is answered with 405.
-func (s *Server) handle(path string, d dialect, m methods) {
-	s.mux.Handle(path, s.wrap(d, func(w http.ResponseWriter, r *http.Request) error {
-		method := r.Method
-		if method == http.MethodHead {
-			method = http.MethodGet
-		}
-		if h, ok := m[method]; ok {
-			return h(w, r)
-		}
-		w.Header().Set("Allow", m.allow())
-		return wire.Fail(wire.ReasonMethodNotAllowed, "%s is not possible on %s: it takes %s", r.Method, r.URL.Path, m.allow())
-	}))
+// resourceRoutes is the table of the resource API.
+func (s *Server) resourceRoutes(read *reader, units *unitWriter, apps *appWriter, machines *machineWriter, logs *logReader) {
+	const get, put, post, patch, del = http.MethodGet, http.MethodPut, http.MethodPost, http.MethodPatch, http.MethodDelete
+	for path, m := range map[string]methods{
+		"/apps":                   {get: read.apps.list},
+		"/apps/{name}":            {get: read.getApp, put: apps.putApp, del: apps.deleteApp},
+		"/apps/{name}/endpoints":  {get: read.appEndpoints},
+		"/apps/{name}/restart":    {post: apps.restartApp},
+		"/units":                  {get: read.units.list},
+		"/units/{name}":           {get: read.units.get, put: units.putUnit, patch: units.patchUnit, del: units.deleteUnit},
+		"/units/{name}/file":      {get: read.unitText},
+		"/units/{name}/logs":      {get: logs.logs},
+		"/units/{name}/start":     {post: units.setState(v1.Launched, true)},
+		"/units/{name}/stop":      {post: units.setState(v1.Loaded, true)},
+		"/units/{name}/load":      {post: units.setState(v1.Loaded, false)},
+		"/units/{name}/unload":    {post: units.setState(v1.Inactive, false)},
+		"/units/{name}/restart":   {post: units.restart},
+		"/unitfiles":              {get: read.listUnitFiles},
+		"/unitfiles/{hash}":       {get: read.getUnitFile},
+		"/machines":               {get: read.machines.list},
+		"/machines/{name}":        {get: read.machines.get, patch: machines.patchMachine},
+		"/machines/{name}/config": {get: read.machineConfig, patch: machines.patchMachine},
+		"/events":                 {get: read.events.list},
+		"/states":                 {get: read.states.list},
+		"/endpoints":              {get: read.endpoints.list},
+	} {
+		s.handle(wire.Prefix+path, writeStatus, m)
+	}
+	s.mux.Handle(wire.Prefix, s.wrap(writeStatus, notFound))
+	s.mux.Handle(wire.Prefix+"/", s.wrap(writeStatus, notFound))
 }
 
-func notFound(_ http.ResponseWriter, r *http.Request) error {
-	return wire.Fail(wire.ReasonNotFound, "nothing is served at %s: the resource API is at %s, the fleet v1 API at /fleet/v1", r.URL.Path, wire.Prefix)
-}
-
-func (s *Server) version(w http.ResponseWriter, _ *http.Request) error {
-	return writeJSON(w, http.StatusOK, wire.Version{Version: s.Version, MachineID: s.MachineID})
+func (s *Server) getVersion(w http.ResponseWriter, _ *http.Request) error {
+	return writeJSON(w, http.StatusOK, wire.Version{Version: s.version, MachineID: s.machineID})
 }
 
 // ServeHTTP answers a request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Server", fmt.Sprintf("fleetd/%s", s.Version))
+	w.Header().Set("Server", fmt.Sprintf("fleetd/%s", s.version))
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	s.mux.ServeHTTP(w, r)
 }

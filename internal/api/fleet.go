@@ -8,19 +8,26 @@ import (
 	"github.com/fleet-starter/fleet/internal/api/wire"
 )
 
-// fleetRoutes is the original fleet's API: its paths, its codes, its words. What it does is the resource API's own
-// reading and writing.
-func (s *Server) fleetRoutes() {
+// fleetAPI is the original fleet's API: its paths, its codes, its words. What it does is the resource API's own reading and
+// writing.
+type fleetAPI struct {
+	reader *reader
+	units  *unitWriter
+	limit  int // of a page
+}
+
+// routes is its table.
+func (f *fleetAPI) routes(front *front) {
 	for _, prefix := range []string{"/fleet/v1", "/v1-alpha"} {
-		s.handle(prefix+"/units", writeFleetError, methods{http.MethodGet: s.fleetUnits})
-		s.handle(prefix+"/units/{name}", writeFleetError, methods{
-			http.MethodGet: s.fleetUnit, http.MethodPut: s.fleetPutUnit, http.MethodDelete: s.fleetDeleteUnit,
+		front.handle(prefix+"/units", writeFleetError, methods{http.MethodGet: f.fleetUnits})
+		front.handle(prefix+"/units/{name}", writeFleetError, methods{
+			http.MethodGet: f.fleetUnit, http.MethodPut: f.fleetPutUnit, http.MethodDelete: f.fleetDeleteUnit,
 		})
-		s.handle(prefix+"/state", writeFleetError, methods{http.MethodGet: s.fleetStates})
-		s.handle(prefix+"/state/{name}", writeFleetError, methods{http.MethodGet: s.fleetState})
-		s.handle(prefix+"/machines", writeFleetError, methods{http.MethodGet: s.fleetMachines})
-		s.handle(prefix+"/discovery", writeFleetError, methods{http.MethodGet: s.fleetDiscovery})
-		s.mux.Handle(prefix+"/", s.wrap(writeFleetError, notFound))
+		front.handle(prefix+"/state", writeFleetError, methods{http.MethodGet: f.fleetStates})
+		front.handle(prefix+"/state/{name}", writeFleetError, methods{http.MethodGet: f.fleetState})
+		front.handle(prefix+"/machines", writeFleetError, methods{http.MethodGet: f.fleetMachines})
+		front.handle(prefix+"/discovery", writeFleetError, methods{http.MethodGet: f.fleetDiscovery})
+		front.mux.Handle(prefix+"/", front.wrap(writeFleetError, notFound))
 	}
 }
 
@@ -38,8 +45,8 @@ func writeFleetError(w http.ResponseWriter, s *wire.Status) {
 }
 
 // fleetPage reads ?nextPageToken=: a page is that of a listing's limit and continue.
-func fleetPage[T any](c *resource[T], r *http.Request, match func(T) bool) (query[T], error) {
-	q := query[T]{match: match, limit: c.server.TokenLimit}
+func fleetPage[T any](c *resource[T], r *http.Request, limit int, match func(T) bool) (query[T], error) {
+	q := query[T]{match: match, limit: limit}
 	text := r.URL.Query().Get("nextPageToken")
 	if text == "" {
 		return q, nil
@@ -65,7 +72,7 @@ func requireJSON(w http.ResponseWriter, r *http.Request) bool {
 }
 
 // fleetDiscovery describes the API, in the words that clients look for.
-func (s *Server) fleetDiscovery(w http.ResponseWriter, r *http.Request) error {
+func (f *fleetAPI) fleetDiscovery(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, map[string]any{
 		"kind": "discovery#restDescription", "discoveryVersion": "v1", "id": "fleet:v1", "name": "fleet", "version": "v1",
 		"title": "fleet API", "protocol": "rest", "basePath": "/fleet/v1/",

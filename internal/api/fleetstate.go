@@ -20,17 +20,17 @@ type fleetUnitState struct {
 }
 
 // fleetStates lists states: ?machineID= and ?unitName= narrow it.
-func (s *Server) fleetStates(w http.ResponseWriter, r *http.Request) error {
-	match, err := s.states.filter(r.URL.Query())
+func (f *fleetAPI) fleetStates(w http.ResponseWriter, r *http.Request) error {
+	match, err := f.reader.states.filter(r.URL.Query())
 	if err != nil {
 		return err
 	}
-	q, err := fleetPage(&s.states, r, match)
+	q, err := fleetPage(&f.reader.states, r, f.limit, match)
 	if err != nil {
 		return err
 	}
-	v := s.states.view()
-	revision, next, err := s.states.load(r.Context(), v, q)
+	v := f.reader.states.view()
+	revision, next, err := f.reader.states.load(r.Context(), v, q)
 	if err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func (s *Server) fleetStates(w http.ResponseWriter, r *http.Request) error {
 	hashes := map[string]string{}
 	for _, name := range v.names() {
 		state, _ := v.object(name)
-		shown, err := s.toFleetState(r.Context(), state.Machine, state.Unit, &state.State, hashes)
+		shown, err := f.toFleetState(r.Context(), state.Machine, state.Unit, &state.State, hashes)
 		if err != nil {
 			return err
 		}
@@ -52,15 +52,15 @@ func (s *Server) fleetStates(w http.ResponseWriter, r *http.Request) error {
 }
 
 // fleetState answers for one unit, from the first machine that reports it.
-func (s *Server) fleetState(w http.ResponseWriter, r *http.Request) error {
+func (f *fleetAPI) fleetState(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("name")
-	unit, err := s.units.read(r.Context(), name)
+	unit, err := f.reader.units.read(r.Context(), name)
 	if err != nil {
 		return err
 	}
 	for _, m := range unit.Status.Machines {
 		if m.State != nil {
-			shown, err := s.toFleetState(r.Context(), m.Machine, name, m.State, map[string]string{})
+			shown, err := f.toFleetState(r.Context(), m.Machine, name, m.State, map[string]string{})
 			if err != nil {
 				return err
 			}
@@ -71,10 +71,10 @@ func (s *Server) fleetState(w http.ResponseWriter, r *http.Request) error {
 }
 
 // toFleetState writes the SHA-1 of the file in place of the SHA-256 that is stored; hashes holds those known.
-func (s *Server) toFleetState(ctx context.Context, machine, unit string, state *v1.UnitState, hashes map[string]string) (fleetUnitState, error) {
+func (f *fleetAPI) toFleetState(ctx context.Context, machine, unit string, state *v1.UnitState, hashes map[string]string) (fleetUnitState, error) {
 	hash, ok := hashes[state.Hash]
 	if !ok && state.Hash != "" {
-		kv, exists, _, err := s.Store.Get(ctx, s.Keys.UnitFiles().Key(state.Hash))
+		kv, exists, _, err := f.reader.store.Get(ctx, f.reader.keys.UnitFiles().Key(state.Hash))
 		if err != nil {
 			return fleetUnitState{}, err
 		}
@@ -94,13 +94,13 @@ type fleetMachine struct {
 	Metadata  map[string]string `json:"metadata,omitempty"`
 }
 
-func (s *Server) fleetMachines(w http.ResponseWriter, r *http.Request) error {
-	q, err := fleetPage(&s.machines, r, everything[*v1.Machine])
+func (f *fleetAPI) fleetMachines(w http.ResponseWriter, r *http.Request) error {
+	q, err := fleetPage(&f.reader.machines, r, f.limit, everything[*v1.Machine])
 	if err != nil {
 		return err
 	}
-	v := s.machines.view()
-	revision, next, err := s.machines.load(r.Context(), v, q)
+	v := f.reader.machines.view()
+	revision, next, err := f.reader.machines.load(r.Context(), v, q)
 	if err != nil {
 		return err
 	}

@@ -27,13 +27,13 @@ type fleetOption struct {
 
 func everything[T any](T) bool { return true }
 
-func (s *Server) fleetUnits(w http.ResponseWriter, r *http.Request) error {
-	q, err := fleetPage(&s.units, r, everything[*v1.Unit])
+func (f *fleetAPI) fleetUnits(w http.ResponseWriter, r *http.Request) error {
+	q, err := fleetPage(&f.reader.units, r, f.limit, everything[*v1.Unit])
 	if err != nil {
 		return err
 	}
-	v := s.units.view()
-	revision, next, err := s.units.load(r.Context(), v, q)
+	v := f.reader.units.view()
+	revision, next, err := f.reader.units.load(r.Context(), v, q)
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func (s *Server) fleetUnits(w http.ResponseWriter, r *http.Request) error {
 	texts := map[string]string{}
 	for _, name := range v.names() {
 		if unit, ok := v.object(name); ok {
-			shown, err := s.toFleetUnit(r.Context(), unit, texts)
+			shown, err := f.toFleetUnit(r.Context(), unit, texts)
 			if err != nil {
 				return err
 			}
@@ -55,22 +55,22 @@ func (s *Server) fleetUnits(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, page)
 }
 
-func (s *Server) fleetUnit(w http.ResponseWriter, r *http.Request) error {
-	unit, err := s.units.read(r.Context(), r.PathValue("name"))
+func (f *fleetAPI) fleetUnit(w http.ResponseWriter, r *http.Request) error {
+	unit, err := f.reader.units.read(r.Context(), r.PathValue("name"))
 	if err != nil {
 		return err
 	}
-	shown, err := s.toFleetUnit(r.Context(), unit, map[string]string{})
+	shown, err := f.toFleetUnit(r.Context(), unit, map[string]string{})
 	if err != nil {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, shown)
 }
 
-func (s *Server) toFleetUnit(ctx context.Context, unit *v1.Unit, texts map[string]string) (fleetUnit, error) {
+func (f *fleetAPI) toFleetUnit(ctx context.Context, unit *v1.Unit, texts map[string]string) (fleetUnit, error) {
 	shown := fleetUnit{Name: unit.Metadata.Name, Options: []fleetOption{}, DesiredState: unit.Spec.DesiredState,
 		CurrentState: v1.Inactive, MachineID: unit.Status.Machine}
-	text, err := s.text(ctx, unit, texts)
+	text, err := f.reader.text(ctx, unit, texts)
 	if err != nil {
 		return shown, err
 	}
@@ -86,7 +86,7 @@ func (s *Server) toFleetUnit(ctx context.Context, unit *v1.Unit, texts map[strin
 }
 
 // fleetPutUnit creates a unit, or changes its desired state.
-func (s *Server) fleetPutUnit(w http.ResponseWriter, r *http.Request) error {
+func (f *fleetAPI) fleetPutUnit(w http.ResponseWriter, r *http.Request) error {
 	if !requireJSON(w, r) {
 		return nil
 	}
@@ -102,7 +102,7 @@ func (s *Server) fleetPutUnit(w http.ResponseWriter, r *http.Request) error {
 	if sent.Name != "" && sent.Name != name {
 		return wire.Fail(wire.ReasonBadRequest, "name in URL %q differs from unit name in request body %q", name, sent.Name)
 	}
-	kv, exists, _, err := s.Store.Get(r.Context(), s.Keys.Units().Key(name))
+	kv, exists, _, err := f.reader.store.Get(r.Context(), f.reader.keys.Units().Key(name))
 	if err != nil {
 		return err
 	}
@@ -112,9 +112,9 @@ func (s *Server) fleetPutUnit(w http.ResponseWriter, r *http.Request) error {
 	case len(sent.Options) == 0 && sent.DesiredState == "":
 		return wire.Fail(wire.ReasonConflict, "must provide DesiredState to update existing unit")
 	case len(sent.Options) == 0:
-		return s.fleetSetState(w, r, name, sent.DesiredState)
+		return f.fleetSetState(w, r, name, sent.DesiredState)
 	}
-	old, _ := s.Keys.Units().Decode(kv.Value)
+	old, _ := f.reader.keys.Units().Decode(kv.Value)
 	if exists {
 		old.Metadata.Name = name
 		old.Default() // a person wrote it with etcdctl, and left the state out
@@ -123,7 +123,7 @@ func (s *Server) fleetPutUnit(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	same, err := s.sameOptions(r.Context(), old, unit.Spec.Contents)
+	same, err := f.sameOptions(r.Context(), old, unit.Spec.Contents)
 	switch {
 	case err != nil:
 		return err
@@ -131,9 +131,9 @@ func (s *Server) fleetPutUnit(w http.ResponseWriter, r *http.Request) error {
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	case exists && same:
-		return s.fleetSetState(w, r, name, unit.Spec.DesiredState)
+		return f.fleetSetState(w, r, name, unit.Spec.DesiredState)
 	}
-	if _, err := s.storeUnit(r.Context(), unit, 0, false); err != nil {
+	if _, err := f.units.storeUnit(r.Context(), unit, 0, false); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusCreated)
@@ -141,14 +141,14 @@ func (s *Server) fleetPutUnit(w http.ResponseWriter, r *http.Request) error {
 }
 
 // sameOptions compares a text with that of a stored unit as this API shows it: without comments and the like.
-func (s *Server) sameOptions(ctx context.Context, old v1.Unit, text string) (bool, error) {
+func (f *fleetAPI) sameOptions(ctx context.Context, old v1.Unit, text string) (bool, error) {
 	old.Spec.Hash = unitfile.HashOf(old.Spec.Contents, old.Spec.Hash)
-	stored, err := s.text(ctx, &old, map[string]string{})
+	stored, err := f.reader.text(ctx, &old, map[string]string{})
 	return err == nil && unitfile.SameOptions(stored, text), err
 }
 
-func (s *Server) fleetSetState(w http.ResponseWriter, r *http.Request, name string, state v1.DesiredState) error {
-	if _, err := s.request(r.Context(), name, state, state == v1.Launched); err != nil {
+func (f *fleetAPI) fleetSetState(w http.ResponseWriter, r *http.Request, name string, state v1.DesiredState) error {
+	if _, err := f.units.request(r.Context(), name, state, state == v1.Launched); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -178,8 +178,8 @@ func fromFleetUnit(name string, sent fleetUnit, old v1.Unit) (*v1.Unit, error) {
 	return unit, nil
 }
 
-func (s *Server) fleetDeleteUnit(w http.ResponseWriter, r *http.Request) error {
-	if _, err := s.removeUnit(r.Context(), r.PathValue("name"), 0, false); err != nil {
+func (f *fleetAPI) fleetDeleteUnit(w http.ResponseWriter, r *http.Request) error {
+	if _, err := f.units.removeUnit(r.Context(), r.PathValue("name"), 0, false); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

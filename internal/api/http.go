@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-logr/logr"
+
 	"github.com/fleet-starter/fleet/internal/api/wire"
 	"github.com/fleet-starter/fleet/internal/store"
 )
@@ -26,18 +28,50 @@ const (
 // crossOrigin refuses writes that a web page of another origin has a browser send.
 var crossOrigin = http.NewCrossOriginProtection()
 
+// handler answers one request, or returns the error that the dialect writes.
+type handler func(http.ResponseWriter, *http.Request) error
+
+// methods are the handlers of one path.
+type methods map[string]handler
+
+// dialect is how one of the two APIs writes errors.
+type dialect func(http.ResponseWriter, *wire.Status)
+
+// front is what every request passes before its handler has it.
+type front struct {
+	mux     *http.ServeMux
+	limits  *limits
+	log     logr.Logger
+	timeout time.Duration // of a request that is no watch
+}
+
+// handle registers a path; a method that it does not have is answered with 405.
+func (f *front) handle(path string, d dialect, m methods) {
+	f.mux.Handle(path, f.wrap(d, func(w http.ResponseWriter, r *http.Request) error {
+		method := r.Method
+		if method == http.MethodHead {
+			method = http.MethodGet
+		}
+		if h, ok := m[method]; ok {
+			return h(w, r)
+		}
+		w.Header().Set("Allow", m.allow())
+		return wire.Fail(wire.ReasonMethodNotAllowed, "%s is not possible on %s: it takes %s", r.Method, r.URL.Path, m.allow())
+	}))
+}
+
 // wrap makes an http.Handler of a handler: bounded body, deadline, no panic, errors in the dialect's words.
-func (s *Server) wrap(d dialect, h handler) http.Handler {
+func (f *front) wrap(d dialect, h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		tracked := &response{ResponseWriter: w}
-		defer s.recovered(tracked, r, d)
+		defer f.recovered(tracked, r, d)
 		if err := crossOrigin.Check(r); err != nil {
 			d(tracked, wire.Fail(wire.ReasonForbidden, "a web page of another origin may not write: %v", err))
 			return
 		}
 		r.Body = http.MaxBytesReader(tracked, r.Body, wire.MaxBody)
 		if streams(r) {
-			done, err := s.limits.stream(r)
+			done, err := f.limits.stream(r)
 			if err == nil {
 				defer done()
 				if r.Method == http.MethodGet { // before a body is read nothing tells that the client leaves
@@ -45,20 +79,24 @@ func (s *Server) wrap(d dialect, h handler) http.Handler {
 				}
 			}
 			if err != nil {
-				s.fail(tracked, r, d, err)
+				f.fail(tracked, r, d, err)
 				return
 			}
 		} else {
 			// Not each handler reads the body, and what is left of it is read before the connection is used again.
-			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.RequestTimeout + bodyTimeout))
-			ctx, cancel := context.WithTimeout(r.Context(), s.RequestTimeout)
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(f.timeout + bodyTimeout))
+			ctx, cancel := context.WithTimeout(r.Context(), f.timeout)
 			defer cancel()
 			r = r.WithContext(ctx)
 		}
 		if err := h(tracked, r); err != nil {
-			s.fail(tracked, r, d, err)
+			f.fail(tracked, r, d, err)
 		}
 	})
+}
+
+func notFound(_ http.ResponseWriter, r *http.Request) error {
+	return wire.Fail(wire.ReasonNotFound, "nothing is served at %s: the resource API is at %s, the fleet v1 API at /fleet/v1", r.URL.Path, wire.Prefix)
 }
 
 // streams reports whether the answer goes on for as long as the client wants it.
@@ -72,13 +110,13 @@ func flag(value string) bool { return value == "true" || value == "1" }
 
 // fail writes err, unless an answer has begun: then all that is left is to break the connection off, so that
 // nobody takes half an answer for a whole one.
-func (s *Server) fail(w *response, r *http.Request, d dialect, err error) {
+func (f *front) fail(w *response, r *http.Request, d dialect, err error) {
 	if r.Context().Err() == context.Canceled {
 		panic(http.ErrAbortHandler) // the client is gone: no answer must look like success
 	}
 	status := toStatus(err)
 	if status.Code >= http.StatusInternalServerError {
-		s.Log.Info("request failed", "reason", status.Reason, "method", r.Method, "path", r.URL.Path, "error", err.Error())
+		f.log.Info("request failed", "reason", status.Reason, "method", r.Method, "path", r.URL.Path, "error", err.Error())
 	}
 	if w.begun {
 		panic(http.ErrAbortHandler)
@@ -86,14 +124,14 @@ func (s *Server) fail(w *response, r *http.Request, d dialect, err error) {
 	d(w, status)
 }
 
-func (s *Server) recovered(w *response, r *http.Request, d dialect) {
+func (f *front) recovered(w *response, r *http.Request, d dialect) {
 	p := recover()
 	switch {
 	case p == nil:
 	case p == http.ErrAbortHandler:
 		panic(p)
 	default:
-		s.Log.Info("request panicked", "reason", "Panic", "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+		f.log.Info("request panicked", "reason", "Panic", "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
 		if w.begun {
 			panic(http.ErrAbortHandler)
 		}

@@ -50,14 +50,14 @@ func (c *resource[T]) loadObjects(ctx context.Context, v view[T], q query[T]) (r
 		return true
 	}
 	if q.name != "" && revision == 0 {
-		kv, ok, revision, err := c.server.Store.Get(ctx, prefix+q.name)
+		kv, ok, revision, err := c.store.Get(ctx, prefix+q.name)
 		if err == nil && ok {
 			take(kv)
 		}
 		return revision, "", err
 	}
 	if q.name != "" { // the past of one key
-		page, err := c.server.Store.List(ctx, prefix+q.name, store.ListOptions{Limit: 1, Revision: revision})
+		page, err := c.store.List(ctx, prefix+q.name, store.ListOptions{Limit: 1, Revision: revision})
 		if err == nil && len(page.KVs) == 1 && page.KVs[0].Key == prefix+q.name {
 			take(page.KVs[0])
 		}
@@ -79,7 +79,7 @@ func (c *resource[T]) loadObjects(ctx context.Context, v view[T], q query[T]) (r
 }
 
 func (c *resource[T]) loadKey(ctx context.Context, v view[T], i int, name string) error {
-	kv, ok, _, err := c.server.Store.Get(ctx, c.rows[i].prefix+name)
+	kv, ok, _, err := c.store.Get(ctx, c.rows[i].prefix+name)
 	if err == nil && ok {
 		v.apply(i, name, kv, false)
 	}
@@ -95,7 +95,7 @@ func (c *resource[T]) scan(ctx context.Context, prefix string, opts store.ListOp
 // pages is scan that tells the revision read at, and whether keys are left behind the last one that f saw.
 func (c *resource[T]) pages(ctx context.Context, prefix string, opts store.ListOptions, f func(store.KV) bool) (revision int64, more bool, err error) {
 	for {
-		page, err := c.server.Store.List(ctx, prefix, opts)
+		page, err := c.store.List(ctx, prefix, opts)
 		if err != nil {
 			return 0, false, err
 		}

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api/wire"
@@ -19,31 +20,42 @@ const hopHeader = "X-Fleet-Forwarded"
 // maxLines bounds ?lines=.
 const maxLines = 1_000_000
 
-// logs streams a unit's journal as JSON lines: ?lines= of the past, ?since=, ?follow=true. ?machine= chooses where a
-// unit runs on several machines. What is logged on another machine is asked of the fleetd there.
-func (s *Server) logs(w http.ResponseWriter, r *http.Request) error {
-	q, err := s.journalQuery(r)
-	if err != nil {
-		return err
-	}
-	unit, err := s.units.read(r.Context(), q.Unit)
-	if err != nil {
-		return err
-	}
-	machine, err := s.logMachine(unit, r.URL.Query().Get("machine"))
-	if err != nil {
-		return err
-	}
-	if machine == s.MachineID {
-		return s.localLogs(w, r, q)
-	}
-	if r.Header.Get(hopHeader) != "" {
-		return wire.Fail(wire.ReasonElsewhere, "unit %s is on machine %s, not on %s", q.Unit, machine, s.MachineID)
-	}
-	return s.remoteLogs(w, r, q, machine)
+// logReader answers what units log: from this machine's journal, or from the fleetd of another machine.
+type logReader struct {
+	reader    *reader
+	journal   Journal // nil: none is read here
+	limits    *limits
+	machineID string
+	version   string
+	now       func() time.Time
+	transport http.RoundTripper
 }
 
-func (s *Server) journalQuery(r *http.Request) (JournalQuery, error) {
+// logs streams a unit's journal as JSON lines: ?lines= of the past, ?since=, ?follow=true. ?machine= chooses where a
+// unit runs on several machines. What is logged on another machine is asked of the fleetd there.
+func (l *logReader) logs(w http.ResponseWriter, r *http.Request) error {
+	q, err := l.journalQuery(r)
+	if err != nil {
+		return err
+	}
+	unit, err := l.reader.units.read(r.Context(), q.Unit)
+	if err != nil {
+		return err
+	}
+	machine, err := l.logMachine(unit, r.URL.Query().Get("machine"))
+	if err != nil {
+		return err
+	}
+	if machine == l.machineID {
+		return l.localLogs(w, r, q)
+	}
+	if r.Header.Get(hopHeader) != "" {
+		return wire.Fail(wire.ReasonElsewhere, "unit %s is on machine %s, not on %s", q.Unit, machine, l.machineID)
+	}
+	return l.remoteLogs(w, r, q, machine)
+}
+
+func (l *logReader) journalQuery(r *http.Request) (JournalQuery, error) {
 	values := r.URL.Query()
 	q := JournalQuery{Unit: r.PathValue("name"), Follow: flag(values.Get("follow"))}
 	if _, err := checkUnitName(q.Unit); err != nil {
@@ -57,16 +69,16 @@ func (s *Server) journalQuery(r *http.Request) (JournalQuery, error) {
 		q.Lines = n
 	}
 	var err error
-	q.Since, err = parseSince(values.Get("since"), s.Now())
+	q.Since, err = parseSince(values.Get("since"), l.now())
 	return q, err
 }
 
 // logMachine is where the unit's log is: here, when the unit is (also) here.
-func (s *Server) logMachine(unit *v1.Unit, wanted string) (string, error) {
+func (l *logReader) logMachine(unit *v1.Unit, wanted string) (string, error) {
 	name := unit.Metadata.Name
 	var ids []string
 	for _, m := range unit.Status.Machines {
-		if wanted != "" && strings.HasPrefix(m.Machine, wanted) || wanted == "" && m.Machine == s.MachineID {
+		if wanted != "" && strings.HasPrefix(m.Machine, wanted) || wanted == "" && m.Machine == l.machineID {
 			return m.Machine, nil
 		}
 		ids = append(ids, m.Machine)
@@ -93,11 +105,11 @@ func orNone(ids []string) string {
 }
 
 // localLogs reads this machine's journal.
-func (s *Server) localLogs(w http.ResponseWriter, r *http.Request, q JournalQuery) error {
-	if s.Journal == nil {
-		return wire.Fail(wire.ReasonElsewhere, "this fleetd reads no journal: run journalctl -u %s on machine %s", q.Unit, s.MachineID)
+func (l *logReader) localLogs(w http.ResponseWriter, r *http.Request, q JournalQuery) error {
+	if l.journal == nil {
+		return wire.Fail(wire.ReasonElsewhere, "this fleetd reads no journal: run journalctl -u %s on machine %s", q.Unit, l.machineID)
 	}
-	done, err := s.limits.journal(q.Unit, s.MachineID)
+	done, err := l.limits.journal(q.Unit, l.machineID)
 	if err != nil {
 		return err
 	}
@@ -106,8 +118,8 @@ func (s *Server) localLogs(w http.ResponseWriter, r *http.Request, q JournalQuer
 	if err := out.flush(); err != nil {
 		return nil // the client is gone
 	}
-	err = s.Journal.Read(r.Context(), q, func(e wire.LogEntry) error {
-		e.Machine = s.MachineID
+	err = l.journal.Read(r.Context(), q, func(e wire.LogEntry) error {
+		e.Machine = l.machineID
 		out.send(e)
 		if q.Follow {
 			return out.flush()
@@ -115,15 +127,15 @@ func (s *Server) localLogs(w http.ResponseWriter, r *http.Request, q JournalQuer
 		return out.err
 	})
 	if err != nil && out.err == nil && r.Context().Err() == nil {
-		out.send(wire.LogEntry{Unit: q.Unit, Machine: s.MachineID, Error: toStatus(err)})
+		out.send(wire.LogEntry{Unit: q.Unit, Machine: l.machineID, Error: toStatus(err)})
 	}
 	_ = out.flush() // nobody is left to tell
 	return nil
 }
 
 // remoteLogs passes the request on to the fleetd of another machine.
-func (s *Server) remoteLogs(w http.ResponseWriter, r *http.Request, q JournalQuery, machine string) error {
-	there, err := s.machines.read(r.Context(), machine)
+func (l *logReader) remoteLogs(w http.ResponseWriter, r *http.Request, q JournalQuery, machine string) error {
+	there, err := l.reader.machines.read(r.Context(), machine)
 	var status *wire.Status
 	if errors.As(err, &status) && status.Reason == wire.ReasonNotFound {
 		return wire.Fail(wire.ReasonMachineUnreachable, "unit %s is on machine %s, which is away", q.Unit, machine)
@@ -136,7 +148,7 @@ func (s *Server) remoteLogs(w http.ResponseWriter, r *http.Request, q JournalQue
 	if there.Spec.Endpoint == "" {
 		return wire.Fail(wire.ReasonElsewhere, "unit %s is on %s, whose fleetd listens on no TCP address (listen=): %s", q.Unit, where, advice)
 	}
-	resp, err := s.askMachine(r, there.Spec.Endpoint, machine)
+	resp, err := l.askMachine(r, there.Spec.Endpoint, machine)
 	if err != nil {
 		return wire.Fail(wire.ReasonMachineUnreachable, "unit %s is on %s, whose fleetd did not answer: %v: %s", q.Unit, where, err, advice)
 	}
@@ -147,7 +159,7 @@ func (s *Server) remoteLogs(w http.ResponseWriter, r *http.Request, q JournalQue
 	return nil
 }
 
-func (s *Server) askMachine(r *http.Request, endpoint, machine string) (*http.Response, error) {
+func (l *logReader) askMachine(r *http.Request, endpoint, machine string) (*http.Response, error) {
 	target, err := url.Parse(endpoint)
 	if err != nil || target.Scheme != "http" && target.Scheme != "https" || target.Host == "" {
 		return nil, fmt.Errorf("its endpoint %q is no http:// address", endpoint)
@@ -160,9 +172,9 @@ func (s *Server) askMachine(r *http.Request, endpoint, machine string) (*http.Re
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set(hopHeader, s.MachineID)
-	req.Header.Set("User-Agent", "fleetd/"+s.Version)
-	return s.Transport.RoundTrip(req) // no redirects are followed
+	req.Header.Set(hopHeader, l.machineID)
+	req.Header.Set("User-Agent", "fleetd/"+l.version)
+	return l.transport.RoundTrip(req) // no redirects are followed
 }
 
 func newCopier(w http.ResponseWriter) *copier {

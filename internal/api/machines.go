@@ -6,24 +6,19 @@ import (
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api/wire"
+	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// machineConfig answers with what people set for a machine, also for one that is away.
-func (s *Server) machineConfig(w http.ResponseWriter, r *http.Request) error {
-	kv, ok, _, err := s.Store.Get(r.Context(), s.Keys.MachineConfigs().Key(r.PathValue("name")))
-	if err != nil {
-		return err
-	}
-	var config v1.MachineConfig
-	if c := decoded(s.Keys.MachineConfigs(), kv, !ok); c != nil {
-		config = *c
-	}
-	return writeJSON(w, http.StatusOK, config)
+// machineWriter changes what people set for machines.
+type machineWriter struct {
+	*writer
+	keys   keyspace.Keys
+	reader *reader
 }
 
 // patchMachine merges the body (RFC 7386) into what people set for the machine: null removes a key.
-func (s *Server) patchMachine(w http.ResponseWriter, r *http.Request) error {
+func (m *machineWriter) patchMachine(w http.ResponseWriter, r *http.Request) error {
 	body, err := readBody(w, r)
 	if err != nil {
 		return err
@@ -33,14 +28,14 @@ func (s *Server) patchMachine(w http.ResponseWriter, r *http.Request) error {
 		return wire.Fail(wire.ReasonBadRequest, `%v: a machine's patch is such as {"cordoned": true, "drain": false, "metadata": {"zone": "a", "old": null}}`, err)
 	}
 	name := r.PathValue("name")
-	key := s.Keys.MachineConfigs().Key(name)
-	answer, err := s.write(r.Context(), write{
+	key := m.keys.MachineConfigs().Key(name)
+	answer, err := m.write(r.Context(), write{
 		what: "machine/" + name, key: key, dryRun: flag(r.URL.Query().Get("dryRun")),
 		change: func(kv store.KV, exists bool) ([]store.Op, error) {
-			if err := s.knownMachine(r, name, exists); err != nil {
+			if err := m.knownMachine(r, name, exists); err != nil {
 				return nil, err
 			}
-			return patch.apply(s, key, kv, exists)
+			return patch.apply(m.keys, key, kv, exists)
 		},
 	})
 	if err != nil {
@@ -50,17 +45,17 @@ func (s *Server) patchMachine(w http.ResponseWriter, r *http.Request) error {
 }
 
 // knownMachine refuses a machine that is neither present nor configured, and has no units: most likely a slip of the pen.
-func (s *Server) knownMachine(r *http.Request, name string, configured bool) error {
+func (m *machineWriter) knownMachine(r *http.Request, name string, configured bool) error {
 	if configured {
 		return nil
 	}
-	kv, present, _, err := s.Store.Get(r.Context(), s.Keys.Machines().Key(name))
+	kv, present, _, err := m.store.Get(r.Context(), m.keys.Machines().Key(name))
 	if err != nil || present && kv.Lease != 0 {
 		return err
 	}
-	units, err := s.Store.List(r.Context(), s.Keys.PlacementsOf(name).Prefix(), store.ListOptions{Limit: 1, KeysOnly: true})
+	units, err := m.store.List(r.Context(), m.keys.PlacementsOf(name).Prefix(), store.ListOptions{Limit: 1, KeysOnly: true})
 	if err == nil && len(units.KVs) == 0 {
-		err = s.machines.notFound(name)
+		err = m.reader.machines.notFound(name)
 	}
 	return err
 }
@@ -72,11 +67,11 @@ type configPatch struct {
 	Metadata map[string]*string `json:"metadata"`
 }
 
-func (p configPatch) apply(s *Server, key string, kv store.KV, exists bool) ([]store.Op, error) {
+func (p configPatch) apply(keys keyspace.Keys, key string, kv store.KV, exists bool) ([]store.Op, error) {
 	var config v1.MachineConfig
 	if exists {
 		var err error
-		if config, err = s.Keys.MachineConfigs().Decode(kv.Value); err != nil {
+		if config, err = keys.MachineConfigs().Decode(kv.Value); err != nil {
 			return nil, wire.Fail(wire.ReasonInternal, "the stored value of %s cannot be read: %v", kv.Key, err)
 		}
 	}
@@ -100,7 +95,7 @@ func (p configPatch) apply(s *Server, key string, kv store.KV, exists bool) ([]s
 			config.Metadata[key] = *value
 		}
 	}
-	after, err := s.Keys.MachineConfigs().Encode(config)
+	after, err := keys.MachineConfigs().Encode(config)
 	if err != nil || string(before) == string(after) {
 		return nil, err
 	}

@@ -42,8 +42,8 @@ type view[T any] interface {
 
 // resource is one kind of object: where it is read from and how it is shown.
 type resource[T any] struct {
-	server *Server
-	kind   string
+	store readable
+	kind  string
 	// rows: the first one holds the objects themselves, the others what is joined to them.
 	rows []row
 	view func() view[T]

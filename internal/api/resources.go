@@ -2,7 +2,6 @@ package api
 
 import (
 	"maps"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -15,53 +14,21 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// resourceRoutes is the table of the resource API.
-func (s *Server) resourceRoutes() {
-	const get, put, post, patch, del = http.MethodGet, http.MethodPut, http.MethodPost, http.MethodPatch, http.MethodDelete
-	for path, m := range map[string]methods{
-		"/apps":                   {get: s.apps.list},
-		"/apps/{name}":            {get: s.getApp, put: s.putApp, del: s.deleteApp},
-		"/apps/{name}/endpoints":  {get: s.appEndpoints},
-		"/apps/{name}/restart":    {post: s.restartApp},
-		"/units":                  {get: s.units.list},
-		"/units/{name}":           {get: s.units.get, put: s.putUnit, patch: s.patchUnit, del: s.deleteUnit},
-		"/units/{name}/file":      {get: s.unitText},
-		"/units/{name}/logs":      {get: s.logs},
-		"/units/{name}/start":     {post: s.setState(v1.Launched, true)},
-		"/units/{name}/stop":      {post: s.setState(v1.Loaded, true)},
-		"/units/{name}/load":      {post: s.setState(v1.Loaded, false)},
-		"/units/{name}/unload":    {post: s.setState(v1.Inactive, false)},
-		"/units/{name}/restart":   {post: s.restart},
-		"/unitfiles":              {get: s.listUnitFiles},
-		"/unitfiles/{hash}":       {get: s.getUnitFile},
-		"/machines":               {get: s.machines.list},
-		"/machines/{name}":        {get: s.machines.get, patch: s.patchMachine},
-		"/machines/{name}/config": {get: s.machineConfig, patch: s.patchMachine},
-		"/events":                 {get: s.events.list},
-		"/states":                 {get: s.states.list},
-		"/endpoints":              {get: s.endpoints.list},
-	} {
-		s.handle(wire.Prefix+path, writeStatus, m)
-	}
-	s.mux.Handle(wire.Prefix, s.wrap(writeStatus, notFound))
-	s.mux.Handle(wire.Prefix+"/", s.wrap(writeStatus, notFound))
-}
-
 // resources says where each kind of object is read from.
-func (s *Server) resources() {
-	s.apps = resource[*wire.App]{
-		server: s, kind: v1.KindApp, rows: appRows(s.Keys),
+func (r *reader) resources() {
+	r.apps = resource[*wire.App]{
+		store: r.store, kind: v1.KindApp, rows: appRows(r.keys),
 		view: func() view[*wire.App] {
-			return &appView{keys: s.Keys, now: s.Now, apps: map[string]*storedApp{}, status: map[string]*v1.AppStatus{}}
+			return &appView{keys: r.keys, now: r.now, apps: map[string]*storedApp{}, status: map[string]*v1.AppStatus{}}
 		},
 		labels: func(a *wire.App) map[string]string { return a.Metadata.Labels },
 		tombstone: func(name string) *wire.App {
 			return &wire.App{App: v1.App{TypeMeta: typeOf(v1.KindApp), Metadata: v1.ObjectMeta{Name: name}}}
 		},
 	}
-	s.units = resource[*v1.Unit]{
-		server: s, kind: v1.KindUnit, rows: unitRows(s.Keys),
-		view:   func() view[*v1.Unit] { return newUnitView(s.Keys) },
+	r.units = resource[*v1.Unit]{
+		store: r.store, kind: v1.KindUnit, rows: unitRows(r.keys),
+		view:   func() view[*v1.Unit] { return newUnitView(r.keys) },
 		labels: unitLabels,
 		tombstone: func(name string) *v1.Unit {
 			return &v1.Unit{TypeMeta: typeOf(v1.KindUnit), Metadata: v1.ObjectMeta{Name: name}}
@@ -70,23 +37,23 @@ func (s *Server) resources() {
 			owner := q.Get("owner")
 			return func(u *v1.Unit) bool { return owner == "" || u.Metadata.Owner == owner }, nil
 		},
-		finish: s.addContents,
+		finish: r.addContents,
 	}
-	s.machines = resource[*v1.Machine]{
-		server: s, kind: v1.KindMachine,
-		rows: []row{{prefix: s.Keys.Machines().Prefix()}, {prefix: s.Keys.MachineConfigs().Prefix()}},
+	r.machines = resource[*v1.Machine]{
+		store: r.store, kind: v1.KindMachine,
+		rows: []row{{prefix: r.keys.Machines().Prefix()}, {prefix: r.keys.MachineConfigs().Prefix()}},
 		view: func() view[*v1.Machine] {
-			return &machineView{keys: s.Keys, machines: map[string]*v1.Machine{}, configs: map[string]*v1.MachineConfig{}}
+			return &machineView{keys: r.keys, machines: map[string]*v1.Machine{}, configs: map[string]*v1.MachineConfig{}}
 		},
 		labels: func(m *v1.Machine) map[string]string { return m.Metadata.Labels },
 		tombstone: func(name string) *v1.Machine {
 			return &v1.Machine{TypeMeta: typeOf(v1.KindMachine), Metadata: v1.ObjectMeta{Name: name}}
 		},
 	}
-	s.events = resource[*v1.Event]{
-		server: s, kind: "Event", rows: []row{{prefix: s.Keys.Events().Prefix()}},
+	r.events = resource[*v1.Event]{
+		store: r.store, kind: "Event", rows: []row{{prefix: r.keys.Events().Prefix()}},
 		view: newRowView(func(_ string, kv store.KV) (*v1.Event, bool) {
-			e, err := s.Keys.Events().Decode(kv.Value)
+			e, err := r.keys.Events().Decode(kv.Value)
 			if err != nil { // somebody else's: it is shown, as what it is
 				e = v1.Event{Kind: v1.KindKey, Name: kv.Key, Type: v1.EventWarning, Reason: "Unreadable", Message: oneLine(err)}
 			}
@@ -96,9 +63,9 @@ func (s *Server) resources() {
 		tombstone: func(string) *v1.Event { return &v1.Event{} },
 		filter:    eventFilter,
 	}
-	s.states = resource[*wire.InstanceState]{
-		server: s, kind: "State", rows: []row{{prefix: s.Keys.States().Prefix()}},
-		view:      newRowView(s.readState),
+	r.states = resource[*wire.InstanceState]{
+		store: r.store, kind: "State", rows: []row{{prefix: r.keys.States().Prefix()}},
+		view:      newRowView(r.readState),
 		labels:    func(*wire.InstanceState) map[string]string { return nil },
 		tombstone: func(name string) *wire.InstanceState { return stateNamed(name) },
 		filter: func(q url.Values) (func(*wire.InstanceState) bool, error) {
@@ -108,7 +75,7 @@ func (s *Server) resources() {
 			}, nil
 		},
 	}
-	s.endpoints = s.endpointsBelow(v1.DefaultAnnouncePrefix)
+	r.endpoints = r.endpointsBelow(v1.DefaultAnnouncePrefix)
 }
 
 // LabelApp is a label that all that belongs to an app has for selectors, without its being written anywhere.
@@ -127,39 +94,6 @@ func unitLabels(u *v1.Unit) map[string]string {
 }
 
 func typeOf(kind string) v1.TypeMeta { return v1.TypeMeta{APIVersion: v1.APIVersion, Kind: kind} }
-
-// endpointsBelow is the resource of the endpoints announced below one prefix.
-func (s *Server) endpointsBelow(prefix string) resource[*wire.Endpoint] {
-	c := keyspace.Endpoints(prefix)
-	read := func(name string) *wire.Endpoint {
-		app, instance, _ := strings.Cut(name, "/")
-		return &wire.Endpoint{App: app, Instance: instance, Key: c.Key(name)}
-	}
-	return resource[*wire.Endpoint]{
-		server: s, kind: "Endpoint", rows: []row{{prefix: c.Prefix()}},
-		view: newRowView(func(name string, kv store.KV) (*wire.Endpoint, bool) {
-			e := read(name)
-			e.Address = string(kv.Value)
-			return e, true
-		}),
-		labels:    func(e *wire.Endpoint) map[string]string { return map[string]string{LabelApp: e.App} },
-		tombstone: read,
-		filter: func(q url.Values) (func(*wire.Endpoint) bool, error) {
-			app := q.Get("app")
-			return func(e *wire.Endpoint) bool { return app == "" || e.App == app }, nil
-		},
-	}
-}
-
-func (s *Server) readState(name string, kv store.KV) (*wire.InstanceState, bool) {
-	state := decoded(s.Keys.States(), kv, false)
-	if state == nil {
-		return nil, false
-	}
-	at := stateNamed(name)
-	at.State = *state
-	return at, true
-}
 
 func stateNamed(name string) *wire.InstanceState {
 	machine, unit, _ := keyspace.Split(name)

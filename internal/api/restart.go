@@ -13,7 +13,7 @@ import (
 
 // restartApp asks for a restart of all instances of an app that are to run, or of those that the request names. The
 // requests are written together; the app's controller carries them out one after the other.
-func (s *Server) restartApp(w http.ResponseWriter, r *http.Request) error {
+func (a *appWriter) restartApp(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("name")
 	body, err := readBody(w, r)
 	if err != nil {
@@ -26,7 +26,7 @@ func (s *Server) restartApp(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	for attempt := 1; ; attempt++ {
-		answer, err := s.restartOnce(r.Context(), name, request.Units)
+		answer, err := a.restartOnce(r.Context(), name, request.Units)
 		if errors.Is(err, store.ErrConflict) && attempt < attempts {
 			continue
 		}
@@ -37,37 +37,37 @@ func (s *Server) restartApp(w http.ResponseWriter, r *http.Request) error {
 	}
 }
 
-func (s *Server) restartOnce(ctx context.Context, app string, named []string) (*wire.Restart, error) {
-	overrides, err := s.overrideKeys(ctx, app)
+func (a *appWriter) restartOnce(ctx context.Context, app string, named []string) (*wire.Restart, error) {
+	overrides, err := a.overrideKeys(ctx, app)
 	if err != nil {
 		return nil, err
 	}
-	instances, err := s.instancesOf(ctx, app)
+	instances, err := a.instancesOf(ctx, app)
 	if err != nil {
 		return nil, err
 	}
-	answer := &wire.Restart{Units: []string{}, RequestedAt: s.timestamp()}
+	answer := &wire.Restart{Units: []string{}, RequestedAt: timestamp(a.now)}
 	for _, unit := range named {
 		if !slices.Contains(instances, unit) {
 			return nil, wire.Fail(wire.ReasonNotFound, "unit %s is no instance of app/%s", unit, app)
 		}
 	}
-	value, err := s.Keys.Overrides().Encode(v1.Override{DesiredState: v1.Launched, RequestedAt: answer.RequestedAt, Restart: true})
+	value, err := a.keys.Overrides().Encode(v1.Override{DesiredState: v1.Launched, RequestedAt: answer.RequestedAt, Restart: true})
 	if err != nil {
 		return nil, err
 	}
 	var ops []store.Op
 	for _, unit := range instances {
 		kv, exists := overrides[unit]
-		if len(named) > 0 && !slices.Contains(named, unit) || len(named) == 0 && s.stoppedByHand(kv) {
+		if len(named) > 0 && !slices.Contains(named, unit) || len(named) == 0 && a.stoppedByHand(kv) {
 			continue
 		}
 		answer.Units = append(answer.Units, unit)
-		ops = append(ops, store.Op{Key: s.Keys.Overrides().Key(unit), Value: value, If: condition(kv, exists)})
+		ops = append(ops, store.Op{Key: a.keys.Overrides().Key(unit), Value: value, If: condition(kv, exists)})
 	}
-	s.Log.Info("restarting", "reason", "Restart", "object", "app/"+app, "instances", len(ops))
+	a.log.Info("restarting", "reason", "Restart", "object", "app/"+app, "instances", len(ops))
 	for batch := range slices.Chunk(ops, maxOverrides) {
-		if _, err := s.Store.Commit(ctx, store.Txn{Ops: batch}); err != nil {
+		if _, err := a.store.Commit(ctx, store.Txn{Ops: batch}); err != nil {
 			return nil, err
 		}
 	}
@@ -75,16 +75,16 @@ func (s *Server) restartOnce(ctx context.Context, app string, named []string) (*
 }
 
 // instancesOf lists the units of an app that are no sidekicks, by name.
-func (s *Server) instancesOf(ctx context.Context, app string) ([]string, error) {
-	if _, ok, _, err := s.Store.Get(ctx, s.Keys.Apps().Key(app)); err != nil || !ok {
+func (a *appWriter) instancesOf(ctx context.Context, app string) ([]string, error) {
+	if _, ok, _, err := a.store.Get(ctx, a.keys.Apps().Key(app)); err != nil || !ok {
 		if err == nil {
-			err = s.apps.notFound(app)
+			err = a.reader.apps.notFound(app)
 		}
 		return nil, err
 	}
 	var names []string
-	units := s.Keys.Units()
-	_, err := store.ListAll(ctx, s.Store, units.Prefix()+app, store.ListOptions{}, func(kv store.KV) error {
+	units := a.keys.Units()
+	_, err := store.ListAll(ctx, a.store, units.Prefix()+app, store.ListOptions{}, func(kv store.KV) error {
 		name, _ := units.Name(kv.Key)
 		unit, err := units.Decode(kv.Value)
 		if _, sidekick, ours := v1.ParseAppUnit(app, name); err == nil && ours && !sidekick && unit.Metadata.Owner == app {
@@ -96,10 +96,10 @@ func (s *Server) instancesOf(ctx context.Context, app string) ([]string, error) 
 }
 
 // overrideKeys are the wishes for an app's units as they are stored, by unit.
-func (s *Server) overrideKeys(ctx context.Context, app string) (map[string]store.KV, error) {
-	overrides := s.Keys.Overrides()
+func (a *appWriter) overrideKeys(ctx context.Context, app string) (map[string]store.KV, error) {
+	overrides := a.keys.Overrides()
 	stored := map[string]store.KV{}
-	_, err := store.ListAll(ctx, s.Store, overrides.Prefix()+app, store.ListOptions{}, func(kv store.KV) error {
+	_, err := store.ListAll(ctx, a.store, overrides.Prefix()+app, store.ListOptions{}, func(kv store.KV) error {
 		unit, _ := overrides.Name(kv.Key)
 		if _, _, ours := v1.ParseAppUnit(app, unit); ours {
 			stored[unit] = kv
@@ -109,7 +109,7 @@ func (s *Server) overrideKeys(ctx context.Context, app string) (map[string]store
 	return stored, err
 }
 
-func (s *Server) stoppedByHand(kv store.KV) bool {
-	o, err := s.Keys.Overrides().Decode(kv.Value)
+func (a *appWriter) stoppedByHand(kv store.KV) bool {
+	o, err := a.keys.Overrides().Decode(kv.Value)
 	return len(kv.Value) > 0 && err == nil && o.DesiredState != "" && o.DesiredState != v1.Launched
 }

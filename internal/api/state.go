@@ -15,9 +15,9 @@ import (
 const stopTimeout = 2 * time.Minute
 
 // setState has a unit brought to a state. request marks it as asked for anew, which starts again what failed.
-func (s *Server) setState(state v1.DesiredState, request bool) handler {
+func (u *unitWriter) setState(state v1.DesiredState, request bool) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		answer, err := s.request(r.Context(), r.PathValue("name"), state, request)
+		answer, err := u.request(r.Context(), r.PathValue("name"), state, request)
 		if err != nil {
 			return err
 		}
@@ -26,7 +26,7 @@ func (s *Server) setState(state v1.DesiredState, request bool) handler {
 }
 
 // request writes the wish: for a unit of an app to overrides/, which its owner never writes; else to the unit.
-func (s *Server) request(ctx context.Context, name string, state v1.DesiredState, anew bool) (*wire.Status, error) {
+func (u *unitWriter) request(ctx context.Context, name string, state v1.DesiredState, anew bool) (*wire.Status, error) {
 	n, err := checkUnitName(name)
 	if err != nil {
 		return nil, err
@@ -41,29 +41,29 @@ func (s *Server) request(ctx context.Context, name string, state v1.DesiredState
 	}
 	requestedAt := ""
 	if anew {
-		requestedAt = s.timestamp()
+		requestedAt = timestamp(u.now)
 	}
-	kv, ok, _, err := s.Store.Get(ctx, s.Keys.Units().Key(name))
+	kv, ok, _, err := u.store.Get(ctx, u.keys.Units().Key(name))
 	if err != nil {
 		return nil, err
 	}
 	if !ok {
-		return nil, s.units.notFound(name)
+		return nil, u.reader.units.notFound(name)
 	}
-	unit, err := s.Keys.Units().Decode(kv.Value)
+	unit, err := u.keys.Units().Decode(kv.Value)
 	if err != nil {
 		return nil, wire.Fail(wire.ReasonInternal, "the stored unit %s cannot be read: %v", name, err)
 	}
 	if unit.Metadata.Owner != "" {
-		return s.override(ctx, name, v1.Override{DesiredState: state, RequestedAt: requestedAt})
+		return u.override(ctx, name, v1.Override{DesiredState: state, RequestedAt: requestedAt})
 	}
-	return s.write(ctx, write{
-		what: "unit/" + name, key: s.Keys.Units().Key(name),
+	return u.write(ctx, write{
+		what: "unit/" + name, key: u.keys.Units().Key(name),
 		change: func(kv store.KV, exists bool) ([]store.Op, error) {
 			if !exists {
-				return nil, s.units.notFound(name)
+				return nil, u.reader.units.notFound(name)
 			}
-			unit, err := s.Keys.Units().Decode(kv.Value)
+			unit, err := u.keys.Units().Decode(kv.Value)
 			if err != nil {
 				return nil, err
 			}
@@ -75,20 +75,20 @@ func (s *Server) request(ctx context.Context, name string, state v1.DesiredState
 			if requestedAt != "" {
 				unit.Spec.RequestedAt = requestedAt
 			}
-			return s.unitOps(unit, "")
+			return u.unitOps(unit, "")
 		},
 	})
 }
 
-func (s *Server) override(ctx context.Context, unit string, o v1.Override) (*wire.Status, error) {
-	value, err := s.Keys.Overrides().Encode(o)
+func (u *unitWriter) override(ctx context.Context, unit string, o v1.Override) (*wire.Status, error) {
+	value, err := u.keys.Overrides().Encode(o)
 	if err != nil {
 		return nil, err
 	}
-	key := s.Keys.Overrides().Key(unit)
-	return s.write(ctx, write{what: "unit/" + unit, key: key, change: func(kv store.KV, exists bool) ([]store.Op, error) {
-		if old, err := s.Keys.Overrides().Decode(kv.Value); exists && err == nil && (old == o || o == v1.Override{DesiredState: old.DesiredState}) {
-			counts, err := s.counts(ctx, unit, kv.ModRevision)
+	key := u.keys.Overrides().Key(unit)
+	return u.write(ctx, write{what: "unit/" + unit, key: key, change: func(kv store.KV, exists bool) ([]store.Op, error) {
+		if old, err := u.keys.Overrides().Decode(kv.Value); exists && err == nil && (old == o || o == v1.Override{DesiredState: old.DesiredState}) {
+			counts, err := u.counts(ctx, unit, kv.ModRevision)
 			if err != nil || counts {
 				return nil, err
 			}
@@ -98,38 +98,38 @@ func (s *Server) override(ctx context.Context, unit string, o v1.Override) (*wir
 }
 
 // counts tells whether an override that was written at that revision is for the unit that there is.
-func (s *Server) counts(ctx context.Context, name string, revision int64) (bool, error) {
-	kv, ok, _, err := s.Store.Get(ctx, s.Keys.Units().Key(name))
+func (u *unitWriter) counts(ctx context.Context, name string, revision int64) (bool, error) {
+	kv, ok, _, err := u.store.Get(ctx, u.keys.Units().Key(name))
 	if err != nil || !ok {
 		return false, err
 	}
-	unit, err := s.Keys.Units().Decode(kv.Value)
+	unit, err := u.keys.Units().Decode(kv.Value)
 	return err == nil && v1.OverrideCounts(revision, kv.CreateRevision, revisionOf(unit.Metadata.OwnerUID)), nil
 }
 
 // restart stops a unit, waits until it has stopped, and starts it. It is told to run again whatever happens in
 // between: the client leaving, or a stop that takes too long. The instances of an app are restarted by its controller, one
 // after the other.
-func (s *Server) restart(w http.ResponseWriter, r *http.Request) error {
+func (u *unitWriter) restart(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("name")
-	if owned, err := s.owned(r.Context(), name); err != nil {
+	if owned, err := u.owned(r.Context(), name); err != nil {
 		return err
 	} else if owned {
-		answer, err := s.override(r.Context(), name, v1.Override{DesiredState: v1.Launched, RequestedAt: s.timestamp(), Restart: true})
+		answer, err := u.override(r.Context(), name, v1.Override{DesiredState: v1.Launched, RequestedAt: timestamp(u.now), Restart: true})
 		if err != nil {
 			return err
 		}
 		return writeJSON(w, answer.Code, answer)
 	}
-	if _, err := s.request(r.Context(), name, v1.Loaded, true); err != nil {
+	if _, err := u.request(r.Context(), name, v1.Loaded, true); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), stopTimeout)
-	stopError := s.awaitUnit(ctx, name, stopped)
+	stopError := u.awaitUnit(ctx, name, stopped)
 	cancel()
-	ctx, cancel = context.WithTimeout(context.WithoutCancel(r.Context()), s.RequestTimeout)
+	ctx, cancel = context.WithTimeout(context.WithoutCancel(r.Context()), u.timeout)
 	defer cancel()
-	answer, err := s.request(ctx, name, v1.Launched, true)
+	answer, err := u.request(ctx, name, v1.Launched, true)
 	if err != nil {
 		return err
 	}
@@ -140,12 +140,12 @@ func (s *Server) restart(w http.ResponseWriter, r *http.Request) error {
 }
 
 // owned tells whether an app has the unit.
-func (s *Server) owned(ctx context.Context, name string) (bool, error) {
-	kv, ok, _, err := s.Store.Get(ctx, s.Keys.Units().Key(name))
+func (u *unitWriter) owned(ctx context.Context, name string) (bool, error) {
+	kv, ok, _, err := u.store.Get(ctx, u.keys.Units().Key(name))
 	if err != nil || !ok {
 		return false, err
 	}
-	unit, err := s.Keys.Units().Decode(kv.Value)
+	unit, err := u.keys.Units().Decode(kv.Value)
 	return err == nil && unit.Metadata.Owner != "", nil
 }
 
@@ -160,21 +160,21 @@ func stopped(unit *v1.Unit) bool {
 }
 
 // awaitUnit returns when the unit is as wanted, or is gone.
-func (s *Server) awaitUnit(ctx context.Context, name string, wanted func(*v1.Unit) bool) error {
+func (u *unitWriter) awaitUnit(ctx context.Context, name string, wanted func(*v1.Unit) bool) error {
 	q := query[*v1.Unit]{name: name, match: func(*v1.Unit) bool { return true }}
-	v := s.units.view()
-	revision, _, err := s.units.load(ctx, v, q)
+	v := u.reader.units.view()
+	revision, _, err := u.reader.units.load(ctx, v, q)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	batches, wait := s.units.watchRows(ctx, name, revision)
+	batches, wait := u.reader.units.watchRows(ctx, name, revision)
 	defer wait()
 	defer cancel()
 	for {
 		unit, ok := v.object(name)
 		if !ok {
-			return s.units.notFound(name)
+			return u.reader.units.notFound(name)
 		}
 		if wanted(unit) {
 			return nil
@@ -189,7 +189,7 @@ func (s *Server) awaitUnit(ctx context.Context, name string, wanted func(*v1.Uni
 			if b.Err != nil {
 				return b.Err
 			}
-			s.units.absorb(v, name, b)
+			u.reader.units.absorb(v, name, b)
 		}
 	}
 }

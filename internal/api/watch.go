@@ -68,7 +68,7 @@ func (c *resource[T]) watchRows(ctx context.Context, name string, revision int64
 		if row.object == nil && !row.shared {
 			prefix += name // also longer names: take leaves them out
 		}
-		in := c.server.Store.Watch(ctx, prefix, revision)
+		in := c.store.Watch(ctx, prefix, revision)
 		wg.Go(func() {
 			for b := range in {
 				select {

@@ -146,6 +146,47 @@ func excepted(path string, except []string) bool {
 	return false
 }
 
+// maxMethods is how many methods a type of the API may have: one that has more knows everything.
+const maxMethods = 20
+
+// The API is made of rooms: reading, writing, the original fleet's words, logs. Each is a type with what it needs.
+func TestTheAPIHasRooms(t *testing.T) {
+	methods := map[string]int{}
+	for _, s := range sources(t) {
+		if !s.in("internal/api") || s.isTest() {
+			continue
+		}
+		for _, d := range s.syntax.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && f.Recv != nil {
+				methods[s.dir()+"."+receiver(f)]++
+			}
+		}
+	}
+	require.Contains(t, methods, "internal/api.Server")
+	for name, n := range methods {
+		require.LessOrEqual(t, n, maxMethods, "%s has %d methods: make a type of each thing that it does", name, n)
+	}
+}
+
+// receiver is the name of the type that a method has.
+func receiver(f *ast.FuncDecl) string {
+	at := f.Recv.List[0].Type
+	for {
+		switch x := at.(type) {
+		case *ast.StarExpr:
+			at = x.X
+		case *ast.IndexExpr:
+			at = x.X
+		case *ast.IndexListExpr:
+			at = x.X
+		case *ast.Ident:
+			return x.Name
+		default:
+			return ""
+		}
+	}
+}
+
 // Controllers never call each other: they meet in stored state only.
 func TestControllersDoNotKnowEachOther(t *testing.T) {
 	for _, s := range sources(t) {

@@ -1,0 +1,203 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/api/wire"
+	"github.com/fleet-starter/fleet/internal/keyspace"
+	"github.com/fleet-starter/fleet/internal/store"
+)
+
+// readable is a store that nothing can be written to.
+type readable interface {
+	Get(ctx context.Context, key string) (kv store.KV, ok bool, revision int64, err error)
+	List(ctx context.Context, prefix string, opts store.ListOptions) (store.Page, error)
+	Watch(ctx context.Context, prefix string, after int64) <-chan store.Batch
+}
+
+// reader puts together what people see from what is stored.
+type reader struct {
+	store     readable
+	keys      keyspace.Keys
+	now       func() time.Time
+	apps      resource[*wire.App]
+	units     resource[*v1.Unit]
+	machines  resource[*v1.Machine]
+	events    resource[*v1.Event]
+	states    resource[*wire.InstanceState]
+	endpoints resource[*wire.Endpoint]
+}
+
+func newReader(o Options) *reader {
+	r := &reader{store: o.Store, keys: o.Keys, now: o.Now}
+	r.resources()
+	return r
+}
+
+// getApp answers with the object, or with "Accept: application/yaml" with the stored bytes.
+func (r *reader) getApp(w http.ResponseWriter, req *http.Request) error {
+	if !strings.Contains(req.Header.Get("Accept"), wire.YAML) {
+		return r.apps.get(w, req)
+	}
+	name := req.PathValue("name")
+	kv, ok, _, err := r.store.Get(req.Context(), r.keys.Apps().Key(name))
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return r.apps.notFound(name)
+	}
+	w.Header().Set("ETag", strconv.Quote(strconv.FormatInt(kv.ModRevision, 10)))
+	return writeText(w, wire.YAML, kv.Value)
+}
+
+// appEndpoints lists the announced instances of one app, below the prefix that its manifest names.
+func (r *reader) appEndpoints(w http.ResponseWriter, req *http.Request) error {
+	name := req.PathValue("name")
+	app, err := r.apps.read(req.Context(), name)
+	if err != nil {
+		return err
+	}
+	prefix := v1.DefaultAnnouncePrefix
+	if app.Spec.Announce != nil && app.Spec.Announce.Prefix != "" {
+		prefix = app.Spec.Announce.Prefix
+	}
+	endpoints := r.endpointsBelow(prefix)
+	endpoints.rows[0].below = name + "/"
+	return endpoints.list(w, req)
+}
+
+// addContents answers ?contents=true: each unit with its file's text. Units that share a file cost one read.
+func (r *reader) addContents(ctx context.Context, q url.Values, units []*v1.Unit) error {
+	if !flag(q.Get("contents")) {
+		return nil
+	}
+	texts := map[string]string{}
+	for _, unit := range units {
+		text, err := r.text(ctx, unit, texts)
+		if err != nil {
+			return err
+		}
+		unit.Spec.Contents = text
+	}
+	return nil
+}
+
+// text is the text of a unit's file; texts holds those that were read already.
+func (r *reader) text(ctx context.Context, unit *v1.Unit, texts map[string]string) (string, error) {
+	hash := unit.Spec.Hash
+	if text, ok := texts[hash]; ok || hash == "" {
+		return text, nil
+	}
+	kv, ok, _, err := r.store.Get(ctx, r.keys.UnitFiles().Key(hash))
+	if err != nil {
+		return "", err
+	}
+	if ok {
+		texts[hash] = string(kv.Value)
+		return texts[hash], nil
+	}
+	// Written with etcdctl, and not placed so far: the unit has its text itself.
+	kv, _, _, err = r.store.Get(ctx, r.keys.Units().Key(unit.Metadata.Name))
+	inline, _ := r.keys.Units().Decode(kv.Value)
+	return inline.Spec.Contents, err
+}
+
+// unitText answers with the unit's file, byte for byte.
+func (r *reader) unitText(w http.ResponseWriter, req *http.Request) error {
+	name := req.PathValue("name")
+	kv, ok, _, err := r.store.Get(req.Context(), r.keys.Units().Key(name))
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return r.units.notFound(name)
+	}
+	unit, err := r.keys.Units().Decode(kv.Value)
+	if err != nil {
+		return wire.Fail(wire.ReasonInternal, "the stored unit %s cannot be read: %v", name, err)
+	}
+	if unit.Spec.Contents != "" {
+		return writeText(w, wire.Text, []byte(unit.Spec.Contents))
+	}
+	return r.writeUnitFile(w, req, unit.Spec.Hash)
+}
+
+// getUnitFile answers with a text by its hash.
+func (r *reader) getUnitFile(w http.ResponseWriter, req *http.Request) error {
+	return r.writeUnitFile(w, req, req.PathValue("hash"))
+}
+
+func (r *reader) writeUnitFile(w http.ResponseWriter, req *http.Request, hash string) error {
+	kv, ok, _, err := r.store.Get(req.Context(), r.keys.UnitFiles().Key(hash))
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return wire.Fail(wire.ReasonNotFound, "unitfile/%s does not exist", hash)
+	}
+	return writeText(w, wire.Text, kv.Value)
+}
+
+// listUnitFiles lists the hashes of all texts.
+func (r *reader) listUnitFiles(w http.ResponseWriter, req *http.Request) error {
+	files := resource[*wire.UnitFile]{
+		store: r.store, kind: "UnitFile", rows: []row{{prefix: r.keys.UnitFiles().Prefix()}}, keysOnly: true,
+		view:      newRowView(func(name string, _ store.KV) (*wire.UnitFile, bool) { return &wire.UnitFile{Hash: name}, true }),
+		labels:    func(*wire.UnitFile) map[string]string { return nil },
+		tombstone: func(name string) *wire.UnitFile { return &wire.UnitFile{Hash: name} },
+	}
+	return files.list(w, req)
+}
+
+// machineConfig answers with what people set for a machine, also for one that is away.
+func (r *reader) machineConfig(w http.ResponseWriter, req *http.Request) error {
+	kv, ok, _, err := r.store.Get(req.Context(), r.keys.MachineConfigs().Key(req.PathValue("name")))
+	if err != nil {
+		return err
+	}
+	var config v1.MachineConfig
+	if c := decoded(r.keys.MachineConfigs(), kv, !ok); c != nil {
+		config = *c
+	}
+	return writeJSON(w, http.StatusOK, config)
+}
+
+// endpointsBelow is the resource of the endpoints announced below one prefix.
+func (r *reader) endpointsBelow(prefix string) resource[*wire.Endpoint] {
+	c := keyspace.Endpoints(prefix)
+	read := func(name string) *wire.Endpoint {
+		app, instance, _ := strings.Cut(name, "/")
+		return &wire.Endpoint{App: app, Instance: instance, Key: c.Key(name)}
+	}
+	return resource[*wire.Endpoint]{
+		store: r.store, kind: "Endpoint", rows: []row{{prefix: c.Prefix()}},
+		view: newRowView(func(name string, kv store.KV) (*wire.Endpoint, bool) {
+			e := read(name)
+			e.Address = string(kv.Value)
+			return e, true
+		}),
+		labels:    func(e *wire.Endpoint) map[string]string { return map[string]string{LabelApp: e.App} },
+		tombstone: read,
+		filter: func(q url.Values) (func(*wire.Endpoint) bool, error) {
+			app := q.Get("app")
+			return func(e *wire.Endpoint) bool { return app == "" || e.App == app }, nil
+		},
+	}
+}
+
+func (r *reader) readState(name string, kv store.KV) (*wire.InstanceState, bool) {
+	state := decoded(r.keys.States(), kv, false)
+	if state == nil {
+		return nil, false
+	}
+	at := stateNamed(name)
+	at.State = *state
+	return at, true
+}

@@ -1,0 +1,147 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/go-logr/logr"
+
+	"github.com/fleet-starter/fleet/internal/api/wire"
+	"github.com/fleet-starter/fleet/internal/store"
+)
+
+// attempts is how often a write that names no version is tried against others who write the same object.
+const attempts = 5
+
+// writer carries changes out, compare-and-swap.
+type writer struct {
+	store store.Interface
+	log   logr.Logger
+}
+
+// write is one change of one object.
+type write struct {
+	what, key string
+	// want is the version that the writer has seen; 0 where it named none.
+	want   int64
+	dryRun bool
+	// change returns the operations, of which the first is on key; none where nothing is to change.
+	change func(kv store.KV, exists bool) ([]store.Op, error)
+}
+
+// write carries a change out, compare-and-swap on the object. A writer who named no version is tried again when
+// another one was faster.
+func (w *writer) write(ctx context.Context, c write) (*wire.Status, error) {
+	for attempt := 1; ; attempt++ {
+		answer, err := w.writeOnce(ctx, c)
+		if !errors.Is(err, store.ErrConflict) || c.want != 0 || attempt == attempts {
+			return answer, err
+		}
+	}
+}
+
+func (w *writer) writeOnce(ctx context.Context, c write) (*wire.Status, error) {
+	kv, exists, _, err := w.store.Get(ctx, c.key)
+	if err != nil {
+		return nil, err
+	}
+	ops, err := c.change(kv, exists)
+	if err != nil {
+		return nil, err
+	}
+	reason := wire.ReasonConfigured
+	switch {
+	case len(ops) == 0:
+		return done(wire.ReasonUnchanged, c.what, kv.ModRevision), nil
+	case c.want != 0 && c.want != kv.ModRevision:
+		return nil, stale(c, kv, exists)
+	case !exists:
+		reason = wire.ReasonCreated
+	}
+	if c.dryRun {
+		return done(reason, c.what, kv.ModRevision), nil
+	}
+	ops[0].If = condition(kv, exists)
+	w.log.Info("writing", "reason", reason, "object", c.what, "key", c.key)
+	revision, err := w.store.Commit(ctx, store.Txn{Ops: ops})
+	if err != nil {
+		return nil, err
+	}
+	return done(reason, c.what, revision), nil
+}
+
+// remove deletes an object; change, if any, returns further operations or a refusal.
+func (w *writer) remove(ctx context.Context, c write) (*wire.Status, error) {
+	for attempt := 1; ; attempt++ {
+		kv, exists, _, err := w.store.Get(ctx, c.key)
+		if err != nil {
+			return nil, err
+		}
+		if !exists {
+			return nil, wire.Fail(wire.ReasonNotFound, "%s does not exist", c.what)
+		}
+		if c.want != 0 && c.want != kv.ModRevision {
+			return nil, stale(c, kv, exists)
+		}
+		ops := []store.Op{{Key: c.key, If: condition(kv, true)}}
+		if c.change != nil {
+			more, err := c.change(kv, true)
+			if err != nil {
+				return nil, err
+			}
+			ops = append(ops, more...)
+		}
+		if c.dryRun {
+			return done(wire.ReasonDeleted, c.what, kv.ModRevision), nil
+		}
+		w.log.Info("deleting", "reason", wire.ReasonDeleted, "object", c.what, "key", c.key)
+		revision, err := w.store.Commit(ctx, store.Txn{Ops: ops})
+		if err == nil {
+			return done(wire.ReasonDeleted, c.what, revision), nil
+		}
+		if !errors.Is(err, store.ErrConflict) || c.want != 0 || attempt == attempts {
+			return nil, err
+		}
+	}
+}
+
+func condition(kv store.KV, exists bool) store.Condition {
+	if !exists {
+		return store.Absent()
+	}
+	return store.Unchanged(kv.ModRevision)
+}
+
+func stale(w write, kv store.KV, exists bool) error {
+	if !exists {
+		return wire.Fail(wire.ReasonConflict, "%s does not exist any more, but the request names version %d: remove metadata.resourceVersion to create it anew", w.what, w.want)
+	}
+	return wire.Fail(wire.ReasonConflict, "%s changed since it was read: the request names version %d, it is at %d: read it again, or remove metadata.resourceVersion to write in any case",
+		w.what, w.want, kv.ModRevision)
+}
+
+// done is the answer to a write, such as "app/hello created".
+func done(reason, what string, revision int64) *wire.Status {
+	answer := wire.Done(reason, "%s %s", what, strings.ToLower(reason))
+	answer.ResourceVersion = strconv.FormatInt(revision, 10)
+	return answer
+}
+
+// precondition is the version that a writer names: If-Match goes before the object's resourceVersion.
+func precondition(r *http.Request, resourceVersion string) (int64, error) {
+	text, where := resourceVersion, "metadata.resourceVersion"
+	if match := r.Header.Get("If-Match"); match != "" && match != "*" {
+		text, where = strings.Trim(match, `"`), "If-Match"
+	}
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n <= 0 {
+		return 0, wire.Fail(wire.ReasonBadRequest, "%s: %q is not a version: take it from the object as it was read", where, text)
+	}
+	return n, nil
+}
