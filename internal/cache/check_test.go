@@ -1,6 +1,7 @@
 package cache_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -27,6 +28,9 @@ type reads struct {
 	lists int
 	// stale, where it is not 0, is the revision that listings are answered from.
 	stale int64
+	// since is what each check asked for, most, where it is not 0, how many keys it got at once.
+	since []int64
+	most  int64
 }
 
 func (r *reads) List(ctx context.Context, prefix string, opts store.ListOptions) (store.Page, error) {
@@ -34,6 +38,10 @@ func (r *reads) List(ctx context.Context, prefix string, opts store.ListOptions)
 	r.lists++
 	if r.stale != 0 {
 		opts.Revision = r.stale
+	}
+	if opts.KeysOnly {
+		r.since = append(r.since, opts.ChangedAfter)
+		opts.Limit = cmp.Or(r.most, opts.Limit)
 	}
 	r.mu.Unlock()
 	return r.Interface.List(ctx, prefix, opts)

@@ -210,6 +210,8 @@ func TestConflictsWith(t *testing.T) {
 		require.Equal(t, want, glob)
 		require.Equal(t, want != "", ok)
 	}
+	fleet, _ = fleetOf(t, `a@\x2d1.service`, "Conflicts=%i.service\n")
+	require.Equal(t, []string{`\\x2d1.service`}, fleet.Conflicts)
 }
 
 func TestErrors(t *testing.T) {
@@ -295,7 +297,10 @@ func TestQuantities(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, n)
 	}
-	for _, s := range []string{"", "M", "1k", "1MB", "1Mi", "-1M", "0", "8E", "9999999T", "50%", "infinity"} {
+	n, err := ParseMemory("1." + strings.Repeat("0", 28))
+	require.NoError(t, err)
+	require.EqualValues(t, 1, n)
+	for _, s := range []string{"1." + strings.Repeat("0", 29), "", "M", "1k", "1MB", "1Mi", "-1M", "0", "8E", "9999999T", "50%", "infinity"} {
 		_, err := ParseMemory(s)
 		require.Error(t, err, s)
 	}

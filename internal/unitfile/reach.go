@@ -29,11 +29,11 @@ func (g Glob) MatchesNames() bool {
 // NoName says why no unit can be meant by a glob.
 func (g Glob) NoName() string {
 	text := "matches no unit, for no unit can have such a name: "
-	with, err := ParseGlob(g.Pattern + ".service")
+	with, _ := ParseGlob(g.Pattern + ".service")
 	switch {
 	case strings.Contains(g.Pattern, ","):
 		return excerpt(g.Pattern) + " " + text + "several are separated by white space, not by commas"
-	case err == nil && with.MatchesNames():
+	case with.MatchesNames():
 		return excerpt(g.Pattern) + " " + text + "write its type, too, such as " + with.Pattern
 	}
 	return excerpt(g.Pattern) + " " + text + "write one such as example-app@*.service"

@@ -14,7 +14,7 @@ func TestMatchesNames(t *testing.T) {
 		"[a-c]?.mount": true, `a\*b*`: false, `a\.timer`: true, "*[^a]": true, "*.service*": true, "*e": true, "*.[a-z]*": true, "?.t[i]mer": true,
 		"a.[r-t]ervice": true, "a.[^r-t]ervice": false,
 		"md": false, "x.service,": false, "x.service,y.service": false, "*.service,*": false, ".service": false, "*.servce": false, "x.scope": false, "a--b.slice": false, "a@1.mount": false,
-		"": false, "a b.service": false, "é*": false, "*z": false, "*[!]": false, "[^a-z]": false, "x.servic": false, "*.Service": false, "a/*.service": false, "?": false,
+		"": false, "a b.service": false, "é*": false, "é*.service": false, "a*é.service": false, "*z": false, "*[!]": false, "[^a-z]": false, "x.servic": false, "*.Service": false, "a/*.service": false, "?": false,
 	} {
 		g, err := ParseGlob(pattern)
 		require.NoError(t, err, pattern)
@@ -49,7 +49,7 @@ func TestMatchesNamesIsPathMatch(t *testing.T) {
 }
 
 func TestConflictsThatMatchNoUnitWarn(t *testing.T) {
-	file, err := Parse("[X-Fleet]\nConflicts=x.service, md\nConflicts=%p@*.service %i\n")
+	file, err := Parse("[X-Fleet]\nConflicts=x.service, md\nConflicts=%p@*.service %i é*\n")
 	require.NoError(t, err)
 	name, err := ParseName("web@1.service")
 	require.NoError(t, err)
@@ -63,6 +63,7 @@ func TestConflictsThatMatchNoUnitWarn(t *testing.T) {
 		`line 2: [X-Fleet] Conflicts: "x.service," matches no unit, for no unit can have such a name: several are separated by white space, not by commas`,
 		`line 2: [X-Fleet] Conflicts: "md" matches no unit, for no unit can have such a name: write its type, too, such as md.service`,
 		`line 3: [X-Fleet] Conflicts: "1" matches no unit, for no unit can have such a name: write its type, too, such as 1.service`,
+		`line 3: [X-Fleet] Conflicts: "é*" matches no unit, for no unit can have such a name: write one such as example-app@*.service`,
 	}, texts)
-	require.Equal(t, []string{"x.service,", "md", "web@*.service", "1"}, fleet.Conflicts)
+	require.Equal(t, []string{"x.service,", "md", "web@*.service", "1", "é*"}, fleet.Conflicts)
 }

@@ -1,0 +1,122 @@
+package cache_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-logr/logr/funcr"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-starter/fleet/internal/cache"
+	"github.com/fleet-starter/fleet/internal/store"
+	"github.com/fleet-starter/fleet/internal/store/memstore"
+)
+
+// recorded are the events of a recorder.
+type recorded []string
+
+func (r *recorded) Record(kind, name, eventType, reason, message string) {
+	*r = append(*r, strings.Join([]string{kind, name, eventType, reason, message}, " "))
+}
+
+// counters are what a registry has, but zeros.
+func counters(t *testing.T, registry *prometheus.Registry) (list []string) {
+	families, err := registry.Gather()
+	require.NoError(t, err)
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			text := strings.TrimPrefix(family.GetName(), "fleet_cache_")
+			for _, label := range m.GetLabel() {
+				text += " " + label.GetValue()
+			}
+			list = append(list, fmt.Sprint(text, " ", m.GetCounter().GetValue()))
+		}
+	}
+	return list
+}
+
+// TestAMissedChangeIsTold in the log, as an event and in the metrics; progress is told after each batch and listing.
+func TestAMissedChangeIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		commit(t, s, placement("m/a", "1")) // 2
+		var events recorded
+		var said []string
+		var progress []int64
+		registry := prometheus.NewRegistry()
+		r := cache.NewReflector(s, keys.Root(), cache.RecordDiffers(&events), cache.WithMetrics(cache.NewMetrics(registry)),
+			cache.WithLogger(funcr.New(func(_, args string) { said = append(said, args) }, funcr.Options{})),
+			cache.OnProgress(func(revision int64) { progress = append(progress, revision) }))
+		cache.Register(r, keys.Placements())
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { _ = r.Run(ctx) })
+		synctest.Wait()
+		commit(t, s, placement("m/b", "1")) // 3
+		synctest.Wait()
+		require.Equal(t, []int64{2, 3}, progress)
+		s.SetOld(memstore.OldEtcd{Drop: 1})
+		commit(t, s, placement("m/a", "2")) // 4
+		s.SetOld(memstore.OldEtcd{})
+		time.Sleep(store.CheckEvery * 3 / 2)
+		synctest.Wait()
+		message := "at revision 4 /fleet/placements/m/a was changed at revision 4, known is its change at 2"
+		require.Equal(t, recorded{"Key /fleet/placements/ Warning CacheMissed " + message}, events)
+		require.Contains(t, strings.Join(said, "\n"), `"reason"="Missed" "prefix"="/fleet/placements/" "message"="`+message)
+		require.Equal(t, []string{"checks_total /fleet/placements/ Missed 1", "relists_total /fleet/ Missed 1"}, counters(t, registry))
+		require.EqualValues(t, 4, progress[len(progress)-1])
+		cancel()
+		running.Wait()
+	})
+}
+
+// TestCheckEvery: 0 leaves the default, and less than nothing means never.
+func TestCheckEvery(t *testing.T) {
+	for every, want := range map[time.Duration]int{0: 12, time.Minute: 60, -1: 0} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &reads{Interface: memstore.New(memstore.Options{})}
+			r := cache.NewReflector(s, keys.Root(), cache.WithCheckEvery(every))
+			cache.Register(r, keys.Placements())
+			ctx, cancel := context.WithCancel(t.Context())
+			var running sync.WaitGroup
+			running.Go(func() { _ = r.Run(ctx) })
+			synctest.Wait()
+			s.take()
+			time.Sleep(time.Hour + time.Second)
+			require.InDelta(t, want, s.take(), float64(want)/12)
+			cancel()
+			running.Wait()
+		})
+	}
+}
+
+// TestChecksReadWhatChanged since the listing, or the check before, page by page.
+func TestChecksReadWhatChanged(t *testing.T) {
+	check(t, func(c *checked) {
+		listed := c.s.Revision()
+		c.reads.most = 2
+		for i := range 4 {
+			commit(c.T, c.s, placement(fmt.Sprintf("m/u%d", i), "1"))
+		}
+		c.period()
+		require.Equal(c, []int64{listed, listed, listed}, c.reads.since, "two pages of placements, one of what is unplaced")
+		checked := c.s.Revision()
+		c.reads.since = nil
+		for i := range 4 {
+			commit(c.T, c.s, placement(fmt.Sprintf("m/u%d", i), "2"))
+		}
+		synctest.Wait()
+		c.s.SetOld(memstore.OldEtcd{Drop: 1})
+		commit(c.T, c.s, placement("m/u4", "2"))
+		c.period()
+		require.Equal(c, []int64{checked, checked, checked}, c.reads.since)
+		require.Equal(c, []string{cache.Missed}, c.differs)
+		require.True(c, c.right())
+	})
+}
