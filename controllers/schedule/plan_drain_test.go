@@ -119,6 +119,29 @@ func TestDrainAsksTheApp(t *testing.T) {
 		w.converge()
 		require.False(t, w.placements["m1/web@1.service"].Value.Leaving, "its app has it return to the routers")
 	})
+	t.Run("others take the room elsewhere", func(t *testing.T) {
+		w := begin(t)
+		w.add(t, "x.service Conflicts=web@*.service")
+		require.Equal(t, []string{"Place x.service on m2: Placed: of the machines that fit, this one runs least"}, w.converge(), "m3 is left")
+		w.add(t, "y.service Conflicts=web@*.service")
+		require.Equal(t, []string{"Place y.service on m3: Placed: of the machines that fit, this one runs least",
+			"Update web@1.service on m1: Drain: it need not leave m1 any more", "Update web-side@1.service on m1: Drain: it need not leave m1 any more"}, w.converge())
+		require.Equal(t, "it stays on m1 for now (m1 is being drained): 0 of 2 other machines fit web@1.service together with web-side@1.service: "+
+			"2 run a unit that conflicts (Conflicts=web@*.service of x.service, y.service)", w.unplaced["web@1.service"].Message)
+	})
+	t.Run("a former file takes it again", func(t *testing.T) {
+		w := begin(t)
+		w.setConfig("m3", v1.MachineConfig{Cordoned: true})
+		a := Unit{Name: "a.service", Hash: "1", DesiredState: v1.Launched, Owner: "a", Fleet: fleet(t, "a.service", "Conflicts=web@*.service")}
+		w.setUnit(a) // known, and placed with another file
+		a.Hash, a.Fleet = "2", fleet(t, "a.service", "MachineID=m2")
+		w.setUnit(a)
+		w.converge()
+		require.True(t, w.placements["m1/web@1.service"].Value.Leaving)
+		w.put("m2", "a.service", v1.Placement{Hash: "1", DesiredState: v1.Launched, Leaving: true})
+		w.converge()
+		require.False(t, w.placements["m1/web@1.service"].Value.Leaving)
+	})
 }
 
 // TestDrainAsksOneAtATime: the next instance is asked when the one before has gone.

@@ -14,6 +14,7 @@ func (c *Cluster) SetPlacement(placed Placed) {
 			p.Placed = placed
 			return
 		}
+		c.wake |= unmetDrain // as below: the file that it names may be a former one
 		c.cast(p, c.release)
 		c.disown(p)
 		p.Placed = placed
@@ -21,6 +22,7 @@ func (c *Cluster) SetPlacement(placed Placed) {
 		c.cast(p, c.claim)
 		return
 	}
+	c.wake |= unmetDrain // it may take the room that another unit is asked to leave its machine for
 	p := &place{unit: u, machine: m, Placed: placed}
 	c.adopt(p)
 	c.link(p)
