@@ -3,6 +3,7 @@ package schedule
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/unitfile"
@@ -229,21 +230,36 @@ func (p *planner) holdBack(in []*place, m *machine) {
 	for _, x := range in {
 		stays[x] = true
 	}
+	// Those that leave come first: to wait for them is enough.
+	others := slices.DeleteFunc(slices.Clone(m.places), func(x *place) bool { return stays[x] })
+	slices.SortFunc(others, func(a, b *place) int { return strings.Compare(a.Unit, b.Unit) })
+	others = append(others, in...)
 	for _, x := range in {
 		if !x.changes() || x.unit.plan.problem != "" {
 			continue
 		}
-		if h, waits := x.heldBy(&left, stays); waits {
+		if h, waits := x.heldBy(&left, others, stays); waits {
 			p.holdOff(x, h)
 		}
 	}
-	for i, x := range in {
-		h := p.held[x]
-		if _, waits := p.held[h.by]; waits && slices.Contains(in[:i], h.by) {
+	for _, x := range slices.Backward(in) {
+		if h := p.held[x]; p.waitsForItself(x) {
 			delete(p.held, x)
 			p.lose(x, loss{h.reason, h.message, true})
 		}
 	}
+}
+
+// waitsForItself: what a placement waits for waits in the end for that placement.
+func (p *planner) waitsForItself(x *place) bool {
+	by := p.held[x].by
+	for range len(p.held) {
+		if by == x {
+			return true
+		}
+		by = p.held[by].by
+	}
+	return false
 }
 
 // holdOff has a placement go on with its former file.
@@ -267,9 +283,10 @@ func (p *planner) firstHeld(u *unit) *place {
 	return list[i]
 }
 
-// heldBy says what a placement has to wait for with its new file. left is what the files request that run there until then.
-func (x *place) heldBy(left *machine, stays map[*place]bool) (held, bool) {
-	for _, y := range x.machine.places {
+// heldBy says what a placement has to wait for with its new file: the first of others, all that is there. left is what the files
+// request that run there until then.
+func (x *place) heldBy(left *machine, others []*place, stays map[*place]bool) (held, bool) {
+	for _, y := range others {
 		if reason, why := y.obstructs(x.unit); reason != "" {
 			return held{reason, why, y}, true
 		}

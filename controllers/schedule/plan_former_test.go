@@ -114,6 +114,29 @@ func TestANewFileWaitsForAFormerOne(t *testing.T) {
 			"Place b.service on m1: Placed: of the machines that fit, this one runs least",
 		}, w.converge())
 	})
+	t.Run("for one that leaves first, whatever was placed first", func(t *testing.T) {
+		for _, order := range [][]string{{"a.service", "b.service", "c.service"}, {"c.service", "b.service", "a.service"}} {
+			w := newWorld(t)
+			w.setMachine(Machine{ID: "m1"})
+			for _, name := range order {
+				w.setUnit(with("1", map[string]int{"a.service": 80, "b.service": 81, "c.service": 82}[name])(name, ""))
+				w.converge()
+			}
+			w.setUnit(with("2", 81)("a.service", ""))
+			b := with("2", 80)("b.service", "")
+			b.Fleet.Ports = []int{80, 82}
+			w.setUnit(b)
+			w.deleteUnit("c.service")
+			var first []string
+			for _, a := range w.step() {
+				first = append(first, a.String())
+			}
+			require.Equal(t, []string{"Unplace c.service from m1: Deleted: the unit does not exist"}, first, "%v", order)
+			w.converge()
+			require.Equal(t, []string{"m1/a.service", "m1/b.service"}, w.where())
+			require.Empty(t, w.unplaced)
+		}
+	})
 	t.Run("one takes less, then the other has room for more", func(t *testing.T) {
 		w := newWorld(t)
 		w.setMachine(Machine{ID: "m1", Capacity: v1.Capacity{CPU: 1000}})
