@@ -108,7 +108,7 @@ func disturb(t *rapid.T, w *world, replacing bool) {
 }
 
 // checkSafe holds after any part of a plan: what the plan placed breaks no constraint, and nothing runs twice.
-func checkSafe(t *rapid.T, w *world, fresh, updated map[string]bool, before map[string]int) {
+func checkSafe(t *rapid.T, w *world, fresh map[string]bool, updated map[string]v1.Capacity, before map[string]int) {
 	count := map[string]int{}
 	for _, key := range w.where() {
 		m, name, _ := strings.Cut(key, "/")
@@ -127,9 +127,9 @@ func checkSafe(t *rapid.T, w *world, fresh, updated map[string]bool, before map[
 }
 
 // checkUpdates: what got its new file breaks no constraint of a former file that others there run with still, and where it asks
-// for more than before there is enough for all files that run.
-func checkUpdates(t *rapid.T, w *world, updated map[string]bool) {
-	for key, grown := range updated {
+// for more of something than before there is enough of it for all files that run.
+func checkUpdates(t *rapid.T, w *world, updated map[string]v1.Capacity) {
+	for key, more := range updated {
 		m, name, _ := strings.Cut(key, "/")
 		if _, ok := w.placements[key]; !ok {
 			continue
@@ -146,9 +146,9 @@ func checkUpdates(t *rapid.T, w *world, updated map[string]bool) {
 				require.Empty(t, wrongFormer(w.units[name], o.Name, w.former(o, m)), "%s has its new file", key)
 			}
 		}
-		if c := w.machines[m].Capacity; grown {
-			require.False(t, c.CPU > 0 && sum.CPU > c.CPU || c.Memory > 0 && sum.Memory > c.Memory, "%s has grown: %v of %v", key, sum, c)
-		}
+		c := w.machines[m].Capacity
+		require.False(t, more.CPU > 0 && c.CPU > 0 && sum.CPU > c.CPU || more.Memory > 0 && c.Memory > 0 && sum.Memory > c.Memory,
+			"%s has grown by %v: %v of %v", key, more, sum, c)
 	}
 }
 
@@ -162,21 +162,23 @@ func counts(w *world) map[string]int {
 }
 
 // someOf carries out some of the transactions, in any order, and returns the placements that are new.
-func someOf(t *rapid.T, w *world, actions []Action) (fresh, updated map[string]bool) {
+func someOf(t *rapid.T, w *world, actions []Action) (fresh map[string]bool, updated map[string]v1.Capacity) {
 	byTxn := map[int][]Action{}
 	for _, a := range actions {
 		byTxn[a.Txn] = append(byTxn[a.Txn], a)
 	}
 	order := rapid.Permutation(slices.Sorted(maps.Keys(byTxn))).Draw(t, "order")
 	order = order[:rapid.IntRange(0, len(order)).Draw(t, "part")]
-	fresh, updated = map[string]bool{}, map[string]bool{}
+	fresh, updated = map[string]bool{}, map[string]v1.Capacity{}
 	for _, txn := range order {
 		for _, a := range byTxn[txn] {
 			key := a.Machine + "/" + a.Unit
 			if old := w.placements[key].Value.Hash; a.Kind == Update && old != a.Placement.Hash {
-				was, known := w.files[a.Unit+"/"+old]
-				is := w.units[a.Unit].Fleet
-				updated[key] = known && w.machines[a.Machine].ID != "" && (is.CPU > was.CPU && is.Memory >= was.Memory || is.Memory > was.Memory && is.CPU >= was.CPU)
+				updated[key] = v1.Capacity{}
+				if was, known := w.files[a.Unit+"/"+old]; known && w.machines[a.Machine].ID != "" {
+					is := w.units[a.Unit].Fleet
+					updated[key] = v1.Capacity{CPU: is.CPU - was.CPU, Memory: is.Memory - was.Memory}
+				}
 			}
 			w.apply(a)
 			if a.Kind == Place || a.Kind == Move {
