@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-PROGRAMS := fleetd fleetctl announcer router example-app
+PROGRAMS := fleetd fleetctl announcer router fleet-dev example-app
 # Static and stripped. No -trimpath: programs and tests then share what the go command has compiled.
 GOFLAGS_BUILD := -ldflags '-s -w -X github.com/fleet-starter/fleet/internal/version.Version=$(VERSION)'
 
@@ -31,12 +31,12 @@ up: deps build ## Start a local cluster, apply manifests/dev and show what runs 
 
 .PHONY: down
 down: ## End the local cluster and remove what it left
-	@if [ -x bin/fleetd ]; then bin/fleetd dev down; fi
+	@if [ -x bin/fleet-dev ]; then bin/fleet-dev down; fi
 	@rm -rf .dev
 
 .PHONY: logs
 logs: ## Follow the controllers' logs
-	@bin/fleetd dev logs -f
+	@bin/fleet-dev logs -f
 
 .PHONY: test
 test: deps build etcd ## Run every test, with real etcd, real systemd and real nginx (SKIPS=fail: none may be skipped)

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 say() { printf '\n%s\n' "$*" >&2; }
 
 say "Starting the local cluster"
-bin/fleetd dev --detach "$@"
+bin/fleet-dev --detach "$@"
 . .dev/env
 
 say "Applying manifests/dev"

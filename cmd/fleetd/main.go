@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -18,8 +19,18 @@ func main() {
 		for line := range strings.SplitSeq(err.Error(), "\n") {
 			fmt.Fprintln(os.Stderr, "fleetd:", line)
 		}
-		os.Exit(1)
+		os.Exit(exitCode(err))
 	}
+}
+
+// errDev answers "fleetd dev", the name that the local cluster's command had.
+var errDev = errors.New(`"fleetd dev" is a program of its own: run "fleet-dev" with the same arguments`)
+
+func exitCode(err error) int {
+	if errors.Is(err, errDev) {
+		return 2
+	}
+	return 1
 }
 
 // normalize accepts the original's way of writing long flags, with one dash: -config FILE, -version.
@@ -42,6 +53,6 @@ func isLetter(c byte) bool { return 'a' <= c && c <= 'z' }
 
 func newRoot() *cobra.Command {
 	root := newRun()
-	root.AddCommand(devCommand())
+	root.AddCommand(&cobra.Command{Use: "dev", Hidden: true, DisableFlagParsing: true, RunE: func(*cobra.Command, []string) error { return errDev }})
 	return root
 }

@@ -37,3 +37,15 @@ func TestInvalidConfigurationNamesEveryPlace(t *testing.T) {
 	require.ErrorContains(t, err, file+":1: agent_ttl: ")
 	require.ErrorContains(t, err, "--verbosity: verbosity: ")
 }
+
+func TestDevNamesItsProgram(t *testing.T) {
+	for _, args := range [][]string{{"dev"}, {"dev", "--detach"}, {"dev", "kill-machine", "2"}, {"dev", "--help"}} {
+		out, err := execute(args...)
+		require.ErrorContains(t, err, `run "fleet-dev"`, "%q", args)
+		require.Empty(t, out, "%q", args)
+		require.Equal(t, 2, exitCode(err), "%q", args)
+	}
+	_, err := execute("other")
+	require.ErrorContains(t, err, "unknown command")
+	require.Equal(t, 1, exitCode(err))
+}

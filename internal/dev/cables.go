@@ -37,7 +37,7 @@ func newCables(machines int) (*cables, error) {
 	}
 	for _, a := range addresses {
 		if ipNet, ok := a.(*net.IPNet); ok && ipNet.IP.String() == cablesHost {
-			return nil, fmt.Errorf("cables: %s is in use: another local cluster with cables is up, or died: end it with \"fleetd dev down\"", cablesHost)
+			return nil, fmt.Errorf("cables: %s is in use: another local cluster with cables is up, or died: end it with \"fleet-dev down\"", cablesHost)
 		}
 	}
 	var id [2]byte

@@ -90,7 +90,7 @@ func (c *Client) Exec(n int, argv []string) (*exec.Cmd, error) {
 	}
 	m := status.Machine[n-1]
 	if !m.Up {
-		return nil, fmt.Errorf("machine %d is down: start it with \"fleetd dev start-machine %d\"", n, n)
+		return nil, fmt.Errorf("machine %d is down: start it with \"fleet-dev start-machine %d\"", n, n)
 	}
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+m.XDGRuntimeDir, "DBUS_SESSION_BUS_ADDRESS=unix:path="+m.XDGRuntimeDir+"/bus")

@@ -69,7 +69,7 @@ func (c Config) validate() error {
 	}
 	for _, name := range []string{"fleetd", "announcer", "router"} {
 		if _, err := os.Stat(filepath.Join(c.BinDir, name)); err != nil {
-			return fmt.Errorf("%s is not beside fleetd in %s: build it with \"make build\"", name, c.BinDir)
+			return fmt.Errorf("%s is not beside fleet-dev in %s: build it with \"make build\"", name, c.BinDir)
 		}
 	}
 	return nil
@@ -99,7 +99,7 @@ func (i Info) machineRuntimeDir(n int) string {
 }
 
 // ErrNotRunning says that no cluster runs from that directory.
-var ErrNotRunning = errors.New("no local cluster is running here: start one with \"make up\" or \"fleetd dev\"")
+var ErrNotRunning = errors.New("no local cluster is running here: start one with \"make up\" or \"fleet-dev\"")
 
 // ReadInfo returns what the cluster in dir tells of itself; ErrNotRunning where none runs.
 func ReadInfo(dir string) (Info, error) {

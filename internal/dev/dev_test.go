@@ -48,8 +48,8 @@ func TestOneSupervisorADirectory(t *testing.T) {
 	unlock, err := lock(dir)
 	require.NoError(t, err)
 	_, err = lock(dir)
-	require.ErrorContains(t, err, "fleetd dev down")
-	require.ErrorContains(t, Sweep(dir), "fleetd dev down", "a running cluster is not swept away")
+	require.ErrorContains(t, err, "fleet-dev down")
+	require.ErrorContains(t, Sweep(dir), "fleet-dev down", "a running cluster is not swept away")
 	unlock()
 	require.NoError(t, Sweep(dir))
 }

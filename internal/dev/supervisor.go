@@ -70,7 +70,7 @@ func lock(dir string) (unlock func(), err error) {
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("a local cluster runs from %s already: end it with \"fleetd dev down\"", dir)
+		return nil, fmt.Errorf("a local cluster runs from %s already: end it with \"fleet-dev down\"", dir)
 	}
 	return func() { f.Close() }, nil
 }
@@ -283,7 +283,7 @@ func (s *supervisor) changeEtcd(do func(*etcdServer) error) http.HandlerFunc {
 func (s *supervisor) changeCable(do func(*cables, int) error) http.HandlerFunc {
 	return s.changeNode(func(_ *http.Request, n *node) error {
 		if s.cables == nil {
-			return errors.New("machines have no cables: start the cluster with \"fleetd dev --cables\", as root")
+			return errors.New("machines have no cables: start the cluster with \"fleet-dev --cables\", as root")
 		}
 		return do(s.cables, n.n)
 	})

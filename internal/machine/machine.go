@@ -2,7 +2,7 @@
 // runtime directory, unit path, journal, machine ID and cgroups, and shares the host's processes and files, and its network
 // unless it is given another one.
 //
-// It serves `fleetd dev` and the tests, where cutting a machine's power must be as real as the machine. Root needs no
+// It serves `fleet-dev` and the tests, where cutting a machine's power must be as real as the machine. Root needs no
 // booted systemd for it. An ordinary user needs one, for a delegated cgroup can only come from it; see Detect.
 package machine
 

@@ -65,14 +65,14 @@ func runAll(m *testing.M) (code int) {
 
 // dumpLogs shows what the controllers said, for a failure to be understood without running it again.
 func dumpLogs() {
-	out, _ := shell(". .dev/env; fleetd dev logs --no-pager -n 400; fleetctl list-units; fleetctl events")
+	out, _ := shell(". .dev/env; fleet-dev logs --no-pager -n 400; fleetctl list-units; fleetctl events")
 	fmt.Fprintln(os.Stderr, out)
 }
 
 // leftovers lists processes, mounts and files that a cluster may leave.
 func leftovers() string {
 	out, _ := shell(`
-ps -eo args | grep -E '^[^ ]*(fleetd|announcer|router|example-app|nginx|systemd --user|systemd-journald)' | grep -vE 'grep|defunct' | sort
+ps -eo args | grep -E '^[^ ]*(fleetd|fleet-dev|announcer|router|example-app|nginx|systemd --user|systemd-journald)' | grep -vE 'grep|defunct' | sort
 mount | grep -E 'fleet-' | sort
 ls -d ${TMPDIR:-/tmp}/fleet-* .dev 2>/dev/null
 find /sys/fs/cgroup -maxdepth 2 -name 'fleet-*' 2>/dev/null | sort
@@ -206,7 +206,7 @@ func invocations(t *testing.T) map[string]string {
 	t.Helper()
 	ids := map[string]string{}
 	for n := 1; n <= dev.DefaultMachines; n++ {
-		out, err := try("fleetd dev exec %d systemctl --user show -p Id,InvocationID,ActiveState 'example-app*' 'router*' 'greeter*'", n)
+		out, err := try("fleet-dev exec %d systemctl --user show -p Id,InvocationID,ActiveState 'example-app*' 'router*' 'greeter*'", n)
 		if err != nil {
 			continue // a machine that is down runs nothing
 		}

@@ -59,7 +59,7 @@ func TestProcessKilled(t *testing.T) {
 	created := "etcdctl get /services/web/example-app/example-app@1 -w json | jq .kvs[0].create_revision"
 	announcedAt := run(t, "%s", created)
 	stream := startTraffic(t, allMachines...)
-	run(t, "fleetd dev exec %d systemctl --user kill -s KILL example-app@1.service", m)
+	run(t, "fleet-dev exec %d systemctl --user kill -s KILL example-app@1.service", m)
 	key := fmt.Sprintf("m%d/example-app@1.service", m)
 	eventually(t, 20*time.Second, "systemd restarts it", func() error {
 		if now := invocations(t)[key]; now == "" || now == before[key] {
@@ -98,7 +98,7 @@ func TestMachineKilled(t *testing.T) {
 		}
 	}
 	stream := startTraffic(t, rest...)
-	run(t, "fleetd dev kill-machine %d", m)
+	run(t, "fleet-dev kill-machine %d", m)
 	eventually(t, 60*time.Second, "placed on another machine", func() error {
 		for _, u := range units(t, "example-app@2.service") {
 			if u.ip != dev.Address(m) && u.active == "active" {
@@ -112,7 +112,7 @@ func TestMachineKilled(t *testing.T) {
 	stream.noOutageBut(t, underWay(), rest...)
 	run(t, "fleetctl apply -f manifests/dev --wait --timeout 20s") // a global app is not short of a machine that is away
 	returned := time.Now().Unix()
-	run(t, "fleetd dev start-machine %d", m)
+	run(t, "fleet-dev start-machine %d", m)
 	eventually(t, 30*time.Second, "three machines", func() error {
 		if out := run(t, "fleetctl list-machines --no-legend"); strings.Count(out, "\n") != 3 {
 			return fmt.Errorf("%s", out)
@@ -154,10 +154,10 @@ func TestFleetdKilled(t *testing.T) {
 	units, keys := invocations(t), run(t, "etcdctl get --prefix /services/web/ -w json | jq '.kvs'")
 	stream := startTraffic(t, allMachines...)
 	for _, m := range allMachines { // one of them leads
-		pid := strings.TrimSpace(run(t, "fleetd dev exec %d systemctl --user show -p MainPID --value fleetd.service", m))
+		pid := strings.TrimSpace(run(t, "fleet-dev exec %d systemctl --user show -p MainPID --value fleetd.service", m))
 		run(t, "kill -9 %s", pid)
 		eventually(t, 30*time.Second, "fleetd is back", func() error {
-			now, err := try("curl -sf http://%s:%d/readyz && fleetd dev exec %d systemctl --user show -p MainPID --value fleetd.service", dev.Address(m), dev.APIPort, m)
+			now, err := try("curl -sf http://%s:%d/readyz && fleet-dev exec %d systemctl --user show -p MainPID --value fleetd.service", dev.Address(m), dev.APIPort, m)
 			if err != nil || strings.HasSuffix(strings.TrimSpace(now), pid) {
 				return fmt.Errorf("%s %v", now, err)
 			}
@@ -176,9 +176,9 @@ func TestEtcdAway(t *testing.T) {
 	units := invocations(t)
 	addresses := endpoints(t, app)
 	stream := startTraffic(t, allMachines...)
-	run(t, "fleetd dev stop-etcd")
+	run(t, "fleet-dev stop-etcd")
 	time.Sleep(40 * time.Second) // longer than any lease
-	run(t, "fleetd dev start-etcd")
+	run(t, "fleet-dev start-etcd")
 	time.Sleep(20 * time.Second) // two TTLs of a machine
 	stream.noOutage(t, allMachines...)
 	require.Equal(t, units, invocations(t), "nothing restarted or moved")

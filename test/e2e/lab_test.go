@@ -47,7 +47,7 @@ func withLab(t *testing.T) *lab {
 	l := theLab
 	t.Cleanup(func() {
 		if t.Failed() {
-			out, _ := l.try("fleetctl list-units; fleetctl events; cd %s && ln -sfn dev .dev && fleetd dev logs --no-pager -n 200", l.dir)
+			out, _ := l.try("fleetctl list-units; fleetctl events; fleet-dev logs --dir %s/dev --no-pager -n 200", l.dir)
 			t.Logf("%s", out)
 		}
 	})
@@ -76,7 +76,7 @@ func startLab(t *testing.T, etcd string, members int, flags ...string) {
 	require.NoError(t, err)
 	theLab = &lab{dir: dir, etcd: append([]string{program}, flags...)}
 	theLab.startEtcd(t, members)
-	out, err = shell(fmt.Sprintf("bin/fleetd dev --detach --cables --dir %s/dev --etcd-servers %s", dir, strings.Join(theLab.endpoints(), ",")))
+	out, err = shell(fmt.Sprintf("bin/fleet-dev --detach --cables --dir %s/dev --etcd-servers %s", dir, strings.Join(theLab.endpoints(), ",")))
 	require.NoError(t, err, "%s", out)
 }
 
@@ -87,9 +87,9 @@ func closeLab() error {
 		return nil
 	}
 	theLab = nil
-	out, err := shell("bin/fleetd dev down --dir " + l.dir + "/dev")
+	out, err := shell("bin/fleet-dev down --dir " + l.dir + "/dev")
 	if err != nil {
-		err = fmt.Errorf("the lab's fleetd dev down: %w: %s", err, out)
+		err = fmt.Errorf("the lab's fleet-dev down: %w: %s", err, out)
 	}
 	for _, m := range l.members {
 		m.kill()
@@ -158,10 +158,10 @@ func (l *lab) try(format string, args ...any) (string, error) {
 	return shell(". " + l.dir + "/dev/env; " + fmt.Sprintf(format, args...))
 }
 
-// dev runs "fleetd dev" for the lab's cluster.
+// dev runs "fleet-dev" for the lab's cluster.
 func (l *lab) dev(t *testing.T, format string, args ...any) string {
 	t.Helper()
-	return l.run(t, "fleetd dev --dir "+l.dir+"/dev "+format, args...)
+	return l.run(t, "fleet-dev --dir "+l.dir+"/dev "+format, args...)
 }
 
 // on returns the machines that run the unit, from what they have reported.

@@ -24,9 +24,9 @@ import (
 func TestBootWithoutEtcd(t *testing.T) {
 	calm(t)
 	m := machineOf(t, "example-app@1.service")
-	run(t, "fleetd dev stop-etcd")
-	run(t, "fleetd dev kill-machine %d", m)
-	run(t, "fleetd dev start-machine %d", m)
+	run(t, "fleet-dev stop-etcd")
+	run(t, "fleet-dev kill-machine %d", m)
+	run(t, "fleet-dev start-machine %d", m)
 	eventually(t, 30*time.Second, "the instance runs and its machine routes", func() error {
 		if _, err := try("curl -sf http://%s:3000/healthz", dev.Address(m)); err != nil {
 			return err
@@ -34,7 +34,7 @@ func TestBootWithoutEtcd(t *testing.T) {
 		_, err := get(t.Context(), &http.Client{Timeout: patience}, m, app+".localhost", "/")
 		return err
 	})
-	run(t, "fleetd dev start-etcd")
+	run(t, "fleet-dev start-etcd")
 	calm(t)
 	require.Equal(t, m, machineOf(t, "example-app@1.service"), "it was back before its lease ran out")
 }
@@ -104,7 +104,7 @@ func TestAtRestNothingIsWritten(t *testing.T) {
 func TestAnnouncerIsSmall(t *testing.T) {
 	calm(t)
 	m := machineOf(t, "example-app-discovery@1.service")
-	pid := strings.TrimSpace(run(t, "fleetd dev exec %d systemctl --user show -p MainPID --value example-app-discovery@1.service", m))
+	pid := strings.TrimSpace(run(t, "fleet-dev exec %d systemctl --user show -p MainPID --value example-app-discovery@1.service", m))
 	status, err := os.ReadFile("/proc/" + pid + "/status")
 	require.NoError(t, err)
 	found := regexp.MustCompile(`RssAnon:\s+(\d+) kB`).FindSubmatch(status)
@@ -127,7 +127,7 @@ func TestUnitFilesByHand(t *testing.T) {
 	run(t, "fleetctl start byhand@1 byhand@2")
 	require.NotEqual(t, machineOf(t, "byhand@1.service"), machineOf(t, "byhand@2.service"))
 	require.Equal(t, text, run(t, "fleetctl cat byhand@1"))
-	require.Contains(t, run(t, "fleetd dev exec %d systemctl --user cat byhand@1.service", machineOf(t, "byhand@1.service")), text)
+	require.Contains(t, run(t, "fleet-dev exec %d systemctl --user cat byhand@1.service", machineOf(t, "byhand@1.service")), text)
 	run(t, "fleetctl stop byhand@1")
 	run(t, "fleetctl destroy byhand@1 byhand@2 byhand@.service")
 	eventually(t, 15*time.Second, "gone", func() error {
@@ -135,7 +135,7 @@ func TestUnitFilesByHand(t *testing.T) {
 			return fmt.Errorf("%s", out)
 		}
 		for _, m := range allMachines {
-			if out, err := try("fleetd dev exec %d systemctl --user list-units --all --no-legend 'byhand*'", m); err != nil || strings.Contains(out, "byhand@") {
+			if out, err := try("fleet-dev exec %d systemctl --user list-units --all --no-legend 'byhand*'", m); err != nil || strings.Contains(out, "byhand@") {
 				return fmt.Errorf("machine %d: %s %v", m, out, err)
 			}
 		}

@@ -93,7 +93,7 @@ func TestReadmeBreaksThings(t *testing.T) {
 		},
 		"systemd starts it again; no unit restarts": func() {
 			eventually(t, 30*time.Second, "fleetd is back", func() error {
-				out, err := try("fleetd dev exec 1 systemctl --user show -p NRestarts --value fleetd.service && curl -sf http://%s:%d/readyz", dev.Address(1), dev.APIPort)
+				out, err := try("fleet-dev exec 1 systemctl --user show -p NRestarts --value fleetd.service && curl -sf http://%s:%d/readyz", dev.Address(1), dev.APIPort)
 				if err != nil || strings.HasPrefix(out, "0") {
 					return fmt.Errorf("%s %v", out, err)
 				}

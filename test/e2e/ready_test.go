@@ -101,9 +101,9 @@ func TestRollOutBesideADeadMachine(t *testing.T) {
 	calm(t)
 	apply(t, serverApp(t, "trio", "replicas: 3", 3302, "1"))
 	m := machineOf(t, "trio@1.service")
-	run(t, "fleetd dev kill-machine %d", m)
+	run(t, "fleet-dev kill-machine %d", m)
 	defer func() {
-		run(t, "fleetd dev start-machine %d", m)
+		run(t, "fleet-dev start-machine %d", m)
 		run(t, "fleetctl delete app trio")
 		eventually(t, 30*time.Second, "three machines", func() error {
 			if out := run(t, "fleetctl list-machines --no-legend"); strings.Count(out, "\n") != 3 {

@@ -22,7 +22,7 @@ func TestFleetdHangs(t *testing.T) {
 	m := machineOf(t, "example-app@1.service")
 	systemctl := func(command string) string {
 		t.Helper()
-		return strings.TrimSpace(run(t, "fleetd dev exec %d systemctl --user %s", m, command))
+		return strings.TrimSpace(run(t, "fleet-dev exec %d systemctl --user %s", m, command))
 	}
 	units := filepath.Join(top, fmt.Sprintf(".dev/m%d/config/systemd/user", m))
 	file, dropIn := filepath.Join(units, "fleetd.service"), filepath.Join(units, "fleetd.service.d")
@@ -44,7 +44,7 @@ func TestFleetdHangs(t *testing.T) {
 	before := invocations(t)
 	stream := startTraffic(t, allMachines...)
 	systemctl("daemon-reload")
-	run(t, "fleetd dev exec %d systemctl --user restart fleetd.service && curl -sf http://%s:%d/healthz", m, dev.Address(m), dev.APIPort)
+	run(t, "fleet-dev exec %d systemctl --user restart fleetd.service && curl -sf http://%s:%d/healthz", m, dev.Address(m), dev.APIPort)
 	require.Equal(t, "Type=notify\nRestart=always\nWatchdogUSec=30s\nRuntimeDirectoryPreserve=yes",
 		systemctl("show -p Type -p Restart -p WatchdogUSec -p RuntimeDirectoryPreserve fleetd.service"))
 

@@ -216,7 +216,7 @@ var (
 )
 
 // otherPaths are where paths are those of HTTP or of files: an etcd path is found there when it is whole.
-var otherPaths = []string{"internal/api/", "internal/cli/", "internal/dev/", "internal/nginx/", "cmd/fleetd/dev.go", "test/"}
+var otherPaths = []string{"internal/api/", "internal/cli/", "internal/dev/", "internal/nginx/", "cmd/fleet-dev/", "test/"}
 
 // Every path of etcd is spelt in internal/keyspace, and nowhere else: not whole, not in a format, not put together of parts.
 // Where endpoints are announced is a default of the manifest's.
@@ -383,10 +383,11 @@ func TestPathsIn(t *testing.T) {
 	}
 }
 
-// What a program links is what its users run: fleetctl has no etcd in it, the announcer no server.
+// What a program links is what its users run: fleetctl has no etcd in it, and what runs as root on every machine no etcd server.
 func TestProgramsLinkOnlyWhatTheyNeed(t *testing.T) {
 	for program, not := range map[string][]string{
 		"fleetctl":    {"go.etcd.io/etcd", "github.com/coreos/go-systemd"},
+		"fleetd":      {"go.etcd.io/etcd/server", "go.etcd.io/bbolt", "go.etcd.io/raft"},
 		"announcer":   {"go.etcd.io/etcd/server", "github.com/prometheus", "github.com/spf13/cobra", "k8s.io"},
 		"router":      {"go.etcd.io/etcd/server"},
 		"example-app": {"github.com/", "k8s.io/", "go.etcd.io/"},

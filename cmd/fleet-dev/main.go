@@ -1,3 +1,5 @@
+// Command fleet-dev runs a whole fleet on one computer, to try things with. It is a program of its own because it has an etcd
+// server in it, which fleetd, as root on every machine, is not to carry.
 package main
 
 import (
@@ -8,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -16,10 +19,19 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/fleet-starter/fleet/internal/dev"
+	"github.com/fleet-starter/fleet/internal/version"
 )
 
-// devCommand is "fleetd dev": a whole fleet on this computer.
-func devCommand() *cobra.Command {
+func main() {
+	if err := newRoot().ExecuteContext(context.Background()); err != nil {
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			fmt.Fprintln(os.Stderr, "fleet-dev:", line)
+		}
+		os.Exit(1)
+	}
+}
+
+func newRoot() *cobra.Command {
 	var cfg dev.Config
 	var dir string
 	absolute := func(*cobra.Command, []string) (err error) {
@@ -32,20 +44,23 @@ func devCommand() *cobra.Command {
 	}
 	detached := false
 	cmd := &cobra.Command{
-		Use:   "dev",
+		Use:   "fleet-dev",
 		Short: "Run a whole fleet on this computer",
 		Long: `Run a whole fleet on this computer: an etcd, and machines that are each a real
 "systemd --user" with an ordinary fleetd in it, at 127.0.0.11, .12, .13.
 
 It runs until it is interrupted or told to go down, and leaves nothing behind but the directory
 with its data. ". .dev/env" points fleetctl and etcdctl at it.`,
-		Example: `  fleetd dev --machines 5        # in the foreground
-  fleetd dev --detach            # in the background, when every machine is up
-  fleetd dev kill-machine 2      # cut the power of one machine
-  fleetd dev start-machine 2     # and give it back
-  fleetd dev exec 1 systemctl --user status example-app@1
-  fleetd dev down`,
+		Example: `  fleet-dev --machines 5        # in the foreground
+  fleet-dev --detach            # in the background, when every machine is up
+  fleet-dev kill-machine 2      # cut the power of one machine
+  fleet-dev start-machine 2     # and give it back
+  fleet-dev exec 1 systemctl --user status example-app@1
+  fleet-dev down`,
+		Version:           version.String(),
 		Args:              cobra.NoArgs,
+		SilenceUsage:      true,
+		SilenceErrors:     true,
 		PersistentPreRunE: absolute,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if detached {
@@ -59,6 +74,7 @@ with its data. ". .dev/env" points fleetctl and etcdctl at it.`,
 			})
 		},
 	}
+	cmd.SetVersionTemplate("fleet-dev version {{.Version}}\n")
 	cmd.PersistentFlags().StringVar(&dir, "dir", ".dev", "directory that keeps the cluster's data")
 	cmd.Flags().IntVar(&cfg.Machines, "machines", dev.DefaultMachines, "number of machines")
 	cmd.Flags().DurationVar(&cfg.AgentTTL, "agent-ttl", dev.DefaultAgentTTL, "how long a machine may be silent before its units move")
@@ -68,13 +84,13 @@ with its data. ". .dev/env" points fleetctl and etcdctl at it.`,
 	cmd.Flags().IntVarP(&cfg.Verbosity, "verbosity", "v", 0, "verbosity of every fleetd's log")
 	cmd.Flags().BoolVar(&detached, "detach", false, "return when the cluster is up and leave it running")
 	cmd.AddCommand(
-		devChange("stop-etcd", "Stop etcd", "etcd/stop", &cfg),
-		devChange("start-etcd", "Start etcd again with the data that it had", "etcd/start", &cfg),
-		devMachineChange("kill-machine", "Cut the power of one machine", "kill", &cfg),
-		devMachineChange("start-machine", "Give one machine its power back", "start", &cfg),
-		devMachineChange("cut-machine", "Cut the cable of one machine: what is sent to it and by it is lost (needs --cables)", "cut", &cfg),
-		devMachineChange("mend-machine", "Mend the cable of one machine", "mend", &cfg),
-		devStatus(&cfg), devDown(&cfg), devExec(&cfg), devLogs(&cfg),
+		etcdCommand("stop-etcd", "Stop etcd", "etcd/stop", &cfg),
+		etcdCommand("start-etcd", "Start etcd again with the data that it had", "etcd/start", &cfg),
+		machineCommand("kill-machine", "Cut the power of one machine", "kill", &cfg),
+		machineCommand("start-machine", "Give one machine its power back", "start", &cfg),
+		machineCommand("cut-machine", "Cut the cable of one machine: what is sent to it and by it is lost (needs --cables)", "cut", &cfg),
+		machineCommand("mend-machine", "Mend the cable of one machine", "mend", &cfg),
+		statusCommand(&cfg), downCommand(&cfg), execCommand(&cfg), logsCommand(&cfg),
 	)
 	return cmd
 }
@@ -92,18 +108,18 @@ func detach(cmd *cobra.Command, cfg dev.Config) error {
 	if err != nil {
 		return err
 	}
-	return dev.Detach(cfg.Dir, []string{self, "dev", "--dir", cfg.Dir, "--machines", strconv.Itoa(cfg.Machines),
+	return dev.Detach(cfg.Dir, []string{self, "--dir", cfg.Dir, "--machines", strconv.Itoa(cfg.Machines),
 		"--agent-ttl", cfg.AgentTTL.String(), "--etcd-port", strconv.Itoa(cfg.EtcdPort), "--verbosity", strconv.Itoa(cfg.Verbosity),
 		"--etcd-servers", strings.Join(cfg.EtcdServers, ","), "--cables=" + strconv.FormatBool(cfg.Cables)})
 }
 
-func devChange(name, short, change string, cfg *dev.Config) *cobra.Command {
+func etcdCommand(name, short, change string, cfg *dev.Config) *cobra.Command {
 	return &cobra.Command{Use: name, Short: short, Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
-		return devDo(cfg, change)
+		return do(cfg, change)
 	}}
 }
 
-func devMachineChange(name, short, change string, cfg *dev.Config) *cobra.Command {
+func machineCommand(name, short, change string, cfg *dev.Config) *cobra.Command {
 	return &cobra.Command{Use: name + " N", Short: short, Args: cobra.MaximumNArgs(1), RunE: func(_ *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return fmt.Errorf("the machine's number is missing, such as %s 2", name)
@@ -112,11 +128,11 @@ func devMachineChange(name, short, change string, cfg *dev.Config) *cobra.Comman
 		if err != nil {
 			return fmt.Errorf("%q is not the number of a machine", args[0])
 		}
-		return devDo(cfg, fmt.Sprintf("machines/%d/%s", n, change))
+		return do(cfg, fmt.Sprintf("machines/%d/%s", n, change))
 	}}
 }
 
-func devDo(cfg *dev.Config, change string) error {
+func do(cfg *dev.Config, change string) error {
 	client, err := dev.Connect(cfg.Dir)
 	if err != nil {
 		return err
@@ -124,7 +140,7 @@ func devDo(cfg *dev.Config, change string) error {
 	return client.Do(change)
 }
 
-func devStatus(cfg *dev.Config) *cobra.Command {
+func statusCommand(cfg *dev.Config) *cobra.Command {
 	return &cobra.Command{Use: "status", Short: "Say what is up and where it is", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 		client, err := dev.Connect(cfg.Dir)
 		if err != nil {
@@ -150,7 +166,7 @@ func upOrDown(up bool) string {
 	return "down"
 }
 
-func devDown(cfg *dev.Config) *cobra.Command {
+func downCommand(cfg *dev.Config) *cobra.Command {
 	return &cobra.Command{Use: "down", Short: "Take the cluster down", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 		client, err := dev.Connect(cfg.Dir)
 		if errors.Is(err, dev.ErrNotRunning) {
@@ -165,36 +181,62 @@ func devDown(cfg *dev.Config) *cobra.Command {
 	}}
 }
 
-func devExec(cfg *dev.Config) *cobra.Command {
+func execCommand(cfg *dev.Config) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "exec N COMMAND...",
 		Short: "Run systemctl --user or journalctl against one machine's systemd",
-		Args:  cobra.MinimumNArgs(2),
+		Example: `  fleet-dev exec 1 systemctl --user status example-app@1
+  fleet-dev exec 2 systemctl --user cat router`,
+		Args: cobra.MinimumNArgs(2),
 		RunE: func(_ *cobra.Command, args []string) error {
 			n, err := strconv.Atoi(args[0])
 			if err != nil {
 				return fmt.Errorf("%q is not the number of a machine", args[0])
 			}
-			return devRun(cfg, func(c *dev.Client) (*exec.Cmd, error) { return c.Exec(n, args[1:]) })
+			return runToItsEnd(cfg, func(c *dev.Client) (*exec.Cmd, error) { return c.Exec(n, args[1:]) })
 		},
 	}
 	cmd.Flags().SetInterspersed(false)
 	return cmd
 }
 
-func devLogs(cfg *dev.Config) *cobra.Command {
+func logsCommand(cfg *dev.Config) *cobra.Command {
 	return &cobra.Command{
-		Use:                "logs [JOURNALCTL-OPTION...]",
-		Short:              "Show every fleetd's log, merged; -f follows",
+		Use:   "logs [JOURNALCTL-OPTION...]",
+		Short: "Show every fleetd's log, merged; -f follows",
+		Example: `  fleet-dev logs -f
+  fleet-dev logs -n 100 --since -5min --dir /tmp/other`,
 		DisableFlagParsing: true,
-		RunE: func(_ *cobra.Command, args []string) error {
-			return devRun(cfg, func(c *dev.Client) (*exec.Cmd, error) { return c.Logs(args) })
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if slices.Contains(args, "--help") || slices.Contains(args, "-h") {
+				return cmd.Help()
+			}
+			dir, args := takeDir(args)
+			if dir != "" {
+				cfg.Dir = dir
+			}
+			return runToItsEnd(cfg, func(c *dev.Client) (*exec.Cmd, error) { return c.Logs(args) })
 		},
 	}
 }
 
-// devRun runs the command and ends as it ends.
-func devRun(cfg *dev.Config, command func(*dev.Client) (*exec.Cmd, error)) error {
+// takeDir takes --dir out of arguments that are journalctl's for the rest.
+func takeDir(args []string) (dir string, rest []string) {
+	for i := 0; i < len(args); i++ {
+		if value, ok := strings.CutPrefix(args[i], "--dir="); ok {
+			dir = value
+		} else if args[i] == "--dir" && i+1 < len(args) {
+			i++
+			dir = args[i]
+		} else {
+			rest = append(rest, args[i])
+		}
+	}
+	return dir, rest
+}
+
+// runToItsEnd runs the command and ends as it ends.
+func runToItsEnd(cfg *dev.Config, command func(*dev.Client) (*exec.Cmd, error)) error {
 	client, err := dev.Connect(cfg.Dir)
 	if err != nil {
 		return err
