@@ -122,8 +122,29 @@ func TestManyStrangers(t *testing.T) {
 		var running sync.WaitGroup
 		running.Go(func() { _ = r.Run(ctx) })
 		synctest.Wait()
-		require.Less(t, told, 20_000)
+		require.Equal(t, 10_000+1, told)
 		require.Equal(t, "/fleet/z", last)
+		cancel()
+		running.Wait()
+	})
+}
+
+// TestNoStrangersInTheOnlyRow: where a row is all that the reflector looks at, its objects are not taken for strangers.
+func TestNoStrangersInTheOnlyRow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		commit(t, s, placement("m/a", "1"), store.Op{Key: "/fleet/placements/x", Value: []byte("{}")})
+		var told []string
+		r := cache.NewReflector(s, keys.Placements().Prefix(), cache.OnlyRows(), cache.OnIgnored(func(key string, _ int64, reason, _ string) {
+			told = append(told, key+" "+reason)
+		}))
+		placements := cache.Register(r, keys.Placements())
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { _ = r.Run(ctx) })
+		synctest.Wait()
+		require.Equal(t, []string{"/fleet/placements/x NoSuchName"}, told)
+		require.Equal(t, []string{"m/a"}, names(placements.List()))
 		cancel()
 		running.Wait()
 	})

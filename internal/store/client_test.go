@@ -237,3 +237,15 @@ func TestListAllCompacted(t *testing.T) {
 	})
 	require.ErrorIs(t, err, store.ErrCompacted)
 }
+
+// TestClosedBeforeTheFirstCall: a client that is closed says so, at once, also where it never had a connection.
+func TestClosedBeforeTheFirstCall(t *testing.T) {
+	client, err := store.Dial(store.Config{Endpoints: []string{closedPort(t)}, RequestTimeout: 20 * time.Second})
+	require.NoError(t, err)
+	require.NoError(t, client.Close())
+	began := time.Now()
+	_, _, _, err = client.Get(t.Context(), "/a")
+	require.ErrorContains(t, err, "the client is closed")
+	require.NotErrorIs(t, err, store.ErrUnavailable)
+	require.Less(t, time.Since(began), 10*time.Second)
+}

@@ -33,7 +33,7 @@ func TestConfigFrom(t *testing.T) {
 		"set by a person":                            {"", "", Credentials{"variable", "v"}},
 		"the file is gone, and was not the only way": {"", filepath.Join(dir, "gone"), Credentials{"variable", "v"}},
 	} {
-		env := map[string]string{"FLEET_ETCD_SERVERS": "http://a:1,http://b:1", "FLEET_ETCD_REQUEST_TIMEOUT": "2s", CredentialsVariable: c.file}
+		env := map[string]string{"FLEET_ETCD_SERVERS": "http://a:1, http://b:1", "FLEET_ETCD_REQUEST_TIMEOUT": "2s", CredentialsVariable: c.file}
 		if c.directory != "" {
 			env["CREDENTIALS_DIRECTORY"] = filepath.Join(dir, c.directory)
 		}
@@ -44,7 +44,12 @@ func TestConfigFrom(t *testing.T) {
 		require.NoError(t, err, name)
 		require.Equal(t, Config{Endpoints: []string{"http://a:1", "http://b:1"}, RequestTimeout: 2 * time.Second, Username: c.want.Username, Password: c.want.Password}, got, name)
 	}
+	write("directory/fleet-etcd/x", "")
 	_, err := ConfigFrom(func(name string) string {
+		return map[string]string{"CREDENTIALS_DIRECTORY": filepath.Join(dir, "directory")}[name]
+	})
+	require.EqualError(t, err, "etcd: credentials: read "+dir+"/directory/fleet-etcd: is a directory: give the unit LoadCredential=fleet-etcd:%t/fleet/etcd-credentials")
+	_, err = ConfigFrom(func(name string) string {
 		return map[string]string{"CREDENTIALS_DIRECTORY": filepath.Join(dir, "broken")}[name]
 	})
 	require.EqualError(t, err, "etcd: credentials: "+dir+`/broken/fleet-etcd is not JSON such as {"username": "fleet", "password": "..."}`)

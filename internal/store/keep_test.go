@@ -127,3 +127,60 @@ func TestKeepLeaseAdoptsShorter(t *testing.T) {
 		k.stop()
 	})
 }
+
+// TestKeepLeaseTells after each attempt until when the lease lives at least, or why that is not known. The pauses after failures
+// grow, and begin anew after a success.
+func TestKeepLeaseTells(t *testing.T) {
+	const ttl = 30 * time.Second
+	for name, granted := range map[string]time.Duration{"none before": 0, "one that has ended": time.Second, "one of less": 6 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				conn := memstore.New(memstore.Options{}).Connect()
+				adopt, lives := store.LeaseID(0), ttl
+				if granted > 0 {
+					var err error
+					adopt, err = conn.Grant(t.Context(), granted)
+					require.NoError(t, err)
+					time.Sleep(2 * time.Second)
+				}
+				if granted > 2*time.Second {
+					lives = granted
+				}
+				var asked []time.Time
+				var errs []error
+				ctx, cancel := context.WithCancel(t.Context())
+				done := make(chan error, 1)
+				go func() {
+					done <- store.KeepLease(ctx, conn, store.KeptLease{TTL: ttl, Adopt: adopt, OnLease: func(store.LeaseID, bool) {}, OnAsked: func(until time.Time, err error) {
+						asked, errs = append(asked, time.Now()), append(errs, err)
+						if err == nil && !until.Equal(time.Now().Add(lives)) {
+							t.Errorf("%v: it lives until %v", time.Now(), until)
+						}
+					}})
+				}()
+				synctest.Wait()
+				require.Equal(t, []error{nil}, errs)
+				time.Sleep(lives / 3)
+				synctest.Wait()
+				require.Equal(t, []error{nil, nil}, errs)
+				require.Equal(t, lives/3, asked[1].Sub(asked[0]))
+				for range 2 {
+					conn.SetDown(true)
+					asked, errs = nil, nil
+					time.Sleep(lives / 2)
+					for _, err := range errs {
+						require.ErrorIs(t, err, store.ErrUnavailable)
+					}
+					require.InDelta(t, 0.09, asked[1].Sub(asked[0]).Seconds(), 0.02)
+					require.InDelta(t, 0.18, asked[2].Sub(asked[1]).Seconds(), 0.03)
+					conn.SetDown(false)
+					time.Sleep(lives / 4)
+					synctest.Wait()
+					require.NoError(t, errs[len(errs)-1])
+				}
+				cancel()
+				require.ErrorIs(t, <-done, context.Canceled)
+			})
+		})
+	}
+}

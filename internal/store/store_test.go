@@ -1,0 +1,23 @@
+package store
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestConditions: what holds of a key that is not there, and of one that changed last at revision 7 or 8.
+func TestConditions(t *testing.T) {
+	for name, c := range map[string]struct {
+		condition Condition
+		want      [3]bool
+	}{
+		"none":      {Condition{}, [3]bool{true, true, true}},
+		"absent":    {Absent(), [3]bool{true, false, false}},
+		"exists":    {Exists(), [3]bool{false, true, true}},
+		"unchanged": {Unchanged(7), [3]bool{false, true, false}},
+	} {
+		require.Equal(t, c.want, [3]bool{c.condition.Holds(0), c.condition.Holds(7), c.condition.Holds(8)}, name)
+		require.Equal(t, name == "none", c.condition.IsZero(), name)
+	}
+}
