@@ -1,6 +1,10 @@
 package v1
 
-import "time"
+import (
+	"time"
+
+	"github.com/fleet-starter/fleet/apis/quantity"
+)
 
 // App is a web application, or any other service, that runs on some or on all machines.
 type App struct {
@@ -109,9 +113,9 @@ type Resources struct {
 
 // ResourceList is an amount of each resource.
 type ResourceList struct {
-	// CPU is in cores: "0.5" or "500m".
+	// CPU is in cores: "0.5" or "500m". See [amounts](#amounts).
 	CPU string `json:"cpu,omitempty"`
-	// Memory is in bytes, with the suffixes K, M, G, T (or Ki, Mi, Gi, Ti): powers of 1024, as systemd has it.
+	// Memory is in bytes, or a number with a suffix: 256M, 1.5Gi. See [amounts](#amounts).
 	Memory string `json:"memory,omitempty"`
 }
 
@@ -185,7 +189,7 @@ type Route struct {
 	// Hosts are the host names, such as example-app.example.com or *.example.com. Default: <app>.<domain of the router>.
 	// Who asked for a host first keeps it; other apps' condition Routed says who has it.
 	Hosts []string `json:"hosts,omitempty"`
-	// BodySize is how large the body of a request may be, with the suffixes of memory (100M, 2G); "0" is without limit.
+	// BodySize is how large the body of a request may be, an amount of memory (100M, 2G); "0" is without limit.
 	// Default: the router's, 1G.
 	BodySize string `json:"bodySize,omitempty"`
 	// Timeout is how long the app may be silent before and within an answer, at most 24h; a websocket may be for a day.
@@ -204,7 +208,7 @@ func (r *Route) MaxBody() int64 {
 	if r == nil || r.BodySize == "" {
 		return 0
 	}
-	switch n, err := ParseMemory(r.BodySize); {
+	switch n, err := quantity.ParseMemory(r.BodySize); {
 	case err != nil:
 		return 0 // of a key that no App was accepted for
 	case n == 0:

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/fleet-starter/fleet/apis/quantity"
 )
 
 // MaxReplicas is how many instances one App may have.
@@ -214,15 +216,15 @@ func (v *validator) resources(r *Resources) {
 		n, err := parse(value)
 		switch {
 		case err != nil:
-			v.add(field, "%v", err)
+			v.add(field, "%s is %v", quoteShort(value), err)
 			return -1
 		case n < least:
 			v.add(field, "%s is too little: the process could not run", quoteShort(value))
 		}
 		return n
 	}
-	cpu, cpuLimit := amount("requests", "cpu", r.Requests.CPU, ParseCPU, 0), amount("limits", "cpu", r.Limits.CPU, ParseCPU, 10)
-	memory, memoryLimit := amount("requests", "memory", r.Requests.Memory, ParseMemory, 0), amount("limits", "memory", r.Limits.Memory, ParseMemory, 1<<20)
+	cpu, cpuLimit := amount("requests", "cpu", r.Requests.CPU, quantity.ParseCPU, 0), amount("limits", "cpu", r.Limits.CPU, quantity.ParseCPU, 10)
+	memory, memoryLimit := amount("requests", "memory", r.Requests.Memory, quantity.ParseMemory, 0), amount("limits", "memory", r.Limits.Memory, quantity.ParseMemory, 1<<20)
 	if cpuLimit >= 0 && cpu > cpuLimit {
 		v.add("spec.resources.requests.cpu", "%s is more than the limit of %s: request no more than the limit", r.Requests.CPU, r.Limits.CPU)
 	}
@@ -299,8 +301,8 @@ func (v *validator) route(s *AppSpec) {
 		v.add("spec.route", "routers send requests to announced instances, and none is announced: add announce")
 	}
 	if size := s.Route.BodySize; size != "" {
-		if _, err := ParseMemory(size); err != nil {
-			v.add("spec.route.bodySize", "%s is not a size: write bytes, or a number with K, M, G or T such as 100M", quoteShort(size))
+		if _, err := quantity.ParseMemory(size); err != nil {
+			v.add("spec.route.bodySize", "%s is %v", quoteShort(size), err)
 		}
 	}
 	if timeout := s.Route.Timeout; timeout != 0 && (timeout < Duration(time.Second) || timeout > Duration(MaxRouteTimeout)) {

@@ -1,50 +1,14 @@
 package v1_test
 
 import (
-	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/tools/txtar"
-	"pgregory.net/rapid"
 	"sigs.k8s.io/yaml"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
-
-func TestParseCPU(t *testing.T) {
-	for text, want := range map[string]int64{
-		"0": 0, "1": 1000, "0.5": 500, "1.25": 1250, "0.001": 1, "500m": 500, "1500m": 1500, "64": 64000,
-	} {
-		got, err := v1.ParseCPU(text)
-		require.NoError(t, err, text)
-		require.Equal(t, want, got, text)
-	}
-	for _, text := range []string{"", "m", "-1", "1.", ".5", "0.0001", "0.5m", "1e3", "1 ", "9223372036854775807", "NaN", "0x1"} {
-		_, err := v1.ParseCPU(text)
-		require.ErrorContains(t, err, "is not an amount of CPU", text)
-	}
-}
-
-func TestParseMemory(t *testing.T) {
-	for text, want := range map[string]int64{
-		"0": 0, "1024": 1024, "1K": 1 << 10, "1Ki": 1 << 10, "256M": 256 << 20, "1.5G": 3 << 29, "0.5Ti": 1 << 39,
-	} {
-		got, err := v1.ParseMemory(text)
-		require.NoError(t, err, text)
-		require.Equal(t, want, got, text)
-	}
-	for _, text := range []string{"", "M", "-1M", "1MM", "1iM", "1k", "1MB", "0.5", "9223372036854775807T", "1i", "1Kii"} {
-		_, err := v1.ParseMemory(text)
-		require.ErrorContains(t, err, "is not an amount of memory", text)
-	}
-	rapid.Check(t, func(t *rapid.T) {
-		bytes := rapid.Int64Range(0, math.MaxInt64>>11).Draw(t, "bytes")
-		again, err := v1.ParseMemory(v1.FormatMemory(bytes))
-		require.NoError(t, err)
-		require.Equal(t, bytes, again)
-	})
-}
 
 func TestParseAppUnitUndoesTheNames(t *testing.T) {
 	for _, app := range []string{"a", "example-app", "a-discovery"} {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/go-logr/logr"
 
+	"github.com/fleet-starter/fleet/apis/quantity"
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/controllers/route"
 	"github.com/fleet-starter/fleet/internal/cache"
@@ -141,7 +142,7 @@ func parse(args []string) (options, error) {
 	flags.DurationVar(&opts.settings.Timeout, "timeout", nginx.DefaultTimeout, "how long an app may be silent before and within an answer, where its route says nothing")
 	opts.settings.BodySize = nginx.DefaultBodySize
 	flags.Func("body-size", "how large a request's body may be where its route says nothing, 0 without limit (default 1G)", func(s string) error {
-		_, err := v1.ParseMemory(s)
+		_, err := quantity.ParseMemory(s)
 		opts.settings.BodySize = (&v1.Route{BodySize: s}).MaxBody()
 		return err
 	})

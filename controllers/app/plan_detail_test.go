@@ -27,6 +27,8 @@ func TestAppThatAnnouncesNoMore(t *testing.T) {
 func TestClaims(t *testing.T) {
 	for requests, want := range map[string]string{
 		"{memory: 100M}":         "[X-Fleet]\nMemory=100M\n",
+		"{memory: 1.5Gi}":        "[X-Fleet]\nMemory=1536M\n",
+		"{memory: 1P}":           "[X-Fleet]\nMemory=1024T\n",
 		"{cpu: 250m}":            "[X-Fleet]\nCPU=250m\n",
 		"{cpu: 2, memory: 1G}":   "[X-Fleet]\nCPU=2000m\nMemory=1G\n",
 		`{cpu: "0", memory: 1G}`: "[X-Fleet]\nMemory=1G\n",

@@ -41,6 +41,24 @@ Notes on what the table cannot say:
     is literal: ` + "`" + `$VARIABLE` + "`" + `, ` + "`" + `$$` + "`" + ` and ` + "`" + `$(date)` + "`" + ` stay as they are. The path of the program itself has no variables.
 `
 
+const amounts = `
+## Amounts
+
+Amounts of CPU and memory are written in one way everywhere: here, in CPU= and Memory= of [X-Fleet], and in flags.
+
+| text | amount |
+|---|---|
+| CPU: 2, 0.5, 1.25 | cores |
+| CPU: 500m | thousandths of a core, of which there are no fractions |
+| memory: 1048576, 1024B | bytes |
+| memory: 64K, 256M, 1.5G, 1T, 1P, 1E | powers of 1024, as systemd has them; what is not a whole byte is left out |
+| memory: 64Ki, 256Mi, 1.5Gi, 1Ti, 1Pi, 1Ei | the same, as Kubernetes writes them |
+| 0 | nothing is set aside; as the bodySize of a route, no limit |
+
+There may be blanks before the suffix of memory. Other suffixes (MB, MiB, k), signs, exponents and percent are refused.
+K, M, G and T are powers of 1000 in Kubernetes, and of 1024 here.
+`
+
 // referenceOf writes a table for each part of an App.
 func referenceOf(docs docs) []byte {
 	out := bytes.NewBufferString(intro)
@@ -49,6 +67,7 @@ func referenceOf(docs docs) []byte {
 	for _, s := range r.order {
 		r.section(out, s, r.sections[s])
 	}
+	out.WriteString(amounts)
 	return out.Bytes()
 }
 

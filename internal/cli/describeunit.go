@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fleet-starter/fleet/apis/quantity"
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api/client"
 	"github.com/fleet-starter/fleet/internal/unitfile"
@@ -84,7 +85,7 @@ func (a *app) describeMachine(ctx context.Context, typed string) error {
 	}
 	a.facts([]fact{
 		{"Machine", id}, {"Address", m.Spec.Address}, {"Metadata", metadata(&m)}, {"State", machineState(m)},
-		{"CPU", cores(m.Spec.Capacity.CPU)}, {"Memory", bytesText(m.Spec.Capacity.Memory)}, {"Endpoint", m.Spec.Endpoint},
+		{"CPU", known(m.Spec.Capacity.CPU, quantity.FormatCores)}, {"Memory", known(m.Spec.Capacity.Memory, quantity.ApproximateMemory)}, {"Endpoint", m.Spec.Endpoint},
 		{"Boot", m.Spec.BootID}, {"Versions", pairs(m.Spec.Versions)},
 	})
 	t := &table{columns: []string{"UNIT", "ACTIVE", "SUB", "OWNER"}}

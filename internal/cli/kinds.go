@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fleet-starter/fleet/apis/quantity"
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api/wire"
 	"github.com/fleet-starter/fleet/internal/instance"
@@ -150,7 +151,7 @@ var machineKind = kind[v1.Machine]{
 	argument: (*app).machineNamed,
 	rows: func(a *app, o v1.Machine) [][]string {
 		return [][]string{{a.machineID(o.Metadata.Name), o.Spec.Address, metadata(&o),
-			cores(o.Spec.Capacity.CPU), bytesText(o.Spec.Capacity.Memory), machineState(o), o.Spec.Endpoint, o.Spec.Versions["fleetd"]}}
+			known(o.Spec.Capacity.CPU, quantity.FormatCores), known(o.Spec.Capacity.Memory, quantity.ApproximateMemory), machineState(o), o.Spec.Endpoint, o.Spec.Versions["fleetd"]}}
 	},
 }
 
@@ -230,24 +231,10 @@ func machineState(m v1.Machine) string {
 	return "ready"
 }
 
-func cores(milli int64) string {
-	if milli == 0 {
-		return ""
-	}
-	return strconv.FormatFloat(float64(milli)/1000, 'f', -1, 64)
-}
-
-func bytesText(n int64) string {
+// known leaves out an amount that the machine does not know.
+func known(n int64, format func(int64) string) string {
 	if n == 0 {
 		return ""
 	}
-	for _, unit := range []struct {
-		size int64
-		name string
-	}{{1 << 30, "G"}, {1 << 20, "M"}, {1 << 10, "K"}} {
-		if n >= unit.size {
-			return strconv.FormatFloat(float64(n*10/unit.size)/10, 'f', -1, 64) + unit.name
-		}
-	}
-	return strconv.FormatInt(n, 10)
+	return format(n)
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/fleet-starter/fleet/apis/quantity"
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
@@ -63,10 +64,10 @@ func (g *generator) containerLimits() (parts []string) {
 	if g.spec.Resources == nil {
 		return nil
 	}
-	if cpu, err := v1.ParseCPU(g.spec.Resources.Limits.CPU); err == nil {
-		parts = append(parts, "--cpus", strconv.FormatFloat(float64(cpu)/1000, 'f', -1, 64))
+	if cpu, err := quantity.ParseCPU(g.spec.Resources.Limits.CPU); err == nil {
+		parts = append(parts, "--cpus", quantity.FormatCores(cpu))
 	}
-	if memory, err := v1.ParseMemory(g.spec.Resources.Limits.Memory); err == nil {
+	if memory, err := quantity.ParseMemory(g.spec.Resources.Limits.Memory); err == nil {
 		parts = append(parts, "--memory", strconv.FormatInt(memory, 10))
 	}
 	return parts

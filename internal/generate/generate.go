@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fleet-starter/fleet/apis/quantity"
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
@@ -124,15 +125,15 @@ func (g *generator) limits() {
 	if g.spec.Resources == nil {
 		return
 	}
-	if cpu, err := v1.ParseCPU(g.spec.Resources.Limits.CPU); err == nil {
+	if cpu, err := quantity.ParseCPU(g.spec.Resources.Limits.CPU); err == nil {
 		percent := strconv.FormatInt(cpu/10, 10)
 		if tenths := cpu % 10; tenths != 0 {
 			percent += "." + strconv.FormatInt(tenths, 10)
 		}
 		g.add("Service", "CPUQuota", percent+"%")
 	}
-	if memory, err := v1.ParseMemory(g.spec.Resources.Limits.Memory); err == nil {
-		g.add("Service", "MemoryMax", v1.FormatMemory(memory))
+	if memory, err := quantity.ParseMemory(g.spec.Resources.Limits.Memory); err == nil {
+		g.add("Service", "MemoryMax", quantity.FormatMemory(memory))
 	}
 }
 
@@ -200,11 +201,11 @@ func (g *generator) claims() {
 	if g.spec.Resources == nil {
 		return
 	}
-	if cpu, err := v1.ParseCPU(g.spec.Resources.Requests.CPU); err == nil && cpu > 0 {
+	if cpu, err := quantity.ParseCPU(g.spec.Resources.Requests.CPU); err == nil && cpu > 0 {
 		g.add(section, "CPU", strconv.FormatInt(cpu, 10)+"m")
 	}
-	if memory, err := v1.ParseMemory(g.spec.Resources.Requests.Memory); err == nil && memory > 0 {
-		g.add(section, "Memory", v1.FormatMemory(memory))
+	if memory, err := quantity.ParseMemory(g.spec.Resources.Requests.Memory); err == nil && memory > 0 {
+		g.add(section, "Memory", quantity.FormatMemory(memory))
 	}
 }
 

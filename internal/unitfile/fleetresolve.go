@@ -2,8 +2,12 @@ package unitfile
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+
+	"github.com/fleet-starter/fleet/apis/quantity"
 )
 
 // Resolve gives the section for one unit and all problems in line order, those of the file included. What does not
@@ -50,10 +54,10 @@ func (t *FleetTemplate) resolve(fl *Fleet, n Name, named bool) (problems []Probl
 		fl.Ports, problems = t.ports.portNumbers(problems, n)
 	}
 	if t.cpu.set() && t.cpu.named == named {
-		fl.CPU, problems = t.cpu.quantity(problems, n, ParseCPU)
+		fl.CPU, problems = t.cpu.quantity(problems, n, quantity.ParseCPU)
 	}
 	if t.memory.set() && t.memory.named == named {
-		fl.Memory, problems = t.memory.quantity(problems, n, ParseMemory)
+		fl.Memory, problems = t.memory.quantity(problems, n, quantity.ParseMemory)
 	}
 	if t.spread.named == named {
 		fl.SpreadOver = t.spread.expand(n, false)
@@ -148,10 +152,19 @@ func (l list) portNumbers(problems []Problem, n Name) ([]int, []Problem) {
 	return slices.Clip(slices.Compact(ports)), problems
 }
 
+func parsePort(s string) (int, error) {
+	n, err := strconv.ParseUint(s, 10, 16)
+	if err != nil || n == 0 {
+		return 0, fmt.Errorf("port %s: write numbers from 1 to 65535, separated by white space", excerpt(s))
+	}
+	return int(n), nil
+}
+
 func (it item) quantity(problems []Problem, n Name, parse func(string) (int64, error)) (int64, []Problem) {
-	v, err := parse(it.expand(n, false))
+	text := it.expand(n, false)
+	v, err := parse(text)
 	if err != nil {
-		problems = append(problems, it.problem("%v", err))
+		problems = append(problems, it.problem("%s is %v", excerpt(text), err))
 	}
 	return v, problems
 }

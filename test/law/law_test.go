@@ -72,7 +72,7 @@ var pure = map[string]bool{
 	"hash/maphash": false, "iter": true, "maps": true, "math": true, "math/bits": true, "net/netip": true, "path": true,
 	"regexp": true, "slices": true, "sort": true, "strconv": true, "strings": true, "text/template": true, "time": true,
 	"unicode": true, "unicode/utf8": true, "embed": true,
-	module + "apis/v1": true, module + "internal/unitfile": true, module + "internal/instance": true, module + "internal/generate": true,
+	module + "apis/v1": true, module + "apis/quantity": true, module + "internal/unitfile": true, module + "internal/instance": true, module + "internal/generate": true,
 }
 
 // forbidden calls of packages that are pure otherwise.
