@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
+	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/cache"
 	"github.com/fleet-starter/fleet/internal/store"
 	"github.com/fleet-starter/fleet/internal/store/memstore"
@@ -119,4 +120,54 @@ func TestChecksReadWhatChanged(t *testing.T) {
 		require.Equal(c, []string{cache.Missed}, c.differs)
 		require.True(c, c.right())
 	})
+}
+
+// TestTold: what one batch changes in a row is told at once, who waits for it goes on at that moment, and objects that say the same
+// share what they say. A listing asks for as many keys as it was told to.
+func TestTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		refused := func(name string) store.Op {
+			value, err := keys.Unplaced().Encode(v1.Unplaced{Reasons: []v1.Refusal{{}}})
+			require.NoError(t, err)
+			return store.Op{Key: keys.Unplaced().Key(name), Value: value}
+		}
+		l := &limits{Interface: s}
+		r := cache.NewReflector(l, keys.Root(), cache.WithPageSize(7), cache.WithCheckEvery(-1))
+		unplaced := cache.Register(r, keys.Unplaced())
+		var calls []int
+		unplaced.OnChange(func(events []cache.Event[v1.Unplaced]) { calls = append(calls, len(events)) })
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { _ = r.Run(ctx) })
+		synctest.Wait()
+		require.Equal(t, []int64{7}, l.limits)
+		began := time.Now()
+		var waited time.Duration
+		running.Go(func() {
+			if r.WaitForRevision(ctx, 2) == nil {
+				waited = time.Since(began)
+			}
+		})
+		time.Sleep(100 * time.Millisecond)
+		commit(t, s, refused("a"), refused("b"))
+		time.Sleep(time.Second)
+		require.Equal(t, []int{2}, calls)
+		require.Equal(t, 100*time.Millisecond, waited)
+		list := unplaced.List()
+		require.Same(t, &list[0].Value.Reasons[0], &list[1].Value.Reasons[0])
+		cancel()
+		running.Wait()
+	})
+}
+
+// limits notes how many keys are asked for at once.
+type limits struct {
+	store.Interface
+	limits []int64
+}
+
+func (l *limits) List(ctx context.Context, prefix string, opts store.ListOptions) (store.Page, error) {
+	l.limits = append(l.limits, opts.Limit)
+	return l.Interface.List(ctx, prefix, opts)
 }
