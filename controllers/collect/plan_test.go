@@ -92,6 +92,12 @@ func TestTheLastRevisionsStay(t *testing.T) {
 	require.Equal(t, []Action{
 		{Candidate{Revisions, Object{"web/0000000001", 1}}, TooOld}, {Candidate{Revisions, Object{"web/0000000002", 2}}, TooOld},
 	}, plan.Actions)
+
+	// Those that are nothing to go back to count for nothing, however new they are.
+	in.Revisions = append(in.Revisions[3:],
+		Revision{Object: Object{"web/0000000013", 13}, App: "web", Unreadable: true, Files: []string{"h4"}},
+		Revision{Object: Object{"web/0000000014", 14}, App: "web", Foreign: true})
+	require.Empty(t, Plan(in).Actions)
 }
 
 // TestNotices: of what was deleted people are told what they may miss, or what none of ours had put; once for each reason.

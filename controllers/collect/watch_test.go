@@ -3,6 +3,7 @@ package collect
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -135,6 +136,63 @@ func TestWhatAChangeLeavesUnused(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestRevisionsThatStay: those of a deleted app that still has units, and one that cannot be read: it may be written by a newer
+// version.
+func TestRevisionsThatStay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newStored(t)
+		unreadable := keys.Revisions().Key(keyspace.RevisionName("web", 2))
+		w.put(unreadable, "{")
+		w.run(Options{})
+		time.Sleep(time.Hour)
+		require.True(t, w.has(unreadable))
+		w.delete(keys.Apps().Key("web"))
+		time.Sleep(time.Hour)
+		require.False(t, w.has(keys.Status().Key("web")))
+		require.True(t, w.has(unreadable))
+		require.True(t, w.has(keys.Revisions().Key(keyspace.RevisionName("web", 1))))
+	})
+}
+
+// refusing is a store that refuses to change one key.
+type refusing struct {
+	store.Interface
+	key string
+}
+
+func (r refusing) Commit(ctx context.Context, txn store.Txn) (int64, error) {
+	for _, op := range txn.Ops {
+		if op.Key == r.key {
+			return 0, store.ErrDenied
+		}
+	}
+	return r.Interface.Commit(ctx, txn)
+}
+
+// TestAFailureIsReturned: also where something else was deleted.
+func TestAFailureIsReturned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newStored(t)
+		known := cluster.New(w.s, keys, logr.Discard())
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { _ = known.Run(ctx); close(done) }()
+		defer func() { cancel(); <-done }()
+		var plan Decision
+		for i := range 2 * store.MaxTxnOps { // more than one transaction
+			key := fmt.Sprintf("%03d.service", i)
+			w.put(keys.Overrides().Key(key), "{}")
+			plan.Actions = append(plan.Actions, Action{Candidate{Overrides, Object{key, w.s.Revision()}}, UnitGone})
+		}
+		first, last := keys.Overrides().Key("000.service"), keys.Overrides().Key(plan.Actions[len(plan.Actions)-1].Name)
+		c := New(Options{Store: refusing{w.s, last}, Cluster: known, Log: logr.Discard()})
+		defer func() { cancel(); _ = c.Run(ctx) }() // which ends the queue
+		require.ErrorIs(t, c.apply(ctx, plan), store.ErrDenied)
+		require.False(t, w.has(first))
+		require.True(t, w.has(last))
+	})
 }
 
 // TestForgedFilesAreTold: a file that is not the text of its hash goes as well, and not without a word.

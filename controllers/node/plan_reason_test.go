@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/instance"
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
@@ -176,6 +177,88 @@ func TestEventsOfAUnitThatFails(t *testing.T) {
 	require.Equal(t, []string{"Warning Failed: result oom-kill, killed by signal 9"}, told[2:])
 }
 
+// TestEventsOfAUnitThatHasRecovered: it is told when it has run for long enough, or has ended with success; until then it is
+// looked at again in time.
+func TestEventsOfAUnitThatHasRecovered(t *testing.T) {
+	const name = "a.service"
+	failing := ran(launch("A"))
+	failing.Failing = true
+	at := func(since time.Duration) Unit {
+		u := unit("active", "i1")
+		u.Since = t0.Add(-since)
+		return u
+	}
+	done := unit("inactive", "")
+	done.Result = "success"
+	failed, exited := done, at(0)
+	failed.Result, exited.Result = "exit-code", "success"
+	exited.ActiveState = "deactivating"
+	stable := instance.StableAfter(v1.DefaultMinReady, 0)
+	const recovered = "note a.service Recovered\n"
+	for what, tt := range map[string]struct {
+		unit  Unit
+		told  string
+		after time.Duration
+	}{
+		"it has just begun to run":  {at(0), "", stable},
+		"it runs for a little less": {at(stable - time.Millisecond), "", time.Millisecond},
+		"it runs for long enough":   {at(stable), "it runs again", 0},
+		"the clock was set back":    {at(stable - time.Hour), "it runs again", 0},
+		"a little less":             {at(stable - time.Hour + 1), "", time.Hour - 1},
+		"it has ended with success": {done, "it has ended with success", 0},
+		"it has ended otherwise":    {failed, "", 0},
+		"it is about to be down":    {exited, "", 0},
+	} {
+		p := planOf(Input{Placements: map[string]v1.Placement{name: launch("A")}, Records: map[string]Record{name: failing}, Units: map[string]Unit{name: tt.unit}})
+		require.Equal(t, tt.after, p.After, what)
+		var told []string
+		for _, a := range p.Actions {
+			switch a.Kind {
+			case Note:
+				require.False(t, a.Record.Failing, what)
+			case Tell:
+				told = append(told, a.Event.Message)
+			}
+		}
+		if tt.told == "" {
+			require.Empty(t, told, what)
+			require.NotContains(t, transcript(p), recovered, what)
+			continue
+		}
+		require.Equal(t, []string{tt.told}, told, what)
+		require.Contains(t, transcript(p), recovered, what)
+	}
+}
+
+// TestEventsOfAStartThatEnded: one that failed is told; one that a condition kept from starting is no failure.
+func TestEventsOfAStartThatEnded(t *testing.T) {
+	const name = "a.service"
+	for result, want := range map[string][]string{"assert": {"NotStarted not started: an Assert...= of it is not met"}, jobSkipped: nil} {
+		u := unit("inactive", "")
+		u.JobResult = result
+		var told []string
+		for _, a := range planOf(Input{Placements: map[string]v1.Placement{name: launch("A")}, Records: map[string]Record{name: ran(launch("A"))},
+			Units: map[string]Unit{name: u}}).Actions {
+			if a.Kind == Tell {
+				told = append(told, a.Event.Reason+" "+a.Event.Message)
+			}
+		}
+		require.Equal(t, want, told, result)
+	}
+}
+
+// TestFailing: what ends with success and is started again fails only when it does so again and again.
+func TestFailing(t *testing.T) {
+	again := func(result string, restarts int) Unit {
+		return Unit{ActiveState: "activating", SubState: "auto-restart", Result: result, Restarts: restarts}
+	}
+	require.False(t, failing(again("success", instance.LoopRestarts-1)))
+	require.True(t, failing(again("success", instance.LoopRestarts)))
+	require.True(t, failing(again("exit-code", 0)))
+	require.False(t, failing(unit("inactive", "")))
+	require.True(t, failing(unit("failed", "")))
+}
+
 func TestAFailureIsReportedTogetherWithItsOutput(t *testing.T) {
 	failed := unit("failed", "i1")
 	failed.Result, failed.Since = "exit-code", t0
@@ -196,6 +279,21 @@ func TestAFailureIsReportedTogetherWithItsOutput(t *testing.T) {
 	in.Records["a.service"], in.States = rec, map[string]v1.UnitState{"a.service": told}
 	in.Outputs["a.service"] = Output{Pending: true}
 	require.Empty(t, transcript(planOf(in)))
+
+	// What is about to be read of another run is not what was read of the last one.
+	in.States["a.service"] = v1.UnitState{InvocationID: "i0", Output: "of another run"}
+	require.Empty(t, stateIn(t, planOf(in), "a.service").Output)
+	// And what has been read counts more than what was told.
+	in.States["a.service"], in.Outputs["a.service"] = told, Output{Text: "boom again"}
+	require.Equal(t, "boom again", stateIn(t, planOf(in), "a.service").Output)
+	in.States = nil
+
+	// A failure of this very moment waits for it as well.
+	in.Outputs["a.service"] = Output{Pending: true}
+	at := in.Now
+	in.Now = t0
+	require.Equal(t, outputPatience, planOf(in).After)
+	in.Now = at
 
 	// It is gone with the failure.
 	runs := unit("active", "i2")

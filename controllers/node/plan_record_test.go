@@ -60,6 +60,18 @@ func TestRecordsThatActionsLeave(t *testing.T) {
 	}
 }
 
+// TestReloadThatIsDue: is one, though no file changed.
+func TestReloadThatIsDue(t *testing.T) {
+	require.Equal(t, "reload FileChanged\n", transcript(Plan(Input{FromStore: true, Now: t0, ReloadDue: true})))
+	require.Empty(t, transcript(Plan(Input{FromStore: true, Now: t0})))
+}
+
+// TestRecordAloneIsForgotten: of a unit without a placement and without a file.
+func TestRecordAloneIsForgotten(t *testing.T) {
+	in := Input{FromStore: true, Now: t0, Records: map[string]Record{"a.service": {Loaded: "A"}}}
+	require.Equal(t, "unlink a.service NotPlaced\nforget a.service NotPlaced\n", transcript(Plan(in)))
+}
+
 // TestReloadIsDueUntilItIsDone: systemd may not have read what was written.
 func TestReloadIsDueUntilItIsDone(t *testing.T) {
 	refuses := true

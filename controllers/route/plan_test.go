@@ -121,6 +121,18 @@ func TestPrefixes(t *testing.T) {
 	require.Len(t, Plan(in).Routes[0].Endpoints, 1)
 }
 
+// TestStray: a key of an endpoint is <app>/<instance>, of which neither is empty.
+func TestStray(t *testing.T) {
+	in := Input{Trust: anywhere, Prefixes: []string{web}, All: true, Endpoints: map[string]string{}}
+	want := []string{"/services/web/", "/services/web//x", "/services/web/flat", "/services/web/shop/", "/services/web/shop/a/b"}
+	for _, key := range want {
+		in.Endpoints[key] = "10.0.0.1:80"
+	}
+	plan := Plan(in)
+	require.Equal(t, want, plan.Stray)
+	require.Empty(t, plan.Routes)
+}
+
 func TestReadSaved(t *testing.T) {
 	s, old, err := readSaved([]byte(`{"endpoints":{"/services/web/a/a@1":"10.0.0.1:80"},"routes":{"a":{"prefix":"/services/web","hosts":{"a.example.com":3}}}}`))
 	require.NoError(t, err)

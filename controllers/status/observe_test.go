@@ -275,6 +275,9 @@ func TestController(t *testing.T) {
 		require.EqualValues(t, 4, s.AcceptedRevision)
 		for _, name := range []string{"web@1.service", "web-discovery@1.service"} {
 			set(b, b.keys.Units(), name, owned(name, v1.Launched))
+		}
+		require.Equal(t, "False Pending", ready(), "it is not placed yet")
+		for _, name := range []string{"web@1.service", "web-discovery@1.service"} {
 			set(b, b.keys.Placements(), "m1/"+name, v1.Placement{Hash: "u", DesiredState: v1.Launched})
 		}
 		require.Equal(t, "False NotReported", ready(), "it is placed")
@@ -313,6 +316,61 @@ func TestController(t *testing.T) {
 		_, there = status()
 		require.False(t, there)
 		require.ErrorIs(t, b.stop(), store.ErrFenced)
+	})
+}
+
+// TestRoutersThatAreWaitedFor: an app is looked at with each change of a router while it waits for one, and for as long as it
+// is looked at: a router that answers meanwhile is not missed.
+func TestRoutersThatAreWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		looks, meanwhile := 0, func() {}
+		b := newBench(t, true, func(o *Options) {
+			o.Now = func() time.Time {
+				looks++
+				meanwhile()
+				return time.Now()
+			}
+		})
+		looked := func() int {
+			looks = 0
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			return looks
+		}
+		app, err := v1.ParseApp([]byte(text))
+		require.NoError(t, err)
+		app.Spec.Replicas = new(int32)
+		*app.Spec.Replicas = 1
+		created := b.put(b.keys.Apps().Key("web"), text)
+		set(b, b.keys.Machines(), "m1", v1.Machine{})
+		set(b, b.keys.Revisions(), keyspace.RevisionName("web", 1), v1.Revision{Number: 1, AppUID: created, ManifestRevision: created, Spec: app.Spec, UnitFile: "u", SidekickFile: "u"})
+		state := v1.UnitState{ActiveState: "active", SubState: "running", Hash: "u", DesiredState: v1.Launched, Since: time.Now().Add(-time.Hour)}
+		for _, name := range []string{"web@1.service", "web-discovery@1.service"} {
+			set(b, b.keys.Units(), name, owned(name, v1.Launched))
+			set(b, b.keys.Placements(), "m1/"+name, v1.Placement{Hash: "u", DesiredState: v1.Launched})
+			set(b, b.keys.States(), "m1/"+name, state)
+		}
+		at := b.put("/services/web/web/web@1", "10.0.0.1:80")
+		served := func(revision int64) {
+			set(b, b.keys.Routers(), "m1", v1.Router{Served: map[string]v1.Served{v1.DefaultAnnouncePrefix: {Revision: revision}}})
+		}
+		served(at - 1)
+		looked()
+		served(at)
+		require.Positive(t, looked(), "it waits for the router")
+		served(at + 1)
+		require.Zero(t, looked(), "it is ready, and waits for none")
+
+		again := func() { set(b, b.keys.States(), "m1/web@1.service", state) }
+		again()
+		require.Equal(t, 1, looked())
+		meanwhile = func() {
+			meanwhile = func() {}
+			served(at + 2)
+			time.Sleep(time.Millisecond)
+		}
+		again()
+		require.Equal(t, 2, looked(), "a router answered during the first")
 	})
 }
 

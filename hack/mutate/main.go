@@ -48,6 +48,7 @@ type options struct {
 	least   float64
 	only    string
 	list    bool
+	quick   bool
 	verbose bool
 }
 
@@ -59,6 +60,7 @@ func main() {
 	flag.Uint64Var(&o.seed, "seed", 1, "which mutants -n chooses")
 	flag.Float64Var(&o.least, "min", 0, "exit with 1 when less than so many per cent are killed")
 	flag.StringVar(&o.only, "run", "", "only mutants whose name matches this regular expression")
+	flag.BoolVar(&o.quick, "quick", false, "run only tests that take less than 50 ms: the others may kill what survives")
 	flag.BoolVar(&o.list, "list", false, "list the mutants and try none")
 	flag.BoolVar(&o.verbose, "v", false, "print killed mutants as well, and what killed them")
 	flag.Usage = func() {
@@ -93,7 +95,7 @@ func try(ctx context.Context, out io.Writer, pkg string, o options) (bool, error
 		return false, err
 	}
 	defer os.RemoveAll(dir)
-	t := trial{program: program{pkg: pkg, dir: dir}, limit: o.limit, seeds: o.seeds}
+	t := trial{program: program{pkg: pkg, dir: dir}, limit: o.limit, seeds: o.seeds, quickOnly: o.quick}
 	if err := t.find(ctx); err != nil {
 		return false, err
 	}

@@ -208,6 +208,17 @@ func TestQuickOf(t *testing.T) {
 	require.Empty(t, quickOf([]byte("--- PASS: TestB (4.20s)\n")), "none is")
 }
 
+func TestSteps(t *testing.T) {
+	require.Equal(t, [][]string{nil}, (&trial{}).steps(), "all tests")
+	require.Equal(t, [][]string{nil}, (&trial{quickOnly: true}).steps(), "all are quick")
+	tr := trial{quick: "^(TestA|TestB)$"}
+	require.Equal(t, [][]string{{"-test.run=^(TestA|TestB)$"}, {"-test.skip=^(TestA|TestB)$"}}, tr.steps())
+	tr.killers = []string{"TestB", "TestC"}
+	require.Equal(t, [][]string{{"-test.run=^(TestB|TestC)$"}, {"-test.run=^(TestA|TestB)$"}, {"-test.skip=^(TestA|TestB)$"}}, tr.steps())
+	tr.quickOnly, tr.killers = true, nil
+	require.Equal(t, [][]string{{"-test.run=^(TestA|TestB)$"}}, tr.steps())
+}
+
 func TestFailedOf(t *testing.T) {
 	require.Equal(t, "TestA", failedOf([]byte("    --- FAIL: TestA/x (0.00s)\n--- FAIL: TestA (0.01s)\n--- FAIL: TestB (0.01s)\n")))
 	require.Empty(t, failedOf([]byte("panic: x\n")))

@@ -24,8 +24,9 @@ const swift = 2 * time.Second
 // trial tries the mutants of one package.
 type trial struct {
 	program
-	limit time.Duration
-	seeds int
+	limit     time.Duration
+	seeds     int
+	quickOnly bool
 
 	quick   string // a pattern of the tests that take no time, "" where all do
 	reached map[int]bool
@@ -104,16 +105,25 @@ func (t *trial) judge(ctx context.Context, m *mutant) (verdict, string, error) {
 	return v, "", ctx.Err()
 }
 
-// test runs the package's tests with a mutant on, the quick ones first.
-func (t *trial) test(ctx context.Context, id int) (verdict, string) {
-	steps := [][]string{nil}
-	if t.quick != "" {
-		steps = [][]string{{"-test.run=" + t.quick}, {"-test.skip=" + t.quick}}
-	}
+// steps are the arguments of one run of the tests after the other: those that killed before, the quick ones, the others.
+func (t *trial) steps() [][]string {
+	var steps [][]string
 	if len(t.killers) > 0 {
-		steps = append([][]string{{"-test.run=^(" + strings.Join(t.killers, "|") + ")$"}}, steps...)
+		steps = append(steps, []string{"-test.run=^(" + strings.Join(t.killers, "|") + ")$"})
 	}
-	for _, step := range steps {
+	if t.quick == "" {
+		return append(steps, nil)
+	}
+	steps = append(steps, []string{"-test.run=" + t.quick})
+	if !t.quickOnly {
+		steps = append(steps, []string{"-test.skip=" + t.quick})
+	}
+	return steps
+}
+
+// test runs the package's tests with a mutant on.
+func (t *trial) test(ctx context.Context, id int) (verdict, string) {
+	for _, step := range t.steps() {
 		began := time.Now()
 		if v, by := t.step(ctx, id, step); v != survived {
 			if v == killed && strings.HasPrefix(by, "Test") && time.Since(began) < swift && !slices.Contains(t.killers, by) {

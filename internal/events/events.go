@@ -87,9 +87,6 @@ func New(s store.Interface, keys keyspace.Keys, opts Options) *Recorder {
 	if opts.Ignored <= 0 {
 		opts.Ignored = 100
 	}
-	if opts.Log.GetSink() == nil {
-		opts.Log = logr.Discard()
-	}
 	return &Recorder{
 		source: opts.Source,
 		sink: &sink{
@@ -198,17 +195,15 @@ func (s *sink) remember(id identity, now time.Time) {
 // does nothing.
 func (r *Recorder) Run(ctx context.Context) error {
 	w := writer{sink: r.sink}
-	var waiting []entry
 	for {
 		select {
 		case e := <-r.queue:
-			waiting = w.gather(e)
+			if left := w.writeUntilDone(ctx, w.gather(e)); len(left) > 0 {
+				w.flush(ctx, left)
+				return nil
+			}
 		case <-ctx.Done():
-			w.flush(ctx, waiting)
-			return nil
-		}
-		if waiting = w.writeUntilDone(ctx, waiting); len(waiting) > 0 {
-			w.flush(ctx, waiting)
+			w.flush(ctx, nil)
 			return nil
 		}
 	}

@@ -3,10 +3,12 @@ package events_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/go-logr/logr/funcr"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -92,7 +94,127 @@ func TestRepeatsAreCounted(t *testing.T) {
 		stored, _ := r.stored()
 		require.Len(t, stored, 3)
 		require.Equal(t, []int{0, 10, 10}, []int{stored[0].Count, stored[1].Count, stored[2].Count})
+		for range 2 {
+			time.Sleep(20 * time.Minute)
+			r.Record("Unit", "a", v1.EventWarning, "Failed", "again")
+		}
+		stored, _ = r.stored()
+		require.Len(t, stored, 5)
+		require.Equal(t, []int{5, 0}, []int{stored[3].Count, stored[4].Count}, "what came once since is no repeat")
 		r.stop()
+	})
+}
+
+// TestRepeatIsAsLongAsItIsSetTo: ten minutes where nothing is said.
+func TestRepeatIsAsLongAsItIsSetTo(t *testing.T) {
+	for set, want := range map[time.Duration]time.Duration{0: 10 * time.Minute, time.Minute: time.Minute, -1: 10 * time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			r := record(t, events.Options{Repeat: set})
+			r.Record("Unit", "a", v1.EventNormal, "R", "m")
+			time.Sleep(want - 1)
+			r.Record("Unit", "a", v1.EventNormal, "R", "m")
+			stored, _ := r.stored()
+			require.Len(t, stored, 1, set)
+			time.Sleep(1)
+			r.Record("Unit", "a", v1.EventNormal, "R", "m")
+			stored, _ = r.stored()
+			require.Len(t, stored, 2, set)
+			r.stop()
+		})
+	}
+}
+
+// remembered is how many different events are remembered.
+const remembered = 4096
+
+// TestMemoryIsBounded: where too many different events are remembered, those go first that would be written again anyway; then
+// all.
+func TestMemoryIsBounded(t *testing.T) {
+	flood := func(r *recording, from, to int) {
+		for i := from; i < to; i++ {
+			r.Record("Unit", fmt.Sprint(i), v1.EventNormal, "R", "m")
+			time.Sleep(time.Microsecond) // so that no two have one key
+		}
+	}
+	written := func(r *recording) int {
+		stored, _ := r.stored()
+		return len(stored)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		r := record(t, events.Options{Buffer: 2 * remembered})
+		flood(r, 0, remembered)
+		flood(r, 0, remembered)
+		require.Equal(t, remembered, written(r), "each is remembered")
+		flood(r, remembered, remembered+1) // one too many
+		flood(r, remembered, remembered+1)
+		require.Equal(t, remembered+1, written(r), "that one is remembered")
+		flood(r, 0, 1)
+		require.Equal(t, remembered+2, written(r), "the others are not")
+		r.stop()
+	})
+	synctest.Test(t, func(t *testing.T) {
+		r := record(t, events.Options{Buffer: 2 * remembered, Repeat: time.Minute})
+		flood(r, 0, remembered-1)
+		time.Sleep(time.Minute)
+		flood(r, remembered-1, remembered+1) // the second one has no room
+		flood(r, remembered-1, remembered+1)
+		require.Equal(t, remembered+1, written(r), "what is still to be counted is remembered")
+		r.stop()
+	})
+}
+
+// TestLater: what a simulation orders is recorded when it says so, and not twice.
+func TestLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		later := map[string]func(){}
+		r := record(t, events.Options{Source: "node", Later: func(event string, record func()) { later[event] = record }})
+		r.Record("Unit", "a", v1.EventNormal, "R", "m")
+		r.Record("Unit", "b", v1.EventNormal, "R", "m")
+		stored, _ := r.stored()
+		require.Empty(t, stored)
+		require.Len(t, later, 2, "different events have different names")
+		time.Sleep(time.Second)
+		for name, record := range later {
+			require.Contains(t, name, "Unit")
+			record()
+		}
+		stored, _ = r.stored()
+		require.Len(t, stored, 2)
+		require.Equal(t, time.Now().UTC(), stored[0].Time, "it happens when it is recorded")
+		r.stop()
+	})
+}
+
+// TestLongTexts: what is longer than 4,096 bytes is cut, and shows it.
+func TestLongTexts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const most = 4096
+		r := record(t, events.Options{})
+		r.Record("Unit", strings.Repeat("n", most), v1.EventNormal, "R", strings.Repeat("m", most+1))
+		stored, _ := r.stored()
+		require.Len(t, stored, 1)
+		require.Equal(t, strings.Repeat("n", most), stored[0].Name)
+		require.Equal(t, strings.Repeat("m", most)+"...", stored[0].Message)
+		r.stop()
+	})
+}
+
+// TestTransactionsAreFull: many events are few writes.
+func TestTransactionsAreFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		model := memstore.New(memstore.Options{})
+		recorder := events.New(model, keys, events.Options{})
+		for i := range 3 * (store.MaxTxnOps - 1) {
+			recorder.Record("Unit", fmt.Sprint(i), v1.EventNormal, "R", "m")
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		before := model.Revision()
+		go func() { done <- recorder.Run(ctx) }()
+		synctest.Wait()
+		require.Equal(t, before+3, model.Revision(), "each is one revision")
+		cancel()
+		require.NoError(t, <-done)
 	})
 }
 
@@ -140,6 +262,43 @@ func TestEtcdAway(t *testing.T) {
 	})
 }
 
+// TestDropped: what does not fit into the buffer is said, and is no event that was seen: it is written when it comes again.
+func TestDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lines []string
+		log := funcr.New(func(_, args string) { lines = append(lines, args) }, funcr.Options{})
+		r := record(t, events.Options{Buffer: 1, Repeat: 24 * time.Hour, Log: log})
+		record := func(n int) {
+			for i := range n {
+				r.Record("Unit", fmt.Sprint(i), v1.EventNormal, "R", "m")
+				synctest.Wait()
+			}
+		}
+		record(1)
+		r.conn.SetDown(true)
+		record(6)
+		r.conn.SetDown(false)
+		time.Sleep(time.Minute)
+		stored, _ := r.stored()
+		require.Len(t, stored, 3)
+		record(6)
+		stored, _ = r.stored()
+		require.Len(t, stored, 6)
+		r.conn.SetDown(true)
+		for i := range 3 {
+			r.Record("Unit", fmt.Sprint("more ", i), v1.EventNormal, "R", "m")
+			synctest.Wait()
+		}
+		r.conn.SetDown(false)
+		time.Sleep(time.Minute)
+		require.Equal(t, []string{
+			`"level"=0 "msg"="Events were dropped" "reason"="BufferFull" "count"=3`,
+			`"level"=0 "msg"="Events were dropped" "reason"="BufferFull" "count"=1`,
+		}, lines)
+		r.stop()
+	})
+}
+
 func TestLeaseRevokedByHand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := record(t, events.Options{})
@@ -154,6 +313,23 @@ func TestLeaseRevokedByHand(t *testing.T) {
 		require.Len(t, stored, 1)
 		r.stop()
 	})
+}
+
+// TestStopWritesWhatWasNotTaken: what was recorded before the end is written, though the writer has not come to it.
+func TestStopWritesWhatWasNotTaken(t *testing.T) {
+	for range 20 { // which of the two it sees first is left to chance
+		synctest.Test(t, func(t *testing.T) {
+			model := memstore.New(memstore.Options{})
+			recorder := events.New(model, keys, events.Options{})
+			recorder.Record("Unit", "a", v1.EventNormal, "R", "m")
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			require.NoError(t, recorder.Run(ctx))
+			page, err := model.List(t.Context(), keys.Events().Prefix(), store.ListOptions{})
+			require.NoError(t, err)
+			require.Len(t, page.KVs, 1)
+		})
+	}
 }
 
 // TestStopWritesWhatIsLeft: also where etcd is away, within its time.

@@ -12,6 +12,7 @@ import (
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/events"
+	"github.com/fleet-starter/fleet/internal/store"
 )
 
 // TestIgnoredIsToldOnce: for each revision of a key, by whichever process and however often, until the event is gone.
@@ -75,6 +76,63 @@ func TestIgnoredIsNoFlood(t *testing.T) {
 		for _, e := range stored {
 			require.Less(t, len(e.Name)+len(e.Message), 9_000)
 		}
+		r.stop()
+	})
+}
+
+// TestIgnoredIsRememberedOfSomeKeys: for longer than the events are kept, but not of any number of keys.
+func TestIgnoredIsRememberedOfSomeKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := record(t, events.Options{Ignored: 2 * remembered, Buffer: 2 * remembered})
+		ignore := func(from, to int) int {
+			for i := from; i < to; i++ {
+				r.Ignored(fmt.Sprintf("/fleet/units/%d", i), 1, "Unreadable", "why")
+			}
+			stored, _ := r.stored()
+			return len(stored)
+		}
+		require.Equal(t, remembered, ignore(0, remembered))
+		time.Sleep(3 * time.Hour) // the events are gone
+		require.Zero(t, ignore(0, remembered))
+		require.Equal(t, 1, ignore(remembered, remembered+1), "one more")
+		require.Equal(t, 2, ignore(0, 1), "which has the others forgotten")
+		require.Equal(t, 2, ignore(0, 1))
+		r.stop()
+	})
+}
+
+// grants counts the leases that are granted.
+type grants struct {
+	store.Interface
+	count int
+}
+
+func (g *grants) Grant(ctx context.Context, ttl time.Duration) (store.LeaseID, error) {
+	g.count++
+	return g.Interface.Grant(ctx, ttl)
+}
+
+// TestWhatIsKnownNeedsNoLease: where another process has told all of it, nothing is written.
+func TestWhatIsKnownNeedsNoLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := record(t, events.Options{})
+		r.Ignored("/fleet/units/a", 1, "Unreadable", "why")
+		synctest.Wait()
+		s := &grants{Interface: r.model}
+		next := events.New(s, keys, events.Options{})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- next.Run(ctx) }()
+		next.Ignored("/fleet/units/a", 1, "Unreadable", "why")
+		stored, _ := r.stored()
+		require.Len(t, stored, 1)
+		require.Zero(t, s.count)
+		next.Ignored("/fleet/units/b", 1, "Unreadable", "why")
+		stored, _ = r.stored()
+		require.Len(t, stored, 2)
+		require.Equal(t, 1, s.count)
+		cancel()
+		require.NoError(t, <-done)
 		r.stop()
 	})
 }

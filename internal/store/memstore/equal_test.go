@@ -152,9 +152,6 @@ func (p *pair) normal(kvs []store.KV) []store.KV {
 		kv.ModRevision -= p.base
 		if kv.CreateRevision != 0 {
 			kv.CreateRevision -= p.base
-			if kv.Value == nil {
-				kv.Value = []byte{}
-			}
 		}
 		for _, l := range p.leases {
 			if kv.Lease == l[0] {

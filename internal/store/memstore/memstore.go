@@ -159,7 +159,11 @@ func (s *Store) trim() {
 }
 
 func (s *Store) put(op store.Op, revision int64) {
-	kv := store.KV{Key: op.Key, Value: slices.Clone(op.Value), CreateRevision: revision, ModRevision: revision, Lease: op.Lease}
+	value := slices.Clone(op.Value)
+	if len(value) == 0 {
+		value = nil // as etcd returns it
+	}
+	kv := store.KV{Key: op.Key, Value: value, CreateRevision: revision, ModRevision: revision, Lease: op.Lease}
 	if old, ok := s.keys.Get(store.KV{Key: op.Key}); ok {
 		kv.CreateRevision = old.CreateRevision
 		s.detach(old)

@@ -22,7 +22,7 @@ func (s *suite) get() {
 	revision := s.commit(put("/t/a", "1"), put("/t/empty", ""))
 	require.Equal(s, before+1, revision)
 	require.Equal(s, store.KV{Key: "/t/a", Value: []byte("1"), CreateRevision: revision, ModRevision: revision}, s.mustGet("/t/a"))
-	require.Empty(s, s.mustGet("/t/empty").Value)
+	require.Nil(s, s.mustGet("/t/empty").Value, "what is empty comes back as nil")
 	_, _, now, err := s.Store.Get(s.ctx, "/t/none")
 	require.NoError(s, err)
 	require.Equal(s, revision, now)
