@@ -89,7 +89,7 @@ const outputPatience = 500 * time.Millisecond
 // waitsForOutput: the state is one write together with the output.
 func (p *planner) waitsForOutput(name string, unit Unit) bool {
 	since := p.in.Now.Sub(unit.Since)
-	if !p.in.Outputs[name].Pending || since < 0 || since > outputPatience {
+	if !p.in.Outputs[name].Pending || since < 0 || since >= outputPatience {
 		return false
 	}
 	p.lookAgain(outputPatience - since)

@@ -293,6 +293,8 @@ func TestAFailureIsReportedTogetherWithItsOutput(t *testing.T) {
 	at := in.Now
 	in.Now = t0
 	require.Equal(t, outputPatience, planOf(in).After)
+	in.Now = t0.Add(outputPatience)
+	require.NotEmpty(t, stateIn(t, planOf(in), "a.service"), "it has waited for long enough: nothing else would have it looked at again")
 	in.Now = at
 
 	// It is gone with the failure.
