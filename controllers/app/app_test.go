@@ -209,7 +209,7 @@ func TestFromManifestToUnitsAndBack(t *testing.T) {
 		b.put(keys.Apps().Key("web"), manifestOf("web", 2, "2", true))
 		await(b, keys.Units(), "the first is withdrawn", withdrawn("web-discovery@1.service"))
 		b.delete("/services/web/web/web@1")
-		b.put(keys.States().Key("m1/web-discovery@1.service"), `{"activeState":"inactive"}`)
+		b.put(keys.States().Key("m1/web-discovery@1.service"), `{"activeState":"inactive","desiredState":"loaded"}`)
 		waits(v1.Progressing, "web@1.service stops when the routers on m1 have dropped it")
 		old := units["web@1.service"].Spec.Hash
 		require.Equal(t, old, b.unit("web@1.service").Spec.Hash, "it has its former file until the router has let it go")
@@ -232,7 +232,7 @@ func TestFromManifestToUnitsAndBack(t *testing.T) {
 		var gone int64
 		for _, n := range []string{"1", "2"} {
 			gone = b.delete("/services/web/web/web@" + n)
-			b.delete(keys.States().Key("m1/web-discovery@" + n + ".service"))
+			b.put(keys.States().Key("m1/web-discovery@"+n+".service"), `{"activeState":"inactive","desiredState":"loaded"}`)
 		}
 		b.turn()
 		require.Equal(t, v1.Launched, desired("web@1.service"), "it runs until the router has let it go")

@@ -98,10 +98,10 @@ func (w *world) input() Input {
 	for name, s := range w.states {
 		in.States[name] = []State{{"m1", &s}}
 	}
-	for name := range w.units {
+	for name, u := range w.units {
 		if place, ok := w.places[name]; ok {
 			in.Places[name] = place
-		} else {
+		} else if u.Spec.DesiredState != v1.Inactive {
 			in.Places[name] = Place{Machines: []string{"m1"}}
 		}
 	}
@@ -171,7 +171,7 @@ func (w *world) systemd(name string) bool {
 	after := before
 	unit, wanted := w.units[name]
 	switch {
-	case !wanted:
+	case !wanted || unit.Spec.DesiredState == v1.Inactive: // it has no placement
 		if existed {
 			delete(w.states, name)
 		}

@@ -55,9 +55,7 @@ func (c *Controller) observe(app string) Input {
 			in.Leaving[o.Name] = machine
 		}
 		withdrawn = withdrawn || sidekick && o.Value.Spec.DesiredState != v1.Launched
-		if !sidekick {
-			in.Places[o.Name] = c.place(o.Name)
-		}
+		in.Places[o.Name] = c.place(o.Name)
 		for machine, state := range c.cluster.StatesOf(o.Name) {
 			in.States[o.Name] = append(in.States[o.Name], State{machine, state})
 		}
@@ -91,6 +89,8 @@ func (c *Controller) place(unit string) (place Place) {
 	for _, machine := range c.cluster.PlacementsOf(unit) {
 		if _, present := c.cluster.Machines.Get(machine); present {
 			place.Machines = append(place.Machines, machine)
+			told, ok := c.cluster.Placements.Get(keyspace.Join(machine, unit))
+			place.Loaded = place.Loaded || ok && told.Value.DesiredState == v1.Loaded
 		} else {
 			place.Away = true
 		}

@@ -102,7 +102,7 @@ func TestObserve(t *testing.T) {
 			set(k, k.keys.Placements(), machine+"/web@1.service", v1.Placement{Hash: "u", Leaving: machine == "m2"})
 		}
 		set(k, k.keys.Placements(), "m3/web@2.service", v1.Placement{Hash: "u"})
-		set(k, k.keys.Placements(), "m1/web-discovery@1.service", v1.Placement{Hash: "u"})
+		set(k, k.keys.Placements(), "m1/web-discovery@1.service", v1.Placement{Hash: "u", DesiredState: v1.Loaded})
 		early, late := time.Now().Add(-time.Hour).UTC(), time.Now().UTC()
 		set(k, k.keys.States(), "m1/web@1.service", v1.UnitState{ActiveState: "active", Since: late})
 		set(k, k.keys.States(), "m2/web@1.service", v1.UnitState{ActiveState: "active", Since: early})
@@ -129,8 +129,9 @@ func TestObserve(t *testing.T) {
 		require.Equal(t, map[string]v1.Override{"web@1.service": {DesiredState: v1.Loaded}}, in.Overrides)
 		require.Equal(t, map[string]string{"web@1.service": "m2"}, in.Leaving)
 		require.Equal(t, map[string]Place{
-			"web@1.service": {Machines: []string{"m1", "m2"}},
-			"web@2.service": {Away: true, Unplaced: &v1.Unplaced{Message: "no room"}},
+			"web@1.service":           {Machines: []string{"m1", "m2"}},
+			"web@2.service":           {Away: true, Unplaced: &v1.Unplaced{Message: "no room"}},
+			"web-discovery@1.service": {Machines: []string{"m1"}, Loaded: true},
 		}, in.Places)
 		require.Equal(t, []State{{"m2", &v1.UnitState{ActiveState: "active", Since: early}}, {"m1", &v1.UnitState{ActiveState: "active", Since: late}}}, in.States["web@1.service"])
 		require.Equal(t, map[string]int64{"web/web@1": at, "web/worker@1": last}, in.Endpoints)

@@ -33,7 +33,7 @@ type Input struct {
 	States map[string][]State
 	// Leaving are the machines that units are to leave, by unit.
 	Leaving map[string]string
-	// Places say where the app's instances are, by unit.
+	// Places say where the app's units are, by unit.
 	Places map[string]Place
 	// Endpoints are the revisions of the app's endpoints below its announce prefix, Former those below the prefixes of earlier
 	// revisions: names as v1.EndpointName makes them. Unknown: they are being listed, and nothing can be said of instances.
@@ -80,11 +80,13 @@ type State struct {
 	*v1.UnitState
 }
 
-// Place says where an instance is.
+// Place says where a unit is.
 type Place struct {
 	// Machines are those that it is placed on and that are there; Away says that it is placed, and on none of those.
 	Machines []string
 	Away     bool
+	// Loaded: one of those machines is told to have it loaded, and no more.
+	Loaded bool
 	// Unplaced is why it has no machine, or why its new file fits nowhere.
 	Unplaced *v1.Unplaced
 }
@@ -188,6 +190,7 @@ func Plan(in Input) Decision {
 		p.removeSurplus()
 		p.adopt()
 	}
+	p.oneWishAtATime()
 	p.putFiles()
 	return p.plan()
 }
@@ -213,6 +216,28 @@ type planner struct {
 
 func (p *planner) plan() Decision {
 	return Decision{Actions: slices.Concat(p.first, p.actions, p.events), After: p.after, Waiting: p.waiting}
+}
+
+// oneWishAtATime leaves an instance as it is for now where its sidekick would get another desired state before its machine has
+// answered the one that it has: of several in a row the machine may see some alone, and what it says of one would be taken for the
+// answer to a later one, while it may just be starting the sidekick for the one between them. Where the instance is needed there is
+// no time for that: its machine may not have heard that it was withdrawn.
+func (p *planner) oneWishAtATime() {
+	early := map[int32]bool{}
+	for _, a := range p.actions {
+		number, sidekick, _ := v1.ParseAppUnit(p.in.App, a.Name)
+		stored, exists := p.in.Units[a.Name]
+		if !sidekick || !exists || a.Kind != PutUnit || a.Unit.Spec.DesiredState == stored.Spec.DesiredState || a.Reason == Needed {
+			continue
+		}
+		if p.in.Leaving[v1.AppUnit(p.in.App, number)] != "" && p.in.Places[a.Name].Loaded {
+			continue // a machine that has to let the instance go first is not told to announce it
+		}
+		u := p.pair(a.Name, "")
+		starts := a.Unit.Spec.DesiredState == v1.Launched
+		early[number] = early[number] || starts && p.answeredEarlier(&u) || !starts && !p.answered(&u)
+	}
+	p.actions = slices.DeleteFunc(p.actions, func(a Action) bool { return early[a.Instance] })
 }
 
 // lookAgain asks for another plan after d.

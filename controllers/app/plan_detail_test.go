@@ -139,12 +139,16 @@ func TestGoneFrom(t *testing.T) {
 		{"it is announced", func(in *Input) { in.Endpoints = map[string]int64{name: 3} }, false, false},
 		{"another one is", func(in *Input) { in.Endpoints = map[string]int64{v1.GlobalEndpointName("web", "m2"): 3} }, true, false},
 		{"it is announced where it was before", func(in *Input) { in.Former = map[string]int64{name: 3} }, false, false},
-		{"its announcer runs", func(in *Input) { in.States["web-discovery.service"][0].ActiveState = "active" }, false, false},
-		{"its announcer ends", func(in *Input) { in.States["web-discovery.service"][0].ActiveState = "deactivating" }, false, false},
+		{"its announcer was there a moment ago", func(in *Input) {
+			in.States["web-discovery.service"] = append(in.States["web-discovery.service"], State{"m1", &v1.UnitState{ActiveState: "inactive"}})
+		}, false, false},
+		{"its announcer is to be there still", func(in *Input) {
+			in.Places = map[string]Place{"web-discovery.service": {Machines: []string{"m1", "m2"}}}
+		}, false, false},
 		{"a router is behind", func(in *Input) { in.EndpointSets[0].Revision = 8 }, false, true},
 	} {
 		in := Input{App: "web", Routers: map[string]v1.Router{"m1": {Revision: 7}}, EndpointSets: []v1.EndpointSet{{Prefix: v1.DefaultAnnouncePrefix, Revision: 7}},
-			States: map[string][]State{"web-discovery.service": {{"m1", &v1.UnitState{ActiveState: "inactive"}}, {"m2", &v1.UnitState{ActiveState: "active"}}}}}
+			States: map[string][]State{"web-discovery.service": {{"m2", &v1.UnitState{ActiveState: "active"}}}}}
 		tt.change(&in)
 		p := &planner{in: in}
 		i := &replica{sidekick: p.pair("web-discovery.service", "s")}

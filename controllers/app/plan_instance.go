@@ -277,7 +277,7 @@ func (p *planner) gone(i *replica) bool {
 	if i.sidekick.stored == nil {
 		return true
 	}
-	if p.announced(i) || i.sidekick.up() {
+	if p.announced(i) || i.sidekick.up() || !p.answered(&i.sidekick) {
 		return false
 	}
 	if len(v1.RoutersBehind(p.routers(), p.in.EndpointSets...)) > 0 {
@@ -285,6 +285,28 @@ func (p *planner) gone(i *replica) bool {
 		return false
 	}
 	return true
+}
+
+// answered: each machine that the unit is placed on has said what it does about the wish that is stored. What it says of an earlier
+// one may be about to change, and one that has said nothing so far may be starting it. A machine that is away is not waited for,
+// nor is one for what fits nowhere.
+func (p *planner) answered(u *pair) bool {
+	place := p.in.Places[u.name]
+	silent := slices.ContainsFunc(place.Machines, func(machine string) bool { return u.state(machine) == nil })
+	placed := len(place.Machines) > 0 || place.Away || place.Unplaced != nil || u.is() == v1.Inactive
+	return placed && !silent && !p.answeredEarlier(u)
+}
+
+// answeredEarlier: a machine that the unit is placed on has said what it does about an earlier wish alone.
+func (p *planner) answeredEarlier(u *pair) bool {
+	place := p.in.Places[u.name]
+	if u.is() == v1.Inactive { // to be nowhere: a machine that had it forgets it
+		return len(place.Machines)+len(u.states) > 0
+	}
+	return slices.ContainsFunc(place.Machines, func(machine string) bool {
+		state := u.state(machine)
+		return state != nil && state.DesiredState != "" && state.DesiredState != u.is()
+	})
 }
 
 // routers are those that are waited for.

@@ -127,12 +127,13 @@ func (u *pair) excepted() string {
 
 func lastOf(list string) string { return list[strings.LastIndex(list, ",")+1:] }
 
-// goneFrom is gone for one machine of a global app.
+// goneFrom is gone for one machine of a global app, which forgets the sidekick.
 func (p *planner) goneFrom(i *replica, machine string) bool {
 	name := v1.GlobalEndpointName(p.in.App, machine)
 	_, announced := p.in.Endpoints[name]
 	_, formerly := p.in.Former[name]
-	if announced || formerly || instance.Up(i.sidekick.state(machine)) {
+	placed := slices.Contains(p.in.Places[i.sidekick.name].Machines, machine)
+	if announced || formerly || placed || i.sidekick.state(machine) != nil {
 		return false
 	}
 	p.waiting = len(v1.RoutersBehind(p.routers(), p.in.EndpointSets...)) > 0 || p.waiting

@@ -44,12 +44,12 @@ func (m *modes) input() Input {
 		place := Place{}
 		for _, machine := range m.machines {
 			app := m.on[machine]
-			if app != v1.AppUnit("web", n) {
+			if app != v1.AppUnit("web", n) || sidekick && m.excepts(name, machine) {
 				continue
 			}
 			place.Machines = append(place.Machines, machine)
 			s := &v1.UnitState{ActiveState: "active", Hash: m.units[name].Spec.Hash, Since: m.since[machine]}
-			if sidekick && (m.units[name].Spec.DesiredState != v1.Launched || m.excepts(name, machine)) {
+			if sidekick && m.units[name].Spec.DesiredState != v1.Launched {
 				s.ActiveState = "inactive"
 			} else if sidekick && m.served[machine] {
 				endpoint := v1.EndpointName("web", n)

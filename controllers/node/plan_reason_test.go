@@ -399,3 +399,40 @@ func TestRelationsKnowAnnouncersAndConditions(t *testing.T) {
 	r := relations("[Unit]\nConditionPathExists=!/x/%i\nAssertUser=root\n[Service]\nExecStart=/bin/true\n")
 	require.Equal(t, []string{"ConditionPathExists=!/x/1", "AssertUser=root"}, r.Conditions)
 }
+
+// TestEachWishIsAnswered: what is reported of a unit says which wish it answers, also where nothing else is new: an app's instance is
+// stopped when its machine has answered that its sidekick is not to run, and not before.
+func TestEachWishIsAnswered(t *testing.T) {
+	const app, side = "web@1.service", "web-discovery@1.service"
+	for _, tt := range []struct {
+		name         string
+		before, wish v1.Placement
+		text         Text
+		answer       v1.DesiredState
+	}{
+		{"not to run, and waits for what it is bound to", launch("S"), load("S"), Text{FileHash: "S"}, v1.Loaded},
+		{"to run, and has to wait for what it is bound to", load("S"), launch("S"), Text{FileHash: "S"}, v1.Launched},
+		{"not to run, with a text that is missing", launch("S"), load("S"), Text{Missing: "etcd is away"}, v1.Loaded},
+		{"to run, with a text that is missing", load("S"), launch("S"), Text{Missing: "etcd is away"}, v1.Launched},
+	} {
+		in := Input{FromStore: true, Now: t0, Files: map[string]string{app: "A", side: "S"}, Placements: map[string]v1.Placement{app: load("A"), side: tt.before},
+			Records:   map[string]Record{app: {Loaded: "A", Stopped: true}, side: {Loaded: "S"}},
+			Units:     map[string]Unit{app: unit("inactive", ""), side: unit("inactive", "")},
+			Texts:     map[string]Text{"A": {FileHash: "A"}, "S": tt.text},
+			Relations: map[string]Relations{side: {BindsTo: []string{app}}}, States: map[string]v1.UnitState{}}
+		states := func() (written []v1.DesiredState) {
+			for _, a := range Plan(in).Actions {
+				if a.Kind == WriteState && a.Unit == side {
+					in.States[side] = a.State
+					written = append(written, a.State.DesiredState)
+				}
+			}
+			return written
+		}
+		require.Equal(t, []v1.DesiredState{tt.before.DesiredState}, states(), tt.name)
+		require.Empty(t, states(), "%s: it was said", tt.name)
+		in.Placements[side] = tt.wish
+		require.Equal(t, []v1.DesiredState{tt.answer}, states(), tt.name)
+		require.Empty(t, states(), "%s: it was said", tt.name)
+	}
+}

@@ -1,0 +1,143 @@
+package app
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+// stoppedOnce is an app of one instance that was started, stopped and is started again: its machine has answered the stop, and has
+// not heard of the start.
+func stoppedOnce(t *testing.T) *world {
+	w := running(t, 1, true)
+	w.overrides["web@1.service"] = v1.Override{DesiredState: v1.Loaded}
+	w.settleAll()
+	require.Equal(t, v1.Loaded, w.states["web-discovery@1.service"].DesiredState)
+	delete(w.overrides, "web@1.service")
+	w.transcript()
+	w.plan()
+	require.Equal(t, "putUnit web@1.service Started launched\nputUnit web-discovery@1.service Started launched", w.transcript())
+	return w
+}
+
+// TestStopRightAfterAStart: what the machine said before it heard of the start is no answer to the stop that follows it. It may just be
+// starting the sidekick.
+func TestStopRightAfterAStart(t *testing.T) {
+	for _, tt := range []struct {
+		name, early, withdrawn, stopped string
+		stop                            func(w *world)
+	}{
+		{"by hand", "", "putUnit web-discovery@1.service WithdrawForStop loaded", "putUnit web@1.service Stopped loaded",
+			func(w *world) { w.overrides["web@1.service"] = v1.Override{DesiredState: v1.Loaded} }},
+		{"with its app", "deleteRoute web AppDeleted", "putUnit web-discovery@1.service WithdrawForRemoval loaded",
+			"deleteUnit web@1.service AppDeleted\ndeleteUnit web-discovery@1.service AppDeleted", func(w *world) { w.manifest = nil }},
+		{"with its machine's drain", "", "putUnit web-discovery@1.service WithdrawForMove loaded\nputUnit web@1.service WithdrawForMove launched",
+			"putUnit web@1.service LetGo launched", func(w *world) { w.goes(1, "m1") }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := stoppedOnce(t)
+			tt.stop(w)
+			w.plan()
+			require.Equal(t, tt.early, w.transcript(), "the machine has heard of no start")
+			require.True(t, w.systemd("web@1.service"))
+			require.True(t, w.systemd("web-discovery@1.service"))
+			require.True(t, w.announcer(1))
+			require.True(t, w.router("m1"))
+			require.True(t, w.router("m2"))
+			w.plan()
+			require.Equal(t, tt.withdrawn, w.transcript())
+			require.True(t, w.systemd("web-discovery@1.service"))
+			require.True(t, w.announcer(1))
+			require.True(t, w.router("m1"))
+			w.plan()
+			require.Empty(t, w.transcript(), "a router serves it")
+			require.True(t, w.router("m2"))
+			w.plan()
+			require.Equal(t, tt.stopped, w.transcript())
+		})
+	}
+}
+
+// TestSidekickThatWaitsIsNotGone: a sidekick that is down because what it is bound to is may be started any moment, until its machine
+// has heard that it is not to be.
+func TestSidekickThatWaitsIsNotGone(t *testing.T) {
+	w := running(t, 1, true)
+	w.states["web-discovery@1.service"] = v1.UnitState{ActiveState: "inactive", DesiredState: v1.Launched, Message: "waits for web@1.service"}
+	require.True(t, w.announcer(1))
+	require.True(t, w.router("m1"))
+	require.True(t, w.router("m2"))
+	w.overrides["web@1.service"] = v1.Override{DesiredState: v1.Loaded}
+	w.plan()
+	require.Equal(t, "putUnit web-discovery@1.service WithdrawForStop loaded", w.transcript())
+	w.plan()
+	require.Empty(t, w.transcript())
+	require.True(t, w.systemd("web-discovery@1.service"))
+	w.plan()
+	require.Equal(t, "putUnit web@1.service Stopped loaded", w.transcript())
+}
+
+// TestStartRightAfterAStop: before the machine has answered the stop it is told nothing else, so that its answer is to the stop that it
+// is taken for.
+func TestStartRightAfterAStop(t *testing.T) {
+	w := running(t, 1, true)
+	w.overrides["web@1.service"] = v1.Override{DesiredState: v1.Loaded}
+	w.plan()
+	require.Equal(t, "putUnit web-discovery@1.service WithdrawForStop loaded", w.transcript())
+	delete(w.overrides, "web@1.service")
+	w.plan()
+	require.Empty(t, w.transcript())
+	require.True(t, w.systemd("web-discovery@1.service"))
+	w.plan()
+	require.Equal(t, "putUnit web-discovery@1.service Returned launched", w.transcript())
+}
+
+// TestAnswered: whose word is waited for.
+func TestAnswered(t *testing.T) {
+	said := func(machine string, desired v1.DesiredState) State {
+		return State{machine, &v1.UnitState{DesiredState: desired}}
+	}
+	m1 := Place{Machines: []string{"m1"}}
+	for _, tt := range []struct {
+		name              string
+		wish              v1.DesiredState
+		place             Place
+		states            []State
+		answered, earlier bool
+	}{
+		{"it says so", v1.Loaded, m1, []State{said("m1", v1.Loaded)}, true, false},
+		{"it speaks of an earlier wish", v1.Loaded, m1, []State{said("m1", v1.Launched)}, false, true},
+		{"it has said nothing", v1.Loaded, m1, nil, false, false},
+		{"its fleetd says nothing of wishes", v1.Loaded, m1, []State{said("m1", "")}, true, false},
+		{"another machine says so", v1.Loaded, m1, []State{said("m2", v1.Loaded)}, false, false},
+		{"one of two says so", v1.Loaded, Place{Machines: []string{"m1", "m2"}}, []State{said("m1", v1.Loaded), said("m2", v1.Launched)}, false, true},
+		{"a machine that it has left speaks of an earlier wish", v1.Loaded, m1, []State{said("m1", v1.Loaded), said("m2", v1.Launched)}, true, false},
+		{"its machine is away", v1.Loaded, Place{Away: true}, nil, true, false},
+		{"it fits nowhere", v1.Launched, Place{Unplaced: &v1.Unplaced{}}, nil, true, false},
+		{"it is about to be placed", v1.Launched, Place{}, nil, false, false},
+		{"it is nowhere", v1.Inactive, Place{}, nil, true, false},
+		{"it is to be nowhere, and is placed", v1.Inactive, m1, nil, false, true},
+		{"it is to be nowhere, and its machine has not forgotten it", v1.Inactive, Place{}, []State{said("m1", v1.Loaded)}, false, true},
+	} {
+		p := &planner{in: Input{Units: map[string]Unit{"s": {Unit: &v1.Unit{Spec: v1.UnitSpec{DesiredState: tt.wish}}}},
+			Places: map[string]Place{"s": tt.place}, States: map[string][]State{"s": tt.states}}}
+		u := p.pair("s", "")
+		require.Equal(t, tt.answered, p.answered(&u), tt.name)
+		require.Equal(t, tt.earlier, p.answeredEarlier(&u), tt.name)
+	}
+}
+
+// TestAnnouncerThatIsKeptStopped: the scheduler has an announcer stay stopped where the instance has to be let go for its new file. The
+// machine is never told of the start that its unit asks for, and is not waited for.
+func TestAnnouncerThatIsKeptStopped(t *testing.T) {
+	w := stoppedOnce(t)
+	w.goes(1, "m1")
+	w.plan()
+	require.Empty(t, w.transcript(), "it is about to be started")
+	w.places["web-discovery@1.service"] = Place{Machines: []string{"m1"}, Loaded: true}
+	w.plan()
+	require.Equal(t, "putUnit web-discovery@1.service WithdrawForMove loaded\nputUnit web@1.service WithdrawForMove launched", w.transcript())
+	w.plan()
+	require.Equal(t, "putUnit web@1.service LetGo launched", w.transcript())
+}
