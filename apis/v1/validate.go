@@ -162,7 +162,7 @@ func (v *validator) ports(s *AppSpec) {
 		}
 		switch digits := strings.Trim(p.Name, "0123456789") == ""; {
 		case digits && p.Name == fmt.Sprint(p.Port):
-		case digits || !dnsLabel.MatchString(p.Name):
+		case digits || !IsLabel(p.Name):
 			v.add(field+".name", "%s is not a port's name: write small letters, digits and -, with a letter in it", quoteShort(p.Name))
 		default:
 			unique(v, field+".name", names, p.Name, i)
@@ -312,7 +312,7 @@ func (v *validator) route(s *AppSpec) {
 	for i, host := range s.Route.Hosts {
 		field := at("spec.route.hosts", i)
 		switch {
-		case !validHost(host):
+		case !IsRouteHost(host):
 			v.add(field, "%s is not a host name: write one such as example-app.example.com or *.example.com, in small letters", quoteShort(host))
 		case seen[host]:
 			v.add(field, "%s stands twice: remove one", host)

@@ -18,7 +18,6 @@ const (
 )
 
 var (
-	dnsLabel       = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 	envName        = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 	containerName  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
 	imageName      = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/:@+-]{0,510}$`)
@@ -40,7 +39,7 @@ func (v *validator) name(field, name string) {
 	switch {
 	case name == "":
 		v.add(field, "missing: write a name")
-	case !dnsLabel.MatchString(name):
+	case !IsLabel(name):
 		v.add(field, "%s is not a name: write at most 63 small letters, digits and -, beginning and ending with a letter or digit", quoteShort(name))
 	}
 }
@@ -168,20 +167,6 @@ func (v *validator) positive(field string, d Duration) {
 	if d <= 0 {
 		v.add(field, "%s is not a time to wait: write one above 0, such as 5s", d)
 	}
-}
-
-// validHost is RFC 1123 in small letters, with * allowed for the first label.
-func validHost(host string) bool {
-	host = strings.TrimPrefix(host, "*.")
-	if host == "" || len(host) > 253 {
-		return false
-	}
-	for label := range strings.SplitSeq(host, ".") {
-		if !dnsLabel.MatchString(label) {
-			return false
-		}
-	}
-	return true
 }
 
 // expandForCheck puts plain characters in place of specifiers, to look at the form of what is left.

@@ -15,7 +15,7 @@ type object = map[string]any
 var further = map[string]object{
 	"apiVersion":                          {"const": v1.APIVersion},
 	"kind":                                {"const": v1.KindApp},
-	"metadata.name":                       {"pattern": "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"},
+	"metadata.name":                       {"pattern": v1.LabelPattern},
 	"spec.replicas":                       {"minimum": 0, "maximum": v1.MaxReplicas},
 	"spec.container.pull":                 {"enum": []string{v1.PullAlways, v1.PullIfNotPresent, v1.PullNever}},
 	"spec.container.runtime":              {"enum": []string{v1.RuntimeDocker, v1.RuntimePodman}},

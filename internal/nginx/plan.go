@@ -207,7 +207,7 @@ func (p *planner) refuse(app, key, reason, message string) {
 }
 
 func (p *planner) route(r Route) (Route, bool) {
-	if !isLabel(r.App) {
+	if !v1.IsLabel(r.App) {
 		p.refuse(r.App, "", ReasonInvalidApp, "the name of an app is 1 to 63 letters a-z, digits and dashes, not "+quote(r.App))
 		return Route{}, false
 	}
@@ -263,7 +263,7 @@ func (r Route) since(host string) int64 {
 func owners(settings Settings, routes []Route) map[string]string {
 	owner, since := map[string]string{}, map[string]int64{}
 	for i, r := range routes {
-		if !isLabel(r.App) || i > 0 && routes[i-1].App == r.App {
+		if !v1.IsLabel(r.App) || i > 0 && routes[i-1].App == r.App {
 			continue
 		}
 		for _, host := range r.asked(settings.Domain) {
@@ -284,7 +284,7 @@ func (p *planner) hosts(r Route) []string {
 	var out []string
 	for _, name := range asked {
 		switch owner := p.owner[name]; {
-		case !isHostOrWildcard(name):
+		case !v1.IsRouteHost(name):
 			p.refuse(r.App, "", ReasonInvalidHost, "want a host name such as www.example.com or *.example.com, not "+quote(name))
 		case owner != r.App:
 			p.refuse(r.App, "", ReasonHostTaken, "host "+name+" belongs to app "+owner)

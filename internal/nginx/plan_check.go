@@ -14,44 +14,16 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// RFC 1123 section 2.1 and RFC 1035 section 2.3.4.
-const (
-	maxLabel = 63
-	maxHost  = 253
-)
-
 // maxSocketPath is the room for a path in sockaddr_un, without its final zero: unix(7).
 const maxSocketPath = 107
 
 var (
-	labelPattern    = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
 	instancePattern = regexp.MustCompile(`^[A-Za-z0-9:_.@-]{1,255}$`)
 	portPattern     = regexp.MustCompile(`^[1-9][0-9]{0,4}$`)
-	numberPattern   = regexp.MustCompile(`^[0-9]+$`)
 	syslogPattern   = regexp.MustCompile(`^syslog:[A-Za-z0-9_.:=,/\[\]-]+$`)
 	userPattern     = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
 	prefixPattern   = regexp.MustCompile(`^(/[A-Za-z0-9_.-]+)+$`)
 )
-
-func isLabel(s string) bool { return len(s) <= maxLabel && labelPattern.MatchString(s) }
-
-// isHost takes lower case only. A name that ends in a number is an address or
-// nothing: resolvers read 010.1 as one.
-func isHost(s string) bool {
-	labels := strings.Split(s, ".")
-	for _, l := range labels {
-		if !isLabel(l) {
-			return false
-		}
-	}
-	if numberPattern.MatchString(labels[len(labels)-1]) {
-		a, err := netip.ParseAddr(s)
-		return err == nil && a.Is4()
-	}
-	return len(s) <= maxHost
-}
-
-func isHostOrWildcard(s string) bool { return isHost(strings.TrimPrefix(s, "*.")) }
 
 func isInstance(s string) bool { return instancePattern.MatchString(s) }
 
@@ -93,7 +65,7 @@ func quote(s string) string {
 }
 
 func quoteUnlessLabel(s string) string {
-	if s == "" || isLabel(s) {
+	if s == "" || v1.IsLabel(s) {
 		return s
 	}
 	return quote(s)
@@ -121,7 +93,7 @@ func (s Settings) check() (Settings, error) {
 		return s, fmt.Errorf("directory %s: want an absolute path without quotes and control characters", quote(s.Dir))
 	case len(socket) > maxSocketPath:
 		return s, fmt.Errorf("directory %s: the socket %s in it has %d characters, %d are possible: use a shorter path", s.Dir, socketName, len(socket), maxSocketPath)
-	case s.Domain != "" && !isHost(s.Domain):
+	case s.Domain != "" && !v1.IsHost(s.Domain):
 		return s, fmt.Errorf("domain %s: want a host name such as example.com", quote(s.Domain))
 	case s.AccessLog != "off" && s.AccessLog != "stdout" && !isLog(s.AccessLog):
 		return s, fmt.Errorf("access log %s: want off, stdout, an absolute path or nginx's syslog:server=ADDRESS", quote(s.AccessLog))
