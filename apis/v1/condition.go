@@ -36,6 +36,17 @@ const (
 	Ready = "Ready"
 )
 
+// Reasons of conditions that more than their writer has to know.
+const (
+	ReasonInvalidManifest = "InvalidManifest"
+	ReasonPending         = "Pending" // of Scheduled: not looked at so far
+	ReasonMachineOf       = "MachineOf"
+	ReasonRolloutStalled  = "RolloutStalled"
+	ReasonMoveStalled     = "MoveStalled"
+	ReasonNoRouter        = "NoRouter"
+	ReasonRouterFailing   = "RouterFailing"
+)
+
 // SetCondition puts c in place of the condition of its type. The transition time is kept unless the
 // status changed, so that recomputing from facts moves nothing; now is used where it did.
 func SetCondition(conditions []Condition, c Condition, now time.Time) []Condition {

@@ -1,6 +1,7 @@
 package v1
 
 import (
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -50,6 +51,18 @@ func EndpointName(app string, instance int32) string {
 
 // GlobalEndpointName is EndpointName for the instance of a global app on one machine: router/router@<machine id>.
 func GlobalEndpointName(app, machine string) string { return app + "/" + app + "@" + machine }
+
+// machineID is the ID of a machine, as machine-id(5) has it.
+var machineID = regexp.MustCompile(`^[0-9a-f]{32}$`)
+
+// UnitOfEndpoint undoes EndpointName and GlobalEndpointName: which unit an endpoint of that name announces, and on which
+// machine, where it is one of a global app.
+func UnitOfEndpoint(app, instance string) (unit, machine string) {
+	if id, ok := strings.CutPrefix(instance, app+"@"); ok && machineID.MatchString(id) {
+		return AppUnit(app, 0), id
+	}
+	return instance + ".service", ""
+}
 
 // TakenUnit returns the first of the units that an App needs for which taken holds, or "". It is the one rule by
 // which an App is refused for names that somebody else has.

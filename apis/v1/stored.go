@@ -40,6 +40,18 @@ type UnitSpec struct {
 
 // UnitStatus is where a unit is and how it does there.
 type UnitStatus struct {
+	// Phase is how far the unit is; of one on several machines the least good.
+	Phase Phase `json:"phase,omitempty"`
+	// Reason is one line on what a person should know of a unit that is on no machine; else see Machines.
+	Reason string `json:"reason,omitempty"`
+	// StoppedByHand: its app would have it run, a person wants it stopped.
+	StoppedByHand bool `json:"stoppedByHand,omitempty"`
+	// WaitsForOthers: it fits nowhere for no other reason than that units that it has to be beside are not where they have to be.
+	WaitsForOthers bool `json:"waitsForOthers,omitempty"`
+	// Changing: a roll-out, a restart or a drain has begun with it, and is not over.
+	Changing bool `json:"changing,omitempty"`
+	// File is what its file says, where that was asked for (?file=true).
+	File *UnitFileFacts `json:"file,omitempty"`
 	// Machine is the ID of the machine that it is placed on; empty for global units.
 	Machine string `json:"machine,omitempty"`
 	// State is what systemd says of it.
@@ -61,6 +73,12 @@ type UnitOnMachine struct {
 	Placement *Placement `json:"placement,omitempty"`
 	// State is what systemd says there; nil before the machine has reported, and while it is away.
 	State *UnitState `json:"state,omitempty"`
+	// Phase is how far it is there.
+	Phase Phase `json:"phase,omitempty"`
+	// Reason is one line on what a person should know: what is wrong, who stopped it; empty for nothing.
+	Reason string `json:"reason,omitempty"`
+	// Outcome says how it ended, where something went wrong, such as "result exit-code, exit status 203 (EXEC)".
+	Outcome string `json:"outcome,omitempty"`
 }
 
 // UnitState is what systemd says of a unit on one machine. Kept at states/<machine>/<unit>.
@@ -194,6 +212,8 @@ type Machine struct {
 	Spec     MachineSpec `json:"spec"`
 	// Config is what people set for the machine; it is stored apart (machineconfig/<id>) and survives its absence.
 	Config *MachineConfig `json:"config,omitempty"`
+	// Status is put together for readers; it is never stored.
+	Status *MachineStatus `json:"status,omitempty"`
 }
 
 // MachineAddress is where a machine is, and the port of its fleetd; 0 where that does not listen on TCP.

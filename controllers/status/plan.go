@@ -56,26 +56,26 @@ type Machine struct {
 // The reasons of conditions and actions. Of an instance that is not ready it is its instance.State.
 const (
 	ReasonAccepted        = "Accepted"
-	ReasonInvalidManifest = "InvalidManifest"
+	ReasonInvalidManifest = v1.ReasonInvalidManifest
 	ReasonNameTaken       = "NameTaken"
 	ReasonNotAccepted     = "NotAccepted" // nothing was ever accepted
 	ReasonScheduled       = "Scheduled"
-	ReasonPending         = "Pending"  // not looked at so far
-	ReasonUnplaced        = "Unplaced" // where the refusal names no constraint
+	ReasonPending         = v1.ReasonPending // not looked at so far
+	ReasonUnplaced        = "Unplaced"       // where the refusal names no constraint
 	ReasonAvailable       = "Available"
 	ReasonNothingWanted   = "NothingWanted"
 	ReasonUnavailable     = "Unavailable"
 	ReasonUpdated         = "Updated"
 	ReasonStarting        = "Starting"
 	ReasonRollingOut      = "RollingOut"
-	ReasonRolloutStalled  = "RolloutStalled"
+	ReasonRolloutStalled  = v1.ReasonRolloutStalled
 	ReasonMoving          = "Moving" // to leave a machine that is drained
-	ReasonMoveStalled     = "MoveStalled"
+	ReasonMoveStalled     = v1.ReasonMoveStalled
 	ReasonWaiting         = "WaitingForRouters"
 	ReasonReady           = "Ready"
-	ReasonNoRouter        = "NoRouter"      // no router that lives serves what it announces
-	ReasonRouterFailing   = "RouterFailing" // a router cannot apply what concerns the app
-	ReasonChanged         = "Changed"       // of the action: the status is another one
+	ReasonNoRouter        = v1.ReasonNoRouter      // no router that lives serves what it announces
+	ReasonRouterFailing   = v1.ReasonRouterFailing // a router cannot apply what concerns the app
+	ReasonChanged         = "Changed"              // of the action: the status is another one
 	ReasonAppDeleted      = "AppDeleted"
 )
 

@@ -202,6 +202,20 @@ func TestAppEndpointsAreThoseBelowItsPrefix(t *testing.T) {
 	c.put("/services/web/hello/hello@1", "10.0.0.1:3000")
 	c.put("/services/web/hello2/hello2@1", "10.0.0.1:3001")
 	list := getAs[wire.List[wire.Endpoint]](c, apps+"/hello/endpoints")
-	require.Equal(t, []wire.Endpoint{{App: "hello", Instance: "hello@1", Address: "10.0.0.1:3000", Key: "/services/web/hello/hello@1"}}, list.Items)
+	require.Equal(t, []wire.Endpoint{{App: "hello", Instance: "hello@1", Address: "10.0.0.1:3000", Key: "/services/web/hello/hello@1", Unit: "hello@1.service"}}, list.Items)
 	require.Len(t, getAs[wire.List[wire.Endpoint]](c, wire.Prefix+"/endpoints").Items, 2)
+}
+
+// TestHowAnAppDoes: one word and one line, also before the status controller has seen the manifest.
+func TestHowAnAppDoes(t *testing.T) {
+	c := newCluster(t)
+	revision := c.put("/fleet/apps/hello", hello)
+	summary := func() v1.AppSummary { return *getAs[wire.App](c, apps+"/hello").Summary }
+	require.Equal(t, v1.AppSummary{Phase: v1.AppPending, Message: "Pending"}, summary())
+	c.put("/fleet/status/hello", v1.AppStatus{ObservedRevision: revision, Conditions: []v1.Condition{{Type: v1.Ready, Status: v1.ConditionTrue}}})
+	require.Equal(t, v1.AppSummary{Phase: v1.AppReady, Message: "Ready"}, summary())
+	c.put("/fleet/apps/hello", strings.Replace(hello, "replicas: 2", "replicas: many", 1))
+	require.Equal(t, v1.AppBroken, summary().Phase)
+	require.Equal(t, v1.Accepted, summary().Condition)
+	require.Contains(t, summary().Message, "InvalidManifest: line 8: spec.replicas: expected a whole number")
 }

@@ -10,6 +10,7 @@ import (
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api/wire"
+	"github.com/fleet-starter/fleet/internal/instance"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/store"
 )
@@ -23,9 +24,6 @@ const (
 func appRows(k keyspace.Keys) []row {
 	return []row{rowApp: {prefix: k.Apps().Prefix()}, rowAppStatus: {prefix: k.Status().Prefix()}}
 }
-
-// reasonInvalidManifest is the app controller's word for it.
-const reasonInvalidManifest = "InvalidManifest"
 
 // appView joins manifests and statuses.
 type appView struct {
@@ -94,10 +92,12 @@ func (v *appView) object(name string) (*wire.App, bool) {
 		status.ObservedRevision = s.revision
 		status.Conditions = v1.SetCondition(status.Conditions, v1.Condition{
 			Type: v1.Accepted, Status: v1.ConditionFalse, ObservedRevision: s.revision,
-			Reason: reasonInvalidManifest, Message: oneLine(s.err),
+			Reason: v1.ReasonInvalidManifest, Message: oneLine(s.err),
 		}, v.now().UTC().Truncate(time.Second))
 		app.Status = &status
 	}
+	summary := instance.Summarize(app.Status)
+	app.Summary = &summary
 	return &app, true
 }
 

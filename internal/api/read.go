@@ -12,6 +12,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/api/wire"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/store"
+	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
 // readable is a store that nothing can be written to.
@@ -73,20 +74,63 @@ func (r *reader) appEndpoints(w http.ResponseWriter, req *http.Request) error {
 	return endpoints.list(w, req)
 }
 
-// addContents answers ?contents=true: each unit with its file's text. Units that share a file cost one read.
-func (r *reader) addContents(ctx context.Context, q url.Values, units []*v1.Unit) error {
-	if !flag(q.Get("contents")) {
+// addFile answers ?contents=true, each unit with its file's text, and ?file=true, with what that says. Units that share a file
+// cost one read.
+func (r *reader) addFile(ctx context.Context, q url.Values, units []*v1.Unit) error {
+	contents, facts := flag(q.Get("contents")), flag(q.Get("file"))
+	if !contents && !facts {
 		return nil
 	}
-	texts := map[string]string{}
+	texts, files := map[string]string{}, map[string]*readFile{}
 	for _, unit := range units {
 		text, err := r.text(ctx, unit, texts)
 		if err != nil {
 			return err
 		}
-		unit.Spec.Contents = text
+		if contents {
+			unit.Spec.Contents = text
+		}
+		if !facts {
+			continue
+		}
+		if files[text] == nil {
+			files[text] = readUnitFile(text)
+		}
+		unit.Status.File = files[text].of(unit.Metadata.Name)
 	}
 	return nil
+}
+
+// readFile is what a unit file says to all units that share it.
+type readFile struct {
+	facts v1.UnitFileFacts
+	fleet *unitfile.FleetTemplate // nil: it cannot be read
+}
+
+func readUnitFile(text string) *readFile {
+	f := &readFile{facts: v1.UnitFileFacts{SHA1: unitfile.FleetHash(text)}}
+	file, err := unitfile.Parse(text)
+	if err != nil {
+		return f
+	}
+	f.facts.Description, _ = file.Value(unitfile.SectionUnit, "Description")
+	for _, o := range file.Options() {
+		if o.Section == unitfile.SectionFleet {
+			f.facts.Options = append(f.facts.Options, v1.UnitFileOption{Name: o.Name, Value: o.Value})
+		}
+	}
+	f.fleet = unitfile.ParseFleetTemplate(file)
+	return f
+}
+
+// of is what the file says to the unit of that name.
+func (f *readFile) of(unit string) *v1.UnitFileFacts {
+	facts := f.facts
+	if name, err := unitfile.ParseName(unit); err == nil && f.fleet != nil {
+		options, _ := f.fleet.Resolve(name) // as far as it can be read
+		facts.Global, facts.MachineOf = options.Global, options.MachineOf
+	}
+	return &facts
 }
 
 // text is the text of a unit's file; texts holds those that were read already.
@@ -174,7 +218,8 @@ func (r *reader) endpointsBelow(prefix string) resource[*wire.Endpoint] {
 	c := keyspace.Endpoints(prefix)
 	read := func(name string) *wire.Endpoint {
 		app, instance, _ := strings.Cut(name, "/")
-		return &wire.Endpoint{App: app, Instance: instance, Key: c.Key(name)}
+		unit, machine := v1.UnitOfEndpoint(app, instance)
+		return &wire.Endpoint{App: app, Instance: instance, Key: c.Key(name), Unit: unit, Machine: machine}
 	}
 	return resource[*wire.Endpoint]{
 		store: r.store, kind: "Endpoint", rows: []row{{prefix: c.Prefix()}},

@@ -51,7 +51,7 @@ type resource[T any] struct {
 	labels    func(T) map[string]string
 	tombstone func(name string) T
 	filter    func(url.Values) (func(T) bool, error)
-	// finish adds to a listing what only some queries ask for.
+	// finish adds to objects what only some queries ask for.
 	finish func(context.Context, url.Values, []T) error
 	// keysOnly: the values are not looked at.
 	keysOnly bool
@@ -171,6 +171,9 @@ func (c *resource[T]) get(w http.ResponseWriter, r *http.Request) error {
 		return c.watch(w, r, q)
 	}
 	object, err := c.read(r.Context(), q.name)
+	if err == nil && c.finish != nil {
+		err = c.finish(r.Context(), r.URL.Query(), []T{object})
+	}
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ func (r *reader) resources() {
 	}
 	r.units = resource[*v1.Unit]{
 		store: r.store, kind: v1.KindUnit, rows: unitRows(r.keys),
-		view:   func() view[*v1.Unit] { return newUnitView(r.keys) },
+		view:   func() view[*v1.Unit] { return newUnitView(r.keys, r.now) },
 		labels: unitLabels,
 		tombstone: func(name string) *v1.Unit {
 			return &v1.Unit{TypeMeta: typeOf(v1.KindUnit), Metadata: v1.ObjectMeta{Name: name}}
@@ -37,7 +37,7 @@ func (r *reader) resources() {
 			owner := q.Get("owner")
 			return func(u *v1.Unit) bool { return owner == "" || u.Metadata.Owner == owner }, nil
 		},
-		finish: r.addContents,
+		finish: r.addFile,
 	}
 	r.machines = resource[*v1.Machine]{
 		store: r.store, kind: v1.KindMachine,
@@ -155,7 +155,29 @@ func (v *machineView) object(name string) (*v1.Machine, bool) {
 	}
 	m := *stored
 	m.Config = v.configs[name]
+	m.Status = machineStatus(&m)
 	return &m, true
+}
+
+// machineStatus says how a machine does.
+func machineStatus(m *v1.Machine) *v1.MachineStatus {
+	failing := slices.Sorted(maps.Keys(m.Spec.Failing))
+	status := &v1.MachineStatus{State: "ready"}
+	switch {
+	case m.Config != nil && m.Config.Drain:
+		status.State = "draining"
+	case m.Config != nil && m.Config.Cordoned:
+		status.State = "cordoned"
+	case len(failing) > 0:
+		status.State = strings.Join(failing, ",") + " failing"
+	}
+	for _, name := range failing {
+		status.Warnings = append(status.Warnings, m.Spec.Failing[name])
+		if name == v1.ControllerNode {
+			status.Warnings = append(status.Warnings, "it starts and stops no units until then, and gets no new ones")
+		}
+	}
+	return status
 }
 
 func (v *machineView) names() []string { return slices.Sorted(maps.Keys(v.machines)) }

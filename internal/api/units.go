@@ -96,10 +96,10 @@ func (u *unitWriter) checkUnit(ctx context.Context, unit *v1.Unit) (warnings []w
 		}
 		return nil, err
 	}
-	faults, warnings := wire.CheckUnitFile(name, unit.Spec.Contents)
+	faults, warnings := checkUnitFile(name, unit.Spec.Contents)
 	for _, list := range [][]wire.Cause{faults, warnings} {
 		for i, c := range list { // the lines are the file's, not the request's
-			list[i] = wire.Cause{Field: "spec.contents", Message: c.String()}
+			list[i] = wire.Cause{Field: "spec.contents", Message: c.String(), InContents: &c, More: c.More}
 		}
 	}
 	if len(faults) > 0 {

@@ -123,7 +123,8 @@ func TestWarnings(t *testing.T) {
 	c := newCluster(t)
 	const why = `"md" matches no unit, for no unit can have such a name: write its type, too, such as md.service`
 	a := c.do(http.MethodPut, units+"/a.service", unitJSON(t, "a.service", sleeping+"[X-Fleet]\nConflicts=md b.service\n", v1.Launched))
-	require.Equal(t, []wire.Cause{{Field: "spec.contents", Message: "line 4: [X-Fleet] Conflicts: " + why}}, a.status(t).Warnings)
+	require.Equal(t, []wire.Cause{{Field: "spec.contents", Message: "line 4: [X-Fleet] Conflicts: " + why,
+		InContents: &wire.Cause{Line: 4, Field: "[X-Fleet] Conflicts", Message: why}}}, a.status(t).Warnings)
 	require.Equal(t, http.StatusCreated, a.code)
 	manifest := `{"apiVersion":"fleet/v1","kind":"App","metadata":{"name":"a"},"spec":{"exec":{"command":["/bin/a"]},"placement":{"conflicts":["%p@*.service","md"]}}}`
 	a = c.do(http.MethodPut, wire.Prefix+"/apps/a?dryRun=true", manifest)
@@ -275,10 +276,12 @@ func TestUnitsAreJoinedWithWhereTheyAre(t *testing.T) {
 	list := getAs[wire.List[v1.Unit]](c, units).Items
 	require.Len(t, list, 3)
 	require.Equal(t, []v1.UnitOnMachine{
-		{Machine: here, Address: "10.0.0.1", Placement: &v1.Placement{Hash: "h", DesiredState: v1.Launched}, State: &v1.UnitState{ActiveState: "active", SubState: "running"}},
-		{Machine: there, Placement: &v1.Placement{Hash: "h", DesiredState: v1.Launched}},
+		{Machine: here, Address: "10.0.0.1", Placement: &v1.Placement{Hash: "h", DesiredState: v1.Launched}, State: &v1.UnitState{ActiveState: "active", SubState: "running"}, Phase: v1.PhaseActive},
+		{Machine: there, Placement: &v1.Placement{Hash: "h", DesiredState: v1.Launched}, Phase: v1.PhaseAway, Reason: "the machine is away"},
 	}, list[0].Status.Machines, "nobody knows how it does on a machine that is away")
+	require.Equal(t, v1.PhaseAway, list[0].Status.Phase, "the least good")
 	require.Equal(t, "0 of 1 machines fit", list[1].Status.Unplaced.Message)
+	require.Equal(t, v1.PhaseUnplaced, list[1].Status.Phase)
 	require.Contains(t, list[2].Status.Unplaced.Message, "cannot be read")
 	require.Equal(t, list[0], getAs[v1.Unit](c, units+"/a.service"), "one alone is joined the same way")
 
@@ -344,4 +347,75 @@ func TestEventsAreSelectedByObject(t *testing.T) {
 	c.put("/fleet/states/"+here+"/a.service", v1.UnitState{ActiveState: "active"})
 	c.put("/fleet/states/"+there+"/a.service", v1.UnitState{ActiveState: "active"})
 	require.Len(t, getAs[wire.List[wire.InstanceState]](c, wire.Prefix+"/states?machineID="+here+"&unitName=a.service").Items, 1)
+}
+
+// TestWhatAFileSays: it is told with one unit, a listing and a watch, where it is asked for.
+func TestWhatAFileSays(t *testing.T) {
+	c := newCluster(t)
+	const text = "[Unit]\nDescription=Meter\n[Service]\nExecStart=/bin/true\n[X-Fleet]\nMachineOf=app@%i.service\n"
+	for name, text := range map[string]string{"meter@1.service": text, "meter@2.service": text, "agent.service": "[X-Fleet]\nGlobal=true\n", "odd.service": "[X-Fleet\n"} {
+		c.put("/fleet/unitfiles/"+unitfile.Hash(text), text)
+		c.put("/fleet/units/"+name, v1.Unit{Spec: v1.UnitSpec{Hash: unitfile.Hash(text), DesiredState: v1.Launched}})
+	}
+	meter := func(app string) *v1.UnitFileFacts {
+		return &v1.UnitFileFacts{SHA1: unitfile.FleetHash(text), Description: "Meter", MachineOf: []string{app},
+			Options: []v1.UnitFileOption{{Name: "MachineOf", Value: "app@%i.service"}}}
+	}
+	list := getAs[wire.List[v1.Unit]](c, units+"?file=true").Items
+	require.Len(t, list, 4)
+	require.True(t, list[0].Status.File.Global)
+	require.Equal(t, meter("app@1.service"), list[1].Status.File)
+	require.Equal(t, meter("app@2.service"), list[2].Status.File)
+	require.Equal(t, &v1.UnitFileFacts{SHA1: unitfile.FleetHash("[X-Fleet\n")}, list[3].Status.File, "as far as it can be read")
+	require.Empty(t, list[1].Spec.Contents)
+	require.Equal(t, list[1], getAs[v1.Unit](c, units+"/meter@1.service?file=true"))
+	require.Nil(t, getAs[v1.Unit](c, units+"/meter@1.service").Status.File)
+
+	next := c.watch(units + "/meter@1.service?watch=true&file=true")
+	var unit v1.Unit
+	require.NoError(t, json.Unmarshal(next().Object, &unit))
+	require.Equal(t, list[1], unit)
+	require.Equal(t, wire.Bookmark, next().Type)
+	other := strings.Replace(text, "Meter", "Other", 1)
+	c.put("/fleet/unitfiles/"+unitfile.Hash(other), other)
+	c.put("/fleet/units/meter@1.service", v1.Unit{Spec: v1.UnitSpec{Hash: unitfile.Hash(other)}})
+	unit = v1.Unit{}
+	require.NoError(t, json.Unmarshal(next().Object, &unit))
+	require.Equal(t, "Other", unit.Status.File.Description)
+	c.conn.SetDown(true)
+	require.Equal(t, http.StatusServiceUnavailable, c.do(http.MethodGet, units+"?file=true", "").code)
+}
+
+// TestHowMachinesDo: what people set goes before what fails, and what fails is told.
+func TestHowMachinesDo(t *testing.T) {
+	c := newCluster(t)
+	failing := machine("10.0.0.1")
+	failing.Spec.Failing = map[string]string{"node": "node keeps failing", "announce": "announce keeps failing"}
+	c.put("/fleet/machines/"+here, failing)
+	c.put("/fleet/machines/"+there, machine("10.0.0.2"))
+	status := func(id string) v1.MachineStatus {
+		return *getAs[v1.Machine](c, wire.Prefix+"/machines/"+id).Status
+	}
+	warnings := []string{"announce keeps failing", "node keeps failing", "it starts and stops no units until then, and gets no new ones"}
+	require.Equal(t, v1.MachineStatus{State: "announce,node failing", Warnings: warnings}, status(here))
+	require.Equal(t, v1.MachineStatus{State: "ready"}, status(there))
+	c.put("/fleet/machineconfig/"+here, v1.MachineConfig{Cordoned: true})
+	c.put("/fleet/machineconfig/"+there, v1.MachineConfig{Cordoned: true, Drain: true})
+	require.Equal(t, v1.MachineStatus{State: "cordoned", Warnings: warnings}, status(here))
+	require.Equal(t, "draining", status(there).State)
+}
+
+// TestUnitsOfEndpoints: an endpoint says which unit it announces, and where that runs if it is a global one.
+func TestUnitsOfEndpoints(t *testing.T) {
+	c := newCluster(t)
+	for name, want := range map[string]wire.Endpoint{
+		"web/web@1":        {App: "web", Instance: "web@1", Unit: "web@1.service"},
+		"web/web@" + there: {App: "web", Instance: "web@" + there, Unit: "web.service", Machine: there},
+		"web/byhand":       {App: "web", Instance: "byhand", Unit: "byhand.service"},
+	} {
+		c.put("/services/web/"+name, "10.0.0.1:80")
+		want.Address, want.Key = "10.0.0.1:80", "/services/web/"+name
+		require.Equal(t, []wire.Endpoint{want}, getAs[wire.List[wire.Endpoint]](c, wire.Prefix+"/endpoints").Items)
+		c.del("/services/web/" + name)
+	}
 }

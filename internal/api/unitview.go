@@ -3,8 +3,10 @@ package api
 import (
 	"maps"
 	"slices"
+	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/instance"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/store"
 	"github.com/fleet-starter/fleet/internal/unitfile"
@@ -38,6 +40,7 @@ func unitRows(k keyspace.Keys) []row {
 // unitView joins units with where they are and how they do there.
 type unitView struct {
 	keys     keyspace.Keys
+	now      func() time.Time
 	units    map[string]*v1.Unit
 	joined   map[string]*joinedUnit
 	machines map[string]v1.Machine
@@ -54,9 +57,9 @@ type joinedUnit struct {
 	states     map[string]*v1.UnitState
 }
 
-func newUnitView(k keyspace.Keys) *unitView {
+func newUnitView(k keyspace.Keys, now func() time.Time) *unitView {
 	return &unitView{
-		keys: k, units: map[string]*v1.Unit{}, joined: map[string]*joinedUnit{},
+		keys: k, now: now, units: map[string]*v1.Unit{}, joined: map[string]*joinedUnit{},
 		machines: map[string]v1.Machine{}, on: map[string]map[string]bool{},
 	}
 }
@@ -126,8 +129,17 @@ func (v *unitView) applyOnMachine(i int, machine, unit string, kv store.KV, dele
 	v.on[machine][unit] = true
 }
 
-// object joins. What a machine that is away said last is not told: nobody knows whether it still holds.
+// object joins, and says in words how the unit does.
 func (v *unitView) object(name string) (*v1.Unit, bool) {
+	unit, ok := v.join(name)
+	if ok {
+		instance.Show(unit, v.now())
+	}
+	return unit, ok
+}
+
+// join puts the rows together. What a machine that is away said last is not told: nobody knows whether it still holds.
+func (v *unitView) join(name string) (*v1.Unit, bool) {
 	stored, ok := v.units[name]
 	if !ok {
 		return nil, false

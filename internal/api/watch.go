@@ -31,8 +31,11 @@ func (c *resource[T]) watch(w http.ResponseWriter, r *http.Request, q query[T]) 
 		return err
 	}
 	out := newStream(w)
-	f := feed[T]{resource: c, view: v, query: q, out: out, sent: map[string]bool{}}
 	ctx, cancel := context.WithCancel(r.Context())
+	f := feed[T]{resource: c, view: v, query: q, out: out, sent: map[string]bool{}, finish: func([]T) error { return nil }}
+	if c.finish != nil {
+		f.finish = func(objects []T) error { return c.finish(ctx, r.URL.Query(), objects) }
+	}
 	batches, wait := c.watchRows(ctx, q.name, revision)
 	defer wait()
 	defer cancel()
@@ -41,20 +44,25 @@ func (c *resource[T]) watch(w http.ResponseWriter, r *http.Request, q query[T]) 
 			f.sent[name] = true
 		}
 	} else {
-		f.show(v.names(), revision)
+		err = f.show(v.names(), revision)
 	}
-	out.send(wire.Event[*T]{Type: wire.Bookmark, Revision: revision})
-	for out.flush() == nil {
+	if err == nil {
+		out.send(wire.Event[*T]{Type: wire.Bookmark, Revision: revision})
+	}
+	for err == nil && out.flush() == nil {
 		select {
 		case <-ctx.Done():
 			return nil
 		case b := <-batches:
-			if b.Err != nil {
-				out.send(wire.Event[*wire.Status]{Type: wire.Error, Object: toStatus(b.Err), Revision: b.Revision})
-				return out.flush()
+			revision = b.Revision
+			if err = b.Err; err == nil {
+				err = f.take(b)
 			}
-			f.take(b)
 		}
+	}
+	if err != nil {
+		out.send(wire.Event[*wire.Status]{Type: wire.Error, Object: toStatus(err), Revision: revision})
+		return out.flush()
 	}
 	return nil
 }
@@ -88,10 +96,11 @@ type feed[T any] struct {
 	query    query[T]
 	out      *stream
 	sent     map[string]bool
+	finish   func([]T) error
 }
 
-func (f *feed[T]) take(b rowBatch) {
-	f.show(f.resource.absorb(f.view, f.query.name, b), b.Revision)
+func (f *feed[T]) take(b rowBatch) error {
+	return f.show(f.resource.absorb(f.view, f.query.name, b), b.Revision)
 }
 
 // absorb takes a row's changes into a view of one object, or of all where name is empty, and returns the names of
@@ -110,11 +119,31 @@ func (c *resource[T]) absorb(v view[T], name string, b rowBatch) []string {
 	return slices.Sorted(maps.Keys(changed))
 }
 
+// shownAtOnce is how many objects are finished together: what they share is read once for all of them.
+const shownAtOnce = 500
+
 // show sends the objects of these names as they are now.
-func (f *feed[T]) show(names []string, revision int64) {
+func (f *feed[T]) show(names []string, revision int64) error {
+	for some := range slices.Chunk(names, shownAtOnce) {
+		if err := f.showSome(some, revision); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *feed[T]) showSome(names []string, revision int64) error {
+	objects, shown := map[string]T{}, []T{}
 	for _, name := range names {
-		object, ok := f.view.object(name)
-		ok = ok && f.query.match(object)
+		if object, ok := f.view.object(name); ok && f.query.match(object) {
+			objects[name], shown = object, append(shown, object)
+		}
+	}
+	if err := f.finish(shown); err != nil {
+		return err
+	}
+	for _, name := range names {
+		object, ok := objects[name]
 		switch {
 		case ok && f.sent[name]:
 			f.out.send(wire.Event[T]{Type: wire.Modified, Object: object, Revision: revision})
@@ -126,6 +155,7 @@ func (f *feed[T]) show(names []string, revision int64) {
 			f.out.send(wire.Event[T]{Type: wire.Deleted, Object: f.resource.tombstone(name), Revision: revision})
 		}
 	}
+	return nil
 }
 
 // stream writes JSON lines to a client that may be slow or gone. The first error ends it.

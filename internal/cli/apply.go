@@ -54,12 +54,17 @@ manifest is not accepted, an instance fits on no machine, or its roll-out has st
 }
 
 func (a *app) apply(ctx context.Context, o applyOptions) error {
-	manifests, err := a.readManifests(o.files, o.recursive)
+	manifests, faults, err := a.readManifests(o.files, o.recursive)
 	if err != nil {
 		return err
 	}
-	// First everything as a trial: also the server has to accept all before any is stored.
-	if _, err := a.store(ctx, manifests, true, o.dryRun); err != nil || o.dryRun {
+	// First everything as a trial: also the server has to accept all before any is stored. What can be read is tried also
+	// where something else cannot, so that all faults are told at once.
+	_, err = a.store(ctx, manifests, true, o.dryRun && faults == 0)
+	switch {
+	case faults > 0:
+		return errReported{exitError}
+	case err != nil || o.dryRun:
 		return err
 	}
 	revisions, err := a.store(ctx, manifests, false, true)
@@ -90,13 +95,16 @@ func (a *app) store(ctx context.Context, manifests []manifest, dryRun, say bool)
 			if statusOf(err) == nil {
 				return nil, err // nobody answers: the others would fare no better
 			}
+			if status := statusOf(err); m.Unit != nil {
+				status.Causes = inManifest(status.Causes, "")
+			}
 			a.tellFaults(m.file, m.Line-1, err)
 			code = exitCode(err)
 			continue
 		}
 		if say {
-			if m.Unit == nil { // those of a unit's file were told when it was read
-				a.tellWarnings(m.file, answer.Warnings)
+			for _, c := range inManifest(answer.Warnings, "warning: ") {
+				a.tellCause(m.file, m.Line-1, c)
 			}
 			suffix := ""
 			if dryRun {
@@ -111,4 +119,20 @@ func (a *app) store(ctx context.Context, manifests []manifest, dryRun, say bool)
 		return nil, errReported{code}
 	}
 	return revisions, nil
+}
+
+// inManifest are the faults, or warnings, of what was sent: those of a unit's file at the manifest's first line, with their own
+// line of the file behind it.
+func inManifest(causes []wire.Cause, prefix string) []wire.Cause {
+	out := make([]wire.Cause, len(causes))
+	for i, c := range causes {
+		out[i] = c
+		out[i].Message = prefix + c.Message
+		if c.InContents != nil {
+			inner := *c.InContents
+			inner.Message = prefix + inner.Message
+			out[i].Line, out[i].Message = 1, inner.String()
+		}
+	}
+	return out
 }

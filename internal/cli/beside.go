@@ -37,25 +37,30 @@ func (t *target) waitsFor(other *target) bool {
 	return t == other || slices.ContainsFunc(t.beside, func(b *target) bool { return b.waitsFor(other) })
 }
 
-// tieManifests makes a target of each manifest: what its units are to be beside, another one may bring.
-func tieManifests(manifests []manifest) []*target {
-	targets, of := make([]*target, len(manifests)), map[*target]manifest{}
+// tieManifests makes a target of each manifest that is stored: what its units are to be beside, another one may bring.
+func (a *app) tieManifests(ctx context.Context, manifests []manifest) []*target {
+	targets, of, machineOf := make([]*target, len(manifests)), map[*target]manifest{}, map[*target][]string{}
 	for i, m := range manifests {
-		targets[i] = &target{name: m.what(), done: make(chan struct{})}
-		of[targets[i]] = m
+		t := &target{name: m.what(), done: make(chan struct{})}
+		targets[i], of[t], machineOf[t] = t, m, a.machineOf(ctx, m)
 	}
 	tie(targets, func(t, other *target) bool {
-		return slices.ContainsFunc(of[t].machineOf(), of[other].makes)
+		return slices.ContainsFunc(machineOf[t], of[other].makes)
 	})
 	return targets
 }
 
-// machineOf are the units that those of a manifest are to be beside. All instances of an app are tied alike.
-func (m manifest) machineOf() []string {
-	if m.Unit != nil {
-		return placementOf(m.Name(), m.Unit.Spec.Contents).MachineOf
+// machineOf are the units that those of a manifest are to be beside. All instances of an app are tied alike. Where fleetd does
+// not say so of a unit, it is waited for as if it were alone.
+func (a *app) machineOf(ctx context.Context, m manifest) []string {
+	if m.Unit == nil {
+		return m.App.MachineOf()
 	}
-	return m.App.MachineOf()
+	unit, err := a.unitWithFile(ctx, m.Name())
+	if err != nil {
+		return nil
+	}
+	return fileOf(unit).MachineOf
 }
 
 // makes: the manifest is that unit's, or its app's.
@@ -99,40 +104,40 @@ func (t *target) afterOthers(ctx context.Context, wait func() error) error {
 	}
 }
 
-// reasonMachineOf is the scheduler's reason where a unit has to be where another one is.
-const reasonMachineOf = "MachineOf"
-
 // waitsForOthers: nothing is wrong but that others are not where they have to be.
 func waitsForOthers(err error) bool {
 	var unplaced *unplacedError
 	var app *brokenError
 	switch {
 	case errors.As(err, &unplaced):
-		reasons := unplaced.why.Reasons
-		return len(reasons) > 0 && !slices.ContainsFunc(reasons, func(r v1.Refusal) bool { return r.Reason != reasonMachineOf })
+		return unplaced.status.WaitsForOthers
 	case errors.As(err, &app):
-		return app.condition.Type == v1.Scheduled && app.condition.Reason == reasonMachineOf
+		return app.summary.WaitsForOthers
 	}
 	return false
 }
 
 // unplacedError says that a unit is on no machine.
 type unplacedError struct {
-	unit string
-	why  *v1.Unplaced
+	unit   string
+	status v1.UnitStatus
 }
 
 func (e *unplacedError) Error() string {
-	return fmt.Sprintf("unit %s is on no machine: %s; it follows when one fits", e.unit, e.why.Message)
+	return fmt.Sprintf("unit %s is on no machine: %s; it follows when one fits", e.unit, e.status.Unplaced.Message)
 }
 
 // brokenError says which condition keeps an app from being ready.
 type brokenError struct {
-	condition v1.Condition
+	condition *v1.Condition
+	summary   v1.AppSummary
 	words     string // the last ones of its units
 }
 
 func (e *brokenError) Error() string {
 	c := e.condition
+	if c == nil {
+		return e.summary.Message + e.words
+	}
 	return fmt.Sprintf("%s=%s: %s: %s%s", c.Type, c.Status, c.Reason, c.Message, e.words)
 }

@@ -4,11 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api/client"
-	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
 // bring asks for the state of all units, and then waits for all of them side by side. What fails is told; the others go on.
@@ -22,12 +22,12 @@ func (a *app) bring(ctx context.Context, args []string, o stateOptions) error {
 				return err
 			}
 		}
-		options, err := a.placement(ctx, name)
+		unit, err := a.unitWithFile(ctx, name)
 		if err != nil || slices.ContainsFunc(targets, func(t *target) bool { return t.name == name }) {
 			return err
 		}
-		t := &target{name: name, global: options.Global, done: make(chan struct{})}
-		targets, machineOf[t] = append(targets, t), options.MachineOf
+		t := &target{name: name, global: isGlobal(unit), done: make(chan struct{})}
+		targets, machineOf[t] = append(targets, t), fileOf(unit).MachineOf
 		return nil
 	})
 	if !o.create { // each by itself
@@ -161,28 +161,11 @@ func (a *app) requestedAt(ctx context.Context, name string) (string, error) {
 	return unit.Spec.RequestedAt, nil
 }
 
-// placement reads [X-Fleet] of the unit's file, as far as it can be read.
-func (a *app) placement(ctx context.Context, name string) (options unitfile.Fleet, err error) {
+// unitWithFile reads a unit, with what its file says.
+func (a *app) unitWithFile(ctx context.Context, name string) (unit v1.Unit, err error) {
 	c, err := a.client()
 	if err != nil {
-		return options, err
+		return unit, err
 	}
-	text, err := c.Do(ctx, client.Request{Method: http.MethodGet, Path: client.Path("units", name, "file")})
-	if err != nil {
-		return options, err
-	}
-	return placementOf(name, string(text)), nil
-}
-
-func placementOf(name, text string) unitfile.Fleet {
-	n, err := unitfile.ParseName(name)
-	if err != nil {
-		return unitfile.Fleet{}
-	}
-	file, err := unitfile.Parse(text)
-	if err != nil {
-		return unitfile.Fleet{}
-	}
-	options, _ := unitfile.ParseFleet(file, n)
-	return options
+	return client.Get[v1.Unit](ctx, c, client.Path("units", name), url.Values{"file": {"true"}})
 }

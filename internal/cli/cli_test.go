@@ -10,6 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/api/wire"
+	"github.com/fleet-starter/fleet/internal/instance"
 )
 
 func TestEveryCommandIsExplainedWithExamples(t *testing.T) {
@@ -107,32 +109,7 @@ func TestLeftOnAMachine(t *testing.T) {
 	require.Equal(t, "5 left: a, b, c, d and 1 more; b: full", unitsLeft(map[string]string{"e": "no", "d": "", "c": "", "b": "full", "a": ""}))
 }
 
-// TestReasonOfAUnit: one line says what a person should know, also of a unit that runs as it was because its new file fits nowhere.
-func TestReasonOfAUnit(t *testing.T) {
-	const id = "8abff2e7000000000000000000000000"
-	unplaced := &v1.Unplaced{Message: "it stays on 8abff2e7 for now: too full"}
-	runs := v1.UnitOnMachine{Machine: id, Address: "10.0.0.1", Placement: &v1.Placement{}, State: &v1.UnitState{ActiveState: "active"}}
-	says, left := runs, runs
-	says.State = &v1.UnitState{ActiveState: "active", Message: "refused"}
-	left.Placement = nil
-	stopped := &v1.Override{DesiredState: v1.Loaded}
-	for name, tt := range map[string]struct {
-		status v1.UnitStatus
-		reason string
-	}{
-		"runs":                    {v1.UnitStatus{Machines: []v1.UnitOnMachine{runs}}, ""},
-		"fits nowhere":            {v1.UnitStatus{Unplaced: unplaced}, unplaced.Message},
-		"its new file does not":   {v1.UnitStatus{Unplaced: unplaced, Machines: []v1.UnitOnMachine{runs}}, unplaced.Message},
-		"its machine says more":   {v1.UnitStatus{Unplaced: unplaced, Machines: []v1.UnitOnMachine{says}}, "refused"},
-		"a machine that it left":  {v1.UnitStatus{Unplaced: unplaced, Machines: []v1.UnitOnMachine{left}}, ""},
-		"and a person stopped it": {v1.UnitStatus{Unplaced: unplaced, Override: stopped, Machines: []v1.UnitOnMachine{runs}}, "stopped by hand: fleetctl start web@1"},
-	} {
-		lines := unitLines(v1.Unit{Metadata: v1.ObjectMeta{Name: "web@1.service", Owner: "web"}, Status: &tt.status})
-		require.Len(t, lines, 1, name)
-		require.Equal(t, tt.reason, lines[0].reason, name)
-	}
-}
-
+// TestAUnitHasItsState: so it is told by this fleetd, and by an older one, which says less.
 func TestAUnitHasItsState(t *testing.T) {
 	a := &app{}
 	const id = "8abff2e7000000000000000000000000"
@@ -180,15 +157,59 @@ func TestAUnitHasItsState(t *testing.T) {
 			if tt.state == v1.Launched {
 				request = "now"
 			}
-			_, done, err := a.unitHas(tt.unit, tt.state, request)
-			require.Equal(t, tt.done, done)
-			if tt.fault == "" {
-				require.NoError(t, err)
-			} else {
-				require.ErrorContains(t, err, tt.fault)
+			for range 2 {
+				_, done, err := a.unitHas(tt.unit, tt.state, request)
+				require.Equal(t, tt.done, done)
+				if tt.fault == "" {
+					require.NoError(t, err)
+				} else {
+					require.ErrorContains(t, err, tt.fault)
+				}
+				instance.Show(&tt.unit, time.Now())
 			}
 		})
 	}
 	require.Contains(t, notes.String(), "8abff2e7.../10.0.0.1: ConditionUser=x is not met\n")
 	require.Contains(t, notes.String(), "8abff2e7.../10.0.0.1: started on the machine, not by fleet\n")
+}
+
+// TestAnOlderFleetd: what it does not tell is not shown, and what it tells is.
+func TestAnOlderFleetd(t *testing.T) {
+	a := &app{}
+	ready := wire.App{App: v1.App{Status: &v1.AppStatus{Conditions: []v1.Condition{{Type: v1.Ready, Status: v1.ConditionTrue}}}}}
+	waits := wire.App{App: v1.App{Status: &v1.AppStatus{Conditions: []v1.Condition{{Type: v1.Ready, Status: v1.ConditionFalse, Message: "1 of 2"}}}}}
+	require.Equal(t, v1.AppSummary{Phase: v1.AppPending, Message: "Pending"}, summary(wire.App{}))
+	require.Equal(t, v1.AppSummary{Phase: v1.AppReady, Message: "Ready"}, summary(ready))
+	require.Equal(t, v1.AppSummary{Phase: v1.AppProgressing, Message: "1 of 2"}, summary(waits))
+	placed := v1.UnitOnMachine{Machine: "m", Address: "10.0.0.1", Placement: &v1.Placement{}, State: &v1.UnitState{ActiveState: "active"}}
+	unit := v1.Unit{Metadata: v1.ObjectMeta{Name: "web.service"}, Status: &v1.UnitStatus{Machines: []v1.UnitOnMachine{placed}}}
+	require.False(t, isGlobal(unit))
+	unit.Status.Machines = append(unit.Status.Machines, placed)
+	require.True(t, isGlobal(unit), "it is on two machines")
+	table := unitKind.tabulate(a, unitKind.fields, []v1.Unit{unit}, apart)
+	require.Len(t, table.rows, 2)
+	require.Equal(t, "active", table.rows[0][3])
+	table = machineKind.tabulate(a, machineKind.fields, []v1.Machine{{}}, nil)
+	require.Len(t, table.rows, 1)
+}
+
+// TestColumns: each name is there once in the list of its kind, and what a kind shows is in it.
+func TestColumns(t *testing.T) {
+	columns(t, unitKind)
+	columns(t, appKind)
+	columns(t, machineKind)
+	columns(t, eventKind)
+	columns(t, endpointKind)
+	require.Equal(t, "unit, hash, sha256, dstate, state, target, desc, global, tmachine, owner", unitKind.fields.whole().names())
+}
+
+func columns[T any](t *testing.T, k kind[T]) {
+	seen := map[string]bool{}
+	for _, f := range k.fields {
+		require.False(t, seen[f.name], "%s: %s", k.plural, f.name)
+		seen[f.name] = true
+	}
+	require.NotEmpty(t, k.fields.must(k.table+","+k.wide))
+	_, err := k.fields.choose("nothing")
+	require.ErrorContains(t, err, k.fields.names())
 }

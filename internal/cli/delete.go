@@ -52,9 +52,12 @@ route. Units of an app are refused: delete the app.`,
 type deletion struct{ singular, plural, name string }
 
 func (a *app) targetsOf(files []string, recursive bool) ([]deletion, error) {
-	manifests, err := a.readManifests(files, recursive)
-	if err != nil {
+	manifests, faults, err := a.readManifests(files, recursive)
+	switch {
+	case err != nil:
 		return nil, err
+	case faults > 0:
+		return nil, errReported{exitError}
 	}
 	var targets []deletion
 	for _, m := range manifests {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/url"
@@ -176,11 +177,14 @@ func healthText(h *v1.HealthCheck) string {
 	return fmt.Sprintf("%s, every %s", what, h.Interval)
 }
 
+// announcedBy is a unit that an endpoint is of; machine is empty but for global ones.
+type announcedBy struct{ unit, machine string }
+
 // instances is the table of an app's units with what is announced for each.
 func (a *app) instances(units []v1.Unit, endpoints []wire.Endpoint) *table {
-	announced := map[string]string{}
+	announced := map[announcedBy]string{}
 	for _, e := range endpoints {
-		announced[e.Instance] = e.Address
+		announced[announcedBy{cmp.Or(e.Unit, e.Instance+".service"), e.Machine}] = e.Address // an older fleetd tells no unit
 	}
 	t := &table{columns: []string{"UNIT", "MACHINE", "ACTIVE", "SUB", "ENDPOINT"}}
 	for _, unit := range units {
@@ -188,10 +192,7 @@ func (a *app) instances(units []v1.Unit, endpoints []wire.Endpoint) *table {
 			continue
 		}
 		for _, l := range unitLines(unit) {
-			endpoint := announced[shortName(unit.Metadata.Name)]
-			if endpoint == "" {
-				endpoint = announced[shortName(unit.Metadata.Name)+"@"+l.on.Machine]
-			}
+			endpoint := cmp.Or(announced[announcedBy{unit.Metadata.Name, ""}], announced[announcedBy{unit.Metadata.Name, l.on.Machine}])
 			t.add(plain, unit.Metadata.Name, a.machine(l.on.Machine, l.on.Address), l.active, l.sub, endpoint)
 		}
 	}
@@ -237,10 +238,6 @@ func (a *app) recent(ctx context.Context, object string) error {
 	if err != nil {
 		return err
 	}
-	t := &table{columns: eventKind.columns}
-	for _, e := range events[max(0, len(events)-recentEvents):] {
-		t.add(plain, eventKind.rows(a, e)[0][:len(t.columns)]...)
-	}
-	a.section("Events", t)
+	a.section("Events", eventKind.tabulate(a, eventKind.fields.must(eventKind.table), events[max(0, len(events)-recentEvents):], nil))
 	return nil
 }

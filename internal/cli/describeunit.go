@@ -2,14 +2,13 @@ package cli
 
 import (
 	"context"
-	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
 	"github.com/fleet-starter/fleet/apis/quantity"
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api/client"
-	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
 func (a *app) describeUnit(ctx context.Context, typed string) error {
@@ -18,28 +17,24 @@ func (a *app) describeUnit(ctx context.Context, typed string) error {
 		return err
 	}
 	name := unitName(typed)
-	unit, err := client.Get[v1.Unit](ctx, c, client.Path("units", name), nil)
+	unit, err := client.Get[v1.Unit](ctx, c, client.Path("units", name), url.Values{"file": {"true"}})
 	if err != nil {
 		return err
 	}
-	text, err := c.Do(ctx, client.Request{Method: http.MethodGet, Path: client.Path("units", name, "file")})
-	if err != nil && !client.NotFound(err) {
-		return err
+	byHand := ""
+	if unit.Status.StoppedByHand {
+		byHand = "stopped by hand: fleetctl start " + shortName(name)
 	}
 	a.facts([]fact{
 		{"Unit", name}, {"Owner", unit.Metadata.Owner}, {"Labels", pairs(unit.Metadata.Labels)}, {"Version", unit.Metadata.ResourceVersion},
 		{"Desired state", string(unit.Spec.DesiredState)}, {"Requested", unit.Spec.RequestedAt},
-		{"By hand", stoppedByHand(unit, unit.Status.Override)}, {"File", unit.Spec.Hash},
+		{"By hand", byHand}, {"File", unit.Spec.Hash},
 	})
 	options := &table{columns: []string{"OPTION", "VALUE"}}
-	if file, err := unitfile.Parse(string(text)); err == nil {
-		for _, o := range file.Options() {
-			if o.Section == unitfile.SectionFleet {
-				options.add(plain, o.Name, o.Value)
-			}
-		}
+	for _, o := range fileOf(unit).Options {
+		options.add(plain, o.Name, o.Value)
 	}
-	a.section("["+unitfile.SectionFleet+"]", options)
+	a.section("[X-Fleet]", options)
 	t := &table{columns: []string{"MACHINE", "LOAD", "ACTIVE", "SUB", "RESULT", "SINCE", "MESSAGE"}}
 	for _, l := range unitLines(unit) {
 		result, since := "", ""

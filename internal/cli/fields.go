@@ -5,56 +5,71 @@ import (
 	"strings"
 )
 
-// field is a column of list-units and its like, chosen with --fields.
+// field is a column. Each kind has one list of them, for get, for -o wide, for list-* and for --fields.
 type field[T any] struct {
 	name string
 	cell func(a *app, row T) string
+	// file: it is read from the unit's file, which fleetd is asked for then.
+	file bool
+	// each: it is of one machine, of which the object has a row each.
+	each bool
 }
 
-func fieldNames[T any](fields []field[T]) string {
+// fields is a list of columns.
+type fields[T any] []field[T]
+
+func (f fields[T]) names() string {
 	var names []string
-	for _, f := range fields {
-		names = append(names, f.name)
+	for _, c := range f {
+		names = append(names, c.name)
 	}
 	return strings.Join(names, ", ")
 }
 
-// choose finds the fields by their names.
-func choose[T any](fields []field[T], names, otherwise string) ([]field[T], error) {
-	if names == "" {
-		names = otherwise
-	}
-	var chosen []field[T]
+// choose finds the columns by their names.
+func (f fields[T]) choose(names string) (fields[T], error) {
+	var chosen fields[T]
 	for name := range strings.SplitSeq(names, ",") {
-		i := slices.IndexFunc(fields, func(f field[T]) bool { return f.name == strings.ToLower(strings.TrimSpace(name)) })
+		i := slices.IndexFunc(f, func(c field[T]) bool { return c.name == strings.ToLower(strings.TrimSpace(name)) })
 		if i < 0 {
-			return nil, usage("--fields: %q is no column: write some of %s", name, fieldNames(fields))
+			return nil, usage("--fields: %q is no column: write some of %s", name, f.names())
 		}
-		chosen = append(chosen, fields[i])
+		chosen = append(chosen, f[i])
 	}
 	return chosen, nil
 }
 
-func columns[T any](fields []field[T]) []string {
+// must is choose for names of this program's own.
+func (f fields[T]) must(names string) fields[T] {
+	chosen, err := f.choose(names)
+	if err != nil {
+		panic(err)
+	}
+	return chosen
+}
+
+// whole leaves out the columns of single machines.
+func (f fields[T]) whole() fields[T] {
+	return slices.DeleteFunc(slices.Clone(f), func(c field[T]) bool { return c.each })
+}
+
+// file: one of them is read from the unit's file.
+func (f fields[T]) file() bool {
+	return slices.ContainsFunc(f, func(c field[T]) bool { return c.file })
+}
+
+func (f fields[T]) columns() []string {
 	var names []string
-	for _, f := range fields {
-		names = append(names, strings.ToUpper(f.name))
+	for _, c := range f {
+		names = append(names, strings.ToUpper(c.name))
 	}
 	return names
 }
 
-func cells[T any](a *app, fields []field[T], row T) []string {
+func (f fields[T]) cells(a *app, row T) []string {
 	var out []string
-	for _, f := range fields {
-		out = append(out, f.cell(a, row))
+	for _, c := range f {
+		out = append(out, c.cell(a, row))
 	}
 	return out
-}
-
-func printRows[T any](a *app, fields []field[T], rows []T) error {
-	t := &table{columns: columns(fields)}
-	for _, row := range rows {
-		t.add(plain, cells(a, fields, row)...)
-	}
-	return a.printTable(t)
 }

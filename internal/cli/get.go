@@ -167,23 +167,33 @@ func (k *kind[T]) print(ctx context.Context, a *app, objects []T, single bool) e
 	case "yaml":
 		return k.printYAML(ctx, a, objects)
 	}
-	t := &table{columns: slices.Clone(k.columns)}
+	names := k.table
 	if a.output == "wide" {
-		t.columns = append(t.columns, k.wide...)
+		names += "," + k.wide
 	}
-	for _, o := range objects {
-		colour := plain
-		if k.colour != nil {
-			colour = k.colour(o)
-		}
-		for _, row := range k.rows(a, o) {
-			t.add(colour, row[:len(t.columns)]...)
-		}
-	}
+	t := k.tabulate(a, k.fields.must(names), objects, k.rows)
 	if a.output == "wide" && len(t.rows) > 0 && !a.watch {
 		t.dropEmpty("REASON")
 	}
 	return a.printTable(t)
+}
+
+// tabulate makes a table. rows are those of an object; nil where each has one.
+func (k *kind[T]) tabulate(a *app, columns fields[T], objects []T, rows func(T) []T) *table {
+	t := &table{columns: columns.columns()}
+	for _, o := range objects {
+		colour, lines := plain, []T{o}
+		if k.colour != nil {
+			colour = k.colour(o)
+		}
+		if rows != nil {
+			lines = rows(o)
+		}
+		for _, row := range lines {
+			t.add(colour, columns.cells(a, row)...)
+		}
+	}
+	return t
 }
 
 // printYAML writes each object as a document.

@@ -12,7 +12,6 @@ import (
 	"github.com/fleet-starter/fleet/apis/quantity"
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api/wire"
-	"github.com/fleet-starter/fleet/internal/instance"
 )
 
 // kind is how objects of one sort are asked for and shown.
@@ -20,9 +19,11 @@ type kind[T any] struct {
 	singular, plural string
 	aliases          []string
 	name             func(T) string
-	columns, wide    []string
-	// rows are the object's lines, with the cells of the wide columns behind the others.
-	rows func(a *app, object T) [][]string
+	// fields are all columns; table and wide name those that are shown, wide behind the others with -o wide.
+	fields      fields[T]
+	table, wide string
+	// rows makes an object of each of the object's lines; nil where it has one.
+	rows func(object T) []T
 	// colour of the object's lines; nil for none.
 	colour func(T) string
 	// yaml writes the object other than by its JSON; nil for that.
@@ -35,14 +36,40 @@ type kind[T any] struct {
 
 var appKind = kind[wire.App]{
 	singular: "app", plural: "apps",
-	name:    func(o wire.App) string { return o.Metadata.Name },
-	columns: []string{"APP", "READY", "UPDATED", "STATUS"}, wide: []string{"AVAILABLE", "REVISION", "IMAGE"},
-	rows: appRows,
+	name: func(o wire.App) string { return o.Metadata.Name },
+	fields: fields[wire.App]{
+		{name: "app", cell: func(_ *app, o wire.App) string { return o.Metadata.Name }},
+		{name: "ready", cell: func(_ *app, o wire.App) string {
+			if o.Status == nil {
+				return "-"
+			}
+			return fmt.Sprintf("%d/%d", o.Status.Replicas.Ready, o.Status.Replicas.Desired)
+		}},
+		{name: "updated", cell: func(_ *app, o wire.App) string {
+			if o.Status == nil {
+				return "-"
+			}
+			return strconv.Itoa(int(o.Status.Replicas.Updated))
+		}},
+		{name: "status", cell: func(_ *app, o wire.App) string { return summary(o).Message }},
+		{name: "available", cell: func(_ *app, o wire.App) string { return strconv.Itoa(int(statusOrNone(o).Replicas.Active)) }},
+		{name: "revision", cell: func(_ *app, o wire.App) string { return strconv.FormatInt(statusOrNone(o).AcceptedRevision, 10) }},
+		{name: "image", cell: func(_ *app, o wire.App) string {
+			switch {
+			case o.Spec.Container != nil:
+				return o.Spec.Container.Image
+			case o.Spec.Exec != nil:
+				return strings.Join(o.Spec.Exec.Command, " ")
+			}
+			return "-"
+		}},
+	},
+	table: "app,ready,updated,status", wide: "available,revision,image",
 	colour: func(o wire.App) string {
 		switch {
 		case o.Status == nil || v1.IsTrue(o.Status.Conditions, v1.Ready):
 			return plain
-		case broken(o.Status.Conditions) != nil:
+		case summary(o).Phase == v1.AppBroken:
 			return red
 		}
 		return yellow
@@ -50,90 +77,63 @@ var appKind = kind[wire.App]{
 	yaml: (*app).printAppYAML,
 }
 
-func appRows(_ *app, o wire.App) [][]string {
-	status := v1.AppStatus{}
-	if o.Status != nil {
-		status = *o.Status
+func statusOrNone(o wire.App) v1.AppStatus {
+	if o.Status == nil {
+		return v1.AppStatus{}
 	}
-	ready, updated := "-", "-"
-	if o.Status != nil {
-		ready = fmt.Sprintf("%d/%d", status.Replicas.Ready, status.Replicas.Desired)
-		updated = strconv.Itoa(int(status.Replicas.Updated))
-	}
-	what := "-"
-	if o.Spec.Container != nil {
-		what = o.Spec.Container.Image
-	} else if o.Spec.Exec != nil {
-		what = strings.Join(o.Spec.Exec.Command, " ")
-	}
-	return [][]string{{o.Metadata.Name, ready, updated, appState(o),
-		strconv.Itoa(int(status.Replicas.Active)), strconv.FormatInt(status.AcceptedRevision, 10), what}}
+	return *o.Status
 }
 
-// broken is the condition that keeps an app from being ready and will not mend by waiting, or nil.
-func broken(conditions []v1.Condition) *v1.Condition {
-	for _, name := range []string{v1.Accepted, v1.Scheduled, v1.Progressing, v1.Routed, v1.Ready} {
-		if c := v1.FindCondition(conditions, name); c != nil && c.Status == v1.ConditionFalse && !passing(*c) {
-			return c
-		}
+// summary is how fleetd says that an app does. Of an older one, which does not, it is as much as Ready says.
+func summary(o wire.App) v1.AppSummary {
+	status := statusOrNone(o)
+	c := v1.FindCondition(status.Conditions, v1.Ready)
+	switch {
+	case o.Summary != nil:
+		return *o.Summary
+	case c == nil:
+		return v1.AppSummary{Phase: v1.AppPending, Message: v1.AppPending}
+	case c.Status == v1.ConditionTrue:
+		return v1.AppSummary{Phase: v1.AppReady, Message: v1.AppReady}
 	}
-	return nil
+	return v1.AppSummary{Phase: v1.AppProgressing, Message: cmp.Or(c.Message, v1.AppProgressing)}
 }
 
-// passing reports whether a condition is False for the time being only.
-func passing(c v1.Condition) bool {
-	switch c.Type {
-	case v1.Progressing: // False is also the rest after a roll-out
-		return c.Reason != "RolloutStalled" && c.Reason != "MoveStalled"
-	case v1.Scheduled:
-		return c.Reason == "Pending" // else it names the constraint
-	case v1.Routed:
-		return c.Reason == "NoRouter" || c.Reason == "RouterFailing" // one may come, or recover; else another app has the host
-	case v1.Ready:
-		return !instance.State(c.Reason).Final()
-	}
-	return false
-}
-
-// appState is one word or line on how an app does.
-func appState(o wire.App) string {
-	if o.Status == nil || len(o.Status.Conditions) == 0 {
-		return "Pending"
-	}
-	if c := broken(o.Status.Conditions); c != nil {
-		return c.Reason + ": " + c.Message
-	}
-	if v1.IsTrue(o.Status.Conditions, v1.Ready) {
-		return "Ready"
-	}
-	progress, ready := message(o.Status.Conditions, v1.Progressing), message(o.Status.Conditions, v1.Ready)
-	if !v1.IsTrue(o.Status.Conditions, v1.Progressing) || strings.HasPrefix(ready, progress) {
-		progress = ready // there is none, or this says as much and more
-	}
-	return cmp.Or(progress, "Progressing")
-}
-
-func message(conditions []v1.Condition, name string) string {
-	if c := v1.FindCondition(conditions, name); c != nil {
-		return c.Message
-	}
-	return ""
-}
+// lineOf is the one line of a unit that has been taken apart.
+func lineOf(o v1.Unit) unitLine { return unitLines(o)[0] }
 
 var unitKind = kind[v1.Unit]{
 	singular: "unit", plural: "units",
-	name:     func(o v1.Unit) string { return o.Metadata.Name },
-	columns:  []string{"UNIT", "MACHINE", "ACTIVE", "SUB"},
-	wide:     []string{"LOAD", "DESIRED", "OWNER", "SHA256", "REASON"},
-	argument: func(_ *app, _ context.Context, typed string) (string, error) { return unitName(typed), nil },
-	rows: func(a *app, o v1.Unit) [][]string {
-		var rows [][]string
-		for _, l := range unitLines(o) {
-			rows = append(rows, []string{o.Metadata.Name, a.machine(l.on.Machine, l.on.Address), l.active, l.sub,
-				l.load, string(o.Spec.DesiredState), o.Metadata.Owner, a.short(o.Spec.Hash), l.reason})
-		}
-		return rows
+	name: func(o v1.Unit) string { return o.Metadata.Name },
+	fields: fields[v1.Unit]{
+		{name: "unit", cell: func(_ *app, o v1.Unit) string { return o.Metadata.Name }},
+		{name: "machine", each: true, cell: func(a *app, o v1.Unit) string {
+			l := lineOf(o)
+			return a.machine(l.on.Machine, l.on.Address)
+		}},
+		{name: "load", each: true, cell: func(_ *app, o v1.Unit) string { return lineOf(o).load }},
+		{name: "active", each: true, cell: func(_ *app, o v1.Unit) string { return lineOf(o).active }},
+		{name: "sub", each: true, cell: func(_ *app, o v1.Unit) string { return lineOf(o).sub }},
+		{name: "phase", each: true, cell: func(_ *app, o v1.Unit) string { return string(cmp.Or(lineOf(o).on.Phase, o.Status.Phase)) }},
+		{name: "hash", file: true, cell: func(a *app, o v1.Unit) string { return a.short(fileOf(o).SHA1) }},
+		{name: "sha256", cell: func(a *app, o v1.Unit) string { return a.short(o.Spec.Hash) }},
+		{name: "dstate", cell: func(_ *app, o v1.Unit) string { return string(o.Spec.DesiredState) }},
+		{name: "state", file: true, cell: currentState},
+		{name: "target", file: true, cell: func(a *app, o v1.Unit) string {
+			if isGlobal(o) {
+				return "global"
+			}
+			return tmachine(a, o)
+		}},
+		{name: "desc", file: true, cell: func(_ *app, o v1.Unit) string { return fileOf(o).Description }},
+		{name: "global", file: true, cell: func(_ *app, o v1.Unit) string { return strconv.FormatBool(isGlobal(o)) }},
+		{name: "tmachine", file: true, cell: tmachine},
+		{name: "owner", cell: func(_ *app, o v1.Unit) string { return o.Metadata.Owner }},
+		{name: "reason", each: true, cell: func(_ *app, o v1.Unit) string { return lineOf(o).reason }},
 	},
+	table: "unit,machine,active,sub", wide: "load,dstate,owner,sha256,reason",
+	rows:     apart,
+	argument: func(_ *app, _ context.Context, typed string) (string, error) { return unitName(typed), nil },
 	colour: func(o v1.Unit) string {
 		for _, l := range unitLines(o) {
 			if l.active == "failed" || l.unplaced {
@@ -146,23 +146,35 @@ var unitKind = kind[v1.Unit]{
 
 var machineKind = kind[v1.Machine]{
 	singular: "machine", plural: "machines",
-	name:    func(o v1.Machine) string { return o.Metadata.Name },
-	columns: []string{"MACHINE", "IP", "METADATA"}, wide: []string{"CPU", "MEMORY", "STATE", "ENDPOINT", "FLEETD"},
-	argument: (*app).machineNamed,
-	rows: func(a *app, o v1.Machine) [][]string {
-		return [][]string{{a.machineID(o.Metadata.Name), o.Spec.Address, metadata(&o),
-			known(o.Spec.Capacity.CPU, quantity.FormatCores), known(o.Spec.Capacity.Memory, quantity.ApproximateMemory), machineState(o), o.Spec.Endpoint, o.Spec.Versions["fleetd"]}}
+	name: func(o v1.Machine) string { return o.Metadata.Name },
+	fields: fields[v1.Machine]{
+		{name: "machine", cell: func(a *app, o v1.Machine) string { return a.machineID(o.Metadata.Name) }},
+		{name: "ip", cell: func(_ *app, o v1.Machine) string { return o.Spec.Address }},
+		{name: "metadata", cell: func(_ *app, o v1.Machine) string { return metadata(&o) }},
+		{name: "cpu", cell: func(_ *app, o v1.Machine) string { return known(o.Spec.Capacity.CPU, quantity.FormatCores) }},
+		{name: "memory", cell: func(_ *app, o v1.Machine) string { return known(o.Spec.Capacity.Memory, quantity.ApproximateMemory) }},
+		{name: "state", cell: func(_ *app, o v1.Machine) string { return machineState(o) }},
+		{name: "endpoint", cell: func(_ *app, o v1.Machine) string { return o.Spec.Endpoint }},
+		{name: "fleetd", cell: func(_ *app, o v1.Machine) string { return o.Spec.Versions["fleetd"] }},
+		{name: "health", cell: func(_ *app, o v1.Machine) string { return machineHealth(o) }},
 	},
+	table: "machine,ip,metadata", wide: "cpu,memory,state,endpoint,fleetd",
+	argument: (*app).machineNamed,
 }
 
 var eventKind = kind[v1.Event]{
 	singular: "event", plural: "events", resume: true,
-	name:    func(o v1.Event) string { return o.Time.UTC().Format(time.RFC3339Nano) },
-	columns: []string{"TIME", "TYPE", "REASON", "OBJECT", "MESSAGE"}, wide: []string{"SOURCE", "ON"},
-	rows: func(a *app, o v1.Event) [][]string {
-		return [][]string{{o.Time.UTC().Format(time.RFC3339), o.Type, o.Reason,
-			strings.ToLower(o.Kind) + "/" + o.Name, o.Message, o.Source, a.machineID(o.Machine)}}
+	name: func(o v1.Event) string { return o.Time.UTC().Format(time.RFC3339Nano) },
+	fields: fields[v1.Event]{
+		{name: "time", cell: func(_ *app, o v1.Event) string { return o.Time.UTC().Format(time.RFC3339) }},
+		{name: "type", cell: func(_ *app, o v1.Event) string { return o.Type }},
+		{name: "reason", cell: func(_ *app, o v1.Event) string { return o.Reason }},
+		{name: "object", cell: func(_ *app, o v1.Event) string { return strings.ToLower(o.Kind) + "/" + o.Name }},
+		{name: "message", cell: func(_ *app, o v1.Event) string { return o.Message }},
+		{name: "source", cell: func(_ *app, o v1.Event) string { return o.Source }},
+		{name: "on", cell: func(a *app, o v1.Event) string { return a.machineID(o.Machine) }},
 	},
+	table: "time,type,reason,object,message", wide: "source,on",
 	colour: func(o v1.Event) string {
 		if o.Type == v1.EventWarning {
 			return yellow
@@ -173,11 +185,14 @@ var eventKind = kind[v1.Event]{
 
 var endpointKind = kind[wire.Endpoint]{
 	singular: "endpoint", plural: "endpoints", resume: true,
-	name:    func(o wire.Endpoint) string { return o.App + "/" + o.Instance },
-	columns: []string{"APP", "INSTANCE", "ADDRESS"}, wide: []string{"KEY"},
-	rows: func(_ *app, o wire.Endpoint) [][]string {
-		return [][]string{{o.App, o.Instance, o.Address, o.Key}}
+	name: func(o wire.Endpoint) string { return o.App + "/" + o.Instance },
+	fields: fields[wire.Endpoint]{
+		{name: "app", cell: func(_ *app, o wire.Endpoint) string { return o.App }},
+		{name: "instance", cell: func(_ *app, o wire.Endpoint) string { return o.Instance }},
+		{name: "address", cell: func(_ *app, o wire.Endpoint) string { return o.Address }},
+		{name: "key", cell: func(_ *app, o wire.Endpoint) string { return o.Key }},
 	},
+	table: "app,instance,address", wide: "key",
 }
 
 // machineID is cut to 8 digits, as the original does, unless --full is given.
@@ -219,16 +234,12 @@ func pairs(m map[string]string) string {
 	return strings.Join(list, ",")
 }
 
+// machineState is empty where an older fleetd does not tell.
 func machineState(m v1.Machine) string {
-	switch {
-	case m.Config != nil && m.Config.Drain:
-		return "draining"
-	case m.Config != nil && m.Config.Cordoned:
-		return "cordoned"
-	case len(m.Spec.Failing) > 0:
-		return machineHealth(m)
+	if m.Status == nil {
+		return ""
 	}
-	return "ready"
+	return m.Status.State
 }
 
 // known leaves out an amount that the machine does not know.

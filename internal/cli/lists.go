@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"net/url"
@@ -12,41 +13,21 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api/client"
 	"github.com/fleet-starter/fleet/internal/api/wire"
-	"github.com/fleet-starter/fleet/internal/unitfile"
 )
-
-// unitRow is a line of list-units.
-type unitRow struct {
-	unit v1.Unit
-	unitLine
-}
-
-var listUnitsFields = []field[unitRow]{
-	{"unit", func(_ *app, r unitRow) string { return r.unit.Metadata.Name }},
-	{"machine", func(a *app, r unitRow) string { return a.machine(r.on.Machine, r.on.Address) }},
-	{"load", func(_ *app, r unitRow) string { return r.load }},
-	{"active", func(_ *app, r unitRow) string { return r.active }},
-	{"sub", func(_ *app, r unitRow) string { return r.sub }},
-	{"hash", func(a *app, r unitRow) string { return a.short(unitfile.FleetHash(r.unit.Spec.Contents)) }},
-	{"dstate", func(_ *app, r unitRow) string { return string(r.unit.Spec.DesiredState) }},
-	{"owner", func(_ *app, r unitRow) string { return r.unit.Metadata.Owner }},
-	{"reason", func(_ *app, r unitRow) string { return r.reason }},
-}
 
 // onlyAFile reports whether nothing is to come of a unit yet: list-unit-files shows it.
 func onlyAFile(unit v1.Unit) bool {
-	return unit.Spec.DesiredState == v1.Inactive && len(unit.Status.Machines) == 0 && stoppedByHand(unit, unit.Status.Override) == ""
+	return unit.Spec.DesiredState == v1.Inactive && len(unit.Status.Machines) == 0 && !unit.Status.StoppedByHand
 }
 
 // listedUnits is unitKind without units of which only the file is known.
 func listedUnits() *kind[v1.Unit] {
 	k := unitKind
-	rows := k.rows
-	k.rows = func(a *app, unit v1.Unit) [][]string {
+	k.rows = func(unit v1.Unit) []v1.Unit {
 		if unit.Status != nil && onlyAFile(unit) {
 			return nil
 		}
-		return rows(a, unit)
+		return apart(unit)
 	}
 	return &k
 }
@@ -56,7 +37,7 @@ func (a *app) listUnitsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list-units [NAME|PATTERN|LABEL=VALUE...]", Short: "Show the units that are to run, where they are and how they do",
 		Long: `Shows a line for each unit on each of its machines. A unit on no machine has "-" there, and a column REASON that
-says why. -o wide shows more, --fields chooses: ` + fieldNames(listUnitsFields) + `.` + selectionHelp,
+says why. -o wide shows more, --fields chooses: ` + unitKind.fields.names() + `.` + selectionHelp,
 		Example: `  fleetctl list-units
   fleetctl list-units app=example-app
   fleetctl list-units 'example-*'
@@ -84,12 +65,12 @@ func labelled(selector string) url.Values {
 }
 
 func (a *app) listUnits(ctx context.Context, args []string, names string, q url.Values) error {
-	chosen, err := choose(listUnitsFields, names, "unit,machine,active,sub,reason")
+	chosen, err := unitKind.fields.choose(cmp.Or(names, "unit,machine,active,sub,reason"))
 	if err != nil {
 		return err
 	}
-	if strings.Contains(names, "hash") {
-		q.Set("contents", "true")
+	if chosen.file() {
+		q.Set("file", "true")
 	}
 	which, err := unitKind.selected(ctx, a, args, q)
 	if err != nil {
@@ -99,48 +80,12 @@ func (a *app) listUnits(ctx context.Context, args []string, names string, q url.
 	if !told(failed) {
 		return failed
 	}
-	t := &table{columns: columns(chosen)}
-	for _, unit := range units {
-		if onlyAFile(unit) && !slices.Contains(which.names, unit.Metadata.Name) {
-			continue
-		}
-		for _, line := range unitLines(unit) {
-			t.add(unitKind.colour(unit), cells(a, chosen, unitRow{unit, line})...)
-		}
-	}
+	units = slices.DeleteFunc(units, func(u v1.Unit) bool { return onlyAFile(u) && !slices.Contains(which.names, u.Metadata.Name) })
+	t := unitKind.tabulate(a, chosen, units, apart)
 	if names == "" {
 		t.dropEmpty("REASON")
 	}
 	return firstError(a.printTable(t), failed)
-}
-
-var listUnitFilesFields = []field[v1.Unit]{
-	{"unit", func(_ *app, u v1.Unit) string { return u.Metadata.Name }},
-	{"hash", func(a *app, u v1.Unit) string { return a.short(unitfile.FleetHash(u.Spec.Contents)) }},
-	{"dstate", func(_ *app, u v1.Unit) string { return string(u.Spec.DesiredState) }},
-	{"state", currentState},
-	{"target", func(a *app, u v1.Unit) string {
-		if isGlobal(u) {
-			return "global"
-		}
-		return tmachine(a, u)
-	}},
-	{"desc", func(_ *app, u v1.Unit) string {
-		file, err := unitfile.Parse(u.Spec.Contents)
-		if err != nil {
-			return ""
-		}
-		text, _ := file.Value(unitfile.SectionUnit, "Description")
-		return text
-	}},
-	{"global", func(_ *app, u v1.Unit) string {
-		if isGlobal(u) {
-			return "true"
-		}
-		return "false"
-	}},
-	{"tmachine", tmachine},
-	{"owner", func(_ *app, u v1.Unit) string { return u.Metadata.Owner }},
 }
 
 func tmachine(a *app, u v1.Unit) string {
@@ -165,24 +110,37 @@ func currentState(_ *app, u v1.Unit) string {
 	return string(v1.Inactive)
 }
 
-func isGlobal(u v1.Unit) bool { return placementOf(u.Metadata.Name, u.Spec.Contents).Global }
+// isGlobal: its file says so. Of an older fleetd, which does not tell, one that is placed on several machines is global.
+func isGlobal(u v1.Unit) bool {
+	if u.Status.File == nil {
+		placed := 0
+		for _, m := range u.Status.Machines {
+			if m.Placement != nil {
+				placed++
+			}
+		}
+		return placed > 1
+	}
+	return u.Status.File.Global
+}
 
 func (a *app) listUnitFilesCommand() *cobra.Command {
 	var fields, selector string
 	cmd := &cobra.Command{
 		Use: "list-unit-files [NAME|PATTERN|LABEL=VALUE...]", Short: "Show the units that the cluster knows, templates included",
-		Long:    `Shows every unit that was submitted or that an app generated. --fields chooses: ` + fieldNames(listUnitFilesFields) + `.` + selectionHelp,
+		Long:    `Shows every unit that was submitted or that an app generated. --fields chooses: ` + unitKind.fields.whole().names() + `.` + selectionHelp,
 		Example: "  fleetctl list-unit-files\n  fleetctl list-unit-files 'example-*' --fields unit,desc",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q := labelled(selector)
-			q.Set("contents", "true")
 			if a.output != "table" && fields == "" || a.watch {
+				q.Set("contents", "true")
 				return unitKind.show(cmd.Context(), a, args, q)
 			}
-			chosen, err := choose(listUnitFilesFields, fields, "unit,hash,dstate,state,target")
+			chosen, err := unitKind.fields.whole().choose(cmp.Or(fields, "unit,hash,dstate,state,target"))
 			if err != nil {
 				return err
 			}
+			q.Set("file", "true")
 			which, err := unitKind.selected(cmd.Context(), a, args, q)
 			if err != nil {
 				return err
@@ -191,20 +149,13 @@ func (a *app) listUnitFilesCommand() *cobra.Command {
 			if !told(failed) {
 				return failed
 			}
-			return firstError(printRows(a, chosen, units), failed)
+			return firstError(a.printTable(unitKind.tabulate(a, chosen, units, nil)), failed)
 		},
 		ValidArgsFunction: a.completeNames(func() shower { return &unitKind }),
 	}
 	cmd.Flags().StringVar(&fields, "fields", "", "the columns, separated by commas")
 	cmd.Flags().StringVar(&selector, "selector", "", "only units with these labels, such as app=example-app")
 	return cmd
-}
-
-var listMachinesFields = []field[v1.Machine]{
-	{"machine", func(a *app, m v1.Machine) string { return a.machineID(m.Metadata.Name) }},
-	{"ip", func(_ *app, m v1.Machine) string { return m.Spec.Address }},
-	{"metadata", func(_ *app, m v1.Machine) string { return metadata(&m) }},
-	{"health", func(_ *app, m v1.Machine) string { return machineHealth(m) }},
 }
 
 // machineHealth names the controllers of a machine that keep failing.
@@ -215,14 +166,14 @@ func machineHealth(m v1.Machine) string {
 	return strings.Join(slices.Sorted(maps.Keys(m.Spec.Failing)), ",") + " failing"
 }
 
-// noteFailing says which controllers keep failing, beside the original's columns.
+// noteFailing says what is wrong on machines, beside the original's columns.
 func (a *app) noteFailing(machines []v1.Machine) {
 	for _, m := range machines {
-		for _, name := range slices.Sorted(maps.Keys(m.Spec.Failing)) {
-			a.note("fleetctl: machine %s: %s", a.machineID(m.Metadata.Name), m.Spec.Failing[name])
-			if name == v1.ControllerNode {
-				a.note("fleetctl: machine %s starts and stops no units until then, and gets no new ones", a.machineID(m.Metadata.Name))
-			}
+		if m.Status == nil {
+			continue
+		}
+		for _, warning := range m.Status.Warnings {
+			a.note("fleetctl: machine %s: %s", a.machineID(m.Metadata.Name), warning)
 		}
 	}
 }
@@ -231,14 +182,14 @@ func (a *app) listMachinesCommand() *cobra.Command {
 	var fields string
 	cmd := &cobra.Command{
 		Use: "list-machines", Short: "Show the machines that are present",
-		Long:    `Shows the machines whose fleetd is alive. -o wide shows more, --fields chooses: ` + fieldNames(listMachinesFields) + `.`,
+		Long:    `Shows the machines whose fleetd is alive. -o wide shows more, --fields chooses: ` + machineKind.fields.names() + `.`,
 		Example: "  fleetctl list-machines\n  fleetctl list-machines --full\n  fleetctl list-machines -o wide",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if a.output != "table" && fields == "" || a.watch {
 				return machineKind.show(cmd.Context(), a, nil, nil)
 			}
-			chosen, err := choose(listMachinesFields, fields, "machine,ip,metadata")
+			chosen, err := machineKind.fields.choose(cmp.Or(fields, machineKind.table))
 			if err != nil {
 				return err
 			}
@@ -247,7 +198,7 @@ func (a *app) listMachinesCommand() *cobra.Command {
 				return err
 			}
 			a.noteFailing(machines)
-			return printRows(a, chosen, machines)
+			return a.printTable(machineKind.tabulate(a, chosen, machines, nil))
 		},
 	}
 	cmd.Flags().StringVar(&fields, "fields", "", "the columns, separated by commas")

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api/client"
@@ -126,6 +127,28 @@ func (a *app) replace(ctx context.Context, n unitfile.Name, from origin, upTo v1
 	return a.create(ctx, n, from, state)
 }
 
+// unitName is the full name of a unit: .service may be left out. What ends with another type is left as it is, also where no
+// unit can have that name today: one that an earlier version took can still be deleted.
+func unitName(typed string) string {
+	if _, err := unitfile.ParseName(typed); err == nil || unitfile.HasType(typed) {
+		return typed
+	}
+	if name := typed + ".service"; !strings.HasSuffix(typed, ".") {
+		if _, err := unitfile.ParseName(name); err == nil {
+			return name
+		}
+	}
+	return typed
+}
+
+// inFile is a fault in the terms of the file that was submitted, where the server says so.
+func inFile(c wire.Cause) wire.Cause {
+	if c.InContents != nil {
+		return *c.InContents
+	}
+	return c
+}
+
 func readIfExists(path string) (string, bool) {
 	data, err := os.ReadFile(path)
 	return string(data), err == nil
@@ -134,14 +157,6 @@ func readIfExists(path string) (string, bool) {
 // create submits a unit.
 func (a *app) create(ctx context.Context, n unitfile.Name, from origin, state v1.DesiredState) error {
 	source, text := from.name, from.text
-	faults, warnings := wire.CheckUnitFile(n, text)
-	a.tellWarnings(source, warnings)
-	for _, c := range faults {
-		a.tellCause(source, 0, c)
-	}
-	if len(faults) > 0 {
-		return errReported{exitError}
-	}
 	if text == "" {
 		return fmt.Errorf("%s: the file is empty", source)
 	}
@@ -157,6 +172,18 @@ func (a *app) create(ctx context.Context, n unitfile.Name, from origin, state v1
 	if err != nil {
 		return err
 	}
-	_, err = c.Write(ctx, client.Request{Method: http.MethodPut, Path: client.Path("units", n.Full), Body: body, ContentType: wire.JSON})
+	answer, err := c.Write(ctx, client.Request{Method: http.MethodPut, Path: client.Path("units", n.Full), Body: body, ContentType: wire.JSON})
+	if status := statusOf(err); status != nil && status.Reason == wire.ReasonInvalid && len(status.Causes) > 0 {
+		for _, c := range status.Causes {
+			a.tellCause(source, 0, inFile(c))
+		}
+		return errReported{exitCode(err)}
+	}
+	if err == nil {
+		for i, c := range answer.Warnings {
+			answer.Warnings[i] = inFile(c)
+		}
+		a.tellWarnings(source, answer.Warnings)
+	}
 	return err
 }

@@ -131,10 +131,12 @@ func (a *app) waitDrained(ctx context.Context, id string) error {
 		case wire.Added, wire.Modified:
 			why, on = leftOn(id, event.Object)
 		}
-		if _, looked := globals[name]; on && !looked {
-			options, err := a.placement(ctx, name)
-			globals[name] = options.Global
-			if err != nil && !client.NotFound(err) { // else it is deleted, which is told next
+		if _, looked := globals[name]; on && !looked { // the files of all units would be many
+			unit, err := a.unitWithFile(ctx, name)
+			switch {
+			case err == nil:
+				globals[name] = isGlobal(unit)
+			case !client.NotFound(err): // else it is deleted, which is told next
 				return cmp.Or(endOfWait(ctx), err)
 			}
 		}

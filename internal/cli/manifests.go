@@ -12,7 +12,6 @@ import (
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api/wire"
-	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
 // manifest is one document of a file.
@@ -29,41 +28,34 @@ func (m manifest) what() string {
 	return "unit/" + m.Name()
 }
 
-// readManifests reads all documents of the files and directories. What is wrong is told, one line each, and
-// nothing is returned then.
-func (a *app) readManifests(paths []string, recursive bool) ([]manifest, error) {
+// readManifests reads all documents of the files and directories. What is wrong is told, one line each, and counted.
+func (a *app) readManifests(paths []string, recursive bool) (all []manifest, faults int, err error) {
 	files, err := manifestFiles(paths, recursive)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	var all []manifest
-	faults := 0
 	first := map[string]manifest{}
 	for _, file := range files {
 		text, err := a.readFile(file)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		objects, err := v1.ParseManifests(text)
 		faults += a.tellFaults(file, 0, err)
 		for _, object := range objects {
 			m := manifest{file: file, Object: object}
 			if other, twice := first[m.what()]; twice {
-				a.note("%s:%d: %s stands twice, first in %s:%d", file, m.Line, m.what(), other.file, other.Line)
+				a.note("%s:%d: %s is given twice, first in %s:%d", file, m.Line, m.what(), other.file, other.Line)
 				faults++
 			}
 			first[m.what()] = m
-			faults += a.checkUnitFile(m)
 			all = append(all, m)
 		}
 	}
-	if faults > 0 {
-		return nil, errReported{exitError}
+	if faults == 0 && len(all) == 0 {
+		return nil, 0, fmt.Errorf("%v: no App and no Unit in there", paths)
 	}
-	if len(all) == 0 {
-		return nil, fmt.Errorf("%v: no App and no Unit in there", paths)
-	}
-	return all, nil
+	return all, faults, nil
 }
 
 func (a *app) readFile(file string) ([]byte, error) {
@@ -152,23 +144,4 @@ func (a *app) tellCause(file string, offset int, c wire.Cause) {
 	}
 	c.Line = 0
 	a.note("%s: %s", file, c)
-}
-
-// checkUnitFile tells what is wrong with a Unit's contents; the lines are those of the unit file.
-func (a *app) checkUnitFile(m manifest) int {
-	if m.Unit == nil || m.Unit.Spec.Contents == "" {
-		return 0
-	}
-	name, err := unitfile.ParseName(m.Name())
-	if err != nil {
-		return a.tellFaults(m.file, 0, err)
-	}
-	faults, warnings := wire.CheckUnitFile(name, m.Unit.Spec.Contents)
-	for i := range warnings {
-		warnings[i].Message = "warning: " + warnings[i].Message
-	}
-	for _, c := range slices.Concat(faults, warnings) {
-		a.note("%s:%d: spec.contents: %s", m.file, m.Line, c)
-	}
-	return wire.Count(faults)
 }

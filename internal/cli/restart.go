@@ -14,7 +14,6 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api/client"
 	"github.com/fleet-starter/fleet/internal/api/wire"
-	"github.com/fleet-starter/fleet/internal/instance"
 )
 
 func (a *app) restartCommand() *cobra.Command {
@@ -192,7 +191,7 @@ func (a *app) hasRestarted(unit v1.Unit, requestedAt string) (where string, done
 		return "", false, fmt.Errorf("something else was asked of unit %s meanwhile", unit.Metadata.Name)
 	}
 	where, done, err = a.unitHas(unit, v1.Launched, requestedAt)
-	return where, done && instance.Touched(&unit).IsZero(), err
+	return where, done && !unit.Status.Changing, err
 }
 
 // patience is how long to wait.

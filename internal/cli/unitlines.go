@@ -1,13 +1,9 @@
 package cli
 
 import (
-	"fmt"
 	"strings"
-	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
-	"github.com/fleet-starter/fleet/internal/instance"
-	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
 // unitLine is a unit on one machine, or on none, as tables show it.
@@ -25,55 +21,62 @@ func unitLines(unit v1.Unit) []unitLine {
 	if unit.Status != nil {
 		status = *unit.Status
 	}
-	stopped := stoppedByHand(unit, status.Override)
 	if len(status.Machines) == 0 {
-		l := unitLine{load: "-", active: "-", sub: "-", reason: stopped}
-		if status.Unplaced != nil && stopped == "" {
-			l.reason, l.unplaced = status.Unplaced.Message, true
-		}
-		return []unitLine{l}
+		return []unitLine{{load: "-", active: "-", sub: "-", reason: status.Reason, unplaced: status.Unplaced != nil && !status.StoppedByHand}}
 	}
 	var lines []unitLine
 	for _, m := range status.Machines {
-		l := unitLine{on: m, load: "-", active: "-", sub: "-", reason: stopped}
-		switch {
-		case m.State != nil:
+		l := unitLine{on: m, load: "-", active: "-", sub: "-", reason: m.Reason}
+		if m.State != nil {
 			l.load, l.active, l.sub = m.State.LoadState, m.State.ActiveState, m.State.SubState
-			switch trouble := instance.Trouble(m.State, time.Now()); {
-			case trouble != "":
-				l.reason = trouble
-			case m.Placement != nil && status.Unplaced != nil && stopped == "": // it runs as it was, and cannot be as it should
-				l.reason = status.Unplaced.Message
-			}
-		case m.Address == "":
-			l.reason = "the machine is away"
 		}
 		lines = append(lines, l)
 	}
 	return lines
 }
 
-// stoppedByHand says so of a unit that its app would have running.
-func stoppedByHand(unit v1.Unit, o *v1.Override) string {
-	if o == nil || unit.Metadata.Owner == "" || o.DesiredState == "" || o.DesiredState == v1.Launched {
-		return ""
+// apart makes of a unit one for each of its lines.
+func apart(unit v1.Unit) []v1.Unit {
+	if unit.Status == nil || len(unit.Status.Machines) < 2 {
+		return []v1.Unit{unit}
 	}
-	return fmt.Sprintf("stopped by hand: fleetctl start %s", shortName(unit.Metadata.Name))
+	units := make([]v1.Unit, len(unit.Status.Machines))
+	for i := range units {
+		status := *unit.Status
+		status.Machines = unit.Status.Machines[i : i+1 : i+1]
+		units[i] = unit
+		units[i].Status = &status
+	}
+	return units
 }
 
-// unitName is the full name of a unit: .service may be left out. What ends with another type is left as it is, also where no
-// unit can have that name today: one that an earlier version took can still be deleted.
-func unitName(typed string) string {
-	if _, err := unitfile.ParseName(typed); err == nil || unitfile.HasType(typed) {
-		return typed
+// phase is what fleetd says. Of an older one, which says nothing, it is as much as systemd's own words tell.
+func phase(m v1.UnitOnMachine) v1.Phase {
+	s := m.State
+	switch {
+	case m.Phase != "" || s == nil:
+		return m.Phase
+	case s.Active():
+		return v1.PhaseActive
+	case s.ActiveState == "failed":
+		return v1.PhaseFailed
+	case s.JobResult == v1.JobSkipped:
+		return v1.PhaseSkipped
+	case s.Message != "":
+		return v1.PhaseRefused
+	case s.ActiveState == "inactive" && s.Result == "success":
+		return v1.PhaseDone
 	}
-	if name := typed + ".service"; !strings.HasSuffix(typed, ".") {
-		if _, err := unitfile.ParseName(name); err == nil {
-			return name
-		}
-	}
-	return typed
+	return v1.PhaseStarting
 }
 
-// shortName undoes unitName.
+// fileOf is what a unit's file says; nothing where an older fleetd does not tell.
+func fileOf(unit v1.Unit) v1.UnitFileFacts {
+	if unit.Status == nil || unit.Status.File == nil {
+		return v1.UnitFileFacts{}
+	}
+	return *unit.Status.File
+}
+
+// shortName is a unit's name without .service.
 func shortName(name string) string { return strings.TrimSuffix(name, ".service") }

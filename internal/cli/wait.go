@@ -14,7 +14,6 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api/client"
 	"github.com/fleet-starter/fleet/internal/api/wire"
-	"github.com/fleet-starter/fleet/internal/instance"
 )
 
 // waitFor waits for all that was applied, and tells of each what it waits for.
@@ -27,7 +26,7 @@ func (a *app) waitFor(ctx context.Context, manifests []manifest, revisions []int
 	}
 	results := make(chan result)
 	told := newProgress(a)
-	for i, t := range tieManifests(manifests) {
+	for i, t := range a.tieManifests(ctx, manifests) {
 		m := manifests[i]
 		go func() { // ends with ctx, or before it
 			err := t.afterOthers(ctx, func() error {
@@ -112,7 +111,7 @@ func (a *app) waitForApplied(ctx context.Context, unit v1.Unit) error {
 func running(unit v1.Unit) string {
 	var runs strings.Builder
 	for _, m := range unit.Status.Machines {
-		if s := m.State; strings.HasSuffix(unit.Metadata.Name, ".service") && instance.IsActive(s) && s.SubState != "exited" && s.DesiredState == v1.Launched {
+		if s := m.State; strings.HasSuffix(unit.Metadata.Name, ".service") && phase(m) == v1.PhaseActive && s.SubState != "exited" && s.DesiredState == v1.Launched {
 			fmt.Fprintf(&runs, "%s %s %d\n", m.Machine, s.InvocationID, s.Restarts)
 		}
 	}
@@ -164,8 +163,8 @@ func (a *app) waitForApp(ctx context.Context, name string, revision int64, told 
 		case status == nil || status.ObservedRevision < revision:
 			continue
 		}
-		if c := broken(status.Conditions); c != nil {
-			return &brokenError{*c, a.lastWords(ctx, name, *c)}
+		if s := summary(event.Object); s.Phase == v1.AppBroken {
+			return &brokenError{v1.FindCondition(status.Conditions, s.Condition), s, a.lastWords(ctx, name, s.Condition)}
 		}
 		if v1.IsTrue(status.Conditions, v1.Ready) {
 			return nil
@@ -179,8 +178,8 @@ func (a *app) waitForApp(ctx context.Context, name string, revision int64, told 
 }
 
 // lastWords tells of each unit of an app that fails how it ended, and what it logged last.
-func (a *app) lastWords(ctx context.Context, name string, c v1.Condition) string {
-	if c.Type == v1.Accepted || c.Type == v1.Scheduled || c.Reason == string(instance.Stopped) {
+func (a *app) lastWords(ctx context.Context, name, condition string) string {
+	if condition == v1.Accepted || condition == v1.Scheduled { // no unit is at fault
 		return ""
 	}
 	connection, err := a.client()
@@ -193,12 +192,12 @@ func (a *app) lastWords(ctx context.Context, name string, c v1.Condition) string
 	}
 	var words strings.Builder
 	for _, unit := range units {
-		if unit.Status == nil {
+		if unit.Status == nil || unit.Status.StoppedByHand {
 			continue
 		}
 		for _, m := range unit.Status.Machines {
-			if outcome := instance.Outcome(m.State); outcome != "" || m.State != nil && m.State.Output != "" {
-				fmt.Fprintf(&words, "\n  %s on %s: %s", unit.Metadata.Name, a.machine(m.Machine, m.Address), cmp.Or(outcome, m.State.ActiveState))
+			if m.State != nil && (m.Outcome != "" || m.State.Output != "") {
+				fmt.Fprintf(&words, "\n  %s on %s: %s", unit.Metadata.Name, a.machine(m.Machine, m.Address), cmp.Or(m.Outcome, m.State.ActiveState))
 				if m.State.Restarts > 0 {
 					fmt.Fprintf(&words, ", restarts: %d", m.State.Restarts)
 				}
@@ -215,7 +214,7 @@ func (a *app) lastWords(ctx context.Context, name string, c v1.Condition) string
 func appProgress(o wire.App, status v1.AppStatus) string {
 	ready, desired := status.Replicas.Ready, status.Replicas.Desired
 	progress := fmt.Sprintf("%d of %d ready", ready, desired)
-	why := strings.TrimPrefix(appState(o), fmt.Sprintf("%d of %d instances are ready", ready, desired))
+	why := strings.TrimPrefix(summary(o).Message, fmt.Sprintf("%d of %d instances are ready", ready, desired))
 	if why = strings.TrimPrefix(why, "; "); why != "" {
 		progress += ": " + why
 	}
@@ -266,7 +265,7 @@ func (a *app) unitHas(unit v1.Unit, state v1.DesiredState, requestedAt string) (
 	case state == v1.Inactive:
 		return "", len(placed) == 0, nil
 	case len(placed) == 0 && status.Unplaced != nil:
-		return "", false, &unplacedError{name, status.Unplaced}
+		return "", false, &unplacedError{name, *status}
 	case len(placed) == 0:
 		return "", false, nil
 	}
@@ -297,29 +296,26 @@ func unitHasOn(m v1.UnitOnMachine, state v1.DesiredState, requestedAt string) (b
 	case state == v1.Loaded:
 		return s.ActiveState == "inactive" || s.ActiveState == "failed" || s.Message == v1.StartedOnMachine, nil
 	}
-	switch activity := instance.ActivityOf(s); {
-	case activity == instance.Active:
+	switch phase(m) {
+	case v1.PhaseActive, v1.PhaseSkipped, v1.PhaseDone: // a unit that has done its work (Type=oneshot) is inactive again, with a result
 		return true, nil
-	case activity == instance.Failing:
-		return false, fmt.Errorf("failed (%s)%s%s", orDash(s.Result), exited(s), cmp.Or(lastLines(s), ": fleetctl logs shows why"))
-	case activity == instance.Restarting && s.Restarts >= instance.LoopRestarts:
-		return false, fmt.Errorf("in a restart loop: restarts: %d, %s: fleetctl logs shows why", s.Restarts, cmp.Or(instance.Outcome(s), orDash(s.Result)))
-	case s.JobResult == v1.JobSkipped:
-		return true, nil
-	case s.Message != "":
+	case v1.PhaseFailed:
+		return false, fmt.Errorf("failed (%s)%s%s", orDash(s.Result), exited(m), cmp.Or(lastLines(s), ": fleetctl logs shows why"))
+	case v1.PhaseRestartLoop:
+		return false, fmt.Errorf("in a restart loop: restarts: %d, %s: fleetctl logs shows why", s.Restarts, cmp.Or(m.Outcome, orDash(s.Result)))
+	case v1.PhaseRefused:
 		return false, fmt.Errorf("%s%s", s.Message, lastLines(s))
-	default: // a unit that has done its work (Type=oneshot) is inactive again, with a result
-		return activity == instance.Ended, nil
 	}
+	return false, nil
 }
 
 // exited says how the process ended, where that is not in the result.
-func exited(s *v1.UnitState) string {
-	alone := *s
-	if alone.Result = ""; s.Message != "" {
-		return ": " + s.Message
+func exited(m v1.UnitOnMachine) string {
+	if m.State.Message != "" {
+		return ": " + m.State.Message
 	}
-	if outcome := instance.Outcome(&alone); outcome != "" {
+	outcome := strings.TrimPrefix(strings.TrimPrefix(m.Outcome, "result "+m.State.Result), ", ")
+	if outcome != "" {
 		return ", " + outcome
 	}
 	return ""

@@ -1,5 +1,5 @@
 // Package instance says how far a unit, and an instance of an App, has come. It is pure, and the one place where that is
-// decided: the controllers, the API and fleetctl all ask it, so that "ready" means the same to all of them.
+// decided: the controllers and the API ask it, and fleetctl tells what the API says, so that "ready" means the same to all.
 package instance
 
 import (

@@ -17,6 +17,10 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/controllers/schedule"
+	"github.com/fleet-starter/fleet/internal/instance"
 )
 
 const (
@@ -31,8 +35,14 @@ type source struct {
 	syntax  *ast.File
 }
 
+// parsed are the sources, once they have been read.
+var parsed []source
+
 func sources(t *testing.T) []source {
 	t.Helper()
+	if parsed != nil {
+		return parsed
+	}
 	var list []source
 	require.NoError(t, filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -58,6 +68,7 @@ func sources(t *testing.T) []source {
 		return err
 	}))
 	require.NotEmpty(t, list)
+	parsed = list
 	return list
 }
 
@@ -122,6 +133,12 @@ func TestWhoMayKnowWhom(t *testing.T) {
 		{"internal/cache", "caches read a store, whichever", []string{etcd, "github.com/coreos"}, nil},
 		{"internal/leader", "elections run on a store, whichever", []string{etcd}, nil},
 		{"cmd/fleetctl", "fleetctl speaks HTTP only", []string{etcd, module + "internal/store", module + "internal/systemd", module + "controllers"}, nil},
+		{"internal/cli", "fleetctl tells what fleetd says, and decides nothing itself", []string{module + "controllers", module + "internal/instance",
+			module + "internal/generate", module + "internal/keyspace", module + "internal/store", module + "internal/cluster"}, nil},
+		// Which file here is meant by a name, and whether it says what the cluster has, is asked before anything is sent.
+		{"internal/cli", "what a unit's file says fleetd tells (?file=true)", []string{module + "internal/unitfile"}, []string{"internal/cli/lookup.go"}},
+		{"cmd/fleetctl", "fleetctl's commands are in internal/cli", []string{module + "internal/instance", module + "internal/unitfile"}, nil},
+		{"internal/api/wire", "types know nothing of the machinery", []string{module + "internal", module + "controllers"}, nil},
 		{"cmd/example-app", "the example depends on nothing", []string{"github.com", "k8s.io", "sigs.k8s.io", etcd}, nil},
 	} {
 		for _, s := range sources(t) {
@@ -144,6 +161,12 @@ func excepted(path string, except []string) bool {
 		}
 	}
 	return false
+}
+
+// A word that one part writes and another one acts on is the same in both.
+func TestWordsAreShared(t *testing.T) {
+	require.Equal(t, v1.ReasonMachineOf, schedule.ReasonMachineOf)
+	require.Equal(t, v1.ReasonPending, string(instance.Pending))
 }
 
 // maxMethods is how many methods a type of the API may have: one that has more knows everything.

@@ -35,6 +35,8 @@ type Cause struct {
 	Message string `json:"message"`
 	// More is set where this stands for further faults, which are not told: how many they are.
 	More int `json:"more,omitempty"`
+	// InContents is the same fault within the text of spec.contents, with its line and its option there.
+	InContents *Cause `json:"inContents,omitempty"`
 }
 
 // The values of Status.Status.
