@@ -237,6 +237,8 @@ type AppStatus struct {
 	Replicas ReplicaCounts `json:"replicas"`
 	// Conditions are Accepted, Scheduled, Available, Progressing and Ready.
 	Conditions []Condition `json:"conditions,omitempty"`
+	// Summary says in short how the app does. It is put together for readers; it is never stored.
+	Summary *AppSummary `json:"summary,omitempty"`
 }
 
 // Of reports whether the status speaks of the app with that UID, and not of a deleted one of the same name.

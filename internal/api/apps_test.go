@@ -210,12 +210,32 @@ func TestAppEndpointsAreThoseBelowItsPrefix(t *testing.T) {
 func TestHowAnAppDoes(t *testing.T) {
 	c := newCluster(t)
 	revision := c.put("/fleet/apps/hello", hello)
-	summary := func() v1.AppSummary { return *getAs[wire.App](c, apps+"/hello").Summary }
-	require.Equal(t, v1.AppSummary{Phase: v1.AppPending, Message: "Pending"}, summary())
+	summary := func() v1.AppSummary { return *getAs[wire.App](c, apps+"/hello").Status.Summary }
+	require.Nil(t, getAs[wire.App](c, apps+"/hello").Status, "nothing is known of it")
 	c.put("/fleet/status/hello", v1.AppStatus{ObservedRevision: revision, Conditions: []v1.Condition{{Type: v1.Ready, Status: v1.ConditionTrue}}})
 	require.Equal(t, v1.AppSummary{Phase: v1.AppReady, Message: "Ready"}, summary())
 	c.put("/fleet/apps/hello", strings.Replace(hello, "replicas: 2", "replicas: many", 1))
 	require.Equal(t, v1.AppBroken, summary().Phase)
 	require.Equal(t, v1.Accepted, summary().Condition)
 	require.Contains(t, summary().Message, "InvalidManifest: line 8: spec.replicas: expected a whole number")
+}
+
+// TestWhatIsReadCanBeWritten: an object is taken back as it was answered, with all that only readers see.
+func TestWhatIsReadCanBeWritten(t *testing.T) {
+	c := newCluster(t)
+	revision := c.put("/fleet/apps/hello", hello)
+	c.put("/fleet/status/hello", v1.AppStatus{ObservedRevision: revision, Conditions: []v1.Condition{{Type: v1.Ready, Status: v1.ConditionTrue}}})
+	read := c.do(http.MethodGet, apps+"/hello", "").body
+	require.Contains(t, read, `"summary":{"phase":"Ready"`)
+	a := c.do(http.MethodPut, apps+"/hello", read)
+	require.Equal(t, http.StatusOK, a.code, a.body)
+
+	require.Equal(t, http.StatusCreated, c.do(http.MethodPut, units+"/a.service", unitJSON(t, "a.service", sleeping, v1.Launched)).code)
+	c.put("/fleet/machines/"+here, machine("10.0.0.1"))
+	c.put("/fleet/placements/"+here+"/a.service", v1.Placement{DesiredState: v1.Launched})
+	read = c.do(http.MethodGet, units+"/a.service?file=true", "").body
+	require.Contains(t, read, `"phase":"Pending"`)
+	a = c.do(http.MethodPut, units+"/a.service", read)
+	require.Equal(t, http.StatusOK, a.code, a.body)
+	require.Equal(t, wire.ReasonUnchanged, a.status(t).Reason)
 }

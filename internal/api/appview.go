@@ -96,8 +96,11 @@ func (v *appView) object(name string) (*wire.App, bool) {
 		}, v.now().UTC().Truncate(time.Second))
 		app.Status = &status
 	}
-	summary := instance.Summarize(app.Status)
-	app.Summary = &summary
+	if app.Status != nil {
+		status, summary := *app.Status, instance.Summarize(app.Status)
+		status.Summary = &summary
+		app.Status = &status
+	}
 	return &app, true
 }
 

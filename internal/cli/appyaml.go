@@ -16,7 +16,6 @@ import (
 // printAppYAML writes the stored manifest, comments and order kept, with the status behind it. A manifest that is
 // broken, or to which nothing can be added as text, is written as the object that the API shows.
 func (a *app) printAppYAML(ctx context.Context, o wire.App) error {
-	o.Summary = nil // the conditions tell it, and more
 	if o.Manifest != "" {
 		return a.printYAML(o)
 	}

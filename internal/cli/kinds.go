@@ -89,8 +89,8 @@ func summary(o wire.App) v1.AppSummary {
 	status := statusOrNone(o)
 	c := v1.FindCondition(status.Conditions, v1.Ready)
 	switch {
-	case o.Summary != nil:
-		return *o.Summary
+	case status.Summary != nil:
+		return *status.Summary
 	case c == nil:
 		return v1.AppSummary{Phase: v1.AppPending, Message: v1.AppPending}
 	case c.Status == v1.ConditionTrue:

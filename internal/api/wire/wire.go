@@ -69,8 +69,6 @@ type App struct {
 	// Manifest is the stored text of a manifest that is not accepted; the spec is then empty. GET with
 	// "Accept: application/yaml" returns the stored bytes of any manifest.
 	Manifest string `json:"manifest,omitempty"`
-	// Summary says how the app does. It is put together for readers; an older fleetd does not tell it.
-	Summary *v1.AppSummary `json:"summary,omitempty"`
 }
 
 // InstanceState is one row of states/: what systemd says of a unit on one live machine.
