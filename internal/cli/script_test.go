@@ -58,10 +58,15 @@ type world struct {
 }
 
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script", UpdateScripts: *update, RequireExplicitExec: true, RequireUniqueNames: true,
+	testscript.Run(t, scripts(t, "testdata/script", func(server http.Handler) http.Handler { return server }))
+}
+
+// scripts are those of a directory, each with a cluster of its own; asked stands before its server.
+func scripts(t *testing.T, dir string, asked func(http.Handler) http.Handler) testscript.Params {
+	return testscript.Params{
+		Dir: dir, UpdateScripts: *update, RequireExplicitExec: true, RequireUniqueNames: true,
 		Setup: func(env *testscript.Env) error {
-			w, socket := serve(t, env)
+			w, socket := serve(t, env, asked)
 			env.Values[world{}] = w
 			env.Setenv("FLEETCTL_ENDPOINT", "unix://"+socket)
 			return nil
@@ -69,11 +74,11 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"put": put, "del": del, "etcd": etcd, "answer": answer, "exits": exits, "stored": stored, "holds": holds,
 		},
-	})
+	}
 }
 
 // serve runs the real API over a model of etcd on a unix socket.
-func serve(t *testing.T, env *testscript.Env) (*world, string) {
+func serve(t *testing.T, env *testscript.Env, asked func(http.Handler) http.Handler) (*world, string) {
 	w := &world{store: memstore.New(memstore.Options{})}
 	w.conn = w.store.Connect()
 	dir, err := os.MkdirTemp("", "fleetctl") // the script's own directory may be too long for a socket
@@ -85,8 +90,8 @@ func serve(t *testing.T, env *testscript.Env) (*world, string) {
 	clock := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	server := &http.Server{
 		BaseContext: func(net.Listener) context.Context { return ctx },
-		Handler: api.New(api.Options{Store: w.conn, Keys: keyspace.New(""), MachineID: here, Version: "1.2.3", Log: logr.Discard(),
-			Now: func() time.Time { return clock }, Journal: journal{}}),
+		Handler: asked(api.New(api.Options{Store: w.conn, Keys: keyspace.New(""), MachineID: here, Version: "1.2.3", Log: logr.Discard(),
+			Now: func() time.Time { return clock }, Journal: journal{}})),
 	}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = server.Serve(listener) }()

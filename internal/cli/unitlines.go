@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"strings"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
@@ -22,13 +23,18 @@ func unitLines(unit v1.Unit) []unitLine {
 		status = *unit.Status
 	}
 	if len(status.Machines) == 0 {
-		return []unitLine{{load: "-", active: "-", sub: "-", reason: status.Reason, unplaced: status.Unplaced != nil && !status.StoppedByHand}}
+		l := unitLine{load: "-", active: "-", sub: "-", reason: status.Reason, unplaced: status.Unplaced != nil && !status.StoppedByHand}
+		if l.reason == "" && status.Unplaced != nil { // of an older fleetd
+			l.reason = status.Unplaced.Message
+		}
+		return []unitLine{l}
 	}
 	var lines []unitLine
 	for _, m := range status.Machines {
 		l := unitLine{on: m, load: "-", active: "-", sub: "-", reason: m.Reason}
 		if m.State != nil {
 			l.load, l.active, l.sub = m.State.LoadState, m.State.ActiveState, m.State.SubState
+			l.reason = cmp.Or(m.Reason, m.State.Message) // an older fleetd has no more to say than the machine
 		}
 		lines = append(lines, l)
 	}
