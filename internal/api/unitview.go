@@ -138,7 +138,7 @@ func (v *unitView) object(name string) (*v1.Unit, bool) {
 	return unit, ok
 }
 
-// join puts the rows together. What a machine that is away said last is not told: nobody knows whether it still holds.
+// join puts the rows together. What a machine that is away said last is not told: it may not hold any more.
 func (v *unitView) join(name string) (*v1.Unit, bool) {
 	stored, ok := v.units[name]
 	if !ok {

@@ -133,7 +133,9 @@ func (a *app) listUnitFilesCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q := labelled(selector)
 			if a.output != "table" && fields == "" || a.watch {
-				q.Set("contents", "true")
+				if !a.watch {
+					q.Set("contents", "true")
+				}
 				return unitKind.show(cmd.Context(), a, args, q)
 			}
 			chosen, err := unitKind.fields.whole().choose(cmp.Or(fields, "unit,hash,dstate,state,target"))
