@@ -15,6 +15,7 @@ import (
 	"github.com/go-logr/logr"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/atomicfile"
 	"github.com/fleet-starter/fleet/internal/layout"
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
@@ -100,7 +101,7 @@ func (f *files) look(now time.Time) error {
 // write replaces a file and knows what is in it: it need not be read again.
 func (f *files) write(name string, t *text) error {
 	file := filepath.Join(f.dir, name)
-	info, err := layout.ReplaceInfo(file, []byte(t.lifted), 0o644, layout.Process)
+	info, err := atomicfile.ReplaceInfo(file, []byte(t.lifted), 0o644, atomicfile.Process)
 	if err != nil {
 		return err
 	}
@@ -146,7 +147,7 @@ func (r *records) save() error {
 	if err != nil {
 		return err
 	}
-	if err := layout.Replace(r.file, data, 0o644, layout.Process); err != nil {
+	if err := atomicfile.Replace(r.file, data, 0o644, atomicfile.Process); err != nil {
 		return fmt.Errorf("record of launched units: %w", err)
 	}
 	r.saved = maps.Clone(r.units)
@@ -183,7 +184,7 @@ func (c *diskCopy) save(placements map[string]v1.Placement) error {
 	if err != nil {
 		return err
 	}
-	if err := layout.Replace(c.file, append(data, '\n'), 0o644, layout.Power); err != nil {
+	if err := atomicfile.Replace(c.file, append(data, '\n'), 0o644, atomicfile.Power); err != nil {
 		return fmt.Errorf("copy of the placements: %w", err)
 	}
 	c.placements = maps.Clone(placements)

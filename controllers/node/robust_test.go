@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/atomicfile"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/layout"
 	"github.com/fleet-starter/fleet/internal/store"
@@ -344,17 +345,17 @@ func TestFilesThatCannotBeWrittenAreNotReloaded(t *testing.T) {
 	}
 	require.NoError(t, place(old))
 	n.Systemd.(*fake.Manager).Advance(time.Second)
-	layout.Fault = func(name string) error {
+	atomicfile.Fault = func(name string) error {
 		if strings.HasSuffix(name, "/changes.service") {
 			return syscall.ENOSPC
 		}
 		return nil
 	}
-	t.Cleanup(func() { layout.Fault = nil })
+	t.Cleanup(func() { atomicfile.Fault = nil })
 	require.ErrorIs(t, place(fresh), syscall.ENOSPC)
 	require.Equal(t, 0, reloads)
 	require.Contains(t, n.records.units["changes.service"].Message, "no space left on device")
-	layout.Fault = nil
+	atomicfile.Fault = nil
 	require.NoError(t, place(fresh))
 	require.Equal(t, 1, reloads)
 	require.Equal(t, unitfile.Hash(fresh), n.records.units["changes.service"].Launched)

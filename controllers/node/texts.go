@@ -12,6 +12,7 @@ import (
 	"github.com/go-logr/logr"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/atomicfile"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/layout"
 	"github.com/fleet-starter/fleet/internal/store"
@@ -181,7 +182,7 @@ func (t *texts) save(placements map[string]v1.Placement) error {
 				errs = append(errs, err)
 			}
 		case !known.onDisk:
-			err := layout.Replace(t.layout.UnitFile(hash), []byte(known.original), 0o644, layout.Power)
+			err := atomicfile.Replace(t.layout.UnitFile(hash), []byte(known.original), 0o644, atomicfile.Power)
 			known.onDisk = err == nil
 			errs = append(errs, err)
 		}

@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
-	"github.com/fleet-starter/fleet/internal/layout"
+	"github.com/fleet-starter/fleet/internal/atomicfile"
 )
 
 // saved is what is kept over a power cut: hosts and addresses, and the keys that the operator's template reads. What is
@@ -93,5 +93,5 @@ func (c *Controller) save(plan Decision) error {
 	if err := os.MkdirAll(filepath.Dir(c.opts.StateFile), 0o755); err != nil {
 		return err
 	}
-	return layout.Replace(c.opts.StateFile, data, 0o600, layout.Power)
+	return atomicfile.Replace(c.opts.StateFile, data, 0o600, atomicfile.Power)
 }

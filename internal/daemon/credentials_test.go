@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
-	"github.com/fleet-starter/fleet/internal/layout"
+	"github.com/fleet-starter/fleet/internal/atomicfile"
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
@@ -30,7 +30,7 @@ func TestPasswordIsForTheAnnouncerAlone(t *testing.T) {
 	shown := filepath.Join(t.TempDir(), "announcer")
 	script := "#!/bin/sh\nenv > " + shown + ".env\ncat $CREDENTIALS_DIRECTORY/" + v1.CredentialsID + " > " + shown + ".new && mv " + shown + ".new " + shown + "\nsleep infinity\n"
 	require.NoError(t, os.WriteFile(filepath.Join(programs, "announcer"), []byte(script), 0o755))
-	require.NoError(t, layout.Symlink(programs, filepath.Join(runtime, "fleet", "bin")))
+	require.NoError(t, atomicfile.Symlink(programs, filepath.Join(runtime, "fleet", "bin")))
 	manifest := `{apiVersion: fleet/v1, kind: App, metadata: {name: shop}, spec: {exec: {command: [/bin/sh, -c,
   'env > "$XDG_RUNTIME_DIR/app.env"; ls "$XDG_RUNTIME_DIR/credentials" > "$XDG_RUNTIME_DIR/app.credentials"; sleep infinity']}, ports: [{port: 3000}], announce: {}}}`
 	_, err := l.etcd.Client().Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: keys.Apps().Key("shop"), Value: []byte(manifest)}}})

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/atomicfile"
 	"github.com/fleet-starter/fleet/internal/config"
 	"github.com/fleet-starter/fleet/internal/layout"
 	"github.com/fleet-starter/fleet/internal/store"
@@ -29,17 +30,17 @@ func provide(l layout.Layout, cfg *config.Config, m v1.Machine) error {
 	if err != nil {
 		return err
 	}
-	if err := layout.Replace(l.Credentials(), credentials, 0o600, layout.Process); err != nil {
+	if err := atomicfile.Replace(l.Credentials(), credentials, 0o600, atomicfile.Process); err != nil {
 		return fmt.Errorf("credentials file: %w", err)
 	}
-	if err := layout.Replace(l.Environment(), []byte(environment(l, cfg, m)), 0o644, layout.Process); err != nil {
+	if err := atomicfile.Replace(l.Environment(), []byte(environment(l, cfg, m)), 0o644, atomicfile.Process); err != nil {
 		return fmt.Errorf("environment file: %w", err)
 	}
 	executable, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	if err := layout.Symlink(filepath.Dir(executable), l.Bin()); err != nil {
+	if err := atomicfile.Symlink(filepath.Dir(executable), l.Bin()); err != nil {
 		return fmt.Errorf("link to the programs: %w", err)
 	}
 	return nil

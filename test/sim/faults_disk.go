@@ -13,14 +13,14 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/fleet-starter/fleet/internal/layout"
+	"github.com/fleet-starter/fleet/internal/atomicfile"
 )
 
 // hostsByDir are the hosts of all worlds of this process by the directory of theirs.
 var hostsByDir sync.Map
 
 func init() {
-	layout.Fault = func(file string) error {
+	atomicfile.Fault = func(file string) error {
 		for dir := filepath.Dir(file); len(dir) > 1; dir = filepath.Dir(dir) {
 			if h, ok := hostsByDir.Load(dir); ok {
 				return h.(*host).disk.write(strings.TrimPrefix(file, dir))

@@ -17,8 +17,8 @@ import (
 	"github.com/go-logr/logr"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/atomicfile"
 	"github.com/fleet-starter/fleet/internal/keyspace"
-	"github.com/fleet-starter/fleet/internal/layout"
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
@@ -188,7 +188,7 @@ func (p *Presence) onLease(id store.LeaseID, adopted bool) {
 	}
 	p.lease, p.lastSeen = id, time.Now()
 	p.mu.Unlock()
-	if err := layout.Replace(p.LeaseFile, []byte(strconv.FormatInt(int64(id), 16)+"\n"), 0o600, layout.Process); err != nil {
+	if err := atomicfile.Replace(p.LeaseFile, []byte(strconv.FormatInt(int64(id), 16)+"\n"), 0o600, atomicfile.Process); err != nil {
 		p.Log.Error(err, "Lease cannot be kept for the next fleetd")
 	}
 	p.poke()
