@@ -163,6 +163,55 @@ func excepted(path string, except []string) bool {
 	return false
 }
 
+// reasonWord is a reason as controllers write it: RolloutStalled. One of a single word may mean anything.
+var reasonWord = regexp.MustCompile(`^([A-Z][a-z]+){2,}$`)
+
+// What a controller decides has a name in its package. fleetctl and the API, which may not know that package, spell none of these
+// names themselves: what they act on is in apis/v1.
+func TestReasonsAreSpeltOnce(t *testing.T) {
+	reasons := map[string]bool{}
+	for _, s := range sources(t) {
+		if s.in("controllers") && !s.isTest() {
+			for _, value := range reasonsIn(s.syntax) {
+				reasons[value] = reasonWord.MatchString(value)
+			}
+		}
+	}
+	require.True(t, reasons["RolloutStalled"])
+	delete(reasons, "MachineOf") // also a field of the manifest, which describe shows
+	delete(reasons, "UnitFile")  // also a kind
+	for _, s := range sources(t) {
+		if !s.in("internal/cli") && !s.in("internal/api") || s.isTest() {
+			continue
+		}
+		ast.Inspect(s.syntax, func(n ast.Node) bool {
+			if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+				require.False(t, reasons[unquoted(lit)], "%s spells %s, which a controller decides: have it in apis/v1, or have fleetd say what it means", s.path, lit.Value)
+			}
+			return true
+		})
+	}
+}
+
+// reasonsIn are the constants of the type Reason, or with a name that begins with it.
+func reasonsIn(syntax *ast.File) (reasons []string) {
+	ast.Inspect(syntax, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok {
+			return true
+		}
+		of, _ := spec.Type.(*ast.Ident)
+		for i, value := range spec.Values {
+			lit, ok := value.(*ast.BasicLit)
+			if ok && i < len(spec.Names) && (of != nil && of.Name == "Reason" || strings.HasPrefix(spec.Names[i].Name, "Reason")) {
+				reasons = append(reasons, unquoted(lit))
+			}
+		}
+		return true
+	})
+	return reasons
+}
+
 // A word that one part writes and another one acts on is the same in both.
 func TestWordsAreShared(t *testing.T) {
 	require.Equal(t, v1.ReasonMachineOf, schedule.ReasonMachineOf)
