@@ -35,8 +35,8 @@ func run(top string, check bool) error {
 		path string
 		text []byte
 	}{
-		{"docs/app-reference.md", referenceOf(docs)},
-		{"docs/app.schema.json", schema},
+		{"docs/reference/app.md", referenceOf(docs)},
+		{"docs/reference/app.schema.json", schema},
 	} {
 		path := filepath.Join(top, file.path)
 		stored, err := os.ReadFile(path)

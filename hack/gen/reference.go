@@ -22,7 +22,7 @@ An App is one YAML or JSON document. It begins with
 Unknown fields are refused. Where a text is wanted, a number or a truth value is taken as it is written. An editor that
 knows JSON schemas checks a manifest while you type: put
 
-    # yaml-language-server: $schema=../docs/app.schema.json
+    # yaml-language-server: $schema=../docs/reference/app.schema.json
 
 into its first line, with the path to [app.schema.json](app.schema.json).
 

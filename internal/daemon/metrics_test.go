@@ -44,14 +44,14 @@ func TestMetricsAreThoseOfTheDocs(t *testing.T) {
 	d := New(&config.Config{LogFormat: "text"}, Options{Log: io.Discard})
 	require.Equal(t, labelsOnly(want), described(d.registry))
 
-	text, err := os.ReadFile("../../docs/operations.md")
+	text, err := os.ReadFile("../../docs/monitoring.md")
 	require.NoError(t, err)
 	var documented []string
 	for _, row := range regexp.MustCompile("(?m)^\\| `(fleet_\\w+)` \\| (\\w+) \\|([^|]*)\\|").FindAllStringSubmatch(string(text), -1) {
 		documented = append(documented, strings.TrimSpace(row[1]+" "+row[2]+" "+strings.NewReplacer("`", "", " ", "").Replace(row[3])))
 	}
 	slices.Sort(documented)
-	require.Equal(t, want, documented, "docs/operations.md, the table of metrics")
+	require.Equal(t, want, documented, "docs/monitoring.md, the table of metrics")
 
 	values := told(t)
 	require.Subset(t, want, values)

@@ -44,7 +44,7 @@ func manyValues() []string {
 
 var beforeName = regexp.MustCompile(`\$+\{[A-Za-z_][A-Za-z0-9_]*\}`)
 
-// word writes a value so that nothing in it is expanded, as docs/app-reference.md says.
+// word writes a value so that nothing in it is expanded, as docs/reference/app.md says.
 func word(value string) string {
 	value = strings.ReplaceAll(value, "%", "%%")
 	return beforeName.ReplaceAllStringFunc(value, func(s string) string { return s[:strings.IndexByte(s, '{')] + s })

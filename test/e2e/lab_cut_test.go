@@ -15,7 +15,7 @@ import (
 //
 // They are answered by the other machines' routers all the time, also while the instances there are still announced, which they are
 // until their announcers' leases end. A request on a connection that was kept open to that machine waits, one for each such
-// connection, as one to an app that takes long does; where net.ipv4.tcp_retries2 is as docs/operations.md has it, it is sent again.
+// connection, as one to an app that takes long does; where net.ipv4.tcp_retries2 is as docs/routing.md has it, it is sent again.
 func TestMachineCutOff(t *testing.T) {
 	l := withLab(t)
 	m := l.on(t, "move@1.service")[0]

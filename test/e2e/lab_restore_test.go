@@ -11,13 +11,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// documented is the block of commands in docs/operations.md that begins so, as it is written there.
-func documented(t *testing.T, begins string) string {
+// documented is the block of commands of a page of docs/ that begins so, as it is written there.
+func documented(t *testing.T, page, begins string) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(top, "docs/operations.md"))
+	text, err := os.ReadFile(filepath.Join(top, "docs", page))
 	require.NoError(t, err)
 	_, after, found := strings.Cut(string(text), "\n```\n"+begins)
-	require.True(t, found, "docs/operations.md has no block that begins with %q", begins)
+	require.True(t, found, "docs/%s has no block that begins with %q", page, begins)
 	block, _, _ := strings.Cut(begins+after, "\n```\n")
 	return block
 }
@@ -31,7 +31,7 @@ func (l *lab) changes(t *testing.T) {
 	l.servedBy(t, move, []int{1, 2, 3}, 2)
 }
 
-// TestFullEtcd: a full etcd refuses writes, and that is said; what runs goes on. What docs/operations.md says to do then is done,
+// TestFullEtcd: a full etcd refuses writes, and that is said; what runs goes on. What docs/runbooks.md says to do then is done,
 // and all is as before.
 func TestFullEtcd(t *testing.T) {
 	l := withLab(t)
@@ -47,18 +47,18 @@ for i in $(seq 60); do etcdctl put /junk <%[1]s/megabyte >/dev/null; done`, l.di
 	require.Contains(t, out, "etcd is out of space: compact and defragment it, then disarm its alarm")
 	require.Equal(t, before, l.invocations(t))
 
-	l.run(t, "set -e\n%s", strings.ReplaceAll(documented(t, "etcdctl compact"), "%", "%%"))
+	l.run(t, "set -e\n%s", strings.ReplaceAll(documented(t, "runbooks.md", "etcdctl compact"), "%", "%%"))
 	require.Empty(t, l.run(t, "etcdctl alarm list"))
 	require.Equal(t, before, l.invocations(t), "nothing was restarted")
 	l.changes(t)
 	require.Empty(t, lost(requests.stop()))
 }
 
-// TestRestoredEtcd: etcd is put back to a backup by the commands of docs/operations.md. What was there then goes on as if nothing
+// TestRestoredEtcd: etcd is put back to a backup by the commands of docs/backup.md. What was there then goes on as if nothing
 // had been, what was made later is stopped, and what is asked for afterwards is done: no watch is silent.
 func TestRestoredEtcd(t *testing.T) {
 	l := withLab(t)
-	l.run(t, "cd %s && rm -f backup.db && ETCDCTL_ENDPOINTS=%s && %s", l.dir, l.members[0].client, documented(t, "etcdctl snapshot save"))
+	l.run(t, "cd %s && rm -f backup.db && ETCDCTL_ENDPOINTS=%s && %s", l.dir, l.members[0].client, documented(t, "backup.md", "etcdctl snapshot save"))
 	before := l.invocations(t)
 	l.run(t, "fleetctl apply -f %s --wait --timeout 1m", serverApp(t, "late", "replicas: 1", 3304, "1"))
 	requests := startLoad(t, 20*time.Second, 1, 2, 3)
@@ -71,7 +71,7 @@ func TestRestoredEtcd(t *testing.T) {
 	for _, e := range l.members {
 		require.NoError(t, os.Rename(filepath.Join(l.dir, e.name), filepath.Join(l.dir, e.name+".old")))
 		l.run(t, "cd %s && export ETCD_NAME=%s ETCD_DATA_DIR=%s ETCD_INITIAL_CLUSTER=%s ETCD_INITIAL_ADVERTISE_PEER_URLS=%s && %s",
-			l.dir, e.name, filepath.Join(l.dir, e.name), l.initial(), e.peer, documented(t, "etcdutl snapshot restore"))
+			l.dir, e.name, filepath.Join(l.dir, e.name), l.initial(), e.peer, documented(t, "backup.md", "etcdutl snapshot restore"))
 		e.start(t)
 	}
 	for _, e := range l.members {

@@ -24,7 +24,7 @@ type row struct {
 	own bool
 }
 
-// rows are docs/architecture's table of keys.
+// rows are the table of docs/reference/keys.md.
 var rows = map[string]row{
 	"units":      {puts: []string{"app"}, deletes: []string{"app"}, elected: true},
 	"revisions":  {puts: []string{"app"}, deletes: []string{"collect"}, elected: true},

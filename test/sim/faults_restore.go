@@ -71,7 +71,7 @@ func (c *checker) seenRevision() int64 {
 	return c.seen
 }
 
-// startAnew is what docs/operations.md has people do where etcd was restored without --bump-revision.
+// startAnew is what docs/backup.md has people do where etcd was restored without --bump-revision.
 func (w *world) startAnew() {
 	if !w.wentBack {
 		return

@@ -12,7 +12,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// kit are units that people submit together, in the state that they want them in. They are as docs/operations.md has them: what
+// kit are units that people submit together, in the state that they want them in. They are as docs/deploy.md has them: what
 // a timer or a socket starts is loaded. The last one is that which is stopped and started.
 type kit []kitUnit
 
