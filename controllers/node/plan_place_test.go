@@ -1,0 +1,162 @@
+package node
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+// recordsOf are the records that the actions of one kind and reason leave of a unit.
+func recordsOf(d Decision, name string, kind Kind, reason Reason) (records []Record) {
+	for _, a := range d.Actions {
+		if a.Unit == name && a.Kind == kind && a.Reason == reason {
+			records = append(records, a.Record)
+		}
+	}
+	return records
+}
+
+// TestRecordsOfUnitsThatSystemdIsGiven: what ran before is known only where a text takes the place of another one.
+func TestRecordsOfUnitsThatSystemdIsGiven(t *testing.T) {
+	const name = "a.service"
+	for what, tt := range map[string]struct {
+		file   string // "" for none
+		record Record
+		want   Record
+	}{
+		"new":                                  {"", Record{}, Record{Loaded: "A"}},
+		"the record was lost":                  {"A", Record{}, Record{Loaded: "A"}},
+		"the record was lost, the file is old": {"O", Record{}, Record{Loaded: "A", Previous: "O", Invocation: "i1"}},
+		"the file was lost":                    {"", Record{Loaded: "A", Launched: "A"}, Record{Loaded: "A", Launched: "A"}},
+		"the file was lost, and its start was refused": {"", Record{Loaded: "A", Message: "refused"}, Record{Loaded: "A"}},
+	} {
+		in := Input{FromStore: true, Now: t0, Placements: map[string]v1.Placement{name: launch("A")}, Files: map[string]string{},
+			Records: map[string]Record{name: tt.record}, Units: map[string]Unit{name: unit("active", "i1")}}
+		if tt.file != "" {
+			in.Files[name] = tt.file
+		}
+		completeTexts(&in)
+		require.Equal(t, []Record{tt.want}, recordsOf(Plan(in), name, Link, NewPlacement), what)
+	}
+}
+
+// TestFileThatWasLost is written again, and what runs is left alone.
+func TestFileThatWasLost(t *testing.T) {
+	in := Input{FromStore: true, Now: t0, Placements: map[string]v1.Placement{"a.service": launch("A")},
+		Records: map[string]Record{"a.service": ran(launch("A"))}, Units: map[string]Unit{"a.service": unit("active", "i1")}}
+	completeTexts(&in)
+	require.Equal(t, "writeFile a.service FileLost\nlink a.service NewPlacement\n", transcript(Plan(in)))
+}
+
+// TestStopNeedsNoText: a unit that is to be loaded is stopped though its text is missing.
+func TestStopNeedsNoText(t *testing.T) {
+	in := Input{FromStore: true, Now: t0, Placements: map[string]v1.Placement{"a.service": load("B")}, Texts: map[string]Text{"B": {Missing: "etcd is away"}},
+		Files: map[string]string{"a.service": "A"}, Records: map[string]Record{"a.service": ran(launch("A"))}, Units: map[string]Unit{"a.service": unit("active", "i1")}}
+	completeTexts(&in)
+	require.Equal(t, []Record{{Loaded: "A", Stopped: true}}, recordsOf(Plan(in), "a.service", Stop, SetLoaded))
+}
+
+// TestRecordsOfLaunches: what is known of a unit that is placed with the text A and asked for at 2, once it was started or found
+// to run.
+func TestRecordsOfLaunches(t *testing.T) {
+	const name = "a.service"
+	job := unit("active", "i1")
+	job.Job = "restart"
+	for what, tt := range map[string]struct {
+		record Record
+		unit   Unit
+		kind   Kind
+		reason Reason
+		want   Record
+	}{
+		"it runs, by systemd": {Record{Loaded: "A"}, unit("active", "i1"), Note, AlreadyRuns, Record{Loaded: "A", Launched: "A", RequestedAt: "2"}},
+		"it runs, and its last start had failed": {Record{Loaded: "A", Launched: "A", JobResult: "dependency", Message: "refused"}, unit("active", "i1"), Note, AlreadyRuns,
+			Record{Loaded: "A", Launched: "A", RequestedAt: "2"}},
+		"its file was changed and changed back, and it was not launched": {Record{Loaded: "A", Previous: "A", Invocation: "i1"}, unit("active", "i1"), Note, AlreadyRuns,
+			Record{Loaded: "A", Launched: "A", Previous: "A", Invocation: "i1", RequestedAt: "2"}},
+		"its file was changed back before fleetd ended": {Record{Loaded: "A", Launched: "A", Pending: true, Previous: "A", Invocation: "i1"}, unit("active", "i1"), Start, NotLaunched,
+			Record{Loaded: "A", Launched: "A", Invocation: "i1", RequestedAt: "2"}},
+		"systemd started it again before it was restarted": {Record{Loaded: "A", Launched: "O", Previous: "O", Invocation: "i1"}, unit("active", "i2"), Restart, FileChanged,
+			Record{Loaded: "A", Launched: "A", Previous: "O", Invocation: "i2", RequestedAt: "2"}},
+		"its restart was refused": {Record{Loaded: "A", Launched: "A", Previous: "O", Invocation: "i1", Message: "refused"}, unit("active", "i1"), Restart, FileChanged,
+			Record{Loaded: "A", Launched: "A", Previous: "O", Invocation: "i1", RequestedAt: "2"}},
+		"its restart is under way": {Record{Loaded: "A", Launched: "A", Previous: "O", Invocation: "i1"}, job, Note, AlreadyRuns,
+			Record{Loaded: "A", Launched: "A", Previous: "O", Invocation: "i1", RequestedAt: "2"}},
+		"its restart was refused, and it has failed since": {Record{Loaded: "A", Launched: "A", Previous: "O", Invocation: "i1"}, unit("failed", "i1"), Start, Requested,
+			Record{Loaded: "A", Launched: "A", Invocation: "i1", RequestedAt: "2"}},
+	} {
+		d := planOf(Input{Placements: map[string]v1.Placement{name: ask("A", "2")}, Records: map[string]Record{name: tt.record}, Units: map[string]Unit{name: tt.unit}})
+		require.Equal(t, []Record{tt.want}, recordsOf(d, name, tt.kind, tt.reason), "%s:\n%s", what, transcript(d))
+	}
+}
+
+// TestTargetThatASidekickFollows: the record has the run of the app that the sidekick belongs to; none where the app was stopped
+// on purpose, or is taken away.
+func TestTargetThatASidekickFollows(t *testing.T) {
+	down := unit("inactive", "s1")
+	for what, tt := range map[string]struct {
+		placements  map[string]v1.Placement
+		app, record Record
+		appIs, unit Unit
+		kind        Kind // "" for no action
+		reason      Reason
+		target      string
+		invocation  string
+	}{
+		"started":        {nil, ran(launch("A")), Record{Loaded: "S"}, unit("active", "i1"), down, Start, NotLaunched, "i1", "s1"},
+		"brought by it":  {nil, ran(launch("A")), Record{Loaded: "S"}, unit("active", "i1"), unit("active", "s1"), Note, AlreadyRuns, "i1", ""},
+		"it has none":    {nil, ran(launch("A")), ran(launch("S")), unit("active", "i1"), unit("active", "s1"), Note, AlreadyRuns, "i1", ""},
+		"it is down now": {nil, ran(launch("A")), Record{Loaded: "S", Launched: "S", Target: "i1"}, unit("inactive", ""), down, "", "", "", ""},
+		"it is back": {nil, ran(launch("A")), Record{Loaded: "S", Launched: "S", Target: "i1", JobResult: "canceled"}, unit("active", "i2"), down,
+			Start, TargetReturned, "i2", "s1"},
+		"it was stopped on purpose": {map[string]v1.Placement{app: load("A"), side: launch("S")}, Record{Loaded: "A", Stopped: true},
+			Record{Loaded: "S", Launched: "S", Target: "i1"}, unit("inactive", ""), down, Note, AlreadyRuns, "", ""},
+		"it was stopped, and is started on the machine": {map[string]v1.Placement{app: load("A"), side: launch("S")}, Record{Loaded: "A", Stopped: true},
+			Record{Loaded: "S", Launched: "S"}, unit("active", "i2"), down, Start, TargetReturned, "i2", "s1"},
+		"it is about to be taken away": {map[string]v1.Placement{side: launch("S")}, ran(launch("A")), Record{Loaded: "S", Launched: "S", Target: "i1"},
+			unit("active", "i1"), unit("active", "s1"), Note, AlreadyRuns, "", ""},
+	} {
+		if tt.placements == nil {
+			tt.placements = map[string]v1.Placement{app: launch("A"), side: launch("S")}
+		}
+		d := planOf(Input{Placements: tt.placements, Relations: binding, Records: map[string]Record{app: tt.app, side: tt.record}, Units: map[string]Unit{app: tt.appIs, side: tt.unit}})
+		if tt.kind == "" {
+			require.Equal(t, "state web-discovery@1.service inactive S\nstate web@1.service inactive A\n", transcript(d), what)
+			continue
+		}
+		require.Equal(t, []Record{{Loaded: "S", Launched: "S", Target: tt.target, Invocation: tt.invocation}}, recordsOf(d, side, tt.kind, tt.reason), "%s:\n%s", what, transcript(d))
+	}
+}
+
+// TestStartOfASidekickThatEnded is noted while its app is down: systemd forgets why.
+func TestStartOfASidekickThatEnded(t *testing.T) {
+	ended := unit("inactive", "")
+	ended.JobResult = "dependency"
+	d := planOf(Input{Placements: map[string]v1.Placement{app: launch("A"), side: launch("S")}, Relations: binding,
+		Records: map[string]Record{app: ran(launch("A")), side: {Loaded: "S", Launched: "S", Target: "i1"}},
+		Units:   map[string]Unit{app: unit("inactive", ""), side: ended}})
+	require.Equal(t, []Record{{Loaded: "S", Launched: "S", Target: "i1", JobResult: "dependency"}}, recordsOf(d, side, Note, StartEnded))
+}
+
+// TestSidekickWaitsForItsTargetToBeStarted: one that was stopped a moment ago may look as if it ran.
+func TestSidekickWaitsForItsTargetToBeStarted(t *testing.T) {
+	d := planOf(Input{Placements: map[string]v1.Placement{app: launch("A"), side: launch("S")}, Relations: binding,
+		Records: map[string]Record{app: {Loaded: "A", Stopped: true}, side: {Loaded: "S", Stopped: true}},
+		Units:   map[string]Unit{app: unit("active", "i1"), side: unit("inactive", "")}})
+	require.Equal(t, "start web@1.service NotLaunched\n"+
+		"state web-discovery@1.service inactive S waits for web@1.service, which it is bound to, to be active\n", transcript(d))
+}
+
+// TestUnitBoundToACircle waits for it; those in it wait for none of each other, however many they are.
+func TestUnitBoundToACircle(t *testing.T) {
+	const a, b, c, d = "a.service", "b.service", "c.service", "d.service"
+	in := Input{Placements: map[string]v1.Placement{}, Records: map[string]Record{}, Units: map[string]Unit{},
+		Relations: map[string]Relations{a: {BindsTo: []string{b}}, b: {BindsTo: []string{c}}, c: {BindsTo: []string{d}}, d: {BindsTo: []string{b}}}}
+	for _, name := range []string{a, b, c, d} {
+		in.Placements[name], in.Records[name], in.Units[name] = launch("A"), Record{Loaded: "A"}, unit("inactive", "")
+	}
+	require.Equal(t, "start d.service NotLaunched\nstart c.service NotLaunched\nstart b.service NotLaunched\n"+
+		"state a.service inactive A waits for b.service, which it is bound to, to be active\n", transcript(planOf(in)))
+}
