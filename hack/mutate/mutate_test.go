@@ -204,6 +204,8 @@ func TestTidy(t *testing.T) {
 func TestQuickOf(t *testing.T) {
 	const out = "=== RUN   TestA\n--- PASS: TestA (0.01s)\n    --- PASS: TestA/x (0.00s)\n--- PASS: TestB (4.20s)\n--- SKIP: TestC (0.00s)\nPASS\n"
 	require.Equal(t, "^(TestA|TestC)$", quickOf([]byte(out)))
+	require.Equal(t, "^(TestA)$", quickOf([]byte("--- PASS: TestA (0.01s)\n--- PASS: TestB (0.00s)\n    --- PASS: TestB/x (4.20s)\n    --- PASS: TestB/y_(1) (0.00s)\n")),
+		"subtests run in parallel")
 	require.Empty(t, quickOf([]byte("--- PASS: TestA (0.01s)\n")), "all are")
 	require.Empty(t, quickOf([]byte("--- PASS: TestB (4.20s)\n")), "none is")
 }
