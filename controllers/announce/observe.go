@@ -58,7 +58,7 @@ func ExecProbe(command []string) Probe {
 		// What the command left running must not hold the probe beyond its time.
 		cmd.WaitDelay = 100 * time.Millisecond
 		out, err := cmd.CombinedOutput()
-		if err == nil {
+		if err == nil || errors.Is(err, exec.ErrWaitDelay) { // which comes instead of an exit with 0
 			return nil
 		}
 		if text, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n"); text != "" {

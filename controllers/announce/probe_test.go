@@ -1,0 +1,69 @@
+package announce
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/stretchr/testify/require"
+)
+
+// TestHTTPProbeStatuses: what is no error passes, a redirect is not followed, and the probe says who it is.
+func TestHTTPProbeStatuses(t *testing.T) {
+	for status, healthy := range map[int]bool{101: false, 200: true, 204: true, 302: true, 399: true, 400: false, 404: false, 500: false} {
+		var agent, path string
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			agent, path = r.UserAgent(), r.URL.Path
+			w.Header().Set("Location", "/elsewhere")
+			w.WriteHeader(status)
+		}))
+		err := HTTPProbe(server.URL + "/healthz")(t.Context())
+		require.Equal(t, healthy, err == nil, "%d: %v", status, err)
+		require.Equal(t, []string{"fleet-announcer", "/healthz"}, []string{agent, path}, status)
+		server.Close()
+	}
+}
+
+// TestHTTPProbesHaveConnectionsOfTheirOwn: an instance that takes no new ones is found out.
+func TestHTTPProbesHaveConnectionsOfTheirOwn(t *testing.T) {
+	remotes := map[string]bool{}
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { remotes[r.RemoteAddr] = true }))
+	defer server.Close()
+	probe := HTTPProbe(server.URL)
+	for range 3 {
+		require.NoError(t, probe(t.Context()))
+	}
+	require.Len(t, remotes, 3)
+}
+
+// TestExecProbeThatLeavesSomethingRunning passes by its exit status, in its time.
+func TestExecProbeThatLeavesSomethingRunning(t *testing.T) {
+	for command, want := range map[string]string{"sleep 3 &": "", "sleep 3 & echo why; exit 3": "sh: exit status 3: why"} {
+		began := time.Now()
+		err := ExecProbe([]string{"sh", "-c", command})(t.Context())
+		require.Less(t, time.Since(began), 2*time.Second, command)
+		if want == "" {
+			require.NoError(t, err, command)
+			continue
+		}
+		require.EqualError(t, err, want, command)
+	}
+}
+
+// TestWhyAProbeFailed: one that its time has ended says how long that was.
+func TestWhyAProbeFailed(t *testing.T) {
+	for want, probe := range map[string]Probe{
+		"no answer within 10ms": func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() },
+		"unwell":                func(context.Context) error { return errUnwell },
+	} {
+		c := Controller{opts: Options{Log: logr.Discard(), Probe: probe, Timeout: 10 * time.Millisecond}}
+		require.Equal(t, Input{Health: Health{Failed: 1, Message: want}}, c.observe(t.Context()))
+	}
+	c := Controller{opts: Options{Timeout: time.Minute, Probe: func(ctx context.Context) error { return ctx.Err() }}, health: Health{Passed: 7}}
+	stopped, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.Equal(t, Input{Health: Health{Passed: 7}, Stopping: true}, c.observe(stopped), "being stopped is not being unhealthy")
+}
