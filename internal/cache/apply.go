@@ -65,7 +65,4 @@ func (r *Reflector) tell(runs []run, revision int64) {
 	close(r.moved)
 	r.moved = make(chan struct{})
 	r.mu.Unlock()
-	for _, f := range r.onProgress {
-		f(revision)
-	}
 }

@@ -11,11 +11,6 @@ func WithLogger(log logr.Logger) Option { return func(r *Reflector) { r.log = lo
 // WithPageSize sets how many keys one request of a listing brings. 0 means the store's default.
 func WithPageSize(keys int64) Option { return func(r *Reflector) { r.pageSize = keys } }
 
-// OnProgress has f called, from the reflector's goroutine, whenever Revision moved and all handlers were told.
-func OnProgress(f func(revision int64)) Option {
-	return func(r *Reflector) { r.onProgress = append(r.onProgress, f) }
-}
-
 // OnRelist has f called, from the reflector's goroutine, after every listing: the first one, and again where
 // the watch could not go on without a gap.
 func OnRelist(f func(revision int64)) Option {

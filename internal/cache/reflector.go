@@ -23,13 +23,13 @@ type Reflector struct {
 	// strangers is where they are looked for; nil: only in rows.
 	strangers *strangers
 
-	onProgress, onRelist []func(int64)
-	onIgnored            []func(key string, revision int64, reason, why string)
-	onDiffers            []func(Difference)
-	metrics              *Metrics
-	older                int // listings in a row that were older than what is known
-	checkEvery           time.Duration
-	again                chan Difference // holds one: has the watch end and a listing begin
+	onRelist   []func(int64)
+	onIgnored  []func(key string, revision int64, reason, why string)
+	onDiffers  []func(Difference)
+	metrics    *Metrics
+	older      int // listings in a row that were older than what is known
+	checkEvery time.Duration
+	again      chan Difference // holds one: has the watch end and a listing begin
 
 	mu sync.RWMutex // guards the rows' trees and what follows
 	// applied is the revision up to which the trees are complete, as etcd says: progress counts. seen is the one that they

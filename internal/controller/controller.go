@@ -23,8 +23,7 @@ type Result struct {
 // Reconciler brings what is closer to what should be, for one key.
 type Reconciler[K comparable] interface {
 	// Reconcile returns nil when all is done or waits for an event, an error to be called again after a
-	// growing pause, Partial(err) where that concerns single items, and Terminal(err) where only new input can help. One key is never reconciled by two
-	// workers at once.
+	// growing pause, and Partial(err) where that concerns single items. One key is never reconciled by two workers at once.
 	Reconcile(ctx context.Context, key K) (Result, error)
 }
 
@@ -36,14 +35,6 @@ func (f Func[K]) Reconcile(ctx context.Context, key K) (Result, error) { return 
 
 // Singleton is the key of controllers over the whole world.
 type Singleton = struct{}
-
-// Terminal marks an error that is not retried: it goes away with new input only.
-func Terminal(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &terminalError{err}
-}
 
 // Partial marks the error of a look that did all that it could: some items failed. It is retried as any other error, and after
 // RequeueAfter where that is sooner. The loop counts as working: one item that keeps failing is told of where it belongs, and
@@ -59,11 +50,6 @@ type partialError struct{ err error }
 
 func (e *partialError) Error() string { return e.err.Error() }
 func (e *partialError) Unwrap() error { return e.err }
-
-type terminalError struct{ err error }
-
-func (e *terminalError) Error() string { return e.err.Error() }
-func (e *terminalError) Unwrap() error { return e.err }
 
 // Options set up a Controller. The zero value is fine.
 type Options struct {
@@ -194,7 +180,6 @@ func (c *Controller[K]) next(ctx context.Context, cancel context.CancelCauseFunc
 	took := time.Since(start)
 	c.rest(key, took)
 
-	var terminal *terminalError
 	_, partial := err.(*partialError) // joined with another error it is none
 	failed := err
 	switch {
@@ -209,11 +194,6 @@ func (c *Controller[K]) next(ctx context.Context, cancel context.CancelCauseFunc
 		log.Info("Reconciling ends", "reason", "Fatal", "error", err.Error())
 		cancel(&fatalError{err})
 		c.meter.done(resultFatal, took)
-	case errors.As(err, &terminal):
-		log.Error(err, "Reconciling failed, waiting for new input")
-		c.queue.Forget(key)
-		c.meter.done(resultTerminal, took)
-		failed = nil
 	case ctx.Err() != nil:
 		log.V(1).Info("Reconciling interrupted", "reason", "Stopping", "error", err.Error())
 		c.meter.done(resultError, took)

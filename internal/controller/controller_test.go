@@ -84,8 +84,6 @@ func TestRequeueing(t *testing.T) {
 		"again when time is up":  {after: 20 * s, want: []time.Duration{0, 20 * s, 40 * s, 60 * s}, counts: "requeue_after"},
 		"errors back off":        {results: []error{errBroken, errBroken, errBroken}, want: []time.Duration{0, 1 * s, 3 * s, 7 * s}, counts: "error"},
 		"the pause has a limit":  {results: []error{errBroken, errBroken, errBroken, errBroken, errBroken, errBroken}, want: []time.Duration{0, 1 * s, 3 * s, 7 * s, 15 * s, 25 * s, 35 * s}, counts: "error"},
-		"terminal waits":         {results: []error{controller.Terminal(errBroken)}, want: []time.Duration{0}, counts: "terminal"},
-		"errors, then terminal":  {results: []error{errBroken, controller.Terminal(errBroken)}, want: []time.Duration{0, 1 * s}, counts: "terminal"},
 		"success forgets errors": {results: []error{errBroken, errBroken, nil, errBroken}, after: 20 * s, want: []time.Duration{0, 1 * s, 3 * s, 23 * s, 24 * s, 44 * s, 64 * s}, counts: "requeue_after"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -123,11 +121,11 @@ func count(t *testing.T, registry *prometheus.Registry, name, label string) floa
 	return 0
 }
 
-// TestNewInputEndsTerminal: what was given up is tried again when something changed.
-func TestNewInputEndsTerminal(t *testing.T) {
+// TestEnqueueAfter: what is done is looked at again when the time has passed.
+func TestEnqueueAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := run(t, controller.Options{}, func(context.Context, string, int) (controller.Result, error) {
-			return controller.Result{}, controller.Terminal(errBroken)
+			return controller.Result{}, nil
 		})
 		w.c.Enqueue("a")
 		w.c.EnqueueAfter("a", time.Minute)
@@ -236,13 +234,6 @@ func TestStopDrains(t *testing.T) {
 		require.Equal(t, time.Second, time.Since(w.start))
 		w.c.Enqueue("c") // nothing happens, nothing hangs
 	})
-}
-
-func TestTerminal(t *testing.T) {
-	require.NoError(t, controller.Terminal(nil))
-	err := controller.Terminal(errBroken)
-	require.ErrorIs(t, err, errBroken)
-	require.EqualError(t, err, "broken")
 }
 
 func TestWhatTakesLongRestsAfterwards(t *testing.T) {

@@ -40,8 +40,6 @@ func TestKeyThatKeepsFailing(t *testing.T) {
 			switch {
 			case key == "partial":
 				return Result{}, Partial(bad)
-			case key == "terminal":
-				return Result{}, Terminal(bad)
 			case key == "joined":
 				return Result{}, errors.Join(Partial(bad), bad)
 			case key == "bad" && mended.IsZero():
@@ -53,7 +51,7 @@ func TestKeyThatKeepsFailing(t *testing.T) {
 				return Result{}, bad
 			}
 			return Result{}, nil
-		}, "bad", "partial", "terminal", "joined", "good", "now and then")
+		}, "bad", "partial", "joined", "good", "now and then")
 		time.Sleep(50 * time.Second)
 		require.Empty(t, m.Failing(), "it may pass")
 		time.Sleep(40 * time.Second)

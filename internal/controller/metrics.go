@@ -13,7 +13,6 @@ const (
 	resultRequeueAfter = "requeue_after"
 	resultError        = "error"
 	resultPartial      = "partial"
-	resultTerminal     = "terminal"
 	resultFatal        = "fatal"
 )
 

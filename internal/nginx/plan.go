@@ -127,7 +127,6 @@ type Refused struct {
 // Why something is not served.
 const (
 	ReasonInvalidApp      = "InvalidApp"      // not a DNS label
-	ReasonInvalidKey      = "InvalidKey"      // not <prefix>/<app>/<instance>
 	ReasonInvalidInstance = "InvalidInstance" // not a unit name
 	ReasonInvalidAddress  = "InvalidAddress"  // not ip:port
 	ReasonInvalidHost     = "InvalidHost"     // not a host name
@@ -163,36 +162,6 @@ func Plan(in Input) (Configuration, error) {
 	c.Keys = p.keys(in.Keys)
 	c.Refused = p.refused
 	return c, nil
-}
-
-// ParseKeys sorts endpoints, keys <prefix>/<app>/<instance> with their values,
-// into routes without hosts, sorted. Values are not looked at; keys below prefix
-// of another depth are refused, other keys ignored.
-func ParseKeys(prefix string, keys map[string]string) ([]Route, []Refused) {
-	var refused []Refused
-	routes := map[string]*Route{}
-	for _, key := range slices.Sorted(maps.Keys(keys)) {
-		rest, below := strings.CutPrefix(key, prefix+"/")
-		if !below {
-			continue
-		}
-		app, instance, _ := strings.Cut(rest, "/")
-		if app == "" || instance == "" || strings.Contains(instance, "/") {
-			refused = append(refused, Refused{App: quoteUnlessLabel(app), Key: key, Reason: ReasonInvalidKey,
-				Message: "want " + prefix + "/<app>/<instance>"})
-			continue
-		}
-		if routes[app] == nil {
-			routes[app] = &Route{App: app}
-		}
-		r := routes[app]
-		r.Upstreams = append(r.Upstreams, Upstream{Key: key, Instance: instance, Address: keys[key]})
-	}
-	out := make([]Route, 0, len(routes))
-	for _, app := range slices.Sorted(maps.Keys(routes)) {
-		out = append(out, *routes[app])
-	}
-	return out, refused
 }
 
 // planner collects what is refused and which app has which host.

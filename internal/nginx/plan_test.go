@@ -172,23 +172,6 @@ func TestHostIsWhoseItWasFirst(t *testing.T) {
 	}
 }
 
-func TestParseKeys(t *testing.T) {
-	routes, refused := ParseKeys("/services/web", map[string]string{
-		"/services/web/b/b@1": "10.0.0.1:1", "/services/web/a/a@2": "v2", "/services/web/a/a@1": "v1",
-		"/services/web/a": "leaf", "/services/web/a/b/c": "nested", "/services/web//x": "no app", "/services/website/a/a@1": "elsewhere",
-	})
-	require.Equal(t, []Route{
-		{App: "a", Upstreams: []Upstream{{"/services/web/a/a@1", "a@1", "v1"}, {"/services/web/a/a@2", "a@2", "v2"}}},
-		{App: "b", Upstreams: []Upstream{{"/services/web/b/b@1", "b@1", "10.0.0.1:1"}}},
-	}, routes)
-	var keys []string
-	for _, r := range refused {
-		require.Equal(t, ReasonInvalidKey, r.Reason)
-		keys = append(keys, r.Key)
-	}
-	require.Equal(t, []string{"/services/web//x", "/services/web/a", "/services/web/a/b/c"}, keys)
-}
-
 func TestSettings(t *testing.T) {
 	tests := []struct {
 		change func(*Settings)
