@@ -10,6 +10,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/stretchr/testify/require"
 
+	"github.com/fleet-starter/fleet/controllers/schedule/index"
 	"github.com/fleet-starter/fleet/internal/cluster"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/store"
@@ -101,8 +102,8 @@ func TestWhatChangedMeanwhileIsKept(t *testing.T) {
 				cancel()
 				_ = c.loop.Run(ended)
 			}()
-			c.index.SetUnit(Unit{Name: "a.service"})
-			c.index.Commit(Plan(Input{Cluster: c.index}))
+			c.index.SetUnit(index.UnitSpec{Name: "a.service"})
+			Commit(c.index, Plan(Input{Index: c.index}))
 			require.True(t, c.index.Idle())
 			_, failed, err := c.write(t.Context(), []Action{tt.action})
 			require.ErrorIs(t, err, store.ErrConflict)

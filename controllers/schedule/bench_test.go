@@ -7,6 +7,7 @@ import (
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/controllers/schedule"
+	"github.com/fleet-starter/fleet/controllers/schedule/index"
 	"github.com/fleet-starter/fleet/controllers/schedule/scheduletest"
 )
 
@@ -26,9 +27,9 @@ func BenchmarkIndex(b *testing.B) {
 					c.SetUnit(u)
 				}
 				for _, a := range placed {
-					c.SetPlacement(schedule.Placed{Machine: a.Machine, Unit: a.Unit, Value: a.Placement, Mod: 1, Create: 1})
+					c.SetPlacement(index.Placed{MachineName: a.Machine, UnitName: a.Unit, Value: a.Placement, Mod: 1, Create: 1})
 				}
-				if d := schedule.Plan(schedule.Input{Cluster: c}); len(d.Actions) > 0 {
+				if d := schedule.Plan(schedule.Input{Index: c}); len(d.Actions) > 0 {
 					b.Fatal(d.Actions[0])
 				}
 			}
@@ -44,7 +45,7 @@ func BenchmarkNewMachine(b *testing.B) {
 			n := 0
 			for b.Loop() {
 				n++
-				m := schedule.Machine{ID: fmt.Sprintf("%032x", n*104729%size.machines) + "x"}
+				m := index.MachineSpec{ID: fmt.Sprintf("%032x", n*104729%size.machines) + "x"}
 				c.SetMachine(m)
 				scheduletest.Settle(c)
 				c.DeleteMachine(m.ID)
@@ -59,14 +60,14 @@ func BenchmarkRefusals(b *testing.B) {
 		b.Run(fmt.Sprintf("%dx%d", size.machines, size.units), func(b *testing.B) {
 			c := scheduletest.NewCluster(scheduletest.Machines(size.machines))
 			for i := range size.units {
-				u := schedule.Unit{Name: fmt.Sprintf("app@%d.service", i), Family: "app@.service", Hash: "h", DesiredState: v1.Launched}
+				u := index.UnitSpec{Name: fmt.Sprintf("app@%d.service", i), Template: "app@.service", Hash: "h", DesiredState: v1.Launched}
 				u.Fleet.Conflicts = []string{"app@*.service"}
 				c.SetUnit(u)
 			}
 			refused := 0
 			for b.Loop() {
 				refused = 0
-				for _, a := range schedule.Plan(schedule.Input{Cluster: c, Now: time.Unix(0, 0)}).Actions {
+				for _, a := range schedule.Plan(schedule.Input{Index: c, Now: time.Unix(0, 0)}).Actions {
 					if a.Kind == schedule.SetUnplaced {
 						refused++
 					}

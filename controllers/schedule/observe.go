@@ -5,6 +5,8 @@ import (
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/controllers/schedule/index"
+	"github.com/fleet-starter/fleet/controllers/schedule/rule"
 	"github.com/fleet-starter/fleet/internal/cache"
 	"github.com/fleet-starter/fleet/internal/controller"
 	"github.com/fleet-starter/fleet/internal/instance"
@@ -115,9 +117,9 @@ func (c *Controller) observeMachine(id string, o *cache.Object[v1.Machine]) {
 	case o == nil:
 		c.index.DeleteMachine(id)
 	case o.Err != nil:
-		c.index.SetMachine(Machine{ID: id, Since: o.CreateRevision, Problem: summary(o.Err)})
+		c.index.SetMachine(index.MachineSpec{ID: id, Since: o.CreateRevision, Problem: summary(o.Err)})
 	default:
-		c.index.SetMachine(Machine{ID: id, Since: o.CreateRevision, Metadata: o.Value.Spec.Metadata, Capacity: o.Value.Spec.Capacity,
+		c.index.SetMachine(index.MachineSpec{ID: id, Since: o.CreateRevision, Metadata: o.Value.Spec.Metadata, Capacity: o.Value.Spec.Capacity,
 			Stuck: o.Value.Spec.Failing[v1.ControllerNode] != ""})
 	}
 }
@@ -144,7 +146,7 @@ func (c *Controller) observePlacement(name string, o *cache.Object[v1.Placement]
 	case o == nil:
 		c.index.DeletePlacement(machine, unit)
 	default: // one that cannot be read is empty, and is put right
-		c.index.SetPlacement(Placed{Machine: machine, Unit: unit, Value: o.Value, Mod: o.ModRevision, Create: o.CreateRevision})
+		c.index.SetPlacement(index.Placed{MachineName: machine, UnitName: unit, Value: o.Value, Mod: o.ModRevision, Create: o.CreateRevision})
 	}
 }
 
@@ -177,9 +179,9 @@ func (c *Controller) observeUnit(name string, o *cache.Object[v1.Unit]) {
 }
 
 // unit is what placement has to know of a stored unit. Whatever is wrong with it is its Problem.
-func (c *Controller) unit(o *cache.Object[v1.Unit]) Unit {
+func (c *Controller) unit(o *cache.Object[v1.Unit]) index.UnitSpec {
 	spec := o.Value.Spec
-	u := Unit{Name: o.Name, Hash: unitfile.HashOf(spec.Contents, spec.Hash), DesiredState: spec.DesiredState, RequestedAt: spec.RequestedAt,
+	u := index.UnitSpec{Name: o.Name, Hash: unitfile.HashOf(spec.Contents, spec.Hash), DesiredState: spec.DesiredState, RequestedAt: spec.RequestedAt,
 		Owner: o.Value.Metadata.Owner, LetGo: o.Value.Metadata.Annotations[v1.AnnotationLetGo], Except: o.Value.Metadata.Annotations[v1.AnnotationExcept]}
 	if o.Err != nil {
 		u.Problem = o.Key + " cannot be read: " + summary(o.Err)
@@ -206,7 +208,7 @@ func (c *Controller) unit(o *cache.Object[v1.Unit]) Unit {
 		u.Problem = err.Error()
 		return u
 	}
-	u.Family = name.TemplateName()
+	u.Template = name.TemplateName()
 	if name.Template && u.DesiredState != v1.Inactive {
 		u.Problem = "a template is not run itself: start an instance of it, such as " + name.Prefix + "@1." + name.Type
 		return u
@@ -225,5 +227,6 @@ func (c *Controller) unit(o *cache.Object[v1.Unit]) Unit {
 		entry.parse(spec.Contents)
 	}
 	u.Fleet, u.Problem = entry.resolve(name)
+	u.Follows = rule.Follows(&u.Fleet)
 	return u
 }

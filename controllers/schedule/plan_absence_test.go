@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/controllers/schedule/index"
 )
 
 // TestFreeze: most machines vanish at once.
@@ -17,14 +18,14 @@ func TestFreeze(t *testing.T) {
 	vanish := func(t *testing.T) *world {
 		w := newWorld(t)
 		for i := range 5 {
-			w.setMachine(Machine{ID: fmt.Sprint("m", i+1)})
+			w.setMachine(index.MachineSpec{ID: fmt.Sprint("m", i+1)})
 			w.add(t, fmt.Sprintf("app@%d.service", i+1))
 		}
 		w.converge()
 		for i := range 3 {
 			w.deleteMachine(fmt.Sprint("m", i+1))
 		}
-		require.Equal(t, []string{"FreezeMoves : MachinesVanished: 3 of 5 machines are missed: nothing is moved off them until they return, or drain is set for those that are gone for good"}, w.converge())
+		require.Equal(t, []string{"FreezeMoves : MachinesVanished: 3 of 5 machines are missed: nothing is moved off them until they return, or drain is set for those that will not"}, w.converge())
 		return w
 	}
 	moves := func(from ...string) []string {
@@ -37,13 +38,13 @@ func TestFreeze(t *testing.T) {
 	t.Run("they return", func(t *testing.T) {
 		w := vanish(t)
 		for i := range 3 {
-			w.setMachine(Machine{ID: fmt.Sprint("m", i+1)})
+			w.setMachine(index.MachineSpec{ID: fmt.Sprint("m", i+1)})
 		}
 		require.Equal(t, []string{"UnfreezeMoves : MachinesBack: 0 of 5 machines are missed: what they ran may be moved again"}, w.converge())
 	})
 	t.Run("one returns", func(t *testing.T) {
 		w := vanish(t)
-		w.setMachine(Machine{ID: "m2"})
+		w.setMachine(index.MachineSpec{ID: "m2"})
 		got := w.converge()
 		require.Equal(t, "UnfreezeMoves : MachinesBack: 2 of 5 machines are missed: what they ran may be moved again", got[0])
 		require.Len(t, got, 3)
@@ -60,7 +61,7 @@ func TestFreeze(t *testing.T) {
 		w.setUnit(u)
 		require.Empty(t, w.converge(), "what it conflicts with may be on the machine")
 		require.NotEqual(t, "changed", w.placements["m1/app@1.service"].Value.Hash)
-		w.setMachine(Machine{ID: "m1"})
+		w.setMachine(index.MachineSpec{ID: "m1"})
 		w.converge()
 		require.Equal(t, "changed", w.placements["m1/app@1.service"].Value.Hash)
 	})
@@ -83,7 +84,7 @@ func TestFreeze(t *testing.T) {
 		w.now = w.now.Add(time.Minute)
 		require.Equal(t, []string{"UnfreezeMoves : MachinesBack: 3 of 5 machines are missed: what they ran may be moved again"}, only(w.converge(), "UnfreezeMoves", "FreezeMoves", "Move"))
 		w.now = w.now.Add(time.Second)
-		w.setMachine(Machine{ID: "m6"})
+		w.setMachine(index.MachineSpec{ID: "m6"})
 		require.Equal(t, []string{
 			"Move app@1.service from m1 to m6: MachineGone: its machine m1 is gone",
 			"Move app@2.service from m2 to m6: MachineGone: its machine m2 is gone",
@@ -96,7 +97,7 @@ func TestFreeze(t *testing.T) {
 		w.plan()
 		w.now = w.now.Add(40 * time.Second)
 		for i := range 3 {
-			w.setMachine(Machine{ID: fmt.Sprint("m", i+1)})
+			w.setMachine(index.MachineSpec{ID: fmt.Sprint("m", i+1)})
 		}
 		w.converge()
 		for i := range 3 {
@@ -128,10 +129,10 @@ func TestGrace(t *testing.T) {
 	w.put("m2", "a.service", v1.Placement{Hash: "1", DesiredState: v1.Launched})
 	w.put("m3", "b.service", v1.Placement{Hash: "1", DesiredState: v1.Launched})
 	w.add(t, "a.service", "b.service")
-	w.setMachine(Machine{ID: "m1"})
+	w.setMachine(index.MachineSpec{ID: "m1"})
 	require.Empty(t, w.converge())
 	w.now = w.now.Add(10 * time.Second)
-	w.setMachine(Machine{ID: "m3"})
+	w.setMachine(index.MachineSpec{ID: "m3"})
 	require.Empty(t, w.converge())
 	require.Equal(t, 20*time.Second, w.plan().After)
 	w.now = w.now.Add(20 * time.Second)
@@ -157,7 +158,7 @@ func TestGraceOfANewLeader(t *testing.T) {
 			w.add(t, "a.service")
 			w.revision = 20 // and changed since
 			w.put("m2", "a.service", v1.Placement{Hash: "1", DesiredState: v1.Launched})
-			w.setMachine(Machine{ID: "m1", Since: tc.since})
+			w.setMachine(index.MachineSpec{ID: "m1", Since: tc.since})
 			require.Equal(t, tc.want, w.converge())
 		})
 	}
@@ -170,7 +171,7 @@ func TestSettle(t *testing.T) {
 		w = newWorld(t)
 		w.limits.Grace = 30 * time.Second
 		for i := range 10 {
-			w.setMachine(Machine{ID: fmt.Sprint("m", i)})
+			w.setMachine(index.MachineSpec{ID: fmt.Sprint("m", i)})
 			w.add(t, fmt.Sprintf("app@%d.service", i))
 		}
 		w.converge()
@@ -186,7 +187,7 @@ func TestSettle(t *testing.T) {
 		"Move app@1.service from m1 to m3: MachineGone: its machine m1 is gone"}
 	t.Run("most of them", func(t *testing.T) {
 		w, moves := vanish(t, 6)
-		require.Equal(t, append(first, "FreezeMoves : MachinesVanished: 6 of 10 machines are missed: nothing is moved off them until they return, or drain is set for those that are gone for good"), moves[:4])
+		require.Equal(t, append(first, "FreezeMoves : MachinesVanished: 6 of 10 machines are missed: nothing is moved off them until they return, or drain is set for those that will not"), moves[:4])
 		w.now = w.now.Add(time.Hour)
 		require.Empty(t, w.converge())
 	})
@@ -207,7 +208,7 @@ func TestGlobalAbsence(t *testing.T) {
 	w.deleteMachine("m2")
 	require.Empty(t, w.converge())
 	require.Equal(t, time.Hour, w.plan().After)
-	w.setMachine(Machine{ID: "m2", Metadata: map[string]string{"zone": "b"}})
+	w.setMachine(index.MachineSpec{ID: "m2", Metadata: map[string]string{"zone": "b"}})
 	require.Empty(t, w.converge())
 	w.deleteMachine("m2")
 	require.Empty(t, w.converge())
@@ -220,7 +221,7 @@ func TestGlobalAbsenceWhileFrozen(t *testing.T) {
 	w := newWorld(t)
 	var all []string
 	for i := range 5 {
-		w.setMachine(Machine{ID: fmt.Sprint("m", i+1)})
+		w.setMachine(index.MachineSpec{ID: fmt.Sprint("m", i+1)})
 		w.add(t, fmt.Sprintf("app@%d.service", i+1))
 		all = append(all, fmt.Sprintf("m%d/app@%d.service", i+1, i+1), fmt.Sprintf("m%d/g.service", i+1))
 	}
@@ -236,7 +237,7 @@ func TestGlobalAbsenceWhileFrozen(t *testing.T) {
 	require.Equal(t, all, w.where())
 
 	for i := range 2 { // one alone is gone, and no longer looked for
-		w.setMachine(Machine{ID: fmt.Sprint("m", i+1)})
+		w.setMachine(index.MachineSpec{ID: fmt.Sprint("m", i+1)})
 	}
 	require.Contains(t, w.converge(), "Unplace g.service from m3: MachineGone: its machine m3 is gone")
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/controllers/schedule/index"
+	"github.com/fleet-starter/fleet/controllers/schedule/rule"
 	"github.com/fleet-starter/fleet/internal/cluster"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/store"
@@ -24,7 +26,7 @@ func TestIdle(t *testing.T) {
 	w := newWorld(t)
 	require.True(t, w.c.Idle())
 	for name, change := range map[string]func(){
-		"a machine":   func() { w.setMachine(Machine{ID: "m1"}) },
+		"a machine":   func() { w.setMachine(index.MachineSpec{ID: "m1"}) },
 		"a unit":      func() { w.add(t, "a.service") },
 		"a stray key": func() { w.c.SetStray("nowhere", 7) },
 		"a placement": func() { w.put("m1", "unknown.service", v1.Placement{}) },
@@ -37,7 +39,7 @@ func TestIdle(t *testing.T) {
 	w.add(t, "b.service MachineMetadata=zone=nowhere")
 	w.converge()
 	require.True(t, w.c.Idle(), "what fits nowhere waits")
-	w.setMachine(Machine{ID: "m2", Metadata: map[string]string{"zone": "nowhere"}})
+	w.setMachine(index.MachineSpec{ID: "m2", Metadata: map[string]string{"zone": "nowhere"}})
 	require.False(t, w.c.Idle())
 }
 
@@ -45,7 +47,7 @@ func TestIdle(t *testing.T) {
 func TestRoomIsGivenBack(t *testing.T) {
 	for _, resource := range []string{"CPU=1500m", "Memory=3G", "CPU=1500m;Memory=1G"} {
 		w := newWorld(t)
-		w.setMachine(Machine{ID: "m1", Capacity: v1.Capacity{CPU: 2000, Memory: 4 << 30}})
+		w.setMachine(index.MachineSpec{ID: "m1", Capacity: v1.Capacity{CPU: 2000, Memory: 4 << 30}})
 		w.add(t, "a.service "+resource)
 		w.converge()
 		w.add(t, "b.service "+resource, "c.service "+resource)
@@ -101,15 +103,15 @@ func TestMachineThatShrinks(t *testing.T) {
 		{"Memory=1G", v1.Capacity{CPU: 2000, Memory: 5 << 29}},
 	} {
 		w := newWorld(t)
-		w.setMachine(Machine{ID: "m1", Capacity: v1.Capacity{CPU: 2000, Memory: 4 << 30}})
+		w.setMachine(index.MachineSpec{ID: "m1", Capacity: v1.Capacity{CPU: 2000, Memory: 4 << 30}})
 		for i := range 4 {
 			w.add(t, fmt.Sprintf("a@%d.service %s", i, tt.resource))
 			w.converge()
 		}
-		w.setMachine(Machine{ID: "m2", Capacity: v1.Capacity{CPU: 2000, Memory: 4 << 30}})
+		w.setMachine(index.MachineSpec{ID: "m2", Capacity: v1.Capacity{CPU: 2000, Memory: 4 << 30}})
 		w.converge()
 		require.Equal(t, []string{"m1/a@0.service", "m1/a@1.service", "m1/a@2.service", "m1/a@3.service"}, w.where())
-		w.setMachine(Machine{ID: "m1", Capacity: tt.less})
+		w.setMachine(index.MachineSpec{ID: "m1", Capacity: tt.less})
 		w.converge()
 		require.Equal(t, []string{"m1/a@0.service", "m1/a@1.service", "m2/a@2.service", "m2/a@3.service"}, w.where(), tt.resource)
 	}
@@ -118,10 +120,10 @@ func TestMachineThatShrinks(t *testing.T) {
 // TestTakingAPlaceIsOneTransaction: who takes a place and those that leave it, wherever they go.
 func TestTakingAPlaceIsOneTransaction(t *testing.T) {
 	w := newWorld(t)
-	w.setMachine(Machine{ID: "m1"})
+	w.setMachine(index.MachineSpec{ID: "m1"})
 	w.add(t, "old@1.service Ports=80", "old@2.service Ports=81")
 	w.converge()
-	w.setMachine(Machine{ID: "m2", Metadata: map[string]string{"spare": "yes"}})
+	w.setMachine(index.MachineSpec{ID: "m2", Metadata: map[string]string{"spare": "yes"}})
 	w.add(t, "blocks.service MachineID=m2;Ports=81")
 	w.converge()
 	require.Equal(t, []string{"m1/old@1.service", "m1/old@2.service", "m2/blocks.service"}, w.where())
@@ -147,11 +149,11 @@ func TestGlobalUnitWithoutRoom(t *testing.T) {
 	w.converge()
 	require.Equal(t, []string{"m1/g.service", "m2/g.service", "m3/g.service"}, w.where())
 	require.Empty(t, w.unplaced)
-	w.setMachine(Machine{ID: "m4", Capacity: v1.Capacity{CPU: 500}})
+	w.setMachine(index.MachineSpec{ID: "m4", Capacity: v1.Capacity{CPU: 500}})
 	w.converge()
 	require.Len(t, w.where(), 3)
 	require.Equal(t, "1 of the 4 machines that match has no room: 1 has too little CPU left (CPU=1, the most that is left is 0.5)", w.unplaced["g.service"].Message)
-	w.setMachine(Machine{ID: "m4", Capacity: v1.Capacity{CPU: 1000}})
+	w.setMachine(index.MachineSpec{ID: "m4", Capacity: v1.Capacity{CPU: 1000}})
 	w.converge()
 	require.Len(t, w.where(), 4)
 	require.Empty(t, w.unplaced)
@@ -160,7 +162,7 @@ func TestGlobalUnitWithoutRoom(t *testing.T) {
 // TestWhoIsNotFreeKeepsItsPlace: one that follows another, or is followed, is not sent away for who would replace it.
 func TestWhoIsNotFreeKeepsItsPlace(t *testing.T) {
 	w := newWorld(t)
-	w.setMachine(Machine{ID: "m1"})
+	w.setMachine(index.MachineSpec{ID: "m1"})
 	w.add(t, "old.service", "with.service MachineOf=old.service")
 	w.converge()
 	w.add(t, "new.service Replaces=old.service")
@@ -176,15 +178,15 @@ func TestQuarrels(t *testing.T) {
 		a, b unitfile.Fleet
 		want string
 	}{
-		{unitfile.Fleet{}, unitfile.Fleet{MachineOf: follows, Replaces: follows}, "b.service takes the place of a.service (Replaces=), and MachineOf= wants them on one machine"},
-		{unitfile.Fleet{Ports: []int{80}}, unitfile.Fleet{MachineOf: follows, Ports: []int{80}}, "a.service and b.service both need port 80, and MachineOf= wants them on one machine"},
-		{unitfile.Fleet{}, unitfile.Fleet{MachineOf: follows, Conflicts: follows}, "a.service conflicts with b.service (Conflicts=a.service), and MachineOf= wants them on one machine"},
+		{unitfile.Fleet{}, unitfile.Fleet{MachineOf: follows, Replaces: follows}, "b.service replaces a.service (Replaces=a.service), and MachineOf= wants them on one machine"},
+		{unitfile.Fleet{Ports: []int{80}}, unitfile.Fleet{MachineOf: follows, Ports: []int{80}}, "a.service and b.service both use port 80, and MachineOf= wants them on one machine"},
+		{unitfile.Fleet{}, unitfile.Fleet{MachineOf: follows, Conflicts: follows}, "a.service conflicts with b.service (Conflicts=a.service of b.service), and MachineOf= wants them on one machine"},
 		{unitfile.Fleet{Ports: []int{81}}, unitfile.Fleet{MachineOf: follows, Conflicts: []string{"b.service"}, Replaces: []string{"b.service"}, Ports: []int{80}}, ""},
 	} {
 		w := newWorld(t)
 		w.setUnit(launched("a.service", tt.a))
 		w.setUnit(launched("b.service", tt.b))
-		w.setMachine(Machine{ID: "m1"})
+		w.setMachine(index.MachineSpec{ID: "m1"})
 		w.converge()
 		if tt.want == "" {
 			require.Equal(t, []string{"m1/a.service", "m1/b.service"}, w.where(), "a unit is in the way of others, not of itself")
@@ -192,7 +194,7 @@ func TestQuarrels(t *testing.T) {
 		}
 		require.Empty(t, w.where())
 		require.Equal(t, tt.want, w.unplaced["a.service"].Message)
-		require.Equal(t, []v1.Refusal{{Reason: ReasonMachineOf, Message: tt.want}}, w.unplaced["a.service"].Reasons)
+		require.Equal(t, []v1.Refusal{{Reason: rule.ReasonMachineOf, Message: tt.want}}, w.unplaced["a.service"].Reasons)
 	}
 }
 
@@ -215,13 +217,6 @@ func TestSameUnplaced(t *testing.T) {
 		require.False(t, sameUnplaced(is(), other), name)
 		require.False(t, sameUnplaced(other, is()), name)
 	}
-}
-
-func TestNamed(t *testing.T) {
-	list := []string{"a", "b", "c", "d", "e"}
-	require.Equal(t, "a, b, c and 2 more", named(list, 5))
-	require.Equal(t, "a, b, c", named(list[:3], 3))
-	require.Equal(t, "a, b and 7 more", named(list[:2], 9))
 }
 
 // TestStaysDependOnWhereItIs: two instances of one template that stay on different machines for now have different reasons.
@@ -320,7 +315,7 @@ func TestLeastLoadedOfThoseThatFit(t *testing.T) {
 		w := newWorld(t)
 		for i := range 150 {
 			id := fmt.Sprintf("m%03d", i)
-			w.setMachine(Machine{ID: id})
+			w.setMachine(index.MachineSpec{ID: id})
 			for n := range i % 25 {
 				name := fmt.Sprintf("f%d@%d.service", n, i)
 				section := "MachineID=" + id

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/controllers/schedule/index"
 )
 
 // TestDrain: one unit of a template after the other, the next when all the others are active.
@@ -77,19 +78,21 @@ func TestDrainAsksTheApp(t *testing.T) {
 		require.True(t, w.placements["m1/web@1.service"].Value.Leaving)
 		return w
 	}
-	change := func(w *world, name string, f func(u *Unit)) {
+	change := func(w *world, name string, f func(u *index.UnitSpec)) {
 		u := w.units[name]
 		f(&u)
 		w.setUnit(u)
 	}
-	withdraw := func(w *world) { change(w, "web-side@1.service", func(u *Unit) { u.DesiredState = v1.Loaded }) }
+	withdraw := func(w *world) {
+		change(w, "web-side@1.service", func(u *index.UnitSpec) { u.DesiredState = v1.Loaded })
+	}
 	t.Run("let go", func(t *testing.T) {
 		w := begin(t)
 		withdraw(w)
 		require.Equal(t, []string{"Update web-side@1.service on m1: StateChanged: the unit is to be loaded"}, w.converge())
-		change(w, "web@1.service", func(u *Unit) { u.LetGo = "m2" })
+		change(w, "web@1.service", func(u *index.UnitSpec) { u.LetGo = "m2" })
 		require.Empty(t, w.converge(), "that was another move")
-		change(w, "web@1.service", func(u *Unit) { u.LetGo = "m1" })
+		change(w, "web@1.service", func(u *index.UnitSpec) { u.LetGo = "m1" })
 		require.Equal(t, []string{"Move web@1.service from m1 to m2: Drain: m1 is being drained", "Move web-side@1.service from m1 to m2: Drain: m1 is being drained"}, w.converge())
 		require.False(t, w.placements["m2/web@1.service"].Value.Leaving)
 	})
@@ -101,7 +104,7 @@ func TestDrainAsksTheApp(t *testing.T) {
 	t.Run("stopped", func(t *testing.T) {
 		w := begin(t)
 		withdraw(w)
-		change(w, "web@1.service", func(u *Unit) { u.DesiredState = v1.Loaded })
+		change(w, "web@1.service", func(u *index.UnitSpec) { u.DesiredState = v1.Loaded })
 		require.Len(t, w.converge(), 2)
 		require.Equal(t, []string{"m2/web-side@1.service", "m2/web@1.service"}, w.where())
 	})
@@ -115,7 +118,7 @@ func TestDrainAsksTheApp(t *testing.T) {
 		w := begin(t)
 		w.setConfig("m2", v1.MachineConfig{Cordoned: true})
 		w.setConfig("m3", v1.MachineConfig{Cordoned: true})
-		change(w, "web@1.service", func(u *Unit) { u.LetGo = "m1" })
+		change(w, "web@1.service", func(u *index.UnitSpec) { u.LetGo = "m1" })
 		w.converge()
 		require.False(t, w.placements["m1/web@1.service"].Value.Leaving, "its app has it return to the routers")
 	})
@@ -132,7 +135,7 @@ func TestDrainAsksTheApp(t *testing.T) {
 	t.Run("a former file takes it again", func(t *testing.T) {
 		w := begin(t)
 		w.setConfig("m3", v1.MachineConfig{Cordoned: true})
-		a := Unit{Name: "a.service", Hash: "1", DesiredState: v1.Launched, Owner: "a", Fleet: fleet(t, "a.service", "Conflicts=web@*.service")}
+		a := index.UnitSpec{Name: "a.service", Hash: "1", DesiredState: v1.Launched, Owner: "a", Fleet: fleet(t, "a.service", "Conflicts=web@*.service")}
 		w.setUnit(a) // known, and placed with another file
 		a.Hash, a.Fleet = "2", fleet(t, "a.service", "MachineID=m2")
 		w.setUnit(a)

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/controllers/schedule/index"
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
@@ -40,7 +40,7 @@ var explanations = []struct {
 	}},
 	{"crowd", func(t *testing.T, w *world) { // IDs in another order than names
 		for i := range 12 {
-			w.setMachine(Machine{ID: fmt.Sprintf("%x", 15-i), Metadata: map[string]string{"zone": "x", "n": fmt.Sprint(i)}})
+			w.setMachine(index.MachineSpec{ID: fmt.Sprintf("%x", 15-i), Metadata: map[string]string{"zone": "x", "n": fmt.Sprint(i)}})
 			w.add(t, fmt.Sprintf("app@%d.service MachineMetadata=n=%d;Ports=80;%s", i+1, i, appConflict))
 			w.setActive(fmt.Sprintf("%x", 15-i), fmt.Sprintf("app@%d.service", i+1), true)
 		}
@@ -62,12 +62,12 @@ var explanations = []struct {
 	{"cordon-and-drain", func(t *testing.T, w *world) {
 		w.setConfig("m1", v1.MachineConfig{Cordoned: true})
 		w.setConfig("m2", v1.MachineConfig{Drain: true})
-		w.setMachine(Machine{ID: "m3", Problem: "broken"})
+		w.setMachine(index.MachineSpec{ID: "m3", Problem: "broken"})
 		w.add(t, "a.service")
 	}},
 	{"stuck", func(t *testing.T, w *world) {
-		w.setMachine(Machine{ID: "m1", Stuck: true})
-		w.setMachine(Machine{ID: "m3", Stuck: true})
+		w.setMachine(index.MachineSpec{ID: "m1", Stuck: true})
+		w.setMachine(index.MachineSpec{ID: "m3", Stuck: true})
 		w.add(t, "a.service", "b.service MachineID=m3", "g.service Global=true") // a.service and one g.service go to m2
 	}},
 	{"drained-and-stays", func(t *testing.T, w *world) {
@@ -139,11 +139,11 @@ func TestExplanationsAreShared(t *testing.T) {
 // TestExplanationsOfBadBytes: what somebody put into etcd is stored as it is read back, and so not written again and again.
 func TestExplanationsOfBadBytes(t *testing.T) {
 	w := newWorld(t)
-	w.setMachine(Machine{ID: "m\xff"})
-	w.setUnit(Unit{Name: "a\xff.service", Hash: "1", DesiredState: v1.Launched, Fleet: unitfile.Fleet{Ports: []int{80}}})
+	w.setMachine(index.MachineSpec{ID: "m\xff"})
+	w.setUnit(index.UnitSpec{Name: "a\xff.service", Hash: "1", DesiredState: v1.Launched, Fleet: unitfile.Fleet{Ports: []int{80}}})
 	w.converge()
-	w.setUnit(Unit{Name: "b.service", Hash: "1", DesiredState: v1.Launched, Fleet: unitfile.Fleet{Ports: []int{80}}})
-	w.setUnit(Unit{Name: "c.service", Hash: "1", DesiredState: v1.Launched, Fleet: unitfile.Fleet{MachineID: "\xfe"}})
+	w.setUnit(index.UnitSpec{Name: "b.service", Hash: "1", DesiredState: v1.Launched, Fleet: unitfile.Fleet{Ports: []int{80}}})
+	w.setUnit(index.UnitSpec{Name: "c.service", Hash: "1", DesiredState: v1.Launched, Fleet: unitfile.Fleet{MachineID: "\xfe"}})
 	w.converge()
 	require.Len(t, w.unplaced, 2)
 	for _, why := range w.unplaced {
@@ -153,14 +153,6 @@ func TestExplanationsOfBadBytes(t *testing.T) {
 		require.NoError(t, json.Unmarshal(data, &back))
 		require.Equal(t, back, why)
 	}
-}
-
-func TestNatural(t *testing.T) {
-	sorted := []string{"a.service", "a1b.service", "a1b2.service", "a2.service", "a10.service", "app", "app@1.service", "app@02.service", "app@2.service", "app@10.service", "b"}
-	list := slices.Clone(sorted)
-	slices.Reverse(list)
-	slices.SortFunc(list, natural)
-	require.Equal(t, sorted, list)
 }
 
 // explained is all that is said, for people.

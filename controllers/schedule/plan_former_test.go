@@ -6,6 +6,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/controllers/schedule/index"
+	"github.com/fleet-starter/fleet/controllers/schedule/rule"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/store"
 	"github.com/fleet-starter/fleet/internal/store/memstore"
@@ -34,22 +36,22 @@ func TestBothFilesHold(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t)
-			w.setMachine(Machine{ID: "m1", Capacity: v1.Capacity{CPU: 1000, Memory: 1000}})
+			w.setMachine(index.MachineSpec{ID: "m1", Capacity: v1.Capacity{CPU: 1000, Memory: 1000}})
 			// Its announcer may send it requests: it keeps its file until its app has let it go.
-			a := Unit{Name: "a.service", Hash: "1", DesiredState: v1.Launched, Owner: "a", Fleet: test.former}
+			a := index.UnitSpec{Name: "a.service", Hash: "1", DesiredState: v1.Launched, Owner: "a", Fleet: test.former}
 			w.setUnit(a)
-			w.setUnit(Unit{Name: "d.service", Hash: "1", DesiredState: v1.Launched, Owner: "a", Fleet: unitfile.Fleet{MachineOf: []string{"a.service"}}})
+			w.setUnit(index.UnitSpec{Name: "d.service", Hash: "1", DesiredState: v1.Launched, Owner: "a", Fleet: unitfile.Fleet{MachineOf: []string{"a.service"}}})
 			w.converge()
 			a.Hash, a.Fleet = "2", test.is
 			w.setUnit(a)
 			w.converge()
 			require.Equal(t, v1.Placement{Hash: "1", DesiredState: v1.Launched, Leaving: true}, w.placements["m1/a.service"].Value)
 
-			w.setUnit(Unit{Name: "b.service", Hash: "1", DesiredState: v1.Launched, Fleet: test.comer})
+			w.setUnit(index.UnitSpec{Name: "b.service", Hash: "1", DesiredState: v1.Launched, Fleet: test.comer})
 			test.reason.Count, test.reason.Machines = 1, []string{"m1"}
-			for _, c := range []*Cluster{w.c, w.rebuilt()} { // a new leader knows it, too
+			for _, c := range []*index.Index{w.c, w.rebuilt()} { // a new leader knows it, too
 				var said []v1.Refusal
-				for _, x := range Plan(Input{Cluster: c, Now: w.now, Limits: w.limits}).Actions {
+				for _, x := range Plan(Input{Index: c, Now: w.now, Limits: w.limits}).Actions {
 					require.NotEqual(t, Place, x.Kind, "%v", x)
 					if x.Kind == SetUnplaced {
 						said = append(said, x.Unplaced.Reasons...)
@@ -72,15 +74,15 @@ func TestBothFilesHold(t *testing.T) {
 
 // TestANewFileWaitsForAFormerOne: what would give a unit a file that another one's former file is against waits until that is gone.
 func TestANewFileWaitsForAFormerOne(t *testing.T) {
-	with := func(hash string, port int) func(string, string) Unit {
-		return func(name, owner string) Unit {
-			return Unit{Name: name, Hash: hash, DesiredState: v1.Launched, Owner: owner, Fleet: unitfile.Fleet{Ports: []int{port}}}
+	with := func(hash string, port int) func(string, string) index.UnitSpec {
+		return func(name, owner string) index.UnitSpec {
+			return index.UnitSpec{Name: name, Hash: hash, DesiredState: v1.Launched, Owner: owner, Fleet: unitfile.Fleet{Ports: []int{port}}}
 		}
 	}
-	announcer := Unit{Name: "d.service", Hash: "1", DesiredState: v1.Launched, Owner: "a", Fleet: unitfile.Fleet{MachineOf: []string{"a.service"}}}
+	announcer := index.UnitSpec{Name: "d.service", Hash: "1", DesiredState: v1.Launched, Owner: "a", Fleet: unitfile.Fleet{MachineOf: []string{"a.service"}}}
 	t.Run("for one that its app has not let go", func(t *testing.T) {
 		w := newWorld(t)
-		w.setMachine(Machine{ID: "m1"})
+		w.setMachine(index.MachineSpec{ID: "m1"})
 		w.setUnit(with("1", 80)("a.service", "a"))
 		w.setUnit(announcer)
 		w.setUnit(with("1", 82)("b.service", ""))
@@ -89,7 +91,7 @@ func TestANewFileWaitsForAFormerOne(t *testing.T) {
 		w.setUnit(with("2", 80)("b.service", ""))
 		w.converge()
 		require.Equal(t, "1", w.placements["m1/b.service"].Value.Hash)
-		const why = "port 80 of m1 is used by a.service with its former file"
+		const why = "a.service with its former file and b.service both use port 80"
 		require.Equal(t, v1.Unplaced{Message: "it stays on m1 with its former file for now: " + why,
 			Reasons: []v1.Refusal{{Reason: "Ports", Message: why}}}, w.unplaced["b.service"])
 		a := with("2", 81)("a.service", "a")
@@ -102,14 +104,14 @@ func TestANewFileWaitsForAFormerOne(t *testing.T) {
 	})
 	t.Run("each for the other: one leaves", func(t *testing.T) {
 		w := newWorld(t)
-		w.setMachine(Machine{ID: "m1"})
+		w.setMachine(index.MachineSpec{ID: "m1"})
 		w.setUnit(with("1", 80)("a.service", ""))
 		w.setUnit(with("1", 81)("b.service", ""))
 		w.converge()
 		w.setUnit(with("2", 81)("a.service", ""))
 		w.setUnit(with("2", 80)("b.service", ""))
 		require.Equal(t, []string{
-			"Unplace b.service from m1: Ports: port 80 of m1 is used by a.service with its former file",
+			"Unplace b.service from m1: Ports: a.service with its former file and b.service both use port 80",
 			"Update a.service on m1: HashChanged: the unit has another file",
 			"Place b.service on m1: Placed: of the machines that fit, this one runs least",
 		}, w.converge())
@@ -117,7 +119,7 @@ func TestANewFileWaitsForAFormerOne(t *testing.T) {
 	t.Run("for one that leaves first, whatever was placed first", func(t *testing.T) {
 		for _, order := range [][]string{{"a.service", "b.service", "c.service"}, {"c.service", "b.service", "a.service"}} {
 			w := newWorld(t)
-			w.setMachine(Machine{ID: "m1"})
+			w.setMachine(index.MachineSpec{ID: "m1"})
 			for _, name := range order {
 				w.setUnit(with("1", map[string]int{"a.service": 80, "b.service": 81, "c.service": 82}[name])(name, ""))
 				w.converge()
@@ -139,9 +141,9 @@ func TestANewFileWaitsForAFormerOne(t *testing.T) {
 	})
 	t.Run("one takes less, then the other has room for more", func(t *testing.T) {
 		w := newWorld(t)
-		w.setMachine(Machine{ID: "m1", Capacity: v1.Capacity{CPU: 1000}})
-		cpu := func(name, hash string, n int64) Unit {
-			return Unit{Name: name, Hash: hash, DesiredState: v1.Launched, Fleet: unitfile.Fleet{CPU: n}}
+		w.setMachine(index.MachineSpec{ID: "m1", Capacity: v1.Capacity{CPU: 1000}})
+		cpu := func(name, hash string, n int64) index.UnitSpec {
+			return index.UnitSpec{Name: name, Hash: hash, DesiredState: v1.Launched, Fleet: unitfile.Fleet{CPU: n}}
 		}
 		w.setUnit(cpu("a.service", "1", 300))
 		w.setUnit(cpu("b.service", "1", 700))
@@ -158,17 +160,18 @@ func TestANewFileWaitsForAFormerOne(t *testing.T) {
 // TestAFormerFileByHand: a person has a global unit run with its former file again on a machine where it had the new one.
 func TestAFormerFileByHand(t *testing.T) {
 	w := newWorld(t)
-	w.setMachine(Machine{ID: "m1"})
-	w.setMachine(Machine{ID: "m2"})
-	g := Unit{Name: "g.service", Hash: "1", DesiredState: v1.Launched, Fleet: unitfile.Fleet{Global: true, Ports: []int{80}}}
+	w.setMachine(index.MachineSpec{ID: "m1"})
+	w.setMachine(index.MachineSpec{ID: "m2"})
+	g := index.UnitSpec{Name: "g.service", Hash: "1", DesiredState: v1.Launched, Fleet: unitfile.Fleet{Global: true, Ports: []int{80}}}
 	w.setUnit(g)
 	w.converge()
 	g.Hash, g.Fleet.Ports = "2", nil
 	w.setUnit(g)
+	w.setUnit(index.UnitSpec{Name: "probe.service", DesiredState: v1.Inactive, Fleet: unitfile.Fleet{Ports: []int{80}}})
 	inUse := func() (list []bool) {
 		w.plan()
 		for _, id := range []string{"m1", "m2"} {
-			list = append(list, w.c.ports[80].has(w.c.machines[id].slot))
+			list = append(list, !rule.Of(w.c).Search(w.c.Unit("probe.service")).Fits(w.c.Machine(id)))
 		}
 		return list
 	}
@@ -180,7 +183,7 @@ func TestAFormerFileByHand(t *testing.T) {
 	w.remove("m2", "g.service")
 	w.put("m1", "g.service", v1.Placement{Hash: "2", DesiredState: v1.Launched})
 	require.Equal(t, []bool{false, false}, inUse())
-	require.Empty(t, w.c.units["g.service"].formers)
+	require.Empty(t, w.c.Unit("g.service").Formers)
 }
 
 // TestANewLeaderKnowsFormerFiles: a leader that finds a placement with the former file of its unit reads that one.

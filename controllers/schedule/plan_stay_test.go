@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/controllers/schedule/index"
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
@@ -17,8 +18,8 @@ func TestAnInstanceAndItsSidekickChangeTogether(t *testing.T) {
 	// rolling is in the middle of a roll-out: withdrawn, with the file of before.
 	rolling := func(t *testing.T, owner string) *world {
 		w := newWorld(t)
-		w.setMachine(Machine{ID: "m1", Capacity: v1.Capacity{CPU: 1000}})
-		for _, u := range []Unit{
+		w.setMachine(index.MachineSpec{ID: "m1", Capacity: v1.Capacity{CPU: 1000}})
+		for _, u := range []index.UnitSpec{
 			{Name: app, Hash: "app1", DesiredState: v1.Launched, Owner: "web", Fleet: unitfile.Fleet{CPU: 500}},
 			{Name: sidekick, Hash: "side1", DesiredState: v1.Loaded, Owner: owner, Fleet: unitfile.Fleet{MachineOf: []string{app}}},
 		} {
@@ -54,7 +55,7 @@ func TestAnInstanceAndItsSidekickChangeTogether(t *testing.T) {
 	t.Run("the machine is away", func(t *testing.T) {
 		w := rolling(t, "web")
 		for _, id := range []string{"m2", "m3"} {
-			w.setMachine(Machine{ID: id})
+			w.setMachine(index.MachineSpec{ID: id})
 		}
 		w.converge()
 		for _, id := range []string{"m1", "m2", "m3"} {
@@ -63,7 +64,7 @@ func TestAnInstanceAndItsSidekickChangeTogether(t *testing.T) {
 		update(w, 500)
 		w.converge()
 		require.Equal(t, neither, []v1.Placement{of(w, app), of(w, sidekick)})
-		w.setMachine(Machine{ID: "m1", Capacity: v1.Capacity{CPU: 1000}})
+		w.setMachine(index.MachineSpec{ID: "m1", Capacity: v1.Capacity{CPU: 1000}})
 		w.converge()
 		require.Equal(t, both, []v1.Placement{of(w, app), of(w, sidekick)})
 	})
@@ -84,7 +85,7 @@ func TestAnInstanceAndItsSidekickChangeTogether(t *testing.T) {
 		w := rolling(t, "web")
 		update(w, 2000)
 		w.converge()
-		w.setMachine(Machine{ID: "m1", Capacity: v1.Capacity{CPU: 4000}})
+		w.setMachine(index.MachineSpec{ID: "m1", Capacity: v1.Capacity{CPU: 4000}})
 		w.converge()
 		asked := former[0]
 		asked.Leaving = true
@@ -111,7 +112,7 @@ func TestAnInstanceAndItsSidekickChangeTogether(t *testing.T) {
 		s.DesiredState = v1.Launched
 		w.setUnit(s)
 		for _, id := range []string{"m2", "m3"} {
-			w.setMachine(Machine{ID: id})
+			w.setMachine(index.MachineSpec{ID: id})
 		}
 		w.converge()
 		for _, id := range []string{"m1", "m2", "m3"} {
@@ -119,7 +120,7 @@ func TestAnInstanceAndItsSidekickChangeTogether(t *testing.T) {
 		}
 		update(w, 500)
 		w.converge()
-		w.setMachine(Machine{ID: "m1", Capacity: v1.Capacity{CPU: 1000}})
+		w.setMachine(index.MachineSpec{ID: "m1", Capacity: v1.Capacity{CPU: 1000}})
 		w.converge()
 		asked := former[0]
 		asked.Leaving = true
@@ -128,7 +129,7 @@ func TestAnInstanceAndItsSidekickChangeTogether(t *testing.T) {
 	t.Run("the machine has returned since, and its announcer may run still", func(t *testing.T) {
 		w := rolling(t, "web")
 		w.revision++
-		w.setMachine(Machine{ID: "m1", Capacity: v1.Capacity{CPU: 1000}, Since: w.revision})
+		w.setMachine(index.MachineSpec{ID: "m1", Capacity: v1.Capacity{CPU: 1000}, Since: w.revision})
 		update(w, 500)
 		w.converge()
 		asked := neither[0]

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/controllers/schedule/index"
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
@@ -92,9 +93,9 @@ func TestPlacement(t *testing.T) {
 func TestSpreadOver(t *testing.T) {
 	w := newWorld(t)
 	for i, zone := range []string{"a", "a", "a", "b", "c"} {
-		w.setMachine(Machine{ID: fmt.Sprint("m", i+1), Metadata: map[string]string{"zone": zone}})
+		w.setMachine(index.MachineSpec{ID: fmt.Sprint("m", i+1), Metadata: map[string]string{"zone": zone}})
 	}
-	w.setMachine(Machine{ID: "m0"}) // without a zone: last
+	w.setMachine(index.MachineSpec{ID: "m0"}) // without a zone: last
 	for i := range 7 {
 		w.add(t, fmt.Sprintf("app@%d.service SpreadOver=zone", i+1))
 	}
@@ -111,7 +112,7 @@ var changed = []struct {
 	want   []string
 }{
 	{"nothing", func(w *world) { w.setMachine(w.machines["m1"]); w.setUnit(w.units["a.service"]) }, nil},
-	{"another machine", func(w *world) { w.setMachine(Machine{ID: "m0"}) }, nil},
+	{"another machine", func(w *world) { w.setMachine(index.MachineSpec{ID: "m0"}) }, nil},
 	{"another file", func(w *world) { u := w.units["a.service"]; u.Hash = "2"; w.setUnit(u) },
 		[]string{"Update a.service on m1: HashChanged: the unit has another file"}},
 	{"stopped", func(w *world) { u := w.units["a.service"]; u.DesiredState = v1.Loaded; w.setUnit(u) },
@@ -160,10 +161,10 @@ var changed = []struct {
 	{"placed by a stranger where a conflict is", func(w *world) {
 		w.add(w.t.(testing.TB), "c.service Conflicts=a.service")
 		w.put("m1", "c.service", v1.Placement{Hash: "1", DesiredState: v1.Launched})
-	}, []string{"Move c.service from m1 to m3: Conflicts: it conflicts with a.service, which was on m1 first (Conflicts=a.service of c.service)"}},
+	}, []string{"Move c.service from m1 to m3: Conflicts: c.service conflicts with a.service (Conflicts=a.service of c.service); a.service was on m1 first"}},
 	{"an unreadable placement", func(w *world) { w.put("m1", "a.service", v1.Placement{}) },
 		[]string{"Update a.service on m1: HashChanged: the unit has another file"}},
-	{"an unreadable machine", func(w *world) { w.setMachine(Machine{ID: "m1", Problem: "broken"}) }, nil},
+	{"an unreadable machine", func(w *world) { w.setMachine(index.MachineSpec{ID: "m1", Problem: "broken"}) }, nil},
 	{"of a unit that does not exist", func(w *world) { w.put("m2", "x.service", v1.Placement{}) },
 		[]string{"Unplace x.service from m2: Deleted: the unit does not exist"}},
 	{"a stray key", func(w *world) { w.c.SetStray("x", 7) },

@@ -11,6 +11,8 @@ import (
 	"pgregory.net/rapid"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/controllers/schedule/index"
+	"github.com/fleet-starter/fleet/controllers/schedule/rule"
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
@@ -53,7 +55,7 @@ func drawFleet(t *rapid.T, name string, replacing bool) (f unitfile.Fleet) {
 	return f
 }
 
-func drawUnit(t *rapid.T, replacing bool) Unit {
+func drawUnit(t *rapid.T, replacing bool) index.UnitSpec {
 	name := rapid.SampledFrom(unitNames).Draw(t, "unit")
 	u := launched(name, drawFleet(t, name, replacing))
 	u.Hash = fmt.Sprint(u.Fleet, rapid.SampledFrom([]string{"1", "2"}).Draw(t, "hash"))
@@ -65,8 +67,8 @@ func drawUnit(t *rapid.T, replacing bool) Unit {
 	return u
 }
 
-func drawMachine(t *rapid.T) Machine {
-	m := Machine{ID: rapid.SampledFrom(machineNames).Draw(t, "machine")}
+func drawMachine(t *rapid.T) index.MachineSpec {
+	m := index.MachineSpec{ID: rapid.SampledFrom(machineNames).Draw(t, "machine")}
 	m.Metadata = map[string]string{"zone": rapid.SampledFrom([]string{"a", "b"}).Draw(t, "zone")}
 	m.Capacity = v1.Capacity{CPU: rapid.SampledFrom([]int64{0, 1000, 2000}).Draw(t, "cpu"), Memory: rapid.SampledFrom([]int64{0, 2, 4}).Draw(t, "memory")}
 	m.Stuck = rapid.IntRange(0, 5).Draw(t, "stuck") == 0
@@ -230,28 +232,28 @@ func safety(t *rapid.T, replacing bool) {
 		}
 		d := w.plan()
 		require.Equal(t, lines(d.Actions, true), lines(w.plan().Actions, true), "a second plan differs: the first changed the cluster")
-		checkSurvey(t, w.c)
-		checkClashes(t, w.c)
-		checkIndex(t, w.c)
+		checkSurvey(t, w)
+		checkClashes(t, w)
+		checkIndex(t, w)
 		if !replacing {
-			anew := Plan(Input{Cluster: w.rebuilt(), Now: w.now, Limits: w.limits})
+			anew := Plan(Input{Index: w.rebuilt(), Now: w.now, Limits: w.limits})
 			require.Equal(t, lines(anew.Actions, false), lines(d.Actions, false), "the incremental plan differs from one made from nothing")
 		}
 		before := counts(w)
-		w.c.Commit(d)
+		Commit(w.c, d)
 		fresh, updated := someOf(t, w, d.Actions)
 		checkSafe(t, w, fresh, updated, before)
 	}
 	w.converge()
 	require.Empty(t, w.plan().Actions)
-	checkIndex(t, w.c)
+	checkIndex(t, w)
 	for _, key := range w.where() {
 		_, name, _ := strings.Cut(key, "/")
 		require.Contains(t, w.units, name)
 	}
 	if !replacing {
 		checkLive(t, w)
-		anew := Plan(Input{Cluster: w.rebuilt(), Now: w.now, Limits: w.limits})
+		anew := Plan(Input{Index: w.rebuilt(), Now: w.now, Limits: w.limits})
 		require.Empty(t, lines(anew.Actions, false), "what converged is not stable when looked at anew")
 	}
 }
@@ -283,39 +285,29 @@ func checkLive(t *rapid.T, w *world) {
 	}
 }
 
-// checkIndex compares the index with one that is built from the same machines and units at once.
-func checkIndex(t *rapid.T, c *Cluster) {
+// checkIndex compares what the index finds with what one finds that is built from the same machines and units at once.
+func checkIndex(t *rapid.T, w *world) {
+	rules := rule.Of(w.c)
 	sum := func() string {
+		rules.Begin()
 		var b strings.Builder
-		for _, m := range c.sorted {
-			fmt.Fprintln(&b, m.ID, m.load, m.used, len(m.selector))
-			for _, port := range []int{1, 2, 3} {
-				fmt.Fprint(&b, c.ports[port] != nil && c.ports[port].has(m.slot), " ")
-			}
-			for _, pattern := range slices.Sorted(maps.Keys(c.globs.byPattern)) {
-				g := c.globs.byPattern[pattern]
-				fmt.Fprint(&b, pattern, g.matched.has(m.slot), g.conflicts.has(m.slot), g.replaces.has(m.slot), " ")
-			}
-			for _, id := range slices.Sorted(maps.Keys(c.selectors)) {
-				s := c.selectors[id]
-				fmt.Fprint(&b, s.match.has(m.slot), s.n, s.view.n, s.view.all != nil && s.view.all.has(m.slot), len(s.view.buckets), " ")
+		for _, m := range w.c.Machines() {
+			fmt.Fprintln(&b, m.ID, m.Load, m.Share)
+			for _, name := range w.known() {
+				u := w.c.Unit(name)
+				fmt.Fprint(&b, name, rules.Search(u).Fits(m), w.c.PlaceOf(u, m) != nil && rules.Contended(u, m), " ")
 			}
 		}
-		spreads := slices.SortedFunc(maps.Keys(c.spreads), func(a, b spreadKey) int { return strings.Compare(a.family+a.key, b.family+b.key) })
-		for _, id := range spreads {
-			s := c.spreads[id]
-			for _, value := range slices.Sorted(maps.Keys(s.zones)) {
-				fmt.Fprint(&b, id, value, s.zones[value].n, s.zones[value].count, " ")
+		for _, name := range w.known() {
+			u := w.c.Unit(name)
+			if m := rules.Search(u).Find(); m != nil {
+				fmt.Fprintln(&b, name, "goes to", m.ID)
 			}
-			for _, l := range s.levels {
-				fmt.Fprint(&b, l.count, l.zones, " ")
-			}
-			fmt.Fprintln(&b)
+			fmt.Fprintln(&b, *rules.Survey([]*index.Unit{u}, rule.Pin{}, nil).For("", []*index.Unit{u}))
 		}
 		return b.String()
 	}
-	checkCrowds(t, c)
 	kept := sum()
-	c.rebuild()
+	w.c.Rebuild()
 	require.Equal(t, sum(), kept)
 }

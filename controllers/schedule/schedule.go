@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-logr/logr"
 
+	"github.com/fleet-starter/fleet/controllers/schedule/index"
 	"github.com/fleet-starter/fleet/internal/cluster"
 	"github.com/fleet-starter/fleet/internal/controller"
 	"github.com/fleet-starter/fleet/internal/store"
@@ -45,7 +46,7 @@ type Controller struct {
 	loop    *controller.Controller[controller.Singleton]
 	changes changes
 	files   files
-	index   *Cluster
+	index   *index.Index
 
 	frozenSince time.Time
 	due         time.Time // when to plan although nothing has changed; zero: never
@@ -63,7 +64,7 @@ func New(opts Options) *Controller {
 	if opts.Log.GetSink() == nil {
 		opts.Log = logr.Discard()
 	}
-	c := &Controller{Options: opts, index: NewCluster(), files: files{}, looked: make(chan struct{})}
+	c := &Controller{Options: opts, index: NewIndex(), files: files{}, looked: make(chan struct{})}
 	c.loop = controller.New("schedule", controller.Func[controller.Singleton](c.Reconcile), controller.Options{
 		Log: opts.Log, Metrics: opts.Metrics,
 		Fatal: func(err error) bool { return errors.Is(err, store.ErrFenced) },
@@ -100,8 +101,8 @@ func (c *Controller) Reconcile(ctx context.Context, _ controller.Singleton) (con
 	if c.index.Idle() && (c.due.IsZero() || now.Before(c.due)) {
 		return c.again(now), nil
 	}
-	plan := Plan(Input{Now: now, Cluster: c.index, Limits: c.Limits, FrozenSince: c.frozenSince})
-	c.index.Commit(plan)
+	plan := Plan(Input{Now: now, Index: c.index, Limits: c.Limits, FrozenSince: c.frozenSince})
+	Commit(c.index, plan)
 	switch {
 	case !plan.Missed:
 		c.frozenSince = time.Time{}

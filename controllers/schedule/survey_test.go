@@ -1,286 +1,289 @@
 package schedule
 
 import (
+	"cmp"
 	"fmt"
-	"path"
 	"slices"
 	"strings"
-	"testing"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/controllers/schedule/index"
+	"github.com/fleet-starter/fleet/controllers/schedule/rule"
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
 // checkSurvey compares what is told of units that fit nowhere with what one finds who looks at all machines and at all
 // that is on them.
-func checkSurvey(t *rapid.T, c *Cluster) {
-	var units []*unit
-	for _, name := range sortedKeys(c.units) {
-		if !c.units[name].gone() {
-			units = append(units, c.units[name])
+func checkSurvey(t *rapid.T, w *world) {
+	var units []*index.Unit
+	for _, name := range w.known() {
+		if u := w.c.Unit(name); !u.Gone() {
+			units = append(units, u)
 		}
 	}
-	if len(units) == 0 || len(c.sorted) == 0 {
+	if len(units) == 0 || len(w.c.Machines()) == 0 {
 		return
 	}
-	p := &planner{c: c, sites: map[*unit]bitmap{}}
+	rule.Of(w.c).Begin()
 	for range 3 {
-		s := &survey{p: p, members: rapid.SliceOfNDistinct(rapid.SampledFrom(units), 1, 2, rapid.ID).Draw(t, "members")}
-		switch rapid.IntRange(0, 3).Draw(t, "which machines") {
+		members := rapid.SliceOfNDistinct(rapid.SampledFrom(units), 1, 2, rapid.ID).Draw(t, "members")
+		r := &recount{w: w, members: members}
+		var found *v1.Unplaced
+		switch rules := rule.Of(w.c); rapid.IntRange(0, 3).Draw(t, "which machines") {
 		case 0:
-			s.scope = rapid.SliceOfNDistinct(rapid.SampledFrom(c.sorted), 1, 3, rapid.ID).Draw(t, "scope")
+			r.members = members[:1]
+			r.scope = rapid.SliceOfNDistinct(rapid.SampledFrom(w.c.Machines()), 1, 3, rapid.ID).Draw(t, "scope")
+			found = rules.SurveyOf(members[0], r.scope, "").For("", r.members)
 		case 1:
-			s.except = rapid.SampledFrom(c.sorted).Draw(t, "except")
+			r.except = rapid.SampledFrom(w.c.Machines()).Draw(t, "except")
+			fallthrough
+		default:
+			if slices.ContainsFunc(members, func(u *index.Unit) bool { return u.Fleet.MachineID != "" }) {
+				continue // it is about one machine
+			}
+			found = rules.Survey(members, rule.Pin{}, r.except).For("", members)
 		}
-		s.gather()
-		found := []string{}
-		for _, r := range s.refusals {
-			found = append(found, fmt.Sprint(r.Reason, r.beside, " ", r.Count, r.Machines[:min(r.Count, maxNamed)], r.detail))
-		}
-		require.Equal(t, recounted(s), found)
+		require.Equal(t, sorted(r.recounted()), sorted(found.Reasons))
 	}
 }
 
 // recount finds the same in the slow and simple way.
 type recount struct {
-	*survey
-	machines []*machine
-	lines    []string
+	w        *world
+	members  []*index.Unit
+	scope    []*index.Machine
+	except   *index.Machine
+	machines []*index.Machine
+	refusals []v1.Refusal
 }
 
-func recounted(s *survey) []string {
-	r := &recount{s, s.scope, []string{}}
-	if s.scope == nil {
-		r.machines = slices.DeleteFunc(slices.Clone(s.p.c.sorted), func(m *machine) bool { return m == s.except })
+// someone is a unit on a machine: by its file, or by what its former file has beyond that.
+type someone struct {
+	unit   *index.Unit
+	fleet  unitfile.Fleet
+	former *index.Unit // nil: it is the unit itself
+}
+
+// on are the units on a machine, with their former files.
+func (r *recount) on(m *index.Machine) (list []someone) {
+	for _, x := range m.Places {
+		list = append(list, someone{x.Unit, x.Unit.Fleet, nil})
+		if f := x.Former(); f != nil {
+			fleet, is := f.Fleet, x.Unit.Fleet
+			fleet.Conflicts, fleet.Replaces, fleet.Ports = without(fleet.Conflicts, is.Conflicts), without(fleet.Replaces, is.Replaces), without(fleet.Ports, is.Ports)
+			fleet.CPU, fleet.Memory = max(fleet.CPU-is.CPU, 0), max(fleet.Memory-is.Memory, 0)
+			list = append(list, someone{x.Unit, fleet, f})
+		}
 	}
-	need := request{}
-	for i, u := range s.members {
-		f := u.Fleet
-		for _, pattern := range f.Conflicts {
-			r.blocked(ReasonConflicts, i, "Conflicts="+pattern+": ", func(v *unit) bool { return v.shadeOf == nil && matchesAny([]string{pattern}, v.name) })
+	return list
+}
+
+func without[T comparable](list, others []T) (rest []T) {
+	for _, x := range list {
+		if !slices.Contains(others, x) {
+			rest = append(rest, x)
 		}
-		for _, g := range u.matched {
-			carries := func(v *unit) bool { return slices.Contains(v.Fleet.Conflicts, g.Pattern) }
-			if !carries(u) || r.everywhere(carries) != r.everywhere(func(v *unit) bool { return v.shadeOf == nil && matchesAny([]string{g.Pattern}, v.name) }) {
-				r.blocked(ReasonConflicts, i, "Conflicts="+g.Pattern+" of ", carries)
+	}
+	return rest
+}
+
+// patterns are those of an option that units of the index carry, or former files of what is placed.
+func (r *recount) patterns(of func(unitfile.Fleet) []string) []string {
+	all := map[string]bool{}
+	for _, name := range r.w.known() {
+		for _, pattern := range of(r.w.c.Unit(name).Fleet) {
+			all[pattern] = true
+		}
+	}
+	for _, m := range r.w.c.Machines() {
+		for _, s := range r.on(m) {
+			for _, pattern := range of(s.fleet) {
+				all[pattern] = true
 			}
 		}
-		for _, port := range f.Ports {
-			r.blocked(ReasonPorts, i, "by ", func(v *unit) bool { return slices.Contains(v.Fleet.Ports, port) })
+	}
+	return sortedKeys(all)
+}
+
+func (r *recount) recounted() []v1.Refusal {
+	r.refusals = []v1.Refusal{}
+	r.machines = r.scope
+	if r.scope == nil {
+		r.machines = slices.DeleteFunc(slices.Clone(r.w.c.Machines()), func(m *index.Machine) bool { return m == r.except })
+	}
+	var need v1.Capacity
+	for i, u := range r.members {
+		r.recountMember(i, u)
+		need.CPU, need.Memory = need.CPU+u.Fleet.CPU, need.Memory+u.Fleet.Memory
+	}
+	r.resource(rule.ReasonCPU, "CPU", need.CPU, func(a v1.Capacity) int64 { return a.CPU })
+	r.resource(rule.ReasonMemory, "memory", need.Memory, func(a v1.Capacity) int64 { return a.Memory })
+	r.line(rule.ReasonDraining, 0, "is being drained", "are being drained", "", func(m *index.Machine) bool { return m.Config.Drain })
+	r.line(rule.ReasonCordoned, 0, "is cordoned", "are cordoned", "", func(m *index.Machine) bool { return m.Config.Cordoned && !m.Config.Drain })
+	r.line(rule.ReasonUnreadable, 0, "cannot be read", "cannot be read", "", func(m *index.Machine) bool { return m.Problem != "" })
+	r.line(rule.ReasonStuck, 0, "starts and stops no units now", "start and stop no units now", " (list-machines says why)", func(m *index.Machine) bool { return m.Stuck })
+	return r.refusals
+}
+
+// sorted has those that keep off most machines first, as they are told; of equals the order says nothing.
+func sorted(list []v1.Refusal) []v1.Refusal {
+	return slices.SortedFunc(slices.Values(list), func(a, b v1.Refusal) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Message, b.Message))
+	})
+}
+
+func (r *recount) recountMember(i int, u *index.Unit) {
+	f := u.Fleet
+	const one, many = "runs a unit that conflicts", "run a unit that conflicts"
+	matched := func(pattern string) func(someone) bool {
+		return func(v someone) bool { return v.former == nil && matchesAny([]string{pattern}, v.unit.Name) }
+	}
+	for _, pattern := range f.Conflicts {
+		r.blocked(rule.ReasonConflicts, i, one, many, "Conflicts="+pattern+": ", matched(pattern))
+	}
+	for _, pattern := range r.patterns(func(f unitfile.Fleet) []string { return f.Conflicts }) {
+		carries := func(v someone) bool { return slices.Contains(v.fleet.Conflicts, pattern) }
+		if matchesAny([]string{pattern}, u.Name) && (!slices.Contains(f.Conflicts, pattern) || r.everywhere(carries) != r.everywhere(matched(pattern))) {
+			r.blocked(rule.ReasonConflicts, i, one, many, "Conflicts="+pattern+" of ", carries)
 		}
-		for _, key := range sortedKeys(f.MachineMetadata) {
-			r.line(ReasonMachineMetadata, i, "", func(m *machine) bool {
-				value, ok := effectiveMetadata(m)[key]
-				return !ok || !slices.Contains(f.MachineMetadata[key], value)
-			})
-		}
-		for _, name := range f.MachineOf {
-			if v := s.p.c.units[name]; v != nil && v.Fleet.Global {
-				r.line(ReasonMachineOf, i, " (MachineOf=)", func(m *machine) bool { return !r.runs(m, func(u *unit) bool { return u == v }) })
-			}
-		}
-		r.line(reasonReplaces, i, " (Replaces=)", func(m *machine) bool {
-			return r.runs(m, func(v *unit) bool {
-				x, y := matchesAny(f.Replaces, v.name), matchesAny(v.Fleet.Replaces, u.name)
-				if v.shadeOf != nil {
-					return v.shadeOf != u && y && !x
-				}
-				return v != u && x != y
-			})
+	}
+	for _, port := range f.Ports {
+		r.blocked(rule.ReasonPorts, i, fmt.Sprintf("has port %d in use", port), fmt.Sprintf("have port %d in use", port), "by ",
+			func(v someone) bool { return slices.Contains(v.fleet.Ports, port) })
+	}
+	for _, key := range sortedKeys(f.MachineMetadata) {
+		words := " no metadata " + key + "=" + strings.Join(f.MachineMetadata[key], " or ")
+		r.line(rule.ReasonMachineMetadata, i, "has"+words, "have"+words, "", func(m *index.Machine) bool {
+			value, ok := m.Labels[key]
+			return !ok || !slices.Contains(f.MachineMetadata[key], value)
 		})
-		need.CPU, need.Memory = need.CPU+f.CPU, need.Memory+f.Memory
 	}
-	r.resource(reasonCPU, need.CPU, func(a v1.Capacity) int64 { return a.CPU })
-	r.resource(reasonMemory, need.Memory, func(a v1.Capacity) int64 { return a.Memory })
-	r.line(reasonDraining, 0, "", func(m *machine) bool { return m.config.Drain })
-	r.line(reasonCordoned, 0, "", func(m *machine) bool { return m.config.Cordoned && !m.config.Drain })
-	r.line(reasonMachine, 0, "", func(m *machine) bool { return m.Problem != "" })
-	r.line(reasonStuck, 0, " (list-machines says why)", func(m *machine) bool { return m.Stuck })
-	return r.lines
+	for _, name := range f.MachineOf {
+		if v := r.w.c.Unit(name); v != nil && v.Fleet.Global {
+			r.line(rule.ReasonMachineOf, i, "is without "+name, "are without "+name, " (MachineOf=)",
+				func(m *index.Machine) bool { return r.w.c.PlaceOf(v, m) == nil })
+		}
+	}
+	r.line(rule.ReasonReplaces, i, "runs a unit that makes no room", "run a unit that makes no room", " (Replaces=)", func(m *index.Machine) bool {
+		return slices.ContainsFunc(r.on(m), func(v someone) bool {
+			x, y := matchesAny(f.Replaces, v.unit.Name), matchesAny(v.fleet.Replaces, u.Name)
+			return v.unit != u && (v.former != nil && y && !x || v.former == nil && x != y)
+		})
+	})
 }
 
-func (r *recount) runs(m *machine, what func(*unit) bool) bool {
-	return slices.ContainsFunc(m.places, func(x *place) bool { return what(x.unit) || x.shade() != nil && what(x.shade()) })
-}
-
-func (r *recount) everywhere(what func(*unit) bool) (n int) {
-	for _, m := range r.p.c.sorted {
-		if r.runs(m, what) {
+func (r *recount) everywhere(what func(someone) bool) (n int) {
+	for _, m := range r.w.c.Machines() {
+		if slices.ContainsFunc(r.on(m), what) {
 			n++
 		}
 	}
 	return n
 }
 
-func (r *recount) line(reason string, beside int, detail string, refuses func(*machine) bool) {
-	n, ids := 0, []string{}
+func (r *recount) line(reason string, beside int, one, many, detail string, refuses func(*index.Machine) bool) {
+	var ids []string
 	for _, m := range r.machines {
 		if refuses(m) {
-			n++
 			ids = append(ids, m.ID)
 		}
 	}
-	if n > 0 {
-		r.lines = append(r.lines, fmt.Sprint(reason, beside, " ", n, ids[:min(n, maxNamed)], detail))
+	if len(ids) == 0 {
+		return
 	}
+	message := rule.Plural(len(ids), one, many)
+	if beside > 0 {
+		message += " for " + r.members[beside].Name + " beside it"
+	}
+	r.refusals = append(r.refusals, v1.Refusal{Reason: reason, Message: message + detail, Count: len(ids), Machines: ids[:min(len(ids), rule.MaxNamed)]})
 }
 
 // blocked is a line about units in the way, other than those that go as well.
-func (r *recount) blocked(reason string, beside int, detail string, inTheWay func(*unit) bool) {
+func (r *recount) blocked(reason string, beside int, one, many, detail string, inTheWay func(someone) bool) {
 	var names []string
-	seen := map[*unit]bool{}
-	note := func(x *place) {
-		for u, suffix := range map[*unit]string{x.unit: "", x.shade(): " with its former file"} {
-			if u != nil && !seen[u] && inTheWay(u) && !slices.Contains(r.members, x.unit) {
-				seen[u] = true
-				names = append(names, u.name+suffix)
+	noted := map[[2]*index.Unit]bool{}
+	note := func(m *index.Machine, skip func(*index.Unit) bool) {
+		for _, s := range r.on(m) {
+			label, id := s.unit.Name, [2]*index.Unit{s.unit, s.former}
+			if s.former != nil {
+				label += " with its former file"
+			}
+			if inTheWay(s) && !slices.Contains(r.members, s.unit) && !noted[id] && !skip(s.unit) {
+				noted[id] = true
+				names = append(names, label)
 			}
 		}
 	}
 	for _, m := range r.machines {
-		for _, x := range m.places {
-			if leaves := r.except != nil && len(x.unit.places) == 1 && x.machine == r.except; !leaves {
-				note(x)
-			}
-		}
+		note(m, func(u *index.Unit) bool { return false })
 	}
 	if r.except != nil { // who is there as well as elsewhere
-		for _, x := range r.except.places {
-			if len(x.unit.places) > 1 {
-				note(x)
-			}
-		}
+		note(r.except, func(u *index.Unit) bool { return len(u.Places) == 1 })
 	}
-	slices.SortFunc(names, natural)
-	r.line(reason, beside, " ("+detail+named(names, len(names))+")", func(m *machine) bool { return r.runs(m, inTheWay) })
+	slices.SortFunc(names, index.Natural)
+	list := strings.Join(names[:min(len(names), rule.MaxNamed)], ", ")
+	if n := len(names) - rule.MaxNamed; n > 0 {
+		list += fmt.Sprintf(" and %d more", n)
+	}
+	r.line(reason, beside, one, many, " ("+detail+list+")", func(m *index.Machine) bool { return slices.ContainsFunc(r.on(m), inTheWay) })
 }
 
-func (r *recount) resource(reason string, need int64, of func(v1.Capacity) int64) {
+func (r *recount) resource(reason, what string, need int64, of func(v1.Capacity) int64) {
 	most := int64(0)
-	left := func(m *machine) (n int64) {
+	left := func(m *index.Machine) (n int64) {
 		n = of(m.Capacity)
-		for _, x := range m.places {
-			n -= of(v1.Capacity{CPU: x.unit.Fleet.CPU, Memory: x.unit.Fleet.Memory})
-			if s := x.shade(); s != nil {
-				n -= of(v1.Capacity{CPU: s.Fleet.CPU, Memory: s.Fleet.Memory})
-			}
+		for _, s := range r.on(m) {
+			n -= of(v1.Capacity{CPU: s.fleet.CPU, Memory: s.fleet.Memory})
 		}
 		return n
 	}
-	refuses := func(m *machine) bool { return need > 0 && of(m.Capacity) > 0 && left(m) < need }
+	refuses := func(m *index.Machine) bool { return need > 0 && of(m.Capacity) > 0 && left(m) < need }
 	for _, m := range r.machines {
 		if refuses(m) {
 			most = max(most, left(m))
 		}
 	}
-	r.line(reason, 0, fmt.Sprintf(" (%s=%s, the most that is left is %s)", reason, amount(reason, need), amount(reason, most)), refuses)
+	words := " too little " + what + " left"
+	r.line(reason, 0, "has"+words, "have"+words, fmt.Sprintf(" (%s=%s, the most that is left is %s)", reason, amount(reason, need), amount(reason, most)), refuses)
 }
 
-// checkClashes compares what the index says of whom a unit may rub against with a look at each of the others.
-func checkClashes(t *rapid.T, c *Cluster) {
-	for _, m := range c.sorted {
-		for _, x := range m.places {
-			u := x.unit
-			others := slices.ContainsFunc(m.places, func(y *place) bool {
-				v := y.unit
-				return hits(y.shade(), u) || v != u && (shared(u.conflicts, v.matched) != nil || shared(v.conflicts, u.matched) != nil ||
-					shared(u.replaces, v.matched) != nil || shared(v.replaces, u.matched) != nil || sharedPort(u, v) != 0)
-			})
-			require.Equal(t, others, c.mayClash(u, m), "%s on %s", u.name, m.ID)
-		}
+// amount is how [X-Fleet] writes one, for the amounts of these tests.
+func amount(reason string, n int64) string {
+	if reason == rule.ReasonCPU {
+		return fmt.Sprint(float64(n) / 1000)
 	}
+	return fmt.Sprint(n)
 }
 
-// hits: a former file and a unit rub against each other.
-func hits(shade, u *unit) bool {
-	return shade != nil && (shared(shade.conflicts, u.matched) != nil || shared(shade.replaces, u.matched) != nil || sharedPort(shade, u) != 0)
-}
-
-// TestCrowd: many units come and go, with their machines, with other ports, and are asked for or not.
-func TestCrowd(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		w := newWorld(t)
-		number, ports := rapid.IntRange(0, 12), rapid.SampledFrom([][]int{nil, {1}, {1, 2}})
-		name := func() string { return fmt.Sprintf("app@%d.service", number.Draw(t, "number")) }
-		id := func() string { return rapid.SampledFrom(machineNames).Draw(t, "machine") }
-		t.Repeat(map[string]func(*rapid.T){
-			"unit": func(*rapid.T) {
-				f := unitfile.Fleet{Ports: ports.Draw(t, "ports"), Conflicts: rapid.SampledFrom([][]string{nil, {appGlob}, {appGlob, "app@1*", appGlob}}).Draw(t, "conflicts")}
-				w.setUnit(launched(name(), f))
-			},
-			"delete":  func(*rapid.T) { w.deleteUnit(name()) },
-			"place":   func(*rapid.T) { w.put(id(), name(), v1.Placement{Hash: "1", DesiredState: v1.Launched}) },
-			"unplace": func(*rapid.T) { w.remove(id(), name()) },
-			"machine": func(*rapid.T) { w.setMachine(Machine{ID: id(), Metadata: map[string]string{"zone": id()}}) },
-			"gone":    func(*rapid.T) { w.deleteMachine(id()) },
-			"prepare": func(*rapid.T) { w.c.prepare() },
-			"ask":     func(t *rapid.T) { checkCrowds(t, w.c) },
-		})
-		w.c.prepare()
-		checkCrowds(t, w.c)
-	})
-}
-
-const appGlob = "app@*.service"
-
-// checkCrowds compares each crowd with a count of all that is on the machines of the index.
-func checkCrowds(t *rapid.T, c *Cluster) {
-	skip := rapid.IntRange(0, 3).Draw(t, "skip")
-	check := func(what string, k *crowd, belongs func(*unit) bool) {
-		var all []string
-		seen := map[*unit]bool{}
-		for _, m := range c.machines {
-			for _, x := range m.places {
-				for _, u := range []*unit{x.unit, x.shade()} {
-					if m.indexed && u != nil && !seen[u] && belongs(u) {
-						seen[u] = true
-						all = append(all, u.name)
-					}
+// checkClashes compares what the rules say of units that may clash with one with a look at each of the others.
+func checkClashes(t *rapid.T, w *world) {
+	r := &recount{w: w}
+	for _, m := range w.c.Machines() {
+		for _, x := range m.Places {
+			u := x.Unit
+			others := slices.ContainsFunc(r.on(m), func(s someone) bool {
+				hits := matchesAny(s.fleet.Conflicts, u.Name) || matchesAny(s.fleet.Replaces, u.Name) ||
+					slices.ContainsFunc(s.fleet.Ports, func(port int) bool { return slices.Contains(u.Fleet.Ports, port) })
+				if s.unit == u {
+					return s.former != nil && hits
 				}
-			}
+				return hits || s.former == nil && (matchesAny(u.Fleet.Conflicts, s.unit.Name) || matchesAny(u.Fleet.Replaces, s.unit.Name))
+			})
+			require.Equal(t, others, rule.Of(w.c).Contended(u, m), "%s on %s", u.Name, m.ID)
 		}
-		slices.SortFunc(all, natural)
-		require.Equal(t, len(all), k.units, what)
-		n := min(skip, len(all))
-		for n > 0 && n < len(all) && all[n] == all[n-1] { // two former files of one unit
-			n++
-		}
-		without := all[:n]
-		for _, n := range []int{maxNamed, len(all) + 1} {
-			var found []string
-			for _, u := range k.foremost(n, func(u *unit) bool { return slices.Contains(without, u.name) }) {
-				found = append(found, u.name)
-			}
-			require.Equal(t, strings.Join(all[len(without):min(len(without)+n, len(all))], " "), strings.Join(found, " "), what)
-		}
-	}
-	for pattern, g := range c.globs.byPattern {
-		check(pattern, &g.matched, func(u *unit) bool { ok, _ := path.Match(pattern, u.name); return ok && u.shadeOf == nil })
-		check("Conflicts="+pattern, &g.conflicts, func(u *unit) bool { return slices.Contains(u.Fleet.Conflicts, pattern) })
-	}
-	for port, k := range c.ports {
-		check(fmt.Sprint("port ", port), k, func(u *unit) bool { return slices.Contains(u.Fleet.Ports, port) })
 	}
 }
 
-// TestCrowdForgets: units that come and go all the time, and that nobody asks for, leave nothing behind that grows.
-func TestCrowdForgets(t *testing.T) {
-	w := three(t)
-	for i := range 8 {
-		w.add(t, fmt.Sprintf("app@%d.service Ports=80", i))
-	}
-	w.c.prepare()
-	for i := range 1000 {
-		name := fmt.Sprintf("app@%d.service", i%8)
-		w.put("m1", name, v1.Placement{})
-		if i >= 3 {
-			w.remove("m1", fmt.Sprintf("app@%d.service", (i-3)%8))
+// known are the names of the units that the index may know.
+func (w *world) known() []string {
+	var names []string
+	for _, name := range unitNames {
+		if w.c.Unit(name) != nil {
+			names = append(names, name)
 		}
 	}
-	k := w.c.ports[80]
-	require.Equal(t, 3, k.units)
-	require.LessOrEqual(t, cap(k.line), 16)
+	return names
 }

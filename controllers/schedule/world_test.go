@@ -12,6 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/controllers/schedule/index"
+	"github.com/fleet-starter/fleet/controllers/schedule/rule"
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
@@ -22,23 +24,23 @@ type world struct {
 	since      time.Time
 	limits     Limits
 	revision   int64
-	machines   map[string]Machine
+	machines   map[string]index.MachineSpec
 	configs    map[string]v1.MachineConfig
-	units      map[string]Unit
+	units      map[string]index.UnitSpec
 	files      map[string]unitfile.Fleet // of each unit, by unit/hash
-	placements map[string]Placed         // by machine/unit
+	placements map[string]index.Placed   // by machine/unit
 	unplaced   map[string]v1.Unplaced
 	active     map[string]bool // by machine/unit
-	c          *Cluster
+	c          *index.Index
 	log        func(format string, args ...any)
 }
 
 func newWorld(t require.TestingT) *world {
-	return &world{t: t, limits: Limits{Grace: -1}, now: time.Unix(1000, 0), machines: map[string]Machine{}, configs: map[string]v1.MachineConfig{}, units: map[string]Unit{}, files: map[string]unitfile.Fleet{},
-		placements: map[string]Placed{}, unplaced: map[string]v1.Unplaced{}, active: map[string]bool{}, c: NewCluster(), log: func(string, ...any) {}}
+	return &world{t: t, limits: Limits{Grace: -1}, now: time.Unix(1000, 0), machines: map[string]index.MachineSpec{}, configs: map[string]v1.MachineConfig{}, units: map[string]index.UnitSpec{}, files: map[string]unitfile.Fleet{},
+		placements: map[string]index.Placed{}, unplaced: map[string]v1.Unplaced{}, active: map[string]bool{}, c: NewIndex(), log: func(string, ...any) {}}
 }
 
-func (w *world) setMachine(m Machine) {
+func (w *world) setMachine(m index.MachineSpec) {
 	w.log("machine %+v", m)
 	w.machines[m.ID] = m
 	w.c.SetMachine(m)
@@ -56,12 +58,12 @@ func (w *world) setConfig(id string, config v1.MachineConfig) {
 	w.c.SetMachineConfig(id, config)
 }
 
-func (w *world) setUnit(u Unit) {
+func (w *world) setUnit(u index.UnitSpec) {
 	w.log("unit %+v", u)
-	w.units[u.Name] = u
-	if u.Problem == "" {
+	if u.Follows = rule.Follows(&u.Fleet); u.Problem == "" {
 		w.files[u.Name+"/"+u.Hash] = u.Fleet
 	}
+	w.units[u.Name] = u
 	w.c.SetUnit(u)
 }
 
@@ -79,7 +81,7 @@ func (w *world) deleteUnit(name string) {
 func (w *world) put(machine, unit string, value v1.Placement) {
 	w.revision++
 	key := machine + "/" + unit
-	placed := Placed{Machine: machine, Unit: unit, Value: value, Mod: w.revision, Create: w.revision}
+	placed := index.Placed{MachineName: machine, UnitName: unit, Value: value, Mod: w.revision, Create: w.revision}
 	if old, ok := w.placements[key]; ok {
 		placed.Create = old.Create
 	}
@@ -102,7 +104,7 @@ func (w *world) setActive(machine, unit string, active bool) {
 
 func (w *world) plan() Decision {
 	w.c.EachUnexplained(w.file)
-	d := Plan(Input{Cluster: w.c, Now: w.now, Limits: w.limits, FrozenSince: w.since})
+	d := Plan(Input{Index: w.c, Now: w.now, Limits: w.limits, FrozenSince: w.since})
 	w.log("plan %q", lines(d.Actions, true))
 	switch {
 	case !d.Missed:
@@ -153,7 +155,7 @@ func (w *world) apply(a Action) {
 // step plans and carries all of it out.
 func (w *world) step() []Action {
 	d := w.plan()
-	w.c.Commit(d)
+	Commit(w.c, d)
 	for _, a := range d.Actions {
 		w.apply(a)
 	}
@@ -182,8 +184,8 @@ func (w *world) converge() []string {
 func (w *world) where() []string { return slices.Sorted(maps.Keys(w.placements)) }
 
 // rebuilt is a new cluster that is told of the same world in one go.
-func (w *world) rebuilt() *Cluster {
-	c := NewCluster()
+func (w *world) rebuilt() *index.Index {
+	c := NewIndex()
 	for _, p := range w.placements { // maps: in another order each time
 		c.SetPlacement(p)
 	}
@@ -196,9 +198,9 @@ func (w *world) rebuilt() *Cluster {
 	for _, u := range w.units {
 		c.SetUnit(u)
 	}
-	for name, u := range w.c.units {
-		if !u.known && u.Hash != "" { // deleted: what it occupies is known as long as its placements are there
-			c.SetUnit(u.Unit)
+	for _, name := range w.known() {
+		if u := w.c.Unit(name); !u.Known && u.Hash != "" { // deleted: what it occupies is known as long as its placements are there
+			c.SetUnit(u.UnitSpec)
 			c.DeleteUnit(name)
 		}
 	}
@@ -214,11 +216,15 @@ func (w *world) rebuilt() *Cluster {
 }
 
 func (w *world) metadata(id string) map[string]string {
-	return effectiveMetadata(&machine{Machine: w.machines[id], config: w.configs[id]})
+	meta := maps.Clone(w.machines[id].Metadata)
+	for k, v := range w.configs[id].Metadata {
+		meta[k] = v
+	}
+	return meta
 }
 
 // wrong says, the slow and simple way, why a unit must not be on a machine beside others.
-func (w *world) wrong(u Unit, id string, others []Unit) string {
+func (w *world) wrong(u index.UnitSpec, id string, others []index.UnitSpec) string {
 	m, ok := w.machines[id]
 	f := u.Fleet
 	switch {
@@ -265,7 +271,7 @@ func (w *world) wrong(u Unit, id string, others []Unit) string {
 }
 
 // former is the file that a placement names where its unit has another one; none where it has the same, or that is not known.
-func (w *world) former(o Unit, id string) unitfile.Fleet {
+func (w *world) former(o index.UnitSpec, id string) unitfile.Fleet {
 	if p := w.placements[id+"/"+o.Name]; p.Value.Hash != o.Hash || o.Problem != "" {
 		return w.files[o.Name+"/"+p.Value.Hash]
 	}
@@ -273,7 +279,7 @@ func (w *world) former(o Unit, id string) unitfile.Fleet {
 }
 
 // wrongFormer says why a unit must not be beside one that runs with its former file.
-func wrongFormer(u Unit, other string, former unitfile.Fleet) string {
+func wrongFormer(u index.UnitSpec, other string, former unitfile.Fleet) string {
 	if matchesAny(former.Conflicts, u.Name) {
 		return "former Conflicts " + other
 	}
@@ -293,13 +299,13 @@ func matchesAny(globs []string, name string) bool {
 }
 
 // on are the units with a placement on a machine.
-func (w *world) on(id string) []Unit {
-	var list []Unit
+func (w *world) on(id string) []index.UnitSpec {
+	var list []index.UnitSpec
 	for _, key := range w.where() {
 		if m, name, _ := strings.Cut(key, "/"); m == id {
 			u := w.units[name]
-			if x := w.c.units[name]; u.Name == "" && x != nil {
-				u = x.Unit // deleted: what is known of it
+			if x := w.c.Unit(name); u.Name == "" && x != nil {
+				u = x.UnitSpec // deleted: what is known of it
 			}
 			u.Name = name
 			if u.Problem != "" {
@@ -312,10 +318,10 @@ func (w *world) on(id string) []Unit {
 }
 
 // launched is a unit of a template.
-func launched(name string, fleet unitfile.Fleet) Unit {
-	u := Unit{Name: name, Hash: "1", DesiredState: v1.Launched, Fleet: fleet}
+func launched(name string, fleet unitfile.Fleet) index.UnitSpec {
+	u := index.UnitSpec{Name: name, Hash: "1", DesiredState: v1.Launched, Fleet: fleet}
 	if n, err := unitfile.ParseName(name); err == nil {
-		u.Family = n.TemplateName()
+		u.Template = n.TemplateName()
 	}
 	return u
 }
@@ -323,7 +329,7 @@ func launched(name string, fleet unitfile.Fleet) Unit {
 func three(t testing.TB) *world {
 	w := newWorld(t)
 	for i, id := range []string{"m1", "m2", "m3"} {
-		w.setMachine(Machine{ID: id, Metadata: map[string]string{"zone": string(rune('a' + i))}, Capacity: v1.Capacity{CPU: 2000, Memory: 4 << 30}})
+		w.setMachine(index.MachineSpec{ID: id, Metadata: map[string]string{"zone": string(rune('a' + i))}, Capacity: v1.Capacity{CPU: 2000, Memory: 4 << 30}})
 	}
 	return w
 }

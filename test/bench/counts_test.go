@@ -29,7 +29,7 @@ func planAllocs(kind string) float64 {
 	for _, u := range scheduletest.Units(kind, smallSize.units) {
 		c.SetUnit(u)
 	}
-	return testing.AllocsPerRun(5, func() { schedule.Plan(schedule.Input{Cluster: c, Now: time.Unix(0, 0)}) }) / float64(smallSize.units)
+	return testing.AllocsPerRun(5, func() { schedule.Plan(schedule.Input{Index: c, Now: time.Unix(0, 0)}) }) / float64(smallSize.units)
 }
 
 // clusterCounts applies an app to a cluster over the model of etcd, and counts what is written and what machines hear.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/fleet-starter/fleet/controllers/schedule"
+	"github.com/fleet-starter/fleet/controllers/schedule/index"
 	"github.com/fleet-starter/fleet/controllers/schedule/scheduletest"
 )
 
@@ -40,8 +41,8 @@ func placement(ctx context.Context, b *bench) error {
 			for _, u := range scheduletest.Units(kind, size.units) {
 				c.SetUnit(u)
 			}
-			took := median(3, func() { schedule.Plan(schedule.Input{Cluster: c, Now: time.Unix(0, 0)}) })
-			placed := placements(schedule.Plan(schedule.Input{Cluster: c, Now: time.Unix(0, 0)}))
+			took := median(3, func() { schedule.Plan(schedule.Input{Index: c, Now: time.Unix(0, 0)}) })
+			placed := placements(schedule.Plan(schedule.Input{Index: c, Now: time.Unix(0, 0)}))
 			b.report(name, float64(placed)/took.Seconds(), "units/s", placed)
 		}
 	}
@@ -92,17 +93,17 @@ type change struct {
 	undo func()
 }
 
-func changes(c *schedule.Cluster, machines []schedule.Machine) []change {
+func changes(c *index.Index, machines []index.MachineSpec) []change {
 	next := 0 // each time another machine
-	one := func() schedule.Machine {
+	one := func() index.MachineSpec {
 		next = (next + 101) % len(machines)
 		return machines[next]
 	}
-	var lost schedule.Machine
+	var lost index.MachineSpec
 	edits := 0
 	return []change{
 		{"new-unit", func() []schedule.Action {
-			c.SetUnit(schedule.Unit{Name: "new.service", Hash: "h", DesiredState: "launched"})
+			c.SetUnit(index.UnitSpec{Name: "new.service", Hash: "h", DesiredState: "launched"})
 			return scheduletest.Settle(c)
 		}, func() {
 			c.DeleteUnit("new.service")

@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
-	"github.com/fleet-starter/fleet/controllers/schedule"
+	"github.com/fleet-starter/fleet/controllers/schedule/rule"
 	"github.com/fleet-starter/fleet/internal/instance"
 )
 
@@ -89,17 +89,22 @@ var pure = map[string]bool{
 // forbidden calls of packages that are pure otherwise.
 var forbidden = regexp.MustCompile(`^time\.(Now|Since|Until|After|AfterFunc|Tick|NewTimer|NewTicker|Sleep)$`)
 
+// shell are the files of the schedule controller that observe and apply; all others decide.
+var shell = []string{"schedule.go", "observe.go", "observe_files.go", "apply.go"}
+
 func TestPlansArePure(t *testing.T) {
 	plans := 0
 	for _, s := range sources(t) {
-		plan := s.in("controllers") && strings.HasPrefix(filepath.Base(s.path), "plan")
+		plan := s.in("controllers") && strings.HasPrefix(filepath.Base(s.path), "plan") ||
+			s.in("controllers/schedule/index") || s.in("controllers/schedule/rule") ||
+			s.dir() == "controllers/schedule" && !slices.Contains(shell, filepath.Base(s.path))
 		if s.isTest() || !plan && !s.in("internal/instance") && !s.in("internal/generate") {
 			continue
 		}
 		plans++
 		for _, name := range s.imports {
 			// A plan may be split over pure packages of its own, below its controller.
-			own := strings.HasPrefix(name, module+s.dir()+"/")
+			own := strings.HasPrefix(name, module+strings.Join(strings.Split(s.dir(), "/")[:2], "/")+"/")
 			require.True(t, pure[name] || own, "%s imports %s: a plan is pure, what it needs is in its input", s.path, name)
 		}
 		ast.Inspect(s.syntax, func(n ast.Node) bool {
@@ -178,8 +183,10 @@ func TestReasonsAreSpeltOnce(t *testing.T) {
 		}
 	}
 	require.True(t, reasons["RolloutStalled"])
-	delete(reasons, "MachineOf") // also a field of the manifest, which describe shows
-	delete(reasons, "UnitFile")  // also a kind
+	for _, option := range []string{"MachineOf", "MachineMetadata"} { // also fields of the manifest, which describe shows
+		delete(reasons, option)
+	}
+	delete(reasons, "UnitFile") // also a kind
 	for _, s := range sources(t) {
 		if !s.in("internal/cli") && !s.in("internal/api") || s.isTest() {
 			continue
@@ -212,9 +219,51 @@ func reasonsIn(syntax *ast.File) (reasons []string) {
 	return reasons
 }
 
+// optionNames are the options of [X-Fleet] that are rules of placement. Global= is none: it says how often a unit is placed.
+var optionNames = regexp.MustCompile(`(?:Conflicts|Replaces|MachineOf|MachineID|MachineMetadata|SpreadOver|Ports|CPU|Memory)` +
+	`|^(?:conflicts|replaces|machineOf|machineID|machineMetadata|spreadOver|ports|cpu|memory)`)
+
+// What an option means is said in its file below controllers/schedule/rule, and nowhere else in the scheduler.
+func TestARuleIsAFile(t *testing.T) {
+	files := map[string]bool{}
+	for _, s := range sources(t) {
+		if !s.in("controllers/schedule") || s.in("controllers/schedule/scheduletest") || s.isTest() {
+			continue
+		}
+		var named []string
+		note := func(text string) {
+			if optionNames.MatchString(text) {
+				named = append(named, text)
+			}
+		}
+		ast.Inspect(s.syntax, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.Ident:
+				note(n.Name)
+			case *ast.BasicLit:
+				if n.Kind == token.STRING && !strings.HasPrefix(n.Value, `"github.com/`) {
+					note(n.Value)
+				}
+			}
+			return true
+		})
+		if s.dir() == "controllers/schedule/rule" && slices.Contains(ruleFiles, filepath.Base(s.path)) {
+			files[filepath.Base(s.path)] = len(named) > 0
+			continue
+		}
+		require.Empty(t, named, "%s names an option: what it means belongs into a file of controllers/schedule/rule", s.path)
+	}
+	for _, name := range ruleFiles {
+		require.True(t, files[name], "%s names no option", name)
+	}
+}
+
+// ruleFiles are one for each option, or for those that belong together, and the list of them.
+var ruleFiles = []string{"conflicts.go", "list.go", "machineid.go", "machineof.go", "metadata.go", "ports.go", "replaces.go", "resources.go", "spread.go"}
+
 // A word that one part writes and another one acts on is the same in both.
 func TestWordsAreShared(t *testing.T) {
-	require.Equal(t, v1.ReasonMachineOf, schedule.ReasonMachineOf)
+	require.Equal(t, v1.ReasonMachineOf, rule.ReasonMachineOf)
 	require.Equal(t, v1.ReasonPending, string(instance.Pending))
 }
 

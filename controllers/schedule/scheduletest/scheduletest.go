@@ -7,6 +7,7 @@ import (
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/controllers/schedule"
+	"github.com/fleet-starter/fleet/controllers/schedule/index"
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
@@ -19,10 +20,10 @@ const (
 )
 
 // Machines returns n machines in 10 zones. Their IDs are in no order.
-func Machines(n int) []schedule.Machine {
-	machines := make([]schedule.Machine, n)
+func Machines(n int) []index.MachineSpec {
+	machines := make([]index.MachineSpec, n)
 	for i := range machines {
-		machines[i] = schedule.Machine{
+		machines[i] = index.MachineSpec{
 			ID:       fmt.Sprintf("%032x", i*7919%n),
 			Metadata: map[string]string{"zone": fmt.Sprint("z", i%zones), "disk": "ssd"},
 			Capacity: v1.Capacity{CPU: 64000, Memory: 256 << 30},
@@ -32,8 +33,8 @@ func Machines(n int) []schedule.Machine {
 }
 
 // NewCluster returns a cluster of the machines.
-func NewCluster(machines []schedule.Machine) *schedule.Cluster {
-	c := schedule.NewCluster()
+func NewCluster(machines []index.MachineSpec) *index.Index {
+	c := schedule.NewIndex()
 	for _, m := range machines {
 		c.SetMachine(m)
 	}
@@ -41,8 +42,8 @@ func NewCluster(machines []schedule.Machine) *schedule.Cluster {
 }
 
 // Units returns n units of a kind, instances of 20 templates. Half of the pairs are the units that others follow.
-func Units(kind string, n int) []schedule.Unit {
-	var units []schedule.Unit
+func Units(kind string, n int) []index.UnitSpec {
+	var units []index.UnitSpec
 	per := max(n/templates, 1)
 	for t := range templates {
 		k := kind
@@ -65,8 +66,8 @@ func Units(kind string, n int) []schedule.Unit {
 	return units
 }
 
-func unit(app string, i int) schedule.Unit {
-	return schedule.Unit{Name: fmt.Sprintf("%s@%d.service", app, i), Family: app + "@.service", Hash: "h", DesiredState: v1.Launched}
+func unit(app string, i int) index.UnitSpec {
+	return index.UnitSpec{Name: fmt.Sprintf("%s@%d.service", app, i), Template: app + "@.service", Hash: "h", DesiredState: v1.Launched}
 }
 
 var threeZones = map[string][]string{"zone": {"z1", "z2", "z3"}, "disk": {"ssd"}}
@@ -88,15 +89,15 @@ func options(kind, app string, template int) (f unitfile.Fleet) {
 }
 
 // Settle plans and carries out until nothing is left to do, and returns what was done.
-func Settle(c *schedule.Cluster) (done []schedule.Action) {
+func Settle(c *index.Index) (done []schedule.Action) {
 	for {
-		d := schedule.Plan(schedule.Input{Cluster: c, Now: time.Unix(0, 0)})
-		c.Commit(d)
+		d := schedule.Plan(schedule.Input{Index: c, Now: time.Unix(0, 0)})
+		schedule.Commit(c, d)
 		if len(d.Actions) == 0 {
 			return done
 		}
 		for i, a := range d.Actions {
-			placed := schedule.Placed{Machine: a.Machine, Unit: a.Unit, Value: a.Placement, Mod: int64(i + 1), Create: 1}
+			placed := index.Placed{MachineName: a.Machine, UnitName: a.Unit, Value: a.Placement, Mod: int64(i + 1), Create: 1}
 			switch a.Kind {
 			case schedule.Place, schedule.Update:
 				c.SetPlacement(placed)
@@ -116,7 +117,7 @@ func Settle(c *schedule.Cluster) (done []schedule.Action) {
 }
 
 // Placed returns a cluster with all units of a kind placed, and where they are.
-func Placed(machines []schedule.Machine, units []schedule.Unit) (*schedule.Cluster, []schedule.Action) {
+func Placed(machines []index.MachineSpec, units []index.UnitSpec) (*index.Index, []schedule.Action) {
 	c := NewCluster(machines)
 	for _, u := range units {
 		c.SetUnit(u)

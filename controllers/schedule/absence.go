@@ -1,0 +1,102 @@
+package schedule
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/fleet-starter/fleet/controllers/schedule/index"
+)
+
+// freeze decides whether so many machines are missed that nothing is moved off them.
+func (p *planner) freeze() {
+	missing, fresh := 0, 0
+	for m := range p.x.Absent() {
+		if !m.Config.Drain && (m.Lost || m.RunsUnits()) {
+			missing++
+			if p.left(m, p.in.Limits.Settle) > 0 {
+				fresh++
+			}
+		}
+	}
+	p.settling = fresh >= p.in.Limits.FreezeMin
+	known := len(p.x.Machines()) + missing
+	p.out.Missed = missing >= p.in.Limits.FreezeMin && missing*2 > known
+	p.frozen = p.out.Missed && !p.freezeOver()
+	p.out.Frozen = p.frozen
+	switch {
+	case p.frozen && !p.x.Frozen():
+		p.act(Action{Kind: FreezeMoves, Reason: ReasonMachinesVanish, Message: fmt.Sprintf(
+			"%d of %d machines are missed: nothing is moved off them until they return, or drain is set for those that will not", missing, known)})
+	case !p.frozen && p.x.Frozen():
+		p.act(Action{Kind: UnfreezeMoves, Reason: ReasonMachinesBack, Message: fmt.Sprintf(
+			"%d of %d machines are missed: what they ran may be moved again", missing, known)})
+	}
+}
+
+// freezeOver: FreezeTimeout has passed since machines were missed.
+func (p *planner) freezeOver() bool {
+	left := p.in.Limits.FreezeTimeout
+	if left <= 0 {
+		return false
+	}
+	if !p.in.FrozenSince.IsZero() {
+		left -= p.in.Now.Sub(p.in.FrozenSince)
+	}
+	if left <= 0 {
+		return true
+	}
+	p.after(left)
+	return false
+}
+
+// noteAbsent notes since when machines are missed. Those whose units were moved at once are not forgotten at once:
+// they count among those that vanished when others follow them, and as long as moves are frozen.
+func noteAbsent(x *index.Index, d Decision) {
+	for m := range x.Absent() {
+		if m.Gone.IsZero() {
+			m.Gone = d.now
+		}
+		if m.Lost && (d.settle <= 0 || !d.Frozen && d.now.Sub(m.Gone) >= d.settle) {
+			m.Lost = false
+			x.ForgetMachine(m)
+		}
+	}
+}
+
+// left is what is left of a time that begins when a machine is missed.
+func (p *planner) left(m *index.Machine, d time.Duration) time.Duration {
+	if m.Gone.IsZero() {
+		return d
+	}
+	return d - p.in.Now.Sub(m.Gone)
+}
+
+// awaited is how long the units of a machine that is missed stay with it.
+func (p *planner) awaited(m *index.Machine) (d time.Duration) {
+	if m.Config.Drain {
+		return 0
+	}
+	if !m.Seen && !p.vanished(m) {
+		d = p.left(m, p.in.Limits.Grace)
+	}
+	if p.settling {
+		d = max(d, p.left(m, p.in.Limits.Settle))
+	}
+	return d
+}
+
+// vanished says that a machine which this index never saw was there all the same, and went while others stayed: one of
+// those that are present was so already when the missed one got a unit. Then the whole cluster was not started anew
+// since, only its leader is another one, and there is no beginning in which machines come one by one. When a placement
+// was changed last says nothing: that is done to machines that are missed, too.
+func (p *planner) vanished(m *index.Machine) bool {
+	if p.oldest == 0 {
+		for _, x := range p.x.Machines() {
+			if x.Since > 0 && (p.oldest == 0 || x.Since < p.oldest) {
+				p.oldest = x.Since
+			}
+		}
+	}
+	return p.oldest > 0 && slices.ContainsFunc(m.Places, func(x *index.Place) bool { return x.Create > p.oldest })
+}

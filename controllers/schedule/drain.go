@@ -1,0 +1,70 @@
+package schedule
+
+import (
+	"slices"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/controllers/schedule/index"
+	"github.com/fleet-starter/fleet/controllers/schedule/rule"
+)
+
+// drainTurn says why units that are moved because of a drain have to wait. Of a family one moves at a time, and the next
+// one only when all of those that are elsewhere are active.
+func (p *planner) drainTurn(movers []*index.Unit) string {
+	for _, u := range movers {
+		v := of(u)
+		if v.reason != ReasonDrain || u.Family == nil || !v.keep.Machine.Present {
+			continue
+		}
+		if u.Family.Mark == p.x.Epoch {
+			return "another unit of " + u.Family.Name + " moves first"
+		}
+		for _, o := range u.Family.Units {
+			if o == u || !o.Known || o.DesiredState != v1.Launched || o.Problem != "" || o.Fleet.Global {
+				continue
+			}
+			for _, x := range o.Places {
+				if x.Machine.Config.Drain && x.Value.Leaving && !v.keep.Value.Leaving {
+					return o.Name + " moves first"
+				}
+				if x.Machine.Present && !x.Machine.Config.Drain && !x.Machine.Runs(o) {
+					return o.Name + " is not active yet"
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// askToLeave has the placements of units that are moved because of a drain say so, and the units stay until their app has let
+// them go: requests reach them until then. false: none has to be asked.
+func (p *planner) askToLeave(movers []*index.Unit, m *index.Machine) bool {
+	drained := func(u *index.Unit) bool {
+		v := of(u)
+		return v.reason == ReasonDrain && v.keep.Machine.Present && v.keep.Machine != m
+	}
+	if !slices.ContainsFunc(movers, func(u *index.Unit) bool {
+		return drained(u) && u.Owner != "" && u.DesiredState == v1.Launched && u.LetGo != of(u).keep.MachineName
+	}) {
+		return false
+	}
+	for _, u := range movers {
+		v := of(u)
+		if v.done.leaving = drained(u); v.done.leaving && u.Family != nil {
+			u.Family.Mark = p.x.Epoch
+		}
+	}
+	p.waitForDrain(movers, "its app has not let it go")
+	return true
+}
+
+// waitForDrain leaves units where they are for now, although they would have to move off a machine that is drained.
+func (p *planner) waitForDrain(movers []*index.Unit, why string) {
+	for _, u := range movers {
+		p.stayForNow(u, index.ForDrain)
+		if v := of(u); v.keep == nil {
+			v.obstacle = rule.HeldWith(why)
+			p.refused = append(p.refused, refused{u, nil})
+		}
+	}
+}

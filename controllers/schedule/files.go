@@ -1,0 +1,36 @@
+package schedule
+
+import (
+	"slices"
+
+	"github.com/fleet-starter/fleet/controllers/schedule/index"
+)
+
+// storeFiles has the files of placed units stored that only the units themselves have. They go before the placements:
+// a machine fetches the file that its placement names.
+func (p *planner) storeFiles() {
+	var inline []*index.Unit
+	add := func(u *index.Unit) {
+		if u.Text != "" && len(u.Places) > 0 && !u.Gone() {
+			inline = append(inline, u)
+		}
+	}
+	for _, u := range p.work {
+		add(u)
+	}
+	for u := range p.x.Globals() { // a new machine places them without a look at the unit
+		add(u)
+	}
+	slices.SortFunc(inline, index.ByName)
+	var files []Action
+	stored := map[string]bool{}
+	for _, u := range inline {
+		if !stored[u.Hash] {
+			stored[u.Hash] = true
+			p.last++
+			files = append(files, Action{Kind: StoreFile, Unit: u.Name, Txn: p.last, Hash: u.Hash, Text: u.Text, Reason: ReasonInline,
+				Message: "the unit has its file's text itself"})
+		}
+	}
+	p.out.Actions = slices.Insert(p.out.Actions, 0, files...)
+}

@@ -1,0 +1,173 @@
+package index
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+// MachineSpec is what a machine that is present says of itself.
+type MachineSpec struct {
+	ID       string
+	Metadata map[string]string
+	Capacity v1.Capacity
+	// Since is the revision at which it became present.
+	Since int64
+	// Problem says why what the machine says of itself cannot be read: it keeps what it runs and gets nothing new.
+	Problem string
+	// Stuck says that the machine starts and stops nothing now: it keeps what it runs, and what it got would not start.
+	Stuck bool
+}
+
+// Machine is a machine of the index, present or not.
+type Machine struct {
+	MachineSpec
+	// Config is what people set for it. Labels are its metadata with the edits of Config.
+	Config v1.MachineConfig
+	Labels map[string]string
+	Places []*Place
+	// Present: its key is there. Indexed: it is in the sets, views and counts, at Slot; -1: it has no slot.
+	Present, Indexed bool
+	Slot             int
+	// Seen: it was present. Gone is since when it is missed; zero: no plan has noticed yet. Lost: it vanished a moment ago,
+	// or before others were frozen, and had units then.
+	Seen, Lost bool
+	Gone       time.Time
+	// Load is what views are ordered by: the number of units, then Share, how full the machine is in sixteenths.
+	Load, Share int32
+	// Mark is scratch of a plan.
+	Mark uint64
+
+	waiting, dirty bool
+	active         map[string]struct{} // units that systemd says are active
+	views          []*View
+}
+
+// Schedulable says that the machine may get new units.
+func (m *Machine) Schedulable() bool {
+	return m.Present && m.Problem == "" && !m.Stuck && !m.Config.Cordoned && !m.Config.Drain
+}
+
+// Runs says that systemd on the machine says that the unit is active.
+func (m *Machine) Runs(u *Unit) bool {
+	_, ok := m.active[u.Name]
+	return ok
+}
+
+// RunsUnits says that a unit that is not global is placed there.
+func (m *Machine) RunsUnits() bool {
+	return slices.ContainsFunc(m.Places, func(p *Place) bool { return p.Unit.Known && !p.Unit.Fleet.Global })
+}
+
+// SetMachine tells of a machine that came or changed.
+func (x *Index) SetMachine(spec MachineSpec) {
+	m := x.machine(spec.ID)
+	if m.Present && m.Since == spec.Since && m.Problem == spec.Problem && m.Stuck == spec.Stuck && m.Capacity == spec.Capacity && maps.Equal(m.Metadata, spec.Metadata) {
+		return
+	}
+	x.change(m, func() { m.MachineSpec, m.Present, m.Seen, m.Lost, m.Gone = spec, true, true, false, time.Time{} })
+}
+
+// DeleteMachine tells of a machine that is gone.
+func (x *Index) DeleteMachine(id string) {
+	if m := x.machines[id]; m != nil && m.Present {
+		x.change(m, func() { m.MachineSpec, m.Present, m.Lost = MachineSpec{ID: m.ID}, false, m.RunsUnits() })
+	}
+}
+
+// SetMachineConfig tells what people set for a machine; the zero value: nothing.
+func (x *Index) SetMachineConfig(id string, config v1.MachineConfig) {
+	m := x.machine(id)
+	x.change(m, func() { m.Config = config })
+}
+
+// SetActive tells whether systemd on a machine says that a unit is active.
+func (x *Index) SetActive(machine, unit string, active bool) {
+	m := x.machine(machine)
+	if _, was := m.active[unit]; was == active {
+		x.ForgetMachine(m)
+		return
+	}
+	if active {
+		if m.active == nil {
+			m.active = map[string]struct{}{}
+		}
+		m.active[unit] = struct{}{}
+		x.wake |= ForDrain
+		return
+	}
+	delete(m.active, unit)
+	x.ForgetMachine(m)
+}
+
+// Machine is the machine with that ID; nil: nothing is known of it.
+func (x *Index) Machine(id string) *Machine { return x.machines[id] }
+
+// Machines are those that are present, in the order of their IDs.
+func (x *Index) Machines() []*Machine { return x.sorted }
+
+// Absent are the machines that are known and not present.
+func (x *Index) Absent() map[*Machine]struct{} { return x.absent }
+
+// change takes a machine out of the index, changes it and marks all that it may concern. The next plan puts it back.
+func (x *Index) change(m *Machine, set func()) {
+	if m.Indexed {
+		x.detach(m)
+	}
+	set()
+	m.Labels = labels(m)
+	if m.Present && !m.waiting {
+		m.waiting = true
+		x.waiting = append(x.waiting, m)
+	}
+	if m.Present {
+		delete(x.absent, m)
+	} else {
+		x.absent[m] = struct{}{}
+		x.free(m)
+	}
+	for _, p := range m.Places {
+		x.touchPlace(p.Unit, m)
+	}
+	x.touchMachine(m)
+	x.wake |= ForRoom | ForDrain | ForThaw
+	x.ForgetMachine(m)
+}
+
+func labels(m *Machine) map[string]string {
+	if len(m.Config.Metadata) == 0 {
+		return m.Metadata
+	}
+	meta := maps.Clone(m.Metadata)
+	if meta == nil {
+		meta = map[string]string{}
+	}
+	for k, v := range m.Config.Metadata {
+		if v == "" {
+			delete(meta, k)
+		} else {
+			meta[k] = v
+		}
+	}
+	return meta
+}
+
+func (x *Index) machine(id string) *Machine {
+	m := x.machines[id]
+	if m == nil {
+		m = &Machine{MachineSpec: MachineSpec{ID: id}, Slot: -1}
+		x.machines[id] = m
+		x.absent[m] = struct{}{}
+	}
+	return m
+}
+
+// ForgetMachine drops a machine of which nothing is left.
+func (x *Index) ForgetMachine(m *Machine) {
+	if !m.Present && !m.Lost && len(m.Places) == 0 && len(m.active) == 0 && !m.Config.Cordoned && !m.Config.Drain && len(m.Config.Metadata) == 0 {
+		delete(x.machines, m.ID)
+		delete(x.absent, m)
+	}
+}

@@ -1,0 +1,230 @@
+package schedule
+
+import (
+	"github.com/fleet-starter/fleet/controllers/schedule/index"
+	"github.com/fleet-starter/fleet/controllers/schedule/rule"
+)
+
+// resolve decides for one group: a single unit, or units that have to be on one machine.
+func (p *planner) resolve(members []*index.Unit) {
+	var movers []*index.Unit
+	var stands *index.Machine // where the group is, as far as it has a machine
+	for _, u := range members {
+		v := of(u)
+		if v.outcome == preempted {
+			continue
+		}
+		p.prune(u)
+		if v.outcome == leave || v.outcome == global {
+			continue
+		}
+		p.follow(u)
+		if len(u.Places) > 1 && v.at == nil && v.keep != nil && v.outcome != blocked {
+			v.stayFor(index.ForTime) // what is too much goes first
+			v.done.keepFile = true
+		}
+		switch {
+		case v.outcome == blocked:
+			p.refuse(u, nil)
+		case v.at == nil && v.outcome != broken:
+			movers = append(movers, u)
+		default:
+			if stands == nil {
+				stands = v.at
+			}
+			p.stay(u)
+		}
+	}
+	switch {
+	case len(movers) == 0:
+	case len(movers) == 1 && of(movers[0]).keep == nil && p.rules.Preemptor(movers[0]) && p.preempt(movers[0]):
+	case stands == nil:
+		p.placeTogether(movers)
+	default:
+		for _, u := range movers {
+			p.join(u, stands)
+		}
+	}
+}
+
+// follow looks whether the units are there that u has to be beside.
+func (p *planner) follow(u *index.Unit) {
+	v := of(u)
+	if v.outcome == broken {
+		return
+	}
+	for _, name := range u.Follows {
+		t := p.x.Unit(name)
+		if t != nil && !t.Gone() && t.Fleet.Global && t.Problem == "" {
+			p.followGlobal(v, t)
+		} else {
+			p.followUnit(v, name, t)
+		}
+		if v.outcome == blocked {
+			return
+		}
+	}
+}
+
+func (p *planner) followGlobal(v *verdict, t *index.Unit) {
+	if len(t.Places) == 0 {
+		v.block(rule.WaitsFor(t.Name, "which is on no machine"))
+	} else if v.at != nil && v.at.Indexed && !p.rules.Sites(t).Has(v.at.Slot) {
+		v.cannotStay(evict, rule.NotBeside(t.Name, v.at.ID))
+	}
+}
+
+// followUnit has a unit move with t; t is nil where nothing is known of that name.
+func (p *planner) followUnit(v *verdict, name string, t *index.Unit) {
+	switch {
+	case t == nil || !t.Known:
+		v.block(rule.WaitsFor(name, "which does not exist"))
+		return
+	case t.Gone():
+		v.block(rule.WaitsFor(name, "which is inactive"))
+		return
+	}
+	switch tv := of(t); {
+	case tv.outcome == broken && tv.at == nil:
+		v.block(rule.WaitsFor(name, "which has a problem of its own: "+tv.message))
+	case tv.outcome == blocked:
+		v.block(rule.WaitsFor(name, "which waits itself"))
+	case v.keep != nil && tv.at != v.keep.Machine && v.outcome != evict:
+		together := tv.keep != nil && tv.keep.Machine == v.keep.Machine && !tv.mustLeave()
+		switch {
+		case !together:
+			v.cannotStay(evict, rule.GoesWith(name))
+		case v.at != nil:
+			v.cannotStay(move, rule.GoesWith(name))
+		}
+	}
+}
+
+// placeTogether finds one machine for all of a group.
+func (p *planner) placeTogether(movers []*index.Unit) {
+	if why := p.drainTurn(movers); why != "" {
+		p.waitForDrain(movers, why)
+		return
+	}
+	if len(movers) > 1 {
+		if home := p.home(movers); home != nil {
+			p.settleAt(movers, home)
+			return
+		}
+	}
+	m := p.rules.Search(movers...).Find()
+	if m == nil {
+		for _, u := range movers {
+			p.refuse(u, movers)
+		}
+		return
+	}
+	p.settleAt(movers, m)
+}
+
+// home is a machine that a unit of the group could stay on if the others came: moving less is better.
+func (p *planner) home(movers []*index.Unit) *index.Machine {
+	for _, u := range movers {
+		v := of(u)
+		if v.keep == nil || !rule.Tied(v.reason) || !v.keep.Machine.Schedulable() {
+			continue
+		}
+		m := v.keep.Machine
+		var others []*index.Unit
+		for _, o := range movers {
+			ov := of(o)
+			if ov.keep == nil || ov.keep.Machine != m {
+				others = append(others, o)
+			} else if !rule.Tied(ov.reason) {
+				return nil
+			}
+		}
+		if _, bad := p.rules.Incompatible(movers); !bad && p.rules.Search(others...).Fits(m) {
+			return m
+		}
+	}
+	return nil
+}
+
+// join has a unit go where the rest of its group is: to the units that it follows, else to any that has a machine.
+func (p *planner) join(u *index.Unit, stands *index.Machine) {
+	v := of(u)
+	var target *index.Unit
+	for _, name := range u.Follows {
+		t := p.x.Unit(name)
+		switch at := of(t).at; {
+		case t.Fleet.Global:
+		case at == nil:
+			v.obstacle = rule.WaitsFor(name, "which has no machine")
+		case target == nil:
+			target, stands = t, at
+		case at != stands:
+			v.obstacle = rule.Apart(target.Name, name)
+		}
+		if v.obstacle != (rule.Refusal{}) {
+			p.refuse(u, nil)
+			return
+		}
+	}
+	single := []*index.Unit{u}
+	if p.drainTurn(single) != "" {
+		p.stayForNow(u, index.ForDrain)
+		return
+	}
+	q := p.rules.Search(u)
+	q.Beside(u, stands, target != nil)
+	if q.Find() != nil {
+		p.settleAt(single, stands)
+		return
+	}
+	if target == nil { // it follows nothing: better elsewhere than nowhere
+		p.placeTogether(single)
+		return
+	}
+	v.pin = p.rules.Beside(u, stands)
+	p.refuse(u, single)
+}
+
+// maxTogether is how many units one transaction takes: a move is two operations, and etcd takes 128.
+const maxTogether = 60
+
+// settleAt puts units on a machine.
+func (p *planner) settleAt(movers []*index.Unit, m *index.Machine) {
+	if p.askToLeave(movers, m) {
+		return
+	}
+	for i, u := range movers {
+		if i%maxTogether == 0 {
+			p.last++
+		}
+		v := of(u)
+		v.at, v.done.acted = m, true
+		switch {
+		case v.keep == nil:
+			p.txn.Enter(u, m)
+			p.with(Action{Kind: Place, Unit: u.Name, Machine: m.ID, Placement: placement(u), Reason: ReasonPlaced,
+				Message: "of the machines that fit, this one runs least"})
+		case v.keep.Machine == m: // the others come to it
+			v.reason = ""
+			p.update(u, v.keep)
+			p.last++
+		default:
+			p.move(u, m)
+		}
+	}
+	for _, u := range movers {
+		p.clear(u)
+	}
+}
+
+// move moves a unit from where it is to another machine.
+func (p *planner) move(u *index.Unit, m *index.Machine) {
+	v := of(u)
+	p.txn.Enter(u, m)
+	p.released = p.released || v.keep.Machine.Present
+	p.with(Action{Kind: Move, Unit: u.Name, From: v.keep.MachineName, Machine: m.ID, Placement: placement(u), Revision: v.keep.Mod,
+		Reason: v.reason, Message: v.message})
+	if v.reason == ReasonDrain && u.Family != nil {
+		u.Family.Mark = p.x.Epoch
+	}
+}

@@ -1,0 +1,59 @@
+package rule
+
+import "github.com/fleet-starter/fleet/controllers/schedule/index"
+
+// Why machines get nothing new.
+const (
+	ReasonDraining   = "Draining"
+	ReasonCordoned   = "Cordoned"
+	ReasonUnreadable = "Machine" // what it says of itself cannot be read
+	ReasonStuck      = "Stuck"   // its node controller keeps failing
+)
+
+// closed is no option of units: machines that are drained, cordoned, unreadable or stuck get nothing new. Searches do not
+// see them, for no view has them by load; the rule explains it.
+type closed struct {
+	base
+	draining, cordoned, unreadable, stuck index.Set
+}
+
+// sets are those that a machine belongs to, one for each reason.
+func (r *closed) sets(m *index.Machine) (sets []*index.Set) {
+	if m.Config.Drain {
+		sets = append(sets, &r.draining)
+	} else if m.Config.Cordoned {
+		sets = append(sets, &r.cordoned)
+	}
+	if m.Problem != "" {
+		sets = append(sets, &r.unreadable)
+	}
+	if m.Stuck {
+		sets = append(sets, &r.stuck)
+	}
+	return sets
+}
+
+// Attach enters a machine in its sets.
+func (r *closed) Attach(m *index.Machine) {
+	for _, s := range r.sets(m) {
+		s.Add(m.Slot, r.x.Words)
+	}
+}
+
+// Detach undoes Attach.
+func (r *closed) Detach(m *index.Machine) {
+	for _, s := range r.sets(m) {
+		s.Remove(m.Slot)
+	}
+}
+
+// Explain counts them once for all members.
+func (r *closed) Explain(s *Survey, i int) {
+	if i < len(s.Members)-1 {
+		return
+	}
+	s.Add(ReasonDraining, "is being drained", "are being drained", 0, "", s.In(&r.draining))
+	s.Add(ReasonCordoned, "is cordoned", "are cordoned", 0, "", s.In(&r.cordoned))
+	s.Add(ReasonUnreadable, "cannot be read", "cannot be read", 0, "", s.In(&r.unreadable))
+	s.Add(ReasonStuck, "starts and stops no units now", "start and stop no units now", 0, " (list-machines says why)", s.In(&r.stuck))
+}

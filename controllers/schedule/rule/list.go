@@ -1,0 +1,222 @@
+package rule
+
+import (
+	"bytes"
+	"math/bits"
+
+	"github.com/fleet-starter/fleet/controllers/schedule/index"
+)
+
+// List is the rules, in the order in which they explain themselves.
+type List struct {
+	x     *index.Index
+	rules []Rule
+	// Of those that are asked one by one:
+	machines   []machineRule
+	matchers   []matcher
+	contenders []contender
+	shapers    []shaper
+	names      []*patterns
+	resources  *resources
+	replaces   *replaces
+	machineOf  *machineOf
+	// urgent: units that use the first of these options have the least choice, and are placed first.
+	urgent []int
+
+	search Search
+	keys   [2][]byte
+}
+
+// New is the list of rules for an index: one line a rule.
+func New(x *index.Index) index.Rules {
+	l := &List{x: x, resources: &resources{}, replaces: &replaces{}, machineOf: &machineOf{}}
+	metadata, machineID := &machineMetadata{}, &machineID{}
+	l.add(&conflicts{})
+	l.add(&ports{})
+	l.add(machineID)
+	l.add(metadata)
+	l.add(l.machineOf)
+	l.add(l.replaces)
+	l.add(&spreadOver{})
+	l.add(l.resources)
+	l.add(&closed{})
+	l.urgent = []int{l.replaces.n, machineID.n, metadata.n}
+	return l
+}
+
+// Of is the list of an index that was made with New.
+func Of(x *index.Index) *List { return x.Rules().(*List) }
+
+func (l *List) add(r interface {
+	Rule
+	join(x *index.Index, n int)
+}) {
+	r.join(l.x, len(l.rules))
+	l.rules = append(l.rules, r)
+	collect(&l.machines, r)
+	collect(&l.matchers, r)
+	collect(&l.contenders, r)
+	collect(&l.shapers, r)
+	if n, ok := r.(interface{ table() *patterns }); ok {
+		l.names = append(l.names, n.table())
+	}
+}
+
+func collect[T any](list *[]T, r Rule) {
+	if x, ok := r.(T); ok {
+		*list = append(*list, x)
+	}
+}
+
+// Same says that a unit would ask for the same with another spec.
+func (l *List) Same(u *index.Unit, spec *index.UnitSpec) bool {
+	a, b := l.keys[0][:0], l.keys[1][:0]
+	for _, r := range l.rules {
+		a, b = append(r.Key(a, &u.Fleet), 0xff), append(r.Key(b, &spec.Fleet), 0xff)
+	}
+	l.keys = [2][]byte{a, b}
+	return bytes.Equal(a, b)
+}
+
+// Shape appends what the explanation of why a unit fits nowhere depends on, beside the machines: the same for all instances of
+// a template, mostly.
+func (l *List) Shape(b []byte, u *index.Unit) []byte {
+	for _, r := range l.rules {
+		b = append(r.Key(b, &u.Fleet), 0xff)
+	}
+	for _, r := range l.shapers {
+		b = append(r.Shape(b, u), 0xff)
+	}
+	return b
+}
+
+// Named has the patterns that match a new unit note it.
+func (l *List) Named(u *index.Unit) {
+	for _, t := range l.names {
+		t.named(u)
+	}
+}
+
+// Bind has each rule read its option.
+func (l *List) Bind(u *index.Unit) {
+	var uses uint32
+	b := l.keys[0][:0]
+	for n, r := range l.rules {
+		if len(r.Key(b, &u.Fleet)) > len(b) {
+			uses |= 1 << n
+		}
+	}
+	u.Concerns |= uses
+	u.Rank = int8(len(l.urgent))
+	for i, n := range l.urgent {
+		if uses&(1<<n) != 0 {
+			u.Rank = int8(i)
+			break
+		}
+	}
+	for _, r := range l.rules {
+		r.Bind(u)
+	}
+	l.sweep()
+}
+
+// Unbind undoes Bind.
+func (l *List) Unbind(u *index.Unit) {
+	for _, r := range l.rules {
+		r.Unbind(u)
+	}
+	u.Concerns = 0
+	for _, b := range u.Bindings {
+		u.Concerns |= 1 << b.Rule
+	}
+}
+
+// Forget drops what only the unit was tied to.
+func (l *List) Forget(*index.Unit) { l.sweep() }
+
+func (l *List) sweep() {
+	for _, t := range l.names {
+		t.sweep()
+	}
+}
+
+// Enter tells the rules that concern a unit that it is on one more machine.
+func (l *List) Enter(u *index.Unit, m *index.Machine) {
+	for set := u.Concerns; set != 0; set &= set - 1 {
+		l.rules[bits.TrailingZeros32(set)].Enter(u, m)
+	}
+}
+
+// Leave undoes Enter.
+func (l *List) Leave(u *index.Unit, m *index.Machine) {
+	for set := u.Concerns; set != 0; set &= set - 1 {
+		l.rules[bits.TrailingZeros32(set)].Leave(u, m)
+	}
+}
+
+// Attach tells of a machine that is in the index now.
+func (l *List) Attach(m *index.Machine) {
+	for _, r := range l.machines {
+		r.Attach(m)
+	}
+}
+
+// Detach undoes Attach.
+func (l *List) Detach(m *index.Machine) {
+	for _, r := range l.machines {
+		r.Detach(m)
+	}
+}
+
+// Mismatch says that a unit must not be on a machine, whatever that runs.
+func (l *List) Mismatch(u *index.Unit, m *index.Machine) (Refusal, bool) {
+	for _, r := range l.matchers {
+		if why, bad := r.Mismatch(u, m); bad {
+			return why, true
+		}
+	}
+	return Refusal{}, false
+}
+
+// Clash says that two units cannot be on one machine.
+func (l *List) Clash(u, v *index.Unit) (Refusal, bool) {
+	for set := concerns(u) & concerns(v); set != 0; set &= set - 1 {
+		if why, bad := l.rules[bits.TrailingZeros32(set)].Clash(u, v); bad {
+			return why, true
+		}
+	}
+	return Refusal{}, false
+}
+
+// concerns are the rules that concern a unit, or one that runs with its former file.
+func concerns(u *index.Unit) uint32 {
+	if u.Of != nil {
+		return u.Concerns | u.Of.Concerns
+	}
+	return u.Concerns
+}
+
+// Contended says that something on the machine of a unit may clash with it there.
+func (l *List) Contended(u *index.Unit, m *index.Machine) bool {
+	if u.Concerns == 0 {
+		return false
+	}
+	for _, r := range l.contenders {
+		if r.Contended(u, m) {
+			return true
+		}
+	}
+	return false
+}
+
+// Incompatible says which two units cannot be on one machine.
+func (l *List) Incompatible(units []*index.Unit) (Refusal, bool) {
+	for i, u := range units {
+		for _, v := range units[:i] {
+			if why, bad := l.Clash(v, u); bad {
+				return why, true
+			}
+		}
+	}
+	return Refusal{}, false
+}

@@ -1,0 +1,102 @@
+package rule
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"github.com/fleet-starter/fleet/controllers/schedule/index"
+	"github.com/fleet-starter/fleet/internal/unitfile"
+)
+
+// ReasonPorts is the reason of Ports=.
+const ReasonPorts = "Ports"
+
+// ports is Ports=: a port of a machine is used by one unit.
+type ports struct {
+	base
+	used map[int]*index.UnitSet
+}
+
+func (r *ports) join(x *index.Index, n int) {
+	r.used = map[int]*index.UnitSet{}
+	r.base.join(x, n)
+}
+
+// Key is the ports.
+func (r *ports) Key(b []byte, f *unitfile.Fleet) []byte {
+	for _, port := range f.Ports {
+		b = binary.AppendVarint(b, int64(port))
+	}
+	return b
+}
+
+// Enter notes the ports as used.
+func (r *ports) Enter(u *index.Unit, m *index.Machine) {
+	for _, port := range u.Fleet.Ports {
+		if r.again(u, port) {
+			continue
+		}
+		s := r.used[port]
+		if s == nil {
+			s = &index.UnitSet{}
+			r.used[port] = s
+		}
+		s.Enter(u, m.Slot, r.x.Words)
+	}
+}
+
+// Leave notes them as free.
+func (r *ports) Leave(u *index.Unit, m *index.Machine) {
+	for _, port := range u.Fleet.Ports {
+		if !r.again(u, port) {
+			r.used[port].Leave(u, m.Slot)
+		}
+	}
+}
+
+// again: a former file has a port that the unit's file has still.
+func (r *ports) again(u *index.Unit, port int) bool {
+	return u.Of != nil && slices.Contains(u.Of.Fleet.Ports, port)
+}
+
+// Filter leaves out where a port is used.
+func (r *ports) Filter(q *Search) {
+	for _, u := range q.Members {
+		for _, port := range u.Fleet.Ports {
+			if s := r.used[port]; s != nil {
+				q.Without(&s.Set)
+			}
+		}
+	}
+}
+
+// Clash names the port.
+func (r *ports) Clash(u, v *index.Unit) (Refusal, bool) {
+	for _, port := range u.Fleet.Ports {
+		if slices.Contains(v.Fleet.Ports, port) {
+			return Refusal{Reason: ReasonPorts, Message: fmt.Sprintf("%s and %s both use port %d", u.Label(), v.Label(), port)}, true
+		}
+	}
+	return Refusal{}, false
+}
+
+// Contended: a port is used by another unit as well.
+func (r *ports) Contended(u *index.Unit, m *index.Machine) bool {
+	return slices.ContainsFunc(u.Fleet.Ports, func(port int) bool { return r.used[port].Count(m.Slot) > 1 })
+}
+
+// Explain names the units that use the ports.
+func (r *ports) Explain(s *Survey, i int) {
+	for _, port := range s.Members[i].Fleet.Ports {
+		k := r.used[port]
+		if k == nil {
+			continue
+		}
+		if t := s.In(&k.Set); t.N > 0 {
+			names := s.Names(k, func(v *index.Unit) bool { return slices.Contains(v.Fleet.Ports, port) && !r.again(v, port) })
+			s.Add(ReasonPorts, fmt.Sprintf("has port %d in use", port), fmt.Sprintf("have port %d in use", port), i,
+				fmt.Sprintf(" (by %s)", names), t)
+		}
+	}
+}

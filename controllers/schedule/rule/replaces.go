@@ -1,0 +1,129 @@
+package rule
+
+import (
+	"fmt"
+
+	"github.com/fleet-starter/fleet/controllers/schedule/index"
+	"github.com/fleet-starter/fleet/internal/unitfile"
+)
+
+// ReasonReplaces is why a machine is left out because of Replaces=, ReasonReplaced why a unit leaves it.
+const (
+	ReasonReplaces = "Replaces"
+	ReasonReplaced = "Replaced"
+)
+
+// replaces is Replaces=: the unit preempts those that it names: they leave its machine. Two that name each other do not.
+type replaces struct{ patterns }
+
+func (r *replaces) join(x *index.Index, n int) {
+	r.patterns = newPatterns(func(f *unitfile.Fleet) []string { return f.Replaces })
+	r.base.join(x, n)
+}
+
+// pattern is that by which u replaces v; nil: it does not.
+func (r *replaces) pattern(u, v *index.Unit) *pattern {
+	uCarries, uMatched := r.of(u)
+	vCarries, vMatched := r.of(v)
+	if shared(vCarries, uMatched) != nil {
+		return nil
+	}
+	return shared(uCarries, vMatched)
+}
+
+// Clash: one replaces the other.
+func (r *replaces) Clash(u, v *index.Unit) (Refusal, bool) {
+	p := r.pattern(u, v)
+	if p == nil {
+		u, v = v, u
+		p = r.pattern(u, v)
+	}
+	if p == nil {
+		return Refusal{}, false
+	}
+	return Refusal{Reason: ReasonReplaced, Message: fmt.Sprintf("%s replaces %s (Replaces=%s)", u.Label(), v.Label(), p.Pattern)}, true
+}
+
+// Contended looks at the sets of its patterns.
+func (r *replaces) Contended(u *index.Unit, m *index.Machine) bool { return r.contended(u, m) }
+
+// Filter has machines looked at one by one: whether two units replace each other no set says.
+func (r *replaces) Filter(q *Search) {
+	for _, u := range q.Members {
+		n := r.bound(u)
+		pairs := len(n.carries) > 0
+		for _, p := range n.matched {
+			pairs = pairs || p.carried.N > 0
+		}
+		if pairs {
+			q.checks = append(q.checks, r)
+			return
+		}
+	}
+}
+
+func (r *replaces) allows(q *Search, m *index.Machine) bool {
+	for _, u := range q.Members {
+		if r.rivals(u, m) {
+			return false
+		}
+	}
+	return true
+}
+
+// rivals: a unit on the machine replaces u or is replaced by it.
+func (r *replaces) rivals(u *index.Unit, m *index.Machine) bool {
+	for _, p := range m.Places {
+		if p.Unit == u {
+			continue
+		}
+		if r.pattern(u, p.Unit) != nil || r.pattern(p.Unit, u) != nil || p.Former() != nil && r.pattern(p.Former(), u) != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// Explain counts the machines that may have a rival, and have.
+func (r *replaces) Explain(s *Survey, i int) {
+	u := s.Members[i]
+	n := r.bound(u)
+	if len(n.carries)+len(n.matched) == 0 {
+		return
+	}
+	may := r.x.Spare()
+	clear(may)
+	for _, p := range n.carries {
+		p.matched.AddTo(may)
+	}
+	for _, p := range n.matched {
+		p.carried.AddTo(may)
+	}
+	var machines []*index.Machine
+	for slot := range may.All {
+		machines = append(machines, r.x.At(slot))
+	}
+	s.Add(ReasonReplaces, "runs a unit that makes no room", "run a unit that makes no room", i, " (Replaces=)",
+		s.Where(machines, func(m *index.Machine) bool { return r.rivals(u, m) }))
+}
+
+// Preemptor says that a unit preempts others where it goes.
+func (l *List) Preemptor(u *index.Unit) bool { return len(l.replaces.bound(u).carries) > 0 }
+
+// Preempts says that u preempts v; Preemption says why to people.
+func (l *List) Preempts(u, v *index.Unit) bool { return l.replaces.pattern(u, v) != nil }
+
+// Preemption is why a unit has to leave for u.
+func (l *List) Preemption(u *index.Unit) Refusal {
+	return Refusal{Reason: ReasonReplaced, Message: u.Name + " takes its place (Replaces=)"}
+}
+
+// PreemptSites are the machines with units that u may preempt. One that has several may come several times.
+func (l *List) PreemptSites(u *index.Unit) (machines []*index.Machine) {
+	for _, p := range l.replaces.bound(u).carries {
+		for _, slot := range p.matched.First(len(l.x.Machines())) {
+			machines = append(machines, l.x.At(slot))
+		}
+	}
+	return machines
+}

@@ -1,0 +1,187 @@
+package schedule
+
+import (
+	"slices"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/controllers/schedule/index"
+)
+
+// prune takes away placements that a unit should not have: all of one that is to be nowhere, all but one otherwise.
+func (p *planner) prune(u *index.Unit) {
+	v := of(u)
+	if v.outcome != leave && (v.outcome == global || len(u.Places) <= 1) {
+		return
+	}
+	for _, x := range u.ByMachine() {
+		switch {
+		case !u.Known:
+			p.unplace(x, ReasonDeleted, "the unit does not exist")
+		case v.outcome == leave:
+			p.unplace(x, ReasonInactive, "the unit is to be inactive")
+		case x != v.keep && v.outcome != broken:
+			p.unplace(x, ReasonDuplicate, "a unit runs once, and this one is on "+v.keep.MachineName)
+		}
+	}
+	if v.outcome == leave {
+		p.clear(u)
+	}
+}
+
+func (p *planner) unplace(x *index.Place, reason, message string) {
+	p.released = p.released || x.Machine.Present
+	of(x.Unit).done.acted = true
+	p.act(Action{Kind: Unplace, Unit: x.UnitName, Machine: x.MachineName, Revision: x.Mod, Reason: reason, Message: message})
+}
+
+// clear takes back why a unit had no machine.
+func (p *planner) clear(u *index.Unit) {
+	if key := p.x.Unplaced(u.Name); key != nil {
+		message := "the unit has a machine"
+		if u.Gone() {
+			message = "the unit needs no machine"
+		}
+		p.act(Action{Kind: ClearUnplaced, Unit: u.Name, Revision: key.Mod, Reason: ReasonPlaced, Message: message})
+	}
+}
+
+// stay keeps a unit where it is and brings its placement up to date.
+func (p *planner) stay(u *index.Unit) {
+	v := of(u)
+	if v.outcome == wait {
+		p.wait(u, v.until)
+	}
+	if v.outcome == broken {
+		p.refuse(u, nil)
+		for _, x := range u.ByMachine() { // it may have been global
+			p.update(u, x)
+		}
+		return
+	}
+	if _, waits := p.held[v.keep]; waits {
+		p.refused = append(p.refused, refused{u, nil})
+	} else {
+		p.clear(u)
+	}
+	p.update(u, v.keep)
+}
+
+// update brings a placement up to date. What cannot be read, or does not fit any more, goes on with its former file.
+func (p *planner) update(u *index.Unit, x *index.Place) {
+	v := of(u)
+	want := placement(u)
+	want.Leaving = v.done.leaving
+	_, waits := p.held[x]
+	if waits {
+		p.wait(u, index.ForRoom)
+	}
+	if _, lost := p.evicted[x]; v.outcome == broken || v.done.keepFile || waits || lost {
+		want.Hash = x.Value.Hash
+		if want.DesiredState == "" {
+			want = x.Value
+		}
+	}
+	lead := p.lead(u)
+	if lead != nil && lead.done.former {
+		want = besideFormer(want, x, lead.done.asks)
+	}
+	ask := want.Hash != x.Value.Hash && u.LetGo != x.MachineName && (p.serves(u, x) || awaitsLetGo(u, x))
+	if ask {
+		want.Hash, want.RequestedAt, want.Leaving = x.Value.Hash, x.Value.RequestedAt, true
+	}
+	v.done.former, v.done.asks = want.Hash != u.Hash, ask
+	if want == x.Value {
+		return
+	}
+	a := Action{Kind: Update, Unit: u.Name, Machine: x.MachineName, Placement: want, Revision: x.Mod}
+	a.Reason, a.Message = whyUpdate(want, x, ask, v.message)
+	v.done.acted = true
+	p.released = p.released || want.Hash != x.Value.Hash && x.Former() != nil
+	if lead != nil && lead.done.updated != 0 {
+		a.Txn = lead.done.updated
+		p.out.Actions = append(p.out.Actions, a)
+		return
+	}
+	p.act(a)
+	v.done.updated = p.last
+}
+
+// whyUpdate is the reason of an update; leaves is why the unit is to leave, where it is.
+func whyUpdate(want v1.Placement, x *index.Place, asked bool, leaves string) (reason, message string) {
+	switch {
+	case want.Hash != x.Value.Hash:
+		return ReasonHashChanged, "the unit has another file"
+	case want.DesiredState != x.Value.DesiredState:
+		return ReasonStateChanged, "the unit is to be " + string(want.DesiredState)
+	case asked:
+		return ReasonHashChanged, "the unit has another file: it gets it when its app has let it go"
+	case want.Leaving:
+		return ReasonDrain, leaves + ": it moves when its app has let it go"
+	case x.Value.Leaving:
+		return ReasonDrain, "it need not leave " + x.MachineName + " any more"
+	}
+	return ReasonRequested, "a person asked for it to be started again"
+}
+
+// An instance and the unit that announces it change together or not at all. Were the announcer launched while the instance
+// waits for its new file, requests would reach an instance that is restarted when the file comes.
+
+// lead is what the plan makes of the unit of the same app that u has to be beside, where there is one: u announces it.
+func (p *planner) lead(u *index.Unit) *verdict {
+	if u.Owner == "" {
+		return nil
+	}
+	for _, name := range u.Follows {
+		if t := p.x.Unit(name); t != nil && t.Known && t.Owner == u.Owner && p.seen(t) {
+			return of(t)
+		}
+	}
+	return nil
+}
+
+// besideFormer is what an announcer is told whose instance goes on with its former file: to go on with its own. It may announce
+// that, but not on a machine that is away: that one may return when the new file is due. Nor where the instance is asked to leave:
+// its app will have the announcer stop at once, and would take what its machine said before for the answer to that.
+func besideFormer(want v1.Placement, x *index.Place, leaves bool) v1.Placement {
+	want.Hash = x.Value.Hash
+	if (!x.Machine.Present || leaves) && x.Value.DesiredState == v1.Loaded {
+		want.DesiredState, want.RequestedAt = v1.Loaded, x.Value.RequestedAt
+	}
+	return want
+}
+
+// serves: requests may reach the unit there. Before it is restarted with another file its app has to take it out of the routers:
+// as a rule the app has done so when it writes the file, but not where that did not fit until now, or the machine was away: one
+// that is present again since its announcer was told to stop may announce the instance until it hears of that.
+func (p *planner) serves(u *index.Unit, x *index.Place) bool {
+	if u.Owner == "" || u.DesiredState != v1.Launched || x.Value.DesiredState != v1.Launched || !x.Machine.Present || u.Fleet.Global {
+		return false
+	}
+	return slices.ContainsFunc(p.x.Followers(u.Name), func(f *index.Unit) bool {
+		return f.Owner == u.Owner && slices.ContainsFunc(f.Places, func(y *index.Place) bool {
+			return y.Machine == x.Machine && (y.Value.DesiredState == v1.Launched || y.Mod < x.Machine.Since)
+		})
+	})
+}
+
+// awaitsLetGo: its app was asked to let it go, and has not. That its announcer is told to stop is not enough: it may run still, and
+// routers serve what it announced.
+func awaitsLetGo(u *index.Unit, x *index.Place) bool {
+	return x.Value.Leaving && x.Machine.Present && u.Owner != "" && u.DesiredState == v1.Launched
+}
+
+// placement is what a unit's placement says.
+func placement(u *index.Unit) v1.Placement {
+	return v1.Placement{Hash: u.Hash, DesiredState: u.DesiredState, RequestedAt: u.RequestedAt}
+}
+
+// stayForNow leaves a unit where it is although it would have to move.
+func (p *planner) stayForNow(u *index.Unit, until index.Wait) {
+	v := of(u)
+	p.wait(u, until)
+	if v.keep != nil {
+		v.at = v.keep.Machine
+		v.done.keepFile = v.reason == ReasonMachineGone // it is not looked at whether a new file would clash with others there
+		p.update(u, v.keep)
+	}
+}
