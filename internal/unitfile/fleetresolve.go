@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/fleet-starter/fleet/apis/quantity"
 )
 
 // Resolve gives the section for one unit and all problems in line order, those of the file included. What does not
@@ -33,36 +31,9 @@ func (t *FleetTemplate) Resolve(n Name) (Fleet, []Problem) {
 
 // resolve fills in the options that depend on the name (named), or those that do not.
 func (t *FleetTemplate) resolve(fl *Fleet, n Name, named bool) (problems []Problem) {
-	if t.machineID.named == named {
-		fl.MachineID = t.machineID.expand(n, false)
-	}
-	if t.machineOf.named == named {
-		fl.MachineOf = t.machineOf.expand(n, false)
-	}
-	if t.conflicts.named == named {
-		fl.Conflicts = t.conflicts.expand(n, true)
-		problems = t.conflicts.checkGlobs(problems, fl.Conflicts)
-	}
-	if t.replaces.named == named {
-		fl.Replaces = t.replaces.expand(n, true)
-		problems = t.replaces.checkGlobs(problems, fl.Replaces)
-	}
-	if t.metadata.named == named {
-		fl.MachineMetadata = t.metadata.metadata(n)
-	}
-	if t.ports.named == named {
-		fl.Ports, problems = t.ports.portNumbers(problems, n)
-	}
-	if t.cpu.set() && t.cpu.named == named {
-		fl.CPU, problems = t.cpu.quantity(problems, n, quantity.ParseCPU)
-	}
-	if t.memory.set() && t.memory.named == named {
-		fl.Memory, problems = t.memory.quantity(problems, n, quantity.ParseMemory)
-	}
-	if t.spread.named == named {
-		fl.SpreadOver = t.spread.expand(n, false)
-		if strings.ContainsAny(fl.SpreadOver, "= \t") {
-			problems = append(problems, t.spread.problem("%s is not a metadata key: write one key, such as zone", excerpt(fl.SpreadOver)))
+	for i, l := range t.values {
+		if len(l.items) > 0 && l.named == named {
+			problems = append(problems, fleetOptions[i].resolve(fl, l, n)...)
 		}
 	}
 	return problems
@@ -70,8 +41,9 @@ func (t *FleetTemplate) resolve(fl *Fleet, n Name, named bool) (problems []Probl
 
 // checkPeers looks at the MachineOf names, whose errors all depend on the unit's own name.
 func (t *FleetTemplate) checkPeers(fl *Fleet, n Name) (problems []Problem) {
+	peers := t.of("MachineOf")
 	for i, peer := range fl.MachineOf {
-		it := t.machineOf.items[i]
+		it := peers.items[i]
 		if n.Template && it.named {
 			continue
 		}
@@ -96,9 +68,6 @@ func (t *FleetTemplate) checkPeers(fl *Fleet, n Name) (problems []Problem) {
 }
 
 func (l list) expand(n Name, glob bool) []string {
-	if len(l.items) == 0 {
-		return nil
-	}
 	values := make([]string, len(l.items))
 	for i, it := range l.items {
 		values[i] = it.expand(n, glob)
@@ -106,7 +75,10 @@ func (l list) expand(n Name, glob bool) []string {
 	return values
 }
 
-func (l list) checkGlobs(problems []Problem, globs []string) []Problem {
+// text is the value of an option that takes one.
+func (l list) text(n Name) string { return l.first().expand(n, false) }
+
+func (l list) checkGlobs(globs []string) (problems []Problem) {
 	for i, g := range globs {
 		switch glob, err := ParseGlob(g); {
 		case err != nil:
@@ -120,9 +92,6 @@ func (l list) checkGlobs(problems []Problem, globs []string) []Problem {
 
 // metadata gives the values for each key, sorted. The pairs were checked when they were read.
 func (l list) metadata(n Name) map[string][]string {
-	if len(l.items) == 0 {
-		return nil
-	}
 	m := make(map[string][]string, len(l.items))
 	for _, it := range l.items {
 		key, value, _ := strings.Cut(it.expand(n, false), "=")
@@ -135,11 +104,8 @@ func (l list) metadata(n Name) map[string][]string {
 	return m
 }
 
-func (l list) portNumbers(problems []Problem, n Name) ([]int, []Problem) {
-	if len(l.items) == 0 {
-		return nil, problems
-	}
-	ports := make([]int, 0, len(l.items))
+func (l list) portNumbers(n Name) (ports []int, problems []Problem) {
+	ports = make([]int, 0, len(l.items))
 	for _, it := range l.items {
 		port, err := parsePort(it.expand(n, false))
 		if err != nil {
@@ -160,13 +126,13 @@ func parsePort(s string) (int, error) {
 	return int(n), nil
 }
 
-func (it item) quantity(problems []Problem, n Name, parse func(string) (int64, error)) (int64, []Problem) {
-	text := it.expand(n, false)
+func (l list) quantity(n Name, parse func(string) (int64, error)) (int64, []Problem) {
+	text := l.text(n)
 	v, err := parse(text)
 	if err != nil {
-		problems = append(problems, it.problem("%s is %v", excerpt(text), err))
+		return v, []Problem{l.first().problem("%s is %v", excerpt(text), err)}
 	}
-	return v, problems
+	return v, nil
 }
 
 func sortProblems(problems []Problem) {

@@ -13,16 +13,7 @@ type FleetTemplate struct {
 	problems []Problem // likewise
 	named    bool      // whether anything is left that does
 
-	global    item
-	machineID item
-	machineOf list
-	conflicts list
-	replaces  list
-	ports     list
-	metadata  list // of k=v pairs
-	cpu       item
-	memory    item
-	spread    item
+	values []list // by the rows of fleetOptions
 }
 
 // item is one value and where it stands; the zero item means that the option is not set.
@@ -39,28 +30,25 @@ type list struct {
 	named bool // one of the items depends on the name
 }
 
-// fleetOptions maps what may stand in [X-Fleet] to the option that it means: deprecated spellings differ.
-var fleetOptions = map[string]string{
-	"MachineID": "MachineID", "X-ConditionMachineID": "MachineID",
-	"MachineOf": "MachineOf", "X-ConditionMachineOf": "MachineOf",
-	"Conflicts": "Conflicts", "X-Conflicts": "Conflicts",
-	"MachineMetadata": "MachineMetadata", "X-ConditionMachineMetadata": "MachineMetadata",
-	"Global": "Global", "Replaces": "Replaces",
-	"Ports": "Ports", "CPU": "CPU", "Memory": "Memory", "SpreadOver": "SpreadOver",
+// first is the first item; the zero item where there is none.
+func (l list) first() item {
+	if len(l.items) == 0 {
+		return item{}
+	}
+	return l.items[0]
 }
 
 // ParseFleetTemplate reads the [X-Fleet] section of a file. What is wrong is told by Resolve, and by Problems as far as
 // it does not depend on a name.
 func ParseFleetTemplate(f *File) *FleetTemplate {
-	t := &FleetTemplate{}
+	t := &FleetTemplate{values: make([]list, len(fleetOptions))}
 	for _, o := range f.options {
 		if o.Section == SectionFleet {
 			t.read(o)
 		}
 	}
 	t.exclude()
-	t.named = t.machineID.named || t.machineOf.named || t.conflicts.named || t.replaces.named || t.ports.named ||
-		t.metadata.named || t.cpu.named || t.memory.named || t.spread.named
+	t.named = slices.ContainsFunc(t.values, func(l list) bool { return l.named })
 	t.problems = append(t.problems, t.resolve(&t.fixed, Name{}, false)...)
 	sortProblems(t.problems)
 	return t
@@ -74,37 +62,19 @@ func (t *FleetTemplate) add(p Problem) { t.problems = append(t.problems, p) }
 // read takes one assignment. An empty one resets the option.
 func (t *FleetTemplate) read(o Option) {
 	at := item{option: o.Name, line: o.Line}
-	name, known := fleetOptions[o.Name]
-	if !known {
+	i := optionOf(o.Name)
+	if i < 0 {
 		t.add(at.problem("unknown option: %s", suggestion(o.Name)))
 		return
 	}
-	if name != o.Name {
+	if name := fleetOptions[i].name; name != o.Name {
 		t.add(at.warning("deprecated spelling: write %s=", name))
 	}
-	switch name {
-	case "MachineID":
-		t.readMachineID(o)
-	case "MachineOf":
-		t.readList(&t.machineOf, o, t.words(o))
-	case "Conflicts":
-		t.readList(&t.conflicts, o, t.words(o))
-	case "Replaces":
-		t.readList(&t.replaces, o, t.words(o))
-	case "Ports":
-		t.readList(&t.ports, o, t.words(o))
-	case "MachineMetadata":
-		t.readMetadata(o)
-	case "Global":
-		t.readGlobal(o)
-	case "CPU":
-		t.readSingle(&t.cpu, o)
-	case "Memory":
-		t.readSingle(&t.memory, o)
-	case "SpreadOver":
-		t.readSingle(&t.spread, o)
-	}
+	fleetOptions[i].read(t, &t.values[i], o)
 }
+
+// of are the values of an option.
+func (t *FleetTemplate) of(name string) list { return t.values[optionOf(name)] }
 
 func (t *FleetTemplate) readList(l *list, o Option, values []string) {
 	if o.Value == "" {
@@ -118,32 +88,35 @@ func (t *FleetTemplate) readList(l *list, o Option, values []string) {
 	}
 }
 
+// readWords takes words, of all assignments.
+func (t *FleetTemplate) readWords(l *list, o Option) { t.readList(l, o, t.words(o)) }
+
 // readSingle takes the whole value; the last assignment wins.
-func (t *FleetTemplate) readSingle(it *item, o Option) {
-	*it = item{}
+func (t *FleetTemplate) readSingle(l *list, o Option) {
+	*l = list{}
 	if o.Value != "" {
-		*it = t.item(o, o.Value)
+		t.readList(l, o, []string{o.Value})
 	}
 }
 
 // readMachineID takes one ID. Unlike elsewhere the first assignment wins, as in the original fleet.
-func (t *FleetTemplate) readMachineID(o Option) {
+func (t *FleetTemplate) readMachineID(l *list, o Option) {
 	words := t.words(o)
 	at := item{option: o.Name, line: o.Line}
 	switch {
 	case o.Value == "":
-		t.machineID = item{}
+		*l = list{}
 	case len(words) != 1:
 		t.add(at.problem("%s is not one machine ID: a unit can be on one machine only", excerpt(o.Value)))
-	case t.machineID.set():
-		t.add(at.warning("ignored, the first one counts (line %d): remove it", t.machineID.line))
+	case l.first().set():
+		t.add(at.warning("ignored, the first one counts (line %d): remove it", l.first().line))
 	default:
-		t.machineID = t.item(o, words[0])
+		t.readList(l, o, words)
 	}
 }
 
 // readMetadata takes one pair, or several in double quotes. A pair without quotes may have white space in its value.
-func (t *FleetTemplate) readMetadata(o Option) {
+func (t *FleetTemplate) readMetadata(l *list, o Option) {
 	pairs := []string{o.Value}
 	if strings.HasPrefix(o.Value, `"`) {
 		pairs = t.words(o)
@@ -158,15 +131,15 @@ func (t *FleetTemplate) readMetadata(o Option) {
 			t.add(at.problem(`%s is not key=value: write several pairs as "a=b" "c=d"`, excerpt(p)))
 		}
 	}
-	t.readList(&t.metadata, o, valid)
+	t.readList(l, o, valid)
 }
 
-func (t *FleetTemplate) readGlobal(o Option) {
+func (t *FleetTemplate) readBool(l *list, o Option) {
 	at := item{option: o.Name, line: o.Line}
-	t.global, t.fixed.Global = item{}, false
+	*l = list{}
 	switch strings.ToLower(o.Value) {
 	case "true", "yes", "1", "on", "t":
-		t.global, t.fixed.Global = at, true
+		l.items = []item{at}
 	case "false", "no", "0", "off", "f", "":
 	default:
 		t.add(at.problem("%s is neither true nor false", excerpt(o.Value)))
@@ -206,18 +179,12 @@ func (t *FleetTemplate) words(o Option) []string {
 
 // exclude reports the options that contradict each other, at the later one.
 func (t *FleetTemplate) exclude() {
-	first := func(l list) item {
-		if len(l.items) == 0 {
-			return item{}
-		}
-		return l.items[0]
-	}
-	machineOf, conflicts, replaces := first(t.machineOf), first(t.conflicts), first(t.replaces)
-	for _, pair := range [][2]item{
-		{t.machineID, machineOf}, {t.machineID, conflicts}, {t.machineID, t.global}, {t.machineID, replaces},
-		{t.global, machineOf}, {t.global, replaces}, {replaces, conflicts},
+	first := func(option string) item { return t.of(option).first() }
+	for _, pair := range [][2]string{
+		{"MachineID", "MachineOf"}, {"MachineID", "Conflicts"}, {"MachineID", "Global"}, {"MachineID", "Replaces"},
+		{"Global", "MachineOf"}, {"Global", "Replaces"}, {"Replaces", "Conflicts"},
 	} {
-		a, b := pair[0], pair[1]
+		a, b := first(pair[0]), first(pair[1])
 		if !a.set() || !b.set() {
 			continue
 		}
@@ -226,22 +193,9 @@ func (t *FleetTemplate) exclude() {
 		}
 		t.add(b.problem("cannot be combined with %s= (line %d): remove one of the two", a.option, a.line))
 	}
-	if t.global.set() && t.spread.set() {
-		t.add(t.spread.warning("without effect: a global unit is on every machine anyway"))
+	if first("Global").set() && first("SpreadOver").set() {
+		t.add(first("SpreadOver").warning("without effect: a global unit is on every machine anyway"))
 	}
-}
-
-// suggestion says what to write instead of an unknown option.
-func suggestion(name string) string {
-	for option := range fleetOptions {
-		if strings.EqualFold(option, name) {
-			return "write " + fleetOptions[option] + "="
-		}
-	}
-	if strings.EqualFold(name, "X-ConditionMachineBootID") {
-		return "boot IDs are not supported, write MachineID="
-	}
-	return "remove it, or write one of Conflicts, CPU, Global, MachineID, MachineMetadata, MachineOf, Memory, Ports, Replaces, SpreadOver"
 }
 
 func (it item) problem(format string, args ...any) Problem {
