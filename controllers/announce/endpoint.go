@@ -66,41 +66,41 @@ func (e *endpoint) withdraw(ctx context.Context) error {
 
 // hold keeps a lease and the key under it.
 func (e *endpoint) hold(ctx context.Context) {
-	leases := make(chan store.LeaseID, 1)
+	renewed := make(chan struct{}, 1)
 	var keeping sync.WaitGroup
 	keeping.Go(func() {
 		_ = store.KeepLease(ctx, e.store, store.KeptLease{TTL: e.ttl, Log: e.log, OnLease: func(id store.LeaseID, _ bool) {
 			e.mu.Lock()
 			e.lease = id
 			e.mu.Unlock()
-			select { // only the newest lease matters
-			case <-leases:
-			default:
+			select {
+			case renewed <- struct{}{}:
+			default: // only the newest lease matters
 			}
-			leases <- id
 		}})
 	})
 	defer keeping.Wait()
-	var lease store.LeaseID
 	select {
-	case lease = <-leases:
+	case <-renewed:
 	case <-ctx.Done():
 		return
 	}
 	retry := store.Backoff{First: 100 * time.Millisecond, Max: e.ttl / 3}
 	for first := true; ctx.Err() == nil; {
+		e.mu.Lock()
+		lease := e.lease
+		e.mu.Unlock()
 		revision, err := e.put(ctx, lease, first)
 		if err != nil {
 			e.log.V(1).Info("Announcing failed, will retry", "error", err.Error())
 			store.Sleep(ctx, retry.Next())
-		} else {
-			first = false
-			retry.Reset()
-			e.untilMissing(ctx, revision, leases, &lease)
+			continue
 		}
-		select {
-		case lease = <-leases:
-		default:
+		first = false
+		retry.Reset()
+		seen := store.SeenKey{Key: e.key, There: true, Revision: revision}
+		if _, err := store.WaitEvent(ctx, e.store, seen, renewed, store.Deleted); err != nil {
+			store.Sleep(ctx, time.Second)
 		}
 	}
 }
@@ -125,31 +125,4 @@ func (e *endpoint) put(ctx context.Context, lease store.LeaseID, first bool) (in
 	}
 	e.log.V(1).Info("Putting the endpoint", "key", e.key, "value", e.value)
 	return e.store.Commit(ctx, store.Txn{Ops: []store.Op{{Key: e.key, Value: []byte(e.value), Lease: lease, If: condition}}})
-}
-
-// untilMissing waits until the key is deleted, the lease is another one, or the watch has to be begun anew.
-func (e *endpoint) untilMissing(ctx context.Context, after int64, leases <-chan store.LeaseID, lease *store.LeaseID) {
-	ctx, cancel := context.WithCancel(ctx)
-	watch := store.WatchKey(ctx, e.store, e.key, true, after)
-	defer func() {
-		cancel()
-		for range watch { // until its goroutine has ended
-		}
-	}()
-	for {
-		select {
-		case *lease = <-leases:
-			return
-		case batch, ok := <-watch:
-			if !ok || batch.Err != nil {
-				store.Sleep(ctx, time.Second)
-				return
-			}
-			for _, event := range batch.Events {
-				if event.Key == e.key && event.Deleted {
-					return
-				}
-			}
-		}
-	}
 }

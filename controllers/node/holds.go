@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -135,70 +134,14 @@ func (h *holds) search(ctx context.Context, units map[string]time.Time) {
 
 // waitMoved returns when the unit has no placement on that machine any more, or ctx ends.
 func (h *holds) waitMoved(ctx context.Context, machine, unit string) {
-	key := h.keys.PlacementsOf(machine).Key(unit)
-	retry := store.Backoff{First: 100 * time.Millisecond, Max: 5 * time.Second}
-	for ctx.Err() == nil {
-		if moved, err := h.moved(ctx, key); moved || err != nil && !store.Sleep(ctx, retry.Next()) {
-			return
-		}
-	}
-}
-
-func (h *holds) moved(ctx context.Context, key string) (bool, error) {
-	_, ok, revision, err := h.store.Get(ctx, key)
-	if err != nil || !ok {
-		return err == nil, err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	batches := h.store.Watch(ctx, key, revision)
-	defer func() {
-		cancel()
-		for range batches { // until its goroutine has ended
-		}
-	}()
-	for batch := range batches {
-		for _, e := range batch.Events {
-			if e.Key == key && e.Deleted {
-				return true, nil
-			}
-		}
-		if batch.Err != nil {
-			return false, batch.Err
-		}
-	}
-	return false, ctx.Err()
+	_ = store.WaitKey(ctx, h.store, h.keys.PlacementsOf(machine).Key(unit), store.Gone)
 }
 
 // waitActive returns nil as soon as that machine reports the unit as active.
 func (h *holds) waitActive(ctx context.Context, machine, unit string) error {
 	states := h.keys.StatesOf(machine)
-	active := func(value []byte) bool {
-		state, err := states.Decode(value)
-		return err == nil && instance.IsActive(&state) && state.DesiredState == v1.Launched
-	}
-	kv, ok, revision, err := h.store.Get(ctx, states.Key(unit))
-	if err != nil {
-		return err
-	}
-	if ok && active(kv.Value) {
-		return nil
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	batches := h.store.Watch(ctx, states.Key(unit), revision)
-	defer func() {
-		cancel()
-		for range batches { // until its goroutine has ended
-		}
-	}()
-	for batch := range batches {
-		for _, e := range batch.Events {
-			if e.Key == states.Key(unit) && !e.Deleted && active(e.Value) {
-				return nil
-			}
-		}
-		if batch.Err != nil {
-			return batch.Err
-		}
-	}
-	return fmt.Errorf("waiting for its state: %w", ctx.Err())
+	return store.WaitKey(ctx, h.store, states.Key(unit), func(kv store.KV, there bool) bool {
+		state, err := states.Decode(kv.Value)
+		return there && err == nil && instance.IsActive(&state) && state.DesiredState == v1.Launched
+	})
 }

@@ -19,7 +19,7 @@ func (c *Controller) watchOwn(ctx context.Context) {
 			if !ok {
 				c.unpublished()
 			}
-			if c.untilDeleted(ctx, key, ok, revision) {
+			if _, err := store.WaitEvent(ctx, c.opts.Store, store.SeenKey{Key: key, There: ok, Revision: revision}, nil, store.Deleted); err == nil {
 				c.unpublished()
 				retry.Reset()
 			}
@@ -33,23 +33,4 @@ func (c *Controller) unpublished() {
 	c.published = nil
 	c.mu.Unlock()
 	c.loop.Enqueue(controller.Singleton{})
-}
-
-// untilDeleted waits for the end of the key, and reports false where the watch ends first.
-func (c *Controller) untilDeleted(ctx context.Context, key string, there bool, after int64) bool {
-	ctx, cancel := context.WithCancel(ctx)
-	batches := store.WatchKey(ctx, c.opts.Store, key, there, after)
-	defer func() {
-		cancel()
-		for range batches { // until its goroutine has ended
-		}
-	}()
-	for batch := range batches {
-		for _, e := range batch.Events {
-			if e.Key == key && e.Deleted {
-				return true
-			}
-		}
-	}
-	return false
 }

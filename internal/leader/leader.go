@@ -232,30 +232,11 @@ func place(candidates []store.KV, key string) (own, before *store.KV) {
 // waitDeleted waits until a key that was there at that revision is gone. Only the next in line watches a key,
 // so that a change of leader wakes one process.
 func (c *candidate) waitDeleted(ctx context.Context, key string, revision int64) error {
-	ctx, cancel := context.WithCancel(ctx)
-	batches := store.WatchKey(ctx, c.store, key, true, revision)
-	defer func() {
-		cancel()
-		for range batches { // until its goroutine has ended
-		}
-	}()
-	for batch := range batches {
-		for _, e := range batch.Events {
-			if e.Deleted && e.Key == key {
-				return nil
-			}
-		}
-		if errors.Is(batch.Err, store.ErrCompacted) {
-			return nil // look again
-		}
-		if batch.Err != nil {
-			return batch.Err
-		}
+	_, err := store.WaitEvent(ctx, c.store, store.SeenKey{Key: key, There: true, Revision: revision}, nil, store.Deleted)
+	if errors.Is(err, store.ErrCompacted) {
+		return nil // look again
 	}
-	if err := context.Cause(ctx); err != nil {
-		return err
-	}
-	return fmt.Errorf("%w: the watch ended", store.ErrUnavailable)
+	return err
 }
 
 // lead runs the elected function until it returns. Its context ends with the session, and when somebody

@@ -330,33 +330,7 @@ func (p *Presence) watch(ctx context.Context, revision int64) error {
 
 // awaitEvent waits for a change of the key, or of what should be there: then it returns no event.
 func (p *Presence) awaitEvent(ctx context.Context, revision int64) (*store.Event, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	batches := store.WatchKey(ctx, p.Store, p.key, true, revision)
-	defer func() {
-		cancel()
-		for range batches { // until its goroutine has ended
-		}
-	}()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-p.changed:
-			return nil, nil
-		case batch, ok := <-batches:
-			if !ok {
-				return nil, ctx.Err()
-			}
-			for _, e := range batch.Events {
-				if e.Key == p.key {
-					return &e, nil
-				}
-			}
-			if batch.Err != nil {
-				return nil, batch.Err
-			}
-		}
-	}
+	return store.WaitEvent(ctx, p.Store, store.SeenKey{Key: p.key, There: true, Revision: revision}, p.changed, nil)
 }
 
 // waitGone waits for the end of the lease that another machine's presence is under. Where that machine is alive it does
