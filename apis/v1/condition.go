@@ -38,13 +38,13 @@ const (
 
 // Reasons of conditions that more than their writer has to know.
 const (
-	ReasonInvalidManifest = "InvalidManifest"
-	ReasonPending         = "Pending" // of Scheduled: not looked at so far
-	ReasonMachineOf       = "MachineOf"
-	ReasonRolloutStalled  = "RolloutStalled"
-	ReasonMoveStalled     = "MoveStalled"
-	ReasonNoRouter        = "NoRouter"
-	ReasonRouterFailing   = "RouterFailing"
+	ReasonInvalidManifest = "InvalidManifest" // of Accepted: the manifest cannot be read, or is not valid; what was accepted before goes on
+	ReasonPending         = "Pending"         // not looked at so far: the manifest, or an instance, has not been handled by the leader
+	ReasonMachineOf       = "MachineOf"       // of Scheduled: a unit that an instance has to be beside has no machine
+	ReasonRolloutStalled  = "RolloutStalled"  // of Progressing and Ready: a new instance is not ready within update.healthyDeadline; the roll-out stops there
+	ReasonMoveStalled     = "MoveStalled"     // of Progressing and Ready: an instance that was to leave its machine is not ready elsewhere in time
+	ReasonNoRouter        = "NoRouter"        // of Routed and Ready: no live router serves the prefix that the app is announced below
+	ReasonRouterFailing   = "RouterFailing"   // of Routed and Ready: a router cannot apply what concerns the app, and goes on with what it served before
 )
 
 // SetCondition puts c in place of the condition of its type. The transition time is kept unless the

@@ -47,9 +47,9 @@ const (
 
 // Why an action is taken.
 const (
-	ReasonHealthy   = "Healthy"
-	ReasonUnhealthy = "Unhealthy"
-	ReasonStopping  = "Stopping"
+	ReasonHealthy   = "Healthy"   // the health check passed healthyThreshold times in a row
+	ReasonUnhealthy = "Unhealthy" // the health check failed unhealthyThreshold times in a row
+	ReasonStopping  = "Stopping"  // the sidekick is being stopped: it withdraws the endpoint first
 )
 
 // Decision is one action with its reason, and when to look again.

@@ -110,37 +110,37 @@ type Reason string
 
 // The reasons of actions.
 const (
-	Accepted           Reason = "Accepted"           // the manifest says something new, and is valid
-	DoubtfulManifest   Reason = "DoubtfulManifest"   // it was accepted, and will hardly do what was meant
-	InvalidManifest    Reason = "InvalidManifest"    // it cannot be read, or is not valid: what ran goes on
-	NameTaken          Reason = "NameTaken"          // it wants units that are somebody else's
-	FileLost           Reason = "FileLost"           // a unit file of the revision is gone, and is written another way today
+	Accepted           Reason = "Accepted"           // the manifest is valid and differs from the revision before: it becomes a revision
+	DoubtfulManifest   Reason = "DoubtfulManifest"   // the manifest was accepted, and will hardly do what was meant: the message says why
+	InvalidManifest    Reason = "InvalidManifest"    // the manifest cannot be read, or is not valid: what ran goes on
+	NameTaken          Reason = "NameTaken"          // the app wants a unit whose name another app or a person has taken
+	FileLost           Reason = "FileLost"           // a unit file of the revision is gone from etcd, and would be generated differently today
 	Referenced         Reason = "Referenced"         // a unit is about to refer to the file
-	RouteChanged       Reason = "RouteChanged"       // routers know something else of the app
-	NotRouted          Reason = "NotRouted"          // the app announces nothing
-	ScaledUp           Reason = "ScaledUp"           // an instance that does not exist yet
-	MakeRoom           Reason = "MakeRoom"           // the global unit leaves a machine to an instance
-	ScaledDown         Reason = "ScaledDown"         // an instance that is no longer wanted
-	AppDeleted         Reason = "AppDeleted"         // the app is gone
-	WithdrawForUpdate  Reason = "WithdrawForUpdate"  // no requests before it is replaced
-	WithdrawForMove    Reason = "WithdrawForMove"    // no requests before it goes to another machine
-	LetGo              Reason = "LetGo"              // no request reaches it any more: it may go to another machine
-	WithdrawForStop    Reason = "WithdrawForStop"    // no requests before it is stopped
-	WithdrawForRemoval Reason = "WithdrawForRemoval" // no requests before it is removed
-	Updated            Reason = "Updated"            // replaced by the new revision
-	Needed             Reason = "Needed"             // back into the routers, for another instance failed
-	Adopted            Reason = "Adopted"            // it was a deleted app's of the same name
-	Returned           Reason = "Returned"           // back into the routers, from where it went or as it was
-	NotAnnounced       Reason = "NotAnnounced"       // the new revision announces nothing
-	Stopped            Reason = "Stopped"            // a person wants it stopped
-	Started            Reason = "Started"            // nobody wants it stopped any more
-	Requested          Reason = "Requested"          // a person asks for another start
-	WithdrawForRestart Reason = "WithdrawForRestart" // no requests before it is restarted
-	Restarted          Reason = "Restarted"          // a person asks for a restart: it stops, to be started again
-	RolloutStalled     Reason = "RolloutStalled"     // a new instance is not ready in time
-	RolloutComplete    Reason = "RolloutComplete"    // all instances are of the revision
-	MoveStalled        Reason = "MoveStalled"        // an instance that was to leave a machine is not ready in time
-	MoveComplete       Reason = "MoveComplete"       // it is ready again
+	RouteChanged       Reason = "RouteChanged"       // what routers have to know of the app changed
+	NotRouted          Reason = "NotRouted"          // the app announces nothing, so it has no route
+	ScaledUp           Reason = "ScaledUp"           // an instance is wanted that does not exist yet
+	MakeRoom           Reason = "MakeRoom"           // the global unit leaves a machine to an instance that needs the same port there
+	ScaledDown         Reason = "ScaledDown"         // the instance is no longer wanted
+	AppDeleted         Reason = "AppDeleted"         // the app is deleted: its units go
+	WithdrawForUpdate  Reason = "WithdrawForUpdate"  // the instance is taken out of the routers, to be replaced
+	WithdrawForMove    Reason = "WithdrawForMove"    // the instance is taken out of the routers, to go to another machine
+	LetGo              Reason = "LetGo"              // no request reaches the instance any more: it may go to another machine
+	WithdrawForStop    Reason = "WithdrawForStop"    // the instance is taken out of the routers, to be stopped
+	WithdrawForRemoval Reason = "WithdrawForRemoval" // the instance is taken out of the routers, to be removed
+	Updated            Reason = "Updated"            // the instance is replaced by one of the new revision
+	Needed             Reason = "Needed"             // the instance goes back into the routers before it is replaced, for another one failed
+	Adopted            Reason = "Adopted"            // the unit was that of a deleted app of the same name
+	Returned           Reason = "Returned"           // the instance goes back into the routers: it has moved, or stays as it was
+	NotAnnounced       Reason = "NotAnnounced"       // the new revision announces nothing: the sidekick goes
+	Stopped            Reason = "Stopped"            // a person stopped the instance
+	Started            Reason = "Started"            // a person started what was stopped by hand
+	Requested          Reason = "Requested"          // a person asked for another start
+	WithdrawForRestart Reason = "WithdrawForRestart" // the instance is taken out of the routers, to be restarted
+	Restarted          Reason = "Restarted"          // a person asked for a restart: the instance stops, to be started again
+	RolloutStalled     Reason = "RolloutStalled"     // a new instance is not ready within update.healthyDeadline
+	RolloutComplete    Reason = "RolloutComplete"    // all instances are of the revision, and ready
+	MoveStalled        Reason = "MoveStalled"        // an instance that was to leave a machine is not ready elsewhere in time
+	MoveComplete       Reason = "MoveComplete"       // an instance that left a machine is ready again
 )
 
 // Action is one step.

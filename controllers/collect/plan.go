@@ -40,7 +40,7 @@ type State struct {
 type UnitFile struct {
 	Object
 	// Forged ones are not the text that their name is the hash of. It is known of those that were found unused before.
-	Forged bool
+	Forged bool // the unit file is not the text with the hash that it is stored under
 }
 
 // Unit is a stored unit.
@@ -90,13 +90,13 @@ type Reason string
 
 // The reasons of deletions.
 const (
-	NotReferenced Reason = "NotReferenced" // no unit, placement or revision has the file
+	NotReferenced Reason = "NotReferenced" // no unit, placement or revision refers to the unit file
 	Forged        Reason = "Forged"        // nor could one: it is not the text with that hash
-	TooOld        Reason = "TooOld"        // newer revisions are enough
-	AppGone       Reason = "AppGone"
-	UnitGone      Reason = "UnitGone"
-	MachineGone   Reason = "MachineGone"
-	NotPlaced     Reason = "NotPlaced" // the unit is not placed on that machine
+	TooOld        Reason = "TooOld"        // the revision is older than those that are kept
+	AppGone       Reason = "AppGone"       // the app that it belongs to is deleted
+	UnitGone      Reason = "UnitGone"      // the unit that the override is for is deleted
+	MachineGone   Reason = "MachineGone"   // the machine is gone, and nothing is placed on it
+	NotPlaced     Reason = "NotPlaced"     // the unit is not placed on that machine
 )
 
 // Candidate is a key as it was when it was found unused. Written again, it is another one.

@@ -156,25 +156,25 @@ type Reason string
 
 // The reasons of actions.
 const (
-	NotPlaced       Reason = "NotPlaced"       // no placement has it here any more
-	SetLoaded       Reason = "SetLoaded"       // to be loaded, not launched
-	NewPlacement    Reason = "NewPlacement"    // not on this machine so far
-	FileChanged     Reason = "FileChanged"     // its text is another one
-	FileLost        Reason = "FileLost"        // its file is not what was written
-	Forgotten       Reason = "Forgotten"       // systemd must forget a unit that others mention
-	NameRefused     Reason = "NameRefused"     // no unit can have its name
-	NotLaunched     Reason = "NotLaunched"     // not launched with this text since boot
+	NotPlaced       Reason = "NotPlaced"       // the unit is not placed on this machine any more
+	SetLoaded       Reason = "SetLoaded"       // the unit is to be loaded, not launched: it is stopped once
+	NewPlacement    Reason = "NewPlacement"    // the unit is new on this machine
+	FileChanged     Reason = "FileChanged"     // the unit's file changed
+	FileLost        Reason = "FileLost"        // the unit's file on the disk is not what was written
+	Forgotten       Reason = "Forgotten"       // systemd must forget a unit that is gone, and that others mention
+	NameRefused     Reason = "NameRefused"     // systemd refuses the name
+	NotLaunched     Reason = "NotLaunched"     // the unit was not launched with this file since the machine booted
 	Requested       Reason = "Requested"       // a person asked for it to be started
-	TargetReturned  Reason = "TargetReturned"  // what it binds to stopped and runs again
-	AlreadyRuns     Reason = "AlreadyRuns"     // it runs already, whoever started it
-	LaunchConfirmed Reason = "LaunchConfirmed" // the launch before fleetd's end had its effect
-	WithTarget      Reason = "WithTarget"      // systemd restarts it with what it binds to
-	StateChanged    Reason = "StateChanged"    // systemd says something new
-	StartEnded      Reason = "StartEnded"      // its start was over without it running
-	Recovered       Reason = "Recovered"       // it failed, and has run for a while since
-	FailedReason    Reason = "Failed"          // it failed, and systemd does not start it again
-	RestartingAgain Reason = "Restarting"      // it failed, and systemd starts it again
-	NotStarted      Reason = "NotStarted"      // systemd could not even try
+	TargetReturned  Reason = "TargetReturned"  // the unit that it binds to stopped, and runs again
+	AlreadyRuns     Reason = "AlreadyRuns"     // the unit runs already: fleetd does not start it again
+	LaunchConfirmed Reason = "LaunchConfirmed" // the start that fleetd asked for before it ended took effect
+	WithTarget      Reason = "WithTarget"      // systemd restarts it together with the unit that it binds to
+	StateChanged    Reason = "StateChanged"    // systemd says something new of the unit
+	StartEnded      Reason = "StartEnded"      // the start is over, and the unit does not run
+	Recovered       Reason = "Recovered"       // the unit failed, and has run for a while since
+	FailedReason    Reason = "Failed"          // the unit failed, and systemd does not start it again
+	RestartingAgain Reason = "Restarting"      // the unit failed, and systemd starts it again
+	NotStarted      Reason = "NotStarted"      // systemd did not even try to start the unit, such as for a dependency
 )
 
 // Action is one step.

@@ -17,10 +17,11 @@ import (
 
 // Why something is done.
 const (
-	reasonChanged  = "Changed"
-	reasonServed   = "Served"
-	reasonRestored = "Restored"
-	reasonOlder    = "OlderLeader"
+	reasonChanged   = "Changed"     // endpoints, routes or the template changed what nginx is to serve
+	reasonServed    = "Served"      // nginx serves this revision: roll-outs that wait for it go on
+	reasonRestored  = "Restored"    // after a boot without etcd: what was served before is in the state file
+	reasonNotRouted = "NotRouted"   // an event of the app: this endpoint, host or app is not served, the message says why
+	reasonOlder     = "OlderLeader" // the leader's fleetd is older than the router: it writes no routes/, so the router changes nothing
 )
 
 // apply has nginx serve the plan, and says so once it does; or that it cannot.
@@ -72,7 +73,7 @@ func refusals(plan Decision, byNginx []nginx.Refused) map[string]string {
 	}
 	maps.Copy(refused, plan.Untrusted)
 	for _, directory := range plan.Unaccepted[:min(len(plan.Unaccepted), maxUnaccepted)] {
-		refused[directory] = "NoApp: no App of that name is announced there, and no unit has the name of the instance: it is served with the router's --all-endpoints only"
+		refused[directory] = reasonNoApp + ": no App of that name is announced there, and no unit has the name of the instance: it is served with the router's --all-endpoints only"
 	}
 	for _, r := range byNginx {
 		subject := r.Key
@@ -124,7 +125,7 @@ func (c *Controller) warn(refused map[string]string) {
 		}
 		app := c.appOf(subject)
 		c.opts.Log.Info("Not serving", "subject", subject, "reason", message)
-		c.opts.Events.Record(v1.KindApp, app, v1.EventWarning, "NotRouted", subject+": "+message)
+		c.opts.Events.Record(v1.KindApp, app, v1.EventWarning, reasonNotRouted, subject+": "+message)
 	}
 	c.refused = refused
 }

@@ -8,10 +8,11 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// Why an endpoint that is an address and a port is left out.
+// Why an endpoint is left out.
 const (
-	reasonUntrusted = "UntrustedAddress"
-	reasonReserved  = "ReservedPort"
+	reasonUntrusted = "UntrustedAddress" // no machine of the cluster has the address, and --allow-endpoints does not allow it
+	reasonNoApp     = "NoApp"            // no App of the name is announced there, and no unit has the name of the instance
+	reasonReserved  = "ReservedPort"     // the port is that of fleetd's API, of etcd or of the routers
 )
 
 // departedFor is how long an address is trusted after the last machine with it was present. A machine whose fleetd is

@@ -31,17 +31,17 @@ const (
 	ReasonDeleted        = "Deleted"  // the unit does not exist any more
 	ReasonInactive       = "Inactive" // the unit is to be on no machine
 	ReasonMachineGone    = rule.ReasonMachineGone
-	ReasonDuplicate      = "Duplicate"     // a unit that is not global runs once
-	ReasonExcepted       = "Excepted"      // its app makes room there for others of its own
-	ReasonHashChanged    = "HashChanged"   // the unit has another file now
-	ReasonStateChanged   = "StateChanged"  // the unit's desired state is another one now
-	ReasonRequested      = "Requested"     // a person asked for it to be started again
-	ReasonNoMachineFits  = "NoMachineFits" // why is in the message
-	ReasonUnitFile       = "UnitFile"      // the unit or its file cannot be read
-	ReasonInline         = "Inline"        // the unit has its file's text itself
-	ReasonStray          = "Stray"         // the key names no machine and unit
-	ReasonMachinesVanish = "MachinesVanished"
-	ReasonMachinesBack   = "MachinesBack"
+	ReasonDuplicate      = "Duplicate"        // the unit is not global, and was on more than one machine
+	ReasonExcepted       = "Excepted"         // a global app becomes one with replicas: it makes room for an instance
+	ReasonHashChanged    = "HashChanged"      // the unit has another file now
+	ReasonStateChanged   = "StateChanged"     // the unit's desired state is another one now
+	ReasonRequested      = "Requested"        // a person asked for the unit to be started again
+	ReasonNoMachineFits  = "NoMachineFits"    // the message says which constraint keeps it off how many machines
+	ReasonUnitFile       = "UnitFile"         // the unit or its file cannot be read
+	ReasonInline         = "Inline"           // the unit has the text of its file itself: it is stored as a unit file
+	ReasonStray          = "Stray"            // a key below placements/ that no placement can have: it is deleted
+	ReasonMachinesVanish = "MachinesVanished" // more than half of the machines vanished at once, three or more: nothing is moved
+	ReasonMachinesBack   = "MachinesBack"     // enough machines are back, are being drained, or freeze_timeout is over: units are moved again
 )
 
 // Action is one decision. Whatever part of a plan's actions is carried out, in whatever order, breaks no constraint.

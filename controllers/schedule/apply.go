@@ -233,10 +233,13 @@ func (c *Controller) tell(actions []Action) {
 	}
 }
 
+// reasonNotWritten is of an event: etcd refuses what was decided for the unit, such as a value that is too large.
+const reasonNotWritten = "NotWritten"
+
 // tellRefused records that etcd refuses what is to be written for a unit. A conflict is none: it is planned again.
 func (c *Controller) tellRefused(a Action, err error) {
 	if errors.Is(err, store.ErrInvalid) || errors.Is(err, store.ErrDenied) {
-		c.record(v1.KindUnit, a.Unit, v1.EventWarning, "NotWritten", fmt.Sprintf("what was decided for it (%s) could not be written: %v", a.Kind, err))
+		c.record(v1.KindUnit, a.Unit, v1.EventWarning, reasonNotWritten, fmt.Sprintf("what was decided for it (%s) could not be written: %v", a.Kind, err))
 	}
 }
 

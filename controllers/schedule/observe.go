@@ -124,13 +124,16 @@ func (c *Controller) observeMachine(id string, o *cache.Object[v1.Machine]) {
 	}
 }
 
+// reasonInvalidConfig is of an event of a machine: its machineconfig/ cannot be read, what it said before goes on.
+const reasonInvalidConfig = "InvalidConfig"
+
 // observeConfig leaves what was said before where it cannot be read now.
 func (c *Controller) observeConfig(id string, o *cache.Object[v1.MachineConfig]) {
 	switch {
 	case o == nil:
 		c.index.SetMachineConfig(id, v1.MachineConfig{})
 	case o.Err != nil:
-		c.record(v1.KindMachine, id, v1.EventWarning, "InvalidConfig", o.Key+" cannot be read, what it said before goes on: "+summary(o.Err))
+		c.record(v1.KindMachine, id, v1.EventWarning, reasonInvalidConfig, o.Key+" cannot be read, what it said before goes on: "+summary(o.Err))
 	default:
 		c.index.SetMachineConfig(id, o.Value)
 	}

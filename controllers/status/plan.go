@@ -55,28 +55,28 @@ type Machine struct {
 
 // The reasons of conditions and actions. Of an instance that is not ready it is its instance.State.
 const (
-	ReasonAccepted        = "Accepted"
+	ReasonAccepted        = "Accepted" // the manifest is valid, and what runs is made from it
 	ReasonInvalidManifest = v1.ReasonInvalidManifest
-	ReasonNameTaken       = "NameTaken"
-	ReasonNotAccepted     = "NotAccepted" // nothing was ever accepted
-	ReasonScheduled       = "Scheduled"
+	ReasonNameTaken       = "NameTaken"      // the app wants a unit whose name another app or a person has taken; what was accepted before goes on
+	ReasonNotAccepted     = "NotAccepted"    // no manifest of this app was ever accepted
+	ReasonScheduled       = "Scheduled"      // every instance has a machine
 	ReasonPending         = v1.ReasonPending // not looked at so far
-	ReasonUnplaced        = "Unplaced"       // where the refusal names no constraint
-	ReasonAvailable       = "Available"
-	ReasonNothingWanted   = "NothingWanted"
-	ReasonUnavailable     = "Unavailable"
-	ReasonUpdated         = "Updated"
-	ReasonStarting        = "Starting"
-	ReasonRollingOut      = "RollingOut"
+	ReasonUnplaced        = "Unplaced"       // an instance has no machine, and the refusal names no constraint
+	ReasonAvailable       = "Available"      // at least one instance is active and, where announced, announced
+	ReasonNothingWanted   = "NothingWanted"  // no instance is wanted: replicas is 0, or all were stopped by hand
+	ReasonUnavailable     = "Unavailable"    // no instance is active and, where announced, announced
+	ReasonUpdated         = "Updated"        // nothing is in progress: every instance is of the accepted revision
+	ReasonStarting        = "Starting"       // instances are being started
+	ReasonRollingOut      = "RollingOut"     // instances are being replaced, one at a time
 	ReasonRolloutStalled  = v1.ReasonRolloutStalled
-	ReasonMoving          = "Moving" // to leave a machine that is drained
+	ReasonMoving          = "Moving" // an instance is to leave a machine that is drained
 	ReasonMoveStalled     = v1.ReasonMoveStalled
-	ReasonWaiting         = "WaitingForRouters"
-	ReasonReady           = "Ready"
+	ReasonWaiting         = "WaitingForRouters"    // an endpoint is new or withdrawn, and not every router has followed; a withdrawn instance waits for it to stop
+	ReasonReady           = "Ready"                // every instance is ready and of the accepted revision
 	ReasonNoRouter        = v1.ReasonNoRouter      // no router that lives serves what it announces
 	ReasonRouterFailing   = v1.ReasonRouterFailing // a router cannot apply what concerns the app
-	ReasonChanged         = "Changed"              // of the action: the status is another one
-	ReasonAppDeleted      = "AppDeleted"
+	ReasonChanged         = "Changed"              // of the action, in the log: the status is another one
+	ReasonAppDeleted      = "AppDeleted"           // of the action, in the log: the app is gone, and so is its status
 )
 
 // Decision is what to do with the stored status.

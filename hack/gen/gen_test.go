@@ -24,6 +24,49 @@ func TestStaleFilesAreFound(t *testing.T) {
 	require.NoError(t, run(top, true))
 }
 
+// A reason that people cannot look up is an error, and says where it is.
+func TestReasonsAreExplained(t *testing.T) {
+	for _, c := range []struct{ name, source, want, wrong string }{
+		{"beside it", "const ReasonFull = \"Full\" // the machine is full", "| `Full` | The machine is full. |", ""},
+		{"above it", "// ReasonFull: the machine is full.\nconst ReasonFull = \"Full\"", "| `Full` | The machine is full. |", ""},
+		{"by its type", "// Why is the reason.\ntype Why string\n\nconst Full Why = \"Full\" // etcd is full", "| `Full` | etcd is full. |", ""},
+		{"by the comment above all", "// Why something is refused.\nconst (\n\tFull = \"Full\" // it is full\n)", "| `Full` | It is full. |", ""},
+		{"another name of it", "const (\n\tReasonFull = reasonFull // it is full\n\treasonFull = \"Full\"\n)", "| `Full` | It is full. |", ""},
+		{"with what events put before it", "const ReasonLate = \"Late\" // it was late\n\nfunc f(r R) { r.Record(k, n, t, \"Cache\"+w, m) }", "| `CacheLate` | It was late. |", ""},
+		{"none", "const ReasonFull = \"Full\"", "", `plan.go:3:7: the reason "Full" has no explanation`},
+		{"where it is used", "func f(r R) { r.Record(k, n, t, \"Full\", m) }", "", `plan.go:3:33: the reason "Full" is written where it is used`},
+		{"in a value", "var e = Event{Reason: \"Full\"}", "", `plan.go:3:23: the reason "Full" is written where it is used`},
+		{"no reason", "const full = \"Full\"", "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			top := t.TempDir()
+			dir := filepath.Join(top, "controllers/app")
+			require.NoError(t, os.MkdirAll(dir, 0o755))
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "plan.go"), []byte("package app\n\n"+c.source+"\n"), 0o644))
+			page, err := reasonsOf(top)
+			if c.wrong != "" {
+				require.ErrorContains(t, err, c.wrong)
+				return
+			}
+			require.NoError(t, err)
+			if c.want == "" {
+				require.NotContains(t, string(page), "Full")
+				return
+			}
+			require.Contains(t, string(page), c.want)
+		})
+	}
+}
+
+// A package whose reasons no part of the page has is an error.
+func TestReasonsHaveASection(t *testing.T) {
+	top := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(top, "internal/odd"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(top, "internal/odd/odd.go"), []byte("package odd\n\nconst ReasonOdd = \"Odd\" // it is odd\n"), 0o644))
+	_, err := reasonsOf(top)
+	require.ErrorContains(t, err, "reasons of internal/odd have no section")
+}
+
 // Every field that further speaks of exists, and has a description.
 func TestSchemaKnowsAllFields(t *testing.T) {
 	docs, err := readDocs("../../apis/v1")

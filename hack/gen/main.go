@@ -1,4 +1,5 @@
-// Command gen writes what is generated from the types in apis/v1: the App reference and the JSON schema for editors.
+// Command gen writes what is generated from the code: the App reference and the JSON schema for editors, from the types in apis/v1,
+// and the page of reasons, from their constants.
 package main
 
 import (
@@ -31,12 +32,17 @@ func run(top string, check bool) error {
 	if err != nil {
 		return err
 	}
+	reasons, err := reasonsOf(top)
+	if err != nil {
+		return err
+	}
 	for _, file := range []struct {
 		path string
 		text []byte
 	}{
 		{"docs/reference/app.md", referenceOf(docs)},
 		{"docs/reference/app.schema.json", schema},
+		{"docs/reasons.md", reasons},
 	} {
 		path := filepath.Join(top, file.path)
 		stored, err := os.ReadFile(path)

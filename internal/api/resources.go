@@ -14,6 +14,9 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
+// reasonUnreadable is of an event that is shown in the place of one that cannot be read: the key below events/ is not fleet's.
+const reasonUnreadable = "Unreadable"
+
 // resources says where each kind of object is read from.
 func (r *reader) resources() {
 	r.apps = resource[*wire.App]{
@@ -55,7 +58,7 @@ func (r *reader) resources() {
 		view: newRowView(func(_ string, kv store.KV) (*v1.Event, bool) {
 			e, err := r.keys.Events().Decode(kv.Value)
 			if err != nil { // somebody else's: it is shown, as what it is
-				e = v1.Event{Kind: v1.KindKey, Name: kv.Key, Type: v1.EventWarning, Reason: "Unreadable", Message: oneLine(err)}
+				e = v1.Event{Kind: v1.KindKey, Name: kv.Key, Type: v1.EventWarning, Reason: reasonUnreadable, Message: oneLine(err)}
 			}
 			return &e, true
 		}),

@@ -26,9 +26,9 @@ type Difference struct {
 
 // The reasons of a Difference.
 const (
-	Late     = "Late"     // an event came after others, or progress, of later revisions
-	Missed   = "Missed"   // a change was never told
-	Behind   = "Behind"   // the watch does not bring what a read has
+	Late     = "Late"     // an event came after others, or progress, of later revisions: everything is read anew
+	Missed   = "Missed"   // a change was never told by the watch: everything is read anew
+	Behind   = "Behind"   // the watch does not bring what a read has: everything is read anew
 	WentBack = "WentBack" // etcd's revision is lower than what it told before: a stale read, or a backup was restored
 )
 

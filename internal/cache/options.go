@@ -19,10 +19,10 @@ func OnRelist(f func(revision int64)) Option {
 
 // Why a key is ignored.
 const (
-	NoSuchRow  = "NoSuchRow"  // it lies in no row
-	NoSuchName = "NoSuchName" // no object of the row can have it
-	NoLease    = "NoLease"    // the row's objects live under one
-	Unreadable = "Unreadable" // the object is there, without its value
+	NoSuchRow  = "NoSuchRow"  // the key is below the prefix and in no row of the table of keys
+	NoSuchName = "NoSuchName" // no object of the row can have the name
+	NoLease    = "NoLease"    // keys of the row live under a lease, and this one has none
+	Unreadable = "Unreadable" // the value cannot be read: the object counts as there, without it
 )
 
 // OnIgnored has f called, from the reflector's goroutine, with every key below a row's prefix that is a stranger's, or

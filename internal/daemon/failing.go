@@ -30,6 +30,12 @@ func (a *Agent) watchControllers(ctx context.Context) error {
 	}
 }
 
+// The reasons of events of a machine.
+const (
+	reasonFailing = "ControllerFailing" // a controller of its fleetd has failed for a minute, or one look has taken three
+	reasonWorks   = "ControllerWorks"   // that controller works again
+)
+
 func (a *Agent) tellFailing(list []controller.Failing) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -42,13 +48,13 @@ func (a *Agent) tellFailing(list []controller.Failing) {
 	for _, name := range slices.Sorted(maps.Keys(after)) {
 		if before[name] == "" {
 			a.Log.Error(errors.New(after[name]), "Controller keeps failing", "controller", name)
-			a.Events.Record(v1.KindMachine, id, v1.EventWarning, "ControllerFailing", after[name])
+			a.Events.Record(v1.KindMachine, id, v1.EventWarning, reasonFailing, after[name])
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(before)) {
 		if after[name] == "" {
 			a.Log.Info("Controller works again", "controller", name)
-			a.Events.Record(v1.KindMachine, id, v1.EventNormal, "ControllerWorks", name+" works again")
+			a.Events.Record(v1.KindMachine, id, v1.EventNormal, reasonWorks, name+" works again")
 		}
 	}
 	a.machine.Spec.Failing = after

@@ -13,25 +13,25 @@ type State string
 
 // The states of an instance. All but Ready and Done say why it is not ready.
 const (
-	Stopped     State = "Stopped"     // a person wants it so
-	Pending     State = "Pending"     // the scheduler has not looked at it
-	Unplaced    State = "Unplaced"    // no machine fits
-	MachineAway State = "MachineAway" // its machine is not there
-	NotReported State = "NotReported" // its machine has not reported it
-	NotActive   State = "NotActive"   // it does not run, for a reason that may pass
-	Starting    State = "Starting"
+	Stopped     State = "Stopped"           // it was stopped by hand: fleetctl start starts it
+	Pending     State = "Pending"           // the scheduler has not looked at it
+	Unplaced    State = "Unplaced"          // no machine fits
+	MachineAway State = "MachineAway"       // its machine is not present
+	NotReported State = "NotReported"       // its machine has not reported it
+	NotActive   State = "NotActive"         // it does not run, for a reason that may pass
+	Starting    State = "Starting"          // it is being started
 	Restarts    State = "Restarting"        // it ended, and systemd starts it again
-	RestartLoop State = "RestartLoop"       // so it does again and again
+	RestartLoop State = "RestartLoop"       // it ends again and again, and systemd starts it again
 	Failed      State = "Failed"            // it failed, and systemd does not start it again
-	Exited      State = "Exited"            // it ended with success, and is no job
-	Outdated    State = "OutOfDate"         // it is to be replaced, or restarted
+	Exited      State = "Exited"            // it ended with success, and is not Type=oneshot
+	Outdated    State = "OutOfDate"         // it is to be replaced by the accepted revision, or to be restarted
 	Withdrawn   State = "Withdrawn"         // it is kept out of the routers, to be replaced
-	Moving      State = "Moving"            // the same, to leave its machine
-	Settling    State = "Settling"          // it is active, not for long enough
-	Unannounced State = "NotAnnounced"      // it is active, and has no endpoint
+	Moving      State = "Moving"            // it is kept out of the routers, to leave its machine
+	Settling    State = "Settling"          // it is active, and not for update.minReady so far
+	Unannounced State = "NotAnnounced"      // it is active, and has no endpoint: its health check fails, or its sidekick does not run
 	Unrouted    State = "WaitingForRouters" // it has an endpoint that not every router serves
 	Done        State = "Done"              // a oneshot that ended with success
-	Ready       State = "Ready"
+	Ready       State = "Ready"             // it is active and, where announced, served by every router
 )
 
 // IsReady: there is nothing left to do for the instance.

@@ -126,16 +126,16 @@ type Refused struct {
 
 // Why something is not served.
 const (
-	ReasonInvalidApp      = "InvalidApp"      // not a DNS label
-	ReasonInvalidInstance = "InvalidInstance" // not a unit name
-	ReasonInvalidAddress  = "InvalidAddress"  // not ip:port
-	ReasonInvalidHost     = "InvalidHost"     // not a host name
-	ReasonInvalidValue    = "InvalidValue"    // a further key whose value could change the configuration's structure
+	ReasonInvalidApp      = "InvalidApp"      // the name of the app is not a DNS label
+	ReasonInvalidInstance = "InvalidInstance" // the instance is not the name of a unit
+	ReasonInvalidAddress  = "InvalidAddress"  // the value is not ip:port
+	ReasonInvalidHost     = "InvalidHost"     // the host is not a host name
+	ReasonInvalidValue    = "InvalidValue"    // the value of a further key could change the structure of the configuration
 	ReasonDuplicateApp    = "DuplicateApp"    // a second route of the same app
-	ReasonHostTaken       = "HostTaken"       // the host belongs to an app that had it before
-	ReasonNoHost          = "NoHost"          // neither hosts nor a domain
-	ReasonNotAccepted     = "NotAccepted"     // nginx -t refuses it
-	ReasonTemplateFailed  = "TemplateFailed"  // the template of one's own fails with it
+	ReasonHostTaken       = "HostTaken"       // the host belongs to an app that asked for it before
+	ReasonNoHost          = "NoHost"          // the app has no hosts, and the router no --domain
+	ReasonNotAccepted     = "NotAccepted"     // nginx -t refuses the configuration with it
+	ReasonTemplateFailed  = "TemplateFailed"  // the router's --template fails with it
 )
 
 // Plan checks in. What cannot be rendered safely is left out of the result and

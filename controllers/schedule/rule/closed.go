@@ -4,10 +4,10 @@ import "github.com/fleet-starter/fleet/controllers/schedule/index"
 
 // Why machines get nothing new.
 const (
-	ReasonDraining   = "Draining"
-	ReasonCordoned   = "Cordoned"
-	ReasonUnreadable = "Machine" // what it says of itself cannot be read
-	ReasonStuck      = "Stuck"   // its node controller keeps failing
+	ReasonDraining   = "Draining" // the machine is to be empty
+	ReasonCordoned   = "Cordoned" // the machine takes no new units
+	ReasonUnreadable = "Machine"  // what the machine says of itself cannot be read
+	ReasonStuck      = "Stuck"    // the machine's node controller keeps failing: it gets no new units
 )
 
 // closed is no option of units: machines that are drained, cordoned, unreadable or stuck get nothing new. Searches do not

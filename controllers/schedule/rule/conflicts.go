@@ -9,7 +9,7 @@ import (
 )
 
 // ReasonConflicts is the reason of Conflicts=.
-const ReasonConflicts = "Conflicts"
+const ReasonConflicts = "Conflicts" // it conflicts with a unit that was there first (Conflicts=)
 
 // conflicts is Conflicts=: patterns of units that are not on one machine with the one that carries them, whichever comes first.
 type conflicts struct{ patterns }

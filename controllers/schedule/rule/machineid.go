@@ -6,7 +6,7 @@ import (
 )
 
 // ReasonMachineID is the reason of MachineID=.
-const ReasonMachineID = "MachineID"
+const ReasonMachineID = "MachineID" // MachineID= names another machine
 
 // machineID is MachineID=: the unit runs on that machine alone.
 type machineID struct{ base }

@@ -11,8 +11,8 @@ import (
 
 // ReasonMachineOf is the reason of MachineOf=; ReasonMachineGone that of units whose machine is not present.
 const (
-	ReasonMachineOf   = "MachineOf"
-	ReasonMachineGone = "MachineGone"
+	ReasonMachineOf   = "MachineOf"   // the unit that it has to be beside (MachineOf=) is elsewhere, or has no machine
+	ReasonMachineGone = "MachineGone" // its machine is not present any more, or that of the unit that it is beside
 )
 
 // machineOf is MachineOf=: the unit runs where others run. Units that it ties together go to one machine together: that is

@@ -10,7 +10,7 @@ import (
 )
 
 // ReasonMachineMetadata is the reason of MachineMetadata=.
-const ReasonMachineMetadata = "MachineMetadata"
+const ReasonMachineMetadata = "MachineMetadata" // the machine's metadata does not match MachineMetadata=
 
 // machineMetadata is MachineMetadata=: the machine has one of the values under each of the keys.
 type machineMetadata struct {

@@ -10,7 +10,7 @@ import (
 )
 
 // ReasonPorts is the reason of Ports=.
-const ReasonPorts = "Ports"
+const ReasonPorts = "Ports" // a port that it needs is used by a unit that was there first
 
 // ports is Ports=: a port of a machine is used by one unit.
 type ports struct {

@@ -9,8 +9,8 @@ import (
 
 // ReasonReplaces is why a machine is left out because of Replaces=, ReasonReplaced why a unit leaves it.
 const (
-	ReasonReplaces = "Replaces"
-	ReasonReplaced = "Replaced"
+	ReasonReplaces = "Replaces" // the machine runs a unit that makes no room for it (Replaces=)
+	ReasonReplaced = "Replaced" // another unit takes its place (Replaces=)
 )
 
 // replaces is Replaces=: the unit preempts those that it names: they leave its machine. Two that name each other do not.

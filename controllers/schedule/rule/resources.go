@@ -12,8 +12,8 @@ import (
 
 // The reasons of CPU= and Memory=.
 const (
-	ReasonCPU    = "CPU"
-	ReasonMemory = "Memory"
+	ReasonCPU    = "CPU"    // the machine has too little CPU left
+	ReasonMemory = "Memory" // the machine has too little memory left
 )
 
 // resources is CPU= and Memory=: what units request of a machine is not more than it has. What a machine does not say it

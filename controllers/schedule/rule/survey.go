@@ -12,7 +12,7 @@ import (
 // MaxNamed is how many machines, or units in the way, are named.
 const MaxNamed = 3
 
-const reasonNoMachines = "NoMachines"
+const reasonNoMachines = "NoMachines" // no machine is present
 
 // Survey counts, for each rule, the machines that it keeps units off that go together. A machine that several keep them off is
 // counted under each: who changes one must know of the others.

@@ -47,29 +47,29 @@ const (
 
 // The reasons of successes: what a write did. With ?dryRun=true: what it would have done.
 const (
-	ReasonCreated    = "Created"
-	ReasonConfigured = "Configured"
-	ReasonUnchanged  = "Unchanged"
-	ReasonDeleted    = "Deleted"
+	ReasonCreated    = "Created"    // 201: the object did not exist before
+	ReasonConfigured = "Configured" // 200: the object was changed
+	ReasonUnchanged  = "Unchanged"  // 200: the object was as it was sent already; nothing was written
+	ReasonDeleted    = "Deleted"    // 200: the object was deleted
 )
 
 // The reasons of failures.
 const (
-	ReasonBadRequest         = "BadRequest"         // 400: the request itself, not the object
-	ReasonForbidden          = "Forbidden"          // 403
-	ReasonNotFound           = "NotFound"           // 404
-	ReasonMethodNotAllowed   = "MethodNotAllowed"   // 405
-	ReasonConflict           = "Conflict"           // 409: changed since it was read
-	ReasonOwned              = "Owned"              // 409: the unit belongs to an app
+	ReasonBadRequest         = "BadRequest"         // 400: the request itself is wrong, not the object
+	ReasonForbidden          = "Forbidden"          // 403: a web page of another origin may not write
+	ReasonNotFound           = "NotFound"           // 404: there is no such object or path
+	ReasonMethodNotAllowed   = "MethodNotAllowed"   // 405: the path exists, not with this method
+	ReasonConflict           = "Conflict"           // 409: the object changed since it was read: read it again
+	ReasonOwned              = "Owned"              // 409: the unit belongs to an app: change the app
 	ReasonElsewhere          = "Elsewhere"          // 409: only another machine can answer, and it cannot be asked
-	ReasonExpired            = "Expired"            // 410: the revision is gone, list again
-	ReasonTooLarge           = "TooLarge"           // 413
-	ReasonInvalid            = "Invalid"            // 422: see the causes
-	ReasonTooManyRequests    = "TooManyRequests"    // 429: as much goes on at once as is allowed
-	ReasonInternal           = "Internal"           // 500
-	ReasonMachineUnreachable = "MachineUnreachable" // 502
-	ReasonUnavailable        = "Unavailable"        // 503: etcd is away
-	ReasonOutOfSpace         = "OutOfSpace"         // 507
+	ReasonExpired            = "Expired"            // 410: the revision is compacted: list again
+	ReasonTooLarge           = "TooLarge"           // 413: the body is larger than 1.5 MB
+	ReasonInvalid            = "Invalid"            // 422: the object is not valid: causes has each fault with its place
+	ReasonTooManyRequests    = "TooManyRequests"    // 429: as many watches or logs are open as are allowed
+	ReasonInternal           = "Internal"           // 500: a fault of fleetd: its log has more
+	ReasonMachineUnreachable = "MachineUnreachable" // 502: the machine whose journal is asked for does not answer
+	ReasonUnavailable        = "Unavailable"        // 503: etcd does not answer
+	ReasonOutOfSpace         = "OutOfSpace"         // 507: etcd is full, see the runbook
 )
 
 var codes = map[string]int{
