@@ -16,10 +16,12 @@ func TestGeneratedFilesAreUpToDate(t *testing.T) {
 func TestStaleFilesAreFound(t *testing.T) {
 	top := t.TempDir()
 	require.NoError(t, os.MkdirAll(filepath.Join(top, "docs/reference"), 0o755))
-	source, err := filepath.Abs("../../apis")
-	require.NoError(t, err)
-	require.NoError(t, os.Symlink(source, filepath.Join(top, "apis")))
-	require.ErrorContains(t, run(top, true), "docs/reference/app.md is not what the types say")
+	for _, dir := range []string{"apis", "internal"} {
+		source, err := filepath.Abs(filepath.Join("../..", dir))
+		require.NoError(t, err)
+		require.NoError(t, os.Symlink(source, filepath.Join(top, dir)))
+	}
+	require.ErrorContains(t, run(top, true), "docs/reference/app.md is not what the code says")
 	require.NoError(t, run(top, false))
 	require.NoError(t, run(top, true))
 }

@@ -1,5 +1,5 @@
 // Command gen writes what is generated from the code: the App reference and the JSON schema for editors, from the types in apis/v1,
-// and the page of reasons, from their constants.
+// fleetd's configuration, fleetctl's commands and the API's paths, and the page of reasons, from their constants.
 package main
 
 import (
@@ -36,12 +36,23 @@ func run(top string, check bool) error {
 	if err != nil {
 		return err
 	}
+	commands, err := commandsOf()
+	if err != nil {
+		return err
+	}
+	paths, err := apiOf(top)
+	if err != nil {
+		return err
+	}
 	for _, file := range []struct {
 		path string
 		text []byte
 	}{
 		{"docs/reference/app.md", referenceOf(docs)},
 		{"docs/reference/app.schema.json", schema},
+		{"docs/reference/configuration.md", configOf()},
+		{"docs/reference/fleetctl.md", commands},
+		{"docs/reference/api.md", paths},
 		{"docs/reasons.md", reasons},
 	} {
 		path := filepath.Join(top, file.path)
@@ -49,7 +60,7 @@ func run(top string, check bool) error {
 		switch {
 		case err == nil && bytes.Equal(stored, file.text):
 		case check:
-			return fmt.Errorf("%s is not what the types say: run hack/update-generated.sh", file.path)
+			return fmt.Errorf("%s is not what the code says: run hack/update-generated.sh", file.path)
 		default:
 			if err := os.WriteFile(path, file.text, 0o644); err != nil {
 				return err

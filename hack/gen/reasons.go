@@ -299,7 +299,7 @@ func (r *reasonReader) page() ([]byte, error) {
 // sentence begins with a capital letter and ends with a full stop.
 func sentence(text string) string {
 	first := []rune(text)
-	if !strings.HasPrefix(text, "fleet") && !strings.HasPrefix(text, "systemd") && !strings.HasPrefix(text, "nginx") && !strings.HasPrefix(text, "etcd") {
+	if word, _, _ := strings.Cut(text, " "); !strings.Contains(word, "=") && !slices.Contains([]string{"fleetd", "systemd", "nginx", "etcd", "etcd's"}, word) {
 		first[0] = unicode.ToUpper(first[0])
 	}
 	return strings.TrimSuffix(string(first), ".") + "."

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/fleet-starter/fleet/internal/api/wire"
+)
+
+const apiIntro = `# HTTP API
+
+<!-- Generated from internal/api by hack/update-generated.sh. Do not edit. -->
+
+fleetctl does nothing that this API does not offer. It is on fleetd's socket, ` + "`/run/fleet.sock`" + `, and on the addresses of ` + "`listen`" + `:
+
+` + "```" + `
+curl --unix-socket /run/fleet.sock http://fleetd` + wire.Prefix + `/apps
+` + "```" + `
+
+Any fleetd answers for the whole cluster. Objects are JSON; an App may be sent as YAML and is stored as it was sent. A listing takes
+` + "`labelSelector`, `limit` and `continue`" + `; with ` + "`watch=true&resourceVersion=N`" + ` it goes on with what changes, one JSON object a line. A write
+with ` + "`dryRun=true`" + ` checks and stores nothing. The answer to a write, and every error, has a ` + "`reason`" + ` of [Reasons and events](../reasons.md#answers-of-the-api).
+
+## Paths
+
+Below ` + "`" + wire.Prefix + "`" + `:
+
+| path | methods | what it is |
+|---|---|---|
+`
+
+const apiNotes = `
+Beside them are ` + "`/version`, `/healthz`, `/readyz` and `/metrics`" + `; and the original fleet's API, below ` + "`/fleet/v1`" + `: units, states, machines.
+
+## What is bounded
+
+| what | at most | then |
+|---|---|---|
+| readers of one machine's journal (` + "`fleetctl logs`" + `) | 16 | 429; ` + "`journalctl -u UNIT`" + ` on the machine goes on |
+| watches and logs of one client, of one fleetd | 128, 512 | 429 |
+| connections to one socket | 1,024 | further ones wait |
+| a request | 1.5 MB, its header 64 kB | 413, 431 |
+| faults that are told of a manifest or unit file | 100 | the rest is counted |
+`
+
+// pathDocs say what each path is.
+var pathDocs = map[string]string{
+	"/apps":                   "All apps, with their status.",
+	"/apps/{name}":            "One app; PUT stores a manifest as it is sent.",
+	"/apps/{name}/endpoints":  "The app's endpoints.",
+	"/apps/{name}/restart":    "Restarts all instances, one after the other.",
+	"/units":                  "All units, with where they are and how they do.",
+	"/units/{name}":           "One unit; PUT and PATCH are refused for units of an app.",
+	"/units/{name}/file":      "The unit's file, byte for byte.",
+	"/units/{name}/load":      "Places the unit without starting it.",
+	"/units/{name}/logs":      "The unit's journal: follow, lines, since, machine.",
+	"/units/{name}/restart":   "Restarts the unit.",
+	"/units/{name}/start":     "Starts the unit.",
+	"/units/{name}/stop":      "Stops the unit; it stays on its machine.",
+	"/units/{name}/unload":    "Stops the unit and takes it off its machine.",
+	"/unitfiles":              "All unit files.",
+	"/unitfiles/{hash}":       "One unit file by its SHA-256.",
+	"/machines":               "The machines that are present.",
+	"/machines/{name}":        "One machine; PATCH sets cordon, drain and metadata.",
+	"/machines/{name}/config": "What people set for a machine, present or not.",
+	"/events":                 "What happened.",
+	"/states":                 "What systemd says of each unit on each machine.",
+	"/endpoints":              "All endpoints.",
+}
+
+// apiOf is the table of the API's paths: the one in internal/api, with what each path is.
+func apiOf(top string) ([]byte, error) {
+	files := token.NewFileSet()
+	syntax, err := parser.ParseFile(files, filepath.Join(top, "internal/api/api.go"), nil, 0)
+	if err != nil {
+		return nil, err
+	}
+	paths := map[string][]string{}
+	ast.Inspect(syntax, func(n ast.Node) bool {
+		pair, ok := n.(*ast.KeyValueExpr)
+		if !ok {
+			return true
+		}
+		key, isText := pair.Key.(*ast.BasicLit)
+		value, isList := pair.Value.(*ast.CompositeLit)
+		if !isText || !isList {
+			return true
+		}
+		path, _ := strconv.Unquote(key.Value)
+		for _, element := range value.Elts {
+			if method, ok := element.(*ast.KeyValueExpr); ok {
+				if name, ok := method.Key.(*ast.Ident); ok {
+					paths[path] = append(paths[path], strings.ToUpper(strings.Replace(name.Name, "del", "delete", 1)))
+				}
+			}
+		}
+		return false
+	})
+	out := bytes.NewBufferString(apiIntro)
+	var wrong []error
+	for _, path := range slices.Sorted(maps.Keys(paths)) {
+		if pathDocs[path] == "" {
+			wrong = append(wrong, fmt.Errorf("hack/gen/api.go does not say what %s is", path))
+		}
+		fmt.Fprintf(out, "| `%s` | %s | %s |\n", path, strings.Join(paths[path], ", "), pathDocs[path])
+	}
+	for _, path := range slices.Sorted(maps.Keys(pathDocs)) {
+		if paths[path] == nil {
+			wrong = append(wrong, fmt.Errorf("hack/gen/api.go explains %s, which internal/api/api.go has not", path))
+		}
+	}
+	out.WriteString(apiNotes)
+	return out.Bytes(), errors.Join(wrong...)
+}
