@@ -1,0 +1,76 @@
+package app
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestNewInstancesComeBeforeTheRollOut: a manifest that says both has the new ones started first, and nothing is taken from the
+// routers until they are ready.
+func TestNewInstancesComeBeforeTheRollOut(t *testing.T) {
+	w := running(t, 2, true)
+	w.apply("%s", manifestOf("web", 3, "2", true))
+	w.plan()
+	began := w.transcript()
+	require.Contains(t, began, "putUnit web@3.service ScaledUp launched")
+	require.NotContains(t, began, "WithdrawForUpdate")
+	for _, change := range []func() bool{
+		func() bool { return w.systemd("web@3.service") },
+		func() bool { return w.systemd("web-discovery@3.service") },
+		func() bool { return w.announcer(3) },
+		func() bool { return w.router("m1") },
+	} {
+		w.plan()
+		require.Empty(t, w.transcript())
+		require.True(t, change())
+	}
+	require.True(t, w.router("m2"))
+	w.plan()
+	require.Equal(t, "putUnit web-discovery@1.service WithdrawForUpdate loaded\nputUnit web@1.service WithdrawForUpdate launched", w.transcript())
+	w.settleAll()
+	require.Equal(t, "Normal RolloutComplete", w.log[len(w.log)-1])
+	require.Equal(t, 3, w.serving())
+}
+
+// TestRollOutIsNotCompleteWithoutTheOneThatMoves: an instance that is to leave its machine has the old files until it is its turn.
+func TestRollOutIsNotCompleteWithoutTheOneThatMoves(t *testing.T) {
+	w := running(t, 2, true)
+	w.apply("%s", manifestOf("web", 2, "2", true))
+	for _, change := range []func() bool{
+		func() bool { return w.systemd("web-discovery@1.service") },
+		func() bool { return w.announcer(1) },
+		func() bool { return w.router("m1") },
+		func() bool { return w.router("m2") },
+		func() bool { return w.systemd("web@1.service") },
+		func() bool { return w.systemd("web-discovery@1.service") },
+		func() bool { return w.announcer(1) },
+		func() bool { return w.router("m1") },
+		func() bool { return w.router("m2") },
+	} {
+		w.plan()
+		require.True(t, change())
+	}
+	w.leaving = map[string]string{"web@2.service": "m1"}
+	w.log = nil
+	w.plan()
+	finished := w.transcript()
+	require.Contains(t, finished, "putUnit web@1.service RolloutComplete launched")
+	require.NotContains(t, finished, "Normal RolloutComplete")
+	require.Equal(t, w.revisions[0].UnitFile, w.units["web@2.service"].Spec.Hash)
+}
+
+// TestOnlyRoutersAreWaitedFor once the endpoint is gone: it is what the leader looks again for when a router answers.
+func TestOnlyRoutersAreWaitedFor(t *testing.T) {
+	w := running(t, 2, true)
+	w.apply("%s", manifestOf("web", 2, "2", true))
+	require.False(t, w.plan().Waiting)
+	require.True(t, w.systemd("web-discovery@1.service"))
+	require.False(t, w.plan().Waiting, "its endpoint is still there")
+	require.True(t, w.announcer(1))
+	require.True(t, w.plan().Waiting)
+	require.True(t, w.router("m1"))
+	require.True(t, w.plan().Waiting, "one router still serves it")
+	require.True(t, w.router("m2"))
+	require.False(t, w.plan().Waiting)
+}
