@@ -136,9 +136,6 @@ func concernsOne(err error) bool {
 
 // write commits a pack; where etcd refuses it, its halves, so that one bad group costs few extra transactions.
 func (w *writer) write(ctx context.Context, pack []int) {
-	if len(pack) == 0 {
-		return
-	}
 	revision, err := int64(0), w.stopped()
 	if err == nil {
 		revision, err = w.store.Commit(ctx, w.txn(pack))
