@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -83,9 +82,6 @@ func batchOf(resp clientv3.WatchResponse) (Batch, bool) {
 // RequestProgress implements Interface.
 func (c *Client) RequestProgress(ctx context.Context) error {
 	return c.call(requireLeader(ctx), "request progress", "of watches", func(ctx context.Context, etcd *clientv3.Client) error {
-		if err := etcd.RequestProgress(ctx); err != nil {
-			return fmt.Errorf("%w", err)
-		}
-		return nil
+		return etcd.RequestProgress(ctx)
 	})
 }
