@@ -1,4 +1,4 @@
-// Package quantity reads and writes amounts of CPU and memory: the one grammar of App manifests, of [X-Fleet] and of flags.
+// Package quantity parses and formats amounts of CPU and memory, for App manifests, [X-Fleet] options and flags.
 package quantity
 
 import (
@@ -10,14 +10,14 @@ import (
 )
 
 const (
-	cpuForm    = "write cores such as 2 or 0.5, or thousandths of a core such as 500m"
+	cpuForm    = "write cores such as 2 or 0.5, or millicores such as 500m"
 	memoryForm = "write bytes, or a number with K, M, G or T (powers of 1024) such as 256M"
 )
 
-var errFine = errors.New("finer than a thousandth of a core")
+var errFine = errors.New("finer than one millicore")
 
-// ParseCPU reads an amount of CPU, "0.5" or "2" cores or "500m", and returns thousandths of a core. Its errors say
-// what is wrong with the text and what to write, and leave it to the caller to quote the text before it.
+// ParseCPU parses cores ("0.5", "2") or millicores ("500m") and returns millicores. Its errors say what is wrong and
+// what to write, but do not quote s: the caller does.
 func ParseCPU(s string) (int64, error) {
 	number, thousandths := strings.CutSuffix(s, "m")
 	unit := int64(1000)
@@ -34,12 +34,12 @@ func ParseCPU(s string) (int64, error) {
 	return n, nil
 }
 
-// suffixes are those of systemd by their powers of 1024. The i that Kubernetes writes behind them changes nothing; powers
-// of 1000, which are its k, M and G, do not exist here.
+// suffixes are systemd's, in powers of 1024. The trailing i of Kubernetes (Mi) is accepted and changes nothing; powers
+// of 1000 (its k, M, G) are not supported.
 const suffixes = "BKMGTPE"
 
-// ParseMemory reads an amount of memory, such as 256M, 256Mi or 1.5G, and returns bytes; parts of a byte are left out.
-// Its errors are like ParseCPU's.
+// ParseMemory parses an amount such as 256M, 256Mi or 1.5G and returns bytes, rounded down. Its errors are like
+// ParseCPU's.
 func ParseMemory(s string) (int64, error) {
 	number, suffix := s, ""
 	if end := strings.LastIndexAny(s, "0123456789.") + 1; end > 0 {
@@ -70,7 +70,8 @@ func memoryUnit(suffix string) (unit int64, known bool) {
 	return 1 << (10 * power), true
 }
 
-// scale returns a plain decimal number such as 12 or 0.5 times unit, rounded down, and whether nothing was lost by that.
+// scale multiplies a plain decimal number such as 12 or 0.5 by unit and rounds down. exact reports whether nothing was
+// lost.
 func scale(number string, unit int64) (n int64, exact bool, err error) {
 	whole, fraction, point := strings.Cut(number, ".")
 	switch {
@@ -82,7 +83,7 @@ func scale(number string, unit int64) (n int64, exact bool, err error) {
 		return 0, false, errors.New("not a plain number")
 	}
 	whole, fraction = strings.TrimLeft(whole, "0"), strings.TrimRight(fraction, "0")
-	const longest = 30 // digits; no amount needs more, and the arithmetic stays cheap
+	const longest = 30 // digits: more than any amount needs, and cheap to compute with
 	if len(whole)+len(fraction) > longest {
 		return 0, false, errors.New("too many digits")
 	}
@@ -97,7 +98,7 @@ func scale(number string, unit int64) (n int64, exact bool, err error) {
 
 func digits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
-// quote keeps messages short, whatever was written.
+// quote quotes at most 20 bytes of s, which keeps messages short.
 func quote(s string) string {
 	const limit = 20
 	if len(s) > limit {
@@ -106,11 +107,11 @@ func quote(s string) string {
 	return strconv.Quote(s)
 }
 
-// FormatCores writes thousandths of a core as cores: 0.5.
+// FormatCores formats millicores as cores: 0.5.
 func FormatCores(thousandths int64) string { return decimal(thousandths, 1000, 1000) }
 
-// FormatMemory writes bytes with the largest suffix that loses nothing. T is the largest that systemd's MemoryMax=
-// knows by its documentation, and what was written to unit files must not change: it would restart units.
+// FormatMemory formats bytes exactly, with the largest suffix possible. T is the largest that systemd documents for
+// MemoryMax=. The format must stay stable: a changed unit file restarts its units.
 func FormatMemory(bytes int64) string {
 	for power := 4; power > 0; power-- {
 		if unit := int64(1) << (10 * power); bytes >= unit && bytes%unit == 0 {
@@ -120,7 +121,7 @@ func FormatMemory(bytes int64) string {
 	return strconv.FormatInt(bytes, 10)
 }
 
-// ApproximateMemory writes bytes for people: with the largest suffix and one decimal, rounded down.
+// ApproximateMemory formats bytes for display, with the largest suffix and one decimal, rounded down.
 func ApproximateMemory(bytes int64) string {
 	for power := 4; power > 0; power-- {
 		if unit := int64(1) << (10 * power); bytes >= unit {
@@ -130,7 +131,7 @@ func ApproximateMemory(bytes int64) string {
 	return strconv.FormatInt(bytes, 10)
 }
 
-// decimal writes n/unit in steps of 1/parts, rounded down, without zeros at the end.
+// decimal formats n/unit in steps of 1/parts, rounded down, without trailing zeros.
 func decimal(n, unit, parts int64) string {
 	s := strconv.FormatInt(n/unit, 10)
 	if part := n % unit * parts / unit; part > 0 {

@@ -26,11 +26,11 @@ func TestParseCPU(t *testing.T) {
 		".5": "not a plain number", "1..5": "not a plain number", "1e3": "not a plain number", "1/2": "not a plain number",
 		"0x1": "not a plain number", "1_0": "not a plain number", "NaN": "not a plain number", "much": "not a plain number",
 		"1 ": "not a plain number", " 1": "not a plain number", "1 m": "not a plain number", "1M": "not a plain number", "50%": "not a plain number",
-		"0.0001": "finer than a thousandth of a core", "0.5m": "finer than a thousandth of a core",
+		"0.0001": "finer than one millicore", "0.5m": "finer than one millicore",
 		"9223372036854775.808": "too large", "9223372036854775808m": "too large", strings.Repeat("1", 31): "too many digits",
 	} {
 		_, err := ParseCPU(text)
-		require.EqualError(t, err, "not an amount of CPU ("+why+"): write cores such as 2 or 0.5, or thousandths of a core such as 500m", text)
+		require.EqualError(t, err, "not an amount of CPU ("+why+"): write cores such as 2 or 0.5, or millicores such as 500m", text)
 	}
 }
 
@@ -91,7 +91,7 @@ func TestParseUndoesFormat(t *testing.T) {
 	})
 }
 
-// The grammar as a model has it: two patterns, and exact arithmetic.
+// A model of the grammar: two patterns and exact arithmetic.
 var (
 	cpuPattern    = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)(m?)$`)
 	memoryPattern = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)(?:[ \t]*([BKMGTPE]|[KMGTPE]i))?$`)
@@ -121,7 +121,7 @@ func FuzzParse(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		if len(text) > 30 { // more digits are refused where the model takes them
+		if len(text) > 30 { // the model has no limit on digits
 			return
 		}
 		for _, c := range []struct {

@@ -2,11 +2,11 @@ package v1
 
 import "time"
 
-// Condition is one aspect of an object's state, with the JSON shape of Kubernetes' conditions.
+// Condition is one aspect of an object's state, in the JSON shape of Kubernetes conditions.
 type Condition struct {
 	Type   string `json:"type"`
 	Status string `json:"status"`
-	// ObservedRevision is the resourceVersion of the manifest that the condition speaks of.
+	// ObservedRevision is the resourceVersion of the manifest that the condition describes.
 	ObservedRevision   int64     `json:"observedRevision,omitempty"`
 	LastTransitionTime time.Time `json:"lastTransitionTime"`
 	Reason             string    `json:"reason"`
@@ -22,33 +22,33 @@ const (
 
 // The conditions of an App.
 const (
-	// Accepted: the manifest could be read and is valid. False: what was accepted before goes on.
+	// Accepted: the manifest is valid. False: the last accepted spec keeps running.
 	Accepted = "Accepted"
 	// Scheduled: every instance has a machine.
 	Scheduled = "Scheduled"
-	// Available: at least one instance is active and, where announced, announced.
+	// Available: at least one instance is active and, if the app announces, announced.
 	Available = "Available"
-	// Progressing: instances are being started, replaced or moved. False with reason RolloutStalled or MoveStalled: it stopped.
+	// Progressing: instances are being started, replaced or moved. False with reason RolloutStalled or MoveStalled if
+	// that has stalled.
 	Progressing = "Progressing"
-	// Routed is there where it is False: a router leaves out the app, or a host of its that another app has.
+	// Routed is only present while False: a router omits the app, or one of its hosts belongs to another app.
 	Routed = "Routed"
-	// Ready: every instance is active, announced and of the accepted revision.
+	// Ready: every instance is active, announced and at the accepted revision.
 	Ready = "Ready"
 )
 
-// Reasons of conditions that more than their writer has to know.
+// Condition reasons shared by several packages.
 const (
-	ReasonInvalidManifest = "InvalidManifest" // of Accepted: the manifest cannot be read, or is not valid; what was accepted before goes on
-	ReasonPending         = "Pending"         // not looked at so far: the manifest, or an instance, has not been handled by the leader
-	ReasonMachineOf       = "MachineOf"       // of Scheduled: a unit that an instance has to be beside has no machine
-	ReasonRolloutStalled  = "RolloutStalled"  // of Progressing and Ready: a new instance is not ready within update.healthyDeadline; the roll-out stops there
-	ReasonMoveStalled     = "MoveStalled"     // of Progressing and Ready: an instance that was to leave its machine is not ready elsewhere in time
-	ReasonNoRouter        = "NoRouter"        // of Routed and Ready: no live router serves the prefix that the app is announced below
-	ReasonRouterFailing   = "RouterFailing"   // of Routed and Ready: a router cannot apply what concerns the app, and goes on with what it served before
+	ReasonInvalidManifest = "InvalidManifest" // of Accepted: the manifest cannot be parsed or is invalid; the last accepted spec keeps running
+	ReasonPending         = "Pending"         // not considered yet: the leader has not handled the manifest or an instance
+	ReasonMachineOf       = "MachineOf"       // of Scheduled: a unit that an instance must share a machine with has no machine
+	ReasonRolloutStalled  = "RolloutStalled"  // of Progressing and Ready: a new instance is not ready within update.healthyDeadline; the roll-out has stopped there
+	ReasonMoveStalled     = "MoveStalled"     // of Progressing and Ready: an instance leaving its machine is not ready elsewhere in time
+	ReasonNoRouter        = "NoRouter"        // of Routed and Ready: no live router serves the app's announce prefix
+	ReasonRouterFailing   = "RouterFailing"   // of Routed and Ready: a router cannot apply the app's configuration and keeps serving the previous one
 )
 
-// SetCondition puts c in place of the condition of its type. The transition time is kept unless the
-// status changed, so that recomputing from facts moves nothing; now is used where it did.
+// SetCondition replaces the condition of c's type. The transition time only changes, to now, when the status does.
 func SetCondition(conditions []Condition, c Condition, now time.Time) []Condition {
 	c.LastTransitionTime = now
 	for i := range conditions {

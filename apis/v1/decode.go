@@ -12,20 +12,20 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// decoder fills an object from a YAML tree and notes the line of every field. It goes on after an error, so
-// that a person sees all of them at once.
+// decoder fills an object from a YAML tree and records the line of every field. It continues after errors, so that all
+// of them are reported at once.
 type decoder struct {
 	lines   lineIndex
-	errs    ManifestErrors // the first ones, and
-	more    int            // how many there are besides
+	errs    ManifestErrors // at most MaxManifestErrors
+	more    int            // number of further errors
 	nodes   int
 	aborted bool
 }
 
-// lineIndex is the line of each field that was written.
+// lineIndex maps field paths to lines.
 type lineIndex map[string]int
 
-// find returns the line of the field or, where it was not written, of the nearest one around it.
+// find returns the line of the field or, if it was not written, of its nearest enclosing field.
 func (l lineIndex) find(field string) int {
 	for {
 		if line, ok := l[field]; ok {
@@ -51,7 +51,7 @@ func (d *decoder) fail(n *yaml.Node, path, format string, args ...any) {
 	d.errs = append(d.errs, &ManifestError{Line: n.Line, Field: path, Message: fmt.Sprintf(format, args...)})
 }
 
-// withoutReported drops what validation says of fields whose value could not even be read.
+// withoutReported drops validation errors for fields that failed to decode.
 func (d *decoder) withoutReported(errs ManifestErrors) ManifestErrors {
 	return slices.DeleteFunc(errs, func(e *ManifestError) bool {
 		return slices.ContainsFunc(d.errs, func(r *ManifestError) bool {
@@ -60,7 +60,7 @@ func (d *decoder) withoutReported(errs ManifestErrors) ManifestErrors {
 	})
 }
 
-// within tells whether a field is another one or a part of it.
+// within reports whether field equals other or is part of it.
 func within(field, other string) bool {
 	rest, ok := strings.CutPrefix(field, other)
 	return ok && other != "" && (rest == "" || rest[0] == '.' || rest[0] == '[')
@@ -68,7 +68,7 @@ func within(field, other string) bool {
 
 var unmarshaler = reflect.TypeFor[json.Unmarshaler]()
 
-// value reads one node. Every visit counts, so that aliases of aliases end soon.
+// value decodes one node. Every visit counts against the limit, so nested aliases cannot blow up.
 func (d *decoder) value(n *yaml.Node, v reflect.Value, path string, depth int) {
 	if _, ok := d.lines[path]; !ok {
 		d.lines[path] = n.Line
@@ -78,7 +78,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string, depth int) {
 	}
 	switch {
 	case isNull(n):
-		return // as in JSON: not given
+		return // as in JSON: not set
 	case n.Kind == yaml.ScalarNode && !plainTag(n), n.Kind == yaml.MappingNode && n.ShortTag() != "!!map",
 		n.Kind == yaml.SequenceNode && n.ShortTag() != "!!seq":
 		d.fail(n, path, "the tag %s is not allowed: write the plain value", quoteShort(n.Tag))
@@ -90,7 +90,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string, depth int) {
 	}
 }
 
-// enter follows an alias and keeps the limits. It returns nil where reading has to stop.
+// enter follows an alias and enforces the limits. It returns nil if decoding must stop.
 func (d *decoder) enter(n *yaml.Node, path string, depth int) *yaml.Node {
 	if d.aborted {
 		return nil
@@ -134,7 +134,7 @@ func (d *decoder) content(n *yaml.Node, v reflect.Value, path string, depth int)
 		for i, item := range n.Content {
 			at := fmt.Sprintf("%s[%d]", path, i)
 			if isNull(item) {
-				d.fail(item, at, "empty list item: write a value or remove it")
+				d.fail(item, at, "empty list item: set a value or remove it")
 				continue
 			}
 			d.value(item, v.Index(i), at, depth+1)
@@ -151,7 +151,7 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, path string, depth in
 		switch {
 		case !ok:
 			d.fail(keyNode, at, "unknown field%s", suggest(key, fields))
-		case path == "" && key == "status": // read-only: what a person sends back is not looked at
+		case path == "" && key == "status": // read-only: ignored on input
 		default:
 			d.lines[at] = keyNode.Line
 			d.value(item, v.FieldByIndex(index), at, depth+1)
@@ -163,7 +163,7 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string, depth int)
 	v.Set(reflect.MakeMap(v.Type()))
 	d.pairs(n, path, keyed, func(key, at string, keyNode, item *yaml.Node) {
 		if isNull(item) {
-			d.fail(keyNode, at, "no value: write one, or \"\" for the empty text")
+			d.fail(keyNode, at, "no value: set one, or \"\" for the empty string")
 			return
 		}
 		d.lines[at] = keyNode.Line
@@ -173,10 +173,10 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string, depth int)
 	})
 }
 
-// pairs visits a mapping; keys are plain and stand once.
+// pairs visits the entries of a mapping. Keys must be plain strings and unique.
 func (d *decoder) pairs(n *yaml.Node, path string, field func(path, key string) string, visit func(key, at string, keyNode, item *yaml.Node)) {
 	if n.Kind != yaml.MappingNode {
-		d.fail(n, path, "expected a mapping of fields, got %s", describe(n))
+		d.fail(n, path, "expected a mapping, got %s", describe(n))
 		return
 	}
 	seen := make(map[string]int, len(n.Content)/2)
@@ -184,14 +184,14 @@ func (d *decoder) pairs(n *yaml.Node, path string, field func(path, key string) 
 		key := n.Content[i]
 		switch {
 		case key.ShortTag() == "!!merge":
-			d.fail(key, path, "merge keys (<<) are not supported: write the fields out")
+			d.fail(key, path, "merge keys (<<) are not supported: repeat the fields")
 			continue
 		case key.Kind != yaml.ScalarNode || isNull(key):
-			d.fail(key, path, "a key has to be a plain text, got %s", describe(key))
+			d.fail(key, path, "keys must be plain strings, got %s", describe(key))
 			continue
 		}
 		if line, twice := seen[key.Value]; twice {
-			d.fail(key, field(path, key.Value), "stands twice, first in line %d", line)
+			d.fail(key, field(path, key.Value), "duplicate key, first set in line %d: remove one", line)
 			continue
 		}
 		seen[key.Value] = key.Line
@@ -199,15 +199,15 @@ func (d *decoder) pairs(n *yaml.Node, path string, field func(path, key string) 
 	}
 }
 
-// leadingZero is how YAML 1.1 and C write octal numbers: 0100 is 64 to some readers and 100 to others.
+// leadingZero matches octal notation of YAML 1.1 and C: some parsers read 0100 as 64, others as 100.
 var leadingZero = regexp.MustCompile(`^[-+]?0[0-9]`)
 
-// scalar reads text, numbers and truth values. Where text is wanted, numbers and truth values are taken as written.
+// scalar decodes strings, numbers and booleans. A string field takes a number or boolean as written.
 func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string) {
 	switch v.Kind() {
 	case reflect.String:
 		if n.Kind != yaml.ScalarNode {
-			d.fail(n, path, "expected a text, got %s", describe(n))
+			d.fail(n, path, "expected a string, got %s", describe(n))
 			return
 		}
 		v.SetString(n.Value)
@@ -221,22 +221,22 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string) {
 		number, err := strconv.ParseInt(n.Value, 10, v.Type().Bits())
 		switch {
 		case n.Kind != yaml.ScalarNode || n.ShortTag() != "!!int" && n.ShortTag() != "!!float":
-			d.fail(n, path, "expected a whole number, got %s", describe(n))
+			d.fail(n, path, "expected an integer, got %s", describe(n))
 		case leadingZero.MatchString(n.Value):
-			d.fail(n, path, "expected a whole number in decimal digits, got %s, which YAML 1.1 reads as octal: remove the zero in front", shorten(n.Value, 40))
+			d.fail(n, path, "expected a decimal integer, got %s, which YAML 1.1 reads as octal: remove the leading zero", shorten(n.Value, 40))
 		case err != nil && strings.Trim(n.Value, "-+0123456789") == "":
 			d.fail(n, path, "%s is out of range", shorten(n.Value, 40))
 		case err != nil:
-			d.fail(n, path, "expected a whole number in decimal digits, got %s", shorten(n.Value, 40))
+			d.fail(n, path, "expected a decimal integer, got %s", shorten(n.Value, 40))
 		default:
 			v.SetInt(number)
 		}
 	default:
-		d.fail(n, path, "fields of type %s cannot be written", v.Type())
+		d.fail(n, path, "fields of type %s are not supported", v.Type())
 	}
 }
 
-// json writes a node as JSON, for types that read themselves.
+// json encodes a node as JSON, for types with their own UnmarshalJSON.
 func (d *decoder) json(n *yaml.Node, path string, depth int) (string, bool) {
 	if n = d.enter(n, path, depth); n == nil {
 		return "", false

@@ -32,14 +32,14 @@ func describe(n *yaml.Node) string {
 	case "!!int", "!!float":
 		return "the number " + shorten(n.Value, 40)
 	case "!!bool":
-		return "the truth value " + n.Value
+		return "the boolean " + n.Value
 	case "!!null":
 		return "nothing"
 	}
-	return "the text " + quoteShort(n.Value)
+	return "the string " + quoteShort(n.Value)
 }
 
-// fieldsOf maps the names of a struct's JSON fields to their indexes, embedded ones included.
+// fieldsOf maps the JSON names of a struct's fields, embedded ones included, to their indexes.
 func fieldsOf(t reflect.Type) map[string][]int {
 	fields := map[string][]int{}
 	for _, f := range reflect.VisibleFields(t) {
@@ -51,7 +51,7 @@ func fieldsOf(t reflect.Type) map[string][]int {
 	return fields
 }
 
-// suggest names the field that was probably meant, or all that there are.
+// suggest names the field that was probably meant, or lists all fields.
 func suggest(key string, fields map[string][]int) string {
 	names := make([]string, 0, len(fields))
 	for name := range fields {
@@ -63,10 +63,10 @@ func suggest(key string, fields map[string][]int) string {
 			return ": did you mean " + name + "?"
 		}
 	}
-	return ": the fields here are " + strings.Join(names, ", ")
+	return ": use one of " + strings.Join(names, ", ")
 }
 
-// distance is how many characters have to be inserted, removed or replaced to make a into b.
+// distance is the Levenshtein distance between a and b.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
@@ -87,7 +87,7 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// join is the path of a field, keyed that of a key of a map; both stay on one line.
+// join appends a field to a path, keyed a map key. Both escape keys that would break the line.
 func join(path, key string) string {
 	if path == "" {
 		return plain(key)

@@ -7,7 +7,6 @@ import (
 	"time"
 )
 
-// The defaults that are not texts of their own.
 const (
 	defaultAnnounceTTL        = Duration(30 * time.Second)
 	defaultProbeInterval      = Duration(5 * time.Second)
@@ -17,10 +16,10 @@ const (
 	defaultUnhealthyThreshold = 3
 )
 
-// DefaultMinReady is how long an instance that is not announced has to be active before it is ready.
+// DefaultMinReady is how long an unannounced instance must be active before it counts as ready.
 const DefaultMinReady = 5 * time.Second
 
-// Default fills in what was not said. It changes nothing that was, so that it may be applied twice.
+// Default sets the fields that are unset. It is idempotent.
 func (a *App) Default() {
 	s := &a.Spec
 	setDefault(&s.Description, a.Metadata.Name)
@@ -56,15 +55,15 @@ func (a *App) Default() {
 	setDefault(&s.Update.MinReady, Duration(DefaultMinReady))
 }
 
-// Default fills in what the fleetd that stored the revision did not know of: so a spec is compared, and acted on, as if it had
-// been accepted today.
+// Default sets the fields that the fleetd which stored the revision did not know, so that an old spec compares and
+// behaves like one accepted today.
 func (r *Revision) Default() {
 	app := App{Metadata: r.Metadata, Spec: r.Spec}
 	app.Default()
 	r.Spec = app.Spec
 }
 
-// SameSpec reports whether two specs that have their defaults say the same: whether they are written the same.
+// SameSpec reports whether two specs, with defaults set, are equal: whether their JSON is.
 func SameSpec(a, b *AppSpec) bool {
 	x, errX := json.Marshal(a)
 	y, errY := json.Marshal(b)
@@ -85,7 +84,7 @@ func (h *HealthCheck) setDefaults(port string) {
 	setDefault(&h.UnhealthyThreshold, defaultUnhealthyThreshold)
 }
 
-// Default fills in the desired state: launched, and inactive for a template, which never runs itself.
+// Default sets the desired state: launched, or inactive for a template, which never runs itself.
 func (u *Unit) Default() {
 	state := Launched
 	if strings.Contains(u.Metadata.Name, "@.") {
@@ -101,7 +100,7 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
-// FindPort returns the port of that name or number.
+// FindPort returns the port with that name or number.
 func (s *AppSpec) FindPort(nameOrNumber string) (Port, bool) {
 	for _, p := range s.Ports {
 		if p.Name == nameOrNumber || strconv.FormatInt(int64(p.Port), 10) == nameOrNumber {
@@ -111,7 +110,7 @@ func (s *AppSpec) FindPort(nameOrNumber string) (Port, bool) {
 	return Port{}, false
 }
 
-// Instances is how many instances are wanted: replicas, or 1 stored unit for a global app.
+// Instances is the number of instances to run: replicas, or 1 (a single stored unit) for a global app.
 func (s *AppSpec) Instances() int32 {
 	switch {
 	case s.Global:
@@ -122,7 +121,7 @@ func (s *AppSpec) Instances() int32 {
 	return *s.Replicas
 }
 
-// AnnouncePrefix is the directory of the app's endpoints.
+// AnnouncePrefix is the etcd directory of the app's endpoints.
 func (s *AppSpec) AnnouncePrefix() string {
 	if s.Announce == nil || s.Announce.Prefix == "" {
 		return DefaultAnnouncePrefix

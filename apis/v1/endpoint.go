@@ -8,26 +8,26 @@ import (
 	"strings"
 )
 
-// endpointPort is a port as people write it: netip takes 080 and +80, too.
+// endpointPort matches a plain port. netip also accepts 080 and +80.
 var endpointPort = regexp.MustCompile(`:[1-9][0-9]{0,4}$`)
 
-// ReservedPorts are ports that routers never send requests to, on any machine: who reaches them has the cluster.
+// ReservedPorts are ports that routers never proxy to, on any machine: access to them is access to the whole cluster.
 var ReservedPorts = map[int]string{
 	DefaultAPIPort: "fleetd's API",
 	2379:           "etcd",
 	2380:           "etcd",
 }
 
-// DefaultAPIPort is where fleetd listens by custom, for other machines and for people.
+// DefaultAPIPort is the default port of fleetd's API.
 const DefaultAPIPort = 49153
 
-// endpointName is a DNS name in place of the address, for a message that says so.
+// endpointName matches a DNS name with a port, to report it as such.
 var endpointName = regexp.MustCompile(`^[A-Za-z0-9._-]*[A-Za-z][A-Za-z0-9._-]*:[0-9]+$`)
 
-// ParseEndpoint reads the value of an endpoint: ip:port, an IPv6 address in brackets, white space around it aside, which
-// "echo ip:port | etcdctl put" leaves. A name is refused: nginx would resolve it whenever it tests a configuration, and
-// with a slow name server no machine's routing could be changed. So are addresses that mean another host on every
-// machine, or none.
+// ParseEndpoint parses the value of an endpoint: ip:port, IPv6 in brackets. Surrounding white space is ignored, as "echo
+// ip:port
+// etcdctl put" leaves a line break. DNS names are refused: nginx would resolve them in every configuration test, so a
+// slow name server could block all routing changes. So are addresses that do not identify one host cluster-wide.
 func ParseEndpoint(value string) (netip.AddrPort, error) {
 	text := strings.TrimSpace(value)
 	endpoint, err := netip.ParseAddrPort(text)
@@ -40,16 +40,16 @@ func ParseEndpoint(value string) (netip.AddrPort, error) {
 	endpoint = netip.AddrPortFrom(endpoint.Addr().Unmap(), endpoint.Port())
 	switch a := endpoint.Addr(); {
 	case a.Zone() != "" || a.IsLinkLocalUnicast():
-		return netip.AddrPort{}, errors.New(a.String() + " is a link-local address: it means another host on every machine")
+		return netip.AddrPort{}, errors.New(a.String() + " is a link-local address: it means a different host on each machine")
 	case a.IsUnspecified():
-		return netip.AddrPort{}, errors.New(a.String() + " is the unspecified address, of no host")
+		return netip.AddrPort{}, errors.New(a.String() + " is the unspecified address, which identifies no host")
 	case a.IsMulticast():
-		return netip.AddrPort{}, errors.New(a.String() + " is a multicast address, of no single host")
+		return netip.AddrPort{}, errors.New(a.String() + " is a multicast address, which identifies no single host")
 	}
 	return endpoint, nil
 }
 
-// ParseNetwork reads a network in CIDR notation, or the one address that is one.
+// ParseNetwork parses a network in CIDR notation or a single address.
 func ParseNetwork(s string) (netip.Prefix, error) {
 	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
 		return netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()), nil

@@ -28,7 +28,7 @@ func TestMaxBody(t *testing.T) {
 	require.Zero(t, (*Route)(nil).MaxBody())
 }
 
-// TestReservedPorts are not announced where routers read it: for other readers such an endpoint is what any other is.
+// TestReservedPorts: ports that routers refuse cannot be announced to routers; under other prefixes they can.
 func TestReservedPorts(t *testing.T) {
 	for _, c := range []struct {
 		spec    string
@@ -49,13 +49,13 @@ func TestReservedPorts(t *testing.T) {
 	}
 }
 
-// TestEndpointsDigest: routers and leaders of two versions compare digests, so that they are what they were. They are of keys and
-// values: the same where what is announced is the same, another one where a value went to another key.
+// TestEndpointsDigest pins the format: routers and leaders of different versions compare digests. A digest covers keys
+// and values, so swapping two values changes it.
 func TestEndpointsDigest(t *testing.T) {
 	const one, two = "/services/web/shop/shop@1", "/services/web/shop/shop@2"
 	for _, c := range []struct {
 		endpoints map[string]string
-		want      string // the first 16 digits of sha256(key NUL value NUL ...), sorted by keys
+		want      string // first 16 hex digits of sha256(key NUL value NUL ...), sorted by key
 	}{
 		{nil, "e3b0c44298fc1c14"},
 		{map[string]string{one: "10.0.0.1:3000"}, "e9df5ba0b846f0d0"},

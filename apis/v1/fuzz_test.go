@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// FuzzParseUnit: what is refused says where, what is accepted is so however often it is written and read.
+// FuzzParseUnit: refusals say where, and accepted units survive a round trip.
 func FuzzParseUnit(f *testing.F) {
 	f.Add([]byte("apiVersion: fleet/v1\nkind: Unit\nmetadata: {name: a.service}\nspec: {contents: \"[Service]\\nExecStart=/bin/true\\n\"}\n"))
 	f.Add([]byte(`{"apiVersion":"fleet/v1","kind":"Unit","metadata":{"name":"a@.service"},"spec":{"contents":"x","desiredState":"inactive"}}`))
@@ -27,7 +27,7 @@ func FuzzParseUnit(f *testing.F) {
 	})
 }
 
-// FuzzParseManifests: documents are read one by one as they are read together, and none is lost.
+// FuzzParseManifests: parsing documents together gives the same as parsing them one by one, and drops none.
 func FuzzParseManifests(f *testing.F) {
 	f.Add([]byte("---\n# nothing\n---\napiVersion: fleet/v1\nkind: App\nmetadata: {name: a}\nspec: {exec: {command: [/bin/true]}}\n--- # next\nkind: Unit\n"))
 	f.Add([]byte("a: |\n  ---\n\r\n---\r\n{"))
@@ -47,7 +47,7 @@ func FuzzParseManifests(f *testing.F) {
 	})
 }
 
-// checkErrors: every error says what is wrong in one line, none is repeated without end.
+// checkErrors checks that every error is one line and that their number is bounded.
 func checkErrors(t *testing.T, err error) {
 	var errs ManifestErrors
 	require.ErrorAs(t, err, &errs)

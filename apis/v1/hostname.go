@@ -6,15 +6,15 @@ import (
 	"strings"
 )
 
-// LabelPattern is a label of a host name (RFC 1123 section 2.1, RFC 1035 section 2.3.4), in small letters.
+// LabelPattern matches a lowercase label of a host name (RFC 1123 section 2.1, RFC 1035 section 2.3.4).
 const LabelPattern = `^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`
 
 var label = regexp.MustCompile(LabelPattern)
 
-// IsLabel reports whether s is a label of a host name in small letters, as the names of Apps are.
+// IsLabel reports whether s is a lowercase host name label, as App names are.
 func IsLabel(s string) bool { return label.MatchString(s) }
 
-// IsHost reports whether s is a host name in small letters. A name that ends in a number is an address or nothing:
+// IsHost reports whether s is a lowercase host name. A name whose last label is a number must be an IPv4 address:
 // resolvers read 010.1 as one.
 func IsHost(s string) bool {
 	if len(s) > 253 {
@@ -33,5 +33,5 @@ func IsHost(s string) bool {
 	return true
 }
 
-// IsRouteHost reports whether s is a host name, or one with * for its first label.
+// IsRouteHost reports whether s is a host name, or one with * as its first label.
 func IsRouteHost(s string) bool { return IsHost(strings.TrimPrefix(s, "*.")) }

@@ -11,32 +11,32 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Limits of a manifest. They keep what a reader allocates in proportion to what was written.
+// Limits of a manifest. They keep memory use proportional to its size.
 const (
-	// MaxManifestSize is the size of one document in bytes (etcd refuses little more).
+	// MaxManifestSize is the maximum size of one document in bytes (etcd's limit is slightly higher).
 	MaxManifestSize = 1 << 20
 
-	maxManifestLines = 100_000 // line breaks and commas together: each makes a node or two
+	maxManifestLines = 100_000 // line breaks plus commas: each makes one or two nodes
 	maxManifestNodes = 50_000  // visited nodes, aliases followed
 	maxManifestDepth = 32
 
-	// MaxManifestErrors is how many errors are told one by one. The last one says how many more there are.
+	// MaxManifestErrors is how many errors are listed. One more entry counts the rest.
 	MaxManifestErrors = 100
 )
 
-// ManifestError is one thing that is wrong with a manifest.
+// ManifestError is one error in a manifest.
 type ManifestError struct {
-	// Line is where in the text that was read, from 1; 0 where the object did not come from a text.
+	// Line is the line in the input, from 1; 0 if the object was not parsed from text.
 	Line int `json:"line,omitempty"`
-	// Field is the path of the field, such as spec.ports[0].port; empty where the text could not be read at all.
+	// Field is the field's path, such as spec.ports[0].port; empty if the text could not be parsed.
 	Field string `json:"field,omitempty"`
 	// Message says what is wrong and what to write instead.
 	Message string `json:"message"`
-	// More is set where this stands for further errors, which are not told: how many they are.
+	// More, if set, is the number of further errors that this entry stands for.
 	More int `json:"more,omitempty"`
 }
 
-// Error is "line 12: spec.replicas: message", without the parts that are not known.
+// Error formats e as "line 12: spec.replicas: message", omitting what is unknown.
 func (e *ManifestError) Error() string {
 	var b strings.Builder
 	if e.Line > 0 {
@@ -48,10 +48,10 @@ func (e *ManifestError) Error() string {
 	return b.String() + e.Message
 }
 
-// ManifestErrors is everything that is wrong with a manifest.
+// ManifestErrors is all errors in a manifest.
 type ManifestErrors []*ManifestError
 
-// Error has one line for each error.
+// Error has one line per error.
 func (l ManifestErrors) Error() string {
 	lines := make([]string, len(l))
 	for i, e := range l {
@@ -60,7 +60,7 @@ func (l ManifestErrors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Summary is an error's text for events and conditions: where a manifest is wrong in a hundred places, the first ten.
+// Summary shortens an error for events and conditions, to the first ten lines and a count of the rest.
 func Summary(err error) string {
 	const most, size = 10, 2000
 	lines := strings.Split(err.Error(), "\n")
@@ -74,7 +74,7 @@ func Summary(err error) string {
 	return shorten(strings.Join(lines, "\n"), size)
 }
 
-// Count is how many errors there are, also those that are not told.
+// Count is the number of errors, including unlisted ones.
 func (l ManifestErrors) Count() int {
 	n := 0
 	for _, e := range l {
@@ -83,7 +83,7 @@ func (l ManifestErrors) Count() int {
 	return n
 }
 
-// capped tells the first errors one by one and counts the rest: the text of a manifest can have 50,000 of them.
+// capped lists the first MaxManifestErrors errors and counts the rest: a manifest can have 50,000.
 func (l ManifestErrors) capped() ManifestErrors {
 	told := slices.DeleteFunc(slices.Clone(l), func(e *ManifestError) bool { return e.More > 0 })
 	told = told[:min(len(told), MaxManifestErrors)]
@@ -97,7 +97,7 @@ func moreErrors(n int) *ManifestError {
 	return &ManifestError{Message: fmt.Sprintf("and %d more", n), More: n}
 }
 
-// Err is the list as an error: nil where it is empty.
+// Err returns the list as an error, nil if it is empty.
 func (l ManifestErrors) Err() error {
 	if len(l) == 0 {
 		return nil
@@ -109,17 +109,16 @@ func (l *ManifestErrors) add(field, format string, args ...any) {
 	*l = append(*l, &ManifestError{Field: field, Message: fmt.Sprintf(format, args...)})
 }
 
-// Object is one document of a manifest: exactly one of App and Unit is set.
+// Object is one document of a manifest, with exactly one of App and Unit set.
 type Object struct {
-	// Line is where the document begins in the text that was read, from 1.
+	// Line is the document's first line in the input, from 1.
 	Line int
-	// Raw is the document as it was written.
+	// Raw is the document's text.
 	Raw  []byte
 	App  *App
 	Unit *Unit
 }
 
-// Kind is the object's kind.
 func (o Object) Kind() string {
 	if o.App != nil {
 		return KindApp
@@ -127,7 +126,6 @@ func (o Object) Kind() string {
 	return KindUnit
 }
 
-// Name is the object's name.
 func (o Object) Name() string {
 	if o.App != nil {
 		return o.App.Metadata.Name
@@ -135,8 +133,8 @@ func (o Object) Name() string {
 	return o.Unit.Metadata.Name
 }
 
-// ParseApp reads an App from YAML or JSON, fills in the defaults and validates it. Unknown fields and wrong
-// types are refused. The error is ManifestErrors: all that is wrong, with line and field. A status is ignored.
+// ParseApp parses an App from YAML or JSON, sets defaults and validates it. Unknown fields and wrong types are errors;
+// status is ignored. The error is ManifestErrors with all errors, each with line and field.
 func ParseApp(data []byte) (*App, error) {
 	object, err := parseDocument(data, 1, KindApp)
 	if err != nil {
@@ -145,14 +143,14 @@ func ParseApp(data []byte) (*App, error) {
 	return object.App, nil
 }
 
-// ParseAppNamed is ParseApp for a manifest that is stored under a name, which metadata.name has to repeat.
+// ParseAppNamed is ParseApp for a manifest stored under a name, which metadata.name must match.
 func ParseAppNamed(name string, data []byte) (*App, error) {
 	object, err := parseDocument(data, 1, KindApp)
 	if err != nil {
 		return nil, err
 	}
 	if app := object.App; app.Metadata.Name != name {
-		message := fmt.Sprintf("%q is stored under the name %q: give both the same name", app.Metadata.Name, name)
+		message := fmt.Sprintf("%q does not match the name %q that the manifest is stored under: use the same name", app.Metadata.Name, name)
 		return nil, ManifestErrors{{Line: object.lines.find("metadata.name"), Field: "metadata.name", Message: message}}
 	}
 	return object.App, nil
@@ -167,8 +165,8 @@ func ParseUnit(data []byte) (*Unit, error) {
 	return object.Unit, nil
 }
 
-// ParseManifests reads all documents of a text, separated by lines of "---". Lines in errors count from the
-// beginning of the text. Documents without content are left out.
+// ParseManifests parses all documents of a text, separated by "---" lines. Lines in errors count from the beginning of
+// the text. Empty documents are skipped.
 func ParseManifests(data []byte) ([]Object, error) {
 	var objects []Object
 	var all ManifestErrors
@@ -191,8 +189,8 @@ type document struct {
 	line int
 }
 
-// splitDocuments cuts before each line that begins with "---": inside a document such a line cannot stand,
-// whatever it is part of would have to be indented.
+// splitDocuments splits before each line that begins with "---". Such a line cannot occur inside a document, where it
+// would be indented.
 func splitDocuments(data []byte) []document {
 	var documents []document
 	current := document{line: 1}
@@ -214,15 +212,15 @@ func splitDocuments(data []byte) []document {
 	return append(documents, current)
 }
 
-// errEmpty is what a document without content gives.
-var errEmpty = &ManifestError{Message: "the manifest is empty: write an App, beginning with apiVersion: " + APIVersion}
+// errEmpty is returned for a document without content.
+var errEmpty = &ManifestError{Message: "the manifest is empty: write an App that begins with apiVersion: " + APIVersion}
 
 type parsed struct {
 	Object
 	lines lineIndex
 }
 
-// parseDocument reads one document whose first line is line; kind restricts what it may be.
+// parseDocument parses one document that begins at the given line; kind, if set, is the only kind allowed.
 func parseDocument(data []byte, line int, kind string) (parsed, error) {
 	object, err := decodeDocument(data, kind)
 	object.Line, object.Raw = line, data
@@ -264,7 +262,7 @@ func decodeDocument(data []byte, kind string) (parsed, ManifestErrors) {
 	}
 	errs := d.errs
 	switch {
-	case d.more > 0: // what validation would say of fields that were not even read is of no use
+	case d.more > 0: // fields are missing from the object, so do not validate it
 		errs = append(errs, moreErrors(d.more))
 	case !d.aborted:
 		errs = append(errs, d.withoutReported(validate())...)
@@ -278,7 +276,7 @@ func decodeDocument(data []byte, kind string) (parsed, ManifestErrors) {
 	return object, errs.capped()
 }
 
-// readType says what the document is, before anything else is made of it.
+// readType reads apiVersion and kind, which decide how the rest is decoded.
 func readType(root *yaml.Node, want string, meta *TypeMeta) *ManifestError {
 	for i := 0; i+1 < len(root.Content); i += 2 {
 		switch root.Content[i].Value {
@@ -309,7 +307,7 @@ func typeError(root *yaml.Node, field, got, want string) *ManifestError {
 		}
 	}
 	if got == "" {
-		return &ManifestError{Line: line, Field: field, Message: fmt.Sprintf("missing: write %s: %s", field, want)}
+		return &ManifestError{Line: line, Field: field, Message: fmt.Sprintf("missing: add %s: %s", field, want)}
 	}
-	return &ManifestError{Line: line, Field: field, Message: fmt.Sprintf("%s is not known here: write %s", quoteShort(got), want)}
+	return &ManifestError{Line: line, Field: field, Message: fmt.Sprintf("unknown %s %s: use %s", field, quoteShort(got), want)}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestManyErrors: however much is wrong, a hundred errors are told, in order, and how many more there are.
+// TestManyErrors: the first hundred errors are listed in order, the rest counted.
 func TestManyErrors(t *testing.T) {
 	var unknown, conflicts strings.Builder
 	for i := range 20_000 {

@@ -13,17 +13,17 @@ import (
 
 var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?((?s).*)$`)
 
-// readNode reads the document's tree. Aliases are not followed here, so that the tree is in proportion to the text.
+// readNode parses the document into a tree. Aliases are not expanded, which keeps the tree proportional to the text.
 func readNode(data []byte) (root *yaml.Node, failure *ManifestError) {
 	switch {
 	case len(data) > MaxManifestSize:
-		return nil, &ManifestError{Message: fmt.Sprintf("the manifest has %d bytes, at most %d are allowed", len(data), MaxManifestSize)}
+		return nil, &ManifestError{Message: fmt.Sprintf("the manifest is too large: %d bytes, the limit is %d", len(data), MaxManifestSize)}
 	case bytes.Count(data, []byte(","))+bytes.Count(data, []byte("\n")) > maxManifestLines:
-		return nil, &ManifestError{Message: fmt.Sprintf("the manifest has more than %d lines and list items", maxManifestLines)}
+		return nil, &ManifestError{Message: fmt.Sprintf("the manifest is too large: more than %d lines and list items", maxManifestLines)}
 	}
-	defer func() { // the YAML reader is known to panic on some odd texts
+	defer func() { // the YAML library panics on some malformed input
 		if r := recover(); r != nil {
-			root, failure = nil, &ManifestError{Message: fmt.Sprintf("the text cannot be read as YAML: %v", r)}
+			root, failure = nil, &ManifestError{Message: fmt.Sprintf("not YAML: %v", r)}
 		}
 	}()
 	var node, next yaml.Node
@@ -42,7 +42,7 @@ func readNode(data []byte) (root *yaml.Node, failure *ManifestError) {
 			"expected a mapping that begins with apiVersion: %s, got %s", APIVersion, describe(node.Content[0]))}
 	}
 	if err := reader.Decode(&next); err == nil {
-		return nil, &ManifestError{Line: next.Line, Message: "a second document begins here: only one is allowed"}
+		return nil, &ManifestError{Line: next.Line, Message: "a second document begins here, only one is allowed: remove it"}
 	} else if !errors.Is(err, io.EOF) {
 		return nil, syntaxError(err, data)
 	}
@@ -61,8 +61,8 @@ func syntaxError(err error, data []byte) *ManifestError {
 	return &ManifestError{Line: line, Message: "not YAML: " + match[2]}
 }
 
-// brokenLine finds the line behind the longest beginning that can be read. The reader itself often tells the line
-// where what is broken began, or the one before. Long texts are not searched: 0.
+// brokenLine returns the line after the longest prefix that parses: the library often reports the line where the broken
+// construct begins, or the one before. It returns 0 for long texts, which would take too long.
 func brokenLine(data []byte) int {
 	const longest = 300
 	lines := bytes.SplitAfter(data, []byte("\n"))
@@ -82,14 +82,14 @@ func brokenLine(data []byte) int {
 
 var surrogates = regexp.MustCompile(`(?i)\\(?:\\|u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2}))`)
 
-// joinSurrogates writes the characters that JSON spells as two \u escapes, which YAML does not know.
+// joinSurrogates decodes JSON surrogate pairs (two \u escapes), which YAML does not have.
 func joinSurrogates(data []byte) []byte {
 	if !bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{")) || !bytes.Contains(bytes.ToLower(data), []byte(`\ud`)) {
 		return data
 	}
 	return surrogates.ReplaceAllFunc(data, func(match []byte) []byte {
 		if len(match) != len(`\ud83d\ude00`) {
-			return match // an escaped backslash: what follows it is no escape
+			return match // an escaped backslash: what follows is not an escape
 		}
 		high, _ := strconv.ParseUint(string(match[2:6]), 16, 32)
 		low, _ := strconv.ParseUint(string(match[8:12]), 16, 32)

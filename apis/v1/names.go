@@ -6,16 +6,16 @@ import (
 	"strings"
 )
 
-// The names of what an App becomes. Instances are numbered from 1; instance 0 stands for the one instance per
-// machine of a global app.
+// The names derived from an App. Instances are numbered from 1; instance 0 is the per-machine instance of a global app.
 
-// sidekickSuffix is what the seed puts behind an app's name for the unit that announces it.
+// sidekickSuffix is appended to an app's name for the units that announce it, as in the original example.
 const sidekickSuffix = "-discovery"
 
-// AppUnit is the unit of an instance: example-app@1.service, or router.service.
+// AppUnit returns the unit name of an instance: example-app@1.service, or router.service.
 func AppUnit(app string, instance int32) string { return unitName(app, instance) }
 
-// SidekickUnit is the unit that announces an instance: example-app-discovery@1.service, or router-discovery.service.
+// SidekickUnit returns the name of the unit that announces an instance: example-app-discovery@1.service, or
+// router-discovery.service.
 func SidekickUnit(app string, instance int32) string { return unitName(app+sidekickSuffix, instance) }
 
 func unitName(prefix string, instance int32) string {
@@ -25,7 +25,7 @@ func unitName(prefix string, instance int32) string {
 	return prefix + "@" + strconv.FormatInt(int64(instance), 10) + ".service"
 }
 
-// ParseAppUnit undoes AppUnit and SidekickUnit for units of that app. ok is false for any other name.
+// ParseAppUnit inverts AppUnit and SidekickUnit for the units of app. ok is false for any other name.
 func ParseAppUnit(app, unit string) (instance int32, sidekick, ok bool) {
 	rest, isApp := strings.CutPrefix(unit, app)
 	rest, isService := strings.CutSuffix(rest, ".service")
@@ -44,19 +44,19 @@ func ParseAppUnit(app, unit string) (instance int32, sidekick, ok bool) {
 	return int32(n), sidekick, true
 }
 
-// EndpointName is the name of an instance's endpoint below the announce prefix: example-app/example-app@1.
+// EndpointName is the name of an instance's endpoint under the announce prefix: example-app/example-app@1.
 func EndpointName(app string, instance int32) string {
 	return app + "/" + strings.TrimSuffix(AppUnit(app, instance), ".service")
 }
 
-// GlobalEndpointName is EndpointName for the instance of a global app on one machine: router/router@<machine id>.
+// GlobalEndpointName is the endpoint name of a global app's instance on one machine: router/router@<machine id>.
 func GlobalEndpointName(app, machine string) string { return app + "/" + app + "@" + machine }
 
-// machineID is the ID of a machine, as machine-id(5) has it.
+// machineID matches a machine ID (machine-id(5)).
 var machineID = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
-// UnitOfEndpoint undoes EndpointName and GlobalEndpointName: which unit an endpoint of that name announces, and on which
-// machine, where it is one of a global app.
+// UnitOfEndpoint inverts EndpointName and GlobalEndpointName: it returns the unit that the endpoint announces and, for a
+// global app, the machine.
 func UnitOfEndpoint(app, instance string) (unit, machine string) {
 	if id, ok := strings.CutPrefix(instance, app+"@"); ok && machineID.MatchString(id) {
 		return AppUnit(app, 0), id
@@ -64,8 +64,8 @@ func UnitOfEndpoint(app, instance string) (unit, machine string) {
 	return instance + ".service", ""
 }
 
-// TakenUnit returns the first of the units that an App needs for which taken holds, or "". It is the one rule by
-// which an App is refused for names that somebody else has.
+// TakenUnit returns the first unit that the App needs and taken reports as taken, or "". An App is refused for a name
+// conflict only by this rule.
 func TakenUnit(a *App, taken func(unit string) bool) string {
 	names := func(instance int32) []string {
 		if a.Spec.Announce == nil {
@@ -87,16 +87,17 @@ func TakenUnit(a *App, taken func(unit string) bool) string {
 	return ""
 }
 
-// NameTakenMessage says to a person who has the unit.
+// NameTakenMessage says who owns the unit and how to resolve the conflict; owner is empty for a unit that a user
+// submitted.
 func NameTakenMessage(unit, owner string) string {
 	if owner == "" {
-		return "the unit " + unit + " was submitted by a person: destroy it, or name the app otherwise"
+		return "unit " + unit + " was submitted by a user: destroy it or rename the app"
 	}
-	return "the unit " + unit + " belongs to the app " + owner + ": name one of the two apps otherwise"
+	return "unit " + unit + " belongs to app " + owner + ": rename one of the two apps"
 }
 
-// AppsOfUnit returns the apps that could want a unit of that name: example-app-discovery@1.service is the sidekick of
-// example-app, or an instance of example-app-discovery.
+// AppsOfUnit returns the apps that could own a unit of that name: example-app-discovery@1.service is the sidekick of
+// example-app or an instance of example-app-discovery.
 func AppsOfUnit(unit string) []string {
 	prefix, isService := strings.CutSuffix(unit, ".service")
 	if !isService {

@@ -14,9 +14,9 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
-// TestParseErrors holds every refusal to its exact words.
+// TestParseErrors pins the text of every error.
 func TestParseErrors(t *testing.T) {
 	const file = "testdata/errors.txtar"
 	archive, err := txtar.ParseFile(file)
@@ -99,7 +99,7 @@ func TestParseAppFillsInDefaults(t *testing.T) {
 	require.Equal(t, 5*time.Minute, s.Update.HealthyDeadline.Std())
 }
 
-// What was read can be written, by either of the two ways, and read again as the same.
+// TestParseAppReadsWhatIsWritten: an App survives a round trip through JSON and YAML.
 func TestParseAppReadsWhatIsWritten(t *testing.T) {
 	app, err := v1.ParseApp([]byte(full))
 	require.NoError(t, err)
@@ -132,14 +132,14 @@ func TestParseAppNamed(t *testing.T) {
 	_, err := v1.ParseAppNamed("hello", []byte(full))
 	require.NoError(t, err)
 	_, err = v1.ParseAppNamed("other", []byte(full))
-	require.EqualError(t, err, `line 4: metadata.name: "hello" is stored under the name "other": give both the same name`)
+	require.EqualError(t, err, `line 4: metadata.name: "hello" does not match the name "other" that the manifest is stored under: use the same name`)
 }
 
 func TestParseAppRefusesLargeTexts(t *testing.T) {
 	_, err := v1.ParseApp([]byte(full + strings.Repeat("# padding\n", 1<<17)))
-	require.EqualError(t, err, "the manifest has 1311788 bytes, at most 1048576 are allowed")
+	require.EqualError(t, err, "the manifest is too large: 1311788 bytes, the limit is 1048576")
 	_, err = v1.ParseApp([]byte("a: [" + strings.Repeat("a,", 1<<18) + "]"))
-	require.EqualError(t, err, "the manifest has more than 100000 lines and list items")
+	require.EqualError(t, err, "the manifest is too large: more than 100000 lines and list items")
 }
 
 const unitManifest = "apiVersion: fleet/v1\nkind: Unit\nmetadata: {name: a@1.service}\nspec:\n  contents: |\n    [Service]\n    ExecStart=/bin/true\n"
@@ -159,8 +159,8 @@ func TestParseManifests(t *testing.T) {
 	}
 
 	_, err = v1.ParseManifests([]byte("---\n" + unitManifest + "---\n" + unitManifest + "  desiredState: on\n---\nkind: Pod\n"))
-	require.EqualError(t, err, "line 17: spec.desiredState: \"on\" is not known: write one of inactive, loaded, launched\n"+
-		"line 19: apiVersion: missing: write apiVersion: fleet/v1")
+	require.EqualError(t, err, "line 17: spec.desiredState: unknown value \"on\": use one of inactive, loaded, launched\n"+
+		"line 19: apiVersion: missing: add apiVersion: fleet/v1")
 }
 
 func TestParseUnitErrors(t *testing.T) {
@@ -170,9 +170,9 @@ func TestParseUnitErrors(t *testing.T) {
 		"long":                {"a@1.service", strings.Repeat("a", 248) + ".service", "256 characters, at most 255 are allowed"},
 		"instance of a mount": {"a@1.service", "zzdata@vol1.mount", "metadata.name: unit name \"zzdata@vol1.mount\": units of type mount have no instances"},
 		"retired type":        {"a@1.service", "a.snapshot", "metadata.name: unit name \"a.snapshot\": systemd has no snapshot units"},
-		"template":            {"a@1.service}\nspec:", "a@.service}\nspec:\n  desiredState: launched", `line 5: spec.desiredState: a template never runs itself: write inactive, and start an instance such as "a@1.service"`},
-		"no text":             {"contents: |\n    [Service]\n    ExecStart=/bin/true", "hash: x", `line 5: spec.hash: "x" is not a SHA-256: write 64 hexadecimal digits`},
-		"field":               {"contents", "content", "line 4: spec.contents: missing: write the unit file's text"},
+		"template":            {"a@1.service}\nspec:", "a@.service}\nspec:\n  desiredState: launched", `line 5: spec.desiredState: a template cannot run itself: use inactive, and start an instance such as "a@1.service"`},
+		"no text":             {"contents: |\n    [Service]\n    ExecStart=/bin/true", "hash: x", `line 5: spec.hash: "x" is not a SHA-256: use 64 hexadecimal digits`},
+		"field":               {"contents", "content", "line 4: spec.contents: missing: set the unit file's text"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := v1.ParseUnit([]byte(strings.Replace(unitManifest, c.old, c.new, 1)))

@@ -10,7 +10,7 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// The manifest that the README gives people to begin with is valid, and says what they read there.
+// TestReadmeApp: the README's first manifest is valid and has the values that the text describes.
 func TestReadmeApp(t *testing.T) {
 	text, err := os.ReadFile("../../README.md")
 	require.NoError(t, err)

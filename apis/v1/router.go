@@ -9,24 +9,24 @@ import (
 	"time"
 )
 
-// AppRoute is all that routers need to know of an app. Kept at routes/<app>.
+// AppRoute is what routers need to know about an app. Stored at routes/<app>.
 type AppRoute struct {
-	// UID is the app's. Empty where no App describes what is announced: see Units.
+	// UID is the app's UID. Empty if no App describes the endpoints: see Units.
 	UID string `json:"uid,omitempty"`
-	// Prefix is the announce prefix: the app's endpoints are <prefix>/<app>/<instance>.
+	// Prefix is the announce prefix. Endpoints are at <prefix>/<app>/<instance>.
 	Prefix string `json:"prefix"`
-	// Hosts are the host names that the app asks for, in small letters, each with the etcd revision since when it has: of two
-	// apps the one that asked first has the host. "" is <app>.<domain of the router>.
+	// Hosts are the app's host names in lowercase, each with the etcd revision at which the app first asked for it. If
+	// two apps ask for one host, the lower revision wins. "" stands for <app>.<domain of the router>.
 	Hosts map[string]int64 `json:"hosts,omitempty"`
 	// Options are the options of spec.route, without its hosts.
 	Options *Route `json:"options,omitempty"`
-	// Units are the instances, such as example-app@1, that are announced by hand and are units of the cluster. Where no App
-	// is announced under this name, the endpoints of these instances are served, and no others.
+	// Units are instances, such as example-app@1, that run as units of the cluster and are announced by hand. If no App
+	// of this name is announced, only these instances' endpoints are served.
 	Units []string `json:"units,omitempty"`
 }
 
-// RouteOf is what a revision says to routers; nil where it announces nothing. uid is the revision that created the app: it
-// has a host since a manifest first asked for it, but never for longer than there is an app of that name.
+// RouteOf returns the route of a revision, nil if it does not announce. uid is the revision that created the app: it
+// caps how old a claim to a host can be, so a deleted app of the same name does not count.
 func RouteOf(r *Revision, uid int64) *AppRoute {
 	if r.Spec.Announce == nil {
 		return nil
@@ -45,42 +45,43 @@ func RouteOf(r *Revision, uid int64) *AppRoute {
 	return route
 }
 
-// Router says what one machine's nginx serves now. Kept at routers/<machine> for as long as the router lives.
+// Router is what one machine's nginx serves now. Stored at routers/<machine> while the router's lease lives.
 type Router struct {
-	// Revision and Digest are those of /services/web in Served, or of the first prefix. Fleetd before routes/ reads no others.
+	// Revision and Digest repeat those of Served for /services/web, or for the first prefix. Versions of fleetd before
+	// routes/ read only these.
 	Revision int64  `json:"revision"`
 	Digest   string `json:"digest"`
-	// Prefixes are the announce prefixes that it serves, sorted. Default /services/web.
+	// Prefixes are the announce prefixes that the router serves, sorted. Default /services/web.
 	Prefixes []string `json:"prefixes,omitempty"`
-	// Served says for each prefix which endpoints are served.
+	// Served is, for each prefix, what is served.
 	Served map[string]Served `json:"served,omitempty"`
-	// Routes is the etcd revision of the last change to routes/ that is served.
+	// Routes is the etcd revision of the last change to routes/ that is being served.
 	Routes int64 `json:"routes,omitempty"`
-	// Failing says that the router cannot apply what it knows; what it served before goes on.
+	// Failing is set while the router cannot apply its configuration and keeps serving the previous one.
 	Failing *RouterFailure `json:"failing,omitempty"`
-	// Refused are the endpoints and apps that were left out, with the reason.
+	// Refused maps endpoints and apps that are not served to the reason.
 	Refused map[string]string `json:"refused,omitempty"`
 }
 
-// Served is how far a router is with the endpoints below one prefix.
+// Served is a router's progress with the endpoints of one prefix.
 type Served struct {
-	// Revision is the etcd revision of the last change that is served.
+	// Revision is the etcd revision of the last change that is being served.
 	Revision int64 `json:"revision"`
-	// Digest is EndpointsDigest of all endpoints below the prefix.
+	// Digest is the EndpointsDigest of all endpoints under the prefix.
 	Digest string `json:"digest"`
 }
 
-// RouterFailure is why a router cannot apply what it knows.
+// RouterFailure is why a router cannot apply its configuration.
 type RouterFailure struct {
 	Since   time.Time `json:"since"`
 	Message string    `json:"message"`
 }
 
-// RouterPatience is how long a router that is failing is waited for. Then requests that it sends to an instance which is
-// gone are lost, which is better than a cluster in which nothing can be replaced.
+// RouterPatience is how long a failing router is waited for. After that, requests it sends to stopped instances are
+// lost, which is better than a cluster where nothing can be replaced.
 const RouterPatience = time.Minute
 
-// Below returns what the router serves below a prefix. ok is false where it does not serve that prefix.
+// Below returns what the router serves under a prefix. ok is false if it does not serve the prefix.
 func (r Router) Below(prefix string) (served Served, ok bool) {
 	if r.Served == nil { // written by an older version
 		return Served{r.Revision, r.Digest}, prefix == DefaultAnnouncePrefix
@@ -89,21 +90,21 @@ func (r Router) Below(prefix string) (served Served, ok bool) {
 	return served, ok
 }
 
-// HasRoute reports whether the router serves the app's hosts as routes/<app> says at that revision. Older routers read
-// the accepted revisions, and do not say so.
+// HasRoute reports whether the router serves routes/<app> as of that revision. Older routers read the accepted revisions
+// and do not report it: true.
 func (r Router) HasRoute(revision int64) bool { return r.Served == nil || r.Routes >= revision }
 
-// EndpointSet is the state of all endpoints below one prefix.
+// EndpointSet is the state of all endpoints under one prefix.
 type EndpointSet struct {
 	Prefix string
 	// Revision is the etcd revision of their last change.
 	Revision int64
-	// Digest is EndpointsDigest of them; "" where it was not computed.
+	// Digest is their EndpointsDigest; "" if not computed.
 	Digest string
 }
 
-// RoutersBehind returns the machines, sorted, whose routers do not serve the endpoints as they are below each of the
-// prefixes. Routers that do not serve a prefix are not behind with it.
+// RoutersBehind returns the machines, sorted, whose routers do not yet serve the given endpoints. A router that does not
+// serve a prefix is not behind on it.
 func RoutersBehind(routers map[string]Router, announced ...EndpointSet) []string {
 	var behind []string
 	for machine, r := range routers {
@@ -115,7 +116,7 @@ func RoutersBehind(routers map[string]Router, announced ...EndpointSet) []string
 	return behind
 }
 
-// behind: it has not applied the last change, and does not happen to serve the very endpoints that there are.
+// behind reports whether the router has neither applied the last change nor serves the same endpoints anyway.
 func (r Router) behind(announced EndpointSet) bool {
 	served, ok := r.Below(announced.Prefix)
 	return ok && served.Revision < announced.Revision && (announced.Digest == "" || served.Digest != announced.Digest)
@@ -128,8 +129,8 @@ func RoutersOf(routers map[string]Router, prefix string) map[string]Router {
 	return of
 }
 
-// RoutersToWaitFor leaves out the routers that have been failing for longer than RouterPatience. after is when the next
-// one has been, 0 where none is failing.
+// RoutersToWaitFor omits the routers that have been failing for longer than RouterPatience. after is when the next one
+// reaches that, 0 if none is failing.
 func RoutersToWaitFor(routers map[string]Router, now time.Time) (waitFor map[string]Router, after time.Duration) {
 	waitFor = maps.Clone(routers)
 	for machine, r := range routers {
@@ -141,7 +142,7 @@ func RoutersToWaitFor(routers map[string]Router, now time.Time) (waitFor map[str
 		case left <= 0:
 			delete(waitFor, machine)
 		case after == 0 || left < after:
-			after = min(left, RouterPatience) // its clock may be ahead
+			after = min(left, RouterPatience) // the router's clock may be ahead
 		}
 	}
 	return waitFor, after

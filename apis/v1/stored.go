@@ -6,82 +6,82 @@ import (
 	"time"
 )
 
-// DesiredState is how far a unit should be brought: the states of the original fleet.
+// DesiredState is the state that a unit is to reach, as in the original fleet.
 type DesiredState string
 
-// The desired states, in order.
+// The desired states, in order of progress.
 const (
 	Inactive DesiredState = "inactive" // known to the cluster, on no machine
 	Loaded   DesiredState = "loaded"   // placed, its file on the machine, not started
 	Launched DesiredState = "launched" // placed and started
 )
 
-// Unit is a systemd unit that fleet places on a machine. Kept in etcd at units/<name>.
+// Unit is a systemd unit that fleet places on a machine. Stored in etcd at units/<name>.
 type Unit struct {
 	TypeMeta `json:",inline"`
 	Metadata ObjectMeta `json:"metadata"`
 	Spec     UnitSpec   `json:"spec"`
-	// Status is put together for readers; it is never stored.
+	// Status is computed on read, never stored.
 	Status *UnitStatus `json:"status,omitempty"`
 }
 
-// UnitSpec is the desired unit. Either contents (what people write) or hash (what is stored) names the file.
+// UnitSpec is the desired unit. The file is given by contents (in manifests) or by hash (in etcd).
 type UnitSpec struct {
 	// Contents is the unit file's text.
 	Contents string `json:"contents,omitempty"`
-	// Hash is the SHA-256 of the text, kept once for all units that share it, at unitfiles/<hash>.
+	// Hash is the SHA-256 of the text, which is stored once for all units that share it, at unitfiles/<hash>.
 	Hash string `json:"hash,omitempty"`
 	// DesiredState is inactive, loaded or launched. Default launched.
 	DesiredState DesiredState `json:"desiredState,omitempty"`
-	// RequestedAt is when a person last asked for the unit to be started: changed, it has a unit that
-	// stopped or failed started once more.
+	// RequestedAt is when a user last asked for the unit to be started. Changing it starts a stopped or failed unit
+	// again.
 	RequestedAt string `json:"requestedAt,omitempty"`
 }
 
-// UnitStatus is where a unit is and how it does there.
+// UnitStatus is where a unit is placed and its state there.
 type UnitStatus struct {
-	// Phase is how far the unit is; of one on several machines the least good.
+	// Phase is the unit's progress; for a unit on several machines the most severe phase.
 	Phase Phase `json:"phase,omitempty"`
-	// Reason is one line on what a person should know of a unit that is on no machine; else see Machines.
+	// Reason explains in one line the state of a unit that is on no machine; for others see Machines.
 	Reason string `json:"reason,omitempty"`
-	// StoppedByHand: its app would have it run, a person wants it stopped.
+	// StoppedByHand: its app wants it to run, but a user stopped it.
 	StoppedByHand bool `json:"stoppedByHand,omitempty"`
-	// WaitsForOthers: it fits nowhere for no other reason than that units that it has to be beside are not where they have to be.
+	// WaitsForOthers: no machine fits only because the units it must share a machine with are not placed suitably.
 	WaitsForOthers bool `json:"waitsForOthers,omitempty"`
-	// Changing: a roll-out, a restart or a drain has begun with it, and is not over.
+	// Changing: a roll-out, restart or drain of the unit is in progress.
 	Changing bool `json:"changing,omitempty"`
-	// File is what its file says, where that was asked for (?file=true).
+	// File is what its file says; only set on request (?file=true).
 	File *UnitFileFacts `json:"file,omitempty"`
-	// Machine is the ID of the machine that it is placed on; empty for global units.
+	// Machine is the ID of the machine it is placed on; empty for global units.
 	Machine string `json:"machine,omitempty"`
-	// State is what systemd says of it.
+	// State is the state that systemd reports.
 	State *UnitState `json:"state,omitempty"`
 	// Unplaced says why no machine fits.
 	Unplaced *Unplaced `json:"unplaced,omitempty"`
-	// Override is a person's wish that goes before the owner's.
+	// Override is a user's request that takes precedence over the owner's.
 	Override *Override `json:"override,omitempty"`
-	// Machines are all machines that it is placed on, or that still report it, sorted by ID.
+	// Machines are the machines it is placed on or that still report it, sorted by ID.
 	Machines []UnitOnMachine `json:"machines,omitempty"`
 }
 
-// UnitOnMachine is a unit on one machine, for readers; it is never stored.
+// UnitOnMachine is a unit on one machine. Computed on read, never stored.
 type UnitOnMachine struct {
 	Machine string `json:"machine"`
-	// Address is the machine's; empty while the machine is away.
+	// Address is the machine's address; empty while the machine is gone.
 	Address string `json:"address,omitempty"`
-	// Placement is what the machine is told; nil where it reports a unit that is no longer its own.
+	// Placement is the machine's assignment; nil if it reports a unit that it no longer has.
 	Placement *Placement `json:"placement,omitempty"`
-	// State is what systemd says there; nil before the machine has reported, and while it is away.
+	// State is what systemd reports there; nil until the machine has reported, and while it is gone.
 	State *UnitState `json:"state,omitempty"`
-	// Phase is how far it is there.
+	// Phase is its progress there.
 	Phase Phase `json:"phase,omitempty"`
-	// Reason is one line on what a person should know: what is wrong, who stopped it; empty for nothing.
+	// Reason explains the phase in one line: what is wrong, or who stopped it. Empty if there is nothing to say.
 	Reason string `json:"reason,omitempty"`
-	// Outcome says how it ended, where something went wrong, such as "result exit-code, exit status 203 (EXEC)".
+	// Outcome is how it ended, if not successfully, such as "result exit-code, exit status 203 (EXEC)".
 	Outcome string `json:"outcome,omitempty"`
 }
 
-// UnitState is what systemd says of a unit on one machine. Kept at states/<machine>/<unit>.
+// UnitState is the state of a unit on one machine as systemd reports it. Stored at states/<machine>/<unit>.
 type UnitState struct {
 	LoadState   string `json:"loadState"`
 	ActiveState string `json:"activeState"`
@@ -89,85 +89,85 @@ type UnitState struct {
 	Result      string `json:"result,omitempty"`
 	// Hash is the SHA-256 of the file that systemd has loaded.
 	Hash string `json:"hash,omitempty"`
-	// DesiredState is the one of the placement that this state answers.
+	// DesiredState is that of the placement which this state answers.
 	DesiredState DesiredState `json:"desiredState,omitempty"`
-	// RequestedAt is the request that was last acted on.
+	// RequestedAt is the last request that was acted on.
 	RequestedAt  string    `json:"requestedAt,omitempty"`
 	InvocationID string    `json:"invocationID,omitempty"`
 	Since        time.Time `json:"since,omitzero"`
-	// Message says why the machine could not do what was asked, where it could not.
+	// Message is why the machine could not do what was asked, if it could not.
 	Message string `json:"message,omitempty"`
-	// JobResult says how the start ended that DesiredState and RequestedAt asked for, in systemd's words, where that was
-	// neither done nor seen in the unit's own state: dependency, assert, timeout, unsupported, canceled, failed; or skipped,
-	// for a Condition...= that was not met, which is no failure.
+	// JobResult is how the start requested by DesiredState and RequestedAt ended, in systemd's words, unless it
+	// succeeded or the unit's own state shows it: dependency, assert, timeout, unsupported, canceled, failed; or skipped
+	// for an unmet Condition...=, which is not a failure.
 	JobResult string `json:"jobResult,omitempty"`
-	// Restarts is how often systemd has started it again by itself since it was last started on request (NRestarts=).
+	// Restarts is how often systemd has restarted it since its last requested start (NRestarts=).
 	Restarts int `json:"restarts,omitempty"`
-	// ExitCode says how its main process ended: exited, killed or dumped; ExitStatus with which exit code or signal number.
+	// ExitCode is how its main process ended: exited, killed or dumped; ExitStatus is the exit code or signal number.
 	ExitCode   string `json:"exitCode,omitempty"`
 	ExitStatus int    `json:"exitStatus,omitempty"`
-	// Output are the last lines that it logged before it failed: a few, at most 1 KiB.
+	// Output is the last lines logged before it failed, at most 1 KiB.
 	Output string `json:"output,omitempty"`
 }
 
-// Placement is all that one machine needs to know of one unit. Kept at placements/<machine>/<unit>.
+// Placement is what one machine needs to know about one unit. Stored at placements/<machine>/<unit>.
 type Placement struct {
 	Hash         string       `json:"hash"`
 	DesiredState DesiredState `json:"desiredState"`
 	RequestedAt  string       `json:"requestedAt,omitempty"`
-	// Leaving says that the unit goes to another machine as soon as its app lets it go: see AnnotationLetGo.
+	// Leaving: the unit moves to another machine as soon as its app releases it, see AnnotationLetGo.
 	Leaving bool `json:"leaving,omitempty"`
 }
 
-// Unplaced says why no machine fits a unit. Kept at unplaced/<unit>.
+// Unplaced is why no machine fits a unit. Stored at unplaced/<unit>.
 type Unplaced struct {
-	// Message is one line for people: "0 of 3 machines fit: 2 conflict with ..., 1 has port 3000 taken by ...".
+	// Message is one line for display: "0 of 3 machines fit: 2 conflict with ..., 1 has port 3000 taken by ...".
 	Message string `json:"message"`
-	// Reasons are the refusals, those that keep off most machines first.
+	// Reasons are the constraints that failed, those that rule out most machines first.
 	Reasons []Refusal `json:"reasons,omitempty"`
 }
 
-// Refusal is one constraint that keeps a unit off some machines.
+// Refusal is one constraint that rules out some machines.
 type Refusal struct {
 	// Reason is the constraint's name, such as Conflicts, MachineMetadata, Ports, Memory.
 	Reason string `json:"reason"`
-	// Message names the option, its value and who is in the way.
+	// Message names the option, its value and the unit in conflict.
 	Message string `json:"message"`
-	// Count is how many machines it keeps off; Machines are some of them.
+	// Count is the number of machines it rules out; Machines lists some of them.
 	Count    int      `json:"count"`
 	Machines []string `json:"machines,omitempty"`
 }
 
-// Override is a person's wish for one unit that an app owns, as long as that unit exists: see OverrideCounts. Kept at
-// overrides/<unit>.
+// Override is a user's request for one unit of an app. It is valid as long as the unit exists, see OverrideCounts.
+// Stored at overrides/<unit>.
 type Override struct {
 	DesiredState DesiredState `json:"desiredState,omitempty"`
 	RequestedAt  string       `json:"requestedAt,omitempty"`
-	// Restart says that the request is for another start of what runs, too: the app controller takes the instance out of
-	// the routers, stops and starts it, one instance of an app at a time.
+	// Restart requests a restart even if the unit is running: the app controller takes the instance out of the routers,
+	// stops and starts it, one instance of an app at a time.
 	Restart bool `json:"restart,omitempty"`
 }
 
-// Revision is an accepted spec, immutable. Kept at revisions/<app>/<n>, n in ten digits.
+// Revision is an accepted spec, immutable. Stored at revisions/<app>/<n>, n with ten digits.
 type Revision struct {
 	Number int64 `json:"number"`
-	// AppUID is the UID of the app that it belongs to; 0 where an older fleetd wrote it. See Of.
+	// AppUID is the UID of its app; 0 if an older fleetd wrote it. See Of.
 	AppUID int64 `json:"appUID,omitempty"`
-	// ManifestRevision is the resourceVersion of the manifest that it was read from.
+	// ManifestRevision is the resourceVersion of the manifest it was read from.
 	ManifestRevision int64      `json:"manifestRevision"`
 	Metadata         ObjectMeta `json:"metadata"`
 	Spec             AppSpec    `json:"spec"`
-	// UnitFile and SidekickFile are the hashes of what was generated then. They stay, so that a newer fleetd which
-	// would write the same spec another way replaces nothing that runs.
+	// UnitFile and SidekickFile are the hashes of the generated files. They are kept so that a newer fleetd which
+	// generates different text for the same spec does not replace running units.
 	UnitFile     string `json:"unitFile,omitempty"`
 	SidekickFile string `json:"sidekickFile,omitempty"`
-	// HostsSince is the resourceVersion of the manifest that first asked for each of the spec's hosts, see RouteHosts: who
-	// has one keeps it from those who ask later.
+	// HostsSince maps each of RouteHosts to the resourceVersion of the manifest that first asked for it. The oldest
+	// claim to a host wins.
 	HostsSince map[string]int64 `json:"hostsSince,omitempty"`
 }
 
-// Of reports whether the revision belongs to the app with that UID, and not to a deleted one of the same name. One that an
-// older fleetd wrote has no UID: it belongs to the app that its manifest is a version of.
+// Of reports whether the revision belongs to the app with that UID, not to a deleted app of the same name. Revisions of
+// an older fleetd have no UID; their manifest decides.
 func (r *Revision) Of(appUID int64) bool {
 	if r.AppUID == 0 {
 		return r.ManifestRevision >= appUID
@@ -175,14 +175,13 @@ func (r *Revision) Of(appUID int64) bool {
 	return r.AppUID == appUID
 }
 
-// OverrideCounts reports whether an override that was last written at that revision is a wish for the unit with that UID, of
-// the app with that UID. One that is older was for a unit, or an app, of the same name that is deleted.
+// OverrideCounts reports whether an override last written at revision applies to the unit and app with these UIDs. An
+// older one was for a deleted unit or app of the same name.
 func OverrideCounts(revision, unitUID, appUID int64) bool {
 	return revision > unitUID && revision > appUID
 }
 
-// RouteHosts are the host names that an announced app asks for, as they are compared; "" is the app's own name in the domain
-// of a router.
+// RouteHosts are the host names of an announced app, normalized for comparison; "" is <app>.<domain of the router>.
 func (s *AppSpec) RouteHosts() []string {
 	switch {
 	case s.Announce == nil:
@@ -197,7 +196,7 @@ func (s *AppSpec) RouteHosts() []string {
 	return hosts
 }
 
-// Since is HostsSince of one host; of revisions that an older fleetd wrote it is their own manifest's.
+// Since is HostsSince of one host; for revisions of an older fleetd, ManifestRevision.
 func (r *Revision) Since(host string) int64 {
 	if since, known := r.HostsSince[host]; known {
 		return since
@@ -205,61 +204,62 @@ func (r *Revision) Since(host string) int64 {
 	return r.ManifestRevision
 }
 
-// Machine is a machine's presence. Kept at machines/<id> for as long as its lease lives.
+// Machine is a machine's presence. Stored at machines/<id> while its lease lives.
 type Machine struct {
 	TypeMeta `json:",inline"`
 	Metadata ObjectMeta  `json:"metadata"`
 	Spec     MachineSpec `json:"spec"`
-	// Config is what people set for the machine; it is stored apart (machineconfig/<id>) and survives its absence.
+	// Config is what users set for the machine; stored apart (machineconfig/<id>), it survives the machine's absence.
 	Config *MachineConfig `json:"config,omitempty"`
-	// Status is put together for readers; it is never stored.
+	// Status is computed on read, never stored.
 	Status *MachineStatus `json:"status,omitempty"`
 }
 
-// MachineAddress is where a machine is, and the port of its fleetd; 0 where that does not listen on TCP.
+// MachineAddress is a machine's IP address and the port of its fleetd; 0 if that does not listen on TCP.
 type MachineAddress struct {
 	Address netip.Addr
 	APIPort int
 }
 
-// MachineSpec is what a machine says of itself.
+// MachineSpec is what a machine reports about itself.
 type MachineSpec struct {
-	// Address is the machine's IP address, its primaryIP in the original's words.
+	// Address is the machine's IP address (primaryIP in the original fleet).
 	Address string `json:"address"`
 	// Metadata are key=value pairs for placement, from the machine's configuration.
 	Metadata map[string]string `json:"metadata,omitempty"`
-	// Capacity is what units may request.
+	// Capacity is what units can request in total.
 	Capacity Capacity `json:"capacity"`
 	// Versions of fleetd, systemd and the kernel.
 	Versions map[string]string `json:"versions,omitempty"`
-	// BootID tells one boot from the next.
+	// BootID changes with every boot.
 	BootID string `json:"bootID,omitempty"`
-	// Endpoint is where other machines reach its fleetd over HTTP, where it listens on TCP.
+	// Endpoint is the HTTP address of its fleetd for other machines, if it listens on TCP.
 	Endpoint string `json:"endpoint,omitempty"`
-	// Failing are the controllers of its fleetd that keep failing, and why. With "node" among them it starts and stops nothing.
+	// Failing maps the controllers of its fleetd that keep failing to the reason. With "node" among them, the machine
+	// starts and stops no units.
 	Failing map[string]string `json:"failing,omitempty"`
 }
 
-// ControllerNode is the name of the controller that starts and stops the units of its machine.
+// ControllerNode is the name of the controller that starts and stops a machine's units.
 const ControllerNode = "node"
 
-// Capacity is an amount of each resource: CPU in thousandths of a core, memory in bytes. 0 means not known: not limited.
+// Capacity is an amount of each resource: CPU in millicores, memory in bytes. 0 means unknown: unlimited.
 type Capacity struct {
 	CPU    int64 `json:"cpu,omitempty"`
 	Memory int64 `json:"memory,omitempty"`
 }
 
-// MachineConfig is what people set for a machine. Kept at machineconfig/<id>.
+// MachineConfig is what users set for a machine. Stored at machineconfig/<id>.
 type MachineConfig struct {
-	// Cordoned keeps new units off.
+	// Cordoned keeps new units off the machine.
 	Cordoned bool `json:"cordoned,omitempty"`
-	// Drain moves the units that run there elsewhere, one after the other.
+	// Drain moves the machine's units elsewhere, one at a time.
 	Drain bool `json:"drain,omitempty"`
-	// Metadata replaces single keys of the machine's own; an empty value removes one.
+	// Metadata overrides single keys of the machine's own metadata; an empty value removes one.
 	Metadata map[string]string `json:"metadata,omitempty"`
 }
 
-// Event is something that happened to an object. Kept at events/<time>-<id> for a while.
+// Event is something that happened to an object. Stored at events/<time>-<id> for a limited time.
 type Event struct {
 	Time time.Time `json:"time"`
 	Kind string    `json:"kind"`
@@ -268,9 +268,9 @@ type Event struct {
 	Type    string `json:"type"`
 	Reason  string `json:"reason"`
 	Message string `json:"message"`
-	// Count is how often it happened since it was last written, where that is more than once.
+	// Count is how often it happened since it was last written, if more than once.
 	Count int `json:"count,omitempty"`
-	// Source is the controller that saw it; Machine where it ran.
+	// Source is the controller that recorded it, Machine where that ran.
 	Source  string `json:"source"`
 	Machine string `json:"machine,omitempty"`
 }
@@ -281,28 +281,28 @@ const (
 	EventWarning = "Warning"
 )
 
-// JobSkipped is the JobResult of a start that a condition of the unit prevented.
+// JobSkipped is the JobResult of a start prevented by a condition of the unit.
 const JobSkipped = "skipped"
 
-// StartedOnMachine is the message of a unit that is to be loaded and runs all the same: a timer, a socket, another unit or a
-// person on the machine has started it since.
+// StartedOnMachine is the message of a unit that should only be loaded but runs: a timer, a socket, another unit or a
+// user on the machine has started it.
 const StartedOnMachine = "started on the machine, not by fleet"
 
-// AnnotationUpdatedAt is on units that a roll-out or a drain touched: when it did (RFC 3339). The deadline counts from there.
+// AnnotationUpdatedAt is when a roll-out or drain last touched the unit (RFC 3339). Deadlines count from there.
 const AnnotationUpdatedAt = "fleet/updated-at"
 
-// AnnotationMovedFrom is beside AnnotationUpdatedAt where that was a drain, and no roll-out: the ID of the machine that the
-// unit is to leave, or has left.
+// AnnotationMovedFrom accompanies AnnotationUpdatedAt for a drain: the ID of the machine that the unit is leaving or has
+// left.
 const AnnotationMovedFrom = "fleet/moved-from"
 
-// AnnotationExcept is on units of a global app that is to be one no longer: the IDs of the machines that they have left
-// already, separated by commas, so that others of the app can take their places there one after the other.
+// AnnotationExcept is set on units of an app that stops being global: the IDs of the machines that they have left,
+// comma-separated. The app's other units replace them there one at a time.
 const AnnotationExcept = "fleet/except"
 
-// AnnotationLetGo is on units that are in no router any more, so that they may leave a machine that is drained: its ID.
+// AnnotationLetGo is set on units that no router serves any more, so that they may leave a drained machine: its ID.
 const AnnotationLetGo = "fleet/let-go"
 
-// Active reports whether the unit runs: active, or running and reading its configuration anew.
+// Active reports whether the unit runs: active or reloading.
 func (s UnitState) Active() bool {
 	return s.ActiveState == "active" || s.ActiveState == "reloading" || s.ActiveState == "refreshing"
 }

@@ -11,11 +11,11 @@ import (
 	"github.com/fleet-starter/fleet/apis/quantity"
 )
 
-// MaxReplicas is how many instances one App may have.
+// MaxReplicas is the maximum number of instances of one App.
 const MaxReplicas = 100_000
 
-// Validate returns all that is wrong with an App after Default, by field path. Nothing in what it lets pass can
-// break out of the line of the unit file that it is written to.
+// Validate returns all errors in an App after Default, by field path. A valid App contains nothing that can break out of
+// its line in a generated unit file.
 func (a *App) Validate() ManifestErrors {
 	v := &validator{app: a.Metadata.Name}
 	v.metadata(&a.Metadata)
@@ -61,7 +61,7 @@ func (v *validator) count(s *AppSpec) {
 func (v *validator) program(s *AppSpec) {
 	switch {
 	case s.Container == nil && s.Exec == nil:
-		v.add("spec.exec", "missing: write exec or container, which say what to run")
+		v.add("spec.exec", "missing: set exec or container")
 	case s.Container != nil && s.Exec != nil:
 		v.add("spec.exec", "cannot be given with container: remove one of the two")
 	case s.Exec != nil:
@@ -72,7 +72,7 @@ func (v *validator) program(s *AppSpec) {
 	}
 }
 
-// sizeOfEnv is how much the variables take of the command line of a container.
+// sizeOfEnv is the size of the variables on a container's command line.
 func sizeOfEnv(env map[string]string) (n int) {
 	for name, value := range env {
 		n += len(name) + len(value) + len(` -e "="`)
@@ -84,14 +84,14 @@ func (v *validator) container(c *Container) {
 	if c.Name != "" {
 		v.specifiers("spec.container.name", c.Name)
 		if !containerName.MatchString(expandForCheck(c.Name)) {
-			v.add("spec.container.name", "%s is not a container's name: write letters, digits, _ . - and specifiers such as %%i", quoteShort(c.Name))
+			v.add("spec.container.name", "%s is not a valid container name: write letters, digits, _ . - and specifiers such as %%i", quoteShort(c.Name))
 		}
 	}
 	switch {
 	case c.Image == "":
-		v.add("spec.container.image", "missing: write the image to run, such as localhost:5000/example-app:latest")
+		v.add("spec.container.image", "missing: set the image to run, such as localhost:5000/example-app:latest")
 	case !imageName.MatchString(c.Image):
-		v.add("spec.container.image", "%s is not an image's name: write one such as localhost:5000/example-app:latest", quoteShort(c.Image))
+		v.add("spec.container.image", "%s is not a valid image name: use one such as localhost:5000/example-app:latest", quoteShort(c.Image))
 	}
 	v.arguments("spec.container.command", c.Command)
 	v.arguments("spec.container.args", c.Args)
@@ -109,18 +109,18 @@ func (v *validator) volume(field, volume string) {
 	}
 	parts := strings.Split(volume, ":")
 	if len(parts) < 2 || len(parts) > 3 {
-		v.add(field, "%s is not a bind mount: write host-path:container-path, or host-path:container-path:ro", quoteShort(volume))
+		v.add(field, "%s is not a bind mount: use host-path:container-path, or host-path:container-path:ro", quoteShort(volume))
 		return
 	}
 	host := parts[0]
 	if !strings.HasPrefix(host, "/") && !strings.HasPrefix(host, "%") && !containerName.MatchString(host) {
-		v.add(field, "the host's path %s is not absolute: begin it with /, a specifier such as %%t, or name a volume", quoteShort(host))
+		v.add(field, "the host path %s is not absolute: begin it with /, a specifier such as %%t, or name a volume", quoteShort(host))
 	}
 	if !strings.HasPrefix(parts[1], "/") {
-		v.add(field, "the container's path %s is not absolute: begin it with /", quoteShort(parts[1]))
+		v.add(field, "the container path %s is not absolute: begin it with /", quoteShort(parts[1]))
 	}
 	if len(parts) == 3 && !volumeOptions.MatchString(parts[2]) {
-		v.add(field, "%s are not options of a mount: write ro, or others of the runtime separated by commas", quoteShort(parts[2]))
+		v.add(field, "%s are not valid mount options: use ro, or other options of the runtime, separated by commas", quoteShort(parts[2]))
 	}
 }
 
@@ -128,17 +128,17 @@ func (v *validator) environment(s *AppSpec) {
 	for _, name := range slices.Sorted(maps.Keys(s.Env)) {
 		field := keyed("spec.env", name)
 		if !envName.MatchString(name) {
-			v.add(field, "%s is not a variable's name: write letters, digits and _, not beginning with a digit", quoteShort(name))
+			v.add(field, "%s is not a valid variable name: use letters, digits and _, not beginning with a digit", quoteShort(name))
 		}
 		value := s.Env[name]
 		if i := strings.IndexFunc(value, noncharacter); v.value(field, value) && i >= 0 && s.Container == nil {
-			v.add(field, "has the character %U in it, which Unicode reserves and systemd refuses: remove it", []rune(value[i:])[0])
+			v.add(field, "contains %U, a Unicode noncharacter that systemd refuses: remove it", []rune(value[i:])[0])
 		}
 	}
 	for i, file := range s.EnvFiles {
 		field := at("spec.envFiles", i)
 		if v.specifiers(field, file) && (!absoluteOrSpecifier(strings.TrimPrefix(file, "-")) || strings.TrimSpace(file) != file) {
-			v.add(field, "%s is not an absolute path: begin it with /, or a specifier such as %%t (after a - where the file may be absent)", quoteShort(file))
+			v.add(field, "%s is not an absolute path: begin it with /, or a specifier such as %%t (after a - if the file may be missing)", quoteShort(file))
 		}
 	}
 }
@@ -157,13 +157,13 @@ func (v *validator) ports(s *AppSpec) {
 				v.portNumber(field+".hostPort", p.HostPort)
 			}
 		}
-		if numbers[p.Port] == i { // a port that stands twice was said once already
+		if numbers[p.Port] == i { // report a duplicate port only once
 			unique(v, field+".hostPort", hosts, p.HostPort, i)
 		}
 		switch digits := strings.Trim(p.Name, "0123456789") == ""; {
 		case digits && p.Name == fmt.Sprint(p.Port):
 		case digits || !IsLabel(p.Name):
-			v.add(field+".name", "%s is not a port's name: write small letters, digits and -, with a letter in it", quoteShort(p.Name))
+			v.add(field+".name", "%s is not a valid port name: use lowercase letters, digits and -, with at least one letter", quoteShort(p.Name))
 		default:
 			unique(v, field+".name", names, p.Name, i)
 		}
@@ -172,7 +172,7 @@ func (v *validator) ports(s *AppSpec) {
 
 func unique[K comparable](v *validator, field string, seen map[K]int, key K, i int) {
 	if first, twice := seen[key]; twice {
-		v.add(field, "%v is taken by spec.ports[%d]: each port stands once", key, first)
+		v.add(field, "%v is already used by spec.ports[%d]: port names and numbers must be unique", key, first)
 		return
 	}
 	seen[key] = i
@@ -180,7 +180,7 @@ func unique[K comparable](v *validator, field string, seen map[K]int, key K, i i
 
 func (v *validator) portNumber(field string, port int32) bool {
 	if port < 1 || port > 65535 {
-		v.add(field, "%d is not a port: write a number from 1 to 65535", port)
+		v.add(field, "%d is not a valid port: use a number from 1 to 65535", port)
 		return false
 	}
 	return true
@@ -196,11 +196,11 @@ func (v *validator) portReference(field, port string, s *AppSpec) {
 	}
 	switch {
 	case len(names) == 0:
-		v.add(field, "there is no port: list what the process listens on in spec.ports")
+		v.add(field, "there is no port: list the ports that the process listens on in spec.ports")
 	case port == "":
-		v.add(field, "missing: write the name or number of one of spec.ports (%s)", strings.Join(names, ", "))
+		v.add(field, "missing: set the name or number of one of spec.ports (%s)", strings.Join(names, ", "))
 	default:
-		v.add(field, "%s is none of spec.ports: write one of %s", quoteShort(port), strings.Join(names, ", "))
+		v.add(field, "%s is not in spec.ports: use one of %s", quoteShort(port), strings.Join(names, ", "))
 	}
 }
 
@@ -219,36 +219,36 @@ func (v *validator) resources(r *Resources) {
 			v.add(field, "%s is %v", quoteShort(value), err)
 			return -1
 		case n < least:
-			v.add(field, "%s is too little: the process could not run", quoteShort(value))
+			v.add(field, "%s is too little for a process to run: raise it", quoteShort(value))
 		}
 		return n
 	}
 	cpu, cpuLimit := amount("requests", "cpu", r.Requests.CPU, quantity.ParseCPU, 0), amount("limits", "cpu", r.Limits.CPU, quantity.ParseCPU, 10)
 	memory, memoryLimit := amount("requests", "memory", r.Requests.Memory, quantity.ParseMemory, 0), amount("limits", "memory", r.Limits.Memory, quantity.ParseMemory, 1<<20)
 	if cpuLimit >= 0 && cpu > cpuLimit {
-		v.add("spec.resources.requests.cpu", "%s is more than the limit of %s: request no more than the limit", r.Requests.CPU, r.Limits.CPU)
+		v.add("spec.resources.requests.cpu", "%s exceeds the limit of %s: lower the request or raise the limit", r.Requests.CPU, r.Limits.CPU)
 	}
 	if memoryLimit >= 0 && memory > memoryLimit {
-		v.add("spec.resources.requests.memory", "%s is more than the limit of %s: request no more than the limit", r.Requests.Memory, r.Limits.Memory)
+		v.add("spec.resources.requests.memory", "%s exceeds the limit of %s: lower the request or raise the limit", r.Requests.Memory, r.Limits.Memory)
 	}
 }
 
 func (v *validator) announce(s *AppSpec) {
 	if a := s.Announce; a != nil {
 		v.portReference("spec.announce.port", a.Port, s)
-		if port, _ := s.FindPort(a.Port); a.Prefix == DefaultAnnouncePrefix || s.Route != nil { // a router's
+		if port, _ := s.FindPort(a.Port); a.Prefix == DefaultAnnouncePrefix || s.Route != nil { // read by routers
 			if owner, reserved := ReservedPorts[int(port.HostPort)]; reserved {
-				v.add("spec.announce.port", "%d is the port of %s: routers send no requests there, listen on another port", port.HostPort, owner)
+				v.add("spec.announce.port", "%d is the port of %s, which routers never proxy to: listen on another port", port.HostPort, owner)
 			}
 		}
 		switch {
 		case !announcePrefix.MatchString(a.Prefix) || path.Clean(a.Prefix) != a.Prefix || a.Prefix == "/":
-			v.add("spec.announce.prefix", "%s is not a directory of etcd: write an absolute path such as %s, without / at its end", quoteShort(a.Prefix), DefaultAnnouncePrefix)
+			v.add("spec.announce.prefix", "%s is not a valid etcd directory: use an absolute path such as %s, without a trailing /", quoteShort(a.Prefix), DefaultAnnouncePrefix)
 		case a.Prefix == "/fleet" || strings.HasPrefix(a.Prefix, "/fleet/"):
-			v.add("spec.announce.prefix", "%s lies in fleet's own keys: write a path outside /fleet, such as %s", a.Prefix, DefaultAnnouncePrefix)
+			v.add("spec.announce.prefix", "%s is inside fleet's own keys: use a path outside /fleet, such as %s", a.Prefix, DefaultAnnouncePrefix)
 		}
 		if a.TTL < Duration(5*time.Second) {
-			v.add("spec.announce.ttl", "%s is too short to survive a hiccup: write at least 5s", a.TTL)
+			v.add("spec.announce.ttl", "%s is too short, any hiccup would withdraw the instance: use at least 5s", a.TTL)
 		}
 	}
 	h := s.HealthCheck
@@ -256,7 +256,7 @@ func (v *validator) announce(s *AppSpec) {
 		return
 	}
 	if s.Announce == nil {
-		v.add("spec.healthCheck", "decides what is announced, and nothing is: add announce, or remove it")
+		v.add("spec.healthCheck", "has no effect without announce: add announce, or remove it")
 	}
 	v.healthCheck(s, h)
 }
@@ -267,7 +267,7 @@ func (v *validator) healthCheck(s *AppSpec, h *HealthCheck) {
 		probes++
 		v.portReference("spec.healthCheck.http.port", h.HTTP.Port, s)
 		if !urlPath.MatchString(h.HTTP.Path) {
-			v.add("spec.healthCheck.http.path", "%s is not a path: begin it with /, and write spaces as %%20", quoteShort(h.HTTP.Path))
+			v.add("spec.healthCheck.http.path", "%s is not a valid path: begin it with / and write spaces as %%20", quoteShort(h.HTTP.Path))
 		}
 	}
 	if h.TCP != nil {
@@ -279,7 +279,7 @@ func (v *validator) healthCheck(s *AppSpec, h *HealthCheck) {
 		v.command("spec.healthCheck.exec.command", h.Exec.Command)
 	}
 	if probes != 1 {
-		v.add("spec.healthCheck", "has %d probes: write exactly one of http, tcp and exec", probes)
+		v.add("spec.healthCheck", "has %d probes: set exactly one of http, tcp and exec", probes)
 	}
 	v.positive("spec.healthCheck.interval", h.Interval)
 	v.positive("spec.healthCheck.timeout", h.Timeout)
@@ -289,7 +289,7 @@ func (v *validator) healthCheck(s *AppSpec, h *HealthCheck) {
 
 func (v *validator) threshold(field string, n int32) {
 	if n < 1 || n > 1000 {
-		v.add(field, "%d is not a number of probes: write 1 to 1000", n)
+		v.add(field, "%d is out of range: use 1 to 1000", n)
 	}
 }
 
@@ -298,7 +298,7 @@ func (v *validator) route(s *AppSpec) {
 		return
 	}
 	if s.Announce == nil {
-		v.add("spec.route", "routers send requests to announced instances, and none is announced: add announce")
+		v.add("spec.route", "has no effect without announce, as routers serve only announced instances: add announce")
 	}
 	if size := s.Route.BodySize; size != "" {
 		if _, err := quantity.ParseMemory(size); err != nil {
@@ -306,16 +306,16 @@ func (v *validator) route(s *AppSpec) {
 		}
 	}
 	if timeout := s.Route.Timeout; timeout != 0 && (timeout < Duration(time.Second) || timeout > Duration(MaxRouteTimeout)) {
-		v.add("spec.route.timeout", "%s is not a time that an answer may take: write one from 1s to 24h", timeout)
+		v.add("spec.route.timeout", "%s is out of range: use 1s to 24h", timeout)
 	}
 	seen := map[string]bool{}
 	for i, host := range s.Route.Hosts {
 		field := at("spec.route.hosts", i)
 		switch {
 		case !IsRouteHost(host):
-			v.add(field, "%s is not a host name: write one such as example-app.example.com or *.example.com, in small letters", quoteShort(host))
+			v.add(field, "%s is not a valid host name: use one such as example-app.example.com or *.example.com, in lowercase", quoteShort(host))
 		case seen[host]:
-			v.add(field, "%s stands twice: remove one", host)
+			v.add(field, "duplicate host %s: remove one", host)
 		}
 		seen[host] = true
 	}

@@ -14,7 +14,7 @@ func (v *validator) placement(s *AppSpec) {
 	for i, glob := range p.Conflicts {
 		field := at("spec.placement.conflicts", i)
 		if _, err := path.Match(glob, "x"); err != nil || !unitPattern(glob) {
-			v.add(field, "%s is not a glob on unit names: write one such as example-app@*.service", quoteShort(glob))
+			v.add(field, "%s is not a valid glob of unit names: use one such as example-app@*.service", quoteShort(glob))
 		}
 	}
 	for i, unit := range p.MachineOf {
@@ -23,9 +23,9 @@ func (v *validator) placement(s *AppSpec) {
 		parsed, err := unitfile.ParseName(name)
 		switch _, _, own := ParseAppUnit(v.app, name); {
 		case !unitPattern(unit) || err != nil || parsed.Template:
-			v.add(field, "%s is not a unit's name: write one such as db@%%i.service", quoteShort(unit))
+			v.add(field, "%s is not a valid unit name: use one such as db@%%i.service", quoteShort(unit))
 		case own:
-			v.add(field, "%s is the app's own unit: name the unit that it should run beside", quoteShort(unit))
+			v.add(field, "%s is the app's own unit: name the unit to share a machine with", quoteShort(unit))
 		}
 	}
 	if s.Global && len(p.MachineOf) > 0 {
@@ -37,26 +37,27 @@ func (v *validator) placement(s *AppSpec) {
 	for _, key := range slices.Sorted(maps.Keys(p.MachineMetadata)) {
 		field := keyed("spec.placement.machineMetadata", key)
 		if !metadataText.MatchString(key) {
-			v.add(field, "%s is not a key of a machine's metadata: write letters, digits and . _ / -", quoteShort(key))
+			v.add(field, "%s is not a valid metadata key: use letters, digits and . _ / -", quoteShort(key))
 		}
 		if len(p.MachineMetadata[key]) == 0 {
-			v.add(field, "names no value: write at least one")
+			v.add(field, "has no values: set at least one")
 		}
 		for _, value := range p.MachineMetadata[key] {
 			if !metadataText.MatchString(value) {
-				v.add(field, "%s is not a value of a machine's metadata: write letters, digits and . _ / : @ + -", quoteShort(value))
+				v.add(field, "%s is not a valid metadata value: use letters, digits and . _ / : @ + -", quoteShort(value))
 			}
 		}
 	}
 	if p.SpreadOver != "" && !metadataText.MatchString(p.SpreadOver) {
-		v.add("spec.placement.spreadOver", "%s is not a key of a machine's metadata: write one such as zone", quoteShort(p.SpreadOver))
+		v.add("spec.placement.spreadOver", "%s is not a valid metadata key: use one such as zone", quoteShort(p.SpreadOver))
 	}
 	if p.SpreadOver != "" && s.Global {
 		v.add("spec.placement.spreadOver", "cannot be given with global, which runs on every machine: remove one of the two")
 	}
 }
 
-// MachineOf are the units that those of the app are to be beside; of instances, those of the first.
+// MachineOf returns the units that the app's units must share a machine with; for an app with several instances, those
+// of the first.
 func (a *App) MachineOf() (units []string) {
 	if a.Spec.Placement == nil {
 		return nil
@@ -68,7 +69,7 @@ func (a *App) MachineOf() (units []string) {
 	return units
 }
 
-// Warnings are what in a valid App will hardly do what was meant.
+// Warnings returns what is valid but unlikely to do what was meant.
 func (a *App) Warnings() (warnings ManifestErrors) {
 	if a.Spec.Placement == nil {
 		return nil
@@ -82,19 +83,18 @@ func (a *App) Warnings() (warnings ManifestErrors) {
 	return warnings
 }
 
-// machineID names one machine, so nothing else may choose (fleet's own rule).
+// machineID checks that nothing else restricts the machine too (fleet's own rule).
 func (v *validator) machineID(s *AppSpec) {
 	const field = "spec.placement.machineID"
 	if !metadataText.MatchString(s.Placement.MachineID) {
-		v.add(field, "%s is not a machine's ID: write one that list-machines --full shows", quoteShort(s.Placement.MachineID))
+		v.add(field, "%s is not a valid machine ID: use one shown by list-machines --full", quoteShort(s.Placement.MachineID))
 	}
 	if s.Global || len(s.Placement.Conflicts) > 0 || len(s.Placement.MachineOf) > 0 {
-		v.add(field, "cannot be given with global, placement.conflicts or placement.machineOf: it names the one machine already")
+		v.add(field, "cannot be given with global, placement.conflicts or placement.machineOf, as it already selects one machine: remove one of them")
 	}
 }
 
-// unitPattern checks a name or glob that goes into [X-Fleet], where white space separates and only four
-// specifiers are known.
+// unitPattern checks a name or glob for [X-Fleet], where white space separates and only four specifiers are known.
 func unitPattern(s string) bool {
 	if s == "" || strings.ContainsAny(s, " \t\"'") || len(s) > maxUnitName {
 		return false
@@ -103,13 +103,13 @@ func unitPattern(s string) bool {
 	return !strings.Contains(plain, "%") && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
-// expandUnit resolves fleet's specifiers as for the app's first instance.
+// expandUnit expands fleet's specifiers for the app's first instance.
 func (v *validator) expandUnit(s string) string {
 	unit := AppUnit(v.app, 1)
 	return strings.NewReplacer("%%", "%", "%n", unit, "%N", strings.TrimSuffix(unit, ".service"), "%p", v.app, "%i", "1").Replace(s)
 }
 
-// generatedOptions are the options that fields of the App generate, with the field to use instead.
+// generatedOptions maps the options that App fields generate to the field to use instead.
 var generatedOptions = map[string]map[string]string{
 	"Unit": {"Description": "spec.description"},
 	"Service": {
@@ -124,13 +124,13 @@ var generatedOptions = map[string]map[string]string{
 	},
 }
 
-// passthrough checks spec.unit: what goes through must be new, and be what it seems.
+// passthrough checks spec.unit: options must not be generated already and must stay on their line.
 func (v *validator) passthrough(s *AppSpec) {
 	for _, section := range slices.Sorted(maps.Keys(s.Unit)) {
 		field := keyed("spec.unit", section)
 		known := section == "Unit" || section == "Service" || section == "Install" || strings.HasPrefix(section, "X-")
 		if !sectionName.MatchString(section) || !known {
-			v.add(field, "%s is not a section of a service: write Unit, Service, Install or one beginning with X-", quoteShort(section))
+			v.add(field, "%s is not a section of a service unit: use Unit, Service, Install or one beginning with X-", quoteShort(section))
 			continue
 		}
 		for _, option := range slices.Sorted(maps.Keys(s.Unit[section])) {
@@ -144,36 +144,36 @@ func (v *validator) option(s *AppSpec, section, option, field string) {
 	instead, generated := generatedOptions[section][option]
 	switch {
 	case !sectionName.MatchString(option):
-		v.add(field, "%s is not the name of an option: write letters, digits and -", quoteShort(option))
+		v.add(field, "%s is not a valid option name: use letters, digits and -", quoteShort(option))
 	case generated:
-		v.add(field, "is generated: use %s", instead)
+		v.add(field, "is generated: set %s instead", instead)
 	case section == "X-Fleet" && option != "Replaces":
-		v.add(field, "is not an option of [X-Fleet]: placement is said in spec.placement")
+		v.add(field, "is not an option of [X-Fleet]: use spec.placement")
 	case section == "X-Fleet" && (s.Global || s.Placement != nil && (len(s.Placement.Conflicts) > 0 || s.Placement.MachineID != "")):
-		v.add(field, "cannot be given with global, placement.conflicts or placement.machineID")
+		v.add(field, "cannot be given with global, placement.conflicts or placement.machineID: remove one of them")
 	case section == "Service" && option == "ExecStop" && s.Container != nil:
-		v.add(field, "is generated: it stops the container")
+		v.add(field, "is generated, it stops the container: remove it")
 	case section == "Service" && option == "ExecStopPost" && s.Container != nil && slices.Contains(values, ""):
-		v.add(field, "an empty value would drop the generated one, which removes the container")
+		v.add(field, "an empty value would drop the generated command, which removes the container: remove it")
 	case section == "Service" && s.limited(option):
-		v.add(field, "is generated: use spec.resources.limits")
+		v.add(field, "is generated: set spec.resources.limits instead")
 	case len(values) == 0:
-		v.add(field, "has no value: write one, or \"\" for an empty assignment")
+		v.add(field, "has no value: set one, or \"\" for an empty assignment")
 	}
 	for _, value := range values {
 		if v.text(field, value) && (strings.Trim(value, " ") != value || len(value) > maxText) {
-			v.add(field, "%s begins or ends with a space or is longer than %d bytes: quote it as systemd has it, or shorten it", quoteShort(value), maxText)
+			v.add(field, "%s begins or ends with a space or is longer than %d bytes: quote it (systemd.syntax(7)) or shorten it", quoteShort(value), maxText)
 		}
 	}
 }
 
-// limited tells whether limits generate that option.
+// limited reports whether spec.resources.limits generates the option.
 func (s *AppSpec) limited(option string) bool {
 	return s.Resources != nil && s.Container == nil &&
 		(option == "CPUQuota" && s.Resources.Limits.CPU != "" || option == "MemoryMax" && s.Resources.Limits.Memory != "")
 }
 
-// Validate returns all that is wrong with a Unit after Default, except for what is wrong inside the file's text.
+// Validate returns all errors in a Unit after Default, except those inside the unit file's text.
 func (u *Unit) Validate() ManifestErrors {
 	v := &validator{}
 	v.metadata(&u.Metadata)
@@ -181,23 +181,23 @@ func (u *Unit) Validate() ManifestErrors {
 	parsed, err := unitfile.ParseName(name)
 	switch {
 	case name == "":
-		v.add("metadata.name", "missing: write a unit's name such as example.service")
+		v.add("metadata.name", "missing: set a unit name such as example.service")
 	case err != nil:
 		v.add("metadata.name", "%v", err)
 	}
 	switch s := &u.Spec; {
 	case s.Contents == "" && s.Hash == "":
-		v.add("spec.contents", "missing: write the unit file's text")
+		v.add("spec.contents", "missing: set the unit file's text")
 	case s.Contents != "" && s.Hash != "":
 		v.add("spec.hash", "cannot be given with contents: remove one of the two")
 	case strings.Contains(s.Contents, "\x00"):
-		v.add("spec.contents", "has a NUL byte in it: a unit file is text")
+		v.add("spec.contents", "contains a NUL byte: a unit file must be text")
 	case s.Hash != "" && !hexDigest.MatchString(s.Hash):
-		v.add("spec.hash", "%s is not a SHA-256: write 64 hexadecimal digits", quoteShort(s.Hash))
+		v.add("spec.hash", "%s is not a SHA-256: use 64 hexadecimal digits", quoteShort(s.Hash))
 	}
 	v.oneOf("spec.desiredState", string(u.Spec.DesiredState), string(Inactive), string(Loaded), string(Launched))
 	if parsed.Template && u.Spec.DesiredState != Inactive {
-		v.add("spec.desiredState", "a template never runs itself: write inactive, and start an instance such as %s", quoteShort(strings.Replace(name, "@.", "@1.", 1)))
+		v.add("spec.desiredState", "a template cannot run itself: use inactive, and start an instance such as %s", quoteShort(strings.Replace(name, "@.", "@1.", 1)))
 	}
 	v.text("spec.requestedAt", u.Spec.RequestedAt)
 	return v.errs

@@ -12,7 +12,7 @@ import (
 // Duration is a time.Duration that is written as "30s" or "5m".
 type Duration time.Duration
 
-// Std returns d as the standard library's type.
+// Std returns d as a time.Duration.
 func (d Duration) Std() time.Duration { return time.Duration(d) }
 
 // String formats d as time.Duration does.
@@ -24,21 +24,21 @@ func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(d.String()
 // IsZero reports whether d is unset.
 func (d Duration) IsZero() bool { return d == 0 }
 
-// UnmarshalJSON reads a string such as "30s". A bare number is refused: it does not say its unit.
+// UnmarshalJSON parses a string such as "30s". A bare number is an error: it has no unit.
 func (d *Duration) UnmarshalJSON(data []byte) error {
 	var s string
 	if err := json.Unmarshal(data, &s); err != nil {
-		return fmt.Errorf("%s is not a duration: write a string with a unit, such as \"30s\" or \"5m\"", data)
+		return fmt.Errorf("%s is not a duration: use a string with a unit, such as \"30s\" or \"5m\"", data)
 	}
 	v, err := time.ParseDuration(s)
 	if err != nil {
-		return fmt.Errorf("%q is not a duration: write a number with a unit, such as \"30s\" or \"5m\"", s)
+		return fmt.Errorf("%q is not a duration: use a number with a unit, such as \"30s\" or \"5m\"", s)
 	}
 	*d = Duration(v)
 	return nil
 }
 
-// StringList is one value or a list of values. Numbers and booleans are taken as they are written.
+// StringList is one value or a list of values. Numbers and booleans are kept as written.
 type StringList []string
 
 // UnmarshalJSON reads a scalar or a list of scalars.
@@ -59,7 +59,7 @@ func (l *StringList) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// MarshalJSON writes a single value as a string, any other number of values as a list.
+// MarshalJSON encodes a single value as a string, any other number of values as a list.
 func (l StringList) MarshalJSON() ([]byte, error) {
 	if len(l) == 1 {
 		return json.Marshal(l[0])
@@ -74,13 +74,12 @@ func scalar(raw json.RawMessage) (string, error) {
 	}
 	switch raw[0] {
 	case '{', '[', 'n':
-		return "", fmt.Errorf("%s is not a value: write a string, a number, true or false, or a list of them", shorten(string(raw), 40))
+		return "", fmt.Errorf("%s is not a value: use a string, a number, true or false, or a list of them", shorten(string(raw), 40))
 	}
 	return string(raw), nil
 }
 
-// EndpointsDigest is a short digest of a set of endpoints, key to value: equal for two readers that
-// hold the same endpoints, in whatever order they came.
+// EndpointsDigest is a short digest of a set of endpoints, key to value, independent of their order.
 func EndpointsDigest(endpoints map[string]string) string {
 	keys := make([]string, 0, len(endpoints))
 	for k := range endpoints {

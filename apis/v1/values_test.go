@@ -26,8 +26,8 @@ func TestParseAppUnitUndoesTheNames(t *testing.T) {
 	require.Equal(t, "example-app/example-app@1", v1.EndpointName("example-app", 1))
 }
 
-// FuzzParseApp: no text brings the reader down, and what it accepts is stable: written and read again it is the same,
-// and nothing in it could end a line of a unit file.
+// FuzzParseApp: no input panics the parser, and an accepted App survives a round trip and contains nothing that could
+// end a line of a unit file.
 func FuzzParseApp(f *testing.F) {
 	archive, err := txtar.ParseFile("testdata/errors.txtar")
 	require.NoError(f, err)

@@ -63,7 +63,7 @@ func TestStatus(t *testing.T) {
 			in.Manifest = []byte("apiVersion: fleet/v1\nkind: App\nmetadata: {name: web}\nspec: {replicas: two}\n")
 		},
 			v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 3},
-			"Accepted=False InvalidManifest: line 4: spec.replicas: expected a whole number, got the text \"two\"\nline 4: spec.exec: missing: write exec or container, which say what to run; revision 3 goes on", 0},
+			"Accepted=False InvalidManifest: line 4: spec.replicas: expected an integer, got the string \"two\"\nline 4: spec.exec: missing: set exec or container; revision 3 goes on", 0},
 		{"just applied", func(in *Input) {
 			in.ManifestRevision, in.Manifest = 8, bytes.Replace(in.Manifest, []byte("/bin/web"), []byte("/bin/web2"), 1)
 		},
@@ -74,7 +74,7 @@ func TestStatus(t *testing.T) {
 			v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 3}, "", 0},
 		{"name taken", func(in *Input) { in.Taken["web@2.service"] = "" },
 			v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 3},
-			"Accepted=False NameTaken: the unit web@2.service was submitted by a person: destroy it, or name the app otherwise; revision 3 goes on", 0},
+			"Accepted=False NameTaken: unit web@2.service was submitted by a user: destroy it or rename the app; revision 3 goes on", 0},
 		{"never accepted", func(in *Input) { in.Latest, in.Manifest = nil, []byte("x: [") }, v1.ReplicaCounts{},
 			"Accepted=False InvalidManifest: line 1: not YAML: did not find expected node content\n" +
 				"Scheduled=Unknown NotAccepted: no manifest was accepted so far\nAvailable=Unknown NotAccepted: no manifest was accepted so far\n" +

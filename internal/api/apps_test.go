@@ -217,7 +217,7 @@ func TestHowAnAppDoes(t *testing.T) {
 	c.put("/fleet/apps/hello", strings.Replace(hello, "replicas: 2", "replicas: many", 1))
 	require.Equal(t, v1.AppBroken, summary().Phase)
 	require.Equal(t, v1.Accepted, summary().Condition)
-	require.Contains(t, summary().Message, "InvalidManifest: line 8: spec.replicas: expected a whole number")
+	require.Contains(t, summary().Message, "InvalidManifest: line 8: spec.replicas: expected an integer")
 }
 
 // TestWhatIsReadCanBeWritten: an object is taken back as it was answered, with all that only readers see.

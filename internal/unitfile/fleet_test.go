@@ -77,10 +77,10 @@ func TestParseFleetProblems(t *testing.T) {
 			`line 3: [X-Fleet] Ports: port "0": write numbers from 1 to 65535, separated by white space`,
 			`line 3: [X-Fleet] Ports: port "x": write numbers from 1 to 65535, separated by white space`,
 			`line 4: [X-Fleet] CPU: "%q": unknown specifier "%q": fleet knows %n, %N, %p, %i and %%`,
-			`line 4: [X-Fleet] CPU: "%q" is not an amount of CPU (not a plain number): write cores such as 2 or 0.5, or thousandths of a core such as 500m`,
+			`line 4: [X-Fleet] CPU: "%q" is not an amount of CPU (not a plain number): write cores such as 2 or 0.5, or millicores such as 500m`,
 			`line 5: [X-Fleet] Global: "maybe" is neither true nor false`}},
 		{"in order, those of the file and those of the unit", "CPU=x\nMachineOf=b\nMemory=x\n", []string{
-			`line 2: [X-Fleet] CPU: "x" is not an amount of CPU (not a plain number): write cores such as 2 or 0.5, or thousandths of a core such as 500m`,
+			`line 2: [X-Fleet] CPU: "x" is not an amount of CPU (not a plain number): write cores such as 2 or 0.5, or millicores such as 500m`,
 			`line 3: [X-Fleet] MachineOf: unit name "b": no type, add one such as .service`,
 			`line 4: [X-Fleet] Memory: "x" is not an amount of memory (not a plain number): write bytes, or a number with K, M, G or T (powers of 1024) such as 256M`}},
 		{"misspelt", "conflicts=a\nx-conditionmachineid=b\nX-ConditionMachineBootID=c\n", []string{
@@ -109,7 +109,7 @@ func TestParseFleetProblems(t *testing.T) {
 		{"peers replaced", "MachineOf=b.service\nReplaces=%p.service b*\n", []string{
 			"line 2: [X-Fleet] MachineOf: b.service cannot be on the same machine, for Replaces=b* names it: remove one of the two"}},
 		{"resources", "CPU=0.0001\nMemory=1X\nSpreadOver=a=b\n", []string{
-			`line 2: [X-Fleet] CPU: "0.0001" is not an amount of CPU (finer than a thousandth of a core): write cores such as 2 or 0.5, or thousandths of a core such as 500m`,
+			`line 2: [X-Fleet] CPU: "0.0001" is not an amount of CPU (finer than one millicore): write cores such as 2 or 0.5, or millicores such as 500m`,
 			`line 3: [X-Fleet] Memory: "1X" is not an amount of memory (unknown suffix "X"): write bytes, or a number with K, M, G or T (powers of 1024) such as 256M`,
 			`line 4: [X-Fleet] SpreadOver: "a=b" is not a metadata key: write one key, such as zone`}},
 		{"spread of a global unit", "Global=1\nSpreadOver=zone\n", []string{

@@ -20,7 +20,7 @@ var placement = []hostile{
 	{"two apps that generate the same unit", func(l *lab) {
 		l.apply(app("twin", "ports: [{port: 4000}]", "announce: {}"))
 		l.apply(app("twin-discovery"))
-	}, one("twin-discovery@1.service", "NameTaken", "name one of the two apps otherwise")},
+	}, one("twin-discovery@1.service", "NameTaken", "rename one of the two apps")},
 	{"two apps at once that generate the same unit, past the API", func(l *lab) {
 		l.raw(keys.Apps().Key("pair-discovery"), app("pair-discovery", "replicas: 3"))
 		l.raw(keys.Apps().Key("pair"), app("pair", "replicas: 3", "ports: [{port: 4001}]", "announce: {}"))
