@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Writes into README.md's walkthrough what its commands print on a fresh local cluster. test/e2e compares it.
+# Writes into README.md's walkthrough, and into the pages of docs/, what their commands print on a fresh local cluster. test/e2e
+# compares it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 make -s down
@@ -15,29 +16,38 @@ settled() {
 	printf '%s\n' "$now"
 }
 
+# write has a file's console blocks say what their commands print: of the README those of the walkthrough, of a page all.
+write() {
+	local inside=$2 block=
+	while IFS= read -r line; do
+		case $line in
+		'## '*) [ -n "$2" ] || { [ "$line" = '## Walkthrough' ] && inside=1 || inside=; } ;;
+		'```console') block=$inside ;;
+		'```') block= ;;
+		esac
+		if [ -z "$block" ] || [ "$line" = '```console' ]; then
+			printf '%s\n' "$line" >>"$out"
+			continue
+		fi
+		case $line in
+		'$ make '* | '$ . '*) printf '%s\n' "$line" >>"$out" ;;
+		'$ '*)
+			printf '%s\n' "$line" >>"$out"
+			case $line in
+			'$ fleetctl list-'* | '$ fleetctl '[g]* | '$ fleetctl describe'* | '$ fleetctl cat'* | '$ etcdctl get'* | '$ curl'*) settled "${line#'$ '}" ;;
+			'$ for'*curl*) settled "${line#'$ '}" ;;
+			*) bash -c "${line#'$ '}" ;;
+			esac </dev/null 2>&1 | sed -e 's/[[:space:]]*$//' -e '/^$/d' >>"$out"
+			;;
+		esac
+	done <"$1"
+	cat "$out" >"$1"
+	: >"$out"
+}
+
 out=$(mktemp)
 trap 'rm -f "$out"; make -s down' EXIT
-inside= block=
-while IFS= read -r line; do
-	case $line in
-	'## '*) [ "$line" = '## Walkthrough' ] && inside=1 || inside= ;;
-	'```console') block=$inside ;;
-	'```') block= ;;
-	esac
-	if [ -z "$block" ] || [ "$line" = '```console' ]; then
-		printf '%s\n' "$line" >>"$out"
-		continue
-	fi
-	case $line in
-	'$ make '* | '$ . '*) printf '%s\n' "$line" >>"$out" ;;
-	'$ '*)
-		printf '%s\n' "$line" >>"$out"
-		case $line in
-		'$ fleetctl '[lgdc]* | '$ etcdctl get'* | '$ for'* | '$ curl'*)
-			case $line in '$ fleetctl delete'*) bash -c "${line#'$ '}" ;; *) settled "${line#'$ '}" ;; esac ;;
-		*) bash -c "${line#'$ '}" ;;
-		esac </dev/null 2>&1 | sed -e 's/[[:space:]]*$//' -e '/^$/d' >>"$out"
-		;;
-	esac
-done <README.md
-cat "$out" >README.md
+write README.md ''
+for page in $(grep -l '^```console' docs/*.md); do
+	write "$page" 1
+done

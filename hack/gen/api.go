@@ -59,7 +59,7 @@ var pathDocs = map[string]string{
 	"/apps/{name}/endpoints":  "The app's endpoints.",
 	"/apps/{name}/restart":    "Restarts all instances, one after the other.",
 	"/units":                  "All units, with where they are and how they do.",
-	"/units/{name}":           "One unit; PUT and PATCH are refused for units of an app.",
+	"/units/{name}":           "One unit; PATCH sets its desired state. PUT and DELETE are refused for units of an app.",
 	"/units/{name}/file":      "The unit's file, byte for byte.",
 	"/units/{name}/load":      "Places the unit without starting it.",
 	"/units/{name}/logs":      "The unit's journal: follow, lines, since, machine.",

@@ -53,6 +53,10 @@ func TestMetricsAreThoseOfTheDocs(t *testing.T) {
 	slices.Sort(documented)
 	require.Equal(t, want, documented, "docs/monitoring.md, the table of metrics")
 
+	for _, name := range regexp.MustCompile(`\bfleet_\w+`).FindAllString(string(text), -1) {
+		require.Contains(t, metrics, "\n"+name+" ", "docs/monitoring.md speaks of a metric that there is none of")
+	}
+
 	values := told(t)
 	require.Subset(t, want, values)
 	require.Len(t, values, len(want)-2, "%v: all but those that tell that etcd's watch lost something", values)

@@ -26,9 +26,15 @@ type step struct {
 // walkthrough returns the commands of the README's console blocks below the heading of that name.
 func walkthrough(t *testing.T, heading string) []step {
 	t.Helper()
-	var steps []step
+	steps := console(section(t, heading))
+	require.NotEmpty(t, steps, "README.md has no walkthrough")
+	return steps
+}
+
+// console is the commands of the console blocks among lines.
+func console(lines func(func(int, string) bool)) (steps []step) {
 	block := false
-	for i, line := range section(t, heading) {
+	for i, line := range lines {
 		switch {
 		case strings.HasPrefix(line, "```"):
 			block = line == "```console"
@@ -41,7 +47,6 @@ func walkthrough(t *testing.T, heading string) []step {
 			steps[len(steps)-1].output += line + "\n"
 		}
 	}
-	require.NotEmpty(t, steps, "README.md has no walkthrough")
 	return steps
 }
 
