@@ -1,5 +1,5 @@
-// Package api serves the HTTP API of fleetd: the resource API at /apis/fleet/v1 and the original fleet's at
-// /fleet/v1. It keeps nothing between requests: lists read the store in pages, watches live as long as their client.
+// Package api serves fleetd's HTTP API: the resource API at /apis/fleet/v1 and the original fleet's at /fleet/v1. It
+// keeps no state between requests: lists read the store in pages, and a watch lives as long as its client.
 package api
 
 import (
@@ -21,25 +21,25 @@ type Options struct {
 	Keys  keyspace.Keys
 	// MachineID is the machine that the server runs on.
 	MachineID string
-	// Version is told in the Server header and by /version.
+	// Version is reported in the Server header and by /version.
 	Version string
 	Log     logr.Logger
-	// Journal reads this machine's journal. Without one, logs of units here are refused.
+	// Journal reads this machine's journal. Without one, requests for logs of local units are refused.
 	Journal Journal
-	// Fallback serves all paths that are not the API's, such as /healthz, /readyz and /metrics.
+	// Fallback serves all paths outside the API, such as /healthz, /readyz and /metrics.
 	Fallback http.Handler
 	// Transport reaches the other machines' fleetd. Default: http.DefaultTransport.
 	Transport http.RoundTripper
-	// RequestTimeout bounds what a request that is no watch may take. Default 30s.
+	// RequestTimeout bounds every request that is not a watch. Default 30s.
 	RequestTimeout time.Duration
-	// TokenLimit is the size of a page of the fleet v1 API. Default 100.
+	// TokenLimit is the page size of the fleet v1 API. Default 100.
 	TokenLimit int
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
 }
 
-// Server is the handler of all requests. It has no goroutines of its own: each ends with its request, so ending
-// the requests' contexts (http.Server.BaseContext) ends every watch.
+// Server is the HTTP handler. It owns no goroutines: each one ends with its request, so cancelling the requests'
+// contexts (http.Server.BaseContext) ends every watch.
 type Server struct {
 	front
 	version   string
@@ -78,7 +78,7 @@ func New(o Options) *Server {
 	return s
 }
 
-// resourceRoutes is the table of the resource API.
+// resourceRoutes is the routing table of the resource API.
 func (s *Server) resourceRoutes(read *reader, units *unitWriter, apps *appWriter, machines *machineWriter, logs *logReader) {
 	const get, put, post, patch, del = http.MethodGet, http.MethodPut, http.MethodPost, http.MethodPatch, http.MethodDelete
 	for path, m := range map[string]methods{
@@ -114,7 +114,7 @@ func (s *Server) getVersion(w http.ResponseWriter, _ *http.Request) error {
 	return writeJSON(w, http.StatusOK, wire.Version{Version: s.version, MachineID: s.machineID})
 }
 
-// ServeHTTP answers a request.
+// ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Server", fmt.Sprintf("fleetd/%s", s.version))
 	w.Header().Set("X-Content-Type-Options", "nosniff")

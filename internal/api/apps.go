@@ -14,7 +14,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// appWriter changes apps, and what people wish for their units.
+// appWriter changes apps and the overrides of their units.
 type appWriter struct {
 	*writer
 	keys   keyspace.Keys
@@ -22,7 +22,7 @@ type appWriter struct {
 	reader *reader
 }
 
-// putApp stores a manifest as it was sent, when it is valid.
+// putApp stores a valid manifest byte for byte as it was sent.
 func (a *appWriter) putApp(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("name")
 	body, err := readBody(w, r)
@@ -70,10 +70,12 @@ func (a *appWriter) deleteApp(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, answer.Code, answer)
 }
 
-// maxOverrides is how many are written in one transaction; of a deleted app others are collected.
+// maxOverrides bounds the overrides deleted in one transaction; the collector removes the rest after the app is
+// deleted.
 const maxOverrides = 100
 
-// overridesOf deletes what people wished for an app's units: one of the same name that follows begins without.
+// overridesOf returns the operations that delete the overrides of an app's units, so that a new app of the same name
+// starts without any.
 func (a *appWriter) overridesOf(ctx context.Context, app string) ([]store.Op, error) {
 	overrides, err := a.overrideKeys(ctx, app)
 	var ops []store.Op

@@ -22,7 +22,7 @@ func TestPutAppKeepsTheBytesAndSaysWhatItDid(t *testing.T) {
 
 	a = c.do(http.MethodPut, apps+"/hello", hello)
 	require.Equal(t, http.StatusCreated, a.code, a.body)
-	require.Equal(t, hello, c.get("/fleet/apps/hello"), "the very bytes")
+	require.Equal(t, hello, c.get("/fleet/apps/hello"), "byte for byte")
 	first := a.status(t).ResourceVersion
 
 	a = c.do(http.MethodPut, apps+"/hello", hello)
@@ -94,7 +94,7 @@ func TestABrokenStoredManifestIsShownWithItsTextAndWhy(t *testing.T) {
 	accepted := v1.FindCondition(app.Status.Conditions, v1.Accepted)
 	require.Equal(t, v1.ConditionFalse, accepted.Status)
 	require.Contains(t, accepted.Message, "line 8: spec.replicas: ")
-	require.EqualValues(t, 1, app.Status.AcceptedRevision, "what ran goes on")
+	require.EqualValues(t, 1, app.Status.AcceptedRevision, "the accepted revision keeps running")
 	require.EqualValues(t, 4, app.Status.ObservedRevision)
 }
 
@@ -108,7 +108,8 @@ func TestDeleteApp(t *testing.T) {
 	c.absent("/fleet/apps/hello")
 }
 
-// TestStatusIsOfTheAppThatExists: who waits for an app that was deleted and applied again does not hear that the deleted one is ready.
+// TestStatusIsOfTheAppThatExists: waiting for an app that was deleted and applied again must not report the deleted one
+// as ready.
 func TestStatusIsOfTheAppThatExists(t *testing.T) {
 	c := newCluster(t)
 	c.put("/fleet/apps/hello", hello)
@@ -119,7 +120,7 @@ func TestStatusIsOfTheAppThatExists(t *testing.T) {
 	require.Nil(t, getAs[wire.App](c, apps+"/hello").Status)
 }
 
-// An app that follows under the same name does not begin with what was stopped of the former.
+// TestDeleteAppTakesItsOverrides: a new app of the same name must not inherit stopped instances.
 func TestDeleteAppTakesItsOverrides(t *testing.T) {
 	c := newCluster(t)
 	c.put("/fleet/apps/hello", "not a manifest")
@@ -153,7 +154,7 @@ func TestListPagesAndSelects(t *testing.T) {
 	c.put("/fleet/apps/app5x", strings.Replace(hello, "name: hello", "name: app5x", 1))
 	c.del("/fleet/apps/app6")
 	page = getAs[wire.List[wire.App]](c, apps+"?limit=3&labelSelector=tier%3Dweb&continue="+page.Metadata.Continue)
-	require.Equal(t, []string{"app6"}, names(page), "pages are of one revision")
+	require.Equal(t, []string{"app6"}, names(page), "all pages show one revision")
 	require.Empty(t, page.Metadata.Continue)
 
 	first := getAs[wire.List[wire.App]](c, apps+"?limit=1")
@@ -181,7 +182,7 @@ func TestWatchTellsWhatExistsAndWhatChanges(t *testing.T) {
 	require.EqualValues(t, c.store.Revision(), e.Revision)
 
 	c.put("/fleet/apps/hello", strings.Replace(hello, "tier: web", "tier: db", 1))
-	require.Equal(t, wire.Deleted, next().Type, "it is not selected any more")
+	require.Equal(t, wire.Deleted, next().Type, "no longer selected")
 	c.put("/fleet/apps/hello", hello)
 	require.Equal(t, wire.Added, next().Type)
 	c.del("/fleet/apps/hello")
@@ -192,8 +193,8 @@ func TestWatchTellsWhatExistsAndWhatChanges(t *testing.T) {
 	seen := c.put("/fleet/apps/hello", hello)
 	c.put("/fleet/status/hello", v1.AppStatus{ObservedRevision: 2, AcceptedRevision: 8})
 	again := c.watch(fmt.Sprintf("%s/hello?watch=true&resourceVersion=%d", apps, seen))
-	require.Equal(t, wire.Bookmark, again().Type, "what the client has seen is not told again")
-	require.Equal(t, wire.Modified, again().Type, "what came since is")
+	require.Equal(t, wire.Bookmark, again().Type, "events that the client has seen are not repeated")
+	require.Equal(t, wire.Modified, again().Type, "newer events are sent")
 }
 
 func TestAppEndpointsAreThoseBelowItsPrefix(t *testing.T) {
@@ -206,12 +207,12 @@ func TestAppEndpointsAreThoseBelowItsPrefix(t *testing.T) {
 	require.Len(t, getAs[wire.List[wire.Endpoint]](c, wire.Prefix+"/endpoints").Items, 2)
 }
 
-// TestHowAnAppDoes: one word and one line, also before the status controller has seen the manifest.
+// TestHowAnAppDoes: the summary is one word and one line, even before the status controller has seen the manifest.
 func TestHowAnAppDoes(t *testing.T) {
 	c := newCluster(t)
 	revision := c.put("/fleet/apps/hello", hello)
 	summary := func() v1.AppSummary { return *getAs[wire.App](c, apps+"/hello").Status.Summary }
-	require.Nil(t, getAs[wire.App](c, apps+"/hello").Status, "nothing is known of it")
+	require.Nil(t, getAs[wire.App](c, apps+"/hello").Status, "no status yet")
 	c.put("/fleet/status/hello", v1.AppStatus{ObservedRevision: revision, Conditions: []v1.Condition{{Type: v1.Ready, Status: v1.ConditionTrue}}})
 	require.Equal(t, v1.AppSummary{Phase: v1.AppReady, Message: "Ready"}, summary())
 	c.put("/fleet/apps/hello", strings.Replace(hello, "replicas: 2", "replicas: many", 1))
@@ -220,7 +221,7 @@ func TestHowAnAppDoes(t *testing.T) {
 	require.Contains(t, summary().Message, "InvalidManifest: line 8: spec.replicas: expected an integer")
 }
 
-// TestWhatIsReadCanBeWritten: an object is taken back as it was answered, with all that only readers see.
+// TestWhatIsReadCanBeWritten: an object can be written back as it was read, including its read-only fields.
 func TestWhatIsReadCanBeWritten(t *testing.T) {
 	c := newCluster(t)
 	revision := c.put("/fleet/apps/hello", hello)

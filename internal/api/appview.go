@@ -33,7 +33,7 @@ type appView struct {
 	status map[string]*v1.AppStatus
 }
 
-// storedApp is a manifest as it could be read: err says why it could not.
+// storedApp is a manifest as far as it could be read; err says why it could not.
 type storedApp struct {
 	app           wire.App
 	uid, revision int64
@@ -50,14 +50,14 @@ func (v *appView) apply(i int, name string, kv store.KV, deleted bool) []string 
 		delete(v.status, name)
 	default:
 		status, err := v.keys.Status().Decode(kv.Value)
-		if err == nil { // else: the status controller writes it anew
+		if err == nil { // otherwise the status controller rewrites it
 			v.status[name] = &status
 		}
 	}
 	return []string{name}
 }
 
-// readApp reads a stored manifest. One that is not valid keeps its text instead of a spec.
+// readApp reads a stored manifest. An invalid one keeps its text instead of a spec.
 func readApp(name string, kv store.KV) *storedApp {
 	s := &storedApp{uid: kv.CreateRevision, revision: kv.ModRevision}
 	app, err := v1.ParseAppNamed(name, kv.Value)
@@ -73,7 +73,8 @@ func readApp(name string, kv store.KV) *storedApp {
 	return s
 }
 
-// object shows a manifest that cannot be read as not accepted, also before the status controller has said so.
+// object returns the app. A manifest that cannot be read is shown as not accepted, even before the status controller
+// has said so.
 func (v *appView) object(name string) (*wire.App, bool) {
 	s, ok := v.apps[name]
 	if !ok {
@@ -108,12 +109,12 @@ func (v *appView) names() []string { return slices.Sorted(maps.Keys(v.apps)) }
 
 func (v *appView) forget(name string) { delete(v.apps, name) }
 
-// identity is how etcd's revisions are told to readers.
+// identity returns the UID and resourceVersion of a key, taken from etcd's revisions.
 func identity(kv store.KV) (uid, resourceVersion string) {
 	return strconv.FormatInt(kv.CreateRevision, 10), strconv.FormatInt(kv.ModRevision, 10)
 }
 
-// revisionOf undoes identity; 0 for an empty text.
+// revisionOf is the inverse of identity; 0 for an empty string.
 func revisionOf(uid string) int64 {
 	revision, err := strconv.ParseInt(uid, 10, 64)
 	if err != nil {
@@ -122,10 +123,10 @@ func revisionOf(uid string) int64 {
 	return revision
 }
 
-// oneLine is an error's text, or the beginning of it.
+// oneLine returns the error's summary on one line.
 func oneLine(err error) string { return strings.ReplaceAll(v1.Summary(err), "\n", "; ") }
 
-// causes are the faults of a manifest, as an answer tells them.
+// causes returns the faults of a manifest in the form of the API.
 func causes(err error) []wire.Cause {
 	var errs v1.ManifestErrors
 	if !errors.As(err, &errs) {

@@ -20,7 +20,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/etcdtest"
 )
 
-// TestOverEtcd walks through what the model may have simplified.
+// TestOverEtcd covers on real etcd what the in-memory store may simplify.
 func TestOverEtcd(t *testing.T) {
 	server := etcdtest.Start(t)
 	cfg := server.Config()
@@ -57,7 +57,7 @@ func TestOverEtcd(t *testing.T) {
 	require.Equal(t, here, page.Items[1].Status.Machine)
 	do(http.MethodDelete, units+"/a@4.service", "")
 	page = list("?limit=9&continue=" + page.Metadata.Continue)
-	require.Len(t, page.Items, 3, "of the revision of the first page")
+	require.Len(t, page.Items, 3, "at the revision of the first page")
 
 	resp, err := http.Get(handler.URL + units + "/a@1.service?watch=true")
 	require.NoError(t, err)

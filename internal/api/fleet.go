@@ -8,15 +8,15 @@ import (
 	"github.com/fleet-starter/fleet/internal/api/wire"
 )
 
-// fleetAPI is the original fleet's API: its paths, its codes, its words. What it does is the resource API's own reading and
-// writing.
+// fleetAPI serves the original fleet's API with its paths, status codes and field names, on top of the resource API's
+// reads and writes.
 type fleetAPI struct {
 	reader *reader
 	units  *unitWriter
-	limit  int // of a page
+	limit  int // page size
 }
 
-// routes is its table.
+// routes registers the API's paths.
 func (f *fleetAPI) routes(front *front) {
 	for _, prefix := range []string{"/fleet/v1", "/v1-alpha"} {
 		front.handle(prefix+"/units", writeFleetError, methods{http.MethodGet: f.fleetUnits})
@@ -31,7 +31,7 @@ func (f *fleetAPI) routes(front *front) {
 	}
 }
 
-// writeFleetError is the dialect of the fleet v1 API: {"error":{"code":N,"message":"..."}}. It had no 422.
+// writeFleetError writes an error in the fleet v1 format: {"error":{"code":N,"message":"..."}}. That API had no 422.
 func writeFleetError(w http.ResponseWriter, s *wire.Status) {
 	code := s.Code
 	if code == http.StatusUnprocessableEntity {
@@ -44,7 +44,7 @@ func writeFleetError(w http.ResponseWriter, s *wire.Status) {
 	_ = writeJSON(w, code, map[string]fault{"error": {Code: code, Message: s.Error()}})
 }
 
-// fleetPage reads ?nextPageToken=: a page is that of a listing's limit and continue.
+// fleetPage reads ?nextPageToken=, which holds a listing's limit and continue.
 func fleetPage[T any](c *resource[T], r *http.Request, limit int, match func(T) bool) (query[T], error) {
 	q := query[T]{match: match, limit: limit}
 	text := r.URL.Query().Get("nextPageToken")
@@ -59,7 +59,7 @@ func fleetPage[T any](c *resource[T], r *http.Request, limit int, match func(T) 
 	return q, nil
 }
 
-// requireJSON refuses bodies of other types.
+// requireJSON refuses bodies of any other type.
 func requireJSON(w http.ResponseWriter, r *http.Request) bool {
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err == nil && kind == wire.JSON {
@@ -71,7 +71,7 @@ func requireJSON(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-// fleetDiscovery describes the API, in the words that clients look for.
+// fleetDiscovery answers with the discovery document that clients of the original API look for.
 func (f *fleetAPI) fleetDiscovery(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, map[string]any{
 		"kind": "discovery#restDescription", "discoveryVersion": "v1", "id": "fleet:v1", "name": "fleet", "version": "v1",
@@ -80,7 +80,7 @@ func (f *fleetAPI) fleetDiscovery(w http.ResponseWriter, r *http.Request) error 
 	})
 }
 
-// fleetAfter is the token for the page behind a key, or nothing on the last page.
+// fleetAfter returns the token of the page after a key, or "" on the last page.
 func fleetAfter(revision int64, next string) string {
 	if next == "" {
 		return ""

@@ -65,7 +65,7 @@ func TestFleetStatesAndMachinesInPages(t *testing.T) {
 	for _, path := range []string{"/fleet/v1/units", "/fleet/v1/state", "/fleet/v1/machines"} {
 		require.Equal(t, 400, c.do(http.MethodGet, path+"?nextPageToken=x", "").code)
 	}
-	require.Equal(t, 400, c.do(http.MethodGet, "/fleet/v1/units?nextPageToken="+next, "").code, "a token of another listing")
+	require.Equal(t, 400, c.do(http.MethodGet, "/fleet/v1/units?nextPageToken="+next, "").code, "the token belongs to another listing")
 	state := `{"name":"a.service","hash":"` + unitfile.FleetHash(sleeping) + `","machineID":"` + here + `","systemdLoadState":"loaded","systemdActiveState":"active","systemdSubState":"running"}`
 	require.Equal(t, `{"states":[`+state+`]}`, compact(c.do(http.MethodGet, "/fleet/v1/state?machineID="+here, "").body))
 	require.Equal(t, `{}`, compact(c.do(http.MethodGet, "/fleet/v1/state?machineID="+there, "").body))
@@ -73,7 +73,8 @@ func TestFleetStatesAndMachinesInPages(t *testing.T) {
 	require.Equal(t, 404, c.do(http.MethodGet, "/fleet/v1/state/b.service", "").code)
 }
 
-// A client that writes back what it has read asks for nothing: the file keeps its comments, and nothing is restarted.
+// TestFleetUnitWrittenBackAsItWasRead: writing back what was read is a no-op: the file keeps its comments and nothing
+// is restarted.
 func TestFleetUnitWrittenBackAsItWasRead(t *testing.T) {
 	c := newCluster(t)
 	text := "# mine\n\n[Unit]\nDescription = x\n\n[Service]\nExecStart=/bin/sleep \\\n  infinity\nEnvironment=\n[X-Fleet]\n"
@@ -93,7 +94,7 @@ func TestFleetUnitWrittenBackAsItWasRead(t *testing.T) {
 		require.Equal(t, before, c.get("/fleet/units/a.service"))
 		require.Equal(t, text, c.do(http.MethodGet, units+"/a.service/file", "").body)
 
-		require.Equal(t, http.StatusNoContent, put(strings.Replace(read, "launched", "loaded", 1)).code, "another state alone")
+		require.Equal(t, http.StatusNoContent, put(strings.Replace(read, "launched", "loaded", 1)).code, "only the state differs")
 		require.Equal(t, v1.Loaded, c.unit("a.service").Spec.DesiredState)
 		require.Equal(t, text, c.do(http.MethodGet, units+"/a.service/file", "").body)
 		require.Equal(t, http.StatusCreated, put(strings.Replace(read, "Description", "Documentation", 1)).code)

@@ -9,7 +9,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// fleetUnitState is what a machine says of a unit, in the fleet v1 API. Its hash is the SHA-1 of the file.
+// fleetUnitState is a unit's state on one machine, in the fleet v1 API. Hash is the SHA-1 of the unit file.
 type fleetUnitState struct {
 	Name        string `json:"name"`
 	Hash        string `json:"hash"`
@@ -19,7 +19,7 @@ type fleetUnitState struct {
 	SubState    string `json:"systemdSubState"`
 }
 
-// fleetStates lists states: ?machineID= and ?unitName= narrow it.
+// fleetStates lists states, filtered by ?machineID= and ?unitName=.
 func (f *fleetAPI) fleetStates(w http.ResponseWriter, r *http.Request) error {
 	match, err := f.reader.states.filter(r.URL.Query())
 	if err != nil {
@@ -51,7 +51,7 @@ func (f *fleetAPI) fleetStates(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, page)
 }
 
-// fleetState answers for one unit, from the first machine that reports it.
+// fleetState answers with one unit's state, from the first machine that reports it.
 func (f *fleetAPI) fleetState(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("name")
 	unit, err := f.reader.units.read(r.Context(), name)
@@ -70,7 +70,8 @@ func (f *fleetAPI) fleetState(w http.ResponseWriter, r *http.Request) error {
 	return wire.Fail(wire.ReasonNotFound, "unit state does not exist")
 }
 
-// toFleetState writes the SHA-1 of the file in place of the SHA-256 that is stored; hashes holds those known.
+// toFleetState converts a state and replaces the stored SHA-256 of the file by its SHA-1; hashes caches the SHA-1s
+// already computed.
 func (f *fleetAPI) toFleetState(ctx context.Context, machine, unit string, state *v1.UnitState, hashes map[string]string) (fleetUnitState, error) {
 	hash, ok := hashes[state.Hash]
 	if !ok && state.Hash != "" {

@@ -74,7 +74,7 @@ func (f *fleetAPI) toFleetUnit(ctx context.Context, unit *v1.Unit, texts map[str
 	if err != nil {
 		return shown, err
 	}
-	if file, err := unitfile.Parse(text); err == nil { // one that does not parse has no options to show
+	if file, err := unitfile.Parse(text); err == nil { // an unparsable file has no options to show
 		for _, o := range file.Options() {
 			shown.Options = append(shown.Options, fleetOption{Section: o.Section, Name: o.Name, Value: o.Value})
 		}
@@ -117,7 +117,7 @@ func (f *fleetAPI) fleetPutUnit(w http.ResponseWriter, r *http.Request) error {
 	old, _ := f.reader.keys.Units().Decode(kv.Value)
 	if exists {
 		old.Metadata.Name = name
-		old.Default() // a person wrote it with etcdctl, and left the state out
+		old.Default() // written with etcdctl, possibly without a state
 	}
 	unit, err := fromFleetUnit(name, sent, old)
 	if err != nil {
@@ -127,7 +127,7 @@ func (f *fleetAPI) fleetPutUnit(w http.ResponseWriter, r *http.Request) error {
 	switch {
 	case err != nil:
 		return err
-	case exists && same && unit.Spec.DesiredState == old.Spec.DesiredState: // as it was read: nothing is asked for
+	case exists && same && unit.Spec.DesiredState == old.Spec.DesiredState: // written back as it was read: no change
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	case exists && same:
@@ -140,7 +140,8 @@ func (f *fleetAPI) fleetPutUnit(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// sameOptions compares a text with that of a stored unit as this API shows it: without comments and the like.
+// sameOptions reports whether text equals the stored unit's text as this API shows it, that is, ignoring comments and
+// formatting.
 func (f *fleetAPI) sameOptions(ctx context.Context, old v1.Unit, text string) (bool, error) {
 	old.Spec.Hash = unitfile.HashOf(old.Spec.Contents, old.Spec.Hash)
 	stored, err := f.reader.text(ctx, &old, map[string]string{})

@@ -13,8 +13,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// FuzzRequest sends anything to anywhere: every answer is one, none is fleetd's own fault, and what a refused
-// request wrote is nothing.
+// FuzzRequest sends arbitrary requests: every one gets an answer, none of them a 5xx, and a refused request writes
+// nothing.
 func FuzzRequest(f *testing.F) {
 	for _, s := range [][3]string{
 		{"PUT", apps + "/hello", hello}, {"PUT", apps + "/hello?dryRun=true", "a: [\n"}, {"GET", apps + "?limit=1&continue=x", ""},
@@ -29,7 +29,7 @@ func FuzzRequest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, method, target, body string) {
 		u, err := url.Parse("http://fleetd" + target)
 		if err != nil || u.Host != "fleetd" || !token(method) || strings.Contains(u.RawQuery, "watch") || strings.Contains(u.RawQuery, "follow") || strings.HasSuffix(u.Path, "/restart") {
-			return // no request that a server sees, or one that goes on
+			return // not a request that reaches a server, or a stream
 		}
 		s := memstore.New(memstore.Options{})
 		c := &cluster{t: t, store: s, conn: s.Connect()}

@@ -32,7 +32,7 @@ const (
 
 var keys = keyspace.New("")
 
-// cluster is a store and an API server over it.
+// cluster is a store with an API server on top.
 type cluster struct {
 	t     testing.TB
 	store *memstore.Store
@@ -56,14 +56,14 @@ func newCluster(t testing.TB, change ...func(*api.Options)) *cluster {
 	return c
 }
 
-// answer is what came back.
+// answer is a response.
 type answer struct {
 	code   int
 	header http.Header
 	body   string
 }
 
-// status is the body as a Status.
+// status decodes the body as a Status.
 func (a answer) status(t testing.TB) wire.Status {
 	t.Helper()
 	var s wire.Status
@@ -88,7 +88,7 @@ func (c *cluster) do(method, path, body string, headers ...string) answer {
 	return answer{resp.StatusCode, resp.Header, string(data)}
 }
 
-// put writes a key as somebody else would; value is bytes, a string or something to write as JSON.
+// put writes a key directly to the store; value is bytes, a string, or encoded as JSON.
 func (c *cluster) put(key string, value any) int64 {
 	c.t.Helper()
 	var data []byte

@@ -18,34 +18,33 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// bodyTimeout is how long a client may take to send a body; writeTimeout how long it may leave a part of an
-// answer unread.
+// bodyTimeout is how long a client may take to send a body; writeTimeout is how long it may leave written data unread.
 const (
 	bodyTimeout  = 30 * time.Second
 	writeTimeout = 30 * time.Second
 )
 
-// crossOrigin refuses writes that a web page of another origin has a browser send.
+// crossOrigin refuses writes that a page of another origin makes a browser send.
 var crossOrigin = http.NewCrossOriginProtection()
 
-// handler answers one request, or returns the error that the dialect writes.
+// handler answers one request, or returns the error for the dialect to write.
 type handler func(http.ResponseWriter, *http.Request) error
 
 // methods are the handlers of one path.
 type methods map[string]handler
 
-// dialect is how one of the two APIs writes errors.
+// dialect writes errors in the format of one of the two APIs.
 type dialect func(http.ResponseWriter, *wire.Status)
 
-// front is what every request passes before its handler has it.
+// front is the middleware that every request passes before its handler.
 type front struct {
 	mux     *http.ServeMux
 	limits  *limits
 	log     logr.Logger
-	timeout time.Duration // of a request that is no watch
+	timeout time.Duration // of requests that are not watches
 }
 
-// handle registers a path; a method that it does not have is answered with 405.
+// handle registers a path; methods without a handler get 405.
 func (f *front) handle(path string, d dialect, m methods) {
 	f.mux.Handle(path, f.wrap(d, func(w http.ResponseWriter, r *http.Request) error {
 		method := r.Method
@@ -56,17 +55,18 @@ func (f *front) handle(path string, d dialect, m methods) {
 			return h(w, r)
 		}
 		w.Header().Set("Allow", m.allow())
-		return wire.Fail(wire.ReasonMethodNotAllowed, "%s is not possible on %s: it takes %s", r.Method, r.URL.Path, m.allow())
+		return wire.Fail(wire.ReasonMethodNotAllowed, "method %s is not allowed on %s: use %s", r.Method, r.URL.Path, m.allow())
 	}))
 }
 
-// wrap makes an http.Handler of a handler: bounded body, deadline, no panic, errors in the dialect's words.
+// wrap makes an http.Handler of a handler, with a bounded body, a deadline, recovery from panics, and errors in the
+// dialect's format.
 func (f *front) wrap(d dialect, h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		tracked := &response{ResponseWriter: w}
 		defer f.recovered(tracked, r, d)
 		if err := crossOrigin.Check(r); err != nil {
-			d(tracked, wire.Fail(wire.ReasonForbidden, "a web page of another origin may not write: %v", err))
+			d(tracked, wire.Fail(wire.ReasonForbidden, "cross-origin write refused: %v", err))
 			return
 		}
 		r.Body = http.MaxBytesReader(tracked, r.Body, wire.MaxBody)
@@ -74,7 +74,7 @@ func (f *front) wrap(d dialect, h handler) http.Handler {
 			done, err := f.limits.stream(r)
 			if err == nil {
 				defer done()
-				if r.Method == http.MethodGet { // before a body is read nothing tells that the client leaves
+				if r.Method == http.MethodGet { // until the body is read, the server does not notice that the client has left
 					_, err = readBody(tracked, r)
 				}
 			}
@@ -83,7 +83,7 @@ func (f *front) wrap(d dialect, h handler) http.Handler {
 				return
 			}
 		} else {
-			// Not each handler reads the body, and what is left of it is read before the connection is used again.
+			// Not every handler reads the body; the rest of it is read before the connection is reused.
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(f.timeout + bodyTimeout))
 			ctx, cancel := context.WithTimeout(r.Context(), f.timeout)
 			defer cancel()
@@ -96,23 +96,23 @@ func (f *front) wrap(d dialect, h handler) http.Handler {
 }
 
 func notFound(_ http.ResponseWriter, r *http.Request) error {
-	return wire.Fail(wire.ReasonNotFound, "nothing is served at %s: the resource API is at %s, the fleet v1 API at /fleet/v1", r.URL.Path, wire.Prefix)
+	return wire.Fail(wire.ReasonNotFound, "unknown path %s: the resource API is at %s, the fleet v1 API at /fleet/v1", r.URL.Path, wire.Prefix)
 }
 
-// streams reports whether the answer goes on for as long as the client wants it.
+// streams reports whether the request asks for an open-ended answer.
 func streams(r *http.Request) bool {
 	q := r.URL.Query()
 	return flag(q.Get("watch")) || flag(q.Get("follow")) || r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/restart")
 }
 
-// flag reads a boolean of a query: "true" and "1", and nothing else.
+// flag reads a boolean query parameter: "true" or "1".
 func flag(value string) bool { return value == "true" || value == "1" }
 
-// fail writes err, unless an answer has begun: then all that is left is to break the connection off, so that
-// nobody takes half an answer for a whole one.
+// fail writes err, unless the answer has begun: then it aborts the connection, so that the client does not mistake a
+// partial answer for a complete one.
 func (f *front) fail(w *response, r *http.Request, d dialect, err error) {
 	if r.Context().Err() == context.Canceled {
-		panic(http.ErrAbortHandler) // the client is gone: no answer must look like success
+		panic(http.ErrAbortHandler) // the client is gone: the answer must not look like success
 	}
 	status := toStatus(err)
 	if status.Code >= http.StatusInternalServerError {
@@ -139,7 +139,7 @@ func (f *front) recovered(w *response, r *http.Request, d dialect) {
 	}
 }
 
-// toStatus says in HTTP's terms what an error means.
+// toStatus maps an error to a Status.
 func toStatus(err error) *wire.Status {
 	var status *wire.Status
 	var tooLarge *http.MaxBytesError
@@ -147,20 +147,20 @@ func toStatus(err error) *wire.Status {
 	case errors.As(err, &status):
 		return status
 	case errors.As(err, &tooLarge):
-		return wire.Fail(wire.ReasonTooLarge, "the request is larger than %d bytes, which is what etcd takes at once", tooLarge.Limit)
+		return wire.Fail(wire.ReasonTooLarge, "request body larger than %d bytes, the limit of one etcd request", tooLarge.Limit)
 	case errors.Is(err, store.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
 		return wire.Fail(wire.ReasonUnavailable, "fleet server unable to communicate with etcd: %v", err)
 	case errors.Is(err, store.ErrConflict):
-		return wire.Fail(wire.ReasonConflict, "the object changed while the request was carried out: read it again")
+		return wire.Fail(wire.ReasonConflict, "the object changed while the request was processed: read it again")
 	case errors.Is(err, store.ErrCompacted):
-		return wire.Fail(wire.ReasonExpired, "the revision asked for is gone from etcd: list again")
+		return wire.Fail(wire.ReasonExpired, "the requested revision has been compacted: list again")
 	case errors.Is(err, store.ErrNoSpace):
 		return wire.Fail(wire.ReasonOutOfSpace, "etcd is out of space: compact and defragment it, then disarm its alarm")
 	}
 	return wire.Fail(wire.ReasonInternal, "%v", err)
 }
 
-// response remembers whether an answer has begun.
+// response records whether the answer has begun.
 type response struct {
 	http.ResponseWriter
 	begun bool
@@ -176,10 +176,10 @@ func (w *response) Write(b []byte) (int, error) {
 	return w.ResponseWriter.Write(b)
 }
 
-// Unwrap lets http.ResponseController through.
+// Unwrap gives http.ResponseController access to the underlying writer.
 func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// writeStatus is the dialect of the resource API.
+// writeStatus writes errors in the format of the resource API.
 func writeStatus(w http.ResponseWriter, s *wire.Status) { _ = writeJSON(w, s.Code, s) }
 
 func writeJSON(w http.ResponseWriter, code int, value any) error {
@@ -200,20 +200,20 @@ func writeText(w http.ResponseWriter, contentType string, data []byte) error {
 	return ignoreGone(err)
 }
 
-// ignoreGone drops the error of a write: the client has left, there is nobody to tell.
+// ignoreGone drops a write error: the client has left.
 func ignoreGone(error) error { return nil }
 
-// readBody reads a whole body, within bounds of size and time.
+// readBody reads a whole body, bounded in size and time.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout)) // not every server can
+	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout)) // not supported by every server
 	data, err := io.ReadAll(r.Body)
 	if err == nil {
 		_ = control.SetReadDeadline(time.Time{})
 	}
 	var tooLarge *http.MaxBytesError
 	if err != nil && !errors.As(err, &tooLarge) {
-		return nil, wire.Fail(wire.ReasonBadRequest, "the request's body could not be read: %v", err)
+		return nil, wire.Fail(wire.ReasonBadRequest, "cannot read the request body: %v", err)
 	}
 	return data, err
 }

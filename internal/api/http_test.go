@@ -38,7 +38,7 @@ func TestEtcdAwayIs503(t *testing.T) {
 	require.Contains(t, a.body, `{"error":{"code":503,"message":"fleet server unable to communicate with etcd`)
 }
 
-// cutOff is a store whose watches end at once.
+// cutOff is a store whose watches end at once with an error.
 type cutOff struct{ store.Interface }
 
 func (cutOff) Watch(context.Context, string, int64) <-chan store.Batch {
@@ -99,7 +99,7 @@ func TestAWebPageOfAnotherOriginWritesNothing(t *testing.T) {
 	require.Equal(t, hello, c.get("/fleet/apps/hello"))
 }
 
-// panicking is a store that breaks.
+// panicking is a store that panics.
 type panicking struct{ store.Interface }
 
 func (panicking) Get(context.Context, string) (store.KV, bool, int64, error) { panic("broken") }
@@ -111,7 +111,7 @@ func TestAPanicIsAnAnswer(t *testing.T) {
 	require.NotContains(t, a.body, "broken")
 }
 
-// racing has somebody else write before every transaction.
+// racing is a store in which another client writes before every transaction.
 type racing struct {
 	store.Interface
 	before func()
@@ -140,7 +140,7 @@ func TestALostRaceIsTriedAgainUnlessAVersionWasNamed(t *testing.T) {
 	a := c.do(http.MethodPut, apps+"/hello", hello, "If-Match", itoa(version))
 	require.Equal(t, http.StatusConflict, a.code)
 	times = 100
-	require.Equal(t, http.StatusConflict, c.do(http.MethodPut, apps+"/hello", hello).code, "not for ever")
+	require.Equal(t, http.StatusConflict, c.do(http.MethodPut, apps+"/hello", hello).code, "retries are bounded")
 }
 
 func TestAClientThatSendsNoBodyIsLeft(t *testing.T) {
@@ -153,6 +153,6 @@ func TestAClientThatSendsNoBodyIsLeft(t *testing.T) {
 	require.NoError(t, conn.(*net.TCPConn).CloseWrite())
 	require.NoError(t, conn.SetReadDeadline(time.Now().Add(10*time.Second)))
 	n, err := conn.Read(make([]byte, 1024))
-	require.Zero(t, n, "no answer that looks like success")
+	require.Zero(t, n, "the connection is closed without an answer")
 	require.ErrorIs(t, err, io.EOF)
 }

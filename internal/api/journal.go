@@ -17,41 +17,42 @@ import (
 	"github.com/fleet-starter/fleet/internal/api/wire"
 )
 
-// Journal reads what units of this machine have logged.
+// Journal reads the logs of this machine's units.
 type Journal interface {
-	// Read calls emit with each entry, oldest first, until there are no more or, following, until ctx ends. An
-	// error of emit ends it too, and is returned.
+	// Read calls emit for each entry, oldest first, until there are no more or, with Follow, until ctx ends. An error
+	// from emit stops it and is returned.
 	Read(ctx context.Context, q JournalQuery, emit func(wire.LogEntry) error) error
 }
 
 // JournalQuery selects entries.
 type JournalQuery struct {
 	Unit string
-	// Lines is how many of the last entries are wanted; 0 means all.
+	// Lines limits the result to the last entries; 0 means all.
 	Lines int
-	// Since leaves out what is older; zero means nothing.
+	// Since excludes older entries; zero means no limit.
 	Since  time.Time
 	Follow bool
 }
 
-// Journalctl reads the journal with journalctl(1): libsystemd would need cgo.
+// Journalctl reads the journal with journalctl(1), because libsystemd would need cgo.
 type Journalctl struct {
-	// User is set where fleetd drives a user's service manager.
+	// User is set when fleetd drives a user's service manager.
 	User bool
-	// Directory is a journal of its own (journalctl -D), such as that of one machine of a local cluster. Default:
-	// the machine's.
+	// Directory is a separate journal directory (journalctl -D), such as that of one machine of a local cluster.
+	// Default: the machine's own journal.
 	Directory string
 }
 
-// maxEntry is the longest line of journalctl that is read, in bytes.
+// maxEntry is the longest line of journalctl output that is read, in bytes.
 const maxEntry = 1 << 20
 
-// arguments are those of journalctl. The matches take in what the unit's processes said and what the service
-// manager said of it; only the service manager itself is believed to speak of units (journalctl(1), -u).
+// arguments returns the arguments of journalctl. The matches cover the output of the unit's processes and the service
+// manager's own messages about the unit; only messages sent by the service manager itself are trusted for that
+// (journalctl(1), -u).
 func (j Journalctl) arguments(q JournalQuery) []string {
 	args := []string{"--output=json", "--all", "--quiet", "--no-pager"}
 	if j.Directory != "" {
-		// Without --merge following would be limited to this boot, and fail where the journal has nothing of it yet.
+		// Without --merge, following is limited to this boot and fails if the journal has no entries of it yet.
 		args = append(args, "--directory="+j.Directory, "--merge")
 	} else if j.User {
 		args = append(args, "--user")
@@ -96,7 +97,7 @@ func (j Journalctl) Read(ctx context.Context, q JournalQuery, emit func(wire.Log
 	readError := readEntries(bufio.NewReader(out), q.Unit, emit)
 	if readError != nil || ctx.Err() != nil {
 		cancel()
-		_ = cmd.Wait() // it was told to end
+		_ = cmd.Wait() // killed by its context
 		return readError
 	}
 	if err := cmd.Wait(); err != nil && ctx.Err() == nil {
@@ -105,10 +106,10 @@ func (j Journalctl) Read(ctx context.Context, q JournalQuery, emit func(wire.Log
 	return nil
 }
 
-// expendable has a child be killed as readily as any other process when memory runs out: fleetd itself is not, and what it
-// starts would inherit that (OOMScoreAdjust=, systemd.exec(5)).
+// expendable resets the OOM score of a child process: fleetd's own is protected, and children inherit that
+// (OOMScoreAdjust=, systemd.exec(5)).
 func expendable(pid int) {
-	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte("0"), 0) // it may have ended
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte("0"), 0) // it may have exited
 }
 
 func readEntries(r *bufio.Reader, unit string, emit func(wire.LogEntry) error) error {
@@ -117,7 +118,7 @@ func readEntries(r *bufio.Reader, unit string, emit func(wire.LogEntry) error) e
 	for lines.Scan() {
 		entry, err := parseEntry(lines.Bytes(), unit)
 		if err != nil {
-			continue // journalctl's own words between entries
+			continue // journalctl's own separator lines
 		}
 		if err := emit(entry); err != nil {
 			return err
@@ -151,8 +152,8 @@ func parseEntry(line []byte, unit string) (wire.LogEntry, error) {
 	return entry, nil
 }
 
-// journalText is the value of a field: text, a list of bytes where it is no UTF-8, or a list of values of which
-// the first counts.
+// journalText returns the value of a field: a string, a list of bytes if it is not UTF-8, or a list of values, of which
+// the first is used.
 func journalText(raw json.RawMessage) string {
 	var text string
 	if json.Unmarshal(raw, &text) == nil {
@@ -173,5 +174,5 @@ func journalText(raw json.RawMessage) string {
 	return ""
 }
 
-// uint8Number keeps encoding/json from taking a list of bytes for base64.
+// uint8Number keeps encoding/json from decoding a list of bytes as base64.
 type uint8Number uint16

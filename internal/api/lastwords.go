@@ -9,16 +9,16 @@ import (
 )
 
 const (
-	// lastLines and lastBytes are how much of a log tells why a unit failed.
+	// lastLines and lastBytes bound the part of a log that is kept to explain a failure.
 	lastLines = 5
 	lastBytes = 1024
-	// lastEntries are looked at: the service manager has a few of its own to say of each start.
+	// lastEntries is how many entries are examined: the service manager logs several of its own for each start.
 	lastEntries = 50
 )
 
-// LastWords returns a function that reads the last lines that a unit has logged since then: what its processes said, and of
-// what the service manager said of it the errors. The rest of that, which unit was started and how it ended, is in the unit's
-// state.
+// LastWords returns a function that returns the last lines that a unit has logged since a time: the output of its
+// processes, and the service manager's messages about it at priority error or higher. Its other messages, such as
+// starts and exits, are already in the unit's state.
 func LastWords(j Journal) func(ctx context.Context, unit string, since time.Time) (string, error) {
 	return func(ctx context.Context, unit string, since time.Time) (string, error) {
 		var lines []string
@@ -37,13 +37,13 @@ func LastWords(j Journal) func(ctx context.Context, unit string, since time.Time
 	}
 }
 
-// jobFailed begins what the service manager says of each start job that fails.
+// jobFailed is the prefix of the service manager's message for a failed start job.
 const jobFailed = "Failed to start "
 
 // priorityError is LOG_ERR of syslog(3).
 const priorityError = 3
 
-// plain is one line without what drives a terminal.
+// plain strips terminal control characters from a line.
 func plain(line string) string {
 	line = strings.Map(func(r rune) rune {
 		if r == '\t' {
@@ -57,7 +57,7 @@ func plain(line string) string {
 	return strings.TrimSpace(line)
 }
 
-// last joins the last lines that fit; of one that does not, the beginning.
+// last joins the last lines that fit; a single line that does not fit is truncated.
 func last(lines []string) string {
 	lines = lines[max(0, len(lines)-lastLines):]
 	text := strings.Join(lines, "\n")

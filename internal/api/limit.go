@@ -9,17 +9,17 @@ import (
 	"github.com/fleet-starter/fleet/internal/api/wire"
 )
 
-// What one fleetd does at once. Each watch keeps what it shows in memory, and each reader of the journal is a process.
+// Limits of one fleetd. Each watch keeps its objects in memory, and each reader of the journal is a process.
 const (
-	// maxJournals is how many journalctl run.
+	// maxJournals is the number of concurrent journalctl processes.
 	maxJournals = 16
-	// maxStreams is how many answers go on until their client leaves, maxClientStreams how many of one client. All that use
-	// the unix socket are one.
+	// maxStreams is the number of concurrent streams, maxClientStreams that of one client. All users of the unix socket
+	// count as one client.
 	maxStreams       = 512
 	maxClientStreams = 128
 )
 
-// limits counts what goes on.
+// limits counts open streams and journal readers.
 type limits struct {
 	journals chan struct{}
 
@@ -32,7 +32,7 @@ func newLimits() *limits {
 	return &limits{journals: make(chan struct{}, maxJournals), clients: map[string]int{}}
 }
 
-// stream lets one more answer go on for as long as its client wants, until done is called, or says why not.
+// stream admits one more stream until done is called, or returns the reason for refusing it.
 func (l *limits) stream(r *http.Request) (done func(), err error) {
 	client := clientOf(r)
 	l.mu.Lock()
@@ -40,9 +40,9 @@ func (l *limits) stream(r *http.Request) (done func(), err error) {
 	const advice = "end some of them, or ask the fleetd of another machine"
 	switch {
 	case l.streams == maxStreams:
-		return nil, wire.Fail(wire.ReasonTooManyRequests, "this fleetd serves %d watches and logs, and no more: %s", maxStreams, advice)
+		return nil, wire.Fail(wire.ReasonTooManyRequests, "fleetd serves at most %d watches and logs at once: %s", maxStreams, advice)
 	case l.clients[client] == maxClientStreams:
-		return nil, wire.Fail(wire.ReasonTooManyRequests, "%s has %d watches and logs open, and gets no more: %s", clientName(client), maxClientStreams, advice)
+		return nil, wire.Fail(wire.ReasonTooManyRequests, "%s has %d watches and logs open, the maximum: %s", clientName(client), maxClientStreams, advice)
 	}
 	l.streams++
 	l.clients[client]++
@@ -56,18 +56,18 @@ func (l *limits) stream(r *http.Request) (done func(), err error) {
 	}, nil
 }
 
-// journal lets one more journalctl run until done is called, or says what to do instead.
+// journal admits one more journalctl until done is called, or returns an error that says what to do instead.
 func (l *limits) journal(unit, machine string) (done func(), err error) {
 	select {
 	case l.journals <- struct{}{}:
 		return func() { <-l.journals }, nil
 	default:
-		return nil, wire.Fail(wire.ReasonTooManyRequests, "machine %s reads its journal for %d others already, and for no more at once: "+
-			"end a `fleetctl logs -f`, or run there: journalctl -u %s", machine, maxJournals, unit)
+		return nil, wire.Fail(wire.ReasonTooManyRequests, "machine %s already serves %d readers of its journal, the maximum: "+
+			"end a `fleetctl logs -f`, or run journalctl -u %s there", machine, maxJournals, unit)
 	}
 }
 
-// clientOf is the address that a request comes from, without its port; empty for the unix socket.
+// clientOf returns the address that a request comes from, without its port; empty for the unix socket.
 func clientOf(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {

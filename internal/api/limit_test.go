@@ -16,7 +16,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/api/wire"
 )
 
-// open begins an answer that goes on, and returns its code and what ends it.
+// open starts a stream and returns its status code and a function that ends it.
 func (c *cluster) open(path string) (code int, leave func()) {
 	c.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -27,7 +27,8 @@ func (c *cluster) open(path string) (code int, leave func()) {
 	return resp.StatusCode, func() { cancel(); resp.Body.Close() }
 }
 
-// TestJournalsAreBounded: of 20 who follow a log 16 do; the others hear at once what to do, and can when one leaves.
+// TestJournalsAreBounded: of 20 clients that follow a log, 16 are served; the others are refused at once with advice,
+// and admitted when one leaves.
 func TestJournalsAreBounded(t *testing.T) {
 	c := newCluster(t, func(o *api.Options) { o.Journal = journal{} })
 	placed(c, "a.service", here)
@@ -55,7 +56,7 @@ func TestJournalsAreBounded(t *testing.T) {
 	}
 }
 
-// TestWatchesAreBounded: one client has 128 watches, and other requests are answered nevertheless.
+// TestWatchesAreBounded: one client may have 128 watches; its other requests are still answered.
 func TestWatchesAreBounded(t *testing.T) {
 	c := newCluster(t)
 	var leaves []func()
@@ -75,7 +76,7 @@ func TestWatchesAreBounded(t *testing.T) {
 	require.Equal(t, http.StatusOK, c.do(http.MethodGet, units, "").code)
 }
 
-// TestManyFaults: 20,000 faults make an answer of a few kB that counts them.
+// TestManyFaults: 20,000 faults are answered in a few kB, with their number.
 func TestManyFaults(t *testing.T) {
 	c := newCluster(t)
 	var text strings.Builder
@@ -92,13 +93,12 @@ func TestManyFaults(t *testing.T) {
 	require.Equal(t, wire.Cause{Message: "and 19900 more", More: 19900}, s.Causes[100])
 }
 
-// TestJournalctl: what is started for a log is neither better protected from the OOM killer than anything else nor worse,
-// and ends with its client.
+// TestJournalctl: the child process has the default OOM score and ends with its client.
 func TestJournalctl(t *testing.T) {
 	const own = "/proc/self/oom_score_adj"
 	before, err := os.ReadFile(own)
 	require.NoError(t, err)
-	if os.WriteFile(own, []byte("-500"), 0) != nil { // as fleetd is protected: it takes CAP_SYS_RESOURCE
+	if os.WriteFile(own, []byte("-500"), 0) != nil { // protected like fleetd: needs CAP_SYS_RESOURCE
 		require.NoError(t, os.WriteFile(own, []byte("500"), 0))
 	}
 	defer func() { require.NoError(t, os.WriteFile(own, before, 0)) }()
@@ -129,7 +129,8 @@ func TestJournalctl(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
-// TestWatchWithABody: while a body is not read nothing tells that the client leaves, and its watch would count for ever.
+// TestWatchWithABody: a watch request with an unread body must notice that its client has left, or it would count as
+// open for ever.
 func TestWatchWithABody(t *testing.T) {
 	c := newCluster(t)
 	begin := func() int {
@@ -142,7 +143,7 @@ func TestWatchWithABody(t *testing.T) {
 		defer resp.Body.Close()
 		return resp.StatusCode
 	}
-	for range 200 { // more than one client gets at once
+	for range 200 { // more than one client's limit
 		require.Eventually(t, func() bool { return begin() == http.StatusOK }, 10*time.Second, 10*time.Millisecond)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// load reads what q asks for into v, all rows at one revision. next is the key to go on behind when the page is full.
+// load reads what q asks for into v, all rows at one revision. next is the key to continue after when the page is full.
 func (c *resource[T]) load(ctx context.Context, v view[T], q query[T]) (revision int64, next string, err error) {
 	revision, next, err = c.loadObjects(ctx, v, q)
 	if err != nil {
@@ -37,7 +37,7 @@ func (c *resource[T]) load(ctx context.Context, v view[T], q query[T]) (revision
 	return revision, next, nil
 }
 
-// loadObjects reads the first row: one key, or those that match, up to the limit.
+// loadObjects reads the first row: one key, or the matching ones up to the limit.
 func (c *resource[T]) loadObjects(ctx context.Context, v view[T], q query[T]) (revision int64, next string, err error) {
 	prefix, revision := c.rows[0].prefix, q.revision
 	take := func(kv store.KV) bool {
@@ -56,7 +56,7 @@ func (c *resource[T]) loadObjects(ctx context.Context, v view[T], q query[T]) (r
 		}
 		return revision, "", err
 	}
-	if q.name != "" { // the past of one key
+	if q.name != "" { // one key at a past revision
 		page, err := c.store.List(ctx, prefix+q.name, store.ListOptions{Limit: 1, Revision: revision})
 		if err == nil && len(page.KVs) == 1 && page.KVs[0].Key == prefix+q.name {
 			take(page.KVs[0])
@@ -92,7 +92,7 @@ func (c *resource[T]) scan(ctx context.Context, prefix string, opts store.ListOp
 	return err
 }
 
-// pages is scan that tells the revision read at, and whether keys are left behind the last one that f saw.
+// pages is like scan and also returns the revision read at, and whether there are keys after the last one that f saw.
 func (c *resource[T]) pages(ctx context.Context, prefix string, opts store.ListOptions, f func(store.KV) bool) (revision int64, more bool, err error) {
 	for {
 		page, err := c.store.List(ctx, prefix, opts)
@@ -114,7 +114,7 @@ func (c *resource[T]) pages(ctx context.Context, prefix string, opts store.ListO
 	}
 }
 
-// owner is the object that a key's name belongs to.
+// owner returns the object that a key's name belongs to.
 func (r row) owner(name string) string {
 	if r.object == nil {
 		return name

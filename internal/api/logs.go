@@ -14,16 +14,16 @@ import (
 	"github.com/fleet-starter/fleet/internal/api/wire"
 )
 
-// hopHeader marks a request that another fleetd has passed on: it is answered here or refused, never passed on again.
+// hopHeader marks a request forwarded by another fleetd: it is answered here or refused, never forwarded again.
 const hopHeader = "X-Fleet-Forwarded"
 
 // maxLines bounds ?lines=.
 const maxLines = 1_000_000
 
-// logReader answers what units log: from this machine's journal, or from the fleetd of another machine.
+// logReader serves unit logs, from this machine's journal or through the fleetd of another machine.
 type logReader struct {
 	reader    *reader
-	journal   Journal // nil: none is read here
+	journal   Journal // nil if no journal is read here
 	limits    *limits
 	machineID string
 	version   string
@@ -31,8 +31,8 @@ type logReader struct {
 	transport http.RoundTripper
 }
 
-// logs streams a unit's journal as JSON lines: ?lines= of the past, ?since=, ?follow=true. ?machine= chooses where a
-// unit runs on several machines. What is logged on another machine is asked of the fleetd there.
+// logs streams a unit's journal as JSON lines. ?lines= limits past entries, ?since= excludes older ones, ?follow=true keeps
+// streaming, ?machine= selects one of several machines. Logs of other machines are fetched from the fleetd there.
 func (l *logReader) logs(w http.ResponseWriter, r *http.Request) error {
 	q, err := l.journalQuery(r)
 	if err != nil {
@@ -64,7 +64,7 @@ func (l *logReader) journalQuery(r *http.Request) (JournalQuery, error) {
 	if text := values.Get("lines"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 0 || n > maxLines {
-			return q, wire.Fail(wire.ReasonBadRequest, "?lines=%s: not a number from 0 to %d", text, maxLines)
+			return q, wire.Fail(wire.ReasonBadRequest, "?lines=%s: must be a number from 0 to %d", text, maxLines)
 		}
 		q.Lines = n
 	}
@@ -73,7 +73,7 @@ func (l *logReader) journalQuery(r *http.Request) (JournalQuery, error) {
 	return q, err
 }
 
-// logMachine is where the unit's log is: here, when the unit is (also) here.
+// logMachine returns the machine to read the unit's log from: this one if the unit is here.
 func (l *logReader) logMachine(unit *v1.Unit, wanted string) (string, error) {
 	name := unit.Metadata.Name
 	var ids []string
@@ -87,9 +87,9 @@ func (l *logReader) logMachine(unit *v1.Unit, wanted string) (string, error) {
 	case wanted != "":
 		return "", wire.Fail(wire.ReasonNotFound, "unit %s is not on machine %s; it is on: %s", name, wanted, orNone(ids))
 	case len(ids) == 0 && unit.Status.Unplaced != nil:
-		return "", wire.Fail(wire.ReasonNotFound, "unit %s is on no machine and has no log: %s", name, unit.Status.Unplaced.Message)
+		return "", wire.Fail(wire.ReasonNotFound, "unit %s is not on any machine and has no log: %s", name, unit.Status.Unplaced.Message)
 	case len(ids) == 0:
-		return "", wire.Fail(wire.ReasonNotFound, "unit %s is on no machine and has no log", name)
+		return "", wire.Fail(wire.ReasonNotFound, "unit %s is not on any machine and has no log", name)
 	}
 	if placed := placedOn(unit.Status.Machines); len(placed) > 0 {
 		return placed[0].Machine, nil
@@ -107,7 +107,7 @@ func orNone(ids []string) string {
 // localLogs reads this machine's journal.
 func (l *logReader) localLogs(w http.ResponseWriter, r *http.Request, q JournalQuery) error {
 	if l.journal == nil {
-		return wire.Fail(wire.ReasonElsewhere, "this fleetd reads no journal: run journalctl -u %s on machine %s", q.Unit, l.machineID)
+		return wire.Fail(wire.ReasonElsewhere, "fleetd cannot read the journal here: run journalctl -u %s on machine %s", q.Unit, l.machineID)
 	}
 	done, err := l.limits.journal(q.Unit, l.machineID)
 	if err != nil {
@@ -129,11 +129,11 @@ func (l *logReader) localLogs(w http.ResponseWriter, r *http.Request, q JournalQ
 	if err != nil && out.err == nil && r.Context().Err() == nil {
 		out.send(wire.LogEntry{Unit: q.Unit, Machine: l.machineID, Error: toStatus(err)})
 	}
-	_ = out.flush() // nobody is left to tell
+	_ = out.flush() // the client is gone
 	return nil
 }
 
-// remoteLogs passes the request on to the fleetd of another machine.
+// remoteLogs forwards the request to the fleetd of another machine.
 func (l *logReader) remoteLogs(w http.ResponseWriter, r *http.Request, q JournalQuery, machine string) error {
 	there, err := l.reader.machines.read(r.Context(), machine)
 	var status *wire.Status
@@ -143,10 +143,10 @@ func (l *logReader) remoteLogs(w http.ResponseWriter, r *http.Request, q Journal
 	if err != nil {
 		return err
 	}
-	advice := fmt.Sprintf("run there: journalctl -u %s", q.Unit)
+	advice := fmt.Sprintf("run journalctl -u %s there", q.Unit)
 	where := fmt.Sprintf("machine %s (%s)", machine, there.Spec.Address)
 	if there.Spec.Endpoint == "" {
-		return wire.Fail(wire.ReasonElsewhere, "unit %s is on %s, whose fleetd listens on no TCP address (listen=): %s", q.Unit, where, advice)
+		return wire.Fail(wire.ReasonElsewhere, "unit %s is on %s, whose fleetd does not listen on TCP (listen=): %s", q.Unit, where, advice)
 	}
 	resp, err := l.askMachine(r, there.Spec.Endpoint, machine)
 	if err != nil {
@@ -162,7 +162,7 @@ func (l *logReader) remoteLogs(w http.ResponseWriter, r *http.Request, q Journal
 func (l *logReader) askMachine(r *http.Request, endpoint, machine string) (*http.Response, error) {
 	target, err := url.Parse(endpoint)
 	if err != nil || target.Scheme != "http" && target.Scheme != "https" || target.Host == "" {
-		return nil, fmt.Errorf("its endpoint %q is no http:// address", endpoint)
+		return nil, fmt.Errorf("its endpoint %q is not an http:// address", endpoint)
 	}
 	values := r.URL.Query()
 	values.Set("machine", machine)
@@ -174,14 +174,14 @@ func (l *logReader) askMachine(r *http.Request, endpoint, machine string) (*http
 	}
 	req.Header.Set(hopHeader, l.machineID)
 	req.Header.Set("User-Agent", "fleetd/"+l.version)
-	return l.transport.RoundTrip(req) // no redirects are followed
+	return l.transport.RoundTrip(req) // redirects are not followed
 }
 
 func newCopier(w http.ResponseWriter) *copier {
 	return &copier{w: w, control: http.NewResponseController(w)}
 }
 
-// copier hands every piece on at once.
+// copier flushes after every write.
 type copier struct {
 	w       io.Writer
 	control *http.ResponseController
@@ -195,5 +195,5 @@ func (c *copier) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// copyStream ends when either side has: the client sees the end of the answer then.
+// copyStream copies until either side ends.
 func copyStream(to *copier, from io.Reader) { _, _ = io.Copy(to, from) }

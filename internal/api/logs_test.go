@@ -20,7 +20,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/api/wire"
 )
 
-// journal answers with the query, and follows until it is left.
+// journal emits the query as an entry, then blocks until ctx ends.
 type journal struct{ fault error }
 
 func (j journal) Read(ctx context.Context, q api.JournalQuery, emit func(wire.LogEntry) error) error {
@@ -81,7 +81,7 @@ func TestLogsFollowUntilTheClientLeaves(t *testing.T) {
 	line, err := bufio.NewReader(resp.Body).ReadString('\n')
 	require.NoError(t, err)
 	require.Contains(t, line, `"unit":"a.service"`)
-	cancel() // the server's clean-up waits for the handler: it has to end by itself
+	cancel() // the server's cleanup waits for the handler, which has to end by itself
 }
 
 func TestLogsOfAUnitElsewhere(t *testing.T) {
@@ -107,7 +107,7 @@ func TestLogsOfAUnitElsewhere(t *testing.T) {
 	require.Contains(t, got[0].Message, `"Lines":2`)
 
 	a = c.do(http.MethodGet, units+"/a.service/logs", "", "X-Fleet-Forwarded", there)
-	require.Equal(t, http.StatusConflict, a.code, "no request goes in circles")
+	require.Equal(t, http.StatusConflict, a.code, "a forwarded request is not forwarded again")
 	for _, endpoint := range []string{"unix:///run/fleet.sock", "http://127.0.0.1:1", "%"} {
 		m.Spec.Endpoint = endpoint
 		c.put("/fleet/machines/"+there, m)
@@ -127,7 +127,7 @@ func TestJournalctlItself(t *testing.T) {
 	require.ErrorContains(t, j.Read(context.Background(), api.JournalQuery{Unit: "a.service"}, none), "absent")
 }
 
-func TestJournalctlIsStoppedWhenNobodyListens(t *testing.T) {
+func TestJournalctlIsStoppedWhenTheClientLeaves(t *testing.T) {
 	dir := t.TempDir()
 	script := "#!/bin/sh\necho '{\"MESSAGE\":\"one\"}'\nexec sleep 600\n"
 	require.NoError(t, os.WriteFile(dir+"/journalctl", []byte(script), 0o755))

@@ -10,14 +10,14 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// machineWriter changes what people set for machines.
+// machineWriter changes the configuration of machines.
 type machineWriter struct {
 	*writer
 	keys   keyspace.Keys
 	reader *reader
 }
 
-// patchMachine merges the body (RFC 7386) into what people set for the machine: null removes a key.
+// patchMachine merges the body into the machine's configuration (RFC 7386): null removes a key.
 func (m *machineWriter) patchMachine(w http.ResponseWriter, r *http.Request) error {
 	body, err := readBody(w, r)
 	if err != nil {
@@ -25,7 +25,7 @@ func (m *machineWriter) patchMachine(w http.ResponseWriter, r *http.Request) err
 	}
 	var patch configPatch
 	if err := strictJSON(body, &patch); err != nil {
-		return wire.Fail(wire.ReasonBadRequest, `%v: a machine's patch is such as {"cordoned": true, "drain": false, "metadata": {"zone": "a", "old": null}}`, err)
+		return wire.Fail(wire.ReasonBadRequest, `%v: write a patch such as {"cordoned": true, "drain": false, "metadata": {"zone": "a", "old": null}}`, err)
 	}
 	name := r.PathValue("name")
 	key := m.keys.MachineConfigs().Key(name)
@@ -44,7 +44,7 @@ func (m *machineWriter) patchMachine(w http.ResponseWriter, r *http.Request) err
 	return writeJSON(w, answer.Code, answer)
 }
 
-// knownMachine refuses a machine that is neither present nor configured, and has no units: most likely a slip of the pen.
+// knownMachine refuses a machine that is neither present nor configured and has no units: most likely a typo.
 func (m *machineWriter) knownMachine(r *http.Request, name string, configured bool) error {
 	if configured {
 		return nil
@@ -60,7 +60,7 @@ func (m *machineWriter) knownMachine(r *http.Request, name string, configured bo
 	return err
 }
 
-// configPatch is a v1.MachineConfig of which any part may be left out.
+// configPatch is a v1.MachineConfig whose fields are all optional.
 type configPatch struct {
 	Cordoned *bool              `json:"cordoned"`
 	Drain    *bool              `json:"drain"`

@@ -15,14 +15,14 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// readable is a store that nothing can be written to.
+// readable is a read-only store.
 type readable interface {
 	Get(ctx context.Context, key string) (kv store.KV, ok bool, revision int64, err error)
 	List(ctx context.Context, prefix string, opts store.ListOptions) (store.Page, error)
 	Watch(ctx context.Context, prefix string, after int64) <-chan store.Batch
 }
 
-// reader puts together what people see from what is stored.
+// reader assembles the API's objects from stored keys.
 type reader struct {
 	store     readable
 	keys      keyspace.Keys
@@ -41,7 +41,7 @@ func newReader(o Options) *reader {
 	return r
 }
 
-// getApp answers with the object, or with "Accept: application/yaml" with the stored bytes.
+// getApp answers with the object or, with "Accept: application/yaml", with the stored bytes.
 func (r *reader) getApp(w http.ResponseWriter, req *http.Request) error {
 	if !strings.Contains(req.Header.Get("Accept"), wire.YAML) {
 		return r.apps.get(w, req)
@@ -58,7 +58,7 @@ func (r *reader) getApp(w http.ResponseWriter, req *http.Request) error {
 	return writeText(w, wire.YAML, kv.Value)
 }
 
-// appEndpoints lists the announced instances of one app, below the prefix that its manifest names.
+// appEndpoints lists the announced instances of one app, below the prefix named in its manifest.
 func (r *reader) appEndpoints(w http.ResponseWriter, req *http.Request) error {
 	name := req.PathValue("name")
 	app, err := r.apps.read(req.Context(), name)
@@ -74,8 +74,8 @@ func (r *reader) appEndpoints(w http.ResponseWriter, req *http.Request) error {
 	return endpoints.list(w, req)
 }
 
-// addFile answers ?contents=true, each unit with its file's text, and ?file=true, with what that says. Units that share a file
-// cost one read.
+// addFile adds each unit's file text for ?contents=true and its parsed options for ?file=true. A file shared by several
+// units is read once.
 func (r *reader) addFile(ctx context.Context, q url.Values, units []*v1.Unit) error {
 	contents, facts := flag(q.Get("contents")), flag(q.Get("file"))
 	if !contents && !facts {
@@ -101,10 +101,10 @@ func (r *reader) addFile(ctx context.Context, q url.Values, units []*v1.Unit) er
 	return nil
 }
 
-// readFile is what a unit file says to all units that share it.
+// readFile is a unit file with the facts that its units share.
 type readFile struct {
 	facts v1.UnitFileFacts
-	fleet *unitfile.FleetTemplate // nil: it cannot be read
+	fleet *unitfile.FleetTemplate // nil if it cannot be parsed
 }
 
 func readUnitFile(text string) *readFile {
@@ -123,17 +123,17 @@ func readUnitFile(text string) *readFile {
 	return f
 }
 
-// of is what the file says to the unit of that name.
+// of returns what the file says for the unit of that name.
 func (f *readFile) of(unit string) *v1.UnitFileFacts {
 	facts := f.facts
 	if name, err := unitfile.ParseName(unit); err == nil && f.fleet != nil {
-		options, _ := f.fleet.Resolve(name) // as far as it can be read
+		options, _ := f.fleet.Resolve(name) // as far as it can be parsed
 		facts.Global, facts.MachineOf = options.Global, options.MachineOf
 	}
 	return &facts
 }
 
-// text is the text of a unit's file; texts holds those that were read already.
+// text returns the text of a unit's file; texts caches those already read.
 func (r *reader) text(ctx context.Context, unit *v1.Unit, texts map[string]string) (string, error) {
 	hash := unit.Spec.Hash
 	if text, ok := texts[hash]; ok || hash == "" {
@@ -147,7 +147,7 @@ func (r *reader) text(ctx context.Context, unit *v1.Unit, texts map[string]strin
 		texts[hash] = string(kv.Value)
 		return texts[hash], nil
 	}
-	// Written with etcdctl, and not placed so far: the unit has its text itself.
+	// A unit written with etcdctl and not yet placed has its text inline.
 	kv, _, _, err = r.store.Get(ctx, r.keys.Units().Key(unit.Metadata.Name))
 	inline, _ := r.keys.Units().Decode(kv.Value)
 	return inline.Spec.Contents, err
@@ -173,7 +173,7 @@ func (r *reader) unitText(w http.ResponseWriter, req *http.Request) error {
 	return r.writeUnitFile(w, req, unit.Spec.Hash)
 }
 
-// getUnitFile answers with a text by its hash.
+// getUnitFile answers with the text of a hash.
 func (r *reader) getUnitFile(w http.ResponseWriter, req *http.Request) error {
 	return r.writeUnitFile(w, req, req.PathValue("hash"))
 }
@@ -200,7 +200,7 @@ func (r *reader) listUnitFiles(w http.ResponseWriter, req *http.Request) error {
 	return files.list(w, req)
 }
 
-// machineConfig answers with what people set for a machine, also for one that is away.
+// machineConfig answers with a machine's configuration, including that of an absent machine.
 func (r *reader) machineConfig(w http.ResponseWriter, req *http.Request) error {
 	kv, ok, _, err := r.store.Get(req.Context(), r.keys.MachineConfigs().Key(req.PathValue("name")))
 	if err != nil {
@@ -213,7 +213,7 @@ func (r *reader) machineConfig(w http.ResponseWriter, req *http.Request) error {
 	return writeJSON(w, http.StatusOK, config)
 }
 
-// endpointsBelow is the resource of the endpoints announced below one prefix.
+// endpointsBelow returns the resource of the endpoints announced below a prefix.
 func (r *reader) endpointsBelow(prefix string) resource[*wire.Endpoint] {
 	c := keyspace.Endpoints(prefix)
 	read := func(name string) *wire.Endpoint {

@@ -17,26 +17,26 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// row is one prefix of the keyspace that objects are put together from.
+// row is a key prefix that objects are assembled from.
 type row struct {
 	prefix string
-	// below narrows the row to the names that begin with it.
+	// below restricts the row to names with this prefix.
 	below string
-	// object returns the name of the object that a key below the prefix belongs to; nil where it is the key's own.
+	// object returns the name of the object that a key belongs to; nil means the key's own name.
 	object func(name string) string
-	// shared rows belong to no single object.
+	// shared marks rows whose keys do not belong to a single object.
 	shared bool
 }
 
-// view puts objects together from rows.
+// view assembles objects from rows.
 type view[T any] interface {
 	// apply takes in one key of the i-th row and returns the names of the objects that it changed.
 	apply(i int, name string, kv store.KV, deleted bool) []string
-	// object returns the object as it is now.
+	// object returns the object in its current state.
 	object(name string) (T, bool)
 	// names returns the names of all objects, sorted.
 	names() []string
-	// forget drops an object that nobody asked for.
+	// forget drops an object that is not asked for.
 	forget(name string)
 }
 
@@ -44,29 +44,30 @@ type view[T any] interface {
 type resource[T any] struct {
 	store readable
 	kind  string
-	// rows: the first one holds the objects themselves, the others what is joined to them.
+	// rows: the first holds the objects themselves, the others are joined to them.
 	rows []row
 	view func() view[T]
-	// labels and tombstone look at and make an object; filter reads further selection from a query.
+	// labels returns the labels of an object, tombstone makes the object of a DELETED event, filter reads further
+	// selection from a query.
 	labels    func(T) map[string]string
 	tombstone func(name string) T
 	filter    func(url.Values) (func(T) bool, error)
-	// finish adds to objects what only some queries ask for.
+	// finish adds the fields that only some queries ask for.
 	finish func(context.Context, url.Values, []T) error
-	// keysOnly: the values are not looked at.
+	// keysOnly means that values are not read.
 	keysOnly bool
 }
 
-// query is what a list or watch asks for.
+// query is a parsed list or watch request.
 type query[T any] struct {
-	name     string // one object, or all
+	name     string // one object; empty means all
 	match    func(T) bool
 	limit    int
 	revision int64
 	after    string
 }
 
-// token is what ?continue= holds.
+// token is the content of ?continue=.
 type token struct {
 	Revision int64  `json:"r"`
 	After    string `json:"a"`
@@ -92,12 +93,12 @@ func (c *resource[T]) query(r *http.Request, name string) (query[T], error) {
 	}
 	if text := values.Get("limit"); text != "" {
 		if q.limit, err = strconv.Atoi(text); err != nil || q.limit < 0 {
-			return bad("limit", fmt.Errorf("not a number from 0"))
+			return bad("limit", fmt.Errorf("must be a number, 0 or more"))
 		}
 	}
 	if text := values.Get("resourceVersion"); text != "" {
 		if q.revision, err = strconv.ParseInt(text, 10, 64); err != nil || q.revision < 0 {
-			return bad("resourceVersion", fmt.Errorf("not a revision of etcd"))
+			return bad("resourceVersion", fmt.Errorf("must be a revision of etcd"))
 		}
 	}
 	if text := values.Get("continue"); text != "" {
@@ -116,7 +117,7 @@ func readToken(text, prefix string) (t token, err error) {
 		err = json.Unmarshal(data, &t)
 	}
 	if err != nil || t.Revision <= 0 || !strings.HasPrefix(t.After, prefix) {
-		return token{}, fmt.Errorf("not a token of this listing: begin again without one")
+		return token{}, fmt.Errorf("the token belongs to another listing: start again without it")
 	}
 	return t, nil
 }
@@ -180,7 +181,7 @@ func (c *resource[T]) get(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, object)
 }
 
-// read puts one object together.
+// read assembles one object.
 func (c *resource[T]) read(ctx context.Context, name string) (object T, err error) {
 	v := c.view()
 	if _, _, err := c.load(ctx, v, query[T]{name: name, match: func(T) bool { return true }}); err != nil {

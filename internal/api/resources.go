@@ -14,10 +14,10 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// reasonUnreadable is of an event that is shown in the place of one that cannot be read: the key below events/ is not fleet's.
+// reasonUnreadable marks an event shown in place of a key below events/ that cannot be decoded.
 const reasonUnreadable = "Unreadable"
 
-// resources says where each kind of object is read from.
+// resources defines where each kind of object is read from.
 func (r *reader) resources() {
 	r.apps = resource[*wire.App]{
 		store: r.store, kind: v1.KindApp, rows: appRows(r.keys),
@@ -57,7 +57,7 @@ func (r *reader) resources() {
 		store: r.store, kind: "Event", rows: []row{{prefix: r.keys.Events().Prefix()}},
 		view: newRowView(func(_ string, kv store.KV) (*v1.Event, bool) {
 			e, err := r.keys.Events().Decode(kv.Value)
-			if err != nil { // somebody else's: it is shown, as what it is
+			if err != nil { // not written by fleet: shown as it is
 				e = v1.Event{Kind: v1.KindKey, Name: kv.Key, Type: v1.EventWarning, Reason: reasonUnreadable, Message: oneLine(err)}
 			}
 			return &e, true
@@ -81,7 +81,7 @@ func (r *reader) resources() {
 	r.endpoints = r.endpointsBelow(v1.DefaultAnnouncePrefix)
 }
 
-// LabelApp is a label that all that belongs to an app has for selectors, without its being written anywhere.
+// LabelApp is an implicit label of everything that belongs to an app, for use in selectors.
 const LabelApp = "app"
 
 func unitLabels(u *v1.Unit) map[string]string {
@@ -129,7 +129,7 @@ func eventFilter(q url.Values) (func(*v1.Event) bool, error) {
 	}, nil
 }
 
-// machineView joins machines with what people set for them.
+// machineView joins machines with their configuration.
 type machineView struct {
 	keys     keyspace.Keys
 	machines map[string]*v1.Machine
@@ -140,10 +140,10 @@ func (v *machineView) apply(i int, name string, kv store.KV, deleted bool) []str
 	switch {
 	case i == 1:
 		set(&v.configs, name, decoded(v.keys.MachineConfigs(), kv, deleted))
-	case deleted || kv.Lease == 0: // nobody is there who keeps it
+	case deleted || kv.Lease == 0: // not kept alive by a fleetd
 		delete(v.machines, name)
 	default:
-		m, _ := v.keys.Machines().Decode(kv.Value) // one that cannot be read is shown by its name
+		m, _ := v.keys.Machines().Decode(kv.Value) // an undecodable one is shown by name only
 		m.TypeMeta, m.Metadata.Name = typeOf(v1.KindMachine), name
 		m.Metadata.UID, m.Metadata.ResourceVersion = identity(kv)
 		v.machines[name] = &m
@@ -162,7 +162,7 @@ func (v *machineView) object(name string) (*v1.Machine, bool) {
 	return &m, true
 }
 
-// machineStatus says how a machine does.
+// machineStatus summarizes the state of a machine.
 func machineStatus(m *v1.Machine) *v1.MachineStatus {
 	failing := slices.Sorted(maps.Keys(m.Spec.Failing))
 	status := &v1.MachineStatus{State: "ready"}
@@ -177,7 +177,7 @@ func machineStatus(m *v1.Machine) *v1.MachineStatus {
 	for _, name := range failing {
 		status.Warnings = append(status.Warnings, m.Spec.Failing[name])
 		if name == v1.ControllerNode {
-			status.Warnings = append(status.Warnings, "it starts and stops no units until then, and gets no new ones")
+			status.Warnings = append(status.Warnings, "until it recovers, this machine starts and stops no units and gets no new ones")
 		}
 	}
 	return status
@@ -187,7 +187,7 @@ func (v *machineView) names() []string { return slices.Sorted(maps.Keys(v.machin
 
 func (v *machineView) forget(name string) { delete(v.machines, name) }
 
-// parseSince reads a time, or an age counted back from now.
+// parseSince reads a time, or an age relative to now.
 func parseSince(text string, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
@@ -202,7 +202,7 @@ func parseSince(text string, now time.Time) (time.Time, error) {
 	return at, nil
 }
 
-// checkUnitName refuses what systemd or fleet would not take for a unit's name.
+// checkUnitName refuses names that systemd or fleet does not accept for a unit.
 func checkUnitName(name string) (unitfile.Name, error) {
 	n, err := unitfile.ParseName(name)
 	if err != nil {

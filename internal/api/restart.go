@@ -11,8 +11,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// restartApp asks for a restart of all instances of an app that are to run, or of those that the request names. The
-// requests are written together; the app's controller carries them out one after the other.
+// restartApp requests a restart of all launched instances of an app, or of those that the request names. The requests
+// are written together; the app controller carries them out one at a time.
 func (a *appWriter) restartApp(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("name")
 	body, err := readBody(w, r)
@@ -22,7 +22,7 @@ func (a *appWriter) restartApp(w http.ResponseWriter, r *http.Request) error {
 	var request wire.RestartRequest
 	if len(body) > 0 {
 		if err := strictJSON(body, &request); err != nil {
-			return wire.Fail(wire.ReasonBadRequest, `%v: a restart is {"units": ["%s@1.service"]}, or {} for all instances`, err, name)
+			return wire.Fail(wire.ReasonBadRequest, `%v: write {"units": ["%s@1.service"]}, or {} for all instances`, err, name)
 		}
 	}
 	for attempt := 1; ; attempt++ {
@@ -49,7 +49,7 @@ func (a *appWriter) restartOnce(ctx context.Context, app string, named []string)
 	answer := &wire.Restart{Units: []string{}, RequestedAt: timestamp(a.now)}
 	for _, unit := range named {
 		if !slices.Contains(instances, unit) {
-			return nil, wire.Fail(wire.ReasonNotFound, "unit %s is no instance of app/%s", unit, app)
+			return nil, wire.Fail(wire.ReasonNotFound, "unit %s is not an instance of app/%s", unit, app)
 		}
 	}
 	value, err := a.keys.Overrides().Encode(v1.Override{DesiredState: v1.Launched, RequestedAt: answer.RequestedAt, Restart: true})
@@ -74,7 +74,7 @@ func (a *appWriter) restartOnce(ctx context.Context, app string, named []string)
 	return answer, nil
 }
 
-// instancesOf lists the units of an app that are no sidekicks, by name.
+// instancesOf returns the names of an app's units without the sidekicks.
 func (a *appWriter) instancesOf(ctx context.Context, app string) ([]string, error) {
 	if _, ok, _, err := a.store.Get(ctx, a.keys.Apps().Key(app)); err != nil || !ok {
 		if err == nil {
@@ -95,7 +95,7 @@ func (a *appWriter) instancesOf(ctx context.Context, app string) ([]string, erro
 	return names, err
 }
 
-// overrideKeys are the wishes for an app's units as they are stored, by unit.
+// overrideKeys returns the stored overrides of an app's units, by unit.
 func (a *appWriter) overrideKeys(ctx context.Context, app string) (map[string]store.KV, error) {
 	overrides := a.keys.Overrides()
 	stored := map[string]store.KV{}

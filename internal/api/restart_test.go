@@ -29,13 +29,13 @@ func TestRestartOfAnAppAsksForAllItsInstancesAtOnce(t *testing.T) {
 	for _, name := range []string{"web@1.service", "web@2.service", "web@3.service", "web-discovery@1.service"} {
 		c.put("/fleet/units/"+name, own)
 	}
-	c.put("/fleet/units/web@4.service", v1.Unit{Spec: v1.UnitSpec{DesiredState: v1.Launched}}) // somebody's own
+	c.put("/fleet/units/web@4.service", v1.Unit{Spec: v1.UnitSpec{DesiredState: v1.Launched}}) // not owned by the app
 	c.put("/fleet/units/web-api@1.service", v1.Unit{Metadata: v1.ObjectMeta{Owner: "web-api"}, Spec: v1.UnitSpec{DesiredState: v1.Launched}})
 	c.put("/fleet/overrides/web@2.service", v1.Override{DesiredState: v1.Loaded})
 	c.put("/fleet/overrides/web@3.service", v1.Override{DesiredState: v1.Launched, RequestedAt: "before"})
 
 	const asked = `{"desiredState":"launched","requestedAt":"2026-01-02T03:04:05Z","restart":true}`
-	require.Equal(t, []string{"web@1.service", "web@3.service"}, restart("{}").Units, "what was stopped by hand stays so")
+	require.Equal(t, []string{"web@1.service", "web@3.service"}, restart("{}").Units, "instances stopped by hand stay stopped")
 	require.JSONEq(t, asked, c.get("/fleet/overrides/web@1.service"))
 	require.JSONEq(t, `{"desiredState":"loaded"}`, c.get("/fleet/overrides/web@2.service"))
 	require.JSONEq(t, asked, c.get("/fleet/overrides/web@3.service"))
@@ -43,7 +43,7 @@ func TestRestartOfAnAppAsksForAllItsInstancesAtOnce(t *testing.T) {
 		c.absent("/fleet/overrides/" + name)
 	}
 	require.Equal(t, []string{"web@2.service"}, restart(`{"units":["web@2.service"]}`).Units)
-	require.JSONEq(t, asked, c.get("/fleet/overrides/web@2.service"), "but where it is named")
+	require.JSONEq(t, asked, c.get("/fleet/overrides/web@2.service"), "unless it is named")
 
 	for body, code := range map[string]int{`{"units":["web@9.service"]}`: 404, `{"units":["web@4.service"]}`: 404, `{"units":["web-discovery@1.service"]}`: 404, `{"unit":1}`: 400, `[]`: 400} {
 		require.Equal(t, code, c.do(http.MethodPost, path, body).code, body)

@@ -7,9 +7,9 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// rowView is the view of a resource that is one row and no more.
+// rowView is the view of a resource made of a single row.
 type rowView[T any] struct {
-	// decode makes the object; ok is false for values that nobody can read and that are left out.
+	// decode makes the object; ok is false for values that cannot be decoded, which are left out.
 	decode  func(name string, kv store.KV) (object T, ok bool)
 	objects map[string]T
 }

@@ -11,10 +11,10 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// stopTimeout is how long a restart waits for the unit to stop: systemd's default is 90 s before it kills.
+// stopTimeout is how long a restart waits for the unit to stop: by default systemd kills it after 90 s.
 const stopTimeout = 2 * time.Minute
 
-// setState has a unit brought to a state. request marks it as asked for anew, which starts again what failed.
+// setState sets a unit's desired state. request marks it as a new request, which also restarts a failed unit.
 func (u *unitWriter) setState(state v1.DesiredState, request bool) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		answer, err := u.request(r.Context(), r.PathValue("name"), state, request)
@@ -25,7 +25,8 @@ func (u *unitWriter) setState(state v1.DesiredState, request bool) handler {
 	}
 }
 
-// request writes the wish: for a unit of an app to overrides/, which its owner never writes; else to the unit.
+// request writes the desired state: to overrides/ for a unit of an app, which the app controller never writes, and to
+// the unit otherwise.
 func (u *unitWriter) request(ctx context.Context, name string, state v1.DesiredState, anew bool) (*wire.Status, error) {
 	n, err := checkUnitName(name)
 	if err != nil {
@@ -34,10 +35,10 @@ func (u *unitWriter) request(ctx context.Context, name string, state v1.DesiredS
 	switch state {
 	case v1.Inactive, v1.Loaded, v1.Launched:
 	default:
-		return nil, wire.Fail(wire.ReasonBadRequest, "desiredState: %q is none of inactive, loaded, launched", state)
+		return nil, wire.Fail(wire.ReasonBadRequest, "desiredState: unknown state %q: use inactive, loaded or launched", state)
 	}
 	if n.Template && state != v1.Inactive {
-		return nil, wire.Fail(wire.ReasonInvalid, "%s is a template and never runs itself: start an instance of it such as %s@1.%s", name, n.Prefix, n.Type)
+		return nil, wire.Fail(wire.ReasonInvalid, "%s is a template and cannot run: start an instance of it such as %s@1.%s", name, n.Prefix, n.Type)
 	}
 	requestedAt := ""
 	if anew {
@@ -70,7 +71,7 @@ func (u *unitWriter) request(ctx context.Context, name string, state v1.DesiredS
 			if requestedAt == "" && unit.Spec.DesiredState == state {
 				return nil, nil
 			}
-			unit.Metadata.Name = name // the key says it; who wrote the unit with etcdctl may have left it out
+			unit.Metadata.Name = name // the key has the name; a unit written with etcdctl may lack it
 			unit.Spec.DesiredState = state
 			if requestedAt != "" {
 				unit.Spec.RequestedAt = requestedAt
@@ -97,7 +98,7 @@ func (u *unitWriter) override(ctx context.Context, unit string, o v1.Override) (
 	}})
 }
 
-// counts tells whether an override that was written at that revision is for the unit that there is.
+// counts reports whether an override written at that revision applies to the existing unit.
 func (u *unitWriter) counts(ctx context.Context, name string, revision int64) (bool, error) {
 	kv, ok, _, err := u.store.Get(ctx, u.keys.Units().Key(name))
 	if err != nil || !ok {
@@ -107,9 +108,8 @@ func (u *unitWriter) counts(ctx context.Context, name string, revision int64) (b
 	return err == nil && v1.OverrideCounts(revision, kv.CreateRevision, revisionOf(unit.Metadata.OwnerUID)), nil
 }
 
-// restart stops a unit, waits until it has stopped, and starts it. It is told to run again whatever happens in
-// between: the client leaving, or a stop that takes too long. The instances of an app are restarted by its controller, one
-// after the other.
+// restart stops a unit, waits until it has stopped, and starts it. The start is requested even if the client leaves or
+// the stop takes too long. Instances of an app are restarted by its controller, one at a time.
 func (u *unitWriter) restart(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("name")
 	if owned, err := u.owned(r.Context(), name); err != nil {
@@ -139,7 +139,7 @@ func (u *unitWriter) restart(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, answer.Code, answer)
 }
 
-// owned tells whether an app has the unit.
+// owned reports whether the unit belongs to an app.
 func (u *unitWriter) owned(ctx context.Context, name string) (bool, error) {
 	kv, ok, _, err := u.store.Get(ctx, u.keys.Units().Key(name))
 	if err != nil || !ok {
@@ -149,7 +149,7 @@ func (u *unitWriter) owned(ctx context.Context, name string) (bool, error) {
 	return err == nil && unit.Metadata.Owner != "", nil
 }
 
-// stopped reports whether no machine runs the unit any more, as far as they can be asked.
+// stopped reports whether the unit runs on none of the reachable machines.
 func stopped(unit *v1.Unit) bool {
 	for _, m := range unit.Status.Machines {
 		if m.State != nil && m.State.ActiveState != "inactive" && m.State.ActiveState != "failed" {
@@ -159,7 +159,7 @@ func stopped(unit *v1.Unit) bool {
 	return true
 }
 
-// awaitUnit returns when the unit is as wanted, or is gone.
+// awaitUnit returns when the unit matches wanted or is gone.
 func (u *unitWriter) awaitUnit(ctx context.Context, name string, wanted func(*v1.Unit) bool) error {
 	q := query[*v1.Unit]{name: name, match: func(*v1.Unit) bool { return true }}
 	v := u.reader.units.view()
@@ -182,7 +182,7 @@ func (u *unitWriter) awaitUnit(ctx context.Context, name string, wanted func(*v1
 		select {
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return wire.Fail(wire.ReasonConflict, "unit %s has not stopped after %s; it is told to run again", name, stopTimeout)
+				return wire.Fail(wire.ReasonConflict, "unit %s has not stopped after %s; its start was requested", name, stopTimeout)
 			}
 			return ctx.Err()
 		case b := <-batches:

@@ -7,8 +7,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// checkUnitFile returns what is wrong with the text of a unit of that name, with lines of the text, and what
-// systemd or fleet would read otherwise than a person may think.
+// checkUnitFile returns the faults in the text of a unit of that name, with line numbers of the text, and warnings
+// where systemd or fleet reads something other than what the author probably meant.
 func checkUnitFile(name unitfile.Name, text string) (faults, warnings []wire.Cause) {
 	file, err := unitfile.Parse(text)
 	var parseError *unitfile.ParseError

@@ -15,17 +15,17 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// unitWriter changes units, and what people wish for those of apps.
+// unitWriter changes units, and the overrides of units that belong to apps.
 type unitWriter struct {
 	*writer
 	keys   keyspace.Keys
 	now    func() time.Time
 	reader *reader
-	// timeout is how long the start of a restart may take when the client has left.
+	// timeout bounds the start of a restart after the client has left.
 	timeout time.Duration
 }
 
-// putUnit stores a unit that a person wrote, with its file.
+// putUnit stores a unit and its file.
 func (u *unitWriter) putUnit(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("name")
 	body, err := readBody(w, r)
@@ -37,7 +37,7 @@ func (u *unitWriter) putUnit(w http.ResponseWriter, r *http.Request) error {
 		return wire.Invalid("unit/"+name, causes(err))
 	}
 	if unit.Metadata.Name != name {
-		return wire.Invalid("unit/"+name, []wire.Cause{{Field: "metadata.name", Message: "the request's path says " + name + ": give both the same name"}})
+		return wire.Invalid("unit/"+name, []wire.Cause{{Field: "metadata.name", Message: "differs from the name in the path, " + name + ": use the same name"}})
 	}
 	want, err := precondition(r, unit.Metadata.ResourceVersion)
 	if err != nil {
@@ -62,7 +62,7 @@ func (u *unitWriter) storeUnit(ctx context.Context, unit *v1.Unit, want int64, d
 		change: func(kv store.KV, exists bool) ([]store.Op, error) {
 			old, next := v1.Unit{}, stored(unit)
 			if exists {
-				old, _ = u.keys.Units().Decode(kv.Value) // one that cannot be read is replaced
+				old, _ = u.keys.Units().Decode(kv.Value) // an undecodable one is replaced
 				if err := notOwned(old, name, "change the app's manifest instead, or start and stop this unit"); err != nil {
 					return nil, err
 				}
@@ -82,7 +82,7 @@ func (u *unitWriter) storeUnit(ctx context.Context, unit *v1.Unit, want int64, d
 	return answer, err
 }
 
-// checkUnit refuses a unit whose file would not do what it says, and warns where it may not.
+// checkUnit refuses a unit whose file would not work, and warns where it may not.
 func (u *unitWriter) checkUnit(ctx context.Context, unit *v1.Unit) (warnings []wire.Cause, err error) {
 	what := "unit/" + unit.Metadata.Name
 	name, err := checkUnitName(unit.Metadata.Name)
@@ -98,7 +98,7 @@ func (u *unitWriter) checkUnit(ctx context.Context, unit *v1.Unit) (warnings []w
 	}
 	faults, warnings := checkUnitFile(name, unit.Spec.Contents)
 	for _, list := range [][]wire.Cause{faults, warnings} {
-		for i, c := range list { // the lines are the file's, not the request's
+		for i, c := range list { // the lines are those of the file, not of the request
 			list[i] = wire.Cause{Field: "spec.contents", Message: c.String(), InContents: &c, More: c.More}
 		}
 	}
@@ -108,7 +108,7 @@ func (u *unitWriter) checkUnit(ctx context.Context, unit *v1.Unit) (warnings []w
 	return warnings, nil
 }
 
-// stored is the unit as it is kept: the file by its hash, nothing that only readers see.
+// stored returns the unit in its stored form: the file by its hash, without read-only fields.
 func stored(unit *v1.Unit) v1.Unit {
 	next := v1.Unit{TypeMeta: typeOf(v1.KindUnit), Metadata: v1.ObjectMeta{
 		Name: unit.Metadata.Name, Labels: unit.Metadata.Labels, Annotations: unit.Metadata.Annotations,
@@ -123,8 +123,8 @@ func sameUnit(a, b v1.Unit) bool {
 	return a.Spec == b.Spec && maps.Equal(a.Metadata.Labels, b.Metadata.Labels) && maps.Equal(a.Metadata.Annotations, b.Metadata.Annotations)
 }
 
-// unitOps puts a unit and, where its text was given, its file. The file is put even where it exists: it may be
-// collected in this very moment.
+// unitOps puts a unit and, if its text is given, its file. The file is put even if it exists, because it may be
+// collected concurrently.
 func (u *unitWriter) unitOps(unit v1.Unit, contents string) ([]store.Op, error) {
 	value, err := u.keys.Units().Encode(unit)
 	if err != nil {
@@ -141,7 +141,7 @@ func notOwned(unit v1.Unit, name, advice string) error {
 	if unit.Metadata.Owner == "" {
 		return nil
 	}
-	return wire.Fail(wire.ReasonOwned, "unit %s belongs to app/%s, which would write it again: %s", name, unit.Metadata.Owner, advice)
+	return wire.Fail(wire.ReasonOwned, "unit %s belongs to app/%s, which would overwrite the change: %s", name, unit.Metadata.Owner, advice)
 }
 
 func (u *unitWriter) deleteUnit(w http.ResponseWriter, r *http.Request) error {
@@ -166,7 +166,7 @@ func (u *unitWriter) removeUnit(ctx context.Context, name string, want int64, dr
 	})
 }
 
-// patchUnit takes {"spec": {"desiredState": ...}} and nothing else.
+// patchUnit accepts {"spec": {"desiredState": ...}} only.
 func (u *unitWriter) patchUnit(w http.ResponseWriter, r *http.Request) error {
 	body, err := readBody(w, r)
 	if err != nil {
@@ -178,7 +178,7 @@ func (u *unitWriter) patchUnit(w http.ResponseWriter, r *http.Request) error {
 		} `json:"spec"`
 	}
 	if err := strictJSON(body, &patch); err != nil {
-		return wire.Fail(wire.ReasonBadRequest, `%v: a unit's patch is {"spec": {"desiredState": "launched"}}; PUT changes the rest`, err)
+		return wire.Fail(wire.ReasonBadRequest, `%v: write {"spec": {"desiredState": "launched"}}, or use PUT to change other fields`, err)
 	}
 	state := patch.Spec.DesiredState
 	return u.setState(state, state == v1.Launched)(w, r)
@@ -191,5 +191,5 @@ func strictJSON(data []byte, value any) error {
 	return d.Decode(value)
 }
 
-// timestamp is how a request's time is written: two requests differ.
+// timestamp formats the time of a request, precisely enough that two requests differ.
 func timestamp(now func() time.Time) string { return now().UTC().Format(time.RFC3339Nano) }

@@ -57,7 +57,8 @@ func TestPutUnitStoresTheFileByItsHash(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, c.do(http.MethodDelete, units+"/a.service", "").code)
 }
 
-// A unit that a person wrote with etcdctl has its text in it. It is shown as any other, whether or not its file is stored.
+// TestInlineUnit: a unit written with etcdctl carries its text. It is shown like any other, whether or not its file is
+// stored.
 func TestInlineUnit(t *testing.T) {
 	c := newCluster(t)
 	c.put("/fleet/units/a.service", v1.Unit{Spec: v1.UnitSpec{Contents: sleeping, DesiredState: v1.Inactive}})
@@ -76,7 +77,8 @@ func TestInlineUnit(t *testing.T) {
 	require.Equal(t, v1.Launched, c.unit("a.service").Spec.DesiredState)
 }
 
-// Names that systemd refuses are refused by both APIs. A unit that an earlier version took under one can be seen and deleted.
+// TestNamesThatNoUnitCanHave: both APIs refuse names that systemd refuses. A unit stored under such a name by an
+// earlier version can be shown and deleted.
 func TestNamesThatNoUnitCanHave(t *testing.T) {
 	c := newCluster(t)
 	for name, why := range map[string]string{"zzdata@vol1.mount": "units of type mount have no instances", "a@1.slice": "units of type slice have no instances",
@@ -118,7 +120,7 @@ func TestPutUnitRefuses(t *testing.T) {
 	require.Empty(t, getAs[wire.List[v1.Unit]](c, units).Items)
 }
 
-// What is accepted and will hardly do what was meant is answered with a warning.
+// TestWarnings: input that is valid but probably not what was meant is accepted with a warning.
 func TestWarnings(t *testing.T) {
 	c := newCluster(t)
 	const why = `"md" matches no unit, for no unit can have such a name: write its type, too, such as md.service`
@@ -145,16 +147,17 @@ func TestUnitsOfAppsAreOverriddenNotWritten(t *testing.T) {
 		require.Contains(t, a.status(t).Message, "app/hello")
 	}
 	require.Equal(t, http.StatusCreated, c.do(http.MethodPost, units+"/hello@1.service/stop", "").code)
-	require.JSONEq(t, `{"desiredState":"loaded","requestedAt":"2026-01-02T03:04:05Z"}`, c.get("/fleet/overrides/hello@1.service"), "a unit that was started since is stopped again")
+	require.JSONEq(t, `{"desiredState":"loaded","requestedAt":"2026-01-02T03:04:05Z"}`, c.get("/fleet/overrides/hello@1.service"), "a unit started in the meantime is stopped again")
 	require.Equal(t, wire.ReasonUnchanged, c.do(http.MethodPatch, units+"/hello@1.service", `{"spec":{"desiredState":"loaded"}}`).status(t).Reason)
 	require.Equal(t, http.StatusOK, c.do(http.MethodPost, units+"/hello@1.service/start", "").code)
 	require.JSONEq(t, `{"desiredState":"launched","requestedAt":"2026-01-02T03:04:05Z"}`, c.get("/fleet/overrides/hello@1.service"))
 	kv, _, _, err := c.store.Get(context.Background(), "/fleet/units/hello@1.service")
 	require.NoError(t, err)
-	require.Equal(t, revision, kv.ModRevision, "its owner alone writes it")
+	require.Equal(t, revision, kv.ModRevision, "only its owner writes it")
 }
 
-// TestAWishIsForTheUnitThatExists: of a unit, or an app, that was deleted it is neither shown nor taken for said already.
+// TestAWishIsForTheUnitThatExists: an override of a deleted unit or app is neither shown nor treated as already
+// requested.
 func TestAWishIsForTheUnitThatExists(t *testing.T) {
 	c := newCluster(t)
 	c.put("/fleet/apps/hello", hello)
@@ -169,11 +172,11 @@ func TestAWishIsForTheUnitThatExists(t *testing.T) {
 	require.Equal(t, loaded, shown().Status.Override)
 	before := c.store.Revision()
 	stop()
-	require.Equal(t, before, c.store.Revision(), "it was said already")
+	require.Equal(t, before, c.store.Revision(), "already requested")
 
 	c.del(row)
 	c.put(row, owned)
-	require.Nil(t, shown().Status.Override, "another unit of that name")
+	require.Nil(t, shown().Status.Override, "a new unit of that name")
 	stop()
 	require.Equal(t, loaded, shown().Status.Override)
 
@@ -181,7 +184,7 @@ func TestAWishIsForTheUnitThatExists(t *testing.T) {
 	c.put("/fleet/apps/hello", hello)
 	owned.Metadata.OwnerUID = strconv.FormatInt(c.store.Revision(), 10)
 	c.put(row, owned)
-	require.Nil(t, shown().Status.Override, "it was a deleted app's")
+	require.Nil(t, shown().Status.Override, "the override belongs to a deleted app")
 	stop()
 	require.Equal(t, loaded, shown().Status.Override)
 	require.JSONEq(t, `{"desiredState":"loaded","requestedAt":"2026-01-02T03:04:05Z"}`, c.get(key))
@@ -207,7 +210,7 @@ func TestStatesOfPlainUnits(t *testing.T) {
 	}
 }
 
-// TestPutKeepsWhenAStartWasAskedFor: a new file is no request to start, and takes none back.
+// TestPutKeepsWhenAStartWasAskedFor: a new file neither requests a start nor withdraws one.
 func TestPutKeepsWhenAStartWasAskedFor(t *testing.T) {
 	c := newCluster(t)
 	c.do(http.MethodPut, units+"/a.service", unitJSON(t, "a.service", sleeping, v1.Launched))
@@ -219,10 +222,10 @@ func TestPutKeepsWhenAStartWasAskedFor(t *testing.T) {
 	require.Equal(t, wire.ReasonUnchanged, c.do(http.MethodPut, units+"/a.service", unitJSON(t, "a.service", changed, v1.Launched)).status(t).Reason)
 	asked := strings.Replace(unitJSON(t, "a.service", changed, v1.Launched), `"desiredState"`, `"requestedAt":"now","desiredState"`, 1)
 	require.Equal(t, http.StatusOK, c.do(http.MethodPut, units+"/a.service", asked).code)
-	require.Equal(t, "now", c.unit("a.service").Spec.RequestedAt, "one that is given is taken")
+	require.Equal(t, "now", c.unit("a.service").Spec.RequestedAt, "an explicit value is used")
 }
 
-// TestUnitsThatChangedMeanwhile: what is asked for a version of a unit that there is no more is refused.
+// TestUnitsThatChangedMeanwhile: a request that names an outdated version of a unit is refused.
 func TestUnitsThatChangedMeanwhile(t *testing.T) {
 	c := newCluster(t)
 	old := c.do(http.MethodPut, units+"/a.service", unitJSON(t, "a.service", sleeping, v1.Launched)).status(t).ResourceVersion
@@ -278,12 +281,12 @@ func TestUnitsAreJoinedWithWhereTheyAre(t *testing.T) {
 	require.Equal(t, []v1.UnitOnMachine{
 		{Machine: here, Address: "10.0.0.1", Placement: &v1.Placement{Hash: "h", DesiredState: v1.Launched}, State: &v1.UnitState{ActiveState: "active", SubState: "running"}, Phase: v1.PhaseActive},
 		{Machine: there, Placement: &v1.Placement{Hash: "h", DesiredState: v1.Launched}, Phase: v1.PhaseAway, Reason: "the machine is away"},
-	}, list[0].Status.Machines, "nobody knows how it does on a machine that is away")
-	require.Equal(t, v1.PhaseAway, list[0].Status.Phase, "the least good")
+	}, list[0].Status.Machines, "the state on an absent machine is unknown")
+	require.Equal(t, v1.PhaseAway, list[0].Status.Phase, "the worst phase")
 	require.Equal(t, "0 of 1 machines fit", list[1].Status.Unplaced.Message)
 	require.Equal(t, v1.PhaseUnplaced, list[1].Status.Phase)
 	require.Contains(t, list[2].Status.Unplaced.Message, "cannot be read")
-	require.Equal(t, list[0], getAs[v1.Unit](c, units+"/a.service"), "one alone is joined the same way")
+	require.Equal(t, list[0], getAs[v1.Unit](c, units+"/a.service"), "a single unit is joined in the same way")
 
 	next := c.watch(units + "/a.service?watch=true")
 	require.Equal(t, wire.Added, next().Type)
@@ -291,13 +294,13 @@ func TestUnitsAreJoinedWithWhereTheyAre(t *testing.T) {
 	c.put("/fleet/states/"+here+"/b.service", v1.UnitState{ActiveState: "failed"})
 	c.put("/fleet/machines/"+there, machine("10.0.0.2"))
 	e := next()
-	require.Contains(t, string(e.Object), "10.0.0.2", "a machine's return changes the units on it")
+	require.Contains(t, string(e.Object), "10.0.0.2", "a returning machine changes its units")
 	c.del("/fleet/placements/" + there + "/a.service")
 	e = next()
 	var unit v1.Unit
 	require.NoError(t, json.Unmarshal(e.Object, &unit))
 	require.Equal(t, here, unit.Status.Machine)
-	require.Nil(t, unit.Status.Machines[1].Placement, "still reported where it is no longer placed")
+	require.Nil(t, unit.Status.Machines[1].Placement, "still reported by the machine that it left")
 }
 
 func TestMachineConfig(t *testing.T) {
@@ -317,10 +320,10 @@ func TestMachineConfig(t *testing.T) {
 	c.put("/fleet/placements/"+there+"/a.service", v1.Placement{})
 	require.Equal(t, wire.ReasonUnchanged, c.do(http.MethodPatch, away, `{"cordoned":false}`).status(t).Reason)
 	c.absent("/fleet/machineconfig/" + there)
-	require.Equal(t, http.StatusCreated, c.do(http.MethodPatch, away, `{"drain":true}`).code, "its units tell that it was there")
+	require.Equal(t, http.StatusCreated, c.do(http.MethodPatch, away, `{"drain":true}`).code, "known from its units")
 }
 
-// A person who puts a machine's key with etcdctl has no machine.
+// TestMachineWithoutALeaseIsNone: a machine key put with etcdctl does not make a machine.
 func TestMachineWithoutALeaseIsNone(t *testing.T) {
 	c := newCluster(t)
 	_, err := c.store.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: "/fleet/machines/" + here, Value: []byte(`{"spec":{"address":"10.0.0.1"}}`)}}})
@@ -349,7 +352,7 @@ func TestEventsAreSelectedByObject(t *testing.T) {
 	require.Len(t, getAs[wire.List[wire.InstanceState]](c, wire.Prefix+"/states?machineID="+here+"&unitName=a.service").Items, 1)
 }
 
-// TestWhatAFileSays: it is told with one unit, a listing and a watch, where it is asked for.
+// TestWhatAFileSays: a single unit, a listing and a watch include it on request.
 func TestWhatAFileSays(t *testing.T) {
 	c := newCluster(t)
 	const text = "[Unit]\nDescription=Meter\n[Service]\nExecStart=/bin/true\n[X-Fleet]\nMachineOf=app@%i.service\n"
@@ -366,7 +369,7 @@ func TestWhatAFileSays(t *testing.T) {
 	require.True(t, list[0].Status.File.Global)
 	require.Equal(t, meter("app@1.service"), list[1].Status.File)
 	require.Equal(t, meter("app@2.service"), list[2].Status.File)
-	require.Equal(t, &v1.UnitFileFacts{SHA1: unitfile.FleetHash("[X-Fleet\n")}, list[3].Status.File, "as far as it can be read")
+	require.Equal(t, &v1.UnitFileFacts{SHA1: unitfile.FleetHash("[X-Fleet\n")}, list[3].Status.File, "as far as it can be parsed")
 	require.Empty(t, list[1].Spec.Contents)
 	require.Equal(t, list[1], getAs[v1.Unit](c, units+"/meter@1.service?file=true"))
 	require.Nil(t, getAs[v1.Unit](c, units+"/meter@1.service").Status.File)
@@ -386,7 +389,7 @@ func TestWhatAFileSays(t *testing.T) {
 	require.Equal(t, http.StatusServiceUnavailable, c.do(http.MethodGet, units+"?file=true", "").code)
 }
 
-// TestHowMachinesDo: what people set goes before what fails, and what fails is told.
+// TestHowMachinesDo: cordon and drain come before failures, and failures are listed.
 func TestHowMachinesDo(t *testing.T) {
 	c := newCluster(t)
 	failing := machine("10.0.0.1")
@@ -396,7 +399,7 @@ func TestHowMachinesDo(t *testing.T) {
 	status := func(id string) v1.MachineStatus {
 		return *getAs[v1.Machine](c, wire.Prefix+"/machines/"+id).Status
 	}
-	warnings := []string{"announce keeps failing", "node keeps failing", "it starts and stops no units until then, and gets no new ones"}
+	warnings := []string{"announce keeps failing", "node keeps failing", "until it recovers, this machine starts and stops no units and gets no new ones"}
 	require.Equal(t, v1.MachineStatus{State: "announce,node failing", Warnings: warnings}, status(here))
 	require.Equal(t, v1.MachineStatus{State: "ready"}, status(there))
 	c.put("/fleet/machineconfig/"+here, v1.MachineConfig{Cordoned: true})
@@ -405,7 +408,7 @@ func TestHowMachinesDo(t *testing.T) {
 	require.Equal(t, "draining", status(there).State)
 }
 
-// TestUnitsOfEndpoints: an endpoint says which unit it announces, and where that runs if it is a global one.
+// TestUnitsOfEndpoints: an endpoint names the unit that it announces and, for a global unit, its machine.
 func TestUnitsOfEndpoints(t *testing.T) {
 	c := newCluster(t)
 	for name, want := range map[string]wire.Endpoint{

@@ -37,22 +37,22 @@ func unitRows(k keyspace.Keys) []row {
 	}
 }
 
-// unitView joins units with where they are and how they do there.
+// unitView joins units with their placements and states.
 type unitView struct {
 	keys     keyspace.Keys
 	now      func() time.Time
 	units    map[string]*v1.Unit
 	joined   map[string]*joinedUnit
 	machines map[string]v1.Machine
-	// on is which units each machine has a placement or a state of.
+	// on holds the units that each machine has a placement or a state of.
 	on map[string]map[string]bool
 }
 
-// joinedUnit is what other rows say of a unit.
+// joinedUnit is what the other rows say about a unit.
 type joinedUnit struct {
 	unplaced   *v1.Unplaced
 	override   *v1.Override
-	overridden int64 // the revision at which it was
+	overridden int64 // revision of the override
 	placements map[string]*v1.Placement
 	states     map[string]*v1.UnitState
 }
@@ -95,8 +95,8 @@ func (v *unitView) applyUnit(name string, kv store.KV, deleted bool) {
 	unit.Metadata.Name = name
 	unit.Metadata.UID, unit.Metadata.ResourceVersion = identity(kv)
 	unit.Status = nil
-	unit.Spec.Hash, unit.Spec.Contents = unitfile.HashOf(unit.Spec.Contents, unit.Spec.Hash), "" // the form that all others have
-	unit.Default()                                                                               // who wrote it with etcdctl may have left the state out
+	unit.Spec.Hash, unit.Spec.Contents = unitfile.HashOf(unit.Spec.Contents, unit.Spec.Hash), "" // the form of all other units
+	unit.Default()                                                                               // a unit written with etcdctl may lack its state
 	if err != nil {
 		unit.Spec = v1.UnitSpec{}
 		unit.Status = &v1.UnitStatus{Unplaced: &v1.Unplaced{Message: "the stored unit cannot be read: " + oneLine(err)}}
@@ -129,7 +129,7 @@ func (v *unitView) applyOnMachine(i int, machine, unit string, kv store.KV, dele
 	v.on[machine][unit] = true
 }
 
-// object joins, and says in words how the unit does.
+// object returns the joined unit with its phases and reasons.
 func (v *unitView) object(name string) (*v1.Unit, bool) {
 	unit, ok := v.join(name)
 	if ok {
@@ -138,7 +138,7 @@ func (v *unitView) object(name string) (*v1.Unit, bool) {
 	return unit, ok
 }
 
-// join puts the rows together. What a machine that is away said last is not told: it may not hold any more.
+// join assembles the rows. The last report of an absent machine is left out, because it may be outdated.
 func (v *unitView) join(name string) (*v1.Unit, bool) {
 	stored, ok := v.units[name]
 	if !ok {
@@ -194,7 +194,7 @@ func (j *joinedUnit) machineIDs() []string {
 	return slices.Compact(ids)
 }
 
-// placedOn leaves out machines that only still report a unit.
+// placedOn leaves out machines that only still report the unit.
 func placedOn(machines []v1.UnitOnMachine) (placed []v1.UnitOnMachine) {
 	for _, m := range machines {
 		if m.Placement != nil {
@@ -204,7 +204,7 @@ func placedOn(machines []v1.UnitOnMachine) (placed []v1.UnitOnMachine) {
 	return placed
 }
 
-// decoded is the value of a key, nil where it is gone or cannot be read.
+// decoded returns the decoded value of a key, nil if it is gone or cannot be decoded.
 func decoded[T any](c keyspace.Collection[T], kv store.KV, deleted bool) *T {
 	if deleted || c.Leased() && kv.Lease == 0 {
 		return nil

@@ -14,15 +14,15 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// rowBatch is what one row's watch reported.
+// rowBatch is what the watch of one row reported.
 type rowBatch struct {
 	store.Batch
 	row int
 }
 
-// watch streams events, one JSON object a line, until the client leaves. Without ?resourceVersion= it begins with
-// all that exists, as ADDED, and a BOOKMARK. The rows of a joined object are watched apart, so revisions need
-// not rise from line to line; each line is the whole object as it is known then.
+// watch streams events, one JSON object per line, until the client leaves. Without ?resourceVersion= it begins with all
+// existing objects as ADDED, followed by a BOOKMARK. The rows of a joined object are watched independently, so
+// revisions need not increase from line to line; each line is the complete object as known at that time.
 func (c *resource[T]) watch(w http.ResponseWriter, r *http.Request, q query[T]) error {
 	v, silent := c.view(), q.revision > 0
 	q.limit, q.after = 0, ""
@@ -67,14 +67,14 @@ func (c *resource[T]) watch(w http.ResponseWriter, r *http.Request, q query[T]) 
 	return nil
 }
 
-// watchRows watches all rows after that revision; wait returns when the last of its goroutines has ended.
+// watchRows watches all rows after a revision; wait returns when the last of its goroutines has ended.
 func (c *resource[T]) watchRows(ctx context.Context, name string, revision int64) (<-chan rowBatch, func()) {
 	out := make(chan rowBatch)
 	var wg sync.WaitGroup
 	for i, row := range c.rows {
 		prefix := row.prefix + row.below
 		if row.object == nil && !row.shared {
-			prefix += name // also longer names: take leaves them out
+			prefix += name // also matches longer names, which take drops
 		}
 		in := c.store.Watch(ctx, prefix, revision)
 		wg.Go(func() {
@@ -103,8 +103,8 @@ func (f *feed[T]) take(b rowBatch) error {
 	return f.show(f.resource.absorb(f.view, f.query.name, b), b.Revision)
 }
 
-// absorb takes a row's changes into a view of one object, or of all where name is empty, and returns the names of
-// the objects that changed, sorted.
+// absorb applies a row's changes to a view of one object, or of all if name is empty, and returns the sorted names of
+// the objects that changed.
 func (c *resource[T]) absorb(v view[T], name string, b rowBatch) []string {
 	row, changed := c.rows[b.row], map[string]bool{}
 	for _, e := range b.Events {
@@ -119,10 +119,10 @@ func (c *resource[T]) absorb(v view[T], name string, b rowBatch) []string {
 	return slices.Sorted(maps.Keys(changed))
 }
 
-// shownAtOnce is how many objects are finished together: what they share is read once for all of them.
+// shownAtOnce is the batch size of finish, which reads shared data once per batch.
 const shownAtOnce = 500
 
-// show sends the objects of these names as they are now.
+// show sends the named objects in their current state.
 func (f *feed[T]) show(names []string, revision int64) error {
 	for some := range slices.Chunk(names, shownAtOnce) {
 		if err := f.showSome(some, revision); err != nil {
@@ -158,7 +158,7 @@ func (f *feed[T]) showSome(names []string, revision int64) error {
 	return nil
 }
 
-// stream writes JSON lines to a client that may be slow or gone. The first error ends it.
+// stream writes JSON lines to a client that may be slow or gone. It stops at the first error.
 type stream struct {
 	control *http.ResponseController
 	encoder *json.Encoder
@@ -174,12 +174,12 @@ func newStream(w http.ResponseWriter) *stream {
 
 func (s *stream) send(line any) {
 	if s.err == nil {
-		_ = s.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // not every server can
+		_ = s.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // not supported by every server
 		s.err = s.encoder.Encode(line)
 	}
 }
 
-// flush hands over what was sent and takes the deadline back until there is more.
+// flush sends the buffered data and clears the deadline until there is more.
 func (s *stream) flush() error {
 	if s.err == nil {
 		s.err = s.control.Flush()

@@ -13,27 +13,27 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// attempts is how often a write that names no version is tried against others who write the same object.
+// attempts is how often a write without a version is tried when other clients write the same object.
 const attempts = 5
 
-// writer carries changes out, compare-and-swap.
+// writer applies changes by compare-and-swap.
 type writer struct {
 	store store.Interface
 	log   logr.Logger
 }
 
-// write is one change of one object.
+// write is a change to one object.
 type write struct {
 	what, key string
-	// want is the version that the writer has seen; 0 where it named none.
+	// want is the version named by the client; 0 if none.
 	want   int64
 	dryRun bool
-	// change returns the operations, of which the first is on key; none where nothing is to change.
+	// change returns the operations, of which the first is on key; none if there is nothing to change.
 	change func(kv store.KV, exists bool) ([]store.Op, error)
 }
 
-// write carries a change out, compare-and-swap on the object. A writer who named no version is tried again when
-// another one was faster.
+// write applies a change by compare-and-swap on the object. Without a version it retries when another client was
+// faster.
 func (w *writer) write(ctx context.Context, c write) (*wire.Status, error) {
 	for attempt := 1; ; attempt++ {
 		answer, err := w.writeOnce(ctx, c)
@@ -73,7 +73,7 @@ func (w *writer) writeOnce(ctx context.Context, c write) (*wire.Status, error) {
 	return done(reason, c.what, revision), nil
 }
 
-// remove deletes an object; change, if any, returns further operations or a refusal.
+// remove deletes an object; change, if set, returns further operations or a refusal.
 func (w *writer) remove(ctx context.Context, c write) (*wire.Status, error) {
 	for attempt := 1; ; attempt++ {
 		kv, exists, _, err := w.store.Get(ctx, c.key)
@@ -117,9 +117,9 @@ func condition(kv store.KV, exists bool) store.Condition {
 
 func stale(w write, kv store.KV, exists bool) error {
 	if !exists {
-		return wire.Fail(wire.ReasonConflict, "%s does not exist any more, but the request names version %d: remove metadata.resourceVersion to create it anew", w.what, w.want)
+		return wire.Fail(wire.ReasonConflict, "%s was deleted, but the request names version %d: remove metadata.resourceVersion to create it again", w.what, w.want)
 	}
-	return wire.Fail(wire.ReasonConflict, "%s changed since it was read: the request names version %d, it is at %d: read it again, or remove metadata.resourceVersion to write in any case",
+	return wire.Fail(wire.ReasonConflict, "%s changed since it was read, from version %d to %d: read it again, or remove metadata.resourceVersion to overwrite it",
 		w.what, w.want, kv.ModRevision)
 }
 
@@ -130,7 +130,7 @@ func done(reason, what string, revision int64) *wire.Status {
 	return answer
 }
 
-// precondition is the version that a writer names: If-Match goes before the object's resourceVersion.
+// precondition returns the version that a client names: If-Match takes precedence over the object's resourceVersion.
 func precondition(r *http.Request, resourceVersion string) (int64, error) {
 	text, where := resourceVersion, "metadata.resourceVersion"
 	if match := r.Header.Get("If-Match"); match != "" && match != "*" {
@@ -141,7 +141,7 @@ func precondition(r *http.Request, resourceVersion string) (int64, error) {
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n <= 0 {
-		return 0, wire.Fail(wire.ReasonBadRequest, "%s: %q is not a version: take it from the object as it was read", where, text)
+		return 0, wire.Fail(wire.ReasonBadRequest, "%s: %q is not a version: use the resourceVersion of the object as it was read", where, text)
 	}
 	return n, nil
 }

@@ -124,7 +124,7 @@ type unplacedError struct {
 }
 
 func (e *unplacedError) Error() string {
-	return fmt.Sprintf("unit %s is on no machine: %s; it follows when one fits", e.unit, e.status.Unplaced.Message)
+	return fmt.Sprintf("unit %s is not on any machine: %s; it will be placed when one fits", e.unit, e.status.Unplaced.Message)
 }
 
 // brokenError says which condition keeps an app from being ready.

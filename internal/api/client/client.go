@@ -1,4 +1,4 @@
-// Package client speaks fleetd's HTTP API over a unix socket or TCP.
+// Package client is a client of fleetd's HTTP API, over a unix socket or TCP.
 package client
 
 import (
@@ -17,13 +17,13 @@ import (
 	"github.com/fleet-starter/fleet/internal/api/wire"
 )
 
-// DefaultEndpoint is where fleetd listens unless told otherwise.
+// DefaultEndpoint is fleetd's default address.
 const DefaultEndpoint = "unix:///run/fleet.sock"
 
-// maxAnswer bounds an answer that is no stream, in bytes: 100,000 units take about 100 MB.
+// maxAnswer bounds an answer that is not a stream, in bytes: 100,000 units take about 100 MB.
 const maxAnswer = 1 << 30
 
-// Client asks one fleetd. It is safe for many goroutines.
+// Client talks to one fleetd. It is safe for concurrent use.
 type Client struct {
 	endpoint string
 	base     string
@@ -32,23 +32,23 @@ type Client struct {
 	agent    string
 }
 
-// UnreachableError says that nobody answered.
+// UnreachableError means that no fleetd answered.
 type UnreachableError struct {
 	Endpoint string
 	Err      error
 }
 
-// Error says what to look at.
+// Error returns the cause and what to check.
 func (e *UnreachableError) Error() string {
-	return fmt.Sprintf("fleetd cannot be reached at %s: %v: is it running there? --endpoint or FLEETCTL_ENDPOINT name another place", e.Endpoint, e.Err)
+	return fmt.Sprintf("cannot reach fleetd at %s: %v: check that it is running, or set --endpoint or FLEETCTL_ENDPOINT", e.Endpoint, e.Err)
 }
 
-// Unwrap returns what the network said.
+// Unwrap returns the network error.
 func (e *UnreachableError) Unwrap() error { return e.Err }
 
-// New returns a client of the fleetd at endpoint: unix:///path or http://host:port, or several of them, separated by
-// commas, of which the first that can be connected to is asked. timeout bounds requests that are no streams; agent is
-// told as the User-Agent.
+// New returns a client of the fleetd at endpoint: unix:///path or http://host:port, or several of them separated by
+// commas, of which the first that accepts a connection is used. timeout bounds requests that are not streams; agent is
+// sent as the User-Agent.
 func New(endpoint string, timeout time.Duration, agent string) (*Client, error) {
 	if endpoint == "" {
 		endpoint = DefaultEndpoint
@@ -71,13 +71,13 @@ func New(endpoint string, timeout time.Duration, agent string) (*Client, error) 
 	return c, nil
 }
 
-// dialer is one place where a fleetd may answer.
+// dialer is one address of a fleetd.
 type dialer struct{ network, address string }
 
-// dialTimeout is how long one of several places may take: a machine without power does not even refuse.
+// dialTimeout bounds the connection to one of several addresses: a machine without power does not even refuse it.
 const dialTimeout = time.Second
 
-// parse reads one endpoint.
+// parse parses one endpoint.
 func parse(endpoint string) (base string, d dialer, err error) {
 	u, err := url.Parse(endpoint)
 	switch {
@@ -93,7 +93,7 @@ func parse(endpoint string) (base string, d dialer, err error) {
 	return "", d, fmt.Errorf("endpoint %q: write unix:///run/fleet.sock or http://host:port", endpoint)
 }
 
-// dialFirst connects to the first place that can be connected to. Nothing was asked of the others.
+// dialFirst connects to the first address that accepts.
 func dialFirst(ctx context.Context, places []dialer) (net.Conn, error) {
 	d := new(net.Dialer)
 	if len(places) > 1 {
@@ -110,10 +110,10 @@ func dialFirst(ctx context.Context, places []dialer) (net.Conn, error) {
 	return nil, errors.Join(errs...)
 }
 
-// Close drops idle connections.
+// Close closes idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Path is the path of an object in the resource API: Path("units", "a@1.service", "logs").
+// Path returns the path of an object in the resource API: Path("units", "a@1.service", "logs").
 func Path(parts ...string) string {
 	var b strings.Builder
 	b.WriteString(wire.Prefix)
@@ -123,18 +123,18 @@ func Path(parts ...string) string {
 	return b.String()
 }
 
-// Request is one question.
+// Request is one HTTP request.
 type Request struct {
 	Method, Path string
 	Query        url.Values
 	Body         []byte
 	ContentType  string
 	Accept       string
-	// NoTimeout is for requests that may take long: the caller's context bounds them.
+	// NoTimeout disables the client's timeout: the caller's context bounds the request.
 	NoTimeout bool
 }
 
-// Do sends a request and returns the whole answer. Answers of 300 and more are *wire.Status errors.
+// Do sends a request and returns the whole answer. Status codes of 300 and above are returned as *wire.Status errors.
 func (c *Client) Do(ctx context.Context, r Request) ([]byte, error) {
 	if !r.NoTimeout && c.timeout > 0 {
 		var cancel context.CancelFunc
@@ -148,12 +148,12 @@ func (c *Client) Do(ctx context.Context, r Request) ([]byte, error) {
 	defer resp.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return nil, &UnreachableError{Endpoint: c.endpoint, Err: fmt.Errorf("the answer was cut off: %w", err)}
+		return nil, &UnreachableError{Endpoint: c.endpoint, Err: fmt.Errorf("connection lost while reading the answer: %w", err)}
 	}
 	return data, nil
 }
 
-// open sends a request and returns the answer's head.
+// open sends a request and returns the response with an unread body.
 func (c *Client) open(ctx context.Context, r Request) (*http.Response, error) {
 	at := c.base + r.Path
 	if len(r.Query) > 0 {
@@ -185,9 +185,9 @@ func (c *Client) open(ctx context.Context, r Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// readFailure makes an error of an answer that is none of fleetd's, too.
+// readFailure makes an error of a failed response, including one that fleetd did not send.
 func readFailure(resp *http.Response) error {
-	data, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<20)) // what could be read is told
+	data, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<20)) // report what could be read
 	var status wire.Status
 	if json.Unmarshal(data, &status) == nil && status.Kind == "Status" {
 		return &status
@@ -199,7 +199,7 @@ func readFailure(resp *http.Response) error {
 	return fmt.Errorf("%s %s: %s: %s", resp.Request.Method, resp.Request.URL.Path, resp.Status, text)
 }
 
-// Write sends a change and returns what it did.
+// Write sends a change and returns its result.
 func (c *Client) Write(ctx context.Context, r Request) (*wire.Status, error) {
 	data, err := c.Do(ctx, r)
 	if err != nil {
@@ -207,7 +207,7 @@ func (c *Client) Write(ctx context.Context, r Request) (*wire.Status, error) {
 	}
 	var status wire.Status
 	if err := json.Unmarshal(data, &status); err != nil {
-		return nil, fmt.Errorf("%s %s: the answer cannot be read: %w", r.Method, r.Path, err)
+		return nil, fmt.Errorf("%s %s: cannot decode the answer: %w", r.Method, r.Path, err)
 	}
 	return &status, nil
 }
@@ -219,12 +219,12 @@ func Get[T any](ctx context.Context, c *Client, path string, q url.Values) (obje
 		return object, err
 	}
 	if err := json.Unmarshal(data, &object); err != nil {
-		return object, fmt.Errorf("GET %s: the answer cannot be read: %w", path, err)
+		return object, fmt.Errorf("GET %s: cannot decode the answer: %w", path, err)
 	}
 	return object, nil
 }
 
-// List reads all objects, page after page where q sets a limit.
+// List reads all objects, page by page if q sets a limit.
 func List[T any](ctx context.Context, c *Client, path string, q url.Values) ([]T, error) {
 	query := url.Values{}
 	for key, values := range q {
@@ -244,7 +244,7 @@ func List[T any](ctx context.Context, c *Client, path string, q url.Values) ([]T
 	}
 }
 
-// NotFound reports whether err says that an object does not exist.
+// NotFound reports whether err means that an object does not exist.
 func NotFound(err error) bool {
 	var status *wire.Status
 	return errors.As(err, &status) && status.Code == http.StatusNotFound

@@ -15,13 +15,13 @@ import (
 	"github.com/fleet-starter/fleet/internal/api/wire"
 )
 
-// The pauses between two attempts of Follow.
+// The pauses between attempts of Follow.
 const (
 	firstPause = 200 * time.Millisecond
 	lastPause  = 5 * time.Second
 )
 
-// Lines reads an answer of JSON lines, as they come.
+// Lines streams an answer of JSON lines.
 func Lines[T any](ctx context.Context, c *Client, r Request) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var zero T
@@ -39,7 +39,7 @@ func Lines[T any](ctx context.Context, c *Client, r Request) iter.Seq2[T, error]
 			case errors.Is(err, io.EOF):
 				return
 			case err != nil:
-				yield(zero, &UnreachableError{Endpoint: c.endpoint, Err: fmt.Errorf("the stream was cut off: %w", err)})
+				yield(zero, &UnreachableError{Endpoint: c.endpoint, Err: fmt.Errorf("connection lost while streaming: %w", err)})
 				return
 			}
 			if !yield(line, nil) {
@@ -49,7 +49,7 @@ func Lines[T any](ctx context.Context, c *Client, r Request) iter.Seq2[T, error]
 	}
 }
 
-// Watch streams events until ctx ends, the connection is lost or the server ends it with an error.
+// Watch streams events until ctx ends, the connection is lost, or the server ends the stream with an error.
 func Watch[T any](ctx context.Context, c *Client, path string, q url.Values) iter.Seq2[wire.Event[T], error] {
 	query := url.Values{"watch": {"true"}}
 	for key, values := range q {
@@ -75,9 +75,9 @@ func Watch[T any](ctx context.Context, c *Client, path string, q url.Values) ite
 	}
 }
 
-// Follow is Watch that goes on after lost connections and while etcd is away. resume has it go on behind the last
-// event, for objects of one row; else it begins again with all that exists, each time. It ends with ctx, or
-// with an error: one before the first event, or one that trying again would not mend.
+// Follow is Watch that reconnects after lost connections and while etcd is unreachable. With resume it continues after
+// the last event, which is for objects made of one row; otherwise every connection starts with all existing objects. It
+// ends with ctx or with an error, either before the first event or one that a retry cannot fix.
 func Follow[T any](ctx context.Context, c *Client, path string, q url.Values, resume bool) iter.Seq2[wire.Event[T], error] {
 	return func(yield func(wire.Event[T], error) bool) {
 		query := url.Values{}
@@ -116,7 +116,7 @@ func Follow[T any](ctx context.Context, c *Client, path string, q url.Values, re
 	}
 }
 
-// mends reports whether a watch that ended with err is worth another attempt.
+// mends reports whether a watch that ended with err is worth retrying.
 func mends(err error) bool {
 	var status *wire.Status
 	return !errors.As(err, &status) || status.Reason == wire.ReasonUnavailable || expired(err)

@@ -8,34 +8,34 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// Status is the answer to a write, and the body of every error. It is an error itself.
+// Status is the answer to a write and the body of every error. It implements error.
 type Status struct {
 	v1.TypeMeta `json:",inline"`
 	// Status is Success or Failure.
 	Status string `json:"status"`
 	// Code is the HTTP status code.
 	Code int `json:"code"`
-	// Reason is a word for programs, one of the constants below.
+	// Reason is a machine-readable word, one of the constants below.
 	Reason  string `json:"reason"`
 	Message string `json:"message"`
-	// Causes are the single faults of what was sent.
+	// Causes are the individual faults of the request.
 	Causes []Cause `json:"causes,omitempty"`
-	// Warnings are what was accepted and will hardly do what was meant.
+	// Warnings name input that was accepted but probably does not do what was meant.
 	Warnings []Cause `json:"warnings,omitempty"`
-	// ResourceVersion is the revision that a write made, or found unchanged.
+	// ResourceVersion is the revision that a write created or found unchanged.
 	ResourceVersion string `json:"resourceVersion,omitempty"`
 }
 
-// Cause is one fault, with its place.
+// Cause is one fault and its place.
 type Cause struct {
-	// Field is the path of the field, such as spec.ports[0].port; empty where the text could not be read at all.
+	// Field is the path of the field, such as spec.ports[0].port; empty if the text could not be parsed.
 	Field string `json:"field,omitempty"`
-	// Line is the line of the text that was sent, from 1; 0 where it is not known.
+	// Line is the line in the text that was sent, from 1; 0 if unknown.
 	Line    int    `json:"line,omitempty"`
 	Message string `json:"message"`
-	// More is set where this stands for further faults, which are not told: how many they are.
+	// More is the number of further faults that this entry stands for; 0 for an ordinary cause.
 	More int `json:"more,omitempty"`
-	// InContents is the same fault within the text of spec.contents, with its line and its option there.
+	// InContents is the same fault located within the text of spec.contents, by line and option.
 	InContents *Cause `json:"inContents,omitempty"`
 }
 
@@ -45,29 +45,29 @@ const (
 	Failure = "Failure"
 )
 
-// The reasons of successes: what a write did. With ?dryRun=true: what it would have done.
+// The reasons of successful writes. With ?dryRun=true they say what the write would have done.
 const (
 	ReasonCreated    = "Created"    // 201: the object did not exist before
 	ReasonConfigured = "Configured" // 200: the object was changed
-	ReasonUnchanged  = "Unchanged"  // 200: the object was as it was sent already; nothing was written
+	ReasonUnchanged  = "Unchanged"  // 200: the object is the same; nothing was written
 	ReasonDeleted    = "Deleted"    // 200: the object was deleted
 )
 
 // The reasons of failures.
 const (
 	ReasonBadRequest         = "BadRequest"         // 400: the request itself is wrong, not the object
-	ReasonForbidden          = "Forbidden"          // 403: a web page of another origin may not write
+	ReasonForbidden          = "Forbidden"          // 403: cross-origin write
 	ReasonNotFound           = "NotFound"           // 404: there is no such object or path
-	ReasonMethodNotAllowed   = "MethodNotAllowed"   // 405: the path exists, not with this method
+	ReasonMethodNotAllowed   = "MethodNotAllowed"   // 405: the path does not support the method
 	ReasonConflict           = "Conflict"           // 409: the object changed since it was read: read it again
 	ReasonOwned              = "Owned"              // 409: the unit belongs to an app: change the app
-	ReasonElsewhere          = "Elsewhere"          // 409: only another machine can answer, and it cannot be asked
+	ReasonElsewhere          = "Elsewhere"          // 409: only another machine can answer, and it cannot be reached
 	ReasonExpired            = "Expired"            // 410: the revision is compacted: list again
 	ReasonTooLarge           = "TooLarge"           // 413: the body is larger than 1.5 MB
 	ReasonInvalid            = "Invalid"            // 422: the object is not valid: causes has each fault with its place
-	ReasonTooManyRequests    = "TooManyRequests"    // 429: as many watches or logs are open as are allowed
-	ReasonInternal           = "Internal"           // 500: a fault of fleetd: its log has more
-	ReasonMachineUnreachable = "MachineUnreachable" // 502: the machine whose journal is asked for does not answer
+	ReasonTooManyRequests    = "TooManyRequests"    // 429: too many watches or logs are open
+	ReasonInternal           = "Internal"           // 500: an error in fleetd: see its log
+	ReasonMachineUnreachable = "MachineUnreachable" // 502: the machine with the journal does not answer
 	ReasonUnavailable        = "Unavailable"        // 503: etcd does not answer
 	ReasonOutOfSpace         = "OutOfSpace"         // 507: etcd is full, see the runbook
 )
@@ -86,18 +86,18 @@ var codes = map[string]int{
 	ReasonOutOfSpace: http.StatusInsufficientStorage,
 }
 
-// Fail returns an error with the code that belongs to the reason.
+// Fail returns a failure with the reason's status code.
 func Fail(reason, format string, args ...any) *Status {
 	s := newStatus(Failure, reason, fmt.Sprintf(format, args...))
 	return s
 }
 
-// Done returns what a write did.
+// Done returns a success.
 func Done(reason, format string, args ...any) *Status {
 	return newStatus(Success, reason, fmt.Sprintf(format, args...))
 }
 
-// Invalid returns an error with all faults of what was sent.
+// Invalid returns an error with all faults of the request.
 func Invalid(what string, causes []Cause) *Status {
 	faults := "1 fault"
 	if n := Count(causes); n != 1 {
@@ -108,7 +108,7 @@ func Invalid(what string, causes []Cause) *Status {
 	return s
 }
 
-// Count is how many faults there are, also those that are not told.
+// Count returns the number of faults, including those summarized by More.
 func Count(causes []Cause) int {
 	n := 0
 	for _, c := range causes {
@@ -117,7 +117,7 @@ func Count(causes []Cause) int {
 	return n
 }
 
-// Capped tells as many faults as v1.MaxManifestErrors one by one and counts the rest.
+// Capped returns up to v1.MaxManifestErrors causes and summarizes the rest in one entry.
 func Capped(causes []Cause) []Cause {
 	if len(causes) <= v1.MaxManifestErrors || causes[len(causes)-1].More > 0 {
 		return causes
@@ -137,7 +137,7 @@ func newStatus(status, reason, message string) *Status {
 	}
 }
 
-// Error is the message and, one a line, the causes.
+// Error returns the message and the causes, one per line.
 func (s *Status) Error() string {
 	lines := []string{s.Message}
 	for _, c := range s.Causes {
@@ -146,7 +146,7 @@ func (s *Status) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// String gives "line N: field: message", without the parts that are not known.
+// String returns "line N: field: message", without unknown parts.
 func (c Cause) String() string {
 	text := c.Message
 	if c.Field != "" {

@@ -1,5 +1,5 @@
-// Package wire holds what the HTTP API and its clients exchange around the objects of apis/v1: lists, watch
-// events, joined rows and errors. It has types only and imports no store.
+// Package wire defines what the HTTP API and its clients exchange in addition to the objects of apis/v1: lists, watch
+// events, joined rows and errors. It has types only and does not import the store.
 package wire
 
 import (
@@ -13,7 +13,7 @@ import (
 // Prefix is the path of the resource API.
 const Prefix = "/apis/fleet/v1"
 
-// MaxBody is how many bytes a request may carry: what etcd takes in one request by default, less its own overhead.
+// MaxBody is the maximum size of a request body in bytes: etcd's default request limit less its own overhead.
 const MaxBody = 1_500_000
 
 // The content types of the API.
@@ -22,7 +22,7 @@ const (
 	YAML      = "application/yaml"
 	Text      = "text/plain; charset=utf-8"
 	JSONLines = "application/x-ndjson"
-	// MergePatch is RFC 7386, which PATCH takes.
+	// MergePatch is the content type of PATCH (RFC 7386).
 	MergePatch = "application/merge-patch+json"
 )
 
@@ -33,11 +33,11 @@ type List[T any] struct {
 	Items       []T      `json:"items"`
 }
 
-// ListMeta says what a listing covers.
+// ListMeta describes a listing.
 type ListMeta struct {
-	// ResourceVersion is the store's revision: a watch given it goes on from there.
+	// ResourceVersion is the store's revision; a watch given it continues from there.
 	ResourceVersion string `json:"resourceVersion"`
-	// Continue is given back as ?continue= for the next page; empty on the last one.
+	// Continue is passed as ?continue= to get the next page; empty on the last one.
 	Continue string `json:"continue,omitempty"`
 }
 
@@ -46,45 +46,46 @@ const (
 	Added    = "ADDED"
 	Modified = "MODIFIED"
 	Deleted  = "DELETED"
-	// Bookmark says that everything that existed has been sent; its object is null.
+	// Bookmark marks the end of the existing objects; its object is null.
 	Bookmark = "BOOKMARK"
-	// Error is the last line of a watch that cannot go on; its object is a Status.
+	// Error is the last line of a watch that cannot continue; its object is a Status.
 	Error = "ERROR"
 )
 
-// Event is one line of ?watch=true. The object of a DELETED event has its name and no more.
+// Event is one line of ?watch=true. The object of a DELETED event has only its name.
 type Event[T any] struct {
 	Type   string `json:"type"`
 	Object T      `json:"object"`
-	// Revision is the store's revision of the change.
+	// Revision is the store's revision at the change.
 	Revision int64 `json:"revision"`
 }
 
-// RawEvent is an Event whose object has not been looked at.
+// RawEvent is an Event with an undecoded object.
 type RawEvent = Event[json.RawMessage]
 
-// App is an App as readers see it: with its status, and with the stored text where that is no valid manifest.
+// App is an App as shown to readers: with its status, and with the stored text if that is not a valid manifest.
 type App struct {
 	v1.App
-	// Manifest is the stored text of a manifest that is not accepted; the spec is then empty. GET with
-	// "Accept: application/yaml" returns the stored bytes of any manifest.
+	// Manifest is the stored text of a manifest that is not accepted; the spec is empty then. GET with "Accept:
+	// application/yaml" returns the stored bytes of any manifest.
 	Manifest string `json:"manifest,omitempty"`
 }
 
-// InstanceState is one row of states/: what systemd says of a unit on one live machine.
+// InstanceState is one row of states/: systemd's state of a unit on one live machine.
 type InstanceState struct {
 	Machine string       `json:"machine"`
 	Unit    string       `json:"unit"`
 	State   v1.UnitState `json:"state"`
 }
 
-// RestartRequest is what POST /apps/NAME/restart takes.
+// RestartRequest is the body of POST /apps/NAME/restart.
 type RestartRequest struct {
-	// Units are the instances to restart; all that are not stopped by hand where none is named.
+	// Units are the instances to restart; if empty, all that are not stopped by hand.
 	Units []string `json:"units,omitempty"`
 }
 
-// Restart is its answer: what is restarted, one after the other. A unit whose state has that requestedAt has been.
+// Restart is the answer to a RestartRequest: the units that are restarted, one after the other. A unit is done when its
+// state has this requestedAt.
 type Restart struct {
 	Units       []string `json:"units"`
 	RequestedAt string   `json:"requestedAt"`
@@ -97,7 +98,7 @@ type Endpoint struct {
 	// Address is host:port.
 	Address string `json:"address"`
 	Key     string `json:"key"`
-	// Unit is what is announced; Machine the one where that runs, of a global app.
+	// Unit is the announced unit; Machine is the machine that it runs on, for a global app.
 	Unit    string `json:"unit,omitempty"`
 	Machine string `json:"machine,omitempty"`
 }
@@ -115,10 +116,10 @@ type LogEntry struct {
 	Unit       string    `json:"unit"`
 	Identifier string    `json:"identifier,omitempty"`
 	PID        string    `json:"pid,omitempty"`
-	// Priority is that of syslog(3), 0 (emerg) to 7 (debug).
+	// Priority is a syslog(3) priority, 0 (emerg) to 7 (debug).
 	Priority int    `json:"priority"`
 	Message  string `json:"message"`
-	// Error ends a stream of entries that cannot go on.
+	// Error ends a stream of entries that cannot continue.
 	Error *Status `json:"error,omitempty"`
 }
 
@@ -128,7 +129,7 @@ type Version struct {
 	MachineID string `json:"machineID,omitempty"`
 }
 
-// Metadata is a machine's metadata with what people set for it: an empty value removes a key.
+// Metadata returns a machine's metadata merged with its configuration: an empty value removes a key.
 func Metadata(m *v1.Machine) map[string]string {
 	out := map[string]string{}
 	maps.Copy(out, m.Spec.Metadata)
