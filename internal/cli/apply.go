@@ -25,13 +25,13 @@ type applyOptions struct {
 func (a *app) applyCommand() *cobra.Command {
 	var o applyOptions
 	cmd := &cobra.Command{
-		Use: "apply -f FILE|DIRECTORY|-", Short: "Store apps and units as files describe them",
+		Use: "apply -f FILE|DIRECTORY|-", Short: "Store apps and units from files",
 		Long: `Reads YAML or JSON documents (kind App or Unit) and stores each as it is written. All are checked before
-anything is stored; every fault is told as file:line: field: message. Of a directory the .yaml, .yml and .json files are
-read, hidden ones (.git) left out.
+anything is stored; every fault is reported as file:line: field: message. From a directory, the .yaml, .yml and .json
+files are read, except hidden ones.
 
---wait tells the progress on the standard error and ends when all are ready, or as soon as one cannot get so: its
-manifest is not accepted, an instance fits on no machine, or its roll-out has stalled.`,
+--wait reports progress on standard error and returns when all are ready, or as soon as one cannot become ready: its
+manifest is not accepted, an instance fits no machine, or its roll-out has stalled.`,
 		Example: `  fleetctl apply -f example-app.yaml
   fleetctl apply -f manifests/ -R --wait --timeout 5m
   fleetctl apply -f manifests/ --dry-run
@@ -39,15 +39,15 @@ manifest is not accepted, an instance fits on no machine, or its roll-out has st
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if len(o.files) == 0 {
-				return usage("-f FILE is missing: a file, a directory, or - for the standard input")
+				return usage("-f FILE is missing: a file, a directory, or - for standard input")
 			}
 			return a.apply(cmd.Context(), o)
 		},
 	}
 	f := cmd.Flags()
-	f.StringArrayVarP(&o.files, "filename", "f", nil, "a file, a directory, or - for the standard input; may be repeated")
-	f.BoolVarP(&o.recursive, "recursive", "R", false, "also the directories below")
-	f.BoolVar(&o.dryRun, "dry-run", false, "check and tell what would change, store nothing")
+	f.StringArrayVarP(&o.files, "filename", "f", nil, "a file, a directory, or - for standard input; may be repeated")
+	f.BoolVarP(&o.recursive, "recursive", "R", false, "include subdirectories")
+	f.BoolVar(&o.dryRun, "dry-run", false, "check and report what would change, without storing it")
 	f.BoolVar(&o.wait, "wait", false, "wait until all are ready")
 	f.DurationVar(&o.timeout, "timeout", 5*time.Minute, "how long --wait may take")
 	return cmd
@@ -58,8 +58,8 @@ func (a *app) apply(ctx context.Context, o applyOptions) error {
 	if err != nil {
 		return err
 	}
-	// First everything as a trial: also the server has to accept all before any is stored. What can be read is tried also
-	// where something else cannot, so that all faults are told at once.
+	// Dry-run everything first: the server has to accept all manifests before any is stored. The readable ones are
+	// tried even if others have faults, so that all faults are reported at once.
 	_, err = a.store(ctx, manifests, true, o.dryRun && faults == 0)
 	switch {
 	case faults > 0:
@@ -74,7 +74,7 @@ func (a *app) apply(ctx context.Context, o applyOptions) error {
 	return a.waitFor(ctx, manifests, revisions, o.timeout)
 }
 
-// store sends the manifests and returns the revision that each is at.
+// store sends the manifests and returns the revision of each.
 func (a *app) store(ctx context.Context, manifests []manifest, dryRun, say bool) ([]int64, error) {
 	c, err := a.client()
 	if err != nil {
@@ -93,7 +93,7 @@ func (a *app) store(ctx context.Context, manifests []manifest, dryRun, say bool)
 		answer, err := c.Write(ctx, r)
 		if err != nil {
 			if statusOf(err) == nil {
-				return nil, err // nobody answers: the others would fare no better
+				return nil, err // fleetd is unreachable: the others would fail in the same way
 			}
 			if status := statusOf(err); m.Unit != nil {
 				status.Causes = inManifest(status.Causes, "")
@@ -121,8 +121,8 @@ func (a *app) store(ctx context.Context, manifests []manifest, dryRun, say bool)
 	return revisions, nil
 }
 
-// inManifest are the faults, or warnings, of what was sent: those of a unit's file at the manifest's first line, with their own
-// line of the file behind it.
+// inManifest prefixes faults or warnings for output: those of a unit's file get the manifest's line, followed by their
+// own line within the file.
 func inManifest(causes []wire.Cause, prefix string) []wire.Cause {
 	out := make([]wire.Cause, len(causes))
 	for i, c := range causes {

@@ -13,8 +13,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/api/wire"
 )
 
-// printAppYAML writes the stored manifest, comments and order kept, with the status behind it. A manifest that is
-// broken, or to which nothing can be added as text, is written as the object that the API shows.
+// printAppYAML writes the stored manifest, with comments and order preserved, followed by the status. An invalid
+// manifest, or one that the status cannot be appended to, is written as the API's object.
 func (a *app) printAppYAML(ctx context.Context, o wire.App) error {
 	if o.Manifest != "" {
 		return a.printYAML(o)
@@ -37,8 +37,8 @@ func (a *app) printAppYAML(ctx context.Context, o wire.App) error {
 
 var errNoText = errors.New("the manifest cannot be extended as text")
 
-// withStatus adds a status to the text of a manifest. It returns an error unless the result, read again, is the
-// manifest and the status, and nothing else.
+// withStatus appends a status to the text of a manifest. It returns an error unless the result parses as exactly the
+// manifest and the status.
 func withStatus(stored []byte, status any) ([]byte, error) {
 	var before map[string]any
 	if err := yaml.Unmarshal(stored, &before); err != nil {

@@ -10,19 +10,19 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// target is one of the things that a command waits for together.
+// target is one of the units or manifests that a command waits for.
 type target struct {
 	name   string
 	global bool
-	// beside are those of the same command that it has to be on one machine with (MachineOf=).
+	// beside are the targets of the same command that it has to share a machine with (MachineOf=).
 	beside []*target
-	// asked: its state was asked for; failed: that could not be done.
+	// asked means that its state was requested, failed that the request was refused.
 	asked, failed bool
-	// done is closed when the wait for it is over.
+	// done is closed when waiting for it has ended.
 	done chan struct{}
 }
 
-// tie notes who is to be beside whom. A circle is none: placing it is refused.
+// tie links each target to those that it has to be beside. Cycles are ignored: the scheduler refuses to place them.
 func tie(targets []*target, beside func(t, other *target) bool) {
 	for _, t := range targets {
 		for _, other := range targets {
@@ -37,7 +37,8 @@ func (t *target) waitsFor(other *target) bool {
 	return t == other || slices.ContainsFunc(t.beside, func(b *target) bool { return b.waitsFor(other) })
 }
 
-// tieManifests makes a target of each manifest that is stored: what its units are to be beside, another one may bring.
+// tieManifests makes a target of each stored manifest and links it to those that bring the units named in its
+// MachineOf=.
 func (a *app) tieManifests(ctx context.Context, manifests []manifest) []*target {
 	targets, of, machineOf := make([]*target, len(manifests)), map[*target]manifest{}, map[*target][]string{}
 	for i, m := range manifests {
@@ -50,8 +51,8 @@ func (a *app) tieManifests(ctx context.Context, manifests []manifest) []*target 
 	return targets
 }
 
-// machineOf are the units that those of a manifest are to be beside. All instances of an app are tied alike. Where fleetd does
-// not say so of a unit, it is waited for as if it were alone.
+// machineOf returns the units named by MachineOf= in a manifest's units; all instances of an app have the same. If
+// fleetd does not report them, the unit is waited for as if it had none.
 func (a *app) machineOf(ctx context.Context, m manifest) []string {
 	if m.Unit == nil {
 		return m.App.MachineOf()
@@ -63,7 +64,7 @@ func (a *app) machineOf(ctx context.Context, m manifest) []string {
 	return fileOf(unit).MachineOf
 }
 
-// makes: the manifest is that unit's, or its app's.
+// makes reports whether the manifest defines the unit, itself or through its app.
 func (m manifest) makes(unit string) bool {
 	if m.Unit != nil {
 		return m.Name() == unit
@@ -72,11 +73,11 @@ func (m manifest) makes(unit string) bool {
 	return ours
 }
 
-// besideGrace is how long a unit may be said to wait for others after those are there.
+// besideGrace is how long a unit may still be reported as waiting for others after those are placed.
 const besideGrace = 5 * time.Second
 
-// afterOthers calls wait when the wait for those that the target is to be beside is over: until then it is no error that it
-// fits nowhere. What the scheduler said before they were there may still be told then, so wait is called again.
+// afterOthers calls wait once the targets that t has to be beside are done: until then it is not an error that t fits
+// no machine. The scheduler's reason may be outdated right after that, so wait is called again.
 func (t *target) afterOthers(ctx context.Context, wait func() error) error {
 	for _, other := range t.beside {
 		if other.failed {
@@ -104,7 +105,7 @@ func (t *target) afterOthers(ctx context.Context, wait func() error) error {
 	}
 }
 
-// waitsForOthers: nothing is wrong but that others are not where they have to be.
+// waitsForOthers reports whether err only says that other units are not where they have to be.
 func waitsForOthers(err error) bool {
 	var unplaced *unplacedError
 	var app *brokenError
@@ -117,7 +118,7 @@ func waitsForOthers(err error) bool {
 	return false
 }
 
-// unplacedError says that a unit is on no machine.
+// unplacedError means that a unit is not on any machine.
 type unplacedError struct {
 	unit   string
 	status v1.UnitStatus
@@ -127,11 +128,11 @@ func (e *unplacedError) Error() string {
 	return fmt.Sprintf("unit %s is not on any machine: %s; it will be placed when one fits", e.unit, e.status.Unplaced.Message)
 }
 
-// brokenError says which condition keeps an app from being ready.
+// brokenError is the condition that keeps an app from being ready.
 type brokenError struct {
 	condition *v1.Condition
 	summary   v1.AppSummary
-	words     string // the last ones of its units
+	words     string // the last log lines of its units
 }
 
 func (e *brokenError) Error() string {

@@ -11,7 +11,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/api/client"
 )
 
-// bring asks for the state of all units, and then waits for all of them side by side. What fails is told; the others go on.
+// bring requests the state of all units, then waits for all of them concurrently. Failures are reported and do not stop
+// the others.
 func (a *app) bring(ctx context.Context, args []string, o stateOptions) error {
 	var targets []*target
 	machineOf := map[*target][]string{}
@@ -30,14 +31,15 @@ func (a *app) bring(ctx context.Context, args []string, o stateOptions) error {
 		targets, machineOf[t] = append(targets, t), fileOf(unit).MachineOf
 		return nil
 	})
-	if !o.create { // each by itself
+	if !o.create { // concurrently
 		return firstError(prepared, a.awaitAll(ctx, targets, o))
 	}
 	tie(targets, func(t, other *target) bool { return slices.Contains(machineOf[t], other.name) })
 	return firstError(prepared, a.request(ctx, targets, o), a.awaitAll(ctx, targets, o))
 }
 
-// request asks for the state of each unit, after those that it is to be beside: without them it would fit nowhere.
+// request requests the state of each unit, starting with those that others have to be beside: without them the others
+// fit no machine.
 func (a *app) request(ctx context.Context, targets []*target, o stateOptions) (err error) {
 	for _, t := range targets {
 		if t.asked {
@@ -62,7 +64,7 @@ func (a *app) ask(ctx context.Context, t *target, o stateOptions) error {
 	return err
 }
 
-// firstError is the first that is one.
+// firstError returns the first non-nil error.
 func firstError(errs ...error) error {
 	for _, err := range errs {
 		if err != nil {
@@ -72,8 +74,8 @@ func firstError(errs ...error) error {
 	return nil
 }
 
-// awaitAll asks for the states, where that was not done, and waits until the machines have answered: side by side. It says
-// where the units are as they get there. Global ones are not waited for.
+// awaitAll requests the outstanding states and waits concurrently until the machines have answered, reporting each
+// unit's machine. Global units are not waited for.
 func (a *app) awaitAll(ctx context.Context, targets []*target, o stateOptions) error {
 	targets = slices.DeleteFunc(targets, func(t *target) bool { return t.failed })
 	return sideBySide(targets, func(t *target) (string, error) {
@@ -102,7 +104,7 @@ func (a *app) awaitAll(ctx context.Context, targets []*target, o stateOptions) e
 	}, a)
 }
 
-// sideBySide calls f for all items at once, says what each returns and tells what fails.
+// sideBySide calls f for all items concurrently, prints the results and reports failures.
 func sideBySide[T any](items []T, f func(T) (string, error), a *app) error {
 	type result struct {
 		text string
@@ -110,7 +112,7 @@ func sideBySide[T any](items []T, f func(T) (string, error), a *app) error {
 	}
 	results := make(chan result)
 	for _, item := range items {
-		go func() { // ends with f; each is received
+		go func() { // ends with f; every result is received
 			text, err := f(item)
 			results <- result{text, err}
 		}()
@@ -130,7 +132,7 @@ func sideBySide[T any](items []T, f func(T) (string, error), a *app) error {
 	return nil
 }
 
-// await waits until the unit's machine has answered the request, and returns where that is.
+// await waits until the unit's machine has answered the request, and returns the machine.
 func (a *app) await(ctx context.Context, t *target, o stateOptions) (where string, err error) {
 	requestedAt := ""
 	if o.state == v1.Launched || o.verb == "stop" {
@@ -145,7 +147,7 @@ func (a *app) await(ctx context.Context, t *target, o stateOptions) (where strin
 	return where, err
 }
 
-// requestedAt is the request that a unit's machine has to answer.
+// requestedAt returns the request that a unit's machine has to answer.
 func (a *app) requestedAt(ctx context.Context, name string) (string, error) {
 	c, err := a.client()
 	if err != nil {
@@ -161,7 +163,7 @@ func (a *app) requestedAt(ctx context.Context, name string) (string, error) {
 	return unit.Spec.RequestedAt, nil
 }
 
-// unitWithFile reads a unit, with what its file says.
+// unitWithFile reads a unit including the facts from its file.
 func (a *app) unitWithFile(ctx context.Context, name string) (unit v1.Unit, err error) {
 	c, err := a.client()
 	if err != nil {

@@ -24,7 +24,7 @@ func TestEveryCommandIsExplainedWithExamples(t *testing.T) {
 	}
 }
 
-func TestTablesKeepStrangersFromTheTerminal(t *testing.T) {
+func TestTablesKeepControlCharactersFromTheTerminal(t *testing.T) {
 	table := &table{columns: []string{"NAME", "WHY"}}
 	table.add(red, "a\nb\x1b[2J", "")
 	table.add(plain, "c", "tab\there")
@@ -54,7 +54,7 @@ func TestUnitNames(t *testing.T) {
 	for typed, want := range map[string]string{
 		"a": "a.service", "a.service": "a.service", "a.socket": "a.socket", "a@1": "a@1.service", "a@": "a@.service",
 		"a.b": "a.b.service", "a b": "a b", "": "", "a@1.2": "a@1.2.service",
-		"zzdata@vol1.mount": "zzdata@vol1.mount", "a.snapshot": "a.snapshot", // no unit's name today, and no service's
+		"zzdata@vol1.mount": "zzdata@vol1.mount", "a.snapshot": "a.snapshot", // not valid unit names today, and not service names
 	} {
 		require.Equal(t, want, unitName(typed), typed)
 	}
@@ -109,7 +109,7 @@ func TestLeftOnAMachine(t *testing.T) {
 	require.Equal(t, "5 left: a, b, c, d and 1 more; b: full", unitsLeft(map[string]string{"e": "no", "d": "", "c": "", "b": "full", "a": ""}))
 }
 
-// TestAUnitHasItsState: so it is told by this fleetd, and by an older one, which says less.
+// TestAUnitHasItsState covers the answers of this fleetd and of an older one, which has fewer fields.
 func TestAUnitHasItsState(t *testing.T) {
 	a := &app{}
 	const id = "8abff2e7000000000000000000000000"
@@ -135,7 +135,7 @@ func TestAUnitHasItsState(t *testing.T) {
 	}{
 		"its job failed":       {at(launched, why(state("inactive", v1.Launched), "assert", "AssertUser=x is not met", "")), v1.Launched, false, "8abff2e7.../10.0.0.1: AssertUser=x is not met"},
 		"its job was skipped":  {at(launched, why(state("inactive", v1.Launched), "skipped", "ConditionUser=x is not met", "")), v1.Launched, true, ""},
-		"failed with words":    {at(launched, why(state("failed", v1.Launched), "", "its ExecStartPre= failed", "one\ntwo")), v1.Launched, false, "failed (-): its ExecStartPre= failed; its last lines:\n  one\n  two"},
+		"failed with words":    {at(launched, why(state("failed", v1.Launched), "", "its ExecStartPre= failed", "one\ntwo")), v1.Launched, false, "failed (-): its ExecStartPre= failed; last log lines:\n  one\n  two"},
 		"started by its timer": {at(loaded, why(state("active", v1.Loaded), "", v1.StartedOnMachine, "")), v1.Loaded, true, ""},
 		"about to be stopped":  {at(loaded, state("active", v1.Loaded)), v1.Loaded, false, ""},
 		"active":               {at(launched, state("active", v1.Launched)), v1.Launched, true, ""},
@@ -173,7 +173,7 @@ func TestAUnitHasItsState(t *testing.T) {
 	require.Contains(t, notes.String(), "8abff2e7.../10.0.0.1: started on the machine, not by fleet\n")
 }
 
-// TestAnOlderFleetd: what it does not tell is not shown, and what it tells is.
+// TestAnOlderFleetd: fields that it does not send are left out.
 func TestAnOlderFleetd(t *testing.T) {
 	a := &app{}
 	ready := wire.App{App: v1.App{Status: &v1.AppStatus{Conditions: []v1.Condition{{Type: v1.Ready, Status: v1.ConditionTrue}}}}}
@@ -193,7 +193,7 @@ func TestAnOlderFleetd(t *testing.T) {
 	require.Len(t, table.rows, 1)
 }
 
-// TestColumns: each name is there once in the list of its kind, and what a kind shows is in it.
+// TestColumns: column names are unique within a kind, and a kind shows only its own columns.
 func TestColumns(t *testing.T) {
 	columns(t, unitKind)
 	columns(t, appKind)

@@ -12,19 +12,19 @@ import (
 	"github.com/fleet-starter/fleet/internal/api/client"
 )
 
-// completionTimeout keeps a shell from hanging on a cluster that does not answer.
+// completionTimeout keeps a shell from blocking on a cluster that does not answer.
 const completionTimeout = 2 * time.Second
 
 type completion = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective)
 
-// completeNames offers the names of a kind that are not on the command line yet.
+// completeNames completes names of a kind that are not yet on the command line.
 func (a *app) completeNames(of func() shower) completion {
 	return func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 		return a.candidates(cmd.Context(), of(), args, typed), cobra.ShellCompDirectiveNoFileComp
 	}
 }
 
-// completeKindAndName offers kinds, then names.
+// completeKindAndName completes kinds, then names.
 func (a *app) completeKindAndName(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		k, err := findKind(args[0])
@@ -42,7 +42,7 @@ func (a *app) completeKindAndName(cmd *cobra.Command, args []string, typed strin
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-// completeAppsAndUnits offers app/NAME and units.
+// completeAppsAndUnits completes app/NAME and units.
 func (a *app) completeAppsAndUnits(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 	var out []string
 	if name, isApp := strings.CutPrefix(typed, "app/"); isApp || strings.HasPrefix("app/", typed) {
@@ -67,7 +67,7 @@ func (a *app) candidates(ctx context.Context, k shower, given []string, typed st
 	return out
 }
 
-// complete lists the names of a kind; none where the cluster does not answer.
+// complete lists the names of a kind; none if the cluster does not answer.
 func (k *kind[T]) complete(ctx context.Context, a *app) []string {
 	c, err := a.client()
 	if err != nil {

@@ -14,12 +14,12 @@ func (a *app) deleteCommand() *cobra.Command {
 	var recursive, missingIsFine bool
 	cmd := &cobra.Command{
 		Use: "delete app|unit NAME... | -f FILE", Short: "Delete apps and units",
-		Long: `Deletes objects by their names, or those that files describe. With an app go its units, its endpoints and its
-route. Units of an app are refused: delete the app.`,
+		Long: `Deletes objects by name, or those defined in files. Deleting an app also deletes its units, its endpoints and its
+route. A unit of an app cannot be deleted: delete the app.`,
 		Example: "  fleetctl delete app hello\n  fleetctl delete app/hello unit/a.service\n  fleetctl delete -f manifests/",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(files) == 0 && len(args) == 0 {
-				return usage("what to delete is missing: app NAME, unit NAME, or -f FILE")
+				return usage("nothing to delete: give app NAME, unit NAME, or -f FILE")
 			}
 			if len(files) > 0 && len(args) > 0 {
 				return usage("give either names or -f, not both")
@@ -42,9 +42,9 @@ route. Units of an app are refused: delete the app.`,
 		ValidArgsFunction: a.completeKindAndName,
 	}
 	f := cmd.Flags()
-	f.StringArrayVarP(&files, "filename", "f", nil, "delete what this file, directory or - describes; may be repeated")
-	f.BoolVarP(&recursive, "recursive", "R", false, "also the directories below")
-	f.BoolVar(&missingIsFine, "ignore-not-found", false, "what does not exist is no error")
+	f.StringArrayVarP(&files, "filename", "f", nil, "delete the objects in a file, a directory, or - for standard input; may be repeated")
+	f.BoolVarP(&recursive, "recursive", "R", false, "include subdirectories")
+	f.BoolVar(&missingIsFine, "ignore-not-found", false, "do not fail if an object does not exist")
 	return cmd
 }
 
@@ -70,7 +70,7 @@ func (a *app) targetsOf(files []string, recursive bool) ([]deletion, error) {
 	return targets, nil
 }
 
-// parseTargets reads "app a b" and "app/a unit/b.service".
+// parseTargets parses "app a b" and "app/a unit/b.service".
 func parseTargets(args []string) ([]deletion, error) {
 	var targets []deletion
 	kindName := ""
@@ -89,7 +89,7 @@ func parseTargets(args []string) ([]deletion, error) {
 				return nil, err
 			}
 		case kindName == "":
-			return nil, usage("%q: write app/NAME or unit/NAME", arg)
+			return nil, usage("invalid argument %q: use app/NAME or unit/NAME", arg)
 		default:
 			t, err := newTarget(kindName, arg)
 			if err != nil {
@@ -99,7 +99,7 @@ func parseTargets(args []string) ([]deletion, error) {
 		}
 	}
 	if len(targets) == 0 {
-		return nil, usage("the name of what to delete is missing")
+		return nil, usage("missing name of the object to delete")
 	}
 	return targets, nil
 }
@@ -111,7 +111,7 @@ func newTarget(kindName, name string) (deletion, error) {
 	case "unit", "units":
 		return deletion{"unit", "units", unitName(name)}, nil
 	}
-	return deletion{}, usage("%q cannot be deleted: write app or unit", kindName)
+	return deletion{}, usage("%q cannot be deleted: use app or unit", kindName)
 }
 
 func (a *app) deleteAll(ctx context.Context, targets []deletion, missingIsFine bool) error {

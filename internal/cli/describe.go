@@ -23,22 +23,22 @@ const recentEvents = 10
 
 func (a *app) describeCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "describe app|unit|machine NAME...", Short: "Show all about an app, a unit or a machine",
-		Long: `Shows what is wanted, what is, and why: conditions, instances with their machines and endpoints, which constraint
-keeps a unit off which machines, and the last events.`,
+		Use: "describe app|unit|machine NAME...", Short: "Show the details of an app, a unit or a machine",
+		Long: `Shows the desired and the actual state, and why they differ: conditions, instances with their machines and endpoints,
+the constraints that keep a unit off machines, and the last events.`,
 		Example: "  fleetctl describe app hello\n  fleetctl describe unit example-app@1\n  fleetctl describe machine 8abff2e7",
-		Args:    atLeast(1, "what to describe: app, unit or machine, and a name"),
+		Args:    atLeast(1, "a kind (app, unit or machine) and a name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			args = splitArgs(args)
 			if len(args) < 2 {
-				return usage("the name is missing")
+				return usage("missing name: give a kind and a name")
 			}
 			describe := map[string]func(context.Context, string) error{
 				"app": a.describeApp, "apps": a.describeApp, "unit": a.describeUnit, "units": a.describeUnit,
 				"machine": a.describeMachine, "machines": a.describeMachine,
 			}[args[0]]
 			if describe == nil {
-				return usage("%q cannot be described: write app, unit or machine", args[0])
+				return usage("%q cannot be described: use app, unit or machine", args[0])
 			}
 			return a.each(args[1:], func(name string) error { return describe(cmd.Context(), name) })
 		},
@@ -46,10 +46,10 @@ keeps a unit off which machines, and the last events.`,
 	}
 }
 
-// fact is a line of a description.
+// fact is one line of a description.
 type fact struct{ name, value string }
 
-// facts writes aligned lines; those without a value are left out.
+// facts writes aligned lines, without those that have no value.
 func (a *app) facts(list []fact) {
 	w := tabwriter.NewWriter(a.Out, 0, 8, 2, ' ', 0)
 	for _, f := range list {
@@ -60,7 +60,7 @@ func (a *app) facts(list []fact) {
 	w.Flush()
 }
 
-// section writes a title and an indented table, or that there is nothing.
+// section writes a title and an indented table, or a note that it is empty.
 func (a *app) section(title string, t *table) {
 	if len(t.rows) == 0 {
 		a.say("%s: none", title)
@@ -97,7 +97,7 @@ func (a *app) describeApp(ctx context.Context, name string) error {
 	}
 	a.facts(appFacts(object))
 	if object.Manifest != "" {
-		a.say("Manifest:    not accepted, its text is in fleetctl get app %s -o yaml", name)
+		a.say("Manifest:    not accepted, see fleetctl get app %s -o yaml", name)
 	}
 	t := &table{columns: []string{"CONDITION", "STATUS", "REASON", "SINCE", "MESSAGE"}}
 	if object.Status != nil {
@@ -177,14 +177,14 @@ func healthText(h *v1.HealthCheck) string {
 	return fmt.Sprintf("%s, every %s", what, h.Interval)
 }
 
-// announcedBy is a unit that an endpoint is of; machine is empty but for global ones.
+// announcedBy identifies the unit that an endpoint announces; machine is set for global units only.
 type announcedBy struct{ unit, machine string }
 
-// instances is the table of an app's units with what is announced for each.
+// instances returns the table of an app's units and their endpoints.
 func (a *app) instances(units []v1.Unit, endpoints []wire.Endpoint) *table {
 	announced := map[announcedBy]string{}
 	for _, e := range endpoints {
-		announced[announcedBy{cmp.Or(e.Unit, e.Instance+".service"), e.Machine}] = e.Address // an older fleetd tells no unit
+		announced[announcedBy{cmp.Or(e.Unit, e.Instance+".service"), e.Machine}] = e.Address // an older fleetd does not report the unit
 	}
 	t := &table{columns: []string{"UNIT", "MACHINE", "ACTIVE", "SUB", "ENDPOINT"}}
 	for _, unit := range units {
@@ -199,7 +199,7 @@ func (a *app) instances(units []v1.Unit, endpoints []wire.Endpoint) *table {
 	return t
 }
 
-// notPlaced says which constraint keeps which unit off which machines.
+// notPlaced prints the constraints that keep each unit off machines.
 func (a *app) notPlaced(units []v1.Unit) {
 	heading := "Not placed:"
 	for _, unit := range units {
@@ -220,7 +220,7 @@ func (a *app) notPlaced(units []v1.Unit) {
 			if r.Count > len(r.Machines) && len(r.Machines) > 0 {
 				more = fmt.Sprintf(" and %d more", r.Count-len(r.Machines))
 			}
-			if r.Count == 0 { // no machine is there that it could be kept off
+			if r.Count == 0 { // no machine is affected
 				a.say("    %s: %s", r.Reason, printable(r.Message))
 				continue
 			}

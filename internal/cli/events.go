@@ -21,8 +21,8 @@ import (
 func (a *app) eventsCommand() *cobra.Command {
 	var object string
 	cmd := &cobra.Command{
-		Use: "events", Short: "Show what happened, to what and why",
-		Long:    "Shows events, oldest first; they are kept for some hours. With --for app/NAME also those of the app's units.",
+		Use: "events", Short: "Show recent events",
+		Long:    "Shows events, oldest first; they are kept for some hours. --for app/NAME includes the events of the app's units.",
 		Example: "  fleetctl events\n  fleetctl events --for app/hello -w\n  fleetctl events --for unit/a.service -o wide",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -30,7 +30,7 @@ func (a *app) eventsCommand() *cobra.Command {
 			if object != "" {
 				words := splitArgs([]string{object})
 				if len(words) != 2 || words[1] == "" {
-					return usage("--for %q: write app/NAME, unit/NAME or machine/ID", object)
+					return usage("invalid --for %q: use app/NAME, unit/NAME or machine/ID", object)
 				}
 				if words[0] == "unit" {
 					words[1] = unitName(words[1])
@@ -40,7 +40,7 @@ func (a *app) eventsCommand() *cobra.Command {
 			return eventKind.show(cmd.Context(), a, nil, q)
 		},
 	}
-	cmd.Flags().StringVar(&object, "for", "", "only of this object: app/NAME, unit/NAME or machine/ID")
+	cmd.Flags().StringVar(&object, "for", "", "only events of this object: app/NAME, unit/NAME or machine/ID")
 	return cmd
 }
 
@@ -55,13 +55,13 @@ type logOptions struct {
 func (a *app) logsCommand() *cobra.Command {
 	var o logOptions
 	cmd := &cobra.Command{
-		Use: "logs UNIT|app/NAME", Short: "Show what units log, wherever they run",
-		Long: `Shows the journal of a unit from the machine that it is on, or of all instances of an app, each line with its
-unit then. The fleetd asked passes the question on to the other machine's.` + nameHelp,
+		Use: "logs UNIT|app/NAME", Short: "Show the logs of units on any machine",
+		Long: `Shows the journal of a unit from its machine, or of all instances of an app, with the unit on each line.
+Logs of other machines are fetched through their fleetd.` + nameHelp,
 		Example: "  fleetctl logs example-app@1 -f\n  fleetctl logs app/example-app -n 20 --since 10m\n  fleetctl logs router --machine 8abff2e7",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return usage("one unit or app/NAME is wanted, got %d", len(args))
+				return usage("expected one unit or app/NAME, got %d arguments", len(args))
 			}
 			return nil
 		},
@@ -69,10 +69,10 @@ unit then. The fleetd asked passes the question on to the other machine's.` + na
 		ValidArgsFunction: a.completeNames(func() shower { return &unitKind }),
 	}
 	f := cmd.Flags()
-	f.BoolVarP(&o.follow, "follow", "f", false, "go on as more is logged")
-	f.IntVarP(&o.lines, "lines", "n", 10, "how many of the last lines; 0 for all")
-	f.StringVar(&o.since, "since", "", "nothing older: an age such as 10m, or a time such as 2006-01-02T15:04:05Z")
-	f.StringVar(&o.machine, "machine", "", "of this machine, where a unit runs on several")
+	f.BoolVarP(&o.follow, "follow", "f", false, "keep streaming new entries")
+	f.IntVarP(&o.lines, "lines", "n", 10, "number of past lines to show; 0 for all")
+	f.StringVar(&o.since, "since", "", "only newer entries: an age such as 10m, or a time such as 2006-01-02T15:04:05Z")
+	f.StringVar(&o.machine, "machine", "", "the machine, if the unit runs on several")
 	return cmd
 }
 
@@ -81,7 +81,7 @@ func (a *app) logs(ctx context.Context, what string, o logOptions) error {
 	if !isApp {
 		err := a.unitLogs(ctx, unitName(name), o, a.logLine(false))
 		if client.NotFound(err) && !strings.ContainsAny(name, "@.") {
-			return fmt.Errorf("%w; an app is named app/%s", err, name)
+			return fmt.Errorf("%w; use app/%s for an app", err, name)
 		}
 		return err
 	}
@@ -120,7 +120,7 @@ func (a *app) logs(ctx context.Context, what string, o logOptions) error {
 	return nil
 }
 
-// logged are the units of an app that are instances of it, on machines; not their sidekicks.
+// logged returns the units of an app that are on machines, without its sidekicks.
 func logged(app string, units []v1.Unit) (names []string) {
 	for _, unit := range units {
 		_, sidekick, ours := v1.ParseAppUnit(app, unit.Metadata.Name)
@@ -131,7 +131,7 @@ func logged(app string, units []v1.Unit) (names []string) {
 	return names
 }
 
-// logLine writes an entry as journalctl's short-iso does; withUnit for several units at once.
+// logLine returns a function that writes an entry in journalctl's short-iso format; withUnit adds the unit.
 func (a *app) logLine(withUnit bool) func(wire.LogEntry) error {
 	return func(e wire.LogEntry) error {
 		who := e.Identifier
@@ -146,7 +146,7 @@ func (a *app) logLine(withUnit bool) func(wire.LogEntry) error {
 	}
 }
 
-// safe keeps what a unit logs from driving the terminal.
+// safe strips control characters from logged text if the output is a terminal.
 func (a *app) safe(text string) string {
 	if !a.Terminal {
 		return text
@@ -171,7 +171,7 @@ func (a *app) unitLogs(ctx context.Context, unit string, o logOptions, print fun
 	for entry, err := range client.Lines[wire.LogEntry](ctx, c, client.Request{Method: http.MethodGet, Path: client.Path("units", unit, "logs"), Query: q}) {
 		switch {
 		case err != nil && o.follow && ctx.Err() != nil:
-			return nil // a person has seen enough
+			return nil // interrupted by the user
 		case err != nil:
 			return err
 		case entry.Error != nil:
@@ -186,8 +186,8 @@ func (a *app) unitLogs(ctx context.Context, unit string, o logOptions, print fun
 
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "Show the versions of fleetctl and of the fleetd that it asks",
-		Long: "Shows fleetctl's version, and that of the fleetd behind --endpoint where one answers.", Example: "  fleetctl version",
+		Use: "version", Short: "Show the versions of fleetctl and fleetd",
+		Long: "Shows fleetctl's version and, if it is reachable, that of the fleetd at --endpoint.", Example: "  fleetctl version",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			a.say("fleetctl version %s", version.String())

@@ -5,13 +5,13 @@ import (
 	"strings"
 )
 
-// field is a column. Each kind has one list of them, for get, for -o wide, for list-* and for --fields.
+// field is a column. Each kind has one list of them, used by get, -o wide, list-* and --fields.
 type field[T any] struct {
 	name string
 	cell func(a *app, row T) string
-	// file: it is read from the unit's file, which fleetd is asked for then.
+	// file marks columns read from the unit's file, which fleetd has to be asked for.
 	file bool
-	// each: it is of one machine, of which the object has a row each.
+	// each marks columns of a single machine; an object has one row per machine.
 	each bool
 }
 
@@ -26,20 +26,20 @@ func (f fields[T]) names() string {
 	return strings.Join(names, ", ")
 }
 
-// choose finds the columns by their names.
+// choose returns the columns of these names.
 func (f fields[T]) choose(names string) (fields[T], error) {
 	var chosen fields[T]
 	for name := range strings.SplitSeq(names, ",") {
 		i := slices.IndexFunc(f, func(c field[T]) bool { return c.name == strings.ToLower(strings.TrimSpace(name)) })
 		if i < 0 {
-			return nil, usage("--fields: %q is no column: write some of %s", name, f.names())
+			return nil, usage("--fields: unknown column %q: use one or more of %s", name, f.names())
 		}
 		chosen = append(chosen, f[i])
 	}
 	return chosen, nil
 }
 
-// must is choose for names of this program's own.
+// must is choose for names built into the program.
 func (f fields[T]) must(names string) fields[T] {
 	chosen, err := f.choose(names)
 	if err != nil {
@@ -48,12 +48,12 @@ func (f fields[T]) must(names string) fields[T] {
 	return chosen
 }
 
-// whole leaves out the columns of single machines.
+// whole returns the columns that are not of a single machine.
 func (f fields[T]) whole() fields[T] {
 	return slices.DeleteFunc(slices.Clone(f), func(c field[T]) bool { return c.each })
 }
 
-// file: one of them is read from the unit's file.
+// file reports whether any column is read from the unit's file.
 func (f fields[T]) file() bool {
 	return slices.ContainsFunc(f, func(c field[T]) bool { return c.file })
 }

@@ -15,14 +15,14 @@ import (
 	"github.com/fleet-starter/fleet/internal/api/wire"
 )
 
-// shower is a kind whatever its type.
+// shower is a kind of any type.
 type shower interface {
 	names() []string
 	show(ctx context.Context, a *app, names []string, q url.Values) error
 	complete(ctx context.Context, a *app) []string
 }
 
-// kinds are what "get" knows.
+// kinds are the kinds that get supports.
 var kinds = []shower{&appKind, &unitKind, &machineKind, &eventKind, &endpointKind}
 
 func (k *kind[T]) names() []string { return append([]string{k.plural, k.singular}, k.aliases...) }
@@ -35,24 +35,24 @@ func findKind(name string) (shower, error) {
 		}
 		all = append(all, k.names()[0])
 	}
-	return nil, usage("%q is no kind of object: write one of %s", name, strings.Join(all, ", "))
+	return nil, usage("unknown kind %q: use one of %s", name, strings.Join(all, ", "))
 }
 
 func (a *app) getCommand() *cobra.Command {
 	var selector string
 	cmd := &cobra.Command{
 		Use: "get KIND [NAME|PATTERN|LABEL=VALUE...]", Short: "Show apps, units, machines, events or endpoints",
-		Long: `Shows objects: all of a kind, or those named. KIND is apps, units, machines, events or endpoints, and NAME may
-stand with it: app/hello.
+		Long: `Shows all objects of a kind, or the named ones. KIND is apps, units, machines, events or endpoints; KIND/NAME works
+as well: app/hello.
 
-With -o yaml an app is shown as it is stored, comments included, with its status; one whose stored manifest is
-broken by its text, and with Accepted=False, which says line and field.` + selectionHelp,
+With -o yaml an app is shown as it is stored, comments included, followed by its status. If the stored manifest is
+invalid, its text is shown with the condition Accepted=False, which names the line and the field.` + selectionHelp,
 		Example: `  fleetctl get apps
   fleetctl get app hello -o yaml
   fleetctl get units -l -o wide
   fleetctl get machines -o json
   fleetctl get apps --selector tier=web -w`,
-		Args: atLeast(1, "the kind of object (apps, units, machines, events, endpoints)"),
+		Args: atLeast(1, "a kind (apps, units, machines, events, endpoints)"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			args = splitArgs(args)
 			k, err := findKind(args[0])
@@ -71,7 +71,7 @@ broken by its text, and with Accepted=False, which says line and field.` + selec
 	return cmd
 }
 
-// splitArgs takes kind/name apart.
+// splitArgs splits kind/name.
 func splitArgs(args []string) []string {
 	if k, name, ok := strings.Cut(args[0], "/"); ok {
 		return append([]string{k, name}, args[1:]...)
@@ -79,7 +79,7 @@ func splitArgs(args []string) []string {
 	return args
 }
 
-// show lists the objects, or those of the names, and with --watch what becomes of them.
+// show lists the selected objects and, with --watch, their changes.
 func (k *kind[T]) show(ctx context.Context, a *app, names []string, q url.Values) error {
 	chosen, err := k.selected(ctx, a, names, q)
 	if err != nil {
@@ -101,7 +101,7 @@ func (k *kind[T]) show(ctx context.Context, a *app, names []string, q url.Values
 	return failed
 }
 
-// follow shows what exists and then every change.
+// follow shows the existing objects and then every change.
 func (k *kind[T]) follow(ctx context.Context, a *app, chosen selection) error {
 	c, err := a.client()
 	if err != nil {
@@ -116,7 +116,7 @@ func (k *kind[T]) follow(ctx context.Context, a *app, chosen selection) error {
 	for event, err := range client.Follow[T](ctx, c, path, chosen.query, k.resume) {
 		switch {
 		case err != nil && ctx.Err() != nil:
-			return nil // a person has seen enough
+			return nil // interrupted by the user
 		case err != nil:
 			return err
 		case event.Type == wire.Bookmark && !begun:
@@ -139,7 +139,7 @@ func (k *kind[T]) follow(ctx context.Context, a *app, chosen selection) error {
 
 func (k *kind[T]) printChange(ctx context.Context, a *app, event wire.Event[T]) error {
 	if event.Type == wire.Deleted && (a.output == "table" || a.output == "wide") {
-		if k.resume { // an event that has expired is no news
+		if k.resume { // an expired event is not worth showing
 			return nil
 		}
 		a.say("%s/%s deleted", k.singular, k.name(event.Object))
@@ -151,7 +151,7 @@ func (k *kind[T]) printChange(ctx context.Context, a *app, event wire.Event[T]) 
 	return k.print(ctx, a, []T{event.Object}, false)
 }
 
-// print writes objects in the form that --output asks for. single is for an object that was asked for by its name.
+// print writes objects in the --output format. single is set for one object requested by name.
 func (k *kind[T]) print(ctx context.Context, a *app, objects []T, single bool) error {
 	switch a.output {
 	case "name":
@@ -178,7 +178,7 @@ func (k *kind[T]) print(ctx context.Context, a *app, objects []T, single bool) e
 	return a.printTable(t)
 }
 
-// tabulate makes a table. rows are those of an object; nil where each has one.
+// tabulate makes a table. rows returns the rows of an object; nil means one each.
 func (k *kind[T]) tabulate(a *app, columns fields[T], objects []T, rows func(T) []T) *table {
 	t := &table{columns: columns.columns()}
 	for _, o := range objects {

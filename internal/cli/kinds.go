@@ -14,23 +14,23 @@ import (
 	"github.com/fleet-starter/fleet/internal/api/wire"
 )
 
-// kind is how objects of one sort are asked for and shown.
+// kind defines how objects of one type are fetched and shown.
 type kind[T any] struct {
 	singular, plural string
 	aliases          []string
 	name             func(T) string
-	// fields are all columns; table and wide name those that are shown, wide behind the others with -o wide.
+	// fields are all columns; table names those shown, wide those added by -o wide.
 	fields      fields[T]
 	table, wide string
-	// rows makes an object of each of the object's lines; nil where it has one.
+	// rows splits an object into its lines; nil means one line.
 	rows func(object T) []T
-	// colour of the object's lines; nil for none.
+	// colour returns the colour of the object's lines; nil means none.
 	colour func(T) string
-	// yaml writes the object other than by its JSON; nil for that.
+	// yaml writes the object as YAML; nil means converted from its JSON.
 	yaml func(a *app, ctx context.Context, object T) error
-	// resume: one row makes the object, so that a watch can go on where it was cut.
+	// resume means that the object is made of one row, so that an interrupted watch can continue.
 	resume bool
-	// argument makes a name of what was typed; nil for itself.
+	// argument converts an argument to a name; nil means that it is the name.
 	argument func(a *app, ctx context.Context, typed string) (string, error)
 }
 
@@ -84,7 +84,8 @@ func statusOrNone(o wire.App) v1.AppStatus {
 	return *o.Status
 }
 
-// summary is how fleetd says that an app does. Of an older one, which does not, it is as much as Ready says.
+// summary returns the app's summary as reported by fleetd. For an older fleetd, which has none, it is derived from the
+// Ready condition.
 func summary(o wire.App) v1.AppSummary {
 	status := statusOrNone(o)
 	c := v1.FindCondition(status.Conditions, v1.Ready)
@@ -99,7 +100,7 @@ func summary(o wire.App) v1.AppSummary {
 	return v1.AppSummary{Phase: v1.AppProgressing, Message: cmp.Or(c.Message, v1.AppProgressing)}
 }
 
-// lineOf is the one line of a unit that has been taken apart.
+// lineOf returns the single line of a unit that apart has split.
 func lineOf(o v1.Unit) unitLine { return unitLines(o)[0] }
 
 var unitKind = kind[v1.Unit]{
@@ -195,7 +196,7 @@ var endpointKind = kind[wire.Endpoint]{
 	table: "app,instance,address", wide: "key",
 }
 
-// machineID is cut to 8 digits, as the original does, unless --full is given.
+// machineID returns the ID cut to 8 digits, as in the original, unless --full is given.
 func (a *app) machineID(id string) string {
 	if len(id) <= 8 || a.full {
 		return id
@@ -203,7 +204,7 @@ func (a *app) machineID(id string) string {
 	return id[:8] + "..."
 }
 
-// machine is a machine in a table: id/ip, or "-" for none.
+// machine formats a machine as id/ip, or "-" for none.
 func (a *app) machine(id, address string) string {
 	switch {
 	case id == "":
@@ -214,7 +215,7 @@ func (a *app) machine(id, address string) string {
 	return a.machineID(id) + "/" + address
 }
 
-// short is a hash cut to 7 digits, unless --full is given.
+// short returns a hash cut to 7 digits, unless --full is given.
 func (a *app) short(hash string) string {
 	if len(hash) <= 7 || a.full {
 		return hash
@@ -224,7 +225,7 @@ func (a *app) short(hash string) string {
 
 func metadata(m *v1.Machine) string { return pairs(wire.Metadata(m)) }
 
-// pairs writes a map as k=v,k=v.
+// pairs formats a map as k=v,k=v.
 func pairs(m map[string]string) string {
 	var list []string
 	for k, v := range m {
@@ -234,7 +235,7 @@ func pairs(m map[string]string) string {
 	return strings.Join(list, ",")
 }
 
-// machineState is empty where an older fleetd does not tell.
+// machineState returns the machine's state; empty for an older fleetd, which does not report it.
 func machineState(m v1.Machine) string {
 	if m.Status == nil {
 		return ""
@@ -242,7 +243,7 @@ func machineState(m v1.Machine) string {
 	return m.Status.State
 }
 
-// known leaves out an amount that the machine does not know.
+// known formats an amount; empty if the machine does not know it.
 func known(n int64, format func(int64) string) string {
 	if n == 0 {
 		return ""

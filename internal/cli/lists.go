@@ -15,12 +15,12 @@ import (
 	"github.com/fleet-starter/fleet/internal/api/wire"
 )
 
-// onlyAFile reports whether nothing is to come of a unit yet: list-unit-files shows it.
+// onlyAFile reports whether the unit is a file that is not meant to run yet, which only list-unit-files shows.
 func onlyAFile(unit v1.Unit) bool {
 	return unit.Spec.DesiredState == v1.Inactive && len(unit.Status.Machines) == 0 && !unit.Status.StoppedByHand
 }
 
-// listedUnits is unitKind without units of which only the file is known.
+// listedUnits is unitKind without the units that are only files.
 func listedUnits() *kind[v1.Unit] {
 	k := unitKind
 	k.rows = func(unit v1.Unit) []v1.Unit {
@@ -35,9 +35,9 @@ func listedUnits() *kind[v1.Unit] {
 func (a *app) listUnitsCommand() *cobra.Command {
 	var fields, selector string
 	cmd := &cobra.Command{
-		Use: "list-units [NAME|PATTERN|LABEL=VALUE...]", Short: "Show the units that are to run, where they are and how they do",
-		Long: `Shows a line for each unit on each of its machines. A unit on no machine has "-" there, and a column REASON that
-says why. -o wide shows more, --fields chooses: ` + unitKind.fields.names() + `.` + selectionHelp,
+		Use: "list-units [NAME|PATTERN|LABEL=VALUE...]", Short: "Show units, their machines and their states",
+		Long: `Shows one line for each unit on each of its machines. A unit that is not on any machine has "-" there, and the column
+REASON says why. -o wide adds columns, --fields selects them: ` + unitKind.fields.names() + `.` + selectionHelp,
 		Example: `  fleetctl list-units
   fleetctl list-units app=example-app
   fleetctl list-units 'example-*'
@@ -51,12 +51,12 @@ says why. -o wide shows more, --fields chooses: ` + unitKind.fields.names() + `.
 		},
 		ValidArgsFunction: a.completeNames(func() shower { return &unitKind }),
 	}
-	cmd.Flags().StringVar(&fields, "fields", "", "the columns, separated by commas")
+	cmd.Flags().StringVar(&fields, "fields", "", "comma-separated list of columns")
 	cmd.Flags().StringVar(&selector, "selector", "", "only units with these labels, such as app=example-app")
 	return cmd
 }
 
-// labelled is the query for objects with these labels.
+// labelled returns the query for objects with these labels.
 func labelled(selector string) url.Values {
 	if selector == "" {
 		return url.Values{}
@@ -97,7 +97,7 @@ func tmachine(a *app, u v1.Unit) string {
 	return "-"
 }
 
-// currentState is how far the unit has been brought; a global one is brought to many places.
+// currentState returns the unit's current state; for a global unit, the state on its machines.
 func currentState(_ *app, u v1.Unit) string {
 	if isGlobal(u) {
 		return "-"
@@ -110,7 +110,8 @@ func currentState(_ *app, u v1.Unit) string {
 	return string(v1.Inactive)
 }
 
-// isGlobal: its file says so. Of an older fleetd, which does not tell, one that is placed on several machines is global.
+// isGlobal reports whether the unit's file says Global. An older fleetd does not report that: then a unit placed on
+// several machines is global.
 func isGlobal(u v1.Unit) bool {
 	if u.Status.File == nil {
 		placed := 0
@@ -127,8 +128,8 @@ func isGlobal(u v1.Unit) bool {
 func (a *app) listUnitFilesCommand() *cobra.Command {
 	var fields, selector string
 	cmd := &cobra.Command{
-		Use: "list-unit-files [NAME|PATTERN|LABEL=VALUE...]", Short: "Show the units that the cluster knows, templates included",
-		Long:    `Shows every unit that was submitted or that an app generated. --fields chooses: ` + unitKind.fields.whole().names() + `.` + selectionHelp,
+		Use: "list-unit-files [NAME|PATTERN|LABEL=VALUE...]", Short: "Show all unit files in the cluster, including templates",
+		Long:    `Shows every unit that was submitted or generated for an app. --fields selects columns: ` + unitKind.fields.whole().names() + `.` + selectionHelp,
 		Example: "  fleetctl list-unit-files\n  fleetctl list-unit-files 'example-*' --fields unit,desc",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q := labelled(selector)
@@ -155,12 +156,12 @@ func (a *app) listUnitFilesCommand() *cobra.Command {
 		},
 		ValidArgsFunction: a.completeNames(func() shower { return &unitKind }),
 	}
-	cmd.Flags().StringVar(&fields, "fields", "", "the columns, separated by commas")
+	cmd.Flags().StringVar(&fields, "fields", "", "comma-separated list of columns")
 	cmd.Flags().StringVar(&selector, "selector", "", "only units with these labels, such as app=example-app")
 	return cmd
 }
 
-// machineHealth names the controllers of a machine that keep failing.
+// machineHealth names the machine's controllers that keep failing.
 func machineHealth(m v1.Machine) string {
 	if len(m.Spec.Failing) == 0 {
 		return "ok"
@@ -168,7 +169,7 @@ func machineHealth(m v1.Machine) string {
 	return strings.Join(slices.Sorted(maps.Keys(m.Spec.Failing)), ",") + " failing"
 }
 
-// noteFailing says what is wrong on machines, beside the original's columns.
+// noteFailing reports problems of machines on standard error, because the original's columns have no place for them.
 func (a *app) noteFailing(machines []v1.Machine) {
 	for _, m := range machines {
 		if m.Status == nil {
@@ -184,7 +185,7 @@ func (a *app) listMachinesCommand() *cobra.Command {
 	var fields string
 	cmd := &cobra.Command{
 		Use: "list-machines", Short: "Show the machines that are present",
-		Long:    `Shows the machines whose fleetd is alive. -o wide shows more, --fields chooses: ` + machineKind.fields.names() + `.`,
+		Long:    `Shows the machines whose fleetd is alive. -o wide adds columns, --fields selects them: ` + machineKind.fields.names() + `.`,
 		Example: "  fleetctl list-machines\n  fleetctl list-machines --full\n  fleetctl list-machines -o wide",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -203,7 +204,7 @@ func (a *app) listMachinesCommand() *cobra.Command {
 			return a.printTable(machineKind.tabulate(a, chosen, machines, nil))
 		},
 	}
-	cmd.Flags().StringVar(&fields, "fields", "", "the columns, separated by commas")
+	cmd.Flags().StringVar(&fields, "fields", "", "comma-separated list of columns")
 	return cmd
 }
 
@@ -215,7 +216,7 @@ func (a *app) machines(ctx context.Context) ([]v1.Machine, error) {
 	return client.List[v1.Machine](ctx, c, client.Path("machines"), nil)
 }
 
-// machineNamed finds a machine by its ID or by the beginning of it.
+// machineNamed finds a machine by its ID or a unique prefix of it.
 func (a *app) machineNamed(ctx context.Context, typed string) (string, error) {
 	machines, err := a.machines(ctx)
 	if err != nil {
@@ -240,5 +241,5 @@ func (a *app) machineNamed(ctx context.Context, typed string) (string, error) {
 	case 1:
 		return found[0], nil
 	}
-	return "", usage("machine %q may be any of %s: write more digits", typed, strings.Join(found, ", "))
+	return "", usage("ambiguous machine ID %q, matches %s: give more digits", typed, strings.Join(found, ", "))
 }

@@ -16,9 +16,10 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// ensure makes sure that the cluster knows the unit and returns its name. As in the original it is looked for in
-// the cluster, as a file, as a template in the cluster, as a template's file. Where what it would be made from today differs
-// from what the cluster has, that is used with a warning, or replaced, unless the unit is further than upTo.
+// ensure makes sure that the unit exists in the cluster and returns its name. The lookup order is that of the original:
+// the unit in the cluster, its file, its template in the cluster, its template's file. If the cluster's unit differs
+// from what it would be created from today, it is used with a warning or, with replace, replaced, unless its state is
+// beyond upTo.
 func (a *app) ensure(ctx context.Context, typed string, replace bool, upTo v1.DesiredState) (string, error) {
 	dir, base := filepath.Split(typed)
 	name := unitName(base)
@@ -43,21 +44,21 @@ func (a *app) ensure(ctx context.Context, typed string, replace bool, upTo v1.De
 	case replace:
 		return name, a.replace(ctx, n, *made, upTo)
 	case made.local:
-		a.note("fleetctl: warning: %s differs from the unit of that name in the cluster, which is used: --replace puts the file in its place", made.name)
+		a.note("fleetctl: warning: %s differs from the unit of that name in the cluster, which is used: --replace stores the file", made.name)
 	default:
-		a.note("fleetctl: warning: unit %s differs from its template %s, and stays as it is: --replace makes it anew", name, made.name)
+		a.note("fleetctl: warning: unit %s differs from its template %s and is used as it is: --replace creates it again", name, made.name)
 	}
 	return name, nil
 }
 
-// origin is what a unit is made from.
+// origin is what a unit is created from.
 type origin struct {
 	name, text string
-	local      bool // a file of the unit's own name
+	local      bool // a file with the unit's own name
 }
 
-// origin finds what a unit is made from; nil for nothing. Files go first where the cluster's unit is to be compared with
-// what is here; else the cluster's template goes before that of a file.
+// origin finds what a unit is created from; nil if there is nothing. With filesFirst, files take precedence, because
+// the cluster's unit is to be compared with them; otherwise the cluster's template precedes a template's file.
 func (a *app) origin(ctx context.Context, dir string, n unitfile.Name, filesFirst bool) (*origin, error) {
 	if text, ok := readIfExists(dir + n.Full); ok {
 		return &origin{dir + n.Full, text, true}, nil
@@ -84,7 +85,7 @@ func (a *app) origin(ctx context.Context, dir string, n unitfile.Name, filesFirs
 	return &origin{template, stored, false}, nil
 }
 
-// storedFile is the text that the cluster has.
+// storedFile returns the unit's text in the cluster.
 func (a *app) storedFile(ctx context.Context, name string) (text string, exists bool, err error) {
 	c, err := a.client()
 	if err != nil {
@@ -97,20 +98,20 @@ func (a *app) storedFile(ctx context.Context, name string) (text string, exists 
 	return string(stored), err == nil, err
 }
 
-// unknownUnit says what was looked for in vain.
+// unknownUnit returns an error that says where the unit was looked for.
 func (a *app) unknownUnit(typed string, n unitfile.Name) error {
 	base := filepath.Base(typed)
-	if _, err := os.Stat(typed); err == nil && base != n.Full { // the file is there, under a name that no unit can have
+	if _, err := os.Stat(typed); err == nil && base != n.Full { // the file exists under a name that is not a unit's
 		_, why := unitfile.ParseName(base)
-		return usage("%s is there, but is not named as a unit: %v", typed, why)
+		return usage("file %s does not have the name of a unit: %v", typed, why)
 	}
 	if template := n.TemplateName(); template != "" && !n.Template {
-		return wire.Fail(wire.ReasonNotFound, "unit %s does not exist, neither it nor its template %s, neither in the cluster nor as a file here", n, template)
+		return wire.Fail(wire.ReasonNotFound, "unit %s does not exist: neither it nor its template %s is in the cluster or in the current directory", n, template)
 	}
-	return wire.Fail(wire.ReasonNotFound, "unit %s does not exist, neither in the cluster nor as a file here", n)
+	return wire.Fail(wire.ReasonNotFound, "unit %s does not exist: it is neither in the cluster nor in the current directory", n)
 }
 
-// replace puts another file in the place of a unit's, which stays as far as it is: what runs is restarted with it.
+// replace stores another file for a unit in its current state: a running unit is restarted with it.
 func (a *app) replace(ctx context.Context, n unitfile.Name, from origin, upTo v1.DesiredState) error {
 	c, err := a.client()
 	if err != nil {
@@ -122,13 +123,13 @@ func (a *app) replace(ctx context.Context, n unitfile.Name, from origin, upTo v1
 	}
 	state := unit.Spec.DesiredState
 	if order := []v1.DesiredState{v1.Inactive, v1.Loaded, v1.Launched}; unit.Metadata.Owner == "" && slices.Index(order, state) > slices.Index(order, upTo) {
-		return fmt.Errorf("unit %s is %s: fleetctl start --replace puts the file in its place and restarts it, fleetctl unload stops it before", n, state)
+		return fmt.Errorf("unit %s is %s: use fleetctl start --replace to store the file and restart it, or fleetctl unload first", n, state)
 	}
 	return a.create(ctx, n, from, state)
 }
 
-// unitName is the full name of a unit: .service may be left out. What ends with another type is left as it is, also where no
-// unit can have that name today: one that an earlier version took can still be deleted.
+// unitName returns the full name of a unit: .service may be omitted. A name with another type is left as it is, even if
+// it is not valid today, so that units stored by an earlier version can be deleted.
 func unitName(typed string) string {
 	if _, err := unitfile.ParseName(typed); err == nil || unitfile.HasType(typed) {
 		return typed
@@ -141,7 +142,7 @@ func unitName(typed string) string {
 	return typed
 }
 
-// inFile is a fault in the terms of the file that was submitted, where the server says so.
+// inFile expresses a fault in terms of the submitted file, if the server reports that.
 func inFile(c wire.Cause) wire.Cause {
 	if c.InContents != nil {
 		return *c.InContents

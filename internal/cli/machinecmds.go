@@ -20,20 +20,20 @@ import (
 
 const machineHelp = `
 
-A machine is named by its ID or by the beginning of it; one that is away by its whole ID.`
+MACHINE is an ID or a unique prefix of it; an absent machine needs its full ID.`
 
 func (a *app) cordonCommand() *cobra.Command {
 	return a.machineCommand(&cobra.Command{
 		Use: "cordon MACHINE...", Short: "Keep new units off machines",
-		Long:    "Keeps new units off machines. What runs there stays." + machineHelp,
+		Long:    "Keeps new units off machines. Units that run there stay." + machineHelp,
 		Example: "  fleetctl cordon 8abff2e7",
 	}, `{"cordoned": true}`, "cordoned", nil)
 }
 
 func (a *app) uncordonCommand() *cobra.Command {
 	return a.machineCommand(&cobra.Command{
-		Use: "uncordon MACHINE...", Short: "Let units on machines again",
-		Long:    "Ends cordon and drain. What was moved off a machine does not come back by itself." + machineHelp,
+		Use: "uncordon MACHINE...", Short: "Allow new units on machines again",
+		Long:    "Ends cordon and drain. Units that were moved off a machine do not move back by themselves." + machineHelp,
 		Example: "  fleetctl uncordon 8abff2e7",
 	}, `{"cordoned": false, "drain": false}`, "uncordoned", nil)
 }
@@ -42,10 +42,10 @@ func (a *app) drainCommand() *cobra.Command {
 	var noBlock bool
 	var timeout time.Duration
 	cmd := a.machineCommand(&cobra.Command{
-		Use: "drain MACHINE...", Short: "Move the units off machines, and keep new ones off",
-		Long: `Moves units to other machines, of an app one instance after the other: out of the routers first, and the next one when
-the one before is active and announced again. One that fits nowhere else stays, and so do global units.
-Ends when nothing else is left; uncordon takes it back.` + machineHelp,
+		Use: "drain MACHINE...", Short: "Move units off machines and keep new ones off",
+		Long: `Moves units to other machines, the instances of an app one at a time: each is taken out of the routers first, and the
+next one follows when it is active and announced again. Global units and units that fit no other machine stay.
+Returns when no other unit is left. uncordon ends the drain.` + machineHelp,
 		Example: "  fleetctl drain 8abff2e7\n  fleetctl drain 8abff2e7 --timeout 30m\n  fleetctl uncordon 8abff2e7",
 	}, `{"drain": true}`, "draining", func(ctx context.Context, id string) error {
 		if noBlock {
@@ -64,10 +64,10 @@ Ends when nothing else is left; uncordon takes it back.` + machineHelp,
 	return cmd
 }
 
-// machineCommand completes a command that sets something for each machine and says so in kubectl's words; then, where
-// there is one, begins when it is set for all.
+// machineCommand completes a command that patches each machine and prints "machine/ID done" as kubectl does; then, if
+// set, runs after all are patched.
 func (a *app) machineCommand(cmd *cobra.Command, patch, done string, then func(ctx context.Context, id string) error) *cobra.Command {
-	cmd.Args = atLeast(1, "the machine's ID")
+	cmd.Args = atLeast(1, "a machine ID")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		var set []string
 		failed := a.each(args, func(typed string) error {
@@ -95,7 +95,7 @@ func (a *app) setMachine(ctx context.Context, typed, patch, done string) (id str
 	}
 	id, err = a.machineNamed(ctx, typed)
 	if client.NotFound(err) && wholeID.MatchString(typed) {
-		id, err = typed, nil // it may be away
+		id, err = typed, nil // it may be absent
 	}
 	if err != nil {
 		return "", err
@@ -112,7 +112,7 @@ func (a *app) setMachine(ctx context.Context, typed, patch, done string) (id str
 	return id, nil
 }
 
-// waitDrained ends when no unit that could go is left on a machine, and tells of those that are.
+// waitDrained returns when every unit that can move has left the machine, and reports those that stay.
 func (a *app) waitDrained(ctx context.Context, id string) error {
 	c, err := a.client()
 	if err != nil {
@@ -126,17 +126,17 @@ func (a *app) waitDrained(ctx context.Context, id string) error {
 		name := event.Object.Metadata.Name
 		why, on := "", false
 		switch event.Type {
-		case wire.Bookmark: // all that exists was told
+		case wire.Bookmark: // all existing units were sent
 			known = true
 		case wire.Added, wire.Modified:
 			why, on = leftOn(id, event.Object)
 		}
-		if _, looked := globals[name]; on && !looked { // the files of all units would be many
+		if _, looked := globals[name]; on && !looked { // reading all units' files would be expensive
 			unit, err := a.unitWithFile(ctx, name)
 			switch {
 			case err == nil:
 				globals[name] = isGlobal(unit)
-			case !client.NotFound(err): // else it is deleted, which is told next
+			case !client.NotFound(err): // otherwise it is deleted, which the next event says
 				return cmp.Or(endOfWait(ctx), err)
 			}
 		}
@@ -156,7 +156,7 @@ func (a *app) waitDrained(ctx context.Context, id string) error {
 	return endOfWait(ctx)
 }
 
-// leftOn reports whether a unit is on the machine, placed or still running, and why it stays where it fits nowhere else.
+// leftOn reports whether a unit is placed or still running on the machine, and why it has to stay.
 func leftOn(id string, unit v1.Unit) (why string, on bool) {
 	for _, m := range unit.Status.Machines {
 		runs := m.State != nil && m.State.ActiveState != "inactive" && m.State.ActiveState != "failed"
@@ -168,7 +168,7 @@ func leftOn(id string, unit v1.Unit) (why string, on bool) {
 	return why, on
 }
 
-// unitsLeft is what is left in one line.
+// unitsLeft formats the remaining units on one line.
 func unitsLeft(left map[string]string) string {
 	const few = 4
 	names := slices.Sorted(maps.Keys(left))

@@ -14,13 +14,13 @@ import (
 	"github.com/fleet-starter/fleet/internal/api/wire"
 )
 
-// manifest is one document of a file.
+// manifest is one document in a file.
 type manifest struct {
 	file string
 	v1.Object
 }
 
-// what is kind/name, as messages have it.
+// what returns kind/name, for messages.
 func (m manifest) what() string {
 	if m.App != nil {
 		return "app/" + m.Name()
@@ -28,7 +28,7 @@ func (m manifest) what() string {
 	return "unit/" + m.Name()
 }
 
-// readManifests reads all documents of the files and directories. What is wrong is told, one line each, and counted.
+// readManifests reads all documents of the files and directories. Faults are reported one per line, and counted.
 func (a *app) readManifests(paths []string, recursive bool) (all []manifest, faults int, err error) {
 	files, err := manifestFiles(paths, recursive)
 	if err != nil {
@@ -45,7 +45,7 @@ func (a *app) readManifests(paths []string, recursive bool) (all []manifest, fau
 		for _, object := range objects {
 			m := manifest{file: file, Object: object}
 			if other, twice := first[m.what()]; twice {
-				a.note("%s:%d: %s is given twice, first in %s:%d", file, m.Line, m.what(), other.file, other.Line)
+				a.note("%s:%d: duplicate %s: first defined in %s:%d", file, m.Line, m.what(), other.file, other.Line)
 				faults++
 			}
 			first[m.what()] = m
@@ -53,7 +53,7 @@ func (a *app) readManifests(paths []string, recursive bool) (all []manifest, fau
 		}
 	}
 	if faults == 0 && len(all) == 0 {
-		return nil, 0, fmt.Errorf("%v: no App and no Unit in there", paths)
+		return nil, 0, fmt.Errorf("%v: no App or Unit found", paths)
 	}
 	return all, faults, nil
 }
@@ -65,11 +65,11 @@ func (a *app) readFile(file string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(a.In, wire.MaxBody*64))
 }
 
-// stdin is how messages name the standard input.
+// stdin is the name of standard input in messages.
 const stdin = "stdin"
 
-// manifestFiles lists the files behind the paths: of a directory its .yaml, .yml and .json files, by name. What is hidden
-// there, such as .git or an editor's copy, is left out unless it is named itself.
+// manifestFiles returns the files of the paths, sorted: for a directory its .yaml, .yml and .json files. Hidden files,
+// such as .git or an editor's backup, are skipped unless named explicitly.
 func manifestFiles(paths []string, recursive bool) ([]string, error) {
 	var files []string
 	for _, path := range paths {
@@ -101,15 +101,15 @@ func manifestFiles(paths []string, recursive bool) ([]string, error) {
 		}
 	}
 	if len(files) == 0 {
-		return nil, fmt.Errorf("%v: no .yaml, .yml or .json file in there (-R looks into directories below; hidden ones are left out)", paths)
+		return nil, fmt.Errorf("%v: no .yaml, .yml or .json file found (hidden files are skipped; -R includes subdirectories)", paths)
 	}
 	return files, nil
 }
 
 func hidden(d fs.DirEntry) bool { return strings.HasPrefix(d.Name(), ".") }
 
-// tellFaults writes "file:line: field: message" for all that err holds. offset is how many lines stand before the
-// document.
+// tellFaults writes "file:line: field: message" for every fault in err and returns their number. offset is the number
+// of lines before the document.
 func (a *app) tellFaults(file string, offset int, err error) int {
 	var errs v1.ManifestErrors
 	var status *wire.Status

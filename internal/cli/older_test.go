@@ -9,19 +9,19 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestOlderFleetd runs fleetctl against a fleetd that says nothing of what fleetctl once worked out by itself.
+// TestOlderFleetd runs fleetctl against a fleetd that lacks the fields which fleetctl once derived itself.
 func TestOlderFleetd(t *testing.T) {
 	testscript.Run(t, scripts(t, "testdata/older", func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(&older{w}, r) })
 	}))
 }
 
-// older leaves out of each line of JSON what an older fleetd does not know.
+// older removes the fields that an older fleetd does not know from each line of JSON.
 type older struct{ http.ResponseWriter }
 
 func (o *older) Write(line []byte) (int, error) {
 	var value any
-	if json.Unmarshal(line, &value) != nil { // a file's text
+	if json.Unmarshal(line, &value) != nil { // not JSON, such as a file's text
 		return o.ResponseWriter.Write(line)
 	}
 	forget(value)

@@ -11,11 +11,11 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// table is rows of cells under column names.
+// table is rows of cells with column names.
 type table struct {
 	columns []string
 	rows    [][]string
-	// colours: one for each row, see the constants; nil where none is needed.
+	// colours has one entry per row; nil if there are none.
 	colours []string
 }
 
@@ -32,7 +32,7 @@ func (t *table) add(colour string, cells ...string) {
 	t.colours = append(t.colours, colour)
 }
 
-// dropEmpty removes the column where no row has anything to say there.
+// dropEmpty removes the column if it is empty in every row.
 func (t *table) dropEmpty(column string) {
 	at := -1
 	for i, name := range t.columns {
@@ -54,7 +54,7 @@ func (t *table) dropEmpty(column string) {
 	}
 }
 
-// write aligns the cells with tabs, as the original's tables are.
+// write aligns the cells with tabs, as the original does.
 func (t *table) write(out io.Writer, legend, colour bool) error {
 	var text bytes.Buffer
 	w := tabwriter.NewWriter(&text, 0, 8, 1, '\t', 0)
@@ -87,7 +87,7 @@ func (t *table) write(out io.Writer, legend, colour bool) error {
 	return nil
 }
 
-// printable keeps what comes from elsewhere from moving the cursor or breaking the table.
+// printable replaces characters in external text that would move the cursor or break the table.
 func printable(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
@@ -101,7 +101,7 @@ func printable(s string) string {
 	return s
 }
 
-// printTable writes a table as the flags say.
+// printTable writes a table according to the flags.
 func (a *app) printTable(t *table) error { return t.write(a.Out, !a.noLegend, a.Terminal) }
 
 // printJSON writes a value with two spaces of indentation.

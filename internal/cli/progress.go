@@ -10,24 +10,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// progress tells what is waited for. On a terminal it keeps one line for each object; elsewhere it writes a line when there
-// is something new to say, and of what was said before now and then how often it was.
+// progress reports what is being waited for. On a terminal it keeps one line per object up to date; elsewhere it writes
+// a line when it is new, and repeated lines with a count at increasing intervals.
 type progress struct {
 	app   *app
-	width int // of the terminal; 0: it is none
+	width int // of the terminal; 0 if there is none
 
 	mu    sync.Mutex
 	order []string
 	lines map[string]string
-	said  map[string]int // how often, by line
-	drawn int            // lines that are on the terminal and may be drawn again
+	said  map[string]int // count by line
+	drawn int            // lines on the terminal that may be redrawn
 }
 
 func newProgress(a *app) *progress {
 	return &progress{app: a, width: terminalWidth(a.Err), lines: map[string]string{}, said: map[string]int{}}
 }
 
-// terminalWidth is how many columns a terminal has; 0 where out is none.
+// terminalWidth returns the number of columns; 0 if out is not a terminal.
 func terminalWidth(out io.Writer) int {
 	file, ok := out.(*os.File)
 	if !ok {
@@ -40,7 +40,7 @@ func terminalWidth(out io.Writer) int {
 	return int(size.Col)
 }
 
-// say tells how it stands with an object.
+// say reports the state of an object.
 func (p *progress) say(what, text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -65,7 +65,7 @@ func (p *progress) say(what, text string) {
 	}
 }
 
-// tenfold: 10, 100, 1000 ...
+// tenfold reports whether n is 10, 100, 1000 ...
 func tenfold(n int) bool {
 	for n%10 == 0 {
 		n /= 10
@@ -73,14 +73,14 @@ func tenfold(n int) bool {
 	return n == 1
 }
 
-// freeze leaves what is drawn where it is: something else is about to be written below.
+// freeze leaves the drawn lines in place, because other output follows.
 func (p *progress) freeze() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.drawn = 0
 }
 
-// draw replaces what was drawn before.
+// draw replaces the lines drawn before.
 func (p *progress) draw() {
 	var b strings.Builder
 	if p.drawn > 0 {

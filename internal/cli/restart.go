@@ -20,13 +20,13 @@ func (a *app) restartCommand() *cobra.Command {
 	o := stateOptions{verb: "restart", state: v1.Launched, done: "launched"}
 	cmd := &cobra.Command{
 		Use: "restart app/NAME|UNIT...", Short: "Stop apps and units and start them again",
-		Long: `Restarts all instances of an app, or the instances that are named, one after the other: each is taken out of the
-routers first, and the next one follows when it is ready again. A global app is one unit, which restarts on all
-machines at once. Instances that were stopped by hand stay so, unless they are named.
+		Long: `Restarts all instances of an app, or the named instances, one at a time: each is taken out of the routers first, and
+the next one follows when it is ready again. A global app is a single unit, which restarts on all machines at once.
+Instances stopped by hand stay stopped unless they are named.
 
-Units of no app are stopped and started at once, all side by side.` + nameHelp,
+Units that do not belong to an app are restarted immediately and concurrently.` + nameHelp,
 		Example: "  fleetctl restart app/example-app\n  fleetctl restart example-app@1 example-app@2\n  fleetctl restart registry --no-block",
-		Args:    atLeast(1, "the app or the unit's name"),
+		Args:    atLeast(1, "app/NAME or a unit's name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.restart(cmd.Context(), args, o)
 		},
@@ -36,14 +36,14 @@ Units of no app are stopped and started at once, all side by side.` + nameHelp,
 	return cmd
 }
 
-// rollout is an app of which instances are restarted. units are those that are named; none for all.
+// rollout is the restart of an app's instances. units are the named ones; empty means all.
 type rollout struct {
 	app   string
 	units []string
 	all   bool
 }
 
-// restart sorts what is named: instances by their app, other units alone. Everything goes on side by side.
+// restart groups the arguments: instances by app, other units alone. All are restarted concurrently.
 func (a *app) restart(ctx context.Context, args []string, o stateOptions) error {
 	if _, err := a.client(); err != nil {
 		return err
@@ -73,7 +73,7 @@ func (a *app) restart(ctx context.Context, args []string, o stateOptions) error 
 	}
 	errs := make(chan error)
 	for _, job := range jobs {
-		go func() { errs <- job() }() // ends with the job; each is received
+		go func() { errs <- job() }() // ends with the job; every result is received
 	}
 	for range jobs {
 		if err := <-errs; sorted == nil && err != nil {
@@ -85,11 +85,12 @@ func (a *app) restart(ctx context.Context, args []string, o stateOptions) error 
 	return sorted
 }
 
-// restarted says which app's instance an argument names; of app/NAME the unit is empty, of other units the app.
+// restarted returns the app and the instance that an argument names: unit is empty for app/NAME, app is empty for other
+// units.
 func (a *app) restarted(ctx context.Context, arg string) (app, unit string, err error) {
 	if kind, name, ok := strings.Cut(arg, "/"); ok {
 		if kind != "app" && kind != "apps" || name == "" {
-			return "", "", usage("%q: write app/NAME, or the name of a unit", arg)
+			return "", "", usage("invalid argument %q: use app/NAME or the name of a unit", arg)
 		}
 		return name, "", nil
 	}
@@ -104,12 +105,12 @@ func (a *app) restarted(ctx context.Context, arg string) (app, unit string, err 
 	}
 	owner := stored.Metadata.Owner
 	if _, sidekick, ours := v1.ParseAppUnit(owner, name); !ours || sidekick {
-		owner = "" // what announces an instance is restarted alone
+		owner = "" // a sidekick is restarted on its own
 	}
 	return owner, name, nil
 }
 
-// roll has instances of one app restarted, and waits until all have been and are ready.
+// roll restarts instances of one app and waits until all are restarted and ready.
 func (a *app) roll(ctx context.Context, r *rollout, o stateOptions) error {
 	c, err := a.client()
 	if err != nil {
@@ -129,28 +130,28 @@ func (a *app) roll(ctx context.Context, r *rollout, o stateOptions) error {
 	}
 	var restart wire.Restart
 	if err := json.Unmarshal(data, &restart); err != nil {
-		return fmt.Errorf("the answer cannot be read: %w", err)
+		return fmt.Errorf("cannot decode the answer: %w", err)
 	}
 	switch {
 	case len(restart.Units) == 0:
-		a.say("app/%s: no instance is to run", r.app)
+		a.say("app/%s: no instance to restart", r.app)
 		return nil
 	case o.noBlock:
 		a.say("Triggered app/%s restart", r.app)
 		return nil
 	}
 	if n := len(restart.Units); n > 1 {
-		a.note("app/%s: %d instances are restarted, one after the other", r.app, n)
+		a.note("app/%s: restarting %d instances, one at a time", r.app, n)
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.patience())
 	defer cancel()
 	if err := a.waitRestarted(ctx, r.app, restart); err != nil {
-		return fmt.Errorf("app/%s is not restarted: %w", r.app, err)
+		return fmt.Errorf("restart of app/%s failed: %w", r.app, err)
 	}
 	return nil
 }
 
-// waitRestarted follows the units of an app until all that were to be restarted have been, and says so of each.
+// waitRestarted follows the units of an app until all requested restarts are done, and reports each.
 func (a *app) waitRestarted(ctx context.Context, app string, restart wire.Restart) error {
 	c, err := a.client()
 	if err != nil {
@@ -185,10 +186,10 @@ func (a *app) waitRestarted(ctx context.Context, app string, restart wire.Restar
 	return endOfWait(ctx)
 }
 
-// hasRestarted reports whether the unit runs by that request, and its app's controller is done with it: it is ready.
+// hasRestarted reports whether the unit runs as of that request and is ready.
 func (a *app) hasRestarted(unit v1.Unit, requestedAt string) (where string, done bool, err error) {
 	if o := unit.Status.Override; o == nil || o.RequestedAt != requestedAt {
-		return "", false, fmt.Errorf("something else was asked of unit %s meanwhile", unit.Metadata.Name)
+		return "", false, fmt.Errorf("unit %s received another request in the meantime", unit.Metadata.Name)
 	}
 	where, done, err = a.unitHas(unit, v1.Launched, requestedAt)
 	return where, done && !unit.Status.Changing, err

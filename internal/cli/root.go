@@ -1,4 +1,4 @@
-// Package cli holds fleetctl's commands: each turns flags into requests of the HTTP API and answers into text.
+// Package cli implements fleetctl's commands on top of the HTTP API.
 package cli
 
 import (
@@ -28,16 +28,16 @@ const (
 	exitTimeout  = 4
 )
 
-// IO is the world that fleetctl runs in. Data goes to Out, everything else to Err.
+// IO is the environment that fleetctl runs in. Data goes to Out, everything else to Err.
 type IO struct {
 	In       io.Reader
 	Out, Err io.Writer
 	Getenv   func(string) string
-	// Terminal says that Out is one: colours are used.
+	// Terminal means that Out is a terminal: colours are used.
 	Terminal bool
 }
 
-// System is the process's own world.
+// System returns the process's own environment.
 func System() IO {
 	info, err := os.Stdout.Stat()
 	terminal := err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
@@ -55,17 +55,17 @@ type app struct {
 	full      bool
 	connected *client.Client
 	now       func() time.Time
-	// telling keeps lines apart that are told side by side.
+	// telling serializes lines written by concurrent goroutines.
 	telling sync.Mutex
 }
 
-// errUsage marks mistakes on the command line.
+// errUsage marks a wrong command line.
 var errUsage = errors.New("usage")
 
-// errTimeout is a --wait that took too long.
+// errTimeout means that waiting took too long.
 var errTimeout = errors.New("timed out")
 
-// errReported says that what went wrong has been told already.
+// errReported means that the error has been printed already.
 type errReported struct{ code int }
 
 func (e errReported) Error() string { return fmt.Sprintf("exit code %d", e.code) }
@@ -93,7 +93,7 @@ func Main(ctx context.Context, args []string, world IO) int {
 	return a.report(err)
 }
 
-// silent is an error that is matched and not shown.
+// silent wraps an error that is matched but not shown.
 type silent struct{ error }
 
 func (silent) Error() string   { return "" }
@@ -103,13 +103,13 @@ func usage(format string, args ...any) error {
 	return fmt.Errorf("%w%w", fmt.Errorf(format, args...), silent{errUsage})
 }
 
-// report tells the error and returns its exit code.
+// report prints the error and returns its exit code.
 func (a *app) report(err error) int {
 	var reported errReported
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.Is(err, context.Canceled): // interrupted, or no longer wanted: nothing to tell
+	case errors.Is(err, context.Canceled): // interrupted, or no longer needed
 		return exitError
 	case errors.As(err, &reported):
 		return reported.code
@@ -135,7 +135,7 @@ func exitCode(err error) int {
 	return exitError
 }
 
-// each runs f for every argument, tells what fails, and returns the first failure's exit code.
+// each runs f for every argument, reports failures, and returns the first one's exit code.
 func (a *app) each(args []string, f func(string) error) error {
 	code := exitOK
 	for _, arg := range args {
@@ -153,15 +153,15 @@ func (a *app) each(args []string, f func(string) error) error {
 
 const longHelp = `fleetctl runs apps and systemd units on a cluster of machines.
 
-It asks a fleetd over its unix socket, or over HTTP: --endpoint, or FLEETCTL_ENDPOINT.
-Data goes to the standard output, everything else to the standard error.
+It talks to fleetd over its unix socket, or over HTTP: see --endpoint and FLEETCTL_ENDPOINT.
+Data goes to standard output, everything else to standard error.
 
 Exit codes:
   0  done
   1  an error
   2  the command line is wrong
   3  an object does not exist
-  4  --wait or --timeout ended before what was waited for`
+4  timed out while waiting`
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
@@ -175,7 +175,7 @@ func (a *app) root() *cobra.Command {
 		},
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usage("there is no command %q%s", args[0], suggestion(cmd, args[0]))
+				return usage("unknown command %q%s", args[0], suggestion(cmd, args[0]))
 			}
 			return nil
 		},
@@ -187,11 +187,11 @@ func (a *app) root() *cobra.Command {
 	if endpoint == "" {
 		endpoint = client.DefaultEndpoint
 	}
-	flags.StringVar(&a.endpoint, "endpoint", endpoint, "the fleetd to ask: unix:///path or http://host:port; of several, separated by commas, the first that is up")
-	flags.DurationVar(&a.timeout, "request-timeout", 10*time.Second, "how long a single request may take")
+	flags.StringVar(&a.endpoint, "endpoint", endpoint, "address of fleetd: unix:///path or http://host:port; of several, separated by commas, the first reachable one is used")
+	flags.DurationVar(&a.timeout, "request-timeout", 10*time.Second, "timeout of a single request")
 	flags.StringVarP(&a.output, "output", "o", "table", "table, wide, json, yaml or name")
-	flags.BoolVarP(&a.watch, "watch", "w", false, "go on showing what changes")
-	flags.BoolVar(&a.noLegend, "no-legend", false, "leave out the line of column names")
+	flags.BoolVarP(&a.watch, "watch", "w", false, "keep showing changes")
+	flags.BoolVar(&a.noLegend, "no-legend", false, "omit the column names")
 	flags.BoolVarP(&a.full, "full", "l", false, "do not shorten machine IDs and hashes")
 	root.AddCommand(a.applyCommand(), a.getCommand(), a.describeCommand(), a.deleteCommand(),
 		a.submitCommand(), a.loadCommand(), a.startCommand(), a.stopCommand(), a.unloadCommand(), a.restartCommand(), a.destroyCommand(),
@@ -205,17 +205,17 @@ func (a *app) root() *cobra.Command {
 
 var outputs = []string{"table", "wide", "json", "yaml", "name"}
 
-// showing are the commands that write objects, which --output and --watch are for.
+// showing are the commands that support --output and --watch.
 var showing = []string{"get", "list-units", "list-unit-files", "list-machines", "events"}
 
 func (a *app) checkGlobals(cmd *cobra.Command) error {
 	for _, flag := range []string{"output", "watch"} {
 		if cmd.Flags().Changed(flag) && !slices.Contains(showing, cmd.Name()) {
-			return usage("--%s means nothing to %s: it is for %s", flag, cmd.Name(), strings.Join(showing, ", "))
+			return usage("--%s is not supported by %s: use it with %s", flag, cmd.Name(), strings.Join(showing, ", "))
 		}
 	}
 	if !slices.Contains(outputs, a.output) {
-		return usage("--output %q: write one of %s", a.output, strings.Join(outputs, ", "))
+		return usage("unknown --output %q: use one of %s", a.output, strings.Join(outputs, ", "))
 	}
 	return nil
 }
@@ -227,7 +227,7 @@ func suggestion(cmd *cobra.Command, arg string) string {
 	return ""
 }
 
-// client connects on first use: help and completion of flags need no cluster.
+// client connects on first use: help and flag completion need no cluster.
 func (a *app) client() (*client.Client, error) {
 	if a.connected == nil {
 		c, err := client.New(a.endpoint, a.timeout, "fleetctl/"+version.String())
@@ -239,10 +239,10 @@ func (a *app) client() (*client.Client, error) {
 	return a.connected, nil
 }
 
-// note tells a person something that is no data.
+// note writes a line that is not data to Err.
 func (a *app) note(format string, args ...any) { a.tell(a.Err, format, args...) }
 
-// say writes a line of data.
+// say writes a line of data to Out.
 func (a *app) say(format string, args ...any) { a.tell(a.Out, format, args...) }
 
 func (a *app) tell(out io.Writer, format string, args ...any) {
@@ -251,7 +251,7 @@ func (a *app) tell(out io.Writer, format string, args ...any) {
 	fmt.Fprintf(out, format+"\n", args...)
 }
 
-// atLeast wants that many arguments.
+// atLeast requires n or more arguments.
 func atLeast(n int, what string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) < n {
@@ -261,7 +261,7 @@ func atLeast(n int, what string) cobra.PositionalArgs {
 	}
 }
 
-// noArgs wants none.
+// noArgs requires that there are no arguments.
 func noArgs(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return usage("this command takes no arguments, got %q", args[0])
@@ -269,7 +269,7 @@ func noArgs(_ *cobra.Command, args []string) error {
 	return nil
 }
 
-// statusOf is the answer that an error holds, or nil.
+// statusOf returns the API's answer in an error, or nil.
 func statusOf(err error) *wire.Status {
 	var status *wire.Status
 	errors.As(err, &status)

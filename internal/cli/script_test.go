@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// leakFree fails the tests when goroutines are left.
+// leakFree fails the tests if goroutines are left.
 type leakFree struct{ *testing.M }
 
 func (m leakFree) Run() int {
@@ -48,7 +48,7 @@ func (m leakFree) Run() int {
 	return code
 }
 
-// here is the machine that the server of the scripts runs on.
+// here is the machine that the scripts' server runs on.
 const here = "8abff2e7000000000000000000000000"
 
 // world is the cluster of one script.
@@ -61,7 +61,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, scripts(t, "testdata/script", func(server http.Handler) http.Handler { return server }))
 }
 
-// scripts are those of a directory, each with a cluster of its own; asked stands before its server.
+// scripts returns the scripts of a directory, each with its own cluster; asked wraps its server.
 func scripts(t *testing.T, dir string, asked func(http.Handler) http.Handler) testscript.Params {
 	return testscript.Params{
 		Dir: dir, UpdateScripts: *update, RequireExplicitExec: true, RequireUniqueNames: true,
@@ -77,11 +77,11 @@ func scripts(t *testing.T, dir string, asked func(http.Handler) http.Handler) te
 	}
 }
 
-// serve runs the real API over a model of etcd on a unix socket.
+// serve runs the real API on an in-memory store, on a unix socket.
 func serve(t *testing.T, env *testscript.Env, asked func(http.Handler) http.Handler) (*world, string) {
 	w := &world{store: memstore.New(memstore.Options{})}
 	w.conn = w.store.Connect()
-	dir, err := os.MkdirTemp("", "fleetctl") // the script's own directory may be too long for a socket
+	dir, err := os.MkdirTemp("", "fleetctl") // the script's own directory may be too long for a socket path
 	require.NoError(t, err)
 	socket := filepath.Join(dir, "s")
 	listener, err := net.Listen("unix", socket)
@@ -104,7 +104,7 @@ func serve(t *testing.T, env *testscript.Env, asked func(http.Handler) http.Hand
 	return w, socket
 }
 
-// journal has two lines of every unit.
+// journal has two lines for every unit.
 type journal struct{}
 
 func (journal) Read(_ context.Context, q api.JournalQuery, emit func(wire.LogEntry) error) error {
@@ -124,7 +124,7 @@ func (journal) Read(_ context.Context, q api.JournalQuery, emit func(wire.LogEnt
 
 func of(ts *testscript.TestScript) *world { return ts.Value(world{}).(*world) }
 
-// write puts a key, or deletes it where there is no value; presence is under a lease, or it is nobody's.
+// write puts a key, or deletes it if value is empty; presence keys get a lease.
 func (w *world) write(ctx context.Context, key string, value []byte) error {
 	op := store.Op{Key: key, Value: value}
 	if strings.HasPrefix(key, keyspace.New("").Machines().Prefix()) {
@@ -157,7 +157,8 @@ func del(ts *testscript.TestScript, _ bool, args []string) {
 // etcd up|down cuts the server off, or connects it again.
 func etcd(ts *testscript.TestScript, _ bool, args []string) { of(ts).conn.SetDown(args[0] == "down") }
 
-// stored KEY FILE compares a stored value with a file, byte for byte; "! stored KEY" wants no such key.
+// stored KEY FILE compares a stored value with a file, byte for byte; "! stored KEY" requires that the key does not
+// exist.
 func stored(ts *testscript.TestScript, neg bool, args []string) {
 	kv, ok, _, err := of(ts).store.Get(context.Background(), args[0])
 	ts.Check(err)
@@ -169,7 +170,7 @@ func stored(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// holds KEY TEXT wants a key whose value has the text in it.
+// holds KEY TEXT requires that the key's value contains the text.
 func holds(ts *testscript.TestScript, neg bool, args []string) {
 	kv, ok, _, err := of(ts).store.Get(context.Background(), args[0])
 	ts.Check(err)
@@ -178,7 +179,7 @@ func holds(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// exits CODE ARG... runs fleetctl and checks its exit code; what it writes is in the files out and err.
+// exits CODE ARG... runs fleetctl and checks its exit code; its output is in the files out and err.
 func exits(ts *testscript.TestScript, _ bool, args []string) {
 	code := 0
 	err := ts.Exec("fleetctl", args[1:]...)
@@ -196,9 +197,9 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// answer FILE plays the cluster: for each of the file's lines it waits until the key has been written and then puts
-// another one, {"when": KEY, "has": TEXT, "put": KEY, "value": ...}; "$requestedAt" in a value is the request's. Without a
-// value the key is deleted.
+// answer FILE simulates the cluster: for each line it waits until a key has been written, then puts another one,
+// {"when": KEY, "has": TEXT, "put": KEY, "value": ...}; "$requestedAt" in a value is replaced by the request's. Without
+// a value the key is deleted.
 func answer(ts *testscript.TestScript, _ bool, args []string) {
 	type step struct {
 		When, Has, Put string

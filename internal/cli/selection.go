@@ -14,16 +14,16 @@ import (
 
 const selectionHelp = `
 
-NAME may be a pattern with *, ? and [...]. What has = in it, such as app=example-app, selects by labels, as --selector
-does; a unit of an app has the label app.`
+NAME may be a pattern with *, ? and [...]. An argument with =, such as app=example-app, selects by label, like --selector;
+units of an app have the label app.`
 
-// selection is which objects of a kind a command is about.
+// selection is the set of objects that a command applies to.
 type selection struct {
 	names, patterns []string
 	query           url.Values
 }
 
-// selected sorts arguments: names, patterns, and selectors of labels, which no name can be.
+// selected sorts arguments into names, patterns and label selectors. Names cannot contain =.
 func (k *kind[T]) selected(ctx context.Context, a *app, args []string, q url.Values) (s selection, err error) {
 	s.query = url.Values{}
 	for key, values := range q {
@@ -57,10 +57,10 @@ func (k *kind[T]) selected(ctx context.Context, a *app, args []string, q url.Val
 	return s, nil
 }
 
-// all: nothing is left out by its name.
+// all reports whether no object is excluded by name.
 func (s selection) all() bool { return len(s.names)+len(s.patterns) == 0 }
 
-// has: an object of that name is meant. In patterns .service may be left out, as in names.
+// has reports whether the selection includes that name. As in names, .service may be omitted in patterns.
 func (s selection) has(name string) bool {
 	return s.all() || slices.Contains(s.names, name) || slices.ContainsFunc(s.patterns, func(p string) bool {
 		whole, _ := path.Match(p, name)
@@ -69,13 +69,13 @@ func (s selection) has(name string) bool {
 	})
 }
 
-// fetch reads what is selected, in the order of its names; what was named and is not there is told.
+// fetch reads the selected objects, sorted by name, and reports names that do not exist.
 func (k *kind[T]) fetch(ctx context.Context, a *app, s selection) ([]T, error) {
 	c, err := a.client()
 	if err != nil {
 		return nil, err
 	}
-	// A single object is answered without its file's text, and whatever its labels.
+	// A request for a single object does not support file contents or label selectors.
 	if len(s.patterns) == 0 && len(s.names) > 0 && !s.query.Has("labelSelector") && !s.query.Has("contents") {
 		var objects []T
 		return objects, a.each(s.names, func(name string) error {
@@ -95,14 +95,14 @@ func (k *kind[T]) fetch(ctx context.Context, a *app, s selection) ([]T, error) {
 		if slices.ContainsFunc(objects, func(o T) bool { return k.name(o) == name }) {
 			return nil
 		}
-		if s.query.Has("labelSelector") { // it may be there, and not have the labels
+		if s.query.Has("labelSelector") { // it may exist without the labels
 			return nil
 		}
 		return wire.Fail(wire.ReasonNotFound, "%s/%s does not exist", k.singular, name)
 	})
 }
 
-// told: what went wrong was told already; what could be read is shown.
+// told reports whether the error has been printed, so that what was read can still be shown.
 func told(err error) bool {
 	var reported errReported
 	return err == nil || errors.As(err, &reported)

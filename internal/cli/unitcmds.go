@@ -11,37 +11,37 @@ import (
 	"github.com/fleet-starter/fleet/internal/api/client"
 )
 
-// stateOptions are the flags of the commands that bring units to a state.
+// stateOptions are the flags of the commands that set a unit's state.
 type stateOptions struct {
-	verb    string // start, stop ...: also the last part of the request's path
+	verb    string // start, stop ...: also the last segment of the request's path
 	state   v1.DesiredState
 	done    string // "launched": Unit X launched on M
 	create  bool   // the unit may be a file or an instance of a template
 	replace bool
 	noBlock bool
-	// attempts is the original's --block-attempts: once a second.
+	// attempts is the original's --block-attempts: one per second.
 	attempts int
 	timeout  time.Duration
 }
 
 const nameHelp = `
 
-.service may be left out of names.`
+The suffix .service may be omitted.`
 
 const lookupHelp = `
 
-A name is looked for in the cluster, then as a file here, then as an instance of a template in the cluster
-(example-app@1 of example-app@.service), then as one of a template here. A file or a template that differs from
-what the cluster has only warns, without --replace. With it the file here, the template here, or the template in the
-cluster, whichever is found first, takes the place of the unit's, and what runs is restarted.`
+A name is looked up in the cluster, then as a file here, then as an instance of a template in the cluster
+(example-app@1 of example-app@.service), then of a template file here. If the file or template found differs from the
+unit in the cluster, the cluster's is used with a warning. With --replace the file here, the template here, or the
+template in the cluster, in this order, replaces it, and a running unit is restarted.`
 
 func (a *app) submitCommand() *cobra.Command {
 	var replace bool
 	cmd := &cobra.Command{
 		Use: "submit FILE...", Short: "Store unit files in the cluster, without running them",
-		Long:    "Stores units and templates from files. Submitting again changes nothing, unless --replace is given. A unit that\nis loaded or launched is not replaced: see start --replace." + nameHelp,
+		Long:    "Stores units and templates from files. An existing unit is not changed unless --replace is given. A loaded or\nlaunched unit is not replaced: see start --replace." + nameHelp,
 		Example: "  fleetctl submit example-app@.service\n  fleetctl submit units/*.service --replace",
-		Args:    atLeast(1, "the unit file"),
+		Args:    atLeast(1, "a unit file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.each(args, func(arg string) error {
 				name, err := a.ensure(cmd.Context(), arg, replace, v1.Inactive)
@@ -52,7 +52,7 @@ func (a *app) submitCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&replace, "replace", false, "put the file in the place of what the cluster has")
+	cmd.Flags().BoolVar(&replace, "replace", false, "replace the unit in the cluster")
 	return cmd
 }
 
@@ -63,7 +63,7 @@ func (a *app) loadCommand() *cobra.Command {
 
 func (a *app) startCommand() *cobra.Command {
 	return a.stateCommand(stateOptions{verb: "start", state: v1.Launched, done: "launched", create: true},
-		"Start units, and wait until they are active", "\nOne that has failed or was stopped is started again."+lookupHelp)
+		"Start units, and wait until they are active", "\nA failed or stopped unit is started again."+lookupHelp)
 }
 
 func (a *app) stopCommand() *cobra.Command {
@@ -80,7 +80,7 @@ func (a *app) stateCommand(o stateOptions, short, long string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: o.verb + " UNIT...", Short: short, Long: short + "." + long + nameHelp,
 		Example: fmt.Sprintf("  fleetctl %[1]s example-app@1\n  fleetctl %[1]s example-app@{1,2}.service --no-block", o.verb),
-		Args:    atLeast(1, "the unit's name"),
+		Args:    atLeast(1, "a unit's name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.bring(cmd.Context(), args, o)
 		},
@@ -93,19 +93,19 @@ func (a *app) stateCommand(o stateOptions, short, long string) *cobra.Command {
 func (o *stateOptions) addFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.BoolVar(&o.noBlock, "no-block", false, "do not wait")
-	f.IntVar(&o.attempts, "block-attempts", 0, "wait that many seconds instead of --timeout")
+	f.IntVar(&o.attempts, "block-attempts", 0, "number of seconds to wait, instead of --timeout")
 	f.DurationVar(&o.timeout, "timeout", 5*time.Minute, "how long to wait")
 	if o.create {
-		f.BoolVar(&o.replace, "replace", false, "put a file that differs in the place of what the cluster has")
+		f.BoolVar(&o.replace, "replace", false, "replace the unit in the cluster if it differs")
 	}
 }
 
 func (a *app) destroyCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "destroy UNIT...", Short: "Stop units and remove them from the cluster",
-		Long:    "Stops units, takes them off their machines and forgets them. Units of an app are refused: delete the app." + nameHelp,
+		Long:    "Stops units, takes them off their machines and deletes them. A unit of an app cannot be destroyed: delete the app." + nameHelp,
 		Example: "  fleetctl destroy example-app@1\n  fleetctl destroy example-app@.service",
-		Args:    atLeast(1, "the unit's name"),
+		Args:    atLeast(1, "a unit's name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.each(args, func(arg string) error {
 				c, err := a.client()
@@ -127,11 +127,11 @@ func (a *app) destroyCommand() *cobra.Command {
 func (a *app) catCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "cat UNIT", Short: "Show a unit's file, byte for byte",
-		Long:    "Writes the text of a unit or template as the cluster has it, with its [X-Fleet] section." + nameHelp,
+		Long:    "Writes the stored text of a unit or template, including its [X-Fleet] section." + nameHelp,
 		Example: "  fleetctl cat example-app@1\n  fleetctl cat example-app@.service > example-app@.service",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return usage("one unit's name is wanted, got %d", len(args))
+				return usage("expected one unit, got %d arguments", len(args))
 			}
 			return nil
 		},

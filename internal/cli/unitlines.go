@@ -7,16 +7,16 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// unitLine is a unit on one machine, or on none, as tables show it.
+// unitLine is a unit on one machine, or on none, as shown in tables.
 type unitLine struct {
 	on                v1.UnitOnMachine
 	load, active, sub string
-	// reason says what a person should know: why it is on no machine, who stopped it, why it is not known.
+	// reason says why the unit is not placed, not running or not known.
 	reason   string
 	unplaced bool
 }
 
-// unitLines are the lines of a unit: one for each machine.
+// unitLines returns the lines of a unit, one per machine.
 func unitLines(unit v1.Unit) []unitLine {
 	status := v1.UnitStatus{}
 	if unit.Status != nil {
@@ -24,7 +24,7 @@ func unitLines(unit v1.Unit) []unitLine {
 	}
 	if len(status.Machines) == 0 {
 		l := unitLine{load: "-", active: "-", sub: "-", reason: status.Reason, unplaced: status.Unplaced != nil && !status.StoppedByHand}
-		if l.reason == "" && status.Unplaced != nil { // of an older fleetd
+		if l.reason == "" && status.Unplaced != nil { // an older fleetd
 			l.reason = status.Unplaced.Message
 		}
 		return []unitLine{l}
@@ -34,14 +34,14 @@ func unitLines(unit v1.Unit) []unitLine {
 		l := unitLine{on: m, load: "-", active: "-", sub: "-", reason: m.Reason}
 		if m.State != nil {
 			l.load, l.active, l.sub = m.State.LoadState, m.State.ActiveState, m.State.SubState
-			l.reason = cmp.Or(m.Reason, m.State.Message) // an older fleetd has no more to say than the machine
+			l.reason = cmp.Or(m.Reason, m.State.Message) // an older fleetd has no reason other than the machine's message
 		}
 		lines = append(lines, l)
 	}
 	return lines
 }
 
-// apart makes of a unit one for each of its lines.
+// apart splits a unit into one per line.
 func apart(unit v1.Unit) []v1.Unit {
 	if unit.Status == nil || len(unit.Status.Machines) < 2 {
 		return []v1.Unit{unit}
@@ -56,7 +56,7 @@ func apart(unit v1.Unit) []v1.Unit {
 	return units
 }
 
-// phase is what fleetd says. Of an older one, which says nothing, it is as much as systemd's own words tell.
+// phase returns the phase reported by fleetd. For an older fleetd, which has none, it is derived from systemd's states.
 func phase(m v1.UnitOnMachine) v1.Phase {
 	s := m.State
 	switch {
@@ -76,7 +76,7 @@ func phase(m v1.UnitOnMachine) v1.Phase {
 	return v1.PhaseStarting
 }
 
-// fileOf is what a unit's file says; nothing where an older fleetd does not tell.
+// fileOf returns the facts from a unit's file; empty for an older fleetd, which does not report them.
 func fileOf(unit v1.Unit) v1.UnitFileFacts {
 	if unit.Status == nil || unit.Status.File == nil {
 		return v1.UnitFileFacts{}
@@ -84,5 +84,5 @@ func fileOf(unit v1.Unit) v1.UnitFileFacts {
 	return *unit.Status.File
 }
 
-// shortName is a unit's name without .service.
+// shortName returns a unit's name without .service.
 func shortName(name string) string { return strings.TrimSuffix(name, ".service") }

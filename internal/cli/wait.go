@@ -16,7 +16,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/api/wire"
 )
 
-// waitFor waits for all that was applied, and tells of each what it waits for.
+// waitFor waits for all applied objects and reports progress for each.
 func (a *app) waitFor(ctx context.Context, manifests []manifest, revisions []int64, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -28,7 +28,7 @@ func (a *app) waitFor(ctx context.Context, manifests []manifest, revisions []int
 	told := newProgress(a)
 	for i, t := range a.tieManifests(ctx, manifests) {
 		m := manifests[i]
-		go func() { // ends with ctx, or before it
+		go func() { // ends with ctx or earlier
 			err := t.afterOthers(ctx, func() error {
 				if m.App != nil {
 					return a.waitForApp(ctx, m.Name(), revisions[i], told)
@@ -52,7 +52,7 @@ func (a *app) waitFor(ctx context.Context, manifests []manifest, revisions []int
 			code = failed
 		}
 		if !errors.Is(r.err, errTimeout) {
-			cancel() // fail fast: the others are not waited for
+			cancel() // fail fast: do not wait for the others
 		}
 	}
 	if code != exitOK {
@@ -61,8 +61,8 @@ func (a *app) waitFor(ctx context.Context, manifests []manifest, revisions []int
 	return nil
 }
 
-// waitForApplied ends when the unit has the state that was applied. One that is to run, and is no job that has ended, has
-// to stay active for a while: that it was started says little.
+// waitForApplied returns when the unit has the applied state. A service that is launched and is not a finished oneshot
+// has to stay active for a while, because being started says little.
 func (a *app) waitForApplied(ctx context.Context, unit v1.Unit) error {
 	if unit.Spec.DesiredState == v1.Inactive {
 		return nil
@@ -107,7 +107,7 @@ func (a *app) waitForApplied(ctx context.Context, unit v1.Unit) error {
 	}
 }
 
-// running names the runs of a service that has to stay active; "" for other units, and for jobs.
+// running identifies the runs of a service that has to stay active; "" for other units and oneshots.
 func running(unit v1.Unit) string {
 	var runs strings.Builder
 	for _, m := range unit.Status.Machines {
@@ -118,13 +118,13 @@ func running(unit v1.Unit) string {
 	return runs.String()
 }
 
-// update is what a watch says next.
+// update is the next result of a watch.
 type update[T any] struct {
 	event wire.Event[T]
 	err   error
 }
 
-// pump makes a channel of a watch, so that time can pass beside it. It ends with ctx.
+// pump turns a watch into a channel, so that it can be combined with timers. It ends with ctx.
 func pump[T any](ctx context.Context, events iter.Seq2[wire.Event[T], error]) <-chan update[T] {
 	updates := make(chan update[T])
 	go func() {
@@ -140,7 +140,7 @@ func pump[T any](ctx context.Context, events iter.Seq2[wire.Event[T], error]) <-
 	return updates
 }
 
-// waitForApp ends when the app is ready in the revision applied, or cannot get so.
+// waitForApp returns when the applied revision of the app is ready, or with an error when it cannot become ready.
 func (a *app) waitForApp(ctx context.Context, name string, revision int64, told *progress) error {
 	c, err := a.client()
 	if err != nil {
@@ -159,7 +159,7 @@ func (a *app) waitForApp(ctx context.Context, name string, revision int64, told 
 		status := event.Object.Status
 		switch {
 		case now > revision:
-			return fmt.Errorf("replaced by another version: the manifest was applied again, or changed, while this waited")
+			return fmt.Errorf("replaced by another version: the manifest was changed while waiting")
 		case status == nil || status.ObservedRevision < revision:
 			continue
 		}
@@ -172,14 +172,14 @@ func (a *app) waitForApp(ctx context.Context, name string, revision int64, told 
 		told.say("app/"+name, appProgress(event.Object, *status))
 	}
 	if err := endOfWait(ctx); errors.Is(err, errTimeout) {
-		return fmt.Errorf("%w; fleetctl describe app %[2]s and fleetctl logs app/%[2]s tell more", err, name)
+		return fmt.Errorf("%w; see fleetctl describe app %[2]s and fleetctl logs app/%[2]s", err, name)
 	}
 	return ctx.Err()
 }
 
-// lastWords tells of each unit of an app that fails how it ended, and what it logged last.
+// lastWords describes how each failing unit of an app ended, with its last log lines.
 func (a *app) lastWords(ctx context.Context, name, condition string) string {
-	if condition == v1.Accepted || condition == v1.Scheduled { // no unit is at fault
+	if condition == v1.Accepted || condition == v1.Scheduled { // not caused by a unit
 		return ""
 	}
 	connection, err := a.client()
@@ -210,7 +210,7 @@ func (a *app) lastWords(ctx context.Context, name, condition string) string {
 	return words.String()
 }
 
-// appProgress says how many instances are ready and, once, what is waited for.
+// appProgress returns how many instances are ready and what is being waited for.
 func appProgress(o wire.App, status v1.AppStatus) string {
 	ready, desired := status.Replicas.Ready, status.Replicas.Desired
 	progress := fmt.Sprintf("%d of %d ready", ready, desired)
@@ -221,16 +221,16 @@ func appProgress(o wire.App, status v1.AppStatus) string {
 	return progress
 }
 
-// endOfWait is why a wait ended that did not get what it waited for.
+// endOfWait returns the error for a wait that ended without its result.
 func endOfWait(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return fmt.Errorf("not there yet: %w", errTimeout)
+		return errTimeout
 	}
 	return ctx.Err()
 }
 
-// waitForUnit ends when the unit has the state on its machine that was asked for, and returns where. requestedAt is
-// the request that has to be answered; empty for any.
+// waitForUnit returns the unit's machine when the unit has the requested state there. requestedAt is the request that
+// has to be answered; empty for any.
 func (a *app) waitForUnit(ctx context.Context, name string, state v1.DesiredState, requestedAt string) (string, error) {
 	c, err := a.client()
 	if err != nil {
@@ -252,7 +252,7 @@ func (a *app) waitForUnit(ctx context.Context, name string, state v1.DesiredStat
 	return "", endOfWait(ctx)
 }
 
-// unitHas reports whether the unit has the state, and where; an error where it cannot get it.
+// unitHas reports whether the unit has the state, and where; it returns an error if the unit cannot reach it.
 func (a *app) unitHas(unit v1.Unit, state v1.DesiredState, requestedAt string) (where string, done bool, err error) {
 	status, name := unit.Status, unit.Metadata.Name
 	var placed []v1.UnitOnMachine
@@ -297,19 +297,19 @@ func unitHasOn(m v1.UnitOnMachine, state v1.DesiredState, requestedAt string) (b
 		return s.ActiveState == "inactive" || s.ActiveState == "failed" || s.Message == v1.StartedOnMachine, nil
 	}
 	switch phase(m) {
-	case v1.PhaseActive, v1.PhaseSkipped, v1.PhaseDone: // a unit that has done its work (Type=oneshot) is inactive again, with a result
+	case v1.PhaseActive, v1.PhaseSkipped, v1.PhaseDone: // a finished oneshot is inactive again, with a result
 		return true, nil
 	case v1.PhaseFailed:
-		return false, fmt.Errorf("failed (%s)%s%s", orDash(s.Result), exited(m), cmp.Or(lastLines(s), ": fleetctl logs shows why"))
+		return false, fmt.Errorf("failed (%s)%s%s", orDash(s.Result), exited(m), cmp.Or(lastLines(s), ": see fleetctl logs"))
 	case v1.PhaseRestartLoop:
-		return false, fmt.Errorf("in a restart loop: restarts: %d, %s: fleetctl logs shows why", s.Restarts, cmp.Or(m.Outcome, orDash(s.Result)))
+		return false, fmt.Errorf("in a restart loop: restarts: %d, %s: see fleetctl logs", s.Restarts, cmp.Or(m.Outcome, orDash(s.Result)))
 	case v1.PhaseRefused:
 		return false, fmt.Errorf("%s%s", s.Message, lastLines(s))
 	}
 	return false, nil
 }
 
-// exited says how the process ended, where that is not in the result.
+// exited describes how the process ended, if the result does not.
 func exited(m v1.UnitOnMachine) string {
 	if m.State.Message != "" {
 		return ": " + m.State.Message
@@ -321,12 +321,12 @@ func exited(m v1.UnitOnMachine) string {
 	return ""
 }
 
-// lastLines are those that a unit logged, below the reason.
+// lastLines returns the unit's last log lines, to be printed below the reason.
 func lastLines(s *v1.UnitState) string {
 	if s.Output == "" {
 		return ""
 	}
-	return "; its last lines:\n  " + strings.ReplaceAll(s.Output, "\n", "\n  ")
+	return "; last log lines:\n  " + strings.ReplaceAll(s.Output, "\n", "\n  ")
 }
 
 func orDash(s string) string {

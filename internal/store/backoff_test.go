@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// chance has Chance answer as f does.
+// chance replaces Chance by f.
 func chance(t *testing.T, f func(n int64) int64) {
 	t.Helper()
 	before := Chance
@@ -17,7 +17,7 @@ func chance(t *testing.T, f func(n int64) int64) {
 	t.Cleanup(func() { Chance = before })
 }
 
-// TestBackoff: each pause is twice the one before, up to a limit, a fifth of it by chance; a success begins again.
+// TestBackoff: each pause is twice the previous one, up to a limit, with 20% jitter; a success starts again.
 func TestBackoff(t *testing.T) {
 	pauses := func(b *Backoff, n int) (list []time.Duration) {
 		for range n {

@@ -17,29 +17,29 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// DefaultRequestTimeout bounds every call where Config says nothing.
+// DefaultRequestTimeout bounds calls if Config sets no timeout.
 const DefaultRequestTimeout = 5 * time.Second
 
-// A connection that is dead without a word (a pulled cable, a frozen machine) is given up after both together.
+// A silently dead connection (a pulled cable, a frozen machine) is dropped after the sum of both.
 const (
-	keepAliveTime    = 10 * time.Second // etcd answers pings more often than every 5 s with a disconnect
+	keepAliveTime    = 10 * time.Second // etcd disconnects clients that ping more often than every 5 s
 	keepAliveTimeout = 5 * time.Second
-	maxDialBackoff   = 3 * time.Second // gRPC's own two minutes would make a short outage long
+	maxDialBackoff   = 3 * time.Second // gRPC's default of two minutes would prolong a short outage
 )
 
-// Config is how etcd is reached.
+// Config defines how etcd is reached.
 type Config struct {
 	// Endpoints are URLs: http://, https://, unix://, or host:port.
 	Endpoints []string
 	// TLS is used for https:// endpoints.
 	TLS TLSFiles
-	// Username and Password, where etcd has authentication on.
+	// Username and Password are needed if etcd has authentication enabled.
 	Username, Password string
-	// RequestTimeout bounds every call, whatever deadline its context has. Default 5 s.
+	// RequestTimeout bounds every call, even if its context has no deadline. Default 5 s.
 	RequestTimeout time.Duration
 }
 
-// TLSFiles are paths of PEM files. CAFile alone verifies the server; CertFile and KeyFile go together.
+// TLSFiles are paths of PEM files. CAFile alone verifies the server; CertFile and KeyFile are given together.
 type TLSFiles struct {
 	CAFile, CertFile, KeyFile string
 }
@@ -59,26 +59,26 @@ func (f TLSFiles) config() (*tls.Config, error) {
 	return cfg, nil
 }
 
-// Client is the store in etcd. It is safe for many goroutines.
+// Client is the store in etcd. It is safe for concurrent use.
 type Client struct {
 	config  clientv3.Config
 	timeout time.Duration
-	// dialing is held by whoever makes the connection; etcd's client asks for a token while it is made.
+	// dialing is a semaphore held while connecting, during which etcd's client also requests a token.
 	dialing chan struct{}
 	etcd    atomic.Pointer[clientv3.Client]
 	ctx     context.Context
 	cancel  context.CancelFunc
-	// trouble is what gRPC said of the last attempt that failed, nil since one went well.
+	// trouble is gRPC's reason for the last failed attempt, nil after a success.
 	trouble atomic.Pointer[string]
 }
 
 var _ Interface = (*Client)(nil)
 
-// Dial returns a client. It only checks the configuration: the connection is made with the first call, so
-// that a machine starts while etcd is away.
+// Dial returns a client. It only checks the configuration; the first call connects, so that a machine starts while etcd
+// is unreachable.
 func Dial(cfg Config) (*Client, error) {
 	if len(cfg.Endpoints) == 0 {
-		return nil, errors.New("etcd: no endpoints: name at least one, such as http://127.0.0.1:2379")
+		return nil, errors.New("etcd: no endpoints: set at least one, such as http://127.0.0.1:2379")
 	}
 	tlsConfig, err := cfg.TLS.config()
 	if err != nil {
@@ -100,7 +100,7 @@ func Dial(cfg Config) (*Client, error) {
 		DialTimeout:          cfg.RequestTimeout,
 		DialKeepAliveTime:    keepAliveTime,
 		DialKeepAliveTimeout: keepAliveTimeout,
-		Logger:               zap.NewNop(), // every failure comes back as an error
+		Logger:               zap.NewNop(), // every failure is returned as an error
 		Context:              ctx,
 		DialOptions: []grpc.DialOption{
 			grpc.WithConnectParams(connect),
@@ -114,7 +114,7 @@ func Dial(cfg Config) (*Client, error) {
 // Close ends the connection and all watches.
 func (c *Client) Close() error {
 	c.cancel()
-	c.dialing <- struct{}{} // for good: nobody connects again
+	c.dialing <- struct{}{} // never released: no more connections
 	if etcd := c.etcd.Load(); etcd != nil {
 		if err := etcd.Close(); err != nil && !errors.Is(err, context.Canceled) {
 			return fmt.Errorf("etcd: close: %w", err)
@@ -123,10 +123,10 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// errClosed is what a client answers after Close. Its code is the one that gRPC's own error has.
+// errClosed is returned after Close, with the same code as gRPC's own error.
 var errClosed = status.Error(codes.Canceled, "the client is closed")
 
-// connect returns etcd's client, made on first use.
+// connect returns etcd's client, which it creates on first use.
 func (c *Client) connect(ctx context.Context) (*clientv3.Client, error) {
 	if c.ctx.Err() != nil {
 		return nil, errClosed
@@ -153,7 +153,7 @@ func (c *Client) connect(ctx context.Context) (*clientv3.Client, error) {
 	return etcd, nil
 }
 
-// call runs one request under a deadline and wraps its error.
+// call runs one request with a deadline and wraps its error.
 func (c *Client) call(ctx context.Context, what, key string, request func(context.Context, *clientv3.Client) error) error {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()

@@ -41,7 +41,7 @@ func fill(t *testing.T, s store.Interface) {
 
 func put(key, value string) store.Op { return store.Op{Key: key, Value: []byte(value)} }
 
-// everyCall makes every call of the interface.
+// everyCall returns a call of every method of the interface.
 func everyCall(ctx context.Context, s store.Interface) map[string]func() error {
 	return map[string]func() error{
 		"Get":       func() error { _, _, _, err := s.Get(ctx, "/a"); return err },
@@ -53,8 +53,8 @@ func everyCall(ctx context.Context, s store.Interface) map[string]func() error {
 	}
 }
 
-// TestDeadlines: whatever is wrong with the other side, and although the context has no deadline, each call
-// ends in time with ErrUnavailable.
+// TestDeadlines: whatever is wrong with the server, each call returns ErrUnavailable in time, even if its context has
+// no deadline.
 func TestDeadlines(t *testing.T) {
 	const timeout = 300 * time.Millisecond
 	says := map[string]string{
@@ -114,7 +114,7 @@ func closedPort(t *testing.T) string {
 	return "http://" + l.Addr().String()
 }
 
-// mutePort takes connections and says nothing on them.
+// mutePort accepts connections and never answers.
 func mutePort(t *testing.T) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -142,7 +142,7 @@ func mutePort(t *testing.T) string {
 	return "http://" + l.Addr().String()
 }
 
-// TestRestart: a client and its watch outlive a restart of etcd, and the watch has no gap.
+// TestRestart: a client and its watch survive a restart of etcd, and the watch has no gap.
 func TestRestart(t *testing.T) {
 	etcd := etcdtest.Start(t)
 	client := etcd.Client()
@@ -220,8 +220,8 @@ func TestDialRefusesBadConfig(t *testing.T) {
 	}
 }
 
-// TestListAllCompacted: a listing whose revision is compacted away between two pages says so. The second page may be
-// there by then, the third is not.
+// TestListAllCompacted: a listing whose revision is compacted between two pages returns ErrCompacted. The second page
+// may have been read by then, the third has not.
 func TestListAllCompacted(t *testing.T) {
 	etcd := etcdtest.Start(t)
 	client := etcd.Client()
@@ -238,7 +238,7 @@ func TestListAllCompacted(t *testing.T) {
 	require.ErrorIs(t, err, store.ErrCompacted)
 }
 
-// TestClosedBeforeTheFirstCall: a client that is closed says so, at once, also where it never had a connection.
+// TestClosedBeforeTheFirstCall: a closed client returns its error at once, even if it never connected.
 func TestClosedBeforeTheFirstCall(t *testing.T) {
 	client, err := store.Dial(store.Config{Endpoints: []string{closedPort(t)}, RequestTimeout: 20 * time.Second})
 	require.NoError(t, err)

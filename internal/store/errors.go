@@ -11,7 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// byCause maps etcd's own errors. What is not listed is decided by its gRPC code, in kindOf.
+// byCause maps etcd's own errors. Others are mapped by their gRPC code, in kindOf.
 var byCause = []struct{ cause, kind error }{
 	{rpctypes.ErrCompacted, ErrCompacted},
 	{rpctypes.ErrLeaseNotFound, ErrLeaseNotFound},
@@ -20,18 +20,18 @@ var byCause = []struct{ cause, kind error }{
 	{rpctypes.ErrPermissionDenied, ErrDenied},
 	{rpctypes.ErrUserEmpty, ErrDenied},
 	{rpctypes.ErrUserNotFound, ErrDenied},
-	{rpctypes.ErrInvalidAuthToken, ErrUnavailable}, // the client asks for a new one
+	{rpctypes.ErrInvalidAuthToken, ErrUnavailable}, // the client requests a new one
 	{rpctypes.ErrAuthOldRevision, ErrUnavailable},
 	{rpctypes.ErrTooManyOps, ErrInvalid},
 	{rpctypes.ErrDuplicateKey, ErrInvalid},
 	{rpctypes.ErrRequestTooLarge, ErrInvalid},
 	{rpctypes.ErrTooManyRequests, ErrUnavailable},
-	{rpctypes.ErrFutureRev, ErrUnavailable}, // a member that lags behind
+	{rpctypes.ErrFutureRev, ErrUnavailable}, // the member lags behind
 	{rpctypes.ErrCorrupt, ErrUnavailable},
 }
 
-// wrap gives an error of the client one of the package's kinds and says what was being done. The cause is
-// kept, so that errors.Is finds both. A caller who cancelled gets context.Canceled, which is no kind.
+// wrap adds one of the package's error kinds and what was being done. The cause is kept, so that errors.Is finds both.
+// If the caller cancelled, the error is context.Canceled without a kind.
 func wrap(err error, what, key string) error {
 	if err == nil {
 		return nil
@@ -61,13 +61,13 @@ func kindOf(err error) error {
 	case codes.Unauthenticated, codes.PermissionDenied:
 		return ErrDenied
 	case codes.InvalidArgument, codes.OutOfRange, codes.Unimplemented,
-		codes.ResourceExhausted: // larger than gRPC sends; quotas are in the table
+		codes.ResourceExhausted: // larger than gRPC's limit; quotas are in the table
 		return ErrInvalid
 	}
 	return ErrUnavailable
 }
 
-// watchError undoes what a cancelled watch does to its reason: the code is lost, the text is left.
+// watchError restores the error of a cancelled watch, of which only the text remains, not the code.
 func watchError(err error) error {
 	for _, row := range byCause {
 		if strings.Contains(err.Error(), rpctypes.ErrorDesc(row.cause)) {

@@ -12,7 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// TestKinds: which of the package's errors stands for what etcd, gRPC and contexts say; of a caller who cancels none.
+// TestKinds: the kinds that errors of etcd, gRPC and contexts map to; none if the caller cancelled.
 func TestKinds(t *testing.T) {
 	for name, c := range map[string]struct{ err, kind error }{
 		"cancelled":                  {fmt.Errorf("x: %w", context.Canceled), nil},

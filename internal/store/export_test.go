@@ -6,7 +6,7 @@ import (
 	"github.com/coreos/go-semver/semver"
 )
 
-// Require has another version of etcd be the oldest that is good enough, for a test.
+// Require sets the oldest acceptable version of etcd for a test.
 func Require(t *testing.T, version string) {
 	before := leastVersions
 	leastVersions = []*semver.Version{semver.New(version)}

@@ -8,29 +8,29 @@ import (
 	"github.com/go-logr/logr"
 )
 
-// KeptLease is what KeepLease keeps alive.
+// KeptLease configures KeepLease.
 type KeptLease struct {
 	// TTL is how long the lease outlives its owner.
 	TTL time.Duration
-	// Adopt is the lease of an earlier run, or 0. Where it still lives it is kept, with its keys.
+	// Adopt is the lease of an earlier run, or 0. If it is still alive it is kept, with its keys.
 	Adopt LeaseID
-	// OnLease is called first with the lease that is kept, then whenever it ended and a new one took its
-	// place: the keys under it are gone and have to be put again. adopted: it is Adopt, its keys are there.
-	// It runs in the loop: while it blocks nothing is renewed.
+	// OnLease is called first with the lease that is kept, then whenever it has ended and was replaced: the keys under
+	// it are gone and have to be put again. adopted means that the lease is Adopt and its keys exist. It runs in the
+	// loop: nothing is renewed while it blocks.
 	OnLease func(id LeaseID, adopted bool)
-	// OnAsked, where given, is called after each attempt to keep the lease or to be granted one: until is when the lease ends at
-	// the earliest, err why that is not known. It runs in the loop, after OnLease.
+	// OnAsked, if set, is called after each attempt to renew or grant the lease: until is the earliest time at which
+	// the lease ends, err why that is unknown. It runs in the loop, after OnLease.
 	OnAsked func(until time.Time, err error)
 	Log     logr.Logger
 }
 
-// KeepLease keeps a lease alive until ctx ends, and returns ctx's error. It never gives up: while etcd is
-// away it goes on asking, however long. It does not revoke the lease, so that a restarted process can adopt
-// it. Its only traffic at rest is one keep-alive each third of the TTL.
+// KeepLease keeps a lease alive until ctx ends, and returns ctx's error. It retries for as long as etcd is unreachable.
+// It does not revoke the lease, so that a restarted process can adopt it. At rest it sends one keep-alive per third of
+// the TTL.
 func KeepLease(ctx context.Context, s Interface, lease KeptLease) error {
 	id := lease.Adopt
 	adopting := id != 0
-	// Often enough not to lose a lease that has just a few seconds left when etcd is back.
+	// Often enough to renew a lease that has only a few seconds left when etcd is back.
 	retry := Backoff{First: 100 * time.Millisecond, Max: lease.TTL / 10}
 	for {
 		asked := time.Now()
@@ -52,10 +52,10 @@ func KeepLease(ctx context.Context, s Interface, lease KeptLease) error {
 		if lease.OnAsked != nil {
 			lease.OnAsked(asked.Add(left), err)
 		}
-		wait := min(left, lease.TTL) / 3 // an adopted lease may have been granted for less
+		wait := min(left, lease.TTL) / 3 // an adopted lease may have a shorter TTL
 		if err != nil {
 			wait = retry.Next()
-			lease.Log.V(1).Info("Keeping the lease alive failed, will retry", "error", err.Error(), "after", wait)
+			lease.Log.V(1).Info("Failed to keep the lease alive, will retry", "error", err.Error(), "after", wait)
 		} else {
 			adopting = false
 			retry.Reset()
@@ -76,7 +76,7 @@ func grant(ctx context.Context, s Interface, lease KeptLease) (LeaseID, error) {
 	return id, nil
 }
 
-// Sleep waits, and reports whether ctx is still alive.
+// Sleep waits for d or for ctx, and reports whether ctx is still alive.
 func Sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -12,7 +12,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// keeping runs KeepLease over a model, in a bubble.
+// keeping runs KeepLease on an in-memory store, in a synctest bubble.
 type keeping struct {
 	t      *testing.T
 	model  *memstore.Store
@@ -63,7 +63,7 @@ func TestKeepLease(t *testing.T) {
 		require.Equal(t, []bool{true}, k.adopts)
 		k.stop()
 
-		time.Sleep(31 * time.Second) // too long a one
+		time.Sleep(31 * time.Second) // too long
 		old := k.got[0]
 		k = keep(t, model, old)
 		require.Equal(t, []bool{false}, k.adopts)
@@ -77,7 +77,7 @@ func TestKeepLeaseOutlivesEtcd(t *testing.T) {
 		model := memstore.New(memstore.Options{})
 		k := keep(t, model, 0)
 		k.conn.SetDown(true)
-		time.Sleep(25 * time.Second) // shorter than what is left
+		time.Sleep(25 * time.Second) // less than the remaining time
 		k.conn.SetDown(false)
 		time.Sleep(15 * time.Second)
 		require.Len(t, k.got, 1)
@@ -89,7 +89,7 @@ func TestKeepLeaseOutlivesEtcd(t *testing.T) {
 		k.conn.SetDown(false)
 		time.Sleep(11 * time.Second)
 		synctest.Wait()
-		require.Equal(t, []bool{false, false}, k.adopts, "the keys are to be put again")
+		require.Equal(t, []bool{false, false}, k.adopts, "the keys have to be put again")
 		k.requireAlive(k.got[1])
 		k.stop()
 	})
@@ -114,7 +114,7 @@ func TestKeepLeaseStartsWithoutEtcd(t *testing.T) {
 	})
 }
 
-// TestKeepLeaseAdoptsShorter: a lease of an earlier configuration is renewed in its own time.
+// TestKeepLeaseAdoptsShorter: a lease with a shorter TTL from an earlier configuration is renewed in time.
 func TestKeepLeaseAdoptsShorter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		model := memstore.New(memstore.Options{})
@@ -128,8 +128,8 @@ func TestKeepLeaseAdoptsShorter(t *testing.T) {
 	})
 }
 
-// TestKeepLeaseTells after each attempt until when the lease lives at least, or why that is not known. The pauses after failures
-// grow, and begin anew after a success.
+// TestKeepLeaseTells: after each attempt OnAsked gets the earliest end of the lease, or the reason why it is unknown.
+// The pauses grow after failures and start again after a success.
 func TestKeepLeaseTells(t *testing.T) {
 	const ttl = 30 * time.Second
 	for name, granted := range map[string]time.Duration{"none before": 0, "one that has ended": time.Second, "one of less": 6 * time.Second} {

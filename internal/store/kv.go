@@ -8,7 +8,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// DefaultPageSize is how many keys List returns where ListOptions has no limit.
+// DefaultPageSize is the number of keys that List returns if ListOptions has no limit.
 const DefaultPageSize = 1000
 
 // Get implements Interface.
@@ -66,7 +66,7 @@ func (c *Client) List(ctx context.Context, prefix string, opts ListOptions) (Pag
 		for i, kv := range resp.Kvs {
 			page.KVs[i] = kvOf(kv)
 			if opts.KeysOnly {
-				page.KVs[i].Lease = 0 // of every version of etcd alike
+				page.KVs[i].Lease = 0 // the same for every version of etcd
 			}
 		}
 		return nil

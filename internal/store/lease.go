@@ -41,5 +41,5 @@ func (c *Client) Revoke(ctx context.Context, id LeaseID) error {
 	})
 }
 
-// String writes the ID in hex, as etcdctl does.
+// String formats the ID in hexadecimal, as etcdctl does.
 func (id LeaseID) String() string { return fmt.Sprintf("%x", int64(id)) }

@@ -5,9 +5,9 @@ import (
 	"sync"
 )
 
-// ListAll calls each with every key below prefix, in order, and returns the revision that all of them were
-// read at. While each looks at one page the next one is fetched: it holds two at a time. An error of each ends
-// it. opts.Limit is the size of a page.
+// ListAll calls each for every key below prefix, in order, and returns the revision at which all of them were read. The
+// next page is fetched while each processes one, so two pages are in memory. An error from each ends the listing.
+// opts.Limit is the page size.
 func ListAll(ctx context.Context, s Interface, prefix string, opts ListOptions, each func(KV) error) (revision int64, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var fetching sync.WaitGroup

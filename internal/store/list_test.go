@@ -12,7 +12,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// listing counts what is listed. With endless each page says that there is more.
+// listing counts List calls. With endless every page claims that there are more.
 type listing struct {
 	store.Interface
 	lists   []store.ListOptions
@@ -26,7 +26,8 @@ func (l *listing) List(ctx context.Context, prefix string, opts store.ListOption
 	return page, err
 }
 
-// TestListAllPages: a listing asks for as many pages as there are, at one revision; one that is promised and empty ends it.
+// TestListAllPages: a listing reads all pages at one revision; an empty page ends it even if it claims that there are
+// more.
 func TestListAllPages(t *testing.T) {
 	s := memstore.New(memstore.Options{})
 	for i := range 4 {
@@ -49,8 +50,8 @@ func TestListAllPages(t *testing.T) {
 	}
 }
 
-// TestEtcdPages: without a limit a page has 1000 keys. What etcd refuses is said by its first key, and how many others there are;
-// a transaction of nothing is none that fails.
+// TestEtcdPages: without a limit a page has 1000 keys. The error of a refused transaction names its first key and the
+// number of others; an empty transaction succeeds.
 func TestEtcdPages(t *testing.T) {
 	client := etcdtest.Start(t).Client()
 	_, err := store.LastRevision(store.Write(t.Context(), client, puts(1001), store.Fence{}))

@@ -7,75 +7,75 @@ import (
 	"time"
 )
 
-// KV is one key as it is stored.
+// KV is a stored key.
 type KV struct {
 	Key   string
 	Value []byte
-	// CreateRevision identifies the object's life: a key deleted and put again gets a new one (its UID).
+	// CreateRevision identifies the object: a key deleted and put again gets a new one (its UID).
 	CreateRevision int64
 	// ModRevision is the revision of its last change (its resource version).
 	ModRevision int64
-	// Lease is the lease it is under, or 0.
+	// Lease is the lease that the key is attached to, or 0.
 	Lease LeaseID
 }
 
-// LeaseID names a lease.
+// LeaseID identifies a lease.
 type LeaseID int64
 
 // ListOptions narrows a List.
 type ListOptions struct {
-	// Limit is the size of a page; 0 means the client's default (about 1,000).
+	// Limit is the page size; 0 means the client's default (about 1,000).
 	Limit int64
-	// After is the key to go on behind, for the next page.
+	// After is the key after which the page starts.
 	After string
-	// From is the first key of a part of the prefix, Before the first one behind it; empty: the prefix's own.
+	// From (inclusive) and Before (exclusive) restrict the listing to a part of the prefix; empty means no restriction.
 	From, Before string
-	// Revision reads the past; 0 means now. Pages of one listing use the first page's.
+	// Revision reads at a past revision; 0 means the current one. All pages of a listing use that of the first page.
 	Revision int64
-	// KeysOnly leaves the values out, and the leases: etcd 3.7 answers from its index, which has none.
+	// KeysOnly omits values and leases: etcd 3.7 answers from its index, which has no leases.
 	KeysOnly bool
-	// ChangedAfter leaves out what did not change after that revision. Count counts it nevertheless.
+	// ChangedAfter omits keys that did not change after that revision. Count still includes them.
 	ChangedAfter int64
 }
 
-// Page is a part of a listing, sorted by key.
+// Page is part of a listing, sorted by key.
 type Page struct {
 	KVs []KV
-	// Revision is the store's revision that the page was read at.
+	// Revision is the store's revision at which the page was read.
 	Revision int64
-	// More says that keys follow behind the last one.
+	// More means that there are keys after the last one.
 	More bool
-	// Count is how many keys there were from After or From on, on this page or not.
+	// Count is the number of keys from After or From on, including those on later pages.
 	Count int64
 }
 
-// Event is one change of a key.
+// Event is a change of one key.
 type Event struct {
-	// KV is the key after the change. Of a deleted key only Key and ModRevision (of the deletion) are set.
+	// KV is the key after the change. For a deleted key only Key and ModRevision (of the deletion) are set.
 	KV
 	Deleted bool
 }
 
-// Batch is what a watch reports at once: all events of one or more whole revisions, in order.
+// Batch is what a watch reports at once: all events of one or more complete revisions, in order.
 type Batch struct {
 	Events []Event
-	// Revision is the revision up to which the watch has seen everything.
+	// Revision is the revision up to which all events have been delivered.
 	Revision int64
-	// Err ends the watch: ErrCompacted asks for a new listing; anything else for a new watch after a while.
+	// Err ends the watch: after ErrCompacted, list again; after any other error, watch again after a pause.
 	Err error
 }
 
 // Op is one change of a transaction.
 type Op struct {
 	Key string
-	// Value is what is put; nil deletes the key.
+	// Value is the value to put; nil deletes the key.
 	Value []byte
 	Lease LeaseID
-	// If is the condition on the key as it is now. The zero value is no condition.
+	// If is a condition on the current key. The zero value is no condition.
 	If Condition
 }
 
-// Condition compares a key with what its writer saw.
+// Condition compares a key with what the writer has read.
 type Condition struct {
 	kind     int
 	revision int64
@@ -88,21 +88,21 @@ const (
 	kindExists
 )
 
-// Absent holds where the key does not exist.
+// Absent holds if the key does not exist.
 func Absent() Condition { return Condition{kind: kindAbsent} }
 
-// Unchanged holds where the key's ModRevision is still that.
+// Unchanged holds if the key's ModRevision is still the given one.
 func Unchanged(modRevision int64) Condition {
 	return Condition{kind: kindUnchanged, revision: modRevision}
 }
 
-// Exists holds where the key exists.
+// Exists holds if the key exists.
 func Exists() Condition { return Condition{kind: kindExists} }
 
 // IsZero reports whether c is no condition.
 func (c Condition) IsZero() bool { return c.kind == 0 }
 
-// Holds reports whether c holds for a key of that ModRevision; 0 means that it does not exist.
+// Holds reports whether c holds for a key with that ModRevision; 0 means that the key does not exist.
 func (c Condition) Holds(modRevision int64) bool {
 	switch c.kind {
 	case kindAbsent:
@@ -115,65 +115,65 @@ func (c Condition) Holds(modRevision int64) bool {
 	return true
 }
 
-// Fence is the leader key that an elected writer holds. The zero Fence is for writers that nobody elects.
+// Fence is the leader key held by an elected writer. The zero Fence is for writers that are not elected.
 type Fence struct {
 	Key            string
 	CreateRevision int64
 }
 
-// Txn is an atomic change: all of its operations take effect, or none.
+// Txn is an atomic transaction.
 type Txn struct {
 	Ops   []Op
 	Fence Fence
 }
 
-// The errors that callers tell apart, with errors.Is.
+// The errors that callers distinguish with errors.Is.
 var (
 	// ErrConflict: a condition of the transaction did not hold. Observe again.
 	ErrConflict = errors.New("changed since it was read")
 	// ErrFenced: the writer is no longer the leader. Stop.
 	ErrFenced = errors.New("no longer the leader")
-	// ErrCompacted: the revision asked for is gone. List again.
+	// ErrCompacted: the requested revision has been compacted. List again.
 	ErrCompacted = errors.New("revision compacted")
 	// ErrLeaseNotFound: the lease has ended.
 	ErrLeaseNotFound = errors.New("lease not found")
 	// ErrUnavailable: etcd cannot be reached, has no leader, or did not answer in time.
 	ErrUnavailable = errors.New("etcd cannot be reached")
-	// ErrNoSpace: etcd's space quota is used up; only deletes work until it is compacted and defragmented.
+	// ErrNoSpace: etcd's space quota is exceeded; only deletes work until it is compacted and defragmented.
 	ErrNoSpace = errors.New("etcd is out of space")
-	// ErrDenied: etcd knows neither the user nor the certificate, or their role does not cover the key.
+	// ErrDenied: etcd does not accept the user or the certificate, or their role does not include the key.
 	ErrDenied = errors.New("etcd refused access")
-	// ErrInvalid: the request itself is wrong or too large; sent again it fails again.
+	// ErrInvalid: the request is invalid or too large; retrying does not help.
 	ErrInvalid = errors.New("etcd refused the request")
 )
 
-// The limits of etcd's defaults for one transaction (--max-txn-ops, --max-request-bytes). MaxTxnBytes
-// leaves room for what surrounds keys and values.
+// Limits of one transaction by etcd's defaults (--max-txn-ops, --max-request-bytes). MaxTxnBytes leaves room for the
+// encoding of keys and values.
 const (
 	MaxTxnOps   = 128
 	MaxTxnBytes = 1 << 20
 )
 
-// Interface is all that the rest of the project asks of a store. etcd implements it (Client), and the model
-// that whole clusters are simulated with; both pass the same contract test.
+// Interface is the store as the rest of the project uses it. Client implements it on etcd, memstore as a model for
+// simulations; both pass the same contract test.
 type Interface interface {
-	// Get returns one key, or ok = false, and the store's revision.
+	// Get returns a key, or ok = false, and the store's revision.
 	Get(ctx context.Context, key string) (kv KV, ok bool, revision int64, err error)
 	// List returns one page of the keys below prefix.
 	List(ctx context.Context, prefix string, opts ListOptions) (Page, error)
-	// Watch reports every change below prefix after that revision until ctx ends, in order and without
-	// gaps; the channel is closed after a Batch with Err, or when ctx ends.
+	// Watch reports every change below prefix after that revision until ctx ends, in order and without gaps. The
+	// channel is closed after a Batch with Err, or when ctx ends.
 	Watch(ctx context.Context, prefix string, after int64) <-chan Batch
-	// RequestProgress asks every open watch for a Batch without events, at the store's revision now. It is
-	// a hint: none may come.
+	// RequestProgress asks every open watch for a Batch without events at the store's current revision. It is a hint:
+	// there may be no such Batch.
 	RequestProgress(ctx context.Context) error
-	// Commit applies a transaction and returns its revision. Nothing is written on an error, except that
-	// after ErrUnavailable it may have been.
+	// Commit applies a transaction and returns its revision. On an error nothing was written, except that after
+	// ErrUnavailable the outcome is unknown.
 	Commit(ctx context.Context, txn Txn) (revision int64, err error)
-	// Grant makes a lease that ends ttl after the last KeepAlive.
+	// Grant creates a lease that ends ttl after the last KeepAlive.
 	Grant(ctx context.Context, ttl time.Duration) (LeaseID, error)
-	// KeepAlive renews a lease once and returns what it has left. ErrLeaseNotFound where it has ended.
+	// KeepAlive renews a lease once and returns its remaining time, or ErrLeaseNotFound if it has ended.
 	KeepAlive(ctx context.Context, id LeaseID) (time.Duration, error)
-	// Revoke ends a lease now, with all of its keys.
+	// Revoke ends a lease immediately and deletes its keys.
 	Revoke(ctx context.Context, id LeaseID) error
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestConditions: what holds of a key that is not there, and of one that changed last at revision 7 or 8.
+// TestConditions: which conditions hold for an absent key, and for keys last changed at revision 7 or 8.
 func TestConditions(t *testing.T) {
 	for name, c := range map[string]struct {
 		condition Condition

@@ -22,7 +22,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/etcdtest"
 )
 
-// TestTLS: server and client prove who they are with the files of the configuration.
+// TestTLS: server and client authenticate each other with the configured files.
 func TestTLS(t *testing.T) {
 	server, client, other := selfSigned(t), selfSigned(t), selfSigned(t)
 	etcd := etcdtest.Start(t)
@@ -41,7 +41,7 @@ func TestTLS(t *testing.T) {
 			s, err := store.Dial(store.Config{Endpoints: []string{endpoint}, TLS: c.tls, RequestTimeout: time.Second})
 			require.NoError(t, err)
 			defer func() { require.NoError(t, s.Close()) }()
-			// A busy machine may need longer for a handshake than one request has: the connection is made meanwhile.
+			// On a busy machine a handshake may take longer than one request: the connection is established meanwhile.
 			require.EventuallyWithT(t, func(t *assert.CollectT) {
 				_, _, _, err := s.Get(context.Background(), "/a")
 				if c.says == "" {
@@ -61,7 +61,7 @@ func selfSigned(t *testing.T) transport.TLSInfo {
 	return info
 }
 
-// serveTLS ends TLS in front of a unix socket and returns its URL.
+// serveTLS terminates TLS in front of a unix socket and returns its URL.
 func serveTLS(t *testing.T, socket string, server, client transport.TLSInfo) string {
 	certificate, err := tls.LoadX509KeyPair(server.CertFile, server.KeyFile)
 	require.NoError(t, err)

@@ -9,9 +9,9 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// etcd's client replaces what gRPC knows of a call that ran into its deadline (connection refused, an
-// unknown certificate authority, no such host) by the bare "context deadline exceeded". These interceptors
-// lie below it and note the reason.
+// etcd's client replaces gRPC's reason for a call that reached its deadline (connection refused, unknown certificate
+// authority, no such host) by a bare "context deadline exceeded". These interceptors sit below it and record the
+// reason.
 
 func (c *Client) noteUnary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	err := invoke(ctx, method, req, reply, cc, opts...)
@@ -34,7 +34,7 @@ func (c *Client) note(err error) {
 	c.trouble.Store(&message)
 }
 
-// explain adds the reason to an error that has none.
+// explain adds the recorded reason to an error that lacks one.
 func (c *Client) explain(err error) error {
 	if trouble := c.trouble.Load(); trouble != nil && errors.Is(err, context.DeadlineExceeded) && *trouble != err.Error() {
 		return fmt.Errorf("%w: %s", err, *trouble)

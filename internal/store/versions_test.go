@@ -12,7 +12,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/storetest"
 )
 
-// TestContractOfOtherVersions: the oldest etcd that is supported and the newest keep the contract as the one does that is built in.
+// TestContractOfOtherVersions: the oldest supported etcd and the newest one pass the contract test like the built-in
+// one.
 func TestContractOfOtherVersions(t *testing.T) {
 	const quota = 16 << 20
 	for program, version := range map[string]*regexp.Regexp{"etcd-3.4": regexp.MustCompile(`^3\.4\.`), "etcd": regexp.MustCompile(`^3\.7\.`)} {

@@ -6,22 +6,22 @@ import (
 	"time"
 )
 
-// SeenKey is what was read of one key: whether it was there at a revision.
+// SeenKey is what was read of a key: whether it existed at a revision.
 type SeenKey struct {
 	Key      string
 	There    bool
 	Revision int64
 }
 
-// WaitEvent waits for the first event of a key, after it was seen, that is the one; every one is where that is nil. Something
-// sent on wake, which may be nil, ends the wait with neither an event nor an error. The error is that of the watch, such as
-// ErrCompacted or ErrUnavailable, or the cause of ctx's end: who gets it reads the key again.
+// WaitEvent waits for the first event of a key after seen that satisfies is; a nil is accepts any event. A value sent
+// on wake, which may be nil, ends the wait without an event or an error. The error is that of the watch, such as
+// ErrCompacted or ErrUnavailable, or the cause of ctx's end; the caller should read the key again.
 func WaitEvent(ctx context.Context, s Interface, seen SeenKey, wake <-chan struct{}, is func(Event) bool) (*Event, error) {
 	watching, cancel := context.WithCancel(ctx)
 	batches := WatchKey(watching, s, seen.Key, seen.There, seen.Revision)
 	defer func() {
 		cancel()
-		for range batches { // until its goroutine has ended
+		for range batches { // wait for its goroutine to end
 		}
 	}()
 	for {
@@ -46,11 +46,11 @@ func WaitEvent(ctx context.Context, s Interface, seen SeenKey, wake <-chan struc
 	}
 }
 
-// Deleted is the event that a key ends with.
+// Deleted reports whether e is a deletion.
 func Deleted(e Event) bool { return e.Deleted }
 
-// WaitKey returns nil as soon as a key is as it should be; kv is empty where it is not there. What fails meanwhile it tries
-// again until ctx ends, and returns the cause of that then.
+// WaitKey returns nil as soon as is holds for a key; kv is empty if the key does not exist. It retries on failures
+// until ctx ends, and then returns the cause.
 func WaitKey(ctx context.Context, s Interface, key string, is func(kv KV, there bool) bool) error {
 	retry := Backoff{First: 100 * time.Millisecond, Max: 5 * time.Second}
 	for {
@@ -65,7 +65,7 @@ func WaitKey(ctx context.Context, s Interface, key string, is func(kv KV, there 
 				return nil
 			}
 		}
-		if time.Since(started) > retry.Max { // it was watched for a while
+		if time.Since(started) > retry.Max { // the watch lasted for a while
 			retry.Reset()
 		}
 		if !Sleep(ctx, retry.Next()) {
@@ -74,5 +74,5 @@ func WaitKey(ctx context.Context, s Interface, key string, is func(kv KV, there 
 	}
 }
 
-// Gone is what a key is that is to be deleted.
+// Gone holds if the key does not exist.
 func Gone(_ KV, there bool) bool { return !there }

@@ -13,7 +13,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// ending has so many watches end at once.
+// ending makes a number of watches end at once.
 type ending struct {
 	store.Interface
 	watches int
@@ -30,7 +30,7 @@ func (e *ending) Watch(ctx context.Context, prefix string, after int64) <-chan s
 
 func commit(t *testing.T, s store.Interface, ops ...store.Op) (revision int64) {
 	t.Helper()
-	for _, op := range ops { // each with a revision of its own
+	for _, op := range ops { // one revision each
 		var err error
 		revision, err = s.Commit(t.Context(), store.Txn{Ops: []store.Op{op}})
 		require.NoError(t, err)
@@ -48,7 +48,7 @@ func TestWaitEvent(t *testing.T) {
 	for name, c := range map[string]struct {
 		is     func(store.Event) bool
 		do     func(t *testing.T, s *memstore.Store, wake chan struct{}, stop context.CancelCauseFunc)
-		want   int64 // the event's revision, 0 for none
+		want   int64 // the event's revision, 0 if none
 		failed error
 	}{
 		"any": {nil, func(t *testing.T, s *memstore.Store, _ chan struct{}, _ context.CancelCauseFunc) {
@@ -87,7 +87,7 @@ func TestWaitEvent(t *testing.T) {
 					returned = true
 				}()
 				synctest.Wait()
-				require.False(t, returned, "what is older is no event")
+				require.False(t, returned, "older changes are not events")
 				c.do(t, s, wake, stop)
 				synctest.Wait()
 				require.True(t, returned)
@@ -101,21 +101,21 @@ func TestWaitEvent(t *testing.T) {
 	}
 }
 
-// A watch that ends by itself is an error: who waits must not take it for the event.
+// TestWaitEventOfAWatchThatEnds: a watch that ends by itself returns an error, which must not be taken for the event.
 func TestWaitEventOfAWatchThatEnds(t *testing.T) {
 	event, err := store.WaitEvent(t.Context(), &ending{memstore.New(memstore.Options{}), 1}, store.SeenKey{Key: "/t/a"}, nil, nil)
 	require.Nil(t, event)
 	require.ErrorIs(t, err, store.ErrUnavailable)
 }
 
-// TestWaitKey: whatever happens meanwhile, WaitKey returns when the key is as it should be, and not before.
+// TestWaitKey: whatever happens in between, WaitKey returns when the condition holds, and not earlier.
 func TestWaitKey(t *testing.T) {
 	is2 := func(kv store.KV, there bool) bool { return there && string(kv.Value) == "2" }
 	del := store.Op{Key: "/t/a"}
 	const soon = time.Minute
 	for name, c := range map[string]struct {
 		is      func(store.KV, bool) bool
-		watches int // so many end at once
+		watches int // this many end at once
 		do      func(t *testing.T, s *memstore.Store, other store.Interface)
 	}{
 		"a value":           {is2, 0, func(t *testing.T, _ *memstore.Store, other store.Interface) { commit(t, other, put("/t/a", "2")) }},
@@ -172,7 +172,7 @@ func TestWaitKeyThatIsSoAlready(t *testing.T) {
 	require.NoError(t, store.WaitKey(t.Context(), memstore.New(memstore.Options{}), "/t/a", store.Gone))
 }
 
-// The end of ctx ends the wait, whether etcd answers or not.
+// TestWaitKeyStops: the end of ctx ends the wait, whether or not etcd answers.
 func TestWaitKeyStops(t *testing.T) {
 	for _, down := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {

@@ -7,11 +7,11 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// requireLeader has a member that has lost its cluster end watches instead of leaving them silent. Watches
-// and progress requests share one stream because their contexts carry the same metadata.
+// requireLeader makes a member without a quorum end watches instead of leaving them silent. Watches and progress
+// requests share one stream because their contexts carry the same metadata.
 func requireLeader(ctx context.Context) context.Context { return clientv3.WithRequireLeader(ctx) }
 
-// Watch implements Interface. While etcd is away it is silent; it goes on without a gap.
+// Watch implements Interface. While etcd is unreachable it is silent; afterwards it continues without a gap.
 func (c *Client) Watch(ctx context.Context, prefix string, after int64) <-chan Batch {
 	out := make(chan Batch)
 	ctx, cancel := context.WithCancel(ctx)
@@ -35,8 +35,8 @@ func (c *Client) watch(ctx context.Context, prefix string, after int64, out chan
 	if err != nil {
 		return err
 	}
-	// Without WithFragment: etcd cuts a large answer at a cost quadratic in its events (seconds for 100,000 of them), and its
-	// client puts it together again before it passes anything on.
+	// Without WithFragment: etcd splits a large response at a cost quadratic in the number of events (seconds for
+	// 100,000), and its client reassembles it before delivering anything.
 	responses := etcd.Watch(requireLeader(ctx), prefix, clientv3.WithPrefix(), clientv3.WithRev(after+1), clientv3.WithProgressNotify())
 	for resp := range responses {
 		if err := resp.Err(); err != nil {
@@ -61,7 +61,7 @@ func send(ctx context.Context, out chan<- Batch, b Batch) bool {
 	}
 }
 
-// batchOf is not ok for an answer that says nothing.
+// batchOf converts a response; ok is false if it is empty.
 func batchOf(resp clientv3.WatchResponse) (Batch, bool) {
 	if len(resp.Events) == 0 {
 		return Batch{Revision: resp.Header.Revision}, resp.IsProgressNotify()
@@ -74,7 +74,7 @@ func batchOf(resp clientv3.WatchResponse) (Batch, bool) {
 			batch.Events[i] = Event{KV: kvOf(e.Kv)}
 		}
 	}
-	// Not the header's: while a watch catches up that one is ahead of the events.
+	// Not the header's revision: while a watch catches up, that is ahead of the events.
 	batch.Revision = resp.Events[len(resp.Events)-1].Kv.ModRevision
 	return batch, true
 }

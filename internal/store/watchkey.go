@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// WatchKey is Watch of one key alone, for those who keep no cache of it: it brings no event that is older than the last one,
-// and every CheckEvery it reads the key, so that one which etcd's watch lost comes late, but comes. A read that fails is
-// left to the next one. there tells whether the key was there at that revision; where it was deleted and made anew, both are
-// told, whatever was lost.
+// WatchKey is Watch of a single key, for callers without a cache. It drops events older than the last one and reads the
+// key every CheckEvery, so that an event lost by etcd's watch is delivered late rather than never. A failed read is
+// repeated at the next interval. there is whether the key existed at the revision after. If the key was deleted and
+// created again, both events are delivered, even if some were lost.
 func WatchKey(ctx context.Context, s Interface, key string, there bool, after int64) <-chan Batch {
 	out := make(chan Batch)
 	ctx, cancel := context.WithCancel(ctx)
@@ -19,7 +19,7 @@ func WatchKey(ctx context.Context, s Interface, key string, there bool, after in
 		defer w.check.Stop()
 		defer func() {
 			cancel()
-			for range in { // until its goroutine has ended
+			for range in { // wait for its goroutine to end
 			}
 		}()
 		for {
@@ -35,17 +35,17 @@ func WatchKey(ctx context.Context, s Interface, key string, there bool, after in
 	return out
 }
 
-// keyWatch is what is known of one key.
+// keyWatch is the known state of one key.
 type keyWatch struct {
 	store Interface
 	key   string
-	// seen is the revision of the last event, deleted whether the key is not there since.
+	// seen is the revision of the last event, deleted whether the key has been absent since.
 	seen    int64
 	deleted bool
-	check   *time.Timer // of the next read, whatever comes meanwhile
+	check   *time.Timer // until the next read, independent of events
 }
 
-// next returns what the watch brings, or, after a while, what a read has found. It is not ok when the watch has ended.
+// next returns a batch of the watch or, at intervals, of a read. ok is false when the watch has ended.
 func (w *keyWatch) next(ctx context.Context, in <-chan Batch) (Batch, bool) {
 	select {
 	case batch, ok := <-in:
@@ -56,7 +56,7 @@ func (w *keyWatch) next(ctx context.Context, in <-chan Batch) (Batch, bool) {
 	}
 }
 
-// sift leaves out events of other keys that begin alike, and those that are older than what is known.
+// sift drops events of other keys with the same prefix, and events older than the known state.
 func (w *keyWatch) sift(batch Batch) Batch {
 	var events []Event
 	for _, e := range batch.Events {
@@ -73,7 +73,7 @@ func (w *keyWatch) sift(batch Batch) Batch {
 	return batch
 }
 
-// read makes an event of what is not as the events have told it.
+// read returns events for the differences between the key and its known state.
 func (w *keyWatch) read(ctx context.Context) Batch {
 	kv, ok, revision, err := w.store.Get(ctx, w.key)
 	switch {

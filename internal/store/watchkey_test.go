@@ -13,14 +13,14 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// TestWatchKey: an event that etcd's watch lost comes with the next check, once; one that came twice or late comes once or
-// not at all.
+// TestWatchKey: an event lost by etcd's watch is delivered once, at the next check; a repeated or late one is delivered
+// once or not at all.
 func TestWatchKey(t *testing.T) {
 	del := store.Op{Key: "/t/a"}
 	for name, c := range map[string]struct {
 		old           memstore.OldEtcd
 		ops           []store.Op
-		before, after []string // what is told at once, and after a check
+		before, after []string // events delivered at once, and after a check
 	}{
 		"nothing lost":      {memstore.OldEtcd{}, []store.Op{put("/t/a", "2"), put("/t/ab", "x"), del}, []string{"3 2", "5 gone"}, nil},
 		"a change lost":     {memstore.OldEtcd{Drop: 1}, []store.Op{put("/t/a", "2")}, nil, []string{"3 2"}},
@@ -59,7 +59,7 @@ func TestWatchKey(t *testing.T) {
 				synctest.Wait()
 				require.Equal(t, c.before, told)
 				told = nil
-				for range 15 { // what else a watch brings puts no check off
+				for range 15 { // other batches do not delay a check
 					time.Sleep(store.CheckEvery / 5)
 					require.NoError(t, s.RequestProgress(t.Context()))
 				}
@@ -72,7 +72,7 @@ func TestWatchKey(t *testing.T) {
 	}
 }
 
-// TestWatchKeyEnds: the history that was asked for is compacted: that is said, and nothing follows.
+// TestWatchKeyEnds: if the requested history is compacted, the watch reports that and ends.
 func TestWatchKeyEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})
@@ -92,7 +92,8 @@ func TestWatchKeyEnds(t *testing.T) {
 	})
 }
 
-// TestWatchKeyGoesOn after each event, until its context ends; of other keys it says nothing.
+// TestWatchKeyGoesOn: the watch continues after each event until its context ends, and reports nothing about other
+// keys.
 func TestWatchKeyGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})
@@ -117,7 +118,7 @@ func TestWatchKeyGoesOn(t *testing.T) {
 		require.Len(t, told, 2)
 		require.Equal(t, "0", string(told[0].Events[0].Value))
 		require.Equal(t, "2", string(told[1].Events[0].Value))
-		time.Sleep(3 * store.CheckEvery) // reads find what is known
+		time.Sleep(3 * store.CheckEvery) // reads find nothing new
 		synctest.Wait()
 		require.Len(t, told, 2)
 		cancel()
@@ -125,7 +126,7 @@ func TestWatchKeyGoesOn(t *testing.T) {
 	})
 }
 
-// dying is a store whose watches report an error, and close their channels only when they are told to.
+// dying is a store whose watches report an error, but close their channels only when told to.
 type dying struct{ store.Interface }
 
 func (d dying) Watch(ctx context.Context, _ string, _ int64) <-chan store.Batch {
@@ -135,7 +136,8 @@ func (d dying) Watch(ctx context.Context, _ string, _ int64) <-chan store.Batch 
 	return out
 }
 
-// TestWatchKeyEndsWithAnError at once: no read follows, however late the watch below it closes its channel.
+// TestWatchKeyEndsWithAnError: the watch ends at once, without another read, however late the underlying watch closes
+// its channel.
 func TestWatchKeyEndsWithAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})

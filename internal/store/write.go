@@ -6,26 +6,26 @@ import (
 	"sync"
 )
 
-// writeInFlight is how many transactions of one Write run at once: more gains little (144,000 keys/s with 4,
-// 172,000 with 16) and starves other writers.
+// writeInFlight is the number of concurrent transactions of one Write: more gain little (144,000 keys/s with 4, 172,000
+// with 16) and starve other writers.
 const writeInFlight = 4
 
-// Group is a set of operations that take effect together or not at all, such as the delete and the put of a
-// move. At most MaxTxnOps-1 operations, so that a fence has room beside their conditions.
+// Group is a set of operations that are applied atomically, such as the delete and the put of a move. It has at most
+// MaxTxnOps-1 operations, which leaves room for a fence.
 type Group []Op
 
-// Result is what became of one group.
+// Result is the outcome of one group.
 type Result struct {
-	// Revision is the one that the group was written at.
+	// Revision is the revision at which the group was written.
 	Revision int64
-	// Err is why it was not: ErrConflict concerns this group alone.
+	// Err is the reason why it was not written: ErrConflict applies to this group only.
 	Err error
 }
 
-// Write writes many groups in few transactions, a few at a time, and returns one result for each group.
-// Groups are independent: one that conflicts or is refused does not hold up others. Groups that touch the same key are
-// written in their order. Once the writer is fenced off or etcd is away the rest is not tried and gets the
-// same error.
+// Write writes many groups in few transactions, several at a time, and returns one result per group. Groups are
+// independent: one that conflicts or is refused does not affect the others. Groups with a common key are written in
+// order. Once the writer is fenced off or etcd is unreachable, the remaining groups are not tried and get the same
+// error.
 func Write(ctx context.Context, s Interface, groups []Group, fence Fence) []Result {
 	w := writer{store: s, fence: fence, groups: groups, results: make([]Result, len(groups))}
 	for _, wave := range waves(groups) {
@@ -34,7 +34,8 @@ func Write(ctx context.Context, s Interface, groups []Group, fence Fence) []Resu
 	return w.results
 }
 
-// LastRevision returns the highest revision of the results, the one to wait for in a cache, and their errors, joined.
+// LastRevision returns the highest revision of the results, which is the one to wait for in a cache, and their joined
+// errors.
 func LastRevision(results []Result) (revision int64, err error) {
 	var errs []error
 	for _, r := range results {
@@ -46,7 +47,8 @@ func LastRevision(results []Result) (revision int64, err error) {
 	return revision, errors.Join(errs...)
 }
 
-// waves puts groups that share no key into one wave and a group that touches a key again into a later one.
+// waves splits groups into waves: groups of one wave have no common keys, and a group that touches a key again is in a
+// later wave.
 func waves(groups []Group) [][]int {
 	next := make(map[string]int)
 	var waves [][]int
@@ -66,7 +68,7 @@ func waves(groups []Group) [][]int {
 	return waves
 }
 
-// packs cuts a wave into transactions within etcd's limits.
+// packs splits a wave into transactions within etcd's limits.
 func packs(groups []Group, wave []int) [][]int {
 	var packs [][]int
 	ops, size, start := 0, 0, 0
@@ -97,7 +99,7 @@ func (g Group) deletesOnly() bool {
 	return true
 }
 
-// writer is one Write under way. Each result is written by the one goroutine that has its group.
+// writer is a running Write. Each result is written by the goroutine that has its group.
 type writer struct {
 	store   Interface
 	fence   Fence
@@ -109,7 +111,7 @@ type writer struct {
 }
 
 func (w *writer) writeAll(ctx context.Context, packs [][]int) {
-	if len(packs) == 1 { // as most often
+	if len(packs) == 1 { // the common case
 		w.write(ctx, packs[0])
 		return
 	}
@@ -129,12 +131,13 @@ func (w *writer) writeAll(ctx context.Context, packs [][]int) {
 	workers.Wait()
 }
 
-// concernsOne: etcd refused the transaction for something in it, and would take the rest of it.
+// concernsOne reports whether etcd refused the transaction because of some of its operations, and may accept the
+// others.
 func concernsOne(err error) bool {
 	return errors.Is(err, ErrConflict) || errors.Is(err, ErrDenied) || errors.Is(err, ErrInvalid)
 }
 
-// write commits a pack; where etcd refuses it, its halves, so that one bad group costs few extra transactions.
+// write commits a pack. If etcd refuses it, write tries its halves, so that a bad group costs few extra transactions.
 func (w *writer) write(ctx context.Context, pack []int) {
 	revision, err := int64(0), w.stopped()
 	if err == nil {

@@ -18,7 +18,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// counting counts transactions, and how many run at once.
+// counting counts transactions and their concurrency.
 type counting struct {
 	store.Interface
 	mu                    sync.Mutex
@@ -56,7 +56,7 @@ func TestWriteToEtcd(t *testing.T) {
 	require.NoError(t, err)
 	fence := store.Fence{Key: "/leader", CreateRevision: leader}
 	groups := puts(1000)
-	for i := range groups { // with as many conditions as operations
+	for i := range groups { // as many conditions as operations
 		groups[i][0].If = store.Absent()
 	}
 	last, err := store.LastRevision(store.Write(ctx, client, groups, fence))
@@ -126,7 +126,7 @@ func TestWriteConflictsConcernOneGroup(t *testing.T) {
 	require.LessOrEqual(t, s.txns, 15, "one conflict among 127 groups")
 }
 
-// TestWriteStops: what cannot work is not tried for each of many groups.
+// TestWriteStops: after an error that affects everything, the remaining groups are not tried.
 func TestWriteStops(t *testing.T) {
 	for name, c := range map[string]struct {
 		fence store.Fence
@@ -146,7 +146,7 @@ func TestWriteStops(t *testing.T) {
 	}
 }
 
-// TestWriteSameAsOneByOne: batches end in the same content and the same errors as each group by itself.
+// TestWriteSameAsOneByOne: batches have the same content and errors as writing each group separately.
 func TestWriteSameAsOneByOne(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		ctx := context.Background()
@@ -189,7 +189,7 @@ func content(ctx context.Context, t require.TestingT, s store.Interface) map[str
 	return out
 }
 
-// refusing refuses every transaction with one of these keys in it.
+// refusing refuses transactions that contain one of these keys.
 type refusing struct {
 	store.Interface
 	keys map[string]error
@@ -204,7 +204,7 @@ func (r *refusing) Commit(ctx context.Context, txn store.Txn) (int64, error) {
 	return r.Interface.Commit(ctx, txn)
 }
 
-// A group that etcd refuses, because it is too large or may not be written, fails alone.
+// TestWriteTellsRefusedGroupsApart: a group that etcd refuses, because it is too large or not allowed, fails alone.
 func TestWriteTellsRefusedGroupsApart(t *testing.T) {
 	s := &refusing{memstore.New(memstore.Options{}), map[string]error{"/t/00003": store.ErrInvalid, "/t/00200": store.ErrDenied}}
 	for i, r := range store.Write(t.Context(), s, puts(300), store.Fence{}) {
@@ -216,7 +216,7 @@ func TestWriteTellsRefusedGroupsApart(t *testing.T) {
 	require.Len(t, page.KVs, 298)
 }
 
-// recording notes the keys of each transaction, in the order of the transactions' first keys.
+// recording records the keys of each transaction, ordered by the transactions' first keys.
 type recording struct {
 	store.Interface
 	mu   sync.Mutex
@@ -234,7 +234,7 @@ func (r *recording) Commit(ctx context.Context, txn store.Txn) (int64, error) {
 	return r.Interface.Commit(ctx, txn)
 }
 
-// TestWritePacksWithinTheLimits: a transaction has as many groups as etcd takes, and not one more. Keys count as values do.
+// TestWritePacksWithinTheLimits: a transaction has as many groups as etcd accepts. Keys count like values.
 func TestWritePacksWithinTheLimits(t *testing.T) {
 	sized := func(key string, size int) store.Group {
 		return store.Group{put("/"+key, strings.Repeat("x", size-len(key)-1))}
@@ -274,12 +274,12 @@ func TestWritePacksWithinTheLimits(t *testing.T) {
 	}
 }
 
-// full refuses whatever needs space, as etcd does once its quota is reached.
+// full refuses everything that needs space, as etcd does once its quota is exceeded.
 type full struct {
 	store.Interface
 	mu     sync.Mutex
 	txns   int
-	behind func(store.Txn) error // what is wrong with a transaction that needs none
+	behind func(store.Txn) error // what is wrong with a transaction that needs no space
 }
 
 func (f *full) Commit(ctx context.Context, txn store.Txn) (int64, error) {
@@ -299,8 +299,8 @@ func (f *full) Commit(ctx context.Context, txn store.Txn) (int64, error) {
 	return f.Interface.Commit(ctx, txn)
 }
 
-// TestWriteToAFullEtcd: what needs space is refused, each group of it; deletions are made all the same, in one more transaction,
-// for they are what makes room. One that conflicts fails alone.
+// TestWriteToAFullEtcd: every group that needs space is refused; deletions, which make room, are still written, in one
+// more transaction. A conflicting one fails alone.
 func TestWriteToAFullEtcd(t *testing.T) {
 	m := memstore.New(memstore.Options{})
 	var groups []store.Group
@@ -342,7 +342,7 @@ func TestWriteToAFullEtcd(t *testing.T) {
 	groups[5][0].If = store.Condition{}
 	s.txns = 0
 	check(store.Write(t.Context(), s, groups, store.Fence{}), nil)
-	require.Equal(t, 2, s.txns, "one that is refused, and one of the deletions")
+	require.Equal(t, 2, s.txns, "a refused one, and one with the deletions")
 
 	s.txns = 0
 	check(store.Write(t.Context(), s, []store.Group{groups[0], groups[1]}, store.Fence{}), nil)
@@ -351,5 +351,5 @@ func TestWriteToAFullEtcd(t *testing.T) {
 	for _, r := range store.Write(t.Context(), s, puts(3), store.Fence{}) {
 		require.ErrorIs(t, r.Err, store.ErrNoSpace)
 	}
-	require.Equal(t, 1, s.txns, "without a deletion nothing is tried again")
+	require.Equal(t, 1, s.txns, "without deletions there is no retry")
 }

@@ -52,7 +52,7 @@ func serveEtcd(config string) (questions, func(), error) {
 	case <-etcd.Server.ReadyNotify():
 	case <-time.After(30 * time.Second):
 		etcd.Close()
-		return nil, nil, fmt.Errorf("etcd was not ready in 30 s")
+		return nil, nil, fmt.Errorf("etcd was not ready within 30 s")
 	}
 	return questions{"requests": func(context.Context, string) (any, error) { return etcdRequests() }}, etcd.Close, nil
 }

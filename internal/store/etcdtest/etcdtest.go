@@ -1,4 +1,4 @@
-// Package etcdtest starts a real etcd inside the test process, quick to start and to stop.
+// Package etcdtest runs a real etcd inside the test process that starts and stops quickly.
 package etcdtest
 
 import (
@@ -17,8 +17,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// Server is one etcd with its data in a directory of its own, behind a proxy on a unix socket or a TCP port
-// through which clients reach it.
+// Server is an etcd with its own data directory, reached through a proxy on a unix socket or a TCP port.
 type Server struct {
 	t      testing.TB
 	dir    string
@@ -29,24 +28,24 @@ type Server struct {
 	raw    *clientv3.Client
 }
 
-// Option changes a Server.
+// Option configures a Server.
 type Option func(*Server)
 
-// WithQuota sets how large the data may become, in bytes, before etcd refuses puts.
+// WithQuota sets the size of the data, in bytes, at which etcd refuses puts.
 func WithQuota(bytes int64) Option { return func(s *Server) { s.quota = bytes } }
 
-// WithTCP has etcd reachable on a free port of 127.0.0.1, for other processes that want host:port.
+// WithTCP makes etcd reachable on a free port of 127.0.0.1, for other processes that need host:port.
 func WithTCP() Option {
 	return func(s *Server) { s.proxy.network, s.proxy.address = "tcp", "127.0.0.1:0" }
 }
 
-// WithoutProxy has clients talk to etcd itself, for benchmarks. Such a network cannot be cut.
+// WithoutProxy connects clients directly to etcd, for benchmarks. Cut and Freeze do not work then.
 func WithoutProxy() Option { return func(s *Server) { s.direct = true } }
 
 // Start starts etcd and stops it when the test ends.
 func Start(t testing.TB, opts ...Option) *Server {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "etcd") // not t.TempDir(): a socket's path has at most 107 characters
+	dir, err := os.MkdirTemp("", "etcd") // not t.TempDir(): a socket's path is limited to 107 characters
 	require.NoError(t, err)
 	s := &Server{t: t, dir: dir}
 	s.proxy = proxy{t: t, network: "unix", address: filepath.Join(dir, "proxy.sock"), backend: filepath.Join(dir, "etcd.sock")}
@@ -61,10 +60,10 @@ func Start(t testing.TB, opts ...Option) *Server {
 	return s
 }
 
-// Start starts etcd again, after Stop, with the data and the address that it had.
+// Start starts etcd again after Stop, with the same data and address.
 func (s *Server) Start() {
 	s.t.Helper()
-	require.Nil(s.t, s.etcd, "etcd runs already")
+	require.Nil(s.t, s.etcd, "etcd is already running")
 	etcd, err := embed.StartEtcd(s.config())
 	require.NoError(s.t, err)
 	s.etcd = etcd
@@ -73,12 +72,12 @@ func (s *Server) Start() {
 	case err := <-etcd.Err():
 		require.NoError(s.t, err)
 	case <-time.After(30 * time.Second):
-		require.Fail(s.t, "etcd was not ready in 30 s")
+		require.Fail(s.t, "etcd was not ready within 30 s")
 	}
 	s.Mend()
 }
 
-// Stop stops etcd and waits for it. Its data stays.
+// Stop stops etcd and waits for it. The data is kept.
 func (s *Server) Stop() {
 	s.Cut()
 	if s.raw != nil {
@@ -92,17 +91,17 @@ func (s *Server) Stop() {
 	}
 }
 
-// Cut takes the network away from all clients but Raw: connections break, new ones are refused.
+// Cut disconnects all clients but Raw: connections break and new ones are refused.
 func (s *Server) Cut() { s.proxy.close() }
 
-// Mend gives the network back after Cut.
+// Mend undoes Cut.
 func (s *Server) Mend() {
 	if !s.direct {
 		s.proxy.open()
 	}
 }
 
-// Freeze has the network swallow everything without an error, until Thaw: then what was held back goes on.
+// Freeze holds back all traffic without an error, until Thaw delivers it.
 func (s *Server) Freeze() { s.proxy.freeze(true) }
 
 // Thaw ends Freeze.
@@ -119,15 +118,15 @@ func (s *Server) Endpoint() string {
 	return "http://" + s.proxy.address
 }
 
-// Config returns how a client reaches the server.
+// Config returns the configuration of a client.
 func (s *Server) Config() store.Config { return store.Config{Endpoints: []string{s.Endpoint()}} }
 
-// ConfigPastProxy is Config for a client that Cut and Freeze leave alone.
+// ConfigPastProxy is Config for a client that is not affected by Cut and Freeze.
 func (s *Server) ConfigPastProxy() store.Config {
 	return store.Config{Endpoints: []string{"unix://" + s.proxy.backend}}
 }
 
-// Client returns a new client, closed when the test ends, before etcd is.
+// Client returns a new client, closed at the end of the test, before etcd stops.
 func (s *Server) Client() *store.Client {
 	s.t.Helper()
 	return s.ClientWith(s.Config())
@@ -142,7 +141,7 @@ func (s *Server) ClientWith(cfg store.Config) *store.Client {
 	return client
 }
 
-// Raw returns etcd's own client, for what store.Interface does not do: compaction, users, alarms.
+// Raw returns etcd's own client, for what store.Interface lacks: compaction, users, alarms.
 func (s *Server) Raw() *clientv3.Client {
 	s.t.Helper()
 	if s.raw == nil {
@@ -153,7 +152,7 @@ func (s *Server) Raw() *clientv3.Client {
 	return s.raw
 }
 
-// Compact forgets what was before revision, and returns when that is done.
+// Compact compacts the history before revision and returns when that is done.
 func (s *Server) Compact(revision int64) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -162,7 +161,7 @@ func (s *Server) Compact(revision int64) {
 	require.NoError(s.t, err)
 }
 
-// Put writes a key as a person with etcdctl does, and returns its revision.
+// Put writes a key as etcdctl does, and returns its revision.
 func (s *Server) Put(key, value string) int64 {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -179,14 +178,14 @@ func (s *Server) config() *embed.Config {
 	cfg.Dir = filepath.Join(s.dir, "data")
 	cfg.ListenClientUrls = []url.URL{s.url("unix://" + s.proxy.backend)}
 	cfg.ListenPeerUrls = []url.URL{s.url("unix://" + filepath.Join(s.dir, "peer.sock"))}
-	// Advertised to members and clients that ask for others: there are none.
+	// Advertised to members and clients that ask for others; there are none.
 	cfg.AdvertiseClientUrls = []url.URL{s.url("http://localhost:1")}
 	cfg.AdvertisePeerUrls = []url.URL{s.url("http://localhost:2")}
 	cfg.InitialCluster = cfg.Name + "=http://localhost:2"
 	cfg.TickMs, cfg.ElectionMs = 10, 50
-	cfg.WarningUnaryRequestDuration = embed.DefaultWarningUnaryRequestDuration // left 0, each request is put into words as a slow one
+	cfg.WarningUnaryRequestDuration = embed.DefaultWarningUnaryRequestDuration // if 0, every request is formatted for the log as slow
 	cfg.UnsafeNoFsync = true
-	cfg.BcryptCost = 4 // the least: logging in shall not take seconds
+	cfg.BcryptCost = 4 // the minimum, so that logging in does not take seconds
 	cfg.QuotaBackendBytes = s.quota
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
 	return cfg

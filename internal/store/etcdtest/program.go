@@ -17,14 +17,14 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// Program is an etcd of another version than the one that is built in, in a process of its own.
+// Program is an etcd of another version than the built-in one, in its own process.
 type Program struct {
 	t        testing.TB
 	endpoint string
 	raw      *clientv3.Client
 }
 
-// StartProgram starts the program with empty data, and ends it when the test ends.
+// StartProgram starts the program with empty data, and kills it when the test ends.
 func StartProgram(t testing.TB, program string, quota int64) *Program {
 	t.Helper()
 	dir := t.TempDir()
@@ -42,7 +42,7 @@ func StartProgram(t testing.TB, program string, quota int64) *Program {
 		if p.raw != nil {
 			p.raw.Close()
 		}
-		_ = cmd.Process.Kill() // it writes to a directory that is removed
+		_ = cmd.Process.Kill() // its data directory is removed
 		_ = cmd.Wait()
 		if text, err := os.ReadFile(log.Name()); t.Failed() && err == nil {
 			t.Logf("%s: %s", program, text[max(0, len(text)-4000):])
@@ -54,7 +54,7 @@ func StartProgram(t testing.TB, program string, quota int64) *Program {
 	return p
 }
 
-// await returns when the etcd answers.
+// await returns when etcd answers.
 func (p *Program) await() {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
@@ -66,11 +66,11 @@ func (p *Program) await() {
 		if err == nil {
 			return
 		}
-		require.NoError(p.t, ctx.Err(), "etcd was not ready in 30 s: %v", err)
+		require.NoError(p.t, ctx.Err(), "etcd was not ready within 30 s: %v", err)
 	}
 }
 
-// Client returns a new client, closed when the test ends, before etcd is.
+// Client returns a new client, closed at the end of the test, before etcd stops.
 func (p *Program) Client() *store.Client {
 	p.t.Helper()
 	client, err := store.Dial(store.Config{Endpoints: []string{p.endpoint}})
@@ -79,7 +79,7 @@ func (p *Program) Client() *store.Client {
 	return client
 }
 
-// Compact forgets what was before revision, and returns when that is done.
+// Compact compacts the history before revision and returns when that is done.
 func (p *Program) Compact(revision int64) {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -88,7 +88,7 @@ func (p *Program) Compact(revision int64) {
 	require.NoError(p.t, err)
 }
 
-// Version is what the program says that it is.
+// Version is the version reported by the program.
 func (p *Program) Version() string {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)

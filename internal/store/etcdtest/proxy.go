@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// proxy lies between clients and etcd, so that a test can take the network away. It also makes a stop quick:
-// etcd would wait seconds for open watches to end by themselves.
+// proxy sits between clients and etcd, so that a test can interrupt the network. It also speeds up Stop: etcd would
+// wait seconds for open watches to end by themselves.
 type proxy struct {
 	t                testing.TB
 	network, address string
@@ -18,11 +18,11 @@ type proxy struct {
 	mu       sync.Mutex
 	listener net.Listener
 	conns    map[net.Conn]struct{}
-	frozen   chan struct{} // nil: not; closed when it thaws
+	frozen   chan struct{} // nil if not frozen; closed by thawing
 	running  sync.WaitGroup
 }
 
-// open begins to accept connections.
+// open starts accepting connections.
 func (p *proxy) open() {
 	p.t.Helper()
 	l, err := net.Listen(p.network, p.address)
@@ -85,7 +85,7 @@ func (p *proxy) copy(to, from net.Conn) {
 	}
 }
 
-// close refuses new connections and cuts the open ones.
+// close refuses new connections and closes the open ones.
 func (p *proxy) close() {
 	p.freeze(false)
 	p.mu.Lock()
@@ -100,7 +100,7 @@ func (p *proxy) close() {
 	p.running.Wait()
 }
 
-// freeze holds back what comes, without a word to either side.
+// freeze holds back all traffic silently.
 func (p *proxy) freeze(frozen bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -9,11 +9,11 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// Conn is one client's connection to a Store. It can be cut.
+// Conn is one client's connection to a Store, which can be cut.
 type Conn struct {
 	s *Store
 
-	// What follows is guarded by the store's lock.
+	// The fields below are guarded by the store's lock.
 	down, lose bool
 	old        OldEtcd
 	watches    map[*watch]struct{}
@@ -21,11 +21,11 @@ type Conn struct {
 
 var _ store.Interface = (*Conn)(nil)
 
-// Connect returns a connection of its own, for one client of the simulation.
+// Connect returns a new connection, for one client of the simulation.
 func (s *Store) Connect() *Conn { return &Conn{s: s, watches: make(map[*watch]struct{})} }
 
-// SetDown cuts the connection, or mends it. While it is cut calls fail with ErrUnavailable and watches are
-// silent; afterwards they go on where they were, or end with ErrCompacted.
+// SetDown cuts or restores the connection. While it is cut, calls fail with ErrUnavailable and watches are silent;
+// afterwards watches continue where they were, or end with ErrCompacted.
 func (c *Conn) SetDown(down bool) {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
@@ -38,14 +38,14 @@ func (c *Conn) SetDown(down bool) {
 	}
 }
 
-// LoseAnswers has commits take effect and report ErrUnavailable nevertheless.
+// LoseAnswers makes commits take effect but return ErrUnavailable.
 func (c *Conn) LoseAnswers(lose bool) {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
 	c.lose = lose
 }
 
-// begin takes the store's lock for one call, where the call can be made.
+// begin takes the store's lock for one call if the connection is up.
 func (c *Conn) begin(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		if err == context.DeadlineExceeded {
@@ -71,7 +71,7 @@ func (c *Conn) Get(ctx context.Context, key string) (kv store.KV, ok bool, revis
 	return kv, ok, c.s.revision, nil
 }
 
-// List implements store.Interface. Of the past it knows what history is kept.
+// List implements store.Interface. Past revisions are available as far as history is kept.
 func (c *Conn) List(ctx context.Context, prefix string, opts store.ListOptions) (store.Page, error) {
 	if err := c.begin(ctx); err != nil {
 		return store.Page{}, err

@@ -15,8 +15,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// TestSameAsEtcd does the same random things to the model and to etcd: every answer, the content at every
-// revision and the watch's history must be the same.
+// TestSameAsEtcd applies the same random operations to the model and to etcd: every answer, the content at every
+// revision and the history of watches must be equal.
 func TestSameAsEtcd(t *testing.T) {
 	etcd := etcdtest.Start(t)
 	client := etcd.Client()
@@ -37,7 +37,7 @@ func TestSameAsEtcd(t *testing.T) {
 	})
 }
 
-// pair is etcd and its model. Revisions of etcd are base ahead of the model's; leases are paired by number.
+// pair is etcd and its model. etcd's revisions are ahead by base; leases are paired by index.
 type pair struct {
 	t      *rapid.T
 	ctx    context.Context
@@ -45,7 +45,7 @@ type pair struct {
 	etcd   store.Interface
 	model  *memstore.Store
 	base   int64
-	leases [][2]store.LeaseID // etcd's, the model's
+	leases [][2]store.LeaseID // {etcd's, the model's}
 }
 
 func (p *pair) step() {
@@ -82,7 +82,7 @@ func (p *pair) lease() [2]store.LeaseID {
 	return rapid.SampledFrom(p.leases).Draw(p.t, "lease")
 }
 
-// txn draws one transaction, for etcd and for the model.
+// txn generates one transaction, for etcd and for the model.
 func (p *pair) txn() (ofEtcd, ofModel store.Txn) {
 	key := rapid.SampledFrom([]string{"a", "b", "c", "c/d", "e", "f"})
 	revision := func() int64 { return rapid.Int64Range(1, p.model.Revision()).Draw(p.t, "revision") }
@@ -115,7 +115,7 @@ func (p *pair) txn() (ofEtcd, ofModel store.Txn) {
 	return ofEtcd, ofModel
 }
 
-// compareHistory compares the content at every revision, and what a watch from the start reports.
+// compareHistory compares the content at every revision and the events of a watch from the start.
 func (p *pair) compareHistory(start int64) {
 	last := p.model.Revision()
 	for r := start - p.base; r <= last; r++ {
@@ -145,7 +145,7 @@ func (p *pair) compareHistory(start int64) {
 	}
 }
 
-// normal puts etcd's revisions and leases in the model's terms.
+// normal converts etcd's revisions and leases to the model's.
 func (p *pair) normal(kvs []store.KV) []store.KV {
 	var out []store.KV
 	for _, kv := range kvs {

@@ -1,5 +1,5 @@
-// Package memstore is a model of etcd in memory: revisions, transactions, watches, compaction, leases and a
-// full store. It passes the same contract test as etcd (storetest), so that whole clusters can be simulated on it.
+// Package memstore is an in-memory model of etcd: revisions, transactions, watches, compaction, leases and the space
+// quota. It passes the same contract test as etcd (storetest), so that whole clusters can be simulated on it.
 package memstore
 
 import (
@@ -14,16 +14,16 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// Options set up a Store. The zero value is fine.
+// Options configure a Store. The zero value is usable.
 type Options struct {
-	// Now is the clock that leases end by. Default time.Now, with timers (also in testing/synctest). With
-	// another clock leases end when Expire is called.
+	// Now is the clock for leases. Default time.Now, with timers (also in testing/synctest). With another clock leases
+	// end when Expire is called.
 	Now func() time.Time
-	// History is how many revisions are kept for watches; older ones are compacted. 0 keeps all.
+	// History is the number of revisions kept for watches; older ones are compacted. 0 keeps all.
 	History int64
 }
 
-// Store is the model. Its methods besides those of Conn are what an operator or chance does to etcd.
+// Store is the model. Its own methods, besides those of Conn, are what an operator or a fault does to etcd.
 type Store struct {
 	*Conn // a connection that is never cut
 
@@ -31,7 +31,7 @@ type Store struct {
 
 	mu        sync.Mutex
 	keys      *btree.BTreeG[store.KV]
-	base      *btree.BTreeG[store.KV] // the keys as they were at compacted
+	base      *btree.BTreeG[store.KV] // the keys at the compacted revision
 	revision  int64
 	compacted int64
 	history   []store.Event // all changes after compacted, in order
@@ -47,7 +47,7 @@ type lease struct {
 	ends    time.Time
 	keys    map[string]struct{}
 	timer   *time.Timer
-	granted int64 // at which revision
+	granted int64 // revision
 }
 
 // New returns an empty store at revision 1, as etcd is.
@@ -79,7 +79,7 @@ func (s *Store) Revision() int64 {
 	return s.revision
 }
 
-// Compact forgets what was before revision: reads and watches that need it fail with ErrCompacted.
+// Compact compacts the history before revision: reads and watches that need it fail with ErrCompacted.
 func (s *Store) Compact(revision int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -96,14 +96,14 @@ func (s *Store) compact(revision int64) {
 	s.history = slices.Clone(s.history[n:])
 }
 
-// SetFull has puts and lease grants fail with ErrNoSpace, as etcd does when its quota is used up.
+// SetFull makes puts and lease grants fail with ErrNoSpace, as etcd does when its quota is exceeded.
 func (s *Store) SetFull(full bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.full = full
 }
 
-// Expire ends the leases whose time has come. Only needed with a clock of one's own.
+// Expire ends expired leases. It is needed only with a custom clock.
 func (s *Store) Expire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -120,7 +120,7 @@ func (s *Store) Expire() {
 	}
 }
 
-// ExtendLeases gives every lease its full TTL again, as a newly elected etcd leader does.
+// ExtendLeases resets every lease to its full TTL, as a newly elected etcd leader does.
 func (s *Store) ExtendLeases() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -129,8 +129,8 @@ func (s *Store) ExtendLeases() {
 	}
 }
 
-// apply makes the changes of one transaction at one new revision, unless it changes nothing: deletes of what
-// is not there take none.
+// apply applies one transaction at a new revision; a transaction that changes nothing, such as a delete of an absent
+// key, takes none.
 func (s *Store) apply(ops []store.Op) int64 {
 	revision := s.revision + 1
 	before := len(s.history)
@@ -152,7 +152,7 @@ func (s *Store) apply(ops []store.Op) int64 {
 }
 
 func (s *Store) trim() {
-	// In steps, so that a change does not copy the history each time.
+	// Trim in large steps, so that not every change copies the history.
 	if s.opts.History > 0 && int64(len(s.history)) > 2*s.opts.History {
 		s.compact(s.revision - s.opts.History)
 	}
@@ -201,7 +201,7 @@ func (s *Store) renew(id store.LeaseID, l *lease) {
 	l.timer = time.AfterFunc(l.ttl, s.Expire)
 }
 
-// revoke ends a lease. Its keys go in one revision, in order.
+// revoke ends a lease. Its keys are deleted in one revision, in order.
 func (s *Store) revoke(id store.LeaseID) {
 	l := s.leases[id]
 	if l.timer != nil {
@@ -223,10 +223,10 @@ func (s *Store) after(revision int64) int {
 	return n
 }
 
-// maxRequestBytes is etcd's default limit of one request.
+// maxRequestBytes is etcd's default request limit.
 const maxRequestBytes = 3 << 19
 
-// check returns why etcd would refuse a transaction, before its conditions are looked at.
+// check returns the reason why etcd would refuse a transaction regardless of its conditions.
 func (s *Store) check(txn store.Txn) error {
 	puts, conditions, size := false, 0, 0
 	isPut := make(map[string]bool, len(txn.Ops))
@@ -239,7 +239,7 @@ func (s *Store) check(txn store.Txn) error {
 		}
 		put := op.Value != nil
 		if was, twice := isPut[op.Key]; twice && (put || was) {
-			return fmt.Errorf("write %s: %w: it is in the transaction twice", op.Key, store.ErrInvalid)
+			return fmt.Errorf("write %s: %w: duplicate key in the transaction", op.Key, store.ErrInvalid)
 		}
 		isPut[op.Key] = put
 		puts = puts || put

@@ -8,31 +8,31 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// OldEtcd is what etcd's watches and leases did before bugs of theirs were mended (3.4.23 to 3.4.42). Each number is one in
-// how many; 0 is never. What happens to which event depends on nothing but the seed, the event and the watch.
+// OldEtcd simulates bugs in watches and leases that etcd fixed between 3.4.23 and 3.4.42. Each number n means one in n;
+// 0 is never. What happens to an event depends only on the seed, the event and the watch.
 type OldEtcd struct {
 	Seed uint64
 	// Drop loses an event.
 	Drop uint64
-	// Twice brings it again.
+	// Twice repeats an event.
 	Twice uint64
-	// Late brings it behind later ones, or never where there are none.
+	// Late delivers an event after later ones, or never if there are none.
 	Late uint64
-	// Early answers a request for progress before the events that precede it.
+	// Early answers a progress request before the events that precede it.
 	Early uint64
 	// Revoke ends a lease when it is renewed.
 	Revoke uint64
 }
 
-// SetOld has the store behave like an old etcd towards this connection, or, with the zero value, as it should. What a watch
-// did not bring it does not bring later.
+// SetOld makes the store behave like an old etcd towards this connection; the zero value restores correct behaviour.
+// Events that a watch has lost are not delivered later.
 func (c *Conn) SetOld(old OldEtcd) {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
 	c.old = old
 }
 
-// chance tells whether what is rare happens now: one time in so many.
+// chance reports whether an event with a probability of one in n occurs.
 func (o OldEtcd) chance(one uint64, of ...string) bool {
 	if one == 0 {
 		return false
@@ -52,7 +52,7 @@ func (o OldEtcd) chance(one uint64, of ...string) bool {
 	return x%one == 0
 }
 
-// push takes an event in, as etcd should or as it did.
+// push takes in an event, correctly or with the simulated bugs.
 func (w *watch) push(e store.Event) {
 	old, about := w.conn.old, []string{w.prefix, strconv.FormatInt(w.began, 10), strconv.FormatInt(e.ModRevision, 10), e.Key}
 	switch {
@@ -68,13 +68,13 @@ func (w *watch) push(e store.Event) {
 	}
 }
 
-// early tells whether progress is answered although events are pending.
+// early reports whether progress is answered although events are pending.
 func (w *watch) early() bool {
 	old, revision := w.conn.old, w.conn.s.revision
 	return len(w.pending) > 0 && old.chance(old.Early, w.prefix, strconv.FormatInt(w.began, 10), strconv.FormatInt(revision, 10), "early")
 }
 
-// revokes tells whether a lease ends now.
+// revokes reports whether the lease ends now.
 func (c *Conn) revokes(id store.LeaseID) bool {
 	return c.old.chance(c.old.Revoke, id.String(), strconv.FormatInt(c.s.now().UnixNano(), 10), "revoke")
 }

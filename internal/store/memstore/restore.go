@@ -2,10 +2,10 @@ package memstore
 
 import "github.com/fleet-starter/fleet/internal/store"
 
-// Restore has the store be again what it was at a revision that is not compacted, as a snapshot of etcd is restored: leases of then
-// live, with their whole time, and later ones do not. With bump, --bump-revision and --mark-compacted, the revisions go on that far
-// ahead, and all watches end with ErrCompacted; without it they go back, and watches of what came since are silent until there is
-// as much again.
+// Restore resets the store to a revision that is not compacted, as restoring a snapshot of etcd does: leases of that
+// time are alive with their full TTL, later ones are not. With bump (--bump-revision and --mark-compacted) the revision
+// is increased by that much and all watches end with ErrCompacted; without it revisions go back, and watches from later
+// revisions are silent until the store reaches them again.
 func (s *Store) Restore(revision, bump int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -43,7 +43,7 @@ func (s *Store) Restore(revision, bump int64) {
 	}
 }
 
-// endedLease is a lease that has ended, at that revision.
+// endedLease is a lease and the revision at which it ended.
 type endedLease struct {
 	*lease
 	at int64

@@ -24,7 +24,7 @@ func TestRestore(t *testing.T) {
 		name string
 		bump int64
 		at   int64 // the revision afterwards
-		err  error // of a watch from before
+		err  error // of a watch started before
 	}{
 		{"with --bump-revision", 1000, 1004, store.ErrCompacted},
 		{"without", 0, 4, nil},
@@ -58,14 +58,14 @@ func TestRestore(t *testing.T) {
 				}
 				require.Equal(t, []string{"deleted", "leased", "stays"}, keys)
 				left, err := s.KeepAlive(t.Context(), early)
-				require.NoError(t, err, "the lease of then lives")
+				require.NoError(t, err, "the lease is alive again")
 				require.Equal(t, 10*time.Second, left)
 				_, err = s.KeepAlive(t.Context(), late)
 				require.ErrorIs(t, err, store.ErrLeaseNotFound)
 				if tc.err != nil {
 					require.ErrorIs(t, (<-batches).Err, tc.err)
 				} else {
-					require.Equal(t, tc.at+1, put(t, s, "again", 0), "a revision that the watch has seen")
+					require.Equal(t, tc.at+1, put(t, s, "again", 0), "a revision that the watch has seen already")
 					synctest.Wait()
 					require.Empty(t, batches)
 				}

@@ -11,27 +11,27 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// watchBatch bounds how many events a batch brings together; a revision is never cut.
+// watchBatch is the number of events after which a batch ends; a revision is never split.
 const watchBatch = 1000
 
-// watch is one Watch under way. All but wakeup is guarded by the store's lock.
+// watch is an open Watch. All fields but wakeup are guarded by the store's lock.
 type watch struct {
 	conn   *Conn
 	prefix string
-	began  int64 // the revision that it was asked to begin after
-	after  int64 // everything up to it was taken
-	// pending is what comes next. It is complete when synced; otherwise the history has it.
+	began  int64 // the revision that it was requested after
+	after  int64 // everything up to this revision was delivered
+	// pending are the events to deliver. It is complete if synced; otherwise they are read from the history.
 	pending []store.Event
-	held    []store.Event // what an old etcd brings behind what is pending
+	held    []store.Event // events that an old etcd delivers late
 	synced  bool
-	asked   bool          // for progress
-	wakeup  chan struct{} // holds one
+	asked   bool          // progress was requested
+	wakeup  chan struct{} // capacity 1
 }
 
-// watches are all watches of a store by their prefix: with thousands of them a change finds its own.
+// watches indexes a store's watches by prefix, so that a change finds its watches among thousands.
 type watches struct {
 	of      map[string]map[*watch]struct{}
-	lengths []int // of the prefixes, each once, sorted
+	lengths []int // of the prefixes, distinct and sorted
 }
 
 func (ws *watches) add(w *watch) {
@@ -110,7 +110,7 @@ func (c *Conn) Watch(ctx context.Context, prefix string, after int64) <-chan sto
 	return out
 }
 
-// take returns the next batch, if there is one.
+// take returns the next batch, if any.
 func (w *watch) take() (batch store.Batch, ok bool) {
 	s := w.conn.s
 	s.mu.Lock()
@@ -151,7 +151,7 @@ func (w *watch) take() (batch store.Batch, ok bool) {
 	return batch, true
 }
 
-// at returns the keys as they were at a revision; 0 means now.
+// at returns the keys at a revision; 0 means the current one.
 func (s *Store) at(revision int64) (*btree.BTreeG[store.KV], int64, error) {
 	switch {
 	case revision == 0 || revision == s.revision:
@@ -164,7 +164,7 @@ func (s *Store) at(revision int64) (*btree.BTreeG[store.KV], int64, error) {
 	return s.rewind(revision), revision, nil
 }
 
-// rewind returns the keys as they were at a revision that is not compacted: the base and what changed up to then.
+// rewind returns the keys at a revision that is not compacted: the base plus the changes up to it.
 func (s *Store) rewind(revision int64) *btree.BTreeG[store.KV] {
 	keys := s.base.Clone()
 	for _, e := range s.history {

@@ -22,7 +22,7 @@ func (s *suite) get() {
 	revision := s.commit(put("/t/a", "1"), put("/t/empty", ""))
 	require.Equal(s, before+1, revision)
 	require.Equal(s, store.KV{Key: "/t/a", Value: []byte("1"), CreateRevision: revision, ModRevision: revision}, s.mustGet("/t/a"))
-	require.Nil(s, s.mustGet("/t/empty").Value, "what is empty comes back as nil")
+	require.Nil(s, s.mustGet("/t/empty").Value, "an empty value is returned as nil")
 	_, _, now, err := s.Store.Get(s.ctx, "/t/none")
 	require.NoError(s, err)
 	require.Equal(s, revision, now)
@@ -110,7 +110,7 @@ func (s *suite) list() {
 		"/t/c":           {From: "/t/b", After: "/t/b"},
 		"/t/a /t/b /t/c": {From: "/s", Before: "/t/x"},
 		"":               {From: "/t/a0", Before: "/t/b"},
-		"/t/c ":          {From: "/t/c", Before: "/z"}, // what lies behind the prefix is not of it
+		"/t/c ":          {From: "/t/c", Before: "/z"}, // keys after the prefix are not included
 	} {
 		page, err = s.Store.List(s.ctx, "/t/", opts)
 		require.NoError(s, err)
@@ -123,7 +123,7 @@ func (s *suite) list() {
 
 	page, err = s.Store.List(s.ctx, "/t/", store.ListOptions{After: "/t/a", Limit: 1})
 	require.NoError(s, err)
-	require.EqualValues(s, 2, page.Count, "those that follow, on this page or not")
+	require.EqualValues(s, 2, page.Count, "the remaining keys, on this page or later ones")
 
 	page, err = s.Store.List(s.ctx, "/none/", store.ListOptions{})
 	require.NoError(s, err)
@@ -131,7 +131,7 @@ func (s *suite) list() {
 	require.Equal(s, revision, page.Revision)
 }
 
-// listChanged: what a check of a cache rests upon. The count is of all keys, the keys are those that changed.
+// listChanged: the check of a cache relies on this. Count includes all keys, KVs only the changed ones.
 func (s *suite) listChanged() {
 	first := s.commit(put("/t/a", "1"), put("/t/b", "1"), put("/t/c", "1"), put("/t/d", "1"), put("/other", "1"))
 	s.commit(put("/t/c", "2"), put("/other", "2"))
@@ -167,7 +167,7 @@ func (s *suite) listAtOneRevision() {
 	var revision int64
 	keys := map[string]string{}
 	listed, err := store.ListAll(s.ctx, s.Store, "/t/", store.ListOptions{Limit: 3}, func(kv store.KV) error {
-		if revision == 0 { // the first page is read: all that follows is too new
+		if revision == 0 { // the first page has been read: later changes are too new
 			_, _, revision, _ = s.Store.Get(s.ctx, "/t/0")
 			s.commit(put("/t/9", "new"), put("/t/99", "new"), del("/t/5"))
 			s.commit(put("/t/9", "newer"))
@@ -215,7 +215,7 @@ func (s *suite) fence() {
 		if after == "the key is another's" {
 			s.commit(put("/t/leader", "another"))
 		}
-		// Both are wrong: it is the fence that counts.
+		// Both are wrong: the fence takes precedence.
 		_, err = s.Store.Commit(s.ctx, store.Txn{Ops: []store.Op{{Key: "/t/a", Value: []byte("4"), If: store.Absent()}}, Fence: fence})
 		require.ErrorIs(s, err, store.ErrFenced, after)
 		require.NotErrorIs(s, err, store.ErrConflict, after)
@@ -255,7 +255,7 @@ func (s *suite) contexts() {
 	require.ErrorIs(s, err, context.DeadlineExceeded)
 }
 
-// concurrentWriters has many writers count up one key: none may be lost, none may count twice.
+// concurrentWriters has many writers increment one key: no increment may be lost or counted twice.
 func (s *suite) concurrentWriters() {
 	const writers, each = 8, 25
 	s.commit(put("/t/n", "0"))

@@ -1,4 +1,4 @@
-// Package storetest is the contract of store.Interface as a test: etcd and the model of it both pass.
+// Package storetest is the contract test of store.Interface, passed by etcd and by its model.
 package storetest
 
 import (
@@ -11,16 +11,16 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// Backend is an empty store, and what an operator can do to it.
+// Backend is an empty store with an operator's actions.
 type Backend struct {
 	Store store.Interface
-	// Compact forgets what was before a revision.
+	// Compact compacts the history before a revision.
 	Compact func(revision int64)
-	// Fill uses up the space quota.
+	// Fill exceeds the space quota.
 	Fill func()
 }
 
-// Run checks every promise of store.Interface, each on a new backend.
+// Run tests every promise of store.Interface, each on a new backend.
 func Run(t *testing.T, start func(t *testing.T) Backend) {
 	for _, c := range []struct {
 		name string
@@ -82,7 +82,7 @@ func (s *suite) requireAbsent(key string) {
 	s.Helper()
 	_, ok, _, err := s.Store.Get(s.ctx, key)
 	require.NoError(s, err)
-	require.False(s, ok, "key %s is there", key)
+	require.False(s, ok, "key %s exists", key)
 }
 
 func put(key, value string) store.Op { return store.Op{Key: key, Value: []byte(value)} }
@@ -107,13 +107,13 @@ func (s *suite) watching(ctx context.Context, prefix string, after int64) watche
 	return watcher{s, s.Store.Watch(ctx, prefix, after)}
 }
 
-// next returns the next batch that is not progress alone.
+// next returns the next batch that has events or an error.
 func (w watcher) next() store.Batch {
 	w.Helper()
 	for {
 		select {
 		case b, ok := <-w.batches:
-			require.True(w, ok, "the watch ended without saying why")
+			require.True(w, ok, "the watch ended without an error")
 			if len(b.Events) > 0 || b.Err != nil {
 				return b
 			}
@@ -123,7 +123,7 @@ func (w watcher) next() store.Batch {
 	}
 }
 
-// events returns the next n events, and checks that revisions are whole and in order.
+// events returns the next n events, and checks that revisions are complete and in order.
 func (w watcher) events(n int) []store.Event {
 	w.Helper()
 	var events []store.Event
@@ -131,7 +131,7 @@ func (w watcher) events(n int) []store.Event {
 	for len(events) < n {
 		b := w.next()
 		require.NoError(w, b.Err)
-		require.Greater(w, b.Events[0].ModRevision, last, "a revision was cut in two")
+		require.Greater(w, b.Events[0].ModRevision, last, "a revision was split")
 		events = append(events, b.Events...)
 		last = b.Events[len(b.Events)-1].ModRevision
 		require.Equal(w, last, b.Revision)

@@ -27,7 +27,7 @@ func (s *suite) watch() {
 }
 
 func (s *suite) watchFromThePast() {
-	const changes = 2500 // more than come in one answer
+	const changes = 2500 // more than fit in one response
 	start := s.commit(put("/t/first", ""))
 	for i := range changes / 50 {
 		ops := make([]store.Op, 50)
@@ -80,7 +80,7 @@ func (s *suite) watchProgress() {
 			if b.Revision >= elsewhere {
 				return
 			}
-		case <-time.After(200 * time.Millisecond): // it is a hint: ask again
+		case <-time.After(200 * time.Millisecond): // only a hint: ask again
 		case <-s.ctx.Done():
 			require.Fail(s, "no progress")
 		}
