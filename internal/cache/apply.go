@@ -6,14 +6,14 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// run is a number of changes of one row that follow each other.
+// run is a sequence of consecutive changes of one row.
 type run struct {
 	row row
 	n   int
 }
 
-// applyBatch changes all trees at once and then tells the handlers, in the order of the changes. It returns a *differsError
-// where an event was late.
+// applyBatch applies a batch to all trees at once and then calls the handlers, in the order of the changes. It returns
+// a *differsError if an event was late.
 func (r *Reflector) applyBatch(batch store.Batch) error {
 	var runs []run
 	var late error
@@ -26,16 +26,16 @@ func (r *Reflector) applyBatch(batch store.Batch) error {
 		}
 		if v := judge(e, reached, newest, before, row != nil); v != fresh {
 			r.metrics.dropped(r.prefix, v)
-			r.log.V(1).Info("Event is dropped", "reason", v, "key", e.Key, "revision", e.ModRevision, "reached", newest)
+			r.log.V(1).Info("Dropping event", "reason", v, "key", e.Key, "revision", e.ModRevision, "reached", newest)
 			if v == tooLate {
-				late = &differsError{Difference{r.prefix, Late, fmt.Sprintf("%s changed at revision %d, which was told after revision %d", e.Key, e.ModRevision, newest)}}
+				late = &differsError{Difference{r.prefix, Late, fmt.Sprintf("%s changed at revision %d, but the event came after revision %d", e.Key, e.ModRevision, newest)}}
 			}
 			continue
 		}
 		newest, r.seen, r.lastChange = e.ModRevision, e.ModRevision, e.ModRevision
 		if row == nil {
-			if r.strangers != nil && !e.Deleted {
-				r.strange(e.KV)
+			if r.foreign != nil && !e.Deleted {
+				r.reportForeign(e.KV)
 			}
 			continue
 		}

@@ -23,8 +23,8 @@ func benchGroups(hash string) []store.Group {
 	return groups
 }
 
-// BenchmarkReflector has 20,000 placements listed, then all of them changed once per iteration. B/object is
-// the live memory of the listing; events/s is from the first write to the last handler.
+// BenchmarkReflector lists 20,000 placements, then changes all of them once per iteration. B/object is the live memory
+// after the listing; events/s is measured from the first write to the last handler call.
 func BenchmarkReflector(b *testing.B) {
 	client := etcdtest.Start(b, etcdtest.WithoutProxy()).Client()
 	ctx, cancel := context.WithCancel(b.Context())

@@ -1,4 +1,4 @@
-// Package cache keeps what lies below an etcd prefix in memory, decoded, by one listing and one watch.
+// Package cache keeps the decoded keys of an etcd prefix in memory, by a listing and a watch.
 package cache
 
 import (
@@ -10,33 +10,34 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// Object is one stored object. It is immutable once published, and so is what its Value refers to: many readers share it,
-// and objects that say the same share their Values.
+// Object is a stored object. It is immutable once published, including what its Value refers to: readers share it, and
+// consecutive objects with equal contents share their Values.
 type Object[T any] struct {
 	// Name is the key without its collection's prefix.
 	Name string
 	Key  string
-	// Value is what the collection's codec made of the stored bytes.
+	// Value is the decoded value.
 	Value T
-	// Err says why the bytes could not be decoded. Value is zero then and Raw holds the bytes; otherwise Raw is nil.
+	// Err is the reason why the bytes could not be decoded. Value is zero then and Raw holds the bytes; otherwise Raw
+	// is nil.
 	Err            error
 	Raw            []byte
 	CreateRevision int64
 	ModRevision    int64
-	// Lease is the lease that the key is under, or 0.
+	// Lease is the lease that the key is attached to, or 0.
 	Lease store.LeaseID
 }
 
-// Event is one change of one object. Old == nil: it is new. New == nil: it was deleted.
+// Event is a change of one object. Old is nil for a new object, New for a deleted one.
 type Event[T any] struct {
 	Name     string
 	Old, New *Object[T]
-	// Revision is that of the change. After a new listing, which does not tell when something was deleted,
-	// a deletion has the listing's.
+	// Revision is the revision of the change. A deletion found by a new listing, which does not say when it happened,
+	// has the listing's.
 	Revision int64
 }
 
-// Lister reads a collection. Readers never wait for etcd.
+// Lister reads a collection. Reads never block on etcd.
 type Lister[T any] interface {
 	// Get returns the object of that name.
 	Get(name string) (*Object[T], bool)
@@ -44,17 +45,17 @@ type Lister[T any] interface {
 	List() []*Object[T]
 	// ListPrefix returns the objects whose names begin with prefix, sorted, at a cost proportional to their number.
 	ListPrefix(prefix string) []*Object[T]
-	// Len returns how many objects there are.
+	// Len returns the number of objects.
 	Len() int
 }
 
 // index holds objects.
 type index[T any] struct {
-	mu *sync.RWMutex // the reflector's: a batch of changes is seen whole or not at all
+	mu *sync.RWMutex // the reflector's, so that a batch of changes becomes visible at once
 	*objects[T]
 }
 
-// objects are found by name, which happens all the time, and listed sorted by name.
+// objects are looked up by name, the common case, and listed sorted by name.
 type objects[T any] struct {
 	named map[string]*Object[T]
 	tree  *btree.BTreeG[*Object[T]]
@@ -67,17 +68,17 @@ func newObjects[T any]() *objects[T] {
 	}
 }
 
-// put returns the object that was there before, or nil.
+// put stores o and returns the previous object, or nil.
 func (s *objects[T]) put(o *Object[T]) (old *Object[T]) {
 	if old = s.named[o.Name]; old != nil {
-		delete(s.named, o.Name) // else the key stays the old object's string, and keeps that alive
+		delete(s.named, o.Name) // otherwise the map keeps the old object's string, and with it the old object, alive
 	}
 	s.named[o.Name] = o
 	s.tree.ReplaceOrInsert(o)
 	return old
 }
 
-// remove returns the object that was there, or nil.
+// remove deletes an object and returns it, or nil.
 func (s *objects[T]) remove(name string) (old *Object[T]) {
 	if old = s.named[name]; old != nil {
 		delete(s.named, name)

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var keys = keyspace.New("")
 
-// reflecting is a running reflector of two rows that writes down what its handlers are told.
+// reflecting is a running reflector of two rows that records what its handlers receive.
 type reflecting struct {
 	t          *testing.T
 	r          *cache.Reflector
@@ -170,7 +170,7 @@ func TestEventsComeInTheOrderOfRevisions(t *testing.T) {
 	s := memstore.New(memstore.Options{})
 	f := reflect(t, s)
 	f.wait(1)
-	s.SetDown(true) // so that all come in one batch
+	s.SetDown(true) // so that all events arrive in one batch
 	other := s.Connect()
 	commit(t, other, placement("m/a", "1"), unplaced("x", "no"))
 	commit(t, other, placement("m/a", "2"))
@@ -189,7 +189,7 @@ func TestEventsComeInTheOrderOfRevisions(t *testing.T) {
 	require.Equal(t, last, f.r.LastChange())
 }
 
-// TestUndecodableIsKept: what a person broke is neither dropped nor does it look like a deletion.
+// TestUndecodableIsKept: an object made unreadable by hand is neither dropped nor reported as deleted.
 func TestUndecodableIsKept(t *testing.T) {
 	s := memstore.New(memstore.Options{})
 	commit(t, s, store.Op{Key: "/fleet/placements/m/a", Value: []byte("{broken")}, store.Op{Key: "/fleet/placements/m/empty", Value: []byte{}})
@@ -212,7 +212,7 @@ func TestUndecodableIsKept(t *testing.T) {
 	}, f.take()[2:])
 }
 
-// TestEqualValues: objects that say the same, one after the other, are each what they say, readable or not, also when one changes.
+// TestEqualValues: consecutive objects with equal contents are correct, readable or not, even if one of them changes.
 func TestEqualValues(t *testing.T) {
 	s := memstore.New(memstore.Options{})
 	broken := func(name string) store.Op {
@@ -229,7 +229,7 @@ func TestEqualValues(t *testing.T) {
 	require.Equal(t, []string{"1", "2", "{broken", "{broken", "1", "2", "2", "{broken", "{broken", "2"}, hashes)
 }
 
-// TestRelist: after a compaction the handlers are told the differences only, and what did not change is the same object.
+// TestRelist: after a compaction the handlers get only the differences, and unchanged objects remain the same.
 func TestRelist(t *testing.T) {
 	s := memstore.New(memstore.Options{})
 	commit(t, s, placement("m/kept", "1"), placement("m/changed", "1"), placement("m/gone", "1"), unplaced("same", "no"))
@@ -244,7 +244,7 @@ func TestRelist(t *testing.T) {
 	last := commit(t, s, placement("m/brief", "1"))
 	last = max(last, commit(t, s, gone(placement("m/brief", ""))))
 	s.Compact(last)
-	require.Equal(t, 3, f.placements.Len(), "the last content is kept meanwhile")
+	require.Equal(t, 3, f.placements.Len(), "the last content is kept until then")
 	conn.SetDown(false)
 	f.wait(last)
 	require.Equal(t, []string{
@@ -259,7 +259,7 @@ func TestRelist(t *testing.T) {
 	require.Equal(t, 2, f.relists)
 }
 
-// TestLastChangeStays: a listing that brings nothing new changes nothing.
+// TestLastChangeStays: a listing without news does not move LastChange.
 func TestLastChangeStays(t *testing.T) {
 	s := memstore.New(memstore.Options{})
 	first := commit(t, s, placement("m/a", "1"))
@@ -276,11 +276,11 @@ func TestLastChangeStays(t *testing.T) {
 	require.Equal(t, first, f.r.LastChange())
 }
 
-// TestWaitForRevisionOfOthers: a write that changed nothing below the prefix brings no event. The wait ends all the same.
+// TestWaitForRevisionOfOthers: a write that changes nothing below the prefix causes no event; the wait still ends.
 func TestWaitForRevisionOfOthers(t *testing.T) {
 	s := memstore.New(memstore.Options{})
 	f := reflect(t, s)
-	f.wait(1) // it watches
+	f.wait(1) // the watch is running
 	f.wait(commit(t, s, store.Op{Key: "/elsewhere", Value: []byte("1")}))
 
 	ctx, cancel := context.WithCancel(t.Context())

@@ -9,8 +9,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// WithCheckEvery sets how often the rows are compared with etcd, a tenth more or less. Default store.CheckEvery; negative
-// for never.
+// WithCheckEvery sets how often the rows are compared with etcd, plus or minus a tenth. Default store.CheckEvery;
+// negative means never.
 func WithCheckEvery(d time.Duration) Option {
 	return func(r *Reflector) {
 		if d != 0 {
@@ -19,30 +19,31 @@ func WithCheckEvery(d time.Duration) Option {
 	}
 }
 
-// Difference is why a reflector does not trust what it has and lists again.
+// Difference is the reason why a reflector distrusts its content and lists again.
 type Difference struct {
 	Prefix, Reason, Message string
 }
 
 // The reasons of a Difference.
 const (
-	Late     = "Late"     // an event came after others, or progress, of later revisions: everything is read anew
-	Missed   = "Missed"   // a change was never told by the watch: everything is read anew
-	Behind   = "Behind"   // the watch does not bring what a read has: everything is read anew
-	WentBack = "WentBack" // etcd's revision is lower than what it told before: a stale read, or a backup was restored
+	Late     = "Late"     // an event came after events, or progress, of later revisions
+	Missed   = "Missed"   // a change was never reported
+	Behind   = "Behind"   // the watch does not deliver what a read returned
+	WentBack = "WentBack" // etcd's revision is lower than before: a stale read, or a restored backup
 )
 
-// OnDiffers has f called, from the reflector's goroutine, before a listing that a Difference makes necessary. f must not block.
+// OnDiffers sets a function called from the reflector's goroutine before a listing caused by a Difference. f must not
+// block.
 func OnDiffers(f func(Difference)) Option {
 	return func(r *Reflector) { r.onDiffers = append(r.onDiffers, f) }
 }
 
-// recorder writes events, as internal/events does.
+// recorder records events, like internal/events.
 type recorder interface {
 	Record(kind, name, eventType, reason, message string)
 }
 
-// RecordDiffers has an event say why everything was listed anew.
+// RecordDiffers records an event with the reason for a new listing.
 func RecordDiffers(r recorder) Option {
 	return OnDiffers(func(d Difference) { r.Record(v1.KindKey, d.Prefix, v1.EventWarning, "Cache"+d.Reason, d.Message) })
 }
@@ -61,13 +62,13 @@ func (r *Reflector) differs(d Difference) {
 }
 
 const (
-	// behindFor is how long the watch may take to bring what a read has.
+	// behindFor is how long the watch may take to deliver what a read returned.
 	behindFor = 10 * time.Second
-	// checkPage bounds one answer of a check. Each page costs etcd a look at all keys that follow.
+	// checkPage bounds one page of a check. For each page etcd scans all following keys.
 	checkPage = 25_000
 )
 
-// check compares each row with etcd, now and then, until ctx ends.
+// check compares each row with etcd at intervals, until ctx ends.
 func (r *Reflector) check(ctx context.Context) {
 	if r.checkEvery < 0 || r.WaitForSync(ctx) != nil {
 		return
@@ -77,7 +78,7 @@ func (r *Reflector) check(ctx context.Context) {
 			d, err := r.checkRow(ctx, row)
 			if err != nil {
 				r.metrics.checked(row.keyPrefix(), "Failed")
-				r.log.V(1).Info("Comparing with etcd failed", "prefix", row.keyPrefix(), "error", err.Error())
+				r.log.V(1).Info("Failed to compare with etcd", "prefix", row.keyPrefix(), "error", err.Error())
 				continue
 			}
 			if d == nil {
@@ -87,15 +88,16 @@ func (r *Reflector) check(ctx context.Context) {
 			r.metrics.checked(row.keyPrefix(), d.Reason)
 			select {
 			case r.again <- *d:
-			default: // asked for already
+			default: // already requested
 			}
-			break // the listing is of all rows
+			break // a listing includes all rows
 		}
 	}
 }
 
-// checkRow asks etcd how many keys the row has and which of them changed since the last check. Where the count is right and
-// so is each of those, all is: a change that was missed is among them, and a deletion leaves a count that is too high.
+// checkRow asks etcd for the number of the row's keys and for those that changed since the last check. If the number
+// and those keys match, everything does: a missed change is among the keys, and a missed deletion makes the known
+// number too high.
 func (r *Reflector) checkRow(ctx context.Context, row row) (*Difference, error) {
 	began := r.beginCheck(row)
 	defer r.endCheck()
@@ -104,7 +106,7 @@ func (r *Reflector) checkRow(ctx context.Context, row row) (*Difference, error) 
 		return nil, err
 	}
 	if now.revision < began.seen {
-		return &Difference{row.keyPrefix(), WentBack, fmt.Sprintf("etcd answered with revision %d, after %d was known", now.revision, began.seen)}, nil
+		return &Difference{row.keyPrefix(), WentBack, fmt.Sprintf("etcd answered at revision %d, after revision %d", now.revision, began.seen)}, nil
 	}
 	problem := r.compare(row, began, now)
 	if problem == "" {
@@ -119,7 +121,7 @@ func (r *Reflector) checkRow(ctx context.Context, row row) (*Difference, error) 
 		if r.compare(row, began, now) == "" {
 			return nil, nil
 		}
-		return &Difference{row.keyPrefix(), Behind, fmt.Sprintf("the watch did not come to revision %d in %s: %s", now.revision, behindFor, problem)}, nil
+		return &Difference{row.keyPrefix(), Behind, fmt.Sprintf("the watch did not reach revision %d within %s: %s", now.revision, behindFor, problem)}, nil
 	}
 	if problem = r.compare(row, began, now); problem == "" {
 		return nil, nil
@@ -127,7 +129,7 @@ func (r *Reflector) checkRow(ctx context.Context, row row) (*Difference, error) 
 	return &Difference{row.keyPrefix(), Missed, fmt.Sprintf("at revision %d %s", now.revision, problem)}, nil
 }
 
-// checkBegun is what was known when a check began.
+// checkBegun is the known state when a check began.
 type checkBegun struct {
 	verified, seen int64
 	listings       int
@@ -146,7 +148,7 @@ func (r *Reflector) endCheck() {
 	r.journal = nil
 }
 
-// asStored is what etcd says of a row at one revision: how many keys it has, and those that changed lately.
+// asStored is etcd's state of a row at one revision: the number of keys, and the recently changed ones.
 type asStored struct {
 	revision, count int64
 	changed         []keyRevision
@@ -174,12 +176,13 @@ func (r *Reflector) changedSince(ctx context.Context, prefix string, revision in
 	return asStored{}, err
 }
 
-// compare says what differs, "" for nothing. What changed after the answer's revision is taken back for it.
+// compare returns a description of the difference, "" if there is none. Changes after the answer's revision are undone
+// for the comparison.
 func (r *Reflector) compare(row row, began checkBegun, now asStored) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.listings != began.listings {
-		return "" // all is new
+		return "" // everything is newer
 	}
 	before := r.journal.after(now.revision)
 	count := int64(row.count())
@@ -192,11 +195,11 @@ func (r *Reflector) compare(row row, began checkBegun, now asStored) string {
 			have = row.have(kv.key)
 		}
 		if have != kv.revision {
-			return fmt.Sprintf("%s was changed at revision %d, known is its change at %d", kv.key, kv.revision, have)
+			return fmt.Sprintf("%s changed at revision %d, the cache has revision %d", kv.key, kv.revision, have)
 		}
 	}
 	if count != now.count {
-		return fmt.Sprintf("there are %d keys, %d are known", now.count, count)
+		return fmt.Sprintf("etcd has %d keys, the cache has %d", now.count, count)
 	}
 	r.verified[row] = now.revision
 	return ""

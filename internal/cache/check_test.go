@@ -21,14 +21,14 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// reads counts what is read of a store.
+// reads counts reads of a store.
 type reads struct {
 	store.Interface
 	mu    sync.Mutex
 	lists int
-	// stale, where it is not 0, is the revision that listings are answered from.
+	// stale, if not 0, is the revision that listings are answered from.
 	stale int64
-	// since is what each check asked for, most, where it is not 0, how many keys it got at once.
+	// since is what each check asked for; most, if not 0, is the maximum number of keys of one check.
 	since []int64
 	most  int64
 }
@@ -55,7 +55,7 @@ func (r *reads) take() int {
 	return n
 }
 
-// checked is a reflector in a bubble of its own time.
+// checked is a reflector in a synctest bubble.
 type checked struct {
 	*testing.T
 	s          *memstore.Store
@@ -73,7 +73,7 @@ func check(t *testing.T, do func(*checked)) {
 		for i := range 5 {
 			commit(t, s, placement(fmt.Sprintf("m/u%d", i), "0"), unplaced(fmt.Sprintf("u%d", i), "no"))
 		}
-		commit(t, s, store.Op{Key: "/fleet/placements/x", Value: []byte("{}")}) // ignored: no such name
+		commit(t, s, store.Op{Key: "/fleet/placements/x", Value: []byte("{}")}) // ignored: not a valid name
 		c := &checked{T: t, s: s, reads: &reads{Interface: s}, follower: &follower{copy: map[string]*cache.Object[v1.Placement]{}}}
 		c.r = cache.NewReflector(c.reads, keys.Root(),
 			cache.OnDiffers(func(d cache.Difference) { c.differs = append(c.differs, d.Reason) }),
@@ -93,7 +93,7 @@ func check(t *testing.T, do func(*checked)) {
 	})
 }
 
-// right tells whether the collection, and what its handlers were told, is what the store has.
+// right reports whether the collection, and what its handlers received, match the store.
 func (c *checked) right() bool {
 	c.Helper()
 	want := map[string]int64{}
@@ -116,13 +116,13 @@ func (c *checked) right() bool {
 	return maps.Equal(want, got)
 }
 
-// period lets pass what a check takes at most.
+// period waits for the maximum duration of a check.
 func (c *checked) period() {
 	time.Sleep(store.CheckEvery*11/10 + time.Second)
 	synctest.Wait()
 }
 
-// TestMissed: whatever the watch lost, the next check finds it, and one listing brings it.
+// TestMissed: every change that the watch lost is found by the next check and corrected by one listing.
 func TestMissed(t *testing.T) {
 	del := func(name string) store.Op { return gone(placement(name, "")) }
 	for name, c := range map[string]struct {
@@ -160,13 +160,13 @@ func TestMissed(t *testing.T) {
 				require.Equal(c2, c.differs, c2.differs)
 				require.Equal(c2, len(c.differs), c2.relists)
 				c2.period()
-				require.Equal(c2, len(c.differs), c2.relists, "it is right and stays so")
+				require.Equal(c2, len(c.differs), c2.relists, "the content is correct and stays correct")
 			})
 		})
 	}
 }
 
-// TestKnownEventsAreDropped: what comes twice is told once, and no listing is made for it.
+// TestKnownEventsAreDropped: a repeated event is reported once and causes no listing.
 func TestKnownEventsAreDropped(t *testing.T) {
 	check(t, func(c *checked) {
 		c.s.SetOld(memstore.OldEtcd{Twice: 1})
@@ -182,7 +182,7 @@ func TestKnownEventsAreDropped(t *testing.T) {
 	})
 }
 
-// TestLate: what is told out of order, or after progress that promised that there is no more, is listed at once.
+// TestLate: an event out of order, or after progress that ruled it out, causes a listing at once.
 func TestLate(t *testing.T) {
 	t.Run("out of order", func(t *testing.T) {
 		check(t, func(c *checked) {
@@ -212,7 +212,7 @@ func TestLate(t *testing.T) {
 			last := commit(c.T, c.s, gone(placement("m/u1", "")), placement("m/u2", "2"))
 			b.progress(last)
 			synctest.Wait()
-			require.Equal(c, last, r.Revision(), "as it was told")
+			require.Equal(c, last, r.Revision(), "as reported by progress")
 			close(b.hold)
 			time.Sleep(time.Second)
 			synctest.Wait()
@@ -226,7 +226,7 @@ func TestLate(t *testing.T) {
 	})
 }
 
-// behind holds events back and lets the test tell progress before them.
+// behind holds back events and lets the test send progress before them.
 type behind struct {
 	store.Interface
 	hold chan struct{}
@@ -255,7 +255,7 @@ func (b *behind) Watch(ctx context.Context, prefix string, after int64) <-chan s
 	return out
 }
 
-// TestResumesWhereEventsCame: a watch that ends after early progress begins again where events came last.
+// TestResumesWhereEventsCame: a watch that ends after early progress resumes after the last event.
 func TestResumesWhereEventsCame(t *testing.T) {
 	check(t, func(c *checked) {
 		b := &behind{Interface: c.s, hold: make(chan struct{})}
@@ -277,7 +277,7 @@ func TestResumesWhereEventsCame(t *testing.T) {
 	})
 }
 
-// TestCheckCosts: at rest one read for each row and period, and nothing else.
+// TestCheckCosts: at rest there is one read per row and period, and nothing else.
 func TestCheckCosts(t *testing.T) {
 	check(t, func(c *checked) {
 		const periods = 20
@@ -288,7 +288,7 @@ func TestCheckCosts(t *testing.T) {
 	})
 }
 
-// TestChecksWhileThingsChange: however many changes are on their way, what is right is never taken for wrong.
+// TestChecksWhileThingsChange: correct content is never reported as different, however many changes are in flight.
 func TestChecksWhileThingsChange(t *testing.T) {
 	for seed := range uint64(20) {
 		synctest.Test(t, func(t *testing.T) {
@@ -308,7 +308,7 @@ func TestChecksWhileThingsChange(t *testing.T) {
 				switch random.IntN(4) {
 				case 0:
 					op = gone(op)
-				case 1: // one that is ignored, or is no longer
+				case 1: // an ignored key, or one no longer ignored
 					op.Key = strings.Replace(op.Key, "m/", "", 1)
 				}
 				commit(t, s, op)
@@ -325,7 +325,7 @@ func TestChecksWhileThingsChange(t *testing.T) {
 	}
 }
 
-// delayed answers and brings batches after a moment.
+// delayed delays answers and batches.
 type delayed struct {
 	store.Interface
 	mu     sync.Mutex
@@ -360,7 +360,7 @@ func (d *delayed) Watch(ctx context.Context, prefix string, after int64) <-chan 
 	return out
 }
 
-// TestBehind: a watch that brings nothing any more, without an end, is found by the check.
+// TestBehind: the check detects a watch that has stopped delivering without ending.
 func TestBehind(t *testing.T) {
 	check(t, func(c *checked) {
 		b := &behind{Interface: c.s, hold: make(chan struct{})}
@@ -381,8 +381,8 @@ func TestBehind(t *testing.T) {
 	})
 }
 
-// TestStaleReads: a listing of the past, as a member gives that lags behind, is not believed; that of a store that was
-// restored from a backup is, in the end.
+// TestStaleReads: a listing at an older revision, from a member that lags behind, is rejected; one from a restored
+// backup is accepted eventually.
 func TestStaleReads(t *testing.T) {
 	check(t, func(c *checked) {
 		past := c.s.Revision()
@@ -401,7 +401,7 @@ func TestStaleReads(t *testing.T) {
 	})
 	t.Run("restored", func(t *testing.T) {
 		check(t, func(c *checked) {
-			// What other is has the same revisions, and other content.
+			// other has the same revisions with other content.
 			other := memstore.New(memstore.Options{})
 			for i := range 3 {
 				commit(c.T, other, placement(fmt.Sprintf("m/u%d", i), "restored"))
@@ -416,7 +416,7 @@ func TestStaleReads(t *testing.T) {
 			require.Equal(c, other.Revision(), c.r.Revision())
 			commit(c.T, other, placement("m/u7", "new"))
 			synctest.Wait()
-			require.Equal(c, 4, c.placements.Len(), "the watch is the restored store's")
+			require.Equal(c, 4, c.placements.Len(), "the watch follows the restored store")
 		})
 	})
 }

@@ -10,28 +10,28 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// Collection is one row of the keyspace as a Reflector sees it.
+// Collection is a row of the keyspace as cached by a Reflector.
 type Collection[T any] struct {
 	index[T]
 	row      keyspace.Collection[T]
 	handlers []func([]Event[T])
 	r        *Reflector
 
-	pending []Event[T]  // applied, not yet told
-	next    *objects[T] // what a new listing has brought so far
+	pending []Event[T]  // applied, not yet reported
+	next    *objects[T] // content of the new listing so far
 
-	// ignored are the keys below the prefix of which no object is made, nextIgnored those of a new listing.
+	// ignored are the keys below the prefix that no object is made of, nextIgnored those of a new listing.
 	ignored, nextIgnored ignoredKeys
 
-	// last is what lastRaw was decoded to. An app's units come one after the other and say the same, as do placements.
+	// last is the value decoded from lastRaw. Consecutive units of an app often have equal contents, as do placements.
 	last    T
 	lastRaw []byte
 }
 
 var _ Lister[string] = (*Collection[string])(nil)
 
-// Register has r keep the row c. Call it before Run. A row that lies outside the reflector's prefix, or that
-// overlaps one that is registered, is a mistake in the program: it panics.
+// Register makes r cache the row c. Call it before Run. It panics if the row is outside the reflector's prefix or
+// overlaps a registered one.
 func Register[T any](r *Reflector, c keyspace.Collection[T]) *Collection[T] {
 	if !strings.HasPrefix(c.Prefix(), r.prefix) {
 		panic(fmt.Sprintf("cache: %s is not below %s", c.Prefix(), r.prefix))
@@ -46,26 +46,26 @@ func Register[T any](r *Reflector, c keyspace.Collection[T]) *Collection[T] {
 	return collection
 }
 
-// OnChange has handler called with every change, in order, from the reflector's goroutine: it must not block
-// and must not wait for the reflector. When it is called the collection already has the changes. After a new
-// listing it gets the differences only. Call it before Run.
+// OnChange adds a handler for every change, in order. It is called from the reflector's goroutine, when the collection
+// already has the changes, and must neither block nor wait for the reflector. After a new listing it gets only the
+// differences. Call it before Run.
 func (c *Collection[T]) OnChange(handler func([]Event[T])) { c.handlers = append(c.handlers, handler) }
 
-// row is what the reflector needs of a Collection of any type, all from its own goroutine. What changes the
-// tree (apply, relisted) runs under its lock.
+// row is a Collection of any type as the reflector uses it, from its own goroutine. Methods that change the tree
+// (apply, relisted) run under its lock.
 type row interface {
 	keyPrefix() string
-	// have returns the revision of a key's last change that is known, 0 where the key is not there. It is told of all keys
-	// below the prefix, also those that are ignored; count is how many there are.
+	// have returns the revision of a key's last known change, 0 if the key does not exist. It knows all keys below the
+	// prefix, including ignored ones; count is their number.
 	have(key string) int64
 	count() int
-	// apply makes one change and reports whether there is something to tell.
+	// apply applies one change and reports whether handlers have to be called.
 	apply(e store.Event) bool
 	beginListing()
 	listed(kv store.KV)
-	// relisted puts the listing of that revision in place and returns how many changes there are to tell.
+	// relisted switches to the listing of that revision and returns the number of changes to report.
 	relisted(revision int64) int
-	// tell calls the handlers with the first n changes that were not told.
+	// tell calls the handlers with the first n pending changes.
 	tell(n int)
 }
 
@@ -99,14 +99,14 @@ func (c *Collection[T]) apply(e store.Event) bool {
 	return true
 }
 
-// ours tells whether a key is that of an object of the row, and not a stranger's: then it is said that it is ignored.
+// ours reports whether a key is an object of the row; if not, it reports the key as ignored.
 func ours[T any](r *Reflector, row keyspace.Collection[T], kv store.KV) bool {
 	_, named := row.Name(kv.Key)
 	switch {
 	case !named:
-		r.ignored(kv, NoSuchName, "it is ignored, nothing of ours has such a name")
+		r.ignored(kv, NoSuchName, "ignored: the name is not valid for this prefix")
 	case row.Leased() && kv.Lease == 0:
-		r.ignored(kv, NoLease, "it is ignored, under no lease: nobody is there who keeps it")
+		r.ignored(kv, NoLease, "ignored: the key has no lease, so no process maintains it")
 	default:
 		return true
 	}
@@ -151,14 +151,14 @@ func (c *Collection[T]) relisted(revision int64) int {
 func (c *Collection[T]) tell(n int) {
 	events := c.pending[:n:n]
 	if c.pending = c.pending[n:]; len(c.pending) == 0 {
-		c.pending = nil // the handlers may keep events
+		c.pending = nil // handlers may keep the slice
 	}
 	for _, handle := range c.handlers {
 		handle(events)
 	}
 }
 
-// object decodes a value. What cannot be decoded is kept, with the reason.
+// object decodes a value. An undecodable one is kept, with the reason.
 func (c *Collection[T]) object(name string, kv store.KV) *Object[T] {
 	o := &Object[T]{Name: name, Key: kv.Key, CreateRevision: kv.CreateRevision, ModRevision: kv.ModRevision, Lease: kv.Lease}
 	if len(kv.Value) > 0 && bytes.Equal(kv.Value, c.lastRaw) {
@@ -176,7 +176,7 @@ func (c *Collection[T]) object(name string, kv store.KV) *Object[T] {
 	return o
 }
 
-// decode survives a codec that panics on what somebody put into etcd by hand.
+// decode recovers from a codec that panics on a value put by hand.
 func (c *Collection[T]) decode(data []byte) (value T, err error) {
 	defer func() {
 		if p := recover(); p != nil {

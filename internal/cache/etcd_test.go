@@ -17,8 +17,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/etcdtest"
 )
 
-// follower keeps a copy from what it is told, and fails where that does not fit together: an event that
-// repeats, or one that was left out.
+// follower maintains a copy from events, and fails on inconsistent ones: repeated or missing events.
 type follower struct {
 	mu       sync.Mutex
 	copy     map[string]*cache.Object[v1.Placement]
@@ -30,14 +29,14 @@ func (f *follower) follow(events []cache.Event[v1.Placement]) {
 	defer f.mu.Unlock()
 	for _, e := range events {
 		if f.copy[e.Name] != e.Old {
-			f.problems = append(f.problems, fmt.Sprintf("%s at %d: the old object is not the one told before", e.Name, e.Revision))
+			f.problems = append(f.problems, fmt.Sprintf("%s at %d: the old object is not the one of the previous event", e.Name, e.Revision))
 		}
 		if e.New == nil {
 			delete(f.copy, e.Name)
 			continue
 		}
 		if e.Old != nil && e.New.ModRevision <= e.Old.ModRevision {
-			f.problems = append(f.problems, fmt.Sprintf("%s at %d: told twice", e.Name, e.Revision))
+			f.problems = append(f.problems, fmt.Sprintf("%s at %d: reported twice", e.Name, e.Revision))
 		}
 		f.copy[e.Name] = e.New
 	}
@@ -55,8 +54,8 @@ func (f *follower) check(t *testing.T, want map[string]int64) {
 	require.Equal(t, want, got)
 }
 
-// TestReflectorOutlivesEtcd writes at random while etcd is restarted, cut off, frozen and compacted: in the
-// end the cache is what etcd holds, and no event was lost or told twice on the way.
+// TestReflectorOutlivesEtcd writes at random while etcd is restarted, cut off, frozen and compacted: in the end the
+// cache matches etcd, and no event was lost or repeated.
 func TestReflectorOutlivesEtcd(t *testing.T) {
 	etcd := etcdtest.Start(t)
 	cfg := etcd.Config()
@@ -73,7 +72,7 @@ func TestReflectorOutlivesEtcd(t *testing.T) {
 	defer func() {
 		cancel()
 		require.ErrorIs(t, <-done, context.Canceled)
-		require.GreaterOrEqual(t, listings, 2, "the first one, and one where it was cut off from what was compacted")
+		require.GreaterOrEqual(t, listings, 2, "the first one, and one after the missed revisions were compacted")
 	}()
 
 	random := rand.New(rand.NewPCG(1, 2))
@@ -109,7 +108,7 @@ func TestReflectorOutlivesEtcd(t *testing.T) {
 	}
 }
 
-// rawStore writes past the network that the test takes away.
+// rawStore writes to etcd directly, past the network that the test interrupts.
 type rawStore struct {
 	etcd *etcdtest.Server
 	t    *testing.T
@@ -137,7 +136,7 @@ func content(t *testing.T, s rawStore) map[string]int64 {
 	return out
 }
 
-// TestWaitForRevisionOnEtcd: etcd's progress answer ends the wait for a revision that lies outside the prefix.
+// TestWaitForRevisionOnEtcd: etcd's progress answer ends the wait for a revision outside the prefix.
 func TestWaitForRevisionOnEtcd(t *testing.T) {
 	etcd := etcdtest.Start(t)
 	client := etcd.Client()
@@ -172,8 +171,8 @@ func (l losing) Watch(ctx context.Context, prefix string, after int64) <-chan st
 	return out
 }
 
-// TestCheckOnEtcd: a change and a deletion that a watch of etcd lost are found by what etcd answers to a check, although
-// later changes came.
+// TestCheckOnEtcd: a change and a deletion that an etcd watch lost are found by a check, even though later changes
+// arrived.
 func TestCheckOnEtcd(t *testing.T) {
 	etcd := etcdtest.Start(t)
 	client := etcd.Client()
@@ -201,7 +200,7 @@ func TestCheckOnEtcd(t *testing.T) {
 			return ok == (lost.Value != nil) && (!ok || o.Value.Hash == "2")
 		}, 10*time.Second, time.Millisecond)
 		time.Sleep(200 * time.Millisecond)
-		require.Empty(t, differs, "it is right now")
+		require.Empty(t, differs, "the content is correct now")
 		cancel()
 		<-done
 	}

@@ -16,8 +16,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// TestIgnored: what is a stranger's or cannot be read is told by key and revision, whether it was there before or is put
-// later; a machine that is under no lease any more is gone.
+// TestIgnored: foreign and unreadable keys are reported by key and revision, whether they existed before or are put
+// later; a machine key that loses its lease is reported as deleted.
 func TestIgnored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})
@@ -58,9 +58,9 @@ func TestIgnored(t *testing.T) {
 	})
 }
 
-// TestStrangersAreTold: what lies in none of the rows is told, before and after; what others look after is not. Of rows that
-// are guarded the strangers are.
-func TestStrangersAreTold(t *testing.T) {
+// TestForeignKeysAreReported: keys outside all rows are reported, whether they existed before or are put later; keys
+// below excepted prefixes are not. In guarded rows the foreign keys are reported.
+func TestForeignKeysAreReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})
 		lease, err := s.Grant(t.Context(), time.Hour)
@@ -104,8 +104,8 @@ func TestStrangersAreTold(t *testing.T) {
 	})
 }
 
-// TestManyStrangers: of a place with 100,000 keys of a stranger some are looked at, those of other places nevertheless.
-func TestManyStrangers(t *testing.T) {
+// TestManyForeignKeys: of 100,000 foreign keys in one place only some are read; those in other places are still found.
+func TestManyForeignKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})
 		var groups []store.Group
@@ -129,8 +129,8 @@ func TestManyStrangers(t *testing.T) {
 	})
 }
 
-// TestNoStrangersInTheOnlyRow: where a row is all that the reflector looks at, its objects are not taken for strangers.
-func TestNoStrangersInTheOnlyRow(t *testing.T) {
+// TestNoForeignKeysInTheOnlyRow: if the reflector's prefix is a single row, its objects are not reported as foreign.
+func TestNoForeignKeysInTheOnlyRow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})
 		commit(t, s, placement("m/a", "1"), store.Op{Key: "/fleet/placements/x", Value: []byte("{}")})

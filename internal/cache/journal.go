@@ -2,13 +2,13 @@ package cache
 
 import "github.com/fleet-starter/fleet/internal/store"
 
-// journal is what changed in a row while it is checked.
+// journal records the changes of a row while it is checked.
 type journal struct {
 	row     row
 	changes []change
 }
 
-// change is one, with the revision of the key's change before it; 0: the key was not there.
+// change is one change, with the revision of the key's previous change; 0 means that the key did not exist.
 type change struct {
 	key              string
 	revision, before int64
@@ -20,7 +20,7 @@ func (j *journal) note(row row, e store.Event, before int64) {
 	}
 }
 
-// after returns, for each key that changed after a revision, its last change up to then.
+// after returns, for each key that changed after a revision, the last change up to that revision.
 func (j *journal) after(revision int64) map[string]int64 {
 	was := map[string]int64{}
 	for _, c := range j.changes {

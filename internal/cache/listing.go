@@ -10,7 +10,7 @@ import (
 // list replaces the collections' content by that of one revision. Readers see the old content until it is complete.
 func (r *Reflector) list(ctx context.Context) error {
 	revision := int64(0)
-	for _, row := range r.rows { // by rows: etcd counts, for each page, all that follows behind it
+	for _, row := range r.rows { // by row: for each page, etcd counts all following keys
 		row.beginListing()
 		opts := store.ListOptions{Limit: r.pageSize, Revision: revision}
 		var err error
@@ -25,7 +25,7 @@ func (r *Reflector) list(ctx context.Context) error {
 	if err := r.believe(revision); err != nil {
 		return err
 	}
-	if err := r.lookForStrangers(ctx, revision); err != nil {
+	if err := r.findForeign(ctx, revision); err != nil {
 		return err
 	}
 	r.tell(r.replace(revision), revision)
@@ -40,7 +40,7 @@ func (r *Reflector) list(ctx context.Context) error {
 	return nil
 }
 
-// replace puts the listing of that revision in place and returns what there is to tell.
+// replace switches to the listing of that revision and returns the changes to report.
 func (r *Reflector) replace(revision int64) []run {
 	runs := make([]run, 0, len(r.rows))
 	r.mu.Lock()
@@ -57,17 +57,17 @@ func (r *Reflector) replace(revision int64) []run {
 	r.applied, r.seen, r.told = revision, revision, min(r.told, revision)
 	r.listings++
 	select {
-	case <-r.again: // what it was asked for is done
+	case <-r.again: // this listing fulfils the request
 	default:
 	}
 	return runs
 }
 
-// olderMost is how often in a row a listing may be older than what is known before it is believed.
+// olderMost is how many consecutive listings older than the known state are rejected.
 const olderMost = 5
 
-// believe refuses a listing that is older than what is known: a member that lags behind has answered. Where etcd says so
-// again and again a backup was restored, and nothing is left of what was known.
+// believe rejects a listing that is older than the known state, because it comes from a member that lags behind. If
+// that repeats, etcd was restored from a backup, and the known state is obsolete.
 func (r *Reflector) believe(revision int64) error {
 	seen := r.seenRevision()
 	if revision >= seen {
@@ -75,9 +75,9 @@ func (r *Reflector) believe(revision int64) error {
 		return nil
 	}
 	if r.older++; r.older <= olderMost {
-		return fmt.Errorf("etcd answered with revision %d, after %d was known", revision, seen)
+		return fmt.Errorf("etcd answered at revision %d, after revision %d", revision, seen)
 	}
 	r.older = 0
-	r.differs(Difference{r.prefix, WentBack, fmt.Sprintf("etcd is at revision %d, after %d was known: it was restored from a backup", revision, seen)})
+	r.differs(Difference{r.prefix, WentBack, fmt.Sprintf("etcd is at revision %d, after revision %d: it was restored from a backup", revision, seen)})
 	return nil
 }

@@ -2,32 +2,32 @@ package cache
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// Metrics are the counters of all reflectors of a process. A nil *Metrics counts nothing.
+// Metrics are the counters of a process's reflectors. A nil *Metrics counts nothing.
 type Metrics struct {
 	drops, checks, relists *prometheus.CounterVec
 }
 
-// NewMetrics makes the metrics and registers them, once a process.
+// NewMetrics creates and registers the metrics, once per process.
 func NewMetrics(registerer prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		drops: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "fleet_cache_events_dropped_total",
-			Help: "Events of etcd that were not applied: Known came twice or too late to matter, Late made a new listing necessary.",
+			Help: "Events of etcd that were not applied: Known were repeated or superseded, Late required a new listing.",
 		}, []string{"prefix", "reason"}),
 		checks: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "fleet_cache_checks_total",
-			Help: "Comparisons of a cache with etcd, by result: Same, Failed, or why a new listing is necessary.",
+			Help: "Comparisons of a cache with etcd, by result: Same, Failed, or the reason for a new listing.",
 		}, []string{"prefix", "result"}),
 		relists: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "fleet_cache_relists_total",
-			Help: "Listings after the first one, by what made them necessary: Compacted, Late, Missed, Behind, WentBack.",
+			Help: "Listings after the first one, by reason: Compacted, Late, Missed, Behind, WentBack.",
 		}, []string{"prefix", "reason"}),
 	}
 	registerer.MustRegister(m.drops, m.checks, m.relists)
 	return m
 }
 
-// WithMetrics has the reflector count there.
+// WithMetrics sets the metrics.
 func WithMetrics(m *Metrics) Option { return func(r *Reflector) { r.metrics = m } }
 
 func (m *Metrics) dropped(prefix string, v verdict) {

@@ -2,31 +2,31 @@ package cache
 
 import "github.com/go-logr/logr"
 
-// Option changes a Reflector.
+// Option configures a Reflector.
 type Option func(*Reflector)
 
-// WithLogger has the reflector log there.
+// WithLogger sets the logger.
 func WithLogger(log logr.Logger) Option { return func(r *Reflector) { r.log = log } }
 
-// WithPageSize sets how many keys one request of a listing brings. 0 means the store's default.
+// WithPageSize sets the page size of listings. 0 means the store's default.
 func WithPageSize(keys int64) Option { return func(r *Reflector) { r.pageSize = keys } }
 
-// OnRelist has f called, from the reflector's goroutine, after every listing: the first one, and again where
-// the watch could not go on without a gap.
+// OnRelist sets a function called from the reflector's goroutine after every listing: the first one, and those after
+// which the watch could not continue without a gap.
 func OnRelist(f func(revision int64)) Option {
 	return func(r *Reflector) { r.onRelist = append(r.onRelist, f) }
 }
 
-// Why a key is ignored.
+// The reasons for ignoring a key.
 const (
-	NoSuchRow  = "NoSuchRow"  // the key is below the prefix and in no row of the table of keys
-	NoSuchName = "NoSuchName" // no object of the row can have the name
-	NoLease    = "NoLease"    // keys of the row live under a lease, and this one has none
-	Unreadable = "Unreadable" // the value cannot be read: the object counts as there, without it
+	NoSuchRow  = "NoSuchRow"  // it is in no row
+	NoSuchName = "NoSuchName" // the name is not valid in the row
+	NoLease    = "NoLease"    // the row's objects need a lease
+	Unreadable = "Unreadable" // the object exists, but its value cannot be decoded
 )
 
-// OnIgnored has f called, from the reflector's goroutine, with every key below a row's prefix that is a stranger's, or
-// whose value cannot be read. f must not block, and hears of a key again with a new listing.
+// OnIgnored sets a function called from the reflector's goroutine for every foreign key, and every key whose value
+// cannot be decoded. f must not block, and is called again for each key after a new listing.
 func OnIgnored(f func(key string, revision int64, reason, why string)) Option {
 	return func(r *Reflector) { r.onIgnored = append(r.onIgnored, f) }
 }

@@ -26,7 +26,7 @@ func (r *recorded) Record(kind, name, eventType, reason, message string) {
 	*r = append(*r, strings.Join([]string{kind, name, eventType, reason, message}, " "))
 }
 
-// counters are what a registry has, but zeros.
+// counters returns the registry's non-zero counters.
 func counters(t *testing.T, registry *prometheus.Registry) (list []string) {
 	families, err := registry.Gather()
 	require.NoError(t, err)
@@ -42,7 +42,7 @@ func counters(t *testing.T, registry *prometheus.Registry) (list []string) {
 	return list
 }
 
-// TestAMissedChangeIsTold in the log, as an event and in the metrics.
+// TestAMissedChangeIsTold: a missed change is reported in the log, as an event and in the metrics.
 func TestAMissedChangeIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})
@@ -65,7 +65,7 @@ func TestAMissedChangeIsTold(t *testing.T) {
 		s.SetOld(memstore.OldEtcd{})
 		time.Sleep(store.CheckEvery * 3 / 2)
 		synctest.Wait()
-		message := "at revision 4 /fleet/placements/m/a was changed at revision 4, known is its change at 2"
+		message := "at revision 4 /fleet/placements/m/a changed at revision 4, the cache has revision 2"
 		require.Equal(t, recorded{"Key /fleet/placements/ Warning CacheMissed " + message}, events)
 		require.Contains(t, strings.Join(said, "\n"), `"reason"="Missed" "prefix"="/fleet/placements/" "message"="`+message)
 		require.Equal(t, []string{"checks_total /fleet/placements/ Missed 1", "relists_total /fleet/ Missed 1"}, counters(t, registry))
@@ -75,7 +75,7 @@ func TestAMissedChangeIsTold(t *testing.T) {
 	})
 }
 
-// TestCheckEvery: 0 leaves the default, and less than nothing means never.
+// TestCheckEvery: 0 means the default, negative means never.
 func TestCheckEvery(t *testing.T) {
 	for every, want := range map[time.Duration]int{0: 12, time.Minute: 60, -1: 0} {
 		synctest.Test(t, func(t *testing.T) {
@@ -95,7 +95,7 @@ func TestCheckEvery(t *testing.T) {
 	}
 }
 
-// TestChecksReadWhatChanged since the listing, or the check before, page by page.
+// TestChecksReadWhatChanged: a check reads what changed since the listing or the previous check, page by page.
 func TestChecksReadWhatChanged(t *testing.T) {
 	check(t, func(c *checked) {
 		listed := c.s.Revision()
@@ -104,7 +104,7 @@ func TestChecksReadWhatChanged(t *testing.T) {
 			commit(c.T, c.s, placement(fmt.Sprintf("m/u%d", i), "1"))
 		}
 		c.period()
-		require.Equal(c, []int64{listed, listed, listed}, c.reads.since, "two pages of placements, one of what is unplaced")
+		require.Equal(c, []int64{listed, listed, listed}, c.reads.since, "two pages of placements, one of unplaced")
 		checked := c.s.Revision()
 		c.reads.since = nil
 		for i := range 4 {
@@ -120,8 +120,8 @@ func TestChecksReadWhatChanged(t *testing.T) {
 	})
 }
 
-// TestTold: what one batch changes in a row is told at once, who waits for it goes on at that moment, and objects that say the same
-// share what they say. A listing asks for as many keys as it was told to.
+// TestTold: the changes of one batch in a row are reported together, waiters continue at that moment, and objects with
+// equal contents share their values. A listing uses the configured page size.
 func TestTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})
@@ -159,7 +159,7 @@ func TestTold(t *testing.T) {
 	})
 }
 
-// limits notes how many keys are asked for at once.
+// limits records the page sizes of listings.
 type limits struct {
 	store.Interface
 	limits []int64

@@ -12,45 +12,45 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// Reflector lists and watches one prefix and feeds the collections registered below it, in the order of
-// revisions across all of them.
+// Reflector lists and watches one prefix and updates the collections registered below it, in the order of revisions
+// across all of them.
 type Reflector struct {
 	store    store.Interface
 	prefix   string
 	pageSize int64
 	log      logr.Logger
 	rows     []row
-	// strangers is where they are looked for; nil: only in rows.
-	strangers *strangers
+	// foreign defines where foreign keys are looked for; nil means in rows only.
+	foreign *foreignKeys
 
 	onRelist   []func(int64)
 	onIgnored  []func(key string, revision int64, reason, why string)
 	onDiffers  []func(Difference)
 	metrics    *Metrics
-	older      int // listings in a row that were older than what is known
+	older      int // consecutive listings older than the known state
 	checkEvery time.Duration
-	again      chan Difference // holds one: has the watch end and a listing begin
+	again      chan Difference // capacity 1: ends the watch and starts a listing
 
-	mu sync.RWMutex // guards the rows' trees and what follows
-	// applied is the revision up to which the trees are complete, as etcd says: progress counts. seen is the one that they
-	// were brought to by a listing or by events. told is the one up to which the handlers know.
+	mu sync.RWMutex // guards the rows' trees and the fields below
+	// applied is the revision up to which the trees are complete according to etcd, including progress. seen is the
+	// revision of the last listing or event. told is the revision up to which the handlers have been called.
 	applied, seen, told, lastChange int64
-	verified                        map[row]int64 // the revisions at which the rows were found to be what etcd holds
-	listings                        int           // how many there were
-	journal                         *journal      // of what changes while a check is under way, else nil
-	moved                           chan struct{} // closed and replaced when told moves
+	verified                        map[row]int64 // the revisions at which the rows were found to match etcd
+	listings                        int           // number of listings
+	journal                         *journal      // changes during a check, nil otherwise
+	moved                           chan struct{} // closed and replaced when told changes
 	synced                          chan struct{} // closed after the first listing
 }
 
-// The pauses between attempts while etcd is away, and how long a waiter lets pass before it asks for progress.
+// The pauses between attempts while etcd is unreachable, and how long a waiter waits before asking for progress.
 const (
 	retryFirst    = 100 * time.Millisecond
 	retryMax      = 5 * time.Second
-	distrustMax   = 30 * time.Second // between listings that an etcd causes which goes on telling nonsense
+	distrustMax   = 30 * time.Second // between listings caused by an etcd that keeps reporting inconsistent data
 	progressAfter = 200 * time.Millisecond
 )
 
-// NewReflector returns a reflector of the keys below prefix. It does nothing before Run.
+// NewReflector returns a reflector of the keys below prefix. It is inactive until Run.
 func NewReflector(s store.Interface, prefix string, opts ...Option) *Reflector {
 	r := &Reflector{
 		store:      s,
@@ -68,8 +68,8 @@ func NewReflector(s store.Interface, prefix string, opts ...Option) *Reflector {
 	return r
 }
 
-// Run lists and watches until ctx ends, and returns ctx's error. While etcd is away the collections keep
-// what they have, and the watch goes on from there. What etcd's watch got wrong is listed anew. Call it once.
+// Run lists and watches until ctx ends, and returns ctx's error. While etcd is unreachable the collections keep their
+// content, and the watch resumes from there. If the watch turns out to be unreliable, Run lists again. Call it once.
 func (r *Reflector) Run(ctx context.Context) error {
 	var checking sync.WaitGroup
 	defer checking.Wait()
@@ -79,7 +79,7 @@ func (r *Reflector) Run(ctx context.Context) error {
 	for {
 		if relist {
 			if err := r.list(ctx); err != nil {
-				if !r.pause(ctx, "Listing failed, will retry", err, &retry) {
+				if !r.pause(ctx, "Failed to list, will retry", err, &retry) {
 					return ctx.Err()
 				}
 				continue
@@ -107,7 +107,7 @@ func (r *Reflector) Run(ctx context.Context) error {
 		if r.seenRevision() > seen {
 			retry.Reset()
 		}
-		if !r.pause(ctx, "Watch ended, will go on", err, &retry) {
+		if !r.pause(ctx, "Watch ended, will resume", err, &retry) {
 			return ctx.Err()
 		}
 	}
@@ -124,14 +124,14 @@ func (r *Reflector) pause(ctx context.Context, message string, err error, retry 
 
 var errWatchEnded = errors.New("the watch ended")
 
-// watch applies batches until the watch ends, or is not to be trusted any more. It begins where events have brought the
-// trees, not where progress has: that may have been told early.
+// watch applies batches until the watch ends or cannot be trusted. It starts at the revision of the last event, not of
+// progress, which may have been sent too early.
 func (r *Reflector) watch(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	batches := r.store.Watch(ctx, r.prefix, r.seenRevision())
 	defer func() {
 		cancel()
-		for range batches { // until its goroutine has ended
+		for range batches { // wait for its goroutine to end
 		}
 	}()
 	for {
@@ -152,15 +152,15 @@ func (r *Reflector) watch(ctx context.Context) error {
 	}
 }
 
-// ignored says that nothing is made of a key.
+// ignored reports that no object is made of a key.
 func (r *Reflector) ignored(kv store.KV, reason, why string) {
-	r.log.Info("Key is ignored", "reason", reason, "key", kv.Key, "revision", kv.ModRevision, "why", why)
+	r.log.Info("Ignoring key", "reason", reason, "key", kv.Key, "revision", kv.ModRevision, "why", why)
 	for _, f := range r.onIgnored {
 		f(kv.Key, kv.ModRevision, reason, why)
 	}
 }
 
-// rowOf returns the row that a key lies in, or nil.
+// rowOf returns the row that contains the key, or nil.
 func (r *Reflector) rowOf(key string) row {
 	for _, row := range r.rows {
 		if strings.HasPrefix(key, row.keyPrefix()) {

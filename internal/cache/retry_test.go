@@ -14,14 +14,14 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// failing is a store whose listings, and watches, end as told. It notes when each began.
+// failing is a store whose listings and watches end as configured. It records their start times.
 type failing struct {
 	*memstore.Conn
 	mu             sync.Mutex
 	list           error
-	last           store.Batch   // what ends a watch
-	after          time.Duration // it lasts so long
-	bring          bool          // it brings a batch before
+	last           store.Batch   // ends a watch
+	after          time.Duration // duration of the watch
+	bring          bool          // it delivers a batch first
 	lists, watches []time.Time
 }
 
@@ -74,7 +74,7 @@ func (f *failing) Watch(ctx context.Context, prefix string, revision int64) <-ch
 	return out
 }
 
-// pauses are the times between moments.
+// pauses returns the differences between the times.
 func pauses(moments []time.Time) (list []float64) {
 	for i := range moments[1:] {
 		list = append(list, moments[i+1].Sub(moments[i]).Seconds())
@@ -97,7 +97,8 @@ func retrying(t *testing.T, do func(f *failing, running func())) {
 	})
 }
 
-// TestPauses: between attempts that fail they grow up to 5 s. A listing, and a watch that brought something, have them begin anew.
+// TestPauses: the pauses between failing attempts grow up to 5 s. A listing, or a watch that delivered something,
+// resets them.
 func TestPauses(t *testing.T) {
 	retrying(t, func(f *failing, run func()) {
 		growing := func(list []float64) {
@@ -120,15 +121,15 @@ func TestPauses(t *testing.T) {
 
 		f.set(func() { f.bring = true })
 		commit(t, f.Conn, placement("m/a", "2"))
-		time.Sleep(10 * time.Second) // the next one brings it, those behind it wait for more
+		time.Sleep(10 * time.Second) // the next watch delivers it, those after it wait for more
 		require.Len(t, f.watches, 2)
 		require.InDelta(t, 0.09, pauses(f.watches)[0], 0.02)
-		require.Empty(t, f.lists, "it goes on where it was")
+		require.Empty(t, f.lists, "it resumes without a listing")
 	})
 }
 
-// TestPausesOfDistrust: between the listings that an etcd makes necessary which tells nonsense they grow up to 30 s, and begin anew
-// after a watch of more than a minute.
+// TestPausesOfDistrust: the pauses between listings caused by inconsistent data grow up to 30 s, and are reset by a
+// watch that lasts more than a minute.
 func TestPausesOfDistrust(t *testing.T) {
 	retrying(t, func(f *failing, run func()) {
 		for range 5 {
@@ -153,8 +154,8 @@ func TestPausesOfDistrust(t *testing.T) {
 	})
 }
 
-// TestRefusesThePast: a listing that is older than what is known is refused five times in a row, then believed. Each row of such
-// answers is counted by itself.
+// TestRefusesThePast: a listing older than the known state is rejected five times in a row, then accepted. Each series
+// of such answers is counted separately.
 func TestRefusesThePast(t *testing.T) {
 	check(t, func(c *checked) {
 		past := c.s.Revision()
@@ -185,9 +186,9 @@ func TestRefusesThePast(t *testing.T) {
 			time.Sleep(10 * time.Second)
 			require.Equal(c, []string{cache.WentBack, cache.WentBack}, c.differs, i)
 			require.Equal(c, 2+i, c.relists)
-			require.Equal(c, 2, c.reads.take(), "the sixth is believed")
+			require.Equal(c, 2, c.reads.take(), "the sixth is accepted")
 			o, _ := c.placements.Get("m/u2")
-			require.Equal(c, "2", o.Value.Hash, "the watch goes on from there")
+			require.Equal(c, "2", o.Value.Hash, "the watch continues from there")
 		}
 	})
 }

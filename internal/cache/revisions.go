@@ -11,22 +11,23 @@ func (r *Reflector) seenRevision() int64 {
 	return r.seen
 }
 
-// Revision returns the revision up to which the collections are complete and all handlers were told; 0 before the first listing.
+// Revision returns the revision up to which the collections are complete and all handlers have been called; 0 before
+// the first listing.
 func (r *Reflector) Revision() int64 {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.told
 }
 
-// LastChange returns the revision of the last change below the prefix. After a listing it is the listing's,
-// if that brought anything new.
+// LastChange returns the revision of the last change below the prefix. After a listing with changes it is the
+// listing's.
 func (r *Reflector) LastChange() int64 {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.lastChange
 }
 
-// WaitForSync waits for the first listing. It returns ctx's error where that ends first.
+// WaitForSync waits for the first listing, or returns ctx's error.
 func (r *Reflector) WaitForSync(ctx context.Context) error {
 	select {
 	case <-r.synced:
@@ -36,8 +37,8 @@ func (r *Reflector) WaitForSync(ctx context.Context) error {
 	}
 }
 
-// WaitForRevision waits until Revision has reached that of one's own write, so that the collections hold
-// it. It returns ctx's error where that ends first: give it a deadline.
+// WaitForRevision waits until Revision has reached that of the caller's own write, so that the collections contain it,
+// or returns ctx's error: give it a deadline.
 func (r *Reflector) WaitForRevision(ctx context.Context, revision int64) error {
 	for {
 		r.mu.RLock()
@@ -46,13 +47,13 @@ func (r *Reflector) WaitForRevision(ctx context.Context, revision int64) error {
 		if told >= revision {
 			return nil
 		}
-		// A write that changed nothing below the prefix, such as the delete of what was gone, brings no event.
+		// A write that changed nothing below the prefix, such as the delete of an absent key, causes no event.
 		ask := time.NewTimer(progressAfter)
 		select {
 		case <-moved:
 		case <-ask.C:
 			if err := r.store.RequestProgress(ctx); err != nil {
-				r.log.V(1).Info("Asking for progress failed", "error", err.Error())
+				r.log.V(1).Info("Failed to request progress", "error", err.Error())
 			}
 		case <-ctx.Done():
 			ask.Stop()

@@ -1,5 +1,5 @@
-// Package controller runs reconcilers: a queue of keys, workers, and one place that decides when a key is
-// reconciled again. It knows nothing of etcd.
+// Package controller runs reconcilers: a queue of keys, workers, and a single place that decides when a key is
+// reconciled again. It is independent of etcd.
 package controller
 
 import (
@@ -14,31 +14,31 @@ import (
 	"k8s.io/client-go/util/workqueue"
 )
 
-// Result says when a reconciler that found nothing wrong wants to look again.
+// Result says when a successful reconciler wants to run again.
 type Result struct {
-	// RequeueAfter is when time alone may change something. 0: when something is enqueued.
+	// RequeueAfter is when time alone may require a change. 0 means only when the key is enqueued.
 	RequeueAfter time.Duration
 }
 
-// Reconciler brings what is closer to what should be, for one key.
+// Reconciler brings the actual state closer to the desired state, for one key.
 type Reconciler[K comparable] interface {
-	// Reconcile returns nil when all is done or waits for an event, an error to be called again after a
-	// growing pause, and Partial(err) where that concerns single items. One key is never reconciled by two workers at once.
+	// Reconcile returns nil when everything is done or waits for an event, an error to be called again with backoff,
+	// and Partial(err) if only some items failed. A key is never reconciled by two workers at once.
 	Reconcile(ctx context.Context, key K) (Result, error)
 }
 
-// Func is a Reconciler that is a function.
+// Func is a function that implements Reconciler.
 type Func[K comparable] func(ctx context.Context, key K) (Result, error)
 
 // Reconcile implements Reconciler.
 func (f Func[K]) Reconcile(ctx context.Context, key K) (Result, error) { return f(ctx, key) }
 
-// Singleton is the key of controllers over the whole world.
+// Singleton is the key of controllers that reconcile everything at once.
 type Singleton = struct{}
 
-// Partial marks the error of a look that did all that it could: some items failed. It is retried as any other error, and after
-// RequeueAfter where that is sooner. The loop counts as working: one item that keeps failing is told of where it belongs, and
-// takes no machine out of service.
+// Partial marks the error of a reconciliation that did everything possible but failed for some items. It is retried
+// like any other error, or after RequeueAfter if that is sooner. The controller counts as healthy: a failing item is
+// reported where it belongs and does not take the machine out of service.
 func Partial(err error) error {
 	if err == nil {
 		return nil
@@ -51,20 +51,20 @@ type partialError struct{ err error }
 func (e *partialError) Error() string { return e.err.Error() }
 func (e *partialError) Unwrap() error { return e.err }
 
-// Options set up a Controller. The zero value is fine.
+// Options configure a Controller. The zero value is usable.
 type Options struct {
-	// Workers is how many keys are reconciled at once. Default 1.
+	// Workers is the number of concurrent reconciliations. Default 1.
 	Workers int
 	Log     logr.Logger
-	// MinBackoff is the pause after the first error of a key, doubled with each further one up to
-	// MaxBackoff. Default 5 ms and 30 s.
+	// MinBackoff is the pause after a key's first error, doubled with each further one up to MaxBackoff. Default 5 ms
+	// and 30 s.
 	MinBackoff, MaxBackoff time.Duration
-	// Rest has a key that took long left alone afterwards for that many times as long, so that what changes all the time
-	// is looked at now and then, for many changes at once. A key that took less than 10 ms is never made to wait. 0: none.
+	// Rest delays a key after a slow reconciliation by this multiple of its duration, so that frequent changes are
+	// handled in batches. Reconciliations of less than 10 ms cause no delay. 0 means no delay.
 	Rest float64
-	// Fatal reports whether an error ends Run, such as that this process is no longer the leader.
+	// Fatal reports whether an error ends Run, such as the loss of leadership.
 	Fatal func(error) bool
-	// Metrics counts what happens. nil: nothing is counted.
+	// Metrics counts reconciliations. nil disables it.
 	Metrics *Metrics
 }
 
@@ -99,10 +99,10 @@ type Controller[K comparable] struct {
 	resting map[K]time.Time // until when, see Options.Rest
 }
 
-// restFrom is how long a look takes at least for Options.Rest to matter.
+// restFrom is the shortest duration that Options.Rest applies to.
 const restFrom = 10 * time.Millisecond
 
-// New returns a controller. Keys may be enqueued at once; nothing is reconciled before Run.
+// New returns a controller. Keys may be enqueued at once; Run starts the reconciliation.
 func New[K comparable](name string, r Reconciler[K], opts Options) *Controller[K] {
 	opts = opts.withDefaults()
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[K](opts.MinBackoff, opts.MaxBackoff)
@@ -116,22 +116,22 @@ func New[K comparable](name string, r Reconciler[K], opts Options) *Controller[K
 	}
 }
 
-// Soon is how long a key waits in Enqueue: not at all. A simulation in which one seed decides everything puts a moment in
-// its place, before anything runs, in which everything that happens at the same time arrives.
+// Soon is the delay of Enqueue: none. A simulation sets a short one before anything runs, so that everything that
+// happens at the same time has arrived.
 var Soon time.Duration
 
-// Enqueue has key reconciled soon. A key that is queued already is reconciled once; one that is being
-// reconciled, once more afterwards.
+// Enqueue requests a reconciliation of key. A queued key is reconciled once; one being reconciled is reconciled again
+// afterwards.
 func (c *Controller[K]) Enqueue(key K) {
 	c.queue.AddAfter(key, Soon)
 	c.meter.depth(c.queue.Len())
 }
 
-// EnqueueAfter has key reconciled after d.
+// EnqueueAfter requests a reconciliation of key after d.
 func (c *Controller[K]) EnqueueAfter(key K, d time.Duration) { c.queue.AddAfter(key, d) }
 
-// Run reconciles until ctx ends, waits for what is under way, and returns nil; or the first error that is
-// Fatal. Keys still queued are dropped. A controller runs once.
+// Run reconciles until ctx ends, waits for running reconciliations, and returns nil, or the first Fatal error. Queued
+// keys are dropped. A controller runs once.
 func (c *Controller[K]) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -153,12 +153,12 @@ func (c *Controller[K]) Run(ctx context.Context) error {
 	return nil
 }
 
-// fatalError tells the end by Fatal from any other end of the context.
+// fatalError distinguishes the end by Fatal from other reasons.
 type fatalError struct{ err error }
 
 func (e *fatalError) Error() string { return e.err.Error() }
 
-// next reconciles one key and reports whether to go on.
+// next reconciles one key and reports whether to continue.
 func (c *Controller[K]) next(ctx context.Context, cancel context.CancelCauseFunc) bool {
 	key, shutdown := c.queue.Get()
 	if shutdown {
@@ -180,7 +180,7 @@ func (c *Controller[K]) next(ctx context.Context, cancel context.CancelCauseFunc
 	took := time.Since(start)
 	c.rest(key, took)
 
-	_, partial := err.(*partialError) // joined with another error it is none
+	_, partial := err.(*partialError) // joined with another error it is not partial
 	failed := err
 	switch {
 	case err == nil && result.RequeueAfter > 0:
@@ -198,7 +198,7 @@ func (c *Controller[K]) next(ctx context.Context, cancel context.CancelCauseFunc
 		log.V(1).Info("Reconciling interrupted", "reason", "Stopping", "error", err.Error())
 		c.meter.done(resultError, took)
 	case partial:
-		log.Error(err, "Reconciling failed for some items, will retry", "attempt", c.queue.NumRequeues(key)+1)
+		log.Error(err, "Failed to reconcile some items, will retry", "attempt", c.queue.NumRequeues(key)+1)
 		c.queue.AddRateLimited(key)
 		if result.RequeueAfter > 0 {
 			c.queue.AddAfter(key, result.RequeueAfter)
@@ -206,7 +206,7 @@ func (c *Controller[K]) next(ctx context.Context, cancel context.CancelCauseFunc
 		c.meter.done(resultPartial, took)
 		failed = nil
 	default:
-		log.Error(err, "Reconciling failed, will retry", "attempt", c.queue.NumRequeues(key)+1)
+		log.Error(err, "Failed to reconcile, will retry", "attempt", c.queue.NumRequeues(key)+1)
 		c.queue.AddRateLimited(key)
 		c.meter.done(resultError, took)
 	}
@@ -214,7 +214,7 @@ func (c *Controller[K]) next(ctx context.Context, cancel context.CancelCauseFunc
 	return true
 }
 
-// rests returns for how long a key is still left alone.
+// rests returns the remaining delay of a key.
 func (c *Controller[K]) rests(key K) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -225,7 +225,7 @@ func (c *Controller[K]) rests(key K) time.Duration {
 	return wait
 }
 
-// rest has a key left alone after a look that took long.
+// rest delays a key after a slow reconciliation.
 func (c *Controller[K]) rest(key K, took time.Duration) {
 	if c.opts.Rest <= 0 || took < restFrom {
 		return
@@ -235,7 +235,7 @@ func (c *Controller[K]) rest(key K, took time.Duration) {
 	c.resting[key] = time.Now().Add(time.Duration(float64(took) * c.opts.Rest))
 }
 
-// reconcile turns a panic into an error: one bad key must not end the process that looks after all of them.
+// reconcile turns a panic into an error: one bad key must not end the process that handles all of them.
 func (c *Controller[K]) reconcile(ctx context.Context, key K) (result Result, err error) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var errBroken = errors.New("broken")
 
-// world runs a controller in a bubble and writes down when which key was reconciled.
+// world runs a controller in a bubble and records when each key was reconciled.
 type world struct {
 	t      *testing.T
 	c      *controller.Controller[string]
@@ -58,7 +58,7 @@ func (w *world) stop() {
 	require.NoError(w.t, <-w.done)
 }
 
-// times lets time pass and returns when there were calls.
+// times lets time pass and returns the times of the calls.
 func (w *world) times(pass time.Duration) []time.Duration {
 	time.Sleep(pass)
 	synctest.Wait()
@@ -71,7 +71,7 @@ func (w *world) times(pass time.Duration) []time.Duration {
 	return at
 }
 
-// TestRequeueing is the one switch, row by row.
+// TestRequeueing covers each case of the requeue decision.
 func TestRequeueing(t *testing.T) {
 	const s = time.Second
 	for name, c := range map[string]struct {
@@ -105,7 +105,7 @@ func TestRequeueing(t *testing.T) {
 	}
 }
 
-// count returns the counter that has that value for one of its labels.
+// count returns the counter with that value in one of its labels.
 func count(t *testing.T, registry *prometheus.Registry, name, label string) float64 {
 	families, err := registry.Gather()
 	require.NoError(t, err)
@@ -121,7 +121,7 @@ func count(t *testing.T, registry *prometheus.Registry, name, label string) floa
 	return 0
 }
 
-// TestEnqueueAfter: what is done is looked at again when the time has passed.
+// TestEnqueueAfter: a key is reconciled again after the given time.
 func TestEnqueueAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := run(t, controller.Options{}, func(context.Context, string, int) (controller.Result, error) {
@@ -134,7 +134,7 @@ func TestEnqueueAfter(t *testing.T) {
 	})
 }
 
-// TestOneKeyAtATime: a key that is enqueued while it is reconciled runs once more afterwards, never twice at once.
+// TestOneKeyAtATime: a key enqueued while it is reconciled runs once more afterwards, never concurrently.
 func TestOneKeyAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
@@ -212,12 +212,12 @@ func TestFatalEndsRun(t *testing.T) {
 		synctest.Wait()
 		w.c.Enqueue("a")
 		require.ErrorIs(t, <-w.done, errBroken)
-		require.ErrorIs(t, ended, context.Canceled, "the other worker was told, and waited for")
+		require.ErrorIs(t, ended, context.Canceled, "the other worker was cancelled and waited for")
 		w.cancel()
 	})
 }
 
-// TestStopDrains: what is under way ends, what waits is left.
+// TestStopDrains: running reconciliations finish, queued keys are dropped.
 func TestStopDrains(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		finished := 0
@@ -232,7 +232,7 @@ func TestStopDrains(t *testing.T) {
 		w.stop()
 		require.Equal(t, 1, finished)
 		require.Equal(t, time.Second, time.Since(w.start))
-		w.c.Enqueue("c") // nothing happens, nothing hangs
+		w.c.Enqueue("c") // no effect, and no deadlock
 	})
 }
 

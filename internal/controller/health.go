@@ -11,20 +11,20 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// A key fails for long from failuresFor on, when it failed at least failures times in a row; or when one look has not returned
-// for hangsFor. What is shorter is retried, and no news.
+// A key is failing after failuresFor, if it failed at least failures times in a row, or if one reconciliation has not
+// returned for hangsFor. Anything shorter is just retried.
 const (
 	failuresFor = time.Minute
 	failures    = 3
 	hangsFor    = 3 * time.Minute
 )
 
-// Failing is a key whose reconciliation keeps failing, or does not return.
+// Failing is a key whose reconciliation keeps failing or does not return.
 type Failing struct {
 	Controller string
-	// Key is empty for controllers over the whole world.
+	// Key is empty for Singleton controllers.
 	Key string
-	// Since is when it first failed in a row, or when the look began that does not return.
+	// Since is the time of the first consecutive failure, or the start of the reconciliation that does not return.
 	Since    time.Time
 	Failures int
 	// Err is the last error.
@@ -39,7 +39,7 @@ func (f Failing) String() string {
 	return fmt.Sprintf("%s keeps failing since %s (%d times): %s", name, f.Since.UTC().Format(time.RFC3339), f.Failures, f.Err)
 }
 
-// health knows how the keys of all controllers of a process do.
+// health tracks the keys of all controllers of a process.
 type health struct {
 	mu   sync.Mutex
 	keys map[healthKey]*keyHealth
@@ -49,7 +49,7 @@ type healthKey struct{ controller, key string }
 
 type keyHealth struct {
 	failed   int
-	since    time.Time // of the first failure in a row
+	since    time.Time // of the first consecutive failure
 	err      string
 	running  bool
 	runSince time.Time
@@ -68,7 +68,7 @@ func (h *health) started(k healthKey, now time.Time) {
 	of.running, of.runSince = true, now
 }
 
-// ended takes note of how a look ended; nil is well.
+// ended records the result of a reconciliation; nil is success.
 func (h *health) ended(k healthKey, now time.Time, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -84,7 +84,7 @@ func (h *health) ended(k healthKey, now time.Time, err error) {
 	of.running, of.err = false, brief(err)
 }
 
-// brief is the first line of an error, cut to what fits one: the log has all of it.
+// brief returns the first line of an error, truncated; the log has all of it.
 func brief(err error) string {
 	line, _, more := strings.Cut(err.Error(), "\n")
 	if len(line) > 300 {
@@ -115,7 +115,7 @@ func (h *health) failing(now time.Time) (list []Failing) {
 		switch {
 		case of.failed >= failures && now.Sub(of.since) >= failuresFor:
 		case of.running && now.Sub(of.runSince) >= hangsFor:
-			f.Since, f.Err = of.runSince, fmt.Sprintf("it has not returned for %s", now.Sub(of.runSince).Round(time.Minute))
+			f.Since, f.Err = of.runSince, fmt.Sprintf("has not returned for %s", now.Sub(of.runSince).Round(time.Minute))
 		default:
 			continue
 		}
@@ -127,7 +127,7 @@ func (h *health) failing(now time.Time) (list []Failing) {
 	return list
 }
 
-// failingKeys and failingSeconds are how many keys of a controller keep failing and for how long the first of them does.
+// failingKeys is the number of a controller's failing keys, failingSeconds how long the first of them has been failing.
 var (
 	failingKeys = prometheus.NewDesc("fleet_controller_failing_keys",
 		"Keys whose reconciliation keeps failing or does not return.", []string{"controller"}, nil)

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// running runs a controller with a metric of its own until the end of the test.
+// running runs a controller with its own metrics until the end of the test.
 func running(t *testing.T, r Func[string], keys ...string) *Metrics {
 	m := NewMetrics(prometheus.NewRegistry())
 	c := New("test", r, Options{Workers: len(keys), Metrics: m})
@@ -22,7 +22,7 @@ func running(t *testing.T, r Func[string], keys ...string) *Metrics {
 	t.Cleanup(func() {
 		cancel()
 		wait.Wait()
-		require.Empty(t, m.Failing(), "a controller that has ended fails no more")
+		require.Empty(t, m.Failing(), "a controller that has ended is not reported")
 	})
 	for _, key := range keys {
 		c.Enqueue(key)
@@ -53,7 +53,7 @@ func TestKeyThatKeepsFailing(t *testing.T) {
 			return Result{}, nil
 		}, "bad", "partial", "joined", "good", "now and then")
 		time.Sleep(50 * time.Second)
-		require.Empty(t, m.Failing(), "it may pass")
+		require.Empty(t, m.Failing(), "not failing long enough yet")
 		time.Sleep(40 * time.Second)
 		list := m.Failing()
 		require.Len(t, list, 2)
@@ -88,13 +88,14 @@ func TestLookThatDoesNotReturn(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		require.Empty(t, m.Failing())
 		time.Sleep(2 * time.Minute)
-		require.Equal(t, []Failing{{Controller: "test", Key: "hangs", Since: begin, Err: "it has not returned for 4m0s"}}, m.Failing())
+		require.Equal(t, []Failing{{Controller: "test", Key: "hangs", Since: begin, Err: "has not returned for 4m0s"}}, m.Failing())
 		time.Sleep(7 * time.Minute)
 		require.Empty(t, m.Failing())
 	})
 }
 
-// What works is looked at when its time comes, however long the pauses of what fails have become.
+// TestPartialKeepsItsTime: items that work are reconciled on time, however long the backoff of failing items has
+// become.
 func TestPartialKeepsItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		looks := 0

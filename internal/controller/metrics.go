@@ -16,7 +16,7 @@ const (
 	resultFatal        = "fatal"
 )
 
-// Metrics are the counters of all controllers of a process. A nil *Metrics counts nothing.
+// Metrics are the metrics of a process's controllers. A nil *Metrics counts nothing.
 type Metrics struct {
 	reconciles, requeues, panics *prometheus.CounterVec
 	duration                     *prometheus.HistogramVec
@@ -24,30 +24,30 @@ type Metrics struct {
 	health                       *health
 }
 
-// NewMetrics makes the metrics and registers them. It panics where they are registered already: make them
-// once a process and pass them to all controllers, also those that come and go with leadership.
+// NewMetrics creates and registers the metrics. It panics if they are registered already: create them once per process
+// and pass them to all controllers, including those that start and stop with leadership.
 func NewMetrics(registerer prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		reconciles: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "fleet_controller_reconcile_total",
-			Help: "Reconciliations, by what came of them.",
+			Help: "Reconciliations, by result.",
 		}, []string{"controller", "result"}),
 		requeues: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "fleet_controller_requeue_total",
-			Help: "Keys queued again by the controller itself: after an error, or for a time.",
+			Help: "Keys requeued by the controller: after an error, or after a delay.",
 		}, []string{"controller"}),
 		panics: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "fleet_controller_panics_total",
-			Help: "Panics that were turned into errors.",
+			Help: "Panics recovered and treated as errors.",
 		}, []string{"controller"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "fleet_controller_reconcile_duration_seconds",
-			Help:    "How long one reconciliation took.",
+			Help:    "Duration of one reconciliation.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 4, 9), // 0.5 ms to 33 s
 		}, []string{"controller"}),
 		depth: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "fleet_controller_queue_depth",
-			Help: "Keys that wait to be reconciled.",
+			Help: "Keys waiting to be reconciled.",
 		}, []string{"controller"}),
 		health: newHealth(),
 	}
@@ -83,7 +83,7 @@ func (m meter) done(result string, took time.Duration) {
 	}
 }
 
-// looking notes that a key is looked at; the returned function, how that ended.
+// looking records the start of a reconciliation; the returned function records its result.
 func (m meter) looking(key any) (ended func(error)) {
 	if m.metrics == nil {
 		return func(error) {}

@@ -14,7 +14,7 @@ func TestVersionWarning(t *testing.T) {
 		"3.4.23": "upgrade it to 3.4.44", "3.4.43": "upgrade it to 3.4.44", "3.4.44": "",
 		"3.5.9": "upgrade it to 3.5.33", "3.5.33": "", "3.6.0": "upgrade it to 3.6.14", "3.6.0-rc.1": "upgrade it to 3.6.14",
 		"3.6.16": "", "3.7.0": "upgrade it to 3.7.1", "3.7.1": "", "3.8.0": "", "4.0.0": "",
-		"3.3.27": "not supported", "": "invalid version", "latest": "none",
+		"3.3.27": "not supported", "": "invalid version", "latest": "invalid version",
 	} {
 		warning := store.VersionWarning(version)
 		if says == "" {
