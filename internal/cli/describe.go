@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -138,10 +137,7 @@ func appFacts(o wire.App) []fact {
 		ports = append(ports, fmt.Sprintf("%s %d->%d", p.Name, p.HostPort, p.Port))
 	}
 	list = append(list, fact{"Ports", strings.Join(ports, ", ")})
-	if s.Placement != nil {
-		list = append(list, fact{"Conflicts", strings.Join(s.Placement.Conflicts, " ")}, fact{"MachineOf", strings.Join(s.Placement.MachineOf, " ")},
-			fact{"MachineID", s.Placement.MachineID}, fact{"Metadata", metadataWanted(s.Placement.MachineMetadata)}, fact{"SpreadOver", s.Placement.SpreadOver})
-	}
+	list = append(list, optionFacts(s.Placement.Options())...)
 	if s.Announce != nil {
 		list = append(list, fact{"Announced", fmt.Sprintf("below %s/%s, for %s beyond its machine", s.Announce.Prefix, o.Metadata.Name, s.Announce.TTL)})
 	}
@@ -152,13 +148,16 @@ func appFacts(o wire.App) []fact {
 	return list
 }
 
-func metadataWanted(m map[string]v1.StringList) string {
-	var list []string
-	for key, values := range m {
-		list = append(list, key+"="+strings.Join(values, "|"))
+// optionFacts are the options of [X-Fleet], a line each with all its values.
+func optionFacts(options []v1.UnitOption) (list []fact) {
+	for _, o := range options {
+		if n := len(list); n > 0 && list[n-1].name == o.Name {
+			list[n-1].value += " " + o.Value
+		} else {
+			list = append(list, fact{o.Name, o.Value})
+		}
 	}
-	slices.Sort(list)
-	return strings.Join(list, ", ")
+	return list
 }
 
 func healthText(h *v1.HealthCheck) string {

@@ -164,24 +164,8 @@ func (g *generator) fleetSection() {
 	if s.Global {
 		g.add(section, "Global", "true")
 	}
-	if p := s.Placement; p != nil {
-		if p.MachineID != "" {
-			g.add(section, "MachineID", literal(p.MachineID))
-		}
-		for _, unit := range p.MachineOf {
-			g.add(section, "MachineOf", unit)
-		}
-		for _, glob := range p.Conflicts {
-			g.add(section, "Conflicts", glob)
-		}
-		for _, key := range slices.Sorted(maps.Keys(p.MachineMetadata)) {
-			for _, value := range p.MachineMetadata[key] {
-				g.add(section, "MachineMetadata", key+"="+value)
-			}
-		}
-		if p.SpreadOver != "" {
-			g.add(section, "SpreadOver", p.SpreadOver)
-		}
+	for _, o := range s.Placement.Options() {
+		g.add(section, o.Name, o.Value)
 	}
 	g.passthrough(section, nil)
 	g.claims()
