@@ -117,6 +117,8 @@ type Placement struct {
 	RequestedAt  string       `json:"requestedAt,omitempty"`
 	// Leaving: the unit moves to another machine as soon as its app releases it, see AnnotationLetGo.
 	Leaving bool `json:"leaving,omitempty"`
+	// Note is a sentence about what the unit would rather have than this machine. Empty: nothing.
+	Note string `json:"note,omitempty"`
 }
 
 // Unplaced is why no machine fits a unit. Stored at unplaced/<unit>.

@@ -36,6 +36,7 @@ const (
 	ReasonHashChanged    = "HashChanged"      // the unit has another file now
 	ReasonStateChanged   = "StateChanged"     // the unit's desired state is another one now
 	ReasonRequested      = "Requested"        // a person asked for the unit to be started again
+	ReasonPreference     = "Preference"       // what the unit would rather have than its machine has changed: see PreferMetadata=
 	ReasonNoMachineFits  = "NoMachineFits"    // the message says which constraint keeps it off how many machines
 	ReasonUnitFile       = "UnitFile"         // the unit or its file cannot be read
 	ReasonInline         = "Inline"           // the unit has the text of its file itself: it is stored as a unit file

@@ -115,7 +115,7 @@ func (p *planner) placeGlobal(u *index.Unit, m *index.Machine) bool {
 		return false
 	}
 	p.txn.Enter(u, m)
-	p.act(Action{Kind: Place, Unit: u.Name, Machine: m.ID, Placement: placement(u), Reason: ReasonPlaced,
+	p.act(Action{Kind: Place, Unit: u.Name, Machine: m.ID, Placement: p.placement(u, m), Reason: ReasonPlaced,
 		Message: "a global unit runs on every machine that matches"})
 	return true
 }

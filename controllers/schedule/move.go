@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/controllers/schedule/index"
 	"github.com/fleet-starter/fleet/controllers/schedule/rule"
 )
@@ -202,8 +203,8 @@ func (p *planner) settleAt(movers []*index.Unit, m *index.Machine) {
 		switch {
 		case v.keep == nil:
 			p.txn.Enter(u, m)
-			p.with(Action{Kind: Place, Unit: u.Name, Machine: m.ID, Placement: placement(u), Reason: ReasonPlaced,
-				Message: "of the machines that fit, this one runs least"})
+			to := p.placement(u, m)
+			p.with(Action{Kind: Place, Unit: u.Name, Machine: m.ID, Placement: to, Reason: ReasonPlaced, Message: withNote("of the machines that fit, this one runs least", to)})
 		case v.keep.Machine == m: // the others come to it
 			v.reason = ""
 			p.update(u, v.keep)
@@ -222,9 +223,18 @@ func (p *planner) move(u *index.Unit, m *index.Machine) {
 	v := of(u)
 	p.txn.Enter(u, m)
 	p.released = p.released || v.keep.Machine.Present
-	p.with(Action{Kind: Move, Unit: u.Name, From: v.keep.MachineName, Machine: m.ID, Placement: placement(u), Revision: v.keep.Mod,
-		Reason: v.reason, Message: v.message})
+	to := p.placement(u, m)
+	p.with(Action{Kind: Move, Unit: u.Name, From: v.keep.MachineName, Machine: m.ID, Placement: to, Revision: v.keep.Mod,
+		Reason: v.reason, Message: withNote(v.message, to)})
 	if v.reason == ReasonDrain && u.Family != nil {
 		u.Family.Mark = p.x.Epoch
 	}
+}
+
+// withNote adds what the unit would rather have than the machine.
+func withNote(message string, to v1.Placement) string {
+	if to.Note != "" {
+		message += "; " + to.Note
+	}
+	return message
 }

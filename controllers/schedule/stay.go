@@ -69,8 +69,11 @@ func (p *planner) stay(u *index.Unit) {
 // update brings a placement up to date. What cannot be read, or does not fit any more, goes on with its former file.
 func (p *planner) update(u *index.Unit, x *index.Place) {
 	v := of(u)
-	want := placement(u)
+	want := p.placement(u, x.Machine)
 	want.Leaving = v.done.leaving
+	if !x.Machine.Present { // what it has is not known now
+		want.Note = x.Value.Note
+	}
 	_, waits := p.held[x]
 	if waits {
 		p.wait(u, index.ForRoom)
@@ -108,7 +111,13 @@ func (p *planner) update(u *index.Unit, x *index.Place) {
 
 // whyUpdate is the reason of an update; leaves is why the unit is to leave, where it is.
 func whyUpdate(want v1.Placement, x *index.Place, asked bool, leaves string) (reason, message string) {
+	same := want
+	same.Note = x.Value.Note
 	switch {
+	case same == x.Value && want.Note == "":
+		return ReasonPreference, "it is where it would rather be now"
+	case same == x.Value:
+		return ReasonPreference, want.Note
 	case want.Hash != x.Value.Hash:
 		return ReasonHashChanged, "the unit has another file"
 	case want.DesiredState != x.Value.DesiredState:
@@ -170,9 +179,9 @@ func awaitsLetGo(u *index.Unit, x *index.Place) bool {
 	return x.Value.Leaving && x.Machine.Present && u.Owner != "" && u.DesiredState == v1.Launched
 }
 
-// placement is what a unit's placement says.
-func placement(u *index.Unit) v1.Placement {
-	return v1.Placement{Hash: u.Hash, DesiredState: u.DesiredState, RequestedAt: u.RequestedAt}
+// placement is what a unit's placement on a machine says.
+func (p *planner) placement(u *index.Unit, m *index.Machine) v1.Placement {
+	return v1.Placement{Hash: u.Hash, DesiredState: u.DesiredState, RequestedAt: u.RequestedAt, Note: p.rules.Wish(u, m)}
 }
 
 // stayForNow leaves a unit where it is although it would have to move.

@@ -50,6 +50,11 @@ func (a *app) describeUnit(ctx context.Context, typed string) error {
 	}
 	a.section("Machines", t)
 	for _, l := range unitLines(unit) {
+		if p := l.on.Placement; p != nil && p.Note != "" {
+			a.say("On %s %s", a.machine(l.on.Machine, l.on.Address), a.safe(p.Note))
+		}
+	}
+	for _, l := range unitLines(unit) {
 		if s := l.on.State; s != nil && s.Output != "" {
 			a.say("Last lines on %s:", a.machine(l.on.Machine, l.on.Address))
 			for line := range strings.SplitSeq(s.Output, "\n") {

@@ -3,6 +3,7 @@ package rule
 import (
 	"bytes"
 	"math/bits"
+	"strings"
 
 	"github.com/fleet-starter/fleet/controllers/schedule/index"
 )
@@ -15,6 +16,7 @@ type List struct {
 	machines   []machineRule
 	matchers   []matcher
 	contenders []contender
+	wishers    []wisher
 	shapers    []shaper
 	names      []*patterns
 	resources  *resources
@@ -56,6 +58,7 @@ func (l *List) add(r interface {
 	collect(&l.machines, r)
 	collect(&l.matchers, r)
 	collect(&l.contenders, r)
+	collect(&l.wishers, r)
 	collect(&l.shapers, r)
 	if n, ok := r.(interface{ table() *patterns }); ok {
 		l.names = append(l.names, n.table())
@@ -194,6 +197,20 @@ func concerns(u *index.Unit) uint32 {
 		return u.Concerns | u.Of.Concerns
 	}
 	return u.Concerns
+}
+
+// Wish says what a unit on a machine would rather have. "": nothing.
+func (l *List) Wish(u *index.Unit, m *index.Machine) string {
+	if u.Concerns == 0 {
+		return ""
+	}
+	var list []string
+	for _, r := range l.wishers {
+		if wish := r.Wish(u, m); wish != "" {
+			list = append(list, wish)
+		}
+	}
+	return strings.Join(list, "; ")
 }
 
 // Contended says that something on the machine of a unit may clash with it there.

@@ -49,6 +49,12 @@ type contender interface {
 	Contended(u *index.Unit, m *index.Machine) bool
 }
 
+// wisher is a Rule that a unit goes against rather than run nowhere.
+type wisher interface {
+	// Wish says what a unit on a machine would rather have, in a sentence. "": nothing.
+	Wish(u *index.Unit, m *index.Machine) string
+}
+
 // shaper is a Rule whose explanation depends on more than Key.
 type shaper interface {
 	// Shape appends that.
