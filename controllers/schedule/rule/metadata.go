@@ -62,23 +62,36 @@ func (r *machineMetadata) join(x *index.Index, n int) {
 
 // Key is the demand.
 func (r *machineMetadata) Key(b []byte, f *unitfile.Fleet) []byte {
-	if len(f.MachineMetadata) == 0 {
+	return demandKey(b, f.MachineMetadata)
+}
+
+// demandKey appends a demand on metadata: the same for equal ones.
+func demandKey(b []byte, demand map[string][]string) []byte {
+	if len(demand) == 0 {
 		return b
 	}
 	var few [8]string
 	keys := few[:0]
-	for key := range f.MachineMetadata {
+	for key := range demand {
 		keys = append(keys, key)
 	}
 	slices.Sort(keys)
 	for _, key := range keys {
 		b = append(append(b, key...), 0)
-		for _, v := range f.MachineMetadata[key] {
+		for _, v := range demand[key] {
 			b = append(append(b, v...), 0)
 		}
 		b = append(b, 1)
 	}
 	return b
+}
+
+// termsOf are the terms of a demand, in the order of their keys.
+func termsOf(demand map[string][]string) (terms []term) {
+	for _, key := range slices.Sorted(maps.Keys(demand)) {
+		terms = append(terms, term{key, demand[key]})
+	}
+	return terms
 }
 
 func (r *machineMetadata) of(u *index.Unit) *selector {
@@ -95,10 +108,7 @@ func (r *machineMetadata) Bind(u *index.Unit) {
 	id := r.Key(nil, &u.Fleet)
 	s := r.selectors[string(id)]
 	if s == nil {
-		s = &selector{id: string(id)}
-		for _, key := range slices.Sorted(maps.Keys(demand)) {
-			s.terms = append(s.terms, term{key, demand[key]})
-		}
+		s = &selector{id: string(id), terms: termsOf(demand)}
 		r.add(s)
 	}
 	s.refs++
