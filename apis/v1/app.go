@@ -131,6 +131,14 @@ type PlacementRules struct {
 	MachineMetadata map[string]StringList `json:"machineMetadata,omitempty"`
 	// SpreadOver is a metadata key, such as zone. Instances are spread evenly over its values.
 	SpreadOver string `json:"spreadOver,omitempty"`
+	// Prefer is where an instance goes rather than elsewhere, and elsewhere rather than nowhere.
+	Prefer *Preferences `json:"prefer,omitempty"`
+}
+
+// Preferences are what an instance goes by where several machines fit.
+type Preferences struct {
+	// Metadata is what a machine's metadata would best say: any of the values of each key. The more keys the better.
+	Metadata map[string]StringList `json:"metadata,omitempty"`
 }
 
 // Announce configures the endpoint that is published for each healthy instance.

@@ -29,6 +29,9 @@ func (p *PlacementRules) Options() (options []UnitOption) {
 	add("Conflicts", p.Conflicts...)
 	add("MachineMetadata", pairs(p.MachineMetadata)...)
 	add("SpreadOver", p.SpreadOver)
+	if p.Prefer != nil {
+		add("PreferMetadata", pairs(p.Prefer.Metadata)...)
+	}
 	return options
 }
 

@@ -34,18 +34,11 @@ func (v *validator) placement(s *AppSpec) {
 	if p.MachineID != "" {
 		v.machineID(s)
 	}
-	for _, key := range slices.Sorted(maps.Keys(p.MachineMetadata)) {
-		field := keyed("spec.placement.machineMetadata", key)
-		if !metadataText.MatchString(key) {
-			v.add(field, "%s is not a valid metadata key: use letters, digits and . _ / -", quoteShort(key))
-		}
-		if len(p.MachineMetadata[key]) == 0 {
-			v.add(field, "has no values: set at least one")
-		}
-		for _, value := range p.MachineMetadata[key] {
-			if !metadataText.MatchString(value) {
-				v.add(field, "%s is not a valid metadata value: use letters, digits and . _ / : @ + -", quoteShort(value))
-			}
+	v.machineMetadata("spec.placement.machineMetadata", p.MachineMetadata)
+	if p.Prefer != nil {
+		v.machineMetadata("spec.placement.prefer.metadata", p.Prefer.Metadata)
+		if s.Global {
+			v.add("spec.placement.prefer", "cannot be given with global, which runs on every machine: remove one of the two")
 		}
 	}
 	if p.SpreadOver != "" && !metadataText.MatchString(p.SpreadOver) {
@@ -53,6 +46,24 @@ func (v *validator) placement(s *AppSpec) {
 	}
 	if p.SpreadOver != "" && s.Global {
 		v.add("spec.placement.spreadOver", "cannot be given with global, which runs on every machine: remove one of the two")
+	}
+}
+
+// machineMetadata checks what is asked of a machine's metadata.
+func (v *validator) machineMetadata(at string, wanted map[string]StringList) {
+	for _, key := range slices.Sorted(maps.Keys(wanted)) {
+		field := keyed(at, key)
+		if !metadataText.MatchString(key) {
+			v.add(field, "%s is not a valid metadata key: use letters, digits and . _ / -", quoteShort(key))
+		}
+		if len(wanted[key]) == 0 {
+			v.add(field, "has no values: set at least one")
+		}
+		for _, value := range wanted[key] {
+			if !metadataText.MatchString(value) {
+				v.add(field, "%s is not a valid metadata value: use letters, digits and . _ / : @ + -", quoteShort(value))
+			}
+		}
 	}
 }
 
@@ -117,7 +128,7 @@ var generatedOptions = map[string]map[string]string{
 	},
 	"X-Fleet": {
 		"Conflicts": "spec.placement.conflicts", "MachineOf": "spec.placement.machineOf", "MachineID": "spec.placement.machineID",
-		"MachineMetadata": "spec.placement.machineMetadata", "SpreadOver": "spec.placement.spreadOver", "Global": "spec.global",
+		"MachineMetadata": "spec.placement.machineMetadata", "SpreadOver": "spec.placement.spreadOver", "Global": "spec.global", "PreferMetadata": "spec.placement.prefer.metadata",
 		"Ports": "spec.ports", "CPU": "spec.resources.requests.cpu", "Memory": "spec.resources.requests.memory",
 		"X-Conflicts": "spec.placement.conflicts", "X-ConditionMachineID": "spec.placement.machineID",
 		"X-ConditionMachineOf": "spec.placement.machineOf", "X-ConditionMachineMetadata": "spec.placement.machineMetadata",

@@ -41,6 +41,9 @@ func drawFleet(t *rapid.T, name string, replacing bool) (f unitfile.Fleet) {
 		return f
 	}
 	f.SpreadOver = pick("spread", "", "", "zone")
+	if pick("prefer", "", "", "b") != "" {
+		f.PreferMetadata = map[string][]string{"zone": {"b"}}
+	}
 	switch pick("tie", "", "", "of", "id", "replaces") {
 	case "of":
 		f.MachineOf = rapid.SliceOfNDistinct(rapid.SampledFrom(unitNames), 1, 2, rapid.ID).Draw(t, "machineOf")

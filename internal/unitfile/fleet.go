@@ -25,6 +25,8 @@ type Fleet struct {
 	CPU        int64  // millicores, 0 for no demand
 	Memory     int64  // bytes, 0 for no demand
 	SpreadOver string // the metadata key over whose values the instances of the template are spread
+
+	PreferMetadata map[string][]string // one of the (sorted) values for each of the keys, where a machine has that
 }
 
 // Problem is something wrong in the [X-Fleet] section. Its text says what to do.

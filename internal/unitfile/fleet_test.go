@@ -43,6 +43,8 @@ func TestParseFleet(t *testing.T) {
 		{"metadata", "MachineMetadata=\"zone=b\" \"disk=ssd\"\nMachineMetadata=zone=a\nMachineMetadata=zone=b\n",
 			Fleet{MachineMetadata: map[string][]string{"zone": {"a", "b"}, "disk": {"ssd"}}}},
 		{"metadata with a space and specifiers", "MachineMetadata=place=us east %i\n", Fleet{MachineMetadata: map[string][]string{"place": {"us east 1"}}}},
+		{"preferences", "PreferMetadata=\"disk=ssd\" \"zone=b\"\nPreferMetadata=zone=a\n",
+			Fleet{PreferMetadata: map[string][]string{"zone": {"a", "b"}, "disk": {"ssd"}}}},
 		{"metadata, reset", "MachineMetadata=a=b\nMachineMetadata=\n", Fleet{}},
 		{"global with conflicts", "Global=True\nConflicts=b*\nMachineMetadata=a=b\n",
 			Fleet{Global: true, Conflicts: []string{"b*"}, MachineMetadata: map[string][]string{"a": {"b"}}}},
@@ -73,7 +75,7 @@ func TestParseFleetProblems(t *testing.T) {
 		want          []string
 	}{
 		{"all at once, in order", "Foo=1\nPorts=0 x\nCPU=%q\nGlobal=maybe\n", []string{
-			"line 2: [X-Fleet] Foo: unknown option: remove it, or write one of Conflicts, CPU, Global, MachineID, MachineMetadata, MachineOf, Memory, Ports, Replaces, SpreadOver",
+			"line 2: [X-Fleet] Foo: unknown option: remove it, or write one of Conflicts, CPU, Global, MachineID, MachineMetadata, MachineOf, Memory, Ports, PreferMetadata, Replaces, SpreadOver",
 			`line 3: [X-Fleet] Ports: port "0": write numbers from 1 to 65535, separated by white space`,
 			`line 3: [X-Fleet] Ports: port "x": write numbers from 1 to 65535, separated by white space`,
 			`line 4: [X-Fleet] CPU: "%q": unknown specifier "%q": fleet knows %n, %N, %p, %i and %%`,
@@ -112,6 +114,8 @@ func TestParseFleetProblems(t *testing.T) {
 			`line 2: [X-Fleet] CPU: "0.0001" is not an amount of CPU (finer than one millicore): write cores such as 2 or 0.5, or millicores such as 500m`,
 			`line 3: [X-Fleet] Memory: "1X" is not an amount of memory (unknown suffix "X"): write bytes, or a number with K, M, G or T (powers of 1024) such as 256M`,
 			`line 4: [X-Fleet] SpreadOver: "a=b" is not a metadata key: write one key, such as zone`}},
+		{"preferences of a global unit", "Global=1\nPreferMetadata=disk=ssd\n", []string{
+			"warning: line 3: [X-Fleet] PreferMetadata: without effect: a global unit is on every machine anyway"}},
 		{"spread of a global unit", "Global=1\nSpreadOver=zone\n", []string{
 			"warning: line 3: [X-Fleet] SpreadOver: without effect: a global unit is on every machine anyway"}},
 	} {
@@ -146,6 +150,7 @@ func TestOptionsThatDependOnTheName(t *testing.T) {
 		"CPU=%i":                  func(f Fleet) any { return fmt.Sprint(f.CPU / 1000) },
 		"Memory=%i":               func(f Fleet) any { return fmt.Sprint(f.Memory) },
 		"MachineMetadata=zone=%i": func(f Fleet) any { return f.MachineMetadata["zone"][0] },
+		"PreferMetadata=zone=%i":  func(f Fleet) any { return f.PreferMetadata["zone"][0] },
 		"SpreadOver=%i":           func(f Fleet) any { return f.SpreadOver },
 	} {
 		file, err := Parse("[X-Fleet]\n" + option + "\n")

@@ -50,6 +50,10 @@ var fleetOptions = []fleetOption{
 		fl.Ports, problems = l.portNumbers(n)
 		return problems
 	}},
+	{"PreferMetadata", "", (*FleetTemplate).readMetadata, func(fl *Fleet, l list, n Name) []Problem {
+		fl.PreferMetadata = l.metadata(n)
+		return nil
+	}},
 	{"Replaces", "", (*FleetTemplate).readWords, func(fl *Fleet, l list, n Name) []Problem {
 		fl.Replaces = l.expand(n, true)
 		return l.checkGlobs(fl.Replaces)

@@ -193,8 +193,10 @@ func (t *FleetTemplate) exclude() {
 		}
 		t.add(b.problem("cannot be combined with %s= (line %d): remove one of the two", a.option, a.line))
 	}
-	if first("Global").set() && first("SpreadOver").set() {
-		t.add(first("SpreadOver").warning("without effect: a global unit is on every machine anyway"))
+	for _, option := range []string{"SpreadOver", "PreferMetadata"} {
+		if first("Global").set() && first(option).set() {
+			t.add(first(option).warning("without effect: a global unit is on every machine anyway"))
+		}
 	}
 }
 

@@ -40,6 +40,7 @@ func New(x *index.Index) index.Rules {
 	l.add(l.machineOf)
 	l.add(l.replaces)
 	l.add(&spreadOver{})
+	l.add(&prefer{})
 	l.add(l.resources)
 	l.add(&closed{})
 	l.urgent = []int{l.replaces.n, machineID.n, metadata.n}
