@@ -16,7 +16,8 @@ func fenced(t *testing.T, s store.Interface, fence store.Fence) error {
 	return err
 }
 
-// TestEtcdLeaseRevoked: the deposed leader is told, the next one leads, and etcd refuses what the first still writes.
+// TestEtcdLeaseRevoked: the deposed leader's context ends, the next candidate leads, and etcd rejects further writes of
+// the first.
 func TestEtcdLeaseRevoked(t *testing.T) {
 	etcd := etcdtest.Start(t)
 	a := etcd.Client()
@@ -35,14 +36,14 @@ func TestEtcdLeaseRevoked(t *testing.T) {
 	require.ErrorIs(t, fenced(t, a, first.fence), store.ErrFenced)
 	require.NoError(t, fenced(t, a, second.fence))
 
-	awaitCandidates(t, etcd, 2) // a stands in line again
+	awaitCandidates(t, etcd, 2) // a is in line again
 	start := time.Now()
 	stopB()
 	e.awaitLeader("a")
 	require.Less(t, time.Since(start), 10*time.Second, "of a minute's lease")
 }
 
-// awaitCandidates waits until so many stand in line.
+// awaitCandidates waits for that number of candidates.
 func awaitCandidates(t *testing.T, etcd *etcdtest.Server, n int) {
 	t.Helper()
 	events := etcd.Raw().Watch(t.Context(), keys.Leader("engine"), clientv3.WithPrefix())
@@ -55,13 +56,13 @@ func awaitCandidates(t *testing.T, etcd *etcdtest.Server, n int) {
 		select {
 		case <-events:
 		case <-time.After(20 * time.Second):
-			require.Fail(t, "not as many candidates")
+			require.Fail(t, "wrong number of candidates")
 		}
 	}
 }
 
-// TestEtcdFrozenLeader: a leader whose network swallows everything stops before the next one begins. What it
-// had under way arrives late, and is refused.
+// TestEtcdFrozenLeader: a leader with a frozen network stops before the next one starts. Its writes in flight arrive
+// late and are rejected.
 func TestEtcdFrozenLeader(t *testing.T) {
 	etcd := etcdtest.Start(t)
 	a := etcd.Client()
@@ -79,7 +80,7 @@ func TestEtcdFrozenLeader(t *testing.T) {
 	require.ErrorIs(t, <-late, store.ErrFenced)
 }
 
-// TestEtcdRestarts: a short restart costs nothing; after a long one the same candidate leads on.
+// TestEtcdRestarts: a short restart has no effect; after a long one the same candidate leads again.
 func TestEtcdRestarts(t *testing.T) {
 	etcd := etcdtest.Start(t)
 	e := newElection(t)

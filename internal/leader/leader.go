@@ -1,4 +1,4 @@
-// Package leader elects one of many processes, and gives the elected one a fence that etcd checks with each of its writes.
+// Package leader elects one of several processes and gives it a fence, which etcd checks with each of its writes.
 package leader
 
 import (
@@ -13,22 +13,21 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// The pauses between attempts while etcd is away or the elected function fails.
+// The pauses between attempts while etcd is unreachable or the elected function fails.
 const (
 	retryFirst = 100 * time.Millisecond
 	retryMax   = 5 * time.Second
-	// resignTimeout bounds the last request of a process that stops: its lease ends by itself anyway.
+	// resignTimeout bounds the last request of a stopping process: its lease ends by itself anyway.
 	resignTimeout = 2 * time.Second
 )
 
-// Run campaigns for the leadership of that name, as id, until ctx ends; then it resigns, so that another
-// takes over at once, and returns nil. While it leads it runs elected. The context of elected ends as soon
-// as leadership is lost or could not be confirmed for so long that the lease may be near its end: always
-// before another can lead, provided that elected returns within a quarter of the ttl and that nobody revokes
-// the lease by hand. Its writes must carry the fence, which etcd refuses from the moment that leadership is
-// lost, whatever the clocks say.
+// Run campaigns for the leadership of name, as id, until ctx ends; then it resigns, so that another candidate takes
+// over at once, and returns nil. While leading it runs elected. The context of elected ends as soon as leadership is
+// lost, or could not be confirmed for so long that the lease may be near its end: always before another candidate can
+// lead, provided that elected returns within a quarter of the ttl and that the lease is not revoked by hand. Its writes
+// must carry the fence, which etcd rejects from the moment leadership is lost, whatever the clocks say.
 //
-// When elected returns while it still leads it has given up: Run resigns, pauses and campaigns again.
+// If elected returns while still leading, it has given up: Run resigns, pauses and campaigns again.
 func Run(ctx context.Context, s store.Interface, keys keyspace.Keys, name, id string, ttl time.Duration,
 	elected func(ctx context.Context, fence store.Fence) error) error {
 	c := &candidate{
@@ -69,20 +68,20 @@ type candidate struct {
 	elected func(context.Context, store.Fence) error
 	log     logr.Logger
 
-	// lease is kept from one session to the next: after a short absence of etcd it and the key under it are
-	// still there, and the candidate keeps its place.
+	// lease is kept from one session to the next: after a short outage of etcd it and its key still exist, and the
+	// candidate keeps its place.
 	lease store.LeaseID
 }
 
 var (
 	// errGaveUp: the elected function returned by itself.
 	errGaveUp = errors.New("the elected function returned")
-	// errUnconfirmed: etcd did not answer for so long that the lease may end.
+	// errUnconfirmed: etcd did not answer for so long that the lease may have ended.
 	errUnconfirmed = errors.New("the lease could not be renewed in time")
 	errKeyGone     = errors.New("the leader key was deleted")
 )
 
-// session campaigns and leads under one lease, and returns why it ended. Nothing of it runs on afterwards.
+// session campaigns and leads under one lease, and returns why it ended. All its goroutines have ended by then.
 func (c *candidate) session(ctx context.Context) error {
 	asked := time.Now()
 	if err := c.takeLease(ctx); err != nil {
@@ -103,7 +102,7 @@ func (c *candidate) session(ctx context.Context) error {
 	return err
 }
 
-// takeLease goes on with the lease of the last session where it still lives.
+// takeLease reuses the lease of the last session if it is still alive.
 func (c *candidate) takeLease(ctx context.Context) error {
 	if c.lease != 0 {
 		_, err := c.store.KeepAlive(ctx, c.lease)
@@ -116,8 +115,8 @@ func (c *candidate) takeLease(ctx context.Context) error {
 	return err
 }
 
-// renew keeps the lease alive and returns why it no longer does. The lease lives at least a ttl from the
-// moment that its last successful renewal was asked for; three quarters of that are used.
+// renew keeps the lease alive and returns the reason when it cannot any longer. The lease lives at least a ttl from the
+// start of its last successful renewal; three quarters of that are used.
 func (c *candidate) renew(ctx context.Context, asked time.Time) error {
 	retry := store.Backoff{First: retryFirst, Max: max(c.ttl/10, retryFirst)}
 	for {
@@ -137,7 +136,8 @@ func (c *candidate) renew(ctx context.Context, asked time.Time) error {
 	}
 }
 
-// renewOnce waits for a third of the ttl, then asks until it is answered or ctx, the deadline of the last renewal, ends.
+// renewOnce waits for a third of the ttl, then retries until it succeeds or ctx, the deadline of the last renewal,
+// ends.
 func (c *candidate) renewOnce(ctx context.Context, asked *time.Time, retry *store.Backoff) error {
 	pause := time.Until(asked.Add(c.ttl / 3))
 	for {
@@ -152,12 +152,12 @@ func (c *candidate) renewOnce(ctx context.Context, asked *time.Time, retry *stor
 		if ctx.Err() != nil || errors.Is(err, store.ErrLeaseNotFound) {
 			return err
 		}
-		c.log.V(1).Info("Renewing the lease failed, will retry", "error", err.Error())
+		c.log.V(1).Info("Failed to renew the lease, will retry", "error", err.Error())
 		pause = retry.Next()
 	}
 }
 
-// campaign puts the candidate's key, waits until it is the oldest, and leads.
+// campaign puts the candidate's key, waits until it is the oldest one, and leads.
 func (c *candidate) campaign(ctx context.Context) error {
 	key := c.prefix + c.lease.String()
 	for {
@@ -182,8 +182,8 @@ func (c *candidate) campaign(ctx context.Context) error {
 	}
 }
 
-// enter puts the candidate's key. In conflict, an earlier attempt whose answer was lost has put it; or a person has, without a
-// lease: that one is no candidate's and would never end, so it is deleted.
+// enter puts the candidate's key. On a conflict, either an earlier attempt whose answer was lost has put it, or it was
+// put by hand without a lease: such a key belongs to no candidate and would never end, so it is deleted.
 func (c *candidate) enter(ctx context.Context, key string) error {
 	_, err := c.store.Commit(ctx, store.Txn{Ops: []store.Op{{Key: key, Value: []byte(c.id), Lease: c.lease, If: store.Absent()}}})
 	if !errors.Is(err, store.ErrConflict) {
@@ -200,8 +200,8 @@ func (c *candidate) enter(ctx context.Context, key string) error {
 
 func (c *candidate) candidates(ctx context.Context) (candidates []store.KV, revision int64, err error) {
 	revision, err = store.ListAll(ctx, c.store, c.prefix, store.ListOptions{}, func(kv store.KV) error {
-		if kv.Lease == 0 { // no candidate's: nobody may wait for a key that never ends
-			c.log.Info("Key is ignored", "reason", "NoLease", "key", kv.Key)
+		if kv.Lease == 0 { // not a candidate's: it would never end
+			c.log.Info("Ignoring key", "reason", "NoLease", "key", kv.Key)
 			return nil
 		}
 		candidates = append(candidates, kv)
@@ -210,7 +210,7 @@ func (c *candidate) candidates(ctx context.Context) (candidates []store.KV, revi
 	return candidates, revision, err
 }
 
-// place returns the candidate's own key and the one just before it, where there are such.
+// place returns the candidate's own key and the one just before it, nil if there is none.
 func place(candidates []store.KV, key string) (own, before *store.KV) {
 	for i := range candidates {
 		if candidates[i].Key == key {
@@ -229,7 +229,7 @@ func place(candidates []store.KV, key string) (own, before *store.KV) {
 	return own, before
 }
 
-// waitDeleted waits until a key that was there at that revision is gone. Only the next in line watches a key,
+// waitDeleted waits until a key that existed at that revision is gone. A candidate watches only the key before its own,
 // so that a change of leader wakes one process.
 func (c *candidate) waitDeleted(ctx context.Context, key string, revision int64) error {
 	_, err := store.WaitEvent(ctx, c.store, store.SeenKey{Key: key, There: true, Revision: revision}, nil, store.Deleted)
@@ -239,8 +239,8 @@ func (c *candidate) waitDeleted(ctx context.Context, key string, revision int64)
 	return err
 }
 
-// lead runs the elected function until it returns. Its context ends with the session, and when somebody
-// deletes the leader key.
+// lead runs the elected function until it returns. Its context ends with the session, or when the leader key is
+// deleted.
 func (c *candidate) lead(ctx context.Context, fence store.Fence, revision int64) error {
 	c.log.Info("Leading", "reason", "Elected", "key", fence.Key, "createRevision", fence.CreateRevision)
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -269,7 +269,7 @@ func (c *candidate) watchOwnKey(ctx context.Context, cancel context.CancelCauseF
 				return
 			}
 		}
-		// Deleted, or the watch has a gap: the key itself tells.
+		// Deleted, or the watch has a gap: read the key.
 		kv, ok, now, err := c.store.Get(ctx, fence.Key)
 		switch {
 		case err != nil:
@@ -282,7 +282,7 @@ func (c *candidate) watchOwnKey(ctx context.Context, cancel context.CancelCauseF
 	}
 }
 
-// resign ends the lease, and with it the key, so that the next in line need not wait.
+// resign ends the lease, and with it the key, so that the next candidate need not wait.
 func (c *candidate) resign(ctx context.Context, reason string) {
 	if c.lease == 0 {
 		return
@@ -291,7 +291,7 @@ func (c *candidate) resign(ctx context.Context, reason string) {
 	defer cancel()
 	c.log.Info("Resigning", "reason", reason)
 	if err := c.store.Revoke(ctx, c.lease); err != nil && !errors.Is(err, store.ErrLeaseNotFound) {
-		c.log.Info("Resigning failed, the lease will end by itself", "ttl", c.ttl, "error", err.Error())
+		c.log.Info("Failed to resign, the lease will expire", "ttl", c.ttl, "error", err.Error())
 	}
 	c.lease = 0
 }

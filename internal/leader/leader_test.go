@@ -23,17 +23,17 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var keys = keyspace.New("")
 
-// term is one time that somebody led.
+// term is a period of leadership.
 type term struct {
 	id         string
 	fence      store.Fence
 	start, end time.Time // end of its context
 }
 
-// election writes down who leads, and fails where two do at once.
+// election records the leaders, and fails if two overlap.
 type election struct {
 	t       *testing.T
-	overlap bool // two may lead for a moment: somebody took the leader's lease away
+	overlap bool // two may lead for a moment, because the lease was revoked by hand
 	mu      sync.Mutex
 	leading map[string]bool
 	terms   []*term
@@ -140,7 +140,7 @@ func TestHandsOverAtOnce(t *testing.T) {
 	})
 }
 
-// TestCutOff: the leader stops before its lease can have ended; the next one leads when it has.
+// TestCutOff: a leader that is cut off stops before its lease can have ended; the next one leads after that.
 func TestCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})
@@ -164,7 +164,7 @@ func TestCutOff(t *testing.T) {
 	})
 }
 
-// TestShortCutIsNoLoss: as long as the lease can be renewed in time the leader stays.
+// TestShortCutIsNoLoss: the leader stays as long as the lease is renewed in time.
 func TestShortCutIsNoLoss(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})
@@ -183,7 +183,7 @@ func TestShortCutIsNoLoss(t *testing.T) {
 	})
 }
 
-// TestSameLeaderAfterLongCut: when etcd itself was away its leases live on; the leader has the same key as before.
+// TestSameLeaderAfterLongCut: leases survive an outage of etcd itself; the leader keeps its key.
 func TestSameLeaderAfterLongCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})
@@ -214,7 +214,7 @@ func TestKeyDeletedByHand(t *testing.T) {
 	})
 }
 
-// TestLostAnswers: a key that was put although the answer was lost is found again, not waited for.
+// TestLostAnswers: a key that was put although the answer was lost is recognized, not waited for.
 func TestLostAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})
@@ -229,7 +229,7 @@ func TestLostAnswers(t *testing.T) {
 	})
 }
 
-// TestGivesUp: an elected function that fails lets another lead, and campaigns again.
+// TestGivesUp: if the elected function fails, another candidate leads, and the first campaigns again.
 func TestGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})
@@ -255,8 +255,8 @@ func TestGivesUp(t *testing.T) {
 	})
 }
 
-// TestNeverTwo cuts candidates off at random. Nobody ever leads beside another (elected checks), and when all
-// is well again somebody leads.
+// TestNeverTwo cuts candidates off at random. There are never two leaders at once (elected checks), and after recovery
+// there is one.
 func TestNeverTwo(t *testing.T) {
 	for seed := range uint64(20) {
 		synctest.Test(t, func(t *testing.T) {

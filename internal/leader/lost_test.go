@@ -15,8 +15,9 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// TestLostDeletion: the leader's key is deleted, and put again by the one that led, behind the other candidate. Where that
-// one's watch has lost both, it leads after the next check nevertheless: each would wait for the other.
+// TestLostDeletion: the leader's key is deleted, and put again by the former leader after the other candidate's key. If
+// that candidate's watch has lost both events, it still leads after the next check: otherwise each would wait for the
+// other.
 func TestLostDeletion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		keys, s := keyspace.New(""), memstore.New(memstore.Options{})

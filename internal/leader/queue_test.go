@@ -15,7 +15,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// asking counts what a candidate asks of etcd.
+// asking counts a candidate's requests to etcd.
 type asking struct {
 	store.Interface
 	before func() // each watch
@@ -68,7 +68,8 @@ func candidatesOf(t *testing.T, s store.Interface) map[string]store.KV {
 	return found
 }
 
-// TestEachWaitsForTheOneBefore: each candidate watches the one just before it, so that the end of a leader wakes one process.
+// TestEachWaitsForTheOneBefore: each candidate watches the one just before it, so that the end of a leader wakes one
+// process.
 func TestEachWaitsForTheOneBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})
@@ -85,23 +86,23 @@ func TestEachWaitsForTheOneBefore(t *testing.T) {
 			require.Equal(t, []string{all[before].Key}, watched, id)
 		}
 		b, _, _ := asked["b"].so()
-		for range 3 { // the leader's key is put again, as it is
+		for range 3 { // the leader's key is put again, unchanged
 			_, err := s.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: all["a"].Key, Value: all["a"].Value, Lease: all["a"].Lease}}})
 			require.NoError(t, err)
 			synctest.Wait()
 		}
 		still, _, _ := asked["b"].so()
-		require.Equal(t, b, still, "a change of the key before is not its end")
+		require.Equal(t, b, still, "a change of the previous key is not its deletion")
 		require.Equal(t, map[string]bool{"a": true}, e.leading)
 		lists, _, _ := asked["d"].so()
 		stops["a"]()
 		e.awaitLeader("b")
 		synctest.Wait()
 		now, _, watched := asked["d"].so()
-		require.Equal(t, lists, now, "the end of the leader is no concern of the fourth")
+		require.Equal(t, lists, now, "the fourth candidate does not react to the end of the leader")
 		require.Len(t, watched, 1)
 
-		stops["c"]() // one in the middle leaves: who is behind it looks again, and waits for the next
+		stops["c"]() // a candidate in the middle leaves: the next one lists again and waits for the one before
 		synctest.Wait()
 		now, _, watched = asked["d"].so()
 		require.Equal(t, lists+1, now)
@@ -113,8 +114,8 @@ func TestEachWaitsForTheOneBefore(t *testing.T) {
 	})
 }
 
-// TestCompactedWhileWaiting: where etcd has compacted what a candidate was about to watch, it looks again at once and keeps its
-// place; the leader goes on.
+// TestCompactedWhileWaiting: if the revision that a candidate is about to watch is compacted, it lists again at once
+// and keeps its place; the leader is not affected.
 func TestCompactedWhileWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})
@@ -151,8 +152,8 @@ func TestCompactedWhileWaiting(t *testing.T) {
 	})
 }
 
-// TestKeyPutAgainByHand: a leader whose key was deleted and put again by another leads no more, for its fence is another key's.
-// What a person puts under its name, without a lease, keeps it neither from leading again nor busy.
+// TestKeyPutAgainByHand: a leader whose key was deleted and put again by another client no longer leads, because its
+// fence is of the old key. A key put under its name without a lease does not keep it from leading again.
 func TestKeyPutAgainByHand(t *testing.T) {
 	for name, leased := range map[string]bool{"with its lease": true, "without a lease": false} {
 		t.Run(name, func(t *testing.T) {
@@ -187,8 +188,8 @@ func TestKeyPutAgainByHand(t *testing.T) {
 	}
 }
 
-// TestPausesBeginAnew: after a term that lasted longer than the lease, who leads no more campaigns again at once, however many
-// such terms there were. After others the pauses grow.
+// TestPausesBeginAnew: after a term longer than the lease, a candidate campaigns again at once, however many such terms
+// there were. After shorter ones the pauses grow.
 func TestPausesBeginAnew(t *testing.T) {
 	for term, most := range map[time.Duration]time.Duration{2 * ttl: 200 * time.Millisecond, ttl: 5 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
@@ -217,7 +218,7 @@ func TestPausesBeginAnew(t *testing.T) {
 	}
 }
 
-// repeating sends each put of a key that must not exist twice, as a client does whose first answer is lost.
+// repeating sends each put of a new key twice, as a client does if the first answer is lost.
 type repeating struct{ store.Interface }
 
 func (r repeating) Commit(ctx context.Context, txn store.Txn) (int64, error) {
@@ -229,7 +230,7 @@ func (r repeating) Commit(ctx context.Context, txn store.Txn) (int64, error) {
 	return r.Interface.Commit(ctx, txn)
 }
 
-// TestKeyThatWasPutTwice: a candidate whose key is there already, under its own lease, has its place.
+// TestKeyThatWasPutTwice: a candidate whose key exists under its own lease keeps its place.
 func TestKeyThatWasPutTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})

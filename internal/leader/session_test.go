@@ -17,13 +17,13 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// lasting is a store whose watches and renewals go on for a while after they were told to end.
+// lasting is a store whose watches and renewals continue for a while after cancellation.
 type lasting struct {
 	store.Interface
 	watch, renewal time.Duration
 	mu             sync.Mutex
 	underWay       int
-	revoked        []int // how many were under way at each revocation
+	revoked        []int // the number still running at each revocation
 }
 
 func (l *lasting) count(n int) {
@@ -61,7 +61,7 @@ func (l *lasting) Revoke(ctx context.Context, id store.LeaseID) error {
 	return l.Interface.Revoke(ctx, id)
 }
 
-// TestNothingRunsOn: a candidate gives its lease up after its watch and the renewal under way have ended, whether it leads or
+// TestNothingRunsOn: a candidate revokes its lease only after its watch and its renewal have ended, whether it leads or
 // waits.
 func TestNothingRunsOn(t *testing.T) {
 	for _, leads := range []bool{true, false} {
@@ -86,7 +86,7 @@ func TestNothingRunsOn(t *testing.T) {
 	}
 }
 
-// refusing is a store in which a key that must not exist was there at the first attempt to put it, and is gone since.
+// refusing is a store in which a new key exists at the first attempt to put it, and is gone afterwards.
 type refusing struct {
 	store.Interface
 	refused bool
@@ -100,7 +100,7 @@ func (r *refusing) Commit(ctx context.Context, txn store.Txn) (int64, error) {
 	return r.Interface.Commit(ctx, txn)
 }
 
-// TestKeyThatWasThere: a key that was in the way and is gone is not deleted, the candidate puts its own.
+// TestKeyThatWasThere: a conflicting key that is gone already is not deleted; the candidate puts its own.
 func TestKeyThatWasThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})
@@ -114,7 +114,7 @@ func TestKeyThatWasThere(t *testing.T) {
 	})
 }
 
-// unlisted is a store that lists nothing: it answers with an error, or not at all.
+// unlisted is a store that fails to list, with an error or without an answer.
 type unlisted struct {
 	*memstore.Conn
 	err error
@@ -128,7 +128,7 @@ func (u unlisted) List(ctx context.Context, _ string, _ store.ListOptions) (stor
 	return store.Page{}, u.err
 }
 
-// TestSaysWhyItDoesNotLead: the log has the error that ended the attempt, or that of the lease where all else failed for it.
+// TestSaysWhyItDoesNotLead: the log has the error that ended the attempt, or that of the lease if it caused the others.
 func TestSaysWhyItDoesNotLead(t *testing.T) {
 	for name, c := range map[string]struct {
 		list error
@@ -160,7 +160,7 @@ func TestSaysWhyItDoesNotLead(t *testing.T) {
 	}
 }
 
-// ending is a store whose watches end at once and give no reason, as those of a client that is closed.
+// ending is a store whose watches end at once without an error, like those of a closed client.
 type ending struct{ store.Interface }
 
 func (ending) Watch(context.Context, string, int64) <-chan store.Batch {
@@ -169,7 +169,7 @@ func (ending) Watch(context.Context, string, int64) <-chan store.Batch {
 	return out
 }
 
-// TestWatchesThatEnd: whether a candidate leads or waits, it asks again with growing pauses.
+// TestWatchesThatEnd: a leading or waiting candidate retries with growing pauses.
 func TestWatchesThatEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})
@@ -190,7 +190,7 @@ func TestWatchesThatEnd(t *testing.T) {
 	})
 }
 
-// keeping is a store that keeps the leases which it is told to revoke, and notes when one is renewed.
+// keeping is a store that does not revoke leases, and records renewals.
 type keeping struct {
 	store.Interface
 	renewals []time.Time
@@ -203,8 +203,8 @@ func (k *keeping) KeepAlive(ctx context.Context, id store.LeaseID) (time.Duratio
 	return k.Interface.KeepAlive(ctx, id)
 }
 
-// TestGivesUpWithoutAnAnswer: a leader that gives up while its lease cannot be revoked does not lead on under it: others have
-// their turn when it ends.
+// TestGivesUpWithoutAnAnswer: a leader that gives up but cannot revoke its lease does not continue to lead under it:
+// others get their turn when it ends.
 func TestGivesUpWithoutAnAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})
@@ -227,7 +227,7 @@ func TestGivesUpWithoutAnAnswer(t *testing.T) {
 	})
 }
 
-// TestRenewsSoonAfterEachFailure: the pauses after failed renewals grow, and begin anew after one that went well.
+// TestRenewsSoonAfterEachFailure: the pauses after failed renewals grow, and are reset by a success.
 func TestRenewsSoonAfterEachFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})
@@ -252,7 +252,7 @@ func TestRenewsSoonAfterEachFailure(t *testing.T) {
 	})
 }
 
-// TestLeaseEndedUnseen: where the watch has lost the end of the leader's lease and key, the next renewal tells.
+// TestLeaseEndedUnseen: if the watch has lost the end of the leader's lease and key, the next renewal detects it.
 func TestLeaseEndedUnseen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})

@@ -15,26 +15,26 @@ import (
 	"time"
 )
 
-// defaultTestTimeout bounds one nginx -t. It takes a second for thousands of apps; only a template of one's own can have
-// names in it that nginx waits for name servers for.
+// defaultTestTimeout bounds one nginx -t. Thousands of apps take about a second; only a custom template may contain
+// names that nginx resolves.
 const defaultTestTimeout = 10 * time.Second
 
-// perKilobyte is how much longer it may take for each kilobyte, which is about an app: ten times what it does.
+// perKilobyte is the additional time per kilobyte, which is about one app: ten times the usual.
 const perKilobyte = 5 * time.Millisecond
 
 var (
-	// processPattern is how nginx begins a message: its process and thread.
+	// processPattern matches the start of a message of nginx: its process and thread.
 	processPattern = regexp.MustCompile(`^[0-9]+#[0-9]+: `)
-	// linePattern is how it ends one about a line of the configuration.
+	// linePattern matches the end of a message about a line of the configuration.
 	linePattern = regexp.MustCompile(` in nginx\.conf\.candidate:([0-9]+)$`)
 )
 
-// refusal is a configuration that nginx -t, or the template, does not accept.
+// refusal is the error for a configuration rejected by nginx -t or by the template.
 type refusal struct {
 	message string
-	// reason is ReasonTemplateFailed, or ReasonNotAccepted where it is empty.
+	// reason is ReasonTemplateFailed, or ReasonNotAccepted if empty.
 	reason string
-	// app is whose line nginx complained of, where that is known.
+	// app is the app whose line nginx rejected, if known.
 	app string
 	// late: nginx -t did not end in time.
 	late bool
@@ -42,14 +42,13 @@ type refusal struct {
 
 func (e refusal) Error() string { return e.message }
 
-// of says that it is why a key, or where that is empty all of an app, is not served.
+// of returns the report that a key, or all of an app if key is empty, is not served for this reason.
 func (e refusal) of(app, key string) Refused {
 	return Refused{App: app, Key: key, Reason: cmp.Or(e.reason, ReasonNotAccepted), Message: e.message}
 }
 
-// candidate returns the part of c that nginx accepts, rendered, and what it had
-// to leave out. The error says that not even a configuration without apps passes,
-// or that nginx could not be asked.
+// candidate returns the part of c that nginx accepts, rendered, and what had to be left out. The error means that even
+// a configuration without apps is rejected, or that nginx could not be run.
 func (s *Server) candidate(ctx context.Context, c Configuration) (rendered, Configuration, error) {
 	r, err := s.try(ctx, c)
 	var no refusal
@@ -59,7 +58,7 @@ func (s *Server) candidate(ctx context.Context, c Configuration) (rendered, Conf
 		}
 		return r, c, err
 	}
-	s.log.Info("Looking for the app that is refused", "reason", cmp.Or(no.reason, ReasonNotAccepted), "message", no.message)
+	s.log.Info("Configuration refused, looking for the app that causes it", "reason", cmp.Or(no.reason, ReasonNotAccepted), "message", no.message)
 	good, bad, err := s.split(ctx, c, no)
 	if err != nil {
 		return r, c, err
@@ -85,8 +84,9 @@ func sorted(routes []Route) []Route {
 	return routes
 }
 
-// split tells the good routes of c, which was refused, from the bad ones. Those that nginx names are put aside and tried one
-// by one at the end. Where it names none, as with a template of one's own, those that it has not taken before are searched.
+// split separates the good routes of c, which was refused, from the bad ones. Routes that nginx names are set aside and
+// tried individually at the end. If it names none, as with a custom template, the routes not accepted before are
+// searched.
 func (s *Server) split(ctx context.Context, c Configuration, no refusal) (good []Route, bad []rejected[Route], err error) {
 	with := func(r []Route) error {
 		c := c
@@ -118,7 +118,8 @@ func (s *Server) split(ctx context.Context, c Configuration, no refusal) (good [
 	return sorted(good), append(bad, late...), err
 }
 
-// search finds the bad ones among routes. What nginx took before is good, unless something else than the apps has changed.
+// search finds the bad ones among routes. Routes accepted before are good, unless something other than the apps has
+// changed.
 func (s *Server) search(routes []Route, with func([]Route) error) (good []Route, bad []rejected[Route], err error) {
 	known, changed := s.memory.split(routes)
 	err = with(known)
@@ -128,8 +129,8 @@ func (s *Server) search(routes []Route, with func([]Route) error) (good []Route,
 		return accept(known, changed, with)
 	case !errors.As(err, &no):
 		return nil, nil, err
-	case no.late && len(known) > 0: // the machine, or a name server, is slow: no app is to blame
-		return nil, nil, fmt.Errorf("the configuration that nginx took before: %w", err)
+	case no.late && len(known) > 0: // the machine or a name server is slow: no app is to blame
+		return nil, nil, fmt.Errorf("test of the previously accepted configuration: %w", err)
 	}
 	if len(known) > 0 {
 		err = with(nil)
@@ -143,7 +144,7 @@ func (s *Server) search(routes []Route, with func([]Route) error) (good []Route,
 	return accept(nil, routes, with)
 }
 
-// withoutBadUpstreams returns what is left of a refused app when single endpoints are the reason, and what is refused.
+// withoutBadUpstreams returns what remains of a refused app if single endpoints are the reason, and what is refused.
 func (s *Server) withoutBadUpstreams(ctx context.Context, c Configuration, b rejected[Route]) (kept []Route, refused []Refused, err error) {
 	whole := []Refused{b.refusal.of(b.item.App, "")}
 	if len(b.item.Upstreams) < 2 {
@@ -174,9 +175,8 @@ type rejected[T any] struct {
 	refusal refusal
 }
 
-// accept adds to good, first come first served, the items that test does not
-// refuse together with it: k bad ones among n cost about k log n tests. Errors of
-// test other than a refusal end it.
+// accept adds to good, in order, the items that test does not refuse together with it: k bad items among n cost about k
+// log n tests. Errors of test other than a refusal end it.
 func accept[T any](good, items []T, test func([]T) error) (_ []T, bad []rejected[T], err error) {
 	var half func(items []T) error
 	half = func(items []T) error {
@@ -204,8 +204,7 @@ func accept[T any](good, items []T, test func([]T) error) (_ []T, bad []rejected
 	return good, bad, err
 }
 
-// try renders c and has nginx test it. A refusal says what is wrong with c, any
-// other error that nobody knows.
+// try renders c and runs nginx -t on it. A refusal says what is wrong with c; any other error leaves that open.
 func (s *Server) try(ctx context.Context, c Configuration) (rendered, error) {
 	r, err := s.renderer.render(c, s.template)
 	var failed templateError
@@ -227,7 +226,7 @@ func (s *Server) try(ctx context.Context, c Configuration) (rendered, error) {
 	return r, err
 }
 
-// test writes text to the file beside the one in use and runs nginx -t on it.
+// test writes text to a file next to the one in use and runs nginx -t on it.
 func (s *Server) test(ctx context.Context, text []byte) error {
 	path := s.path("nginx.conf.candidate")
 	if err := os.WriteFile(path, text, 0o644); err != nil {
@@ -249,7 +248,7 @@ func (s *Server) test(ctx context.Context, text []byte) error {
 		return nil
 	case ctx.Err() != nil:
 		return fmt.Errorf("nginx -t on %s: %w", path, context.Cause(ctx))
-	case testing.Err() != nil: // of what it was given, and no reason to ask again and again
+	case testing.Err() != nil: // caused by the configuration: do not retry
 		return refusal{message: fmt.Sprintf("nginx -t did not end within %s: does it wait for a name server?", s.testTimeout), late: true}
 	case errors.As(err, &exit):
 		return refusal{message: firstComplaint(out.String(), path)}
@@ -257,7 +256,7 @@ func (s *Server) test(ctx context.Context, text []byte) error {
 	return fmt.Errorf("run %s -t: %w", s.binary, err)
 }
 
-// firstComplaint is the first message of nginx that is worse than a warning.
+// firstComplaint returns nginx's first message above the level of a warning.
 func firstComplaint(output, path string) string {
 	for line := range strings.Lines(output) {
 		for _, level := range []string{"[emerg]", "[alert]", "[crit]", "[error]"} {

@@ -100,7 +100,7 @@ func TestSlowMachineBlamesNoApp(t *testing.T) {
 	require.NoError(t, os.WriteFile(slow, []byte("#!/bin/sh\ncase $1 in -t) exec sleep 60;; esac\nexec "+r.binary+" \"$@\"\n"), 0o755))
 	r.binary, r.testTimeout = slow, 300*time.Millisecond
 	_, err := r.tryApply(a, Route{App: "b"})
-	require.ErrorContains(t, err, "the configuration that nginx took before: nginx -t did not end")
+	require.ErrorContains(t, err, "test of the previously accepted configuration: nginx -t did not end")
 	require.Equal(t, "200 a@1", r.get("a.localhost"))
 }
 

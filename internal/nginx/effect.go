@@ -20,16 +20,16 @@ import (
 	"github.com/fleet-starter/fleet/internal/atomicfile"
 )
 
-// effectInterval is between two looks at whether nginx has come as far as asked.
-// It tells nobody; the look is at its own machine and ends with the reload.
+// effectInterval is the pause between two checks whether nginx has reached the requested configuration. nginx does not
+// report that; a check is local and ends with the reload.
 const effectInterval = 3 * time.Millisecond
 
-// spawn starts nginx with the nginx.conf on disk, whose bytes are text.
+// spawn starts nginx with the nginx.conf on disk, whose content is text.
 func (s *Server) spawn(ctx context.Context, text []byte) error {
 	if err := s.checkNewListens(nil, text); err != nil {
 		return err
 	}
-	// A socket that a killed nginx left behind would be in the way.
+	// A socket left behind by a killed nginx would block the start.
 	if err := os.Remove(s.path(socketName)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -42,12 +42,12 @@ func (s *Server) spawn(ctx context.Context, text []byte) error {
 	s.use(p)
 	err = s.await(ctx, text, nil)
 	if err != nil && p.exited() {
-		err = cmp.Or(s.checkNewListens(nil, text), err) // somebody was faster
+		err = cmp.Or(s.checkNewListens(nil, text), err) // another process was faster
 	}
 	return err
 }
 
-// reload has the running master read nginx.conf, whose bytes are text.
+// reload makes the running master read nginx.conf, whose content is text.
 func (s *Server) reload(ctx context.Context, text []byte) error {
 	old := acceptingWorkers(s.proc.pid)
 	s.log.Info("Reloading nginx", "reason", "Changed", "generation", generationOf(text))
@@ -57,8 +57,8 @@ func (s *Server) reload(ctx context.Context, text []byte) error {
 	return s.await(ctx, text, old)
 }
 
-// await returns once the generation of text answers and none of the old workers,
-// which know an older one, accepts connections.
+// await returns when the generation of text answers and none of the old workers, which have an older configuration,
+// accepts connections.
 func (s *Server) await(ctx context.Context, text []byte, old []int) error {
 	ctx, cancel := context.WithTimeout(ctx, s.effectTimeout)
 	defer cancel()
@@ -78,15 +78,14 @@ func (s *Server) await(ctx context.Context, text []byte, old []int) error {
 		select {
 		case <-tick.C:
 		case <-s.proc.done:
-			return fmt.Errorf("nginx ended while generation %s was awaited: its error log says why", want)
+			return fmt.Errorf("nginx exited while waiting for generation %s: see its error log", want)
 		case <-ctx.Done():
-			return fmt.Errorf("generation %s is not in effect (%q is): %w: nginx's error log may say why", want, got, context.Cause(ctx))
+			return fmt.Errorf("generation %s is not in effect (%q is): %w: see nginx's error log", want, got, context.Cause(ctx))
 		}
 	}
 }
 
-// generation asks the running nginx, by a connection of its own each time: an old
-// one would be answered by an old worker.
+// generation asks the running nginx, each time on a new connection: an open one would be answered by an old worker.
 func (s *Server) generation(ctx context.Context) (string, error) {
 	var d net.Dialer
 	t := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -106,15 +105,15 @@ func (s *Server) generation(ctx context.Context) (string, error) {
 	return string(body), err
 }
 
-// generationOf reads the generation in a configuration's own text.
+// generationOf returns the generation in the text of a configuration.
 func generationOf(text []byte) string {
 	_, rest, _ := bytes.Cut(text, []byte("\n# generation "))
 	generation, _, _ := bytes.Cut(rest, []byte("\n"))
 	return string(generation)
 }
 
-// retireOrphans has the workers of a killed master finish: they would hold its
-// addresses for ever. session is the master's pid.
+// retireOrphans makes the workers of a killed master finish: they would keep its addresses forever. session is the
+// master's pid.
 func (s *Server) retireOrphans(ctx context.Context, session int) error {
 	if session == 0 {
 		return nil
@@ -137,14 +136,14 @@ func (s *Server) retireOrphans(ctx context.Context, session int) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("nginx workers %v do not quit: %w", pids, context.Cause(ctx))
+			return fmt.Errorf("nginx workers %v did not quit: %w", pids, context.Cause(ctx))
 		}
 	}
 	return nil
 }
 
-// checkNewListens says which address, not listened on before, is somebody
-// else's: nginx -t does not tell, and a reload would fail without a word to us.
+// checkNewListens reports an address that is not yet listened on and used by another process: nginx -t does not detect
+// that, and a reload would fail silently.
 func (s *Server) checkNewListens(old, text []byte) error {
 	before := listens(old)
 	for _, l := range listens(text) {
@@ -169,13 +168,13 @@ func (s *Server) checkNewListens(old, text []byte) error {
 	return nil
 }
 
-// overlaps reports whether our own nginx has the port of l already, on whatever address.
+// overlaps reports whether our nginx already uses the port of l, on any address.
 func overlaps(before []string, l string) bool {
 	port := func(s string) string { return s[strings.LastIndex(s, ":")+1:] }
 	return slices.ContainsFunc(before, func(b string) bool { return port(b) == port(l) })
 }
 
-// writeStatus replaces the files of the status page where they differ.
+// writeStatus replaces the files of the status page if they differ.
 func (s *Server) writeStatus(c Configuration, generation string) error {
 	html, data, err := renderStatus(c, generation)
 	if err != nil {
@@ -186,7 +185,7 @@ func (s *Server) writeStatus(c Configuration, generation string) error {
 		replaceFile(s.path("status/status.json"), data))
 }
 
-// replaceFile has path hold data, or what it held, after a crash at any moment.
+// replaceFile writes data to path atomically: after a crash the file has either the old or the new content.
 func replaceFile(path string, data []byte) error {
 	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, data) {
 		return nil

@@ -12,9 +12,9 @@ import (
 // State is how Start found nginx.
 type State string
 
-// What Start did.
+// The results of Start.
 const (
-	// Adopted: nginx ran already, with the configuration on disk.
+	// Adopted: nginx was already running, with the configuration on disk.
 	Adopted State = "Adopted"
 	// Started: nginx was started with the last good configuration on disk.
 	Started State = "Started"
@@ -22,8 +22,8 @@ const (
 	Waiting State = "Waiting"
 )
 
-// Start adopts the nginx that runs in the directory, or starts one with the last
-// good configuration there. After an error Apply may still be tried.
+// Start adopts the nginx that runs in the directory, or starts one with the last good configuration there. After an
+// error Apply may still be called.
 func (s *Server) Start(ctx context.Context) (State, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -53,8 +53,8 @@ func (s *Server) Start(ctx context.Context) (State, error) {
 	return Started, nil
 }
 
-// adopt takes over a running master. If its last reload was cut off, it is made
-// up for: what is on disk was tested before it was put there.
+// adopt takes over a running master. If its last reload was interrupted, it is repeated: the configuration on disk was
+// tested before it was put there.
 func (s *Server) adopt(ctx context.Context, pid int) error {
 	p, err := attach(pid)
 	if err != nil {
@@ -68,15 +68,14 @@ func (s *Server) adopt(ctx context.Context, pid int) error {
 	return s.reload(ctx, s.current)
 }
 
-// Exited is closed when nginx ends without Stop having been asked. Start gives a
-// new one.
+// Exited is closed when nginx exits other than by Stop. Start returns a new channel.
 func (s *Server) Exited() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.exited
 }
 
-// use makes p the process that is watched.
+// use makes p the supervised process.
 func (s *Server) use(p *process) {
 	if s.proc != nil {
 		s.proc.release()
@@ -99,8 +98,8 @@ func (s *Server) use(p *process) {
 	})
 }
 
-// Stop ends nginx: it finishes the requests in flight until ctx ends, and is
-// killed then. The configuration stays for the next Start.
+// Stop ends nginx: requests in flight may finish until ctx ends, then it is killed. The configuration is kept for the
+// next Start.
 func (s *Server) Stop(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing = true
@@ -132,8 +131,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	return err
 }
 
-// Close gives up the directory. An nginx that was not stopped goes on serving.
-// Nothing else may be asked of the Server then.
+// Close releases the directory. An nginx that was not stopped keeps serving. The Server must not be used afterwards.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	s.closing = true

@@ -9,9 +9,9 @@ import (
 // journalSocket is where the journal listens for syslog messages: systemd-journald.service(8).
 const journalSocket = "/dev/log"
 
-// StdoutLog is the Settings.AccessLog that ends up where stdout does: nginx opens
-// its logs by name, and the socket that systemd makes of stdout can't be opened.
-// There the journal is written to by its other door; without one the log is off.
+// StdoutLog returns the Settings.AccessLog that ends up where stdout does: nginx opens its logs by name, and the socket
+// that systemd passes as stdout cannot be opened. In that case it is the journal's syslog socket; if there is none, the
+// log is off.
 func StdoutLog(stdout *os.File) string {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(stdout.Fd()), &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK {

@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// memory is what nginx -t said of apps before: it is not asked once more about what is as it was, so that a change costs as
-// many tests as it has apps that are refused, however many were refused earlier.
+// memory records the results of nginx -t for apps: unchanged ones are not tested again, so that a change costs as many
+// tests as it has refused apps, however many were refused earlier.
 type memory struct {
-	keys     map[string]string // that the template was given
-	accepted map[string]Route  // by app: the last configuration that nginx took
+	keys     map[string]string // passed to the template
+	accepted map[string]Route  // by app: the last configuration that nginx accepted
 	verdicts map[string]verdict
 }
 
-// verdict is what is left of a refused app.
+// verdict is what remains of a refused app.
 type verdict struct {
 	asked   Route
 	kept    []Route // none, or the app with some of its endpoints
@@ -23,11 +23,11 @@ type verdict struct {
 	until   time.Time
 }
 
-// verdictFor is how long a refusal is taken for granted. It may have had a reason outside of the app, such as a name server;
-// then the app is tried again with the first change that comes later.
+// verdictFor is how long a refusal is remembered. Its cause may be outside the app, such as a name server; the app is
+// tried again with the first change after that.
 const verdictFor = 10 * time.Minute
 
-// without puts what is left of the apps that were refused as they are in their place.
+// without replaces the apps that were refused in their current form by what remains of them.
 func (m *memory) without(c Configuration, now time.Time) Configuration {
 	if !maps.Equal(m.keys, c.Keys) {
 		*m = memory{keys: maps.Clone(c.Keys)}
@@ -51,7 +51,7 @@ func (m *memory) without(c Configuration, now time.Time) Configuration {
 	return c
 }
 
-// refuse remembers what was refused of an app.
+// refuse remembers a refusal of an app.
 func (m *memory) refuse(v verdict) {
 	if m.verdicts == nil {
 		m.verdicts = map[string]verdict{}
@@ -59,7 +59,7 @@ func (m *memory) refuse(v verdict) {
 	m.verdicts[v.asked.App] = v
 }
 
-// accept remembers the configuration that nginx took.
+// accept remembers the configuration that nginx accepted.
 func (m *memory) accept(c Configuration) {
 	m.accepted = make(map[string]Route, len(c.Routes))
 	for _, route := range c.Routes {
@@ -67,7 +67,7 @@ func (m *memory) accept(c Configuration) {
 	}
 }
 
-// split tells the routes that nginx took last as they are from those that are new or changed.
+// split separates the routes that nginx last accepted in their current form from new and changed ones.
 func (m *memory) split(routes []Route) (known, changed []Route) {
 	for _, route := range routes {
 		if before, ok := m.accepted[route.App]; ok && reflect.DeepEqual(before, route) {

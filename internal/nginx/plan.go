@@ -1,11 +1,9 @@
-// Package nginx keeps one nginx routing to the instances of apps: it renders the
-// configuration from checked values, tests it, puts it in place and reloads.
+// Package nginx keeps an nginx routing to the instances of apps: it renders the configuration from validated values,
+// tests it, installs it and reloads.
 //
-// The way through the package is Plan (pure: checks every value, says what it
-// leaves out and why), then Server.Apply (renders each app apart, `nginx -t` on
-// a file beside, rename, reload, wait until the new configuration answers).
-// nginx is not tied to the process that started it: it goes on serving when that
-// one is killed, and the next Server adopts it.
+// Start reading at Plan (pure: validates every value and reports what it leaves out), then Server.Apply (renders each
+// app separately, runs nginx -t on a copy, renames, reloads, waits until the new configuration answers). nginx does not
+// depend on the process that started it: it keeps serving when that is killed, and the next Server adopts it.
 package nginx
 
 import (
@@ -18,24 +16,25 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// Route is one app and where its instances listen.
+// Route is an app with the addresses of its instances.
 type Route struct {
 	// App is a DNS label; it names the upstream.
 	App string
-	// Prefix is the directory in which a template of one's own finds the upstreams. Default DefaultPrefix.
+	// Prefix is the directory in which a custom template finds the upstreams. Default DefaultPrefix.
 	Prefix string
-	// Hosts are host names, such as www.example.com or *.example.com. None means <app>.<domain>.
+	// Hosts are host names, such as www.example.com or *.example.com. If empty, <app>.<domain> is used.
 	Hosts []string
-	// Since says since when the app has a host, by its name in small letters; "" is <app>.<domain>. Of two apps with one
-	// host the one that has had it longer keeps it; those of which nothing is known come last, by the alphabet.
+	// Since is the revision from which the app has a host, by lower-case host name; "" is <app>.<domain>. Of two apps
+	// with the same host, the one that has had it longer keeps it; apps without a revision come last, in alphabetical
+	// order.
 	Since map[string]int64
-	// Upstreams are the announced instances. With none, requests are answered with 503.
+	// Upstreams are the announced instances. Without any, requests are answered with 503.
 	Upstreams []Upstream
 	// MaxFails failures within FailTimeout keep an instance out for FailTimeout.
 	// Zero means DefaultMaxFails and DefaultFailTimeout.
 	MaxFails    int
 	FailTimeout time.Duration
-	// Timeout and BodySize are Settings' for this app alone; zero means what Settings say.
+	// Timeout and BodySize override those of Settings for this app; zero means no override.
 	Timeout  time.Duration
 	BodySize int64
 }
@@ -50,38 +49,40 @@ type Upstream struct {
 	Address string
 }
 
-// Settings are the same for as long as a router runs.
+// Settings do not change while a router runs.
 type Settings struct {
-	// Dir is an absolute path; everything nginx writes lies in it.
+	// Dir is an absolute path; nginx writes only below it.
 	Dir string
 	// Listen are the addresses to serve, such as "80", "127.0.0.11:8080" or "[::]:80".
 	Listen []string
-	// StatusListen is a further address for the status page alone; empty for none.
+	// StatusListen is an additional address for the status page only; empty for none.
 	StatusListen string
 	// Domain completes the host name of an app without hosts: <app>.<domain>. Empty for none.
 	Domain string
-	// AccessLog is off (default), stdout, an absolute path, or syslog:server=... as nginx writes it.
-	// stdout must not be a socket, which the journal's is: see StdoutLog.
+	// AccessLog is off (default), stdout, an absolute path, or syslog:server=... in nginx's syntax. stdout must not be
+	// a socket, such as the journal's: see StdoutLog.
 	AccessLog string
 	// ErrorLog is stderr (default), an absolute path, or syslog:server=...
 	ErrorLog string
-	// Workers is the number of worker processes. 0: one for each core.
+	// Workers is the number of worker processes. 0 means one per core.
 	Workers int
-	// User is whom the workers run as when nginx is started by root. Default: nginx's own, nobody, or root where
-	// nobody cannot reach Dir.
+	// User is the user of the workers if nginx is started by root. Default: nginx's own, nobody, or root if nobody
+	// cannot access Dir.
 	User string
-	// Timeout is how long an app may be silent before and within an answer. Default DefaultTimeout. Websockets have a day.
+	// Timeout is how long an app may be silent before and during an answer. Default DefaultTimeout. Websockets have a
+	// day.
 	Timeout time.Duration
-	// BodySize is how many bytes the body of a request may have. Default DefaultBodySize; v1.Unlimited for no limit.
+	// BodySize is the maximum size of a request body in bytes. Default DefaultBodySize; v1.Unlimited for no limit.
 	BodySize int64
-	// TrustedProxies are addresses and networks (CIDR) of proxies that requests come through: what they say of the client,
-	// in X-Forwarded-For, Forwarded and the like, is passed on. What all others say is replaced.
+	// TrustedProxies are addresses and networks (CIDR) of proxies in front of nginx: their X-Forwarded-For, Forwarded
+	// and similar headers are passed on. Those of other clients are replaced.
 	TrustedProxies []string
-	// ShutdownTimeout is how long connections may outlive a change of the configuration. Default DefaultShutdownTimeout.
+	// ShutdownTimeout is how long connections may outlive a change of the configuration. Default
+	// DefaultShutdownTimeout.
 	ShutdownTimeout time.Duration
 }
 
-// What Settings and Route mean by zero.
+// The defaults of Settings and Route.
 const (
 	DefaultPrefix          = v1.DefaultAnnouncePrefix
 	DefaultMaxFails        = 2
@@ -91,18 +92,18 @@ const (
 	DefaultShutdownTimeout = 10 * time.Minute
 )
 
-// Input is all that a configuration is made of.
+// Input is everything that determines a configuration.
 type Input struct {
 	Settings
 	Routes []Route
-	// Keys are further keys and values for a template of one's own.
+	// Keys are additional keys and values for a custom template.
 	Keys map[string]string
-	// Revision is the etcd revision that Routes and Keys are of. The status page
-	// shows it; a new revision alone reloads nothing.
+	// Revision is the etcd revision of Routes and Keys. The status page shows it; a change of the revision alone causes
+	// no reload.
 	Revision int64
 }
 
-// Configuration is an Input whose every value may be rendered.
+// Configuration is a validated Input that is safe to render.
 type Configuration struct {
 	Settings
 	// Routes are sorted by app.
@@ -120,17 +121,17 @@ type Refused struct {
 	Key string `json:"key,omitempty"`
 	// Reason is one of the Reason constants.
 	Reason string `json:"reason"`
-	// Message says what is wrong, with the value quoted and cut.
+	// Message says what is wrong and quotes the value, truncated.
 	Message string `json:"message"`
 }
 
-// Why something is not served.
+// The reasons why something is not served.
 const (
 	ReasonInvalidApp      = "InvalidApp"      // the name of the app is not a DNS label
 	ReasonInvalidInstance = "InvalidInstance" // the instance is not the name of a unit
 	ReasonInvalidAddress  = "InvalidAddress"  // the value is not ip:port
 	ReasonInvalidHost     = "InvalidHost"     // the host is not a host name
-	ReasonInvalidValue    = "InvalidValue"    // the value of a further key could change the structure of the configuration
+	ReasonInvalidValue    = "InvalidValue"    // the value of an additional key could change the structure of the configuration
 	ReasonDuplicateApp    = "DuplicateApp"    // a second route of the same app
 	ReasonHostTaken       = "HostTaken"       // the host belongs to an app that asked for it before
 	ReasonNoHost          = "NoHost"          // the app has no hosts, and the router no --domain
@@ -138,8 +139,8 @@ const (
 	ReasonTemplateFailed  = "TemplateFailed"  // the router's --template fails with it
 )
 
-// Plan checks in. What cannot be rendered safely is left out of the result and
-// listed in its Refused; the error is about Settings, without which nothing runs.
+// Plan validates in. What cannot be rendered safely is left out of the result and listed in its Refused; the error is
+// about Settings, without which nothing can run.
 func Plan(in Input) (Configuration, error) {
 	settings, err := in.Settings.check()
 	if err != nil {
@@ -164,7 +165,7 @@ func Plan(in Input) (Configuration, error) {
 	return c, nil
 }
 
-// planner collects what is refused and which app has which host.
+// planner collects the refusals and the app of each host.
 type planner struct {
 	settings Settings
 	refused  []Refused
@@ -205,7 +206,7 @@ func (p *planner) route(r Route) (Route, bool) {
 	return out, len(out.Hosts) > 0
 }
 
-// asked are the host names that an app asks for, in small letters, valid or not.
+// asked returns the lower-case host names that an app asks for, valid or not.
 func (r Route) asked(domain string) []string {
 	hosts := make([]string, 0, len(r.Hosts))
 	for _, h := range r.Hosts {
@@ -217,7 +218,7 @@ func (r Route) asked(domain string) []string {
 	return hosts
 }
 
-// since is the route's Since of a host that it asked for.
+// since returns the route's Since for a host.
 func (r Route) since(host string) int64 {
 	if len(r.Hosts) == 0 {
 		host = ""
@@ -228,7 +229,7 @@ func (r Route) since(host string) int64 {
 	return math.MaxInt64
 }
 
-// owners finds the app that has each host. The first of routes of the same app counts.
+// owners returns the app of each host. Of several routes of the same app the first counts.
 func owners(settings Settings, routes []Route) map[string]string {
 	owner, since := map[string]string{}, map[string]int64{}
 	for i, r := range routes {
@@ -247,7 +248,7 @@ func owners(settings Settings, routes []Route) map[string]string {
 func (p *planner) hosts(r Route) []string {
 	asked := r.asked(p.settings.Domain)
 	if len(asked) == 0 {
-		p.refuse(r.App, "", ReasonNoHost, "the app has no hosts and the router no domain")
+		p.refuse(r.App, "", ReasonNoHost, "the app has no hosts and the router has no domain")
 		return nil
 	}
 	var out []string

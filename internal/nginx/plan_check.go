@@ -14,7 +14,7 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// maxSocketPath is the room for a path in sockaddr_un, without its final zero: unix(7).
+// maxSocketPath is the size of the path in sockaddr_un without its final zero: unix(7).
 const maxSocketPath = 107
 
 var (
@@ -32,8 +32,8 @@ func isPort(s string) bool {
 	return portPattern.MatchString(s) && err == nil && n <= 65535
 }
 
-// splitHostPort is that of package net, which does I/O besides: an IPv6 address
-// is in brackets, and nothing else is.
+// splitHostPort is net.SplitHostPort without the package net, which does I/O: an IPv6 address has to be in brackets,
+// anything else must not be.
 func splitHostPort(s string) (host, port string, ok bool) {
 	i := strings.LastIndexByte(s, ':')
 	if i < 0 || !isPort(s[i+1:]) {
@@ -47,15 +47,15 @@ func splitHostPort(s string) (host, port string, ok bool) {
 	return host, port, !strings.Contains(host, ":")
 }
 
-// isPlain reports whether s can stand in nginx's configuration without ending a
-// directive, a block or a string, or naming a variable.
+// isPlain reports whether s can be used in nginx's configuration without ending a directive, a block or a string, or
+// naming a variable.
 func isPlain(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool {
 		return r < ' ' || r == 0x7f || strings.ContainsRune(";{}#$\"'\\`", r)
 	})
 }
 
-// quote cuts what a stranger wrote to a length fit for a message.
+// quote quotes an untrusted value, truncated for a message.
 func quote(s string) string {
 	const limit = 64
 	if len(s) > limit {
@@ -71,7 +71,7 @@ func quoteUnlessLabel(s string) string {
 	return quote(s)
 }
 
-// check fills in defaults and refuses what nginx could not run with.
+// check fills in defaults and refuses settings that nginx could not run with.
 func (s Settings) check() (Settings, error) {
 	s.AccessLog = cmp.Or(s.AccessLog, "off")
 	s.ErrorLog = cmp.Or(s.ErrorLog, "stderr")
@@ -92,7 +92,7 @@ func (s Settings) check() (Settings, error) {
 	case !isPlainPath(s.Dir):
 		return s, fmt.Errorf("directory %s: want an absolute path without quotes and control characters", quote(s.Dir))
 	case len(socket) > maxSocketPath:
-		return s, fmt.Errorf("directory %s: the socket %s in it has %d characters, %d are possible: use a shorter path", s.Dir, socketName, len(socket), maxSocketPath)
+		return s, fmt.Errorf("directory %s: the path of its socket %s has %d characters, the maximum is %d: use a shorter path", s.Dir, socketName, len(socket), maxSocketPath)
 	case s.Domain != "" && !v1.IsHost(s.Domain):
 		return s, fmt.Errorf("domain %s: want a host name such as example.com", quote(s.Domain))
 	case s.AccessLog != "off" && s.AccessLog != "stdout" && !isLog(s.AccessLog):
@@ -111,7 +111,7 @@ func (s Settings) check() (Settings, error) {
 	return s, nil
 }
 
-// CheckPrefix says what is wrong with a directory of endpoints.
+// CheckPrefix returns an error if a directory of endpoints is not valid.
 func CheckPrefix(prefix string) error {
 	if !prefixPattern.MatchString(prefix) {
 		return fmt.Errorf("prefix %s: want an etcd key such as %s", quote(prefix), DefaultPrefix)
@@ -134,7 +134,7 @@ func (s Settings) checkAddresses() error {
 	return nil
 }
 
-// checkProxies has nginx's own form: of a network with bits behind its length nginx warns.
+// checkProxies normalizes the proxies to nginx's form: nginx warns about networks with bits set after the prefix.
 func (s *Settings) checkProxies() error {
 	s.TrustedProxies = slices.Clone(s.TrustedProxies)
 	for i, proxy := range s.TrustedProxies {
@@ -158,7 +158,7 @@ func isListen(s string) bool {
 	return ok && (host == "*" || err == nil && a.Zone() == "")
 }
 
-// Addresses are what nginx listens on; the unspecified address stands for all of the machine's.
+// Addresses returns what nginx listens on; the unspecified address stands for all of the machine's.
 func (s Settings) Addresses() []netip.AddrPort {
 	var list []netip.AddrPort
 	for _, l := range append(slices.Clone(s.Listen), s.StatusListen) {

@@ -14,13 +14,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// process is a running nginx master, a child of ours or an adopted one. It is
-// held by a pidfd, so that a signal never hits whoever got its number later.
+// process is a running nginx master, started or adopted. It is held by a pidfd, so that a signal never reaches a
+// process that reuses its pid.
 type process struct {
 	pid   int
 	fd    *os.File
 	done  chan struct{} // closed when the master has exited
-	ended chan struct{} // closed when nobody watches any more
+	ended chan struct{} // closed when it is no longer watched
 }
 
 // attach watches pid until it exits or release is called.
@@ -40,19 +40,19 @@ func attach(pid int) (*process, error) {
 		if raw.Read(hasExited) != nil {
 			return // released
 		}
-		_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil) // reaps a child; an adopted one has another parent
+		_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil) // reaps a child; an adopted process has another parent
 		close(p.done)
 	}()
 	return p, nil
 }
 
-// hasExited is what a pidfd that can be read says.
+// hasExited reports whether the process has exited, that is, whether its pidfd is readable.
 func hasExited(fd uintptr) bool {
 	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
 	return err == nil && n > 0
 }
 
-// release lets go of the process, which runs on.
+// release stops watching the process, which continues to run.
 func (p *process) release() {
 	p.fd.Close()
 	<-p.ended
@@ -90,8 +90,8 @@ func (p *process) wait(ctx context.Context) error {
 	}
 }
 
-// spawn starts a master of its own session: it lives on without us, a ^C at our
-// terminal does not reach it, and its workers are known by that session.
+// spawn starts a master in its own session: it survives this process, is not reached by ^C on the terminal, and its
+// workers can be found by that session.
 func spawn(binary string, args []string, stdout, stderr *os.File) (*process, error) {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
@@ -111,8 +111,7 @@ func spawn(binary string, args []string, stdout, stderr *os.File) (*process, err
 	return attach(p.Pid)
 }
 
-// nginxEnv keeps the secrets in our own environment from nginx, and the name
-// under which nginx hands its sockets to a successor.
+// nginxEnv removes the secrets of our environment, and the variable by which nginx hands its sockets to a successor.
 func nginxEnv() []string {
 	env := []string{"PATH=" + os.Getenv("PATH")}
 	if tz, ok := os.LookupEnv("TZ"); ok {
@@ -121,8 +120,7 @@ func nginxEnv() []string {
 	return env
 }
 
-// masterOf returns the pid of the running master that uses conf, and the pid
-// that the pid file names, be it alive or not; 0 for none.
+// masterOf returns the pid of the running master that uses conf, and the pid in the pid file, alive or not; 0 for none.
 func masterOf(pidFile, conf string) (running, named int) {
 	data, err := os.ReadFile(pidFile)
 	if err != nil {
@@ -139,7 +137,7 @@ func masterOf(pidFile, conf string) (running, named int) {
 	return 0, named
 }
 
-// title is the command line of a process as nginx rewrites it; empty when gone.
+// title returns the command line of a process as rewritten by nginx; empty if it is gone.
 func title(pid int) string {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	if err != nil {
@@ -148,22 +146,22 @@ func title(pid int) string {
 	return strings.TrimSpace(strings.ReplaceAll(string(data), "\x00", " "))
 }
 
-// titleLeaving is what a worker calls itself from when it stops accepting connections.
+// titleLeaving is the title of a worker that has stopped accepting connections.
 const titleLeaving = "nginx: worker process is shutting down"
 
-// acceptingWorkers are the workers of a session that take new connections. The
-// session outlives its leader: workers whose master was killed are found too.
+// acceptingWorkers returns the workers of a session that accept connections. The session outlives its leader, so
+// workers of a killed master are found too.
 func acceptingWorkers(session int) []int {
 	return slices.DeleteFunc(workers(session), func(pid int) bool { return !isAccepting(pid) })
 }
 
-// isAccepting counts a worker that was forked just now: it still has its master's title.
+// isAccepting includes a worker that was just forked: it still has its master's title.
 func isAccepting(pid int) bool {
 	t := title(pid)
 	return strings.HasPrefix(t, "nginx: ") && !strings.HasPrefix(t, titleLeaving)
 }
 
-// workers are all processes of nginx in a session but the master, its leader.
+// workers returns the nginx processes of a session except the master, its leader.
 func workers(session int) []int {
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	var out []int
@@ -176,7 +174,7 @@ func workers(session int) []int {
 	return out
 }
 
-// sessionOf is 0 for a process that is gone.
+// sessionOf returns 0 for a process that is gone.
 func sessionOf(pid int) int {
 	n, err := unix.Getsid(pid)
 	if err != nil {

@@ -42,21 +42,21 @@ var (
 	statusTemplate = htmltemplate.Must(htmltemplate.New("status.tmpl").Parse(statusText))
 )
 
-// generationMark stands for the generation while the text that it is the hash of is made.
+// generationMark is the placeholder for the generation while the hashed text is built.
 const generationMark = "@generation@"
 
-// seconds is d in the unit that all of nginx's directives take, at least 1.
+// seconds formats d in seconds, which all of nginx's directives accept; at least 1.
 func seconds(d time.Duration) string {
 	return fmt.Sprintf("%ds", max(1, (d+time.Second-1)/time.Second))
 }
 
-// size is a number of bytes for client_max_body_size, which takes 0 for no limit.
+// size converts a number of bytes for client_max_body_size, which takes 0 for no limit.
 func size(bytes int64) int64 { return max(0, bytes) }
 
-// claim is a header in which a proxy says what the client asked for, and what takes its place where it is not believed.
+// claim is a header in which a proxy describes the client's request, and its replacement if the proxy is not trusted.
 type claim struct{ Header, Variable, Instead string }
 
-// claims are those that frameworks believe, as they know no better, apart from X-Forwarded-For.
+// claims are the headers that frameworks trust, except X-Forwarded-For.
 var claims = []claim{
 	{"X-Forwarded-Proto", "x_forwarded_proto", "$scheme"},
 	{"X-Forwarded-Host", "x_forwarded_host", "$host$fleet_port"},
@@ -68,15 +68,14 @@ var claims = []claim{
 	{"X-Forwarded-Server", "x_forwarded_server", `""`},
 }
 
-// zoneSize is the shared memory, in KiB, in which the workers agree on whose turn
-// it is and who failed: nginx takes about 1 KiB for each server.
+// zoneSize is the size in KiB of the shared memory for balancing and failures: nginx needs about 1 KiB per server.
 func zoneSize(servers int) int { return 64 + servers*2 }
 
-// rendered is a whole configuration and the name under which it answers.
+// rendered is a complete configuration and its generation.
 type rendered struct {
 	text       []byte
 	generation string
-	// lines says where in text which app begins; nothing with a template of one's own.
+	// lines are the lines of text at which the apps begin; empty with a custom template.
 	lines []appLine
 }
 
@@ -85,7 +84,7 @@ type appLine struct {
 	app   string
 }
 
-// appAt is the app that a line of the text belongs to; empty for none.
+// appAt returns the app that a line of the text belongs to; empty for none.
 func (r rendered) appAt(line int) string {
 	i := sort.Search(len(r.lines), func(i int) bool { return r.lines[i].first > line })
 	if i == 0 {
@@ -94,18 +93,18 @@ func (r rendered) appAt(line int) string {
 	return r.lines[i-1].app
 }
 
-// Render returns nginx's whole configuration. With own, the text of that template
-// takes the place of the default one's servers; everything else stays.
+// Render returns nginx's complete configuration. With own, that template's output replaces the default servers; the
+// rest is the same.
 func Render(c Configuration, own *template.Template) ([]byte, error) {
 	r, err := new(renderer).render(c, own)
 	return r.text, err
 }
 
-// renderer renders configurations that follow each other: the apps that are as they were are not rendered again.
+// renderer renders successive configurations: unchanged apps are not rendered again.
 type renderer struct {
 	settings Settings
 	apps     map[string]appPart
-	bytes    int // of all apps that were rendered
+	bytes    int // of all rendered apps
 }
 
 type appPart struct {
@@ -132,7 +131,7 @@ func (r *renderer) app(s Settings, route Route) (appPart, error) {
 	return text, nil
 }
 
-// keep forgets all apps but those of routes.
+// keep forgets all apps but those in routes.
 func (r *renderer) keep(routes []Route) {
 	apps := make(map[string]bool, len(routes))
 	for _, route := range routes {
@@ -141,7 +140,7 @@ func (r *renderer) keep(routes []Route) {
 	maps.DeleteFunc(r.apps, func(app string, _ appPart) bool { return !apps[app] })
 }
 
-// templateError is a failure of a template of one's own: of the template, and not of nginx.
+// templateError is an error of a custom template, not of nginx.
 type templateError struct{ error }
 
 func (r *renderer) render(c Configuration, own *template.Template) (rendered, error) {
@@ -152,7 +151,7 @@ func (r *renderer) render(c Configuration, own *template.Template) (rendered, er
 		if err := own.Execute(apps, c.tree()); err != nil {
 			return rendered{}, templateError{err}
 		}
-		apps.WriteByte('\n') // whatever the template's last line is, it ends there
+		apps.WriteByte('\n') // terminates the template's last line
 	} else {
 		for _, route := range c.Routes {
 			app, err := r.app(c.Settings, route)
@@ -195,7 +194,7 @@ func renderApp(b *bytes.Buffer, s Settings, r Route) error {
 	}{r, s.Listen})
 }
 
-// tree is what a template of one's own reads: the endpoints and the further keys.
+// tree returns the data of a custom template: the endpoints and the additional keys.
 func (c Configuration) tree() *template.Tree {
 	keys := maps.Clone(c.Keys)
 	if keys == nil {
@@ -209,8 +208,8 @@ func (c Configuration) tree() *template.Tree {
 	return template.NewTree(keys)
 }
 
-// local are the machine's own addresses among those listened on: a connection
-// from the machine to one of them comes from it.
+// local returns the machine's own addresses among those listened on: a connection from the machine to one of them has
+// it as its source.
 func (s Settings) local() []string {
 	var out []string
 	for _, l := range s.Listen {
@@ -222,7 +221,7 @@ func (s Settings) local() []string {
 	return out
 }
 
-// status is what the status page shows. Its JSON is for scripts.
+// status is the content of the status page. Its JSON is for scripts.
 type status struct {
 	Generation string      `json:"generation"`
 	Revision   int64       `json:"revision"`
@@ -260,7 +259,7 @@ func renderStatus(c Configuration, generation string) (html, data []byte, err er
 	return b.Bytes(), append(data, '\n'), err
 }
 
-// listens are the addresses in a configuration's listen directives, sockets apart.
+// listens returns the addresses in a configuration's listen directives, except sockets.
 func listens(text []byte) []string {
 	var out []string
 	for line := range strings.Lines(string(text)) {

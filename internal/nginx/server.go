@@ -22,29 +22,29 @@ const (
 	socketName = "status.sock"
 
 	defaultEffectTimeout = 10 * time.Second
-	// killTimeout is how long Stop waits between the last two, less and less gentle, signals.
+	// killTimeout is how long Stop waits between its last two, increasingly forceful, signals.
 	killTimeout = 2 * time.Second
 )
 
-// Options say how a Server runs nginx.
+// Options configure a Server.
 type Options struct {
-	// Dir is Settings.Dir: one Server at a time may have it.
+	// Dir is Settings.Dir; it can be used by one Server at a time.
 	Dir string
-	// Binary is nginx. Default: the one in PATH or in /usr/sbin.
+	// Binary is the nginx binary. Default: the one in PATH or in /usr/sbin.
 	Binary string
-	// Template takes the place of the default one's servers. Default nil.
+	// Template replaces the default servers. Default nil.
 	Template *template.Template
-	// Stdout and Stderr become nginx's own; it keeps them when we are gone. Default: ours.
+	// Stdout and Stderr are passed to nginx, which keeps them when this process is gone. Default: our own.
 	Stdout, Stderr *os.File
-	// EffectTimeout is how long a reload or a start may take until it shows. Default 10s.
+	// EffectTimeout is how long a reload or a start may take to come into effect. Default 10s.
 	EffectTimeout time.Duration
 	Log           logr.Logger
 }
 
-// Server owns one directory and the nginx that runs in it.
+// Server owns a directory and the nginx that runs in it.
 type Server struct {
 	dir, binary    string
-	user           string // of the workers, when the settings name none
+	user           string // of the workers, if the settings name none
 	template       *template.Template
 	stdout, stderr *os.File
 	effectTimeout  time.Duration
@@ -53,34 +53,34 @@ type Server struct {
 	lock           *os.File
 
 	mu       sync.Mutex
-	current  []byte   // nginx.conf: the last configuration that nginx took
-	doubtful bool     // it may have taken a later one, of which that was not seen in time
+	current  []byte   // nginx.conf: the last configuration that nginx accepted
+	doubtful bool     // it may have loaded a later one that did not come into effect in time
 	proc     *process // nil: not running
 	exited   chan struct{}
 	watch    sync.WaitGroup
 	renderer renderer
-	memory   memory // what nginx -t said before
-	tests    int    // how often nginx -t was run
-	closing  bool   // Stop or Close: an exit is no surprise
+	memory   memory // results of nginx -t
+	tests    int    // number of runs of nginx -t
+	closing  bool   // Stop or Close was called: an exit is expected
 }
 
-// Result is what Apply did.
+// Result is the outcome of Apply.
 type Result struct {
-	// Changed is false when nginx ran with these very bytes already and was left alone.
+	// Changed is false if nginx already ran with exactly this configuration and was left alone.
 	Changed bool
-	// Generation is the name of the configuration in effect, a hash of its text.
+	// Generation identifies the configuration in effect, by a hash of its text.
 	Generation string
-	// Refused is what the configuration had left out already, and what nginx -t refused.
+	// Refused is what the configuration had left out, and what nginx -t refused.
 	Refused []Refused
 }
 
-// ErrAddressInUse says that another process has an address that nginx is to listen on.
+// ErrAddressInUse means that another process uses an address that nginx has to listen on.
 var ErrAddressInUse = errors.New("another process uses this address")
 
-// ErrBusy says that another process has the directory.
+// ErrBusy means that another process uses the directory.
 var ErrBusy = errors.New("another router uses this directory")
 
-// New takes the directory, creating what is missing of it. It starts nothing.
+// New claims the directory and creates it if needed. It does not start nginx.
 func New(o Options) (*Server, error) {
 	binary, err := findBinary(o.Binary)
 	if err != nil {
@@ -117,7 +117,7 @@ func New(o Options) (*Server, error) {
 	return s, nil
 }
 
-// makeDir makes a directory that nginx's workers, who may be nobody, can read.
+// makeDir creates a directory that nginx's workers can read, even as nobody.
 func makeDir(path string) error {
 	if _, err := os.Stat(path); err == nil {
 		return nil
@@ -128,8 +128,8 @@ func makeDir(path string) error {
 	return os.Chmod(path, 0o755) // whatever the umask is
 }
 
-// workersUser is root where nginx's own choice, nobody, could not reach dir: below
-// the runtime directory of root's own systemd, say, which is closed to all others.
+// workersUser returns root if nginx's default, nobody, cannot access dir, for example below the runtime directory of
+// root's systemd.
 func workersUser(dir string) string {
 	if os.Geteuid() != 0 {
 		return ""
@@ -159,10 +159,9 @@ func findBinary(name string) (string, error) {
 
 func (s *Server) path(name string) string { return filepath.Join(s.dir, name) }
 
-// Apply makes nginx serve c, as far as nginx -t accepts it, and returns when that
-// is in effect: no worker takes connections with an older configuration any more.
-// When c equals what is served, nothing is touched but the status page. On an
-// error nginx goes on with what it had.
+// Apply makes nginx serve c as far as nginx -t accepts it, and returns when that is in effect: no worker accepts
+// connections with an older configuration. If c is already served, only the status page is updated. On an error nginx
+// keeps its previous configuration.
 func (s *Server) Apply(ctx context.Context, c Configuration) (Result, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -189,9 +188,8 @@ func (s *Server) Apply(ctx context.Context, c Configuration) (Result, error) {
 	return result, s.writeStatus(c, r.generation)
 }
 
-// put replaces nginx.conf and has it take effect; if it does not, the old file
-// comes back, so that the one on disk is always one that nginx ran with. nginx may
-// have read the new one all the same, and come to serve it later: see doubtful.
+// put replaces nginx.conf and puts it into effect. If that fails, the old file is restored, so that the one on disk is
+// always one that nginx ran with. nginx may still have read the new one and serve it later: see doubtful.
 func (s *Server) put(ctx context.Context, text []byte, running bool) error {
 	old := s.current
 	if err := replaceFile(s.path("nginx.conf"), text); err != nil {

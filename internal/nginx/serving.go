@@ -13,14 +13,14 @@ import (
 	"time"
 )
 
-// servingTimeout is how long nginx may take to answer its own machine.
+// servingTimeout is how long nginx may take to answer a local request.
 const servingTimeout = 5 * time.Second
 
-// nobody is a host that no app has: what answers there is nginx's default server.
+// nobody is a host that no app has: it is answered by nginx's default server.
 const nobody = "fleet-router.invalid"
 
-// Serving asks at each of the addresses that requests come in at whether this nginx answers there, and says where it does
-// not: that nginx runs is not enough. With a template of one's own it is not known what answers there.
+// Serving checks at each listen address that this nginx answers there, and returns where it does not: a running nginx
+// is not enough. With a custom template the answer is unknown.
 func (s *Server) Serving(ctx context.Context, settings Settings) error {
 	if s.template != nil {
 		return nil
@@ -33,7 +33,7 @@ func (s *Server) Serving(ctx context.Context, settings Settings) error {
 	for _, address := range settings.Addresses() {
 		got, err := askGeneration(ctx, address)
 		if err == nil && got != want {
-			err = fmt.Errorf("what answers is another server, or serves %q and not %q", got, want)
+			err = fmt.Errorf("another server answers, or nginx serves %q instead of %q", got, want)
 		}
 		if err != nil {
 			wrong = errors.Join(wrong, fmt.Errorf("nginx does not serve at %s: %w", address, err))
@@ -42,7 +42,7 @@ func (s *Server) Serving(ctx context.Context, settings Settings) error {
 	return wrong
 }
 
-// askGeneration asks for the name of the configuration by way of the address that requests come in at.
+// askGeneration reads the generation through a listen address.
 func askGeneration(ctx context.Context, address netip.AddrPort) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, servingTimeout)
 	defer cancel()
@@ -67,6 +67,6 @@ func askGeneration(ctx context.Context, address netip.AddrPort) (string, error) 
 	}
 	defer resp.Body.Close()
 	var says struct{ Generation string }
-	_ = json.NewDecoder(io.LimitReader(resp.Body, 16<<20)).Decode(&says) // what is not JSON has no generation
+	_ = json.NewDecoder(io.LimitReader(resp.Body, 16<<20)).Decode(&says) // an answer that is not JSON has no generation
 	return says.Generation, nil
 }

@@ -25,7 +25,7 @@ func TestServing(t *testing.T) {
 	go func() { _ = srv.Serve(other) }()
 	settings := r.settings
 	settings.Listen = append(settings.Listen, other.Addr().String())
-	require.ErrorContains(t, r.Serving(t.Context(), settings), "nginx does not serve at "+other.Addr().String()+`: what answers is another server, or serves "of another router"`)
+	require.ErrorContains(t, r.Serving(t.Context(), settings), "nginx does not serve at "+other.Addr().String()+`: another server answers, or nginx serves "of another router"`)
 
 	require.NoError(t, r.Stop(t.Context()))
 	require.ErrorContains(t, r.Serving(t.Context(), r.settings), "connection refused")
