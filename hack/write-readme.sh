@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Writes into README.md's walkthrough, and into the pages of docs/, what their commands print on a fresh local cluster. test/e2e
-# compares it.
+# compares it. Of certain files alone: hack/write-readme.sh docs/backup.md
 set -euo pipefail
 cd "$(dirname "$0")/.."
 make -s down
@@ -47,7 +47,7 @@ write() {
 
 out=$(mktemp)
 trap 'rm -f "$out"; make -s down' EXIT
-write README.md ''
-for page in $(grep -l '^```console' docs/*.md); do
-	write "$page" 1
+[ $# -gt 0 ] || set -- README.md $(grep -l '^```console' docs/*.md)
+for page in "$@"; do
+	case $page in README.md) write "$page" '' ;; *) write "$page" 1 ;; esac
 done
