@@ -60,7 +60,7 @@ sim: ## Simulate the whole cluster with faults, one seed after the other (SEEDS=
 	SIM_SEED=$(or $(FIRST),1) SIM_SEEDS=$(or $(SEEDS),2000) go test -count=1 -timeout 0 -run 'TestSeeds' $(TESTFLAGS) ./test/sim
 
 .PHONY: mutate
-mutate: ## Change a package bit by bit and see whether a test notices (PKG=./controllers/app, MUTATEFLAGS="-n 50 -seeds 40")
+mutate: ## Change a package bit by bit and see whether a test notices (PKG=./controllers/app, MUTATEFLAGS="-n 50 -seeds 40"; -tests ./controllers/schedule for its rooms)
 	go run ./hack/mutate $(MUTATEFLAGS) $(or $(PKG),$(error say which package, such as PKG=./controllers/app))
 
 .PHONY: lint

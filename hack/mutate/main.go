@@ -47,6 +47,7 @@ type options struct {
 	seed    uint64
 	least   float64
 	only    string
+	tests   string
 	list    bool
 	quick   bool
 	verbose bool
@@ -60,6 +61,7 @@ func main() {
 	flag.Uint64Var(&o.seed, "seed", 1, "which mutants -n chooses")
 	flag.Float64Var(&o.least, "min", 0, "exit with 1 when less than so many per cent are killed")
 	flag.StringVar(&o.only, "run", "", "only mutants whose name matches this regular expression")
+	flag.StringVar(&o.tests, "tests", "", "the package whose tests are run, where those of the mutated one are not its only ones")
 	flag.BoolVar(&o.quick, "quick", false, "run only tests that take less than 50 ms: the others may kill what survives")
 	flag.BoolVar(&o.list, "list", false, "list the mutants and try none")
 	flag.BoolVar(&o.verbose, "v", false, "print killed mutants as well, and what killed them")
@@ -95,7 +97,7 @@ func try(ctx context.Context, out io.Writer, pkg string, o options) (bool, error
 		return false, err
 	}
 	defer os.RemoveAll(dir)
-	t := trial{program: program{pkg: pkg, dir: dir}, limit: o.limit, seeds: o.seeds, quickOnly: o.quick}
+	t := trial{program: program{pkg: pkg, tester: cmp.Or(o.tests, pkg), dir: dir}, limit: o.limit, seeds: o.seeds, quickOnly: o.quick}
 	if err := t.find(ctx); err != nil {
 		return false, err
 	}

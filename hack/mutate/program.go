@@ -23,10 +23,12 @@ var asked string
 // program is a package with its tests and all of the mutants that are tried, compiled once. Which one is on is said when it
 // runs, by $MUTANT.
 type program struct {
-	pkg  string
-	home string // the package's directory, where its tests run
-	name string // of the package
-	dir  string // for what is compiled
+	pkg    string
+	tester string // the package with the tests
+	home   string // the directory of tester, where its tests run
+	source string // the directory of pkg
+	name   string // of the package
+	dir    string // for what is compiled
 
 	files   []string
 	mutants []*mutant // those that compile
@@ -41,7 +43,12 @@ func (p *program) find(ctx context.Context) error {
 		return errors.New(strings.TrimSpace(string(out)))
 	}
 	list := strings.Fields(string(out))
-	p.home, p.name, p.files = list[0], list[1], list[2:]
+	p.source, p.name, p.files = list[0], list[1], list[2:]
+	out, err = run(ctx, "", nil, "go", "list", "-f", "{{.Dir}}", p.tester)
+	if err != nil {
+		return errors.New(strings.TrimSpace(string(out)))
+	}
+	p.home = strings.TrimSpace(string(out))
 	return nil
 }
 
@@ -67,15 +74,15 @@ func (p *program) build(ctx context.Context, chosen []*mutant) (refused []*mutan
 		p.mutants = slices.DeleteFunc(p.mutants, func(m *mutant) bool { return slices.Contains(culprits, m) })
 	}
 	p.tests = filepath.Join(p.dir, "tests")
-	if out, err := p.goTool(ctx, "test", "-c", "-vet=off", "-o", p.tests, p.pkg); err != nil {
-		return nil, fmt.Errorf("%s: %w\n%s", p.pkg, err, tail(out))
+	if out, err := p.goTool(ctx, "test", "-c", "-vet=off", "-o", p.tests, p.tester); err != nil {
+		return nil, fmt.Errorf("%s: %w\n%s", p.tester, err, tail(out))
 	}
 	return refused, nil
 }
 
 // write writes the files with the mutants, what they ask, and an overlay for the go command.
 func (p *program) write() error {
-	replace := map[string]string{filepath.Join(p.home, "mutant_on.go"): filepath.Join(p.dir, "mutant_on.go")}
+	replace := map[string]string{filepath.Join(p.source, "mutant_on.go"): filepath.Join(p.dir, "mutant_on.go")}
 	if err := os.WriteFile(filepath.Join(p.dir, "mutant_on.go"), []byte(strings.Replace(asked, "PACKAGE", p.name, 1)), 0o600); err != nil {
 		return err
 	}
