@@ -244,11 +244,13 @@ func TestControllerKeepsWhatIsActive(t *testing.T) {
 		require.NoError(b.t, err)
 		b.put(b.keys.Placements().Key("m2/a.service"), string(value.Value))
 		b.await("m2/a.service launched")
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		require.True(b.t, slices.ContainsFunc(b.events, func(e string) bool {
-			return strings.HasPrefix(e, "Unit a.service Normal Duplicate taken off m1: ")
-		}), "%q", b.events)
+		require.Eventually(b.t, func() bool { // it is told after it was written
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			return slices.ContainsFunc(b.events, func(e string) bool {
+				return strings.HasPrefix(e, "Unit a.service Normal Duplicate taken off m1: ")
+			})
+		}, 10*time.Second, 5*time.Millisecond)
 	})
 }
 
