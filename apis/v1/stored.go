@@ -21,6 +21,8 @@ type Unit struct {
 	TypeMeta `json:",inline"`
 	Metadata ObjectMeta `json:"metadata"`
 	Spec     UnitSpec   `json:"spec"`
+	// Rollout is how far a roll-out is with an instance of an app: see RolloutOf.
+	Rollout Rollout `json:"rollout,omitzero"`
 	// Status is computed on read, never stored.
 	Status *UnitStatus `json:"status,omitempty"`
 }
@@ -115,7 +117,7 @@ type Placement struct {
 	Hash         string       `json:"hash"`
 	DesiredState DesiredState `json:"desiredState"`
 	RequestedAt  string       `json:"requestedAt,omitempty"`
-	// Leaving: the unit moves to another machine as soon as its app releases it, see AnnotationLetGo.
+	// Leaving: the unit moves to another machine as soon as its app releases it, see Rollout.LetGo.
 	Leaving bool `json:"leaving,omitempty"`
 	// Note is a sentence about what the unit would rather have than this machine. Empty: nothing.
 	Note string `json:"note,omitempty"`
@@ -290,19 +292,9 @@ const JobSkipped = "skipped"
 // user on the machine has started it.
 const StartedOnMachine = "started on the machine, not by fleet"
 
-// AnnotationUpdatedAt is when a roll-out or drain last touched the unit (RFC 3339). Deadlines count from there.
-const AnnotationUpdatedAt = "fleet/updated-at"
-
-// AnnotationMovedFrom accompanies AnnotationUpdatedAt for a drain: the ID of the machine that the unit is leaving or has
-// left.
-const AnnotationMovedFrom = "fleet/moved-from"
-
 // AnnotationExcept is set on units of an app that stops being global: the IDs of the machines that they have left,
 // comma-separated. The app's other units replace them there one at a time.
 const AnnotationExcept = "fleet/except"
-
-// AnnotationLetGo is set on units that no router serves any more, so that they may leave a drained machine: its ID.
-const AnnotationLetGo = "fleet/let-go"
 
 // Active reports whether the unit runs: active or reloading.
 func (s UnitState) Active() bool {

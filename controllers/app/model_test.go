@@ -39,6 +39,7 @@ type world struct {
 	broken      map[string]bool // unit names whose health check fails
 	brokenBy    map[string]bool // hashes of units whose process does not get healthy
 	log         []string
+	made        map[turn]int // how often plans made a transition
 }
 
 func newWorld(t require.TestingT, app string) *world {
@@ -120,6 +121,7 @@ func (w *world) planSettling(settling time.Duration) Decision {
 	in.Settling = settling
 	plan := Plan(in)
 	require.Equal(w.t, plan, Plan(in), "the same input gives the same plan")
+	w.turns(in, plan)
 	seen := map[string]bool{}
 	for _, a := range plan.Actions {
 		require.NotEmpty(w.t, a.Reason)
@@ -163,6 +165,16 @@ func (w *world) planSettling(settling time.Duration) Decision {
 		}
 	}
 	return plan
+}
+
+// turns holds what a plan says of roll-outs against what holds of all, and notes its transitions.
+func (w *world) turns(in Input, plan Decision) {
+	requireRollouts(w.t, in, plan)
+	for _, t := range turnsOf(in, plan) {
+		if w.made != nil {
+			w.made[t]++
+		}
+	}
 }
 
 // systemd has one unit do one step of what is desired of it. It reports whether anything changed.

@@ -58,7 +58,7 @@ func TestMoveDuringARollout(t *testing.T) {
 		}
 	}
 	require.Equal(t, "m1", w.letGo(1))
-	require.Empty(t, w.units["web@1.service"].Metadata.Annotations[v1.AnnotationMovedFrom])
+	require.Empty(t, w.units["web@1.service"].Rollout.From)
 	w.moves(1)
 	w.settleAll()
 	require.NotContains(t, w.transcript(), "MoveComplete")
@@ -169,6 +169,5 @@ func TestMoveAfterItWasReplaced(t *testing.T) {
 	w.goes(1, "m1")
 	w.plan()
 	require.Equal(t, "putUnit web-discovery@1.service WithdrawForMove loaded\nputUnit web@1.service WithdrawForMove launched", w.transcript())
-	require.Empty(t, w.units["web@1.service"].Metadata.Annotations[v1.AnnotationMovedFrom])
-	require.NotEmpty(t, w.units["web@1.service"].Metadata.Annotations[v1.AnnotationUpdatedAt])
+	require.Equal(t, v1.Rollout{Phase: v1.RolloutWithdrawing, Since: w.now}, w.units["web@1.service"].Rollout)
 }

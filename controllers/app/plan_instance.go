@@ -3,7 +3,6 @@ package app
 import (
 	"maps"
 	"slices"
-	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/instance"
@@ -14,7 +13,8 @@ type replica struct {
 	number         int32
 	unit, sidekick pair
 	how            instance.Progress
-	taken          string // the unit of it that has another owner: nothing can be done for it until that one gives it up
+	rollout        v1.Rollout // how far a roll-out, a restart or a move is with it, as it is stored
+	taken          string     // the unit of it that has another owner: nothing can be done for it until that one gives it up
 }
 
 // pair is a unit as it is stored (nil where it is not) and as it should be in the end.
@@ -26,6 +26,7 @@ type pair struct {
 	desired v1.DesiredState
 	request string
 	restart string // the request to stop and start what runs; "": there is none that is not carried out
+	except  string // the machines that it is to leave: see v1.AnnotationExcept
 }
 
 // instances compares what is wanted with what there is.
@@ -68,6 +69,7 @@ func (p *planner) replica(n int32, hash, sidekick string) *replica {
 		i.sidekick.request = i.unit.request
 	}
 	i.how = p.progress(i)
+	i.rollout = v1.RolloutOf(i.unit.unit(), i.sidekick.unit())
 	for _, u := range []*pair{&i.unit, &i.sidekick} {
 		if _, taken := p.in.Taken[u.name]; taken && u.hash != "" {
 			i.taken = u.name
@@ -100,12 +102,7 @@ func (p *planner) progressOn(i *replica, machine string) instance.Progress {
 		Now: p.in.Now, Hash: i.unit.hash, SidekickHash: i.sidekick.hash, MinReady: instance.MinReady(spec), Oneshot: instance.OneshotSpec(spec),
 		Stopped: i.unit.hash != "" && i.unit.desired != v1.Launched, SidekickStopped: i.sidekick.desired != v1.Launched,
 		Placed: place.Away || len(place.Machines) > 0, Away: place.Away, Unplaced: place.Unplaced, State: i.unit.state(machine),
-	}
-	if i.unit.stored != nil {
-		in.Unit = i.unit.stored.Unit
-	}
-	if i.sidekick.stored != nil {
-		in.Sidekick = i.sidekick.stored.Unit
+		Unit: i.unit.unit(), Sidekick: i.sidekick.unit(),
 	}
 	name := v1.EndpointName(p.in.App, i.number)
 	if i.number == 0 {
@@ -124,6 +121,9 @@ func (p *planner) pair(name, hash string) pair {
 	if stored, ok := p.in.Units[name]; ok {
 		u.stored = &stored
 		u.request = stored.Spec.RequestedAt
+		if hash == "" { // what is wanted leaves none
+			u.except = u.excepted()
+		}
 	}
 	if o, ok := p.in.Overrides[name]; ok {
 		if o.DesiredState != "" {
@@ -140,6 +140,14 @@ func (p *planner) pair(name, hash string) pair {
 		}
 	}
 	return u
+}
+
+// unit is the stored one; nil where there is none.
+func (u *pair) unit() *v1.Unit {
+	if u.stored == nil {
+		return nil
+	}
+	return u.stored.Unit
 }
 
 // is tells how the stored unit is desired now; inactive where there is none.
@@ -245,7 +253,7 @@ func (i *replica) holdsUp() bool {
 	case instance.MachineAway:
 		return false
 	case instance.Unplaced:
-		return !i.unit.updatedAt().IsZero()
+		return i.rollout.UnderWay()
 	}
 	return true
 }
@@ -253,22 +261,6 @@ func (i *replica) holdsUp() bool {
 // nowhere: no machine has it or is about to: to change it costs nothing.
 func (p *planner) nowhere(i *replica) bool {
 	return (i.how.State == instance.Pending || i.how.State == instance.Unplaced) && len(i.unit.states) == 0 && !p.announced(i)
-}
-
-// movedFrom is the machine that the unit is to leave, or has left, since it was touched; "" where that was a roll-out.
-func (u *pair) movedFrom() string {
-	if u.stored == nil {
-		return ""
-	}
-	return u.stored.Metadata.Annotations[v1.AnnotationMovedFrom]
-}
-
-// updatedAt is when a roll-out, a restart or a drain last touched the unit; the zero time where none did.
-func (u *pair) updatedAt() time.Time {
-	if u.stored == nil {
-		return time.Time{}
-	}
-	return instance.Touched(u.stored.Unit)
 }
 
 // gone: no request reaches the instance any more. Its sidekick runs nowhere, its endpoint is deleted, and every router that

@@ -23,7 +23,7 @@ func (w *world) moves(n int32) {
 }
 
 func (w *world) letGo(n int32) string {
-	return w.units[v1.AppUnit(w.app, n)].Metadata.Annotations[v1.AnnotationLetGo]
+	return w.units[v1.AppUnit(w.app, n)].Rollout.LetGo
 }
 
 func TestInstanceIsWithdrawnBeforeItMoves(t *testing.T) {
@@ -133,7 +133,7 @@ func TestMoveDoesNotWaitForAnInstanceThatWaits(t *testing.T) {
 	w.apply("%s", manifestOf("web", 2, "2", true))
 	u := w.units["web@1.service"]
 	touched := *u.Unit
-	touched.Metadata.Annotations = map[string]string{v1.AnnotationUpdatedAt: w.now.Format(time.RFC3339Nano)}
+	touched.Rollout = v1.Rollout{Phase: v1.RolloutUpdating, Since: w.now}
 	w.units["web@1.service"] = Unit{Unit: &touched, UID: u.UID, Revision: u.Revision}
 	w.goes(2, "m2")
 	w.settleAll()

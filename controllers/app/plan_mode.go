@@ -68,7 +68,7 @@ func (p *planner) roomMadeAt() time.Time {
 	for _, list := range [][]*replica{p.all, p.surplus} {
 		for _, i := range list {
 			if i.number == 0 {
-				return i.unit.updatedAt()
+				return i.rollout.Since
 			}
 		}
 	}
@@ -81,11 +81,19 @@ func (p *planner) removeFormer(i *replica) {
 	p.removeInstance(i, ScaledDown)
 	global := slices.IndexFunc(p.all, func(o *replica) bool { return o.number == 0 })
 	removed := slices.ContainsFunc(p.actions[before:], func(a Action) bool { return a.Kind == DeleteUnit })
-	if !removed || global < 0 || p.all[global].unit.stored == nil || !p.all[global].wanted() {
-		return
+	if !removed || global < 0 || p.all[global].unit.stored == nil || !p.all[global].wanted() || p.all[global].restarting() {
+		return // while it restarts nothing else is removed
 	}
-	u := &p.all[global].unit
-	p.put(p.all[global], u, Updated, u.hash, v1.Launched, mark{set: true})
+	g := p.all[global]
+	reason, spec, shall := Updated, g.unit.stored.Spec, g.rollout
+	if planned, ok := p.putAt[g.unit.name]; ok {
+		reason, spec, shall = p.actions[planned].Reason, p.actions[planned].Unit.Spec, p.actions[planned].Unit.Rollout
+	}
+	if !shall.UnderWay() {
+		shall.Phase = v1.RolloutUpdating
+	}
+	shall.Since = p.in.Now.UTC()
+	p.put(g, &g.unit, reason, spec.Hash, spec.DesiredState, shall)
 }
 
 // makeRoom takes the global unit off one machine more: first what announces it there, then, when no request reaches it, the
@@ -94,7 +102,7 @@ func (p *planner) makeRoom(i *replica) {
 	excepted := i.unit.excepted()
 	if i.sidekick.stored != nil && i.sidekick.excepted() != excepted { // it is withdrawn from one
 		if p.goneFrom(i, lastOf(i.sidekick.excepted())) {
-			p.put(i, &i.unit, MakeRoom, i.unit.stored.Spec.Hash, v1.Launched, mark{set: true, except: i.sidekick.excepted()})
+			p.except(i, &i.unit, i.sidekick.excepted(), p.begins(v1.RolloutMakingRoom))
 		}
 		return
 	}
@@ -112,10 +120,16 @@ func (p *planner) makeRoom(i *replica) {
 		next = excepted + "," + next
 	}
 	if i.sidekick.stored != nil {
-		p.put(i, &i.sidekick, MakeRoom, i.sidekick.stored.Spec.Hash, v1.Launched, mark{except: next})
+		p.except(i, &i.sidekick, next, v1.Rollout{})
 		return
 	}
-	p.put(i, &i.unit, MakeRoom, i.unit.stored.Spec.Hash, v1.Launched, mark{set: true, except: next})
+	p.except(i, &i.unit, next, p.begins(v1.RolloutMakingRoom))
+}
+
+// except has a unit leave these machines.
+func (p *planner) except(i *replica, u *pair, machines string, shall v1.Rollout) {
+	u.except = machines
+	p.put(i, u, MakeRoom, u.stored.Spec.Hash, v1.Launched, shall)
 }
 
 func (u *pair) excepted() string {

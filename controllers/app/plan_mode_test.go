@@ -70,7 +70,10 @@ func (m *modes) input() Input {
 
 // turn makes a plan, carries it out, and has everybody else take one step. It returns how many machines serve.
 func (m *modes) turn() int {
-	for _, a := range Plan(m.input()).Actions {
+	in := m.input()
+	plan := Plan(in)
+	m.turns(in, plan)
+	for _, a := range plan.Actions {
 		switch a.Kind {
 		case PutRevision:
 			m.revisions = append(m.revisions, *a.NewRevision)
@@ -120,7 +123,7 @@ func (m *modes) place(machine string) {
 func TestChangeOfModeIsARollOut(t *testing.T) {
 	for _, announced := range []bool{true, false} {
 		m := newModes(t, announced)
-		global := strings.Replace(manifestOf("web", 3, "1", announced), "replicas: 3", "global: true", 1)
+		global := globalOf(announced)
 		for _, change := range []struct{ manifest, want string }{
 			{global, "web.service web.service web.service"}, {manifestOf("web", 3, "1", announced), "web@"}, {global, "web.service web.service web.service"},
 		} {
@@ -146,7 +149,7 @@ func TestChangeOfModeIsARollOut(t *testing.T) {
 // TestChangeOfModeIsTakenBack: where it stands still half-way, the former mode returns to all machines.
 func TestChangeOfModeIsTakenBack(t *testing.T) {
 	m := newModes(t, true)
-	global := strings.Replace(manifestOf("web", 3, "1", true), "replicas: 3", "global: true", 1)
+	global := globalOf(true)
 	m.apply("%s", global)
 	for range 200 {
 		m.turn()

@@ -1,11 +1,8 @@
 package app
 
 import (
-	"cmp"
 	"fmt"
-	"maps"
 	"slices"
-	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/instance"
@@ -119,12 +116,16 @@ func (p *planner) begin(i *replica) {
 		return
 	}
 	p.withdraw(i, WithdrawForUpdate)
-	p.put(i, &i.unit, WithdrawForUpdate, i.unit.stored.Spec.Hash, v1.Launched, mark{set: true})
+	p.put(i, &i.unit, WithdrawForUpdate, i.unit.stored.Spec.Hash, v1.Launched, p.begins(v1.RolloutWithdrawing))
 }
 
-// withdraw has an instance leave the routers.
+// withdraw has an instance leave the routers. What was under way with it is further back by that.
 func (p *planner) withdraw(i *replica, reason Reason) {
-	p.put(i, &i.sidekick, reason, i.sidekick.stored.Spec.Hash, v1.Loaded, mark{})
+	p.put(i, &i.sidekick, reason, i.sidekick.stored.Spec.Hash, v1.Loaded, v1.Rollout{})
+	if u := i.unit; u.stored != nil && i.rollout.UnderWay() {
+		u.request = u.stored.Spec.RequestedAt
+		p.put(i, &u, reason, u.stored.Spec.Hash, u.is(), i.rollout.Out())
+	}
 }
 
 // restarting: a person's request for a restart is under way.
@@ -142,13 +143,17 @@ func (p *planner) restart(i *replica, short bool) {
 		p.start(i)
 	case i.sidekick.is() == v1.Launched:
 		p.withdraw(i, WithdrawForRestart)
-		p.put(i, &i.unit, WithdrawForRestart, i.unit.stored.Spec.Hash, v1.Launched, mark{set: true})
+		p.put(i, &i.unit, WithdrawForRestart, i.unit.stored.Spec.Hash, v1.Launched, p.begins(v1.RolloutWithdrawing))
 	case short && p.holds(i):
 		p.needed(i)
 	case p.gone(i) && i.unit.refused(): // what runs goes on where that is refused again
 		p.replace(i)
 	case p.gone(i):
-		p.put(i, &i.unit, Restarted, i.unit.stored.Spec.Hash, v1.Loaded, mark{set: i.unit.updatedAt().IsZero()})
+		stops := p.begins(v1.RolloutRestarting)
+		if i.rollout.UnderWay() {
+			stops.Since, stops.From = i.rollout.Since, i.rollout.From
+		}
+		p.put(i, &i.unit, Restarted, i.unit.stored.Spec.Hash, v1.Loaded, stops)
 	default:
 		p.watchDeadline(i)
 	}
@@ -164,8 +169,8 @@ func (p *planner) holds(i *replica) bool { return i.how.Work == instance.Withdra
 
 // needed returns an instance that was withdrawn to the routers, for another one has failed since.
 func (p *planner) needed(i *replica) {
-	p.put(i, &i.sidekick, Needed, i.sidekick.stored.Spec.Hash, v1.Launched, mark{})
-	p.put(i, &i.unit, Needed, i.unit.stored.Spec.Hash, v1.Launched, mark{clear: true})
+	p.put(i, &i.sidekick, Needed, i.sidekick.stored.Spec.Hash, v1.Launched, v1.Rollout{})
+	p.put(i, &i.unit, Needed, i.unit.stored.Spec.Hash, v1.Launched, v1.Rollout{})
 }
 
 // goOn replaces an instance that was withdrawn as soon as no request reaches it. Where it is right as it is, for
@@ -177,7 +182,7 @@ func (p *planner) goOn(i *replica, short bool) {
 	case i.sidekick.restart != "" && i.sidekick.up(): // a person asked for that alone
 		p.watchDeadline(i)
 	case i.updated():
-		p.put(i, &i.unit, Returned, i.unit.hash, v1.Launched, mark{})
+		p.put(i, &i.unit, Returned, i.unit.hash, v1.Launched, i.rollout.Back())
 		p.putSidekick(i, Returned)
 	case short && p.holds(i):
 		p.needed(i)
@@ -192,24 +197,26 @@ func (p *planner) goOn(i *replica, short bool) {
 // any more: one at a time, the next one when the one before is ready where it went. When it is there, or need not go
 // any more, it returns to the routers like one that was replaced.
 func (p *planner) letGo(i *replica) {
-	begun := !i.unit.updatedAt().IsZero()
+	begun := i.rollout.UnderWay()
 	if !begun && (p.moving || slices.ContainsFunc(p.all, p.underWay)) {
 		p.keep(i)
 		return
 	}
 	p.moving = true
-	from := p.in.Leaving[i.unit.name]
-	moved := mark{set: true, movedFrom: from}
-	if begun && i.unit.movedFrom() == "" { // by a roll-out, which is to end as one
-		moved.movedFrom = ""
+	leaves := p.begins(v1.RolloutLeaving)
+	if leaves.From = p.in.Leaving[i.unit.name]; begun && i.rollout.From == "" { // by a roll-out, which is to end as one
+		leaves.Phase, leaves.From = v1.RolloutWithdrawing, ""
 	}
 	switch {
 	case i.sidekick.is() == v1.Launched:
 		p.withdraw(i, WithdrawForMove)
-		p.put(i, &i.unit, WithdrawForMove, i.unit.stored.Spec.Hash, v1.Launched, moved)
+		p.put(i, &i.unit, WithdrawForMove, i.unit.stored.Spec.Hash, v1.Launched, leaves)
 	case p.gone(i):
-		moved.set, moved.letGo = !begun, from
-		p.put(i, &i.unit, LetGo, i.unit.stored.Spec.Hash, v1.Launched, moved)
+		if begun {
+			leaves = i.rollout
+		}
+		leaves.Phase, leaves.LetGo = v1.RolloutLetGo, p.in.Leaving[i.unit.name]
+		p.put(i, &i.unit, LetGo, i.unit.stored.Spec.Hash, v1.Launched, leaves)
 	default:
 		p.watchDeadline(i)
 	}
@@ -219,17 +226,21 @@ func (p *planner) letGo(i *replica) {
 // since become out of date, such as one that fitted nowhere when it was touched, waits for its turn like any other.
 func (p *planner) underWay(i *replica) bool {
 	waits := !i.updated() && !i.withdrawn() && !i.restarting() && i.unit.is() == v1.Launched && p.in.Leaving[i.unit.name] == ""
-	return i.wanted() && !i.unit.updatedAt().IsZero() && i.holdsUp() && !waits
+	return i.wanted() && i.rollout.UnderWay() && i.holdsUp() && !waits
 }
 
 // moves: it is to go to another machine, or has gone, and that is all that happens to it.
 func (p *planner) moves(i *replica) bool {
-	return i.unit.movedFrom() != "" || i.unit.updatedAt().IsZero() && p.in.Leaving[i.unit.name] != ""
+	return i.rollout.From != "" || !i.rollout.UnderWay() && p.in.Leaving[i.unit.name] != ""
 }
 
 // replaceUnseen gives an instance that runs nowhere the revision's files.
 func (p *planner) replaceUnseen(i *replica) {
-	p.put(i, &i.unit, Updated, i.unit.hash, v1.Launched, mark{set: !i.updated() && !i.unit.updatedAt().IsZero()})
+	shall := i.rollout.Back()
+	if !i.updated() && shall.UnderWay() {
+		shall = p.begins(v1.RolloutUpdating)
+	}
+	p.put(i, &i.unit, Updated, i.unit.hash, v1.Launched, shall)
 	p.putSidekick(i, Updated)
 }
 
@@ -238,19 +249,23 @@ func (p *planner) replace(i *replica) {
 	if i.unit.restart != "" {
 		i.unit.request, i.unit.restart = i.unit.restart, ""
 	}
-	p.put(i, &i.unit, Updated, i.unit.hash, v1.Launched, mark{set: !i.updated() && !p.revision.Spec.Global})
+	shall := i.rollout.Back()
+	if !i.updated() && !p.revision.Spec.Global {
+		shall = p.begins(v1.RolloutUpdating)
+	}
+	p.put(i, &i.unit, Updated, i.unit.hash, v1.Launched, shall)
 	p.putSidekick(i, Updated)
 }
 
 // keep passes on what is not a matter of the revision: requests, and a person's wish for the sidekick alone.
 func (p *planner) keep(i *replica) {
 	if i.unit.request != i.unit.stored.Spec.RequestedAt {
-		p.put(i, &i.unit, Requested, i.unit.stored.Spec.Hash, v1.Launched, mark{})
+		p.put(i, &i.unit, Requested, i.unit.stored.Spec.Hash, v1.Launched, i.rollout)
 	}
 	if s := &i.sidekick; s.stored != nil && s.restart != "" {
 		p.withdraw(i, Restarted)
 	} else if s.stored != nil && (s.is() != s.desired || s.request != s.stored.Spec.RequestedAt) {
-		p.put(i, s, Requested, s.stored.Spec.Hash, s.desired, mark{})
+		p.put(i, s, Requested, s.stored.Spec.Hash, s.desired, v1.Rollout{})
 	}
 }
 
@@ -260,7 +275,7 @@ func (p *planner) start(i *replica) {
 	if i.unit.stored != nil {
 		reason = Started
 	}
-	p.put(i, &i.unit, reason, i.unit.hash, v1.Launched, mark{})
+	p.put(i, &i.unit, reason, i.unit.hash, v1.Launched, i.rollout.Back())
 	p.putSidekick(i, reason)
 }
 
@@ -273,7 +288,7 @@ func (p *planner) stop(i *replica) {
 	if i.unit.is() == v1.Launched && !p.gone(i) {
 		return
 	}
-	p.put(i, &i.unit, Stopped, i.unit.hash, i.unit.desired, mark{clear: true})
+	p.put(i, &i.unit, Stopped, i.unit.hash, i.unit.desired, v1.Rollout{})
 	p.putSidekick(i, Stopped)
 }
 
@@ -282,35 +297,34 @@ func (p *planner) putSidekick(i *replica, reason Reason) {
 		p.remove(i, &i.sidekick, NotAnnounced)
 		return
 	}
-	p.put(i, &i.sidekick, reason, i.sidekick.hash, i.sidekick.desired, mark{})
+	p.put(i, &i.sidekick, reason, i.sidekick.hash, i.sidekick.desired, v1.Rollout{})
 }
 
 // finish notes that the roll-out, or the drain of a machine, is done with an instance.
 func (p *planner) finish(i *replica) {
-	if i.unit.updatedAt().IsZero() {
+	if !i.rollout.UnderWay() {
 		return
 	}
 	reason := RolloutComplete
-	if from := i.unit.movedFrom(); from != "" {
+	if from := i.rollout.From; from != "" {
 		reason = MoveComplete
 		p.report(v1.EventNormal, MoveComplete, fmt.Sprintf("%s, which was to leave %s, is ready again", i.unit.name, from))
 	}
-	p.put(i, &i.unit, reason, i.unit.hash, v1.Launched, mark{clear: true})
+	p.put(i, &i.unit, reason, i.unit.hash, v1.Launched, v1.Rollout{})
 }
 
 // watchDeadline reports an instance that a roll-out or a drain has touched and that is not ready in time. Nothing else is
 // replaced then; it goes on by itself when the instance is ready, or with another manifest.
 func (p *planner) watchDeadline(i *replica) {
-	since := i.unit.updatedAt()
-	if since.IsZero() {
+	if !i.rollout.UnderWay() {
 		return
 	}
-	left := p.revision.Spec.Update.HealthyDeadline.Std() - p.in.Now.Sub(since)
+	left := p.revision.Spec.Update.HealthyDeadline.Std() - p.in.Now.Sub(i.rollout.Since)
 	if left > 0 {
 		p.lookAgain(left)
 		return
 	}
-	if from := i.unit.movedFrom(); from != "" {
+	if from := i.rollout.From; from != "" {
 		p.report(v1.EventWarning, MoveStalled, fmt.Sprintf("%s is not ready %s after it was to leave %s: nothing else is moved or replaced until it is",
 			i.unit.name, p.revision.Spec.Update.HealthyDeadline, from))
 		return
@@ -382,68 +396,35 @@ func (p *planner) remove(i *replica, u *pair, reason Reason) {
 	}
 }
 
-// mark is what to do with the note of when a roll-out touched the unit, or a drain of the machine movedFrom, and the
-// machine that it may leave.
-type mark struct {
-	set, clear       bool
-	movedFrom, letGo string
-	except           string // machines that a global unit leaves; "": those that it has left already
-	everywhere       bool   // it is wanted: it leaves none
+// begins is a roll-out, or a step of it, that takes an instance on now.
+func (p *planner) begins(phase v1.RolloutPhase) v1.Rollout {
+	return v1.Rollout{Phase: phase, Since: p.in.Now.UTC()}
 }
 
-// on returns a unit's annotations as they shall be, and whether they are not that already.
-func (m mark) on(are map[string]string, now time.Time) (shall map[string]string, changed bool) {
-	notes := [...]struct{ name, value string }{
-		{v1.AnnotationLetGo, m.letGo}, {v1.AnnotationUpdatedAt, are[v1.AnnotationUpdatedAt]}, {v1.AnnotationMovedFrom, are[v1.AnnotationMovedFrom]},
-		{v1.AnnotationExcept, cmp.Or(m.except, are[v1.AnnotationExcept])},
-	}
-	if m.everywhere {
-		notes[3].value = ""
-	}
-	switch {
-	case m.set:
-		notes[1].value, notes[2].value = now.UTC().Format(time.RFC3339Nano), m.movedFrom
-	case m.clear:
-		notes[1].value, notes[2].value = "", ""
-	}
-	shall = are
-	for _, note := range notes {
-		if shall[note.name] == note.value {
-			continue
-		}
-		if !changed {
-			shall, changed = maps.Clone(are), true
-		}
-		if shall == nil {
-			shall = map[string]string{}
-		}
-		if shall[note.name] = note.value; note.value == "" {
-			delete(shall, note.name)
-		}
-	}
-	return shall, changed
-}
-
-// put writes a unit unless it is that already.
-func (p *planner) put(i *replica, u *pair, reason Reason, hash string, desired v1.DesiredState, m mark) {
+// put writes a unit, with how far the roll-out is then, unless it is that already.
+func (p *planner) put(i *replica, u *pair, reason Reason, hash string, desired v1.DesiredState, shall v1.Rollout) {
 	if _, taken := p.in.Taken[u.name]; taken {
 		return
 	}
 	spec := v1.UnitSpec{Hash: hash, DesiredState: desired, RequestedAt: u.request}
 	action := Action{Kind: PutUnit, Reason: reason, Instance: i.number, Name: u.name}
-	var are map[string]string
+	var annotations map[string]string
 	if u.stored != nil {
-		action.If, are = u.stored.Revision, u.stored.Metadata.Annotations
+		is := v1.Rollout{}
+		if u.name == i.unit.name {
+			is = i.rollout
+		}
+		if u.stored.Spec == spec && is.Equal(shall) && u.excepted() == u.except && !p.adopts(*u.stored) {
+			return
+		}
+		action.If, annotations = u.stored.Revision, u.stored.Metadata.Annotations
 	}
-	m.everywhere = u.hash != ""
-	annotations, changed := m.on(are, p.in.Now)
-	if u.stored != nil && u.stored.Spec == spec && !changed && !p.adopts(*u.stored) {
-		return
-	}
+	annotations = v1.WithAnnotation(shall.Annotate(annotations), v1.AnnotationExcept, u.except)
 	action.Unit = &v1.Unit{
 		TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindUnit},
 		Metadata: v1.ObjectMeta{Owner: p.in.App, OwnerUID: p.ownerUID(u.stored), Annotations: annotations}, // without its name: the key is that
 		Spec:     spec,
+		Rollout:  shall,
 	}
 	if before, ok := p.putAt[u.name]; ok { // what was decided later knows more
 		p.actions[before] = action

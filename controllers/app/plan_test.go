@@ -355,7 +355,7 @@ func TestNamesTakenByARace(t *testing.T) {
 			if moved { // a drain had touched it
 				if u, ok := w.units["web@1.service"]; ok {
 					touched := *u.Unit
-					touched.Metadata.Annotations = map[string]string{v1.AnnotationUpdatedAt: w.now.Format(time.RFC3339Nano)}
+					touched.Rollout = v1.Rollout{Phase: v1.RolloutUpdating, Since: w.now}
 					w.units["web@1.service"] = Unit{Unit: &touched, UID: u.UID, Revision: u.Revision}
 				}
 			}

@@ -185,7 +185,7 @@ func (c *Controller) observeUnit(name string, o *cache.Object[v1.Unit]) {
 func (c *Controller) unit(o *cache.Object[v1.Unit]) index.UnitSpec {
 	spec := o.Value.Spec
 	u := index.UnitSpec{Name: o.Name, Hash: unitfile.HashOf(spec.Contents, spec.Hash), DesiredState: spec.DesiredState, RequestedAt: spec.RequestedAt,
-		Owner: o.Value.Metadata.Owner, LetGo: o.Value.Metadata.Annotations[v1.AnnotationLetGo], Except: o.Value.Metadata.Annotations[v1.AnnotationExcept]}
+		Owner: o.Value.Metadata.Owner, LetGo: v1.RolloutOf(&o.Value, nil).LetGo, Except: o.Value.Metadata.Annotations[v1.AnnotationExcept]}
 	if o.Err != nil {
 		u.Problem = o.Key + " cannot be read: " + summary(o.Err)
 		return u

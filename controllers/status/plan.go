@@ -345,7 +345,7 @@ func (p *planner) progressing() {
 	case outdated > 0 || p.crowded():
 		p.set(v1.Progressing, v1.ConditionTrue, ReasonRollingOut, progress)
 	case moving != nil:
-		p.set(v1.Progressing, v1.ConditionTrue, ReasonMoving, fmt.Sprintf("%s is to leave %s; %d of %d instances are ready", moving.name, instance.ShortMachine(moving.movedFrom), c.Ready, c.Desired))
+		p.set(v1.Progressing, v1.ConditionTrue, ReasonMoving, fmt.Sprintf("%s is to leave %s; %d of %d instances are ready", moving.name, instance.ShortMachine(moving.Rollout().From), c.Ready, c.Desired))
 	case starting > 0:
 		p.set(v1.Progressing, v1.ConditionTrue, ReasonStarting, fmt.Sprintf("%d of %d instances are ready", c.Ready, c.Desired))
 	default:
@@ -356,8 +356,8 @@ func (p *planner) progressing() {
 func (p *planner) stalled(i *member) {
 	deadline := p.in.Latest.Spec.Update.HealthyDeadline
 	reason, what := ReasonRolloutStalled, fmt.Sprintf("revision %d: %s is not ready within %s", p.in.Latest.Number, i.name, deadline)
-	if i.filed() && i.movedFrom != "" {
-		reason, what = ReasonMoveStalled, fmt.Sprintf("%s is not ready within %s after it was to leave %s", i.name, deadline, instance.ShortMachine(i.movedFrom))
+	if from := i.Rollout().From; i.filed() && from != "" {
+		reason, what = ReasonMoveStalled, fmt.Sprintf("%s is not ready within %s after it was to leave %s", i.name, deadline, instance.ShortMachine(from))
 	}
 	p.set(v1.Progressing, v1.ConditionFalse, reason, what+": "+i.Why())
 }

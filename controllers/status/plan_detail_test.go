@@ -61,7 +61,7 @@ func TestDetails(t *testing.T) {
 		{"what is stopped is not waited for either, however long ago it was touched", func(in *Input) {
 			in.Overrides["web@2.service"] = v1.Override{DesiredState: v1.Loaded}
 			in.setUnit("web@2.service", func(u *v1.Unit) {
-				u.Metadata.Annotations = map[string]string{v1.AnnotationUpdatedAt: now.Add(-time.Hour).Format(time.RFC3339Nano)}
+				u.Rollout = v1.Rollout{Phase: v1.RolloutUpdating, Since: now.Add(-time.Hour)}
 			})
 		}, v1.Progressing, "False Updated: 3 of 3 instances are of revision 3", false},
 		{"no instance is wanted", func(in *Input) { *in.Latest.Spec.Replicas = 0; in.Units = nil }, v1.Available, "True NothingWanted: no instance is wanted", false},
@@ -184,7 +184,7 @@ func TestLooksAgainWhenTimeTells(t *testing.T) {
 	in.States["web@1.service"]["m1"].Since = now.Add(-500 * time.Millisecond)
 	in.States["web@2.service"]["m2"].Since = now.Add(-200 * time.Millisecond)
 	in.setUnit("web@2.service", func(u *v1.Unit) {
-		u.Metadata.Annotations = map[string]string{v1.AnnotationUpdatedAt: now.Add(-time.Minute).Format(time.RFC3339Nano)}
+		u.Rollout = v1.Rollout{Phase: v1.RolloutUpdating, Since: now.Add(-time.Minute)}
 	})
 	require.Equal(t, v1.DefaultMinReady-500*time.Millisecond, Plan(in).After)
 	in.States["web@1.service"]["m1"].Since = now.Add(-time.Hour)

@@ -15,7 +15,6 @@ type member struct {
 	name      string // of the unit, with the machine where that tells instances apart
 	announced bool
 	stalled   bool
-	movedFrom string // it is withdrawn, or was, to leave that machine
 
 	unplaced     *v1.Unplaced
 	unplacedUnit string
@@ -104,10 +103,7 @@ func (p *planner) member(n int32, machine string, placed bool) member {
 	if n == 0 && machine != "" {
 		m.name += " on " + instance.ShortMachine(machine)
 	}
-	if input.Unit != nil {
-		m.movedFrom = input.Unit.Metadata.Annotations[v1.AnnotationMovedFrom]
-		p.deadline(&m, instance.Touched(input.Unit))
-	}
+	p.deadline(&m)
 	return m
 }
 
@@ -145,11 +141,12 @@ func (p *planner) stopped(unit string) bool {
 }
 
 // deadline tells whether a roll-out, a restart or a drain that touched the instance has waited long enough.
-func (p *planner) deadline(m *member, touched time.Time) {
-	if m.State.IsReady() || m.stopped() || touched.IsZero() {
+func (p *planner) deadline(m *member) {
+	rollout := m.Rollout()
+	if m.State.IsReady() || m.stopped() || !rollout.UnderWay() {
 		return
 	}
-	left := p.in.Latest.Spec.Update.HealthyDeadline.Std() - p.in.Now.Sub(touched)
+	left := p.in.Latest.Spec.Update.HealthyDeadline.Std() - p.in.Now.Sub(rollout.Since)
 	m.stalled = left <= 0
 	p.lookAgain(left)
 }

@@ -48,7 +48,7 @@ func TestStatus(t *testing.T) {
 	stalling := func(in *Input, ago time.Duration) {
 		delete(in.Endpoints, "web/web@2")
 		in.setUnit("web@2.service", func(u *v1.Unit) {
-			u.Metadata.Annotations = map[string]string{v1.AnnotationUpdatedAt: now.Add(-ago).Format(time.RFC3339Nano)}
+			u.Rollout = v1.Rollout{Phase: v1.RolloutUpdating, Since: now.Add(-ago)}
 		})
 	}
 	for _, c := range []struct {
@@ -125,13 +125,13 @@ func TestStatus(t *testing.T) {
 				"Ready=False OutOfDate: 2 of 3 instances are ready; web@3.service: about to be replaced", 0},
 		{"moving", func(in *Input) {
 			in.setUnit("web@3.service", func(u *v1.Unit) {
-				u.Metadata.Annotations = map[string]string{v1.AnnotationMovedFrom: "m1"}
+				u.Rollout = v1.Rollout{Phase: v1.RolloutLeaving, From: "m1", Since: now}
 			})
 			in.setUnit("web-discovery@3.service", func(u *v1.Unit) { u.Spec.DesiredState = v1.Loaded })
 			delete(in.Endpoints, "web/web@3")
 		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 2, Updated: 3},
 			"Progressing=True Moving: web@3.service is to leave m1; 2 of 3 instances are ready\n" +
-				"Ready=False Moving: 2 of 3 instances are ready; web@3.service: in no router, to leave m1", 0},
+				"Ready=False Moving: 2 of 3 instances are ready; web@3.service: in no router, to leave m1", 5 * time.Minute},
 		{"another app has its host", func(in *Input) {
 			in.Routers["m2"] = v1.Router{Revision: 20, Refused: map[string]string{"web": "HostTaken: host www.example.com belongs to app shop", "/services/web/x": "InvalidKey: no"}}
 		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 3}, "Routed=False HostTaken: the router on m2: host www.example.com belongs to app shop\n" +
@@ -161,7 +161,7 @@ func TestStatus(t *testing.T) {
 			"\nReady=False Long: 3 of 3 instances are ready; the router on m3: " + strings.Repeat("x", 300), 0},
 		{"a move that stalled", func(in *Input) {
 			stalling(in, 5*time.Minute)
-			in.setUnit("web@2.service", func(u *v1.Unit) { u.Metadata.Annotations[v1.AnnotationMovedFrom] = "m1" })
+			in.setUnit("web@2.service", func(u *v1.Unit) { u.Rollout.From = "m1" })
 		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 2, Updated: 3},
 			"Progressing=False MoveStalled: web@2.service is not ready within 5m0s after it was to leave m1: active, but not announced: its health check does not pass, or has not so far\n" +
 				"Ready=False NotAnnounced: 2 of 3 instances are ready; web@2.service: active, but not announced: its health check does not pass, or has not so far", 0},

@@ -156,20 +156,11 @@ func (p *Progress) announces() bool { return p.in.Sidekick != nil && !p.in.Sidek
 
 // touched is when a roll-out, a restart or a drain last touched it.
 func (p *Progress) touched() time.Time {
-	if p.in.Unit == nil {
-		return time.Time{}
-	}
-	return Touched(p.in.Unit)
+	return p.Rollout().Since
 }
 
-// Touched is when a roll-out, a restart or a drain that is not over yet has touched a unit; the zero time for never.
-func Touched(u *v1.Unit) time.Time {
-	at, err := time.Parse(time.RFC3339Nano, u.Metadata.Annotations[v1.AnnotationUpdatedAt])
-	if err != nil {
-		return time.Time{}
-	}
-	return at
-}
+// Rollout is how far a roll-out, a restart or a drain is with it.
+func (p *Progress) Rollout() v1.Rollout { return v1.RolloutOf(p.in.Unit, p.in.Sidekick) }
 
 // Input is what the progress was made from.
 func (p *Progress) Input() *Input { return &p.in }
@@ -212,7 +203,7 @@ func (p *Progress) state() State {
 			return Unplaced // its new file fits nowhere; the former one goes on
 		}
 		return Outdated
-	case work == Withdrawn && in.Unit.Metadata.Annotations[v1.AnnotationMovedFrom] != "":
+	case work == Withdrawn && p.Rollout().From != "":
 		return Moving
 	}
 	return work
@@ -246,7 +237,7 @@ func (p *Progress) Why() string {
 	case Withdrawn:
 		return "in no router, about to be replaced"
 	case Moving:
-		return "in no router, to leave " + ShortMachine(in.Unit.Metadata.Annotations[v1.AnnotationMovedFrom])
+		return "in no router, to leave " + ShortMachine(p.Rollout().From)
 	case Settling:
 		return "active for less than " + StableAfter(in.MinReady, in.State.Restarts).String()
 	case Unannounced:

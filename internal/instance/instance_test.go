@@ -64,7 +64,7 @@ func TestOf(t *testing.T) {
 		{"the clock there is a little ahead", plain, func(in *Input) { in.State.Since = now.Add(2 * time.Second) }, want{Settling, true, false, 7 * time.Second, "active"}},
 		{"hours ahead: since it was touched", plain, func(in *Input) {
 			in.State.Since = now.Add(9 * time.Hour)
-			in.Unit.Metadata.Annotations = map[string]string{v1.AnnotationUpdatedAt: now.Add(-time.Second).Format(time.RFC3339Nano)}
+			in.Unit.Rollout = v1.Rollout{Phase: v1.RolloutUpdating, Since: now.Add(-time.Second)}
 		}, want{Settling, true, false, 4 * time.Second, "active"}},
 		{"hours ahead, and not touched", plain, func(in *Input) { in.State.Since = now.Add(9 * time.Hour) }, want{Ready, true, true, 0, "ready"}},
 		{"started again once, 9 s ago", plain, func(in *Input) { in.State.Restarts, in.State.Since = 1, now.Add(-9*time.Second) }, want{Settling, true, false, time.Second, "active for less than 10s"}},
@@ -104,7 +104,7 @@ func TestOf(t *testing.T) {
 		{"withdrawn", announced, func(in *Input) { in.Sidekick.Spec.DesiredState, in.Endpoint = v1.Loaded, false }, want{Withdrawn, true, false, 0, "in no router"}},
 		{"withdrawn, to move", announced, func(in *Input) {
 			in.Sidekick.Spec.DesiredState, in.Endpoint = v1.Loaded, false
-			in.Unit.Metadata.Annotations = map[string]string{v1.AnnotationMovedFrom: "m1"}
+			in.Unit.Rollout = v1.Rollout{Phase: v1.RolloutLeaving, From: "m1"}
 		}, want{Moving, true, false, 0, "in no router, to leave m1"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -14,7 +14,7 @@ func Show(unit *v1.Unit, now time.Time) {
 	status := unit.Status
 	status.StoppedByHand = stoppedByHand(unit)
 	status.WaitsForOthers = waitsForOthers(status.Unplaced)
-	status.Changing = !Touched(unit).IsZero()
+	status.Changing = v1.RolloutOf(unit, nil).UnderWay()
 	stopped := ""
 	if status.StoppedByHand {
 		stopped = "stopped by hand: fleetctl start " + strings.TrimSuffix(unit.Metadata.Name, ".service")

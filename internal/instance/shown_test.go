@@ -2,7 +2,6 @@ package instance
 
 import (
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -104,7 +103,7 @@ func TestShow(t *testing.T) {
 	Show(&unit, now)
 	require.Equal(t, v1.PhaseInactive, unit.Status.Phase, "nothing is to come of it")
 	require.False(t, unit.Status.Changing)
-	unit.Metadata.Annotations = map[string]string{v1.AnnotationUpdatedAt: now.Format(time.RFC3339Nano)}
+	unit.Rollout = v1.Rollout{Phase: v1.RolloutUpdating, Since: now}
 	Show(&unit, now)
 	require.True(t, unit.Status.Changing)
 }

@@ -162,7 +162,7 @@ func (c *checker) instancesProblem(app string, latest *v1.Revision, owned []stri
 func (c *checker) stalled(owned []string) bool {
 	return slices.ContainsFunc(owned, func(name string) bool {
 		unit, _ := c.unit(name)
-		return c.unplaced(name) && unit.Metadata.Annotations[v1.AnnotationUpdatedAt] != ""
+		return c.unplaced(name) && v1.RolloutOf(&unit, nil).UnderWay()
 	})
 }
 

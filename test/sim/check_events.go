@@ -88,10 +88,11 @@ func (c *checker) unitHappens(name string, e store.Event) {
 	if err != nil {
 		return
 	}
-	if unit.Metadata.Annotations[v1.AnnotationUpdatedAt] != "" {
+	rollout := v1.RolloutOf(&unit, nil)
+	if rollout.UnderWay() {
 		c.happened["touched "+name] = true
 	}
-	if from := unit.Metadata.Annotations[v1.AnnotationMovedFrom]; from != "" {
+	if from := rollout.From; from != "" {
 		c.happened["to leave "+name+" "+from] = true
 	}
 }

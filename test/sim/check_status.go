@@ -49,7 +49,7 @@ type fact struct {
 	// the machine's address, and served: by each nginx.
 	runs, announces, withdrawn, announced, served bool
 	unplaced                                      *v1.Unplaced
-	annotations                                   map[string]string
+	rollout                                       v1.Rollout
 }
 
 // works: it does what it is there for.
@@ -74,7 +74,7 @@ func (f *fact) state() string {
 		return "OutOfDate"
 	case !f.runs:
 		return "NotActive"
-	case f.announces && f.withdrawn && f.annotations[v1.AnnotationMovedFrom] != "":
+	case f.announces && f.withdrawn && f.rollout.From != "":
 		return "Moving"
 	case f.announces && f.withdrawn:
 		return "Withdrawn"
@@ -125,7 +125,7 @@ func (c *checker) fact(app string, n int32, id string, latest *v1.Revision) fact
 	f.filed = own.Spec.Hash == latest.UnitFile && beside.Spec.Hash == latest.SidekickFile
 	f.announces = announced && !c.wished(sidekick)
 	f.withdrawn = beside.Spec.DesiredState != v1.Launched
-	f.annotations = own.Metadata.Annotations
+	f.rollout = v1.RolloutOf(&own, &beside)
 	for _, name := range []string{unit, sidekick} {
 		kv, ok := c.kv[c.keys.Unplaced().Key(name)]
 		if said, err := c.keys.Unplaced().Decode(kv.Value); ok && err == nil && f.unplaced == nil {
@@ -328,12 +328,11 @@ func progressingOf(facts []fact) said {
 	for i := range facts {
 		f := &facts[i]
 		state := f.state()
-		_, err := time.Parse(time.RFC3339Nano, f.annotations[v1.AnnotationUpdatedAt])
 		switch {
 		case f.stopped || state == "Ready":
-		case err == nil && f.filed && f.annotations[v1.AnnotationMovedFrom] != "":
+		case f.rollout.UnderWay() && f.filed && f.rollout.From != "":
 			return said{v1.ConditionFalse, "MoveStalled"}
-		case err == nil:
+		case f.rollout.UnderWay():
 			return said{v1.ConditionFalse, "RolloutStalled"}
 		}
 		switch {

@@ -106,6 +106,7 @@ func (c *conn) write(ctx context.Context, what, key string, do func() error) err
 func (c *conn) Get(ctx context.Context, key string) (kv store.KV, ok bool, revision int64, err error) {
 	err = c.call(ctx, "get", key, func() (err error) {
 		kv, ok, revision, err = c.calls.Get(context.Background(), key)
+		kv.Value = c.p.knows(key, kv.Value)
 		return err
 	})
 	return kv, ok, revision, err
@@ -114,6 +115,7 @@ func (c *conn) Get(ctx context.Context, key string) (kv store.KV, ok bool, revis
 func (c *conn) List(ctx context.Context, prefix string, opts store.ListOptions) (page store.Page, err error) {
 	err = c.call(ctx, "list", prefix+opts.After, func() (err error) {
 		page, err = c.calls.List(context.Background(), prefix, opts)
+		page.KVs = c.p.asRead(page.KVs)
 		return err
 	})
 	return page, err
@@ -190,7 +192,7 @@ func (c *conn) Watch(ctx context.Context, prefix string, after int64) <-chan sto
 				continue // it was on its way when etcd was lost
 			}
 			select {
-			case out <- batch:
+			case out <- c.p.asWatched(batch):
 			case <-ctx.Done():
 				return
 			}

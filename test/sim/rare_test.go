@@ -118,7 +118,7 @@ func TestClocksDrift(t *testing.T) {
 		step{At: 2 * time.Second, Do: "drift", A: 0, B: 5},
 		step{At: 100 * time.Second, Do: "apply", A: 0, B: 2, C: 5}, // at 2 + 98 * 1.2 s
 		step{At: 150 * time.Second, Do: "right clock", A: 0})
-	told.says(t, `its clock gains 200000 millionths`, `"fleet/updated-at":"2000-01-01T00:01:59\.`, `its clock is set right: it was 29.6s ahead`)
+	told.says(t, `its clock gains 200000 millionths`, `"since":"2000-01-01T00:01:59\.`, `its clock is set right: it was 29.6s ahead`)
 }
 
 // Where the disk or /run is full the machine goes on with what it has, and with the rest when there is room.

@@ -3,6 +3,7 @@ package sim
 import (
 	"encoding/json"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 )
 
 // An upgrade, machine by machine: in some clusters every fleetd is of an older version at first. Side by side with newer ones, it
-// writes unit files another way, and knows nothing of some fields of the states.
+// writes unit files another way, and knows nothing of some fields of states, units and routers.
 func init() {
 	maps.Copy(faults, map[string]func(w *world, s step){"upgrade": func(w *world, s step) { w.pick(s.A).upgrade() }})
 }
@@ -58,27 +59,65 @@ func handwriting(text string) string {
 	return "# written by an older fleetd\n" + text
 }
 
-// newFields are what an older version does not write of states.
-var newFields = []string{"restarts", "jobResult", "exitCode", "exitStatus", "output"}
+// newFields are what an older version neither writes nor reads, by row. Where this version says the same twice for its sake, such as in
+// annotations of units, that is all that it has.
+func (w *world) newFields(key string) []string {
+	for row, fields := range map[string][]string{
+		w.keys.States().Prefix():  {"restarts", "jobResult", "exitCode", "exitStatus", "output"},
+		w.keys.Units().Prefix():   {"rollout"},
+		w.keys.Routers().Prefix(): {"refusals", "moreRefusals"},
+	} {
+		if strings.HasPrefix(key, row) {
+			return fields
+		}
+	}
+	return nil
+}
+
+// knows is a value as that version of fleetd writes and reads it.
+func (p *process) knows(key string, value []byte) []byte {
+	if p.kind != kindFleetd || !p.older || value == nil {
+		return value
+	}
+	if fields := p.w.newFields(key); fields != nil {
+		return without(value, fields)
+	}
+	return value
+}
 
 // asWritten is a transaction as that version of fleetd writes it.
 func (p *process) asWritten(txn store.Txn) store.Txn {
-	if p.kind != kindFleetd || !p.older {
-		return txn
+	txn.Ops = slices.Clone(txn.Ops)
+	for i := range txn.Ops {
+		txn.Ops[i].Value = p.knows(txn.Ops[i].Key, txn.Ops[i].Value)
 	}
-	ops := make([]store.Op, len(txn.Ops))
-	for i, op := range txn.Ops {
-		if ops[i] = op; op.Value != nil && strings.HasPrefix(op.Key, p.w.keys.States().Prefix()) {
-			ops[i].Value = without(op.Value, newFields)
-		}
-	}
-	txn.Ops = ops
 	return txn
+}
+
+// asRead is what that version of fleetd reads.
+func (p *process) asRead(kvs []store.KV) []store.KV {
+	kvs = slices.Clone(kvs)
+	for i := range kvs {
+		kvs[i].Value = p.knows(kvs[i].Key, kvs[i].Value)
+	}
+	return kvs
+}
+
+// asWatched is what it hears of.
+func (p *process) asWatched(batch store.Batch) store.Batch {
+	batch.Events = slices.Clone(batch.Events)
+	for i := range batch.Events {
+		batch.Events[i].Value = p.knows(batch.Events[i].Key, batch.Events[i].Value)
+	}
+	return batch
 }
 
 func without(value []byte, fields []string) []byte {
 	var object map[string]json.RawMessage
 	if json.Unmarshal(value, &object) != nil {
+		return value
+	}
+	if !slices.ContainsFunc(fields, func(field string) bool { _, has := object[field]; return has }) {
 		return value
 	}
 	for _, field := range fields {
