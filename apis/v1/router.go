@@ -59,7 +59,11 @@ type Router struct {
 	Routes int64 `json:"routes,omitempty"`
 	// Failing is set while the router cannot apply its configuration and keeps serving the previous one.
 	Failing *RouterFailure `json:"failing,omitempty"`
-	// Refused maps endpoints and apps that are not served to the reason.
+	// Refusals are the apps and endpoints that are left out, in the order of CompareRefusals; MoreRefusals is how many there are
+	// beside these. See LeftOut.
+	Refusals     []RouteRefusal `json:"refusals,omitempty"`
+	MoreRefusals int            `json:"moreRefusals,omitempty"`
+	// Refused says the same as text: see RefusalTexts.
 	Refused map[string]string `json:"refused,omitempty"`
 }
 

@@ -3,7 +3,6 @@ package route
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"path"
 	"slices"
@@ -38,14 +37,17 @@ func (c *Controller) apply(ctx context.Context, in Input, plan Decision) error {
 			c.opts.Log.Error(err, "Saving what is served failed", "file", c.opts.StateFile)
 		}
 	}
-	refused := refusals(plan, result.Refused)
-	c.warn(refused)
+	refusals := c.refusals(plan, result.Refused)
+	said := refusals[:min(len(refusals), maxRefused)]
+	more := len(refusals) - len(said)
+	c.warn(said)
 	first, ok := plan.Served[v1.DefaultAnnouncePrefix]
 	if !ok {
 		first = plan.Served[in.Prefixes[0]]
 	}
 	return c.publish(ctx, v1.Router{
-		Revision: first.Revision, Digest: first.Digest, Prefixes: in.Prefixes, Served: plan.Served, Routes: plan.RoutesRevision, Refused: refused,
+		Revision: first.Revision, Digest: first.Digest, Prefixes: in.Prefixes, Served: plan.Served, Routes: plan.RoutesRevision,
+		Refusals: said, MoreRefusals: more, Refused: v1.RefusalTexts(said, more),
 	}, plan.Publish)
 }
 
@@ -65,24 +67,27 @@ func (c *Controller) serve(ctx context.Context, in Input, plan Decision) (nginx.
 // maxUnaccepted is how many directories without an app are named: what lies there is no concern of this router.
 const maxUnaccepted = 3
 
-// refusals is what is left out, by key or app, and why.
-func refusals(plan Decision, byNginx []nginx.Refused) map[string]string {
-	refused := map[string]string{}
+// refusals is what is left out, and why, sorted. Of one key or app the last word counts, which is nginx's.
+func (c *Controller) refusals(plan Decision, byNginx []nginx.Refused) []v1.RouteRefusal {
+	bySubject := map[string]v1.RouteRefusal{}
 	for _, key := range plan.Stray {
-		refused[key] = "InvalidKey: the key is not <prefix>/<app>/<instance>"
+		bySubject[key] = v1.RouteRefusal{App: c.appOf(key), Key: key, Reason: reasonInvalidKey, Message: "the key is not <prefix>/<app>/<instance>"}
 	}
-	maps.Copy(refused, plan.Untrusted)
+	for key, r := range plan.Untrusted {
+		bySubject[key] = r
+	}
 	for _, directory := range plan.Unaccepted[:min(len(plan.Unaccepted), maxUnaccepted)] {
-		refused[directory] = reasonNoApp + ": no App of that name is announced there, and no unit has the name of the instance: it is served with the router's --all-endpoints only"
+		bySubject[directory] = v1.RouteRefusal{App: c.appOf(directory), Key: directory, Reason: reasonNoApp,
+			Message: "no App of that name is announced there, and no unit has the name of the instance: it is served with the router's --all-endpoints only"}
 	}
 	for _, r := range byNginx {
-		subject := r.Key
-		if subject == "" {
-			subject = r.App
+		refusal := v1.RouteRefusal{App: r.App, Key: r.Key, Reason: r.Reason, Message: r.Message}
+		if r.Key != "" {
+			refusal.App = c.appOf(r.Key)
 		}
-		refused[subject] = r.Reason + ": " + r.Message
+		bySubject[refusal.Subject()] = refusal
 	}
-	return some(refused)
+	return slices.SortedFunc(maps.Values(bySubject), v1.CompareRefusals)
 }
 
 func nginxRoutes(routes []Route) []nginx.Route {
@@ -104,33 +109,19 @@ func nginxRoutes(routes []Route) []nginx.Route {
 // could not say what it serves would hold up every roll-out.
 const maxRefused = 100
 
-// some returns the first of what is refused, and how much more there is.
-func some(refused map[string]string) map[string]string {
-	if len(refused) <= maxRefused {
-		return refused
-	}
-	few := make(map[string]string, maxRefused+1)
-	for _, subject := range slices.Sorted(maps.Keys(refused))[:maxRefused] {
-		few[subject] = refused[subject]
-	}
-	few["..."] = fmt.Sprintf("and %d more", len(refused)-maxRefused)
-	return few
-}
-
 // warn records what is refused for the first time.
-func (c *Controller) warn(refused map[string]string) {
-	for subject, message := range refused {
-		if c.refused[subject] == message {
+func (c *Controller) warn(refusals []v1.RouteRefusal) {
+	for _, r := range refusals {
+		if slices.Contains(c.refused, r) {
 			continue
 		}
-		app := c.appOf(subject)
-		c.opts.Log.Info("Not serving", "subject", subject, "reason", message)
-		c.opts.Events.Record(v1.KindApp, app, v1.EventWarning, reasonNotRouted, subject+": "+message)
+		c.opts.Log.Info("Not serving", "subject", r.Subject(), "reason", r.String())
+		c.opts.Events.Record(v1.KindApp, r.App, v1.EventWarning, "NotRouted", r.Subject()+": "+r.String())
 	}
-	c.refused = refused
+	c.refused = refusals
 }
 
-// appOf is the app that a key, or an app's own name, speaks of.
+// appOf is the app that a key speaks of.
 func (c *Controller) appOf(subject string) string {
 	for _, prefix := range c.opts.Prefixes {
 		if rest, below := strings.CutPrefix(subject, prefix+"/"); below {
@@ -177,7 +168,7 @@ func (c *Controller) publish(ctx context.Context, served v1.Router, changed bool
 	c.mu.Lock()
 	lease := c.lease
 	was := c.published
-	changed = changed || was == nil || !maps.Equal(was.Refused, served.Refused) || was.Failing != nil && served.Failing == nil
+	changed = changed || was == nil || !slices.Equal(was.Refusals, served.Refusals) || was.MoreRefusals != served.MoreRefusals || was.Failing != nil && served.Failing == nil
 	c.mu.Unlock()
 	if lease == 0 || !changed {
 		return nil // without a lease yet: whoever gets it wakes us

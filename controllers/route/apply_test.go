@@ -2,8 +2,10 @@ package route
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -15,35 +17,42 @@ import (
 // TestRefusals: what is left out is said by its key, or by its app where nginx refuses that as a whole; of directories without an app
 // three are named.
 func TestRefusals(t *testing.T) {
-	plan := Decision{Stray: []string{"/services/web/x"}, Untrusted: map[string]string{"/services/web/a/a@1": "UntrustedAddress: y"},
+	c := &Controller{opts: Options{Prefixes: []string{web}}}
+	untrusted := v1.RouteRefusal{App: "a", Key: "/services/web/a/a@1", Reason: "UntrustedAddress", Message: "y"}
+	plan := Decision{Stray: []string{"/services/web/x"}, Untrusted: map[string]v1.RouteRefusal{untrusted.Key: untrusted},
 		Unaccepted: []string{"/services/web/j1", "/services/web/j2", "/services/web/j3", "/services/web/j4"}}
-	got := refusals(plan, []nginx.Refused{{App: "shop", Reason: "HostTaken", Message: "z"}, {App: "shop", Key: "/services/web/shop/shop@1", Reason: "InvalidAddress", Message: "w"}})
-	for _, directory := range []string{"/services/web/j1", "/services/web/j2", "/services/web/j3"} {
-		require.True(t, strings.HasPrefix(got[directory], "NoApp: "), directory)
-		delete(got, directory)
+	got := c.refusals(plan, []nginx.Refused{{App: "shop", Reason: "HostTaken", Message: "z"}, {App: "shop", Key: "/services/web/shop/shop@1", Reason: "InvalidAddress", Message: "w"}})
+	for n, app := range []string{"j1", "j2", "j3"} {
+		require.Equal(t, []string{app, "/services/web/" + app, "NoApp"}, []string{got[n+1].App, got[n+1].Key, got[n+1].Reason})
 	}
-	require.Equal(t, map[string]string{
-		"/services/web/x": "InvalidKey: the key is not <prefix>/<app>/<instance>", "/services/web/a/a@1": "UntrustedAddress: y",
-		"shop": "HostTaken: z", "/services/web/shop/shop@1": "InvalidAddress: w",
-	}, got)
-	require.Empty(t, refusals(Decision{}, nil))
+	require.Equal(t, []v1.RouteRefusal{untrusted,
+		{App: "shop", Key: "/services/web/shop/shop@1", Reason: "InvalidAddress", Message: "w"},
+		{App: "x", Key: "/services/web/x", Reason: "InvalidKey", Message: "the key is not <prefix>/<app>/<instance>"},
+		{App: "shop", Reason: "HostTaken", Message: "z"},
+	}, slices.Delete(got, 1, 4))
+	require.Empty(t, c.refusals(Decision{}, nil))
 }
 
 // TestSomeOfMany: of more refusals than a record can hold the first are said, and how many more there are.
 func TestSomeOfMany(t *testing.T) {
-	many := func(n int) map[string]string {
-		all := map[string]string{}
+	for _, n := range []int{0, 100, 101, 1000} {
+		s := memstore.New(memstore.Options{})
+		c := beside(t, s, &refusing{})
+		lease, err := s.Grant(t.Context(), time.Minute)
+		require.NoError(t, err)
+		c.opts.Prefixes, c.opts.Events, c.lease = []string{web}, &told{}, lease
+		plan := Decision{Served: map[string]v1.Served{web: {}}, Publish: true}
 		for i := range n {
-			all[fmt.Sprintf("/k%04d", i)] = "x"
+			plan.Stray = append(plan.Stray, fmt.Sprintf("/services/web/k%04d", i))
 		}
-		return all
+		require.NoError(t, c.apply(t.Context(), Input{Prefixes: []string{web}}, plan))
+		require.Len(t, c.published.Refusals, min(n, 100))
+		require.Equal(t, max(0, n-100), c.published.MoreRefusals)
+		require.Equal(t, c.published.Refused, v1.RefusalTexts(c.published.Refusals, max(0, n-100)), "the version before reads as much")
+		if n > 0 {
+			require.Equal(t, "/services/web/k0000", c.published.Refusals[0].Key)
+		}
 	}
-	require.Equal(t, many(100), some(many(100)))
-	want := many(100)
-	want["..."] = "and 1 more"
-	require.Equal(t, want, some(many(101)))
-	want["..."] = "and 900 more"
-	require.Equal(t, want, some(many(1000)))
 }
 
 // told notes the events.
@@ -59,17 +68,20 @@ func TestWarnsOnce(t *testing.T) {
 	events := &told{}
 	c := beside(t, memstore.New(memstore.Options{}), &refusing{})
 	c.opts.Events, c.opts.Prefixes = events, []string{"/services/internal", web}
+	shop := func(message string) []v1.RouteRefusal {
+		return []v1.RouteRefusal{{App: "shop", Reason: "HostTaken", Message: message}}
+	}
 	for _, tt := range []struct {
-		refused map[string]string
+		refused []v1.RouteRefusal
 		want    []string
 	}{
-		{map[string]string{"shop": "HostTaken: x"}, []string{"App shop Warning NotRouted shop: HostTaken: x"}},
-		{map[string]string{"shop": "HostTaken: x"}, nil},
-		{map[string]string{"shop": "HostTaken: y"}, []string{"App shop Warning NotRouted shop: HostTaken: y"}},
+		{shop("x"), []string{"App shop Warning NotRouted shop: HostTaken: x"}},
+		{shop("x"), nil},
+		{shop("y"), []string{"App shop Warning NotRouted shop: HostTaken: y"}},
 		{nil, nil},
-		{map[string]string{"shop": "HostTaken: y"}, []string{"App shop Warning NotRouted shop: HostTaken: y"}},
-		{map[string]string{"/services/internal/api/api@1": "z"}, []string{"App api Warning NotRouted /services/internal/api/api@1: z"}},
-		{map[string]string{"/services/web/junk": "z"}, []string{"App junk Warning NotRouted /services/web/junk: z"}},
+		{shop("y"), []string{"App shop Warning NotRouted shop: HostTaken: y"}},
+		{[]v1.RouteRefusal{{App: "api", Key: "/services/internal/api/api@1", Reason: "Z", Message: "z"}},
+			[]string{"App api Warning NotRouted /services/internal/api/api@1: Z: z"}},
 	} {
 		events.events = nil
 		c.warn(tt.refused)

@@ -56,7 +56,7 @@ type Decision struct {
 	// Unaccepted are directories of endpoints of which some, or all, are of no app and of no unit.
 	Unaccepted []string
 	// Untrusted are endpoints that requests may not be sent to, each with the reason.
-	Untrusted map[string]string
+	Untrusted map[string]v1.RouteRefusal
 	// Served and RoutesRevision are what to say.
 	Served         map[string]v1.Served
 	RoutesRevision int64
@@ -121,11 +121,11 @@ func (p *planner) key(key string) {
 		p.unaccepted[prefix+"/"+app] = true
 		return
 	}
-	if refused := p.in.Trust.refuse(key, p.in.Endpoints[key]); refused != "" {
+	if reason, message := p.in.Trust.refuse(key, p.in.Endpoints[key]); reason != "" {
 		if p.plan.Untrusted == nil {
-			p.plan.Untrusted = map[string]string{}
+			p.plan.Untrusted = map[string]v1.RouteRefusal{}
 		}
-		p.plan.Untrusted[key] = refused
+		p.plan.Untrusted[key] = v1.RouteRefusal{App: app, Key: key, Reason: reason, Message: message}
 		return
 	}
 	if p.routes[app] == nil {

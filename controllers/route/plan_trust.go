@@ -10,9 +10,10 @@ import (
 
 // Why an endpoint is left out.
 const (
-	reasonUntrusted = "UntrustedAddress" // no machine of the cluster has the address, and --allow-endpoints does not allow it
-	reasonNoApp     = "NoApp"            // no App of the name is announced there, and no unit has the name of the instance
-	reasonReserved  = "ReservedPort"     // the port is that of fleetd's API, of etcd or of the routers
+	reasonUntrusted  = "UntrustedAddress" // no machine of the cluster has the address, and --allow-endpoints does not allow it
+	reasonInvalidKey = "InvalidKey"       // the key is not <prefix>/<app>/<instance>
+	reasonNoApp      = "NoApp"            // no App of the name is announced there, and no unit has the name of the instance
+	reasonReserved   = "ReservedPort"     // the port is that of fleetd's API, of etcd or of the routers
 )
 
 // departedFor is how long an address is trusted after the last machine with it was present. A machine whose fleetd is
@@ -37,27 +38,27 @@ type Trust struct {
 	Now    time.Time
 }
 
-// refuse says why an endpoint is left out; empty where it is not, or is none, which is said of it elsewhere.
-func (t Trust) refuse(key, value string) string {
+// refuse says why an endpoint is left out; no reason where it is not, or is none, which is said of it elsewhere.
+func (t Trust) refuse(key, value string) (reason, message string) {
 	endpoint, err := v1.ParseEndpoint(value)
 	if err != nil {
-		return ""
+		return "", ""
 	}
 	address, port := endpoint.Addr(), int(endpoint.Port())
 	allowed := t.allows(address)
 	if owner := t.Reserved[port]; owner != "" {
-		return fmt.Sprintf("%s: port %d is that of %s: no requests are sent there", reasonReserved, port, owner)
+		return reasonReserved, fmt.Sprintf("port %d is that of %s: no requests are sent there", port, owner)
 	}
 	if t.isRouter(endpoint, allowed) {
-		return fmt.Sprintf("%s: port %d is that of the routers: requests would go round in circles", reasonReserved, port)
+		return reasonReserved, fmt.Sprintf("port %d is that of the routers: requests would go round in circles", port)
 	}
 	switch served, ok := t.Served[key]; {
 	case allowed, ok && served == value, t.isMachine(address):
-		return ""
+		return "", ""
 	case address.IsLoopback():
-		return fmt.Sprintf("%s: %s means another host on every machine", reasonUntrusted, address)
+		return reasonUntrusted, fmt.Sprintf("%s means another host on every machine", address)
 	}
-	return fmt.Sprintf("%s: no machine of the cluster has the address %s: the router's --allow-endpoints allows further ones", reasonUntrusted, address)
+	return reasonUntrusted, fmt.Sprintf("no machine of the cluster has the address %s: the router's --allow-endpoints allows further ones", address)
 }
 
 // allows reports whether an address is in one of the further networks. Loopback has to be named: it is not meant by 0.0.0.0/0.

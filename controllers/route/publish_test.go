@@ -153,6 +153,7 @@ func TestPublishesAnotherRefusal(t *testing.T) {
 		require.Equal(t, before+tt.writes, s.Revision())
 		served, _ := r.served()
 		require.Equal(t, tt.want, served.Refused)
+		require.Equal(t, tt.want, v1.RefusalTexts(served.Refusals, 0))
 		require.Equal(t, int64(7), served.Served[web].Revision)
 	}
 }

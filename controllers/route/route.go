@@ -81,7 +81,7 @@ type Controller struct {
 	machines  watched[v1.MachineAddress]
 	loop      *controller.Controller[controller.Singleton]
 
-	refused map[string]string // what was warned of; the loop's own
+	refused []v1.RouteRefusal // what was warned of; the loop's own
 	failing time.Time         // since when nginx cannot be brought to what is known; the loop's own
 
 	mu        sync.Mutex

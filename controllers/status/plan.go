@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -244,8 +243,7 @@ func (p *planner) routed() {
 		if !router.HasRoute(p.in.RouteRevision) {
 			continue // it speaks of what was before
 		}
-		reason, message, ok := strings.Cut(p.refusedOf(router.Refused), ": ")
-		if ok && reasonWord.MatchString(reason) {
+		if reason, message := p.refusedOf(router.LeftOut()); reason != "" {
 			p.set(v1.Routed, v1.ConditionFalse, reason, fmt.Sprintf("the router on %s: %.300s", instance.ShortMachine(machine), message))
 			return
 		}
@@ -281,26 +279,21 @@ func (p *planner) failingRouter() string {
 
 // refusedOf is what a router says of the app that it leaves out, or else of the first of its instances. Whoever else
 // announces something under its name is no reason to wait for anything.
-func (p *planner) refusedOf(refused map[string]string) string {
-	if said, ok := refused[p.in.App]; ok {
-		return said
-	}
+func (p *planner) refusedOf(refusals []v1.RouteRefusal) (reason, message string) {
 	spec := &p.in.Latest.Spec
-	for _, key := range slices.Sorted(maps.Keys(refused)) {
-		instance, below := strings.CutPrefix(key, spec.AnnouncePrefix()+"/"+p.in.App+"/")
-		n, _, ok := v1.ParseAppUnit(p.in.App, instance+".service")
-		if own := ok && n <= spec.Instances() || spec.Global && strings.HasPrefix(instance, p.in.App+"@"); !below || !own {
-			continue
+	for _, r := range refusals {
+		if r.Key == "" && r.App == p.in.App {
+			return r.Reason, r.Message
 		}
-		if reason, message, ok := strings.Cut(refused[key], ": "); ok {
-			return reason + ": " + instance + ": " + message
+		instance, below := strings.CutPrefix(r.Key, spec.AnnouncePrefix()+"/"+p.in.App+"/")
+		n, _, ok := v1.ParseAppUnit(p.in.App, instance+".service")
+		own := ok && n <= spec.Instances() || spec.Global && strings.HasPrefix(instance, p.in.App+"@")
+		if below && own && reason == "" {
+			reason, message = r.Reason, instance+": "+r.Message
 		}
 	}
-	return ""
+	return reason, message
 }
-
-// reasonWord: a router is a program of another machine, whatever it says.
-var reasonWord = regexp.MustCompile(`^[A-Z][A-Za-z]{1,40}$`)
 
 func (p *planner) andAnnounced() string {
 	if p.in.Latest.Spec.Announce == nil {

@@ -127,7 +127,7 @@ func TestDetails(t *testing.T) {
 			in.Latest.Spec.Route, in.Routers = &v1.Route{BodySize: "1M"}, nil
 		}, v1.Ready, "True Ready: 3 of 3 instances are ready", false},
 		{"a router refuses the last instance", func(in *Input) {
-			in.Routers["m1"] = v1.Router{Revision: 20, Refused: map[string]string{"/services/web/web/web@3": "ReservedPort: x"}}
+			in.Routers["m1"] = v1.Router{Revision: 20, Refusals: leaves(map[string]string{"/services/web/web/web@3": "ReservedPort: x"})}
 		}, v1.Routed, "False ReservedPort: the router on m1: web@3: x", false},
 		{"a router refuses one of before", func(in *Input) {
 			in.Routers["m1"] = v1.Router{Revision: 20, Refused: map[string]string{"/services/web/web/web@4": "ReservedPort: x", "/services/web/web/web@2": "NoWord"}}
@@ -157,7 +157,7 @@ func TestGlobalAppIsAnnouncedByMachine(t *testing.T) {
 	require.Equal(t, "False NotAnnounced: 1 of 2 instances are ready; web.service on m2: active, but not announced: its health check does not pass, or has not so far", said(t, Plan(in), v1.Ready))
 	in.Endpoints[v1.GlobalEndpointName("web", "m2")] = 20
 	require.Equal(t, "True Ready: 2 of 2 instances are ready", said(t, Plan(in), v1.Ready))
-	in.Routers["m1"] = v1.Router{Revision: 20, Refused: map[string]string{"/services/web/web/other@m1": "ReservedPort: y", "/services/web/" + v1.GlobalEndpointName("web", "m2"): "ReservedPort: x"}}
+	in.Routers["m1"] = v1.Router{Revision: 20, Refusals: leaves(map[string]string{"/services/web/web/other@m1": "ReservedPort: y", "/services/web/" + v1.GlobalEndpointName("web", "m2"): "ReservedPort: x"})}
 	require.Contains(t, said(t, Plan(in), v1.Ready), "False ReservedPort: 2 of 2 instances are ready; the router on m1: web@m2")
 }
 

@@ -70,7 +70,7 @@ func TestReadyIsSeen(t *testing.T) {
 		{"hosts, and a router", running, hosts, v1.ConditionTrue, instance.Ready},
 		{"what a router said of the hosts before", running, func(in *Input) {
 			in.RouteRevision = 5
-			in.Routers["m1"] = v1.Router{Routes: 4, Served: map[string]v1.Served{v1.DefaultAnnouncePrefix: {Revision: 20}}, Refused: map[string]string{"web": "HostTaken: x"}}
+			in.Routers["m1"] = v1.Router{Routes: 4, Served: map[string]v1.Served{v1.DefaultAnnouncePrefix: {Revision: 20}}, Refusals: leaves(map[string]string{"web": "HostTaken: x"})}
 		}, v1.ConditionFalse, instance.Unrouted},
 		{"its machine is away", running, func(in *Input) { delete(in.Machines, "m1"); delete(in.States, "web@1.service") }, v1.ConditionFalse, instance.MachineAway},
 	} {
@@ -127,3 +127,6 @@ func TestWorstIsTold(t *testing.T) {
 	_, reason, _ = readyOf(t, in)
 	require.Equal(t, "Failed", reason)
 }
+
+// leaves are refusals, by what is left out.
+func leaves(texts map[string]string) []v1.RouteRefusal { return v1.Router{Refused: texts}.LeftOut() }

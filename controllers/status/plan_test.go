@@ -133,7 +133,7 @@ func TestStatus(t *testing.T) {
 			"Progressing=True Moving: web@3.service is to leave m1; 2 of 3 instances are ready\n" +
 				"Ready=False Moving: 2 of 3 instances are ready; web@3.service: in no router, to leave m1", 5 * time.Minute},
 		{"another app has its host", func(in *Input) {
-			in.Routers["m2"] = v1.Router{Revision: 20, Refused: map[string]string{"web": "HostTaken: host www.example.com belongs to app shop", "/services/web/x": "InvalidKey: no"}}
+			in.Routers["m2"] = v1.Router{Revision: 20, Refusals: leaves(map[string]string{"web": "HostTaken: host www.example.com belongs to app shop", "/services/web/x": "InvalidKey: no"})}
 		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 3}, "Routed=False HostTaken: the router on m2: host www.example.com belongs to app shop\n" +
 			"Ready=False HostTaken: 3 of 3 instances are ready; the router on m2: host www.example.com belongs to app shop", 0},
 		{"a router that cannot apply what changed", func(in *Input) {
@@ -148,11 +148,11 @@ func TestStatus(t *testing.T) {
 				"Routed=False RouterFailing: the router on m2 has not been able to apply what changed since 2026-01-01T11:00:00Z: nginx -t did not end within 10s\n" +
 				"Ready=False RouterFailing: 0 of 3 instances are ready; the router on m2 has not been able to apply what changed since 2026-01-01T11:00:00Z: nginx -t did not end within 10s", 0},
 		{"a router refuses an endpoint", func(in *Input) {
-			in.Routers["m2"] = v1.Router{Revision: 20, Refused: map[string]string{"/services/web/web/web@2": "ReservedPort: port 80 is that of the routers"}}
+			in.Routers["m2"] = v1.Router{Revision: 20, Refusals: leaves(map[string]string{"/services/web/web/web@2": "ReservedPort: port 80 is that of the routers"})}
 		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 3}, "Routed=False ReservedPort: the router on m2: web@2: port 80 is that of the routers\n" +
 			"Ready=False ReservedPort: 3 of 3 instances are ready; the router on m2: web@2: port 80 is that of the routers", 0},
 		{"a router refuses what others announce", func(in *Input) {
-			in.Routers["m2"] = v1.Router{Revision: 20, Refused: map[string]string{"/services/web/web/evil": "UntrustedAddress: x", "/services/web/web/web@4": "UntrustedAddress: x", "/services/web/web2/web@2": "UntrustedAddress: x"}}
+			in.Routers["m2"] = v1.Router{Revision: 20, Refusals: leaves(map[string]string{"/services/web/web/evil": "UntrustedAddress: x", "/services/web/web/web@4": "UntrustedAddress: x", "/services/web/web2/web@2": "UntrustedAddress: x"})}
 		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 3}, "", 0},
 		{"a router that says anything", func(in *Input) {
 			in.Routers["m2"] = v1.Router{Revision: 20, Refused: map[string]string{"web": "x\n: y"}}
@@ -250,7 +250,7 @@ func TestGlobalApp(t *testing.T) {
 // TestRoutedAgain: where no router leaves the app out any more, nothing is said of it.
 func TestRoutedAgain(t *testing.T) {
 	in := running(t, 3)
-	in.Routers["m1"] = v1.Router{Revision: 20, Refused: map[string]string{"web": "HostTaken: x"}}
+	in.Routers["m1"] = v1.Router{Revision: 20, Refusals: leaves(map[string]string{"web": "HostTaken: x"})}
 	in.Current = Plan(in).Put
 	require.NotNil(t, v1.FindCondition(in.Current.Conditions, v1.Routed))
 	in.Routers["m1"] = v1.Router{Revision: 20}

@@ -3,7 +3,7 @@ package status
 import (
 	"context"
 	"errors"
-	"path"
+	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -63,26 +63,23 @@ func New(opts Options) *Controller {
 // refusals are the apps of which, or of an endpoint of which, a router says something else than before. It may name keys that
 // are of no app, too.
 func (c *Controller) refusals(_ string, before, after *cache.Object[v1.Router]) (apps []string) {
-	was, is := refused(before), refused(after)
-	for _, said := range []map[string]string{was, is} {
-		for subject := range said {
-			app := subject
-			if dir := path.Dir(subject); dir != "." { // the key of an endpoint: <prefix>/<app>/<instance>
-				app = path.Base(dir)
-			}
-			if _, ok := c.cluster.Apps.Get(app); ok && was[subject] != is[subject] {
-				apps = append(apps, app)
+	was, is := leftOut(before), leftOut(after)
+	for n, said := range [][]v1.RouteRefusal{was, is} {
+		other := [][]v1.RouteRefusal{is, was}[n]
+		for _, r := range said {
+			if _, ok := c.cluster.Apps.Get(r.App); ok && !slices.Contains(other, r) {
+				apps = append(apps, r.App)
 			}
 		}
 	}
 	return apps
 }
 
-func refused(o *cache.Object[v1.Router]) map[string]string {
+func leftOut(o *cache.Object[v1.Router]) []v1.RouteRefusal {
 	if o == nil {
 		return nil
 	}
-	return o.Value.Refused
+	return o.Value.LeftOut()
 }
 
 // Run works until ctx ends, or until a write is refused because somebody else leads: store.ErrFenced.

@@ -33,21 +33,27 @@ func TestRefusals(t *testing.T) {
 	defer cancel()
 	require.NoError(t, known.WaitForSync(ctx))
 	c := &Controller{cluster: known}
-	says := func(refused map[string]string) *cache.Object[v1.Router] {
-		return &cache.Object[v1.Router]{Value: v1.Router{Refused: refused}}
+	says := func(refusals ...v1.RouteRefusal) *cache.Object[v1.Router] {
+		return &cache.Object[v1.Router]{Value: v1.Router{Refusals: refusals}}
 	}
-	const key, elsewhere = "/services/web/web/web@1", "/services/internal/api/api@1"
+	endpoint := v1.RouteRefusal{App: "web", Key: "/services/web/web/web@1", Reason: "UntrustedAddress", Message: "x"}
+	elsewhere := v1.RouteRefusal{App: "api", Key: "/services/internal/api/api@1", Reason: "InvalidAddress", Message: "y"}
+	whole := v1.RouteRefusal{App: "web", Reason: "HostTaken", Message: "x"}
+	before := &cache.Object[v1.Router]{Value: v1.Router{Refused: v1.RefusalTexts([]v1.RouteRefusal{endpoint, elsewhere}, 0)}}
 	for _, tt := range []struct {
 		name          string
 		before, after *cache.Object[v1.Router]
 		want          []string
 	}{
-		{"an app", nil, says(map[string]string{"web": "HostTaken: x"}), []string{"web"}},
-		{"an endpoint", says(nil), says(map[string]string{key: "UntrustedAddress: x"}), []string{"web"}},
-		{"not any more", says(map[string]string{key: "UntrustedAddress: x", elsewhere: "y"}), says(nil), []string{"api", "web"}},
-		{"the router is gone", says(map[string]string{key: "UntrustedAddress: x"}), nil, []string{"web"}},
-		{"the same", says(map[string]string{key: "x", "web": "y"}), says(map[string]string{key: "x", "web": "y"}), nil},
-		{"what is no app", nil, says(map[string]string{"other": "x", "/services/web/other/x": "y", "/": "z", "": "z"}), nil},
+		{"an app", nil, says(whole), []string{"web"}},
+		{"an endpoint", says(), says(endpoint), []string{"web"}},
+		{"not any more", says(endpoint, elsewhere), says(), []string{"api", "web"}},
+		{"the router is gone", says(endpoint), nil, []string{"web"}},
+		{"another reason", says(whole), says(v1.RouteRefusal{App: "web", Reason: "HostTaken", Message: "y"}), []string{"web"}},
+		{"the same", says(endpoint, whole), says(endpoint, whole), nil},
+		{"a router of the version before", nil, before, []string{"api", "web"}},
+		{"it is upgraded, and says the same", before, says(endpoint, elsewhere), nil},
+		{"what is no app", nil, says(v1.RouteRefusal{App: "other", Reason: "NoApp"}, v1.RouteRefusal{Key: "/", Reason: "InvalidKey"}), nil},
 	} {
 		got := c.refusals("", tt.before, tt.after)
 		slices.Sort(got)

@@ -172,10 +172,8 @@ func (c *checker) asked(r *request, answered bool) {
 	if !there || err != nil || router.Routes < route.ModRevision || c.wantedHosts()[r.name] != r.app {
 		return
 	}
-	for subject := range router.Refused {
-		if subject == r.app || strings.HasPrefix(subject, v1.DefaultAnnouncePrefix+"/"+r.app+"/") {
-			return
-		}
+	if slices.ContainsFunc(router.LeftOut(), func(said v1.RouteRefusal) bool { return said.App == r.app }) {
+		return
 	}
 	for _, key := range c.endpointsOf(r.app) {
 		endpoint := c.kv[key]

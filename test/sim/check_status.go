@@ -266,10 +266,8 @@ func (c *checker) leftOut(app string) bool {
 		if err != nil || router.Failing != nil {
 			return true
 		}
-		for subject := range router.Refused {
-			if subject == app || strings.Contains(subject, "/"+app+"/") {
-				return true
-			}
+		if slices.ContainsFunc(router.LeftOut(), func(r v1.RouteRefusal) bool { return r.App == app }) {
+			return true
 		}
 	}
 	return false
