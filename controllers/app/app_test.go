@@ -71,8 +71,8 @@ func start(t *testing.T, s store.Interface, keys keyspace.Keys) *bench {
 	fence.CreateRevision = kv.CreateRevision
 
 	known := cluster.New(s, keys, logr.Discard())
-	apps := New(Options{Store: s, Cluster: known, Fence: fence, Events: b.events, Log: logr.Discard()})
-	statuses := status.New(status.Options{Store: s, Cluster: known, Fence: fence, Log: logr.Discard(), Delay: time.Millisecond})
+	apps := New(Options{Env: cluster.Env{Store: s, Cluster: known, Fence: fence, Events: b.events}})
+	statuses := status.New(status.Options{Env: cluster.Env{Store: s, Cluster: known, Fence: fence}, Delay: time.Millisecond})
 	var parts sync.WaitGroup
 	parts.Go(func() { _ = known.Run(ctx) })
 	parts.Go(func() { _ = statuses.Run(ctx) })

@@ -19,7 +19,7 @@ const manyActions = 200
 // was written.
 func (c *Controller) apply(ctx context.Context, app string, plan Decision) error {
 	log := logr.FromContextOrDiscard(ctx)
-	keys := c.cluster.Keys
+	keys := c.Cluster.Keys
 	unitLog := log
 	if len(plan.Actions) > manyActions {
 		unitLog = log.V(1)
@@ -56,7 +56,7 @@ func (c *Controller) apply(ctx context.Context, app string, plan Decision) error
 	revision := int64(0)
 	for stage, groups := range [stages][]store.Group{nothing: nil, theBase: nonEmptyGroup(base), theInstances: instances} {
 		if len(groups) > 0 {
-			written, err := store.LastRevision(store.Write(ctx, c.opts.Store, groups, c.opts.Fence))
+			written, err := store.LastRevision(store.Write(ctx, c.Store, groups, c.Fence))
 			revision = max(revision, written)
 			if err != nil {
 				return fmt.Errorf("app %s: %w", app, err)
@@ -67,7 +67,7 @@ func (c *Controller) apply(ctx context.Context, app string, plan Decision) error
 	if revision == 0 {
 		return nil
 	}
-	return c.cluster.WaitForRevision(ctx, revision)
+	return c.Cluster.WaitForRevision(ctx, revision)
 }
 
 // What is written, in this order, and what an event may tell of.
@@ -92,7 +92,7 @@ func (a Action) tellsOf() int {
 func (c *Controller) tell(log logr.Logger, reports []Action) {
 	for _, a := range reports {
 		log.V(1).Info("Reporting", "reason", a.Reason, "message", a.Event.Message)
-		c.opts.Events.Record(a.Event.Kind, a.Event.Name, a.Event.Type, a.Event.Reason, a.Event.Message)
+		c.Events.Record(a.Event.Kind, a.Event.Name, a.Event.Type, a.Event.Reason, a.Event.Message)
 	}
 }
 

@@ -44,7 +44,7 @@ func TestWhatChangedMeanwhileIsKept(t *testing.T) {
 				c.action.If = put("as it was")
 			}
 			put("by another")
-			controller := &Controller{opts: Options{Store: s}, cluster: &cluster.Cluster{Keys: keys}}
+			controller := &Controller{Options: Options{Env: cluster.Env{Store: s, Cluster: &cluster.Cluster{Keys: keys}}}}
 			err := controller.apply(logr.NewContext(t.Context(), logr.Discard()), "web", Decision{Actions: []Action{c.action}})
 			require.ErrorIs(t, err, store.ErrConflict)
 			kv, ok, _, err := s.Get(t.Context(), c.key)

@@ -11,27 +11,27 @@ import (
 
 // observe gathers what is known of one app. The cost is that of its own instances.
 func (c *Controller) observe(app string) Input {
-	owned := c.cluster.OwnedUnits(app)
+	owned := c.Cluster.OwnedUnits(app)
 	in := Input{
-		Generate: c.opts.Generate,
-		Now:      c.opts.Now(), App: app,
-		Latest:     c.cluster.LatestRevision(app),
-		LastNumber: c.cluster.LastRevision(app),
+		Generate: c.Generate,
+		Now:      c.Now(), App: app,
+		Latest:     c.Cluster.LatestRevision(app),
+		LastNumber: c.Cluster.LastRevision(app),
 		Texts:      map[string]string{},
 		Units:      make(map[string]Unit, len(owned)),
-		Taken:      c.cluster.OthersUnits(app),
-		Overrides:  c.cluster.OverridesOf(app),
+		Taken:      c.Cluster.OthersUnits(app),
+		Overrides:  c.Cluster.OverridesOf(app),
 		States:     map[string][]State{},
 		Leaving:    map[string]string{},
 		Places:     make(map[string]Place, len(owned)),
-		Endpoints:  c.cluster.EndpointsOf(app),
-		Former:     c.cluster.FormerEndpointsOf(app),
-		Unknown:    !c.cluster.KnowsEndpoints(app),
+		Endpoints:  c.Cluster.EndpointsOf(app),
+		Former:     c.Cluster.FormerEndpointsOf(app),
+		Unknown:    !c.Cluster.KnowsEndpoints(app),
 	}
-	if o, ok := c.cluster.Apps.Get(app); ok {
+	if o, ok := c.Cluster.Apps.Get(app); ok {
 		in.Manifest = &Manifest{Raw: o.Value, Revision: o.ModRevision, UID: o.CreateRevision}
 	}
-	if o, ok := c.cluster.Routes.Get(app); ok {
+	if o, ok := c.Cluster.Routes.Get(app); ok {
 		in.Route.Revision = o.ModRevision
 		if o.Err == nil {
 			in.Route.Value = &o.Value
@@ -42,7 +42,7 @@ func (c *Controller) observe(app string) Input {
 	}
 	if in.Latest != nil {
 		for _, hash := range []string{in.Latest.UnitFile, in.Latest.SidekickFile} {
-			if o, ok := c.cluster.UnitFiles.Get(hash); ok {
+			if o, ok := c.Cluster.UnitFiles.Get(hash); ok {
 				in.Texts[hash] = o.Value
 			}
 		}
@@ -51,19 +51,19 @@ func (c *Controller) observe(app string) Input {
 	for _, o := range owned {
 		in.Units[o.Name] = Unit{Unit: &o.Value, UID: o.CreateRevision, Revision: o.ModRevision}
 		_, sidekick, _ := v1.ParseAppUnit(app, o.Name)
-		if machine := c.cluster.LeavingOf(o.Name); machine != "" {
+		if machine := c.Cluster.LeavingOf(o.Name); machine != "" {
 			in.Leaving[o.Name] = machine
 		}
 		withdrawn = withdrawn || sidekick && o.Value.Spec.DesiredState != v1.Launched
 		in.Places[o.Name] = c.place(o.Name)
-		for machine, state := range c.cluster.StatesOf(o.Name) {
+		for machine, state := range c.Cluster.StatesOf(o.Name) {
 			in.States[o.Name] = append(in.States[o.Name], State{machine, state})
 		}
 		slices.SortFunc(in.States[o.Name], bySince)
 	}
-	in.Settling = max(0, c.opts.AgentTTL-in.Now.Sub(c.began))
-	in.Routers = c.cluster.RoutersByMachine()
-	in.EndpointSets = c.cluster.EndpointSetsOf(app, withdrawn) // after the endpoints: at least that new
+	in.Settling = max(0, c.AgentTTL-in.Now.Sub(c.began))
+	in.Routers = c.Cluster.RoutersByMachine()
+	in.EndpointSets = c.Cluster.EndpointSetsOf(app, withdrawn) // after the endpoints: at least that new
 	return in
 }
 
@@ -74,22 +74,22 @@ func (c *Controller) byHand(app string, before *v1.AppRoute) []string {
 	if before != nil {
 		instances = append(instances, before.Units...)
 	}
-	for name := range c.cluster.EndpointsBelow(v1.DefaultAnnouncePrefix, app) {
+	for name := range c.Cluster.EndpointsBelow(v1.DefaultAnnouncePrefix, app) {
 		if _, instance, ok := keyspace.Split(name); ok {
 			instances = append(instances, instance)
 		}
 	}
-	instances = slices.DeleteFunc(instances, func(instance string) bool { return !c.cluster.IsUnit(instance) })
+	instances = slices.DeleteFunc(instances, func(instance string) bool { return !c.Cluster.IsUnit(instance) })
 	slices.Sort(instances)
 	return slices.Compact(instances)
 }
 
 // place is where a unit is.
 func (c *Controller) place(unit string) (place Place) {
-	for _, machine := range c.cluster.PlacementsOf(unit) {
-		if _, present := c.cluster.Machines.Get(machine); present {
+	for _, machine := range c.Cluster.PlacementsOf(unit) {
+		if _, present := c.Cluster.Machines.Get(machine); present {
 			place.Machines = append(place.Machines, machine)
-			told, ok := c.cluster.Placements.Get(keyspace.Join(machine, unit))
+			told, ok := c.Cluster.Placements.Get(keyspace.Join(machine, unit))
 			place.Loaded = place.Loaded || ok && told.Value.DesiredState == v1.Loaded
 		} else {
 			place.Away = true
@@ -97,7 +97,7 @@ func (c *Controller) place(unit string) (place Place) {
 	}
 	place.Away = place.Away && len(place.Machines) == 0
 	slices.Sort(place.Machines)
-	if o, ok := c.cluster.Unplaced.Get(unit); ok {
+	if o, ok := c.Cluster.Unplaced.Get(unit); ok {
 		place.Unplaced = &o.Value
 	}
 	return place

@@ -32,12 +32,12 @@ func newKnows(t *testing.T, o Options) *knows {
 	k.lease, err = k.store.Grant(t.Context(), 24*time.Hour)
 	require.NoError(t, err)
 	known := cluster.New(k.store, k.keys, logr.Discard())
-	o.Store, o.Cluster, o.Log = k.store, known, logr.Discard()
+	o.Store, o.Cluster = k.store, known
 	k.c = New(o)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended, end := context.WithCancel(ctx)
 	end()
-	_ = k.c.loop.Run(ended) // ends the queue
+	_ = k.c.Run(ended) // ends the queue
 	var parts sync.WaitGroup
 	parts.Go(func() { _ = known.Run(ctx) })
 	t.Cleanup(func() { cancel(); parts.Wait() })
@@ -69,7 +69,7 @@ func set[T any](k *knows, row keyspace.Collection[T], name string, value T) int6
 
 func (k *knows) observe(app string) Input {
 	k.t.Helper()
-	require.NoError(k.t, k.c.cluster.CatchUp(k.t.Context()))
+	require.NoError(k.t, k.c.Cluster.CatchUp(k.t.Context()))
 	synctest.Wait() // endpoints are another watch
 	return k.c.observe(app)
 }
@@ -197,12 +197,12 @@ func TestInstancesAreWrittenApart(t *testing.T) {
 		require.ErrorContains(t, err, "app web: ")
 		k.observe("web")
 		hashes := map[string]string{}
-		for _, o := range k.c.cluster.Units.List() {
+		for _, o := range k.c.Cluster.Units.List() {
 			hashes[o.Name] = o.Value.Spec.Hash
 		}
 		require.Equal(t, map[string]string{"web@1.service": "new", "web-discovery@1.service": "new", "web@3.service": "new", "web@2.service": "by another"}, hashes)
 		require.NoError(t, k.c.apply(logr.NewContext(t.Context(), logr.Discard()), "web", Decision{Actions: []Action{put(4, "web@4.service", 0)}}))
-		_, ok := k.c.cluster.Units.Get("web@4.service")
+		_, ok := k.c.Cluster.Units.Get("web@4.service")
 		require.True(t, ok, "it is known when it was written")
 	})
 }

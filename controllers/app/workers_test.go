@@ -34,13 +34,13 @@ func TestWorkers(t *testing.T) {
 				return time.Now()
 			}
 			s := memstore.New(memstore.Options{})
-			c := New(Options{Store: s, Cluster: cluster.New(s, keyspace.New(""), logr.Discard()), Log: logr.Discard(), Workers: workers, Now: looking})
+			c := New(Options{Env: cluster.Env{Store: s, Cluster: cluster.New(s, keyspace.New(""), logr.Discard()), Now: looking}, Workers: workers})
 			ctx, cancel := context.WithCancel(t.Context())
 			for i := range 10 {
-				c.loop.Enqueue(fmt.Sprintf("web%d", i))
+				c.Enqueue(fmt.Sprintf("web%d", i))
 			}
 			var running sync.WaitGroup
-			running.Go(func() { _ = c.loop.Run(ctx) })
+			running.Go(func() { _ = c.Loop.Controller.Run(ctx) })
 			time.Sleep(time.Minute)
 			cancel()
 			running.Wait()

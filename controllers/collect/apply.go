@@ -26,7 +26,7 @@ func (c *Controller) apply(ctx context.Context, plan Decision) error {
 	log.Info("Deleting what is unused", "reason", plan.Actions[0].Reason, "count", len(groups), "first", groups[0][0].Key)
 	revision, deleted := int64(0), make([]Action, 0, len(groups))
 	var failed error // what was deleted beside it is told all the same
-	for i, result := range store.Write(ctx, c.opts.Store, groups, c.opts.Fence) {
+	for i, result := range store.Write(ctx, c.Store, groups, c.Fence) {
 		revision = max(revision, result.Revision)
 		if result.Err != nil && !errors.Is(result.Err, store.ErrConflict) {
 			failed = cmp.Or(failed, fmt.Errorf("collecting: %w", result.Err))
@@ -35,17 +35,17 @@ func (c *Controller) apply(ctx context.Context, plan Decision) error {
 			deleted = append(deleted, plan.Actions[i])
 		}
 	}
-	for _, n := range Notices(deleted, c.opts.Grace) {
-		c.opts.Events.Record(v1.KindKey, c.key(n.First), n.Type, string(n.Reason), n.Message)
+	for _, n := range Notices(deleted, c.Grace) {
+		c.Events.Record(v1.KindKey, c.key(n.First), n.Type, string(n.Reason), n.Message)
 	}
 	if failed != nil || revision == 0 {
 		return failed
 	}
-	return c.cluster.WaitForRevision(ctx, revision)
+	return c.Cluster.WaitForRevision(ctx, revision)
 }
 
 func (c *Controller) key(o Candidate) string {
-	keys := c.cluster.Keys
+	keys := c.Cluster.Keys
 	switch o.Kind {
 	case UnitFiles:
 		return keys.UnitFiles().Key(o.Name)

@@ -48,7 +48,7 @@ func testCollect(t *testing.T, s store.Interface) {
 	put(keys.Revisions().Key(keyspace.RevisionName("gone", 1)), `{"number":1}`)
 
 	known := cluster.New(s, keys, logr.Discard())
-	c := New(Options{Store: s, Cluster: known, Log: logr.Discard(), Grace: 20 * time.Millisecond, Delay: time.Millisecond})
+	c := New(Options{Env: cluster.Env{Store: s, Cluster: known}, Grace: 20 * time.Millisecond, Delay: time.Millisecond})
 	var parts sync.WaitGroup
 	defer parts.Wait()
 	defer cancel()

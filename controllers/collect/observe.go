@@ -10,30 +10,30 @@ import (
 // observe gathers what refers to what.
 func (c *Controller) observe() Input {
 	in := Input{
-		Now: c.opts.Now(), Grace: c.opts.Grace, Unused: c.unused,
-		Apps: map[string]int64{}, Machines: names(c.cluster.Machines.List()),
-		Overrides: objects(c.cluster.Overrides.List()), Status: objects(c.cluster.Status.List()),
+		Now: c.Now(), Grace: c.Grace, Unused: c.unused,
+		Apps: map[string]int64{}, Machines: names(c.Cluster.Machines.List()),
+		Overrides: objects(c.Cluster.Overrides.List()), Status: objects(c.Cluster.Status.List()),
 	}
-	for _, o := range c.cluster.Apps.List() {
+	for _, o := range c.Cluster.Apps.List() {
 		in.Apps[o.Name] = o.CreateRevision
 	}
-	for _, o := range c.cluster.UnitFiles.List() {
+	for _, o := range c.Cluster.UnitFiles.List() {
 		f := UnitFile{Object: object(o)}
 		if _, unused := c.unused[Candidate{UnitFiles, f.Object}]; unused { // a hash takes its time: not of all that are used
 			f.Forged = unitfile.Hash(o.Value) != o.Name
 		}
 		in.UnitFiles = append(in.UnitFiles, f)
 	}
-	for _, o := range c.cluster.Units.List() {
+	for _, o := range c.Cluster.Units.List() {
 		in.Units = append(in.Units, Unit{Name: o.Name, Owner: o.Value.Metadata.Owner, Hash: unitfile.HashOf(o.Value.Spec.Contents, o.Value.Spec.Hash),
 			UID: o.CreateRevision})
 	}
-	for _, o := range c.cluster.Placements.List() {
+	for _, o := range c.Cluster.Placements.List() {
 		if machine, unit, ok := keyspace.Split(o.Name); ok {
 			in.Placements = append(in.Placements, Placement{Machine: machine, Unit: unit, Hash: o.Value.Hash})
 		}
 	}
-	for _, o := range c.cluster.Revisions.List() {
+	for _, o := range c.Cluster.Revisions.List() {
 		if app, _, ok := keyspace.Split(o.Name); ok {
 			files := []string{o.Value.UnitFile, o.Value.SidekickFile}
 			uid, exists := in.Apps[app]
@@ -41,7 +41,7 @@ func (c *Controller) observe() Input {
 				Foreign: exists && cluster.Readable(o) && !o.Value.Of(uid)})
 		}
 	}
-	for _, o := range c.cluster.States.List() {
+	for _, o := range c.Cluster.States.List() {
 		if machine, unit, ok := keyspace.Split(o.Name); ok {
 			in.States = append(in.States, State{Object: object(o), Machine: machine, Unit: unit})
 		}

@@ -88,7 +88,7 @@ func (w *stored) has(key string) bool {
 // run runs a collector, and its cluster, until the test ends.
 func (w *stored) run(opts Options) {
 	known := cluster.New(w.s, keys, logr.Discard())
-	opts.Store, opts.Cluster, opts.Log = w.s, known, logr.Discard()
+	opts.Store, opts.Cluster = w.s, known
 	c := New(opts)
 	ctx, cancel := context.WithCancel(w.t.Context())
 	done := make(chan struct{}, 2)
@@ -187,7 +187,7 @@ func TestAFailureIsReturned(t *testing.T) {
 			plan.Actions = append(plan.Actions, Action{Candidate{Overrides, Object{key, w.s.Revision()}}, UnitGone})
 		}
 		first, last := keys.Overrides().Key("000.service"), keys.Overrides().Key(plan.Actions[len(plan.Actions)-1].Name)
-		c := New(Options{Store: refusing{w.s, last}, Cluster: known, Log: logr.Discard()})
+		c := New(Options{Env: cluster.Env{Store: refusing{w.s, last}, Cluster: known}})
 		defer func() { cancel(); _ = c.Run(ctx) }() // which ends the queue
 		require.ErrorIs(t, c.apply(ctx, plan), store.ErrDenied)
 		require.False(t, w.has(first))
@@ -206,7 +206,7 @@ func TestForgedFilesAreTold(t *testing.T) {
 		forged := keys.UnitFiles().Key(strings.Repeat("f", 64))
 		w.put(forged, "[Service]\nExecStart=/other\n")
 		w.put(fileKey(ofNothing), ofNothing)
-		w.run(Options{Events: recorder})
+		w.run(Options{Env: cluster.Env{Events: recorder}})
 		time.Sleep(7 * time.Minute)
 		require.False(t, w.has(forged))
 		require.False(t, w.has(fileKey(ofNothing)))
@@ -228,7 +228,7 @@ func TestFenced(t *testing.T) {
 		w := newStored(t)
 		w.put(fileKey(ofNothing), ofNothing)
 		known := cluster.New(w.s, keys, logr.Discard())
-		c := New(Options{Store: w.s, Cluster: known, Log: logr.Discard(), Fence: store.Fence{Key: keys.Leader("engine"), CreateRevision: 7}})
+		c := New(Options{Env: cluster.Env{Store: w.s, Cluster: known, Fence: store.Fence{Key: keys.Leader("engine"), CreateRevision: 7}}})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { _ = known.Run(ctx); close(done) }()
@@ -245,7 +245,7 @@ func TestReconcileSeesWhatItDeleted(t *testing.T) {
 		w.put(fileKey(ofNothing), ofNothing)
 		known := cluster.New(w.s, keys, logr.Discard())
 		now := time.Now()
-		c := New(Options{Store: w.s, Cluster: known, Log: logr.Discard(), Now: func() time.Time { return now }})
+		c := New(Options{Env: cluster.Env{Store: w.s, Cluster: known, Now: func() time.Time { return now }}})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { _ = known.Run(ctx); close(done) }()

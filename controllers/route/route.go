@@ -15,6 +15,7 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/cache"
 	"github.com/fleet-starter/fleet/internal/controller"
+	"github.com/fleet-starter/fleet/internal/events"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/nginx"
 	"github.com/fleet-starter/fleet/internal/store"
@@ -28,17 +29,12 @@ type Nginx interface {
 	Exited() <-chan struct{}
 }
 
-// Recorder records events; *events.Recorder does it.
-type Recorder interface {
-	Record(kind, name, eventType, reason, message string)
-}
-
 // Options set up a Controller.
 type Options struct {
 	Store  store.Interface
 	Keys   keyspace.Keys
 	Nginx  Nginx
-	Events Recorder
+	Events events.Interface
 	Log    logr.Logger
 	// Machine is the ID of the machine that the router runs on.
 	Machine string

@@ -217,18 +217,18 @@ func (c *Controller) tell(actions []Action) {
 	for _, a := range actions {
 		switch a.Kind {
 		case FreezeMoves:
-			c.record("Cluster", "schedule", v1.EventWarning, a.Reason, a.Message)
+			c.Events.Record("Cluster", "schedule", v1.EventWarning, a.Reason, a.Message)
 		case UnfreezeMoves:
-			c.record("Cluster", "schedule", v1.EventNormal, a.Reason, a.Message)
+			c.Events.Record("Cluster", "schedule", v1.EventNormal, a.Reason, a.Message)
 		case ClearUnplaced, Update, StoreFile:
 		case Place, Unplace:
 			if len(actions) <= manyActions {
-				c.record(v1.KindUnit, a.Unit, v1.EventNormal, a.Reason, a.sentence())
+				c.Events.Record(v1.KindUnit, a.Unit, v1.EventNormal, a.Reason, a.sentence())
 			}
 		case SetUnplaced, DeleteStray:
-			c.record(v1.KindUnit, a.Unit, v1.EventWarning, a.Reason, a.sentence())
+			c.Events.Record(v1.KindUnit, a.Unit, v1.EventWarning, a.Reason, a.sentence())
 		default:
-			c.record(v1.KindUnit, a.Unit, v1.EventNormal, a.Reason, a.sentence())
+			c.Events.Record(v1.KindUnit, a.Unit, v1.EventNormal, a.Reason, a.sentence())
 		}
 	}
 }
@@ -239,13 +239,7 @@ const reasonNotWritten = "NotWritten"
 // tellRefused records that etcd refuses what is to be written for a unit. A conflict is none: it is planned again.
 func (c *Controller) tellRefused(a Action, err error) {
 	if errors.Is(err, store.ErrInvalid) || errors.Is(err, store.ErrDenied) {
-		c.record(v1.KindUnit, a.Unit, v1.EventWarning, reasonNotWritten, fmt.Sprintf("what was decided for it (%s) could not be written: %v", a.Kind, err))
-	}
-}
-
-func (c *Controller) record(kind, name, eventType, reason, message string) {
-	if c.Events != nil {
-		c.Events.Record(kind, name, eventType, reason, message)
+		c.Events.Record(v1.KindUnit, a.Unit, v1.EventWarning, reasonNotWritten, fmt.Sprintf("what was decided for it (%s) could not be written: %v", a.Kind, err))
 	}
 }
 

@@ -39,7 +39,7 @@ func (m *machinesOf) Commit(ctx context.Context, txn store.Txn) (int64, error) {
 
 func TestMachinesHearOfTheirUnitsAtOnce(t *testing.T) {
 	s := &machinesOf{Interface: memstore.New(memstore.Options{}), count: map[string]int{}}
-	c := &Controller{Options: Options{Store: s}}
+	c := &Controller{Options: Options{Env: cluster.Env{Store: s}}}
 	const machines, each = 100, 20
 	var groups []store.Group
 	for unit := range each {
@@ -96,11 +96,11 @@ func TestWhatChangedMeanwhileIsKept(t *testing.T) {
 			}
 			put(tt.changed, theirs)
 			before := s.Revision()
-			c := New(Options{Store: s, Cluster: cluster.New(s, keys, logr.Discard())})
+			c := New(Options{Env: cluster.Env{Store: s, Cluster: cluster.New(s, keys, logr.Discard())}})
 			defer func() { // ends the queue
 				ended, cancel := context.WithCancel(t.Context())
 				cancel()
-				_ = c.loop.Run(ended)
+				_ = c.Run(ended)
 			}()
 			c.index.SetUnit(index.UnitSpec{Name: "a.service"})
 			Commit(c.index, Plan(Input{Index: c.index}))
@@ -113,7 +113,7 @@ func TestWhatChangedMeanwhileIsKept(t *testing.T) {
 		})
 	}
 	t.Run("a stray key", func(t *testing.T) {
-		c := &Controller{Options: Options{Cluster: &cluster.Cluster{Keys: keys}}}
+		c := &Controller{Options: Options{Env: cluster.Env{Cluster: &cluster.Cluster{Keys: keys}}}}
 		ops, err := c.ops(Action{Kind: DeleteStray, Unit: "nowhere", Revision: 7})
 		require.NoError(t, err)
 		require.Equal(t, []store.Op{{Key: "/fleet/placements/nowhere", If: store.Unchanged(7)}}, ops)

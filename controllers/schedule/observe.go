@@ -75,7 +75,7 @@ func note[T any](c *Controller, collection *cache.Collection[T], names *set) {
 		for _, e := range events {
 			(*names)[e.Name] = struct{}{}
 		}
-		c.loop.Enqueue(controller.Singleton{})
+		c.Enqueue(controller.Singleton{})
 	})
 }
 
@@ -133,7 +133,7 @@ func (c *Controller) observeConfig(id string, o *cache.Object[v1.MachineConfig])
 	case o == nil:
 		c.index.SetMachineConfig(id, v1.MachineConfig{})
 	case o.Err != nil:
-		c.record(v1.KindMachine, id, v1.EventWarning, reasonInvalidConfig, o.Key+" cannot be read, what it said before goes on: "+summary(o.Err))
+		c.Events.Record(v1.KindMachine, id, v1.EventWarning, reasonInvalidConfig, o.Key+" cannot be read, what it said before goes on: "+summary(o.Err))
 	default:
 		c.index.SetMachineConfig(id, o.Value)
 	}

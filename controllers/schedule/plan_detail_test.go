@@ -272,10 +272,10 @@ func TestWrittenIsNotSeen(t *testing.T) {
 	s := memstore.New(memstore.Options{})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	c := New(Options{Store: &onCommit{s, cancel}, Cluster: cluster.New(s, keyspace.New(""), logr.Discard())}) // which never runs: it sees nothing
+	c := New(Options{Env: cluster.Env{Store: &onCommit{s, cancel}, Cluster: cluster.New(s, keyspace.New(""), logr.Discard())}}) // which never runs: it sees nothing
 	ended, end := context.WithCancel(t.Context())
 	end()
-	_ = c.loop.Run(ended) // ends the queue
+	_ = c.Run(ended) // ends the queue
 	write := []Action{{Kind: SetUnplaced, Unit: "a.service", Unplaced: &v1.Unplaced{}}}
 	require.ErrorIs(t, c.apply(ctx, write), context.Canceled)
 	require.NotZero(t, s.Revision())

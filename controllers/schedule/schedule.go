@@ -7,43 +7,25 @@ package schedule
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
-
-	"github.com/go-logr/logr"
 
 	"github.com/fleet-starter/fleet/controllers/schedule/index"
 	"github.com/fleet-starter/fleet/internal/cluster"
 	"github.com/fleet-starter/fleet/internal/controller"
-	"github.com/fleet-starter/fleet/internal/store"
 )
-
-// Recorder records events; *events.Recorder does it.
-type Recorder interface {
-	Record(kind, name, eventType, reason, message string)
-}
 
 // Options set up a Controller.
 type Options struct {
-	Store store.Interface
-	// Cluster is what is known; the controller adds its handlers to it, so make it before Cluster.Run.
-	Cluster *cluster.Cluster
-	// Fence is the leader key that every write depends on.
-	Fence   store.Fence
-	Events  Recorder
-	Log     logr.Logger
-	Metrics *controller.Metrics
+	cluster.Env
 	// Limits say how careful plans are. The zero value is fine.
 	Limits Limits
-	// Now is the clock. Default time.Now.
-	Now func() time.Time
 }
 
 // Controller places units. It is made anew for each term of leadership.
 type Controller struct {
 	Options
-	loop    *controller.Controller[controller.Singleton]
+	*cluster.Loop[controller.Singleton]
 	changes changes
 	files   files
 	index   *index.Index
@@ -58,26 +40,18 @@ type Controller struct {
 
 // New returns a controller. Nothing happens before Run.
 func New(opts Options) *Controller {
-	if opts.Now == nil {
-		opts.Now = time.Now
-	}
-	if opts.Log.GetSink() == nil {
-		opts.Log = logr.Discard()
-	}
+	opts.Env = opts.WithDefaults()
 	c := &Controller{Options: opts, index: NewIndex(), files: files{}, looked: make(chan struct{})}
-	c.loop = controller.New("schedule", controller.Func[controller.Singleton](c.Reconcile), controller.Options{
-		Log: opts.Log, Metrics: opts.Metrics,
-		Fatal: func(err error) bool { return errors.Is(err, store.ErrFenced) },
-	})
+	c.Loop = cluster.NewLoop(c.Env, "schedule", c.Reconcile, controller.Options{})
 	c.follow()
 	return c
 }
 
-// Run works until ctx ends, or until a write is refused because somebody else leads: store.ErrFenced.
+// Run is that of the loop, with a first look that needs no change: where nothing is stored there is none.
 func (c *Controller) Run(ctx context.Context) error {
-	err := c.Cluster.WaitForSync(ctx)
-	c.loop.Enqueue(controller.Singleton{})
-	return errors.Join(err, c.loop.Run(ctx)) // where ctx has ended already, this ends the queue
+	_ = c.Cluster.WaitForSync(ctx) // the loop's error, too
+	c.Enqueue(controller.Singleton{})
+	return c.Loop.Run(ctx)
 }
 
 // Looked is closed when all that there was in the beginning has been decided, once: what may have happened while nobody led

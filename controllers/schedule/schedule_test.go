@@ -59,7 +59,7 @@ func start(t testing.TB, s store.Interface) *bench {
 	kv, _, _, err := s.Get(ctx, leader)
 	require.NoError(t, err)
 	known := cluster.New(s, b.keys, logr.Discard())
-	c := New(Options{Store: s, Cluster: known, Fence: store.Fence{Key: leader, CreateRevision: kv.CreateRevision}, Events: b})
+	c := New(Options{Env: cluster.Env{Store: s, Cluster: known, Fence: store.Fence{Key: leader, CreateRevision: kv.CreateRevision}, Events: b}})
 	b.looked = c.Looked()
 	var parts sync.WaitGroup
 	parts.Go(func() { _ = known.Run(ctx) })

@@ -13,7 +13,7 @@ import (
 // apply writes what has changed, and returns when the cluster knows it.
 func (c *Controller) apply(ctx context.Context, app string, plan Decision) error {
 	log := logr.FromContextOrDiscard(ctx)
-	row := c.cluster.Keys.Status()
+	row := c.Cluster.Keys.Status()
 	op := store.Op{Key: row.Key(app), If: store.Absent()}
 	if plan.If != 0 {
 		op.If = store.Unchanged(plan.If)
@@ -32,9 +32,9 @@ func (c *Controller) apply(ctx context.Context, app string, plan Decision) error
 	default:
 		return nil
 	}
-	revision, err := c.opts.Store.Commit(ctx, store.Txn{Ops: []store.Op{op}, Fence: c.opts.Fence})
+	revision, err := c.Store.Commit(ctx, store.Txn{Ops: []store.Op{op}, Fence: c.Fence})
 	if err != nil {
 		return fmt.Errorf("status of app %s: %w", app, err)
 	}
-	return c.cluster.WaitForRevision(ctx, revision)
+	return c.Cluster.WaitForRevision(ctx, revision)
 }

@@ -11,54 +11,54 @@ import (
 
 // observe gathers what is known of one app. The cost is that of its own instances.
 func (c *Controller) observe(app string) Input {
-	owned := c.cluster.OwnedUnits(app)
+	owned := c.Cluster.OwnedUnits(app)
 	in := Input{
-		Now: c.opts.Now(), App: app,
-		Latest:     c.cluster.LatestRevision(app),
+		Now: c.Now(), App: app,
+		Latest:     c.Cluster.LatestRevision(app),
 		Units:      make(map[string]*v1.Unit, len(owned)),
-		Taken:      c.cluster.OthersUnits(app),
-		Overrides:  c.cluster.OverridesOf(app),
+		Taken:      c.Cluster.OthersUnits(app),
+		Overrides:  c.Cluster.OverridesOf(app),
 		Unplaced:   map[string]v1.Unplaced{},
 		Placements: make(map[string][]string, len(owned)),
 		States:     make(map[string]map[string]*v1.UnitState, len(owned)),
-		Endpoints:  c.cluster.EndpointsOf(app),
-		Routers:    c.cluster.RoutersByMachine(),
+		Endpoints:  c.Cluster.EndpointsOf(app),
+		Routers:    c.Cluster.RoutersByMachine(),
 	}
-	if o, ok := c.cluster.Apps.Get(app); ok {
+	if o, ok := c.Cluster.Apps.Get(app); ok {
 		in.Manifest, in.ManifestRevision = o.Value, o.ModRevision
 		if in.Manifest == nil {
 			in.Manifest = []byte{} // an empty manifest is one that cannot be read, not a deleted app
 		}
 	}
-	if o, ok := c.cluster.Status.Get(app); ok {
+	if o, ok := c.Cluster.Status.Get(app); ok {
 		in.Current, in.CurrentRevision = &o.Value, o.ModRevision
-		if uid, ok := c.cluster.UIDOf(app); ok && !o.Value.Of(uid) {
+		if uid, ok := c.Cluster.UIDOf(app); ok && !o.Value.Of(uid) {
 			in.Current = nil // a deleted app's
 		}
 	}
-	for _, o := range cluster.OfApp(c.cluster.Unplaced, app) {
+	for _, o := range cluster.OfApp(c.Cluster.Unplaced, app) {
 		in.Unplaced[o.Name] = o.Value
 	}
 	withdrawn := false
 	for _, o := range owned {
 		in.Units[o.Name] = &o.Value
 		in.Placements[o.Name] = c.placements(o.Name)
-		if states := c.cluster.StatesOf(o.Name); states != nil {
+		if states := c.Cluster.StatesOf(o.Name); states != nil {
 			in.States[o.Name] = states
 		}
 		withdrawn = withdrawn || o.Value.Spec.DesiredState != v1.Launched
 	}
 	in.Machines = c.machines(in.Latest, in.Placements)
-	if o, ok := c.cluster.Routes.Get(app); ok {
+	if o, ok := c.Cluster.Routes.Get(app); ok {
 		in.RouteRevision = o.ModRevision
 	}
-	in.EndpointSets = c.cluster.EndpointSetsOf(app, withdrawn) // after the endpoints: at least that new
+	in.EndpointSets = c.Cluster.EndpointSetsOf(app, withdrawn) // after the endpoints: at least that new
 	return in
 }
 
 // placements returns the machines of a unit, sorted.
 func (c *Controller) placements(unit string) []string {
-	machines := c.cluster.PlacementsOf(unit)
+	machines := c.Cluster.PlacementsOf(unit)
 	slices.Sort(machines)
 	return machines
 }
@@ -67,15 +67,15 @@ func (c *Controller) placements(unit string) []string {
 func (c *Controller) machines(latest *v1.Revision, placements map[string][]string) map[string]Machine {
 	machines := map[string]Machine{}
 	if latest != nil && latest.Spec.Global {
-		for _, o := range c.cluster.Machines.List() {
-			config, _ := c.cluster.MachineConfigs.Get(o.Name)
+		for _, o := range c.Cluster.Machines.List() {
+			config, _ := c.Cluster.MachineConfigs.Get(o.Name)
 			machines[o.Name] = machine(o, config)
 		}
 		return machines
 	}
 	for _, placed := range placements {
 		for _, id := range placed {
-			if _, present := c.cluster.Machines.Get(id); present {
+			if _, present := c.Cluster.Machines.Get(id); present {
 				machines[id] = Machine{}
 			}
 		}

@@ -38,7 +38,7 @@ func newBench(t *testing.T, run bool, change ...func(*Options)) *bench {
 	b.fence = store.Fence{Key: b.keys.Leader("engine") + "/1"}
 	b.fence.CreateRevision = b.put(b.fence.Key, "me")
 	known := cluster.New(b.store, b.keys, logr.Discard())
-	o := Options{Store: b.store, Cluster: known, Fence: b.fence, Log: logr.Discard(), Now: func() time.Time { return now }}
+	o := Options{Env: cluster.Env{Store: b.store, Cluster: known, Fence: b.fence, Now: func() time.Time { return now }}}
 	for _, f := range change {
 		f(&o)
 	}
@@ -50,7 +50,7 @@ func newBench(t *testing.T, run bool, change ...func(*Options)) *bench {
 	if !run {
 		stopped, stop := context.WithCancel(ctx)
 		stop()
-		_ = b.c.loop.Run(stopped) // ends the queue
+		_ = b.c.Run(stopped) // ends the queue
 		ended <- nil
 	} else {
 		parts.Go(func() { ended <- b.c.Run(ctx) })
@@ -95,7 +95,7 @@ func set[T any](b *bench, row keyspace.Collection[T], name string, value T) int6
 
 func (b *bench) sync() {
 	b.t.Helper()
-	require.NoError(b.t, b.c.cluster.CatchUp(b.t.Context()))
+	require.NoError(b.t, b.c.Cluster.CatchUp(b.t.Context()))
 	synctest.Wait() // endpoints are another watch
 }
 
@@ -228,7 +228,7 @@ func TestMachinesOfAGlobalApp(t *testing.T) {
 		want["doubtful"] = Machine{true, zone}
 		b.sync()
 		require.Equal(t, want, b.c.observe("web").Machines)
-		o, _ := b.c.cluster.Machines.Get("changed")
+		o, _ := b.c.Cluster.Machines.Get("changed")
 		require.Equal(t, zone, o.Value.Spec.Metadata, "what is known is not touched")
 	})
 }
@@ -395,11 +395,11 @@ func TestConflictIsNoLoss(t *testing.T) {
 		require.NoError(t, b.c.apply(ctx, "web", Decision{}))
 		require.Equal(t, at, b.store.Revision(), "nothing to do")
 		require.NoError(t, b.c.apply(ctx, "web", Decision{Put: put, If: at}))
-		o, ok := b.c.cluster.Status.Get("web")
+		o, ok := b.c.Cluster.Status.Get("web")
 		require.True(t, ok)
 		require.EqualValues(t, 2, o.Value.ObservedRevision, "it is known when it was written")
 		require.NoError(t, b.c.apply(ctx, "web", Decision{Delete: true, If: at + 1}))
-		_, ok = b.c.cluster.Status.Get("web")
+		_, ok = b.c.Cluster.Status.Get("web")
 		require.False(t, ok)
 		require.NoError(t, b.c.apply(ctx, "web", Decision{Put: put}))
 	})
@@ -407,7 +407,7 @@ func TestConflictIsNoLoss(t *testing.T) {
 
 func TestDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		require.Equal(t, 50*time.Millisecond, newBench(t, false).c.opts.Delay)
-		require.Equal(t, time.Hour, newBench(t, false, func(o *Options) { o.Delay = time.Hour }).c.opts.Delay)
+		require.Equal(t, 50*time.Millisecond, newBench(t, false).c.Delay)
+		require.Equal(t, time.Hour, newBench(t, false, func(o *Options) { o.Delay = time.Hour }).c.Delay)
 	})
 }

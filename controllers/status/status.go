@@ -2,61 +2,45 @@ package status
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
-
-	"github.com/go-logr/logr"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/cache"
 	"github.com/fleet-starter/fleet/internal/cluster"
 	"github.com/fleet-starter/fleet/internal/controller"
-	"github.com/fleet-starter/fleet/internal/store"
 )
 
 // Options set up a Controller.
 type Options struct {
-	Store store.Interface
-	// Cluster is what is known; the controller adds its handlers to it, so make it before Cluster.Run.
-	Cluster *cluster.Cluster
-	// Fence is the leader key that every write depends on.
-	Fence   store.Fence
-	Log     logr.Logger
-	Metrics *controller.Metrics
+	cluster.Env
 	// Delay gathers changes of an app, so that 1,000 instances that start are not 1,000 writes. Default 50 ms.
 	Delay time.Duration
-	// Now is the clock. Default time.Now.
-	Now func() time.Time
 }
 
 // Controller keeps the status of all apps.
 type Controller struct {
-	opts    Options
-	cluster *cluster.Cluster
-	loop    *controller.Controller[string]
+	Options
+	*cluster.Loop[string]
 	waiting *cluster.Waiting
 }
 
 // New returns a controller. Nothing happens before Run.
 func New(opts Options) *Controller {
+	opts.Env = opts.WithDefaults()
 	if opts.Delay == 0 {
 		opts.Delay = 50 * time.Millisecond
 	}
-	if opts.Now == nil {
-		opts.Now = time.Now
-	}
-	c := &Controller{opts: opts, cluster: opts.Cluster}
-	c.loop = controller.New("status", controller.Func[string](c.Reconcile), controller.Options{
-		Workers: 2, Log: opts.Log, Metrics: opts.Metrics, Rest: 9, // of one large app's change at most a tenth of the time
-		Fatal: func(err error) bool { return errors.Is(err, store.ErrFenced) },
+	c := &Controller{Options: opts}
+	c.Loop = cluster.NewLoop(c.Env, "status", c.Reconcile, controller.Options{
+		Workers: 2, Rest: 9, // of one large app's change at most a tenth of the time
 	})
-	enqueue := func(app string) { c.loop.EnqueueAfter(app, opts.Delay) }
-	c.cluster.OnApp(enqueue)
-	c.cluster.OnPlacement(enqueue)
-	c.waiting = c.cluster.OnRouter(enqueue)
-	cluster.Follow(c.cluster.Routers, enqueue, c.refusals)
-	cluster.Follow(c.cluster.Status, enqueue, func(name string, _, _ *cache.Object[v1.AppStatus]) []string { return []string{name} })
+	enqueue := func(app string) { c.EnqueueAfter(app, opts.Delay) }
+	c.Cluster.OnApp(enqueue)
+	c.Cluster.OnPlacement(enqueue)
+	c.waiting = c.Cluster.OnRouter(enqueue)
+	cluster.Follow(c.Cluster.Routers, enqueue, c.refusals)
+	cluster.Follow(c.Cluster.Status, enqueue, func(name string, _, _ *cache.Object[v1.AppStatus]) []string { return []string{name} })
 	return c
 }
 
@@ -67,7 +51,7 @@ func (c *Controller) refusals(_ string, before, after *cache.Object[v1.Router]) 
 	for n, said := range [][]v1.RouteRefusal{was, is} {
 		other := [][]v1.RouteRefusal{is, was}[n]
 		for _, r := range said {
-			if _, ok := c.cluster.Apps.Get(r.App); ok && !slices.Contains(other, r) {
+			if _, ok := c.Cluster.Apps.Get(r.App); ok && !slices.Contains(other, r) {
 				apps = append(apps, r.App)
 			}
 		}
@@ -82,15 +66,9 @@ func leftOut(o *cache.Object[v1.Router]) []v1.RouteRefusal {
 	return o.Value.LeftOut()
 }
 
-// Run works until ctx ends, or until a write is refused because somebody else leads: store.ErrFenced.
-func (c *Controller) Run(ctx context.Context) error {
-	err := c.cluster.WaitForSync(ctx)
-	return errors.Join(err, c.loop.Run(ctx)) // where ctx has ended already, this ends the queue
-}
-
 // Reconcile writes one app's status where it has changed.
 func (c *Controller) Reconcile(ctx context.Context, app string) (controller.Result, error) {
-	if !c.cluster.KnowsEndpoints(app) {
+	if !c.Cluster.KnowsEndpoints(app) {
 		return controller.Result{}, nil // OnApp tells once more
 	}
 	c.waiting.Set(app, true) // before looking: a router that answers meanwhile is not missed

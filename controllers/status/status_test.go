@@ -32,7 +32,7 @@ func TestRefusals(t *testing.T) {
 	defer running.Wait()
 	defer cancel()
 	require.NoError(t, known.WaitForSync(ctx))
-	c := &Controller{cluster: known}
+	c := &Controller{Options: Options{Env: cluster.Env{Cluster: known}}}
 	says := func(refusals ...v1.RouteRefusal) *cache.Object[v1.Router] {
 		return &cache.Object[v1.Router]{Value: v1.Router{Refusals: refusals}}
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/events"
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
@@ -38,13 +39,8 @@ func OnDiffers(f func(Difference)) Option {
 	return func(r *Reflector) { r.onDiffers = append(r.onDiffers, f) }
 }
 
-// recorder records events, like internal/events.
-type recorder interface {
-	Record(kind, name, eventType, reason, message string)
-}
-
 // RecordDiffers records an event with the reason for a new listing.
-func RecordDiffers(r recorder) Option {
+func RecordDiffers(r events.Interface) Option {
 	return OnDiffers(func(d Difference) { r.Record(v1.KindKey, d.Prefix, v1.EventWarning, "Cache"+d.Reason, d.Message) })
 }
 

@@ -25,25 +25,20 @@ import (
 // elected lists the controllers that one machine of the cluster runs, the leader. The others run on every machine: node
 // in this process, announce and route in their own.
 var elected = []electedController{
-	{"app", func(e ElectedFor) runner {
-		return app.New(app.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Events: e.Events, Log: e.Log, Metrics: e.Metrics, AgentTTL: e.AgentTTL, Now: e.Now, Generate: e.Generate})
+	{"app", func(env cluster.Env, e ElectedFor) runner {
+		return app.New(app.Options{Env: env, AgentTTL: e.AgentTTL, Generate: e.Generate})
 	}},
-	{"schedule", func(e ElectedFor) runner {
-		return schedule.New(schedule.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Events: e.Events, Log: e.Log, Metrics: e.Metrics, Now: e.Now,
-			Limits: schedule.Limits{Grace: e.AgentTTL, FreezeTimeout: e.FreezeTimeout}})
+	{"schedule", func(env cluster.Env, e ElectedFor) runner {
+		return schedule.New(schedule.Options{Env: env, Limits: schedule.Limits{Grace: e.AgentTTL, FreezeTimeout: e.FreezeTimeout}})
 	}},
-	{"status", func(e ElectedFor) runner {
-		return status.New(status.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Log: e.Log, Metrics: e.Metrics, Now: e.Now})
-	}},
-	{"collect", func(e ElectedFor) runner {
-		return collect.New(collect.Options{Store: e.Store, Cluster: e.Cluster, Fence: e.Fence, Events: e.Events, Log: e.Log, Metrics: e.Metrics, Now: e.Now})
-	}},
+	{"status", func(env cluster.Env, _ ElectedFor) runner { return status.New(status.Options{Env: env}) }},
+	{"collect", func(env cluster.Env, _ ElectedFor) runner { return collect.New(collect.Options{Env: env}) }},
 }
 
 // electedController is one row of the list.
 type electedController struct {
 	name string
-	new  func(ElectedFor) runner
+	new  func(cluster.Env, ElectedFor) runner
 }
 
 // runner works until ctx ends. An error, such as that of a fenced write, ends the term.
@@ -51,12 +46,10 @@ type runner interface {
 	Run(ctx context.Context) error
 }
 
-// ElectedFor is what elected controllers get, new with each term.
+// ElectedFor is what the environment of elected controllers is made of, and what single ones need beside it.
 type ElectedFor struct {
 	Store   store.Interface
 	Keys    keyspace.Keys
-	Fence   store.Fence
-	Cluster *cluster.Cluster
 	Log     logr.Logger
 	Events  *events.Recorder
 	Metrics *controller.Metrics
@@ -83,6 +76,12 @@ func (e ElectedFor) of(part string) ElectedFor {
 	return e
 }
 
+// env is the environment of one elected controller in one term.
+func (e ElectedFor) env(part string, known *cluster.Cluster, fence store.Fence) cluster.Env {
+	own := e.of(part)
+	return cluster.Env{Store: own.Store, Cluster: known, Fence: fence, Events: own.Events, Log: own.Log, Metrics: e.Metrics, Now: e.Now}
+}
+
 // Campaign runs the elected controllers whenever this machine leads.
 func Campaign(ctx context.Context, machine string, ttl time.Duration, e ElectedFor, leading func(bool)) error {
 	ctx = logr.NewContext(ctx, e.Log)
@@ -90,22 +89,22 @@ func Campaign(ctx context.Context, machine string, ttl time.Duration, e ElectedF
 		leading(true)
 		defer leading(false)
 		e := e
-		e.Fence, e.AgentTTL = fence, ttl
-		return term(ctx, e)
+		e.AgentTTL = ttl
+		return term(ctx, e, fence)
 	})
 }
 
 // term runs the elected controllers until ctx ends or one of them gives up.
-func term(ctx context.Context, e ElectedFor) error {
+func term(ctx context.Context, e ElectedFor, fence store.Fence) error {
 	own := e.of("cluster")
-	e.Cluster = cluster.New(own.Store, e.Keys, e.Log, append([]cache.Option{cache.OnIgnored(own.Events.Ignored), cache.RecordDiffers(own.Events)}, e.Caches...)...)
+	known := cluster.New(own.Store, e.Keys, e.Log, append([]cache.Option{cache.OnIgnored(own.Events.Ignored), cache.RecordDiffers(own.Events)}, e.Caches...)...)
 	p := newParts(e.Log)
 	defer p.stop()
 	runners := make([]runner, len(elected))
 	for i, c := range elected { // all of them before the cluster runs: they miss no change
-		runners[i] = c.new(e.of(c.name))
+		runners[i] = c.new(e.env(c.name, known, fence), e)
 	}
-	p.start(ctx, "cluster", e.Cluster.Run)
+	p.start(ctx, "cluster", known.Run)
 	for i, run := range inTurn(runners) {
 		p.start(ctx, elected[i].name, run)
 	}

@@ -28,8 +28,8 @@ func TestLimits(t *testing.T) {
 		if row.name != "schedule" {
 			continue
 		}
-		elected = []electedController{{"schedule", func(e ElectedFor) runner {
-			r := row.new(e)
+		elected = []electedController{{"schedule", func(env cluster.Env, e ElectedFor) runner {
+			r := row.new(env, e)
 			limits = r.(*schedule.Controller).Limits
 			cancel()
 			return r
@@ -99,7 +99,7 @@ func TestPlacementGoesFirst(t *testing.T) {
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	for _, row := range elected {
-		r := row.new(ElectedFor{Store: s, Keys: keys, Cluster: known, Log: logr.Discard(), Events: events.New(s, keys, events.Options{})})
+		r := row.new(cluster.Env{Store: s, Cluster: known}, ElectedFor{})
 		if _, ok := r.(looker); ok {
 			first = append(first, row.name)
 		}

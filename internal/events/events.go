@@ -36,7 +36,14 @@ type Options struct {
 	Later func(event string, record func())
 }
 
-// Recorder records events. A nil *Recorder records nothing. It is safe for many goroutines.
+// Interface records events. *Recorder does it, and so do the tests of those who record.
+type Interface interface {
+	// Record records that something happened to the object of that kind and name. eventType is v1.EventNormal or
+	// v1.EventWarning. It never waits.
+	Record(kind, name, eventType, reason, message string)
+}
+
+// Recorder writes events to etcd. A nil *Recorder records nothing. It is safe for many goroutines.
 type Recorder struct {
 	*sink
 	source string
@@ -108,8 +115,7 @@ func (r *Recorder) WithSource(source string) *Recorder {
 	return &Recorder{sink: r.sink, source: source}
 }
 
-// Record records that something happened to the object of that kind and name. eventType is v1.EventNormal
-// or v1.EventWarning. It never waits.
+// Record implements Interface.
 func (r *Recorder) Record(kind, name, eventType, reason, message string) {
 	if r == nil {
 		return
