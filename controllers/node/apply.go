@@ -13,14 +13,14 @@ import (
 	"github.com/fleet-starter/fleet/internal/systemd"
 )
 
-// inFlight is how many calls to systemd are made at once.
+// inFlight is the number of concurrent calls to systemd.
 const inFlight = 16
 
-// apply does what a plan says and reports whether anything was asked of systemd. What fails for one unit is that unit's
-// affair: it is noted in its record and reported with its state, the others go on, and it is among refused, for trying again.
+// apply executes a plan and reports whether it asked systemd for anything. A failure affects only its unit: it is
+// recorded, reported with the unit's state and added to refused, to be retried.
 func (n *Node) apply(ctx context.Context, plan Decision) (acted bool, refused, err error) {
 	defer func() {
-		// A pass that acted is followed by one that saves what came of it. What was about to be asked for is saved already.
+		// A pass that acted is followed by another one, which saves the results. Pending launches are already saved.
 		if err != nil || !acted {
 			err = errors.Join(err, n.records.save())
 		}
@@ -40,7 +40,7 @@ func (n *Node) apply(ctx context.Context, plan Decision) (acted bool, refused, e
 	return r.acted, errors.Join(r.refused...), nil
 }
 
-// together: the order of these two does not matter.
+// together reports whether the order of a and b does not matter.
 func together(a, b Action) bool {
 	if rank(a) != rank(b) {
 		return a.Kind == WriteState && b.Kind == DeleteState
@@ -52,15 +52,15 @@ func together(a, b Action) bool {
 	return true
 }
 
-// applier is one apply.
+// applier is one run of apply.
 type applier struct {
 	*Node
 	acted bool
-	// skip are units that something failed for: what follows would make no sense.
+	// skip are units for which an action failed: later actions would make no sense.
 	skip map[string]bool
-	// refused is what will be tried again: all but launches, which are tried once for each text and request.
+	// refused are errors to retry: all but launches, which are tried once per text and request.
 	refused []error
-	// reloaded is set once systemd was made to look for unit files again.
+	// reloaded makes sure that systemd looks for new unit files at most once.
 	reloaded sync.Once
 	mu       sync.Mutex
 }
@@ -107,10 +107,11 @@ func (r *applier) batch(ctx context.Context, batch []Action) error {
 	return nil
 }
 
-// reload has systemd read changed files. Where it refuses to, the units that have one keep their former file; the others go on.
+// reload makes systemd read changed files. If that is refused, only the units with changed files are affected: they keep
+// their former file.
 func (r *applier) reload(ctx context.Context, a Action) error {
 	if a.Reason == FileChanged && !r.reloadDue && !slices.ContainsFunc(a.Units, func(unit string) bool { return !r.skip[unit] }) {
-		return nil // none could be written: each reload is a hint that has the next pass made at once
+		return nil // none was written: each reload is a hint that triggers the next pass at once
 	}
 	r.acted = true
 	err := r.Systemd.Reload(ctx)
@@ -127,12 +128,12 @@ func (r *applier) reload(ctx context.Context, a Action) error {
 	return nil
 }
 
-// unanswered: systemd did not say yes or no. That concerns more than one unit.
+// unanswered reports that systemd gave no answer, which affects more than one unit.
 func unanswered(ctx context.Context, err error) bool {
 	return err != nil && (errors.Is(err, systemd.ErrDisconnected) || errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil)
 }
 
-// refuse leaves a unit as it is for now, with the reason in its state.
+// refuse leaves a unit as it is for now and puts the reason in its state.
 func (r *applier) refuse(a Action, err error) {
 	r.refused = append(r.refused, fmt.Errorf("%s %s: %w", a.Kind, a.Unit, err))
 	rec := r.records.units[a.Unit]
@@ -150,7 +151,7 @@ func (r *applier) log(a Action) {
 	log.Info("Acting on unit", "action", string(a.Kind), "unit", a.Unit, "reason", string(a.Reason))
 }
 
-// local does what needs no systemd.
+// local executes actions that do not need systemd.
 func (r *applier) local(a Action) error {
 	switch a.Kind {
 	case WriteFile:
@@ -181,7 +182,7 @@ func remove(file string) error {
 	return nil
 }
 
-// report takes all at once, so that they are written in one transaction.
+// report takes all states at once, to write them in one transaction.
 func (w *stateWriter) report(actions []Action) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -193,7 +194,7 @@ func (w *stateWriter) report(actions []Action) {
 	w.poke()
 }
 
-// link links all files in one call; where systemd refuses, each by itself, so that a bad one hurts no other.
+// link links all files in one call or, if systemd refuses, one at a time, so that a bad file affects no other.
 func (r *applier) link(ctx context.Context, batch []Action) error {
 	r.acted = true
 	paths := make([]string, len(batch))
@@ -225,7 +226,7 @@ func (r *applier) unlink(ctx context.Context, batch []Action) error {
 	return nil
 }
 
-// announce writes down which launches are about to be asked for: whoever comes back after a kill looks whether they were.
+// announce saves which launches are about to be requested, so that a restarted fleetd can check whether they were.
 func (r *applier) announce(batch []Action) error {
 	for _, a := range batch {
 		a.Record.Pending = true
@@ -234,12 +235,12 @@ func (r *applier) announce(batch []Action) error {
 	return r.records.save()
 }
 
-// each makes one call a unit, several at once.
+// each makes one call per unit, several concurrently.
 func (r *applier) each(ctx context.Context, batch []Action) error {
 	r.acted = true
 	var errs []error
 	var wait sync.WaitGroup
-	var silent atomic.Bool // systemd does not answer: the next call would only take time as well
+	var silent atomic.Bool // systemd does not answer: further calls would only time out too
 	slots := make(chan struct{}, inFlight)
 	for _, a := range batch {
 		slots <- struct{}{}
@@ -250,7 +251,7 @@ func (r *applier) each(ctx context.Context, batch []Action) error {
 			defer func() { <-slots }()
 			err := r.call(ctx, a)
 			if errors.Is(err, systemd.ErrNoSuchUnit) && (a.Kind == Start || a.Kind == Restart) {
-				// systemd remembers that it did not find it before.
+				// systemd caches that it did not find the unit before.
 				r.reloaded.Do(func() { err = r.Systemd.Reload(ctx) })
 				err = r.call(ctx, a)
 			}
@@ -284,8 +285,7 @@ func (r *applier) call(ctx context.Context, a Action) error {
 	return fmt.Errorf("action %q is not for systemd", a.Kind)
 }
 
-// result notes how a call ended. What systemd refused for one unit is not tried again until something changes; what it
-// did not answer is no refusal.
+// result records how a call ended. A refusal is not retried until something changes; a missing answer is not a refusal.
 func (r *applier) result(ctx context.Context, a Action, err error) error {
 	if unanswered(ctx, err) {
 		return err

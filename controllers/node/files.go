@@ -20,14 +20,14 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// files knows the hashes of the unit files that systemd is given. A file is read again when its stamp changed, or was so
-// young that the next change may have the same. Stamps are looked at when the directory's changed, by the same rule, and
-// every now and then: whoever writes into a file leaves that as it is.
+// files caches the hashes of systemd's unit files. A file is read again if its stamp changed, or was so recent that the
+// next change may have the same one. Stamps are checked when the directory's stamp changed, by the same rule, and
+// periodically: writing to an existing file does not change the directory.
 type files struct {
 	dir      string
 	every    time.Duration
 	known    map[string]stamped
-	modified time.Time // the directory's stamp when the files' were looked at
+	modified time.Time // the directory's stamp when the files' were last checked
 	looked   time.Time // when that was
 }
 
@@ -35,10 +35,10 @@ func newFiles(dir string, every time.Duration) *files {
 	return &files{dir: dir, every: every, known: map[string]stamped{}}
 }
 
-// coarse is more than what two changes may be apart and have one stamp.
+// coarse exceeds the granularity of file timestamps.
 const coarse = 15 * time.Millisecond
 
-// settled: a change after now has another stamp.
+// settled reports whether any change after now gets a different stamp.
 func settled(stamp, now time.Time) bool { return now.Sub(stamp) > coarse }
 
 type stamped struct {
@@ -76,7 +76,7 @@ func (f *files) look(now time.Time) error {
 	for _, entry := range entries {
 		name := entry.Name()
 		if _, err := unitfile.ParseName(name); err != nil && !unitfile.OnceValid(name) {
-			continue // not written by us
+			continue // not written by fleet
 		}
 		info, err := entry.Info()
 		if errors.Is(err, fs.ErrNotExist) {
@@ -84,10 +84,10 @@ func (f *files) look(now time.Time) error {
 		}
 		s, ok := f.known[name]
 		if err != nil {
-			s = stamped{} // as what cannot be read
+			s = stamped{} // like an unreadable file
 		} else if !ok || !s.settled || !s.modified.Equal(info.ModTime()) || s.size != info.Size() {
 			s = stamped{modified: info.ModTime(), size: info.Size(), settled: settled(info.ModTime(), now)}
-			// What cannot be read, such as a directory, is like no text: it concerns the unit of that name alone.
+			// An unreadable file, such as a directory, counts as empty: it affects only the unit of that name.
 			if text, err := os.ReadFile(filepath.Join(f.dir, name)); err == nil {
 				s.hash = unitfile.Hash(string(text))
 			}
@@ -98,7 +98,7 @@ func (f *files) look(now time.Time) error {
 	return nil
 }
 
-// write replaces a file and knows what is in it: it need not be read again.
+// write replaces a file and caches its hash.
 func (f *files) write(name string, t *text) error {
 	file := filepath.Join(f.dir, name)
 	info, err := atomicfile.ReplaceInfo(file, []byte(t.lifted), 0o644, atomicfile.Process)
@@ -109,7 +109,7 @@ func (f *files) write(name string, t *text) error {
 	return nil
 }
 
-// records is what was done since boot: launched.json in the runtime directory, which a reboot empties.
+// records is what was done since boot, in launched.json in the runtime directory, which a reboot empties.
 type records struct {
 	file  string
 	units map[string]Record
@@ -128,7 +128,7 @@ func loadRecords(file string, log logr.Logger) (*records, error) {
 		if err != nil {
 			log.Error(err, "Record of launched units is unreadable, adopting what runs", "file", file)
 		}
-		if err != nil || r.units == nil { // "null" is read without an error
+		if err != nil || r.units == nil { // "null" parses without an error
 			r.units = map[string]Record{}
 		}
 	}
@@ -138,7 +138,7 @@ func loadRecords(file string, log logr.Logger) (*records, error) {
 
 func (r *records) view() map[string]Record { return maps.Clone(r.units) }
 
-// save writes the records where they changed.
+// save writes the records if they changed.
 func (r *records) save() error {
 	if maps.Equal(r.units, r.saved) {
 		return nil
@@ -154,7 +154,7 @@ func (r *records) save() error {
 	return nil
 }
 
-// diskCopy is the copy of the placements: what a machine starts from while etcd is away.
+// diskCopy is the on-disk copy of the placements, which a machine starts from while etcd is unavailable.
 type diskCopy struct {
 	file       string
 	placements map[string]v1.Placement
@@ -191,7 +191,7 @@ func (c *diskCopy) save(placements map[string]v1.Placement) error {
 	return nil
 }
 
-// validHash: a hash from the store becomes a file name.
+// validHash checks a hash from the store, which becomes a file name.
 func validHash(hash string) bool {
 	return len(hash) == 64 && strings.Trim(hash, "0123456789abcdef") == ""
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// holds keeps units running whose placement went elsewhere while this machine was cut off, until what replaces them is
-// active there.
+// holds keeps units running that were moved elsewhere while this machine was cut off, until their replacements are
+// active.
 type holds struct {
 	store   store.Interface
 	keys    keyspace.Keys
@@ -28,8 +28,8 @@ type holds struct {
 	asked   chan map[string]time.Time
 
 	mu    sync.Mutex
-	first bool                 // nothing was looked at since the start
-	until map[string]time.Time // by unit; the zero time: not held
+	first bool                 // no pass since the start
+	until map[string]time.Time // by unit; zero: not held
 }
 
 func newHolds(o Options, changed func()) *holds {
@@ -37,7 +37,7 @@ func newHolds(o Options, changed func()) *holds {
 		changed: changed, asked: make(chan map[string]time.Time, 16), first: true, until: map[string]time.Time{}}
 }
 
-// of returns the units among the orphans that are held. New ones are, for a while, where the machine was away.
+// of returns the held units among the orphans. New orphans are held for a while if the machine was away.
 func (h *holds) of(now time.Time, orphans []string) map[string]time.Time {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -56,7 +56,7 @@ func (h *holds) of(now time.Time, orphans []string) map[string]time.Time {
 	if len(fresh) > 0 {
 		select {
 		case h.asked <- fresh:
-		default: // nobody searches: these wait for their deadline
+		default: // no search is running: wait for the deadline
 		}
 	}
 	held := maps.Clone(current)
@@ -69,12 +69,12 @@ func (h *holds) release(name, reason string) {
 	defer h.mu.Unlock()
 	if !h.until[name].IsZero() {
 		h.until[name] = time.Time{}
-		h.log.Info("Unit need not run on here", "unit", name, "reason", reason)
+		h.log.Info("Releasing the unit", "unit", name, "reason", reason)
 		h.changed()
 	}
 }
 
-// run finds out where units went and waits for them there.
+// run finds out where units were moved and waits until they are active there.
 func (h *holds) run(ctx context.Context) {
 	var searches sync.WaitGroup
 	defer searches.Wait()
@@ -99,7 +99,7 @@ func (h *holds) search(ctx context.Context, units map[string]time.Time) {
 		return nil
 	})
 	if err != nil {
-		h.log.Error(err, "Cannot find out where units were moved, they run on for a while", "units", len(units))
+		h.log.Error(err, "Finding where units were moved failed, keeping them until the deadline", "units", len(units))
 		return
 	}
 	var wait sync.WaitGroup
@@ -122,22 +122,22 @@ func (h *holds) search(ctx context.Context, units map[string]time.Time) {
 			switch {
 			case err == nil:
 				h.release(name, "ReplacementActive")
-			case moved: // its machine is gone as well, say
+			case moved: // its machine may have failed too
 				h.search(ctx, map[string]time.Time{name: units[name]})
 			default:
-				h.log.Info("Replacement is not active", "unit", name, "machine", machine, "error", err.Error())
+				h.log.Info("Replacement is not active yet", "unit", name, "machine", machine, "error", err.Error())
 			}
 		})
 	}
 	wait.Wait()
 }
 
-// waitMoved returns when the unit has no placement on that machine any more, or ctx ends.
+// waitMoved returns when the unit is no longer placed on that machine, or ctx ends.
 func (h *holds) waitMoved(ctx context.Context, machine, unit string) {
 	_ = store.WaitKey(ctx, h.store, h.keys.PlacementsOf(machine).Key(unit), store.Gone)
 }
 
-// waitActive returns nil as soon as that machine reports the unit as active.
+// waitActive returns nil once that machine reports the unit as active.
 func (h *holds) waitActive(ctx context.Context, machine, unit string) error {
 	states := h.keys.StatesOf(machine)
 	return store.WaitKey(ctx, h.store, states.Key(unit), func(kv store.KV, there bool) bool {

@@ -1,8 +1,8 @@
-// Package node brings one machine's systemd to what the machine's placements say, and reports what systemd says.
+// Package node makes one machine's systemd match the machine's placements and reports unit states.
 //
-// Everything is decided by Plan. What was done since boot is recorded in the runtime directory, so that a restarted
-// fleetd touches nothing that runs; placements and unit files are copied to disk, so that a machine that boots while
-// etcd is away starts what it had.
+// Plan makes all decisions. What was done since boot is recorded in the runtime directory, so that a restarted fleetd
+// does not touch running units; placements and unit files are copied to disk, so that a machine which boots while etcd
+// is unavailable starts what it had.
 package node
 
 import (
@@ -24,7 +24,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/systemd"
 )
 
-// Options are what a Node needs. Durations have defaults.
+// Options configure a Node. Durations have defaults.
 type Options struct {
 	Machine string
 	Keys    keyspace.Keys
@@ -34,28 +34,28 @@ type Options struct {
 	Log     logr.Logger
 	Metrics *controller.Metrics
 
-	// Alone is closed when no other machine has this one's ID; only then are its placements read. nil: at once.
+	// Alone is closed once no other machine has this one's ID; placements are not read before. nil: at once.
 	Alone <-chan struct{}
-	// WasAway reports whether the cluster may have taken this machine for gone a moment ago, so that its units may run
-	// elsewhere by now. nil: never.
+	// WasAway reports whether the cluster may recently have considered this machine gone, so that its units may run
+	// elsewhere. nil: never.
 	WasAway func() bool
-	// Events takes what happens to units. nil: nothing does.
+	// Events records events of units. nil: none.
 	Events *events.Recorder
-	// Output reads the last lines that a unit has logged since then, where there is a journal. nil: there is none.
+	// Output reads the last lines a unit has logged since then. nil: there is no journal.
 	Output func(ctx context.Context, unit string, since time.Time) (string, error)
-	// Ignored is told of placements that nobody can read. nil: nobody is.
+	// Ignored is called for undecodable placements. nil: not called.
 	Ignored func(key string, revision int64, reason, why string)
 
 	// Caches are further options of the cache of placements.
 	Caches []cache.Option
 
-	// Resync is how often systemd is asked although nothing hinted at a change. Default 30 s.
+	// Resync is how often systemd is polled without a hint of a change. Default 30s.
 	Resync time.Duration
-	// Debounce is how long to wait after a hint for further ones. Default 20 ms.
+	// Debounce is how long to collect hints. Default 20ms.
 	Debounce time.Duration
-	// BootGrace is how long to wait for etcd before starting what the disk has. Default 5 s.
+	// BootGrace is how long to wait for etcd before starting from disk. Default 5s.
 	BootGrace time.Duration
-	// HoldFor is how long a unit that was moved away runs on at most while its replacement is not active. Default 30 s.
+	// HoldFor is the maximum time that a moved unit keeps running while its replacement is not active. Default 30s.
 	HoldFor time.Duration
 }
 
@@ -91,18 +91,18 @@ type Node struct {
 	disk    *diskCopy
 	states  *stateWriter
 	holds   *holds
-	// reloadDue says that the last reload failed.
+	// reloadDue is set if the last reload failed.
 	reloadDue bool
 	outputs   *outputs
 	diskErr   atomic.Pointer[error]
 
-	synced  atomic.Bool               // the placements are the store's
+	synced  atomic.Bool               // placements are from the store
 	passed  atomic.Pointer[time.Time] // when the last pass began
 	started time.Time
-	wait    sync.WaitGroup // what Run started
+	wait    sync.WaitGroup // goroutines started by Run
 }
 
-// New reads what an earlier fleetd left. Nothing is done before Run.
+// New reads the state left by an earlier fleetd. It changes nothing.
 func New(o Options) (*Node, error) {
 	o = o.withDefaults()
 	if err := o.Layout.Make(); err != nil {
@@ -129,8 +129,8 @@ func New(o Options) (*Node, error) {
 
 func (n *Node) enqueue() { n.loop.Enqueue(controller.Singleton{}) }
 
-// changed has a pass made at once, or, soon after the last one, for whatever else comes within the debounce: what is placed
-// on many machines arrives in parts.
+// changed triggers a pass at once or, soon after the last one, at the end of the debounce: placements for many machines
+// arrive in parts.
 func (n *Node) changed() {
 	if wait := n.Debounce - time.Since(*n.passed.Load()); wait > 0 {
 		n.loop.EnqueueAfter(controller.Singleton{}, wait)
@@ -139,7 +139,7 @@ func (n *Node) changed() {
 	}
 }
 
-// relisted: what was known of etcd may be of another one, where a backup was restored: the states there may be older ones as well.
+// relisted: etcd may have been restored from a backup, so the stored states may be older too.
 func (n *Node) relisted(int64) {
 	if n.synced.Swap(true) {
 		n.states.reload()
@@ -147,20 +147,20 @@ func (n *Node) relisted(int64) {
 	n.enqueue()
 }
 
-// Synced reports whether the placements are those of the store.
+// Synced reports whether the placements are from the store.
 func (n *Node) Synced() bool { return n.synced.Load() }
 
-// Returned says that the machine's presence had ended and is there again: others may have cleared its states.
+// Returned is called when the machine's presence has lapsed and returned: the leader may have deleted its states.
 func (n *Node) Returned() { n.states.reload() }
 
-// Dump is what people may want to see when something is odd.
+// Dump is the node's internal state, for debugging.
 type Dump struct {
 	FromStore  bool                    `json:"fromStore"`
 	Placements map[string]v1.Placement `json:"placements"`
 	States     map[string]v1.UnitState `json:"states"`
 }
 
-// Dump returns what the node knows now.
+// Dump returns a snapshot of the node's state.
 func (n *Node) Dump() Dump {
 	d := Dump{FromStore: n.Synced(), Placements: map[string]v1.Placement{}, States: n.states.view()}
 	for _, o := range n.placements.List() {
@@ -169,7 +169,7 @@ func (n *Node) Dump() Dump {
 	return d
 }
 
-// Run works until ctx ends and waits for what it started. It touches no unit at its end.
+// Run works until ctx ends and waits for its goroutines. It leaves all units running.
 func (n *Node) Run(ctx context.Context) error {
 	n.started = time.Now()
 	ctx, cancel := context.WithCancel(ctx)
@@ -184,7 +184,7 @@ func (n *Node) Run(ctx context.Context) error {
 	return errors.Join(n.loop.Run(ctx), n.records.save())
 }
 
-// readPlacements waits until the machine is alone: before that, the placements may be another one's.
+// readPlacements first waits until the machine is alone: the placements may be another machine's.
 func (n *Node) readPlacements(ctx context.Context) {
 	if n.Alone != nil {
 		select {
@@ -196,7 +196,7 @@ func (n *Node) readPlacements(ctx context.Context) {
 	_ = n.reflector.Run(ctx) // ends with ctx
 }
 
-// listen turns hints into passes, and makes one now and then without: a hint may get lost.
+// listen turns hints into passes, plus a periodic one in case a hint was lost.
 func (n *Node) listen(ctx context.Context) {
 	resync := time.NewTicker(n.Resync)
 	defer resync.Stop()
@@ -229,18 +229,17 @@ func (n *Node) Reconcile(ctx context.Context, _ controller.Singleton) (controlle
 	if err != nil {
 		return controller.Result{}, errors.Join(err, refused)
 	}
-	if !acted || refused != nil { // what is refused again and again keeps nothing else from the disk
+	if !acted || refused != nil { // a permanent refusal must not keep everything else from being saved
 		refused = errors.Join(refused, n.persist(in))
 	}
 	after := earliest(plan.After, n.texts.retryIn(in.Now))
 	if acted && refused == nil {
-		after = earliest(after, n.Debounce) // what systemd made of it
+		after = earliest(after, n.Debounce) // for systemd's reaction
 	}
 	return controller.Result{RequeueAfter: after}, controller.Partial(refused)
 }
 
-// persist keeps the copy on disk up to date, once the units are as placed: it is for the next boot. Until then a disk that is
-// full keeps no unit from anything.
+// persist updates the on-disk copy for the next boot, after the units are as placed: a full disk must not delay them.
 func (n *Node) persist(in Input) error {
 	if !in.FromStore {
 		return nil
@@ -250,7 +249,7 @@ func (n *Node) persist(in Input) error {
 	return err
 }
 
-// DiskError is why the disk has no copy of what the machine is to run: a boot without etcd would start what was to run before.
+// DiskError is why the on-disk copy is out of date: a boot without etcd would start the old placements.
 func (n *Node) DiskError() error {
 	if err := n.diskErr.Load(); err != nil {
 		return *err
@@ -258,7 +257,7 @@ func (n *Node) DiskError() error {
 	return nil
 }
 
-// earliest returns the shorter of two waits; 0 is none.
+// earliest returns the shorter of two delays; 0 means none.
 func earliest(a, b time.Duration) time.Duration {
 	if a == 0 || b != 0 && b < a {
 		return b

@@ -225,7 +225,7 @@ func TestUnitsOfTheMachineAreLeftAlone(t *testing.T) {
 	l.place("own.service", l.file(sleeper), v1.Launched)
 	l.place("basic.target", l.file("[Unit]\nDescription=mine\n"), v1.Launched)
 	for _, unit := range []string{"own.service", "basic.target"} {
-		l.await(unit, "refused", func(s *v1.UnitState) bool { return s != nil && strings.Contains(s.Message, "of its own") })
+		l.await(unit, "refused", func(s *v1.UnitState) bool { return s != nil && strings.Contains(s.Message, "already has its own") })
 	}
 	l.place("own.service", l.file(sleeper), v1.Loaded)
 	l.place("other.service", l.file(sleeper), v1.Launched)

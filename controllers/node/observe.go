@@ -15,7 +15,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// observe gathers all that a plan needs. It changes nothing but what it remembers.
+// observe gathers the input of a plan. It has no effects besides caching.
 func (n *Node) observe(ctx context.Context) (Input, error) {
 	now := time.Now()
 	n.passed.Store(&now)
@@ -47,7 +47,7 @@ func (n *Node) observe(ctx context.Context) (Input, error) {
 	return in, nil
 }
 
-// held are the units that are kept from being started.
+// held returns the units that are kept from starting.
 func (n *Node) held() (map[string]bool, error) {
 	entries, err := os.ReadDir(n.Layout.Held())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -60,7 +60,7 @@ func (n *Node) held() (map[string]bool, error) {
 	return held, nil
 }
 
-// placed returns the placements in the cache. What cannot be read stays as it was: it is no wish to take anything away.
+// placed returns the cached placements. An undecodable one stays as it was: it does not mean that the unit should go.
 func (n *Node) placed() map[string]v1.Placement {
 	list := n.placements.List()
 	placements := make(map[string]v1.Placement, len(list))
@@ -78,7 +78,8 @@ func (n *Node) placed() map[string]v1.Placement {
 	return placements
 }
 
-// refused are the names that no unit can have. An earlier version took some, and one of them in a call fails it for all.
+// refused returns names that are not valid unit names. Earlier versions accepted some, and a single one makes a call
+// fail for all units in it.
 func refused(in Input) map[string]string {
 	why := map[string]string{}
 	look := func(name string) {
@@ -102,8 +103,8 @@ func refused(in Input) map[string]string {
 	return why
 }
 
-// foreign asks systemd for placed units that are not ours so far: one that the machine has by itself, such as its
-// ssh.service, is neither replaced nor, later, stopped.
+// foreign asks systemd about newly placed units that the machine already has without fleet, such as ssh.service: they
+// are neither replaced nor stopped later.
 func (n *Node) foreign(ctx context.Context, in Input) (map[string]string, error) {
 	var fresh []string
 	for name, pl := range in.Placements {
@@ -120,7 +121,7 @@ func (n *Node) foreign(ctx context.Context, in Input) (map[string]string, error)
 	return foreign, nil
 }
 
-// units asks systemd for the units that it was told of. Not for others: to ask for a unit makes systemd look for its file.
+// units asks systemd for the states of known units only: asking for a unit makes systemd look for its file.
 func (n *Node) units(ctx context.Context, in Input) (map[string]Unit, error) {
 	ask := map[string]bool{}
 	for name := range in.Files {
@@ -152,7 +153,7 @@ func (n *Node) units(ctx context.Context, in Input) (map[string]Unit, error) {
 	return units, nil
 }
 
-// orphans are units of ours that run without a placement.
+// orphans returns fleet's units that run without a placement.
 func orphans(in Input) []string {
 	var names []string
 	for name, unit := range in.Units {

@@ -12,23 +12,22 @@ import (
 )
 
 const (
-	// outputEvery is how often the log of one unit that fails again and again is read at most.
+	// outputEvery is the minimum time between two readings of one unit's log.
 	outputEvery = 30 * time.Second
-	// outputSettle is how long journald is given to take what a process wrote before it ended.
+	// outputSettle is how long journald may need to store what a process wrote before it exited.
 	outputSettle = 150 * time.Millisecond
-	// outputAgain is when a log in which nothing was found is looked at for the second and last time: journald is slow when
-	// the machine is busy.
+	// outputAgain is when an empty log is read a second and last time: journald is slow on a busy machine.
 	outputAgain = 2 * time.Second
-	// outputWithin bounds one reading.
+	// outputWithin is the timeout of one reading.
 	outputWithin = 3 * time.Second
-	// outputQueue is how many units may wait for a reading; further ones are asked for again with a later pass.
+	// outputQueue is how many units may wait for a reading; later passes ask again for the rest.
 	outputQueue = 256
 )
 
-// outputs reads what units logged before they failed: once for each failure, twice where nothing was found, one unit at a time, in a goroutine of its own.
-// A pass never waits for it.
+// outputs reads what units logged before they failed: once per failure, twice if nothing was found, one unit at a time,
+// in its own goroutine. A pass never waits for it.
 type outputs struct {
-	read    func(ctx context.Context, unit string, since time.Time) (string, error) // nil: nothing is read
+	read    func(ctx context.Context, unit string, since time.Time) (string, error) // nil: no reading
 	log     logr.Logger
 	changed func()
 	asked   chan reading
@@ -37,7 +36,7 @@ type outputs struct {
 	known map[string]known
 }
 
-// reading is one log to read; not before at.
+// reading is a log to read, not before at.
 type reading struct {
 	unit, failure string
 	at, since     time.Time
@@ -45,14 +44,14 @@ type reading struct {
 }
 
 type known struct {
-	failure string // which one it is of
+	failure string // the failure it belongs to
 	text    string
 	pending bool
-	next    time.Time // not read again before
+	next    time.Time // earliest next reading
 }
 
-// failure is one failure of a unit: id tells it from the next, since is when what failed had begun. The zero value is a unit
-// whose last failure is still of interest.
+// failure is one failure of a unit. id distinguishes failures, since is when the failed run began. The zero value means
+// that the unit's last failure is still of interest.
 type failure struct {
 	id    string
 	since time.Time
@@ -62,7 +61,7 @@ func newOutputs(o Options, changed func()) *outputs {
 	return &outputs{read: o.Output, log: o.Log, changed: changed, asked: make(chan reading, outputQueue), known: map[string]known{}}
 }
 
-// of returns what is known of the units that fail, and has the rest read. Of others nothing is kept.
+// of returns the known output of the failing units and requests the missing ones. It drops everything about other units.
 func (o *outputs) of(now time.Time, failures map[string]failure) map[string]Output {
 	if o.read == nil {
 		return nil
@@ -90,9 +89,9 @@ func (o *outputs) of(now time.Time, failures map[string]failure) map[string]Outp
 	return found
 }
 
-// run reads what is asked for until ctx ends.
+// run reads requested logs until ctx ends.
 func (o *outputs) run(ctx context.Context) {
-	var later []reading // for the second time, the next one first
+	var later []reading // second readings, the next one first
 	for {
 		var next reading
 		var due <-chan time.Time
@@ -141,14 +140,14 @@ func (o *outputs) learn(r reading, text string) {
 	}
 }
 
-// failures are the units whose log explains something.
+// failures returns the units whose log explains a failure.
 func failures(in Input) map[string]failure {
 	found := map[string]failure{}
 	for name, unit := range in.Units {
 		rec, launched := in.Records[name], in.Placements[name].DesiredState == v1.Launched
 		since := in.Now.Add(-time.Minute)
 		if begun := unit.Exit.Started; !begun.IsZero() {
-			since = begun.Add(-time.Second) // systemd notes the time when the process has begun to run
+			since = begun.Add(-time.Second) // systemd records the time after the process has started
 		}
 		switch {
 		case !launched:

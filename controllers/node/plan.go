@@ -9,71 +9,73 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// Input is all that a plan depends on. Maps are by unit name where nothing else is said.
+// Input is everything a plan depends on. Maps are keyed by unit name unless noted.
 type Input struct {
 	Now time.Time
-	// FromStore says that Placements are the store's. Otherwise they are the copy on disk: good enough to start
-	// from, never a reason to take something away.
+	// FromStore reports whether Placements are from the store. The on-disk copy is good enough to start units, but never
+	// a reason to remove one.
 	FromStore  bool
 	Placements map[string]v1.Placement
-	// Texts are the unit files that placements name, by hash.
+	// Texts are the unit files of the placements, by hash.
 	Texts map[string]Text
-	// Relations are those of placed units whose text is here.
+	// Relations are those of placed units whose text is available.
 	Relations map[string]Relations
-	// Files are the hashes of the files that systemd is given, as they are on disk now.
+	// Files are the hashes of the unit files on disk.
 	Files map[string]string
-	// Refused are names in Placements, Files and Records that no unit can have, and why: an earlier version took them, or a
-	// newer one does. systemd is asked nothing about them.
+	// Refused maps names in Placements, Files and Records that are not valid unit names to the reason: another version
+	// accepted them. systemd is never asked about them.
 	Refused map[string]string
-	// Foreign are those placed units that the machine has without fleet, and where from.
+	// Foreign maps placed units that the machine has without fleet to their origin.
 	Foreign map[string]string
-	// Units is what systemd says of the units in Placements, Files and Records, and of what they bind to.
+	// Units are systemd's states of the units in Placements, Files and Records, and of the units they bind to.
 	Units map[string]Unit
-	// Held are the units whose file in v1.HeldDir is there.
+	// Held are the units with a file in v1.HeldDir.
 	Held map[string]bool
 	// Outputs are the last lines logged by units that failed.
 	Outputs map[string]Output
 	// Records is what was done since boot.
 	Records map[string]Record
-	// States are those last reported.
+	// States are the states last reported.
 	States map[string]v1.UnitState
-	// Holds are units without a placement that run on until their replacement is active, at most until then.
+	// Holds maps units without a placement to the deadline until which they run on, unless their replacement is active
+	// before.
 	Holds map[string]time.Time
-	// ReloadDue says that the last reload failed: systemd may not have read what was written.
+	// ReloadDue: the last reload failed, so systemd may not have read the files.
 	ReloadDue bool
 }
 
-// Text is a unit file's text as far as a plan needs it.
+// Text is what a plan needs of a unit file.
 type Text struct {
-	// FileHash is the hash of what is written for systemd: the text, with a header above options before any section.
+	// FileHash is the hash of the file written for systemd: the text, with a section header added if options precede the
+	// first section.
 	FileHash string
-	// Missing says why the text is not here; empty where it is.
+	// Missing is why the text is unavailable; empty if it is available.
 	Missing string
 }
 
-// Output is what a unit has logged last.
+// Output is what a unit logged last.
 type Output struct {
 	Text string
-	// Pending says that it is about to be read.
+	// Pending: a reading is requested.
 	Pending bool
 }
 
-// Unit is what systemd says of a unit. The zero value is one that systemd was not asked for.
+// Unit is the state of a unit in systemd. The zero value is a unit that systemd was not asked about.
 type Unit struct {
 	LoadState, ActiveState, SubState string
-	// Job is the type of the job that waits or runs; JobResult is how the last one ended that was asked for.
+	// Job is the type of the queued or running job; JobResult is the result of the last one that was requested.
 	Job                             string
 	Result, InvocationID, JobResult string
 	Since                           time.Time
-	// Restarts is how often systemd started it again by itself since its last start on request.
+	// Restarts is how often systemd has restarted it since its last requested start.
 	Restarts int
 	Exit     Exit
-	// Err is why systemd says nothing of the unit. NoUnit: because it takes the name for none that a unit can have.
+	// Err is why systemd reported no state. NoUnit: systemd does not accept the name.
 	Err    string
 	NoUnit bool
 }
 
-// Exit is how a unit's last main process ended, or the command before it that failed; zero while the main process runs.
+// Exit is how the unit's last main process, or a command that failed before it, ended; zero while the main process runs.
 type Exit struct {
 	Code    string // exited, killed, dumped
 	Status  int
@@ -81,59 +83,59 @@ type Exit struct {
 	Started time.Time
 }
 
-// up: it runs, or systemd is about to make it run.
+// up reports whether it runs or systemd is about to start it.
 func (u Unit) up() bool {
 	return u.active() || u.ActiveState == "activating" || u.Job == "start" || u.Job == "restart"
 }
 
-// active: starting something that binds to it starts nothing but that.
+// active reports whether starting a unit that binds to it starts nothing else.
 func (u Unit) active() bool {
 	return u.ActiveState == "active" || u.ActiveState == "reloading" || u.ActiveState == "refreshing"
 }
 
 func (u Unit) failed() bool { return u.ActiveState == "failed" }
 
-// runsPrevious: what runs is what ran before the last launch.
+// runsPrevious reports whether the process is still that of before the last launch.
 func (u Unit) runsPrevious(rec Record) bool {
 	return rec.Previous != "" && u.InvocationID == rec.Invocation
 }
 
-// stopping: it is on its way down already.
+// stopping reports whether it is going down already.
 func (u Unit) stopping() bool {
 	return u.Job == "stop" || u.ActiveState == "deactivating" && u.Job == ""
 }
 
-// Record is what was done with a unit since boot. It outlives fleetd.
+// Record is what was done with a unit since boot. It survives restarts of fleetd.
 type Record struct {
 	// Loaded is the hash of the text that systemd has loaded.
 	Loaded string `json:"loaded,omitempty"`
-	// Launched is the hash that it was started with; empty where it was stopped since, or never started.
+	// Launched is the hash it was started with; empty if it was never started or stopped since.
 	Launched string `json:"launched,omitempty"`
-	// Stopped says that a stop was the last thing asked for.
+	// Stopped: the last request was a stop.
 	Stopped bool `json:"stopped,omitempty"`
-	// RequestedAt is the placement's request that was last acted on.
+	// RequestedAt is the last of the placement's requests that was acted on.
 	RequestedAt string `json:"requestedAt,omitempty"`
-	// Pending says that the launch was about to be asked for: whether it was, the invocation tells.
+	// Pending: the launch was about to be requested; the invocation shows whether it was.
 	Pending bool `json:"pending,omitempty"`
-	// Invocation and Previous are the unit's invocation before the launch and the hash that it ran with.
+	// Invocation and Previous are the unit's invocation before the launch and the hash it ran with.
 	Invocation string `json:"invocation,omitempty"`
 	Previous   string `json:"previous,omitempty"`
-	// Target is the invocation of the unit it binds to, when both were last seen active.
+	// Target is the invocation of the unit it binds to when both were last seen active.
 	Target string `json:"target,omitempty"`
-	// Message is what systemd refused.
+	// Message is the error with which systemd refused.
 	Message string `json:"message,omitempty"`
-	// JobResult is how the last start ended, where the unit did not get to run by it: see v1.UnitState.
+	// JobResult is how the last start ended if the unit did not run, see v1.UnitState.
 	JobResult string `json:"jobResult,omitempty"`
-	// Failing says that an event told of its failure, and none so far that it has recovered.
+	// Failing: an event reported its failure, and none its recovery yet.
 	Failing bool `json:"failing,omitempty"`
 }
 
-// Kind is what an action does.
+// Kind is the type of an action.
 type Kind string
 
 // The kinds of actions.
 const (
-	Hold        Kind = "hold" // keep it from being started, whatever asks for it
+	Hold        Kind = "hold" // keep it from being started by anything
 	Release     Kind = "release"
 	Stop        Kind = "stop"
 	ResetFailed Kind = "resetFailed"
@@ -144,11 +146,11 @@ const (
 	Reload      Kind = "reload"
 	Start       Kind = "start"
 	Restart     Kind = "restart"
-	Note        Kind = "note"   // only the record changes
-	Forget      Kind = "forget" // the record is dropped
+	Note        Kind = "note"   // only update the record
+	Forget      Kind = "forget" // drop the record
 	WriteState  Kind = "writeState"
 	DeleteState Kind = "deleteState"
-	Tell        Kind = "tell" // an event
+	Tell        Kind = "tell" // record an event
 )
 
 // Reason is why an action is taken.
@@ -177,43 +179,43 @@ const (
 	NotStarted      Reason = "NotStarted"      // systemd did not even try to start the unit, such as for a dependency
 )
 
-// Action is one step.
+// Action is one step of a plan.
 type Action struct {
 	Kind   Kind
 	Unit   string
 	Reason Reason
-	// Hash is that of the text to write.
+	// Hash is the hash of the text to write.
 	Hash string
-	// Record is the unit's record once the action has succeeded.
+	// Record is the unit's record after the action has succeeded.
 	Record Record
-	// State is what to report.
+	// State is the state to report.
 	State v1.UnitState
-	// Units are those that a reload is for.
+	// Units are the units that a reload is for.
 	Units []string
-	// Event is what to tell.
+	// Event is the event to record.
 	Event v1.Event
 
-	// level orders starts: everything on a lower one goes first.
+	// level orders starts: lower levels first.
 	level int
 }
 
-// Decision is what to do, in this order, and when to look again where time matters.
+// Decision is what to do, in order, and when to look again.
 type Decision struct {
 	Actions []Action
 	After   time.Duration
 }
 
-// kinds is the order of actions. What must not be started is held before anything else may start it; whatever stops goes
-// before what starts and may want its place.
+// kinds is the order of actions. Holds come before anything that could start the unit; stops before starts that may need
+// their place.
 var kinds = []Kind{Hold, Stop, ResetFailed, Unlink, RemoveFile, WriteFile, Link, Reload, Release, Note, Start, Restart, Forget,
 	WriteState, DeleteState, Tell}
 
-// Plan decides what brings this machine's systemd to what its placements say.
+// Plan decides how to make systemd match the placements.
 func Plan(in Input) Decision {
 	p := planner{in: in, reloads: map[string]bool{}, acted: map[string]bool{}, launching: map[string]bool{}, restarting: map[string]bool{}, halting: map[string]bool{}}
 	names := p.names()
 	levels := p.levels(names)
-	// What others bind to comes first: a restart of it is a restart of them.
+	// Units that others bind to come first: restarting them restarts the others.
 	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(levels[a], levels[b]) })
 	for _, name := range names {
 		pl, placed := p.placed(name)
@@ -243,7 +245,7 @@ func order(a, b Action) int {
 	return cmp.Or(cmp.Compare(rank(a), rank(b)), levelOrder(a, b), cmp.Compare(a.Unit, b.Unit))
 }
 
-// rank puts the kinds in order; starts and restarts are one.
+// rank orders the kinds; starts and restarts rank equally.
 func rank(a Action) int {
 	if a.Kind == Restart {
 		return slices.Index(kinds, Start)
@@ -251,7 +253,7 @@ func rank(a Action) int {
 	return slices.Index(kinds, a.Kind)
 }
 
-// levelOrder is what others need first for starts, last for stops.
+// levelOrder puts dependencies first for starts, last for stops.
 func levelOrder(a, b Action) int {
 	switch a.Kind {
 	case Start, Restart:
@@ -267,12 +269,13 @@ type planner struct {
 	actions []Action
 	after   time.Duration
 	reload  Reason
-	reloads map[string]bool // the units whose file changed
-	// acted are the units that something is done with: what systemd says of them is about to change.
+	reloads map[string]bool // units whose file changed
+	// acted are the units with an action: their state in systemd is about to change.
 	acted map[string]bool
-	// launching are the units that are started or restarted; restarting those that take with them what binds to them and is up.
+	// launching are the units that are started or restarted. restarting are those whose restart also restarts the
+	// running units that bind to them.
 	launching, restarting map[string]bool
-	// halting are the units that are stopped.
+	// halting are the units being stopped.
 	halting map[string]bool
 }
 
@@ -287,14 +290,14 @@ func (p *planner) act(a Action) {
 	p.actions = append(p.actions, a)
 }
 
-// lookAgain has the next plan made no later than that.
+// lookAgain schedules the next plan no later than after.
 func (p *planner) lookAgain(after time.Duration) {
 	if p.after == 0 || after < p.after {
 		p.after = after
 	}
 }
 
-// placed returns a unit's placement; an inactive one is none.
+// placed returns a unit's placement; an inactive one counts as none.
 func (p *planner) placed(name string) (v1.Placement, bool) {
 	pl, ok := p.in.Placements[name]
 	return pl, ok && pl.DesiredState != v1.Inactive

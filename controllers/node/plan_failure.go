@@ -9,8 +9,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/instance"
 )
 
-// failing: it failed, or systemd is about to start it again after it did. One that ends with success again and again does so,
-// too.
+// failing reports whether it failed or systemd is about to restart it after a failure. A unit that keeps exiting
+// successfully and being restarted counts too.
 func failing(unit Unit) bool {
 	again := unit.ActiveState == "activating" && unit.SubState == "auto-restart"
 	return unit.failed() || again && (unit.Result != "success" || unit.Restarts >= instance.LoopRestarts)
@@ -22,8 +22,8 @@ func describe(unit Unit) string {
 	return cmp.Or(instance.Outcome(&state), "it ended with success")
 }
 
-// tell has an event written when a unit begins to fail, and one when it has run for a while since. Between the two it may
-// fail a thousand times.
+// tell records an event when a unit begins to fail and when it has recovered for a while. In between it may fail any
+// number of times.
 func (p *planner) tell(name string, pl v1.Placement, rec Record, unit Unit, state v1.UnitState) {
 	if pl.DesiredState != v1.Launched {
 		return
@@ -36,7 +36,7 @@ func (p *planner) tell(name string, pl v1.Placement, rec Record, unit Unit, stat
 	case reason != "" || !rec.Failing:
 	case unit.active():
 		stable := instance.StableAfter(v1.DefaultMinReady, unit.Restarts) - p.in.Now.Sub(unit.Since)
-		if stable > 0 && stable < time.Hour { // else the clock was set back
+		if stable > 0 && stable < time.Hour { // otherwise the clock was set back
 			p.lookAgain(stable)
 			return
 		}
@@ -48,7 +48,7 @@ func (p *planner) tell(name string, pl v1.Placement, rec Record, unit Unit, stat
 	}
 }
 
-// trouble is what an event says of a unit that fails; no reason where it does not.
+// trouble returns the reason and message of the event for a failing unit; no reason if it is not failing.
 func trouble(rec Record, unit Unit, state v1.UnitState) (Reason, string) {
 	message := cmp.Or(state.Message, describe(unit))
 	if last := state.Output[strings.LastIndexByte(state.Output, '\n')+1:]; last != "" {
@@ -72,7 +72,7 @@ func (p *planner) event(name string, rec Record, eventType string, reason Reason
 	}})
 }
 
-// output is what the unit logged before it failed, for as long as it does not run for a while.
+// output is what the unit logged before it failed, until it has recovered for a while.
 func (p *planner) output(name string, unit Unit, rec Record) string {
 	if last, told := p.in.States[name]; told && p.in.Outputs[name].Pending && last.InvocationID == unit.InvocationID {
 		return last.Output
@@ -83,10 +83,10 @@ func (p *planner) output(name string, unit Unit, rec Record) string {
 	return p.in.Outputs[name].Text
 }
 
-// outputPatience is how long a failure is not reported because what the unit logged is about to be read.
+// outputPatience is how long the report of a failure waits for the unit's output.
 const outputPatience = 500 * time.Millisecond
 
-// waitsForOutput: the state is one write together with the output.
+// waitsForOutput delays the state, to write it once with the output.
 func (p *planner) waitsForOutput(name string, unit Unit) bool {
 	since := p.in.Now.Sub(unit.Since)
 	if !p.in.Outputs[name].Pending || since < 0 || since >= outputPatience {

@@ -11,7 +11,7 @@ import (
 func (p *planner) place(name string, pl v1.Placement) {
 	text, unit, rec := p.in.Texts[pl.Hash], p.in.Units[name], p.in.Records[name]
 	if origin := p.in.Foreign[name]; origin != "" {
-		p.report(name, pl, Record{}, fmt.Sprintf("not taken over: this machine has a %s of its own (%s): give one of them another name", name, origin))
+		p.report(name, pl, Record{}, fmt.Sprintf("not taken over: this machine already has its own %s (%s): rename one of them", name, origin))
 		return
 	}
 	if unit.Err != "" {
@@ -19,7 +19,7 @@ func (p *planner) place(name string, pl v1.Placement) {
 		return
 	}
 	if text.Missing != "" {
-		// What runs goes on with the text that it has; a stop needs none.
+		// A running unit keeps its text; a stop does not need one.
 		if pl.DesiredState == v1.Loaded {
 			rec = p.stopped(name, pl, rec, unit)
 		}
@@ -37,7 +37,8 @@ func (p *planner) place(name string, pl v1.Placement) {
 	p.report(name, pl, rec, message)
 }
 
-// load has systemd know the text. A new unit is loaded when it is started; only one that was loaded before needs a reload.
+// load makes systemd know the text. Only a unit that was loaded before needs a reload; a new one is loaded when it is
+// started.
 func (p *planner) load(name string, pl v1.Placement, text Text, rec Record) Record {
 	onDisk, there := p.in.Files[name]
 	changed := rec.Loaded != "" && rec.Loaded != pl.Hash
@@ -58,7 +59,7 @@ func (p *planner) load(name string, pl v1.Placement, text Text, rec Record) Reco
 	}
 	if rec.Loaded == "" || !there {
 		if rec.Loaded == "" && there && !written {
-			rec.Previous, rec.Invocation = onDisk, p.in.Units[name].InvocationID // the record was lost: it runs with that
+			rec.Previous, rec.Invocation = onDisk, p.in.Units[name].InvocationID // the record was lost: it runs with that text
 		}
 		rec.Loaded, rec.Message = pl.Hash, ""
 		p.act(Action{Kind: Link, Unit: name, Record: rec, Reason: NewPlacement})
@@ -72,8 +73,8 @@ func (p *planner) load(name string, pl v1.Placement, text Text, rec Record) Reco
 	return rec
 }
 
-// hold keeps an announcer that is to be loaded from being started: its app Wants= it, so each restart of the app would
-// bring it back and announce an instance that was withdrawn.
+// hold keeps an announcer that is to be loaded from being started: its app Wants= it, so every restart of the app would
+// bring it back and announce a withdrawn instance.
 func (p *planner) hold(name string, pl v1.Placement) {
 	hold := pl.DesiredState == v1.Loaded && p.in.Relations[name].Announces
 	switch {
@@ -84,8 +85,8 @@ func (p *planner) hold(name string, pl v1.Placement) {
 	}
 }
 
-// stopped has the unit stopped once for each wish that it be loaded: what systemd or a person starts later is left alone.
-// An announcer is not: its file may be one without the condition that holds it.
+// stopped stops the unit once per request to load it: later starts by systemd or a user are left alone. An announcer is
+// always stopped, as its file may lack the condition that holds it.
 func (p *planner) stopped(name string, pl v1.Placement, rec Record, unit Unit) Record {
 	want := rec
 	want.Launched, want.Pending, want.Stopped, want.RequestedAt, want.Message = "", false, true, pl.RequestedAt, ""
@@ -100,8 +101,8 @@ func (p *planner) stopped(name string, pl v1.Placement, rec Record, unit Unit) R
 	return want
 }
 
-// launched has the unit started once for its text and once for every request. What becomes of it then is between the
-// unit and systemd (Restart=). The message says what it waits for.
+// launched starts the unit once per text and once per request. After that systemd is in charge (Restart=). The message
+// is what the start waits for.
 func (p *planner) launched(name string, pl v1.Placement, rec Record, unit Unit) (Record, string) {
 	done := rec.Launched == pl.Hash && (!rec.Pending || unit.InvocationID != "" && unit.InvocationID != rec.Invocation)
 	switch {
@@ -128,7 +129,7 @@ func (p *planner) launched(name string, pl v1.Placement, rec Record, unit Unit) 
 	return p.start(name, pl, rec, unit, reason), ""
 }
 
-// runsOther: what runs was launched with another text, and nothing was asked for since.
+// runsOther reports whether it runs a launch of another text, with no request since.
 func (p *planner) runsOther(rec Record, unit Unit, hash string) bool {
 	switch {
 	case rec.Launched != "" && rec.Launched != hash:
@@ -136,12 +137,12 @@ func (p *planner) runsOther(rec Record, unit Unit, hash string) bool {
 	case !unit.runsPrevious(rec):
 		return false
 	}
-	// The text changed while it ran: under a record that was lost, by a launch that was not asked for in the end, or
-	// started by systemd for another unit.
+	// The text changed while it ran: its record was lost, the launch was never requested, or systemd started it for
+	// another unit.
 	return rec.Previous != hash && (rec.Pending || rec.Launched == "")
 }
 
-// replace restarts a unit whose text changed, unless systemd restarts it anyway with what it binds to.
+// replace restarts a unit whose text changed, unless systemd restarts it anyway with the unit it binds to.
 func (p *planner) replace(name string, pl v1.Placement, rec Record, unit Unit) Record {
 	if !unit.runsPrevious(rec) {
 		rec.Previous, rec.Invocation = rec.Launched, unit.InvocationID
@@ -169,14 +170,14 @@ func (p *planner) start(name string, pl v1.Placement, rec Record, unit Unit, rea
 	return rec
 }
 
-// launch is the record once the unit was started as its placement wants it.
+// launch is the record after the unit was started as its placement says.
 func (rec Record) launch(pl v1.Placement) Record {
 	rec.Launched, rec.RequestedAt = pl.Hash, pl.RequestedAt
 	rec.Pending, rec.Stopped, rec.Message, rec.JobResult, rec.Failing = false, false, "", "", false
 	return rec
 }
 
-// note settles the record of a unit that is as it should be.
+// note settles the record of a unit that needs no action.
 func (p *planner) note(name string, rec Record, reason Reason) Record {
 	rec = rec.outcome(p.in.Units[name])
 	rec.Pending, rec.Stopped = false, false
@@ -185,15 +186,15 @@ func (p *planner) note(name string, rec Record, reason Reason) Record {
 	return rec
 }
 
-// settle writes down a record that changed.
+// settle saves a record that changed.
 func (p *planner) settle(name string, rec Record, reason Reason) {
 	if rec != p.in.Records[name] {
 		p.act(Action{Kind: Note, Unit: name, Record: rec, Reason: reason})
 	}
 }
 
-// follow looks after a unit that was launched and not asked for again. One that binds to another stops with it, and
-// where nothing Wants= it, nothing but this brings it back.
+// follow handles a launched unit with no new request. A unit that binds to another stops with it and, without a Wants=,
+// only fleet brings it back.
 func (p *planner) follow(name string, rec Record, unit Unit) (Record, string) {
 	if rec.Pending {
 		return p.note(name, rec, LaunchConfirmed), ""
@@ -213,8 +214,8 @@ func (p *planner) follow(name string, rec Record, unit Unit) (Record, string) {
 	return rec, p.culprit(name)
 }
 
-// targetOf is the invocation of the unit of ours that this one binds to, or what the record has while that is down. It
-// is none where that was stopped on purpose: whatever runs there next has this one come back.
+// targetOf is the invocation of fleet's unit that this one binds to, or the recorded one while that is down. It is empty
+// if that was stopped on purpose: then any later invocation brings this unit back.
 func (p *planner) targetOf(name string, rec Record) string {
 	for _, target := range p.in.Relations[name].BindsTo {
 		_, ours := p.placed(target)
@@ -230,7 +231,7 @@ func (p *planner) targetOf(name string, rec Record) string {
 	return rec.Target
 }
 
-// waitsFor says which unit has to be up before this one may be started: to start it would start that one as well.
+// waitsFor returns which unit must be up before this one may be started, as starting this one would start that one too.
 func (p *planner) waitsFor(name string) string {
 	for _, target := range p.in.Relations[name].BindsTo {
 		_, ours := p.placed(target)
@@ -241,14 +242,14 @@ func (p *planner) waitsFor(name string) string {
 		if !ours || !p.stays(target) || p.launching[target] {
 			return fmt.Sprintf("waits for %s, which it is bound to, to be active%s", target, p.trouble(target))
 		}
-		if why := p.heldUp(target); why != "" { // to announce it now is to send it requests until it is restarted
-			return fmt.Sprintf("waits for %s, which it is bound to, to have its new file: %s", target, why)
+		if why := p.heldUp(target); why != "" { // announcing it now would send it requests until its restart
+			return fmt.Sprintf("waits for %s, which it is bound to, to get its new file: %s", target, why)
 		}
 	}
 	return ""
 }
 
-// heldUp says why a unit goes on with another file than it is to have; empty where it does not.
+// heldUp is why a unit keeps running another file than its placement's; empty if it does not.
 func (p *planner) heldUp(name string) string {
 	pl, placed := p.placed(name)
 	if !placed || p.in.Records[name].Loaded == pl.Hash {
@@ -257,13 +258,13 @@ func (p *planner) heldUp(name string) string {
 	return p.in.Texts[pl.Hash].Missing
 }
 
-// stays: it is active, and about to stay so.
+// stays reports whether it is active and about to stay so.
 func (p *planner) stays(name string) bool {
 	unit := p.in.Units[name]
 	return unit.active() && !unit.stopping() && !p.halting[name]
 }
 
-// bindsTo: name stops whenever other does, be it by way of more units.
+// bindsTo reports whether name stops whenever other does, directly or through further units.
 func (p *planner) bindsTo(name, other string) bool {
 	seen := map[string]bool{}
 	var visit func(string) bool

@@ -8,18 +8,18 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// The results of start jobs, besides those of systemd itself that need no word here.
+// Results of start jobs that need an explanation.
 const (
 	jobDone    = "done"
 	jobSkipped = v1.JobSkipped
 )
 
-// outcome notes how a start ended by which the unit did not get to run, for systemd forgets it.
+// outcome records how a start ended that did not get the unit to run: systemd forgets it.
 func (rec Record) outcome(unit Unit) Record {
 	switch {
 	case unit.up() || unit.failed():
 		rec.JobResult = ""
-	case unit.Job == "" && unit.JobResult == jobDone: // it ran, and has ended
+	case unit.Job == "" && unit.JobResult == jobDone: // it ran and has finished
 		rec.JobResult = ""
 	case unit.Job == "" && unit.JobResult != "":
 		rec.JobResult = unit.JobResult
@@ -27,7 +27,7 @@ func (rec Record) outcome(unit Unit) Record {
 	return rec
 }
 
-// explain says in the state why the unit is not as it should be, where systemd's own words for that are not enough.
+// explain adds to the state why the unit is not as it should be, if systemd's own words are not enough.
 func (p *planner) explain(name string, pl v1.Placement, rec Record, unit Unit, state *v1.UnitState) {
 	state.JobResult = rec.JobResult
 	switch {
@@ -40,20 +40,20 @@ func (p *planner) explain(name string, pl v1.Placement, rec Record, unit Unit, s
 	case rec.JobResult != "":
 		state.Message = p.notStarted(name, rec.JobResult)
 	case state.ActiveState == "inactive" && unit.Job == "" && unit.JobResult == jobDone:
-		state.Result = "success" // systemd has forgotten it: it ran and has ended
+		state.Result = "success" // systemd has forgotten it: it ran and has finished
 	case failing(unit) && unit.Exit.Command != "":
 		state.Message = fmt.Sprintf("its %s= failed: %s", unit.Exit.Command, describe(unit))
 	}
 }
 
-// notStarted says what the result of a start job means.
+// notStarted explains the result of a start job.
 func (p *planner) notStarted(name, result string) string {
 	relations := p.in.Relations[name]
 	switch result {
 	case jobSkipped:
-		return "not started, which is no failure: " + unmet("Condition", relations.Conditions, "its ExecCondition= said so")
+		return "not started, which is not a failure: " + unmet("Condition", relations.Conditions, "its ExecCondition= is not met")
 	case "assert":
-		return "not started: " + unmet("Assert", relations.Conditions, "an Assert...= of it is not met")
+		return "not started: " + unmet("Assert", relations.Conditions, "one of its Assert...= is not met")
 	case "dependency":
 		if culprit := p.culprit(name); culprit != "" {
 			return "not started: " + culprit
@@ -67,12 +67,12 @@ func (p *planner) notStarted(name, result string) string {
 		return "not started: another job for it canceled its start, such as that of systemctl stop"
 	}
 	if service, ok := strings.CutSuffix(name, ".socket"); ok {
-		return fmt.Sprintf("not started (job result %s): its service, %s.service or that of Service=, has to be on this machine and must not run already", result, service)
+		return fmt.Sprintf("not started (job result %s): its service, %s.service or that of Service=, must be on this machine and not running already", result, service)
 	}
 	return fmt.Sprintf("not started: systemd ended its start with the result %s", result)
 }
 
-// unmet says which conditions or assertions there are; which of several is the one, systemd does not keep.
+// unmet lists the conditions or assertions: systemd does not record which of several failed.
 func unmet(kind string, conditions []string, none string) string {
 	var of []string
 	for _, c := range conditions {
@@ -96,7 +96,7 @@ func listed(units []string) string {
 	return ": one of " + strings.Join(units, ", ")
 }
 
-// culprit names the unit that keeps this one from running, and says how that failed; "" where there is none.
+// culprit names the unit that keeps this one from running, and how it failed; "" if there is none.
 func (p *planner) culprit(name string) string {
 	r := p.in.Relations[name]
 	for _, target := range slices.Concat(r.BindsTo, r.Requires) {
@@ -107,7 +107,7 @@ func (p *planner) culprit(name string) string {
 	return ""
 }
 
-// trouble says of a unit that others need, behind its name, why it does not run; "" where it does, or may soon.
+// trouble says why a unit that others need does not run, as a suffix to its name; "" if it runs or soon may.
 func (p *planner) trouble(name string) string {
 	unit, rec := p.in.Units[name], p.in.Records[name]
 	switch pl, placed := p.placed(name); {

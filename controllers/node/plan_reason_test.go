@@ -56,10 +56,10 @@ func TestWhyAStartEndedWithoutAUnitThatRuns(t *testing.T) {
 		message   string
 	}{
 		{"a.service", "skipped", Relations{Conditions: []string{"ConditionPathExists=/x"}}, Unit{},
-			"not started, which is no failure: ConditionPathExists=/x is not met"},
+			"not started, which is not a failure: ConditionPathExists=/x is not met"},
 		{"a.service", "skipped", Relations{Conditions: []string{"ConditionPathExists=/x", "AssertHost=h", "ConditionUser=u"}}, Unit{},
-			"not started, which is no failure: not all of these are met: ConditionPathExists=/x, ConditionUser=u"},
-		{"a.service", "skipped", Relations{}, Unit{}, "not started, which is no failure: its ExecCondition= said so"},
+			"not started, which is not a failure: not all of these are met: ConditionPathExists=/x, ConditionUser=u"},
+		{"a.service", "skipped", Relations{}, Unit{}, "not started, which is not a failure: its ExecCondition= is not met"},
 		{"a.service", "assert", Relations{Conditions: []string{"ConditionUser=u", "AssertPathExists=/x"}}, Unit{}, "not started: AssertPathExists=/x is not met"},
 		{"a.service", "dependency", Relations{Requires: []string{"b.service"}}, missing,
 			"not started: b.service, which it depends on, failed: result exit-code, exit status 203 (EXEC: the program cannot be executed)"},
@@ -68,7 +68,7 @@ func TestWhyAStartEndedWithoutAUnitThatRuns(t *testing.T) {
 		{"a.service", "timeout", Relations{}, Unit{}, "not started: its start waited longer than JobTimeoutSec= allows"},
 		{"a.swap", "unsupported", Relations{}, Unit{}, "not started: the systemd of this machine does not support this type of unit"},
 		{"a.service", "canceled", Relations{}, Unit{}, "not started: another job for it canceled its start, such as that of systemctl stop"},
-		{"a.socket", "failed", Relations{}, Unit{}, "not started (job result failed): its service, a.service or that of Service=, has to be on this machine and must not run already"},
+		{"a.socket", "failed", Relations{}, Unit{}, "not started (job result failed): its service, a.service or that of Service=, must be on this machine and not running already"},
 		{"a.mount", "failed", Relations{}, Unit{}, "not started: systemd ended its start with the result failed"},
 	} {
 		pl := ask("A", "1")
@@ -233,7 +233,7 @@ func TestEventsOfAUnitThatHasRecovered(t *testing.T) {
 // TestEventsOfAStartThatEnded: one that failed is told; one that a condition kept from starting is no failure.
 func TestEventsOfAStartThatEnded(t *testing.T) {
 	const name = "a.service"
-	for result, want := range map[string][]string{"assert": {"NotStarted not started: an Assert...= of it is not met"}, jobSkipped: nil} {
+	for result, want := range map[string][]string{"assert": {"NotStarted not started: one of its Assert...= is not met"}, jobSkipped: nil} {
 		u := unit("inactive", "")
 		u.JobResult = result
 		var told []string

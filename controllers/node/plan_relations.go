@@ -10,21 +10,21 @@ import (
 
 // Relations are a unit's relations to others, see systemd.unit(5).
 type Relations struct {
-	// BindsTo are the units without which this one does not run. To start it starts them.
+	// BindsTo are the units that this one cannot run without. Starting it starts them.
 	BindsTo []string
 	// Requires are the units that are started with this one.
 	Requires []string
 	// After are the units that are started before this one.
 	After []string
-	// Conditions are its Condition...= and Assert...= options, as they are written.
+	// Conditions are its Condition...= and Assert...= options as written.
 	Conditions []string
-	// Announces: it runs fleet's announcer.
+	// Announces reports whether it runs fleet's announcer.
 	Announces bool
-	// Mentions are all units that this one has any relation to, sorted.
+	// Mentions are all units it has a relation to, sorted.
 	Mentions []string
 }
 
-// RelationsOf reads them from a unit file.
+// RelationsOf reads the relations from a unit file.
 func RelationsOf(f *unitfile.File, name unitfile.Name) Relations {
 	units := func(options ...string) []string {
 		var found []string
@@ -57,8 +57,7 @@ func RelationsOf(f *unitfile.File, name unitfile.Name) Relations {
 	return r
 }
 
-// levels numbers the units so that each has a higher number than those it comes after. Where units come after each
-// other in a circle, the first by name breaks it.
+// levels numbers the units so that each is above those it comes after. A cycle is broken at its first unit by name.
 func (p *planner) levels(names []string) map[string]int {
 	levels := map[string]int{}
 	visiting := map[string]bool{}

@@ -7,7 +7,7 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// remove takes one unit away that has no placement: stop, then forget.
+// remove removes a unit without a placement: stop it, then forget it.
 func (p *planner) remove(name string) {
 	if !p.in.FromStore {
 		return
@@ -20,9 +20,9 @@ func (p *planner) remove(name string) {
 		p.unknown(name, v1.Placement{}, rec, unit) // it may run
 		return
 	case !file && !recorded:
-		// Reported by an earlier life; whatever has that name now is not ours.
+		// Reported by an earlier fleetd; a unit of that name is not fleet's now.
 	case !file && rec.Loaded == "":
-		p.act(Action{Kind: Forget, Unit: name, Reason: NotPlaced}) // systemd was never given it
+		p.act(Action{Kind: Forget, Unit: name, Reason: NotPlaced}) // systemd never had it
 	case unit.stopping():
 		p.report(name, v1.Placement{}, rec, "")
 		return
@@ -50,8 +50,8 @@ func (p *planner) remove(name string) {
 	}
 }
 
-// refuse reports a unit whose name no unit can have, and removes what an earlier version left of it: the file, the link, the
-// record. systemd never ran it.
+// refuse reports a unit with an invalid name and removes what an earlier version left: file, link and record. systemd
+// never ran it.
 func (p *planner) refuse(name string, pl v1.Placement, placed bool, why string) {
 	_, file := p.in.Files[name]
 	_, recorded := p.in.Records[name]
@@ -69,10 +69,10 @@ func (p *planner) refuse(name string, pl v1.Placement, placed bool, why string) 
 	}
 }
 
-// unknownAgain is when systemd is asked again for a unit that it said nothing of.
+// unknownAgain is when to ask systemd again about a unit it reported no state for.
 const unknownAgain = time.Second
 
-// unknown leaves a unit alone that systemd says nothing of: what was last reported holds, with the reason.
+// unknown leaves a unit alone that systemd reports no state for: the last report stands, with the reason added.
 func (p *planner) unknown(name string, pl v1.Placement, rec Record, unit Unit) {
 	state, told := p.in.States[name]
 	if unit.NoUnit {
@@ -88,18 +88,18 @@ func (p *planner) unknown(name string, pl v1.Placement, rec Record, unit Unit) {
 	}
 }
 
-// stopOrphan stops what runs without a placement; after an absence only when its replacement is active.
+// stopOrphan stops a unit that runs without a placement; after an absence, only once its replacement is active.
 func (p *planner) stopOrphan(name string, rec Record, unit Unit) {
 	if until, held := p.in.Holds[name]; held && p.in.Now.Before(until) {
 		p.lookAgain(until.Sub(p.in.Now))
-		p.report(name, v1.Placement{}, rec, "has no placement here any more: runs until its replacement is active")
+		p.report(name, v1.Placement{}, rec, "no longer placed here: runs until its replacement is active")
 		return
 	}
 	rec.Launched, rec.Pending, rec.Stopped = "", false, true
 	p.act(Action{Kind: Stop, Unit: name, Record: rec, Reason: NotPlaced})
 }
 
-// mentioned: a unit that stays has a relation to this one, so that systemd keeps it in memory.
+// mentioned reports whether a unit that stays has a relation to this one, which makes systemd keep it in memory.
 func (p *planner) mentioned(name string) bool {
 	for other := range p.in.Relations {
 		for _, m := range p.in.Relations[other].Mentions {
@@ -111,14 +111,14 @@ func (p *planner) mentioned(name string) bool {
 	return false
 }
 
-// report has a unit's state written where it changed. What was just acted on is looked at again first.
+// report writes a unit's state if it changed. A unit that was just acted on is observed again first.
 func (p *planner) report(name string, pl v1.Placement, rec Record, message string) {
 	if p.acted[name] {
 		before := p.in.Records[name].Message
 		if before == "" {
 			return
 		}
-		message = cmp.Or(message, before) // what was refused is tried again, and may be refused again
+		message = cmp.Or(message, before) // a refused action is retried and may be refused again
 	}
 	unit := p.in.Units[name]
 	last, told := p.in.States[name]
@@ -139,13 +139,13 @@ func (p *planner) report(name string, pl v1.Placement, rec Record, message strin
 	p.act(Action{Kind: WriteState, Unit: name, State: state, Reason: StateChanged})
 }
 
-// settle is how long a start may take without being reported by itself: most are over sooner, and are one write then.
+// settle is how long a start may take before it is reported: most are faster and need only one write.
 const settle = 100 * time.Millisecond
 
-// starts returns for how much longer the start of a unit is too short to be reported. A restart by systemd is none.
+// starts returns for how much longer a start is too recent to be reported. Automatic restarts do not count.
 func (p *planner) starts(unit Unit) time.Duration {
 	since := p.in.Now.Sub(unit.Since)
-	if unit.ActiveState != "activating" || unit.SubState == "auto-restart" || since < 0 { // the clock was set back
+	if unit.ActiveState != "activating" || unit.SubState == "auto-restart" || since < 0 { // or the clock was set back
 		return 0
 	}
 	return settle - since
@@ -153,11 +153,11 @@ func (p *planner) starts(unit Unit) time.Duration {
 
 func sameState(a, b v1.UnitState) bool {
 	same := a.Since.Equal(b.Since)
-	a.Since = b.Since // times compare by what they mean
+	a.Since = b.Since // compare times by value
 	return same && a == b
 }
 
-// stateOf is what is reported of a unit.
+// stateOf is the state to report for a unit.
 func (p *planner) stateOf(name string, unit Unit, pl v1.Placement, rec Record, message string) v1.UnitState {
 	state := v1.UnitState{
 		LoadState: cmp.Or(unit.LoadState, "not-found"), ActiveState: cmp.Or(unit.ActiveState, "inactive"), SubState: cmp.Or(unit.SubState, "dead"),

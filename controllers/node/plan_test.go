@@ -80,7 +80,7 @@ state web-discovery@1.service inactive S waits for web@1.service, which it is bo
 			Units:   map[string]Unit{app: unit("active", "i1"), side: unit("inactive", "")},
 			States:  map[string]v1.UnitState{app: {LoadState: "loaded", ActiveState: "active", SubState: "dead", Hash: "A", InvocationID: "i1", DesiredState: v1.Launched, Message: "etcd is away"}},
 		}, `
-state web-discovery@1.service inactive S waits for web@1.service, which it is bound to, to have its new file: etcd is away
+state web-discovery@1.service inactive S waits for web@1.service, which it is bound to, to get its new file: etcd is away
 `},
 		{"but it is where that is the file that runs", Input{
 			Placements: map[string]v1.Placement{app: launch("A"), side: launch("S")}, Relations: binding,
@@ -310,7 +310,7 @@ deleteState gone.service NotPlaced
 			Holds:   map[string]time.Time{"held.service": t0.Add(time.Second), "late.service": t0},
 		}, `
 stop late.service NotPlaced
-state held.service active A has no placement here any more: runs until its replacement is active
+state held.service active A no longer placed here: runs until its replacement is active
 `},
 		{"a text that is missing concerns its unit alone; what runs goes on", Input{
 			Placements: map[string]v1.Placement{"a.service": launch("missing"), "b.service": launch("B")},
@@ -332,8 +332,8 @@ state a.service active A no such file
 		}, `
 writeFile side.service NewPlacement
 link side.service NewPlacement
-state cron.service inactive  not taken over: this machine has a cron.service of its own (/lib/cron.service): give one of them another name
-state ssh.service inactive  not taken over: this machine has a ssh.service of its own (/lib/ssh.service): give one of them another name
+state cron.service inactive  not taken over: this machine already has its own cron.service (/lib/cron.service): rename one of them
+state ssh.service inactive  not taken over: this machine already has its own ssh.service (/lib/ssh.service): rename one of them
 `},
 		{"and what was never given to systemd is not taken from it", Input{
 			FromStore: true,

@@ -14,19 +14,19 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// stateWriter reports states. It takes them at once and writes them, many in a transaction, as soon as etcd lets it: a
-// unit never waits for etcd. What the store has already is not written again, and a unit that changes all the time, such
-// as one that systemd starts again every second, is written now and then.
+// stateWriter reports states. It accepts them at once and writes them in batches when etcd is available: a unit never
+// waits for etcd. Unchanged states are not written, and a unit that changes all the time, such as one that systemd
+// restarts every second, is rate-limited.
 type stateWriter struct {
 	store store.Interface
 	row   keyspace.Collection[v1.UnitState]
 	log   logr.Logger
 	pause time.Duration
-	known func() // called when the states in the store became known
+	known func() // called once the stored states are known
 	wake  chan struct{}
 
 	mu      sync.Mutex
-	loaded  bool                    // written is what the store has
+	loaded  bool                    // written is in sync with the store
 	written map[string]v1.UnitState // by unit
 	want    map[string]*v1.UnitState
 	paces   map[string]pace
@@ -35,11 +35,11 @@ type stateWriter struct {
 func newStateWriter(o Options, known func()) *stateWriter {
 	w := &stateWriter{store: o.Store, row: o.Keys.StatesOf(o.Machine), log: o.Log, pause: o.Debounce, known: known,
 		wake: make(chan struct{}, 1), written: map[string]v1.UnitState{}, want: map[string]*v1.UnitState{}, paces: map[string]pace{}}
-	w.poke() // an earlier life may have left states that nothing else reminds of
+	w.poke() // an earlier fleetd may have left states
 	return w
 }
 
-// view returns the states as they are, or are about to be, in the store.
+// view returns the states that are, or are about to be, in the store.
 func (w *stateWriter) view() map[string]v1.UnitState {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -71,7 +71,7 @@ func (w *stateWriter) poke() {
 	}
 }
 
-// reload has the store asked for what it has.
+// reload reads the stored states again.
 func (w *stateWriter) reload() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -81,7 +81,7 @@ func (w *stateWriter) reload() {
 
 func (w *stateWriter) run(ctx context.Context) {
 	retry := store.Backoff{First: 100 * time.Millisecond, Max: 5 * time.Second}
-	var later <-chan time.Time // when the first withheld state may be written
+	var later <-chan time.Time // when the first delayed state may be written
 	for {
 		select {
 		case <-w.wake:
@@ -103,14 +103,14 @@ func (w *stateWriter) run(ctx context.Context) {
 				return
 			}
 		}
-		// Whatever changes meanwhile goes into one transaction.
+		// Further changes meanwhile join the transaction.
 		if !store.Sleep(ctx, w.pause) {
 			return
 		}
 	}
 }
 
-// flush writes what is wanted and not written, and returns when there is more to write that has to wait; 0 for never.
+// flush writes the pending states and returns when to flush again; 0 for never.
 func (w *stateWriter) flush(ctx context.Context) (after time.Duration, err error) {
 	if err := w.load(ctx); err != nil {
 		return 0, err
@@ -125,7 +125,7 @@ func (w *stateWriter) flush(ctx context.Context) (after time.Duration, err error
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i, name := range names {
-		if results[i].Err != nil { // it may have been written all the same: what the store has is like no state that is known
+		if results[i].Err != nil { // it may have been written: treat the stored state as unknown
 			w.written[name] = v1.UnitState{}
 			continue
 		}
@@ -143,8 +143,8 @@ func (w *stateWriter) flush(ctx context.Context) (after time.Duration, err error
 	return after, err
 }
 
-// groups returns an operation for each state that differs from the store's, and forgets those that do not. After is
-// when the first one that is withheld may be written.
+// groups returns an operation for each state that differs from the store's, and drops the others. after is when the
+// first delayed one may be written.
 func (w *stateWriter) groups(now time.Time) (groups []store.Group, names []string, after time.Duration) {
 	for _, name := range slices.Sorted(maps.Keys(w.want)) {
 		state := w.want[name]
@@ -161,7 +161,7 @@ func (w *stateWriter) groups(now time.Time) (groups []store.Group, names []strin
 		if state != nil {
 			value, err := w.row.Encode(*state)
 			if err != nil {
-				w.log.Error(err, "State cannot be written", "unit", name)
+				w.log.Error(err, "Writing the state failed", "unit", name)
 				delete(w.want, name)
 				continue
 			}
@@ -172,14 +172,14 @@ func (w *stateWriter) groups(now time.Time) (groups []store.Group, names []strin
 	return groups, names, after
 }
 
-// A unit's state is written at once for so many changes in a row; more of them, once in a while. One release that cannot
-// start would otherwise have thousands of machines write all the time.
+// A unit may change its state paceBurst times in a row, then once per interval. Otherwise one release that cannot start
+// would make thousands of machines write all the time.
 const (
 	paceBurst = 20
 	paceEvery = 3 * time.Second
 )
 
-// pace is when the allowance of a unit would be whole again; the zero value is a whole one.
+// pace is when a unit's allowance is full again; zero is full.
 type pace struct{ whole time.Time }
 
 // wait returns how long to wait before the next write.
@@ -187,7 +187,7 @@ func (p pace) wait(now time.Time) time.Duration {
 	return p.whole.Add(-(paceBurst - 1) * paceEvery).Sub(now)
 }
 
-// next is the pace after one write.
+// next is the pace after one more write.
 func (p pace) next(now time.Time) pace {
 	if p.whole.Before(now) {
 		p.whole = now
@@ -195,7 +195,7 @@ func (p pace) next(now time.Time) pace {
 	return pace{p.whole.Add(paceEvery)}
 }
 
-// load learns which states the store has, once.
+// load reads the stored states, once.
 func (w *stateWriter) load(ctx context.Context) error {
 	w.mu.Lock()
 	loaded := w.loaded
@@ -206,7 +206,7 @@ func (w *stateWriter) load(ctx context.Context) error {
 	written := map[string]v1.UnitState{}
 	_, err := store.ListAll(ctx, w.store, w.row.Prefix(), store.ListOptions{}, func(kv store.KV) error {
 		if name, ok := w.row.Name(kv.Key); ok {
-			// What cannot be read counts as a state that is like no other: it is replaced or deleted.
+			// An undecodable state differs from any other: it is replaced or deleted.
 			written[name], _ = w.row.Decode(kv.Value)
 		}
 		return nil

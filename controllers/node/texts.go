@@ -27,7 +27,7 @@ type texts struct {
 	log     logr.Logger
 	known   map[string]*text
 	missing map[string]*missing
-	// relations are those of units, by the hash they were read from.
+	// relations are the units' relations, with the hash they were read from.
 	relations map[string]relationsOf
 }
 
@@ -56,7 +56,7 @@ func newTexts(o Options) *texts {
 		known: map[string]*text{}, missing: map[string]*missing{}, relations: map[string]relationsOf{}}
 }
 
-// of returns the texts that placements name and the relations of the units.
+// of returns the placements' texts and the units' relations.
 func (t *texts) of(ctx context.Context, placements map[string]v1.Placement) (map[string]Text, map[string]Relations) {
 	found := map[string]Text{}
 	away := false
@@ -86,14 +86,14 @@ func (t *texts) relate(name, hash string, known *text) Relations {
 	}
 	parsed, err := unitfile.ParseName(name)
 	if err != nil {
-		return Relations{} // systemd will say so
+		return Relations{} // systemd will report it
 	}
 	r := RelationsOf(known.file, parsed)
 	t.relations[name] = relationsOf{hash, r}
 	return r
 }
 
-// get returns one text. away is set once the store does not answer: asking for the next one would only take time.
+// get returns one text. away is set once the store does not answer: further requests would only time out.
 func (t *texts) get(ctx context.Context, hash string, away *bool) Text {
 	if known := t.known[hash]; known != nil {
 		return Text{FileHash: known.fileHash}
@@ -121,7 +121,7 @@ func (t *texts) get(ctx context.Context, hash string, away *bool) Text {
 
 func (t *texts) fetch(ctx context.Context, hash string, away *bool) (*text, error) {
 	if !validHash(hash) {
-		return nil, fmt.Errorf("the placement's hash %q is not a SHA-256 in hexadecimal digits", hash)
+		return nil, fmt.Errorf("the placement's hash %q is not a hexadecimal SHA-256", hash)
 	}
 	if data, err := os.ReadFile(t.layout.UnitFile(hash)); err == nil && unitfile.Hash(string(data)) == hash {
 		known, err := newText(string(data))
@@ -139,7 +139,7 @@ func (t *texts) fetch(ctx context.Context, hash string, away *bool) (*text, erro
 		*away = true
 		return nil, errAway
 	case err != nil:
-		return nil, fmt.Errorf("its unit file could not be read from etcd: %w", err)
+		return nil, fmt.Errorf("reading its unit file from etcd: %w", err)
 	case !ok:
 		return nil, fmt.Errorf("its unit file is not in etcd (%s)", t.keys.UnitFiles().Key(hash))
 	case unitfile.Hash(string(kv.Value)) != hash:
@@ -159,7 +159,7 @@ func newText(original string) (*text, error) {
 	return &text{original: original, file: f, lifted: lifted, fileHash: unitfile.Hash(lifted)}, nil
 }
 
-// retryIn is when the first missing text should be asked for again; 0 for never.
+// retryIn is when to ask again for the first missing text; 0 for never.
 func (t *texts) retryIn(now time.Time) (after time.Duration) {
 	for _, m := range t.missing {
 		after = earliest(after, max(m.next.Sub(now), time.Millisecond))
@@ -167,7 +167,7 @@ func (t *texts) retryIn(now time.Time) (after time.Duration) {
 	return after
 }
 
-// save copies new texts to disk and drops, there and from memory, those that no placement names.
+// save copies new texts to disk and deletes, there and in memory, those that no placement uses.
 func (t *texts) save(placements map[string]v1.Placement) error {
 	named := make(map[string]bool, len(placements))
 	for _, pl := range placements {
