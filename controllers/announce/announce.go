@@ -1,5 +1,5 @@
-// Package announce keeps one endpoint in etcd for as long as one instance is healthy. It runs beside the
-// instance as a process of its own and talks to etcd itself: a fleetd that is away withdraws nothing.
+// Package announce keeps one endpoint in etcd while one instance is healthy. It runs next to the instance as its own
+// process and talks to etcd directly, so that a stopped fleetd withdraws nothing.
 package announce
 
 import (
@@ -15,15 +15,15 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// Options say what is announced, and when.
+// Options configure a Controller.
 type Options struct {
 	Store store.Interface
 	Log   logr.Logger
-	// Prefix, App and Instance make the key: <prefix>/<app>/<instance>.
+	// Prefix, App and Instance form the key: <prefix>/<app>/<instance>.
 	Prefix, App, Instance string
 	// Address is the value: ip:port.
 	Address string
-	// TTL is how long the key outlives a machine that vanished.
+	// TTL is how long the key survives its machine's failure.
 	TTL time.Duration
 	// Probe checks the instance, every Interval, for at most Timeout.
 	Probe             Probe
@@ -31,7 +31,7 @@ type Options struct {
 	Thresholds        Thresholds
 }
 
-// validate says what is wrong with the options.
+// validate returns an error for the first invalid option.
 func (o Options) validate() error {
 	for name, value := range map[string]string{"app": o.App, "instance": o.Instance} {
 		if value == "" || strings.ContainsAny(value, "/\x00\n") {
@@ -39,7 +39,7 @@ func (o Options) validate() error {
 		}
 	}
 	if _, err := v1.ParseEndpoint(o.Address); err != nil {
-		return fmt.Errorf("address: %w", err) // no router would take it
+		return fmt.Errorf("address: %w", err) // no router would accept it
 	}
 	if o.Interval <= 0 || o.Timeout <= 0 || o.TTL < time.Second {
 		return fmt.Errorf("interval %s, timeout %s, ttl %s: must be positive, ttl at least a second", o.Interval, o.Timeout, o.TTL)
@@ -47,7 +47,7 @@ func (o Options) validate() error {
 	return nil
 }
 
-// stopTimeout is how long a withdrawal may take when etcd is slow: shorter than systemd waits.
+// stopTimeout limits a withdrawal while etcd is slow, to less than systemd's stop timeout.
 const stopTimeout = 5 * time.Second
 
 // Controller announces one instance.
@@ -57,7 +57,7 @@ type Controller struct {
 	endpoint endpoint
 }
 
-// New returns a controller, or says which option is wrong.
+// New returns a Controller, or an error for an invalid option.
 func New(opts Options) (*Controller, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
@@ -71,8 +71,8 @@ func New(opts Options) (*Controller, error) {
 	}}, nil
 }
 
-// Run probes and announces until ctx ends, then withdraws and returns ctx's error. The queue of the other controllers would hold
-// one key here that is always the same: a timer is all there is to it, and a smaller process.
+// Run probes and announces until ctx ends, then withdraws and returns ctx's error. It uses a timer rather than the queue
+// of the other controllers, as there is only one key: that keeps the process small.
 func (c *Controller) Run(ctx context.Context) error {
 	for {
 		stopping := ctx.Err() != nil
@@ -84,26 +84,26 @@ func (c *Controller) Run(ctx context.Context) error {
 	}
 }
 
-// Reconcile probes once and does what follows from it. It returns when to look again.
+// Reconcile probes once and acts on the result. It returns the delay until the next probe.
 func (c *Controller) Reconcile(ctx context.Context) time.Duration {
 	plan := Plan(c.observe(ctx))
 	c.apply(ctx, plan)
 	return plan.After
 }
 
-// apply is the only place with effects.
+// apply executes a decision; all effects are here.
 func (c *Controller) apply(ctx context.Context, plan Decision) {
 	log := c.opts.Log.WithValues("reason", plan.Reason, "key", c.endpoint.key, "value", c.endpoint.value)
 	switch plan.Action {
 	case Announce:
 		log.Info("Announcing the instance")
-		c.endpoint.announce(context.WithoutCancel(ctx)) // ended by withdraw alone, which ends the lease too
+		c.endpoint.announce(context.WithoutCancel(ctx)) // only withdraw ends it, together with the lease
 	case Withdraw:
 		log.Info("Withdrawing the instance", "message", plan.Message)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		defer cancel()
 		if err := c.endpoint.withdraw(ctx); err != nil {
-			log.Error(err, "Withdrawing failed, the key goes with its lease", "ttl", c.opts.TTL)
+			log.Error(err, "Withdrawing failed, the key expires with its lease", "ttl", c.opts.TTL)
 		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// endpoint is one key in etcd, held under a lease of its own for as long as it is announced.
+// endpoint is one etcd key, held under its own lease while announced.
 type endpoint struct {
 	store store.Interface
 	key   string
@@ -19,14 +19,14 @@ type endpoint struct {
 	ttl   time.Duration
 	log   logr.Logger
 
-	cancel context.CancelFunc // ends hold; nil while nothing is announced
+	cancel context.CancelFunc // stops hold; nil if not announced
 	done   chan struct{}
 
 	mu    sync.Mutex
 	lease store.LeaseID
 }
 
-// held reports whether the endpoint is announced, or being announced while etcd is away.
+// held reports whether the endpoint is announced, or will be once etcd is available.
 func (e *endpoint) held() bool { return e.cancel != nil }
 
 // announce puts the key and keeps it until withdraw is called or ctx ends.
@@ -39,8 +39,8 @@ func (e *endpoint) announce(ctx context.Context) {
 	}()
 }
 
-// withdraw ends the lease, and with it the key, at once. Where etcd cannot be reached before ctx ends, the
-// key goes when the lease runs out.
+// withdraw revokes the lease, which deletes the key. If etcd cannot be reached before ctx ends, the key expires with the
+// lease.
 func (e *endpoint) withdraw(ctx context.Context) error {
 	e.cancel()
 	<-e.done
@@ -64,7 +64,7 @@ func (e *endpoint) withdraw(ctx context.Context) error {
 	}
 }
 
-// hold keeps a lease and the key under it.
+// hold keeps the lease alive and the key under it.
 func (e *endpoint) hold(ctx context.Context) {
 	renewed := make(chan struct{}, 1)
 	var keeping sync.WaitGroup
@@ -105,9 +105,9 @@ func (e *endpoint) hold(ctx context.Context) {
 	}
 }
 
-// put writes the key under the lease. The first time it takes the key over from whoever had it: this
-// instance is the newest. Later, when the lease was lost or somebody deleted the key, it is put only where
-// nobody else has taken it: then the instance was replaced while this machine was cut off.
+// put writes the key under the lease. The first time it overwrites any holder: this instance is the newest. Later, after
+// a lost lease or a deleted key, it only creates the key: another holder means that the instance was replaced while this
+// machine was cut off.
 func (e *endpoint) put(ctx context.Context, lease store.LeaseID, first bool) (int64, error) {
 	kv, exists, revision, err := e.store.Get(ctx, e.key)
 	if err != nil {

@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// Probe checks an instance once and returns why it is not healthy.
+// Probe checks an instance once. The error says why it is unhealthy.
 type Probe func(ctx context.Context) error
 
-// HTTPProbe passes on an answer from 200 to 399. Every probe has a connection of its own: an instance
-// that hangs while it keeps old connections open is found out.
+// HTTPProbe passes if the response status is 200 to 399. Every probe opens a new connection, to detect an instance that
+// hangs but keeps old connections open.
 func HTTPProbe(url string) Probe {
 	client := &http.Client{
 		Transport:     &http.Transport{DisableKeepAlives: true, Proxy: nil},
@@ -51,14 +51,14 @@ func TCPProbe(address string) Probe {
 	}
 }
 
-// ExecProbe passes when the command, run without a shell, exits with 0.
+// ExecProbe passes if the command, run without a shell, exits with status 0.
 func ExecProbe(command []string) Probe {
 	return func(ctx context.Context) error {
 		cmd := exec.CommandContext(ctx, command[0], command[1:]...)
-		// What the command left running must not hold the probe beyond its time.
+		// Processes that the command left running must not delay the result.
 		cmd.WaitDelay = 100 * time.Millisecond
 		out, err := cmd.CombinedOutput()
-		if err == nil || errors.Is(err, exec.ErrWaitDelay) { // which comes instead of an exit with 0
+		if err == nil || errors.Is(err, exec.ErrWaitDelay) { // returned in place of exit status 0
 			return nil
 		}
 		if text, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n"); text != "" {
@@ -68,14 +68,14 @@ func ExecProbe(command []string) Probe {
 	}
 }
 
-// observe probes the instance once, within the timeout, and adds the result to what is known of it.
+// observe probes the instance once, within the timeout, and updates its health.
 func (c *Controller) observe(ctx context.Context) Input {
 	in := Input{Thresholds: c.opts.Thresholds, Interval: c.opts.Interval, Announced: c.endpoint.held()}
 	probeCtx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
 	defer cancel()
 	err := c.opts.Probe(probeCtx)
 	if ctx.Err() != nil {
-		// Being stopped is not being unhealthy.
+		// Being stopped does not make it unhealthy.
 		in.Stopping, in.Health = true, c.health
 		return in
 	}

@@ -2,11 +2,11 @@ package announce
 
 import "time"
 
-// Health is what probing an instance has shown so far.
+// Health is the result of the probes so far.
 type Health struct {
-	// Passed and Failed count the last probes in a row; one of them is 0.
+	// Passed and Failed count the latest consecutive results; one of them is 0.
 	Passed, Failed int
-	// Message says why the last probe failed.
+	// Message is why the last probe failed.
 	Message string
 }
 
@@ -18,7 +18,7 @@ func (h Health) After(err error) Health {
 	return Health{Passed: h.Passed + 1}
 }
 
-// Thresholds are how many probes in a row change what is announced.
+// Thresholds are the numbers of consecutive probes that change what is announced.
 type Thresholds struct {
 	Healthy, Unhealthy int
 }
@@ -27,11 +27,11 @@ type Thresholds struct {
 type Input struct {
 	Health     Health
 	Thresholds Thresholds
-	// Announced says that the endpoint is in etcd as far as this process knows.
+	// Announced reports whether the endpoint is in etcd, as far as this process knows.
 	Announced bool
-	// Interval is the time between two probes.
+	// Interval is the time between probes.
 	Interval time.Duration
-	// Stopping says that the instance, and so this process, is being stopped.
+	// Stopping reports that the instance, and so this process, is being stopped.
 	Stopping bool
 }
 
@@ -60,8 +60,8 @@ type Decision struct {
 	After   time.Duration
 }
 
-// Plan decides whether the instance is announced. Between the thresholds everything stays as it is, so
-// that one slow answer does not move traffic.
+// Plan decides whether the instance is announced. Between the thresholds nothing changes, so one slow answer does not
+// move traffic.
 func Plan(in Input) Decision {
 	switch {
 	case in.Stopping && in.Announced:

@@ -116,7 +116,7 @@ func (c *Controller) warn(refusals []v1.RouteRefusal) {
 			continue
 		}
 		c.opts.Log.Info("Not serving", "subject", r.Subject(), "reason", r.String())
-		c.opts.Events.Record(v1.KindApp, r.App, v1.EventWarning, "NotRouted", r.Subject()+": "+r.String())
+		c.opts.Events.Record(v1.KindApp, r.App, v1.EventWarning, reasonNotRouted, r.Subject()+": "+r.String())
 	}
 	c.refused = refusals
 }
