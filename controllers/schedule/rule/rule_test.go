@@ -82,3 +82,69 @@ func TestBesideAGlobalUnit(t *testing.T) {
 	l = begin(x)
 	require.True(t, l.Search(x.Unit("a.service")).Fits(x.Machine("m2")))
 }
+
+// TestDemandsAreShared: units with the same demand share its set of machines, and the last one takes it along.
+func TestDemandsAreShared(t *testing.T) {
+	x := index.New(New)
+	ssd := unitfile.Fleet{MachineMetadata: map[string][]string{"disk": {"ssd"}}}
+	x.SetUnit(launched("a.service", ssd))
+	x.SetUnit(launched("b.service", ssd))
+	var r *machineMetadata
+	for _, rule := range Of(x).rules {
+		if m, ok := rule.(*machineMetadata); ok {
+			r = m
+		}
+	}
+	require.NotNil(t, r.of(x.Unit("a.service")))
+	require.Same(t, r.of(x.Unit("a.service")), r.of(x.Unit("b.service")))
+	x.DeleteUnit("a.service")
+	require.Len(t, r.selectors, 1)
+	x.DeleteUnit("b.service")
+	require.Empty(t, r.selectors)
+	require.Empty(t, r.byTerm)
+}
+
+// TestPatternsThatNoUnitCarries are forgotten by the units that they matched.
+func TestPatternsThatNoUnitCarries(t *testing.T) {
+	x := index.New(New)
+	x.SetUnit(launched("app@1.service", unitfile.Fleet{}))
+	x.SetUnit(launched("x.service", unitfile.Fleet{Conflicts: []string{"app@*"}}))
+	require.NotEmpty(t, x.Unit("app@1.service").Bindings)
+	require.NotZero(t, x.Unit("app@1.service").Concerns)
+	x.DeleteUnit("x.service")
+	require.Empty(t, x.Unit("app@1.service").Bindings)
+	require.Zero(t, x.Unit("app@1.service").Concerns)
+}
+
+// TestLoadByShare: of machines with as many units the one is taken of which less is requested, be it CPU or memory.
+func TestLoadByShare(t *testing.T) {
+	for _, f := range []unitfile.Fleet{{CPU: 500}, {Memory: 500}} {
+		x := index.New(New)
+		for _, id := range []string{"m1", "m2"} {
+			x.SetMachine(index.MachineSpec{ID: id, Capacity: v1.Capacity{CPU: 1000, Memory: 1000}})
+		}
+		x.SetUnit(launched("a.service", f))
+		x.SetUnit(launched("b.service", unitfile.Fleet{}))
+		x.SetUnit(launched("c.service", unitfile.Fleet{}))
+		place(x, "m1", "a.service")
+		place(x, "m2", "b.service")
+		require.Equal(t, "m2", begin(x).Search(x.Unit("c.service")).Find().ID, "%v", f)
+	}
+}
+
+// TestAMachineInAnotherZone counts in that one only.
+func TestAMachineInAnotherZone(t *testing.T) {
+	x := index.New(New)
+	zone := func(id, zone string) {
+		x.SetMachine(index.MachineSpec{ID: id, Metadata: map[string]string{"zone": zone}})
+	}
+	zone("m1", "b")
+	zone("m2", "a")
+	zone("m3", "c")
+	x.SetUnit(launched("app@1.service", unitfile.Fleet{SpreadOver: "zone"}))
+	x.SetUnit(launched("app@2.service", unitfile.Fleet{SpreadOver: "zone"}))
+	place(x, "m2", "app@1.service")
+	require.Equal(t, "m1", begin(x).Search(x.Unit("app@2.service")).Find().ID)
+	zone("m1", "a")
+	require.Equal(t, "m3", begin(x).Search(x.Unit("app@2.service")).Find().ID)
+}
