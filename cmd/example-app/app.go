@@ -96,7 +96,7 @@ func (a *app) waitWhileHanging(r *http.Request) {
 func (a *app) servePage(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
-	_ = page.Execute(w, map[string]string{ // the client is gone: nobody to tell
+	_ = page.Execute(w, map[string]string{ // the client is gone
 		"Instance": a.cfg.instance, "Machine": a.cfg.machine, "Version": a.cfg.version,
 		"Client": r.Header.Get("X-Real-IP"), "RequestID": r.Header.Get("X-Request-ID"),
 	})

@@ -147,7 +147,7 @@ func parse(args []string) (options, error) {
 		return err
 	})
 	flags.StringVar(&opts.settings.AccessLog, "access-log", "off", "off, stdout, a file, or syslog:server=... as nginx writes it")
-	flags.StringVar(&opts.settings.User, "user", "", "whom nginx's workers run as, where it is started by root")
+	flags.StringVar(&opts.settings.User, "user", "", "the `USER` that nginx's workers run as if nginx is started by root")
 	flags.IntVar(&opts.settings.Workers, "workers", 0, "nginx's worker processes, 0 for one a core")
 	flags.StringVar(&opts.template, "template", "", "a confd template in place of the router's own")
 	flags.StringVar(&opts.machine, "machine", os.Getenv("FLEET_MACHINE_ID"), "ID of this machine")

@@ -42,7 +42,7 @@ func (c *Controller) apply(ctx context.Context, app string, plan Decision) error
 			base = append(base, op)
 			continue
 		}
-		if unitLog.Enabled() { // 100,000 lines that nobody reads are work all the same
+		if unitLog.Enabled() { // 100,000 lines cost time even if no one reads them
 			unitLog.Info("Changing unit", "reason", a.Reason, "unit", a.Name, "action", a.Kind, "desiredState", a.spec().DesiredState, "hash", a.spec().Hash)
 		}
 		group, begun := groupOf[a.Instance]
@@ -114,7 +114,7 @@ func operation(keys keyspace.Keys, app string, a Action) (store.Op, error) {
 		return store.Op{Key: keys.Routes().Key(app), Value: value, If: unchanged(a.If)}, err
 	case DeleteRoute:
 		return store.Op{Key: keys.Routes().Key(app), If: unchanged(a.If)}, nil
-	case PutUnitFile: // the same under one hash, whoever puts it
+	case PutUnitFile: // the same hash is the same text
 		value, err := keys.UnitFiles().Encode(a.Text)
 		return store.Op{Key: keys.UnitFiles().Key(a.Name), Value: value}, err
 	case PutUnit:

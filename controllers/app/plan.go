@@ -9,7 +9,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/generate"
 )
 
-// Input is all that is known of one app. Nothing is remembered from one plan to the next: whoever becomes leader
+// Input is all that is known of one app. Nothing is remembered from one plan to the next: the next leader
 // goes on where the last one stopped.
 type Input struct {
 	Now time.Time

@@ -100,8 +100,8 @@ func addText(texts map[string]string, text string) (hash string) {
 	return hash
 }
 
-// putFiles puts the texts that no unit refers to so far: a file that nobody refers to may be collected at any
-// moment, and putting it once more keeps it. A text that somebody deleted although it is in use is put back.
+// putFiles puts the texts that no unit refers to so far: a file without a reference may be collected at any
+// moment, and putting it once more keeps it. A text that was deleted although it is in use is put back.
 func (p *planner) putFiles() {
 	referenced := map[string]bool{}
 	for _, u := range p.in.Units {

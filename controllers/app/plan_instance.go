@@ -193,7 +193,7 @@ func (u *pair) state(machine string) *v1.UnitState {
 	return state
 }
 
-// wanted: it should run, and nobody stopped it.
+// wanted: it should run, and was not stopped by hand.
 func (i *replica) wanted() bool { return i.unit.hash != "" && i.unit.desired == v1.Launched }
 
 // updated: both units are of the revision.

@@ -16,8 +16,8 @@ type Notice struct {
 	Message string
 }
 
-// Notices are what of these deletions somebody may want to know: one for all that have the same reason. That an old
-// file, revision or status goes is the way of things; what a person asked for, or nobody of ours would have left there,
+// Notices are those deletions that an operator may want to know of: one for all that have the same reason. That an old
+// file, revision or status goes is the way of things; what a person asked for, or what fleet itself would not have left there,
 // does not go without a word.
 func Notices(deleted []Action, grace time.Duration) []Notice {
 	var list []Notice
@@ -38,7 +38,7 @@ func Notices(deleted []Action, grace time.Duration) []Notice {
 	return list
 }
 
-// says is "" for what nobody needs to hear of.
+// says is "" for what needs no event.
 func says(a Action, grace time.Duration) string {
 	machine, unit, _ := strings.Cut(a.Name, "/")
 	switch a.Reason {
@@ -55,7 +55,7 @@ func says(a Action, grace time.Duration) string {
 }
 
 // typeOf: a machine leaves its states when it goes, and its units' wishes an app that was deleted. The rest is a
-// stranger's, or a mistake.
+// foreign key, or a mistake.
 func typeOf(reason Reason) string {
 	if reason == MachineGone || reason == UnitGone {
 		return v1.EventNormal

@@ -105,7 +105,7 @@ func nginxRoutes(routes []Route) []nginx.Route {
 	return list
 }
 
-// maxRefused is how much is said of what is left out. Strangers can put more than etcd takes in one value: a router that
+// maxRefused is how much is said of what is left out. Keys of others can be more than etcd takes in one value: a router that
 // could not say what it serves would hold up every roll-out.
 const maxRefused = 100
 
@@ -171,7 +171,7 @@ func (c *Controller) publish(ctx context.Context, served v1.Router, changed bool
 	changed = changed || was == nil || !slices.Equal(was.Refusals, served.Refusals) || was.MoreRefusals != served.MoreRefusals || was.Failing != nil && served.Failing == nil
 	c.mu.Unlock()
 	if lease == 0 || !changed {
-		return nil // without a lease yet: whoever gets it wakes us
+		return nil // without a lease yet: getting one wakes the loop
 	}
 	_, err := c.put(ctx, served, lease)
 	return err

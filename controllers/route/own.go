@@ -8,7 +8,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// watchOwn publishes again when somebody deletes what was published: a person, or the end of another machine that had
+// watchOwn publishes again when what was published is deleted: a person, or the end of another machine that had
 // this one's ID. A roll-out would not wait for this router any more.
 func (c *Controller) watchOwn(ctx context.Context) {
 	key := c.row.Key(c.opts.Machine)

@@ -46,7 +46,7 @@ type Route struct {
 
 // Decision is what to serve, and what to say of it once it is served.
 type Decision struct {
-	// Routes are sorted by app. An app that nobody announces at the moment is among them: its hosts are
+	// Routes are sorted by app. An app without endpoints at the moment is among them: its hosts are
 	// known, and answered with 503.
 	Routes []Route
 	// Keys are those that only a template reads.

@@ -165,7 +165,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	return c.loop.Run(ctx)
 }
 
-// Resign takes back what was published, for a router that is stopped for good: nobody should wait for it.
+// Resign takes back what was published, for a router that is stopped permanently: roll-outs must not wait for it.
 func (c *Controller) Resign(ctx context.Context) error {
 	c.mu.Lock()
 	lease := c.lease

@@ -54,7 +54,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	return c.Loop.Run(ctx)
 }
 
-// Looked is closed when all that there was in the beginning has been decided, once: what may have happened while nobody led
+// Looked is closed when all that there was in the beginning has been decided, once: what may have happened without a leader
 // is more urgent than anything that the other controllers do.
 func (c *Controller) Looked() <-chan struct{} { return c.looked }
 

@@ -277,7 +277,7 @@ func (p *planner) failingRouter() string {
 	return ""
 }
 
-// refusedOf is what a router says of the app that it leaves out, or else of the first of its instances. Whoever else
+// refusedOf is what a router says of the app that it leaves out, or else of the first of its instances. Any other app that
 // announces something under its name is no reason to wait for anything.
 func (p *planner) refusedOf(refusals []v1.RouteRefusal) (reason, message string) {
 	spec := &p.in.Latest.Spec

@@ -166,7 +166,7 @@ func (c *Cluster) LeavingOf(unit string) string {
 	return ""
 }
 
-// Readable tells whether a stored revision is one: what somebody put in its place by hand is not.
+// Readable tells whether a stored revision is one: what was put in its place by hand is not.
 func Readable(o *cache.Object[v1.Revision]) bool {
 	_, number, _ := keyspace.ParseRevisionName(o.Name)
 	return o.Err == nil && o.Value.Number == number
@@ -181,7 +181,7 @@ func (c *Cluster) UIDOf(app string) (uid int64, ok bool) {
 	return o.CreateRevision, true
 }
 
-// LatestRevision returns an app's newest readable revision, or nil. Those of a deleted app are nobody's, also where another
+// LatestRevision returns an app's newest readable revision, or nil. Those of a deleted app belong to none, also where another
 // app has its name.
 func (c *Cluster) LatestRevision(app string) *v1.Revision {
 	uid, ok := c.UIDOf(app)
@@ -210,7 +210,7 @@ func (c *Cluster) LastRevision(app string) int64 {
 }
 
 // OthersUnits returns the names of units that an app could want and that it does not own, with their owner: "" is a
-// person, or somebody who wrote what nobody can read.
+// person, or a value that cannot be read.
 func (c *Cluster) OthersUnits(app string) map[string]string {
 	taken := map[string]string{}
 	for _, o := range OfApp(c.Units, app) {

@@ -10,7 +10,7 @@ import (
 )
 
 // OnApp has enqueue called with the name of each app that a change of what apps are made of may concern: manifests,
-// revisions, units, overrides, states, machines, endpoints and routes. Call it before Run. A unit file that somebody deleted is
+// revisions, units, overrides, states, machines, endpoints and routes. Call it before Run. A unit file that was deleted is
 // put back with the next change of its app.
 func (c *Cluster) OnApp(enqueue func(app string)) { c.onApp = append(c.onApp, enqueue) }
 

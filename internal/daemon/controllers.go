@@ -119,7 +119,7 @@ func term(ctx context.Context, e ElectedFor, fence store.Fence) error {
 // looker is the controller that goes first.
 type looker interface{ Looked() <-chan struct{} }
 
-// inTurn has the others begin when placement has looked once: machines may have been lost while nobody led, and nothing that
+// inTurn has the others begin when placement has looked once: machines may have been lost without a leader, and nothing that
 // the others find to do is as urgent.
 func inTurn(runners []runner) []func(context.Context) error {
 	runs := make([]func(context.Context) error, len(runners))

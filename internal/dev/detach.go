@@ -57,7 +57,7 @@ func NotifyParent() {
 	if f == nil {
 		return
 	}
-	// Where nobody waits the descriptor is closed, and the error of no interest.
+	// If no process waits the descriptor is closed, and the error of no interest.
 	_, _ = io.WriteString(f, "ready\n")
 	_ = f.Close()
 }

@@ -27,7 +27,7 @@ func newEtcd(dir, host string, port int) (*etcdServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Peers speak over a port that nobody else needs to know.
+	// Peers speak over a port that no other process needs to know.
 	peer, err := freePort(-1)
 	if err != nil {
 		return nil, err

@@ -30,7 +30,7 @@ type supervisor struct {
 	nodes  []*node
 }
 
-// Run runs the cluster until ctx ends or somebody asks it to go down, then takes it down and removes what
+// Run runs the cluster until ctx ends or it is asked to go down, then takes it down and removes what
 // it made. ready is called when every machine is up.
 func Run(ctx context.Context, cfg Config, ready func(Info)) (err error) {
 	if err := cfg.validate(); err != nil {

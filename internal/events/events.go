@@ -128,7 +128,7 @@ func (r *Recorder) Record(kind, name, eventType, reason, message string) {
 	r.record(id, time.Now())
 }
 
-// maxText is how long a name or a message may be. With what strangers put into etcd in them they could be longer than
+// maxText is how long a name or a message may be. Those of foreign keys in etcd could be longer than
 // what etcd takes, and no event would be written any more.
 const maxText = 4096
 

@@ -27,7 +27,7 @@ func newIgnored(atOnce int) ignored {
 	return ignored{limit: rate.NewLimiter(rate.Every(ignoredEvery), atOnce), told: map[string]bool{}}
 }
 
-// Ignored records that a key below one of our prefixes is a stranger's, or that nobody can read its value. That is
+// Ignored records that a key below one of fleet's prefixes is foreign, or that its value cannot be read. That is
 // written once for each revision of the key as long as the event is kept, whichever process saw it first.
 func (r *Recorder) Ignored(key string, revision int64, reason, why string) {
 	if r == nil {

@@ -26,7 +26,7 @@ type Files struct {
 
 // restartPause is the time between two attempts to run a process that ends: systemd's own 100 ms would have one
 // that cannot start burn a core. Together with StartLimitIntervalSec=0 systemd never gives up
-// (systemd.service(5), "RestartSec="), as nobody else would try again.
+// (systemd.service(5), "RestartSec="), as nothing else would try again.
 const restartPause = "1s"
 
 // Units writes the unit files of an App that has its defaults and is valid. The order of options is fixed, so

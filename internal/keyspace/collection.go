@@ -21,7 +21,7 @@ type Collection[T any] struct {
 	leased bool
 }
 
-// named restricts a row to the names that its objects can have: other keys below its prefix are strangers'.
+// named restricts a row to the names that its objects can have: other keys below its prefix are foreign.
 func (c Collection[T]) named(names func(string) bool) Collection[T] {
 	c.names = names
 	return c
@@ -33,7 +33,7 @@ func (c Collection[T]) underLease() Collection[T] {
 	return c
 }
 
-// Leased tells whether the row's objects live under a lease. A key without one has nobody who keeps it: it is a stranger's.
+// Leased tells whether the row's objects live under a lease. No process maintains a key without one: it is foreign.
 func (c Collection[T]) Leased() bool { return c.leased }
 
 // defaulted fills in what the writer of a value did not know of.
@@ -79,7 +79,7 @@ func (c Collection[T]) Key(name string) string { return c.prefix + name }
 // name in it, would be too long to be written.
 const maxName = 1024
 
-// Name undoes Key. ok is false where the key is not of this row, be it a stranger's below its prefix.
+// Name undoes Key. ok is false where the key is not of this row, such as a foreign one below its prefix.
 func (c Collection[T]) Name(key string) (name string, ok bool) {
 	name, ok = strings.CutPrefix(key, c.prefix)
 	return name, ok && name != "" && len(name) <= maxName && (c.names == nil || c.names(name))

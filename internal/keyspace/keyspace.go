@@ -4,7 +4,7 @@
 //
 //	apps/<app>                  the manifest, the very bytes a person wrote     people: API, etcdctl, git
 //	units/<unit>                desired unit: file hash, desired state, owner   app controller; people for units without owner
-//	unitfiles/<sha256>          unit file text, immutable                       whoever writes the unit
+//	unitfiles/<sha256>          unit file text, immutable                       the writer of the unit
 //	revisions/<app>/<n>         an accepted spec, immutable                     app controller
 //	machines/<id>               presence, under the machine's lease             fleetd on that machine
 //	machineconfig/<id>          cordon, drain, metadata edits                   people: API, etcdctl

@@ -35,7 +35,7 @@ func Sweep(runtimeDir string) error {
 func guardFile(runtimeDir string) string { return filepath.Join(runtimeDir, "guard") }
 
 // holdGuard locks the file that says that there is a guard. The lock goes with the last process that has the open file:
-// the guard is no child of whoever sweeps, who can wait for it in no other way.
+// the guard is no child of the process that sweeps, which can wait for it in no other way.
 func holdGuard(runtimeDir string) (*os.File, error) {
 	file, err := os.Create(guardFile(runtimeDir))
 	if err != nil {

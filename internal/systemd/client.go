@@ -71,7 +71,7 @@ func (c *Client) Close() {
 // Events implements Manager.
 func (c *Client) Events() <-chan struct{} { return c.events }
 
-// hint never blocks: one hint that nobody took yet says it all.
+// hint never blocks: one hint that was not taken yet says it all.
 func (c *Client) hint() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

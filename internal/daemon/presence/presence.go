@@ -242,7 +242,7 @@ func (p *Presence) hold(ctx context.Context, lease store.LeaseID, value []byte, 
 		p.established(lease, held)
 		return p.watch(ctx, revision)
 	case kv.Lease == lease:
-	case kv.Lease == 0: // whoever put it keeps it alive with nothing: it is no machine's, and would never end
+	case kv.Lease == 0: // it was put by hand: no machine keeps it alive, and it would never end
 	case *held == lease:
 		return fmt.Errorf("%w: another fleetd with ID %s and the address of this one has taken over: only one may run", ErrDuplicate, p.id)
 	case p.otherAddress(kv) != "":

@@ -22,7 +22,7 @@ type job struct {
 	unit    *unit
 	kind    jobKind
 	running bool // its end comes with the end of a process
-	// automatic is set of a restart that nobody asked for.
+	// automatic is set of a restart that was not asked for.
 	automatic bool
 	by        string // the unit that brings it along; "": the job was asked for
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/systemd"
 )
 
-// Process is how a process behaves when nobody kills it.
+// Process is how a process behaves if it is not killed.
 type Process struct {
 	Ends   bool
 	After  time.Duration // when it ends, from its start
