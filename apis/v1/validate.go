@@ -3,7 +3,6 @@ package v1
 import (
 	"fmt"
 	"maps"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -242,7 +241,7 @@ func (v *validator) announce(s *AppSpec) {
 			}
 		}
 		switch {
-		case !announcePrefix.MatchString(a.Prefix) || path.Clean(a.Prefix) != a.Prefix || a.Prefix == "/":
+		case !IsPrefix(a.Prefix):
 			v.add("spec.announce.prefix", "%s is not a valid etcd directory: use an absolute path such as %s, without a trailing /", quoteShort(a.Prefix), DefaultAnnouncePrefix)
 		case a.Prefix == "/fleet" || strings.HasPrefix(a.Prefix, "/fleet/"):
 			v.add("spec.announce.prefix", "%s is inside fleet's own keys: use a path outside /fleet, such as %s", a.Prefix, DefaultAnnouncePrefix)

@@ -3,6 +3,7 @@ package v1
 import (
 	"fmt"
 	"maps"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -19,15 +20,15 @@ const (
 )
 
 var (
-	envName        = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
-	containerName  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
-	imageName      = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/:@+-]{0,510}$`)
-	volumeOptions  = regexp.MustCompile(`^[A-Za-z0-9=,_-]+$`)
-	announcePrefix = regexp.MustCompile(`^(/[A-Za-z0-9._-]+)+$`)
-	urlPath        = regexp.MustCompile(`^/[!-~]*$`)
-	sectionName    = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]*$`)
-	metadataText   = regexp.MustCompile(`^[A-Za-z0-9._/@:+-]+$`)
-	hexDigest      = regexp.MustCompile(`^[0-9a-f]{64}$`)
+	envName       = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	containerName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
+	imageName     = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/:@+-]{0,510}$`)
+	volumeOptions = regexp.MustCompile(`^[A-Za-z0-9=,_-]+$`)
+	prefix        = regexp.MustCompile(`^(/[A-Za-z0-9._-]+)+$`)
+	urlPath       = regexp.MustCompile(`^/[!-~]*$`)
+	sectionName   = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]*$`)
+	metadataText  = regexp.MustCompile(`^[A-Za-z0-9._/@:+-]+$`)
+	hexDigest     = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
 
 // unitSpecifiers are the specifiers of systemd 252 (systemd.unit(5)).
@@ -185,3 +186,7 @@ func expandForCheck(s string) string {
 	}
 	return b.String()
 }
+
+// IsPrefix reports whether a text is a directory of etcd that may hold endpoints: an absolute path without . and .., and without
+// a slash at its end.
+func IsPrefix(s string) bool { return prefix.MatchString(s) && path.Clean(s) == s }

@@ -22,7 +22,6 @@ var (
 	portPattern     = regexp.MustCompile(`^[1-9][0-9]{0,4}$`)
 	syslogPattern   = regexp.MustCompile(`^syslog:[A-Za-z0-9_.:=,/\[\]-]+$`)
 	userPattern     = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
-	prefixPattern   = regexp.MustCompile(`^(/[A-Za-z0-9_.-]+)+$`)
 )
 
 func isInstance(s string) bool { return instancePattern.MatchString(s) }
@@ -113,8 +112,8 @@ func (s Settings) check() (Settings, error) {
 
 // CheckPrefix returns an error if a directory of endpoints is not valid.
 func CheckPrefix(prefix string) error {
-	if !prefixPattern.MatchString(prefix) {
-		return fmt.Errorf("prefix %s: want an etcd key such as %s", quote(prefix), DefaultPrefix)
+	if !v1.IsPrefix(prefix) {
+		return fmt.Errorf("prefix %s is not a valid etcd directory: use an absolute path such as %s, without a trailing /", quote(prefix), DefaultPrefix)
 	}
 	return nil
 }
