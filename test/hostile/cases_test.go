@@ -43,13 +43,13 @@ var manifests = []hostile{
 		_, err := l.try(keys.Apps().Key("huge"), text)
 		require.Error(l.t, err, "etcd takes no such value")
 	}, nil},
-	manifest("a manifest as large as etcd takes", "large", app("large", "description: "+strings.Repeat("x", 1_200_000)), "bytes, at most"),
+	manifest("a manifest as large as etcd takes", "large", app("large", "description: "+strings.Repeat("x", 1_200_000)), "bytes, the limit is"),
 	manifest("10,000 aliases", "aliases", app("aliases", "env: &a {A: b}", "x: ["+strings.Repeat("*a,", 10_000)+"]"), "spec.x", "unknown field"),
 	manifest("aliases of aliases", "bomb", bomb(), "a8", "unknown field"),
 	manifest("deep nesting in YAML", "deep", app("deep", "x: "+strings.Repeat("[", 9_000)+strings.Repeat("]", 9_000)), "spec.x", "unknown field"),
 	manifest("deeper nesting in JSON", "deeper", `{"apiVersion":"fleet/v1","kind":"App","metadata":{"name":"deeper"},"spec":`+
 		strings.Repeat(`{"a":`, 50_000)+"1"+strings.Repeat("}", 50_000)+"}", "not YAML: exceeded max depth"),
-	manifest("two ports of one name", "ports", app("ports", "ports: [{name: a, port: 1}, {name: a, port: 2}]"), "spec.ports[1].name", "taken by spec.ports[0]"),
+	manifest("two ports of one name", "ports", app("ports", "ports: [{name: a, port: 1}, {name: a, port: 2}]"), "spec.ports[1].name", "already used by spec.ports[0]"),
 	manifest("replicas -1", "minus", app("minus", "replicas: -1"), "spec.replicas", "-1 is negative"),
 	manifest("replicas 10 million", "many", app("many", "replicas: 10000000"), "spec.replicas", "too many"),
 	manifest("replicas beyond numbers", "more", app("more", "replicas: 99999999999999999999999"), "spec.replicas", "99999999999999999999999 is out of range"),
@@ -58,9 +58,9 @@ var manifests = []hostile{
 	manifest("NUL", "nul", app("nul", "description: \"a\\0b\""), "control character"),
 	manifest("no text", "bytes", "\xff\xfe\x00\x01", "expected a mapping"),
 	manifest("a header that breaks out", "header", app("header", "ports: [{port: 80}]", "announce: {}",
-		`healthCheck: {http: {path: "/ HTTP/1.0\r\nHost: evil\r\n"}}`), "spec.healthCheck.http.path", "is not a path"),
+		`healthCheck: {http: {path: "/ HTTP/1.0\r\nHost: evil\r\n"}}`), "spec.healthCheck.http.path", "is not a valid path"),
 	manifest("a host that breaks out", "host", app("host", "ports: [{port: 80}]", "announce: {}",
-		`route: {hosts: ["x; } server {"]}`), "spec.route.hosts[0]", "not a host name"),
+		`route: {hosts: ["x; } server {"]}`), "spec.route.hosts[0]", "not a valid host name"),
 	{"a variable that breaks out", func(l *lab) { // it is one, with line breaks in it
 		l.apply(app("variable", `env: {A: "b\n[Service]\nExecStartPre=/bin/evil"}`))
 		l.await("the app runs", func() string { return l.notReady("variable") })
@@ -70,7 +70,7 @@ var manifests = []hostile{
 			require.Empty(l.t, file.Values("Service", "ExecStartPre"), "%s", kv.Value)
 		}
 	}, nil},
-	manifest("a specifier that does not exist", "specifier", strings.Replace(app("specifier"), "infinity", "'%z'", 1), "no specifier"),
+	manifest("a specifier that does not exist", "specifier", strings.Replace(app("specifier"), "infinity", "'%z'", 1), "does not begin a systemd specifier"),
 }
 
 // bomb is a text of 10 levels of 10 aliases each.
@@ -106,7 +106,7 @@ var names = func() (list []hostile) {
 			l.refused("PUT", "/apis/fleet/v1/apps/"+url.PathEscape(n.name), text)
 			l.raw(keys.Apps().Key(n.name), text)
 			l.raw(keys.Apps().Key(n.name+"x"), app("ok"))
-		}, one(keys.Status().Key(n.name)+" ", "metadata.name", "is not a name")})
+		}, one(keys.Status().Key(n.name)+" ", "metadata.name", "is not a valid name")})
 		unit := n.name + ".service"
 		list = append(list, hostile{"a unit's name with " + n.title, func(l *lab) {
 			if n.title != "an at sign" {
