@@ -17,6 +17,9 @@ var wholeID = regexp.MustCompile(`\b[0-9a-f]{32}\b`)
 // TestDocs runs the console blocks of the pages, in order, and compares with what the pages say that they print. Machines' IDs and
 // addresses are not compared: the one is random, and nothing says which machine that fits gets a unit.
 func TestDocs(t *testing.T) {
+	if os.Getenv("DOCS") == "" {
+		t.Skip("set DOCS=1 to run the commands of the pages: what they leave behind changes what the other tests find")
+	}
 	pages, err := filepath.Glob(filepath.Join(top, "docs/*.md"))
 	require.NoError(t, err)
 	commands := 0
