@@ -5,10 +5,10 @@ import (
 	"slices"
 )
 
-// UnitOption is an option of [X-Fleet] in a unit file.
+// UnitOption is one option of [X-Fleet] in a unit file.
 type UnitOption struct {
-	Name  string
-	Value string
+	Name  string `json:"name"`
+	Value string `json:"value"`
 }
 
 // Options are what the rules are in the [X-Fleet] section of a unit, in the order in which they are written. An option with

@@ -49,13 +49,7 @@ type UnitFileFacts struct {
 	// MachineOf are the units it must share a machine with, with specifiers expanded.
 	MachineOf []string `json:"machineOf,omitempty"`
 	// Options are the options of [X-Fleet] as written.
-	Options []UnitFileOption `json:"options,omitempty"`
-}
-
-// UnitFileOption is one assignment of a unit file.
-type UnitFileOption struct {
-	Name  string `json:"name"`
-	Value string `json:"value"`
+	Options []UnitOption `json:"options,omitempty"`
 }
 
 // The phases of an App.

@@ -18,6 +18,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/store"
 	"github.com/fleet-starter/fleet/internal/store/memstore"
+	"github.com/fleet-starter/fleet/internal/store/storetest"
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
@@ -156,21 +157,6 @@ func TestRevisionsThatStay(t *testing.T) {
 	})
 }
 
-// refusing is a store that refuses to change one key.
-type refusing struct {
-	store.Interface
-	key string
-}
-
-func (r refusing) Commit(ctx context.Context, txn store.Txn) (int64, error) {
-	for _, op := range txn.Ops {
-		if op.Key == r.key {
-			return 0, store.ErrDenied
-		}
-	}
-	return r.Interface.Commit(ctx, txn)
-}
-
 // TestAFailureIsReturned: also where something else was deleted.
 func TestAFailureIsReturned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -187,7 +173,7 @@ func TestAFailureIsReturned(t *testing.T) {
 			plan.Actions = append(plan.Actions, Action{Candidate{Overrides, Object{key, w.s.Revision()}}, UnitGone})
 		}
 		first, last := keys.Overrides().Key("000.service"), keys.Overrides().Key(plan.Actions[len(plan.Actions)-1].Name)
-		c := New(Options{Env: cluster.Env{Store: refusing{w.s, last}, Cluster: known}})
+		c := New(Options{Env: cluster.Env{Store: storetest.Refusing{Interface: w.s, Keys: map[string]error{last: store.ErrDenied}}, Cluster: known}})
 		defer func() { cancel(); _ = c.Run(ctx) }() // which ends the queue
 		require.ErrorIs(t, c.apply(ctx, plan), store.ErrDenied)
 		require.False(t, w.has(first))

@@ -83,7 +83,7 @@ var explanations = []struct {
 	{"follower", func(t *testing.T, w *world) {
 		w.add(t, "app@1.service Ports=80")
 		w.converge()
-		w.add(t, "side@1.service Ports=80;"+beside, "lonely.service MachineOf=nobody.service")
+		w.add(t, "side@1.service Ports=80;"+beside, "lonely.service MachineOf=missing.service")
 	}},
 	{"quarrel", func(t *testing.T, w *world) { w.add(t, "app@1.service Ports=80", "side@1.service Ports=80;"+beside) }},
 	{"circle", func(t *testing.T, w *world) {

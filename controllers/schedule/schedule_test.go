@@ -19,6 +19,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 	"github.com/fleet-starter/fleet/internal/store/etcdtest"
 	"github.com/fleet-starter/fleet/internal/store/memstore"
+	"github.com/fleet-starter/fleet/internal/store/storetest"
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
@@ -231,26 +232,11 @@ func TestControllerInline(t *testing.T) {
 	})
 }
 
-// refusing refuses every transaction with this key in it.
-type refusing struct {
-	store.Interface
-	key string
-}
-
-func (r refusing) Commit(ctx context.Context, txn store.Txn) (int64, error) {
-	for _, op := range txn.Ops {
-		if op.Key == r.key {
-			return 0, store.ErrInvalid
-		}
-	}
-	return r.Interface.Commit(ctx, txn)
-}
-
 // A unit file that etcd does not take keeps its own unit from being placed, and says so; the others are placed.
 func TestControllerWithAFileThatIsRefused(t *testing.T) {
 	inline := func(text string) string { return "spec:\n  contents: |\n    [Service]\n    ExecStart=" + text + "\n" }
 	file := keyspace.New("").UnitFiles().Key(unitfile.Hash("[Service]\nExecStart=/bin/large\n"))
-	b := start(t, refusing{memstore.New(memstore.Options{}), file})
+	b := start(t, storetest.Refusing{Interface: memstore.New(memstore.Options{}), Keys: map[string]error{file: store.ErrInvalid}})
 	b.put(b.keys.Units().Key("large.service"), inline("/bin/large"))
 	b.put(b.keys.Units().Key("small.service"), inline("/bin/small"))
 	b.machine("m1", "a")

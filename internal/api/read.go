@@ -116,7 +116,7 @@ func readUnitFile(text string) *readFile {
 	f.facts.Description, _ = file.Value(unitfile.SectionUnit, "Description")
 	for _, o := range file.Options() {
 		if o.Section == unitfile.SectionFleet {
-			f.facts.Options = append(f.facts.Options, v1.UnitFileOption{Name: o.Name, Value: o.Value})
+			f.facts.Options = append(f.facts.Options, v1.UnitOption{Name: o.Name, Value: o.Value})
 		}
 	}
 	f.fleet = unitfile.ParseFleetTemplate(file)

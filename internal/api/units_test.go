@@ -362,7 +362,7 @@ func TestWhatAFileSays(t *testing.T) {
 	}
 	meter := func(app string) *v1.UnitFileFacts {
 		return &v1.UnitFileFacts{SHA1: unitfile.FleetHash(text), Description: "Meter", MachineOf: []string{app},
-			Options: []v1.UnitFileOption{{Name: "MachineOf", Value: "app@%i.service"}}}
+			Options: []v1.UnitOption{{Name: "MachineOf", Value: "app@%i.service"}}}
 	}
 	list := getAs[wire.List[v1.Unit]](c, units+"?file=true").Items
 	require.Len(t, list, 4)

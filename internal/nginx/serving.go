@@ -16,8 +16,8 @@ import (
 // servingTimeout is how long nginx may take to answer a local request.
 const servingTimeout = 5 * time.Second
 
-// nobody is a host that no app has: it is answered by nginx's default server.
-const nobody = "fleet-router.invalid"
+// unknownHost is a host that no app has: it is answered by nginx's default server.
+const unknownHost = "fleet-router.invalid"
 
 // Serving checks at each listen address that this nginx answers there, and returns where it does not: a running nginx
 // is not enough. With a custom template the answer is unknown.
@@ -58,7 +58,7 @@ func askGeneration(ctx context.Context, address netip.AddrPort) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	req.Host = nobody
+	req.Host = unknownHost
 	t := &http.Transport{DisableKeepAlives: true, Proxy: nil}
 	defer t.CloseIdleConnections()
 	resp, err := t.RoundTrip(req)

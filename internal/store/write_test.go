@@ -16,6 +16,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 	"github.com/fleet-starter/fleet/internal/store/etcdtest"
 	"github.com/fleet-starter/fleet/internal/store/memstore"
+	"github.com/fleet-starter/fleet/internal/store/storetest"
 )
 
 // counting counts transactions and their concurrency.
@@ -189,26 +190,11 @@ func content(ctx context.Context, t require.TestingT, s store.Interface) map[str
 	return out
 }
 
-// refusing refuses transactions that contain one of these keys.
-type refusing struct {
-	store.Interface
-	keys map[string]error
-}
-
-func (r *refusing) Commit(ctx context.Context, txn store.Txn) (int64, error) {
-	for _, op := range txn.Ops {
-		if err := r.keys[op.Key]; err != nil {
-			return 0, err
-		}
-	}
-	return r.Interface.Commit(ctx, txn)
-}
-
 // TestWriteTellsRefusedGroupsApart: a group that etcd refuses, because it is too large or not allowed, fails alone.
 func TestWriteTellsRefusedGroupsApart(t *testing.T) {
-	s := &refusing{memstore.New(memstore.Options{}), map[string]error{"/t/00003": store.ErrInvalid, "/t/00200": store.ErrDenied}}
+	s := &storetest.Refusing{Interface: memstore.New(memstore.Options{}), Keys: map[string]error{"/t/00003": store.ErrInvalid, "/t/00200": store.ErrDenied}}
 	for i, r := range store.Write(t.Context(), s, puts(300), store.Fence{}) {
-		require.ErrorIs(t, r.Err, s.keys[fmt.Sprintf("/t/%05d", i)], i)
+		require.ErrorIs(t, r.Err, s.Keys[fmt.Sprintf("/t/%05d", i)], i)
 		require.Equal(t, r.Err == nil, r.Revision > 0, i)
 	}
 	page, err := s.List(t.Context(), "/t/", store.ListOptions{})

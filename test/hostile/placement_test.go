@@ -34,6 +34,6 @@ var placement = []hostile{
 		l.apply(app("hermit", "placement: {conflicts: [\"*\"]}"))
 	}, one("/unplaced/hermit@1.service ", "runs a unit that conflicts (Conflicts=*: ")},
 	{"MachineOf a unit that does not exist", func(l *lab) {
-		l.apply(app("lonely", "placement: {machineOf: [\"nobody.service\"]}"))
-	}, one("/unplaced/lonely@1.service", "nobody.service")},
+		l.apply(app("lonely", "placement: {machineOf: [\"missing.service\"]}"))
+	}, one("/unplaced/lonely@1.service", "missing.service")},
 }

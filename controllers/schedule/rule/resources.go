@@ -3,8 +3,8 @@ package rule
 import (
 	"encoding/binary"
 	"fmt"
-	"strconv"
 
+	"github.com/fleet-starter/fleet/apis/quantity"
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/controllers/schedule/index"
 	"github.com/fleet-starter/fleet/internal/unitfile"
@@ -214,18 +214,10 @@ func (r *Room) tooLittle(reason, what string, n int64) Refusal {
 		Message: fmt.Sprintf("%s has too little %s for %s=%s beside what was there first", r.machine.ID, what, reason, amount(reason, n))}
 }
 
-// amount writes an amount of a resource as the option has it.
+// amount formats an amount of a resource as the option has it.
 func amount(resource string, n int64) string {
 	if resource == ReasonCPU {
-		return strconv.FormatFloat(float64(n)/1000, 'f', -1, 64)
+		return quantity.FormatCores(n)
 	}
-	for _, unit := range []struct {
-		suffix string
-		size   int64
-	}{{"G", 1 << 30}, {"M", 1 << 20}, {"K", 1 << 10}} {
-		if n >= unit.size {
-			return strconv.FormatFloat(float64(n*10/unit.size)/10, 'f', -1, 64) + unit.suffix
-		}
-	}
-	return strconv.FormatInt(n, 10)
+	return quantity.ApproximateMemory(n)
 }
