@@ -55,8 +55,8 @@ type Action struct {
 	Txn int
 	// Placement is what is put.
 	Placement v1.Placement
-	// Hash and Text are the file that is stored.
-	Hash, Text string
+	// File is the file that is stored. Nil but for StoreFile.
+	File *File
 	// Revision is the ModRevision of the key that is deleted or replaced.
 	Revision int64
 	// Unplaced is what SetUnplaced writes.
@@ -64,6 +64,9 @@ type Action struct {
 	// Reason is one of the constants, Message the same for people.
 	Reason, Message string
 }
+
+// File is a unit file and its hash, the name it is stored under.
+type File struct{ Hash, Text string }
 
 // String is the action in one line: what is done to what, and why.
 func (a Action) String() string {

@@ -44,7 +44,7 @@ func (c *Controller) apply(ctx context.Context, actions []Action) error {
 func (c *Controller) without(actions, missing []Action) []Action {
 	absent, left := map[string]bool{}, map[int]bool{}
 	for _, a := range missing {
-		absent[a.Hash] = true
+		absent[a.File.Hash] = true
 	}
 	for _, a := range actions {
 		if absent[a.Placement.Hash] {
@@ -184,7 +184,7 @@ func (c *Controller) ops(a Action) ([]store.Op, error) {
 	case ClearUnplaced:
 		return []store.Op{{Key: unplaced.Key(a.Unit)}}, nil
 	case StoreFile: // also where it exists: it may be collected in this very moment
-		return []store.Op{{Key: c.Cluster.Keys.UnitFiles().Key(a.Hash), Value: []byte(a.Text)}}, nil
+		return []store.Op{{Key: c.Cluster.Keys.UnitFiles().Key(a.File.Hash), Value: []byte(a.File.Text)}}, nil
 	case DeleteStray:
 		return []store.Op{{Key: placements.Key(a.Unit), If: was}}, nil
 	}

@@ -28,7 +28,7 @@ func (p *planner) storeFiles() {
 		if !stored[u.Hash] {
 			stored[u.Hash] = true
 			p.last++
-			files = append(files, Action{Kind: StoreFile, Unit: u.Name, Txn: p.last, Hash: u.Hash, Text: u.Text, Reason: ReasonInline,
+			files = append(files, Action{Kind: StoreFile, Unit: u.Name, Txn: p.last, File: &File{u.Hash, u.Text}, Reason: ReasonInline,
 				Message: "the unit has its file's text itself"})
 		}
 	}

@@ -141,7 +141,7 @@ func (w *world) apply(a Action) {
 		w.c.DeleteUnplaced(a.Unit)
 	case StoreFile:
 		for name, u := range w.units {
-			if u.Hash == a.Hash {
+			if u.Hash == a.File.Hash {
 				u.Text = ""
 				w.units[name] = u
 				w.c.SetUnit(u)

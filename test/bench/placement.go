@@ -41,13 +41,16 @@ func placement(ctx context.Context, b *bench) error {
 			for _, u := range scheduletest.Units(kind, size.units) {
 				c.SetUnit(u)
 			}
-			took := median(3, func() { schedule.Plan(schedule.Input{Index: c, Now: time.Unix(0, 0)}) })
+			took := median(runs(size), func() { schedule.Plan(schedule.Input{Index: c, Now: time.Unix(0, 0)}) })
 			placed := placements(schedule.Plan(schedule.Input{Index: c, Now: time.Unix(0, 0)}))
 			b.report(name, float64(placed)/took.Seconds(), "units/s", placed)
 		}
 	}
 	return ctx.Err()
 }
+
+// runs is how often a size is measured: a plan of some milliseconds is at the mercy of one garbage collection.
+func runs(size dimensions) int { return max(3, 200_000/size.units|1) }
 
 func placements(d schedule.Decision) (n int) {
 	for _, a := range d.Actions {

@@ -7,6 +7,7 @@ import "slices"
 type Txn struct {
 	x      *Index
 	places []*Place
+	room   []Place // for the next ones: a plan of a new cluster enters all units
 }
 
 // Begin begins a plan: it enters machines that came or changed.
@@ -17,11 +18,19 @@ func (x *Index) Begin() *Txn {
 }
 
 // Grow makes room for n more decisions.
-func (t *Txn) Grow(n int) { t.places = slices.Grow(t.places, n) }
+func (t *Txn) Grow(n int) {
+	t.places = slices.Grow(t.places, n)
+	t.room = make([]Place, n)
+}
 
 // Enter notes that a unit gets a machine.
 func (t *Txn) Enter(u *Unit, m *Machine) {
-	p := &Place{Unit: u, Machine: m, Placed: Placed{MachineName: m.ID, UnitName: u.Name}}
+	if len(t.room) == 0 {
+		t.room = make([]Place, 16)
+	}
+	p := &t.room[0]
+	t.room = t.room[1:]
+	p.Unit, p.Machine, p.MachineName, p.UnitName = u, m, m.ID, u.Name
 	t.x.link(p)
 	t.places = append(t.places, p)
 }
@@ -44,5 +53,5 @@ func (t *Txn) Undo() {
 	for _, p := range slices.Backward(t.places) {
 		t.x.unlink(p)
 	}
-	t.places = nil
+	t.places, t.room = nil, nil
 }
