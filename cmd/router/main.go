@@ -126,7 +126,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&opts.settings.Domain, "domain", "", "an app without hosts is served as <app>.<domain>")
 	flags.Func("prefix", "directory of endpoints in etcd, or of keys for the template; may be repeated (default "+v1.DefaultAnnouncePrefix+")", func(prefix string) error {
 		opts.prefixes = append(opts.prefixes, prefix)
-		return nginx.CheckPrefix(prefix)
+		return route.CheckPrefix(prefix)
 	})
 	flags.BoolVar(&opts.all, "all-endpoints", false, "serve endpoints that are of no App and of no unit, too")
 	flags.Func("allow-endpoints", "network (CIDR) outside of the cluster that endpoints may lie in; may be repeated (default: addresses of machines alone)", func(s string) error {

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fleet-starter/fleet/internal/nginx"
+	"github.com/fleet-starter/fleet/internal/routing"
 )
 
 // TestReadyWhenItServes has a real nginx beside another server on its port: the router ends with the reason, without having
@@ -41,9 +42,7 @@ func TestReadyWhenItServes(t *testing.T) {
 		return s, ctx, told
 	}
 	apply := func(ctx context.Context, s *serving) error {
-		c, err := nginx.Plan(nginx.Input{Settings: settings, Routes: []nginx.Route{{App: "app"}}})
-		require.NoError(t, err)
-		_, err = s.Apply(ctx, c)
+		_, err := s.Apply(ctx, nginx.Configuration{Settings: settings, Table: routing.Table{Routes: []routing.Route{{App: "app", Hosts: []string{"app.localhost"}}}}})
 		return err
 	}
 

@@ -3,8 +3,6 @@ package route
 import (
 	"context"
 	"errors"
-	"maps"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -25,21 +23,20 @@ const (
 
 // apply has nginx serve the plan, and says so once it does; or that it cannot.
 func (c *Controller) apply(ctx context.Context, in Input, plan Decision) error {
-	result, err := c.serve(ctx, in, plan)
+	result, err := c.opts.Nginx.Apply(ctx, nginx.Configuration{Settings: c.opts.Settings, Table: plan.Table})
 	if err != nil {
 		return errors.Join(err, c.publishFailure(ctx, err))
 	}
 	c.failing = time.Time{}
 	if result.Changed {
 		c.opts.Log.Info("nginx serves a new configuration", "reason", reasonChanged,
-			"apps", len(plan.Routes), "endpoints", len(in.Endpoints), "revisions", in.Revisions, "routes", in.RoutesRevision, "generation", result.Generation)
+			"apps", len(plan.Apps), "endpoints", len(in.Endpoints), "revisions", in.Revisions, "routes", in.RoutesRevision, "generation", result.Generation)
 		if err := c.save(plan); err != nil {
 			c.opts.Log.Error(err, "Saving what is served failed", "file", c.opts.StateFile)
 		}
 	}
-	refusals := c.refusals(plan, result.Refused)
-	said := refusals[:min(len(refusals), maxRefused)]
-	more := len(refusals) - len(said)
+	said, more := firstRefusals(result.Refused)
+	more += plan.MoreRefused
 	c.warn(said)
 	first, ok := plan.Served[v1.DefaultAnnouncePrefix]
 	if !ok {
@@ -51,64 +48,6 @@ func (c *Controller) apply(ctx context.Context, in Input, plan Decision) error {
 	}, plan.Publish)
 }
 
-// serve has nginx serve the plan.
-func (c *Controller) serve(ctx context.Context, in Input, plan Decision) (nginx.Result, error) {
-	revision := in.RoutesRevision
-	for _, r := range in.Revisions {
-		revision = max(revision, r)
-	}
-	configuration, err := nginx.Plan(nginx.Input{Settings: c.opts.Settings, Routes: nginxRoutes(plan.Routes), Keys: plan.Keys, Revision: revision})
-	if err != nil {
-		return nginx.Result{}, err
-	}
-	return c.opts.Nginx.Apply(ctx, configuration)
-}
-
-// maxUnaccepted is how many directories without an app are named: what lies there is no concern of this router.
-const maxUnaccepted = 3
-
-// refusals is what is left out, and why, sorted. Of one key or app the last word counts, which is nginx's.
-func (c *Controller) refusals(plan Decision, byNginx []nginx.Refused) []v1.RouteRefusal {
-	bySubject := map[string]v1.RouteRefusal{}
-	for _, key := range plan.Stray {
-		bySubject[key] = v1.RouteRefusal{App: c.appOf(key), Key: key, Reason: reasonInvalidKey, Message: "the key is not <prefix>/<app>/<instance>"}
-	}
-	for key, r := range plan.Untrusted {
-		bySubject[key] = r
-	}
-	for _, directory := range plan.Unaccepted[:min(len(plan.Unaccepted), maxUnaccepted)] {
-		bySubject[directory] = v1.RouteRefusal{App: c.appOf(directory), Key: directory, Reason: reasonNoApp,
-			Message: "no App of that name is announced there, and no unit has the name of the instance: it is served with the router's --all-endpoints only"}
-	}
-	for _, r := range byNginx {
-		refusal := v1.RouteRefusal{App: r.App, Key: r.Key, Reason: r.Reason, Message: r.Message}
-		if r.Key != "" {
-			refusal.App = c.appOf(r.Key)
-		}
-		bySubject[refusal.Subject()] = refusal
-	}
-	return slices.SortedFunc(maps.Values(bySubject), v1.CompareRefusals)
-}
-
-func nginxRoutes(routes []Route) []nginx.Route {
-	list := make([]nginx.Route, 0, len(routes))
-	for _, r := range routes {
-		n := nginx.Route{App: r.App, Prefix: r.Prefix, Hosts: r.Hosts, Since: r.Since}
-		if r.Options != nil {
-			n.Timeout, n.BodySize = r.Options.Timeout.Std(), r.Options.MaxBody()
-		}
-		for key, address := range r.Endpoints {
-			n.Upstreams = append(n.Upstreams, nginx.Upstream{Key: key, Instance: path.Base(key), Address: address})
-		}
-		list = append(list, n)
-	}
-	return list
-}
-
-// maxRefused is how much is said of what is left out. Keys of others can be more than etcd takes in one value: a router that
-// could not say what it serves would hold up every roll-out.
-const maxRefused = 100
-
 // warn records what is refused for the first time.
 func (c *Controller) warn(refusals []v1.RouteRefusal) {
 	for _, r := range refusals {
@@ -119,17 +58,6 @@ func (c *Controller) warn(refusals []v1.RouteRefusal) {
 		c.opts.Events.Record(v1.KindApp, r.App, v1.EventWarning, reasonNotRouted, r.Subject()+": "+r.String())
 	}
 	c.refused = refusals
-}
-
-// appOf is the app that a key speaks of.
-func (c *Controller) appOf(subject string) string {
-	for _, prefix := range c.opts.Prefixes {
-		if rest, below := strings.CutPrefix(subject, prefix+"/"); below {
-			subject = rest
-		}
-	}
-	app, _, _ := strings.Cut(subject, "/")
-	return app
 }
 
 // publishFailure says that what was published last is still served, for nginx cannot be brought to what is known.

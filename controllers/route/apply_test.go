@@ -2,7 +2,7 @@ package route
 
 import (
 	"fmt"
-	"slices"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -10,47 +10,60 @@ import (
 	"github.com/stretchr/testify/require"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
-	"github.com/fleet-starter/fleet/internal/nginx"
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// TestRefusals: what is left out is said by its key, or by its app where nginx refuses that as a whole; of directories without an app
-// three are named.
+// TestRefusals: what is left out is said by its key, or by its app where that is left out as a whole; of directories without an
+// app three are named, and what nginx says counts last.
 func TestRefusals(t *testing.T) {
-	c := &Controller{opts: Options{Prefixes: []string{web}}}
-	untrusted := v1.RouteRefusal{App: "a", Key: "/services/web/a/a@1", Reason: "UntrustedAddress", Message: "y"}
-	plan := Decision{Stray: []string{"/services/web/x"}, Untrusted: map[string]v1.RouteRefusal{untrusted.Key: untrusted},
-		Unaccepted: []string{"/services/web/j1", "/services/web/j2", "/services/web/j3", "/services/web/j4"}}
-	got := c.refusals(plan, []nginx.Refused{{App: "shop", Reason: "HostTaken", Message: "z"}, {App: "shop", Key: "/services/web/shop/shop@1", Reason: "InvalidAddress", Message: "w"}})
-	for n, app := range []string{"j1", "j2", "j3"} {
-		require.Equal(t, []string{app, "/services/web/" + app, "NoApp"}, []string{got[n+1].App, got[n+1].Key, got[n+1].Reason})
+	in := Input{Prefixes: []string{web}, Domain: "example", Trust: Trust{Machines: map[netip.Addr]time.Time{netip.MustParseAddr("10.0.0.1"): {}}},
+		Endpoints: map[string]string{"/services/web/x": "", "/services/web/a/a@1": "10.0.0.2:80", "/services/web/shop/shop@1": "10.0.0.1:80"},
+		Routes:    map[string]v1.AppRoute{"a": app("a.example"), "shop": app("A.example")}}
+	for i := range 4 {
+		in.Endpoints[fmt.Sprintf("/services/web/j%d/x", i)] = "10.0.0.1:80"
 	}
-	require.Equal(t, []v1.RouteRefusal{untrusted,
-		{App: "shop", Key: "/services/web/shop/shop@1", Reason: "InvalidAddress", Message: "w"},
+	plan := Plan(in)
+	noApp := func(name string) v1.RouteRefusal {
+		return v1.RouteRefusal{App: name, Key: "/services/web/" + name, Reason: "NoApp",
+			Message: "no App of that name is announced there, and no unit has the name of the instance: it is served with the router's --all-endpoints only"}
+	}
+	want := []v1.RouteRefusal{
+		{App: "a", Key: "/services/web/a/a@1", Reason: "UntrustedAddress", Message: "no machine of the cluster has the address 10.0.0.2: the router's --allow-endpoints allows further ones"},
+		noApp("j0"), noApp("j1"), noApp("j2"),
 		{App: "x", Key: "/services/web/x", Reason: "InvalidKey", Message: "the key is not <prefix>/<app>/<instance>"},
-		{App: "shop", Reason: "HostTaken", Message: "z"},
-	}, slices.Delete(got, 1, 4))
-	require.Empty(t, c.refusals(Decision{}, nil))
+		{App: "shop", Reason: "HostTaken", Message: "host a.example belongs to app a"},
+	}
+	require.Equal(t, want, plan.Table.Refused)
+	require.Zero(t, plan.MoreRefused)
+
+	byNginx := v1.RouteRefusal{App: "shop", Reason: "NotAccepted", Message: "z"}
+	first, more := firstRefusals(append(plan.Table.Refused, byNginx))
+	require.Equal(t, append(want[:5:5], byNginx), first)
+	require.Zero(t, more)
+	first, more = firstRefusals(nil)
+	require.Empty(t, first)
+	require.Zero(t, more)
 }
 
 // TestSomeOfMany: of more refusals than a record can hold the first are said, and how many more there are.
 func TestSomeOfMany(t *testing.T) {
 	for _, n := range []int{0, 100, 101, 1000} {
 		s := memstore.New(memstore.Options{})
-		c := beside(t, s, &refusing{})
+		c := beside(t, s, &refusing{refuses: []v1.RouteRefusal{{App: "shop", Key: "/services/web/a/a@1", Reason: "NotAccepted"}}})
 		lease, err := s.Grant(t.Context(), time.Minute)
 		require.NoError(t, err)
 		c.opts.Prefixes, c.opts.Events, c.lease = []string{web}, &told{}, lease
-		plan := Decision{Served: map[string]v1.Served{web: {}}, Publish: true}
+		in := Input{Prefixes: []string{web}, Endpoints: map[string]string{}}
 		for i := range n {
-			plan.Stray = append(plan.Stray, fmt.Sprintf("/services/web/k%04d", i))
+			in.Endpoints[fmt.Sprintf("/services/web/k%04d", i)] = ""
 		}
-		require.NoError(t, c.apply(t.Context(), Input{Prefixes: []string{web}}, plan))
-		require.Len(t, c.published.Refusals, min(n, 100))
-		require.Equal(t, max(0, n-100), c.published.MoreRefusals)
-		require.Equal(t, c.published.Refused, v1.RefusalTexts(c.published.Refusals, max(0, n-100)), "the version before reads as much")
+		require.NoError(t, c.apply(t.Context(), in, Plan(in)))
+		require.Len(t, c.published.Refusals, min(n+1, 100))
+		require.Equal(t, max(0, n+1-100), c.published.MoreRefusals)
+		require.Equal(t, c.published.Refused, v1.RefusalTexts(c.published.Refusals, c.published.MoreRefusals), "the version before reads as much")
+		require.Equal(t, "/services/web/a/a@1", c.published.Refusals[0].Key, "nginx's are among them")
 		if n > 0 {
-			require.Equal(t, "/services/web/k0000", c.published.Refusals[0].Key)
+			require.Equal(t, "/services/web/k0000", c.published.Refusals[1].Key)
 		}
 	}
 }
@@ -87,19 +100,4 @@ func TestWarnsOnce(t *testing.T) {
 		c.warn(tt.refused)
 		require.Equal(t, tt.want, events.events)
 	}
-}
-
-// TestWhatNginxIsGiven of a route: every endpoint by its key and name, and the app's own limits.
-func TestWhatNginxIsGiven(t *testing.T) {
-	since := map[string]int64{"a.test": 3}
-	options := &v1.Route{BodySize: "2M", Timeout: v1.Duration(7e9)}
-	got := nginxRoutes([]Route{
-		{App: "shop", Prefix: web, Hosts: []string{"a.test"}, Since: since, Options: options, Endpoints: map[string]string{"/services/web/shop/shop@1": "10.0.0.1:80"}},
-		{App: "api", Prefix: "/services/internal"},
-	})
-	require.Equal(t, []nginx.Route{
-		{App: "shop", Prefix: web, Hosts: []string{"a.test"}, Since: since, Timeout: 7e9, BodySize: 2 << 20,
-			Upstreams: []nginx.Upstream{{Key: "/services/web/shop/shop@1", Instance: "shop@1", Address: "10.0.0.1:80"}}},
-		{App: "api", Prefix: "/services/internal"},
-	}, got)
 }

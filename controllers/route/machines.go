@@ -64,13 +64,9 @@ func (c *Controller) trust() Trust {
 
 // trusts keeps what a plan trusted for the next one. again: machines came while it was made.
 func (c *Controller) trusts(plan Decision, since int) (again bool) {
-	served := map[string]string{}
-	for _, r := range plan.Routes {
-		maps.Copy(served, r.Endpoints)
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.trusted, c.untrusted = served, len(plan.Untrusted) > 0
+	c.trusted, c.untrusted = plan.Endpoints, plan.Untrusted
 	return c.untrusted && c.machineChanges != since
 }
 

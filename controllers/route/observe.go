@@ -5,7 +5,7 @@ import v1 "github.com/fleet-starter/fleet/apis/v1"
 // observe gathers what Plan needs from the caches.
 func (c *Controller) observe() Input {
 	in := Input{
-		Prefixes: c.opts.Prefixes, All: c.opts.All, Template: c.opts.Template,
+		Prefixes: c.opts.Prefixes, All: c.opts.All, Template: c.opts.Template, Domain: c.opts.Settings.Domain,
 		Endpoints: map[string]string{}, Revisions: map[string]int64{}, Routes: map[string]v1.AppRoute{},
 	}
 	// Revisions are read before what they are of: what is served is then at least that new.

@@ -2,10 +2,12 @@ package route
 
 import (
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/routing"
 )
 
 // Input is everything that decides what nginx should serve.
@@ -16,6 +18,8 @@ type Input struct {
 	All bool
 	// Template: nginx is configured by a template of the operator's, which reads keys that are no endpoints, too.
 	Template bool
+	// Domain completes the host name of an app without hosts: <app>.<domain>. Empty for none.
+	Domain string
 	// Endpoints are all keys below the prefixes: the whole key to ip:port.
 	Endpoints map[string]string
 	// Revisions are the etcd revisions of the last change below each prefix.
@@ -29,34 +33,18 @@ type Input struct {
 	Published *v1.Router
 }
 
-// Route is one app and where its instances listen.
-type Route struct {
-	App string
-	// Prefix is the directory that its endpoints are below.
-	Prefix string
-	// Hosts are the host names, sorted; none means the app's name in the router's domain.
-	Hosts []string
-	// Since is since when the app has each of its hosts, as v1.AppRoute has it.
-	Since map[string]int64
-	// Options are those of the app's spec.route; nil for none.
-	Options *v1.Route
-	// Endpoints are this app's part of Input.Endpoints.
-	Endpoints map[string]string
-}
-
 // Decision is what to serve, and what to say of it once it is served.
 type Decision struct {
-	// Routes are sorted by app. An app without endpoints at the moment is among them: its hosts are
-	// known, and answered with 503.
-	Routes []Route
-	// Keys are those that only a template reads.
-	Keys map[string]string
-	// Stray are keys of endpoints that are not <app>/<instance>.
-	Stray []string
-	// Unaccepted are directories of endpoints of which some, or all, are of no app and of no unit.
-	Unaccepted []string
-	// Untrusted are endpoints that requests may not be sent to, each with the reason.
-	Untrusted map[string]v1.RouteRefusal
+	// Table is what nginx is to serve. An app without endpoints at the moment is in it: its hosts are known, and answered
+	// with 503. Of what is left out the first maxRefused are in it; MoreRefused is how many more there are.
+	Table       routing.Table
+	MoreRefused int
+	// Endpoints are those of an app, or of a unit, that are trusted; Apps are the routes that they were planned with. The
+	// table is made of both, and the state file keeps them.
+	Endpoints map[string]string
+	Apps      map[string]v1.AppRoute
+	// Untrusted: there are endpoints that requests may not be sent to.
+	Untrusted bool
 	// Served and RoutesRevision are what to say.
 	Served         map[string]v1.Served
 	RoutesRevision int64
@@ -65,22 +53,27 @@ type Decision struct {
 	Publish bool
 }
 
-// Plan sorts endpoints into the routes of apps. What is announced of no app and of no unit is left out: anything may lie
-// below a prefix, and to serve it would cost every machine.
+// Plan makes the routing table of what is announced. It validates every value: what cannot be served is left out, with a
+// reason. What is announced of no app and of no unit is left out too: anything may lie below a prefix, and to serve it
+// would cost every machine.
 func Plan(in Input) Decision {
-	p := planner{in: in, routes: map[string]*Route{}, unaccepted: map[string]bool{}}
+	p := planner{in: in, upstreams: map[string][]routing.Upstream{}, unaccepted: map[string]string{}}
+	p.plan.Table.Keys, p.plan.Endpoints, p.plan.Apps = map[string]string{}, map[string]string{}, map[string]v1.AppRoute{}
 	for app, r := range in.Routes {
 		if slices.Contains(in.Prefixes, r.Prefix) {
-			p.routes[app] = newRoute(app, r)
+			p.plan.Apps[app] = v1.AppRoute{Prefix: r.Prefix, Hosts: r.Hosts, Options: r.Options}
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(in.Endpoints)) {
 		p.key(key)
 	}
-	for _, app := range slices.Sorted(maps.Keys(p.routes)) {
-		p.plan.Routes = append(p.plan.Routes, *p.routes[app])
+	p.refuseUnaccepted()
+	p.routes()
+	p.plan.Table.Revision = in.RoutesRevision
+	for _, r := range in.Revisions {
+		p.plan.Table.Revision = max(p.plan.Table.Revision, r)
 	}
-	p.plan.Unaccepted = slices.Sorted(maps.Keys(p.unaccepted))
+	p.plan.Table.Refused, p.plan.MoreRefused = firstRefusals(p.refused)
 	p.served()
 	return p.plan
 }
@@ -88,58 +81,86 @@ func Plan(in Input) Decision {
 type planner struct {
 	in         Input
 	plan       Decision
-	routes     map[string]*Route
-	unaccepted map[string]bool
-}
-
-func newRoute(app string, r v1.AppRoute) *Route {
-	route := &Route{App: app, Prefix: r.Prefix, Since: r.Hosts, Options: r.Options, Endpoints: map[string]string{}}
-	for _, host := range slices.Sorted(maps.Keys(r.Hosts)) {
-		if host != "" {
-			route.Hosts = append(route.Hosts, host)
-		}
-	}
-	return route
+	upstreams  map[string][]routing.Upstream // by app
+	unaccepted map[string]string             // the app of each directory
+	refused    []v1.RouteRefusal
 }
 
 // key finds out what a key is.
 func (p *planner) key(key string) {
-	prefix := p.prefixOf(key)
-	if p.isTree(prefix) {
-		if p.plan.Keys == nil {
-			p.plan.Keys = map[string]string{}
-		}
-		p.plan.Keys[key] = p.in.Endpoints[key]
-		return
-	}
+	prefix, value := p.prefixOf(key), p.in.Endpoints[key]
 	app, instance, ok := strings.Cut(strings.TrimPrefix(key, prefix+"/"), "/")
-	if !ok || app == "" || instance == "" || strings.Contains(instance, "/") {
-		p.plan.Stray = append(p.plan.Stray, key)
-		return
+	tree := p.isTree(prefix)
+	switch {
+	case tree && routing.IsPlain(key) && routing.IsPlain(value):
+		p.plan.Table.Keys[key] = value
+	case tree:
+		p.refuse(app, key, reasonInvalidValue, "key and value are rendered into nginx's configuration, so none of ; { } # $ \" ' \\ ` and control characters may be in them: "+routing.Quote(value))
+	case !ok || app == "" || instance == "" || strings.Contains(instance, "/"):
+		p.refuse(app, key, reasonInvalidKey, "the key is not <prefix>/<app>/<instance>")
+	case !p.accepts(prefix, app, instance):
+		p.unaccepted[prefix+"/"+app] = app
+	default:
+		p.endpoint(prefix, app, routing.Upstream{Key: key, Instance: instance, Address: value})
 	}
-	if !p.accepts(prefix, app, instance) {
-		p.unaccepted[prefix+"/"+app] = true
-		return
-	}
-	if reason, message := p.in.Trust.refuse(key, p.in.Endpoints[key]); reason != "" {
-		if p.plan.Untrusted == nil {
-			p.plan.Untrusted = map[string]v1.RouteRefusal{}
+}
+
+// endpoint adds an instance of an app, if requests may be sent to it.
+func (p *planner) endpoint(prefix, app string, u routing.Upstream) {
+	address, err := v1.ParseEndpoint(u.Address)
+	if err == nil {
+		if reason, message := p.in.Trust.refuse(u.Key, u.Address, address); reason != "" {
+			p.plan.Untrusted = true
+			p.refuse(app, u.Key, reason, message)
+			return
 		}
-		p.plan.Untrusted[key] = v1.RouteRefusal{App: app, Key: key, Reason: reason, Message: message}
-		return
 	}
-	if p.routes[app] == nil {
-		p.routes[app] = &Route{App: app, Prefix: prefix, Endpoints: map[string]string{}}
+	if _, known := p.plan.Apps[app]; !known {
+		p.plan.Apps[app] = v1.AppRoute{Prefix: prefix}
 	}
-	p.routes[app].Endpoints[key] = p.in.Endpoints[key]
+	p.plan.Endpoints[u.Key] = u.Address
+	switch {
+	case !v1.IsLabel(app): // refused as a whole
+	case !instancePattern.MatchString(u.Instance):
+		p.refuse(app, u.Key, reasonInvalidInstance, "want the name of an instance such as example-app@1, not "+routing.Quote(u.Instance))
+	case err != nil:
+		p.refuse(app, u.Key, reasonInvalidAddress, err.Error())
+	default:
+		u.Address = address.String()
+		p.upstreams[app] = append(p.upstreams[app], u)
+	}
+}
+
+var instancePattern = regexp.MustCompile(`^[A-Za-z0-9:_.@-]{1,255}$`)
+
+// routes makes the route of each app that has a host.
+func (p *planner) routes() {
+	apps := slices.Sorted(maps.Keys(p.plan.Apps))
+	owners := p.owners(apps)
+	for _, app := range apps {
+		if !v1.IsLabel(app) {
+			p.refuse(app, "", reasonInvalidApp, "the name of an app is 1 to 63 letters a-z, digits and dashes, not "+routing.Quote(app))
+			continue
+		}
+		r := routing.Route{App: app, Prefix: p.plan.Apps[app].Prefix, Hosts: p.hosts(app, owners), Upstreams: p.upstreams[app]}
+		if len(r.Hosts) == 0 {
+			continue
+		}
+		options := p.plan.Apps[app].Options
+		r.BodySize = options.MaxBody()
+		if options != nil && options.Timeout >= 0 && options.Timeout.Std() <= v1.MaxRouteTimeout {
+			r.Timeout = options.Timeout.Std()
+		}
+		p.plan.Table.Routes = append(p.plan.Table.Routes, r)
+	}
 }
 
 // accepts: the endpoint is one of an app, or of a unit, or everything is to be served.
 func (p *planner) accepts(prefix, app, instance string) bool {
 	r, known := p.in.Routes[app]
 	if !known {
-		other := p.routes[app]
-		return p.in.All && (other == nil || other.Prefix == prefix) // of one name below two prefixes there is the first
+		other, there := p.plan.Apps[app]
+		return p.in.All && (!there || other.Prefix == prefix) // of one name below two prefixes there is the first
 	}
 	return r.Prefix == prefix && (p.in.All || len(r.Units) == 0 || slices.Contains(r.Units, instance))
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/routing"
 )
 
 const web, other = "/services/web", "/services/other"
@@ -22,13 +23,21 @@ func app(hosts ...string) v1.AppRoute {
 // anywhere trusts every address.
 var anywhere = Trust{Allowed: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0"), netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}}
 
+// refusalsOf are what a plan leaves out: keys, or apps, with their reasons.
+func refusalsOf(plan Decision) (list []string) {
+	for _, r := range plan.Table.Refused {
+		list = append(list, r.Subject()+" "+r.Reason)
+	}
+	return list
+}
+
 func TestMakePlan(t *testing.T) {
 	elsewhere := app("elsewhere.example.com")
 	elsewhere.Prefix = "/services/internal"
 	limited := app("limited.example.com")
-	limited.Options = &v1.Route{}
+	limited.Options = &v1.Route{BodySize: "2M", Timeout: v1.Duration(7e9)}
 	in := Input{
-		Trust: anywhere, Prefixes: []string{web}, Revisions: map[string]int64{web: 7}, RoutesRevision: 5,
+		Trust: anywhere, Domain: "example", Prefixes: []string{web}, Revisions: map[string]int64{web: 7}, RoutesRevision: 5,
 		Endpoints: map[string]string{
 			"/services/web/shop/shop@1":      "10.0.0.1:80",
 			"/services/web/shop/shop@2":      "10.0.0.2:80",
@@ -47,15 +56,23 @@ func TestMakePlan(t *testing.T) {
 	}
 	delete(in.Endpoints, "/services/webbing/not/below-it") // its watch brings none
 	plan := Plan(in)
-	require.Equal(t, []Route{
-		{App: "limited", Prefix: web, Hosts: []string{"limited.example.com"}, Since: map[string]int64{"limited.example.com": 3}, Options: &v1.Route{}, Endpoints: map[string]string{}},
-		{App: "resting", Prefix: web, Since: map[string]int64{"": 3}, Endpoints: map[string]string{}},
-		{App: "shop", Prefix: web, Hosts: []string{"*.shop.example.com", "shop.example.com"}, Since: map[string]int64{"shop.example.com": 3, "*.shop.example.com": 3}, Endpoints: map[string]string{
-			"/services/web/shop/shop@1": "10.0.0.1:80", "/services/web/shop/shop@2": "10.0.0.2:80"}},
-		{App: "site", Prefix: web, Endpoints: map[string]string{"/services/web/site/worker@1": "10.0.0.3:80"}},
-	}, plan.Routes)
-	require.Equal(t, []string{"/services/web/deep/a/b", "/services/web/flat"}, plan.Stray)
-	require.Equal(t, []string{"/services/web/elsewhere", "/services/web/junk", "/services/web/site"}, plan.Unaccepted)
+	require.Equal(t, []routing.Route{
+		{App: "limited", Prefix: web, Hosts: []string{"limited.example.com"}, Timeout: 7e9, BodySize: 2 << 20},
+		{App: "resting", Prefix: web, Hosts: []string{"resting.example"}},
+		{App: "shop", Prefix: web, Hosts: []string{"*.shop.example.com", "shop.example.com"}, Upstreams: []routing.Upstream{
+			{Key: "/services/web/shop/shop@1", Instance: "shop@1", Address: "10.0.0.1:80"}, {Key: "/services/web/shop/shop@2", Instance: "shop@2", Address: "10.0.0.2:80"}}},
+		{App: "site", Prefix: web, Hosts: []string{"site.example"}, Upstreams: []routing.Upstream{{Key: "/services/web/site/worker@1", Instance: "worker@1", Address: "10.0.0.3:80"}}},
+	}, plan.Table.Routes)
+	require.EqualValues(t, 7, plan.Table.Revision)
+	require.Equal(t, []string{
+		"/services/web/deep/a/b InvalidKey", "/services/web/elsewhere NoApp", "/services/web/flat InvalidKey", "/services/web/junk NoApp", "/services/web/site NoApp",
+	}, refusalsOf(plan))
+	require.Equal(t, map[string]string{"/services/web/shop/shop@1": "10.0.0.1:80", "/services/web/shop/shop@2": "10.0.0.2:80", "/services/web/site/worker@1": "10.0.0.3:80"}, plan.Endpoints)
+	require.Equal(t, map[string]v1.AppRoute{
+		"limited": {Prefix: web, Hosts: limited.Hosts, Options: limited.Options}, "resting": {Prefix: web, Hosts: map[string]int64{"": 3}},
+		"shop": {Prefix: web, Hosts: map[string]int64{"shop.example.com": 3, "*.shop.example.com": 3}}, "site": {Prefix: web},
+	}, plan.Apps)
+	require.False(t, plan.Untrusted)
 	require.Equal(t, map[string]v1.Served{web: {Revision: 7, Digest: v1.EndpointsDigest(in.Endpoints)}}, plan.Served)
 	require.True(t, plan.Publish, "nothing is published yet")
 
@@ -72,18 +89,20 @@ func TestMakePlan(t *testing.T) {
 
 // TestAll: whatever is announced is served, in the directory where its app is, where there is one.
 func TestAll(t *testing.T) {
-	in := Input{Trust: anywhere, Prefixes: []string{other, web}, All: true, Routes: map[string]v1.AppRoute{"shop": app(), "site": {Prefix: web, Units: []string{"worker@1"}}},
+	in := Input{Trust: anywhere, Domain: "example", Prefixes: []string{other, web}, All: true, Routes: map[string]v1.AppRoute{"shop": app(), "site": {Prefix: web, Units: []string{"worker@1"}}},
 		Endpoints: map[string]string{
 			"/services/web/junk/x": "10.0.0.1:80", "/services/other/junk/x": "10.0.0.2:80", "/services/web/site/worker@2": "10.0.0.3:80",
 			"/services/other/shop/x": "10.0.0.4:80",
 		}}
 	plan := Plan(in)
-	require.Equal(t, []Route{
-		{App: "junk", Prefix: other, Endpoints: map[string]string{"/services/other/junk/x": "10.0.0.2:80"}},
-		{App: "shop", Prefix: web, Since: map[string]int64{}, Endpoints: map[string]string{}},
-		{App: "site", Prefix: web, Endpoints: map[string]string{"/services/web/site/worker@2": "10.0.0.3:80"}},
-	}, plan.Routes)
-	require.Equal(t, []string{"/services/other/shop", "/services/web/junk"}, plan.Unaccepted)
+	require.Equal(t, map[string]string{"/services/other/junk/x": "10.0.0.2:80", "/services/web/site/worker@2": "10.0.0.3:80"}, plan.Endpoints)
+	require.Equal(t, map[string]v1.AppRoute{"junk": {Prefix: other}, "shop": {Prefix: web, Hosts: map[string]int64{}}, "site": {Prefix: web}}, plan.Apps)
+	require.Equal(t, []routing.Route{
+		{App: "junk", Prefix: other, Hosts: []string{"junk.example"}, Upstreams: []routing.Upstream{{Key: "/services/other/junk/x", Instance: "x", Address: "10.0.0.2:80"}}},
+		{App: "shop", Prefix: web, Hosts: []string{"shop.example"}},
+		{App: "site", Prefix: web, Hosts: []string{"site.example"}, Upstreams: []routing.Upstream{{Key: "/services/web/site/worker@2", Instance: "worker@2", Address: "10.0.0.3:80"}}},
+	}, plan.Table.Routes)
+	require.Equal(t, []string{"/services/other/shop NoApp", "/services/web/junk NoApp"}, refusalsOf(plan))
 }
 
 // TestPrefixes: each prefix has the apps that are announced there, and is published by itself; a template reads what lies
@@ -100,25 +119,28 @@ func TestPrefixes(t *testing.T) {
 		},
 	}
 	plan := Plan(in)
-	require.Len(t, plan.Routes, 2)
-	require.Equal(t, map[string]string{"/services/other/api/api@1": "10.0.0.2:80"}, plan.Routes[0].Endpoints)
-	require.Equal(t, map[string]string{"/services/web/shop/shop@1": "10.0.0.1:80"}, plan.Routes[1].Endpoints)
-	require.Equal(t, map[string]string{"/config/title": "hello", "/config/nginx/timeout": "30s"}, plan.Keys)
-	require.Equal(t, []string{"/services/other/shop", "/services/web/junk"}, plan.Unaccepted)
+	require.Equal(t, []routing.Route{
+		{App: "api", Prefix: other, Hosts: []string{"api.example.com"}, Upstreams: []routing.Upstream{{Key: "/services/other/api/api@1", Instance: "api@1", Address: "10.0.0.2:80"}}},
+		{App: "shop", Prefix: web, Hosts: []string{"shop.example.com"}, Upstreams: []routing.Upstream{{Key: "/services/web/shop/shop@1", Instance: "shop@1", Address: "10.0.0.1:80"}}},
+	}, plan.Table.Routes)
+	require.Equal(t, map[string]string{"/config/title": "hello", "/config/nginx/timeout": "30s"}, plan.Table.Keys)
+	require.Equal(t, []string{"/services/other/shop NoApp", "/services/web/junk NoApp"}, refusalsOf(plan))
 	require.Equal(t, map[string]v1.Served{
-		"/config": {Revision: 1, Digest: v1.EndpointsDigest(plan.Keys)},
+		"/config": {Revision: 1, Digest: v1.EndpointsDigest(plan.Table.Keys)},
 		other:     {Revision: 2, Digest: v1.EndpointsDigest(map[string]string{"/services/other/api/api@1": "10.0.0.2:80", "/services/other/shop/shop@1": "10.0.0.3:80"})},
 		web:       {Revision: 3, Digest: v1.EndpointsDigest(map[string]string{"/services/web/shop/shop@1": "10.0.0.1:80", "/services/web/junk/x": "10.0.0.4:80"})},
 	}, plan.Served)
 
 	in.Template = false
 	plan = Plan(in)
-	require.Empty(t, plan.Keys)
-	require.Equal(t, []string{"/config/title"}, plan.Stray)
+	require.Empty(t, plan.Table.Keys)
+	require.Equal(t, []string{"/config/nginx NoApp", "/config/title InvalidKey", "/services/other/shop NoApp", "/services/web/junk NoApp"}, refusalsOf(plan))
 
 	// One prefix below another: a key belongs to the longer one.
 	in = Input{Trust: anywhere, Prefixes: []string{"/services", web}, Routes: map[string]v1.AppRoute{"shop": app()}, Endpoints: map[string]string{"/services/web/shop/shop@1": "10.0.0.1:80"}}
-	require.Len(t, Plan(in).Routes[0].Endpoints, 1)
+	plan = Plan(in)
+	require.Equal(t, in.Endpoints, plan.Endpoints)
+	require.Empty(t, plan.Apps["web"])
 }
 
 // TestStray: a key of an endpoint is <app>/<instance>, of which neither is empty.
@@ -129,8 +151,12 @@ func TestStray(t *testing.T) {
 		in.Endpoints[key] = "10.0.0.1:80"
 	}
 	plan := Plan(in)
-	require.Equal(t, want, plan.Stray)
-	require.Empty(t, plan.Routes)
+	require.Len(t, plan.Table.Refused, len(want))
+	for i, r := range plan.Table.Refused {
+		require.Equal(t, []string{want[i], reasonInvalidKey, "the key is not <prefix>/<app>/<instance>"}, []string{r.Key, r.Reason, r.Message})
+	}
+	require.Empty(t, plan.Table.Routes)
+	require.Empty(t, plan.Endpoints)
 }
 
 func TestReadSaved(t *testing.T) {

@@ -4,16 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
-
-	v1 "github.com/fleet-starter/fleet/apis/v1"
-)
-
-// Why an endpoint is left out.
-const (
-	reasonUntrusted  = "UntrustedAddress" // no machine of the cluster has the address, and --allow-endpoints does not allow it
-	reasonInvalidKey = "InvalidKey"       // the key is not <prefix>/<app>/<instance>
-	reasonNoApp      = "NoApp"            // no App of the name is announced there, and no unit has the name of the instance
-	reasonReserved   = "ReservedPort"     // the port is that of fleetd's API, of etcd or of the routers
 )
 
 // departedFor is how long an address is trusted after the last machine with it was present. A machine whose fleetd is
@@ -38,12 +28,8 @@ type Trust struct {
 	Now    time.Time
 }
 
-// refuse says why an endpoint is left out; no reason where it is not, or is none, which is said of it elsewhere.
-func (t Trust) refuse(key, value string) (reason, message string) {
-	endpoint, err := v1.ParseEndpoint(value)
-	if err != nil {
-		return "", ""
-	}
+// refuse says why an endpoint, by its key and value, is left out; no reason where it is not.
+func (t Trust) refuse(key, value string, endpoint netip.AddrPort) (reason, message string) {
 	address, port := endpoint.Addr(), int(endpoint.Port())
 	allowed := t.allows(address)
 	if owner := t.Reserved[port]; owner != "" {

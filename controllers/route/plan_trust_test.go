@@ -2,7 +2,6 @@ package route
 
 import (
 	"net/netip"
-	"strings"
 	"testing"
 	"time"
 
@@ -53,7 +52,7 @@ func TestTrust(t *testing.T) {
 		{"a machine that left long ago", "10.0.0.4:3000", nil, untrusted("10.0.0.4")},
 		{"it left long ago, the endpoint lives on", "10.0.0.4:3000", served("10.0.0.4:3000"), ""},
 		{"another one takes its key", "10.0.0.4:3001", served("10.0.0.4:3000"), untrusted("10.0.0.4")},
-		{"what is no endpoint is said elsewhere", "nonsense", nil, ""},
+		{"what is no endpoint", "nonsense", nil, `InvalidAddress: want ip:port such as 10.0.0.1:3000 or [fd00::1]:3000, not "nonsense"`},
 		{"loopback", "127.0.0.1:3000", nil, "UntrustedAddress: 127.0.0.1 means another host on every machine"},
 		{"loopback where everything is allowed", "127.0.0.1:3000", allow("0.0.0.0/0"), "UntrustedAddress: 127.0.0.1 means another host on every machine"},
 		{"loopback that is allowed", "127.0.0.1:3000", allow("127.0.0.1/32"), ""},
@@ -76,17 +75,22 @@ func TestTrust(t *testing.T) {
 			if c.change != nil {
 				c.change(&trust)
 			}
-			reason, message := trust.refuse(key, c.value)
-			require.Equal(t, c.want, strings.TrimPrefix(reason+": "+message, ": "))
-			plan := Plan(Input{Prefixes: []string{web}, Trust: trust, Endpoints: map[string]string{key: c.value}, Routes: map[string]v1.AppRoute{"shop": app()}})
-			require.Len(t, plan.Routes, 1, "the app's hosts are answered with 503")
-			require.Equal(t, c.want == "", plan.Routes[0].Endpoints[key] == c.value)
+			plan := Plan(Input{Prefixes: []string{web}, Trust: trust, Endpoints: map[string]string{key: c.value}, Routes: map[string]v1.AppRoute{"shop": app("shop.example.com")}})
+			require.Len(t, plan.Table.Routes, 1, "the app's hosts are answered with 503")
 			if c.want == "" {
-				require.NotContains(t, plan.Untrusted, key)
+				require.Len(t, plan.Table.Routes[0].Upstreams, 1)
+				require.Equal(t, c.value, plan.Endpoints[key])
+				require.Empty(t, plan.Table.Refused)
+				require.False(t, plan.Untrusted)
 				return
 			}
-			require.Equal(t, c.want, plan.Untrusted[key].String())
-			require.Equal(t, key, plan.Untrusted[key].Key)
+			require.Empty(t, plan.Table.Routes[0].Upstreams)
+			require.Len(t, plan.Table.Refused, 1)
+			refused := plan.Table.Refused[0]
+			require.Equal(t, []string{"shop", key, c.want}, []string{refused.App, refused.Key, refused.String()})
+			known := refused.Reason == reasonInvalidAddress
+			require.Equal(t, !known, plan.Untrusted)
+			require.Equal(t, known, plan.Endpoints[key] == c.value)
 		})
 	}
 }

@@ -2,6 +2,7 @@ package route
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,15 +23,15 @@ import (
 // refusing is an nginx that refuses what it is told to, and counts what it is brought to.
 type refusing struct {
 	mu      sync.Mutex
-	refuses []nginx.Refused
+	refuses []v1.RouteRefusal
 	applied int
 }
 
-func (n *refusing) Apply(context.Context, nginx.Configuration) (nginx.Result, error) {
+func (n *refusing) Apply(_ context.Context, c nginx.Configuration) (nginx.Result, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.applied++
-	return nginx.Result{Refused: n.refuses}, nil
+	return nginx.Result{Refused: append(slices.Clone(c.Refused), n.refuses...)}, nil
 }
 
 func (n *refusing) Exited() <-chan struct{} { return nil }
@@ -129,19 +130,19 @@ func TestPublishesAnotherRefusal(t *testing.T) {
 	require.NoError(t, err)
 	c := beside(t, s, n)
 	c.lease = lease
-	in := Input{Prefixes: []string{web}, Revisions: map[string]int64{web: 7}, RoutesRevision: 5, Routes: map[string]v1.AppRoute{"shop": app("")},
+	in := Input{Prefixes: []string{web}, Revisions: map[string]int64{web: 7}, RoutesRevision: 5, Routes: map[string]v1.AppRoute{"shop": app("shop.example.com")},
 		Endpoints: map[string]string{"/services/web/shop/shop@1": "10.0.0.1:80"}, Trust: anywhere}
 	for _, tt := range []struct {
-		refuses []nginx.Refused
+		refuses []v1.RouteRefusal
 		want    map[string]string
 		writes  int64
 	}{
 		{nil, nil, 1},
 		{nil, nil, 0},
-		{[]nginx.Refused{{App: "shop", Reason: "HostTaken", Message: "x"}}, map[string]string{"shop": "HostTaken: x"}, 1},
-		{[]nginx.Refused{{App: "shop", Reason: "HostTaken", Message: "x"}}, map[string]string{"shop": "HostTaken: x"}, 0},
-		{[]nginx.Refused{{App: "shop", Reason: "HostTaken", Message: "y"}}, map[string]string{"shop": "HostTaken: y"}, 1},
-		{[]nginx.Refused{{App: "shop", Key: "/k", Reason: "HostTaken", Message: "y"}}, map[string]string{"/k": "HostTaken: y"}, 1},
+		{[]v1.RouteRefusal{{App: "shop", Reason: "HostTaken", Message: "x"}}, map[string]string{"shop": "HostTaken: x"}, 1},
+		{[]v1.RouteRefusal{{App: "shop", Reason: "HostTaken", Message: "x"}}, map[string]string{"shop": "HostTaken: x"}, 0},
+		{[]v1.RouteRefusal{{App: "shop", Reason: "HostTaken", Message: "y"}}, map[string]string{"shop": "HostTaken: y"}, 1},
+		{[]v1.RouteRefusal{{App: "shop", Key: "/k", Reason: "HostTaken", Message: "y"}}, map[string]string{"/k": "HostTaken: y"}, 1},
 		{nil, nil, 1},
 	} {
 		n.refuses = tt.refuses

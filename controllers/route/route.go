@@ -5,6 +5,7 @@ package route
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
@@ -18,6 +19,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/events"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/nginx"
+	"github.com/fleet-starter/fleet/internal/routing"
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
@@ -60,6 +62,14 @@ type Options struct {
 	Caches []cache.Option
 	// Debounce is how long changes are gathered before nginx is reloaded once for all of them.
 	Debounce time.Duration
+}
+
+// CheckPrefix returns an error if a directory of endpoints is not valid.
+func CheckPrefix(prefix string) error {
+	if !v1.IsPrefix(prefix) {
+		return fmt.Errorf("prefix %s is not a valid etcd directory: use an absolute path such as %s, without a trailing /", routing.Quote(prefix), v1.DefaultAnnouncePrefix)
+	}
+	return nil
 }
 
 // Defaults of Options.

@@ -60,7 +60,7 @@ func (c *Controller) restore(ctx context.Context) error {
 		return err
 	}
 	// All that was saved was served. Older versions knew of no endpoint whether it was of an app or of a unit.
-	in := Input{Prefixes: c.opts.Prefixes, All: true, Template: c.opts.Template, Endpoints: s.Endpoints, Routes: s.Routes, Trust: c.trust()}
+	in := Input{Prefixes: c.opts.Prefixes, All: true, Template: c.opts.Template, Domain: c.opts.Settings.Domain, Endpoints: s.Endpoints, Routes: s.Routes, Trust: c.trust()}
 	in.Trust.Served = s.Endpoints
 	plan := Plan(in)
 	if !old { // which trusted everybody
@@ -78,14 +78,8 @@ func (c *Controller) save(plan Decision) error {
 	if c.opts.StateFile == "" {
 		return nil
 	}
-	s := saved{Endpoints: maps.Clone(plan.Keys), Routes: map[string]v1.AppRoute{}}
-	if s.Endpoints == nil {
-		s.Endpoints = map[string]string{}
-	}
-	for _, r := range plan.Routes {
-		maps.Copy(s.Endpoints, r.Endpoints)
-		s.Routes[r.App] = v1.AppRoute{Prefix: r.Prefix, Hosts: r.Since, Options: r.Options}
-	}
+	s := saved{Endpoints: maps.Clone(plan.Endpoints), Routes: plan.Apps}
+	maps.Copy(s.Endpoints, plan.Table.Keys)
 	data, err := json.Marshal(s)
 	if err != nil {
 		return err

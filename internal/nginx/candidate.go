@@ -13,6 +13,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/routing"
 )
 
 // defaultTestTimeout bounds one nginx -t. Thousands of apps take about a second; only a custom template may contain
@@ -43,8 +46,8 @@ type refusal struct {
 func (e refusal) Error() string { return e.message }
 
 // of returns the report that a key, or all of an app if key is empty, is not served for this reason.
-func (e refusal) of(app, key string) Refused {
-	return Refused{App: app, Key: key, Reason: cmp.Or(e.reason, ReasonNotAccepted), Message: e.message}
+func (e refusal) of(app, key string) v1.RouteRefusal {
+	return v1.RouteRefusal{App: app, Key: key, Reason: cmp.Or(e.reason, ReasonNotAccepted), Message: e.message}
 }
 
 // candidate returns the part of c that nginx accepts, rendered, and what had to be left out. The error means that even
@@ -79,23 +82,23 @@ func (s *Server) candidate(ctx context.Context, c Configuration) (rendered, Conf
 	return r, c, err
 }
 
-func sorted(routes []Route) []Route {
-	slices.SortFunc(routes, func(a, b Route) int { return strings.Compare(a.App, b.App) })
+func sorted(routes []routing.Route) []routing.Route {
+	slices.SortFunc(routes, func(a, b routing.Route) int { return strings.Compare(a.App, b.App) })
 	return routes
 }
 
 // split separates the good routes of c, which was refused, from the bad ones. Routes that nginx names are set aside and
 // tried individually at the end. If it names none, as with a custom template, the routes not accepted before are
 // searched.
-func (s *Server) split(ctx context.Context, c Configuration, no refusal) (good []Route, bad []rejected[Route], err error) {
-	with := func(r []Route) error {
+func (s *Server) split(ctx context.Context, c Configuration, no refusal) (good []routing.Route, bad []rejected[routing.Route], err error) {
+	with := func(r []routing.Route) error {
 		c := c
 		c.Routes = r
 		_, err := s.try(ctx, c)
 		return err
 	}
 	aside := map[string]bool{}
-	isAside := func(r Route) bool { return aside[r.App] }
+	isAside := func(r routing.Route) bool { return aside[r.App] }
 	rest := c.Routes
 	err = no
 	for errors.As(err, &no) && no.app != "" && !aside[no.app] {
@@ -113,14 +116,14 @@ func (s *Server) split(ctx context.Context, c Configuration, no refusal) (good [
 			return nil, nil, err
 		}
 	}
-	last := slices.DeleteFunc(slices.Clone(c.Routes), func(r Route) bool { return !aside[r.App] })
+	last := slices.DeleteFunc(slices.Clone(c.Routes), func(r routing.Route) bool { return !aside[r.App] })
 	good, late, err := accept(good, last, with)
 	return sorted(good), append(bad, late...), err
 }
 
 // search finds the bad ones among routes. Routes accepted before are good, unless something other than the apps has
 // changed.
-func (s *Server) search(routes []Route, with func([]Route) error) (good []Route, bad []rejected[Route], err error) {
+func (s *Server) search(routes []routing.Route, with func([]routing.Route) error) (good []routing.Route, bad []rejected[routing.Route], err error) {
 	known, changed := s.memory.split(routes)
 	err = with(known)
 	var no refusal
@@ -145,13 +148,13 @@ func (s *Server) search(routes []Route, with func([]Route) error) (good []Route,
 }
 
 // withoutBadUpstreams returns what remains of a refused app if single endpoints are the reason, and what is refused.
-func (s *Server) withoutBadUpstreams(ctx context.Context, c Configuration, b rejected[Route]) (kept []Route, refused []Refused, err error) {
-	whole := []Refused{b.refusal.of(b.item.App, "")}
+func (s *Server) withoutBadUpstreams(ctx context.Context, c Configuration, b rejected[routing.Route]) (kept []routing.Route, refused []v1.RouteRefusal, err error) {
+	whole := []v1.RouteRefusal{b.refusal.of(b.item.App, "")}
 	if len(b.item.Upstreams) < 2 {
 		return nil, whole, nil
 	}
 	base, route := c.Routes, b.item
-	good, bad, err := accept(nil, b.item.Upstreams, func(u []Upstream) error {
+	good, bad, err := accept(nil, b.item.Upstreams, func(u []routing.Upstream) error {
 		route.Upstreams = u
 		c.Routes = sorted(append(slices.Clone(base), route))
 		_, err := s.try(ctx, c)
@@ -167,7 +170,7 @@ func (s *Server) withoutBadUpstreams(ctx context.Context, c Configuration, b rej
 	for _, u := range bad {
 		refused = append(refused, u.refusal.of(route.App, u.item.Key))
 	}
-	return []Route{route}, refused, nil
+	return []routing.Route{route}, refused, nil
 }
 
 type rejected[T any] struct {

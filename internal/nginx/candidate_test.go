@@ -54,7 +54,7 @@ func TestAcceptEndsOnOtherErrors(t *testing.T) {
 }
 
 func TestAppAt(t *testing.T) {
-	r, err := new(renderer).render(plan(t, goldenRoutes...), nil)
+	r, err := new(renderer).render(configured(testSettings, goldenRoutes...), nil)
 	require.NoError(t, err)
 	seen := map[string]int{}
 	for i, line := range strings.Split(string(r.text), "\n") {

@@ -10,20 +10,22 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/routing"
 	"github.com/fleet-starter/fleet/internal/template"
 )
 
 // many are apps with one endpoint each, that nobody listens at.
-func many(n int) []Route {
-	routes := make([]Route, n)
+func many(n int) []routing.Route {
+	routes := make([]routing.Route, n)
 	for i := range routes {
-		routes[i] = Route{App: fmt.Sprintf("app-%03d", i), Upstreams: []Upstream{{Instance: "app@1", Address: fmt.Sprintf("127.0.0.1:%d", 2000+i)}}}
+		routes[i] = routing.Route{App: fmt.Sprintf("app-%03d", i), Upstreams: []routing.Upstream{{Instance: "app@1", Address: fmt.Sprintf("127.0.0.1:%d", 2000+i)}}}
 	}
 	return routes
 }
 
 // cost is what applying routes costs: bytes rendered, and how often nginx -t is asked.
-func (r *router) cost(routes []Route) (rendered, tests int, refused []Refused) {
+func (r *router) cost(routes []routing.Route) (rendered, tests int, refused []v1.RouteRefusal) {
 	r.t.Helper()
 	rendered, tests = r.renderer.bytes, r.tests
 	result, err := r.tryApplyWith(unresolvable, routes...)
@@ -42,13 +44,13 @@ func TestCostOfAChange(t *testing.T) {
 	rendered, tests, _ := r.cost(routes)
 	require.Equal(t, []int{0, 0}, []int{rendered, tests}, "nothing has changed")
 
-	routes[50].Upstreams = []Upstream{{Instance: "app@1", Address: "127.0.0.1:3000"}}
+	routes[50].Upstreams = []routing.Upstream{{Instance: "app@1", Address: "127.0.0.1:3000"}}
 	rendered, tests, _ = r.cost(routes)
 	require.InDelta(t, one, rendered, 10)
 	require.Equal(t, 1, tests)
 
 	// One that nginx refuses is found once, and costs nothing with the changes that follow.
-	routes = append(routes, Route{App: "bad", Upstreams: []Upstream{{Key: "k", Instance: "bad@1", Address: nowhere}}})
+	routes = append(routes, routing.Route{App: "bad", Upstreams: []routing.Upstream{{Key: "k", Instance: "bad@1", Address: nowhere}}})
 	_, tests, refused := r.cost(routes)
 	require.Len(t, refused, 1)
 	require.LessOrEqual(t, tests, 4)
@@ -70,23 +72,25 @@ func TestCostOfAChange(t *testing.T) {
 
 // TestVerdictEnds: what was refused is tried again in the end: the reason may have lain elsewhere.
 func TestVerdictEnds(t *testing.T) {
-	routes := []Route{{App: "a"}, {App: "b", Upstreams: []Upstream{{Instance: "b@1"}, {Instance: "b@2"}}}}
-	kept := Route{App: "b", Upstreams: routes[1].Upstreams[:1]}
+	routes := []routing.Route{{App: "a"}, {App: "b", Upstreams: []routing.Upstream{{Instance: "b@1"}, {Instance: "b@2"}}}}
+	kept := routing.Route{App: "b", Upstreams: routes[1].Upstreams[:1]}
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	var m memory
-	refused := Refused{App: "b", Key: "k", Reason: ReasonNotAccepted}
-	remember := func() { m.refuse(verdict{routes[1], []Route{kept}, []Refused{refused}, now.Add(verdictFor)}) }
+	refused := v1.RouteRefusal{App: "b", Key: "k", Reason: ReasonNotAccepted}
+	remember := func() {
+		m.refuse(verdict{routes[1], []routing.Route{kept}, []v1.RouteRefusal{refused}, now.Add(verdictFor)})
+	}
 	remember()
-	c := m.without(Configuration{Routes: routes}, now)
-	require.Equal(t, []Route{routes[0], kept}, c.Routes)
-	require.Equal(t, []Refused{refused}, c.Refused)
+	c := m.without(Configuration{Table: routing.Table{Routes: routes}}, now)
+	require.Equal(t, []routing.Route{routes[0], kept}, c.Routes)
+	require.Equal(t, []v1.RouteRefusal{refused}, c.Refused)
 	changed := slices.Clone(routes)
 	changed[1].Upstreams = changed[1].Upstreams[1:]
-	require.Equal(t, changed, m.without(Configuration{Routes: changed}, now).Routes)
-	require.Equal(t, routes, m.without(Configuration{Routes: routes, Keys: map[string]string{"/x": "1"}}, now).Routes, "the template has other keys")
+	require.Equal(t, changed, m.without(Configuration{Table: routing.Table{Routes: changed}}, now).Routes)
+	require.Equal(t, routes, m.without(Configuration{Table: routing.Table{Routes: routes, Keys: map[string]string{"/x": "1"}}}, now).Routes, "the template has other keys")
 	m = memory{}
 	remember()
-	require.Equal(t, routes, m.without(Configuration{Routes: routes}, now.Add(verdictFor)).Routes)
+	require.Equal(t, routes, m.without(Configuration{Table: routing.Table{Routes: routes}}, now.Add(verdictFor)).Routes)
 	require.Empty(t, m.verdicts)
 }
 
@@ -94,12 +98,12 @@ func TestVerdictEnds(t *testing.T) {
 // error that the router tells of.
 func TestSlowMachineBlamesNoApp(t *testing.T) {
 	r := newRouter(t)
-	a := Route{App: "a", Upstreams: []Upstream{instance(t, "a@1")}}
+	a := routing.Route{App: "a", Upstreams: []routing.Upstream{instance(t, "a@1")}}
 	r.apply(a)
 	slow := filepath.Join(t.TempDir(), "nginx")
 	require.NoError(t, os.WriteFile(slow, []byte("#!/bin/sh\ncase $1 in -t) exec sleep 60;; esac\nexec "+r.binary+" \"$@\"\n"), 0o755))
 	r.binary, r.testTimeout = slow, 300*time.Millisecond
-	_, err := r.tryApply(a, Route{App: "b"})
+	_, err := r.tryApply(a, routing.Route{App: "b"})
 	require.ErrorContains(t, err, "test of the previously accepted configuration: nginx -t did not end")
 	require.Equal(t, "200 a@1", r.get("a.localhost"))
 }
@@ -115,12 +119,12 @@ func TestErrorOfTheTemplate(t *testing.T) {
 		r.open()
 	}
 	use(`{{getv "/title"}}`)
-	_, err := r.tryApply(Route{App: "a", Upstreams: []Upstream{instance(t, "a@1")}})
+	_, err := r.tryApply(routing.Route{App: "a", Upstreams: []routing.Upstream{instance(t, "a@1")}})
 	require.EqualError(t, err, `the template fails: template: own.tmpl:1:2: executing "own.tmpl" at <getv "/title">: error calling getv: key does not exist: /title`)
 
 	use(`{{range lsdir "/services/web"}}{{if eq . "b"}}{{getv "/missing"}}{{end}}upstream {{.}} { server 127.0.0.1:1; }
 {{end}}`)
-	result, err := r.tryApply(Route{App: "a", Upstreams: []Upstream{instance(t, "a@1")}}, Route{App: "b", Upstreams: []Upstream{instance(t, "b@1")}})
+	result, err := r.tryApply(routing.Route{App: "a", Upstreams: []routing.Upstream{instance(t, "a@1")}}, routing.Route{App: "b", Upstreams: []routing.Upstream{instance(t, "b@1")}})
 	require.NoError(t, err)
 	require.Len(t, result.Refused, 1)
 	require.Equal(t, []string{"b", ReasonTemplateFailed}, []string{result.Refused[0].App, result.Refused[0].Reason})
@@ -133,18 +137,15 @@ func BenchmarkChange(b *testing.B) {
 		b.Run(fmt.Sprintf("apps=%d", apps), func(b *testing.B) {
 			var rendering renderer
 			routes := many(apps)
-			settings := testSettings
 			render := func() {
-				c, err := Plan(Input{Settings: settings, Routes: routes})
-				require.NoError(b, err)
-				_, err = rendering.render(c, nil)
+				_, err := rendering.render(configured(testSettings, routes...), nil)
 				require.NoError(b, err)
 			}
 			render()
 			rendering.bytes = 0
 			n := 0
 			for b.Loop() {
-				routes[0].Upstreams = []Upstream{{Instance: "app@1", Address: fmt.Sprintf("127.0.0.1:%d", 1000+n%10_000)}}
+				routes[0].Upstreams = []routing.Upstream{{Instance: "app@1", Address: fmt.Sprintf("127.0.0.1:%d", 1000+n%10_000)}}
 				render()
 				n++
 			}

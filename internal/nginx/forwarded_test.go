@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-starter/fleet/internal/routing"
 )
 
 // TestTrustedProxies: what a request says of where it comes from is believed of the proxies that are named, and replaced
@@ -15,7 +17,7 @@ func TestTrustedProxies(t *testing.T) {
 	seen := make(chan *http.Request, 1)
 	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) { seen <- req }))
 	t.Cleanup(srv.Close)
-	app := Route{App: "app", Upstreams: []Upstream{{Instance: "app@1", Address: strings.TrimPrefix(srv.URL, "http://")}}}
+	app := routing.Route{App: "app", Upstreams: []routing.Upstream{{Instance: "app@1", Address: strings.TrimPrefix(srv.URL, "http://")}}}
 	said := map[string]string{
 		"X-Forwarded-For": "198.51.100.1, 203.0.113.5", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "www.example.com", "X-Forwarded-Port": "8443",
 		"Forwarded": "for=203.0.113.5;proto=https", "X-Forwarded-Scheme": "https", "X-Forwarded-Ssl": "on", "X-Forwarded-Prefix": "/shop",

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/routing"
 	"github.com/fleet-starter/fleet/internal/template"
 )
 
@@ -72,7 +75,7 @@ func (r *router) crash() {
 	require.NoError(r.t, r.Server.Close())
 }
 
-func (r *router) apply(routes ...Route) Result {
+func (r *router) apply(routes ...routing.Route) Result {
 	r.t.Helper()
 	result, err := r.tryApply(routes...)
 	require.NoError(r.t, err)
@@ -80,16 +83,28 @@ func (r *router) apply(routes ...Route) Result {
 	return result
 }
 
-func (r *router) tryApply(routes ...Route) (Result, error) {
+func (r *router) tryApply(routes ...routing.Route) (Result, error) {
 	r.t.Helper()
 	return r.tryApplyWith(func(*Configuration) {}, routes...)
 }
 
-// tryApplyWith changes what Plan let through, so that nginx itself has something to refuse.
-func (r *router) tryApplyWith(change func(*Configuration), routes ...Route) (Result, error) {
+// configured is a configuration of routes, as a plan makes it.
+func configured(settings Settings, routes ...routing.Route) Configuration {
+	c := Configuration{Settings: settings, Table: routing.Table{Routes: sorted(slices.Clone(routes))}}
+	for i := range c.Routes {
+		r := &c.Routes[i]
+		r.Prefix, r.Upstreams = v1.DefaultAnnouncePrefix, slices.Clone(r.Upstreams)
+		if r.Hosts == nil {
+			r.Hosts = []string{r.App + "." + settings.Domain}
+		}
+	}
+	return c
+}
+
+// tryApplyWith changes what was configured, so that nginx itself has something to refuse.
+func (r *router) tryApplyWith(change func(*Configuration), routes ...routing.Route) (Result, error) {
 	r.t.Helper()
-	c, err := Plan(Input{Settings: r.settings, Routes: routes})
-	require.NoError(r.t, err)
+	c := configured(r.settings, routes...)
 	change(&c)
 	return r.Apply(r.t.Context(), c)
 }
@@ -149,14 +164,14 @@ func (r *router) get(host string) string {
 }
 
 // instance serves its own name and returns itself as an upstream.
-func instance(t *testing.T, name string) Upstream {
+func instance(t *testing.T, name string) routing.Upstream {
 	t.Helper()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		fmt.Fprint(w, name)
 	}))
 	t.Cleanup(srv.Close)
-	return Upstream{Key: "/services/web/app/" + name, Instance: name, Address: strings.TrimPrefix(srv.URL, "http://")}
+	return routing.Upstream{Key: "/services/web/app/" + name, Instance: name, Address: strings.TrimPrefix(srv.URL, "http://")}
 }
 
 // openDir is a directory that everybody can reach, which those of t.TempDir are not.
@@ -179,7 +194,7 @@ func freeAddress(t *testing.T) string {
 }
 
 // exampleApp builds and starts the example app and returns it as an upstream.
-func exampleApp(t *testing.T) Upstream {
+func exampleApp(t *testing.T) routing.Upstream {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "example-app")
 	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../../cmd/example-app").CombinedOutput()
@@ -197,5 +212,5 @@ func exampleApp(t *testing.T) Upstream {
 	n, err := stdout.Read(line) // it says where it listens in its first line
 	require.NoError(t, err)
 	_, address, _ := strings.Cut(strings.TrimSpace(string(line[:n])), "http://")
-	return Upstream{Instance: "example-app@1", Address: address}
+	return routing.Upstream{Instance: "example-app@1", Address: address}
 }

@@ -14,12 +14,14 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-starter/fleet/internal/routing"
 )
 
 func TestAdoptionAfterTheSupervisorDied(t *testing.T) {
 	r := newRouter(t)
 	up := instance(t, "app@1")
-	result := r.apply(Route{App: "app", Upstreams: []Upstream{up}})
+	result := r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{up}})
 	pid := r.pid()
 	r.crash()
 	require.Equal(t, "200 app@1", r.get("app.localhost"), "nginx goes on alone")
@@ -29,10 +31,10 @@ func TestAdoptionAfterTheSupervisorDied(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Adopted, state)
 	require.Equal(t, pid, r.pid())
-	again := r.apply(Route{App: "app", Upstreams: []Upstream{up}})
+	again := r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{up}})
 	require.False(t, again.Changed, "the router is back, nothing changed, nothing is reloaded")
 	require.Equal(t, result.Generation, again.Generation)
-	require.True(t, r.apply(Route{App: "app"}).Changed)
+	require.True(t, r.apply(routing.Route{App: "app"}).Changed)
 	require.Contains(t, r.get("app.localhost"), "503")
 	require.Equal(t, pid, r.pid())
 }
@@ -40,10 +42,9 @@ func TestAdoptionAfterTheSupervisorDied(t *testing.T) {
 // The supervisor died between the rename and the signal.
 func TestAdoptionMakesUpForACutOffReload(t *testing.T) {
 	r := newRouter(t)
-	r.apply(Route{App: "app", Upstreams: []Upstream{instance(t, "app@1")}})
+	r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{instance(t, "app@1")}})
 	r.crash()
-	c, err := Plan(Input{Settings: r.settings, Routes: []Route{{App: "app", Upstreams: []Upstream{instance(t, "app@2")}}}})
-	require.NoError(t, err)
+	c := configured(r.settings, routing.Route{App: "app", Upstreams: []routing.Upstream{instance(t, "app@2")}})
 	text, err := Render(c, nil)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(r.path("nginx.conf"), text, 0o644))
@@ -56,7 +57,7 @@ func TestAdoptionMakesUpForACutOffReload(t *testing.T) {
 
 func TestStartWithTheLastGoodFile(t *testing.T) {
 	r := newRouter(t)
-	r.apply(Route{App: "app", Upstreams: []Upstream{instance(t, "app@1")}})
+	r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{instance(t, "app@1")}})
 	require.NoError(t, r.Stop(t.Context()))
 	require.NoError(t, r.Close())
 	_, _, err := r.tryDo("GET", "app.localhost", "/")
@@ -78,14 +79,14 @@ func TestPidOfAnotherProcessIsNotAdopted(t *testing.T) {
 	state, err := r.Start(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, Waiting, state)
-	r.apply(Route{App: "app", Upstreams: []Upstream{instance(t, "app@1")}})
+	r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{instance(t, "app@1")}})
 	require.Equal(t, "200 app@1", r.get("app.localhost"))
 }
 
 // kill -9 of the master leaves workers that hold the addresses.
 func TestMasterKilled(t *testing.T) {
 	r := newRouter(t)
-	r.apply(Route{App: "app", Upstreams: []Upstream{instance(t, "app@1")}})
+	r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{instance(t, "app@1")}})
 	old := r.pid()
 	orphans := workers(old)
 	require.NoError(t, syscall.Kill(old, syscall.SIGKILL))
@@ -119,7 +120,7 @@ func TestStopFinishesRequestsAndGivesUpAtItsDeadline(t *testing.T) {
 				<-answer
 			}))
 			t.Cleanup(srv.Close)
-			r.apply(Route{App: "app", Upstreams: []Upstream{{Instance: "app@1", Address: strings.TrimPrefix(srv.URL, "http://")}}})
+			r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{{Instance: "app@1", Address: strings.TrimPrefix(srv.URL, "http://")}}})
 			result := make(chan error)
 			go func() {
 				_, _, err := r.tryDo("GET", "app.localhost", "/")

@@ -12,19 +12,20 @@ import (
 	"github.com/stretchr/testify/require"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/routing"
 )
 
-func upstream(t *testing.T, handler http.HandlerFunc) Upstream {
+func upstream(t *testing.T, handler http.HandlerFunc) routing.Upstream {
 	t.Helper()
 	srv := httptest.NewServer(handler)
 	t.Cleanup(srv.Close)
-	return Upstream{Instance: "app@1", Address: strings.TrimPrefix(srv.URL, "http://")}
+	return routing.Upstream{Instance: "app@1", Address: strings.TrimPrefix(srv.URL, "http://")}
 }
 
 // TestLargeHeaders: with cookies and tokens a header has some kilobytes, of a request as of an answer.
 func TestLargeHeaders(t *testing.T) {
 	r := newRouter(t)
-	r.apply(Route{App: "app", Upstreams: []Upstream{upstream(t, func(w http.ResponseWriter, req *http.Request) {
+	r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{upstream(t, func(w http.ResponseWriter, req *http.Request) {
 		w.Header().Set("Set-Cookie", req.Header.Get("Cookie"))
 	})}})
 	for _, size := range []int{4500, 9000, 30_000} {
@@ -46,8 +47,8 @@ func TestLimitsOfAnApp(t *testing.T) {
 	})
 	r := newRouter(t)
 	r.settings.Timeout, r.settings.BodySize = time.Second, 1000
-	r.apply(Route{App: "usual", Upstreams: []Upstream{slow}}, Route{App: "patient", Timeout: 3 * time.Second, Upstreams: []Upstream{slow}},
-		Route{App: "large", BodySize: 2000, Upstreams: []Upstream{slow}}, Route{App: "endless", BodySize: v1.Unlimited, Upstreams: []Upstream{slow}})
+	r.apply(routing.Route{App: "usual", Upstreams: []routing.Upstream{slow}}, routing.Route{App: "patient", Timeout: 3 * time.Second, Upstreams: []routing.Upstream{slow}},
+		routing.Route{App: "large", BodySize: 2000, Upstreams: []routing.Upstream{slow}}, routing.Route{App: "endless", BodySize: v1.Unlimited, Upstreams: []routing.Upstream{slow}})
 	for _, c := range []struct {
 		app, path string
 		body      int
@@ -70,7 +71,7 @@ func TestLimitsOfAnApp(t *testing.T) {
 
 // TestUsualLimits are what an app gets that asks for nothing.
 func TestUsualLimits(t *testing.T) {
-	c := plan(t, Route{App: "app", Upstreams: []Upstream{{Instance: "app@1", Address: "10.0.0.1:80"}}})
+	c := configured(testSettings, routing.Route{App: "app", Upstreams: []routing.Upstream{{Instance: "app@1", Address: "10.0.0.1:80"}}})
 	text, err := Render(c, nil)
 	require.NoError(t, err)
 	for directive, values := range map[string]string{"client_max_body_size": "1073741824;", "proxy_read_timeout": "300s; 1d;", "proxy_send_timeout": "300s; 1d;"} {
@@ -95,7 +96,7 @@ func TestLargeBodyIsNotKeptHere(t *testing.T) {
 		fmt.Fprint(w, 1000+n, err)
 	})
 	r := newRouter(t)
-	r.apply(Route{App: "app", Upstreams: []Upstream{{Instance: "app@0", Address: freeAddress(t)}, app}})
+	r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{{Instance: "app@0", Address: freeAddress(t)}, app}})
 	for range 3 {
 		reader, writer := io.Pipe()
 		go func() {

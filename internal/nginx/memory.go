@@ -5,21 +5,24 @@ import (
 	"reflect"
 	"slices"
 	"time"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/routing"
 )
 
 // memory records the results of nginx -t for apps: unchanged ones are not tested again, so that a change costs as many
 // tests as it has refused apps, however many were refused earlier.
 type memory struct {
-	keys     map[string]string // passed to the template
-	accepted map[string]Route  // by app: the last configuration that nginx accepted
+	keys     map[string]string        // passed to the template
+	accepted map[string]routing.Route // by app: the last configuration that nginx accepted
 	verdicts map[string]verdict
 }
 
 // verdict is what remains of a refused app.
 type verdict struct {
-	asked   Route
-	kept    []Route // none, or the app with some of its endpoints
-	refused []Refused
+	asked   routing.Route
+	kept    []routing.Route // none, or the app with some of its endpoints
+	refused []v1.RouteRefusal
 	until   time.Time
 }
 
@@ -36,7 +39,7 @@ func (m *memory) without(c Configuration, now time.Time) Configuration {
 	if len(m.verdicts) == 0 {
 		return c
 	}
-	routes := make([]Route, 0, len(c.Routes))
+	routes := make([]routing.Route, 0, len(c.Routes))
 	c.Refused = slices.Clone(c.Refused)
 	for _, route := range c.Routes {
 		v, known := m.verdicts[route.App]
@@ -61,14 +64,14 @@ func (m *memory) refuse(v verdict) {
 
 // accept remembers the configuration that nginx accepted.
 func (m *memory) accept(c Configuration) {
-	m.accepted = make(map[string]Route, len(c.Routes))
+	m.accepted = make(map[string]routing.Route, len(c.Routes))
 	for _, route := range c.Routes {
 		m.accepted[route.App] = route
 	}
 }
 
 // split separates the routes that nginx last accepted in their current form from new and changed ones.
-func (m *memory) split(routes []Route) (known, changed []Route) {
+func (m *memory) split(routes []routing.Route) (known, changed []routing.Route) {
 	for _, route := range routes {
 		if before, ok := m.accepted[route.App]; ok && reflect.DeepEqual(before, route) {
 			known = append(known, route)

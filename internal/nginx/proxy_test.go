@@ -17,11 +17,13 @@ import (
 
 	"github.com/gorilla/websocket"
 	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-starter/fleet/internal/routing"
 )
 
 func TestBothInstancesInTurn(t *testing.T) {
 	r := newRouter(t)
-	r.apply(Route{App: "app", Upstreams: []Upstream{instance(t, "app@1"), instance(t, "app@2")}})
+	r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{instance(t, "app@1"), instance(t, "app@2")}})
 	var got []string
 	for range 6 {
 		got = append(got, r.get("app.localhost"))
@@ -33,7 +35,7 @@ func TestBothInstancesInTurn(t *testing.T) {
 
 func TestPagesWithoutAnInstance(t *testing.T) {
 	r := newRouter(t)
-	r.apply(Route{App: "app", Hosts: []string{"www.example.com", "*.wild.example.com"}, Upstreams: []Upstream{instance(t, "app@1")}}, Route{App: "empty"})
+	r.apply(routing.Route{App: "app", Hosts: []string{"www.example.com", "*.wild.example.com"}, Upstreams: []routing.Upstream{instance(t, "app@1")}}, routing.Route{App: "empty"})
 	require.Equal(t, "200 app@1", r.get("www.example.com"))
 	require.Equal(t, "200 app@1", r.get("a.b.wild.example.com"))
 	require.Contains(t, r.get("app.localhost"), "404 <!DOCTYPE html>")
@@ -48,7 +50,7 @@ func TestForwardedHeaders(t *testing.T) {
 	seen := make(chan *http.Request, 1)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { seen <- req }))
 	t.Cleanup(srv.Close)
-	r.apply(Route{App: "app", Upstreams: []Upstream{{Instance: "app@1", Address: strings.TrimPrefix(srv.URL, "http://")}}})
+	r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{{Instance: "app@1", Address: strings.TrimPrefix(srv.URL, "http://")}}})
 
 	resp, body := r.do("GET", "app.localhost:8080", "/a%20b?c=%2F")
 	require.Equal(t, 200, resp.StatusCode, body)
@@ -83,7 +85,7 @@ func TestForwardedHeaders(t *testing.T) {
 func TestWebsocketPasses(t *testing.T) {
 	r := newRouter(t)
 	app := exampleApp(t)
-	r.apply(Route{App: "example-app", Upstreams: []Upstream{app}})
+	r.apply(routing.Route{App: "example-app", Upstreams: []routing.Upstream{app}})
 	d := websocket.Dialer{NetDialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var nd net.Dialer
 		return nd.DialContext(ctx, "tcp", r.settings.Listen[0])
@@ -101,15 +103,15 @@ func TestWebsocketPasses(t *testing.T) {
 		require.Equal(t, text, string(got))
 	}
 	echo("before")
-	require.True(t, r.apply(Route{App: "example-app", Upstreams: []Upstream{app}}, Route{App: "new"}).Changed)
+	require.True(t, r.apply(routing.Route{App: "example-app", Upstreams: []routing.Upstream{app}}, routing.Route{App: "new"}).Changed)
 	echo("an open websocket outlives a reload")
 	require.Equal(t, 200, func() int { resp, _ := r.do("GET", "example-app.localhost", "/"); return resp.StatusCode }())
 }
 
 func TestFailoverIsNotNoticed(t *testing.T) {
 	r := newRouter(t)
-	dead := Upstream{Instance: "app@2", Address: freeAddress(t)}
-	r.apply(Route{App: "app", Upstreams: []Upstream{instance(t, "app@1"), dead, instance(t, "app@3")}})
+	dead := routing.Upstream{Instance: "app@2", Address: freeAddress(t)}
+	r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{instance(t, "app@1"), dead, instance(t, "app@3")}})
 	for i := range 60 {
 		require.Contains(t, []string{"200 app@1", "200 app@3"}, r.get("app.localhost"), "request %d", i)
 	}
@@ -124,7 +126,7 @@ func TestInstanceThatDiesUnderLoadIsNotNoticed(t *testing.T) {
 	r := newRouter(t)
 	dying := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "dying") }))
 	defer dying.Close()
-	r.apply(Route{App: "app", Upstreams: []Upstream{instance(t, "app@1"), {Instance: "app@2", Address: strings.TrimPrefix(dying.URL, "http://")}}})
+	r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{instance(t, "app@1"), {Instance: "app@2", Address: strings.TrimPrefix(dying.URL, "http://")}}})
 	var wg sync.WaitGroup
 	failed := make(chan string, 400)
 	half := make(chan struct{}, 4)
@@ -154,16 +156,16 @@ func TestInstanceThatDiesUnderLoadIsNotNoticed(t *testing.T) {
 func TestPostIsNeverSentTwice(t *testing.T) {
 	r := newRouter(t)
 	var received atomic.Int32
-	breaking := func() Upstream {
+	breaking := func() routing.Upstream {
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 			_, _ = io.ReadAll(req.Body)
 			received.Add(1)
 			panic(http.ErrAbortHandler)
 		}))
 		t.Cleanup(srv.Close)
-		return Upstream{Instance: "app@" + srv.URL[len(srv.URL)-5:], Address: strings.TrimPrefix(srv.URL, "http://")}
+		return routing.Upstream{Instance: "app@" + srv.URL[len(srv.URL)-5:], Address: strings.TrimPrefix(srv.URL, "http://")}
 	}
-	r.apply(Route{App: "app", Upstreams: []Upstream{breaking(), breaking()}})
+	r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{breaking(), breaking()}})
 	resp, _ := r.do("POST", "app.localhost", "/", func(req *http.Request) {
 		req.Body = io.NopCloser(strings.NewReader("x"))
 		req.ContentLength = 1
@@ -183,7 +185,7 @@ func TestLargeBodies(t *testing.T) {
 				_, _ = w.Write(body)
 			}))
 			t.Cleanup(srv.Close)
-			r.apply(Route{App: "app", Upstreams: []Upstream{{Instance: "app@1", Address: strings.TrimPrefix(srv.URL, "http://")}}})
+			r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{{Instance: "app@1", Address: strings.TrimPrefix(srv.URL, "http://")}}})
 			want := make([]byte, 8<<20)
 			_, _ = rand.Read(want)
 			resp, got := r.do("POST", "app.localhost", "/", func(req *http.Request) {
@@ -212,7 +214,7 @@ func TestConnectionsToInstancesAreKept(t *testing.T) {
 	}
 	srv.Start()
 	t.Cleanup(srv.Close)
-	r.apply(Route{App: "app", Upstreams: []Upstream{{Instance: "app@1", Address: strings.TrimPrefix(srv.URL, "http://")}}})
+	r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{{Instance: "app@1", Address: strings.TrimPrefix(srv.URL, "http://")}}})
 	for range 50 {
 		r.get("app.localhost")
 	}

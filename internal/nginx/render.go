@@ -2,7 +2,6 @@ package nginx
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
@@ -18,6 +17,8 @@ import (
 	texttemplate "text/template"
 	"time"
 
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/routing"
 	"github.com/fleet-starter/fleet/internal/template"
 )
 
@@ -35,7 +36,7 @@ var (
 		"seconds": seconds,
 		"size":    size,
 		"claims":  func() []claim { return claims },
-		"zone":    func(u []Upstream) int { return zoneSize(len(u)) },
+		"zone":    func(u []routing.Upstream) int { return zoneSize(len(u)) },
 	}
 	mainTemplate   = texttemplate.Must(texttemplate.New("main.tmpl").Funcs(funcs).Parse(mainText))
 	appTemplate    = texttemplate.Must(texttemplate.New("app.tmpl").Funcs(funcs).Parse(appText))
@@ -96,6 +97,10 @@ func (r rendered) appAt(line int) string {
 // Render returns nginx's complete configuration. With own, that template's output replaces the default servers; the
 // rest is the same.
 func Render(c Configuration, own *template.Template) ([]byte, error) {
+	var err error
+	if c.Settings, err = c.Settings.check(); err != nil {
+		return nil, err
+	}
 	r, err := new(renderer).render(c, own)
 	return r.text, err
 }
@@ -108,13 +113,13 @@ type renderer struct {
 }
 
 type appPart struct {
-	route Route
+	route routing.Route
 	text  []byte
 	lines int
 }
 
 // app returns an app's part of a configuration.
-func (r *renderer) app(s Settings, route Route) (appPart, error) {
+func (r *renderer) app(s Settings, route routing.Route) (appPart, error) {
 	if r.apps == nil || !reflect.DeepEqual(r.settings, s) {
 		r.settings, r.apps = s, map[string]appPart{}
 	}
@@ -132,7 +137,7 @@ func (r *renderer) app(s Settings, route Route) (appPart, error) {
 }
 
 // keep forgets all apps but those in routes.
-func (r *renderer) keep(routes []Route) {
+func (r *renderer) keep(routes []routing.Route) {
 	apps := make(map[string]bool, len(routes))
 	for _, route := range routes {
 		apps[route.App] = true
@@ -187,9 +192,9 @@ func (r *renderer) render(c Configuration, own *template.Template) (rendered, er
 	}, nil
 }
 
-func renderApp(b *bytes.Buffer, s Settings, r Route) error {
+func renderApp(b *bytes.Buffer, s Settings, r routing.Route) error {
 	return appTemplate.Execute(b, struct {
-		Route
+		routing.Route
 		Listen []string
 	}{r, s.Listen})
 }
@@ -202,7 +207,7 @@ func (c Configuration) tree() *template.Tree {
 	}
 	for _, r := range c.Routes {
 		for _, u := range r.Upstreams {
-			keys[cmp.Or(r.Prefix, DefaultPrefix)+"/"+r.App+"/"+u.Instance] = u.Address
+			keys[r.Prefix+"/"+r.App+"/"+u.Instance] = u.Address
 		}
 	}
 	return template.NewTree(keys)
@@ -223,10 +228,10 @@ func (s Settings) local() []string {
 
 // status is the content of the status page. Its JSON is for scripts.
 type status struct {
-	Generation string      `json:"generation"`
-	Revision   int64       `json:"revision"`
-	Apps       []statusApp `json:"apps"`
-	Refused    []Refused   `json:"refused"`
+	Generation string            `json:"generation"`
+	Revision   int64             `json:"revision"`
+	Apps       []statusApp       `json:"apps"`
+	Refused    []v1.RouteRefusal `json:"refused"`
 }
 
 type statusApp struct {
@@ -242,7 +247,7 @@ type statusEndpoint struct {
 
 // renderStatus returns the status page as HTML and as JSON.
 func renderStatus(c Configuration, generation string) (html, data []byte, err error) {
-	s := status{Generation: generation, Revision: c.Revision, Apps: []statusApp{}, Refused: []Refused{}}
+	s := status{Generation: generation, Revision: c.Revision, Apps: []statusApp{}, Refused: []v1.RouteRefusal{}}
 	s.Refused = append(s.Refused, c.Refused...)
 	for _, r := range c.Routes {
 		a := statusApp{App: r.App, Hosts: r.Hosts, Endpoints: []statusEndpoint{}}

@@ -15,6 +15,7 @@ import (
 	"github.com/go-logr/logr"
 	"golang.org/x/sys/unix"
 
+	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/template"
 )
 
@@ -71,7 +72,7 @@ type Result struct {
 	// Generation identifies the configuration in effect, by a hash of its text.
 	Generation string
 	// Refused is what the configuration had left out, and what nginx -t refused.
-	Refused []Refused
+	Refused []v1.RouteRefusal
 }
 
 // ErrAddressInUse means that another process uses an address that nginx has to listen on.
@@ -165,6 +166,10 @@ func (s *Server) path(name string) string { return filepath.Join(s.dir, name) }
 func (s *Server) Apply(ctx context.Context, c Configuration) (Result, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var err error
+	if c.Settings, err = c.Settings.check(); err != nil {
+		return Result{}, err
+	}
 	if c.Dir != s.dir {
 		return Result{}, fmt.Errorf("the configuration is for %s, this nginx runs in %s", c.Dir, s.dir)
 	}

@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/routing"
 	"github.com/fleet-starter/fleet/internal/template"
 )
 
@@ -24,26 +26,26 @@ func TestApplyServesAndReloadsOnlyOnChange(t *testing.T) {
 	require.Equal(t, Waiting, state)
 
 	one, two := instance(t, "app@1"), instance(t, "app@2")
-	first := r.apply(Route{App: "app", Upstreams: []Upstream{one}})
+	first := r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{one}})
 	require.True(t, first.Changed)
 	require.Equal(t, "200 app@1", r.get("app.localhost"))
 	master, workers := r.pid(), workers(r.pid())
 	require.Len(t, workers, 2)
 
-	again := r.apply(Route{App: "app", Upstreams: []Upstream{one}})
+	again := r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{one}})
 	require.False(t, again.Changed)
 	require.Equal(t, first.Generation, again.Generation)
 	require.Equal(t, workers, acceptingWorkers(master), "no worker was replaced")
 
-	c, err := Plan(Input{Settings: r.settings, Routes: []Route{{App: "app", Upstreams: []Upstream{one}}}, Revision: 99})
-	require.NoError(t, err)
+	c := configured(r.settings, routing.Route{App: "app", Upstreams: []routing.Upstream{one}})
+	c.Revision = 99
 	again, err = r.Apply(t.Context(), c)
 	require.NoError(t, err)
 	require.False(t, again.Changed, "a new revision alone is no change")
 	_, page := r.do("GET", "unknown", "/-/status.json")
 	require.Contains(t, page, `"revision": 99`)
 
-	changed := r.apply(Route{App: "app", Upstreams: []Upstream{two}})
+	changed := r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{two}})
 	require.True(t, changed.Changed)
 	require.NotEqual(t, first.Generation, changed.Generation)
 	for range 20 {
@@ -55,7 +57,10 @@ func TestApplyServesAndReloadsOnlyOnChange(t *testing.T) {
 func TestStatusPage(t *testing.T) {
 	r := newRouter(t)
 	up := instance(t, "app@1")
-	result, err := r.tryApply(Route{App: "app", Upstreams: []Upstream{up, {Key: "/services/web/app/app@2", Instance: "app@2", Address: "oops"}}})
+	result, err := r.tryApplyWith(func(c *Configuration) {
+		unresolvable(c)
+		c.Refused = []v1.RouteRefusal{{App: "app", Key: "/services/web/app/app@3", Reason: "InvalidAddress", Message: "want ip:port"}}
+	}, routing.Route{App: "app", Upstreams: []routing.Upstream{up, {Key: "/services/web/app/app@2", Instance: "app@2", Address: nowhere}}})
 	require.NoError(t, err)
 	resp, body := r.do("GET", "127.0.0.1", "/-/status.json")
 	require.Equal(t, "application/json", resp.Header.Get("Content-Type"))
@@ -64,7 +69,7 @@ func TestStatusPage(t *testing.T) {
 	require.Equal(t, result.Generation, s.Generation)
 	require.Equal(t, []statusApp{{"app", []string{"app.localhost"}, []statusEndpoint{{"app@1", up.Address}}}}, s.Apps)
 	require.Equal(t, result.Refused, s.Refused)
-	require.Equal(t, ReasonInvalidAddress, s.Refused[0].Reason)
+	require.Equal(t, []string{"InvalidAddress", ReasonNotAccepted}, []string{s.Refused[0].Reason, s.Refused[1].Reason})
 	resp, body = r.do("GET", "127.0.0.1", "/-/status")
 	require.Equal(t, "text/html; charset=utf-8", resp.Header.Get("Content-Type"))
 	require.Contains(t, body, up.Address)
@@ -75,14 +80,14 @@ func TestStatusPage(t *testing.T) {
 func TestEndpointThatNginxRefusesIsLeftOutAlone(t *testing.T) {
 	r := newRouter(t)
 	good := instance(t, "b@1")
-	bad := Upstream{Key: "/services/web/b/b@2", Instance: "b@2", Address: nowhere}
-	lone := Upstream{Key: "/services/web/d/d@1", Instance: "d@1", Address: nowhere}
+	bad := routing.Upstream{Key: "/services/web/b/b@2", Instance: "b@2", Address: nowhere}
+	lone := routing.Upstream{Key: "/services/web/d/d@1", Instance: "d@1", Address: nowhere}
 	result, err := r.tryApplyWith(unresolvable,
-		Route{App: "a", Upstreams: []Upstream{instance(t, "a@1")}}, Route{App: "b", Upstreams: []Upstream{good, bad}},
-		Route{App: "c", Upstreams: []Upstream{instance(t, "c@1")}}, Route{App: "d", Upstreams: []Upstream{lone}})
+		routing.Route{App: "a", Upstreams: []routing.Upstream{instance(t, "a@1")}}, routing.Route{App: "b", Upstreams: []routing.Upstream{good, bad}},
+		routing.Route{App: "c", Upstreams: []routing.Upstream{instance(t, "c@1")}}, routing.Route{App: "d", Upstreams: []routing.Upstream{lone}})
 	require.NoError(t, err)
 	require.Len(t, result.Refused, 2)
-	for i, want := range []Refused{{App: "b", Key: bad.Key}, {App: "d"}} {
+	for i, want := range []v1.RouteRefusal{{App: "b", Key: bad.Key}, {App: "d"}} {
 		got := result.Refused[i]
 		require.Equal(t, []string{want.App, want.Key, ReasonNotAccepted}, []string{got.App, got.Key, got.Reason})
 		require.Contains(t, got.Message, `host not found in upstream "no-such-host.invalid:80"`)
@@ -96,13 +101,13 @@ func TestEndpointThatNginxRefusesIsLeftOutAlone(t *testing.T) {
 // TestThatDoesNotEndIsARefusal: what nginx -t was given is refused, and the router goes on without it.
 func TestThatDoesNotEndIsARefusal(t *testing.T) {
 	r := newRouter(t)
-	r.apply(Route{App: "a", Upstreams: []Upstream{instance(t, "a@1")}})
+	r.apply(routing.Route{App: "a", Upstreams: []routing.Upstream{instance(t, "a@1")}})
 	slow := filepath.Join(t.TempDir(), "nginx")
 	require.NoError(t, os.WriteFile(slow, []byte("#!/bin/sh\ncase $1 in -t) grep -q 192.0.2.1 "+r.path("nginx.conf.candidate")+" && exec sleep 60;; esac\nexec "+r.binary+" \"$@\"\n"), 0o755))
 	r.binary, r.testTimeout = slow, time.Second
-	result, err := r.tryApply(Route{App: "a", Upstreams: []Upstream{instance(t, "a@2")}}, Route{App: "b", Upstreams: []Upstream{{Key: "k", Instance: "b@1", Address: nowhere}}})
+	result, err := r.tryApply(routing.Route{App: "a", Upstreams: []routing.Upstream{instance(t, "a@2")}}, routing.Route{App: "b", Upstreams: []routing.Upstream{{Key: "k", Instance: "b@1", Address: nowhere}}})
 	require.NoError(t, err)
-	require.Equal(t, []Refused{{App: "b", Reason: ReasonNotAccepted, Message: "nginx -t did not end within 1s: does it wait for a name server?"}}, result.Refused)
+	require.Equal(t, []v1.RouteRefusal{{App: "b", Reason: ReasonNotAccepted, Message: "nginx -t did not end within 1s: does it wait for a name server?"}}, result.Refused)
 	require.Equal(t, "200 a@2", r.get("a.localhost"))
 }
 
@@ -111,10 +116,10 @@ func TestThatDoesNotEndIsARefusal(t *testing.T) {
 func TestManyApps(t *testing.T) {
 	r := newRouter(t)
 	up := instance(t, "app@1")
-	routes := []Route{{App: "wide"}, {App: "bad", Upstreams: []Upstream{{Key: "k", Instance: "bad@1", Address: nowhere}}}}
+	routes := []routing.Route{{App: "wide"}, {App: "bad", Upstreams: []routing.Upstream{{Key: "k", Instance: "bad@1", Address: nowhere}}}}
 	for i := range 1000 {
-		routes[0].Upstreams = append(routes[0].Upstreams, Upstream{Instance: fmt.Sprintf("wide@%d", i), Address: up.Address})
-		routes = append(routes, Route{App: fmt.Sprintf("app-%d", i), Upstreams: []Upstream{up}})
+		routes[0].Upstreams = append(routes[0].Upstreams, routing.Upstream{Instance: fmt.Sprintf("wide@%d", i), Address: up.Address})
+		routes = append(routes, routing.Route{App: fmt.Sprintf("app-%d", i), Upstreams: []routing.Upstream{up}})
 	}
 	result, err := r.tryApplyWith(unresolvable, routes...)
 	require.NoError(t, err)
@@ -133,7 +138,7 @@ func TestManyApps(t *testing.T) {
 func TestBadCandidateIsRefusedAndTheOldOneServes(t *testing.T) {
 	r := newRouter(t)
 	up := instance(t, "app@1")
-	r.apply(Route{App: "app", Upstreams: []Upstream{up}})
+	r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{up}})
 	before, err := os.ReadFile(r.path("nginx.conf"))
 	require.NoError(t, err)
 
@@ -142,38 +147,38 @@ func TestBadCandidateIsRefusedAndTheOldOneServes(t *testing.T) {
 	defer taken.Close()
 	good := r.settings
 	r.settings.Listen = append(slices.Clone(good.Listen), taken.Addr().String())
-	_, err = r.tryApply(Route{App: "app", Upstreams: []Upstream{up}})
+	_, err = r.tryApply(routing.Route{App: "app", Upstreams: []routing.Upstream{up}})
 	require.ErrorContains(t, err, "another process uses this address")
 
 	r.settings = good
 	r.settings.AccessLog = "/no/such/directory/access.log"
-	_, err = r.tryApply(Route{App: "app", Upstreams: []Upstream{up}})
+	_, err = r.tryApply(routing.Route{App: "app", Upstreams: []routing.Upstream{up}})
 	require.ErrorContains(t, err, `nginx refuses the configuration even without apps: open() "/no/such/directory/access.log" failed`)
 	r.settings = good
 	after, err := os.ReadFile(r.path("nginx.conf"))
 	require.NoError(t, err)
 	require.Equal(t, string(before), string(after))
 	require.Equal(t, "200 app@1", r.get("app.localhost"))
-	require.False(t, r.apply(Route{App: "app", Upstreams: []Upstream{up}}).Changed)
+	require.False(t, r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{up}}).Changed)
 }
 
 // A configuration that passes nginx -t and yet never takes effect is taken back.
 func TestReloadWithoutEffectIsTakenBack(t *testing.T) {
 	r := newRouter(t)
 	up := instance(t, "app@1")
-	r.apply(Route{App: "app", Upstreams: []Upstream{up}})
+	r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{up}})
 	before, err := os.ReadFile(r.path("nginx.conf"))
 	require.NoError(t, err)
 	require.NoError(t, r.proc.signal(syscall.SIGSTOP))
 	r.effectTimeout = 200 * time.Millisecond
-	_, err = r.tryApply(Route{App: "app"})
+	_, err = r.tryApply(routing.Route{App: "app"})
 	require.ErrorContains(t, err, "is not in effect")
 	require.NoError(t, r.proc.signal(syscall.SIGCONT))
 	after, err := os.ReadFile(r.path("nginx.conf"))
 	require.NoError(t, err)
 	require.Equal(t, string(before), string(after))
 	r.effectTimeout = 10 * time.Second
-	r.apply(Route{App: "app", Upstreams: []Upstream{up}}, Route{App: "b"})
+	r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{up}}, routing.Route{App: "b"})
 	require.Equal(t, "200 app@1", r.get("app.localhost"))
 }
 
@@ -182,24 +187,24 @@ func TestReloadWithoutEffectIsTakenBack(t *testing.T) {
 func TestReloadThatIsLateIsTakenBack(t *testing.T) {
 	r := newRouter(t)
 	one, two := instance(t, "app@1"), instance(t, "app@2")
-	r.apply(Route{App: "app", Upstreams: []Upstream{one}})
+	r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{one}})
 	hidden := r.path("hidden.sock")
 	require.NoError(t, os.Rename(r.path(socketName), hidden)) // what it serves cannot be seen
 	r.effectTimeout = time.Second
-	_, err := r.tryApply(Route{App: "app", Upstreams: []Upstream{two}})
+	_, err := r.tryApply(routing.Route{App: "app", Upstreams: []routing.Upstream{two}})
 	require.ErrorContains(t, err, "is not in effect")
 	require.Eventually(t, func() bool { return r.get("app.localhost") == "200 app@2" }, 10*time.Second, 10*time.Millisecond)
 	require.NoError(t, os.Rename(hidden, r.path(socketName)))
 	r.effectTimeout = 10 * time.Second
-	require.True(t, r.apply(Route{App: "app", Upstreams: []Upstream{one}}).Changed)
+	require.True(t, r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{one}}).Changed)
 	require.Equal(t, "200 app@1", r.get("app.localhost"))
-	require.False(t, r.apply(Route{App: "app", Upstreams: []Upstream{one}}).Changed, "it is sure again")
+	require.False(t, r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{one}}).Changed, "it is sure again")
 }
 
 func TestAccessLog(t *testing.T) {
 	r := newRouter(t)
 	r.settings.AccessLog = r.path("access.log")
-	r.apply(Route{App: "app", Upstreams: []Upstream{instance(t, "app@1")}})
+	r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{instance(t, "app@1")}})
 	r.do("GET", "app.localhost", `/"quoted"`)
 	require.NoError(t, r.Stop(t.Context()))
 	data, err := os.ReadFile(r.settings.AccessLog)
@@ -222,7 +227,7 @@ func TestStdoutLog(t *testing.T) {
 	r.stdout = file
 	r.settings.AccessLog = StdoutLog(file)
 	require.Equal(t, "stdout", r.settings.AccessLog)
-	r.apply(Route{App: "app", Upstreams: []Upstream{instance(t, "app@1")}})
+	r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{instance(t, "app@1")}})
 	r.get("app.localhost")
 	require.NoError(t, r.Stop(t.Context()))
 	data, err := os.ReadFile(file.Name())
@@ -250,10 +255,11 @@ server { listen ` + address + `; server_name {{$app}}.own; {{getv (printf "/extr
 	r.own = own
 	r.settings.Listen = []string{address}
 	r.open()
-	c, err := Plan(Input{Settings: r.settings, Keys: map[string]string{"/extra/b": "nonsense"}, Routes: []Route{
-		{App: "a", Upstreams: []Upstream{instance(t, "a@1")}}, {App: "b", Upstreams: []Upstream{instance(t, "b@1")}},
-		{App: "c", Upstreams: []Upstream{instance(t, "c@1"), {Key: "k", Instance: "c@2", Address: "x; } server {"}}}}})
-	require.NoError(t, err)
+	c := configured(r.settings, routing.Route{App: "a", Upstreams: []routing.Upstream{instance(t, "a@1")}},
+		routing.Route{App: "b", Upstreams: []routing.Upstream{instance(t, "b@1")}},
+		routing.Route{App: "c", Upstreams: []routing.Upstream{instance(t, "c@1"), {Key: "k", Instance: "c@2", Address: nowhere}}})
+	unresolvable(&c)
+	c.Keys = map[string]string{"/extra/b": "nonsense"}
 	result, err := r.Apply(t.Context(), c)
 	require.NoError(t, err)
 	require.Equal(t, "200 a@1", r.get("a.own"))
@@ -262,7 +268,7 @@ server { listen ` + address + `; server_name {{$app}}.own; {{getv (printf "/extr
 	for _, f := range result.Refused {
 		refused = append(refused, f.App+" "+f.Reason)
 	}
-	require.Equal(t, []string{"c InvalidAddress", "b NotAccepted"}, refused)
+	require.Equal(t, []string{"b NotAccepted", "c NotAccepted"}, refused)
 
 	delete(c.Keys, "/extra/b")
 	result, err = r.Apply(t.Context(), c)
@@ -281,8 +287,7 @@ func TestManifestTemplatePassesNginx(t *testing.T) {
 	own, err := template.New("apps.tmpl", string(text))
 	require.NoError(t, err)
 	r := newRouter(t)
-	c, err := Plan(Input{Settings: r.settings, Routes: []Route{{App: "example-app", Upstreams: []Upstream{instance(t, "example-app@1")}}}})
-	require.NoError(t, err)
+	c := configured(r.settings, routing.Route{App: "example-app", Upstreams: []routing.Upstream{instance(t, "example-app@1")}})
 	r.template = own
 	_, err = r.try(t.Context(), c)
 	require.NoError(t, err)

@@ -7,12 +7,14 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-starter/fleet/internal/routing"
 )
 
 // TestServing: nginx serves when it answers where requests come in, and not when another server does.
 func TestServing(t *testing.T) {
 	r := newRouter(t)
-	app := Route{App: "app", Upstreams: []Upstream{instance(t, "app@1")}}
+	app := routing.Route{App: "app", Upstreams: []routing.Upstream{instance(t, "app@1")}}
 	address := r.settings.Listen[0]
 	require.ErrorContains(t, r.Serving(t.Context(), r.settings), "nginx does not serve at "+address+": ")
 	r.apply(app)
@@ -34,7 +36,7 @@ func TestServing(t *testing.T) {
 // TestAnotherServerHasTheAddress: with a configuration on disk or without one, the address is named, and served when it is free.
 func TestAnotherServerHasTheAddress(t *testing.T) {
 	r := newRouter(t)
-	app := Route{App: "app", Upstreams: []Upstream{instance(t, "app@1")}}
+	app := routing.Route{App: "app", Upstreams: []routing.Upstream{instance(t, "app@1")}}
 	other, err := net.Listen("tcp", r.settings.Listen[0])
 	require.NoError(t, err)
 	_, err = r.tryApply(app)

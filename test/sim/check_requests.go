@@ -8,7 +8,7 @@ import (
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
-	"github.com/fleet-starter/fleet/internal/nginx"
+	"github.com/fleet-starter/fleet/internal/routing"
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
@@ -119,7 +119,7 @@ func appOf(unit string) string {
 }
 
 // arrived: a request comes to where an instance is to listen. Of one that was stopped in order no router knows any more.
-func (c *checker) arrived(r *request, u nginx.Upstream, h *host, up bool) {
+func (c *checker) arrived(r *request, u routing.Upstream, h *host, up bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	at, ended := c.lastEnd[r.app]
@@ -149,7 +149,7 @@ func (c *checker) restoredExcuse(router *host, record store.KV) string {
 }
 
 // unwaited says why no one waited for what the request's worker knows.
-func (c *checker) unwaited(r *request, u nginx.Upstream) string {
+func (c *checker) unwaited(r *request, u routing.Upstream) string {
 	record, there := c.kv[c.keys.Routers().Key(r.router.id)]
 	switch {
 	case r.conf != r.router.front.serving():

@@ -11,7 +11,9 @@ import (
 	"sync"
 	"time"
 
+	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/nginx"
+	"github.com/fleet-starter/fleet/internal/routing"
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
@@ -40,14 +42,14 @@ type front struct {
 
 // configuration is what one nginx.conf says.
 type configuration struct {
-	hosts map[string][]nginx.Upstream // by name
-	of    map[string]string           // the app of each host
+	hosts map[string][]routing.Upstream // by name
+	of    map[string]string             // the app of each host
 }
 
 func newFront(h *host) *front { return &front{h: h, exited: make(chan struct{})} }
 
 func configurationOf(c nginx.Configuration) *configuration {
-	conf := &configuration{hosts: map[string][]nginx.Upstream{}, of: map[string]string{}}
+	conf := &configuration{hosts: map[string][]routing.Upstream{}, of: map[string]string{}}
 	for _, r := range c.Routes {
 		for _, host := range r.Hosts {
 			conf.hosts[host], conf.of[host] = r.Upstreams, r.App
@@ -251,11 +253,11 @@ func (s *server) test(c *nginx.Configuration) error {
 	if s.broken {
 		return errors.New("nginx refuses the configuration even without apps: write() failed (28: No space left on device)")
 	}
-	i := slices.IndexFunc(c.Routes, func(r nginx.Route) bool { return r.App == s.refuses })
+	i := slices.IndexFunc(c.Routes, func(r routing.Route) bool { return r.App == s.refuses })
 	if i < 0 {
 		return nil
 	}
-	refused := nginx.Refused{App: s.refuses, Reason: nginx.ReasonNotAccepted, Message: "host not found in upstream"}
+	refused := v1.RouteRefusal{App: s.refuses, Reason: nginx.ReasonNotAccepted, Message: "host not found in upstream"}
 	c.Routes, c.Refused = slices.Clone(c.Routes), slices.Clone(c.Refused)
 	if route := c.Routes[i]; s.partly && len(route.Upstreams) > 1 {
 		refused.Key = route.Upstreams[0].Key

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/fleet-starter/fleet/internal/nginx"
+	"github.com/fleet-starter/fleet/internal/routing"
 )
 
 // client is those who use an app. Every second or so one of them asks some router for one of its hosts; until all is as it should
@@ -67,15 +67,15 @@ func (r *request) send() {
 	}
 }
 
-func after(list []nginx.Upstream, n uint64) []nginx.Upstream {
+func after(list []routing.Upstream, n uint64) []routing.Upstream {
 	return list[n%uint64(max(len(list), 1)):]
 }
-func before(list []nginx.Upstream, n uint64) []nginx.Upstream {
+func before(list []routing.Upstream, n uint64) []routing.Upstream {
 	return list[:n%uint64(max(len(list), 1))]
 }
 
 // arrives sends it to one, and reports whether that one answers.
-func (r *request) arrives(u nginx.Upstream) bool {
+func (r *request) arrives(u routing.Upstream) bool {
 	h := r.w.hostOf(address(u.Address))
 	up := h != nil && h.listens(r.app, u.Instance+".service")
 	r.w.check.arrived(r, u, h, up)

@@ -9,22 +9,19 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/routing"
 )
 
 // maxSocketPath is the size of the path in sockaddr_un without its final zero: unix(7).
 const maxSocketPath = 107
 
 var (
-	instancePattern = regexp.MustCompile(`^[A-Za-z0-9:_.@-]{1,255}$`)
-	portPattern     = regexp.MustCompile(`^[1-9][0-9]{0,4}$`)
-	syslogPattern   = regexp.MustCompile(`^syslog:[A-Za-z0-9_.:=,/\[\]-]+$`)
-	userPattern     = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
+	portPattern   = regexp.MustCompile(`^[1-9][0-9]{0,4}$`)
+	syslogPattern = regexp.MustCompile(`^syslog:[A-Za-z0-9_.:=,/\[\]-]+$`)
+	userPattern   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
 )
-
-func isInstance(s string) bool { return instancePattern.MatchString(s) }
 
 func isPort(s string) bool {
 	n, err := strconv.Atoi(s)
@@ -46,30 +43,6 @@ func splitHostPort(s string) (host, port string, ok bool) {
 	return host, port, !strings.Contains(host, ":")
 }
 
-// isPlain reports whether s can be used in nginx's configuration without ending a directive, a block or a string, or
-// naming a variable.
-func isPlain(s string) bool {
-	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool {
-		return r < ' ' || r == 0x7f || strings.ContainsRune(";{}#$\"'\\`", r)
-	})
-}
-
-// quote quotes an untrusted value, truncated for a message.
-func quote(s string) string {
-	const limit = 64
-	if len(s) > limit {
-		return strconv.QuoteToASCII(s[:limit]) + "..."
-	}
-	return strconv.QuoteToASCII(s)
-}
-
-func quoteUnlessLabel(s string) string {
-	if s == "" || v1.IsLabel(s) {
-		return s
-	}
-	return quote(s)
-}
-
 // check fills in defaults and refuses settings that nginx could not run with.
 func (s Settings) check() (Settings, error) {
 	s.AccessLog = cmp.Or(s.AccessLog, "off")
@@ -89,19 +62,19 @@ func (s Settings) check() (Settings, error) {
 	socket := path.Join(s.Dir, socketName)
 	switch {
 	case !isPlainPath(s.Dir):
-		return s, fmt.Errorf("directory %s: want an absolute path without quotes and control characters", quote(s.Dir))
+		return s, fmt.Errorf("directory %s: want an absolute path without quotes and control characters", routing.Quote(s.Dir))
 	case len(socket) > maxSocketPath:
 		return s, fmt.Errorf("directory %s: the path of its socket %s has %d characters, the maximum is %d: use a shorter path", s.Dir, socketName, len(socket), maxSocketPath)
 	case s.Domain != "" && !v1.IsHost(s.Domain):
-		return s, fmt.Errorf("domain %s: want a host name such as example.com", quote(s.Domain))
+		return s, fmt.Errorf("domain %s: want a host name such as example.com", routing.Quote(s.Domain))
 	case s.AccessLog != "off" && s.AccessLog != "stdout" && !isLog(s.AccessLog):
-		return s, fmt.Errorf("access log %s: want off, stdout, an absolute path or nginx's syslog:server=ADDRESS", quote(s.AccessLog))
+		return s, fmt.Errorf("access log %s: want off, stdout, an absolute path or nginx's syslog:server=ADDRESS", routing.Quote(s.AccessLog))
 	case s.ErrorLog != "stderr" && !isLog(s.ErrorLog):
-		return s, fmt.Errorf("error log %s: want stderr, an absolute path or nginx's syslog:server=ADDRESS", quote(s.ErrorLog))
+		return s, fmt.Errorf("error log %s: want stderr, an absolute path or nginx's syslog:server=ADDRESS", routing.Quote(s.ErrorLog))
 	case s.Workers < 0:
 		return s, fmt.Errorf("workers %d: want 0 (one for each core) or more", s.Workers)
 	case s.User != "" && !userPattern.MatchString(s.User):
-		return s, fmt.Errorf("user %s: want the name of a user", quote(s.User))
+		return s, fmt.Errorf("user %s: want the name of a user", routing.Quote(s.User))
 	case s.Timeout < 0 || s.ShutdownTimeout < 0:
 		return s, fmt.Errorf("timeouts %s and %s: want durations above 0", s.Timeout, s.ShutdownTimeout)
 	case s.BodySize < v1.Unlimited:
@@ -110,25 +83,17 @@ func (s Settings) check() (Settings, error) {
 	return s, nil
 }
 
-// CheckPrefix returns an error if a directory of endpoints is not valid.
-func CheckPrefix(prefix string) error {
-	if !v1.IsPrefix(prefix) {
-		return fmt.Errorf("prefix %s is not a valid etcd directory: use an absolute path such as %s, without a trailing /", quote(prefix), DefaultPrefix)
-	}
-	return nil
-}
-
 func (s Settings) checkAddresses() error {
 	if len(s.Listen) == 0 {
 		return fmt.Errorf("no address to listen on: want a port or address:port such as 127.0.0.1:8080")
 	}
 	for _, l := range s.Listen {
 		if !isListen(l) {
-			return fmt.Errorf("listen %s: want a port or address:port such as 80, 127.0.0.1:8080 or [::]:80", quote(l))
+			return fmt.Errorf("listen %s: want a port or address:port such as 80, 127.0.0.1:8080 or [::]:80", routing.Quote(l))
 		}
 	}
 	if s.StatusListen != "" && (!isListen(s.StatusListen) || slices.Contains(s.Listen, s.StatusListen)) {
-		return fmt.Errorf("status listen %s: want a port or address:port that nothing else listens on", quote(s.StatusListen))
+		return fmt.Errorf("status listen %s: want a port or address:port that nothing else listens on", routing.Quote(s.StatusListen))
 	}
 	return nil
 }
@@ -177,6 +142,6 @@ func (s Settings) Addresses() []netip.AddrPort {
 	return list
 }
 
-func isPlainPath(s string) bool { return path.IsAbs(s) && path.Clean(s) == s && isPlain(s) }
+func isPlainPath(s string) bool { return path.IsAbs(s) && path.Clean(s) == s && routing.IsPlain(s) }
 
 func isLog(s string) bool { return isPlainPath(s) || syslogPattern.MatchString(s) }
