@@ -21,6 +21,16 @@ build: ## Build the programs into bin/
 	@mkdir -p bin
 	CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o bin/ $(PROGRAMS:%=./cmd/%)
 
+PACKAGED := fleetd fleetctl announcer router example-app
+PACKAGE_ARCH := $(or $(GOARCH),$(shell go env GOARCH))
+PACKAGE_PROGRAMS := bin/packages/linux-$(PACKAGE_ARCH)
+
+.PHONY: packages
+packages: ## Build .deb and .rpm packages into bin/packages/ (GOARCH=arm64)
+	@# With -trimpath, which the programs in bin/ do without: where a package was built is not in it.
+	CGO_ENABLED=0 GOOS=linux GOARCH=$(PACKAGE_ARCH) go build -trimpath -buildvcs=false $(GOFLAGS_BUILD) -o $(PACKAGE_PROGRAMS)/ $(PACKAGED:%=./cmd/%)
+	@cd hack/packages && env -u GOOS -u GOARCH go run . -programs ../../$(PACKAGE_PROGRAMS) -arch $(PACKAGE_ARCH)
+
 .PHONY: etcd
 etcd: ## Have the newest etcd and etcdutl in bin/, and Debian's etcd 3.4: tests run them beside the one that is built in
 	@hack/fetch-etcd.sh

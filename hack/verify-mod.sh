@@ -1,5 +1,8 @@
 #!/usr/bin/env bash
-# go.mod and go.sum are what "go mod tidy" would write.
+# go.mod and go.sum of every module are what "go mod tidy" would write.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-go mod tidy -diff || { echo 'run "go mod tidy" and commit what it changes' >&2; exit 1; }
+for mod in $(git ls-files -- go.mod '*/go.mod'); do
+	dir=$(dirname "$mod")
+	go -C "$dir" mod tidy -diff || { echo "run \"go -C $dir mod tidy\" and commit what it changes" >&2; exit 1; }
+done

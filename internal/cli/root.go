@@ -93,6 +93,12 @@ func Main(ctx context.Context, args []string, world IO) int {
 	return a.report(err)
 }
 
+// Command is fleetctl's command, for manual pages and shells' completion. Main runs it.
+func Command(world IO) *cobra.Command {
+	a := &app{IO: world, now: time.Now}
+	return a.root()
+}
+
 // silent wraps an error that is matched but not shown.
 type silent struct{ error }
 

@@ -349,7 +349,7 @@ var (
 )
 
 // otherPaths are where paths are those of HTTP or of files: an etcd path is found there when it is whole.
-var otherPaths = []string{"internal/api/", "internal/cli/", "internal/dev/", "internal/nginx/", "cmd/fleet-dev/", "hack/gen/", "test/"}
+var otherPaths = []string{"internal/api/", "internal/cli/", "internal/dev/", "internal/nginx/", "cmd/fleet-dev/", "hack/gen/", "hack/packages/", "test/"}
 
 // Every path of etcd is spelt in internal/keyspace, and nowhere else: not whole, not in a format, not put together of parts.
 // Where endpoints are announced is a default of the manifest's.

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/goreleaser/nfpm/v2"
+	"github.com/goreleaser/nfpm/v2/files"
+)
+
+const (
+	homepage   = "https://github.com/fleet-starter/fleet"
+	maintainer = "The Fleet Starter authors <fleet-starter@users.noreply.github.com>"
+)
+
+const aboutFleet = `Apps and systemd units on a cluster of machines
+ fleet runs apps and systemd units on a cluster of machines, over etcd: it
+ places them, moves them when a machine is lost, replaces them one after the
+ other, and has nginx route requests to those that are healthy.
+ .
+ This package has what each machine of the cluster needs: fleetd, the daemon,
+ with announcer and router, and an example application.`
+
+const aboutFleetctl = `Command line of fleet, apps and systemd units on a cluster
+ fleet runs apps and systemd units on a cluster of machines, over etcd.
+ .
+ This package has fleetctl alone, for a computer that is not of the cluster.`
+
+// packages are the two packages of one format.
+func (b *build) packages(f format) ([]*nfpm.Info, error) {
+	fleet, err := b.fleet(f)
+	if err != nil {
+		return nil, err
+	}
+	fleetctl, err := b.fleetctl(f)
+	if err != nil {
+		return nil, err
+	}
+	return []*nfpm.Info{fleet, fleetctl}, nil
+}
+
+// info is what all packages have in common.
+func (b *build) info(f format, name, about string) *nfpm.Info {
+	if f.name == "rpm" { // Debian's notation of paragraphs is Debian's
+		about = strings.NewReplacer("\n .\n", "\n\n", "\n ", "\n").Replace(about)
+	}
+	info := &nfpm.Info{
+		Name: name, Arch: b.arch, Platform: "linux", Version: b.version, VersionSchema: "none", MTime: b.commit,
+		Section: "admin", Priority: "optional", Maintainer: maintainer, Homepage: homepage, Description: about,
+		DisableGlobbing: true,
+	}
+	if f.name == "rpm" { // Debian has no such field: its licenses are in /usr/share/doc
+		info.License = "Apache-2.0"
+	}
+	info.Deb.Compression = "xz"
+	info.RPM.Compression = "xz"
+	info.RPM.BuildHost = "localhost" // the builder's name is not to be in it: two computers build the same
+	return info
+}
+
+// fleet is the package of a machine.
+func (b *build) fleet(f format) (*nfpm.Info, error) {
+	info := b.info(f, "fleet", aboutFleet)
+	if f.name == "debian" {
+		// 249 has StopPropagatedFrom= of fleetd.socket; all else that is used is older.
+		info.Depends = []string{"fleetctl (= " + b.version + ")", "systemd (>= 249)"}
+		info.Recommends = []string{"nginx", "docker.io | docker-ce | podman"}
+		info.Suggests = []string{"etcd-server", "time-daemon"}
+	} else {
+		info.Depends = []string{"fleetctl = " + b.version, "systemd >= 249"}
+		info.Recommends = []string{"nginx", "podman"}
+	}
+	scripts := filepath.Join(b.top, "hack/packages", f.name)
+	info.Scripts.PostInstall = filepath.Join(scripts, f.scripts.PostInstall)
+	info.Scripts.PreRemove = filepath.Join(scripts, f.scripts.PreRemove)
+	info.Scripts.PostRemove = filepath.Join(scripts, f.scripts.PostRemove)
+
+	c := b.contents(f, "fleet")
+	c.program("fleetd", "announcer", "router", "example-app")
+	c.unit("fleetd.service", "fleetd.socket")
+	c.file("hack/packages/sysusers.conf", "/usr/lib/sysusers.d/fleet.conf", 0o644)
+	c.directory("/etc/fleet")
+	c.generated("/etc/fleet/fleet.conf", fleetConf(), 0o640).Type = files.TypeConfigNoReplace
+	for _, page := range []string{"fleetd.8", "fleet.conf.5", "announcer.1", "router.1", "example-app.1"} {
+		c.manual(page, func() ([]byte, error) { return b.manual(page) })
+	}
+	for _, example := range []string{"examples/router.yaml", "examples/hello.yaml", "router/apps.tmpl"} {
+		c.file("manifests/"+example, "/usr/share/doc/fleet/examples/"+filepath.Base(example), 0o644)
+	}
+	c.common("fleet")
+	info.Contents = c.list
+	return info, c.err
+}
+
+// fleetctl is the package of a computer that is not of the cluster.
+func (b *build) fleetctl(f format) (*nfpm.Info, error) {
+	info := b.info(f, "fleetctl", aboutFleetctl)
+	c := b.contents(f, "fleetctl")
+	c.program("fleetctl")
+	pages, err := b.fleetctlManual()
+	c.failed(err)
+	for _, page := range pages {
+		c.manual(page.name, func() ([]byte, error) { return page.text, nil })
+	}
+	for _, shell := range completions(f.zsh) {
+		c.generated(shell.path, shell.text, 0o644)
+	}
+	c.common("fleetctl")
+	info.Contents = c.list
+	return info, c.err
+}
+
+// contents collects the files of one package, and the first error.
+type contents struct {
+	b     *build
+	f     format
+	stage string
+	list  files.Contents
+	err   error
+}
+
+func (b *build) contents(f format, name string) *contents {
+	return &contents{b: b, f: f, stage: filepath.Join(b.stage, f.name, name)}
+}
+
+func (c *contents) failed(err error) {
+	if c.err == nil {
+		c.err = err
+	}
+}
+
+func (c *contents) add(source, path string, mode os.FileMode) *files.Content {
+	content := &files.Content{Source: source, Destination: path, Type: files.TypeFile, FileInfo: &files.ContentFileInfo{
+		Owner: "root", Group: "root", Mode: mode, MTime: c.b.commit,
+	}}
+	c.list = append(c.list, content)
+	return content
+}
+
+func (c *contents) directory(path string) { c.add("", path, 0o755).Type = files.TypeDir }
+
+// file is one of the checkout.
+func (c *contents) file(source, path string, mode os.FileMode) {
+	c.add(filepath.Join(c.b.top, source), path, mode)
+}
+
+func (c *contents) program(names ...string) {
+	for _, name := range names {
+		c.add(filepath.Join(c.b.programs, name), "/usr/bin/"+name, 0o755)
+	}
+}
+
+// generated is a file with this text.
+func (c *contents) generated(path string, text []byte, mode os.FileMode) *files.Content {
+	source := filepath.Join(c.stage, path)
+	c.failed(os.MkdirAll(filepath.Dir(source), 0o755))
+	c.failed(os.WriteFile(source, text, 0o644))
+	return c.add(source, path, mode)
+}
+
+// unit is a file of manifests/. What is installed by hand is below /usr/local, what a package installs is not.
+func (c *contents) unit(names ...string) {
+	for _, name := range names {
+		text, err := os.ReadFile(filepath.Join(c.b.top, "manifests", name))
+		c.failed(err)
+		c.generated("/usr/lib/systemd/system/"+name, []byte(strings.ReplaceAll(string(text), "/usr/local/bin/", "/usr/bin/")), 0o644)
+	}
+}
+
+func (c *contents) manual(name string, page func() ([]byte, error)) {
+	text, err := page()
+	c.failed(err)
+	zipped, err := zip(text)
+	c.failed(err)
+	c.generated(fmt.Sprintf("/usr/share/man/man%s/%s.gz", name[len(name)-1:], name), zipped, 0o644)
+}
+
+// common is what Debian and Red Hat expect in every package.
+func (c *contents) common(name string) {
+	if c.f.name == "rpm" {
+		c.file("LICENSE", fmt.Sprintf(c.f.license, name), 0o644)
+		return
+	}
+	c.generated(fmt.Sprintf(c.f.license, name), copyright(), 0o644)
+	changes, err := zip(changelog(name, c.b.version, c.b.commit))
+	c.failed(err)
+	c.generated("/usr/share/doc/"+name+"/changelog.gz", changes, 0o644)
+	overrides := filepath.Join("hack/packages/debian", name+".lintian-overrides")
+	c.file(overrides, "/usr/share/lintian/overrides/"+name, 0o644)
+}

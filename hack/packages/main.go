@@ -1,0 +1,129 @@
+// Command packages builds the Debian and RPM packages of fleet, from programs that are built already. "make packages" runs it.
+//
+//	go run . -programs ../../bin/packages/linux-amd64 -arch amd64
+//
+// There are two packages, each as .deb and as .rpm: fleet has what a machine of a cluster needs, and fleetctl what a laptop needs to
+// work with one. fleet depends on fleetctl of the same version. The same commit gives the same bytes: all times in a package are the
+// commit's, or SOURCE_DATE_EPOCH.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/goreleaser/nfpm/v2"
+	"github.com/goreleaser/nfpm/v2/deb"
+	"github.com/goreleaser/nfpm/v2/rpm"
+)
+
+func main() {
+	var b build
+	flag.StringVar(&b.top, "top", "../..", "the checkout's directory")
+	flag.StringVar(&b.programs, "programs", "", "directory of the programs, static ones")
+	flag.StringVar(&b.arch, "arch", "amd64", "what they are built for, as in GOARCH")
+	flag.StringVar(&b.version, "version", "", "version of the packages (default that of git describe)")
+	out := flag.String("out", "../../bin/packages", "directory for the packages")
+	flag.Parse()
+	written, err := run(b, *out)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "packages:", err)
+		os.Exit(1)
+	}
+	for _, file := range written {
+		fmt.Println(file)
+	}
+}
+
+// build is one run of this program.
+type build struct {
+	top, programs, arch, version string
+	// commit is the time that everything in the packages has.
+	commit time.Time
+	// stage is a directory for files that are generated.
+	stage string
+}
+
+// run builds all packages and returns their files. Packages that are in out already are of another version: they go first.
+func run(b build, out string) (written []string, err error) {
+	if b.commit, err = commitTime(b.top); err != nil {
+		return nil, err
+	}
+	if b.version == "" {
+		if b.version, err = describe(b.top, b.commit); err != nil {
+			return nil, err
+		}
+	}
+	if b.stage, err = os.MkdirTemp("", "fleet-packages-"); err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(b.stage)
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return nil, err
+	}
+	if err := removeFormer(out); err != nil {
+		return nil, err
+	}
+	for _, format := range []format{debian(), redhat()} {
+		infos, err := b.packages(format)
+		if err != nil {
+			return nil, err
+		}
+		for _, info := range infos {
+			file, err := write(format.packager, info, out)
+			if err != nil {
+				return nil, fmt.Errorf("package %s: %w", info.Name, err)
+			}
+			written = append(written, file)
+		}
+	}
+	return written, nil
+}
+
+func removeFormer(out string) error {
+	for _, pattern := range []string{"*.deb", "*.rpm"} {
+		files, err := filepath.Glob(filepath.Join(out, pattern))
+		if err != nil {
+			return err
+		}
+		for _, file := range files {
+			if err := os.Remove(file); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// format is a kind of packages, and what differs with it.
+type format struct {
+	name     string // of its directory here
+	packager nfpm.Packager
+	scripts  nfpm.Scripts // file names
+	zsh      string       // directory of zsh's completion
+	license  string       // file of the license, of which %s is the package
+}
+
+func debian() format {
+	return format{"debian", deb.Default, nfpm.Scripts{PostInstall: "fleet.postinst", PreRemove: "fleet.prerm", PostRemove: "fleet.postrm"},
+		"/usr/share/zsh/vendor-completions", "/usr/share/doc/%s/copyright"}
+}
+
+func redhat() format {
+	return format{"rpm", rpm.DefaultRPM, nfpm.Scripts{PostInstall: "fleet.post", PreRemove: "fleet.preun", PostRemove: "fleet.postun"},
+		"/usr/share/zsh/site-functions", "/usr/share/licenses/%s/LICENSE"}
+}
+
+func write(packager nfpm.Packager, info *nfpm.Info, out string) (file string, err error) {
+	file = filepath.Join(out, packager.ConventionalFileName(info))
+	f, err := os.Create(file)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return file, packager.Package(info, io.Writer(f))
+}
