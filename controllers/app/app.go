@@ -14,23 +14,23 @@ import (
 // Options set up a Controller.
 type Options struct {
 	cluster.Env
-	// Workers is how many apps are looked after at once. Default 4.
+	// Workers is how many apps are reconciled at once. Default 4.
 	Workers int
-	// AgentTTL is how long machines may take to report after etcd was away.
+	// AgentTTL is how long machines may take to report after etcd was unreachable.
 	AgentTTL time.Duration
-	// Generate writes unit files. Default generate.Units; another one is that of a fleetd of another version.
+	// Generate writes unit files. The default is generate.Units; tests replace it to act as a fleetd of another version.
 	Generate func(name string, spec *v1.AppSpec) (generate.Files, error)
 }
 
-// Controller keeps the units of all apps.
+// Controller maintains the units of all apps.
 type Controller struct {
 	Options
 	*cluster.Loop[string]
 	waiting *cluster.Waiting
-	began   time.Time // when this leader did
+	began   time.Time // when this leader started
 }
 
-// New returns a controller. Nothing happens before Run.
+// New returns a controller. It does nothing until Run.
 func New(opts Options) *Controller {
 	opts.Env = opts.WithDefaults()
 	if opts.Workers == 0 {
@@ -38,7 +38,7 @@ func New(opts Options) *Controller {
 	}
 	c := &Controller{Options: opts, began: opts.Now()}
 	c.Loop = cluster.NewLoop(c.Env, "app", c.Reconcile, controller.Options{
-		Workers: opts.Workers, Rest: 4, // each of 10,000 instances that start does not cost a plan
+		Workers: opts.Workers, Rest: 4, // so that not each of 10,000 starting instances costs a plan
 	})
 	c.Cluster.OnApp(c.Enqueue)
 	c.Cluster.OnLeaving(c.Enqueue)
@@ -47,9 +47,9 @@ func New(opts Options) *Controller {
 	return c
 }
 
-// Reconcile looks after one app.
+// Reconcile reconciles one app.
 func (c *Controller) Reconcile(ctx context.Context, app string) (controller.Result, error) {
-	c.waiting.Set(app, true) // before looking: a router that answers meanwhile is not missed
+	c.waiting.Set(app, true) // set before observing, so that a router's answer in between is not missed
 	plan := Plan(c.observe(app))
 	c.waiting.Set(app, plan.Waiting)
 	err := c.apply(ctx, app, plan)

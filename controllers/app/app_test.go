@@ -202,7 +202,7 @@ func TestFromManifestToUnitsAndBack(t *testing.T) {
 		files := await(b, keys.UnitFiles(), "two files", func(f map[string]string) bool { return len(f) == 2 })
 		require.Contains(t, files[units["web@1.service"].Spec.Hash], "ExecStart=/bin/app 1")
 		announced := b.run(units)
-		waits(v1.Ready, "0 of 2 instances are ready; web@1.service: announced, but not served so far by the routers on m1")
+		waits(v1.Ready, "0 of 2 instances are ready; web@1.service: announced, but not served yet by the routers on m1")
 		serve(announced, "")
 		await(b, keys.Status(), "ready", isReady(v1.ConditionTrue))
 
@@ -222,7 +222,7 @@ func TestFromManifestToUnitsAndBack(t *testing.T) {
 		b.put(keys.Apps().Key("web"), "broken: [")
 		await(b, keys.Status(), "it is refused", func(all map[string]v1.AppStatus) bool { return !v1.IsTrue(all["web"].Conditions, v1.Accepted) })
 		announced = b.run(units)
-		waits(v1.Ready, "0 of 2 instances are ready; web@1.service: announced, but not served so far by the routers on m1")
+		waits(v1.Ready, "0 of 2 instances are ready; web@1.service: announced, but not served yet by the routers on m1")
 		require.Equal(t, v1.Launched, desired("web-discovery@2.service"), "the second keeps until the first is served")
 		serve(announced, "")
 		await(b, keys.Units(), "what was accepted goes on", withdrawn("web-discovery@2.service"))

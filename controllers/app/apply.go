@@ -11,12 +11,12 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// manyActions is how many actions are still logged one by one.
+// manyActions is the number of actions up to which each one is logged at Info.
 const manyActions = 200
 
-// apply carries out a plan: first the revision, what routers need of it and the files, which units refer to, in one transaction; then the units,
-// those of one instance together. What an event tells of is written before it is told. It returns when the cluster knows what
-// was written.
+// apply carries out a plan: first, in one transaction, the revision, the route and the files that units refer to; then the
+// units, those of one instance together. What an event reports is written before the event. It returns when the cache has
+// seen the writes.
 func (c *Controller) apply(ctx context.Context, app string, plan Decision) error {
 	log := logr.FromContextOrDiscard(ctx)
 	keys := c.Cluster.Keys
@@ -42,7 +42,7 @@ func (c *Controller) apply(ctx context.Context, app string, plan Decision) error
 			base = append(base, op)
 			continue
 		}
-		if unitLog.Enabled() { // 100,000 lines cost time even if no one reads them
+		if unitLog.Enabled() { // formatting 100,000 lines costs time even if they are dropped
 			unitLog.Info("Changing unit", "reason", a.Reason, "unit", a.Name, "action", a.Kind, "desiredState", a.spec().DesiredState, "hash", a.spec().Hash)
 		}
 		group, begun := groupOf[a.Instance]
@@ -70,7 +70,7 @@ func (c *Controller) apply(ctx context.Context, app string, plan Decision) error
 	return c.Cluster.WaitForRevision(ctx, revision)
 }
 
-// What is written, in this order, and what an event may tell of.
+// What is written, in this order, and what an event may report.
 const (
 	nothing = iota
 	theBase
@@ -78,7 +78,7 @@ const (
 	stages
 )
 
-// tellsOf is what has to be written before a report is true.
+// tellsOf returns what has to be written before an event is true.
 func (a Action) tellsOf() int {
 	switch a.Reason {
 	case Accepted, DoubtfulManifest:
@@ -103,7 +103,7 @@ func nonEmptyGroup(g store.Group) []store.Group {
 	return []store.Group{g}
 }
 
-// operation is how an action is written.
+// operation returns the write that carries out an action.
 func operation(keys keyspace.Keys, app string, a Action) (store.Op, error) {
 	switch a.Kind {
 	case PutRevision:
@@ -126,7 +126,7 @@ func operation(keys keyspace.Keys, app string, a Action) (store.Op, error) {
 	return store.Op{}, nil
 }
 
-// spec is what an action wants of a unit; nothing where it deletes it.
+// spec is the unit spec that an action writes; empty if it deletes the unit.
 func (a Action) spec() v1.UnitSpec {
 	if a.Unit == nil {
 		return v1.UnitSpec{}

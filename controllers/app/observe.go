@@ -9,7 +9,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/keyspace"
 )
 
-// observe gathers what is known of one app. The cost is that of its own instances.
+// observe gathers what is known about one app. Its cost depends only on the app's instances.
 func (c *Controller) observe(app string) Input {
 	owned := c.Cluster.OwnedUnits(app)
 	in := Input{
@@ -63,12 +63,12 @@ func (c *Controller) observe(app string) Input {
 	}
 	in.Settling = max(0, c.AgentTTL-in.Now.Sub(c.began))
 	in.Routers = c.Cluster.RoutersByMachine()
-	in.EndpointSets = c.Cluster.EndpointSetsOf(app, withdrawn) // after the endpoints: at least that new
+	in.EndpointSets = c.Cluster.EndpointSetsOf(app, withdrawn) // read after the endpoints, so at least as new
 	return in
 }
 
-// byHand returns the instances that are announced by hand and are units. Those that were routed before stay for as long as
-// their unit: one whose script is late for a moment is no news.
+// byHand returns the instances that are announced by hand and are units. Those that were routed before stay as long as their
+// unit exists: a script that renews its key a moment late changes nothing.
 func (c *Controller) byHand(app string, before *v1.AppRoute) []string {
 	var instances []string
 	if before != nil {

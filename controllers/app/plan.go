@@ -9,54 +9,55 @@ import (
 	"github.com/fleet-starter/fleet/internal/generate"
 )
 
-// Input is all that is known of one app. Nothing is remembered from one plan to the next: the next leader
-// goes on where the last one stopped.
+// Input is everything known about one app. Nothing is remembered from one plan to the next, so a new leader continues where
+// the last one stopped.
 type Input struct {
 	Now time.Time
 	App string
-	// Generate writes unit files: generate.Units, as this fleetd does, where it is nil.
+	// Generate writes unit files; nil means generate.Units.
 	Generate func(name string, spec *v1.AppSpec) (generate.Files, error)
-	// Manifest is what a person wrote; nil where the app was deleted.
+	// Manifest is what a person wrote; nil if the app was deleted.
 	Manifest *Manifest
-	// Latest is the newest accepted revision of this very app, or nil: those of a deleted one are nothing to go on with.
+	// Latest is this app's newest accepted revision, or nil. Revisions of a deleted app of the same name do not count.
 	Latest *v1.Revision
-	// LastNumber is the highest number that is taken: a revision of a deleted app, or one that cannot be read, has one, too.
+	// LastNumber is the highest revision number in use, including revisions of a deleted app and unreadable ones.
 	LastNumber int64
-	// Texts are those unit file texts that Latest names and that are stored, by hash.
+	// Texts are the stored unit file texts that Latest names, by hash.
 	Texts map[string]string
-	// Units are the app's own, by name; Taken are the names of units of others, with their owner ("" is a person).
+	// Units are the app's units, by name; Taken are the names of other owners' units, with their owner ("" is a person).
 	Units map[string]Unit
 	Taken map[string]string
 	// Overrides are people's wishes for units that exist, by unit.
 	Overrides map[string]v1.Override
-	// States are what systemd says of the app's units on the machines that are present, by unit.
+	// States are what systemd reports of the app's units on the machines that are present, by unit.
 	States map[string][]State
-	// Leaving are the machines that units are to leave, by unit.
+	// Leaving are the machines that units have to leave, by unit.
 	Leaving map[string]string
-	// Places say where the app's units are, by unit.
+	// Places are where the app's units are placed, by unit.
 	Places map[string]Place
-	// Endpoints are the revisions of the app's endpoints below its announce prefix, Former those below the prefixes of earlier
-	// revisions: names as v1.EndpointName makes them. Unknown: they are being listed, and nothing can be said of instances.
+	// Endpoints are the revisions of the app's endpoints below its announce prefix, Former those below the prefixes of
+	// earlier revisions, both named as by v1.EndpointName. Unknown: they are still being listed, so nothing can be said about
+	// instances.
 	Endpoints, Former map[string]int64
 	Unknown           bool
-	// EndpointSets is what routers have to serve, for each of the app's prefixes.
+	// EndpointSets is what routers have to serve, one for each of the app's prefixes.
 	EndpointSets []v1.EndpointSet
-	// Routers are those that live, by machine.
+	// Routers are the live ones, by machine.
 	Routers map[string]v1.Router
-	// ByHand are the instances below v1.DefaultAnnouncePrefix/<app> that are units of the cluster, sorted. They count where
+	// ByHand are the instances below v1.DefaultAnnouncePrefix/<app> that are units of the cluster, sorted. They count only if
 	// the app announces nothing.
 	ByHand []string
-	// Route is what routers are told of the app.
+	// Route is what routers are told about the app.
 	Route Route
-	// Settling is for how much longer machines that are there may not have said so: the leader is new.
+	// Settling is how much longer live machines may not have reported yet, because the leader is new.
 	Settling time.Duration
 }
 
 // Route is the stored routes/<app>.
 type Route struct {
-	// Value is nil where none is stored, or where it cannot be read.
+	// Value is nil if none is stored, or it cannot be read.
 	Value *v1.AppRoute
-	// Revision is its ModRevision; 0 where none is stored.
+	// Revision is its ModRevision; 0 if none is stored.
 	Revision int64
 }
 
@@ -74,20 +75,20 @@ type Unit struct {
 	UID, Revision int64
 }
 
-// State is what a machine says of a unit.
+// State is what a machine reports of a unit.
 type State struct {
 	Machine string
 	*v1.UnitState
 }
 
-// Place says where a unit is.
+// Place says where a unit is placed.
 type Place struct {
-	// Machines are those that it is placed on and that are there; Away says that it is placed, and on none of those.
+	// Machines are the present machines that it is placed on; Away: it is placed, but on none that is present.
 	Machines []string
 	Away     bool
-	// Loaded: one of those machines is told to have it loaded, and no more.
+	// Loaded: one of those machines has to have it loaded, not started.
 	Loaded bool
-	// Unplaced is why it has no machine, or why its new file fits nowhere.
+	// Unplaced is why it has no machine, or why its new file fits on none.
 	Unplaced *v1.Unplaced
 }
 
@@ -111,35 +112,35 @@ type Reason string
 // The reasons of actions.
 const (
 	Accepted           Reason = "Accepted"           // the manifest is valid and differs from the revision before: it becomes a revision
-	DoubtfulManifest   Reason = "DoubtfulManifest"   // the manifest was accepted, and will hardly do what was meant: the message says why
-	InvalidManifest    Reason = "InvalidManifest"    // the manifest cannot be read, or is not valid: what ran goes on
-	NameTaken          Reason = "NameTaken"          // the app wants a unit whose name another app or a person has taken
-	FileLost           Reason = "FileLost"           // a unit file of the revision is gone from etcd, and would be generated differently today
+	DoubtfulManifest   Reason = "DoubtfulManifest"   // the manifest was accepted, but will hardly do what was meant: the message says why
+	InvalidManifest    Reason = "InvalidManifest"    // the manifest cannot be read, or is invalid: what runs keeps running
+	NameTaken          Reason = "NameTaken"          // the app wants a unit whose name another app or a person owns
+	FileLost           Reason = "FileLost"           // a unit file of the revision is missing in etcd, and this fleetd would generate a different one
 	Referenced         Reason = "Referenced"         // a unit is about to refer to the file
-	RouteChanged       Reason = "RouteChanged"       // what routers have to know of the app changed
+	RouteChanged       Reason = "RouteChanged"       // what routers have to know about the app changed
 	NotRouted          Reason = "NotRouted"          // the app announces nothing, so it has no route
 	ScaledUp           Reason = "ScaledUp"           // an instance is wanted that does not exist yet
-	MakeRoom           Reason = "MakeRoom"           // the global unit leaves a machine to an instance that needs the same port there
+	MakeRoom           Reason = "MakeRoom"           // the global unit leaves a machine to make room for an instance that needs the same port
 	ScaledDown         Reason = "ScaledDown"         // the instance is no longer wanted
-	AppDeleted         Reason = "AppDeleted"         // the app is deleted: its units go
+	AppDeleted         Reason = "AppDeleted"         // the app was deleted: its units are removed
 	WithdrawForUpdate  Reason = "WithdrawForUpdate"  // the instance is taken out of the routers, to be replaced
-	WithdrawForMove    Reason = "WithdrawForMove"    // the instance is taken out of the routers, to go to another machine
-	LetGo              Reason = "LetGo"              // no request reaches the instance any more: it may go to another machine
+	WithdrawForMove    Reason = "WithdrawForMove"    // the instance is taken out of the routers, to move to another machine
+	LetGo              Reason = "LetGo"              // no request reaches the instance any more: it may move to another machine
 	WithdrawForStop    Reason = "WithdrawForStop"    // the instance is taken out of the routers, to be stopped
 	WithdrawForRemoval Reason = "WithdrawForRemoval" // the instance is taken out of the routers, to be removed
 	Updated            Reason = "Updated"            // the instance is replaced by one of the new revision
-	Needed             Reason = "Needed"             // the instance goes back into the routers before it is replaced, for another one failed
-	Adopted            Reason = "Adopted"            // the unit was that of a deleted app of the same name
-	Returned           Reason = "Returned"           // the instance goes back into the routers: it has moved, or stays as it was
-	NotAnnounced       Reason = "NotAnnounced"       // the new revision announces nothing: the sidekick goes
+	Needed             Reason = "Needed"             // the instance returns to the routers before it is replaced, because another one failed
+	Adopted            Reason = "Adopted"            // the unit belonged to a deleted app of the same name
+	Returned           Reason = "Returned"           // the instance returns to the routers: it has moved, or stays as it was
+	NotAnnounced       Reason = "NotAnnounced"       // the new revision announces nothing: the sidekick is removed
 	Stopped            Reason = "Stopped"            // a person stopped the instance
-	Started            Reason = "Started"            // a person started what was stopped by hand
-	Requested          Reason = "Requested"          // a person asked for another start
+	Started            Reason = "Started"            // a person started an instance that was stopped by hand
+	Requested          Reason = "Requested"          // a person requested another start
 	WithdrawForRestart Reason = "WithdrawForRestart" // the instance is taken out of the routers, to be restarted
-	Restarted          Reason = "Restarted"          // a person asked for a restart: the instance stops, to be started again
+	Restarted          Reason = "Restarted"          // a person requested a restart: the instance stops, and then starts again
 	RolloutStalled     Reason = "RolloutStalled"     // a new instance is not ready within update.healthyDeadline
 	RolloutComplete    Reason = "RolloutComplete"    // all instances are of the revision, and ready
-	MoveStalled        Reason = "MoveStalled"        // an instance that was to leave a machine is not ready elsewhere in time
+	MoveStalled        Reason = "MoveStalled"        // an instance that had to leave a machine is not ready elsewhere in time
 	MoveComplete       Reason = "MoveComplete"       // an instance that left a machine is ready again
 )
 
@@ -147,7 +148,7 @@ const (
 type Action struct {
 	Kind   Kind
 	Reason Reason
-	// Instance groups actions that take effect together.
+	// Name is the revision's (<app>/<n>, from Number), the file's hash, or the unit's name.
 	Instance int32
 	// Name is the revision's (<app>/<n> is made from Number), the file's hash, or the unit's name.
 	Name string
@@ -155,7 +156,7 @@ type Action struct {
 	NewRevision *v1.Revision
 	// Text is the unit file to put.
 	Text string
-	// Unit is the unit to put, Route what routers are told. If is the ModRevision that it has now, 0 where it must not exist.
+	// Unit is the unit to put, Route the route. If is the current ModRevision, 0 if the key must not exist.
 	Unit  *v1.Unit
 	Route *v1.AppRoute
 	If    int64
@@ -163,16 +164,16 @@ type Action struct {
 	Event *v1.Event
 }
 
-// Decision is what to do: revisions and files first, for units refer to them.
+// Decision is what to do: revisions and files first, because units refer to them.
 type Decision struct {
 	Actions []Action
-	// After is when to look again, where time matters. 0: when something changes.
+	// After is when to plan again if only time has to pass. 0: when something changes.
 	After time.Duration
-	// Waiting says that only routers are waited for.
+	// Waiting: only routers are being waited for.
 	Waiting bool
 }
 
-// Plan decides what brings the app's units nearer to what its manifest says.
+// Plan decides what brings the app's units closer to its manifest.
 func Plan(in Input) Decision {
 	p := planner{in: in, putAt: map[string]int{}}
 	p.accept()
@@ -181,7 +182,7 @@ func Plan(in Input) Decision {
 	case in.Unknown:
 	case in.Manifest == nil:
 		p.removeAll(AppDeleted, func(int32) bool { return true })
-	case p.revision == nil: // nothing of this app was accepted: what runs is a deleted one's
+	case p.revision == nil: // nothing of this app was accepted: what runs belongs to a deleted one
 		p.removeAll(AppDeleted, p.foreign)
 	default:
 		p.restore()
@@ -195,13 +196,13 @@ func Plan(in Input) Decision {
 	return p.plan()
 }
 
-// planner holds a plan in the making.
+// planner holds a plan while it is made.
 type planner struct {
 	in       Input
 	revision *v1.Revision // what should run
 	texts    map[string]string
-	all      []*replica // those of the revision, by number
-	surplus  []*replica // no longer wanted ones, highest numbers first
+	all      []*replica // the revision's instances, by number
+	surplus  []*replica // instances no longer wanted, highest numbers first
 
 	first   []Action // revisions and files
 	actions []Action
@@ -209,19 +210,19 @@ type planner struct {
 	events  []Action
 	after   time.Duration
 	waiting bool
-	waitFor map[string]v1.Router // the routers that are waited for, once that was found out
-	moving  bool                 // an instance is about to be moved
-	taken   bool                 // it was said that a unit has another owner
+	waitFor map[string]v1.Router // the routers that are waited for, once computed
+	moving  bool                 // an instance is about to move
+	taken   bool                 // it was reported that a unit has another owner
 }
 
 func (p *planner) plan() Decision {
 	return Decision{Actions: slices.Concat(p.first, p.actions, p.events), After: p.after, Waiting: p.waiting}
 }
 
-// oneWishAtATime leaves an instance as it is for now where its sidekick would get another desired state before its machine has
-// answered the one that it has: of several in a row the machine may see some alone, and what it says of one would be taken for the
-// answer to a later one, while it may just be starting the sidekick for the one between them. Where the instance is needed there is
-// no time for that: its machine may not have heard that it was withdrawn.
+// oneWishAtATime leaves an instance alone while its machine has not answered the sidekick's current desired state. A machine
+// may see only some of several quick changes, and its answer to one could be mistaken for the answer to a later one, while it
+// may be starting the sidekick for the one in between. If the instance is needed there is no time for that: its machine may
+// not have heard yet that it was withdrawn.
 func (p *planner) oneWishAtATime() {
 	early := map[int32]bool{}
 	for _, a := range p.actions {
@@ -231,7 +232,7 @@ func (p *planner) oneWishAtATime() {
 			continue
 		}
 		if p.in.Leaving[v1.AppUnit(p.in.App, number)] != "" && p.in.Places[a.Name].Loaded {
-			continue // a machine that has to let the instance go first is not told to announce it
+			continue // a machine that has to let the instance go first is not asked to announce it
 		}
 		u := p.pair(a.Name, "")
 		starts := a.Unit.Spec.DesiredState == v1.Launched
@@ -240,7 +241,7 @@ func (p *planner) oneWishAtATime() {
 	p.actions = slices.DeleteFunc(p.actions, func(a Action) bool { return early[a.Instance] })
 }
 
-// lookAgain asks for another plan after d.
+// lookAgain requests another plan after d.
 func (p *planner) lookAgain(d time.Duration) {
 	if d > 0 && (p.after == 0 || d < p.after) {
 		p.after = d

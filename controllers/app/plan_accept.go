@@ -9,8 +9,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// accept decides which revision should run: the latest one, or a new one where the manifest is valid and says
-// something else. What is refused changes nothing.
+// accept decides which revision should run: the latest one, or a new one if the manifest is valid and differs. A rejected
+// manifest changes nothing.
 func (p *planner) accept() {
 	in := p.in
 	if in.Manifest == nil {
@@ -45,8 +45,8 @@ func (p *planner) accept() {
 	}
 }
 
-// newRevision numbers a spec and fixes the files that it becomes. Where only what concerns no instance has changed,
-// the files stay those of before, so that an instance is never replaced for another fleetd's handwriting.
+// newRevision numbers a spec and fixes its files. If only fields that concern no instance have changed, it keeps the previous
+// files, so that an instance is never replaced just because another version of fleetd words its files differently.
 func (p *planner) newRevision(app *v1.App) (*v1.Revision, map[string]string, error) {
 	revision := &v1.Revision{
 		Number: p.in.LastNumber + 1, AppUID: p.in.Manifest.UID, ManifestRevision: p.in.Manifest.Revision, Spec: app.Spec,
@@ -76,7 +76,7 @@ func (p *planner) generate(name string, spec *v1.AppSpec) (generate.Files, error
 	return generate.Units(name, spec)
 }
 
-// hostsSince notes since when the app has asked for each of its hosts without a break.
+// hostsSince notes since when the app has asked for each of its hosts without interruption.
 func hostsSince(before, revision *v1.Revision) map[string]int64 {
 	var since map[string]int64
 	for _, host := range revision.Spec.RouteHosts() {
@@ -100,8 +100,8 @@ func addText(texts map[string]string, text string) (hash string) {
 	return hash
 }
 
-// putFiles puts the texts that no unit refers to so far: a file without a reference may be collected at any
-// moment, and putting it once more keeps it. A text that was deleted although it is in use is put back.
+// putFiles puts the texts that no unit refers to yet: an unreferenced file may be collected at any moment, and putting it
+// again keeps it. A text that was deleted while in use is put back.
 func (p *planner) putFiles() {
 	referenced := map[string]bool{}
 	for _, u := range p.in.Units {
@@ -126,8 +126,8 @@ func (p *planner) putFiles() {
 	}
 }
 
-// restore makes texts that are not stored any more anew. Where this fleetd would write them another way, that is a
-// revision of its own.
+// restore regenerates texts that are no longer stored. If this fleetd would write them differently, they become a new
+// revision.
 func (p *planner) restore() {
 	r := p.revision
 	_, unit := p.texts[r.UnitFile]
@@ -151,7 +151,8 @@ func (p *planner) restore() {
 	p.first = append(p.first, Action{Kind: PutRevision, Reason: FileLost, Name: p.in.App, NewRevision: &restored})
 }
 
-// reportTaken says once that a unit has another owner: it is theirs until they give it up, which wakes this app.
+// reportTaken reports once that a unit has another owner. It stays theirs until they give it up, which triggers this app's
+// next plan.
 func (p *planner) reportTaken(unit string) {
 	if !p.taken {
 		p.taken = true

@@ -8,28 +8,28 @@ import (
 	"github.com/fleet-starter/fleet/internal/instance"
 )
 
-// instance is one instance of the app with its sidekick: what is, and what should be.
+// replica is one instance of the app with its sidekick: as stored, and as it should be.
 type replica struct {
 	number         int32
 	unit, sidekick pair
 	how            instance.Progress
-	rollout        v1.Rollout // how far a roll-out, a restart or a move is with it, as it is stored
-	taken          string     // the unit of it that has another owner: nothing can be done for it until that one gives it up
+	rollout        v1.Rollout // the stored progress of its roll-out, restart or move
+	taken          string     // its unit that has another owner: the instance is left alone until that owner gives it up
 }
 
-// pair is a unit as it is stored (nil where it is not) and as it should be in the end.
+// pair is a unit as it is stored (nil if it is not) and as it should end up.
 type pair struct {
 	name    string
 	stored  *Unit
 	states  []State
-	hash    string // "": it should not be
+	hash    string // "": it should not exist
 	desired v1.DesiredState
 	request string
-	restart string // the request to stop and start what runs; "": there is none that is not carried out
-	except  string // the machines that it is to leave: see v1.AnnotationExcept
+	restart string // the request to stop and start it; "": none is pending
+	except  string // the machines that it has to leave: see v1.AnnotationExcept
 }
 
-// instances compares what is wanted with what there is.
+// instances compares what is wanted with what exists.
 func (p *planner) instances() {
 	hash, sidekick := p.revision.UnitFile, p.revision.SidekickFile
 	first, last := int32(1), p.revision.Spec.Instances()
@@ -43,7 +43,7 @@ func (p *planner) instances() {
 	p.surplus = p.existing(func(n int32) bool { return n < first || n > last })
 }
 
-// existing returns instances that are stored, highest numbers first.
+// existing returns the stored instances, highest numbers first.
 func (p *planner) existing(which func(int32) bool) []*replica {
 	numbers := map[int32]bool{}
 	for name := range p.in.Units {
@@ -78,7 +78,7 @@ func (p *planner) replica(n int32, hash, sidekick string) *replica {
 	return i
 }
 
-// progress is how far an instance is; of a global app, on the first machine where it is not ready.
+// progress is how far an instance is; for a global app, on the first machine where it is not ready.
 func (p *planner) progress(i *replica) instance.Progress {
 	if i.number > 0 || len(p.in.Places[i.unit.name].Machines) == 0 {
 		return p.progressOn(i, "")
@@ -92,7 +92,7 @@ func (p *planner) progress(i *replica) instance.Progress {
 	return how
 }
 
-// progressOn is how far an instance is; of a global app, on that machine.
+// progressOn is how far an instance is; for a global app, on that machine.
 func (p *planner) progressOn(i *replica, machine string) instance.Progress {
 	spec, place := &v1.AppSpec{}, p.in.Places[i.unit.name]
 	if p.revision != nil {
@@ -121,7 +121,7 @@ func (p *planner) pair(name, hash string) pair {
 	if stored, ok := p.in.Units[name]; ok {
 		u.stored = &stored
 		u.request = stored.Spec.RequestedAt
-		if hash == "" { // what is wanted leaves none
+		if hash == "" { // the wanted hash leaves no sidekick
 			u.except = u.excepted()
 		}
 	}
@@ -133,7 +133,7 @@ func (p *planner) pair(name, hash string) pair {
 		case o.RequestedAt == "" || o.RequestedAt == u.request:
 		case o.Restart && (u.up() || p.in.Places[name].Away), u.refused():
 			u.restart = o.RequestedAt
-		case o.Restart && u.is() == v1.Loaded: // it has stopped for this
+		case o.Restart && u.is() == v1.Loaded: // it was stopped for the restart
 			u.restart, u.request = o.RequestedAt, o.RequestedAt
 		default:
 			u.request = o.RequestedAt
@@ -142,7 +142,7 @@ func (p *planner) pair(name, hash string) pair {
 	return u
 }
 
-// unit is the stored one; nil where there is none.
+// unit is the stored unit; nil if there is none.
 func (u *pair) unit() *v1.Unit {
 	if u.stored == nil {
 		return nil
@@ -150,7 +150,7 @@ func (u *pair) unit() *v1.Unit {
 	return u.stored.Unit
 }
 
-// is tells how the stored unit is desired now; inactive where there is none.
+// is returns the desired state of the stored unit; inactive if there is none.
 func (u *pair) is() v1.DesiredState {
 	if u.stored == nil {
 		return v1.Inactive
@@ -158,7 +158,7 @@ func (u *pair) is() v1.DesiredState {
 	return u.stored.Spec.DesiredState
 }
 
-// current: the stored unit has the file that it should have, or rightly is not there.
+// current reports whether the stored unit has the file that it should have, or rightly does not exist.
 func (u *pair) current() bool {
 	if u.stored == nil {
 		return u.hash == ""
@@ -166,21 +166,21 @@ func (u *pair) current() bool {
 	return u.stored.Spec.Hash == u.hash
 }
 
-// up: it runs somewhere, or is on its way up or down.
+// up reports whether it runs somewhere, or is starting or stopping.
 func (u *pair) up() bool {
 	return slices.ContainsFunc(u.states, func(s State) bool { return instance.Up(s.UnitState) })
 }
 
-// refused: it runs with another file than it should have, for its machine could not restart it with that. To be started then is
-// to be restarted.
+// refused reports whether it runs with an old file because its machine could not restart it with the new one. Starting it
+// then means restarting it.
 func (u *pair) refused() bool {
 	return u.stored != nil && slices.ContainsFunc(u.states, func(s State) bool {
 		return instance.Up(s.UnitState) && s.Hash != u.stored.Spec.Hash && s.Message != ""
 	})
 }
 
-// state is what that machine says of the unit; "" stands for the machine that counts: where it runs with the file that it
-// should have, where it runs, or what spoke last.
+// state is what that machine reports of the unit. "" stands for the machine that matters most: where it runs with the file
+// that it should have, else where it runs, else the one that reported last.
 func (u *pair) state(machine string) *v1.UnitState {
 	var state *v1.UnitState
 	for _, s := range u.states {
@@ -193,23 +193,24 @@ func (u *pair) state(machine string) *v1.UnitState {
 	return state
 }
 
-// wanted: it should run, and was not stopped by hand.
+// wanted reports whether it should run and was not stopped by hand.
 func (i *replica) wanted() bool { return i.unit.hash != "" && i.unit.desired == v1.Launched }
 
-// updated: both units are of the revision.
+// updated reports whether both units are of the revision.
 func (i *replica) updated() bool { return i.unit.current() && i.sidekick.current() }
 
-// withdrawn: it is kept out of the routers although it should be in them: it is being replaced.
+// withdrawn reports whether it is kept out of the routers although it should be in them, because it is being replaced.
 func (i *replica) withdrawn() bool {
 	return i.wanted() && i.sidekick.stored != nil && i.sidekick.is() != v1.Launched && i.announces()
 }
 
-// announces: once it is up to date it has an endpoint, unless a person stopped its sidekick.
+// announces reports whether it has an endpoint once it is up to date, unless a person stopped its sidekick.
 func (i *replica) announces() bool {
 	return i.sidekick.hash == "" || i.sidekick.desired == v1.Launched
 }
 
-// announced: the instance has an endpoint, be it where an earlier revision announced; of a global app, on any machine.
+// announced reports whether the instance has an endpoint, also at an earlier revision's prefix; for a global app, on any
+// machine.
 func (p *planner) announced(i *replica) bool {
 	for _, endpoints := range []map[string]int64{p.in.Endpoints, p.in.Former} {
 		if i.number > 0 {
@@ -218,7 +219,7 @@ func (p *planner) announced(i *replica) bool {
 			}
 			continue
 		}
-		numbered := 0 // those of instances that have a unit of their own
+		numbered := 0 // endpoints of instances that have their own unit
 		for name := range p.in.Units {
 			if n, sidekick, ok := v1.ParseAppUnit(p.in.App, name); ok && !sidekick && n > 0 {
 				if _, ok := endpoints[v1.EndpointName(p.in.App, n)]; ok {
@@ -233,18 +234,18 @@ func (p *planner) announced(i *replica) bool {
 	return false
 }
 
-// available: it does its work, of whatever revision.
+// available reports whether it does its work, of whatever revision.
 func (p *planner) available(i *replica) bool { return i.how.Serves }
 
-// ready: an instance that is updated does its work so. Where only time is missing, look again then.
+// ready reports whether an updated instance does its work. If it only needs more time, it requests another plan for then.
 func (p *planner) ready(i *replica) bool {
 	p.lookAgain(i.how.After)
 	p.waiting = p.waiting || i.how.State == instance.Unrouted
 	return i.how.State.IsReady()
 }
 
-// holdsUp: others wait until the instance is ready. One whose name is taken, or that has no machine that is there, cannot get so,
-// and does not count, unless a roll-out has made it so.
+// holdsUp reports whether others have to wait until the instance is ready. One whose name is taken, or that has no present
+// machine, cannot become ready and does not count, unless a roll-out caused that.
 func (i *replica) holdsUp() bool {
 	if i.taken != "" {
 		return false
@@ -258,13 +259,13 @@ func (i *replica) holdsUp() bool {
 	return true
 }
 
-// nowhere: no machine has it or is about to: to change it costs nothing.
+// nowhere reports whether no machine has it or is about to, so that changing it costs nothing.
 func (p *planner) nowhere(i *replica) bool {
 	return (i.how.State == instance.Pending || i.how.State == instance.Unplaced) && len(i.unit.states) == 0 && !p.announced(i)
 }
 
-// gone: no request reaches the instance any more. Its sidekick runs nowhere, its endpoint is deleted, and every router that
-// lives serves what has been since, or was given the time for it. No router is no wait.
+// gone reports whether no request reaches the instance any more: its sidekick runs nowhere, its endpoint is deleted, and
+// every live router has applied that, or has had enough time to. With no routers there is nothing to wait for.
 func (p *planner) gone(i *replica) bool {
 	if i.sidekick.stored == nil {
 		return true
@@ -279,9 +280,9 @@ func (p *planner) gone(i *replica) bool {
 	return true
 }
 
-// answered: each machine that the unit is placed on has said what it does about the wish that is stored. What it says of an earlier
-// one may be about to change, and one that has said nothing so far may be starting it. A machine that is away is not waited for,
-// nor is one for what fits nowhere.
+// answered reports whether each machine that the unit is placed on has answered the stored desired state. A machine that
+// answered an earlier one may be about to change, and one that has not reported may be starting it. A machine that is away is
+// not waited for, nor is one for a unit that fits nowhere.
 func (p *planner) answered(u *pair) bool {
 	place := p.in.Places[u.name]
 	silent := slices.ContainsFunc(place.Machines, func(machine string) bool { return u.state(machine) == nil })
@@ -289,10 +290,10 @@ func (p *planner) answered(u *pair) bool {
 	return placed && !silent && !p.answeredEarlier(u)
 }
 
-// answeredEarlier: a machine that the unit is placed on has said what it does about an earlier wish alone.
+// answeredEarlier reports whether a machine that the unit is placed on has answered only an earlier desired state.
 func (p *planner) answeredEarlier(u *pair) bool {
 	place := p.in.Places[u.name]
-	if u.is() == v1.Inactive { // to be nowhere: a machine that had it forgets it
+	if u.is() == v1.Inactive { // it should run nowhere: a machine that had it forgets it
 		return len(place.Machines)+len(u.states) > 0
 	}
 	return slices.ContainsFunc(place.Machines, func(machine string) bool {
@@ -301,7 +302,7 @@ func (p *planner) answeredEarlier(u *pair) bool {
 	})
 }
 
-// routers are those that are waited for.
+// routers are the routers that are waited for.
 func (p *planner) routers() map[string]v1.Router {
 	if p.waitFor == nil {
 		routers, after := v1.RoutersToWaitFor(p.in.Routers, p.in.Now)

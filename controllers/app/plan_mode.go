@@ -9,20 +9,20 @@ import (
 	"github.com/fleet-starter/fleet/internal/instance"
 )
 
-// A change from replicas to global, or back, replaces all instances by others. Those may need the machines' ports that the
-// former ones have: then one of these leaves its machine at a time, and the next one when what takes its place is ready.
+// A change from replicas to global, or back, replaces all instances. The new ones may need ports that the old ones hold. Then
+// one old instance leaves its machine at a time, and the next one leaves when the one that takes its place is ready.
 
-// roomPause is how long the scheduler is given to see that a machine has room.
+// roomPause is how long the scheduler gets to notice that a machine has room.
 const roomPause = 5 * time.Second
 
-// changesMode: there are instances of the other mode.
+// changesMode reports whether there are instances of the other mode.
 func (p *planner) changesMode() bool {
 	return slices.ContainsFunc(p.surplus, func(i *replica) bool { return (i.number == 0) != p.revision.Spec.Global })
 }
 
-// changeMode takes one step of it.
+// changeMode takes one step of the change.
 func (p *planner) changeMode() {
-	for _, i := range p.surplus { // what is on its way goes on
+	for _, i := range p.surplus { // finish what has begun
 		if i.sidekick.stored != nil && i.sidekick.is() != v1.Launched {
 			p.removeFormer(i)
 			return
@@ -39,8 +39,8 @@ func (p *planner) changeMode() {
 	}
 }
 
-// arrived looks at the instances of the new mode. settled: each is ready, or fits nowhere so far; crowded: there is one
-// that does not fit.
+// arrived inspects the instances of the new mode. settled: each is ready, or fits nowhere yet; crowded: at least one does not
+// fit.
 func (p *planner) arrived() (crowded, settled bool) {
 	if left := p.roomMadeAt().Add(roomPause).Sub(p.in.Now); left > 0 {
 		p.lookAgain(left)
@@ -63,7 +63,7 @@ func (p *planner) arrived() (crowded, settled bool) {
 	return crowded, settled
 }
 
-// roomMadeAt is when a machine was last freed: a mark on the global unit, which is among the new or the former ones.
+// roomMadeAt is when a machine was last freed: a mark on the global unit, which is one of the new or one of the old ones.
 func (p *planner) roomMadeAt() time.Time {
 	for _, list := range [][]*replica{p.all, p.surplus} {
 		for _, i := range list {
@@ -75,14 +75,14 @@ func (p *planner) roomMadeAt() time.Time {
 	return time.Time{}
 }
 
-// removeFormer removes an instance after it was withdrawn, and notes when.
+// removeFormer removes an instance after it was withdrawn, and records when.
 func (p *planner) removeFormer(i *replica) {
 	before := len(p.actions)
 	p.removeInstance(i, ScaledDown)
 	global := slices.IndexFunc(p.all, func(o *replica) bool { return o.number == 0 })
 	removed := slices.ContainsFunc(p.actions[before:], func(a Action) bool { return a.Kind == DeleteUnit })
 	if !removed || global < 0 || p.all[global].unit.stored == nil || !p.all[global].wanted() || p.all[global].restarting() {
-		return // while it restarts nothing else is removed
+		return // while it restarts, nothing else is removed
 	}
 	g := p.all[global]
 	reason, spec, shall := Updated, g.unit.stored.Spec, g.rollout
@@ -96,11 +96,11 @@ func (p *planner) removeFormer(i *replica) {
 	p.put(g, &g.unit, reason, spec.Hash, spec.DesiredState, shall)
 }
 
-// makeRoom takes the global unit off one machine more: first what announces it there, then, when no request reaches it, the
+// makeRoom takes the global unit off one more machine: first its sidekick and then, when no request reaches it any more, the
 // unit itself.
 func (p *planner) makeRoom(i *replica) {
 	excepted := i.unit.excepted()
-	if i.sidekick.stored != nil && i.sidekick.excepted() != excepted { // it is withdrawn from one
+	if i.sidekick.stored != nil && i.sidekick.excepted() != excepted { // it is being withdrawn from a machine
 		if p.goneFrom(i, lastOf(i.sidekick.excepted())) {
 			p.except(i, &i.unit, i.sidekick.excepted(), p.begins(v1.RolloutMakingRoom))
 		}
@@ -108,7 +108,7 @@ func (p *planner) makeRoom(i *replica) {
 	}
 	for _, machine := range p.in.Places[i.unit.name].Machines {
 		if slices.Contains(strings.Split(excepted, ","), machine) {
-			return // it has not left that one so far
+			return // it has not left that machine yet
 		}
 	}
 	if len(p.in.Places[i.unit.name].Machines) == 0 {
@@ -126,7 +126,7 @@ func (p *planner) makeRoom(i *replica) {
 	p.except(i, &i.unit, next, p.begins(v1.RolloutMakingRoom))
 }
 
-// except has a unit leave these machines.
+// except makes a unit leave these machines.
 func (p *planner) except(i *replica, u *pair, machines string, shall v1.Rollout) {
 	u.except = machines
 	p.put(i, u, MakeRoom, u.stored.Spec.Hash, v1.Launched, shall)

@@ -8,8 +8,8 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// ownedBy tells whether a stored unit is of the app with that UID, or of a deleted one of the same name. One that an older
-// fleetd wrote has no owner's UID: it is of the app that was there when it was created.
+// ownedBy reports whether a stored unit belongs to the app with that UID, rather than to a deleted one of the same name. A
+// unit that an older fleetd wrote has no owner UID: it belongs to the app that existed when it was created.
 func (u Unit) ownedBy(uid int64) bool {
 	if u.Metadata.OwnerUID == "" {
 		return u.UID >= uid
@@ -17,7 +17,7 @@ func (u Unit) ownedBy(uid int64) bool {
 	return u.Metadata.OwnerUID == strconv.FormatInt(uid, 10)
 }
 
-// foreign: a unit of that instance is a deleted app's.
+// foreign reports whether a unit of that instance belongs to a deleted app.
 func (p *planner) foreign(number int32) bool {
 	for _, name := range []string{v1.AppUnit(p.in.App, number), v1.SidekickUnit(p.in.App, number)} {
 		if u, ok := p.in.Units[name]; ok && !u.ownedBy(p.in.Manifest.UID) {
@@ -27,10 +27,10 @@ func (p *planner) foreign(number int32) bool {
 	return false
 }
 
-// adopts: the unit is a deleted app's, and this one, of which a revision is accepted, goes on with it.
+// adopts reports whether the unit belongs to a deleted app and this one, which has an accepted revision, takes it over.
 func (p *planner) adopts(u Unit) bool { return p.revision != nil && !u.ownedBy(p.in.Manifest.UID) }
 
-// ownerUID is whose a unit is once it is written: this app's where it is to run, else whose it was.
+// ownerUID is the owner to write to a unit: this app if the unit should run, else its previous owner.
 func (p *planner) ownerUID(stored *Unit) string {
 	if p.in.Manifest != nil && p.revision != nil {
 		return strconv.FormatInt(p.in.Manifest.UID, 10)
@@ -41,8 +41,8 @@ func (p *planner) ownerUID(stored *Unit) string {
 	return stored.Metadata.OwnerUID
 }
 
-// adopt takes over the units of a deleted app that nothing else is done with now: else they would be removed as its
-// leftovers, should the revisions be lost.
+// adopt takes over the deleted app's units that this plan does not change otherwise. If they were left, losing the revisions
+// would get them removed as leftovers.
 func (p *planner) adopt() {
 	written := map[string]bool{}
 	for _, a := range p.actions {

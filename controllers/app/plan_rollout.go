@@ -8,18 +8,18 @@ import (
 	"github.com/fleet-starter/fleet/internal/instance"
 )
 
-// roll brings every wanted instance to its revision and its desired state. What does not run is changed at once;
-// what runs is replaced one at a time, the next one only when everything else that can be is available.
+// roll brings every wanted instance to its revision and its desired state. What does not run is changed at once; what runs is
+// replaced one at a time, each when everything else that can be available is.
 func (p *planner) roll() {
 	var outdated, away []*replica
 	short := slices.ContainsFunc(p.all, p.missing)
-	var busy, moving, taken int // all that are under way, those that a roll-out does not wait for to be over, and those that lack a name
+	var busy, moving, taken int // all that are under way, those that a roll-out does not wait for, and those that lack a name
 	for _, i := range p.all {
 		under := false
 		switch {
 		case !i.wanted():
 			p.stop(i)
-		case i.taken != "": // half an instance would be written again and again
+		case i.taken != "": // otherwise half of the instance would be written over and over
 			p.reportTaken(i.taken)
 			taken++
 		case i.restarting():
@@ -71,12 +71,13 @@ func (p *planner) roll() {
 	p.reportComplete(busy == moving && len(outdated)+taken == 0, away)
 }
 
-// manyAway is from how many machines on, where they are more than half of the app's, it is rather etcd or the network that is
-// away: then they return with what runs there, all at once. It is the rule by which the scheduler moves nothing then.
+// manyAway is the number of machines from which on, if they are more than half of the app's, it is more likely etcd or the
+// network that failed: the machines will then return all at once with what runs there. The scheduler freezes by the same
+// rule.
 const manyAway = 3
 
-// replaceAway gives the instances on machines that are gone the revision's files, which costs nothing, when all the others
-// have theirs: what they had to wait for is over, and nothing waits for them. It returns those that keep what they have.
+// replaceAway gives the instances on absent machines the revision's files when all others have theirs. That costs nothing,
+// and nothing waits for them. It returns the instances that keep their files.
 func (p *planner) replaceAway(away []*replica) (left []*replica) {
 	if len(away) == 0 || len(away) >= manyAway && len(away)*2 > len(p.all) {
 		return away
@@ -95,7 +96,7 @@ func (p *planner) replaceAway(away []*replica) (left []*replica) {
 	return left
 }
 
-// next is the instance to replace: one that does no work, so that it costs none, or the first.
+// next returns the instance to replace: one that does no work, because replacing it costs nothing, else the first.
 func (p *planner) next(outdated []*replica) *replica {
 	for _, i := range outdated {
 		if !p.available(i) {
@@ -105,7 +106,7 @@ func (p *planner) next(outdated []*replica) *replica {
 	return outdated[0]
 }
 
-// begin takes an instance out of the routers, or replaces it where it is in none.
+// begin takes an instance out of the routers, or replaces it if it is in none.
 func (p *planner) begin(i *replica) {
 	switch {
 	case i.unit.restart != "" && i.updated():
@@ -119,7 +120,7 @@ func (p *planner) begin(i *replica) {
 	p.put(i, &i.unit, WithdrawForUpdate, i.unit.stored.Spec.Hash, v1.Launched, p.begins(v1.RolloutWithdrawing))
 }
 
-// withdraw has an instance leave the routers. What was under way with it is further back by that.
+// withdraw takes an instance out of the routers. Its roll-out goes back to that phase.
 func (p *planner) withdraw(i *replica, reason Reason) {
 	p.put(i, &i.sidekick, reason, i.sidekick.stored.Spec.Hash, v1.Loaded, v1.Rollout{})
 	if u := i.unit; u.stored != nil && i.rollout.UnderWay() {
@@ -128,13 +129,13 @@ func (p *planner) withdraw(i *replica, reason Reason) {
 	}
 }
 
-// restarting: a person's request for a restart is under way.
+// restarting reports whether a requested restart is under way.
 func (i *replica) restarting() bool {
 	return i.unit.restart != "" && (i.unit.is() == v1.Loaded || i.withdrawn())
 }
 
-// restart stops and starts an instance, for a person asked for it: out of the routers first, and one at a time as a roll-out
-// does it.
+// restart stops and starts an instance because a person asked for it: out of the routers first, and one at a time, like a
+// roll-out.
 func (p *planner) restart(i *replica, short bool) {
 	switch {
 	case i.unit.is() == v1.Loaded && i.unit.up():
@@ -146,7 +147,7 @@ func (p *planner) restart(i *replica, short bool) {
 		p.put(i, &i.unit, WithdrawForRestart, i.unit.stored.Spec.Hash, v1.Launched, p.begins(v1.RolloutWithdrawing))
 	case short && p.holds(i):
 		p.needed(i)
-	case p.gone(i) && i.unit.refused(): // what runs goes on where that is refused again
+	case p.gone(i) && i.unit.refused(): // what runs keeps running if the restart is refused again
 		p.replace(i)
 	case p.gone(i):
 		stops := p.begins(v1.RolloutRestarting)
@@ -159,27 +160,27 @@ func (p *planner) restart(i *replica, short bool) {
 	}
 }
 
-// missing: requests would have to do without it now, and need not.
+// missing reports whether withdrawing the instance would cost capacity that can still be kept.
 func (p *planner) missing(i *replica) bool {
 	return i.wanted() && !i.withdrawn() && !p.available(i) && i.holdsUp()
 }
 
-// holds: it was withdrawn, and does its work yet.
+// holds reports whether it was withdrawn but still does its work.
 func (p *planner) holds(i *replica) bool { return i.how.Work == instance.Withdrawn && p.announced(i) }
 
-// needed returns an instance that was withdrawn to the routers, for another one has failed since.
+// needed returns a withdrawn instance to the routers because another one has failed since.
 func (p *planner) needed(i *replica) {
 	p.put(i, &i.sidekick, Needed, i.sidekick.stored.Spec.Hash, v1.Launched, v1.Rollout{})
 	p.put(i, &i.unit, Needed, i.unit.stored.Spec.Hash, v1.Launched, v1.Rollout{})
 }
 
-// goOn replaces an instance that was withdrawn as soon as no request reaches it. Where it is right as it is, for
-// the manifest was changed back meanwhile, it only returns to the routers; so it does where it is needed, because another
-// one has failed since, and still does its work. One that does none is replaced: what was chosen for that would otherwise
-// be withdrawn and returned in turns for as long as a second one fails, and no release would repair the two.
+// goOn replaces a withdrawn instance as soon as no request reaches it. If it is right as it is, because the manifest was
+// changed back, it only returns to the routers. It also returns if it still does its work and is needed because another one
+// has failed. An instance that does no work is replaced: otherwise it would be withdrawn and returned in turns for as long as
+// a second one fails, and no release could repair the two.
 func (p *planner) goOn(i *replica, short bool) {
 	switch {
-	case i.sidekick.restart != "" && i.sidekick.up(): // a person asked for that alone
+	case i.sidekick.restart != "" && i.sidekick.up(): // a person asked only for a restart
 		p.watchDeadline(i)
 	case i.updated():
 		p.put(i, &i.unit, Returned, i.unit.hash, v1.Launched, i.rollout.Back())
@@ -193,9 +194,9 @@ func (p *planner) goOn(i *replica, short bool) {
 	}
 }
 
-// letGo takes an instance that is to go to another machine out of the routers, and lets it go when no request reaches it
-// any more: one at a time, the next one when the one before is ready where it went. When it is there, or need not go
-// any more, it returns to the routers like one that was replaced.
+// letGo takes an instance that has to move to another machine out of the routers, and lets it go when no request reaches it
+// any more. This happens one at a time, the next one when the previous one is ready on its new machine. When it is there, or
+// no longer has to move, it returns to the routers like one that was replaced.
 func (p *planner) letGo(i *replica) {
 	begun := i.rollout.UnderWay()
 	if !begun && (p.moving || slices.ContainsFunc(p.all, p.underWay)) {
@@ -204,7 +205,7 @@ func (p *planner) letGo(i *replica) {
 	}
 	p.moving = true
 	leaves := p.begins(v1.RolloutLeaving)
-	if leaves.From = p.in.Leaving[i.unit.name]; begun && i.rollout.From == "" { // by a roll-out, which is to end as one
+	if leaves.From = p.in.Leaving[i.unit.name]; begun && i.rollout.From == "" { // begun by a roll-out, which ends as one
 		leaves.Phase, leaves.From = v1.RolloutWithdrawing, ""
 	}
 	switch {
@@ -222,14 +223,14 @@ func (p *planner) letGo(i *replica) {
 	}
 }
 
-// underWay: a roll-out, a restart or a move has touched the instance, and goes on with it before anything else. One that has
-// since become out of date, such as one that fitted nowhere when it was touched, waits for its turn like any other.
+// underWay reports whether a roll-out, a restart or a move has begun with the instance, which then continues before anything
+// else. One that has become out of date since, such as one that fitted nowhere when it was touched, waits for its turn.
 func (p *planner) underWay(i *replica) bool {
 	waits := !i.updated() && !i.withdrawn() && !i.restarting() && i.unit.is() == v1.Launched && p.in.Leaving[i.unit.name] == ""
 	return i.wanted() && i.rollout.UnderWay() && i.holdsUp() && !waits
 }
 
-// moves: it is to go to another machine, or has gone, and that is all that happens to it.
+// moves reports whether it has to move to another machine, or has moved, and nothing else happens to it.
 func (p *planner) moves(i *replica) bool {
 	return i.rollout.From != "" || !i.rollout.UnderWay() && p.in.Leaving[i.unit.name] != ""
 }
@@ -244,7 +245,7 @@ func (p *planner) replaceUnseen(i *replica) {
 	p.putSidekick(i, Updated)
 }
 
-// replace gives an instance the revision's files, and has it restarted by that where a person asked for it.
+// replace gives an instance the revision's files, and restarts it by that if a person asked for a restart.
 func (p *planner) replace(i *replica) {
 	if i.unit.restart != "" {
 		i.unit.request, i.unit.restart = i.unit.restart, ""
@@ -257,7 +258,7 @@ func (p *planner) replace(i *replica) {
 	p.putSidekick(i, Updated)
 }
 
-// keep passes on what is not a matter of the revision: requests, and a person's wish for the sidekick alone.
+// keep passes on what does not depend on the revision: requests, and a person's wish for the sidekick alone.
 func (p *planner) keep(i *replica) {
 	if i.unit.request != i.unit.stored.Spec.RequestedAt {
 		p.put(i, &i.unit, Requested, i.unit.stored.Spec.Hash, v1.Launched, i.rollout)
@@ -269,7 +270,7 @@ func (p *planner) keep(i *replica) {
 	}
 }
 
-// start creates an instance, or starts one that was stopped: with the newest files, for nothing is lost.
+// start creates an instance, or starts one that was stopped. It gets the newest files, because nothing is lost by that.
 func (p *planner) start(i *replica) {
 	reason := ScaledUp
 	if i.unit.stored != nil {
@@ -279,7 +280,7 @@ func (p *planner) start(i *replica) {
 	p.putSidekick(i, reason)
 }
 
-// stop does what a person wants of one instance, after it was withdrawn.
+// stop stops an instance as a person asked, after withdrawing it.
 func (p *planner) stop(i *replica) {
 	if i.unit.is() == v1.Launched && i.sidekick.is() == v1.Launched {
 		p.withdraw(i, WithdrawForStop)
@@ -300,7 +301,7 @@ func (p *planner) putSidekick(i *replica, reason Reason) {
 	p.put(i, &i.sidekick, reason, i.sidekick.hash, i.sidekick.desired, v1.Rollout{})
 }
 
-// finish notes that the roll-out, or the drain of a machine, is done with an instance.
+// finish records that the roll-out, or the drain of a machine, is done with an instance.
 func (p *planner) finish(i *replica) {
 	if !i.rollout.UnderWay() {
 		return
@@ -308,13 +309,13 @@ func (p *planner) finish(i *replica) {
 	reason := RolloutComplete
 	if from := i.rollout.From; from != "" {
 		reason = MoveComplete
-		p.report(v1.EventNormal, MoveComplete, fmt.Sprintf("%s, which was to leave %s, is ready again", i.unit.name, from))
+		p.report(v1.EventNormal, MoveComplete, fmt.Sprintf("%s, which had to leave %s, is ready again", i.unit.name, from))
 	}
 	p.put(i, &i.unit, reason, i.unit.hash, v1.Launched, v1.Rollout{})
 }
 
 // watchDeadline reports an instance that a roll-out or a drain has touched and that is not ready in time. Nothing else is
-// replaced then; it goes on by itself when the instance is ready, or with another manifest.
+// replaced until the instance is ready or the manifest changes.
 func (p *planner) watchDeadline(i *replica) {
 	if !i.rollout.UnderWay() {
 		return
@@ -325,16 +326,16 @@ func (p *planner) watchDeadline(i *replica) {
 		return
 	}
 	if from := i.rollout.From; from != "" {
-		p.report(v1.EventWarning, MoveStalled, fmt.Sprintf("%s is not ready %s after it was to leave %s: nothing else is moved or replaced until it is",
+		p.report(v1.EventWarning, MoveStalled, fmt.Sprintf("%s is still not ready %s after it had to leave %s: nothing else is moved or replaced until it is ready",
 			i.unit.name, p.revision.Spec.Update.HealthyDeadline, from))
 		return
 	}
-	p.report(v1.EventWarning, RolloutStalled, fmt.Sprintf("revision %d: %s is not ready %s after it was to be replaced: nothing else is replaced until it is, or until the manifest is changed",
+	p.report(v1.EventWarning, RolloutStalled, fmt.Sprintf("revision %d: %s is still not ready %s after its replacement began: nothing else is replaced until it is ready or the manifest changes",
 		p.revision.Number, i.unit.name, p.revision.Spec.Update.HealthyDeadline))
 }
 
-// reportComplete says once that a roll-out is over: when the last instance's mark is about to be cleared. Those on machines that
-// are not there follow when the roll-out comes to them.
+// reportComplete reports once that a roll-out is complete: when the last instance's mark is about to be cleared. Instances on
+// absent machines follow when those return.
 func (p *planner) reportComplete(done bool, away []*replica) {
 	if !done {
 		return
@@ -347,19 +348,19 @@ func (p *planner) reportComplete(done bool, away []*replica) {
 	}
 }
 
-// butFor names the instances that are not.
+// butFor names the instances that are not updated.
 func butFor(away []*replica) string {
 	switch n := len(away); n {
 	case 0:
 		return ""
 	case 1:
-		return fmt.Sprintf(", but %s, whose machine is not there", away[0].unit.name)
+		return fmt.Sprintf(", but %s, whose machine is not present", away[0].unit.name)
 	default:
-		return fmt.Sprintf(", but %s and %d more, whose machines are not there", away[0].unit.name, n-1)
+		return fmt.Sprintf(", but %s and %d more, whose machines are not present", away[0].unit.name, n-1)
 	}
 }
 
-// removeSurplus removes the instances that are no longer wanted, highest numbers first, after they were withdrawn.
+// removeSurplus removes the instances that are no longer wanted, highest numbers first, after withdrawing them.
 func (p *planner) removeSurplus() {
 	if p.changesMode() {
 		p.changeMode()
@@ -396,12 +397,12 @@ func (p *planner) remove(i *replica, u *pair, reason Reason) {
 	}
 }
 
-// begins is a roll-out, or a step of it, that takes an instance on now.
+// begins returns the roll-out, or the step of one, that begins now.
 func (p *planner) begins(phase v1.RolloutPhase) v1.Rollout {
 	return v1.Rollout{Phase: phase, Since: p.in.Now.UTC()}
 }
 
-// put writes a unit, with how far the roll-out is then, unless it is that already.
+// put writes a unit with the progress of its roll-out, unless it is stored like that already.
 func (p *planner) put(i *replica, u *pair, reason Reason, hash string, desired v1.DesiredState, shall v1.Rollout) {
 	if _, taken := p.in.Taken[u.name]; taken {
 		return
@@ -422,11 +423,11 @@ func (p *planner) put(i *replica, u *pair, reason Reason, hash string, desired v
 	annotations = v1.WithAnnotation(shall.Annotate(annotations), v1.AnnotationExcept, u.except)
 	action.Unit = &v1.Unit{
 		TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindUnit},
-		Metadata: v1.ObjectMeta{Owner: p.in.App, OwnerUID: p.ownerUID(u.stored), Annotations: annotations}, // without its name: the key is that
+		Metadata: v1.ObjectMeta{Owner: p.in.App, OwnerUID: p.ownerUID(u.stored), Annotations: annotations}, // without its name, which is the key
 		Spec:     spec,
 		Rollout:  shall,
 	}
-	if before, ok := p.putAt[u.name]; ok { // what was decided later knows more
+	if before, ok := p.putAt[u.name]; ok { // a later decision replaces an earlier one
 		p.actions[before] = action
 		return
 	}

@@ -6,7 +6,7 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// route brings what routers are told of the app to what was accepted. A deleted app loses its hosts at once.
+// route writes what routers have to know about the app. A deleted app loses its hosts at once.
 func (p *planner) route() {
 	stored, wanted := p.in.Route, p.wantedRoute()
 	switch {
@@ -20,8 +20,8 @@ func (p *planner) route() {
 	}
 }
 
-// wantedRoute is that of the revision that should run; where nothing is announced by it, that of units which are announced
-// by hand under the app's name. nil: routers need to know nothing.
+// wantedRoute is the route of the revision that should run or, if that announces nothing, of units announced by hand under
+// the app's name. nil: routers need to know nothing.
 func (p *planner) wantedRoute() *v1.AppRoute {
 	if p.in.Manifest != nil && p.revision != nil && p.revision.Spec.Announce != nil {
 		return v1.RouteOf(p.revision, p.in.Manifest.UID)
@@ -32,7 +32,7 @@ func (p *planner) wantedRoute() *v1.AppRoute {
 	return nil
 }
 
-// sameJSON compares as what is stored is compared: what is written the same is the same.
+// sameJSON compares values by what would be stored.
 func sameJSON[T any](a, b T) bool {
 	x, errX := json.Marshal(a)
 	y, errY := json.Marshal(b)

@@ -763,8 +763,8 @@ func TestManyMachinesAwayKeepTheirFiles(t *testing.T) {
 		}
 		require.Equal(t, w.revisions[1].UnitFile, w.units["web@4.service"].Spec.Hash)
 		require.Equal(t, map[int32][]string{
-			1: {"all instances are of revision 2, but web@1.service, whose machine is not there"},
-			3: {"all instances are of revision 2, but web@1.service and 2 more, whose machines are not there"},
+			1: {"all instances are of revision 2, but web@1.service, whose machine is not present"},
+			3: {"all instances are of revision 2, but web@1.service and 2 more, whose machines are not present"},
 		}[away], complete)
 	}
 }

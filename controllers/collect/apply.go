@@ -12,7 +12,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// apply deletes. What was written since it was found unused conflicts, and is left for another time.
+// apply deletes. A key written since it was found unused is a conflict, and is left for a later pass.
 func (c *Controller) apply(ctx context.Context, plan Decision) error {
 	if len(plan.Actions) == 0 {
 		return nil
@@ -25,7 +25,7 @@ func (c *Controller) apply(ctx context.Context, plan Decision) error {
 	}
 	log.Info("Deleting what is unused", "reason", plan.Actions[0].Reason, "count", len(groups), "first", groups[0][0].Key)
 	revision, deleted := int64(0), make([]Action, 0, len(groups))
-	var failed error // what was deleted beside it is told all the same
+	var failed error // report what was deleted even if something else failed
 	for i, result := range store.Write(ctx, c.Store, groups, c.Fence) {
 		revision = max(revision, result.Revision)
 		if result.Err != nil && !errors.Is(result.Err, store.ErrConflict) {

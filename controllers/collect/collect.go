@@ -15,7 +15,7 @@ type Options struct {
 	cluster.Env
 	// Grace is how long something has to be unused before it is deleted. Default 5 min.
 	Grace time.Duration
-	// Delay gathers changes: looking at the whole world is for now and then. Default 1 min.
+	// Delay gathers changes, because each pass reads everything. Default 1 min.
 	Delay time.Duration
 }
 
@@ -23,10 +23,10 @@ type Options struct {
 type Controller struct {
 	Options
 	*cluster.Loop[controller.Singleton]
-	unused map[Candidate]time.Time // the loop's own
+	unused map[Candidate]time.Time // only used by the loop
 }
 
-// New returns a controller. Nothing happens before Run.
+// New returns a controller. It does nothing until Run.
 func New(opts Options) *Controller {
 	opts.Env = opts.WithDefaults()
 	if opts.Grace == 0 {
@@ -41,7 +41,8 @@ func New(opts Options) *Controller {
 	return c
 }
 
-// watch looks again when something may have become unused; the first listing is a change of everything. A state that changes stays as used as it was.
+// watch triggers a pass when something may have become unused; the first listing counts as a change of everything. A state
+// that only changes stays in use.
 func (c *Controller) watch() {
 	follow(c, c.Cluster.Apps, existence)
 	follow(c, c.Cluster.Machines, existence)

@@ -7,7 +7,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// observe gathers what refers to what.
+// observe gathers which keys refer to which.
 func (c *Controller) observe() Input {
 	in := Input{
 		Now: c.Now(), Grace: c.Grace, Unused: c.unused,
@@ -19,7 +19,7 @@ func (c *Controller) observe() Input {
 	}
 	for _, o := range c.Cluster.UnitFiles.List() {
 		f := UnitFile{Object: object(o)}
-		if _, unused := c.unused[Candidate{UnitFiles, f.Object}]; unused { // a hash takes its time: not of all that are used
+		if _, unused := c.unused[Candidate{UnitFiles, f.Object}]; unused { // hashing is expensive, so only unused files are hashed
 			f.Forged = unitfile.Hash(o.Value) != o.Name
 		}
 		in.UnitFiles = append(in.UnitFiles, f)

@@ -12,7 +12,7 @@ import (
 // Keep is how many revisions of an app are kept.
 const Keep = 10
 
-// Object is a stored key: its name in its row, and its ModRevision.
+// Object is a stored key: its name within its row, and its ModRevision.
 type Object struct {
 	Name     string
 	Revision int64
@@ -22,9 +22,9 @@ type Object struct {
 type Revision struct {
 	Object
 	App string
-	// Unreadable ones are nothing to go back to.
+	// Unreadable ones cannot be rolled back to.
 	Unreadable bool
-	// Foreign ones are of a deleted app of the same name as one that exists.
+	// Foreign ones belong to a deleted app of the same name as an existing one.
 	Foreign bool
 	// Files are the hashes of its unit files.
 	Files []string
@@ -39,8 +39,8 @@ type State struct {
 // UnitFile is a stored unit file.
 type UnitFile struct {
 	Object
-	// Forged ones are not the text that their name is the hash of. It is known of those that were found unused before.
-	Forged bool // the unit file is not the text with the hash that it is stored under
+	// Forged: its text does not match the hash in its name. Only checked for files that were found unused before.
+	Forged bool
 }
 
 // Unit is a stored unit.
@@ -55,7 +55,7 @@ type Placement struct {
 	Machine, Unit, Hash string
 }
 
-// Input is the whole world, as far as anything refers to anything. Revisions are sorted by name: by app, then number.
+// Input is everything that refers to anything. Revisions are sorted by name: by app, then number.
 type Input struct {
 	Now time.Time
 	// Grace is how long something has to be unused before it is deleted.
@@ -69,7 +69,7 @@ type Input struct {
 	Overrides  []Object
 	Status     []Object
 	States     []State
-	// Unused is what an earlier plan found unused. It may be lost: then the grace begins anew.
+	// Unused is what an earlier plan found unused. If it is lost, the grace period starts over.
 	Unused map[Candidate]time.Time
 }
 
@@ -91,21 +91,21 @@ type Reason string
 // The reasons of deletions.
 const (
 	NotReferenced Reason = "NotReferenced" // no unit, placement or revision refers to the unit file
-	Forged        Reason = "Forged"        // nor could one: it is not the text with that hash
-	TooOld        Reason = "TooOld"        // the revision is older than those that are kept
-	AppGone       Reason = "AppGone"       // the app that it belongs to is deleted
-	UnitGone      Reason = "UnitGone"      // the unit that the override is for is deleted
+	Forged        Reason = "Forged"        // the unit file's text does not match the hash that it is stored under, so nothing can refer to it
+	TooOld        Reason = "TooOld"        // the revision is older than the ones to keep
+	AppGone       Reason = "AppGone"       // the app that it belongs to was deleted
+	UnitGone      Reason = "UnitGone"      // the unit that the override is for was deleted
 	MachineGone   Reason = "MachineGone"   // the machine is gone, and nothing is placed on it
 	NotPlaced     Reason = "NotPlaced"     // the unit is not placed on that machine
 )
 
-// Candidate is a key as it was when it was found unused. Written again, it is another one.
+// Candidate is a key at the revision at which it was found unused. Written again, it is a different candidate.
 type Candidate struct {
 	Kind Kind
 	Object
 }
 
-// Action deletes a candidate, provided that it was not written since.
+// Action deletes a candidate if it has not been written since.
 type Action struct {
 	Candidate
 	Reason Reason
@@ -115,11 +115,11 @@ type Action struct {
 type Decision struct {
 	Actions []Action
 	Unused  map[Candidate]time.Time
-	// After is when the next grace is over; 0 where none is running.
+	// After is when the next grace period ends; 0 if none is running.
 	After time.Duration
 }
 
-// Plan finds what nothing refers to.
+// Plan finds keys that nothing refers to.
 func Plan(in Input) Decision {
 	p := planner{in: in, plan: Decision{Unused: map[Candidate]time.Time{}}}
 	p.revisions()
@@ -155,7 +155,7 @@ func (p *planner) unused(kind Kind, o Object, reason Reason) {
 	}
 }
 
-// revisions keeps the last ones of each app, and all as long as a deleted app still has units.
+// revisions keeps the last ones of each app, and all of a deleted app's while it still has units.
 func (p *planner) revisions() {
 	owners := map[string]bool{}
 	for _, u := range p.in.Units {
@@ -176,7 +176,7 @@ func (p *planner) revisions() {
 	}
 }
 
-// unitFiles: a revision's files are kept as long as it is, to go back to.
+// unitFiles keeps the files of every revision that is kept, for rollbacks.
 func (p *planner) unitFiles() {
 	used := map[string]bool{}
 	for _, u := range p.in.Units {
@@ -218,7 +218,7 @@ func (p *planner) ofUnits() {
 	}
 }
 
-// states: a machine deletes its own; what it left behind when it went, or when it was cut off, is collected.
+// states collects what machines left behind when they disappeared or were cut off. A live machine deletes its own.
 func (p *planner) states() {
 	type place struct{ machine, unit string }
 	placed := make(map[place]bool, len(p.in.Placements))

@@ -8,7 +8,7 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// Notice tells people of keys that were deleted, by the first one.
+// Notice is an event about deleted keys, named after the first one.
 type Notice struct {
 	First   Candidate
 	Type    string
@@ -16,9 +16,8 @@ type Notice struct {
 	Message string
 }
 
-// Notices are those deletions that an operator may want to know of: one for all that have the same reason. That an old
-// file, revision or status goes is the way of things; what a person asked for, or what fleet itself would not have left there,
-// does not go without a word.
+// Notices returns the deletions worth an event, one for each reason. Old files, revisions and status objects are deleted as a
+// matter of course. What a person asked for, or what fleet would not have left behind itself, is reported.
 func Notices(deleted []Action, grace time.Duration) []Notice {
 	var list []Notice
 	count := map[Reason]int{}
@@ -38,7 +37,7 @@ func Notices(deleted []Action, grace time.Duration) []Notice {
 	return list
 }
 
-// says is "" for what needs no event.
+// says returns the message; "" for what needs no event.
 func says(a Action, grace time.Duration) string {
 	machine, unit, _ := strings.Cut(a.Name, "/")
 	switch a.Reason {
@@ -54,8 +53,8 @@ func says(a Action, grace time.Duration) string {
 	return ""
 }
 
-// typeOf: a machine leaves its states when it goes, and its units' wishes an app that was deleted. The rest is a
-// foreign key, or a mistake.
+// typeOf returns the event's type. It is normal that machines leave states behind and that a deleted app leaves overrides.
+// Everything else is a foreign key or a mistake.
 func typeOf(reason Reason) string {
 	if reason == MachineGone || reason == UnitGone {
 		return v1.EventNormal

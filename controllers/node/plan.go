@@ -171,7 +171,7 @@ const (
 	AlreadyRuns     Reason = "AlreadyRuns"     // the unit runs already: fleetd does not start it again
 	LaunchConfirmed Reason = "LaunchConfirmed" // the start that fleetd asked for before it ended took effect
 	WithTarget      Reason = "WithTarget"      // systemd restarts it together with the unit that it binds to
-	StateChanged    Reason = "StateChanged"    // systemd says something new of the unit
+	StateChanged    Reason = "StateChanged"    // systemd reports a new state of the unit
 	StartEnded      Reason = "StartEnded"      // the start is over, and the unit does not run
 	Recovered       Reason = "Recovered"       // the unit failed, and has run for a while since
 	FailedReason    Reason = "Failed"          // the unit failed, and systemd does not start it again

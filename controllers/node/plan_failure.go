@@ -19,7 +19,7 @@ func failing(unit Unit) bool {
 // describe says how a unit failed.
 func describe(unit Unit) string {
 	state := v1.UnitState{Result: unit.Result, ExitCode: unit.Exit.Code, ExitStatus: unit.Exit.Status}
-	return cmp.Or(instance.Outcome(&state), "it ended with success")
+	return cmp.Or(instance.Outcome(&state), "it exited successfully")
 }
 
 // tell records an event when a unit begins to fail and when it has recovered for a while. In between it may fail any
@@ -44,7 +44,7 @@ func (p *planner) tell(name string, pl v1.Placement, rec Record, unit Unit, stat
 		p.event(name, rec, v1.EventNormal, Recovered, "it runs again")
 	case state.Result == "success" && state.ActiveState == "inactive":
 		rec.Failing = false
-		p.event(name, rec, v1.EventNormal, Recovered, "it has ended with success")
+		p.event(name, rec, v1.EventNormal, Recovered, "it has exited successfully")
 	}
 }
 

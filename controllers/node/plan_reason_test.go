@@ -205,7 +205,7 @@ func TestEventsOfAUnitThatHasRecovered(t *testing.T) {
 		"it runs for long enough":   {at(stable), "it runs again", 0},
 		"the clock was set back":    {at(stable - time.Hour), "it runs again", 0},
 		"a little less":             {at(stable - time.Hour + 1), "", time.Hour - 1},
-		"it has ended with success": {done, "it has ended with success", 0},
+		"it has exited successfully": {done, "it has exited successfully", 0},
 		"it has ended otherwise":    {failed, "", 0},
 		"it is about to be down":    {exited, "", 0},
 	} {

@@ -54,9 +54,9 @@ func (c *Controller) Run(ctx context.Context) error {
 	return c.Loop.Run(ctx)
 }
 
-// Looked is closed when all that there was in the beginning has been decided, once: what may have happened without a leader
-// is more urgent than anything that the other controllers do.
-func (c *Controller) Looked() <-chan struct{} { return c.looked }
+// FirstPass is closed when everything that existed at the start has been decided once: what may have happened without a
+// leader is more urgent than the work of the other controllers.
+func (c *Controller) FirstPass() <-chan struct{} { return c.looked }
 
 // Reconcile decides for all that has changed, and writes it.
 func (c *Controller) Reconcile(ctx context.Context, _ controller.Singleton) (controller.Result, error) {

@@ -61,7 +61,7 @@ func start(t testing.TB, s store.Interface) *bench {
 	require.NoError(t, err)
 	known := cluster.New(s, b.keys, logr.Discard())
 	c := New(Options{Env: cluster.Env{Store: s, Cluster: known, Fence: store.Fence{Key: leader, CreateRevision: kv.CreateRevision}, Events: b}})
-	b.looked = c.Looked()
+	b.looked = c.FirstPass()
 	var parts sync.WaitGroup
 	parts.Go(func() { _ = known.Run(ctx) })
 	parts.Go(func() { b.ended <- c.Run(ctx) })

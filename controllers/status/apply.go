@@ -10,7 +10,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// apply writes what has changed, and returns when the cluster knows it.
+// apply writes what has changed, and returns when the cache has seen it.
 func (c *Controller) apply(ctx context.Context, app string, plan Decision) error {
 	log := logr.FromContextOrDiscard(ctx)
 	row := c.Cluster.Keys.Status()

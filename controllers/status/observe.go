@@ -9,7 +9,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/cluster"
 )
 
-// observe gathers what is known of one app. The cost is that of its own instances.
+// observe gathers what is known about one app. Its cost depends only on the app's instances.
 func (c *Controller) observe(app string) Input {
 	owned := c.Cluster.OwnedUnits(app)
 	in := Input{
@@ -27,13 +27,13 @@ func (c *Controller) observe(app string) Input {
 	if o, ok := c.Cluster.Apps.Get(app); ok {
 		in.Manifest, in.ManifestRevision = o.Value, o.ModRevision
 		if in.Manifest == nil {
-			in.Manifest = []byte{} // an empty manifest is one that cannot be read, not a deleted app
+			in.Manifest = []byte{} // an empty manifest is an unreadable one, not a deleted app
 		}
 	}
 	if o, ok := c.Cluster.Status.Get(app); ok {
 		in.Current, in.CurrentRevision = &o.Value, o.ModRevision
 		if uid, ok := c.Cluster.UIDOf(app); ok && !o.Value.Of(uid) {
-			in.Current = nil // a deleted app's
+			in.Current = nil // it belongs to a deleted app
 		}
 	}
 	for _, o := range cluster.OfApp(c.Cluster.Unplaced, app) {
@@ -52,7 +52,7 @@ func (c *Controller) observe(app string) Input {
 	if o, ok := c.Cluster.Routes.Get(app); ok {
 		in.RouteRevision = o.ModRevision
 	}
-	in.EndpointSets = c.Cluster.EndpointSetsOf(app, withdrawn) // after the endpoints: at least that new
+	in.EndpointSets = c.Cluster.EndpointSetsOf(app, withdrawn) // read after the endpoints, so at least as new
 	return in
 }
 
@@ -63,7 +63,7 @@ func (c *Controller) placements(unit string) []string {
 	return machines
 }
 
-// machines are those that are there. What they can do only matters to a global app.
+// machines are the present ones. What they can do only matters to a global app.
 func (c *Controller) machines(latest *v1.Revision, placements map[string][]string) map[string]Machine {
 	machines := map[string]Machine{}
 	if latest != nil && latest.Spec.Global {
@@ -83,7 +83,7 @@ func (c *Controller) machines(latest *v1.Revision, placements map[string][]strin
 	return machines
 }
 
-// machine is a machine with what people set for it.
+// machine is a machine with its configuration.
 func machine(o *cache.Object[v1.Machine], config *cache.Object[v1.MachineConfig]) Machine {
 	m := Machine{Schedulable: o.Err == nil, Metadata: maps.Clone(o.Value.Spec.Metadata)}
 	if config == nil || config.Err != nil {

@@ -14,53 +14,53 @@ import (
 	"github.com/fleet-starter/fleet/internal/instance"
 )
 
-// Input is all that the status of one app depends on.
+// Input is everything that the status of one app depends on.
 type Input struct {
 	Now time.Time
 	App string
-	// Manifest is what a person wrote and ManifestRevision its ModRevision; nil where the app was deleted.
+	// Manifest is what a person wrote and ManifestRevision its ModRevision; nil if the app was deleted.
 	Manifest         []byte
 	ManifestRevision int64
-	// Latest is the newest accepted revision of this very app, or nil.
+	// Latest is this app's newest accepted revision, or nil.
 	Latest *v1.Revision
-	// Units are the app's own, by name; Taken the names of units of others, with their owner.
+	// Units are the app's units, by name; Taken the names of other owners' units, with their owner.
 	Units map[string]*v1.Unit
 	Taken map[string]string
 	// Overrides are people's wishes, Unplaced why units have no machine, both by unit.
 	Overrides map[string]v1.Override
 	Unplaced  map[string]v1.Unplaced
-	// Placements are the machines of each unit, sorted; Machines those that are there.
+	// Placements are the machines of each unit, sorted; Machines those that are present.
 	Placements map[string][]string
 	Machines   map[string]Machine
-	// States are what systemd says on machines that are present: by unit, then by machine.
+	// States are what systemd reports on present machines: by unit, then by machine.
 	States map[string]map[string]*v1.UnitState
-	// Endpoints are the revisions of the app's endpoints: names as v1.EndpointName and v1.GlobalEndpointName make them.
+	// Endpoints are the revisions of the app's endpoints, named as by v1.EndpointName and v1.GlobalEndpointName.
 	Endpoints map[string]int64
-	// EndpointSets is what routers have to serve, RouteRevision that of routes/<app>; Routers are those that live, by machine.
+	// EndpointSets is what routers have to serve, RouteRevision that of routes/<app>; Routers are the live ones, by machine.
 	EndpointSets  []v1.EndpointSet
 	RouteRevision int64
 	Routers       map[string]v1.Router
-	// Current is the status that is stored, and its ModRevision; nil where none is.
+	// Current is the stored status, with its ModRevision; nil if none is stored.
 	Current         *v1.AppStatus
 	CurrentRevision int64
 }
 
-// Machine is what a global app has to know of a machine.
+// Machine is what the status of a global app depends on.
 type Machine struct {
 	// Schedulable: units may be placed on it.
 	Schedulable bool
 	Metadata    map[string]string
 }
 
-// The reasons of conditions and actions. Of an instance that is not ready it is its instance.State.
+// The reasons of conditions and actions. The reason of an instance that is not ready is its instance.State.
 const (
 	ReasonAccepted        = "Accepted" // the manifest is valid, and what runs is made from it
 	ReasonInvalidManifest = v1.ReasonInvalidManifest
-	ReasonNameTaken       = "NameTaken"      // the app wants a unit whose name another app or a person has taken; what was accepted before goes on
-	ReasonNotAccepted     = "NotAccepted"    // no manifest of this app was ever accepted
+	ReasonNameTaken       = "NameTaken"      // the app wants a unit whose name another app or a person owns; what was accepted before keeps running
+	ReasonNotAccepted     = "NotAccepted"    // no manifest of this app has been accepted
 	ReasonScheduled       = "Scheduled"      // every instance has a machine
-	ReasonPending         = v1.ReasonPending // not looked at so far
-	ReasonUnplaced        = "Unplaced"       // an instance has no machine, and the refusal names no constraint
+	ReasonPending         = v1.ReasonPending // not reconciled yet
+	ReasonUnplaced        = "Unplaced"       // an instance has no machine, and no single constraint is to blame
 	ReasonAvailable       = "Available"      // at least one instance is active and, where announced, announced
 	ReasonNothingWanted   = "NothingWanted"  // no instance is wanted: replicas is 0, or all were stopped by hand
 	ReasonUnavailable     = "Unavailable"    // no instance is active and, where announced, announced
@@ -68,25 +68,25 @@ const (
 	ReasonStarting        = "Starting"       // instances are being started
 	ReasonRollingOut      = "RollingOut"     // instances are being replaced, one at a time
 	ReasonRolloutStalled  = v1.ReasonRolloutStalled
-	ReasonMoving          = "Moving" // an instance is to leave a machine that is drained
+	ReasonMoving          = "Moving" // an instance has to leave a machine that is drained
 	ReasonMoveStalled     = v1.ReasonMoveStalled
-	ReasonWaiting         = "WaitingForRouters"    // an endpoint is new or withdrawn, and not every router has followed; a withdrawn instance waits for it to stop
+	ReasonWaiting         = "WaitingForRouters"    // an endpoint is new or withdrawn, and not every router has applied that; a withdrawn instance waits for it to stop
 	ReasonReady           = "Ready"                // every instance is ready and of the accepted revision
-	ReasonNoRouter        = v1.ReasonNoRouter      // no router that lives serves what it announces
-	ReasonRouterFailing   = v1.ReasonRouterFailing // a router cannot apply what concerns the app
-	ReasonChanged         = "Changed"              // of the action, in the log: the status is another one
-	ReasonAppDeleted      = "AppDeleted"           // of the action, in the log: the app is gone, and so is its status
+	ReasonNoRouter        = v1.ReasonNoRouter      // no live router serves what it announces
+	ReasonRouterFailing   = v1.ReasonRouterFailing // a router cannot apply a change that concerns the app
+	ReasonChanged         = "Changed"              // of the action, in the log: the status changed
+	ReasonAppDeleted      = "AppDeleted"           // of the action, in the log: the app was deleted, and so is its status
 )
 
 // Decision is what to do with the stored status.
 type Decision struct {
-	// Put is the status to store; nil where the stored one is right. Delete removes it.
+	// Put is the status to store; nil if the stored one is right. Delete removes it.
 	Put    *v1.AppStatus
 	Delete bool
-	// If is the ModRevision of what is stored, 0 where nothing is.
+	// If is the ModRevision of the stored status, 0 if there is none.
 	If     int64
 	Reason string
-	// After is when the passing of time changes the status; Waiting says that what routers serve does.
+	// After is when time alone changes the status; Waiting: a router's answer does.
 	After   time.Duration
 	Waiting bool
 }
@@ -104,7 +104,7 @@ func Plan(in Input) Decision {
 	p.accepted()
 	if in.Latest == nil {
 		for _, condition := range []string{v1.Scheduled, v1.Available, v1.Progressing, v1.Ready} {
-			p.set(condition, v1.ConditionUnknown, ReasonNotAccepted, "no manifest was accepted so far")
+			p.set(condition, v1.ConditionUnknown, ReasonNotAccepted, "no manifest has been accepted yet")
 		}
 	} else {
 		p.status.AcceptedRevision = in.Latest.Number
@@ -135,9 +135,9 @@ type planner struct {
 	members []member
 	after   time.Duration
 	waiting bool
-	// surplus: units of before are there yet; surplusKnown: that was looked up.
+	// surplus: units of earlier revisions still exist; surplusKnown: that was looked up.
 	surplus, surplusKnown bool
-	// pending: the manifest is valid and says something that no revision was made of so far.
+	// pending: the manifest is valid and not a revision yet.
 	pending bool
 }
 
@@ -156,7 +156,7 @@ func (p *planner) accepted() {
 	}
 	goesOn := ""
 	if in.Latest != nil {
-		goesOn = fmt.Sprintf("; revision %d goes on", in.Latest.Number)
+		goesOn = fmt.Sprintf("; revision %d keeps running", in.Latest.Number)
 	}
 	switch {
 	case err != nil:
@@ -185,7 +185,7 @@ func (p *planner) count() {
 	}
 }
 
-// scheduled names the first unit without a machine and the constraint that keeps it off most of them.
+// scheduled names the first unit without a machine and the constraint that rules out most machines for it.
 func (p *planner) scheduled() {
 	var first, kept *member
 	missing := 0
@@ -206,7 +206,7 @@ func (p *planner) scheduled() {
 		more = fmt.Sprintf(" (and %d more)", missing-1)
 	}
 	switch {
-	case first == nil && kept != nil: // it runs, and cannot go where it should
+	case first == nil && kept != nil: // it runs, but not where it should
 		p.set(v1.Scheduled, v1.ConditionTrue, ReasonScheduled, kept.unplacedUnit+": "+kept.unplaced.Message)
 	case first == nil:
 		p.set(v1.Scheduled, v1.ConditionTrue, ReasonScheduled, "")
@@ -233,15 +233,15 @@ func (p *planner) available() {
 	}
 }
 
-// routed says what the first router that leaves out the app says of it, or that none serves hosts that it asks for; nothing
-// where all is well, or where people may have a router of their own.
+// routed sets Routed to False if a router leaves out the app, or if none serves the hosts that it asks for. It sets nothing
+// if all is well, or if people may run their own router.
 func (p *planner) routed() {
 	spec := &p.in.Latest.Spec
 	serves := len(v1.RoutersOf(p.in.Routers, spec.AnnouncePrefix())) > 0
 	for _, machine := range slices.Sorted(maps.Keys(p.in.Routers)) {
 		router := p.in.Routers[machine]
 		if !router.HasRoute(p.in.RouteRevision) {
-			continue // it speaks of what was before
+			continue // it has not seen the current route
 		}
 		if reason, message := p.refusedOf(router.LeftOut()); reason != "" {
 			p.set(v1.Routed, v1.ConditionFalse, reason, fmt.Sprintf("the router on %s: %.300s", instance.ShortMachine(machine), message))
@@ -250,19 +250,19 @@ func (p *planner) routed() {
 	}
 	if machine := p.failingRouter(); machine != "" {
 		failing := p.in.Routers[machine].Failing
-		p.set(v1.Routed, v1.ConditionFalse, ReasonRouterFailing, fmt.Sprintf("the router on %s has not been able to apply what changed since %s: %.300s",
+		p.set(v1.Routed, v1.ConditionFalse, ReasonRouterFailing, fmt.Sprintf("the router on %s has failed to apply changes since %s: %.300s",
 			instance.ShortMachine(machine), failing.Since.UTC().Format(time.RFC3339), failing.Message))
 		return
 	}
 	if spec.Announce != nil && spec.Route != nil && len(spec.Route.Hosts) > 0 && !serves {
-		p.set(v1.Routed, v1.ConditionFalse, ReasonNoRouter, fmt.Sprintf("no router serves what is announced below %s: requests for %s are not answered",
+		p.set(v1.Routed, v1.ConditionFalse, ReasonNoRouter, fmt.Sprintf("no router serves the endpoints below %s: requests for %s are not answered",
 			spec.AnnouncePrefix(), spec.Route.Hosts[0]))
 		return
 	}
 	p.status.Conditions = slices.DeleteFunc(p.status.Conditions, func(c v1.Condition) bool { return c.Type == v1.Routed })
 }
 
-// failingRouter is the first router that does not serve the app as it is, for it cannot; "" for none.
+// failingRouter returns the first router that cannot serve the app as it is; "" if there is none.
 func (p *planner) failingRouter() string {
 	last := int64(0)
 	for _, revision := range p.in.Endpoints {
@@ -277,8 +277,8 @@ func (p *planner) failingRouter() string {
 	return ""
 }
 
-// refusedOf is what a router says of the app that it leaves out, or else of the first of its instances. Any other app that
-// announces something under its name is no reason to wait for anything.
+// refusedOf returns why a router leaves out the app, or else the first of its instances. A refusal of another app that
+// announces something under its name does not count.
 func (p *planner) refusedOf(refusals []v1.RouteRefusal) (reason, message string) {
 	spec := &p.in.Latest.Spec
 	for _, r := range refusals {
@@ -302,9 +302,9 @@ func (p *planner) andAnnounced() string {
 	return " and announced"
 }
 
-// progressing tells how the roll-out, or the drain of a machine, stands: stalled, waiting for routers, under way, or over.
+// progressing says how far the roll-out, or the drain of a machine, is: stalled, waiting for routers, under way, or complete.
 func (p *planner) progressing() {
-	if p.pending { // else who waits for the manifest that was just applied would take the old revision's word for it
+	if p.pending { // otherwise --wait after an apply would see the old revision's Progressing
 		p.set(v1.Progressing, v1.ConditionTrue, ReasonPending, "the manifest is about to become a revision")
 		return
 	}
@@ -350,12 +350,12 @@ func (p *planner) stalled(i *member) {
 	deadline := p.in.Latest.Spec.Update.HealthyDeadline
 	reason, what := ReasonRolloutStalled, fmt.Sprintf("revision %d: %s is not ready within %s", p.in.Latest.Number, i.name, deadline)
 	if from := i.Rollout().From; i.filed() && from != "" {
-		reason, what = ReasonMoveStalled, fmt.Sprintf("%s is not ready within %s after it was to leave %s", i.name, deadline, instance.ShortMachine(from))
+		reason, what = ReasonMoveStalled, fmt.Sprintf("%s is not ready within %s after it had to leave %s", i.name, deadline, instance.ShortMachine(from))
 	}
 	p.set(v1.Progressing, v1.ConditionFalse, reason, what+": "+i.Why())
 }
 
-// ready says how many instances are, and of the one that keeps the app from it most why it is not.
+// ready says how many instances are ready, and why the worst of the others is not.
 func (p *planner) ready() {
 	done := 0
 	var worst *member
@@ -370,7 +370,7 @@ func (p *planner) ready() {
 	routed := v1.FindCondition(p.status.Conditions, v1.Routed)
 	switch {
 	case p.pending:
-		p.set(v1.Ready, v1.ConditionFalse, ReasonPending, count+" of revision "+strconv.FormatInt(p.in.Latest.Number, 10)+"; the manifest is about to become another")
+		p.set(v1.Ready, v1.ConditionFalse, ReasonPending, count+" of revision "+strconv.FormatInt(p.in.Latest.Number, 10)+"; the manifest is about to become a new revision")
 	case worst != nil && severity(worst.State) > 0:
 		p.set(v1.Ready, v1.ConditionFalse, string(worst.State), count+"; "+worst.name+": "+worst.Why())
 	case routed != nil && routed.Status == v1.ConditionFalse && (worst == nil || routed.Reason != ReasonNoRouter):
@@ -382,7 +382,7 @@ func (p *planner) ready() {
 	}
 }
 
-// severity orders the states of which one is told: what waiting does not change comes first, and failures before wishes.
+// severity orders the states: first those that waiting does not change, and failures before wishes.
 func severity(s instance.State) int {
 	switch {
 	case s == instance.Stopped:

@@ -110,7 +110,7 @@ func TestDetails(t *testing.T) {
 			in.States["web@2.service"]["m2"].ActiveState = "activating"
 		}, v1.Progressing, "True RollingOut: 2 of 3 instances are of revision 3", false},
 		{"an endpoint that no router serves so far", func(in *Input) { in.Endpoints["web/web@2"] = 21 }, v1.Ready,
-			"False WaitingForRouters: 2 of 3 instances are ready; web@2.service: announced, but not served so far by the routers on m1", true},
+			"False WaitingForRouters: 2 of 3 instances are ready; web@2.service: announced, but not served yet by the routers on m1", true},
 		{"routers that do not know the hosts, in order", func(in *Input) {
 			in.RouteRevision = 9
 			in.Routers = map[string]v1.Router{}
@@ -118,11 +118,11 @@ func TestDetails(t *testing.T) {
 				in.Routers[m] = v1.Router{Routes: 8, Served: map[string]v1.Served{v1.DefaultAnnouncePrefix: {Revision: 20}}}
 			}
 			in.Routers["m1"] = v1.Router{Routes: 9, Served: map[string]v1.Served{v1.DefaultAnnouncePrefix: {Revision: 20}}}
-		}, v1.Ready, "False WaitingForRouters: 0 of 3 instances are ready; web@1.service: announced, but not served so far by the routers on m2, m3, m4 and more", true},
+		}, v1.Ready, "False WaitingForRouters: 0 of 3 instances are ready; web@1.service: announced, but not served yet by the routers on m2, m3, m4 and more", true},
 		{"a router that does not know the hosts, before anything is announced", func(in *Input) {
 			in.RouteRevision, in.Endpoints = 9, nil
 			in.Routers["m1"] = v1.Router{Routes: 8, Served: map[string]v1.Served{v1.DefaultAnnouncePrefix: {Revision: 20}}}
-		}, v1.Ready, "False NotAnnounced: 0 of 3 instances are ready; web@1.service: active, but not announced: its health check does not pass, or has not so far", true},
+		}, v1.Ready, "False NotAnnounced: 0 of 3 instances are ready; web@1.service: active, but not announced: its health check fails or has not passed yet", true},
 		{"routing options without hosts, and no router", func(in *Input) {
 			in.Latest.Spec.Route, in.Routers = &v1.Route{BodySize: "1M"}, nil
 		}, v1.Ready, "True Ready: 3 of 3 instances are ready", false},
@@ -154,7 +154,7 @@ func TestGlobalAppIsAnnouncedByMachine(t *testing.T) {
 	}
 	in.Machines = map[string]Machine{"m1": {Schedulable: true}, "m2": {Schedulable: true}}
 	in.Endpoints[v1.GlobalEndpointName("web", "m1")] = 20
-	require.Equal(t, "False NotAnnounced: 1 of 2 instances are ready; web.service on m2: active, but not announced: its health check does not pass, or has not so far", said(t, Plan(in), v1.Ready))
+	require.Equal(t, "False NotAnnounced: 1 of 2 instances are ready; web.service on m2: active, but not announced: its health check fails or has not passed yet", said(t, Plan(in), v1.Ready))
 	in.Endpoints[v1.GlobalEndpointName("web", "m2")] = 20
 	require.Equal(t, "True Ready: 2 of 2 instances are ready", said(t, Plan(in), v1.Ready))
 	in.Routers["m1"] = v1.Router{Revision: 20, Refusals: leaves(map[string]string{"/services/web/web/other@m1": "ReservedPort: y", "/services/web/" + v1.GlobalEndpointName("web", "m2"): "ReservedPort: x"})}

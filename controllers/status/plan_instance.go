@@ -9,10 +9,10 @@ import (
 	"github.com/fleet-starter/fleet/internal/instance"
 )
 
-// member is one instance of the accepted revision; of a global app, on one machine.
+// member is one instance of the accepted revision; for a global app, on one machine.
 type member struct {
 	instance.Progress
-	name      string // of the unit, with the machine where that tells instances apart
+	name      string // of the unit, with the machine if only that tells instances apart
 	announced bool
 	stalled   bool
 
@@ -24,10 +24,10 @@ func (m *member) scheduled() bool { return m.Input().Placed }
 func (m *member) stopped() bool   { return m.State == instance.Stopped }
 func (m *member) filed() bool     { return m.Input().Filed() }
 
-// ready: it does its work, of whatever revision, and all who route to it know.
+// ready reports whether it does its work, of whatever revision, and every router knows.
 func (m *member) ready() bool { return m.Work.IsReady() && !m.stopped() }
 
-// withdrawn: it is kept out of the routers, to be replaced or moved.
+// withdrawn reports whether it is kept out of the routers, to be replaced or moved.
 func (m *member) withdrawn() bool { return m.Work == instance.Withdrawn && !m.stopped() }
 
 // look finds the instances of the accepted revision.
@@ -47,8 +47,8 @@ func (p *planner) look() []member {
 	return list
 }
 
-// lookGlobal finds the instances of a global app: there is to be one on every machine that its rules match. Where none does,
-// the scheduler says so.
+// lookGlobal finds the instances of a global app: one on every machine that its rules match. If none matches, the scheduler
+// says so.
 func (p *planner) lookGlobal() []member {
 	unit := v1.AppUnit(p.in.App, 0)
 	machines := map[string]bool{} // whether it is placed there
@@ -58,7 +58,7 @@ func (p *planner) lookGlobal() []member {
 		}
 	}
 	for _, id := range p.in.Placements[unit] {
-		if _, present := p.in.Machines[id]; present { // one that is away keeps its placement until it returns
+		if _, present := p.in.Machines[id]; present { // an absent one keeps its placement until it returns
 			machines[id] = true
 		}
 	}
@@ -72,7 +72,7 @@ func (p *planner) lookGlobal() []member {
 	return list
 }
 
-// member compares what is wanted of an instance with what there is on its machine, or, of a global app, on that one.
+// member compares what is wanted of an instance with what its machine, or for a global app that machine, reports.
 func (p *planner) member(n int32, machine string, placed bool) member {
 	in, revision := p.in, p.in.Latest
 	unit, sidekick := v1.AppUnit(in.App, n), v1.SidekickUnit(in.App, n)
@@ -107,7 +107,7 @@ func (p *planner) member(n int32, machine string, placed bool) member {
 	return m
 }
 
-// behind are the routers that do not serve an endpoint of that revision so far, or do not know the app's hosts.
+// behind returns the routers that do not serve an endpoint of that revision yet, or do not know the app's hosts.
 func (p *planner) behind(endpoint int64) []string {
 	routers := v1.RoutersOf(p.in.Routers, p.in.Latest.Spec.AnnouncePrefix())
 	behind := v1.RoutersBehind(routers, v1.EndpointSet{Prefix: p.in.Latest.Spec.AnnouncePrefix(), Revision: endpoint})
@@ -120,7 +120,7 @@ func (p *planner) behind(endpoint int64) []string {
 	return behind
 }
 
-// crowded: units of the app are there that the accepted revision does not want any more.
+// crowded reports whether units of the app exist that the accepted revision does not want any more.
 func (p *planner) crowded() bool {
 	if !p.surplusKnown {
 		p.surplusKnown = true
@@ -140,7 +140,7 @@ func (p *planner) stopped(unit string) bool {
 	return ok && o.DesiredState != "" && o.DesiredState != v1.Launched
 }
 
-// deadline tells whether a roll-out, a restart or a drain that touched the instance has waited long enough.
+// deadline reports whether a roll-out, a restart or a drain that touched the instance has waited long enough.
 func (p *planner) deadline(m *member) {
 	rollout := m.Rollout()
 	if m.State.IsReady() || m.stopped() || !rollout.UnderWay() {

@@ -108,7 +108,7 @@ func TestGlobalAppWantsWhatItsRulesMatch(t *testing.T) {
 	in.Units["web@1.service"] = &v1.Unit{Spec: v1.UnitSpec{Hash: "old", DesiredState: v1.Launched}} // it was no global app before
 	_, reason, message = readyOf(t, in)
 	require.Equal(t, "Pending", reason)
-	require.Contains(t, message, "where an instance of before makes room")
+	require.Contains(t, message, "where an old instance makes room")
 	require.Equal(t, "False Pending", v1.FindCondition(Plan(in).Put.Conditions, v1.Scheduled).Status+" "+v1.FindCondition(Plan(in).Put.Conditions, v1.Scheduled).Reason)
 
 	in.Machines = nil

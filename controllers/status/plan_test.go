@@ -63,22 +63,22 @@ func TestStatus(t *testing.T) {
 			in.Manifest = []byte("apiVersion: fleet/v1\nkind: App\nmetadata: {name: web}\nspec: {replicas: two}\n")
 		},
 			v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 3},
-			"Accepted=False InvalidManifest: line 4: spec.replicas: expected an integer, got the string \"two\"\nline 4: spec.exec: missing: set exec or container; revision 3 goes on", 0},
+			"Accepted=False InvalidManifest: line 4: spec.replicas: expected an integer, got the string \"two\"\nline 4: spec.exec: missing: set exec or container; revision 3 keeps running", 0},
 		{"just applied", func(in *Input) {
 			in.ManifestRevision, in.Manifest = 8, bytes.Replace(in.Manifest, []byte("/bin/web"), []byte("/bin/web2"), 1)
 		},
 			v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 3},
 			"Progressing=True Pending: the manifest is about to become a revision\n" +
-				"Ready=False Pending: 3 of 3 instances are ready of revision 3; the manifest is about to become another", 0},
+				"Ready=False Pending: 3 of 3 instances are ready of revision 3; the manifest is about to become a new revision", 0},
 		{"applied with another comment", func(in *Input) { in.ManifestRevision, in.Manifest = 8, append(in.Manifest, "# new\n"...) },
 			v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 3}, "", 0},
 		{"name taken", func(in *Input) { in.Taken["web@2.service"] = "" },
 			v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 3},
-			"Accepted=False NameTaken: unit web@2.service was submitted by a user: destroy it or rename the app; revision 3 goes on", 0},
+			"Accepted=False NameTaken: unit web@2.service was submitted by a user: destroy it or rename the app; revision 3 keeps running", 0},
 		{"never accepted", func(in *Input) { in.Latest, in.Manifest = nil, []byte("x: [") }, v1.ReplicaCounts{},
 			"Accepted=False InvalidManifest: line 1: not YAML: did not find expected node content\n" +
-				"Scheduled=Unknown NotAccepted: no manifest was accepted so far\nAvailable=Unknown NotAccepted: no manifest was accepted so far\n" +
-				"Progressing=Unknown NotAccepted: no manifest was accepted so far\nReady=Unknown NotAccepted: no manifest was accepted so far", 0},
+				"Scheduled=Unknown NotAccepted: no manifest has been accepted yet\nAvailable=Unknown NotAccepted: no manifest has been accepted yet\n" +
+				"Progressing=Unknown NotAccepted: no manifest has been accepted yet\nReady=Unknown NotAccepted: no manifest has been accepted yet", 0},
 		{"just created", func(in *Input) { in.Placements, in.States, in.Endpoints = nil, nil, nil }, v1.ReplicaCounts{Desired: 3},
 			"Scheduled=False Pending: web@1.service is about to be placed (and 2 more)\nAvailable=False Unavailable: no instance is active and announced\n" +
 				"Progressing=True Starting: 0 of 3 instances are ready\nReady=False Pending: 0 of 3 instances are ready; web@1.service: about to be placed", 0},
@@ -108,7 +108,7 @@ func TestStatus(t *testing.T) {
 			in.States["web@1.service"]["m1"] = &v1.UnitState{ActiveState: "inactive"}
 			delete(in.Endpoints, "web/web@1")
 		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 2, Ready: 2, Updated: 2},
-			"Progressing=False Updated: 2 of 3 instances are of revision 3\nReady=False Stopped: 2 of 3 instances are ready; web@1.service: stopped by a person: start it again with fleetctl start", 0},
+			"Progressing=False Updated: 2 of 3 instances are of revision 3\nReady=False Stopped: 2 of 3 instances are ready; web@1.service: stopped by hand: start it with fleetctl start", 0},
 		{"rolling out", func(in *Input) {
 			for _, unit := range []string{"web@2.service", "web@3.service"} {
 				in.setUnit(unit, func(u *v1.Unit) { u.Spec.Hash = "old" })
@@ -131,7 +131,7 @@ func TestStatus(t *testing.T) {
 			delete(in.Endpoints, "web/web@3")
 		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 2, Updated: 3},
 			"Progressing=True Moving: web@3.service is to leave m1; 2 of 3 instances are ready\n" +
-				"Ready=False Moving: 2 of 3 instances are ready; web@3.service: in no router, to leave m1", 5 * time.Minute},
+				"Ready=False Moving: 2 of 3 instances are ready; web@3.service: withdrawn from the routers, about to leave m1", 5 * time.Minute},
 		{"another app has its host", func(in *Input) {
 			in.Routers["m2"] = v1.Router{Revision: 20, Refusals: leaves(map[string]string{"web": "HostTaken: host www.example.com belongs to app shop", "/services/web/x": "InvalidKey: no"})}
 		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 3}, "Routed=False HostTaken: the router on m2: host www.example.com belongs to app shop\n" +
@@ -145,8 +145,8 @@ func TestStatus(t *testing.T) {
 			}
 		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Updated: 3},
 			"Progressing=True Starting: 0 of 3 instances are ready\n" +
-				"Routed=False RouterFailing: the router on m2 has not been able to apply what changed since 2026-01-01T11:00:00Z: nginx -t did not end within 10s\n" +
-				"Ready=False RouterFailing: 0 of 3 instances are ready; the router on m2 has not been able to apply what changed since 2026-01-01T11:00:00Z: nginx -t did not end within 10s", 0},
+				"Routed=False RouterFailing: the router on m2 has failed to apply changes since 2026-01-01T11:00:00Z: nginx -t did not end within 10s\n" +
+				"Ready=False RouterFailing: 0 of 3 instances are ready; the router on m2 has failed to apply changes since 2026-01-01T11:00:00Z: nginx -t did not end within 10s", 0},
 		{"a router refuses an endpoint", func(in *Input) {
 			in.Routers["m2"] = v1.Router{Revision: 20, Refusals: leaves(map[string]string{"/services/web/web/web@2": "ReservedPort: port 80 is that of the routers"})}
 		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 3}, "Routed=False ReservedPort: the router on m2: web@2: port 80 is that of the routers\n" +
@@ -163,14 +163,14 @@ func TestStatus(t *testing.T) {
 			stalling(in, 5*time.Minute)
 			in.setUnit("web@2.service", func(u *v1.Unit) { u.Rollout.From = "m1" })
 		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 2, Updated: 3},
-			"Progressing=False MoveStalled: web@2.service is not ready within 5m0s after it was to leave m1: active, but not announced: its health check does not pass, or has not so far\n" +
-				"Ready=False NotAnnounced: 2 of 3 instances are ready; web@2.service: active, but not announced: its health check does not pass, or has not so far", 0},
+			"Progressing=False MoveStalled: web@2.service is not ready within 5m0s after it had to leave m1: active, but not announced: its health check fails or has not passed yet\n" +
+				"Ready=False NotAnnounced: 2 of 3 instances are ready; web@2.service: active, but not announced: its health check fails or has not passed yet", 0},
 		{"stalled", func(in *Input) { stalling(in, 5*time.Minute) }, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 2, Updated: 3},
-			"Progressing=False RolloutStalled: revision 3: web@2.service is not ready within 5m0s: active, but not announced: its health check does not pass, or has not so far\n" +
-				"Ready=False NotAnnounced: 2 of 3 instances are ready; web@2.service: active, but not announced: its health check does not pass, or has not so far", 0},
+			"Progressing=False RolloutStalled: revision 3: web@2.service is not ready within 5m0s: active, but not announced: its health check fails or has not passed yet\n" +
+				"Ready=False NotAnnounced: 2 of 3 instances are ready; web@2.service: active, but not announced: its health check fails or has not passed yet", 0},
 		{"about to stall", func(in *Input) { stalling(in, 4*time.Minute) }, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 2, Updated: 3},
 			"Progressing=True Starting: 2 of 3 instances are ready\n" +
-				"Ready=False NotAnnounced: 2 of 3 instances are ready; web@2.service: active, but not announced: its health check does not pass, or has not so far", time.Minute},
+				"Ready=False NotAnnounced: 2 of 3 instances are ready; web@2.service: active, but not announced: its health check fails or has not passed yet", time.Minute},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			in := running(t, 3)

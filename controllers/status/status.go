@@ -14,18 +14,18 @@ import (
 // Options set up a Controller.
 type Options struct {
 	cluster.Env
-	// Delay gathers changes of an app, so that 1,000 instances that start are not 1,000 writes. Default 50 ms.
+	// Delay gathers changes of an app, so that 1,000 starting instances are not 1,000 writes. Default 50 ms.
 	Delay time.Duration
 }
 
-// Controller keeps the status of all apps.
+// Controller maintains the status of all apps.
 type Controller struct {
 	Options
 	*cluster.Loop[string]
 	waiting *cluster.Waiting
 }
 
-// New returns a controller. Nothing happens before Run.
+// New returns a controller. It does nothing until Run.
 func New(opts Options) *Controller {
 	opts.Env = opts.WithDefaults()
 	if opts.Delay == 0 {
@@ -33,7 +33,7 @@ func New(opts Options) *Controller {
 	}
 	c := &Controller{Options: opts}
 	c.Loop = cluster.NewLoop(c.Env, "status", c.Reconcile, controller.Options{
-		Workers: 2, Rest: 9, // of one large app's change at most a tenth of the time
+		Workers: 2, Rest: 9, // at most a tenth of the time goes into one large app's changes
 	})
 	enqueue := func(app string) { c.EnqueueAfter(app, opts.Delay) }
 	c.Cluster.OnApp(enqueue)
@@ -44,8 +44,8 @@ func New(opts Options) *Controller {
 	return c
 }
 
-// refusals are the apps of which, or of an endpoint of which, a router says something else than before. It may name keys that
-// are of no app, too.
+// refusals returns the apps for which, or for an endpoint of which, a router's refusal changed. It may include keys that
+// belong to no app.
 func (c *Controller) refusals(_ string, before, after *cache.Object[v1.Router]) (apps []string) {
 	was, is := leftOut(before), leftOut(after)
 	for n, said := range [][]v1.RouteRefusal{was, is} {
@@ -69,9 +69,9 @@ func leftOut(o *cache.Object[v1.Router]) []v1.RouteRefusal {
 // Reconcile writes one app's status where it has changed.
 func (c *Controller) Reconcile(ctx context.Context, app string) (controller.Result, error) {
 	if !c.Cluster.KnowsEndpoints(app) {
-		return controller.Result{}, nil // OnApp tells once more
+		return controller.Result{}, nil // OnApp calls again
 	}
-	c.waiting.Set(app, true) // before looking: a router that answers meanwhile is not missed
+	c.waiting.Set(app, true) // set before observing, so that a router's answer in between is not missed
 	plan := Plan(c.observe(app))
 	c.waiting.Set(app, plan.Waiting)
 	err := c.apply(ctx, app, plan)

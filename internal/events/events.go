@@ -1,4 +1,4 @@
-// Package events writes down what happened and why, without ever holding up who saw it.
+// Package events records what happened and why, without ever blocking its callers.
 package events
 
 import (
@@ -20,23 +20,23 @@ import (
 
 // Options set up a Recorder.
 type Options struct {
-	// Source is the controller or program that records; Machine where it runs.
+	// Source is the controller or program that records; Machine is where it runs.
 	Source, Machine string
 	// TTL is how long an event is kept, at least half of it. Default 2 h.
 	TTL time.Duration
 	// Repeat is how long the same event is not written again. Default 10 min.
 	Repeat time.Duration
-	// Buffer is how many events wait while etcd is away; further ones are dropped. Default 1,000.
+	// Buffer is how many events wait while etcd is unreachable; further ones are dropped. Default 1,000.
 	Buffer int
-	// Ignored is of how many keys it is told at once that they are ignored. Default 100.
+	// Ignored is how many ignored keys are reported at once. Default 100.
 	Ignored int
 	Log     logr.Logger
-	// Later calls record soon, and returns at once. Only a simulation needs it, in which no two events are recorded at the
-	// same moment. nil: each is recorded at once.
+	// Later calls record later, and returns at once. Only a simulation needs it, to record no two events at the same moment.
+	// nil: each event is recorded at once.
 	Later func(event string, record func())
 }
 
-// Interface records events. *Recorder does it, and so do the tests of those who record.
+// Interface records events. *Recorder implements it, and so do tests' fakes.
 type Interface interface {
 	// Record records that something happened to the object of that kind and name. eventType is v1.EventNormal or
 	// v1.EventWarning. It never waits.
@@ -62,21 +62,21 @@ type sink struct {
 	ignored ignored
 }
 
-// identity is what makes two events the same.
+// identity is what makes two events equal.
 type identity struct{ source, kind, name, eventType, reason, message string }
 
-// repeats counts how often an event came again since it was written.
+// repeats counts how often an event occurred again since it was written.
 type repeats struct {
 	until time.Time
 	count int
 }
 
-// entry is one event as it will be stored. Its key is made once, so that a write that is tried again after a
-// lost answer does not make two of it.
+// entry is one event as it will be stored. Its key is made once, so that retrying a write whose answer was lost does not
+// duplicate it.
 type entry struct {
 	key   string
 	value []byte
-	// once is the end of the key where the event is not to be written if another one has it, see Ignored; else empty.
+	// once is the end of the key if the event is written only when no other has it, see Ignored; else empty.
 	once string
 }
 
@@ -107,7 +107,7 @@ func New(s store.Interface, keys keyspace.Keys, opts Options) *Recorder {
 	}
 }
 
-// WithSource returns a recorder for another controller of the same process: it shares buffer and lease.
+// WithSource returns a recorder for another controller of the same process. It shares the buffer and the lease.
 func (r *Recorder) WithSource(source string) *Recorder {
 	if r == nil {
 		return nil
@@ -128,8 +128,8 @@ func (r *Recorder) Record(kind, name, eventType, reason, message string) {
 	r.record(id, time.Now())
 }
 
-// maxText is how long a name or a message may be. Those of foreign keys in etcd could be longer than
-// what etcd takes, and no event would be written any more.
+// maxText bounds names and messages. Foreign keys in etcd could have longer names than etcd accepts in a value, and one such
+// event would block all others.
 const maxText = 4096
 
 func cut(text string) string {
@@ -159,7 +159,7 @@ func (s *sink) record(id identity, now time.Time) {
 	}
 }
 
-// enqueue has an event written, and reports false where too many wait already.
+// enqueue queues an event, and returns false if too many are waiting.
 func (s *sink) enqueue(event v1.Event, once string) bool {
 	row := s.keys.Events()
 	value, err := row.Encode(event)
@@ -191,14 +191,13 @@ func (s *sink) remember(id identity, now time.Time) {
 			}
 		}
 		if len(s.recent) >= maxRecent {
-			clear(s.recent) // rather an event twice than more memory
+			clear(s.recent) // better a duplicate event than unbounded memory
 		}
 	}
 	s.recent[id] = &repeats{until: now.Add(s.opts.Repeat)}
 }
 
-// Run writes events until ctx ends, then what is left, for at most two seconds, and returns nil. At rest it
-// does nothing.
+// Run writes events until ctx ends, then what is left, for at most two seconds, and returns nil. When idle it does nothing.
 func (r *Recorder) Run(ctx context.Context) error {
 	w := writer{sink: r.sink}
 	for {
@@ -218,14 +217,14 @@ func (r *Recorder) Run(ctx context.Context) error {
 // flushTimeout bounds the last writes of a process that stops.
 const flushTimeout = 2 * time.Second
 
-// writer is the one goroutine that writes.
+// writer is the only goroutine that writes.
 type writer struct {
 	*sink
 	lease   store.LeaseID
 	granted time.Time
 }
 
-// gather takes what else is waiting, up to one transaction.
+// gather takes what else is queued, up to one transaction.
 func (w *writer) gather(entries ...entry) []entry {
 	for len(entries) < store.MaxTxnOps-1 {
 		select {
@@ -238,7 +237,7 @@ func (w *writer) gather(entries ...entry) []entry {
 	return entries
 }
 
-// writeUntilDone tries until the entries are written or ctx ends, and returns what is left.
+// writeUntilDone retries until the entries are written or ctx ends, and returns what is left.
 func (w *writer) writeUntilDone(ctx context.Context, entries []entry) []entry {
 	retry := store.Backoff{First: 100 * time.Millisecond, Max: 30 * time.Second}
 	for {

@@ -14,10 +14,10 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// ignoredEvery is how often it is told that a key is ignored where there are many: the log has them all.
+// ignoredEvery is how often an ignored key is reported when there are many. The log has them all.
 const ignoredEvery = time.Minute
 
-// ignored is what a process has told of keys that are ignored.
+// ignored is which ignored keys a process has reported.
 type ignored struct {
 	limit *rate.Limiter
 	told  map[string]bool
@@ -27,8 +27,8 @@ func newIgnored(atOnce int) ignored {
 	return ignored{limit: rate.NewLimiter(rate.Every(ignoredEvery), atOnce), told: map[string]bool{}}
 }
 
-// Ignored records that a key below one of fleet's prefixes is foreign, or that its value cannot be read. That is
-// written once for each revision of the key as long as the event is kept, whichever process saw it first.
+// Ignored records that a key below one of fleet's prefixes is foreign, or that its value cannot be read. It is written once
+// for each revision of the key while the event is kept, no matter which process saw it first.
 func (r *Recorder) Ignored(key string, revision int64, reason, why string) {
 	if r == nil {
 		return
@@ -54,7 +54,7 @@ func (r *Recorder) Ignored(key string, revision int64, reason, why string) {
 	s.ignored.told[once] = true
 }
 
-// withoutKnown leaves out what another process, or this one in an earlier life, has written already.
+// withoutKnown drops what another process, or an earlier run of this one, has written already.
 func (w *writer) withoutKnown(ctx context.Context, entries []entry) ([]entry, error) {
 	asked := map[string]bool{}
 	for _, e := range entries {

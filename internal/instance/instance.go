@@ -8,60 +8,60 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// State is how far an instance has come. It is the reason of conditions, too.
+// State is how far an instance has come. It is also the reason of conditions.
 type State string
 
 // The states of an instance. All but Ready and Done say why it is not ready.
 const (
 	Stopped     State = "Stopped"           // it was stopped by hand: fleetctl start starts it
-	Pending     State = "Pending"           // the scheduler has not looked at it
+	Pending     State = "Pending"           // the scheduler has not considered it yet
 	Unplaced    State = "Unplaced"          // no machine fits
 	MachineAway State = "MachineAway"       // its machine is not present
 	NotReported State = "NotReported"       // its machine has not reported it
 	NotActive   State = "NotActive"         // it does not run, for a reason that may pass
 	Starting    State = "Starting"          // it is being started
-	Restarts    State = "Restarting"        // it ended, and systemd starts it again
-	RestartLoop State = "RestartLoop"       // it ends again and again, and systemd starts it again
-	Failed      State = "Failed"            // it failed, and systemd does not start it again
-	Exited      State = "Exited"            // it ended with success, and is not Type=oneshot
-	Outdated    State = "OutOfDate"         // it is to be replaced by the accepted revision, or to be restarted
-	Withdrawn   State = "Withdrawn"         // it is kept out of the routers, to be replaced
-	Moving      State = "Moving"            // it is kept out of the routers, to leave its machine
-	Settling    State = "Settling"          // it is active, and not for update.minReady so far
+	Restarts    State = "Restarting"        // it ended, and systemd is about to restart it
+	RestartLoop State = "RestartLoop"       // it ends again and again, and systemd keeps restarting it
+	Failed      State = "Failed"            // it failed, and systemd does not restart it
+	Exited      State = "Exited"            // it exited successfully, and is not Type=oneshot
+	Outdated    State = "OutOfDate"         // it is about to be replaced by the accepted revision, or restarted
+	Withdrawn   State = "Withdrawn"         // it is kept out of the routers, about to be replaced
+	Moving      State = "Moving"            // it is kept out of the routers, about to leave its machine
+	Settling    State = "Settling"          // it is active, but not yet for update.minReady
 	Unannounced State = "NotAnnounced"      // it is active, and has no endpoint: its health check fails, or its sidekick does not run
-	Unrouted    State = "WaitingForRouters" // it has an endpoint that not every router serves
-	Done        State = "Done"              // a oneshot that ended with success
+	Unrouted    State = "WaitingForRouters" // it has an endpoint that not every router serves yet
+	Done        State = "Done"              // it is a oneshot that exited successfully
 	Ready       State = "Ready"             // it is active and, where announced, served by every router
 )
 
-// IsReady: there is nothing left to do for the instance.
+// IsReady reports whether there is nothing left to do for the instance.
 func (s State) IsReady() bool { return s == Ready || s == Done }
 
-// Final: waiting changes nothing; something has to be done first.
+// Final reports whether waiting changes nothing, because something has to be done first.
 func (s State) Final() bool {
 	return s == RestartLoop || s == Failed || s == Exited || s == Stopped
 }
 
-// Input is what is known of one instance; of a global app, of the one on one machine.
+// Input is what is known about one instance; for a global app, on one machine.
 type Input struct {
 	Now time.Time
-	// Hash and SidekickHash are the files that it should have; SidekickHash is "" where it is not announced.
+	// Hash and SidekickHash are the files that it should have; SidekickHash is "" if it is not announced.
 	Hash, SidekickHash string
-	// MinReady is how long it has to be active where it is not announced.
+	// MinReady is how long it has to be active if it is not announced.
 	MinReady time.Duration
 	// Oneshot: it is a job that ends.
 	Oneshot bool
-	// Stopped and SidekickStopped are what a person asked for: that it does not run, that it is not announced.
+	// Stopped and SidekickStopped are what a person asked for: not to run it, not to announce it.
 	Stopped, SidekickStopped bool
-	// Unit and Sidekick are the stored units; nil where there are none.
+	// Unit and Sidekick are the stored units; nil if there are none.
 	Unit, Sidekick *v1.Unit
-	// Placed: it has a machine; Away: that is not there. Unplaced is why it has none, or cannot have its new file; Crowded
-	// says that instances of the same app are about to make room.
+	// Placed: it has a machine; Away: that machine is absent. Unplaced is why it has none, or cannot get its new file;
+	// Crowded: old instances of the same app are about to make room.
 	Placed, Away, Crowded bool
 	Unplaced              *v1.Unplaced
-	// State is what its machine says of it; nil for nothing.
+	// State is what its machine reports of it; nil for nothing.
 	State *v1.UnitState
-	// Endpoint: it is announced. Behind are the routers that live and do not serve that, sorted.
+	// Endpoint: it is announced. Behind are the live routers that do not serve it yet, sorted.
 	Endpoint bool
 	Behind   []string
 }
@@ -73,15 +73,15 @@ type Progress struct {
 	Active bool
 	// Work is how far its process and its endpoint are, whatever file it has.
 	Work State
-	// Serves: it does its work, with whatever file. Where it is announced, not every router needs to know so far.
+	// Serves: it does its work, with whatever file. If it is announced, some routers may not know yet.
 	Serves bool
-	// After is when the passing of time alone may change that; 0 for never.
+	// After is when time alone may change that; 0 for never.
 	After time.Duration
 
 	in Input
 }
 
-// Of decides how far an instance has come.
+// Of computes how far an instance has come.
 func Of(in Input) Progress {
 	p := Progress{in: in, Active: IsActive(in.State)}
 	p.Work = p.work()
@@ -127,7 +127,7 @@ func (p *Progress) work() State {
 	return p.running()
 }
 
-// running is how far an instance is that is active.
+// running is how far an active instance is.
 func (p *Progress) running() State {
 	in := p.in
 	announces := p.announces()
@@ -151,7 +151,7 @@ func (p *Progress) running() State {
 	return Ready
 }
 
-// announces: requests reach it by its endpoint, as it is now.
+// announces reports whether requests reach it by its endpoint, as it is now.
 func (p *Progress) announces() bool { return p.in.Sidekick != nil && !p.in.SidekickStopped }
 
 // touched is when a roll-out, a restart or a drain last touched it.
@@ -159,13 +159,13 @@ func (p *Progress) touched() time.Time {
 	return p.Rollout().Since
 }
 
-// Rollout is how far a roll-out, a restart or a drain is with it.
+// Rollout is the progress of a roll-out, a restart or a drain with it.
 func (p *Progress) Rollout() v1.Rollout { return v1.RolloutOf(p.in.Unit, p.in.Sidekick) }
 
-// Input is what the progress was made from.
+// Input returns what the progress was computed from.
 func (p *Progress) Input() *Input { return &p.in }
 
-// Filed: its stored units have the files that they should have.
+// Filed reports whether its stored units have the files that they should have.
 func (in *Input) Filed() bool {
 	return hash(in.Unit) == in.Hash && hash(in.Sidekick) == in.SidekickHash
 }
@@ -177,12 +177,12 @@ func hash(u *v1.Unit) string {
 	return u.Spec.Hash
 }
 
-// Updated: they are so on the machine, too.
+// Updated reports whether its machine runs those files, too.
 func (in *Input) Updated() bool {
 	return in.Filed() && in.State != nil && in.State.Hash == in.Hash
 }
 
-// state puts together what is wanted and how far the process is.
+// state combines what is wanted with how far the process is.
 func (p *Progress) state() State {
 	in, work := &p.in, p.Work
 	switch {
@@ -200,7 +200,7 @@ func (p *Progress) state() State {
 		return Outdated
 	case !in.Updated() && (in.State.Hash != "" || p.Active): // a refused unit has no file there
 		if in.Unplaced != nil {
-			return Unplaced // its new file fits nowhere; the former one goes on
+			return Unplaced // its new file fits nowhere; the old one keeps running
 		}
 		return Outdated
 	case work == Withdrawn && p.Rollout().From != "":
@@ -209,21 +209,21 @@ func (p *Progress) state() State {
 	return work
 }
 
-// Why is one sentence on the state.
+// Why explains the state in one sentence.
 func (p *Progress) Why() string {
 	in := p.in
 	switch p.State {
 	case Stopped:
-		return "stopped by a person: start it again with fleetctl start"
+		return "stopped by hand: start it with fleetctl start"
 	case Pending:
 		if in.Unplaced != nil {
-			return "about to be placed where an instance of before makes room: " + in.Unplaced.Message
+			return "about to be placed where an old instance makes room: " + in.Unplaced.Message
 		}
 		return "about to be placed"
 	case Unplaced:
 		return in.Unplaced.Message
 	case MachineAway:
-		return "its machine is not there"
+		return "its machine is not present"
 	case NotReported:
 		return "its machine has not reported it"
 	case Outdated:
@@ -235,28 +235,28 @@ func (p *Progress) Why() string {
 		}
 		return "about to be replaced"
 	case Withdrawn:
-		return "in no router, about to be replaced"
+		return "withdrawn from the routers, about to be replaced"
 	case Moving:
-		return "in no router, to leave " + ShortMachine(p.Rollout().From)
+		return "withdrawn from the routers, about to leave " + ShortMachine(p.Rollout().From)
 	case Settling:
 		return "active for less than " + StableAfter(in.MinReady, in.State.Restarts).String()
 	case Unannounced:
-		return "active, but not announced: its health check does not pass, or has not so far"
+		return "active, but not announced: its health check fails or has not passed yet"
 	case Unrouted:
-		return "announced, but not served so far by the routers on " + Names(in.Behind)
+		return "announced, but not served yet by the routers on " + Names(in.Behind)
 	case Exited:
-		return "ended with success and is not started again: a job that ends needs Type: oneshot in spec.unit.Service"
+		return "exited successfully and is not restarted: a job that ends needs Type: oneshot in spec.unit.Service"
 	case RestartLoop:
 		return "in a restart loop: " + describe(in.State)
 	case Done:
-		return "done: it ended with success"
+		return "done: it exited successfully"
 	case Ready:
 		return "ready"
 	}
 	return describe(in.State)
 }
 
-// ShortMachine cuts an ID as list-machines does.
+// ShortMachine shortens an ID as list-machines does.
 func ShortMachine(id string) string {
 	if len(id) > 8 {
 		return id[:8] + "..."
@@ -264,7 +264,7 @@ func ShortMachine(id string) string {
 	return id
 }
 
-// Names lists a few machines.
+// Names lists the first few machines.
 func Names(machines []string) string {
 	const few = 3
 	short := make([]string, 0, few)
@@ -278,13 +278,13 @@ func Names(machines []string) string {
 	return text
 }
 
-// OneshotSpec tells whether the instances of an app are jobs that end: Type=oneshot in its further options.
+// OneshotSpec reports whether the instances of an app are jobs that end: Type=oneshot in its further options.
 func OneshotSpec(s *v1.AppSpec) bool {
 	types := s.Unit["Service"]["Type"]
 	return len(types) > 0 && types[len(types)-1] == "oneshot"
 }
 
-// Matches tells whether a machine's metadata is what placement rules ask for.
+// Matches reports whether a machine's metadata satisfies placement rules.
 func Matches(rules *v1.PlacementRules, metadata map[string]string) bool {
 	if rules == nil {
 		return true
@@ -297,7 +297,7 @@ func Matches(rules *v1.PlacementRules, metadata map[string]string) bool {
 	return true
 }
 
-// MinReady is how long the instances of an app have to be active; of a revision that an older fleetd wrote, the default.
+// MinReady is how long the instances of an app have to be active. A revision that an older fleetd wrote gets the default.
 func MinReady(s *v1.AppSpec) time.Duration {
 	if s.Update == nil || s.Update.MinReady == 0 {
 		return v1.DefaultMinReady

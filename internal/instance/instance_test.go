@@ -45,18 +45,18 @@ func TestOf(t *testing.T) {
 	}{
 		{"ready", plain, func(*Input) {}, want{Ready, true, true, 0, "ready"}},
 		{"ready and announced", announced, func(*Input) {}, want{Ready, true, true, 0, "ready"}},
-		{"stopped", announced, func(in *Input) { in.Stopped, in.State.ActiveState = true, "inactive" }, want{Stopped, false, false, 0, "stopped by a person"}},
+		{"stopped", announced, func(in *Input) { in.Stopped, in.State.ActiveState = true, "inactive" }, want{Stopped, false, false, 0, "stopped by hand"}},
 		{"pending", plain, func(in *Input) { in.Placed, in.State = false, nil }, want{Pending, false, false, 0, "about to be placed"}},
 		{"unplaced", plain, func(in *Input) {
 			in.Placed, in.State, in.Unplaced = false, nil, &v1.Unplaced{Message: "0 of 2 machines fit"}
 		}, want{Unplaced, false, false, 0, "0 of 2 machines fit"}},
 		{"instances of the app are about to make room", plain, func(in *Input) {
 			in.Placed, in.State, in.Crowded, in.Unplaced = false, nil, true, &v1.Unplaced{Message: "0 of 2 machines fit"}
-		}, want{Pending, false, false, 0, "about to be placed where an instance of before makes room: 0 of 2"}},
+		}, want{Pending, false, false, 0, "about to be placed where an old instance makes room: 0 of 2"}},
 		{"its new file fits nowhere", plain, func(in *Input) {
 			in.Hash, in.Unit, in.Unplaced = "v", stored("v"), &v1.Unplaced{Message: "0 of 2 machines fit"}
 		}, want{Unplaced, true, true, 0, "0 of 2 machines fit"}},
-		{"its machine is away", plain, func(in *Input) { in.Away, in.State = true, nil }, want{MachineAway, false, false, 0, "its machine is not there"}},
+		{"its machine is away", plain, func(in *Input) { in.Away, in.State = true, nil }, want{MachineAway, false, false, 0, "its machine is not present"}},
 		{"not reported", plain, func(in *Input) { in.State = nil }, want{NotReported, false, false, 0, "its machine has not reported it"}},
 		{"active for 100 ms", plain, func(in *Input) { in.State.Since = now.Add(-100 * time.Millisecond) }, want{Settling, true, false, 4900 * time.Millisecond, "active for less than 5s"}},
 		{"active for 5 s", plain, func(in *Input) { in.State.Since = now.Add(-5 * time.Second) }, want{Ready, true, true, 0, "ready"}},
@@ -89,23 +89,23 @@ func TestOf(t *testing.T) {
 		{"a oneshot at work", plain, func(in *Input) { in.Oneshot, in.State.ActiveState, in.State.SubState = true, "activating", "start" }, want{Starting, false, false, 0, "activating (start)"}},
 		{"a oneshot that is done", plain, func(in *Input) {
 			in.Oneshot, in.State = true, &v1.UnitState{ActiveState: "inactive", SubState: "dead", Result: "success", Hash: "u", DesiredState: v1.Launched}
-		}, want{Done, false, true, 0, "done: it ended with success"}},
+		}, want{Done, false, true, 0, "done: it exited successfully"}},
 		{"a oneshot that is done and remains", plain, func(in *Input) { in.Oneshot, in.State.SubState, in.State.Since = true, "exited", now }, want{Done, true, true, 0, "done"}},
 		{"a oneshot that failed", plain, func(in *Input) { in.Oneshot, in.State = true, &failing }, want{Failed, false, false, 0, "failed"}},
-		{"a server that ended with success", plain, func(in *Input) {
+		{"a server that exited successfully", plain, func(in *Input) {
 			in.State = &v1.UnitState{ActiveState: "inactive", SubState: "dead", Result: "success", Hash: "u", DesiredState: v1.Launched}
-		}, want{Exited, false, false, 0, "ended with success and is not started again"}},
+		}, want{Exited, false, false, 0, "exited successfully and is not restarted"}},
 		{"no endpoint", announced, func(in *Input) { in.Endpoint = false }, want{Unannounced, true, false, 0, "active, but not announced"}},
-		{"a router is behind", announced, func(in *Input) { in.Behind = []string{"m1", "m2222222222"} }, want{Unrouted, true, true, 0, "announced, but not served so far by the routers on m1, m2222222..."}},
+		{"a router is behind", announced, func(in *Input) { in.Behind = []string{"m1", "m2222222222"} }, want{Unrouted, true, true, 0, "announced, but not served yet by the routers on m1, m2222222..."}},
 		{"its sidekick is stopped by a person", announced, func(in *Input) { in.SidekickStopped, in.Endpoint = true, false }, want{Ready, true, true, 0, "ready"}},
 		{"announced since this version", plain, func(in *Input) { in.SidekickHash = "s" }, want{Outdated, true, true, 0, "about to be replaced"}},
 		{"to be replaced", announced, func(in *Input) { in.Hash, in.Unit = "v", stored("v") }, want{Outdated, true, true, 0, "about to be replaced"}},
 		{"not written so far", announced, func(in *Input) { in.Hash = "v" }, want{Outdated, true, true, 0, "about to be replaced"}},
-		{"withdrawn", announced, func(in *Input) { in.Sidekick.Spec.DesiredState, in.Endpoint = v1.Loaded, false }, want{Withdrawn, true, false, 0, "in no router"}},
+		{"withdrawn", announced, func(in *Input) { in.Sidekick.Spec.DesiredState, in.Endpoint = v1.Loaded, false }, want{Withdrawn, true, false, 0, "withdrawn from the routers"}},
 		{"withdrawn, to move", announced, func(in *Input) {
 			in.Sidekick.Spec.DesiredState, in.Endpoint = v1.Loaded, false
 			in.Unit.Rollout = v1.Rollout{Phase: v1.RolloutLeaving, From: "m1"}
-		}, want{Moving, true, false, 0, "in no router, to leave m1"}},
+		}, want{Moving, true, false, 0, "withdrawn from the routers, about to leave m1"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			in := c.of()

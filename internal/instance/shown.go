@@ -9,7 +9,7 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// Show completes what readers see of a unit: its phase, here and on each of its machines, and what a person should know.
+// Show completes a unit for its readers: its phase, here and on each machine, and what a person should know.
 func Show(unit *v1.Unit, now time.Time) {
 	status := unit.Status
 	status.StoppedByHand = stoppedByHand(unit)
@@ -42,19 +42,19 @@ func Show(unit *v1.Unit, now time.Time) {
 	}
 }
 
-// stoppedByHand: a person wants it stopped, its app does not.
+// stoppedByHand reports whether a person wants it stopped and its app does not.
 func stoppedByHand(unit *v1.Unit) bool {
 	o := unit.Status.Override
 	return o != nil && unit.Metadata.Owner != "" && o.DesiredState != "" && o.DesiredState != v1.Launched
 }
 
-// waitsForOthers: nothing keeps it off machines but that others are not where they have to be.
+// waitsForOthers reports whether only other units' placements keep it off machines.
 func waitsForOthers(why *v1.Unplaced) bool {
 	return why != nil && len(why.Reasons) > 0 &&
 		!slices.ContainsFunc(why.Reasons, func(r v1.Refusal) bool { return r.Reason != v1.ReasonMachineOf })
 }
 
-// phaseOn is how far a unit is on a machine.
+// phaseOn is a unit's phase on a machine.
 func phaseOn(m *v1.UnitOnMachine) v1.Phase {
 	s := m.State
 	switch {
@@ -86,7 +86,7 @@ func phaseOn(m *v1.UnitOnMachine) v1.Phase {
 	return v1.PhaseStopped
 }
 
-// reasonOn is what is wrong with a unit on a machine; "" for nothing, or for no more than that it is stopped.
+// reasonOn says what is wrong with a unit on a machine; "" if nothing is, or if it is just stopped.
 func reasonOn(m *v1.UnitOnMachine, unplaced *v1.Unplaced, stopped string, now time.Time) string {
 	if m.State == nil {
 		if m.Address == "" {
@@ -96,12 +96,12 @@ func reasonOn(m *v1.UnitOnMachine, unplaced *v1.Unplaced, stopped string, now ti
 	}
 	trouble := Trouble(m.State, now)
 	if trouble == "" && stopped == "" && m.Placement != nil && unplaced != nil {
-		return unplaced.Message // it runs as it was, and cannot be as it should
+		return unplaced.Message // it runs as before, and cannot be as it should
 	}
 	return trouble
 }
 
-// Summarize says how an App does.
+// Summarize condenses an App's status.
 func Summarize(status *v1.AppStatus) v1.AppSummary {
 	if status == nil || len(status.Conditions) == 0 {
 		return v1.AppSummary{Phase: v1.AppPending, Message: v1.AppPending}
@@ -115,12 +115,13 @@ func Summarize(status *v1.AppStatus) v1.AppSummary {
 	}
 	progress, ready := message(status.Conditions, v1.Progressing), message(status.Conditions, v1.Ready)
 	if !v1.IsTrue(status.Conditions, v1.Progressing) || strings.HasPrefix(ready, progress) {
-		progress = ready // there is none, or this says as much and more
+		progress = ready // there is none, or Ready says as much and more
 	}
 	return v1.AppSummary{Phase: v1.AppProgressing, Message: cmp.Or(progress, v1.AppProgressing)}
 }
 
-// breaks is the condition that keeps an app from being ready, or without a host, and that waiting will not mend; nil for none.
+// breaks returns the condition that keeps an app from being ready, or from having a host, and that waiting will not fix; nil
+// if there is none.
 func breaks(conditions []v1.Condition) *v1.Condition {
 	for _, name := range []string{v1.Accepted, v1.Scheduled, v1.Progressing, v1.Routed, v1.Ready} {
 		if c := v1.FindCondition(conditions, name); c != nil && c.Status == v1.ConditionFalse && !passing(*c) {
@@ -130,7 +131,7 @@ func breaks(conditions []v1.Condition) *v1.Condition {
 	return nil
 }
 
-// passing reports whether a condition is False for the time being only.
+// passing reports whether a condition is False only for the moment.
 func passing(c v1.Condition) bool {
 	switch c.Type {
 	case v1.Progressing: // False is also the rest after a roll-out

@@ -1,5 +1,5 @@
-// Package instance says how far a unit, and an instance of an App, has come. It is pure, and the one place where that is
-// decided: the controllers and the API ask it, and fleetctl tells what the API says, so that "ready" means the same to all.
+// Package instance decides how far a unit, and an instance of an App, has come. It is pure, and the only place that decides
+// it: controllers, API and fleetctl all use it, so that "ready" means the same everywhere.
 package instance
 
 import (
@@ -11,22 +11,22 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// Activity is what a unit does on its machine, as systemd says.
+// Activity is what a unit does on its machine, according to systemd.
 type Activity string
 
 // The activities.
 const (
-	Unreported Activity = "Unreported" // its machine says nothing of it
+	Unreported Activity = "Unreported" // its machine does not report it
 	Inactive   Activity = "Inactive"   // it does not run
-	Ended      Activity = "Ended"      // it ran, and ended with success
+	Ended      Activity = "Ended"      // it ran, and exited successfully
 	Activating Activity = "Activating"
 	Active     Activity = "Active" // a service runs, a timer or a socket waits, a oneshot with RemainAfterExit= is done
 	Stopping   Activity = "Stopping"
-	Restarting Activity = "Restarting" // it ended, and systemd starts it again
-	Failing    Activity = "Failing"    // it failed, and systemd does not start it again
+	Restarting Activity = "Restarting" // it ended, and systemd is about to restart it
+	Failing    Activity = "Failing"    // it failed, and systemd does not restart it
 )
 
-// ActivityOf returns what a unit does; nil is a unit that its machine has not reported.
+// ActivityOf returns what a unit does; nil means that its machine has not reported it.
 func ActivityOf(s *v1.UnitState) Activity {
 	switch {
 	case s == nil || s.ActiveState == "":
@@ -47,10 +47,10 @@ func ActivityOf(s *v1.UnitState) Activity {
 	return Inactive
 }
 
-// IsActive tells whether a unit is active on that machine. That says nothing of whether it stays so: see Of.
+// IsActive reports whether a unit is active on that machine. It may not stay so: see Of.
 func IsActive(s *v1.UnitState) bool { return ActivityOf(s) == Active }
 
-// Up tells whether a unit runs, or is on its way up or down.
+// Up reports whether a unit runs, or is starting or stopping.
 func Up(s *v1.UnitState) bool {
 	switch ActivityOf(s) {
 	case Unreported, Inactive, Ended, Failing:
@@ -59,20 +59,20 @@ func Up(s *v1.UnitState) bool {
 	return true
 }
 
-// LoopRestarts is how many restarts without a stable run between them are a restart loop.
+// LoopRestarts is how many restarts without a stable run in between make a restart loop.
 const LoopRestarts = 3
 
-// StableAfter is how long a unit that systemd has started again that often has to be active before it counts as running:
+// StableAfter is how long a unit that systemd has restarted that often has to be active before it counts as running:
 // minReady, doubled with each restart up to sixteen times, so that one that dies every few seconds never does.
 func StableAfter(minReady time.Duration, restarts int) time.Duration {
 	return minReady << min(max(restarts, 0), 4)
 }
 
-// farAhead is how far a machine's clock may be ahead before nothing that it says of time is believed.
+// farAhead is how far a machine's clock may be ahead before its times are ignored.
 const farAhead = time.Minute
 
-// unstable returns for how much longer a unit that is active has to stay so before it counts as running; touched is when
-// it was last changed on purpose, by this side's clock.
+// unstable returns how much longer an active unit has to stay so before it counts as running. touched is when it was last
+// changed on purpose, by our clock.
 func unstable(s *v1.UnitState, now, touched time.Time, minReady time.Duration) time.Duration {
 	since := s.Since
 	if ahead := since.Sub(now); ahead > farAhead {
@@ -84,8 +84,8 @@ func unstable(s *v1.UnitState, now, touched time.Time, minReady time.Duration) t
 	return max(0, StableAfter(minReady, s.Restarts)-now.Sub(since))
 }
 
-// Outcome says how a unit ended, in a few words: "result exit-code, exit status 203 (EXEC)". It is "" where nothing is
-// known of that, or nothing went wrong.
+// Outcome says how a unit ended, in a few words: "result exit-code, exit status 203 (EXEC)". It is "" if that is unknown, or
+// nothing went wrong.
 func Outcome(s *v1.UnitState) string {
 	if s == nil {
 		return ""
@@ -107,7 +107,7 @@ func Outcome(s *v1.UnitState) string {
 	return strings.Join(parts, ", ")
 }
 
-// exitNames are the exit codes of systemd itself that people meet (systemd.exec(5), "Process exit codes").
+// exitNames are systemd's exit codes that people meet (systemd.exec(5), "Process exit codes").
 var exitNames = map[int]string{
 	137: "128+9: SIGKILL, as for too little memory", 143: "128+15: SIGTERM",
 	200: "CHDIR", 203: "EXEC: the program cannot be executed", 208: "STDIN", 209: "STDOUT", 213: "CAPABILITIES", 214: "SETSCHEDULER",
@@ -115,7 +115,7 @@ var exitNames = map[int]string{
 	228: "SECCOMP", 238: "STATE_DIRECTORY", 239: "CACHE_DIRECTORY", 240: "LOGS_DIRECTORY", 243: "CREDENTIALS",
 }
 
-// Trouble is one line on what is wrong with a unit, and since when; "" where nothing is.
+// Trouble says in one line what is wrong with a unit, and since when; "" if nothing is.
 func Trouble(s *v1.UnitState, now time.Time) string {
 	if s == nil {
 		return ""
@@ -135,7 +135,7 @@ func Trouble(s *v1.UnitState, now time.Time) string {
 	return text
 }
 
-// describe is one line on a unit that does not run as it should.
+// describe is one line about a unit that does not run as it should.
 func describe(s *v1.UnitState) string {
 	if s == nil || s.ActiveState == "" {
 		return "its machine has not reported it"
@@ -156,7 +156,7 @@ func describe(s *v1.UnitState) string {
 	return text
 }
 
-// restarts counts roughly: what is written to etcd should not change with every one of a million restarts.
+// restarts counts roughly, so that etcd is not written for every one of a million restarts.
 func restarts(n int) string {
 	switch {
 	case n == 1:

@@ -200,7 +200,7 @@ func (c *candidate) enter(ctx context.Context, key string) error {
 
 func (c *candidate) candidates(ctx context.Context) (candidates []store.KV, revision int64, err error) {
 	revision, err = store.ListAll(ctx, c.store, c.prefix, store.ListOptions{}, func(kv store.KV) error {
-		if kv.Lease == 0 { // not a candidate's: it would never end
+		if kv.Lease == 0 { // not a candidate's: it would never expire
 			c.log.Info("Ignoring key", "reason", "NoLease", "key", kv.Key)
 			return nil
 		}

@@ -83,7 +83,7 @@ func (x *Index) SetMachineConfig(id string, config v1.MachineConfig) {
 	x.change(m, func() { m.Config = config })
 }
 
-// SetActive tells whether systemd on a machine says that a unit is active.
+// SetActive reports whether systemd on a machine says that a unit is active.
 func (x *Index) SetActive(machine, unit string, active bool) {
 	m := x.machine(machine)
 	if _, was := m.active[unit]; was == active {
