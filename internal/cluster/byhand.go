@@ -8,7 +8,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/cache"
 )
 
-// byHand finds the apps under whose name units are announced by hand, below v1.DefaultAnnouncePrefix.
+// byHand finds the apps under whose names units are announced by hand, below v1.DefaultAnnouncePrefix.
 type byHand struct {
 	announced *multimap[string] // endpoints, by instance
 
@@ -50,10 +50,10 @@ func (b *byHand) appsOf(unit string) []string {
 	return apps
 }
 
-// serviceSuffix is left out in the names of instances.
+// serviceSuffix is left out of instance names.
 const serviceSuffix = ".service"
 
-// instancesOf are the names that a unit is announced as: in full, or as the seed's scripts do it.
+// instancesOf returns the names that a unit may be announced as: its full name, or the short one that the seed's scripts use.
 func instancesOf(unit string) []string {
 	if n := len(unit) - len(serviceSuffix); n > 0 && unit[n:] == serviceSuffix {
 		return []string{unit, unit[:n]}
@@ -61,8 +61,7 @@ func instancesOf(unit string) []string {
 	return []string{unit}
 }
 
-// IsUnit reports whether an instance that is announced by hand is a unit of the cluster. Those of a deleted app are not any
-// more.
+// IsUnit reports whether an instance that is announced by hand is a unit of the cluster. A deleted app's units do not count.
 func (c *Cluster) IsUnit(instance string) bool {
 	o, ok := c.Units.Get(instance)
 	if !ok {

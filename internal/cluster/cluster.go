@@ -1,4 +1,4 @@
-// Package cluster is what the leader knows: all of fleet's keys and all endpoints by one list and watch each, with
+// Package cluster holds what the leader knows: all of fleet's keys and all endpoints, from one list and one watch each, with
 // the look-ups that its controllers share.
 package cluster
 
@@ -18,8 +18,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// Cluster is made anew for each term of leadership. Controllers register their handlers (OnChange) before Run; they are
-// called after the look-ups have the change.
+// Cluster is created for each term of leadership. Controllers register their handlers (OnChange) before Run; handlers are
+// called once the look-ups have the change.
 type Cluster struct {
 	Keys           keyspace.Keys
 	Apps           *cache.Collection[[]byte]
@@ -44,19 +44,20 @@ type Cluster struct {
 	owned   *multimap[v1.Unit]      // by app
 	states  *multimap[v1.UnitState] // by unit
 	placed  *multimap[v1.Placement] // by unit
-	leaving *multimap[v1.Placement] // the same, of those that are to leave their machine
+	leaving *multimap[v1.Placement] // the subset that has to leave its machine
 
 	onApp, onPlacement, onLeaving enqueuers
 }
 
-// pageSize is how many keys one request brings: some MB, for each page costs etcd a look at all that follow behind it.
+// pageSize is how many keys one request returns: some MB. More pages would cost etcd more, as it counts all keys after each
+// page.
 const pageSize = 25_000
 
-// New returns a Cluster that knows nothing before Run.
+// New returns a Cluster that is empty until Run.
 func New(s store.Interface, keys keyspace.Keys, log logr.Logger, opts ...cache.Option) *Cluster {
 	opts = append(opts, cache.WithLogger(log))
 	web := keyspace.Endpoints(v1.DefaultAnnouncePrefix)
-	onlyRows := cache.OnlyRows(keys.Events().Prefix(), web.Prefix()) // of no use to anybody here; below a root such as /services
+	onlyRows := cache.OnlyRows(keys.Events().Prefix(), web.Prefix()) // not needed here; below a root such as /services
 	c := &Cluster{}
 	anew := cache.OnRelist(func(int64) { c.lookAnew() })
 	root := cache.NewReflector(s, keys.Root(), append([]cache.Option{cache.WithPageSize(pageSize), onlyRows, anew}, opts...)...)
@@ -101,23 +102,24 @@ func (c *Cluster) Run(ctx context.Context) error {
 	return c.root.Run(ctx)
 }
 
-// WaitForSync waits until everything is known once, the endpoints below further prefixes apart (see KnowsEndpoints): an empty
-// cache is not an empty cluster.
+// WaitForSync waits until everything has been listed once, except the endpoints below further prefixes (see KnowsEndpoints):
+// an empty cache is not an empty cluster.
 func (c *Cluster) WaitForSync(ctx context.Context) error {
 	return errors.Join(c.root.WaitForSync(ctx), c.endpoints.of(v1.DefaultAnnouncePrefix).reflector.WaitForSync(ctx))
 }
 
-// waitTimeout bounds how long a writer waits to see its own write: then etcd is away, or the watch has to begin anew.
+// waitTimeout bounds how long a writer waits to see its own write. After that etcd is unreachable, or the watch has to start
+// over.
 const waitTimeout = 10 * time.Second
 
-// WaitForRevision waits until what was written below the root at that revision is known.
+// WaitForRevision waits until the cache has everything written below the root up to that revision.
 func (c *Cluster) WaitForRevision(ctx context.Context, revision int64) error {
 	ctx, cancel := context.WithTimeout(ctx, waitTimeout)
 	defer cancel()
 	return c.root.WaitForRevision(ctx, revision)
 }
 
-// CatchUp waits until everything is known that etcd holds now.
+// CatchUp waits until the cache has everything that etcd holds now.
 func (c *Cluster) CatchUp(ctx context.Context) error {
 	_, _, revision, err := c.store.Get(ctx, c.Keys.Root())
 	if err != nil {
@@ -126,14 +128,14 @@ func (c *Cluster) CatchUp(ctx context.Context) error {
 	return c.WaitForRevision(ctx, revision)
 }
 
-// OwnedUnits returns the units that an app owns, in no order.
+// OwnedUnits returns the units that an app owns, in no particular order.
 func (c *Cluster) OwnedUnits(app string) []*cache.Object[v1.Unit] {
 	return c.owned.of(app)
 }
 
-// StatesOf returns what the machines that are present say of a unit, by machine; nil where none does.
+// StatesOf returns what the present machines report of a unit, by machine; nil if none does.
 func (c *Cluster) StatesOf(unit string) map[string]*v1.UnitState {
-	var states map[string]*v1.UnitState // a large app that is being placed is looked at before any of its instances has one
+	var states map[string]*v1.UnitState // allocated late: a large app is planned before any of its instances has a state
 	for _, o := range c.states.of(unit) {
 		machine, _, _ := keyspace.Split(o.Name)
 		if _, present := c.Machines.Get(machine); !present || o.Err != nil {
@@ -147,7 +149,7 @@ func (c *Cluster) StatesOf(unit string) map[string]*v1.UnitState {
 	return states
 }
 
-// PlacementsOf returns the machines that a unit is placed on, in no order.
+// PlacementsOf returns the machines that a unit is placed on, in no particular order.
 func (c *Cluster) PlacementsOf(unit string) []string {
 	var machines []string
 	for _, o := range c.placed.of(unit) {
@@ -157,7 +159,7 @@ func (c *Cluster) PlacementsOf(unit string) []string {
 	return machines
 }
 
-// LeavingOf returns the machine that a unit is to leave; "" for none.
+// LeavingOf returns the machine that a unit has to leave; "" for none.
 func (c *Cluster) LeavingOf(unit string) string {
 	for _, o := range c.leaving.of(unit) {
 		machine, _, _ := keyspace.Split(o.Name)
@@ -166,13 +168,13 @@ func (c *Cluster) LeavingOf(unit string) string {
 	return ""
 }
 
-// Readable tells whether a stored revision is one: what was put in its place by hand is not.
+// Readable reports whether a stored revision could be decoded; one that was overwritten by hand may not be.
 func Readable(o *cache.Object[v1.Revision]) bool {
 	_, number, _ := keyspace.ParseRevisionName(o.Name)
 	return o.Err == nil && o.Value.Number == number
 }
 
-// UIDOf returns the UID of an app; ok is false where there is none of that name.
+// UIDOf returns the UID of an app; ok is false if no app has that name.
 func (c *Cluster) UIDOf(app string) (uid int64, ok bool) {
 	o, ok := c.Apps.Get(app)
 	if !ok {
@@ -181,8 +183,8 @@ func (c *Cluster) UIDOf(app string) (uid int64, ok bool) {
 	return o.CreateRevision, true
 }
 
-// LatestRevision returns an app's newest readable revision, or nil. Those of a deleted app belong to none, also where another
-// app has its name.
+// LatestRevision returns an app's newest readable revision, or nil. Revisions of a deleted app do not count, even if another
+// app has its name now.
 func (c *Cluster) LatestRevision(app string) *v1.Revision {
 	uid, ok := c.UIDOf(app)
 	if !ok {
@@ -197,8 +199,8 @@ func (c *Cluster) LatestRevision(app string) *v1.Revision {
 	return nil
 }
 
-// LastRevision returns the highest number that a revision of an app has, readable or not and of whichever app of that name; 0
-// where there is none.
+// LastRevision returns the highest number of a revision under that app name, readable or not, of a deleted app or not; 0 if
+// there is none.
 func (c *Cluster) LastRevision(app string) int64 {
 	last := int64(0)
 	for _, o := range c.Revisions.ListPrefix(app + "/") {
@@ -209,8 +211,8 @@ func (c *Cluster) LastRevision(app string) int64 {
 	return last
 }
 
-// OthersUnits returns the names of units that an app could want and that it does not own, with their owner: "" is a
-// person, or a value that cannot be read.
+// OthersUnits returns the names of units that an app could want but does not own, with their owner: "" is a person, or an
+// unreadable value.
 func (c *Cluster) OthersUnits(app string) map[string]string {
 	taken := map[string]string{}
 	for _, o := range OfApp(c.Units, app) {
@@ -221,7 +223,7 @@ func (c *Cluster) OthersUnits(app string) map[string]string {
 	return taken
 }
 
-// OverridesOf returns people's wishes for an app's units as they exist now: see v1.OverrideCounts.
+// OverridesOf returns people's wishes for an app's units that apply now: see v1.OverrideCounts.
 func (c *Cluster) OverridesOf(app string) map[string]v1.Override {
 	overrides := map[string]v1.Override{}
 	uid, ok := c.UIDOf(app)
@@ -237,16 +239,16 @@ func (c *Cluster) OverridesOf(app string) map[string]v1.Override {
 	return overrides
 }
 
-// RoutersByMachine returns what the routers that live serve.
+// RoutersByMachine returns what the live routers serve.
 func (c *Cluster) RoutersByMachine() map[string]v1.Router {
 	routers := map[string]v1.Router{}
 	for _, o := range c.Routers.List() {
-		routers[o.Name] = o.Value // one that cannot be read serves nothing that anybody knows
+		routers[o.Name] = o.Value // an unreadable one serves nothing, as far as is known
 	}
 	return routers
 }
 
-// AppsOf returns the apps that something about a unit may concern: its owner, or those that could want its name.
+// AppsOf returns the apps that a change of a unit may concern: its owner, or those that could want its name.
 func (c *Cluster) AppsOf(unit string) []string {
 	if o, ok := c.Units.Get(unit); ok && o.Value.Metadata.Owner != "" {
 		return []string{o.Value.Metadata.Owner}
@@ -254,7 +256,7 @@ func (c *Cluster) AppsOf(unit string) []string {
 	return v1.AppsOfUnit(unit)
 }
 
-// OfApp returns the objects whose names are units that an app could want. The cost is that of its instances.
+// OfApp returns the objects named like units that an app could want. Its cost depends only on the app's instances.
 func OfApp[T any](l cache.Lister[T], app string) []*cache.Object[T] {
 	var list []*cache.Object[T]
 	for _, instance := range []func(string, int32) string{v1.AppUnit, v1.SidekickUnit} {
@@ -271,7 +273,7 @@ func OfApp[T any](l cache.Lister[T], app string) []*cache.Object[T] {
 	return list
 }
 
-// second is the second part of a name of two parts.
+// second returns the second part of a name of two parts.
 func second(name string) string {
 	_, part, _ := keyspace.Split(name)
 	return part

@@ -12,18 +12,18 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// endpoints keeps the endpoints below every announce prefix that a stored revision names, and below
-// v1.DefaultAnnouncePrefix. A deleted app's revisions stay for as long as it has units: until then its endpoints are known.
+// endpoints tracks the endpoints below every announce prefix that a stored revision names, and below
+// v1.DefaultAnnouncePrefix. A deleted app's revisions stay while it has units, and so do its endpoints.
 type endpoints struct {
 	store store.Interface
 	opts  []cache.Option
-	// tell is called with the app of each endpoint that changes, and with all apps of a prefix that becomes known.
+	// tell is called with the app of each endpoint that changes, and with all apps of a prefix once that is listed.
 	tell func(app string)
 
 	mu       sync.Mutex
 	prefixes map[string]*below
-	apps     map[string]map[string]int // by app: its prefixes, and how many of its revisions name each
-	ctx      context.Context           // of run; nil before
+	apps     map[string]map[string]int // by app: its prefixes, with the number of its revisions that name each
+	ctx      context.Context           // of run; nil before that
 	running  sync.WaitGroup
 	ended    bool
 }
@@ -44,7 +44,7 @@ type below struct {
 func (e *endpoints) init(s store.Interface, opts []cache.Option, tell func(string)) {
 	e.store, e.opts, e.tell = s, opts, tell
 	e.prefixes, e.apps = map[string]*below{}, map[string]map[string]int{}
-	e.add(v1.DefaultAnnouncePrefix) // for ever: what is announced by hand lies there
+	e.add(v1.DefaultAnnouncePrefix) // permanent: endpoints announced by hand are there
 }
 
 // follow adds and drops prefixes as revisions come and go.
@@ -64,13 +64,13 @@ func (e *endpoints) follow(revisions *cache.Collection[v1.Revision]) {
 			if before == after {
 				continue
 			}
-			e.count(app, after, 1) // first: what both name is not started anew
+			e.count(app, after, 1) // first add, so that a prefix named by both is not restarted
 			e.count(app, before, -1)
 		}
 	})
 }
 
-// count notes that one revision more, or less, of an app names a prefix.
+// count records that one more, or one fewer, revision of an app names a prefix.
 func (e *endpoints) count(app, prefix string, by int) {
 	if prefix == "" {
 		return
@@ -98,7 +98,7 @@ func (e *endpoints) count(app, prefix string, by int) {
 	}
 }
 
-// add has the endpoints below a prefix kept for one revision more.
+// add counts one more revision for a prefix, and starts tracking the prefix if it is the first.
 func (e *endpoints) add(prefix string) {
 	b := e.prefixes[prefix]
 	if b == nil {
@@ -114,7 +114,7 @@ func (e *endpoints) add(prefix string) {
 	b.revisions++
 }
 
-// start runs a reflector, once run was called.
+// start runs a reflector, if run was called already.
 func (e *endpoints) start(b *below) {
 	if e.ctx == nil || e.ended {
 		return
@@ -138,7 +138,7 @@ func (e *endpoints) run(ctx context.Context) {
 	e.running.Wait()
 }
 
-// known wakes the apps that waited for the first listing.
+// known enqueues the apps that waited for the first listing.
 func (e *endpoints) known(prefix string, b *below) {
 	b.mu.Lock()
 	first := !b.synced
@@ -165,7 +165,7 @@ func (e *endpoints) appsOf(prefix string) []string {
 	return apps
 }
 
-// of returns what is kept of a prefix, or nil.
+// of returns what is known of a prefix, or nil.
 func (e *endpoints) of(prefix string) *below {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -197,7 +197,7 @@ func (b *below) endpointsOf(app string) map[string]int64 {
 func (b *below) set(prefix string, digest bool) v1.EndpointSet {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	revision := b.reflector.LastChange() // before the listing: what is remembered is at least that new
+	revision := b.reflector.LastChange() // read before the listing, which is then at least as new
 	set := v1.EndpointSet{Prefix: prefix, Revision: revision}
 	if !digest {
 		return set
@@ -213,7 +213,7 @@ func (b *below) set(prefix string, digest bool) v1.EndpointSet {
 	return set
 }
 
-// AnnouncePrefix is where an app's instances are announced: as its last accepted revision says, or the default.
+// AnnouncePrefix is where an app's instances are announced: as in its last accepted revision, or the default.
 func (c *Cluster) AnnouncePrefix(app string) string {
 	if latest := c.LatestRevision(app); latest != nil && latest.Spec.Announce != nil && latest.Spec.Announce.Prefix != "" {
 		return latest.Spec.Announce.Prefix
@@ -221,8 +221,8 @@ func (c *Cluster) AnnouncePrefix(app string) string {
 	return v1.DefaultAnnouncePrefix
 }
 
-// KnowsEndpoints reports whether all endpoints of an app are known. Where its prefix is new the first listing takes a
-// moment: then OnApp tells of the app once more.
+// KnowsEndpoints reports whether all endpoints of an app are known. The first listing of a new prefix takes a moment; OnApp
+// calls again when it is complete.
 func (c *Cluster) KnowsEndpoints(app string) bool {
 	for _, prefix := range c.announcePrefixes(app) {
 		if b := c.endpoints.of(prefix); b == nil || !b.known() {
@@ -232,8 +232,8 @@ func (c *Cluster) KnowsEndpoints(app string) bool {
 	return true
 }
 
-// EndpointsOf returns the revisions of an app's endpoints below its announce prefix, by the names that v1.EndpointName and
-// v1.GlobalEndpointName make.
+// EndpointsOf returns the revisions of an app's endpoints below its announce prefix, named as by v1.EndpointName and
+// v1.GlobalEndpointName.
 func (c *Cluster) EndpointsOf(app string) map[string]int64 {
 	return c.EndpointsBelow(c.AnnouncePrefix(app), app)
 }
@@ -247,8 +247,8 @@ func (c *Cluster) EndpointsBelow(prefix, app string) map[string]int64 {
 	return b.endpointsOf(app)
 }
 
-// FormerEndpointsOf returns an app's endpoints below the prefixes that earlier revisions name: instances that are not
-// replaced so far are announced there.
+// FormerEndpointsOf returns an app's endpoints below the prefixes that earlier revisions name. Instances that are not
+// replaced yet are announced there.
 func (c *Cluster) FormerEndpointsOf(app string) map[string]int64 {
 	former := map[string]int64{}
 	for _, prefix := range c.endpoints.prefixesOf(app) {
@@ -260,7 +260,7 @@ func (c *Cluster) FormerEndpointsOf(app string) map[string]int64 {
 }
 
 // EndpointSetsOf returns the state of the endpoints below each prefix that the app's instances are or were announced below,
-// with its digest where that is asked for. Observe the endpoints before: what is returned is then at least that new.
+// with its digest if requested. Read the endpoints first: the result is then at least as new.
 func (c *Cluster) EndpointSetsOf(app string, digest bool) []v1.EndpointSet {
 	var sets []v1.EndpointSet
 	for _, prefix := range c.announcePrefixes(app) {

@@ -12,16 +12,16 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// Env is what every elected controller is given, made anew for each term of leadership.
+// Env is what every elected controller gets, created for each term of leadership.
 type Env struct {
 	Store store.Interface
-	// Cluster is what is known; a controller adds its handlers to it, so it is made before Cluster.Run.
+	// Cluster is the shared cache. Controllers add their handlers to it, so they are created before Cluster.Run.
 	Cluster *Cluster
 	// Fence is the leader key that every write depends on.
 	Fence store.Fence
 	// Events records what happens. Default: nothing is recorded.
 	Events events.Interface
-	// Log is a controller's own. Default: nothing is logged.
+	// Log is the controller's logger. Default: nothing is logged.
 	Log     logr.Logger
 	Metrics *controller.Metrics
 	// Now is the clock. Default time.Now.
@@ -48,15 +48,15 @@ type Loop[K comparable] struct {
 	cluster *Cluster
 }
 
-// NewLoop returns a loop that reconciles nothing before Run. Log, Metrics and Fatal of the options are those of the environment.
+// NewLoop returns a loop that is idle until Run. It takes Log, Metrics and Fatal from the environment.
 func NewLoop[K comparable](e Env, name string, reconcile controller.Func[K], opts controller.Options) *Loop[K] {
 	opts.Log, opts.Metrics = e.Log, e.Metrics
 	opts.Fatal = func(err error) bool { return errors.Is(err, store.ErrFenced) }
 	return &Loop[K]{Controller: controller.New(name, reconcile, opts), cluster: e.Cluster}
 }
 
-// Run works until ctx ends, or until a write is refused because another process leads: store.ErrFenced.
+// Run works until ctx ends, or until a write fails because another process leads: store.ErrFenced.
 func (l *Loop[K]) Run(ctx context.Context) error {
 	err := l.cluster.WaitForSync(ctx)
-	return errors.Join(err, l.Controller.Run(ctx)) // where ctx has ended already, this ends the queue
+	return errors.Join(err, l.Controller.Run(ctx)) // if ctx has ended already, this shuts the queue down
 }

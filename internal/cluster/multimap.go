@@ -6,19 +6,19 @@ import (
 	"github.com/fleet-starter/fleet/internal/cache"
 )
 
-// multimap finds objects by something else than their names.
+// multimap indexes objects by something other than their names.
 type multimap[T any] struct {
 	mu      sync.RWMutex
 	objects map[string]entry[T]
 }
 
-// entry is what one key finds: mostly a unit's only placement or state, so that the first object needs no map.
+// entry is the value of one key: usually a unit's only placement or state, so the first object needs no map.
 type entry[T any] struct {
-	first *cache.Object[T] // nil: none, but there may be more
+	first *cache.Object[T] // nil: none, but there may be more in the map
 	more  map[string]*cache.Object[T]
 }
 
-// indexed returns a multimap that follows a collection. Objects whose key is "" are left out.
+// indexed returns a multimap that follows a collection. Objects with the key "" are left out.
 func indexed[T any](c *cache.Collection[T], key func(*cache.Object[T]) string) *multimap[T] {
 	m := &multimap[T]{objects: map[string]entry[T]{}}
 	c.OnChange(func(events []cache.Event[T]) {
@@ -41,7 +41,7 @@ func indexed[T any](c *cache.Collection[T], key func(*cache.Object[T]) string) *
 	return m
 }
 
-// put adds an object, or puts it in the place of the one that has its name.
+// put adds an object, or replaces the one of the same name.
 func (m *multimap[T]) put(key string, o *cache.Object[T]) {
 	if key == "" {
 		return
@@ -74,7 +74,7 @@ func (m *multimap[T]) remove(key, name string) {
 	}
 }
 
-// of returns what a key finds, in no order.
+// of returns the objects of a key, in no particular order.
 func (m *multimap[T]) of(key string) []*cache.Object[T] {
 	m.mu.RLock()
 	defer m.mu.RUnlock()

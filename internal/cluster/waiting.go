@@ -8,21 +8,21 @@ import (
 	"github.com/fleet-starter/fleet/internal/cache"
 )
 
-// Waiting are the apps to wake when a router serves something new. It is no state: who is forgotten is found again
-// when it is next looked at.
+// Waiting is the set of apps to enqueue when a router serves something new. It can be lost: a forgotten app is added again by
+// its next reconciliation.
 type Waiting struct {
 	mu   sync.Mutex
 	apps map[string]struct{}
 }
 
-// OnRouter returns Waiting that enqueues its apps with each change of a router. Call it before Run.
+// OnRouter returns a Waiting that enqueues its apps on each change of a router. Call it before Run.
 func (c *Cluster) OnRouter(enqueue func(app string)) *Waiting {
 	w := &Waiting{apps: map[string]struct{}{}}
 	Follow(c.Routers, enqueue, func(string, *cache.Object[v1.Router], *cache.Object[v1.Router]) []string { return w.all() })
 	return w
 }
 
-// Set says whether an app waits.
+// Set says whether an app is waiting.
 func (w *Waiting) Set(app string, waiting bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -9,20 +9,21 @@ import (
 	"github.com/fleet-starter/fleet/internal/keyspace"
 )
 
-// OnApp has enqueue called with the name of each app that a change of what apps are made of may concern: manifests,
-// revisions, units, overrides, states, machines, endpoints and routes. Call it before Run. A unit file that was deleted is
-// put back with the next change of its app.
+// OnApp registers enqueue, which is called with the name of each app that a change may concern: of manifests, revisions,
+// units, overrides, states, machines, endpoints and routes. Call it before Run. A unit file that was deleted is put back with
+// the next change of its app.
 func (c *Cluster) OnApp(enqueue func(app string)) { c.onApp = append(c.onApp, enqueue) }
 
-// OnPlacement is OnApp for what the schedule controller decides.
+// OnPlacement is OnApp for the schedule controller's decisions.
 func (c *Cluster) OnPlacement(enqueue func(app string)) {
 	c.onPlacement = append(c.onPlacement, enqueue)
 }
 
-// OnLeaving has enqueue called with the name of each app of which a unit is to leave its machine, or is not any more.
+// OnLeaving registers enqueue, which is called with the name of each app one of whose units has to leave its machine, or no
+// longer has to.
 func (c *Cluster) OnLeaving(enqueue func(app string)) { c.onLeaving = append(c.onLeaving, enqueue) }
 
-// enqueuers are all who want to know the same: what a change concerns is found once for all of them.
+// enqueuers are the functions registered for one kind of change: the apps concerned are computed once for all of them.
 type enqueuers []func(app string)
 
 func (e *enqueuers) tell(app string) {
@@ -31,8 +32,8 @@ func (e *enqueuers) tell(app string) {
 	}
 }
 
-// lookAnew has every app looked at after a listing. What it brought came in another order than it was written in, or late: a
-// controller may have looked at an app when a part was missing that no event of its own tells it of.
+// lookAnew enqueues every app after a listing. A listing delivers changes late or in a different order than they were
+// written, so a controller may have reconciled an app while a part was missing that triggers no event for it.
 func (c *Cluster) lookAnew() {
 	apps := map[string]bool{}
 	for _, o := range c.Apps.List() {
@@ -49,7 +50,7 @@ func (c *Cluster) lookAnew() {
 	}
 }
 
-// follow tells the enqueuers of what changes.
+// follow connects the enqueuers to the collections.
 func (c *Cluster) follow() {
 	c.followApps(c.onApp.tell)
 	c.followPlacements(c.onPlacement.tell)
@@ -75,7 +76,7 @@ func (c *Cluster) followApps(enqueue func(app string)) {
 	Follow(c.States, enqueue, func(name string, _, _ *cache.Object[v1.UnitState]) []string { return c.AppsOf(second(name)) })
 	Follow(c.Machines, enqueue, func(machine string, before, after *cache.Object[v1.Machine]) []string {
 		if (before == nil) == (after == nil) {
-			return nil // it is as present as before
+			return nil // its presence did not change
 		}
 		var apps []string
 		for _, o := range c.States.ListPrefix(machine + "/") {
@@ -101,7 +102,7 @@ func (c *Cluster) followLeaving(enqueue func(app string)) {
 	})
 }
 
-// Follow has enqueue called with the keys that changes of a collection concern, once each for changes that come together.
+// Follow calls enqueue with the keys that changes of a collection concern, once each for changes that arrive together.
 func Follow[T any](collection *cache.Collection[T], enqueue func(string), keys func(name string, before, after *cache.Object[T]) []string) {
 	collection.OnChange(func(events []cache.Event[T]) {
 		told := map[string]bool{}

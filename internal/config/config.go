@@ -1,6 +1,7 @@
-// Package config reads fleetd's configuration: flags go before FLEET_* variables, these before the file, this before defaults.
+// Package config reads fleetd's configuration. Flags override FLEET_* variables, which override the file, which overrides
+// defaults.
 //
-// The file is the original fleet's: key=value lines. Names that the original had mean what they meant there.
+// The file has the original fleet's format: key=value lines. The original's keys keep their meaning.
 package config
 
 import (
@@ -9,7 +10,7 @@ import (
 	"time"
 )
 
-// DefaultFile is read where no other is named; it may be absent.
+// DefaultFile is read if no other file is given; it may be absent.
 const DefaultFile = "/etc/fleet/fleet.conf"
 
 // DefaultListen is the socket of the API.
@@ -29,45 +30,45 @@ type Config struct {
 	// EtcdRequestTimeout is how long one request may take.
 	EtcdRequestTimeout time.Duration
 
-	// CacheCheckInterval is how often what is known of etcd by watches is compared with it.
+	// CacheCheckInterval is how often the caches are compared with etcd.
 	CacheCheckInterval time.Duration
 
 	// MachineID is the ID itself or, with a leading slash, the file that holds it.
 	MachineID string
-	// PublicIP is the machine's address; empty means to find it out.
+	// PublicIP is the machine's address; empty means to detect it.
 	PublicIP string
-	// Metadata is what placement may ask for.
+	// Metadata is what placement rules may ask for.
 	Metadata map[string]string
 	// AgentTTL is how long the machine's presence outlives its fleetd.
 	AgentTTL time.Duration
 
-	// FreezeTimeout ends the time in which nothing moves because most machines vanished at once; 0: they do by returning.
+	// FreezeTimeout ends a freeze, in which nothing moves because most machines vanished at once; 0: only their return does.
 	FreezeTimeout time.Duration
 
-	// UnitsDirectory has the unit files that are linked into systemd.
+	// UnitsDirectory holds the unit files that are linked into systemd.
 	UnitsDirectory string
 	// StateDirectory is on disk and survives a reboot; RuntimeDirectory does not.
 	StateDirectory   string
 	RuntimeDirectory string
-	// SystemdUser has fleetd talk to its user's service manager instead of the system's.
+	// SystemdUser makes fleetd use its user's service manager instead of the system's.
 	SystemdUser bool
-	// JournalDirectory is read instead of the machine's journal, see journalctl -D.
+	// JournalDirectory is read instead of the machine's journal, see journalctl --directory.
 	JournalDirectory string
 
-	// DisableEngine keeps this machine from ever leading.
+	// DisableEngine keeps this machine from becoming the leader.
 	DisableEngine bool
-	// TokenLimit is how many entries a page of the API has.
+	// TokenLimit is the number of entries on a page of the API.
 	TokenLimit int
-	// Listen are the sockets of the API, unix:// or http://. Sockets that systemd passes come on top.
+	// Listen are the sockets of the API, unix:// or http://. Sockets passed by systemd are added to them.
 	Listen []string
 
-	// Verbosity shows more of the log, from 0 up.
+	// Verbosity is the log level, from 0 up.
 	Verbosity int
 	// LogFormat is text or json.
 	LogFormat string
 }
 
-// complete fills in the defaults that depend on other keys; env looks a variable up.
+// complete fills in the defaults that depend on other keys; env looks up an environment variable.
 func (c *Config) complete(env func(string) string) {
 	runtime, state := "/run/fleet", "/var/lib/fleet"
 	if c.SystemdUser {
@@ -79,14 +80,14 @@ func (c *Config) complete(env func(string) string) {
 	c.UnitsDirectory = firstOf(c.UnitsDirectory, filepath.Join(c.RuntimeDirectory, "units"))
 }
 
-// check finds what is wrong with keys taken together; single values are checked as they are read.
+// check validates keys against each other; single values are validated as they are read.
 func (c *Config) check() []error {
 	var errs []error
 	if (c.EtcdCertFile == "") != (c.EtcdKeyFile == "") {
-		errs = append(errs, fmt.Errorf("etcd_certfile and etcd_keyfile: only one of them is set: set both, or none"))
+		errs = append(errs, fmt.Errorf("etcd_certfile and etcd_keyfile: only one of them is set: set both or neither"))
 	}
 	if c.EtcdPassword != "" && c.EtcdUsername == "" {
-		errs = append(errs, fmt.Errorf("etcd_password: set without etcd_username: set both, or none"))
+		errs = append(errs, fmt.Errorf("etcd_password: set without etcd_username: set both or neither"))
 	}
 	if c.SystemdUser && !filepath.IsAbs(c.RuntimeDirectory) {
 		errs = append(errs, fmt.Errorf("runtime_directory: systemd_user needs XDG_RUNTIME_DIR in the environment, or this key"))

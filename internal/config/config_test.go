@@ -79,8 +79,8 @@ units_directory=/run/fleet/other/
 `, nil, nil)
 	require.NoError(t, err)
 	require.Equal(t, []string{
-		"fleet.conf:9: engine_reconcile_interval: has no meaning any more (changes are acted on when they happen): remove it",
-		"fleet.conf:10: enable_grpc: has no meaning any more (machines talk through etcd alone): remove it",
+		"fleet.conf:9: engine_reconcile_interval: no longer has any effect (fleetd acts on changes as they happen): remove it",
+		"fleet.conf:10: enable_grpc: no longer has any effect (machines communicate only through etcd): remove it",
 	}, warnings)
 	require.Equal(t, []string{"http://10.0.0.1:2379", "http://10.0.0.2:2379"}, c.EtcdServers)
 	require.Equal(t, 2500*time.Millisecond, c.EtcdRequestTimeout)
@@ -128,7 +128,7 @@ etcd_request_timeout=900
 `
 	_, _, err := load(t, file, []string{"FLEET_TOKEN_LIMIT=0", "FLEET_ETCD_PASSWORD=secret"}, map[string]string{"log_format": "xml"})
 	require.EqualError(t, err, `fleet.conf:3: "nonsense" is not key=value
-fleet.conf:5: public_ip: the quote " is not closed at the end of the line
+fleet.conf:5: public_ip: missing closing quote "
 fleet.conf:1: verbosity: "lots" is not a whole number from 0 to 10
 fleet.conf:2: agent-ttl: unknown key: did you mean agent_ttl?
 fleet.conf:4: color: unknown key
@@ -142,7 +142,7 @@ fleet.conf:12: agent_ttl: "soon" is not a duration: write seconds, or a number w
 fleet.conf:13: etcd_request_timeout: "900" is not from 10ms to 5m0s
 FLEET_TOKEN_LIMIT: token_limit: "0" is not a whole number from 1 to 10000
 --log-format: log_format: "xml" is neither text nor json
-etcd_password: set without etcd_username: set both, or none`)
+etcd_password: set without etcd_username: set both or neither`)
 }
 
 func TestNamedFileMustExist(t *testing.T) {

@@ -18,13 +18,13 @@ import (
 
 // Key is one configuration key.
 type Key struct {
-	// Name is as in the file; the variable is FLEET_<NAME>, the flag --<name> with dashes.
+	// Name is the key in the file; the variable is FLEET_<NAME>, the flag --<name> with dashes.
 	Name string
-	// Usage is one line for people.
+	// Usage is a one-line description.
 	Usage string
-	// Default is shown to people; values that depend on other keys are described.
+	// Default is the default as shown in the documentation; one that depends on other keys is described in words.
 	Default string
-	// Bool says that the flag may stand without a value.
+	// Bool: the flag needs no value.
 	Bool bool
 	// Secret values are never shown.
 	Secret bool
@@ -38,11 +38,11 @@ func (k Key) Flag() string { return strings.ReplaceAll(k.Name, "_", "-") }
 // Variable is the key's environment variable.
 func (k Key) Variable() string { return "FLEET_" + strings.ToUpper(k.Name) }
 
-// meaningless are keys of the original that nothing depends on any more, and why.
+// meaningless are the original's keys that no longer have any effect, and why.
 var meaningless = map[string]string{
-	"engine_reconcile_interval": "changes are acted on when they happen",
-	"enable_grpc":               "machines talk through etcd alone",
-	"disable_watches":           "watches are how changes are seen",
+	"engine_reconcile_interval": "fleetd acts on changes as they happen",
+	"enable_grpc":               "machines communicate only through etcd",
+	"disable_watches":           "fleetd always watches for changes",
 }
 
 // Keys returns all keys in the order of the documentation.
@@ -51,38 +51,38 @@ func Keys() []Key { return slices.Clone(keys) }
 var keys = []Key{
 	{Name: "etcd_servers", Default: "http://127.0.0.1:2379", Usage: "etcd's client URLs, separated by commas",
 		set: func(c *Config, v string) (err error) { c.EtcdServers, err = servers(v); return }},
-	{Name: "etcd_username", Usage: "user name at etcd", set: str(func(c *Config) *string { return &c.EtcdUsername })},
-	{Name: "etcd_password", Usage: "password at etcd", Secret: true, set: str(func(c *Config) *string { return &c.EtcdPassword })},
+	{Name: "etcd_username", Usage: "etcd user name", set: str(func(c *Config) *string { return &c.EtcdUsername })},
+	{Name: "etcd_password", Usage: "etcd password", Secret: true, set: str(func(c *Config) *string { return &c.EtcdPassword })},
 	{Name: "etcd_keyfile", Usage: "key of the client certificate", set: path(func(c *Config) *string { return &c.EtcdKeyFile })},
 	{Name: "etcd_certfile", Usage: "client certificate for etcd", set: path(func(c *Config) *string { return &c.EtcdCertFile })},
-	{Name: "etcd_cafile", Usage: "authority that etcd's certificates are checked against", set: path(func(c *Config) *string { return &c.EtcdCAFile })},
+	{Name: "etcd_cafile", Usage: "CA certificate that etcd's certificates are verified with", set: path(func(c *Config) *string { return &c.EtcdCAFile })},
 	{Name: "etcd_key_prefix", Default: "/fleet", Usage: "root of all keys in etcd", set: keyPrefix},
-	{Name: "etcd_request_timeout", Default: "1.0", Usage: "time for one request to etcd, in seconds or with a unit (500ms)",
+	{Name: "etcd_request_timeout", Default: "1.0", Usage: "timeout of a request to etcd, in seconds or with a unit (500ms)",
 		set: duration(func(c *Config) *time.Duration { return &c.EtcdRequestTimeout }, 10*time.Millisecond, 5*time.Minute)},
-	{Name: "cache_check_interval", Default: "5m", Usage: "how often what is known of etcd by watches is compared with it, by one small read",
+	{Name: "cache_check_interval", Default: "5m", Usage: "how often the caches are compared with etcd, which costs one small read",
 		set: duration(func(c *Config) *time.Duration { return &c.CacheCheckInterval }, time.Second, 24*time.Hour)},
-	{Name: "machine_id", Default: "/etc/machine-id", Usage: "the machine's ID, 32 hexadecimal digits, or the file that has it", set: machineID},
-	{Name: "public_ip", Default: "found out", Usage: "the machine's IP address", set: address},
+	{Name: "machine_id", Default: "/etc/machine-id", Usage: "the machine's ID, 32 hexadecimal digits, or the file that holds it", set: machineID},
+	{Name: "public_ip", Default: "detected at start", Usage: "the machine's IP address", set: address},
 	{Name: "metadata", Usage: "key=value pairs for placement, separated by commas", set: metadata},
-	{Name: "agent_ttl", Default: "30s", Usage: "how long the machine is still present after its last sign of life",
+	{Name: "agent_ttl", Default: "30s", Usage: "how long the machine counts as present after its last heartbeat",
 		set: duration(func(c *Config) *time.Duration { return &c.AgentTTL }, time.Second, time.Hour)},
-	{Name: "freeze_timeout", Default: "0", Usage: "when more than half of the machines vanish at once, 3 or more, move their units after that time; 0: never, until machines return",
+	{Name: "freeze_timeout", Default: "0", Usage: "when more than half of the machines vanish at once, 3 or more, move their units after this time; 0: wait until they return",
 		set: duration(func(c *Config) *time.Duration { return &c.FreezeTimeout }, 0, 30*24*time.Hour)},
-	{Name: "units_directory", Default: "units in runtime_directory", Usage: "where unit files are written for systemd",
+	{Name: "units_directory", Default: "units in runtime_directory", Usage: "directory for the unit files that systemd reads",
 		set: path(func(c *Config) *string { return &c.UnitsDirectory })},
-	{Name: "state_directory", Default: "/var/lib/fleet", Usage: "what survives a reboot", set: path(func(c *Config) *string { return &c.StateDirectory })},
-	{Name: "runtime_directory", Default: "/run/fleet", Usage: "what does not survive a reboot", set: path(func(c *Config) *string { return &c.RuntimeDirectory })},
-	{Name: "systemd_user", Default: "false", Bool: true, Usage: "use the service manager of the user instead of the system's",
+	{Name: "state_directory", Default: "/var/lib/fleet", Usage: "directory for what survives a reboot", set: path(func(c *Config) *string { return &c.StateDirectory })},
+	{Name: "runtime_directory", Default: "/run/fleet", Usage: "directory for what does not survive a reboot", set: path(func(c *Config) *string { return &c.RuntimeDirectory })},
+	{Name: "systemd_user", Default: "false", Bool: true, Usage: "use the user's service manager instead of the system's",
 		set: boolean(func(c *Config) *bool { return &c.SystemdUser })},
-	{Name: "journal_directory", Default: "the machine's own", Usage: "journal to read units' logs from",
+	{Name: "journal_directory", Default: "the machine's journal", Usage: "journal directory to read units' logs from",
 		set: path(func(c *Config) *string { return &c.JournalDirectory })},
-	{Name: "disable_engine", Default: "false", Bool: true, Usage: "never run the elected controllers here",
+	{Name: "disable_engine", Default: "false", Bool: true, Usage: "never run the elected controllers on this machine",
 		set: boolean(func(c *Config) *bool { return &c.DisableEngine })},
 	{Name: "token_limit", Default: "100", Usage: "entries on one page of the API", set: number(func(c *Config) *int { return &c.TokenLimit }, 1, 10000)},
 	{Name: "listen", Default: DefaultListen, Usage: "sockets of the API, unix:///path or http://address:port, separated by commas", set: listen},
-	{Name: "verbosity", Default: "0", Usage: "show more of the log: 0 what changes, 1 and more the rest",
+	{Name: "verbosity", Default: "0", Usage: "log level: 0 logs changes, 1 and up everything else",
 		set: number(func(c *Config) *int { return &c.Verbosity }, 0, 10)},
-	{Name: "log_format", Default: logging.Text, Usage: "text for people or json for machines", set: logFormat},
+	{Name: "log_format", Default: logging.Text, Usage: "text or json", set: logFormat},
 }
 
 func defaults() *Config {
@@ -134,7 +134,7 @@ func number(field func(*Config) *int, lowest, highest int) func(*Config, string)
 	}
 }
 
-// duration reads Go's notation, or a bare number of seconds as the original has it.
+// duration reads Go's notation, or a bare number of seconds, like the original.
 func duration(field func(*Config) *time.Duration, lowest, highest time.Duration) func(*Config, string) error {
 	return func(c *Config, v string) error {
 		d, err := time.ParseDuration(v)
@@ -173,7 +173,7 @@ func servers(v string) ([]string, error) {
 		}
 		u, err := url.Parse(s)
 		if err == nil && u.User != nil {
-			return nil, fmt.Errorf("the server %s has a user name in it: write that into etcd_username and etcd_password", u.Redacted())
+			return nil, fmt.Errorf("the server %s contains a user name: use etcd_username and etcd_password instead", u.Redacted())
 		}
 		if err != nil || !slices.Contains([]string{"http", "https", "unix", "unixs"}, u.Scheme) || u.Host+u.Path == "" {
 			return nil, fmt.Errorf("%q is not the URL of an etcd server, such as http://127.0.0.1:2379", s)
@@ -181,7 +181,7 @@ func servers(v string) ([]string, error) {
 		urls = append(urls, s)
 	}
 	if len(urls) == 0 {
-		return nil, fmt.Errorf("no server is named: write http://127.0.0.1:2379")
+		return nil, fmt.Errorf("no server given: use, for example, http://127.0.0.1:2379")
 	}
 	return urls, nil
 }
@@ -224,7 +224,7 @@ func metadata(c *Config, v string) error {
 			return fmt.Errorf("%q is not key=value", pair)
 		}
 		if _, twice := pairs[k]; twice {
-			return fmt.Errorf("key %q is given twice", k)
+			return fmt.Errorf("duplicate key %q", k)
 		}
 		pairs[k] = value
 	}
@@ -232,7 +232,7 @@ func metadata(c *Config, v string) error {
 	return nil
 }
 
-// MetadataString undoes the reading of metadata, sorted by key.
+// MetadataString formats metadata as the configuration has it, sorted by key.
 func MetadataString(pairs map[string]string) string {
 	var out []string
 	for _, k := range slices.Sorted(maps.Keys(pairs)) {

@@ -18,8 +18,8 @@ type Source struct {
 	Flags map[string]string
 }
 
-// Load reads all sources. Every error there is, is in the returned one, one a line, with its place. Warnings are
-// lines for the log.
+// Load reads all sources. The error contains every problem found, one per line, each with its place. Warnings are lines for
+// the log.
 func Load(src Source) (c *Config, warnings []string, err error) {
 	env := environment(src.Environ)
 	l := &loader{c: defaults()}
@@ -63,7 +63,7 @@ func (l *loader) set(place string, k Key, value string) {
 	}
 }
 
-// file takes in the text of a configuration file.
+// file reads the text of a configuration file.
 func (l *loader) file(name, text string) {
 	assignments, errs := parse(name, text)
 	l.errs = append(l.errs, errs...)
@@ -71,11 +71,11 @@ func (l *loader) file(name, text string) {
 	for _, a := range assignments {
 		place := fmt.Sprintf("%s:%d", name, a.line)
 		if before, twice := seen[a.key]; twice {
-			l.warnings = append(l.warnings, fmt.Sprintf("%s: %s: set on line %d already; this line counts", place, a.key, before))
+			l.warnings = append(l.warnings, fmt.Sprintf("%s: %s: also set on line %d; this line wins", place, a.key, before))
 		}
 		seen[a.key] = a.line
 		if why, ok := meaningless[a.key]; ok {
-			l.warnings = append(l.warnings, fmt.Sprintf("%s: %s: has no meaning any more (%s): remove it", place, a.key, why))
+			l.warnings = append(l.warnings, fmt.Sprintf("%s: %s: no longer has any effect (%s): remove it", place, a.key, why))
 			continue
 		}
 		k, ok := find(a.key)
@@ -96,7 +96,7 @@ func find(name string) (Key, bool) {
 	return Key{}, false
 }
 
-// suggestion helps with the slips that one makes: dashes, capital letters, the variable's name.
+// suggestion catches common slips: dashes, capital letters, the variable's name.
 func suggestion(name string) string {
 	plain := strings.TrimPrefix(strings.ReplaceAll(strings.ToLower(name), "-", "_"), "fleet_")
 	if _, ok := find(plain); ok {
@@ -110,7 +110,7 @@ type assignment struct {
 	key, value string
 }
 
-// parse reads key=value lines. Lines that begin with # or ; are comments; a value may stand in quotes.
+// parse reads key=value lines. Lines starting with # or ; are comments; a value may be quoted.
 func parse(name, text string) ([]assignment, []error) {
 	var found []assignment
 	var errs []error
@@ -142,7 +142,7 @@ func unquote(v string) (string, error) {
 		return v, nil
 	}
 	if len(v) < 2 || v[len(v)-1] != v[0] {
-		return "", fmt.Errorf("the quote %c is not closed at the end of the line", v[0])
+		return "", fmt.Errorf("missing closing quote %c", v[0])
 	}
 	return v[1 : len(v)-1], nil
 }

@@ -14,21 +14,21 @@ import (
 	"github.com/fleet-starter/fleet/internal/systemd"
 )
 
-// AgentOptions say what an Agent works with.
+// AgentOptions are the dependencies of an Agent.
 type AgentOptions struct {
-	// ElectedFor is what the controllers get when the machine leads; all parts share it.
+	// ElectedFor is what the elected controllers get if the machine leads; the other parts use it too.
 	ElectedFor
 	Machine v1.Machine
 	Systemd systemd.Manager
 	Layout  layout.Layout
-	// Output reads the last lines that a unit has logged. nil: there is no journal.
+	// Output reads the last lines that a unit logged. nil: there is no journal.
 	Output func(ctx context.Context, unit string, since time.Time) (string, error)
-	// DisableEngine keeps the machine from leading.
+	// DisableEngine keeps the machine from becoming the leader.
 	DisableEngine bool
 }
 
-// Agent is what a fleetd does for its cluster: all of its parts that have to do with etcd, without the process around them.
-// The simulation runs it, too.
+// Agent is what a fleetd does for its cluster: all parts that deal with etcd, without the process around them. The simulation
+// runs it, too.
 type Agent struct {
 	AgentOptions
 	presence *presence.Presence
@@ -36,10 +36,10 @@ type Agent struct {
 	leading  atomic.Bool
 
 	mu      sync.Mutex
-	machine v1.Machine // as its presence tells it
+	machine v1.Machine // as published in its presence
 }
 
-// NewAgent puts the parts together. Nothing is written before they are started.
+// NewAgent assembles the parts. It writes nothing before they are started.
 func NewAgent(o AgentOptions) (*Agent, error) {
 	a := &Agent{AgentOptions: o, machine: o.Machine}
 	id := o.Machine.Metadata.Name
@@ -71,7 +71,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 }
 
-// start starts every part, those first that others need.
+// start starts all parts in order of dependency.
 func (a *Agent) start(ctx context.Context, p *parts) {
 	p.start(ctx, "events", a.Events.Run)
 	p.start(ctx, "presence", a.presence.Run)
@@ -84,7 +84,7 @@ func (a *Agent) start(ctx context.Context, p *parts) {
 	}
 }
 
-// SetMetadata has the machine's presence tell other metadata.
+// SetMetadata publishes new metadata in the machine's presence.
 func (a *Agent) SetMetadata(metadata map[string]string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -92,7 +92,7 @@ func (a *Agent) SetMetadata(metadata map[string]string) {
 	a.presence.Update(a.machine)
 }
 
-// told is what the machine's presence tells.
+// told is what the machine's presence says.
 func (a *Agent) told() v1.Machine {
 	a.mu.Lock()
 	defer a.mu.Unlock()

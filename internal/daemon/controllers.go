@@ -22,8 +22,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// elected lists the controllers that one machine of the cluster runs, the leader. The others run on every machine: node
-// in this process, announce and route in their own.
+// elected lists the controllers that only the leader runs. The others run on every machine: node in this process, announce
+// and route in their own.
 var elected = []electedController{
 	{"app", func(env cluster.Env, e ElectedFor) runner {
 		return app.New(app.Options{Env: env, AgentTTL: e.AgentTTL, Generate: e.Generate})
@@ -41,25 +41,25 @@ type electedController struct {
 	new  func(cluster.Env, ElectedFor) runner
 }
 
-// runner works until ctx ends. An error, such as that of a fenced write, ends the term.
+// runner works until ctx ends. An error, such as a fenced write, ends the term.
 type runner interface {
 	Run(ctx context.Context) error
 }
 
-// ElectedFor is what the environment of elected controllers is made of, and what single ones need beside it.
+// ElectedFor is what the environment of elected controllers is made of, plus what some of them need in addition.
 type ElectedFor struct {
 	Store   store.Interface
 	Keys    keyspace.Keys
 	Log     logr.Logger
 	Events  *events.Recorder
 	Metrics *controller.Metrics
-	// Caches are options of the cluster's caches.
+	// Caches are options for the cluster's caches.
 	Caches []cache.Option
-	// AgentTTL is how long machines may take to report. Campaign fills it in.
+	// AgentTTL is how long machines may take to report. Campaign sets it.
 	AgentTTL time.Duration
-	// FreezeTimeout is that of the configuration.
+	// FreezeTimeout is freeze_timeout of the configuration.
 	FreezeTimeout time.Duration
-	// Connection gives a part its own way to etcd. nil: all of them share Store.
+	// Connection returns a part's own connection to etcd. nil: all parts share Store.
 	Connection func(part string) store.Interface
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
@@ -67,7 +67,7 @@ type ElectedFor struct {
 	Generate func(name string, spec *v1.AppSpec) (generate.Files, error)
 }
 
-// of is what one part gets: its name is in the log, in events and on its connection.
+// of returns one part's variant: the part's name is in its log, its events and on its connection.
 func (e ElectedFor) of(part string) ElectedFor {
 	e.Log, e.Events = e.Log.WithName(part), e.Events.WithSource(part)
 	if e.Connection != nil {
@@ -76,7 +76,7 @@ func (e ElectedFor) of(part string) ElectedFor {
 	return e
 }
 
-// env is the environment of one elected controller in one term.
+// env returns the environment of one elected controller in one term.
 func (e ElectedFor) env(part string, known *cluster.Cluster, fence store.Fence) cluster.Env {
 	own := e.of(part)
 	return cluster.Env{Store: own.Store, Cluster: known, Fence: fence, Events: own.Events, Log: own.Log, Metrics: e.Metrics, Now: e.Now}
@@ -101,7 +101,7 @@ func term(ctx context.Context, e ElectedFor, fence store.Fence) error {
 	p := newParts(e.Log)
 	defer p.stop()
 	runners := make([]runner, len(elected))
-	for i, c := range elected { // all of them before the cluster runs: they miss no change
+	for i, c := range elected { // create all before the cluster runs, so that they miss no change
 		runners[i] = c.new(e.env(c.name, known, fence), e)
 	}
 	p.start(ctx, "cluster", known.Run)
@@ -116,27 +116,27 @@ func term(ctx context.Context, e ElectedFor, fence store.Fence) error {
 	}
 }
 
-// looker is the controller that goes first.
-type looker interface{ Looked() <-chan struct{} }
+// firstRunner is the controller whose first pass the others wait for.
+type firstRunner interface{ FirstPass() <-chan struct{} }
 
-// inTurn has the others begin when placement has looked once: machines may have been lost without a leader, and nothing that
-// the others find to do is as urgent.
+// inTurn starts the others when the scheduler has made its first pass: machines may have been lost while there was no leader,
+// and nothing else is as urgent.
 func inTurn(runners []runner) []func(context.Context) error {
 	runs := make([]func(context.Context) error, len(runners))
-	var looked <-chan struct{}
+	var firstPass <-chan struct{}
 	for i, r := range runners {
 		runs[i] = r.Run
-		if first, ok := r.(looker); ok {
-			looked = first.Looked()
+		if first, ok := r.(firstRunner); ok {
+			firstPass = first.FirstPass()
 		}
 	}
 	for i, r := range runners {
-		if _, first := r.(looker); first || looked == nil {
+		if _, first := r.(firstRunner); first || firstPass == nil {
 			continue
 		}
 		runs[i] = func(ctx context.Context) error {
 			select {
-			case <-looked:
+			case <-firstPass:
 			case <-ctx.Done():
 			}
 			return r.Run(ctx)

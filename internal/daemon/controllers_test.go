@@ -50,18 +50,18 @@ func (r fakeRunner) Run(ctx context.Context) error {
 	return nil
 }
 
-type fakeLooker struct {
+type fakeFirst struct {
 	fakeRunner
 	looked chan struct{}
 }
 
-func (r fakeLooker) Looked() <-chan struct{} { return r.looked }
+func (r fakeFirst) FirstPass() <-chan struct{} { return r.looked }
 
 // TestInTurn: the others begin when placement has looked, whatever comes first in the list, and end where it never does.
 func TestInTurn(t *testing.T) {
 	for _, looks := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
-			first := fakeLooker{fakeRunner{make(chan struct{})}, make(chan struct{})}
+			first := fakeFirst{fakeRunner{make(chan struct{})}, make(chan struct{})}
 			other := fakeRunner{make(chan struct{})}
 			ctx, cancel := context.WithCancel(t.Context())
 			var running sync.WaitGroup
@@ -100,7 +100,7 @@ func TestPlacementGoesFirst(t *testing.T) {
 	cancel()
 	for _, row := range elected {
 		r := row.new(cluster.Env{Store: s, Cluster: known}, ElectedFor{})
-		if _, ok := r.(looker); ok {
+		if _, ok := r.(firstRunner); ok {
 			first = append(first, row.name)
 		}
 		_ = r.Run(ended) // ends its queue

@@ -1,4 +1,4 @@
-// Package daemon is fleetd: it starts everything in order and ends it in reverse, and touches no unit by either.
+// Package daemon is fleetd. It starts all parts in order and stops them in reverse; neither affects units.
 package daemon
 
 import (
@@ -26,13 +26,13 @@ import (
 	"github.com/fleet-starter/fleet/internal/version"
 )
 
-// Options are what a Daemon needs besides its configuration. The zero value is fine.
+// Options are what a Daemon needs besides its configuration. The zero value is usable.
 type Options struct {
-	// Log is where the log goes. Default: the standard error.
+	// Log is where the log goes. Default: stderr.
 	Log io.Writer
 	// Reload reads the configuration again on SIGHUP. nil: SIGHUP changes nothing.
 	Reload func() (*config.Config, []string, error)
-	// Signals replaces those of the process, for tests.
+	// Signals replaces the process's signals in tests.
 	Signals <-chan os.Signal
 }
 
@@ -55,18 +55,18 @@ type Daemon struct {
 	agent    *Agent
 }
 
-// New prepares a fleetd. Nothing is opened or started before Run.
+// New prepares a fleetd. It opens and starts nothing before Run.
 func New(cfg *config.Config, o Options) *Daemon {
 	if o.Log == nil {
 		o.Log = os.Stderr
 	}
 	d := &Daemon{Options: o, cfg: cfg, registry: prometheus.NewRegistry(), keys: keyspace.New(cfg.EtcdKeyPrefix)}
 	d.level.Set(cfg.Verbosity)
-	d.log, _ = logging.New(o.Log, cfg.LogFormat, &d.level) // the format was checked with the configuration
+	d.log, _ = logging.New(o.Log, cfg.LogFormat, &d.level) // the format was validated with the configuration
 	d.metrics = controller.NewMetrics(d.registry)
 	d.caches = []cache.Option{cache.WithMetrics(cache.NewMetrics(d.registry)), cache.WithCheckEvery(cfg.CacheCheckInterval)}
 	leading := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "fleet_leading", Help: "1 where this machine runs the elected controllers.",
+		Name: "fleet_leading", Help: "1 if this machine runs the elected controllers.",
 	}, func() float64 {
 		if d.agent != nil && d.agent.leading.Load() {
 			return 1
@@ -77,11 +77,11 @@ func New(cfg *config.Config, o Options) *Daemon {
 	return d
 }
 
-// Logger returns the daemon's logger, for what there is to say before Run.
+// Logger returns the daemon's logger, for messages before Run.
 func (d *Daemon) Logger() logr.Logger { return d.log }
 
-// Run works until ctx or a signal ends it, and returns nil then. Units go on running, and the machine stays present for
-// its TTL. An error is one that a restart alone may help against, such as a machine ID that another machine has.
+// Run works until ctx or a signal ends it, and then returns nil. Units keep running, and the machine stays present for its
+// TTL. It returns an error only where a restart may help, such as when another machine has the same ID.
 func (d *Daemon) Run(ctx context.Context) error {
 	p := newParts(d.log)
 	defer p.stop()
@@ -91,7 +91,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	return d.supervise(ctx, p.failed)
 }
 
-// start starts every part, those first that others need.
+// start starts all parts in order of dependency.
 func (d *Daemon) start(ctx context.Context, p *parts) (err error) {
 	layout := layoutOf(d.cfg)
 	machine, err := describe(ctx, d.cfg)
@@ -110,7 +110,7 @@ func (d *Daemon) start(ctx context.Context, p *parts) (err error) {
 	if err != nil {
 		return err
 	}
-	p.closing(func() { closeAll(all) }) // closed already where they were served
+	p.closing(func() { closeAll(all) }) // no-op once they are served
 	if err := d.dial(ctx, p); err != nil {
 		return err
 	}
@@ -131,7 +131,7 @@ func (d *Daemon) start(ctx context.Context, p *parts) (err error) {
 	return nil
 }
 
-// dial connects to etcd, which may be away, and to systemd, which may not.
+// dial connects to etcd, which may be unreachable, and to systemd, which may not.
 func (d *Daemon) dial(ctx context.Context, p *parts) (err error) {
 	d.store, err = store.Dial(store.Config{
 		Endpoints: d.cfg.EtcdServers,
@@ -152,7 +152,7 @@ func (d *Daemon) dial(ctx context.Context, p *parts) (err error) {
 	}
 	client, err := systemd.Dial(ctx, socket, d.log.WithName("systemd"))
 	if err != nil {
-		return fmt.Errorf("the service manager at %s: %w (set systemd_user for the one of a user)", socket, err)
+		return fmt.Errorf("the service manager at %s: %w (set systemd_user to use the user's)", socket, err)
 	}
 	d.systemd = client
 	p.closing(client.Close)
@@ -173,7 +173,7 @@ func (d *Daemon) serve(ctx context.Context, all []net.Listener) error {
 	return serve(ctx, all, handler)
 }
 
-// checks are what /readyz tells.
+// checks are what /readyz reports.
 func (d *Daemon) checks() []check {
 	return []check{
 		{"etcd", func(ctx context.Context) error {

@@ -226,7 +226,7 @@ func TestLife(t *testing.T) {
 	require.Eventually(t, func() bool { m, _ := l.machine(); return m.Spec.Metadata["zone"] == "b" }, within, 10*time.Millisecond)
 	r.reload = []string{"FLEET_VERBOSITY=x"}
 	r.signals <- syscall.SIGHUP
-	r.awaitLog("Configuration is invalid, the old one stays in force")
+	r.awaitLog("Configuration is invalid, keeping the old one")
 	r.signals <- syscall.SIGUSR1
 	r.awaitLog("msg=State")
 	require.True(t, r.log.has(`\"a.service\":{\"hash\":`))
@@ -247,7 +247,7 @@ func TestEtcdAwayAtTheStart(t *testing.T) {
 	l := newLab(t)
 	l.etcd.Stop()
 	r := l.run()
-	r.awaitLog("etcd does not answer, what runs goes on and nothing new is learnt")
+	r.awaitLog("etcd does not answer: running units are not affected, changes have to wait")
 	require.Eventually(t, func() bool { code, _ := l.get("/healthz"); return code == http.StatusOK }, within, 20*time.Millisecond)
 	code, body := l.get("/readyz")
 	require.Equal(t, http.StatusServiceUnavailable, code)

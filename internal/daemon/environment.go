@@ -14,7 +14,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// layoutOf says where this fleetd keeps its files.
+// layoutOf returns where this fleetd keeps its files.
 func layoutOf(cfg *config.Config) layout.Layout {
 	shared := "/run/fleet"
 	if cfg.SystemdUser {
@@ -23,9 +23,9 @@ func layoutOf(cfg *config.Config) layout.Layout {
 	return layout.Layout{State: cfg.StateDirectory, Runtime: cfg.RuntimeDirectory, Units: cfg.UnitsDirectory, Shared: shared}
 }
 
-// provide writes what unit files refer to: the environment file, the credentials and the way to fleet's own programs.
+// provide writes what unit files refer to: the environment file, the credentials and the link to fleet's programs.
 func provide(l layout.Layout, cfg *config.Config, m v1.Machine) error {
-	// The credentials come first: an environment that names them is never without.
+	// Write the credentials first, so that the environment never names a missing file.
 	credentials, err := json.Marshal(store.Credentials{Username: cfg.EtcdUsername, Password: cfg.EtcdPassword})
 	if err != nil {
 		return err
@@ -46,7 +46,7 @@ func provide(l layout.Layout, cfg *config.Config, m v1.Machine) error {
 	return nil
 }
 
-// environment is in the format of EnvironmentFile=, see systemd.exec(5). Every app has it: there is no secret in it.
+// environment is in the format of EnvironmentFile=, see systemd.exec(5). Every app gets it, so it contains no secrets.
 func environment(l layout.Layout, cfg *config.Config, m v1.Machine) string {
 	var b strings.Builder
 	set := func(name, value string) {

@@ -12,21 +12,21 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// askVersions is how often etcd is asked which version it is: it may be upgraded.
+// askVersions is how often etcd's version is read: etcd may be upgraded.
 const askVersions = time.Hour
 
-// etcdVersions is what there is to say of the versions of etcd's members.
+// etcdVersions are warnings about the versions of etcd's members.
 type etcdVersions struct {
 	mu    sync.Mutex
 	found map[string]string // by endpoint
 }
 
-// asker is the part of a store that knows versions.
+// asker is the part of a store that reads versions.
 type asker interface {
 	VersionWarnings(ctx context.Context) (map[string]string, error)
 }
 
-// watch asks now, and again every hour, until ctx ends. What is new is logged.
+// watch reads the versions now and then every hour until ctx ends, and logs new warnings.
 func (v *etcdVersions) watch(ctx context.Context, s asker, log logr.Logger) error {
 	retry := store.Backoff{First: time.Second, Max: time.Minute}
 	for {

@@ -12,11 +12,11 @@ import (
 	"github.com/fleet-starter/fleet/internal/controller"
 )
 
-// watchEvery is how often the controllers are looked at. Nothing is written where nothing changed.
+// watchEvery is how often the controllers are checked. Nothing is written unless something changed.
 const watchEvery = 10 * time.Second
 
-// watchControllers has the machine's presence say which of its controllers keep failing, so that the scheduler, people and
-// their tools know, and records an event when one begins and ends to.
+// watchControllers publishes which controllers keep failing in the machine's presence, for the scheduler, people and their
+// tools, and records an event when one starts and when it stops failing.
 func (a *Agent) watchControllers(ctx context.Context) error {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
@@ -30,9 +30,9 @@ func (a *Agent) watchControllers(ctx context.Context) error {
 	}
 }
 
-// The reasons of events of a machine.
+// The reasons of machine events.
 const (
-	reasonFailing = "ControllerFailing" // a controller of its fleetd has failed for a minute, or one look has taken three
+	reasonFailing = "ControllerFailing" // a controller of its fleetd has been failing for a minute, or one reconciliation has taken three
 	reasonWorks   = "ControllerWorks"   // that controller works again
 )
 
@@ -61,7 +61,8 @@ func (a *Agent) tellFailing(list []controller.Failing) {
 	a.presence.Update(a.machine)
 }
 
-// nextFailing is what is said of each controller that keeps failing: what was first said stays, so that it is written once.
+// nextFailing returns the message for each controller that keeps failing. The first message stays, so that it is written
+// once.
 func nextFailing(before map[string]string, list []controller.Failing) map[string]string {
 	after := map[string]string{}
 	for _, f := range list {
@@ -75,10 +76,10 @@ func nextFailing(before map[string]string, list []controller.Failing) map[string
 	return after
 }
 
-// maxTold is how many keys that keep failing are told of.
+// maxTold is the number of failing keys to list.
 const maxTold = 5
 
-// failing is the error of keys that keep failing.
+// failing is the error that lists failing keys.
 func failing(list []controller.Failing) error {
 	var errs []error
 	for i, f := range list {

@@ -16,7 +16,8 @@ type check struct {
 	test func(context.Context) error
 }
 
-// health serves /healthz (the process lives), /readyz (it can do its work; what it cannot is listed; warnings do not matter for the code) and /metrics.
+// health serves /healthz (the process is alive), /readyz (it can do its work; failed checks are listed, warnings do not
+// change the status code) and /metrics.
 func health(registry *prometheus.Registry, checks []check, warnings ...func() []string) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })

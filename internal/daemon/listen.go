@@ -17,19 +17,19 @@ import (
 	"golang.org/x/net/netutil"
 )
 
-// socketGroup may use the API's socket, where the group exists.
+// socketGroup may use the API's socket, if the group exists.
 const socketGroup = "fleet"
 
-// shutdownTimeout is how long requests under way may take when fleetd ends.
+// shutdownTimeout is how long running requests may take when fleetd stops.
 const shutdownTimeout = 3 * time.Second
 
-// What one socket takes. Further connections wait until one ends; those of other sockets do not.
+// Limits of one socket. Further connections wait until one ends; other sockets are not affected.
 const (
 	maxConnections = 1024
 	maxHeader      = 64 << 10
 )
 
-// listeners opens the sockets of the configuration and takes over those that systemd opened (systemd.socket(5)).
+// listeners opens the configured sockets and adopts those that systemd opened (systemd.socket(5)).
 func listeners(listen []string, log logr.Logger) (all []net.Listener, err error) {
 	defer func() {
 		if err != nil {
@@ -97,7 +97,7 @@ func open(scheme, address string) (net.Listener, error) {
 func chgrp(path string) error {
 	group, err := user.LookupGroup(socketGroup)
 	if err != nil || os.Geteuid() != 0 {
-		return nil // there is no such group, or none that we could give it to
+		return nil // there is no such group, or we may not use it
 	}
 	gid, err := strconv.Atoi(group.Gid)
 	if err != nil {
@@ -106,7 +106,7 @@ func chgrp(path string) error {
 	return os.Chown(path, -1, gid)
 }
 
-// serve answers requests until ctx ends, which ends watches as well.
+// serve answers requests until ctx ends, which also ends watches.
 func serve(ctx context.Context, all []net.Listener, handler http.Handler) error {
 	server := &http.Server{
 		Handler:           handler,
@@ -129,7 +129,7 @@ func serve(ctx context.Context, all []net.Listener, handler http.Handler) error 
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	if server.Shutdown(stopping) != nil {
-		server.Close() // requests that do not end are cut off
+		server.Close() // cut off requests that do not end
 	}
 	for range running {
 		<-ended

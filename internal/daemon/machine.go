@@ -20,7 +20,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/version"
 )
 
-// describe says what the machine is: all that its presence tells.
+// describe returns the machine as its presence publishes it.
 func describe(ctx context.Context, cfg *config.Config) (v1.Machine, error) {
 	id, err := machineID(cfg.MachineID)
 	if err != nil {
@@ -48,7 +48,7 @@ func describe(ctx context.Context, cfg *config.Config) (v1.Machine, error) {
 
 var idPattern = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
-// machineID takes the ID as it is, or reads the file that has it, see machine-id(5).
+// machineID returns the ID itself, or reads it from the file, see machine-id(5).
 func machineID(value string) (string, error) {
 	if !filepath.IsAbs(value) {
 		return value, nil
@@ -64,8 +64,9 @@ func machineID(value string) (string, error) {
 	return id, nil
 }
 
-// ownAddress finds the address that this machine has towards etcd, or else towards anywhere. One that is alone with its
-// own etcd is 127.0.0.1; one that has no network so far is not: the others would route its apps' requests to themselves.
+// ownAddress finds the machine's address towards etcd, or else towards any network. A machine whose etcd is local and that
+// has no other network gets 127.0.0.1. One whose network is not up yet does not: other machines would route requests for its
+// apps to themselves.
 func ownAddress(servers []string, towards func(target string) (netip.Addr, error)) (string, error) {
 	var targets []string
 	alone := true
@@ -87,7 +88,7 @@ func ownAddress(servers []string, towards func(target string) (netip.Addr, error
 	return "127.0.0.1", nil
 }
 
-// towards returns the local address that packets to a target have. None is sent.
+// towards returns the local address of packets to a target. It sends none.
 func towards(target string) (netip.Addr, error) {
 	conn, err := net.DialTimeout("udp", target, time.Second)
 	if err != nil {
@@ -97,7 +98,7 @@ func towards(target string) (netip.Addr, error) {
 	return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(), nil
 }
 
-// endpoint is where other machines reach the API, where it listens on TCP.
+// endpoint is where other machines reach the API, if it listens on TCP.
 func endpoint(listen []string, address string) string {
 	for _, l := range listen {
 		u, err := url.Parse(l)
@@ -113,7 +114,7 @@ func endpoint(listen []string, address string) string {
 	return ""
 }
 
-// totalMemory is in bytes; 0 where it is not known.
+// totalMemory is in bytes; 0 if unknown.
 func totalMemory() int64 {
 	data, err := os.ReadFile("/proc/meminfo")
 	if err != nil {
@@ -122,7 +123,7 @@ func totalMemory() int64 {
 	for line := range strings.Lines(string(data)) {
 		fields := strings.Fields(line)
 		if len(fields) >= 2 && fields[0] == "MemTotal:" {
-			kib, _ := strconv.ParseInt(fields[1], 10, 64) // not a number: not known
+			kib, _ := strconv.ParseInt(fields[1], 10, 64) // not a number: unknown
 			return kib << 10
 		}
 	}

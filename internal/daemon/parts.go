@@ -7,7 +7,7 @@ import (
 	"github.com/go-logr/logr"
 )
 
-// parts are what a daemon runs: started in order, ended in reverse, each one waited for.
+// parts are what a daemon runs: started in order, stopped in reverse, each one waited for.
 type parts struct {
 	log    logr.Logger
 	failed chan error
@@ -16,7 +16,7 @@ type parts struct {
 
 func newParts(log logr.Logger) *parts { return &parts{log: log, failed: make(chan error, 1)} }
 
-// start runs a part until stop. Where run returns an error before that, failed has it.
+// start runs a part until stop. If run returns an error before that, it is sent to failed.
 func (p *parts) start(ctx context.Context, name string, run func(context.Context) error) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
@@ -36,7 +36,7 @@ func (p *parts) start(ctx context.Context, name string, run func(context.Context
 	})
 }
 
-// closing has something closed when its turn comes.
+// closing registers a function to call when its turn comes.
 func (p *parts) closing(f func()) { p.stops = append(p.stops, f) }
 
 func (p *parts) stop() {

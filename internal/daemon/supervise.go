@@ -14,7 +14,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/config"
 )
 
-// supervise says READY, answers signals and the watchdog, and returns when it is time to end.
+// supervise notifies systemd (READY, watchdog), handles signals, and returns when it is time to stop.
 func (d *Daemon) supervise(ctx context.Context, failed <-chan error) error {
 	signals := d.Signals
 	if signals == nil {
@@ -42,7 +42,7 @@ func (d *Daemon) supervise(ctx context.Context, failed <-chan error) error {
 			case syscall.SIGUSR1:
 				d.dump()
 			default:
-				d.log.Info("Stopping, units go on running", "reason", s.String())
+				d.log.Info("Stopping, units keep running", "reason", s.String())
 				return nil
 			}
 		}
@@ -51,7 +51,7 @@ func (d *Daemon) supervise(ctx context.Context, failed <-chan error) error {
 
 func (d *Daemon) notify(state string) {
 	if _, err := sd.SdNotify(false, state); err != nil {
-		d.log.V(1).Info("Telling systemd failed", "state", state, "error", err.Error())
+		d.log.V(1).Info("Failed to notify systemd", "state", state, "error", err.Error())
 	}
 }
 
@@ -65,7 +65,7 @@ func (d *Daemon) watchdog() (ticks <-chan time.Time, stop func()) {
 	return ticker.C, ticker.Stop
 }
 
-// reload takes over what may change while fleetd runs: verbosity and metadata. The sockets stay open.
+// reload applies what may change while fleetd runs: verbosity and metadata. Sockets stay open.
 func (d *Daemon) reload() {
 	if d.Reload == nil {
 		return
@@ -74,7 +74,7 @@ func (d *Daemon) reload() {
 	defer d.notify(sd.SdNotifyReady)
 	cfg, warnings, err := d.Reload()
 	if err != nil {
-		d.log.Error(err, "Configuration is invalid, the old one stays in force")
+		d.log.Error(err, "Configuration is invalid, keeping the old one")
 		return
 	}
 	for _, w := range warnings {
@@ -95,7 +95,7 @@ func (d *Daemon) reload() {
 	d.log.Info("Configuration reloaded", "verbosity", cfg.Verbosity, "metadata", config.MetadataString(cfg.Metadata))
 }
 
-// dump writes what fleetd knows to the log, as JSON.
+// dump logs what fleetd knows, as JSON.
 func (d *Daemon) dump() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -107,7 +107,7 @@ func (d *Daemon) dump() {
 		"machine": d.agent.told(), "config": cfg, "leading": d.agent.leading.Load(), "node": d.agent.node.Dump(), "wasAway": d.agent.presence.WasAway(),
 	})
 	if err != nil {
-		d.log.Error(err, "State cannot be written")
+		d.log.Error(err, "Cannot dump the state")
 		return
 	}
 	d.log.Info("State", "state", string(data))

@@ -6,34 +6,34 @@ import (
 	"path/filepath"
 )
 
-// Layout is the directories of one fleetd.
+// Layout is the set of directories of one fleetd.
 type Layout struct {
-	// State is on disk: what a machine needs to start its units while etcd is away.
+	// State is on disk: what a machine needs to start its units while etcd is unreachable.
 	State string
-	// Runtime is lost with a reboot: what was done since boot.
+	// Runtime does not survive a reboot: what was done since boot.
 	Runtime string
-	// Units has the unit files that are linked into systemd.
+	// Units holds the unit files that are linked into systemd.
 	Units string
-	// Shared is %t/fleet, where unit files look for the environment and for programs (apis/v1).
+	// Shared is %t/fleet, where unit files find the environment and fleet's programs (apis/v1).
 	Shared string
 }
 
 // Placements is the copy of the machine's placements.
 func (l Layout) Placements() string { return filepath.Join(l.State, "placements.json") }
 
-// UnitFile is the copy of one text, by its hash.
+// UnitFile is the copy of one unit file, by its hash.
 func (l Layout) UnitFile(hash string) string { return filepath.Join(l.UnitFiles(), hash) }
 
-// UnitFiles has the copies of all texts.
+// UnitFiles is the directory of all copies.
 func (l Layout) UnitFiles() string { return filepath.Join(l.State, "unitfiles") }
 
 // Unit is the file that systemd reads.
 func (l Layout) Unit(name string) string { return filepath.Join(l.Units, name) }
 
-// Launched is the record of what was loaded and launched since boot.
+// Launched records what was loaded and launched since boot.
 func (l Layout) Launched() string { return filepath.Join(l.Runtime, "launched.json") }
 
-// Lease has the ID of the machine's lease, for the next fleetd to adopt.
+// Lease holds the ID of the machine's lease, for the next fleetd to adopt.
 func (l Layout) Lease() string { return filepath.Join(l.Runtime, "lease") }
 
 // Environment is the EnvironmentFile= of generated units.
@@ -42,10 +42,10 @@ func (l Layout) Environment() string { return filepath.Join(l.Shared, "environme
 // Credentials is the file that LoadCredential= of announcers and routers reads.
 func (l Layout) Credentials() string { return filepath.Join(l.Shared, "etcd-credentials") }
 
-// Held has one empty file for each announcer that must not be started: see v1.HeldDir.
+// Held holds one empty file for each announcer that must not be started: see v1.HeldDir.
 func (l Layout) Held() string { return filepath.Join(l.Shared, "held") }
 
-// Bin leads to the directory of fleetd's own programs.
+// Bin is a link to the directory of fleet's programs.
 func (l Layout) Bin() string { return filepath.Join(l.Shared, "bin") }
 
 // Make creates all directories.

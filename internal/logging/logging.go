@@ -1,4 +1,4 @@
-// Package logging makes the loggers of all programs: logr on log/slog, text for people or JSON for machines.
+// Package logging creates the loggers of all programs: logr on log/slog, as text or JSON.
 package logging
 
 import (
@@ -15,13 +15,13 @@ const (
 	JSON = "json"
 )
 
-// Level is the verbosity of a logger, 0 for what changed and more for the rest. It may be changed while the logger is used.
+// Level is the verbosity of a logger: 0 logs changes, more logs the rest. It may be set while the logger is in use.
 type Level struct{ level slog.LevelVar }
 
 // Set changes the verbosity.
 func (l *Level) Set(verbosity int) { l.level.Set(slog.Level(-verbosity)) }
 
-// New returns a logger that writes lines of that format. A nil level means verbosity 0.
+// New returns a logger that writes lines in that format. A nil level means verbosity 0.
 func New(w io.Writer, format string, level *Level) (logr.Logger, error) {
 	if level == nil {
 		level = new(Level)
@@ -33,10 +33,10 @@ func New(w io.Writer, format string, level *Level) (logr.Logger, error) {
 	case JSON:
 		return logr.FromSlogHandler(slog.NewJSONHandler(w, opts)), nil
 	}
-	return logr.Discard(), fmt.Errorf("log format %q: give %s or %s", format, Text, JSON)
+	return logr.Discard(), fmt.Errorf("log format %q: use %s or %s", format, Text, JSON)
 }
 
-// replace writes verbosity as a number: slog has no name for what logr calls V(1).
+// replace writes the verbosity as a number: slog has no name for logr's V(1).
 func replace(groups []string, a slog.Attr) slog.Attr {
 	level, ok := a.Value.Any().(slog.Level)
 	if len(groups) > 0 || a.Key != slog.LevelKey || !ok || level >= slog.LevelInfo {

@@ -7,7 +7,7 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// do calls a method of the manager for its effect.
+// do calls a method of the manager whose result does not matter.
 func (c *Client) do(ctx context.Context, op, unit, method string, args ...any) error {
 	ctx, cancel := context.WithTimeout(ctx, callWithin)
 	defer cancel()
@@ -33,7 +33,7 @@ func (c *Client) Link(ctx context.Context, paths ...string) error {
 	const runtime, force = true, true
 	err := c.do(ctx, "link", "", "LinkUnitFiles", paths, runtime, force)
 	if l, currentErr := c.current(); currentErr == nil {
-		l.forgetAll() // whether a file changed is nowhere signalled
+		l.forgetAll() // no signal says whether a file changed
 	}
 	return err
 }
@@ -45,7 +45,7 @@ func (c *Client) Unlink(ctx context.Context, names ...string) error {
 	}
 	err := c.unlink(ctx, names)
 	if isRefusal(err) && len(names) > 1 {
-		// systemd stops at the first that it refuses or that has no file. Rare, so one by one.
+		// systemd stops at the first name that it rejects or that has no file. That is rare, so go one by one.
 		err = nil
 		for _, name := range names {
 			err = errors.Join(err, ignoreNoLink(c.unlink(ctx, []string{name})))
@@ -58,7 +58,7 @@ func (c *Client) Unlink(ctx context.Context, names ...string) error {
 	return ignoreNoLink(err)
 }
 
-// ignoreNoLink is for names that have no link: there is no such unit, or none can have that name.
+// ignoreNoLink drops errors for names without a link: there is no such unit, or the name is invalid.
 func ignoreNoLink(err error) error {
 	if errors.Is(err, ErrBadUnit) {
 		return nil
@@ -66,7 +66,7 @@ func ignoreNoLink(err error) error {
 	return ignoreNotLoaded(err)
 }
 
-// isRefusal: systemd answered, and its answer concerns one of the names.
+// isRefusal reports whether systemd answered and the error concerns one of the names.
 func isRefusal(err error) bool { return errors.Is(err, ErrNoSuchUnit) || errors.Is(err, ErrBadUnit) }
 
 func (c *Client) unlink(ctx context.Context, names []string) error {
@@ -103,7 +103,7 @@ func (c *Client) ResetFailed(ctx context.Context, name string) error {
 	return ignoreNotLoaded(c.do(ctx, "reset-failed", name, "ResetFailedUnit", name))
 }
 
-// ignoreNotLoaded is for calls that want a unit away.
+// ignoreNotLoaded drops the error of calls that stop or reset a unit that is not loaded.
 func ignoreNotLoaded(err error) error {
 	if errors.Is(err, ErrNoSuchUnit) {
 		return nil

@@ -15,23 +15,23 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// SystemSocket is where the system's manager listens for root, without a bus between.
+// SystemSocket is where the system manager listens for root, without a bus in between.
 const SystemSocket = "/run/systemd/private"
 
-// UserSocket returns where the user manager listens whose XDG_RUNTIME_DIR this is.
+// UserSocket returns the socket of the user manager with that XDG_RUNTIME_DIR.
 func UserSocket(xdgRuntimeDir string) string {
 	return filepath.Join(xdgRuntimeDir, "systemd", "private")
 }
 
 const (
-	// callWithin bounds a call whose context has no earlier end. A reload of thousands of units takes seconds.
+	// callWithin bounds a call whose context has no earlier deadline. Reloading thousands of units takes seconds.
 	callWithin = time.Minute
-	// A manager that executes itself anew is back within milliseconds, one that died comes back with the session or never.
+	// A manager that re-executes is back within milliseconds; one that died is back with the session or never.
 	minReconnect, maxReconnect = 50 * time.Millisecond, 5 * time.Second
 )
 
-// Client is a Manager over D-Bus. It uses the private socket, which needs no bus daemon, and godbus as it is: go-systemd's
-// Conn makes calls without a deadline, opens a second connection and drops updates when a channel is full.
+// Client is a Manager over D-Bus. It uses the private socket, which needs no bus daemon, and plain godbus: go-systemd's Conn
+// makes calls without a deadline, opens a second connection and drops updates when a channel is full.
 type Client struct {
 	socket string
 	log    logr.Logger
@@ -40,15 +40,15 @@ type Client struct {
 	done   chan struct{}
 
 	mu     sync.Mutex
-	link   *link // nil while the manager is away
-	err    error // why it is
-	closed bool  // so is events
+	link   *link // nil while disconnected
+	err    error // why it is disconnected
+	closed bool  // events is closed, too
 }
 
 var _ Manager = (*Client)(nil)
 
-// Dial connects to the manager that listens on the socket. When the connection is lost later, the client connects again
-// by itself until Close.
+// Dial connects to the manager that listens on the socket. If the connection is lost later, the client reconnects until
+// Close.
 func Dial(ctx context.Context, socket string, log logr.Logger) (*Client, error) {
 	c := &Client{socket: socket, log: log.WithValues("socket", socket), events: make(chan struct{}, 1), done: make(chan struct{})}
 	first, err := c.connect(ctx)
@@ -71,7 +71,7 @@ func (c *Client) Close() {
 // Events implements Manager.
 func (c *Client) Events() <-chan struct{} { return c.events }
 
-// hint never blocks: one hint that was not taken yet says it all.
+// hint never blocks: a pending hint is enough.
 func (c *Client) hint() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -84,7 +84,7 @@ func (c *Client) hint() {
 	}
 }
 
-// run owns the connection: it waits for its end and connects anew.
+// run owns the connection: it waits until it ends and reconnects.
 func (c *Client) run(life context.Context, l *link) {
 	defer close(c.done)
 	for l != nil {
@@ -95,7 +95,7 @@ func (c *Client) run(life context.Context, l *link) {
 		c.publish(nil, errors.New("the connection was lost"))
 		l.close()
 		if life.Err() == nil {
-			c.log.Info("Lost the connection to systemd, connecting anew")
+			c.log.Info("Lost the connection to systemd, reconnecting")
 			c.hint()
 		}
 		if l = c.reconnect(life); l != nil {
@@ -104,14 +104,14 @@ func (c *Client) run(life context.Context, l *link) {
 			c.hint()
 		}
 	}
-	// The connection's reader may outlive its Close by a moment, and hint.
+	// The connection's reader may outlive its Close for a moment, and hint.
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closed = true
 	close(c.events)
 }
 
-// reconnect tries until it succeeds or life ends; then it returns nil.
+// reconnect retries until it succeeds, or returns nil when life ends.
 func (c *Client) reconnect(life context.Context) *link {
 	for pause := minReconnect; ; pause = min(2*pause, maxReconnect) {
 		select {
@@ -160,7 +160,7 @@ func (c *Client) connect(ctx context.Context) (*link, error) {
 		socket.Close()
 		return nil, err
 	}
-	// Authentication knows no context; a hung manager is left by the socket's deadline.
+	// Authentication takes no context; the socket's deadline ends it if the manager hangs.
 	deadline, _ := ctx.Deadline()
 	err = socket.SetDeadline(deadline)
 	if err == nil {
@@ -179,13 +179,13 @@ func (c *Client) connect(ctx context.Context) (*link, error) {
 	return l, nil
 }
 
-// wrap gives an error its meaning.
+// wrap adds the operation and the kind of the error.
 func wrap(op, unit string, err error) error {
 	if err == nil {
 		return nil
 	}
 	var wrapped *Error
-	if errors.As(err, &wrapped) { // of current
+	if errors.As(err, &wrapped) { // returned by current
 		return &Error{Op: op, Unit: unit, Kind: wrapped.Kind, Err: wrapped.Err}
 	}
 	return &Error{Op: op, Unit: unit, Kind: kindOf(err), Err: err}

@@ -11,7 +11,7 @@ func resultInterface(unit string) (string, bool) {
 	return "", false
 }
 
-// process is the end of one process, as systemd tells it. code is one of CLD_EXITED and its like, 0 while it runs.
+// process is the end of one process, as systemd reports it. code is CLD_EXITED or similar, 0 while it runs.
 type process struct {
 	started      uint64
 	code, status int32
@@ -31,7 +31,8 @@ type command struct {
 // commandOptions are the options whose commands can keep a service from being started, in the order of execution.
 var commandOptions = []string{"ExecCondition", "ExecStartPre", "ExecStartPost"}
 
-// serviceProperties lists what only services have. Its commands are asked for where it failed: else they explain nothing.
+// serviceProperties lists the properties that only services have. Commands are only requested after a failure, which they may
+// explain.
 func (d *details) serviceProperties() []property {
 	all := []property{
 		{serviceInterface, "MainPID", &d.mainPID},
@@ -52,7 +53,7 @@ func (d *details) serviceProperties() []property {
 	return all
 }
 
-// exited says how the process ended that decided: the main process where it has run, else the command that failed.
+// exited returns how the decisive process ended: the main process if it ran, else the command that failed.
 func (d *details) exited() Exit {
 	if d.exit.code != 0 {
 		return d.exit.as("")

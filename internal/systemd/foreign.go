@@ -11,10 +11,10 @@ import (
 // linkedRuntime is the state of the files that Link links, see systemctl(1), is-enabled.
 const linkedRuntime = "linked-runtime"
 
-// madeBySystemd is said of a unit that is loaded from no file: init.scope, slices, mounts, devices.
+// madeBySystemd is the origin of units without a file: init.scope, slices, mounts, devices.
 const madeBySystemd = "made by systemd itself"
 
-// Foreign implements Manager: what is asked of all names goes out at once.
+// Foreign implements Manager. It pipelines the calls for all names.
 func (c *Client) Foreign(ctx context.Context, names []string) (map[string]string, error) {
 	foreign := map[string]string{}
 	if len(names) == 0 {
@@ -46,7 +46,7 @@ func (c *Client) Foreign(ctx context.Context, names []string) (map[string]string
 		}
 		switch {
 		case known && state == linkedRuntime:
-		case !known && c.isRuntimeLink(origin): // its link was removed while it runs
+		case !known && c.isRuntimeLink(origin): // its link was removed while it was running
 		case origin != "":
 			foreign[name] = origin
 		case known:
@@ -56,7 +56,7 @@ func (c *Client) Foreign(ctx context.Context, names []string) (map[string]string
 	return foreign, nil
 }
 
-// isRuntimeLink reports whether a path is where Link makes its links: beside the manager's socket.
+// isRuntimeLink reports whether Link could have made this path: beside the manager's socket.
 func (c *Client) isRuntimeLink(path string) bool {
 	runtime := filepath.Dir(c.socket)
 	dir := filepath.Dir(path)
@@ -73,7 +73,7 @@ func (l *link) ask(ctx context.Context, method string, names []string) []*dbus.C
 	return calls
 }
 
-// answer waits for an answer. That there is no such thing is one.
+// answer waits for the answer. "Not found" is an answer, not an error.
 func answer(ctx context.Context, call *dbus.Call, to any) (bool, error) {
 	select {
 	case <-call.Done:
@@ -88,14 +88,14 @@ func answer(ctx context.Context, call *dbus.Call, to any) (bool, error) {
 	return err == nil, err
 }
 
-// origin says where a loaded unit comes from; "" where systemd has only heard of it.
+// origin returns where a loaded unit comes from; "" if systemd only knows its name from other units.
 func (l *link) origin(ctx context.Context, unit dbus.ObjectPath) (string, error) {
 	object := l.conn.Object("org.freedesktop.systemd1", unit)
 	var load, path string
 	for name, to := range map[string]any{"LoadState": &load, "FragmentPath": &path} {
 		var value dbus.Variant
 		ok, err := answer(ctx, object.GoWithContext(ctx, getProperty, 0, make(chan *dbus.Call, 1), unitInterface, name), &value)
-		if err != nil || !ok { // it went away meanwhile
+		if err != nil || !ok { // it was unloaded meanwhile
 			return "", err
 		}
 		if err := dbus.Store([]any{value.Value()}, to); err != nil {

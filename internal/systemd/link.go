@@ -21,34 +21,34 @@ const (
 
 func uid() string { return strconv.Itoa(os.Getuid()) }
 
-// link is one connection and what was learnt over it. It is the connection's signal handler, called by its reader: it
-// notes and hints, and never blocks.
+// link is one connection and what was learned over it. It is the connection's signal handler, called by its reader: it
+// updates its maps and hints, and never blocks.
 type link struct {
 	conn *dbus.Conn
 	hint func()
 
 	mu      sync.Mutex
 	details map[dbus.ObjectPath]*details
-	jobs    map[string]*jobs // by unit, for the units in it: those that a call has named
-	// unmet are the loaded units that were not started for a Condition...= at the last try.
+	jobs    map[string]*jobs // by unit, only for units that a call has named
+	// unmet are the loaded units whose last start was skipped because of a Condition...=.
 	unmet map[dbus.ObjectPath]bool
 }
 
-// jobs are those of one unit that ended since the last call that named it.
+// jobs are a unit's jobs that ended since the last call that named it.
 type jobs struct {
 	own  uint32 // the job that the call made, or 0
 	ends []jobEnd
 }
 
-// maxEnds is how many are kept: enough to have them all when the answer to the call tells which one it made.
+// maxEnds is how many are kept: enough to still have the right one when the call's answer names its job.
 const maxEnds = 8
 
-// result is how the last one ended; of those before the call's own nothing counts.
+// result is how the last job ended, ignoring jobs before the call's own.
 func (j *jobs) result() (result string) {
 	for _, end := range j.ends {
 		switch {
 		case end.id < j.own:
-		case end.result == "done" && result == "canceled": // the stop that canceled a start is done after it
+		case end.result == "done" && result == "canceled": // the stop that canceled a start ends after it
 		default:
 			result = end.result
 		}
@@ -74,8 +74,8 @@ func (l *link) call(ctx context.Context, method string, args ...any) *dbus.Call 
 		CallWithContext(ctx, managerInterface+"."+method, 0, args...)
 }
 
-// DeliverSignal implements dbus.SignalHandler. UnitNew and UnitRemoved are no hints: asking for the state of a unit that
-// is not loaded makes systemd load it, send them and forget it, so they would hint at their own echo.
+// DeliverSignal implements dbus.SignalHandler. UnitNew and UnitRemoved are no hints: reading the state of a unit that is not
+// loaded makes systemd load it, send both signals and forget it, so each read would trigger the next.
 func (l *link) DeliverSignal(_, _ string, signal *dbus.Signal) {
 	switch signal.Name {
 	case "org.freedesktop.DBus.Properties.PropertiesChanged":
@@ -108,7 +108,7 @@ func (l *link) DeliverSignal(_, _ string, signal *dbus.Signal) {
 	l.hint()
 }
 
-// forget drops what is known of a unit that changed.
+// forget drops the cached details of a unit that changed.
 func (l *link) forget(unit dbus.ObjectPath) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -121,7 +121,7 @@ func (l *link) forgetAll() {
 	clear(l.details)
 }
 
-// jobEnded notes a job's result. systemd sends what changed in its unit before it.
+// jobEnded records a job's result. systemd sends the changes of its unit first.
 func (l *link) jobEnded(unit string, end jobEnd) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -135,7 +135,7 @@ func (l *link) jobEnded(unit string, end jobEnd) {
 	j.ends = append(j.ends[max(0, len(j.ends)+1-maxEnds):], end)
 }
 
-// noteCondition learns from a unit's changed properties whether its conditions were met.
+// noteCondition reads from a unit's changed properties whether its conditions were met.
 func (l *link) noteCondition(unit dbus.ObjectPath, changed any) {
 	properties, _ := changed.(map[string]dbus.Variant)
 	met, ok := properties["ConditionResult"].Value().(bool)
@@ -171,7 +171,7 @@ func unitPath(unit string) dbus.ObjectPath {
 	return dbus.ObjectPath(b.String())
 }
 
-// followJobs makes the outcome of the unit's jobs known from now on.
+// followJobs starts recording the results of the unit's jobs.
 func (l *link) followJobs(unit string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -180,14 +180,14 @@ func (l *link) followJobs(unit string) {
 	}
 }
 
-// expectJob is followJobs for a unit that is about to be asked for something: how an earlier job ended is old then.
+// expectJob is followJobs before a call for a unit: the results of earlier jobs no longer matter.
 func (l *link) expectJob(unit string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.jobs[unit] = &jobs{}
 }
 
-// ownJob notes which job a call made, from its answer.
+// ownJob records which job a call created, from its answer.
 func (l *link) ownJob(unit string, answer []any) {
 	if len(answer) == 0 {
 		return

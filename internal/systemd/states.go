@@ -11,11 +11,11 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// details are the properties that a list does not have. They are kept until a signal says that the unit changed, so at
-// rest States is one call.
+// details are the properties that a list does not contain. They are cached until a signal says that the unit changed, so an
+// idle States is one call.
 type details struct {
-	row          listed // of the list that they belong to
-	complete     bool   // every answer is there and no signal came meanwhile
+	row          listed // of the list that the details belong to
+	complete     bool   // all answers have arrived, and no signal since
 	fragmentPath string
 	needReload   bool
 	result       string
@@ -24,17 +24,17 @@ type details struct {
 	mainPID      uint32
 	restarts     uint32
 	exit         process     // of the main process
-	commands     [][]command // by commandOptions; nil where they were not asked for
+	commands     [][]command // by commandOptions; nil if they were not requested
 	err          error       // what systemd answered instead
 }
 
-// property is one property to get, and where to.
+// property is one property to read, and its destination.
 type property struct {
 	iface, name string
 	to          any
 }
 
-// properties lists what there is to know of a unit as it is listed.
+// properties lists the properties to read for a unit as listed.
 func (d *details) properties() []property {
 	if d.row.LoadState != "loaded" {
 		return nil
@@ -74,7 +74,7 @@ func (c *Client) States(ctx context.Context, names []string) ([]UnitState, error
 	}
 	states := make([]UnitState, len(names))
 	var rows []listed
-	var of []int // where the state of each row belongs
+	var of []int // the index of each row in the result
 	for i, found := range l.list(ctx, names) {
 		states[i].Name, states[i].Err = names[i], found.err
 		switch {
@@ -98,14 +98,14 @@ func (c *Client) States(ctx context.Context, names []string) ([]UnitState, error
 	return states, nil
 }
 
-// found is what a list has for one name.
+// found is one name's entry in a list.
 type found struct {
 	row listed
 	err error
 }
 
-// list asks for all names at once. systemd refuses a list for one name in it that no unit can have, or leaves that one out
-// without a word. Such a list is asked for again in halves.
+// list lists all names in one call. If one of them is invalid, systemd rejects the call or silently omits that name. Then
+// each half is listed separately.
 func (l *link) list(ctx context.Context, names []string) []found {
 	var rows []listed
 	err := wrap("list", "", l.call(ctx, "ListUnitsByNames", names).Store(&rows))
@@ -130,7 +130,7 @@ func (l *link) list(ctx context.Context, names []string) []found {
 	return results
 }
 
-// detailsOf returns the details of each row; those that are not known it asks for all at once.
+// detailsOf returns the details of each row. It requests those that are not cached, all at once.
 func (l *link) detailsOf(ctx context.Context, rows []listed) ([]*details, error) {
 	all := make([]*details, len(rows))
 	asked := make([][]*dbus.Call, len(rows))
@@ -152,7 +152,7 @@ func (l *link) detailsOf(ctx context.Context, rows []listed) ([]*details, error)
 		case err == nil:
 			l.learn(d)
 		case errors.As(err, &remote) && !errors.Is(wrap("", "", err), ErrDisconnected):
-			d.err = err // it concerns this unit alone
+			d.err = err // it concerns only this unit
 		default:
 			return nil, err
 		}
@@ -160,7 +160,7 @@ func (l *link) detailsOf(ctx context.Context, rows []listed) ([]*details, error)
 	return all, nil
 }
 
-// store waits for the answers to properties; none were asked for when d is known already.
+// store waits for the properties; none were requested if d was cached.
 func (d *details) store(ctx context.Context, asked []*dbus.Call) error {
 	for i, call := range asked {
 		select {
@@ -181,7 +181,7 @@ func (d *details) store(ctx context.Context, asked []*dbus.Call) error {
 	return nil
 }
 
-// known returns the unit's details if they are still right.
+// known returns the unit's cached details if they are still valid.
 func (l *link) known(row listed) *details {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -192,21 +192,21 @@ func (l *link) known(row listed) *details {
 	return d
 }
 
-// expect notes that details are asked for now: a signal about the unit from now on makes them old.
+// expect records that details are being read: a signal about the unit from now on invalidates them.
 func (l *link) expect(d *details) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.details[d.row.Path] = d
 }
 
-// learn keeps details unless they are old already.
+// learn caches details unless they are outdated already.
 func (l *link) learn(d *details) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	d.complete = d.complete || l.details[d.row.Path] == d
 }
 
-// state puts together what is known of a unit.
+// state combines what is known of a unit.
 func (l *link) state(name string, row listed, d *details) UnitState {
 	return UnitState{
 		Name: name, LoadState: row.LoadState, ActiveState: row.ActiveState, SubState: row.SubState,
@@ -216,7 +216,7 @@ func (l *link) state(name string, row listed, d *details) UnitState {
 	}
 }
 
-// micro is a time as systemd has it, in µs since 1970; 0 is none.
+// micro converts systemd's time, in µs since 1970; 0 is none.
 func micro(us uint64) time.Time {
 	if us == 0 {
 		return time.Time{}

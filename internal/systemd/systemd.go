@@ -1,7 +1,7 @@
-// Package systemd is what a node controller needs of one systemd manager, the system's or a user's: link unit files,
-// enqueue jobs, list states, be told that something changed.
+// Package systemd is what a node controller needs of a systemd manager, the system's or a user's: link unit files, enqueue
+// jobs, list states, and be notified of changes.
 //
-// Client reaches a real manager over D-Bus; package fake models one. Package systemdtest holds what both promise.
+// Client talks to a real manager over D-Bus; package fake models one. Package systemdtest tests what both promise.
 package systemd
 
 import (
@@ -11,74 +11,73 @@ import (
 	"time"
 )
 
-// Manager is one systemd manager. Every call ends with its context at the latest. Errors are *Error; what they mean is
-// one of the Err variables below, for errors.Is.
+// Manager is one systemd manager. Every call returns when its context ends, or earlier. Errors are *Error; use errors.Is with
+// the Err variables below.
 type Manager interface {
-	// Link makes the unit files at these absolute paths known by runtime links, which a reboot loses. It does not reload:
-	// a unit that is not loaded is read when it is first needed, and one that is loaded keeps its old file and says
-	// NeedReload. Linking again is no error. One file that is refused fails the call: which one is not said.
+	// Link makes the unit files at these absolute paths known by runtime links, which a reboot removes. It does not reload: a
+	// unit that is not loaded is read when it is first needed; a loaded one keeps its old file and reports NeedReload.
+	// Linking again is not an error. If one file is rejected the call fails, without saying which one.
 	Link(ctx context.Context, paths ...string) error
-	// Unlink removes the runtime links of these units; one without a link is no error, nor is a name that no unit can have. A
-	// unit that runs goes on running and stays loaded until it stops.
+	// Unlink removes the runtime links of these units. A missing link or an invalid name is not an error. A running unit
+	// keeps running and stays loaded until it stops.
 	Unlink(ctx context.Context, names ...string) error
-	// Reload reads the files of all loaded units again. It touches nothing that runs, and its time grows with the number
-	// of loaded units: once for many changed files.
+	// Reload rereads the files of all loaded units. It affects no running process, and its cost grows with the number of
+	// loaded units: call it once for many changed files.
 	Reload(ctx context.Context) error
-	// Start enqueues a start job, mode "replace", and does not wait for its end. A unit that is active stays as it is.
+	// Start enqueues a start job, mode "replace", and does not wait for it. An active unit is left as it is.
 	Start(ctx context.Context, name string) error
-	// Stop enqueues a stop job. A unit that is not loaded is stopped already.
+	// Stop enqueues a stop job. For a unit that is not loaded it does nothing.
 	Stop(ctx context.Context, name string) error
 	// Restart enqueues a restart job; a unit that is not active is started.
 	Restart(ctx context.Context, name string) error
-	// ResetFailed makes a failed unit inactive and forgets its counted restarts. A unit that is not loaded has none.
+	// ResetFailed makes a failed unit inactive and resets its restart counter. For a unit that is not loaded it does nothing.
 	ResetFailed(ctx context.Context, name string) error
-	// States returns one state for each name, in the order of the names. What systemd says nothing of has an Err in its state;
-	// it takes no answer from the others.
+	// States returns one state for each name, in the order of the names. If systemd reports nothing for a unit, its state has
+	// an Err; the others are not affected.
 	States(ctx context.Context, names []string) ([]UnitState, error)
-	// Foreign says which of these units are there without Link, and where they come from: a unit file of the machine's own,
-	// or systemd itself. It loads none of them.
+	// Foreign returns which of these units exist without Link, and their origin: a unit file of the machine, or systemd
+	// itself. It loads none of them.
 	Foreign(ctx context.Context, names []string) (map[string]string, error)
-	// Events holds at most one hint: something changed since the last one was taken (a state, the outcome of a job, the
-	// connection), so list again. Hints may be spurious. It is closed by Close.
+	// Events holds at most one hint: something changed since the last hint was taken (a state, a job's result, the
+	// connection), so list again. Hints may be spurious. Close closes it.
 	Events() <-chan struct{}
-	// Close ends what belongs to this Manager, not the units.
+	// Close releases the Manager's resources; it does not affect units.
 	Close()
 }
 
-// UnitState is the state of one unit, in systemd's words (org.freedesktop.systemd1(5)).
+// UnitState is the state of one unit, in systemd's terms (org.freedesktop.systemd1(5)).
 type UnitState struct {
 	Name      string
 	LoadState string // loaded, not-found, bad-setting, error, masked
-	// ActiveState is active, reloading, inactive, failed, activating or deactivating. A unit that systemd restarts by
-	// itself after RestartSec= is activating (SubState auto-restart) meanwhile.
+	// ActiveState is active, reloading, inactive, failed, activating or deactivating. While systemd waits for RestartSec=
+	// before a restart, it is activating (SubState auto-restart).
 	ActiveState string
 	SubState    string
-	// Job is the type of the job that waits or runs: start, stop, restart, ...; "" without one.
+	// Job is the type of the queued or running job: start, stop, restart, ...; "" if there is none.
 	Job string
-	// JobResult says how the unit's last job ended: done, canceled, timeout, failed, dependency, assert, unsupported, ...;
-	// skipped is a start that a Condition...= of the unit prevented, which systemd itself calls done. canceled is not
-	// replaced by the done of the stop that canceled a start. It is known of jobs that ended while this Manager was connected and
-	// after the last call that named the unit, else "". A start job that failed because another unit did leaves no other
-	// trace.
+	// JobResult is how the unit's last job ended: done, canceled, timeout, failed, dependency, assert, unsupported, ... A
+	// start that a Condition...= prevented is skipped, which systemd itself calls done. canceled is kept even if the stop
+	// that canceled the start is then done. It is only known for jobs that ended while this Manager was connected, after the
+	// last call that named the unit, and is else "". A start job that failed because another unit did leaves no other trace.
 	JobResult string
 	// Result is why the unit stopped or failed: success, exit-code, signal, timeout, start-limit-hit, ...
 	Result       string
 	InvocationID string // 32 hex digits, new at each start
-	// Restarts is how often systemd has started the service again by itself since its last start on request.
+	// Restarts is how often systemd has restarted the service since its last requested start.
 	Restarts int
-	// Exit is how the service's last main process ended, or, where none has run, the command of ExecStartPre= and its like
-	// that failed. Zero while the main process runs.
+	// Exit is how the service's last main process ended or, if none ran, the failed command of ExecStartPre= or similar. Zero
+	// while the main process runs.
 	Exit Exit
 	// Since is when ActiveState or SubState last changed.
 	Since        time.Time
-	MainPID      int // 0 when no main process runs
+	MainPID      int // 0 if no main process runs
 	FragmentPath string
-	// NeedReload says that the file changed after it was loaded.
+	// NeedReload: the file changed after it was loaded.
 	NeedReload bool
-	// systemd forgets an inactive unit at its leisure, so Result, InvocationID and Since are zero in one.
+	// systemd may unload an inactive unit at any time. Then Result, InvocationID and Since are zero.
 
-	// Err is why systemd says nothing of this unit: ErrBadUnit where no unit can have that name, so that none runs. All else
-	// but Name is zero then.
+	// Err is why systemd reports nothing for this unit: ErrBadUnit if the name is invalid, so no such unit runs. All other
+	// fields but Name are zero then.
 	Err error
 }
 
@@ -86,28 +85,28 @@ type UnitState struct {
 type Exit struct {
 	Code   string // exited, killed, dumped
 	Status int    // exit status or signal number
-	// Command is the option that the process was started for, where that is not ExecStart=: ExecStartPre, ...
+	// Command is the option that started the process, if not ExecStart=: ExecStartPre, ...
 	Command string
 	// Started is when the process was started.
 	Started time.Time
 }
 
-// What an error means to the caller.
+// What an error means for the caller.
 var (
 	// ErrNoSuchUnit: there is no unit file of this name.
 	ErrNoSuchUnit = errors.New("no such unit")
-	// ErrBadUnit: the unit file cannot be used as it is (a broken setting, masked). Trying again does not help.
+	// ErrBadUnit: the unit file is unusable (a broken setting, masked). Retrying does not help.
 	ErrBadUnit = errors.New("bad unit file")
-	// ErrRefused: systemd refused the job (a start limit, a dependency that is missing, a manager that shuts down).
+	// ErrRefused: systemd rejected the job (a start limit, a missing dependency, a manager that shuts down).
 	ErrRefused = errors.New("refused by systemd")
-	// ErrDisconnected: the manager cannot be reached now. A hint follows when it can.
+	// ErrDisconnected: the manager cannot be reached now. A hint follows once it can.
 	ErrDisconnected = errors.New("systemd cannot be reached")
 )
 
-// Error is a call that failed.
+// Error is a failed call.
 type Error struct {
 	Op   string // link, start, ...
-	Unit string // "" when the call was not about one unit
+	Unit string // "" if the call was not about one unit
 	Kind error  // one of the Err variables, or nil
 	Err  error
 }
@@ -119,7 +118,7 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("systemd: %s %s: %v", e.Op, e.Unit, e.Err)
 }
 
-// Unwrap gives what the error means and what caused it.
+// Unwrap returns what the error means and what caused it.
 func (e *Error) Unwrap() []error {
 	if e.Kind == nil {
 		return []error{e.Err}

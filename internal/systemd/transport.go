@@ -8,19 +8,19 @@ import (
 	"net"
 )
 
-// transport is a socket as godbus 5.1 and systemd 252 need it to be.
+// transport is a socket with workarounds for godbus 5.1 and systemd 252.
 //
-// Written: the end of the authentication goes out together with its last request, as systemd's own clients do it, where
-// godbus waits for the answer first. So the answer says that systemd has read all of it. Otherwise the first message may
-// reach systemd in one read with the end of the authentication, and there it lies until another byte comes: about every
-// second connection would hang.
+// Writing: the end of the authentication is sent together with its last request, as systemd's own clients do, while godbus
+// waits for the answer first. The answer then means that systemd has read all of it. Otherwise systemd may read the first
+// message together with the end of the authentication and leave it unprocessed until another byte arrives: about every second
+// connection would hang.
 //
-// Read: bytes come one by one until the authentication is over, for godbus throws away what it read too far, and then in
-// whole messages, for godbus panics on a connection that breaks within one.
+// Reading: until the authentication is over, one byte at a time, because godbus discards what it read too far; then in whole
+// messages, because godbus panics if the connection breaks within one.
 type transport struct {
 	net.Conn
 	begun   bool
-	message []byte // what is not handed out yet of the message at hand
+	message []byte // the unread rest of the current message
 }
 
 var begin = []byte("BEGIN\r\n")
@@ -54,7 +54,7 @@ func (t *transport) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// The D-Bus specification's message format: a header of 16 bytes, fields padded to 8 bytes, a body.
+// The D-Bus message format: a header of 16 bytes, fields padded to 8 bytes, a body.
 const (
 	headerLen  = 16
 	maxMessage = 128 << 20

@@ -1,6 +1,6 @@
-// Package presence keeps one machine known to the cluster: machines/<id>, under a lease that outlives fleetd.
+// Package presence keeps a machine present in the cluster: machines/<id>, under a lease that outlives fleetd.
 //
-// A restarted fleetd adopts the lease of the one before, so that a restart is no absence. Nothing is revoked at the end.
+// A restarted fleetd adopts the lease of its predecessor, so that a restart is not an absence. The lease is never revoked.
 package presence
 
 import (
@@ -22,23 +22,23 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// ErrDuplicate: another machine, or another fleetd on this one, has the machine's ID.
+// ErrDuplicate means that another machine, or another fleetd on this one, has the machine's ID.
 var ErrDuplicate = errors.New("the machine ID is in use")
 
-// grace is how much longer than a TTL another machine's presence is waited for: leases end late, not early.
+// grace is how much longer than a TTL to wait for another machine's presence to end: leases end late, not early.
 const grace = 3 * time.Second
 
-// Options are what a Presence needs.
+// Options configure a Presence.
 type Options struct {
 	Store store.Interface
 	Keys  keyspace.Keys
-	// Machine is what is told; its name is the machine's ID.
+	// Machine is the published value; its name is the machine's ID.
 	Machine v1.Machine
 	// TTL is how long the machine stays present without its fleetd.
 	TTL time.Duration
-	// LeaseFile is where the lease's ID is kept for the next fleetd.
+	// LeaseFile is where the lease's ID is stored for the next fleetd.
 	LeaseFile string
-	// OnReturn is called when the machine is present again after its lease had ended.
+	// OnReturn is called when the machine is present again after its lease had expired.
 	OnReturn func()
 	Log      logr.Logger
 }
@@ -46,17 +46,17 @@ type Options struct {
 // Presence is one machine's presence.
 type Presence struct {
 	Options
-	id, key string        // of the machine: these never change
-	present chan struct{} // closed when it is in the store for the first time
+	id, key string        // of the machine; never change
+	present chan struct{} // closed when the presence is in the store for the first time
 	alone   chan struct{} // see Alone
 	changed chan struct{} // the lease or the machine changed
 
 	mu       sync.Mutex
 	lease    store.LeaseID
-	adopted  store.LeaseID // what an earlier fleetd left
-	lastSeen time.Time     // the last time that the lease was known to live
-	lost     time.Time     // the last time that it was found to have ended
-	returned bool          // to be told
+	adopted  store.LeaseID // left by an earlier fleetd
+	lastSeen time.Time     // the last time the lease was known to be alive
+	lost     time.Time     // the last time it was found expired
+	returned bool          // OnReturn is due
 }
 
 // New reads the lease that an earlier fleetd left.
@@ -71,12 +71,12 @@ func New(o Options) *Presence {
 // Present is closed when the machine is present for the first time.
 func (p *Presence) Present() <-chan struct{} { return p.present }
 
-// Alone is closed when no other machine has this one's ID, so that what the store has for it is its own: it is present, or
-// nobody is and etcd has no space to say so. That may last for hours, in which the machine is to follow its placements:
-// what it starts from its disk after a boot may have been moved meanwhile.
+// Alone is closed when no other machine has this one's ID, so that the store's placements for it are its own: it is present,
+// or no machine with that ID is and etcd has no space for a presence. Such a state can last for hours, in which the machine
+// has to follow its placements: what it starts from disk after a boot may have been moved meanwhile.
 func (p *Presence) Alone() <-chan struct{} { return p.alone }
 
-// WasAway reports whether the cluster may have taken the machine for gone a moment ago.
+// WasAway reports whether the cluster may recently have considered the machine gone.
 func (p *Presence) WasAway() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -84,7 +84,7 @@ func (p *Presence) WasAway() bool {
 	return now.Sub(p.lastSeen) > p.TTL*2/3 || !p.lost.IsZero() && now.Sub(p.lost) < 2*p.TTL
 }
 
-// Update changes what is told of the machine, not its ID.
+// Update changes the published machine, except its ID.
 func (p *Presence) Update(machine v1.Machine) {
 	p.mu.Lock()
 	p.Machine = machine
@@ -99,8 +99,8 @@ func (p *Presence) poke() {
 	}
 }
 
-// Run keeps the machine present until ctx ends, then returns nil and leaves it present. While etcd is away it goes on
-// trying. ErrDuplicate ends it.
+// Run keeps the machine present until ctx ends, then returns nil and leaves it present. While etcd is unreachable it keeps
+// trying. It returns ErrDuplicate if another machine has the ID.
 func (p *Presence) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var keeper sync.WaitGroup
@@ -110,7 +110,7 @@ func (p *Presence) Run(ctx context.Context) error {
 		_ = store.KeepLease(ctx, noted{p.Store, p, new(time.Time)}, store.KeptLease{TTL: p.TTL, Adopt: p.adopted, OnLease: p.onLease, Log: p.Log})
 	})
 	retry := store.Backoff{First: 100 * time.Millisecond, Max: 5 * time.Second}
-	held := store.LeaseID(0) // the lease that the key was last seen or put under
+	held := store.LeaseID(0) // the lease under which the key was last seen or put
 	for {
 		lease, value, err := p.wanted()
 		switch {
@@ -138,14 +138,14 @@ func (p *Presence) Run(ctx context.Context) error {
 	}
 }
 
-// complainEvery is how often people are told that etcd is still away.
+// complainEvery is how often to log that etcd is still unreachable.
 const complainEvery = time.Minute
 
-// noted takes note of every renewal, and says when etcd goes away and comes back. It is used by one goroutine.
+// noted records every renewal, and logs when etcd becomes unreachable and when it is back. It is used by one goroutine.
 type noted struct {
 	store.Interface
 	p          *Presence
-	complained *time.Time // zero while all is well
+	complained *time.Time // zero while etcd answers
 }
 
 func (n noted) Grant(ctx context.Context, ttl time.Duration) (store.LeaseID, error) {
@@ -165,7 +165,7 @@ func (n noted) note(ctx context.Context, err error) {
 		n.p.Log.Info("etcd answers again")
 	case err != nil && now.Sub(*n.complained) >= complainEvery:
 		*n.complained = now
-		n.p.Log.Info("etcd does not answer, what runs goes on and nothing new is learnt", "error", err.Error())
+		n.p.Log.Info("etcd does not answer: running units are not affected, changes have to wait", "error", err.Error())
 	}
 }
 
@@ -180,7 +180,7 @@ func (n noted) KeepAlive(ctx context.Context, id store.LeaseID) (time.Duration, 
 	return left, err
 }
 
-// onLease is told of the lease that the presence is to be under.
+// onLease is called with the lease to use for the presence.
 func (p *Presence) onLease(id store.LeaseID, adopted bool) {
 	p.mu.Lock()
 	if !adopted && (p.lease != 0 || p.adopted != 0) {
@@ -189,7 +189,7 @@ func (p *Presence) onLease(id store.LeaseID, adopted bool) {
 	p.lease, p.lastSeen = id, time.Now()
 	p.mu.Unlock()
 	if err := atomicfile.Replace(p.LeaseFile, []byte(strconv.FormatInt(int64(id), 16)+"\n"), 0o600, atomicfile.Process); err != nil {
-		p.Log.Error(err, "Lease cannot be kept for the next fleetd")
+		p.Log.Error(err, "Cannot save the lease for the next fleetd")
 	}
 	p.poke()
 }
@@ -228,7 +228,7 @@ func (p *Presence) wait(ctx context.Context) error {
 	}
 }
 
-// hold has the key in the store under the lease, and returns when something about it changed.
+// hold keeps the key in the store under the lease, and returns when something about it changed.
 func (p *Presence) hold(ctx context.Context, lease store.LeaseID, value []byte, held *store.LeaseID) error {
 	kv, ok, revision, err := p.Store.Get(ctx, p.key)
 	if err != nil {
@@ -242,7 +242,7 @@ func (p *Presence) hold(ctx context.Context, lease store.LeaseID, value []byte, 
 		p.established(lease, held)
 		return p.watch(ctx, revision)
 	case kv.Lease == lease:
-	case kv.Lease == 0: // it was put by hand: no machine keeps it alive, and it would never end
+	case kv.Lease == 0: // put by hand: no machine keeps it alive, and it would never expire
 	case *held == lease:
 		return fmt.Errorf("%w: another fleetd with ID %s and the address of this one has taken over: only one may run", ErrDuplicate, p.id)
 	case p.otherAddress(kv) != "":
@@ -291,7 +291,7 @@ func (p *Presence) isAlone() {
 	closeOnce(p.alone)
 }
 
-// closeOnce is called under a lock.
+// closeOnce is called with a lock held.
 func closeOnce(c chan struct{}) {
 	select {
 	case <-c:
@@ -300,7 +300,7 @@ func closeOnce(c chan struct{}) {
 	}
 }
 
-// lookAround finds out whether another machine has the ID, where there is no lease to be present under.
+// lookAround checks whether another machine has the ID, when there is no lease for a presence.
 func (p *Presence) lookAround(ctx context.Context) {
 	select {
 	case <-p.alone:
@@ -313,7 +313,7 @@ func (p *Presence) lookAround(ctx context.Context) {
 	}
 }
 
-// otherAddress is the address under which another machine is present with this one's ID; empty where it is this one's.
+// otherAddress is the address of another machine that is present with this one's ID; empty if it is this one's.
 func (p *Presence) otherAddress(kv store.KV) string {
 	other, err := p.Keys.Machines().Decode(kv.Value)
 	if err != nil || other.Spec.Address == p.address() {
@@ -322,19 +322,19 @@ func (p *Presence) otherAddress(kv store.KV) string {
 	return other.Spec.Address
 }
 
-// watch returns when the key is no longer what was put or seen at that revision, or the lease or the machine changed.
+// watch returns when the key differs from what was put or seen at that revision, or the lease or the machine changed.
 func (p *Presence) watch(ctx context.Context, revision int64) error {
 	_, err := p.awaitEvent(ctx, revision)
 	return err
 }
 
-// awaitEvent waits for a change of the key, or of what should be there: then it returns no event.
+// awaitEvent waits for a change of the key, or of its desired value: then it returns no event.
 func (p *Presence) awaitEvent(ctx context.Context, revision int64) (*store.Event, error) {
 	return store.WaitEvent(ctx, p.Store, store.SeenKey{Key: p.key, There: true, Revision: revision}, p.changed, nil)
 }
 
-// waitGone waits for the end of the lease that another machine's presence is under. Where that machine is alive it does
-// not end: then this one is the second with its ID, and does nothing at all.
+// waitGone waits for the end of the lease of another machine's presence. If that machine is alive it does not end: then this
+// one is the second with that ID, and does nothing.
 func (p *Presence) waitGone(ctx context.Context, kv store.KV, revision int64) error {
 	id, address := p.id, p.otherAddress(kv)
 	p.Log.Info("Waiting for an earlier presence to end", "machine", id, "otherAddress", address, "atMost", p.TTL+grace)
@@ -349,7 +349,7 @@ func (p *Presence) waitGone(ctx context.Context, kv store.KV, revision int64) er
 		case err != nil:
 			return err
 		case event != nil:
-			return nil // gone or changed: look again
+			return nil // gone or changed: read again
 		}
 	}
 }

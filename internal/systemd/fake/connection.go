@@ -1,7 +1,7 @@
 package fake
 
-// Reconnect is what it means to the user of a connection that it was lost and made anew: how jobs ended before is not known any
-// more, and a hint tells that it is back. The units do not notice.
+// Reconnect models a lost and reestablished connection as its user sees it: results of earlier jobs are forgotten, and a hint
+// says that it is back. Units are not affected.
 func (m *Manager) Reconnect() {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -9,13 +9,13 @@ import (
 type Running struct {
 	Unit, Invocation string
 	Argv             []string
-	// By is the unit that brought this one along: its timer or socket, or one that depends on it; "" where this one was asked for.
+	// By is the unit that started this one: its timer or socket, or one that depends on it; "" if it was started by a call.
 	By string
-	// Stopping: it was told to stop, and has not stopped so far.
+	// Stopping: it was told to stop, and has not stopped yet.
 	Stopping bool
 }
 
-// Processes returns the main processes that run, by unit: for those who model what they do.
+// Processes returns the running main processes, by unit, for models of their behaviour.
 func (m *Manager) Processes() []Running {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -28,7 +28,7 @@ func (m *Manager) Processes() []Running {
 	return all
 }
 
-// Next returns when there is something to do next, in the model's time; ok is false where nothing will happen by itself.
+// Next returns when there is something to do next, in the model's time; ok is false if nothing will happen by itself.
 func (m *Manager) Next() (at time.Time, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -1,8 +1,8 @@
-// Package fake models one systemd manager in memory: units, dependencies, jobs, restarts. Nothing in it happens by
-// itself: Step and Advance drive it, so that the same calls give the same outcome every time.
+// Package fake models a systemd manager in memory: units, dependencies, jobs, restarts. Nothing happens by itself: Step and
+// Advance drive it, so that the same calls always have the same result.
 //
-// It models services (Type=simple and its like, oneshot), timers and sockets, and takes every other unit type for a target. What it promises is
-// what systemdtest tests, with the real systemd 252 as the judge.
+// It models services (Type=simple and similar, oneshot), timers and sockets, and treats every other unit type as a target.
+// systemdtest tests its behaviour, and runs the same tests against the real systemd 252.
 package fake
 
 import (
@@ -16,18 +16,18 @@ import (
 	"github.com/fleet-starter/fleet/internal/systemd"
 )
 
-// Options change what a model starts from; the zero value is usable.
+// Options configure a model; the zero value is usable.
 type Options struct {
 	// Now is the time at which the model starts; zero: 2020-01-01.
 	Now time.Time
 	// ReadFile reads unit files; nil: os.ReadFile.
 	ReadFile func(path string) ([]byte, error)
-	// Process says how a service's process behaves; nil: as CommonProcess says.
+	// Process returns how a service's process behaves; nil: CommonProcess.
 	Process func(unit string, argv []string) Process
-	// Foreign are units that the machine has by itself, and where from. The model says that they are there, no more.
+	// Foreign maps units that the machine has without fleet to their origin. The model only reports them.
 	Foreign map[string]string
-	// Fault, when it returns an error, fails the call (link, unlink, reload, start, stop, restart, reset-failed, list)
-	// before it has any effect. unit is "" for calls about many units.
+	// Fault can return an error to make the call (link, unlink, reload, start, stop, restart, reset-failed, list) fail
+	// without any effect. unit is "" for calls about many units.
 	Fault func(op, unit string) error
 }
 
@@ -41,9 +41,9 @@ type Manager struct {
 	closed  bool
 	links   map[string]string // path by unit name
 	units   map[string]*unit  // the loaded ones
-	jobs    map[string]*job   // at most one a unit
-	results map[string]string // of the last job, by unit, for units that a call has named
-	timers  []timer           // by time, then by when they were set
+	jobs    map[string]*job   // at most one per unit
+	results map[string]string // of the last job, by unit, only for units that a call has named
+	timers  []timer           // by time, then in the order in which they were set
 	lastID  int               // of jobs, processes and invocations
 }
 
@@ -69,7 +69,7 @@ func (m *Manager) reset() {
 	m.links, m.units, m.jobs, m.results, m.timers = map[string]string{}, map[string]*unit{}, map[string]*job{}, map[string]string{}, nil
 }
 
-// Reboot is a power cut and a new start: no process, link or memory of a unit is left.
+// Reboot is a power cut and a boot: no process, link or state of a unit is left.
 func (m *Manager) Reboot() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -107,7 +107,7 @@ func (m *Manager) hint() {
 	}
 }
 
-// do runs one call under the lock, unless its time is up or a fault is wanted.
+// do runs one call under the lock, unless its context has ended or Fault returns an error.
 func (m *Manager) do(ctx context.Context, op, name string, call func() error) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -120,7 +120,7 @@ func (m *Manager) do(ctx context.Context, op, name string, call func() error) er
 	}
 	err = call()
 	if name != "" {
-		m.results[name] = "" // how a job ended that the call has replaced is old, too
+		m.results[name] = "" // earlier jobs' results no longer matter
 	}
 	if err != nil {
 		return &systemd.Error{Op: op, Unit: name, Err: err}

@@ -16,31 +16,31 @@ const (
 	jobRestart jobKind = "restart"
 )
 
-// job is what waits or runs for one unit.
+// job is a unit's queued or running job.
 type job struct {
 	id      int
 	unit    *unit
 	kind    jobKind
-	running bool // its end comes with the end of a process
-	// automatic is set of a restart that was not asked for.
+	running bool // it ends when a process ends
+	// automatic: the restart was not requested.
 	automatic bool
-	by        string // the unit that brings it along; "": the job was asked for
+	by        string // the unit that caused it; "": it was requested
 }
 
-// stops says whether the job's next act is to stop.
+// stops reports whether the job stops the unit next.
 func (j *job) stops() bool { return j.kind == jobStop || j.kind == jobRestart }
 
-// transaction collects the jobs that one job needs, in order.
+// transaction collects the jobs that one job requires, in order.
 type transaction struct {
 	m     *Manager
 	kinds map[*unit]jobKind
 	order []*unit
 }
 
-// enqueue adds a job and those that it brings along, all or none, and replaces what contradicts them.
+// enqueue adds a job and the jobs it requires, all or none, and replaces contradicting ones.
 func (m *Manager) enqueue(name string, kind jobKind) error { return m.enqueueFor(name, kind, "") }
 
-// enqueueFor is an enqueue that another unit is the reason of.
+// enqueueFor is enqueue on behalf of another unit.
 func (m *Manager) enqueueFor(name string, kind jobKind, by string) error {
 	if !canBe(name) {
 		return noUnit(string(kind), name)
@@ -54,7 +54,7 @@ func (m *Manager) enqueueFor(name string, kind jobKind, by string) error {
 		return err
 	}
 	for i, u := range t.order {
-		// What is wanted along and active already needs no job.
+		// A dependency that is active needs no job.
 		if t.kinds[u] == jobStart && i > 0 && u.active == "active" && m.jobs[u.name] == nil {
 			continue
 		}
@@ -87,7 +87,7 @@ func (t *transaction) add(u *unit, kind jobKind) error {
 	if kind == jobStart {
 		return nil
 	}
-	// A stop, and a restart, is passed on to what depends on the unit and runs.
+	// Stops and restarts propagate to running units that depend on this one.
 	for _, other := range t.m.sorted() {
 		if other.running() && (slices.Contains(other.requires, u.name) || slices.Contains(other.bindsTo, u.name) || slices.Contains(other.partOf, u.name)) {
 			if err := t.add(other, kind); err != nil {
@@ -98,7 +98,7 @@ func (t *transaction) add(u *unit, kind jobKind) error {
 	return nil
 }
 
-// addNeeded adds the start of what the unit needs, which must be there, and of what it wants.
+// addNeeded adds start jobs for the units that this one requires, which must exist, and that it wants.
 func (t *transaction) addNeeded(u *unit) error {
 	for _, name := range slices.Concat(u.requires, u.bindsTo) {
 		needed := t.m.load(name)
@@ -113,7 +113,7 @@ func (t *transaction) addNeeded(u *unit) error {
 		if wanted := t.m.load(name); wanted != nil && wanted.loadState == "loaded" {
 			before := len(t.order)
 			if err := t.add(wanted, jobStart); err != nil {
-				// What is only wanted does not fail the rest.
+				// Failing to start a wanted unit does not fail the rest.
 				for _, u := range t.order[before:] {
 					delete(t.kinds, u)
 				}
@@ -141,7 +141,7 @@ func (m *Manager) sorted() []*unit {
 	return all
 }
 
-// install merges a job with the one that the unit has.
+// install merges a job with the unit's current one.
 func (m *Manager) install(u *unit, kind jobKind, by string) {
 	if old := m.jobs[u.name]; old != nil {
 		if old.kind == kind || old.kind == jobRestart && kind == jobStart {
@@ -157,11 +157,11 @@ func (m *Manager) install(u *unit, kind jobKind, by string) {
 	m.jobs[u.name] = &job{id: m.lastID, unit: u, kind: kind, by: by}
 }
 
-// finish removes a job. One that fails takes the start jobs along that needed it.
+// finish removes a job. A failed job also fails the start jobs that required it.
 func (m *Manager) finish(j *job, result string) {
 	delete(m.jobs, j.unit.name)
 	if last, followed := m.results[j.unit.name]; followed && (last != "canceled" || result != "done") {
-		m.results[j.unit.name] = result // a stop that canceled a start is done after it
+		m.results[j.unit.name] = result // the stop that canceled a start is done after it
 	}
 	m.hint()
 	m.notify(j.unit)
@@ -188,8 +188,8 @@ func (m *Manager) next() *job {
 	return next
 }
 
-// waits says whether After= keeps the job from running: what is ordered after something starts after it and stops
-// before it, and stops come before starts. So does the stop of the unit itself.
+// waits reports whether After= keeps the job from running: units start after those they are ordered after and stop before
+// them, and stops come before starts. So does the stop of the unit itself.
 func (m *Manager) waits(j *job) bool {
 	if j.unit.stopping() && !j.stops() {
 		return true
@@ -208,7 +208,7 @@ func (m *Manager) waits(j *job) bool {
 	return false
 }
 
-// comesAfter says whether After= or Before= orders the unit after the other one.
+// comesAfter reports whether After= or Before= orders the unit after the other one.
 func (u *unit) comesAfter(other *unit) bool {
 	return slices.Contains(u.after, other.name) || slices.Contains(other.before, u.name)
 }

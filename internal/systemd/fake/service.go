@@ -16,11 +16,11 @@ import (
 // Process is how a process behaves if it is not killed.
 type Process struct {
 	Ends   bool
-	After  time.Duration // when it ends, from its start
+	After  time.Duration // when it exits, from its start
 	Status int           // its exit status
 }
 
-// CommonProcess knows true, false and sleep; any other program runs until it is stopped.
+// CommonProcess knows true, false and sleep; all other programs run until stopped.
 func CommonProcess(argv []string) Process {
 	if len(argv) == 0 {
 		return Process{}
@@ -70,11 +70,11 @@ func (e end) exit(started time.Time) systemd.Exit {
 	return systemd.Exit{Code: "exited", Status: e.status, Started: started}
 }
 
-// timer is something that happens later, unless the unit has gone on meanwhile.
+// timer is a scheduled event, dropped if the unit has changed meanwhile.
 type timer struct {
 	at   time.Time
 	unit *unit
-	when string // the invocation that it is about
+	when string // the invocation it belongs to
 	sub  string // and its SubState
 	do   func()
 }
@@ -88,7 +88,7 @@ func (t timer) holds(m *Manager) bool {
 	return m.units[t.unit.name] == t.unit && t.unit.invocation == t.when && t.unit.sub == t.sub
 }
 
-// Step does the next thing that is due: one job, or one timer. It returns false when nothing is.
+// Step runs the next due job or timer. It returns false if there is none.
 func (m *Manager) Step() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -113,10 +113,10 @@ func (m *Manager) step() bool {
 	return false
 }
 
-// mostSteps is where Advance gives up on units that restart each other for ever.
+// mostSteps is when Advance gives up on units that restart each other forever.
 const mostSteps = 1_000_000
 
-// Advance does all that is due and all that becomes due within d, in order, and moves the clock by d.
+// Advance runs everything that is due within d, in order, and moves the clock by d.
 func (m *Manager) Advance(d time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -137,7 +137,7 @@ func (m *Manager) Advance(d time.Duration) {
 // Kill ends the main process of the unit with SIGKILL.
 func (m *Manager) Kill(name string) error { return m.Exit(name, -1) }
 
-// Exit ends the main process of the unit with this exit status, or below zero by SIGKILL.
+// Exit ends the unit's main process with this exit status; below zero with SIGKILL.
 func (m *Manager) Exit(name string, status int) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -230,7 +230,7 @@ func (m *Manager) runStart(j *job) {
 	m.stopUnbound(u)
 }
 
-// exist: all of these paths are there, those after a "!" are not.
+// exist reports whether all of these paths exist, and those after a "!" do not.
 func (m *Manager) exist(paths []string) bool {
 	for _, path := range paths {
 		path, absent := strings.CutPrefix(path, "!")
@@ -251,7 +251,7 @@ func (m *Manager) mayStart(u *unit) bool {
 	return true
 }
 
-// stopUnbound stops a unit whose BindsTo= went away while it started.
+// stopUnbound stops a unit whose BindsTo= unit stopped while it started.
 func (m *Manager) stopUnbound(u *unit) {
 	for _, name := range u.bindsTo {
 		if target := m.units[name]; (target == nil || !target.running()) && m.jobs[name] == nil {
@@ -260,7 +260,7 @@ func (m *Manager) stopUnbound(u *unit) {
 	}
 }
 
-// ended is the end of a main process that no stop job asked for.
+// ended handles the end of a main process that no stop job caused.
 func (m *Manager) ended(u *unit, e end) {
 	if u.stopping() {
 		if u.result == success {
@@ -306,7 +306,7 @@ func (m *Manager) ended(u *unit, e end) {
 	}
 }
 
-// restarts is the table of Restart= in systemd.service(5), as far as the model goes.
+// restarts implements the table of Restart= in systemd.service(5), as far as modelled.
 func (m *Manager) restarts(u *unit, e end) bool {
 	switch u.restart {
 	case "always":

@@ -6,10 +6,10 @@ import (
 	"github.com/fleet-starter/fleet/internal/systemd"
 )
 
-// timedOut is the result of a unit that systemd had to kill, for it did not stop in time.
+// timedOut is the result of a unit that systemd had to kill because it did not stop in time.
 const timedOut = "timeout"
 
-// harmless are signals that a process which does not handle them survives.
+// harmless are signals that a process survives without handling them.
 var harmless = map[string]bool{"SIGWINCH": true, "SIGCONT": true, "SIGURG": true, "SIGCHLD": true}
 
 // stopping is how a service stops.
@@ -22,13 +22,13 @@ type stopping struct {
 
 func (u *unit) stopping() bool { return u.active == "deactivating" }
 
-// halt begins to stop a unit because a job says so. It takes a while where the unit's file says so.
+// halt begins to stop a unit for a job. How long that takes depends on the unit's file.
 func (m *Manager) halt(u *unit) {
 	switch {
 	case u.pid == 0:
 		m.set(u, "inactive", "dead")
 	case u.oneshot && u.active == "activating":
-		// The end by SIGTERM is clean for a service that runs, not for one that has something to finish.
+		// Ending by SIGTERM is clean for a running service, not for one that has something to finish.
 		u.pid, u.result = 0, signaled
 		m.set(u, "failed", "failed")
 	case len(u.stop.execStop) > 0:
@@ -47,7 +47,7 @@ func (m *Manager) halt(u *unit) {
 	}
 }
 
-// terminate sends the signal to stop.
+// terminate sends the stop signal.
 func (m *Manager) terminate(u *unit) {
 	if !u.stop.ignores {
 		m.stopped(u, systemd.Exit{})
@@ -60,7 +60,7 @@ func (m *Manager) terminate(u *unit) {
 	})
 }
 
-// stopped is the end of a unit that was to stop, and of the job that said so.
+// stopped handles the end of a unit that had to stop, and of the job that stopped it.
 func (m *Manager) stopped(u *unit, exit systemd.Exit) {
 	u.pid, u.exit = 0, exit
 	if u.result == success {
@@ -74,7 +74,7 @@ func (m *Manager) stopped(u *unit, exit systemd.Exit) {
 	}
 }
 
-// halted: a job has stopped its unit.
+// halted completes a job that stopped its unit.
 func (m *Manager) halted(j *job) {
 	if j.kind == jobStop {
 		m.finish(j, "done")

@@ -9,15 +9,15 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// trigger is what makes a unit one that starts another one: a timer or a socket.
+// trigger makes a unit start another one: a timer or a socket.
 type trigger struct {
-	starts string // the other unit's name; "" where this one starts none
-	// onActive and onUnitActive are the times of a timer: since its own start, and since the other unit was started.
+	starts string // the other unit's name; "" if there is none
+	// onActive and onUnitActive are a timer's delays: from its own start, and from the other unit's.
 	onActive, onUnitActive []time.Duration
 	listens                []string // the addresses of a socket
 }
 
-// parseTrigger understands the section of a timer or a socket. Times of the calendar and of the boot never come.
+// parseTrigger parses the section of a timer or a socket. Calendar and boot times never elapse.
 func parseTrigger(n unitfile.Name, file *unitfile.File) (trigger, error) {
 	section, option := "Timer", "Unit"
 	switch n.Type {
@@ -52,8 +52,7 @@ func parseTrigger(n unitfile.Name, file *unitfile.File) (trigger, error) {
 	return t, nil
 }
 
-// startTrigger begins to wait for what starts the other unit. It is refused where there is none, and a socket where the other
-// unit runs without it.
+// startTrigger starts waiting to start the other unit. It fails if that does not exist, or, for a socket, already runs.
 func (m *Manager) startTrigger(u *unit) bool {
 	other := m.load(u.trigger.starts)
 	if other == nil || other.loadState != "loaded" {
@@ -70,7 +69,7 @@ func (m *Manager) startTrigger(u *unit) bool {
 	return true
 }
 
-// wait has a timer wait for its next time; it has elapsed where there is none.
+// wait makes a timer wait for its next time, or elapse if there is none.
 func (m *Manager) wait(u *unit, first bool) {
 	var next time.Time
 	sooner := func(at time.Time) {
@@ -111,7 +110,7 @@ func (m *Manager) wait(u *unit, first bool) {
 	})
 }
 
-// pull starts what the timer or socket is for.
+// pull starts the unit that the timer or socket is for.
 func (m *Manager) pull(u *unit) {
 	if j := m.jobs[u.name]; j != nil && j.stops() {
 		return
@@ -128,7 +127,7 @@ func (m *Manager) pull(u *unit) {
 	}
 }
 
-// Connect is a connection to the address of a socket unit. The service is taken to accept it once it runs.
+// Connect connects to the address of a socket unit. The service is assumed to accept it once it runs.
 func (m *Manager) Connect(address string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -143,7 +142,7 @@ func (m *Manager) Connect(address string) error {
 	return fmt.Errorf("nothing listens at %s", address)
 }
 
-// notify tells the timers and sockets of a unit that it, or its job, is another.
+// notify tells a unit's timers and sockets that its state or its job changed.
 func (m *Manager) notify(u *unit) {
 	if u.trigger.starts != "" {
 		return

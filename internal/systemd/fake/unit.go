@@ -15,7 +15,7 @@ import (
 type unit struct {
 	name      string
 	path      string
-	text      string // of the file as it was loaded
+	text      string // of the file when it was loaded
 	loadState string
 	settings
 
@@ -24,18 +24,18 @@ type unit struct {
 	invocation  string
 	since       time.Time
 	pid         int
-	starts      []time.Time // those that the start limit counts
+	starts      []time.Time // counted by the start limit
 	restarts    int
 	exit        systemd.Exit
-	started     time.Time // of the last process, or of the unit where it has none
-	by          string    // the unit that brought it along when it was started
-	// leftInactive is when it was started, by itself too; triggered is when a timer or a socket started its other unit, and
-	// waits counts how often a timer has begun to wait.
+	started     time.Time // of the last process, or of the unit if it has none
+	by          string    // the unit that caused its start
+	// leftInactive is when it was started, also automatically; triggered is when a timer or a socket started its other unit,
+	// and waits counts how often a timer began to wait.
 	leftInactive, triggered time.Time
 	waits                   int
 }
 
-// settings are what the model understands of a unit file.
+// settings are the modelled options of a unit file.
 type settings struct {
 	requires, bindsTo, wants, partOf, after, before []string
 
@@ -49,13 +49,13 @@ type settings struct {
 	startInterval time.Duration
 	stop          stopping
 	trigger       trigger
-	// conditions and asserts are paths that have to be there, or, after a "!", must not be.
+	// conditions and asserts are paths that must exist or, after a "!", must not.
 	conditions, asserts []string
 }
 
 func (u *unit) running() bool { return u.active == "active" || u.active == "activating" }
 
-// load returns the unit, from its file if it is not loaded; nil if there is none.
+// load returns the unit, loading its file if necessary; nil if there is none.
 func (m *Manager) load(name string) *unit {
 	if u := m.units[name]; u != nil {
 		return u
@@ -69,7 +69,7 @@ func (m *Manager) load(name string) *unit {
 	return u
 }
 
-// read fills in what the unit's file says.
+// read reads the unit's file.
 func (m *Manager) read(u *unit) {
 	path, ok := m.links[u.name]
 	text, err := m.opts.ReadFile(path)
@@ -83,7 +83,7 @@ func (m *Manager) read(u *unit) {
 	}
 }
 
-// parse understands a unit file; the error says that systemd would not load it.
+// parse parses a unit file; it returns an error if systemd would not load it.
 func parse(name, text string) (settings, error) {
 	n, err := unitfile.ParseName(name)
 	if err != nil {
@@ -146,7 +146,7 @@ func parse(name, text string) (settings, error) {
 	return s, err
 }
 
-// noUnit is what systemd answers to a name that no unit can have.
+// noUnit is systemd's error for an invalid unit name.
 func noUnit(op, name string) error {
 	return &systemd.Error{Op: op, Unit: name, Kind: systemd.ErrBadUnit, Err: errors.New("invalid argument")}
 }
@@ -162,7 +162,7 @@ func isTrue(s string) bool {
 // forever is longer than any simulation.
 const forever = 100 * 365 * 24 * time.Hour
 
-// parseSpan reads a time span: a number of seconds, or as systemd.time(7) has it, up to hours.
+// parseSpan parses a time span: a number of seconds, or systemd.time(7) notation up to hours.
 func parseSpan(s string) (time.Duration, error) {
 	if s == "infinity" {
 		return forever, nil
@@ -173,7 +173,7 @@ func parseSpan(s string) (time.Duration, error) {
 	return time.ParseDuration(strings.NewReplacer(" ", "", "min", "m", "sec", "s").Replace(s))
 }
 
-// canBe is systemd's rule: which names a unit can have. It is not unitfile's, which is held against it.
+// canBe is systemd's rule for valid unit names. unitfile's rule is tested against it.
 func canBe(name string) bool {
 	dot := strings.LastIndexByte(name, '.')
 	if dot <= 0 || name[0] == '@' || len(name) > 255 {
@@ -182,17 +182,17 @@ func canBe(name string) bool {
 	at := strings.IndexByte(name[:dot], '@')
 	switch name[dot+1:] {
 	case "service", "socket", "target", "timer", "path":
-		return at != dot-1 // a template is no unit
+		return at != dot-1 // a template is not a unit
 	case "mount", "automount", "swap", "slice", "device", "scope":
 		return at < 0
 	}
 	return false
 }
 
-// isFileName is systemd's rule for the names of unit files: a link takes any whose type it knows.
+// isFileName is systemd's rule for unit file names: linking accepts any with a known type.
 func isFileName(name string) bool { return name[0] != '@' && canBe(strings.ReplaceAll(name, "@", "_")) }
 
-// state is what a list says of the unit.
+// state is the unit's entry in a list.
 func (m *Manager) state(name string) systemd.UnitState {
 	if !canBe(name) {
 		return systemd.UnitState{Name: name, Err: noUnit("list", name)}
@@ -220,7 +220,7 @@ func (m *Manager) state(name string) systemd.UnitState {
 	return s
 }
 
-// collect forgets units as systemd does: those that do nothing and that no unit which does something depends on.
+// collect unloads units like systemd: those that are idle and that no other unit depends on.
 func (m *Manager) collect() {
 	kept := map[*unit]bool{}
 	var keep func(u *unit)

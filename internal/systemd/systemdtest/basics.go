@@ -83,7 +83,7 @@ var basics = map[string]func(*bench){
 		b.start("same.service")
 		before, same := b.awaitActive("a.service", "active"), b.awaitActive("same.service", "active")
 		require.False(b, before.NeedReload)
-		// systemd compares modification times: an honest test lets the clock tick.
+		// systemd compares modification times: let the clock tick.
 		time.Sleep(10 * time.Millisecond)
 		b.link("a.service", "[Service]", "Type=oneshot", "RemainAfterExit=yes", "ExecStart=/bin/true")
 		state := b.state("a.service")

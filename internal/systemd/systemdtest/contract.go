@@ -1,4 +1,4 @@
-// Package systemdtest tests the promises of systemd.Manager, the same for the real one and for the model.
+// Package systemdtest tests the contract of systemd.Manager, for the real one and the model alike.
 package systemdtest
 
 import (
@@ -14,19 +14,19 @@ import (
 	"github.com/fleet-starter/fleet/internal/systemd"
 )
 
-// Subject is a Manager under test and the world around it.
+// Subject is a Manager under test and its environment.
 type Subject interface {
 	systemd.Manager
 	// Kill sends SIGKILL to the unit's main process.
 	Kill(unit string) error
-	// Connect makes a connection to the path of a socket unit, and ends it.
+	// Connect connects to the path of a socket unit, and disconnects.
 	Connect(address string) error
-	// Progress returns when something may have changed: the real one waits for a hint, the model moves its clock. It
-	// fails when nothing changed for long.
+	// Progress returns when something may have changed: the real manager waits for a hint, the model advances its clock. It
+	// fails if nothing changes for long.
 	Progress(ctx context.Context) error
 }
 
-// within bounds one test against a real manager.
+// within bounds one test with a real manager.
 const within = 20 * time.Second
 
 // bench is one test's manager, unit files and deadline.
@@ -37,7 +37,7 @@ type bench struct {
 	dir string
 }
 
-// Run runs the contract; start returns a manager that has no units of the tests yet.
+// Run runs the contract; start returns a manager without any of the tests' units.
 func Run(t *testing.T, start func(t *testing.T) Subject) {
 	for _, part := range []map[string]func(*bench){basics, failures, dependencies, stops, triggers} {
 		for name, test := range part {

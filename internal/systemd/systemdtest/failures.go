@@ -184,7 +184,7 @@ var failures = map[string]func(*bench){
 		require.NoError(b, err)
 		require.Empty(b, foreign)
 
-		// A link is refused by the type alone, and takes what comes with it along.
+		// systemd rejects a link only by its type, and the whole call with it.
 		other := b.write("other.service", sleeper...)
 		require.ErrorIs(b, b.Link(b.ctx, b.write("a.snapshot", sleeper...), other), systemd.ErrBadUnit)
 		require.NoError(b, b.Link(b.ctx, b.write("data@vol1.mount", "[Mount]"), other))

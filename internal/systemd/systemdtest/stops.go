@@ -6,7 +6,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/systemd"
 )
 
-// stubborn is a service whose process does not mind the signal to stop: systemd kills it when its time is up.
+// stubborn is a service whose process ignores the stop signal: systemd kills it after its timeout.
 func stubborn(more ...string) []string {
 	return append([]string{"[Service]", "ExecStart=/bin/sleep infinity", "KillSignal=SIGWINCH", "TimeoutStopSec=500ms"}, more...)
 }

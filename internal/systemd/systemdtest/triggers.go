@@ -15,7 +15,7 @@ func (b *bench) sub(name, sub string) systemd.UnitState {
 	return b.await(name, sub, func(s systemd.UnitState) bool { return s.ActiveState == "active" && s.SubState == sub && s.Job == "" })
 }
 
-// address is a path that is short enough for a socket.
+// address is a path short enough for a socket.
 func (b *bench) address() string {
 	dir, err := os.MkdirTemp("/tmp", "fleet-")
 	require.NoError(b, err)
@@ -23,7 +23,7 @@ func (b *bench) address() string {
 	return filepath.Join(dir, "s")
 }
 
-// listen links and starts a socket. What connects is forgotten when its service stops, for no service here accepts it.
+// listen links and starts a socket. Connections are dropped when its service stops, because no service here accepts them.
 func (b *bench) listen(name string, more ...string) (address string) {
 	address = b.address()
 	b.link(name, append([]string{"[Socket]", "ListenStream=" + address, "FlushPending=yes"}, more...)...)
