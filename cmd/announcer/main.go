@@ -1,5 +1,5 @@
-// Command announcer is the sidekick of one instance: it checks the instance's health and publishes its
-// ip:port in etcd for as long as it is healthy.
+// Command announcer is the sidekick of one instance: it checks the instance's health and publishes its ip:port in etcd while
+// it is healthy.
 package main
 
 import (
@@ -35,7 +35,7 @@ Flags:
 `
 
 func main() {
-	// One of these runs beside every instance: a little more work for the collector is less memory for each.
+	// One announcer runs beside every instance, so trade a little garbage collection for memory.
 	debug.SetGCPercent(25)
 	debug.SetMemoryLimit(6 << 20)
 	if err := run(os.Args[1:]); err != nil && !errors.Is(err, context.Canceled) {
@@ -55,16 +55,16 @@ func run(args []string) error {
 	flags.StringVar(&opts.App, "app", "", "name of the app")
 	flags.StringVar(&opts.Instance, "instance", "", "name of the instance, such as example-app@1")
 	flags.StringVar(&opts.Prefix, "prefix", v1.DefaultAnnouncePrefix, "directory in etcd")
-	flags.StringVar(&host, "host", os.Getenv("FLEET_MACHINE_IP"), "address that others reach the instance at")
-	flags.StringVar(&port, "port", "", "port that others reach the instance at")
-	flags.DurationVar(&opts.TTL, "ttl", 30*time.Second, "how long the key outlives a machine that vanished")
-	flags.StringVar(&healthHTTP, "health-http", "", "healthy when GET of this URL, or of this path on the announced port, answers 200 to 399")
-	flags.StringVar(&healthTCP, "health-tcp", "", "healthy when this host:port, or this port, accepts connections")
-	flags.StringVar(&healthExec, "health-exec", "", "healthy when this program, with the arguments that follow the flags, exits with 0")
-	flags.DurationVar(&opts.Interval, "interval", 5*time.Second, "time between two probes")
-	flags.DurationVar(&opts.Timeout, "timeout", 2*time.Second, "how long a probe may take")
-	flags.IntVar(&opts.Thresholds.Healthy, "healthy-threshold", 1, "probes that must pass in a row before the instance is announced")
-	flags.IntVar(&opts.Thresholds.Unhealthy, "unhealthy-threshold", 3, "probes that must fail in a row before it is withdrawn")
+	flags.StringVar(&host, "host", os.Getenv("FLEET_MACHINE_IP"), "address at which the instance is reachable")
+	flags.StringVar(&port, "port", "", "port at which the instance is reachable")
+	flags.DurationVar(&opts.TTL, "ttl", 30*time.Second, "how long the key outlives its machine")
+	flags.StringVar(&healthHTTP, "health-http", "", "healthy if GET of this URL, or of this path on the announced port, returns 200 to 399")
+	flags.StringVar(&healthTCP, "health-tcp", "", "healthy if this host:port, or this port, accepts connections")
+	flags.StringVar(&healthExec, "health-exec", "", "healthy if this program, run with the arguments after the flags, exits with 0")
+	flags.DurationVar(&opts.Interval, "interval", 5*time.Second, "time between probes")
+	flags.DurationVar(&opts.Timeout, "timeout", 2*time.Second, "timeout of a probe")
+	flags.IntVar(&opts.Thresholds.Healthy, "healthy-threshold", 1, "consecutive successful probes before the instance is announced")
+	flags.IntVar(&opts.Thresholds.Unhealthy, "unhealthy-threshold", 3, "consecutive failed probes before it is withdrawn")
 	flags.StringVar(&format, "log-format", logging.Text, "text or json")
 	showVersion := flags.Bool("version", false, "print the version")
 	if err := flags.Parse(args); err != nil {
@@ -100,7 +100,7 @@ func run(args []string) error {
 	return controller.Run(ctx)
 }
 
-// probe is the one that the flags ask for. A path or a port alone is of the announced address.
+// probe returns the probe that the flags configure. A path or a port alone refers to the announced address.
 func probe(address, http, tcp, exec string, args []string) announce.Probe {
 	host, _, _ := net.SplitHostPort(address)
 	switch {

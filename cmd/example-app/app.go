@@ -17,18 +17,18 @@ var pageText string
 
 var page = template.Must(template.New("page").Parse(pageText))
 
-// app is one running instance and the state of its knobs.
+// app is one running instance and the state of its controls.
 type app struct {
 	cfg     config
 	exit    func(code int)
 	stopped context.Context // done from SIGTERM on
 	stop    context.CancelFunc
-	sockets sync.WaitGroup // open websockets: Shutdown does not know them
+	sockets sync.WaitGroup // open websockets, which Shutdown does not wait for
 
 	mu      sync.Mutex
 	healthy bool
 	delay   time.Duration
-	hang    chan struct{} // closed when the app goes on; nil unless it hangs
+	hang    chan struct{} // closed when the app stops hanging; nil unless it hangs
 }
 
 func newApp(cfg config, exit func(int)) *app {
@@ -61,7 +61,7 @@ func (a *app) handler() http.Handler {
 	})
 }
 
-// misbehave hangs and delays as told before it lets next answer.
+// misbehave hangs and delays as configured before next answers.
 func (a *app) misbehave(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		a.waitWhileHanging(r)
@@ -106,13 +106,13 @@ func (a *app) plain(text func() string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, text()) }
 }
 
-// serveHeaders shows what the router passed on, one header a line.
+// serveHeaders shows the headers that the router passed on, one per line.
 func (a *app) serveHeaders(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, "Host: %s\n", r.Host)
 	_ = r.Header.Write(w)
 }
 
-// serveCount says how many bytes the request's body had.
+// serveCount returns the size of the request's body.
 func (a *app) serveCount(w http.ResponseWriter, r *http.Request) {
 	n, err := io.Copy(io.Discard, r.Body)
 	if err != nil {
@@ -147,7 +147,7 @@ func (a *app) controlHealth(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, "healthy: %t\n", ok)
 }
 
-// controlSlow is POST /control/slow?delay=2s; 0s is fast again.
+// controlSlow is POST /control/slow?delay=2s; 0s removes the delay.
 func (a *app) controlSlow(w http.ResponseWriter, r *http.Request) {
 	d, err := time.ParseDuration(r.FormValue("delay"))
 	if err != nil || d < 0 {
@@ -160,7 +160,7 @@ func (a *app) controlSlow(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, "delay: %s\n", d)
 }
 
-// controlHang is POST /control/hang; ?on=false goes on and answers what waited.
+// controlHang is POST /control/hang; ?on=false stops hanging and answers the waiting requests.
 func (a *app) controlHang(w http.ResponseWriter, r *http.Request) {
 	on := true
 	if v := r.FormValue("on"); v != "" {

@@ -1,9 +1,7 @@
-// Command example-app is the web application that the examples and the tests
-// deploy: a page that says which instance answered, and knobs to make it slow,
-// unhealthy, hang or exit. It uses nothing but the standard library.
+// Command example-app is the web application that the examples and the tests deploy: a page that says which instance
+// answered, and controls to make it slow, unhealthy, hang or exit. It uses only the standard library.
 //
-// Anyone who reaches it can turn the knobs (POST /control/...): it is an
-// example, started with --control=false where that matters.
+// The controls (POST /control/...) are open to every client. Start it with --control=false where that matters.
 package main
 
 import (
@@ -25,7 +23,7 @@ import (
 // Version is set at link time; --version-label and EXAMPLE_VERSION override it.
 var Version = "dev"
 
-// config is what flags and environment say. A flag wins over its variable.
+// config is the configuration from flags and environment. A flag overrides its variable.
 type config struct {
 	listen      string
 	instance    string
@@ -48,7 +46,7 @@ func main() {
 		return
 	}
 	if err != nil {
-		os.Exit(2) // the flag package has said what is wrong
+		os.Exit(2) // the flag package has printed the error
 	}
 	if err := run(ctx, cfg, os.Stdout, os.Exit); err != nil {
 		fmt.Fprintln(os.Stderr, "example-app:", err)
@@ -84,7 +82,7 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (config,
 	fs.BoolVar(&cfg.hang, "hang", cfg.hang, "answer nothing but /control from the start ($EXAMPLE_HANG)")
 	fs.DurationVar(&cfg.delay, "delay", cfg.delay, "wait this long before every answer but /healthz ($EXAMPLE_DELAY)")
 	fs.DurationVar(&cfg.startDelay, "start-delay", cfg.startDelay, "wait this long before listening ($EXAMPLE_START_DELAY)")
-	fs.DurationVar(&cfg.exitAfter, "exit-after", cfg.exitAfter, "exit with status 1 after this long; 0 is never ($EXAMPLE_EXIT_AFTER)")
+	fs.DurationVar(&cfg.exitAfter, "exit-after", cfg.exitAfter, "exit with status 1 after this long; 0 means never ($EXAMPLE_EXIT_AFTER)")
 	fs.DurationVar(&cfg.gracePeriod, "grace-period", cfg.gracePeriod, "how long requests in flight may take after SIGTERM")
 	if err := fs.Parse(args); err != nil {
 		return config{}, err
@@ -98,7 +96,7 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (config,
 	return cfg, env.err
 }
 
-// envReader reads typed variables and remembers the first that is malformed.
+// envReader reads typed variables and keeps the first error.
 type envReader struct {
 	getenv func(string) string
 	err    error
@@ -120,7 +118,7 @@ func (r *envReader) duration(name string) time.Duration {
 	return v
 }
 
-// run serves until ctx ends, then finishes what is in flight.
+// run serves until ctx ends, then finishes the requests in flight.
 func run(ctx context.Context, cfg config, stdout io.Writer, exit func(int)) error {
 	if cfg.exitAfter > 0 {
 		defer time.AfterFunc(cfg.exitAfter, func() { exit(1) }).Stop()
@@ -144,10 +142,10 @@ func run(ctx context.Context, cfg config, stdout io.Writer, exit func(int)) erro
 		return err
 	case <-ctx.Done():
 	}
-	fmt.Fprintf(stdout, "%s stops\n", cfg.instance)
+	fmt.Fprintf(stdout, "%s is stopping\n", cfg.instance)
 	grace, cancel := context.WithTimeout(context.Background(), cfg.gracePeriod)
 	defer cancel()
-	a.stop() // websockets are told, whatever hangs is let go
+	a.stop() // close websockets and release hanging requests
 	if err := srv.Shutdown(grace); err != nil {
 		srv.Close()
 	}

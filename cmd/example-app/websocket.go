@@ -51,7 +51,7 @@ type socket struct {
 	conn net.Conn
 	r    *bufio.Reader
 
-	mu     sync.Mutex // writes: the echo and the shutdown
+	mu     sync.Mutex // serializes writes of the echo and the shutdown
 	closed bool       // a close frame was sent: nothing may follow it
 }
 
@@ -80,8 +80,8 @@ func (a *app) serveEcho(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// upgrade answers the handshake (RFC 6455 section 4.2); a bad one is answered
-// with what is wrong and returned as an error.
+// upgrade answers the handshake (RFC 6455 section 4.2). It rejects a bad one with an explanation, which it also returns as an
+// error.
 func upgrade(w http.ResponseWriter, r *http.Request) (*socket, error) {
 	refuse := func(status int, reason string) (*socket, error) {
 		http.Error(w, reason, status)
@@ -92,7 +92,7 @@ func upgrade(w http.ResponseWriter, r *http.Request) (*socket, error) {
 	}
 	if r.Header.Get("Sec-WebSocket-Version") != "13" {
 		w.Header().Set("Sec-WebSocket-Version", "13")
-		return refuse(http.StatusUpgradeRequired, "only version 13 is spoken")
+		return refuse(http.StatusUpgradeRequired, "only version 13 is supported")
 	}
 	key := r.Header.Get("Sec-WebSocket-Key")
 	if b, err := base64.StdEncoding.DecodeString(key); err != nil || len(b) != 16 {
@@ -125,7 +125,7 @@ func hasToken(h http.Header, name, token string) bool {
 	return false
 }
 
-// echo runs until the client closes, breaks the protocol or is gone.
+// echo runs until the client closes, breaks the protocol or disconnects.
 func (s *socket) echo() error {
 	var message []byte
 	var op byte // of the message being read; 0 between messages
@@ -163,8 +163,7 @@ func (s *socket) echo() error {
 	}
 }
 
-// clientClose is the answer to a close frame: the client's own code, or the
-// error in it.
+// clientClose returns the answer to a close frame: the client's own code, or the error in it.
 func clientClose(payload []byte) error {
 	if len(payload) == 0 {
 		return closeError{code: closeNormal}
@@ -261,7 +260,7 @@ func (s *socket) writeClose(c closeError) error {
 	return s.writeFrame(opClose, append(binary.BigEndian.AppendUint16(nil, c.code), c.reason...))
 }
 
-// goAway tells the client that the server stops, and gives it a second to answer.
+// goAway tells the client that the server is stopping, and gives it a second to answer.
 func (s *socket) goAway() {
 	_ = s.writeClose(closeError{closeGoingAway, "the instance stops"})
 	_ = s.conn.SetReadDeadline(time.Now().Add(time.Second))

@@ -1,5 +1,5 @@
-// Command fleet-dev runs a whole fleet on one computer, to try things with. It is a program of its own because it has an etcd
-// server in it, which fleetd, as root on every machine, is not to carry.
+// Command fleet-dev runs a whole fleet on one computer, for trying things out. It is a separate program because it contains
+// an etcd server, which fleetd, running as root on every machine, should not.
 package main
 
 import (
@@ -75,21 +75,21 @@ with its data. ". .dev/env" points fleetctl and etcdctl at it.`,
 		},
 	}
 	cmd.SetVersionTemplate("fleet-dev version {{.Version}}\n")
-	cmd.PersistentFlags().StringVar(&dir, "dir", ".dev", "directory that keeps the cluster's data")
+	cmd.PersistentFlags().StringVar(&dir, "dir", ".dev", "directory for the cluster's data")
 	cmd.Flags().IntVar(&cfg.Machines, "machines", dev.DefaultMachines, "number of machines")
 	cmd.Flags().DurationVar(&cfg.AgentTTL, "agent-ttl", dev.DefaultAgentTTL, "how long a machine may be silent before its units move")
-	cmd.Flags().IntVar(&cfg.EtcdPort, "etcd-port", 0, "etcd's port on 127.0.0.1 (default 2379 where it is free)")
-	cmd.Flags().StringSliceVar(&cfg.EtcdServers, "etcd-servers", nil, "endpoints of an etcd that runs already (default: the cluster runs one of its own)")
-	cmd.Flags().BoolVar(&cfg.Cables, "cables", false, "give each machine a network of its own, at 10.213.0.11, .12, .13, with a cable that can be cut (as root)")
+	cmd.Flags().IntVar(&cfg.EtcdPort, "etcd-port", 0, "etcd's port on 127.0.0.1 (default 2379 if it is free)")
+	cmd.Flags().StringSliceVar(&cfg.EtcdServers, "etcd-servers", nil, "endpoints of an existing etcd (default: the cluster runs its own)")
+	cmd.Flags().BoolVar(&cfg.Cables, "cables", false, "give each machine its own network, at 10.213.0.11, .12, .13, with a cable that can be cut (needs root)")
 	cmd.Flags().IntVarP(&cfg.Verbosity, "verbosity", "v", 0, "verbosity of every fleetd's log")
 	cmd.Flags().BoolVar(&detached, "detach", false, "return when the cluster is up and leave it running")
 	cmd.AddCommand(
 		etcdCommand("stop-etcd", "Stop etcd", "etcd/stop", &cfg),
-		etcdCommand("start-etcd", "Start etcd again with the data that it had", "etcd/start", &cfg),
-		machineCommand("kill-machine", "Cut the power of one machine", "kill", &cfg),
-		machineCommand("start-machine", "Give one machine its power back", "start", &cfg),
-		machineCommand("cut-machine", "Cut the cable of one machine: what is sent to it and by it is lost (needs --cables)", "cut", &cfg),
-		machineCommand("mend-machine", "Mend the cable of one machine", "mend", &cfg),
+		etcdCommand("start-etcd", "Start etcd again with its data", "etcd/start", &cfg),
+		machineCommand("kill-machine", "Cut one machine's power", "kill", &cfg),
+		machineCommand("start-machine", "Restore one machine's power", "start", &cfg),
+		machineCommand("cut-machine", "Cut one machine's cable: all its packets are lost (needs --cables)", "cut", &cfg),
+		machineCommand("mend-machine", "Mend one machine's cable", "mend", &cfg),
 		statusCommand(&cfg), downCommand(&cfg), execCommand(&cfg), logsCommand(&cfg),
 	)
 	return cmd
@@ -99,9 +99,9 @@ func detach(cmd *cobra.Command, cfg dev.Config) error {
 	if client, err := dev.Connect(cfg.Dir); err == nil {
 		status, err := client.Status()
 		if err == nil && cmd.Flags().Changed("machines") && status.Machines != cfg.Machines {
-			return fmt.Errorf("the local cluster is up with %d machines: take it down first", status.Machines)
+			return fmt.Errorf("the local cluster is up with %d machines: run \"fleet-dev down\" first", status.Machines)
 		}
-		fmt.Fprintln(cmd.ErrOrStderr(), "the local cluster is up already")
+		fmt.Fprintln(cmd.ErrOrStderr(), "the local cluster is already up")
 		return err
 	}
 	self, err := os.Executable()
@@ -122,11 +122,11 @@ func etcdCommand(name, short, change string, cfg *dev.Config) *cobra.Command {
 func machineCommand(name, short, change string, cfg *dev.Config) *cobra.Command {
 	return &cobra.Command{Use: name + " N", Short: short, Args: cobra.MaximumNArgs(1), RunE: func(_ *cobra.Command, args []string) error {
 		if len(args) == 0 {
-			return fmt.Errorf("the machine's number is missing, such as %s 2", name)
+			return fmt.Errorf("machine number missing: run, for example, %s 2", name)
 		}
 		n, err := strconv.Atoi(args[0])
 		if err != nil {
-			return fmt.Errorf("%q is not the number of a machine", args[0])
+			return fmt.Errorf("%q is not a machine number", args[0])
 		}
 		return do(cfg, fmt.Sprintf("machines/%d/%s", n, change))
 	}}
@@ -141,7 +141,7 @@ func do(cfg *dev.Config, change string) error {
 }
 
 func statusCommand(cfg *dev.Config) *cobra.Command {
-	return &cobra.Command{Use: "status", Short: "Say what is up and where it is", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+	return &cobra.Command{Use: "status", Short: "Show what is up, and where", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 		client, err := dev.Connect(cfg.Dir)
 		if err != nil {
 			return err
@@ -191,7 +191,7 @@ func execCommand(cfg *dev.Config) *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) error {
 			n, err := strconv.Atoi(args[0])
 			if err != nil {
-				return fmt.Errorf("%q is not the number of a machine", args[0])
+				return fmt.Errorf("%q is not a machine number", args[0])
 			}
 			return runToItsEnd(cfg, func(c *dev.Client) (*exec.Cmd, error) { return c.Exec(n, args[1:]) })
 		},
@@ -220,7 +220,7 @@ func logsCommand(cfg *dev.Config) *cobra.Command {
 	}
 }
 
-// takeDir takes --dir out of arguments that are journalctl's for the rest.
+// takeDir extracts --dir; the other arguments are for journalctl.
 func takeDir(args []string) (dir string, rest []string) {
 	for i := 0; i < len(args); i++ {
 		if value, ok := strings.CutPrefix(args[i], "--dir="); ok {
@@ -235,7 +235,7 @@ func takeDir(args []string) (dir string, rest []string) {
 	return dir, rest
 }
 
-// runToItsEnd runs the command and ends as it ends.
+// runToItsEnd runs the command and exits like it.
 func runToItsEnd(cfg *dev.Config, command func(*dev.Client) (*exec.Cmd, error)) error {
 	client, err := dev.Connect(cfg.Dir)
 	if err != nil {

@@ -1,4 +1,4 @@
-// Command fleetctl is the command line of a fleet cluster: a client of fleetd's HTTP API.
+// Command fleetctl is the command-line client of a fleet: it talks to fleetd's HTTP API.
 package main
 
 import (

@@ -1,5 +1,5 @@
-// Command fleetd runs on every machine: it starts what is placed there, serves the API and, where it is elected, decides
-// for the whole cluster.
+// Command fleetd runs on every machine: it starts what is placed there and serves the API. On the elected leader it also
+// decides for the whole cluster.
 package main
 
 import (
@@ -23,8 +23,8 @@ func main() {
 	}
 }
 
-// errDev answers "fleetd dev", the name that the local cluster's command had.
-var errDev = errors.New(`"fleetd dev" is a program of its own: run "fleet-dev" with the same arguments`)
+// errDev answers "fleetd dev", which used to run the local cluster.
+var errDev = errors.New(`"fleetd dev" is a separate program now: run "fleet-dev" with the same arguments`)
 
 func exitCode(err error) int {
 	if errors.Is(err, errDev) {
@@ -33,7 +33,7 @@ func exitCode(err error) int {
 	return 1
 }
 
-// normalize accepts the original's way of writing long flags, with one dash: -config FILE, -version.
+// normalize accepts long flags with one dash, as the original does: -config FILE, -version.
 func normalize(args []string) []string {
 	out := make([]string, len(args))
 	for i, arg := range args {

@@ -96,7 +96,7 @@ func run(args []string) error {
 	return serve(ctx, opts, log, server, client, etcdPorts(config.Endpoints))
 }
 
-// etcdPorts are those of etcd's servers.
+// etcdPorts are the ports of etcd's servers.
 func etcdPorts(servers []string) map[int]string {
 	ports := map[int]string{}
 	for _, server := range servers {
@@ -104,7 +104,7 @@ func etcdPorts(servers []string) map[int]string {
 			server = hostPort
 		}
 		if _, port, err := net.SplitHostPort(strings.TrimRight(server, "/")); err == nil {
-			number, _ := strconv.Atoi(port) // of no number no endpoint can be
+			number, _ := strconv.Atoi(port) // not a number: no endpoint can have it
 			ports[number] = "etcd"
 		}
 	}
@@ -119,44 +119,44 @@ func parse(args []string) (options, error) {
 		_, _ = io.WriteString(flags.Output(), usage)
 		flags.PrintDefaults()
 	}
-	flags.StringVar(&opts.settings.Dir, "dir", "/run/fleet/router", "directory for all that nginx writes")
-	flags.StringVar(&opts.stateFile, "state-file", "", "file on disk that keeps what is served over a power cut")
-	flags.StringVar(&listen, "listen", "80", "port or address:port that requests come in at")
-	flags.StringVar(&opts.settings.StatusListen, "status-listen", "", "further address:port for the status page alone")
+	flags.StringVar(&opts.settings.Dir, "dir", "/run/fleet/router", "directory for everything that nginx writes")
+	flags.StringVar(&opts.stateFile, "state-file", "", "file on disk from which nginx is served after a reboot while etcd is unreachable")
+	flags.StringVar(&listen, "listen", "80", "port or address:port to listen on")
+	flags.StringVar(&opts.settings.StatusListen, "status-listen", "", "additional address:port only for the status page")
 	flags.StringVar(&opts.settings.Domain, "domain", "", "an app without hosts is served as <app>.<domain>")
 	flags.Func("prefix", "directory of endpoints in etcd, or of keys for the template; may be repeated (default "+v1.DefaultAnnouncePrefix+")", func(prefix string) error {
 		opts.prefixes = append(opts.prefixes, prefix)
 		return route.CheckPrefix(prefix)
 	})
-	flags.BoolVar(&opts.all, "all-endpoints", false, "serve endpoints that are of no App and of no unit, too")
-	flags.Func("allow-endpoints", "network (CIDR) outside of the cluster that endpoints may lie in; may be repeated (default: addresses of machines alone)", func(s string) error {
+	flags.BoolVar(&opts.all, "all-endpoints", false, "also serve endpoints that belong to no App or unit")
+	flags.Func("allow-endpoints", "network (CIDR) outside the cluster in which endpoints are allowed; may be repeated (default: only addresses of machines)", func(s string) error {
 		network, err := v1.ParseNetwork(s)
 		opts.allowed = append(opts.allowed, network)
 		return err
 	})
-	flags.Func("trusted-proxies", "network (CIDR) of proxies whose X-Forwarded-* and Forwarded are passed on, those of others are replaced; may be repeated", func(s string) error {
+	flags.Func("trusted-proxies", "network (CIDR) of proxies whose X-Forwarded-* and Forwarded headers are passed on; those of other clients are replaced; may be repeated", func(s string) error {
 		opts.settings.TrustedProxies = append(opts.settings.TrustedProxies, s)
 		_, err := v1.ParseNetwork(s)
 		return err
 	})
-	flags.DurationVar(&opts.settings.Timeout, "timeout", nginx.DefaultTimeout, "how long an app may be silent before and within an answer, where its route says nothing")
+	flags.DurationVar(&opts.settings.Timeout, "timeout", nginx.DefaultTimeout, "how long an app may send nothing before and during a response, unless its route sets it")
 	opts.settings.BodySize = nginx.DefaultBodySize
-	flags.Func("body-size", "how large a request's body may be where its route says nothing, 0 without limit (default 1G)", func(s string) error {
+	flags.Func("body-size", "maximum size of a request body unless the app's route sets it, 0 for no limit (default 1G)", func(s string) error {
 		_, err := quantity.ParseMemory(s)
 		opts.settings.BodySize = (&v1.Route{BodySize: s}).MaxBody()
 		return err
 	})
-	flags.StringVar(&opts.settings.AccessLog, "access-log", "off", "off, stdout, a file, or syslog:server=... as nginx writes it")
-	flags.StringVar(&opts.settings.User, "user", "", "the `USER` that nginx's workers run as if nginx is started by root")
-	flags.IntVar(&opts.settings.Workers, "workers", 0, "nginx's worker processes, 0 for one a core")
-	flags.StringVar(&opts.template, "template", "", "a confd template in place of the router's own")
+	flags.StringVar(&opts.settings.AccessLog, "access-log", "off", "off, stdout, a file, or syslog:server=... as in nginx's configuration")
+	flags.StringVar(&opts.settings.User, "user", "", "`USER` of nginx's workers if nginx is started by root")
+	flags.IntVar(&opts.settings.Workers, "workers", 0, "number of nginx worker processes, 0 for one per core")
+	flags.StringVar(&opts.template, "template", "", "confd template to use instead of the built-in one")
 	flags.StringVar(&opts.machine, "machine", os.Getenv("FLEET_MACHINE_ID"), "ID of this machine")
 	flags.StringVar(&address, "machine-ip", os.Getenv("FLEET_MACHINE_IP"), "IP address of this machine")
 	flags.StringVar(&opts.root, "etcd-key-prefix", os.Getenv("FLEET_ETCD_KEY_PREFIX"), "root of fleet's keys in etcd")
-	flags.DurationVar(&opts.ttl, "ttl", route.DefaultTTL, "how long roll-outs wait for a router that vanished")
-	flags.DurationVar(&opts.checkEvery, "cache-check-interval", store.CheckEvery, "how often what is known of etcd by watches is compared with it")
+	flags.DurationVar(&opts.ttl, "ttl", route.DefaultTTL, "how long roll-outs wait for a vanished router")
+	flags.DurationVar(&opts.checkEvery, "cache-check-interval", store.CheckEvery, "how often the caches are compared with etcd")
 	flags.StringVar(&opts.format, "log-format", logging.Text, "text or json")
-	flags.IntVar(&opts.verbosity, "verbosity", 0, "show more of the log")
+	flags.IntVar(&opts.verbosity, "verbosity", 0, "log level")
 	showVersion := flags.Bool("version", false, "print the version")
 	if err := flags.Parse(args); err != nil {
 		return opts, err
@@ -166,15 +166,15 @@ func parse(args []string) (options, error) {
 		os.Exit(0)
 	}
 	if flags.NArg() > 0 {
-		return opts, fmt.Errorf("%q: router has flags only, see --help", flags.Arg(0))
+		return opts, fmt.Errorf("unexpected argument %q: router takes only flags, see --help", flags.Arg(0))
 	}
 	if opts.machine == "" {
-		return opts, errors.New("the machine's ID is not known: set FLEET_MACHINE_ID or give --machine")
+		return opts, errors.New("machine ID unknown: set FLEET_MACHINE_ID or --machine")
 	}
 	if address != "" {
 		var err error
 		if opts.address, err = netip.ParseAddr(address); err != nil {
-			return opts, fmt.Errorf("machine-ip: %w: set FLEET_MACHINE_IP, or give the machine's address", err)
+			return opts, fmt.Errorf("machine-ip: %w: set FLEET_MACHINE_IP or --machine-ip", err)
 		}
 	}
 	if opts.settings.AccessLog == "stdout" {
@@ -184,7 +184,7 @@ func parse(args []string) (options, error) {
 	return opts, nil
 }
 
-// newServer takes nginx's directory.
+// newServer takes over nginx's directory.
 func newServer(opts options, log logr.Logger) (*nginx.Server, error) {
 	var own *template.Template
 	if opts.template != "" {
@@ -199,8 +199,8 @@ func newServer(opts options, log logr.Logger) (*nginx.Server, error) {
 	return nginx.New(nginx.Options{Dir: opts.settings.Dir, Template: own, Log: log.WithName("nginx")})
 }
 
-// serve routes until ctx ends, then ends nginx. Where requests cannot be served it returns the reason, and leaves nginx as
-// it is.
+// serve routes until ctx ends, then stops nginx. If requests cannot be served it returns the reason, and leaves nginx as it
+// is.
 func serve(ctx context.Context, opts options, log logr.Logger, server *nginx.Server, client store.Interface, reserved map[int]string) error {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)

@@ -13,12 +13,12 @@ import (
 )
 
 const (
-	// checkEvery is how often nginx is asked at its addresses, checks how many in a row may fail.
+	// checkEvery is how often nginx's addresses are probed, checks how many probes in a row may fail.
 	checkEvery = 15 * time.Second
 	checks     = 3
 )
 
-// server is what is needed of *nginx.Server.
+// server is the part of *nginx.Server that is used here.
 type server interface {
 	Start(ctx context.Context) (nginx.State, error)
 	Apply(ctx context.Context, c nginx.Configuration) (nginx.Result, error)
@@ -26,19 +26,19 @@ type server interface {
 	Serving(ctx context.Context, settings nginx.Settings) error
 }
 
-// cannotServe is why the router ends.
+// cannotServe is why the router exits.
 type cannotServe struct{ error }
 
-// serving is nginx as the service manager sees it: the unit (Type=notify) is active when requests are answered by this
-// nginx at the addresses that it is to listen on, and fails where they cannot be. Otherwise a machine on which another
-// program has the port would count as one that serves.
+// serving is nginx as the service manager sees it: the unit (Type=notify) is active when this nginx answers at its listen
+// addresses, and fails if it cannot. Otherwise a machine whose port is taken by another program would count as one that
+// serves.
 type serving struct {
 	server
 	settings nginx.Settings
 	log      logr.Logger
 	// fail ends the router with a reason.
 	fail context.CancelCauseFunc
-	// notify tells the service manager.
+	// notify sends a state to the service manager.
 	notify func(state string)
 	ready  chan struct{} // closed when nginx was found to serve
 }
@@ -46,12 +46,12 @@ type serving struct {
 func newServing(s server, settings nginx.Settings, log logr.Logger, fail context.CancelCauseFunc) *serving {
 	return &serving{server: s, settings: settings, log: log, fail: fail, ready: make(chan struct{}), notify: func(state string) {
 		if _, err := sd.SdNotify(false, state); err != nil {
-			log.Error(err, "The service manager cannot be told", "state", state)
+			log.Error(err, "Failed to notify the service manager", "state", state)
 		}
 	}}
 }
 
-// Start has nginx serve what was good last time, before etcd has answered, or while it is away.
+// Start makes nginx serve the last good configuration, before etcd has answered or while it is unreachable.
 func (s *serving) Start(ctx context.Context) (nginx.State, error) {
 	state, err := s.server.Start(ctx)
 	switch {
@@ -63,13 +63,13 @@ func (s *serving) Start(ctx context.Context) (nginx.State, error) {
 		s.log.Info("nginx", "state", state)
 	}
 	if err := s.check(ctx); err != nil {
-		s.notify("STATUS=Waiting for etcd to say what is to be served")
+		s.notify("STATUS=Waiting for endpoints from etcd")
 	}
 	return state, nil
 }
 
-// Apply is nginx's, and ends the router where another program has an address: to try again is the service manager's
-// business, which shows that it does and why.
+// Apply applies a configuration, and ends the router if another program uses one of its addresses: retrying is up to the
+// service manager, which also shows that and why it does.
 func (s *serving) Apply(ctx context.Context, c nginx.Configuration) (nginx.Result, error) {
 	result, err := s.server.Apply(ctx, c)
 	if errors.Is(err, nginx.ErrAddressInUse) {
@@ -90,8 +90,8 @@ func (s *serving) isReady() bool {
 	}
 }
 
-// check asks nginx, and says that the router is ready when it answers for the first time. Only one may ask at a time: it is
-// Start, and then Apply, until it is ready.
+// check probes nginx, and reports the router as ready when it answers for the first time. It must not run concurrently: Start
+// calls it, and then Apply, until the router is ready.
 func (s *serving) check(ctx context.Context) error {
 	if err := s.Serving(ctx, s.settings); err != nil {
 		return err
@@ -104,7 +104,7 @@ func (s *serving) check(ctx context.Context) error {
 	return nil
 }
 
-// watch ends the router when nginx has not answered for a while. nginx itself is left alone.
+// watch ends the router when nginx has not answered for a while. It leaves nginx alone.
 func (s *serving) watch(ctx context.Context) {
 	select {
 	case <-s.ready:

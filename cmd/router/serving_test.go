@@ -48,7 +48,7 @@ func TestReadyWhenItServes(t *testing.T) {
 
 	s, ctx, told := start()
 	require.ErrorIs(t, apply(ctx, s), nginx.ErrAddressInUse)
-	require.Equal(t, []string{"STATUS=Waiting for etcd to say what is to be served"}, *told)
+	require.Equal(t, []string{"STATUS=Waiting for endpoints from etcd"}, *told)
 	require.IsType(t, cannotServe{}, context.Cause(ctx))
 	require.EqualError(t, context.Cause(ctx), "listen "+other.Addr().String()+": another process uses this address")
 

@@ -123,7 +123,7 @@ func TestPutUnitRefuses(t *testing.T) {
 // TestWarnings: input that is valid but probably not what was meant is accepted with a warning.
 func TestWarnings(t *testing.T) {
 	c := newCluster(t)
-	const why = `"md" matches no unit, for no unit can have such a name: write its type, too, such as md.service`
+	const why = `"md" matches no unit, because no unit can have such a name: write its type, too, such as md.service`
 	a := c.do(http.MethodPut, units+"/a.service", unitJSON(t, "a.service", sleeping+"[X-Fleet]\nConflicts=md b.service\n", v1.Launched))
 	require.Equal(t, []wire.Cause{{Field: "spec.contents", Message: "line 4: [X-Fleet] Conflicts: " + why,
 		InContents: &wire.Cause{Line: 4, Field: "[X-Fleet] Conflicts", Message: why}}}, a.status(t).Warnings)

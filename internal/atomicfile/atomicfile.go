@@ -1,4 +1,4 @@
-// Package atomicfile replaces files and symbolic links: whatever happens, the old one is there or the new one, as a whole.
+// Package atomicfile replaces files and symbolic links so that always either the whole old one or the whole new one exists.
 package atomicfile
 
 import (
@@ -8,17 +8,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Durability is what a replaced file has to outlive.
+// Durability is what a replaced file has to survive.
 type Durability bool
 
 const (
-	// Process: the file is whole, old or new, whenever the writer is killed.
+	// Process: the file is whole, old or new, even if the writer is killed.
 	Process Durability = false
-	// Power: also when the machine loses its power.
+	// Power: also if the machine loses power.
 	Power Durability = true
 )
 
-// Fault, where it is set, is asked before a file is replaced, and what it returns is the error: for simulations of disks.
+// Fault, if set, is called before a file is replaced and may return an error: for simulations of disks.
 var Fault func(name string) error
 
 // Replace puts data in place of the file of that name: readers see the old or the new bytes, never a mixture.
@@ -27,7 +27,7 @@ func Replace(name string, data []byte, perm os.FileMode, outlive Durability) err
 	return err
 }
 
-// ReplaceInfo is Replace for who wants to tell later whether the file is still the one that was put there.
+// ReplaceInfo is Replace for callers that want to check later whether the file is still the one they wrote.
 func ReplaceInfo(name string, data []byte, perm os.FileMode, outlive Durability) (os.FileInfo, error) {
 	if Fault != nil {
 		if err := Fault(name); err != nil {
@@ -53,7 +53,7 @@ func ReplaceInfo(name string, data []byte, perm os.FileMode, outlive Durability)
 	return info, nil
 }
 
-// rename is os.Rename without its look at what is there before: thousands of unit files come at once.
+// rename is os.Rename without its stat of the target: thousands of unit files may be written at once.
 func rename(from, to string) error {
 	if err := unix.Rename(from, to); err != nil {
 		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
@@ -76,7 +76,7 @@ func fill(f *os.File, data []byte, perm os.FileMode, outlive Durability) (os.Fil
 	return f.Stat()
 }
 
-// Symlink puts a symbolic link in place of whatever link is there, without a moment in which there is none.
+// Symlink replaces whatever link is there, without a moment in which none exists.
 func Symlink(target, name string) error {
 	if now, err := os.Readlink(name); err == nil && now == target {
 		return nil

@@ -11,14 +11,14 @@ import (
 	"strings"
 )
 
-// cables connect machines that have network namespaces of their own: a bridge on the host, and a pair of virtual
-// interfaces from it to each machine. One that is pulled loses every packet, both ways, without a word to either side.
+// cables connect machines that have their own network namespaces: a bridge on the host, and a veth pair from it to each
+// machine. A pulled cable silently drops all packets in both directions.
 type cables struct {
-	name     string // of the bridge; those of namespaces and interfaces begin with it
+	name     string // of the bridge; prefix of the names of namespaces and interfaces
 	machines int
 }
 
-// The network of the cables. It is on this computer alone.
+// The network of the cables. It exists only on this computer.
 const (
 	cablesHost = "10.213.0.1"
 	cablesBits = 24
@@ -26,8 +26,8 @@ const (
 
 func cablesAddress(n int) string { return fmt.Sprintf("10.213.0.%d", 10+n) }
 
-// cablesMAC is fixed, so that neighbours need not ask: whether a packet arrives is up to the cable alone, as it is in
-// networks that are routed, where only a timeout tells that a machine is gone.
+// cablesMAC is fixed, so that no ARP is needed: only the cable decides whether a packet arrives, as in routed networks, where
+// only a timeout shows that a machine is gone.
 func cablesMAC(last int) string { return fmt.Sprintf("02:f1:ee:70:00:%02x", last) }
 
 func newCables(machines int) (*cables, error) {
@@ -37,7 +37,7 @@ func newCables(machines int) (*cables, error) {
 	}
 	for _, a := range addresses {
 		if ipNet, ok := a.(*net.IPNet); ok && ipNet.IP.String() == cablesHost {
-			return nil, fmt.Errorf("cables: %s is in use: another local cluster with cables is up, or died: end it with \"fleet-dev down\"", cablesHost)
+			return nil, fmt.Errorf("cables: %s is in use: another local cluster with cables is running or crashed: run \"fleet-dev down\"", cablesHost)
 		}
 	}
 	var id [2]byte
@@ -51,7 +51,7 @@ func (c *cables) port(n int) string { return fmt.Sprintf("%s-%d", c.name, n) }
 // namespace is the file of the n-th machine's network namespace.
 func (c *cables) namespace(n int) string { return "/run/netns/" + c.port(n) }
 
-// lay makes the bridge, the namespaces and the cables, all plugged in.
+// lay creates the bridge, the namespaces and the cables, all plugged in.
 func (c *cables) lay() error {
 	lines := []string{
 		fmt.Sprintf("link add %s address %s type bridge", c.name, cablesMAC(1)),
@@ -100,18 +100,18 @@ func (c *cables) mend(n int) error {
 	return ip("", fmt.Sprintf("link set %s master %s", c.port(n), c.name))
 }
 
-// remove takes all of it away, or what there is.
+// remove removes all of it, or what exists of it.
 func (c *cables) remove() error {
 	var errs []error
 	exists := func(kind, name string) bool {
-		out, _ := exec.Command("ip", kind, "show").Output() // where it cannot be asked, nothing was made
+		out, _ := exec.Command("ip", kind, "show").Output() // if it cannot be listed, nothing was created
 		return bytes.Contains(out, []byte(name))
 	}
 	for n := 1; n <= c.machines; n++ {
 		if exists("netns", c.port(n)) {
 			errs = append(errs, ip("", "netns del "+c.port(n)))
 		}
-		// A namespace goes some time after its last process; the cable is to be gone now.
+		// A namespace disappears some time after its last process; the cable has to be gone now.
 		if exists("link", c.port(n)+"@") {
 			errs = append(errs, ip("", "link del "+c.port(n)))
 		}
@@ -131,7 +131,7 @@ func ip(namespace string, lines ...string) error {
 	cmd := exec.Command("ip", args...)
 	cmd.Stdin = strings.NewReader(strings.Join(lines, "\n") + "\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("cables: ip: %w: %s: it takes root and Debian's iproute2", err, strings.TrimSpace(string(out)))
+		return fmt.Errorf("cables: ip: %w: %s: this needs root and the package iproute2", err, strings.TrimSpace(string(out)))
 	}
 	return nil
 }

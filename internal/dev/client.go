@@ -23,7 +23,7 @@ type Client struct {
 	http *http.Client
 }
 
-// Connect finds the cluster that runs from dir. ErrNotRunning where none does.
+// Connect finds the cluster that runs from dir. It returns ErrNotRunning if there is none.
 func Connect(dir string) (*Client, error) {
 	info, err := ReadInfo(dir)
 	if err != nil {
@@ -36,7 +36,7 @@ func Connect(dir string) (*Client, error) {
 	return &Client{dir: dir, info: info, http: &http.Client{Transport: &http.Transport{DialContext: dial}, Timeout: time.Minute}}, nil
 }
 
-// Do asks for one change: "machines/2/kill", "machines/2/start", "etcd/stop" or "etcd/start".
+// Do requests a change: "machines/2/kill", "machines/2/start", "etcd/stop" or "etcd/start".
 func (c *Client) Do(change string) error {
 	_, err := c.call(http.MethodPost, change)
 	return err
@@ -52,7 +52,7 @@ func (c *Client) Status() (Status, error) {
 	return status, json.Unmarshal(data, &status)
 }
 
-// Down takes the cluster down and returns when its last process is gone.
+// Down takes the cluster down and returns when its last process has ended.
 func (c *Client) Down(ctx context.Context) error {
 	if err := c.Do("down"); err != nil {
 		return err
@@ -63,13 +63,13 @@ func (c *Client) Down(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("process %d is still there: %w", c.info.PID, ctx.Err())
+			return fmt.Errorf("process %d has not ended: %w", c.info.PID, ctx.Err())
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }
 
-// zombie reports whether the process has ended and only waits for its parent to look.
+// zombie reports whether the process has ended and only waits to be reaped.
 func zombie(pid int) bool {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -79,14 +79,14 @@ func zombie(pid int) bool {
 	return strings.HasPrefix(after, "Z")
 }
 
-// Exec returns a command that sees machine n as "the user's systemd": systemctl --user and journalctl work on it.
+// Exec returns a command that runs with machine n as its user's systemd: systemctl --user and journalctl work on it.
 func (c *Client) Exec(n int, argv []string) (*exec.Cmd, error) {
 	status, err := c.Status()
 	if err != nil {
 		return nil, err
 	}
 	if n < 1 || n > len(status.Machine) {
-		return nil, fmt.Errorf("machine %d: there are machines 1 to %d", n, len(status.Machine))
+		return nil, fmt.Errorf("no machine %d: use 1 to %d", n, len(status.Machine))
 	}
 	m := status.Machine[n-1]
 	if !m.Up {
@@ -110,7 +110,7 @@ func (c *Client) Logs(args []string) (*exec.Cmd, error) {
 			argv = append(argv, "--file="+filepath.Join(m.JournalDir, "*/*.journal"))
 		}
 	}
-	if len(argv) == 5 { // an ordinary user's machines write to the user's own journal
+	if len(argv) == 5 { // without root, machines write to the user's own journal
 		argv = append(argv, "--user")
 	}
 	cmd := exec.Command(argv[0], append(argv[1:], args...)...)

@@ -17,8 +17,8 @@ const readyFD = 3
 // logFile holds what a detached supervisor prints.
 func logFile(dir string) string { return filepath.Join(dir, "dev.log") }
 
-// Detach starts argv, a supervisor of dir, as a process of its own session and returns when its cluster is
-// up. What it printed is part of the error where it failed.
+// Detach starts argv, a supervisor of dir, in its own session and returns when its cluster is up. If it fails, the error
+// contains what it printed.
 func Detach(dir string, argv []string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -57,7 +57,7 @@ func NotifyParent() {
 	if f == nil {
 		return
 	}
-	// If no process waits the descriptor is closed, and the error of no interest.
+	// If no process waits, the descriptor is closed, and the error does not matter.
 	_, _ = io.WriteString(f, "ready\n")
 	_ = f.Close()
 }

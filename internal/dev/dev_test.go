@@ -66,7 +66,7 @@ func TestSweepRemovesWhatAKilledSupervisorLeft(t *testing.T) {
 }
 
 func TestConfigSaysWhatIsWrong(t *testing.T) {
-	require.ErrorContains(t, Config{Machines: 0}.validate(), "from 1 to")
+	require.ErrorContains(t, Config{Machines: 0}.validate(), "use 1 to 240")
 	require.ErrorContains(t, Config{Machines: 3, BinDir: t.TempDir()}.validate(), "make build")
 }
 

@@ -11,10 +11,10 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// DefaultEtcdPort is where etcdctl looks without being told.
+// DefaultEtcdPort is etcdctl's default.
 const DefaultEtcdPort = 2379
 
-// etcdServer is an etcd that can be stopped and started again with the same data and address.
+// etcdServer is an etcd that can be stopped and restarted with the same data and address.
 type etcdServer struct {
 	dir    string
 	client url.URL
@@ -27,7 +27,7 @@ func newEtcd(dir, host string, port int) (*etcdServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Peers speak over a port that no other process needs to know.
+	// The peer port matters to no other process.
 	peer, err := freePort(-1)
 	if err != nil {
 		return nil, err
@@ -35,7 +35,7 @@ func newEtcd(dir, host string, port int) (*etcdServer, error) {
 	return &etcdServer{dir: dir, client: plain(host, client), peer: plain(localhost, peer)}, nil
 }
 
-// freePort returns port where it is free; 0 tries the default port first; -1 takes any.
+// freePort returns port if it is free; 0 tries the default port first; -1 takes any.
 func freePort(port int) (int, error) {
 	try := []int{port}
 	switch port {
@@ -54,7 +54,7 @@ func freePort(port int) (int, error) {
 		defer l.Close()
 		return l.Addr().(*net.TCPAddr).Port, nil
 	}
-	return 0, fmt.Errorf("etcd's port: %w: end what listens there or give another one with --etcd-port", last)
+	return 0, fmt.Errorf("etcd's port: %w: stop what listens there or use --etcd-port", last)
 }
 
 const localhost = "127.0.0.1"
@@ -76,8 +76,8 @@ func (e *etcdServer) start() error {
 	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{e.peer}, []url.URL{e.peer}
 	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
 	cfg.TickMs, cfg.ElectionMs = 10, 100
-	cfg.WarningUnaryRequestDuration = embed.DefaultWarningUnaryRequestDuration // left 0, each request is put into words as a slow one
-	cfg.UnsafeNoFsync = true                                                   // a cluster to try things with: the host's power cut may lose the last writes
+	cfg.WarningUnaryRequestDuration = embed.DefaultWarningUnaryRequestDuration // if this is 0, every request is formatted as a slow one
+	cfg.UnsafeNoFsync = true                                                   // a cluster to try things with: a power cut of the host may lose the last writes
 	cfg.AutoCompactionMode, cfg.AutoCompactionRetention = "periodic", "1h"
 	cfg.LogLevel = zapcore.ErrorLevel.String()
 	cfg.LogOutputs = []string{filepath.Join(e.dir, "etcd.log")}

@@ -18,7 +18,7 @@ import (
 type node struct {
 	n   int
 	cfg Config
-	// network is the file of the machine's network namespace, empty where it has none of its own.
+	// network is the file of the machine's network namespace, empty if it has none.
 	network string
 	vm      *machine.Machine
 }
@@ -41,11 +41,11 @@ func (m *node) up() bool {
 	}
 }
 
-// zone spreads the machines over two zones, so that placement by metadata can be tried.
+// zone puts the machines into two zones, to try placement by metadata.
 func (m *node) zone() string { return string(rune('a' + (m.n-1)%2)) }
 
-// writeFiles lays fleetd's configuration and its unit on the machine's disk, as a package would: fleetd is
-// an ordinary service of the machine, started when it boots and restarted when it dies.
+// writeFiles puts fleetd's configuration and unit on the machine's disk, like a package: fleetd is an ordinary service of the
+// machine, started at boot and restarted when it dies.
 func (m *node) writeFiles(info Info) error {
 	conf := fmt.Sprintf(`# The configuration of machine %d.
 etcd_servers=%s
@@ -142,7 +142,7 @@ func (m *node) kill() error {
 	return m.vm.Kill()
 }
 
-// stop shuts the machine down in order, for at most ten seconds.
+// stop shuts the machine down cleanly, for at most ten seconds.
 func (m *node) stop() error {
 	if !m.up() {
 		return nil

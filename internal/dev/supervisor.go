@@ -18,20 +18,20 @@ import (
 	"github.com/fleet-starter/fleet/internal/machine"
 )
 
-// supervisor owns the cluster's processes. Everything dies with it.
+// supervisor owns the cluster's processes. They die with it.
 type supervisor struct {
 	cfg  Config
 	info Info
 	down context.CancelFunc
 
 	mu     sync.Mutex  // one change at a time
-	etcd   *etcdServer // nil where it is another one, that was given
-	cables *cables     // nil where machines share this computer's network
+	etcd   *etcdServer // nil if an existing etcd is used
+	cables *cables     // nil if machines share this computer's network
 	nodes  []*node
 }
 
-// Run runs the cluster until ctx ends or it is asked to go down, then takes it down and removes what
-// it made. ready is called when every machine is up.
+// Run runs the cluster until ctx ends or it is asked to go down, then takes it down and removes what it created. It calls
+// ready when every machine is up.
 func Run(ctx context.Context, cfg Config, ready func(Info)) (err error) {
 	if err := cfg.validate(); err != nil {
 		return err
@@ -62,7 +62,7 @@ func Run(ctx context.Context, cfg Config, ready func(Info)) (err error) {
 	return nil
 }
 
-// lock keeps a second supervisor out of dir for as long as this process lives.
+// lock keeps a second supervisor out of dir while this process lives.
 func lock(dir string) (unlock func(), err error) {
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
@@ -70,12 +70,12 @@ func lock(dir string) (unlock func(), err error) {
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("a local cluster runs from %s already: end it with \"fleet-dev down\"", dir)
+		return nil, fmt.Errorf("a local cluster already runs from %s: run \"fleet-dev down\"", dir)
 	}
 	return func() { f.Close() }, nil
 }
 
-// Sweep removes what a supervisor of dir left behind that was killed. It refuses while one runs.
+// Sweep removes what a killed supervisor of dir left behind. It fails if one is running.
 func Sweep(dir string) error {
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -113,7 +113,7 @@ func sweep(dir string) error {
 	return errors.Join(os.RemoveAll(old.RuntimeDir), os.Remove(infoFile(dir)))
 }
 
-// prepare makes the directories and files that describe the cluster.
+// prepare creates the directories and files that describe the cluster.
 func (s *supervisor) prepare() error {
 	runtimeDir, err := os.MkdirTemp("", "fleet-")
 	if err != nil {
@@ -198,7 +198,7 @@ func (s *supervisor) start(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// stop takes everything down, machines first: they may want to say goodbye to etcd.
+// stop takes everything down, machines first: they may still write to etcd.
 func (s *supervisor) stop() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -218,7 +218,7 @@ func (s *supervisor) stop() error {
 	return errors.Join(errs...)
 }
 
-// serve answers the commands of Client on the control socket, until the process ends.
+// serve answers Client on the control socket until the process ends.
 func (s *supervisor) serve() error {
 	listener, err := net.Listen("unix", s.info.controlSocket())
 	if err != nil {
@@ -244,7 +244,7 @@ func (s *supervisor) serve() error {
 func (s *supervisor) node(number string) (*node, error) {
 	n, err := strconv.Atoi(number)
 	if err != nil || n < 1 || n > len(s.nodes) {
-		return nil, fmt.Errorf("machine %q: there are machines 1 to %d", number, len(s.nodes))
+		return nil, fmt.Errorf("no machine %q: use 1 to %d", number, len(s.nodes))
 	}
 	return s.nodes[n-1], nil
 }
@@ -274,7 +274,7 @@ func (s *supervisor) changeNode(do func(*http.Request, *node) error) http.Handle
 func (s *supervisor) changeEtcd(do func(*etcdServer) error) http.HandlerFunc {
 	return s.change(func(*http.Request) error {
 		if s.etcd == nil {
-			return fmt.Errorf("etcd at %s is not run by the local cluster: stop and start it where it runs", s.info.EtcdEndpoint)
+			return fmt.Errorf("the local cluster does not run the etcd at %s: stop and start it where it runs", s.info.EtcdEndpoint)
 		}
 		return do(s.etcd)
 	})
@@ -301,7 +301,7 @@ type MachineStatus struct {
 	Number  int    `json:"number"`
 	Address string `json:"address"`
 	Up      bool   `json:"up"`
-	// XDGRuntimeDir has systemctl --user manage the machine; JournalDir has journalctl -D read its journal.
+	// XDGRuntimeDir makes systemctl --user manage the machine; JournalDir makes journalctl -D read its journal.
 	XDGRuntimeDir string `json:"xdgRuntimeDir,omitempty"`
 	JournalDir    string `json:"journalDir,omitempty"`
 }

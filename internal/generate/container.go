@@ -12,10 +12,10 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// pullPatience is how long pulling and starting a container may take: systemd's 90 s are short for an image.
+// pullPatience is the time to pull and start a container: systemd's default of 90 s is short for an image.
 const pullPatience = "30m"
 
-// container writes how systemd runs a container: like the seed, with the runtime's client as the unit's process.
+// container writes the options that run a container: as in the seed, the runtime's client is the unit's process.
 func (g *generator) container(c *v1.Container) {
 	runtime := "/usr/bin/" + c.Runtime
 	name := c.Name
@@ -25,7 +25,7 @@ func (g *generator) container(c *v1.Container) {
 	if c.Pull == v1.PullAlways {
 		g.add("Service", "ExecStartPre", unitfile.Quote(runtime, "pull", c.Image))
 	}
-	// What a crash of the machine or of the runtime left behind would keep the name taken.
+	// A container left over from a crash of the machine or the runtime would still have the name.
 	g.add("Service", "ExecStartPre", "-"+expandable(runtime, "rm", "-f", name))
 	g.add("Service", "ExecStart", g.run(c, runtime, name))
 	g.add("Service", "ExecStop", expandable(runtime, "stop", name))
@@ -33,7 +33,7 @@ func (g *generator) container(c *v1.Container) {
 	g.set("Service", "TimeoutStartSec", pullPatience)
 }
 
-// run is the command line of "docker run". Images, ports and the environment are literal.
+// run returns the "docker run" command line. Images, ports and the environment are literal.
 func (g *generator) run(c *v1.Container, runtime, name string) string {
 	parts := []string{expandable(runtime, "run", "--name", name)}
 	if c.Pull == v1.PullNever {
@@ -51,7 +51,7 @@ func (g *generator) run(c *v1.Container, runtime, name string) string {
 	parts = append(parts, g.containerLimits()...)
 	parts = append(parts, nonEmpty(expandable(c.Options...))...)
 	arguments := c.Args
-	if len(c.Command) > 0 { // --entrypoint takes the program alone
+	if len(c.Command) > 0 { // --entrypoint takes only the program
 		parts = append(parts, expandable("--entrypoint", c.Command[0]))
 		arguments = append(slices.Clone(c.Command[1:]), c.Args...)
 	}
@@ -59,7 +59,7 @@ func (g *generator) run(c *v1.Container, runtime, name string) string {
 	return strings.Join(append(parts, nonEmpty(expandable(arguments...))...), " ")
 }
 
-// containerLimits go to the runtime: the container's processes are not in the unit's cgroup.
+// containerLimits are passed to the runtime: the container's processes are not in the unit's cgroup.
 func (g *generator) containerLimits() (parts []string) {
 	if g.spec.Resources == nil {
 		return nil

@@ -1,5 +1,5 @@
-// Package generate makes the unit files of an App. It is pure: what runs an App, what a plan of it would change and what a
-// diff shows is made here, by the controller and by the API alike.
+// Package generate produces the unit files of an App. It is pure, and used by the controller and the API alike, so that a
+// plan and a diff show exactly what will run.
 package generate
 
 import (
@@ -16,21 +16,21 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// Files are the texts of the unit files that an App becomes. All instances share them.
+// Files are the unit files of an App. All instances share them.
 type Files struct {
 	// Unit runs the app.
 	Unit string
-	// Sidekick announces it; empty where nothing is announced.
+	// Sidekick announces it; empty if nothing is announced.
 	Sidekick string
 }
 
-// restartPause is the time between two attempts to run a process that ends: systemd's own 100 ms would have one
-// that cannot start burn a core. Together with StartLimitIntervalSec=0 systemd never gives up
-// (systemd.service(5), "RestartSec="), as nothing else would try again.
+// restartPause is the time between attempts to run a process that ends: with systemd's default of 100 ms, one that cannot
+// start would burn a core. With StartLimitIntervalSec=0 systemd never gives up (systemd.service(5), "RestartSec="), because
+// nothing else would retry.
 const restartPause = "1s"
 
-// Units writes the unit files of an App that has its defaults and is valid. The order of options is fixed, so
-// that the same spec gives the same bytes.
+// Units returns the unit files of a valid App that has its defaults. Options have a fixed order, so that the same spec gives
+// the same bytes.
 func Units(name string, spec *v1.AppSpec) (Files, error) {
 	g := generator{app: name, spec: spec, file: unitfile.New(), instance: "@%i"}
 	if spec.Global {
@@ -52,11 +52,11 @@ func Units(name string, spec *v1.AppSpec) (Files, error) {
 	return files, nil
 }
 
-// SameUnits tells whether two specs differ at most in what concerns no instance: how many there are, which hosts are routed to
-// them, how they are replaced.
+// SameUnits reports whether two specs differ only in fields that concern no instance: how many there are, which hosts are
+// routed to them, how they are replaced.
 func SameUnits(a, b *v1.AppSpec) bool { return v1.SameSpec(ofInstances(*a), ofInstances(*b)) }
 
-// ofInstances is the part of a spec that unit files are made from.
+// ofInstances is the part of a spec that unit files are generated from.
 func ofInstances(s v1.AppSpec) *v1.AppSpec {
 	s.Replicas, s.Route, s.Update = nil, nil, nil
 	return &s
@@ -65,20 +65,20 @@ func ofInstances(s v1.AppSpec) *v1.AppSpec {
 type generator struct {
 	app      string
 	spec     *v1.AppSpec
-	instance string // what stands between the app's name and .service
+	instance string // what is between the app's name and .service
 	file     *unitfile.File
 	err      error
 }
 
-// add writes an option. Validation let nothing through that could not be written: what is refused here is a
-// mistake of this program, and no unit file is written at all.
+// add writes an option. Validation rejects everything that cannot be written, so an error here is a bug, and no unit file is
+// written at all.
 func (g *generator) add(section, option, value string) {
 	if err := g.file.Add(section, option, value); err != nil && g.err == nil {
 		g.err = err
 	}
 }
 
-// set writes an option unless the App passes that option through itself.
+// set writes an option unless the App passes it through.
 func (g *generator) set(section, option, value string) {
 	if _, given := g.spec.Unit[section][option]; !given {
 		g.add(section, option, value)
@@ -137,7 +137,7 @@ func (g *generator) limits() {
 	}
 }
 
-// otherSections are those that only pass through.
+// otherSections writes the sections that are only passed through.
 func (g *generator) otherSections() {
 	for _, section := range slices.Sorted(maps.Keys(g.spec.Unit)) {
 		if section != "Unit" && section != "Service" && section != unitfile.SectionFleet {
@@ -157,7 +157,7 @@ func (g *generator) passthrough(section string, without []string) {
 	}
 }
 
-// fleetSection says where an instance may run: the options of the original fleet, and this project's own behind them.
+// fleetSection says where an instance may run: the original fleet's options, then this project's.
 func (g *generator) fleetSection() {
 	const section = unitfile.SectionFleet
 	s := g.spec
@@ -171,7 +171,7 @@ func (g *generator) fleetSection() {
 	g.claims()
 }
 
-// claims are what an instance takes of its machine.
+// claims are the resources that an instance takes from its machine.
 func (g *generator) claims() {
 	const section = unitfile.SectionFleet
 	var ports []int32
@@ -193,8 +193,8 @@ func (g *generator) claims() {
 	}
 }
 
-// sidekick is the unit that announces an instance for as long as it runs: BindsTo has systemd stop it with the
-// app, also where the app's process dies, and the app's Wants has it back (systemd.unit(5)), unless it is withdrawn: see v1.HeldDir.
+// sidekick is the unit that announces an instance while it runs: with BindsTo systemd stops it with the app, even if the
+// app's process dies, and the app's Wants starts it again (systemd.unit(5)), unless it is withdrawn: see v1.HeldDir.
 func (g *generator) sidekick() {
 	g.add("Unit", "Description", literal("Announce "+strings.TrimSpace(g.spec.Description)))
 	g.add("Unit", "BindsTo", g.unitName())
@@ -203,7 +203,7 @@ func (g *generator) sidekick() {
 	g.add("Unit", "StartLimitIntervalSec", "0")
 	g.add("Service", "EnvironmentFile", "-/etc/environment")
 	g.add("Service", "EnvironmentFile", "-"+v1.EnvironmentFile)
-	// The default is for a machine whose fleetd is older, and keeps no such file: without it the unit would not start.
+	// The default is for machines with an older fleetd, which does not write that file: without it the unit would not start.
 	g.add("Service", "LoadCredential", v1.CredentialsID+":"+v1.CredentialsFile)
 	g.add("Service", "SetCredential", v1.CredentialsID+":{}")
 	g.add("Service", "ExecStart", g.announcer())
@@ -223,7 +223,7 @@ func (g *generator) sidekick() {
 	g.add(unitfile.SectionFleet, "MachineOf", g.unitName())
 }
 
-// announcer is the command line of cmd/announcer.
+// announcer returns the command line of cmd/announcer.
 func (g *generator) announcer() string {
 	a := g.spec.Announce
 	instance := g.app + "@%i"
@@ -260,7 +260,7 @@ func (g *generator) announcer() string {
 	return expandable(words...)
 }
 
-// duration is d without the zero parts that Go writes: 5m, not 5m0s.
+// duration formats d without Go's zero parts: 5m, not 5m0s.
 func duration(d v1.Duration) string {
 	s := d.String()
 	if d.Std()%time.Minute == 0 {
@@ -275,17 +275,17 @@ func duration(d v1.Duration) string {
 // literal keeps systemd from expanding specifiers in a text.
 func literal(s string) string { return strings.ReplaceAll(s, "%", "%%") }
 
-// assignment is a value of Environment=, of which every character stays what it is: there specifiers are
-// expanded, variables are not (systemd.exec(5)).
+// assignment returns a literal value of Environment=, where specifiers are expanded and variables are not (systemd.exec(5)).
 func assignment(name, value string) string {
 	return strings.ReplaceAll(unitfile.Quote(name+"="+value), "$$", "$")
 }
 
-// variable finds ${NAME} in what Quote made, with all dollar signs before it, which Quote has doubled.
+// variable matches ${NAME} in Quote's output, with all dollar signs before it, which Quote doubled.
 var variable = regexp.MustCompile(`(\$\$)+\{[A-Za-z_][A-Za-z0-9_]*\}`)
 
-// expandable writes words of a command line in which systemd still expands specifiers and ${NAME}. All else is literal. Of
-// dollar signs right before {NAME} two stand for one, as in systemd.service(5), so that there is a way to write ${NAME}.
+// expandable quotes words of a command line in which systemd still expands specifiers and ${NAME}; everything else is
+// literal. Right before {NAME} two dollar signs stand for one, as in systemd.service(5), so that ${NAME} can be written
+// literally.
 func expandable(words ...string) string {
 	quoted := strings.ReplaceAll(unitfile.Quote(words...), "%%", "%")
 	return variable.ReplaceAllStringFunc(quoted, func(match string) string {
@@ -293,8 +293,8 @@ func expandable(words ...string) string {
 	})
 }
 
-// commandLine is a program and its arguments. In the program's path systemd expands specifiers alone; as the first
-// argument it would read the dollar signs in it, so that argument is written apart ("@", systemd.service(5)).
+// commandLine is a program and its arguments. In the program's path systemd expands only specifiers; repeated as the first
+// argument, dollar signs in it would be expanded, so that argument is written separately ("@", systemd.service(5)).
 func commandLine(words []string) string {
 	if !strings.Contains(words[0], "$") {
 		return expandable(words...)

@@ -21,6 +21,6 @@ func TestWhatNoUnitFileCanHold(t *testing.T) {
 	for _, user := range []string{"web", "we\x00b"} {
 		files, err := Units("web", spec("the\x00web", user))
 		require.Zero(t, files)
-		require.EqualError(t, err, `generating the unit files of app web: section [Unit], option "Description", value "the\x00web": it has a carriage return or a NUL byte in it`)
+		require.EqualError(t, err, `generating the unit files of app web: section [Unit], option "Description", value "the\x00web": it contains a carriage return or a NUL byte`)
 	}
 }

@@ -15,28 +15,28 @@ type Collection[T any] struct {
 	prefix string
 	encode func(T) ([]byte, error)
 	decode func([]byte) (T, error)
-	// names says which names there are in the row; nil: any.
+	// names reports whether a name is valid in the row; nil: any name is.
 	names func(string) bool
-	// leased: the row's keys end with who put them.
+	// leased: the row's keys live under a lease.
 	leased bool
 }
 
-// named restricts a row to the names that its objects can have: other keys below its prefix are foreign.
+// named restricts a row to valid names: other keys below its prefix are foreign.
 func (c Collection[T]) named(names func(string) bool) Collection[T] {
 	c.names = names
 	return c
 }
 
-// underLease is for rows whose objects live as long as a lease does.
+// underLease marks a row whose objects live under a lease.
 func (c Collection[T]) underLease() Collection[T] {
 	c.leased = true
 	return c
 }
 
-// Leased tells whether the row's objects live under a lease. No process maintains a key without one: it is foreign.
+// Leased reports whether the row's objects live under a lease. A key without one is foreign: no process maintains it.
 func (c Collection[T]) Leased() bool { return c.leased }
 
-// defaulted fills in what the writer of a value did not know of.
+// defaulted fills in fields that an older writer did not know.
 func (c Collection[T]) defaulted(fill func(*T)) Collection[T] {
 	decode := c.decode
 	c.decode = func(data []byte) (T, error) {
@@ -49,7 +49,7 @@ func (c Collection[T]) defaulted(fill func(*T)) Collection[T] {
 	return c
 }
 
-// sharing has what is read point to texts that it shares with others: of 100,000 units most have the same few.
+// sharing deduplicates strings in decoded values: most of 100,000 units have the same few texts.
 func (c Collection[T]) sharing(share func(*T)) Collection[T] {
 	decode := c.decode
 	c.decode = func(data []byte) (T, error) {
@@ -60,7 +60,7 @@ func (c Collection[T]) sharing(share func(*T)) Collection[T] {
 	return c
 }
 
-// shared replaces texts by the one copy that there is of each.
+// shared replaces each text by the one shared copy of it.
 func shared(texts ...*string) {
 	for _, text := range texts {
 		if *text != "" {
@@ -69,35 +69,35 @@ func shared(texts ...*string) {
 	}
 }
 
-// Prefix returns the prefix of the row's keys, with its slash at the end.
+// Prefix returns the prefix of the row's keys, with a trailing slash.
 func (c Collection[T]) Prefix() string { return c.prefix }
 
 // Key returns the key of the object of that name.
 func (c Collection[T]) Key(name string) string { return c.prefix + name }
 
-// maxName is longer than any name that an object has. etcd takes keys as long as a request: what is said of one, with its
-// name in it, would be too long to be written.
+// maxName is longer than the name of any object. etcd accepts keys as long as a request; an event about such a key would be
+// too long to store.
 const maxName = 1024
 
-// Name undoes Key. ok is false where the key is not of this row, such as a foreign one below its prefix.
+// Name is the inverse of Key. ok is false if the key does not belong to the row, such as a foreign one below its prefix.
 func (c Collection[T]) Name(key string) (name string, ok bool) {
 	name, ok = strings.CutPrefix(key, c.prefix)
 	return name, ok && name != "" && len(name) <= maxName && (c.names == nil || c.names(name))
 }
 
-// Encode writes a value as it is stored.
+// Encode encodes a value for storage.
 func (c Collection[T]) Encode(value T) ([]byte, error) { return c.encode(value) }
 
-// Decode reads a stored value. The error says what is wrong, not which key: the caller knows it.
+// Decode decodes a stored value. The error does not name the key: the caller knows it.
 func (c Collection[T]) Decode(data []byte) (T, error) { return c.decode(data) }
 
-// raw keeps bytes as they are.
+// raw stores bytes as they are.
 func raw(prefix string) Collection[[]byte] {
 	same := func(b []byte) ([]byte, error) { return b, nil }
 	return Collection[[]byte]{prefix: prefix, encode: same, decode: same}
 }
 
-// text keeps a string as it is.
+// text stores a string as it is.
 func text(prefix string) Collection[string] {
 	return Collection[string]{
 		prefix: prefix,
@@ -106,13 +106,13 @@ func text(prefix string) Collection[string] {
 	}
 }
 
-// jsonOf writes JSON. Unknown fields are let pass: a newer fleetd may have written them.
+// jsonOf stores JSON. Unknown fields are ignored: a newer fleetd may have written them.
 func jsonOf[T any](prefix string) Collection[T] {
 	return Collection[T]{prefix: prefix, encode: encodeJSON[T], decode: decodeJSON[T]}
 }
 
-// manifest is jsonOf for rows that people write with etcdctl: YAML is read too, and unknown fields are
-// refused, because there they are a slip of the pen.
+// manifest is jsonOf for rows that people write with etcdctl: it also reads YAML, and rejects unknown fields, which are
+// likely typos.
 func manifest[T any](prefix string) Collection[T] {
 	return Collection[T]{prefix: prefix, encode: encodeJSON[T], decode: func(data []byte) (T, error) {
 		var value T

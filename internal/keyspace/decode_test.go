@@ -28,7 +28,7 @@ func TestMachineAddresses(t *testing.T) {
 		require.Zero(t, got, value)
 	}
 	_, err := row.Encode(v1.MachineAddress{})
-	require.ErrorContains(t, err, "written as a whole")
+	require.ErrorContains(t, err, "write the whole machine")
 }
 
 // TestSlipsOfThePen: in a row that people write an unknown field is refused, in one of fleetd's it is a newer version's.

@@ -1,8 +1,8 @@
-// Package keyspace holds every etcd path and how the value below it is written: the only place with path strings.
+// Package keyspace defines every etcd key and the encoding of its value. No other package contains key paths.
 //
 // Below the root (etcd_key_prefix, /fleet), with exactly one writer per row:
 //
-//	apps/<app>                  the manifest, the very bytes a person wrote     people: API, etcdctl, git
+//	apps/<app>                  the manifest, exactly as a person wrote it      people: API, etcdctl, git
 //	units/<unit>                desired unit: file hash, desired state, owner   app controller; people for units without owner
 //	unitfiles/<sha256>          unit file text, immutable                       the writer of the unit
 //	revisions/<app>/<n>         an accepted spec, immutable                     app controller
@@ -11,14 +11,14 @@
 //	overrides/<unit>            a person's wish for one unit of an app          people: API, etcdctl
 //	placements/<machine>/<unit> hash and desired state for one machine          schedule controller
 //	unplaced/<unit>             why no machine fits                             schedule controller
-//	states/<machine>/<unit>     what systemd says                               fleetd on that machine
+//	states/<machine>/<unit>     what systemd reports                            fleetd on that machine
 //	routes/<app>                hosts, prefix, route options: for routers       app controller
 //	status/<app>                conditions and counts                           status controller
 //	routers/<machine>           what its nginx serves, under the router's lease route controller on that machine
 //	events/<time>-<id>          what happened and why, under a long lease       all
 //	leaders/<name>              who leads, under the session's lease            leader election
 //
-// Whatever else lies below the root is ignored, and the leader says so.
+// Everything else below the root is ignored, and the leader reports it.
 //
 // Outside the root, in the seed's own layout, under the announcer's lease:
 //
@@ -34,7 +34,7 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// DefaultRoot is the root where none is configured.
+// DefaultRoot is the root if none is configured.
 const DefaultRoot = "/fleet"
 
 // Keys are the rows below one root.
@@ -54,13 +54,13 @@ func New(root string) Keys {
 	return Keys{root: root}
 }
 
-// Root returns the prefix of all rows, with its slash at the end.
+// Root returns the prefix of all rows, with a trailing slash.
 func (k Keys) Root() string { return k.root + "/" }
 
-// Apps holds manifests, the very bytes that a person wrote.
+// Apps holds manifests, exactly as people wrote them.
 func (k Keys) Apps() Collection[[]byte] { return raw(k.root + "/apps/") }
 
-// AppNames is Apps for those who want to know no more than which there are.
+// AppNames is Apps for callers that only need the names.
 func (k Keys) AppNames() Collection[struct{}] {
 	return Collection[struct{}]{
 		prefix: k.Apps().prefix,
@@ -77,8 +77,8 @@ func (k Keys) Units() Collection[v1.Unit] {
 // UnitFiles holds unit file texts by their hash.
 func (k Keys) UnitFiles() Collection[string] { return text(k.root + "/unitfiles/") }
 
-// Revisions holds accepted specs; names are <app>/<n>, see RevisionName. What an older fleetd stored is read with the defaults of
-// this one.
+// Revisions holds accepted specs; names are <app>/<n>, see RevisionName. Revisions of an older fleetd get this one's
+// defaults.
 func (k Keys) Revisions() Collection[v1.Revision] {
 	return jsonOf[v1.Revision](k.root + "/revisions/").named(isRevision).defaulted((*v1.Revision).Default)
 }
@@ -88,7 +88,7 @@ func (k Keys) Machines() Collection[v1.Machine] {
 	return jsonOf[v1.Machine](k.root + "/machines/").named(isMachine).underLease()
 }
 
-// MachineConfigs holds what people set for machines.
+// MachineConfigs holds machine configuration set by people.
 func (k Keys) MachineConfigs() Collection[v1.MachineConfig] {
 	return manifest[v1.MachineConfig](k.root + "/machineconfig/").named(isMachine)
 }
@@ -111,7 +111,7 @@ func (k Keys) PlacementsOf(machine string) Collection[v1.Placement] {
 // Unplaced holds why units have no machine.
 func (k Keys) Unplaced() Collection[v1.Unplaced] { return jsonOf[v1.Unplaced](k.root + "/unplaced/") }
 
-// States holds what systemd says on every machine; names are <machine>/<unit>, see Join.
+// States holds what systemd reports on every machine; names are <machine>/<unit>, see Join.
 func (k Keys) States() Collection[v1.UnitState] {
 	return states(k.root + "/states/").named(isPair).sharing(shareState)
 }
@@ -128,10 +128,10 @@ func states(prefix string) Collection[v1.UnitState] {
 // Status holds what was observed of apps.
 func (k Keys) Status() Collection[v1.AppStatus] { return jsonOf[v1.AppStatus](k.root + "/status/") }
 
-// Routes holds what routers need to know of apps.
+// Routes holds what routers need to know about apps.
 func (k Keys) Routes() Collection[v1.AppRoute] { return jsonOf[v1.AppRoute](k.root + "/routes/") }
 
-// Routers holds what every machine's nginx serves.
+// Routers holds what each machine's nginx serves.
 func (k Keys) Routers() Collection[v1.Router] {
 	return jsonOf[v1.Router](k.root + "/routers/").named(isMachine).underLease()
 }
@@ -149,10 +149,10 @@ func shareState(s *v1.UnitState) {
 	shared(&s.LoadState, &s.ActiveState, &s.SubState, &s.Result, &s.Hash, (*string)(&s.DesiredState))
 }
 
-// Election is the name of the one election that there is.
+// Election is the name of the only election.
 const Election = "engine"
 
-// Leaders holds the candidates of the election, each under its session's lease: who leads is the oldest one.
+// Leaders holds the candidates of the election, each under its session's lease. The oldest one leads.
 func (k Keys) Leaders() Collection[string] {
 	return text(k.root + "/leaders/").named(isCandidate).underLease()
 }
@@ -160,23 +160,23 @@ func (k Keys) Leaders() Collection[string] {
 // Leader is the prefix of the election of that name.
 func (k Keys) Leader(name string) string { return k.root + "/leaders/" + name }
 
-// Endpoints holds ip:port below an announce prefix; names are <app>/<instance>. It lies outside the
-// root: confd, etcdctl and shell scripts read it.
+// Endpoints holds ip:port below an announce prefix; names are <app>/<instance>. It is outside the root: confd, etcdctl and
+// shell scripts read it.
 func Endpoints(prefix string) Collection[string] { return text(strings.TrimRight(prefix, "/") + "/") }
 
-// Join makes a name of two parts: <machine>/<unit>, <app>/<instance>.
+// Join joins the two parts of a name: <machine>/<unit>, <app>/<instance>.
 func Join(first, second string) string { return first + "/" + second }
 
-// Split undoes Join. ok is false where name has not exactly two parts.
+// Split is the inverse of Join. ok is false unless name has exactly two parts.
 func Split(name string) (first, second string, ok bool) {
 	first, second, ok = strings.Cut(name, "/")
 	return first, second, ok && first != "" && second != "" && !strings.Contains(second, "/")
 }
 
-// RevisionName is the name of an app's n-th revision: numbers sort as text.
+// RevisionName is the name of an app's n-th revision, padded so that names sort by number.
 func RevisionName(app string, n int64) string { return fmt.Sprintf("%s/%010d", app, n) }
 
-// ParseRevisionName undoes RevisionName. ok is false for any other name.
+// ParseRevisionName is the inverse of RevisionName. ok is false for any other name.
 func ParseRevisionName(name string) (app string, n int64, ok bool) {
 	app, number, ok := Split(name)
 	n, err := strconv.ParseInt(number, 10, 64)
@@ -198,7 +198,8 @@ func isCandidate(name string) bool {
 	return ok && election == Election
 }
 
-// isMachine: an ID is a part of other keys, and of texts that are compared after they were stored as JSON.
+// isMachine reports whether name is a valid machine ID. An ID is part of other keys, and of texts that are compared after
+// they were stored as JSON.
 func isMachine(name string) bool {
 	return utf8.ValidString(name) && !strings.ContainsFunc(name, func(r rune) bool { return r == '/' || r <= ' ' || r == 0x7f })
 }

@@ -6,8 +6,8 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// decodeState reads a state as fleetd writes it: an object of plain strings and small numbers. encoding/json, which reads whatever else there
-// is, takes five times as long, and a leader that begins reads every state of the cluster.
+// decodeState decodes a state as fleetd writes it: an object of plain strings and small numbers. encoding/json, the fallback
+// for everything else, takes five times as long, and a new leader decodes every state of the cluster.
 func decodeState(data []byte) (v1.UnitState, error) {
 	var s v1.UnitState
 	if eachField(string(data), stateFields(&s)) {
@@ -24,7 +24,8 @@ func stateFields(s *v1.UnitState) fields {
 	}
 }
 
-// setState sets one field. What each state has of its own is copied, so that it keeps no more of the stored text alive.
+// setState sets one field. Strings that differ between states are copied, so that they do not keep the whole stored text
+// alive.
 func setState(s *v1.UnitState, name, value string) bool {
 	switch name {
 	case "loadState":
@@ -71,14 +72,15 @@ func setStateNumber(s *v1.UnitState, name string, value int) bool {
 	return true
 }
 
-// fields take the fields of an object by the kind of their values, and report whether they know them.
+// fields receive the fields of an object by the type of their values, and report whether they know them.
 type fields struct {
 	text   func(name, value string) bool
 	number func(name string, value int) bool
 }
 
-// eachField hands on the fields of a JSON object, in order, and reports whether that was all there is: names and values are
-// strings of printable ASCII without escapes, or numbers of a few digits, without blanks between them, and to took each.
+// eachField passes on the fields of a JSON object, in order. It reports whether it understood the whole object: names and
+// values are strings of printable ASCII without escapes, or numbers of a few digits, without blanks in between, and to
+// accepted each.
 func eachField(object string, to fields) bool {
 	rest, ok := strings.CutPrefix(object, "{")
 	for ok {
@@ -100,7 +102,7 @@ func eachField(object string, to fields) bool {
 	return false
 }
 
-// cutValue hands on the value at the beginning and returns what follows it.
+// cutValue passes on the value at the beginning and returns the rest.
 func (f fields) cutValue(name, text string) (rest string, ok bool) {
 	if value, rest, ok := cutString(text); ok {
 		return rest, f.text(name, value)
@@ -112,7 +114,7 @@ func (f fields) cutValue(name, text string) (rest string, ok bool) {
 // maxDigits keeps a number from overflowing.
 const maxDigits = 9
 
-// cutNumber cuts a number off the beginning: digits, without a sign and without needless zeros in front.
+// cutNumber cuts a number off the beginning: digits without a sign or leading zeros.
 func cutNumber(text string) (value int, rest string, ok bool) {
 	digits := 0
 	for digits < len(text) && '0' <= text[digits] && text[digits] <= '9' {
@@ -124,7 +126,7 @@ func cutNumber(text string) (value int, rest string, ok bool) {
 	return value, text[digits:], digits == 1 || digits > 1 && text[0] != '0'
 }
 
-// cutString cuts a string in quotes off the beginning.
+// cutString cuts a quoted string off the beginning.
 func cutString(text string) (value, rest string, ok bool) {
 	if text, ok = strings.CutPrefix(text, `"`); !ok {
 		return "", "", false

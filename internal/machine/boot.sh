@@ -1,6 +1,7 @@
 # Runs outside the machine, joins its cgroups and becomes its init.
 #
-# $1: the text of init.sh   FLEET_CGROUPS: directories, one a word; empty below systemd-run, where the scope is the cgroup
+# $1: the text of init.sh   FLEET_CGROUPS: directories, separated by blanks; empty below systemd-run, where the scope is the
+# cgroup
 set -eu
 umask 022
 if [ -z "$FLEET_CGROUPS" ]; then

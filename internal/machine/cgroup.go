@@ -16,12 +16,12 @@ import (
 	"time"
 )
 
-// Every machine has a cgroup of its own in every hierarchy: units of the same name on two machines would share one
-// otherwise, and stopping the one would kill the other. An ordinary user's is a delegated scope of the host's systemd.
-// Root makes directories: at the top of a host booted with systemd, where journald then takes the machine's units for
-// what they are; else, in a container, below the cgroups that root is in, whose limits hold on.
+// Every machine has its own cgroup in every hierarchy. Otherwise units of the same name on two machines would share one, and
+// stopping one would kill the other. An ordinary user's is a delegated scope of the host's systemd. Root creates directories:
+// at the top on a host booted with systemd, so that journald attributes logs to the machine's units; else, in a container,
+// below root's own cgroups, whose limits stay in force.
 
-// scoped says whether the machine's cgroup is a scope of the host's systemd.
+// scoped reports whether the machine's cgroup is a scope of the host's systemd.
 func scoped() bool {
 	return os.Geteuid() != 0 && booted() && unified()
 }
@@ -33,20 +33,20 @@ func booted() bool {
 	return err == nil && strings.TrimSpace(string(comm)) == "systemd"
 }
 
-// unified says whether the one hierarchy is that of version 2.
+// unified reports whether the host has only the version 2 hierarchy.
 func unified() bool {
 	_, err := os.Stat("/sys/fs/cgroup/cgroup.controllers")
 	return err == nil
 }
 
-// scopeArgv runs the command that follows in a new scope, in place: it keeps its PID and its parent.
+// scopeArgv runs the following command in a new scope, in place: it keeps its PID and its parent.
 func scopeArgv(c Config) []string {
-	// A scope that ended keeps its name for a while.
+	// A finished scope keeps its name for a while.
 	unit := cgroupName(c) + "-" + strings.ToLower(rand.Text()[:8]) + ".scope"
 	return []string{"systemd-run", "--user", "--scope", "--quiet", "--collect", "--property=Delegate=yes", "--unit=" + unit, "--"}
 }
 
-// makeCgroups makes the machine's directory in every hierarchy, after it has noted them for Sweep.
+// makeCgroups creates the machine's directory in every hierarchy, after recording them for Sweep.
 func makeCgroups(c Config) ([]string, error) {
 	membership, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
@@ -62,7 +62,7 @@ func makeCgroups(c Config) ([]string, error) {
 	}
 	dirs := make([]string, len(bases))
 	for i, base := range bases {
-		// Named like a slice, or journald would take it for the unit and not look at the units below it.
+		// Named like a slice: otherwise journald would take it for the unit itself and not look below it.
 		dirs[i] = filepath.Join(base, cgroupName(c)+".slice")
 	}
 	if err := os.WriteFile(cgroupsFile(c.RuntimeDir), []byte(strings.Join(dirs, "\n")+"\n"), 0o644); err != nil {
@@ -80,7 +80,7 @@ func makeCgroup(base, dir string) error {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return fmt.Errorf("cgroup: %w: is %s mounted read-write?", err, base)
 	}
-	// Version 1: a new cpuset is empty, and nothing can join it before it is filled.
+	// Version 1: a new cpuset is empty, and cannot be joined until it is filled.
 	for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
 		if _, err := os.Stat(filepath.Join(base, "cpuset.sched_load_balance")); err != nil {
 			break
@@ -93,15 +93,15 @@ func makeCgroup(base, dir string) error {
 			return fmt.Errorf("cgroup: %w", err)
 		}
 	}
-	// Version 2: processes are in leaves only, so commands need one beside the manager's units.
+	// Version 2: only leaves contain processes, so commands need one beside the manager's units.
 	if _, err := os.Stat(filepath.Join(dir, "cgroup.controllers")); err == nil {
 		return os.Mkdir(filepath.Join(dir, "command"), 0o755)
 	}
 	return nil
 }
 
-// baseCgroups returns the directories of the cgroups that the texts of /proc/self/cgroup and /proc/self/mountinfo say this
-// process is in, sorted, or those of their hierarchies' tops; see cgroups(7) and proc(5).
+// baseCgroups returns the cgroup directories that this process is in, according to the contents of /proc/self/cgroup and
+// /proc/self/mountinfo, sorted, or the tops of their hierarchies; see cgroups(7) and proc(5).
 func baseCgroups(membership, mountinfo []byte, top bool) ([]string, error) {
 	paths := map[string]string{} // by controller list; "" is version 2
 	for line := range bytes.Lines(membership) {
@@ -120,7 +120,7 @@ func baseCgroups(membership, mountinfo []byte, top bool) ([]string, error) {
 		if !ok {
 			continue
 		}
-		// In a container the mount shows a part of the hierarchy only.
+		// In a container the mount shows only a part of the hierarchy.
 		below, err := filepath.Rel(mount[3], path)
 		if err != nil || top || strings.HasPrefix(below, "..") {
 			below = "."
@@ -166,10 +166,10 @@ func readCgroups(runtimeDir string) ([]string, error) {
 	return strings.Fields(string(text)), err
 }
 
-// killWithin is how long the kernel may take to end killed processes; it takes milliseconds unless a disk hangs.
+// killWithin is how long the kernel gets to end killed processes; it takes milliseconds unless a disk hangs.
 const killWithin = 10 * time.Second
 
-// removeCgroup kills what is in the cgroup at dir and removes it with all below it.
+// removeCgroup kills the processes in the cgroup at dir and removes it with everything below.
 func removeCgroup(dir string) error {
 	deadline := time.Now().Add(killWithin)
 	for pause := time.Millisecond; ; pause *= 2 {
@@ -177,7 +177,7 @@ func removeCgroup(dir string) error {
 		if !errors.Is(err, syscall.EBUSY) || time.Now().After(deadline) {
 			return err
 		}
-		// The kernel has no event for the end of a version 1 cgroup's last process: look again.
+		// The kernel has no event for the end of a version 1 cgroup's last process: poll.
 		time.Sleep(min(pause, 50*time.Millisecond))
 	}
 }
@@ -196,7 +196,7 @@ func tryRemoveCgroup(dir string) error {
 	if err != nil {
 		return err
 	}
-	// Without it (version 1) what forks meanwhile keeps the cgroup busy and is met in the next try.
+	// Without it (version 1) what forks meanwhile keeps the cgroup busy, and the next try catches it.
 	_ = os.WriteFile(filepath.Join(dir, "cgroup.kill"), []byte("1"), 0)
 	for _, path := range dirs {
 		if err := killCgroup(path); err != nil {
@@ -224,7 +224,7 @@ func killCgroup(dir string) error {
 	lines := bufio.NewScanner(file)
 	for lines.Scan() {
 		pid, err := strconv.Atoi(lines.Text())
-		if err != nil || pid == 0 { // 0: of a PID namespace that cannot be seen from here
+		if err != nil || pid == 0 { // 0: in a PID namespace that is not visible from here
 			continue
 		}
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && err != syscall.ESRCH {

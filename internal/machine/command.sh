@@ -1,6 +1,6 @@
-# Becomes a command inside a machine: joins its cgroups and enters its mount and network namespaces. The PID stays.
+# Becomes a command inside a machine: joins its cgroups and enters its mount and network namespaces. The PID does not change.
 #
-# $1: PID of the machine's service manager   $2...: the command   FLEET_CGROUPS: directories, one a word
+# $1: PID of the machine's service manager   $2...: the command   FLEET_CGROUPS: directories, separated by blanks
 set -eu
 for dir in $FLEET_CGROUPS; do
 	if [ -d "$dir/command" ]; then

@@ -40,10 +40,10 @@ func (c Config) xdgRuntimeDir() string { return filepath.Join(c.RuntimeDir, "xdg
 func (c Config) notifySocket() string  { return filepath.Join(c.RuntimeDir, "notify") }
 func (c Config) consoleFile() string   { return filepath.Join(c.StateDir, "console.log") }
 
-// lastWords is the end of what the machine's init wrote, to be added to an error.
+// lastWords is the end of what the machine's init printed, as a suffix for errors.
 func (c Config) lastWords() string {
 	const atMost = 500
-	text, _ := os.ReadFile(c.consoleFile()) // without it there are none
+	text, _ := os.ReadFile(c.consoleFile()) // missing: there are none
 	text = bytes.TrimSpace(text[max(0, len(text)-atMost):])
 	if len(text) == 0 {
 		return ""
@@ -51,7 +51,7 @@ func (c Config) lastWords() string {
 	return fmt.Sprintf(": %q", text)
 }
 
-// env is the environment that everything in the machine starts from.
+// env is the base environment of everything in the machine.
 func (c Config) env() []string {
 	return append([]string{
 		"PATH=" + os.Getenv("PATH"),
@@ -61,8 +61,8 @@ func (c Config) env() []string {
 	}, c.Env...)
 }
 
-// journaldConf makes journald keep everything and nothing of the host's; storage is "volatile" because /run/log/journal
-// is where the machine's disk is mounted.
+// journaldConf makes journald keep everything of the machine and nothing of the host; storage is "volatile" because the
+// machine's disk is mounted at /run/log/journal.
 const journaldConf = `[Journal]
 Storage=volatile
 RuntimeMaxUse=64M
@@ -73,7 +73,7 @@ ReadKMsg=no
 Audit=no
 `
 
-// makeDirs lays out the runtime directory and, when it is new, the disk. It returns the machine's ID.
+// makeDirs creates the runtime directory and, if it is new, the disk. It returns the machine's ID.
 func (c Config) makeDirs() (string, error) {
 	for _, dir := range []string{"xdg", "enabled/sockets.target.wants", "run/systemd/system", "run/systemd/journald.conf.d", "run/log/journal"} {
 		if err := os.MkdirAll(filepath.Join(c.RuntimeDir, dir), 0o755); err != nil {
@@ -110,7 +110,7 @@ func newMachineID() string {
 	return hex.EncodeToString(id[:])
 }
 
-// cgroupName is unique on the host: no two machines share a runtime directory.
+// cgroupName is unique on the host, because no two machines share a runtime directory.
 func cgroupName(c Config) string {
 	sum := sha256.Sum256([]byte(c.RuntimeDir))
 	return "fleet-" + c.Name + "-" + hex.EncodeToString(sum[:4])

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// MissingError says which Debian packages this computer lacks for machines to run.
+// MissingError lists the Debian packages that machines need and this computer lacks.
 type MissingError struct {
 	Packages []string // sorted
 	Files    []string // what was looked for and not found
@@ -20,7 +20,7 @@ func (e *MissingError) Error() string {
 	return fmt.Sprintf("missing %s: run: apt-get install %s", strings.Join(e.Files, ", "), strings.Join(e.Packages, " "))
 }
 
-// needs lists programs by the Debian package that has them.
+// needs lists programs with the Debian package that contains them.
 var needs = []struct{ file, pkg string }{
 	{"/usr/lib/systemd/systemd", "systemd"},
 	{"/usr/lib/systemd/systemd-journald", "systemd"},
@@ -29,8 +29,8 @@ var needs = []struct{ file, pkg string }{
 	{"mount", "mount"},
 }
 
-// Detect says why machines cannot run on this computer as this user, and exactly what to do about it: nil, a
-// *MissingError, or another error.
+// Detect says why machines cannot run on this computer as this user, and how to fix it: nil, a *MissingError, or another
+// error.
 func Detect() error {
 	var missing MissingError
 	for _, need := range needs {
@@ -60,7 +60,7 @@ func Detect() error {
 		return nil
 	}
 	if out, err := exec.Command("unshare", "--mount", "true").CombinedOutput(); err != nil {
-		return fmt.Errorf("cannot make a mount namespace: %s: a container needs to be privileged for it", strings.TrimSpace(string(out)))
+		return fmt.Errorf("cannot make a mount namespace: %s: a container has to be privileged", strings.TrimSpace(string(out)))
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-# Cuts a machine's power when the process ends that started the machine: only that process has the other end of stdin.
+# Cuts a machine's power when the process that started it ends: only that process holds the other end of stdin.
 #
 # FLEET_RUNTIME: the machine's runtime directory
 read -r _ || :
@@ -9,7 +9,7 @@ while :; do
 			echo 1 >"$dir/cgroup.kill"
 			continue
 		fi
-		# Version 1: what forks meanwhile is met in the next round.
+		# Version 1: the next round catches what forks meanwhile.
 		for pid in $(find "$dir" -name cgroup.procs -exec cat {} + 2>/dev/null); do
 			kill -KILL "$pid" 2>/dev/null && alive=yes
 		done

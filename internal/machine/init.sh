@@ -2,8 +2,8 @@
 # service manager ends, and the machine with it.
 set -eu
 
-# The host's /run disappears under the machine's own, except what units may need of it: container engines' sockets and
-# the files that /etc/resolv.conf points to.
+# The machine's own /run hides the host's, except what units may need of it: container engines' sockets and the files that
+# /etc/resolv.conf points to.
 for name in docker docker.sock containerd podman resolvconf NetworkManager systemd/resolve; do
 	if [ -d "/run/$name" ]; then
 		mkdir -p "$FLEET_RUNTIME/run/$name"
@@ -17,11 +17,11 @@ done
 mount --rbind "$FLEET_RUNTIME/run" /run
 mount --bind "$FLEET_STATE/journal" /run/log/journal
 mount --bind "$FLEET_STATE/machine-id" /etc/machine-id
-# As where a machine was booted: systemd mounts a unit's credentials in a namespace of its own, and expects to see them.
+# As on a booted machine: systemd mounts a unit's credentials in a separate namespace, and expects to see them here.
 mkdir -p "$XDG_RUNTIME_DIR/credentials"
 mount --bind "$XDG_RUNTIME_DIR/credentials" "$XDG_RUNTIME_DIR/credentials"
 mount --make-shared "$XDG_RUNTIME_DIR/credentials"
-# Of what the host's packages enable for login sessions, only the bus is the machine's.
+# Of what the host's packages enable for login sessions, the machine only gets the bus.
 if [ -e /usr/lib/systemd/user/dbus.socket ]; then
 	ln -s /usr/lib/systemd/user/dbus.socket "$FLEET_RUNTIME/enabled/sockets.target.wants/"
 fi
@@ -29,7 +29,7 @@ mount --bind "$FLEET_RUNTIME/enabled" /etc/systemd/user
 
 env -u NOTIFY_SOCKET /usr/lib/systemd/systemd-journald &
 journald=$!
-# What the service manager says of its units goes to the journal, like what they say themselves: it looks for it once.
+# The service manager checks only once whether there is a journal to log to, so wait for it.
 until [ -S /run/systemd/journal/socket ] || ! kill -0 $journald; do
 	sleep 0.01
 done

@@ -1,9 +1,9 @@
-// Package machine starts and ends small private machines on one computer: each has a real `systemd --user` with its own
-// runtime directory, unit path, journal, machine ID and cgroups, and shares the host's processes and files, and its network
+// Package machine starts and stops small private machines on one computer. Each has a real `systemd --user` with its own
+// runtime directory, unit path, journal, machine ID and cgroups. It shares the host's processes and files, and its network
 // unless it is given another one.
 //
-// It serves `fleet-dev` and the tests, where cutting a machine's power must be as real as the machine. Root needs no
-// booted systemd for it. An ordinary user needs one, for a delegated cgroup can only come from it; see Detect.
+// It serves `fleet-dev` and tests, where a machine's power cut must be real. Root does not need a host booted with systemd.
+// An ordinary user does, because only systemd can delegate a cgroup; see Detect.
 package machine
 
 import (
@@ -31,20 +31,20 @@ var (
 	guardScript string
 )
 
-// maxRuntimeDir is what a runtime directory may be long, in bytes, so that the sockets within it fit the 108 bytes of
-// sockaddr_un: the longest is dbus-1/services and the like below xdg/.
+// maxRuntimeDir is the maximum length of a runtime directory in bytes, so that the sockets in it fit the 108 bytes of
+// sockaddr_un: the longest are dbus-1/services and the like below xdg/.
 const maxRuntimeDir = 60
 
-// Config says what makes a machine.
+// Config configures a machine.
 type Config struct {
 	// Name is for people: error messages and the name of the machine's cgroups. Letters, digits, '-' and '_'.
 	Name string
-	// RuntimeDir is what is lost with the machine's power, as /run is. An absolute path of at most 60 bytes, for sockets
-	// are in it, to a directory that does not exist or is empty.
+	// RuntimeDir is what a power cut loses, like /run. An absolute path of at most 60 bytes, because it contains sockets, to
+	// a directory that does not exist or is empty.
 	RuntimeDir string
-	// StateDir is the machine's disk: home directory, machine-id and journal. An absolute path; created when missing.
+	// StateDir is the machine's disk: home directory, machine-id and journal. An absolute path; created if missing.
 	StateDir string
-	// Network is the file of the network namespace that the machine is in, such as /run/netns/NAME; "" is the caller's.
+	// Network is the file of the machine's network namespace, such as /run/netns/NAME; "" is the caller's.
 	Network string
 	// Env is added to the environment of the service manager, which its units inherit, and of commands.
 	Env []string
@@ -54,16 +54,16 @@ type Config struct {
 type Machine struct {
 	cfg     Config
 	id      string
-	cgroups []string // directories, one a hierarchy
+	cgroups []string // directories, one per hierarchy
 	manager int      // PID of the service manager
 	init    *exec.Cmd
 	guard   *exec.Cmd
-	alive   io.Closer     // the guard cuts the power when this is closed, as the kernel does when this process ends
-	done    chan struct{} // closed when the machine is dead and nothing of it remains
+	alive   io.Closer     // the guard cuts the power when this is closed, which the kernel does when this process ends
+	done    chan struct{} // closed when the machine is dead and cleaned up
 	err     error         // of the clean-up, valid after done
 }
 
-// Start boots a machine and returns when its service manager answers. When ctx ends before that, nothing remains. The
+// Start boots a machine and returns when its service manager is ready. If ctx ends before that, nothing is left behind. The
 // machine dies with the calling process.
 func Start(ctx context.Context, cfg Config) (*Machine, error) {
 	m := &Machine{cfg: cfg, done: make(chan struct{})}
@@ -125,14 +125,14 @@ func (m *Machine) powerOn() error {
 	command := func(argv ...string) *exec.Cmd {
 		cmd := exec.Command(argv[0], argv[1:]...)
 		cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = env, m.cfg.StateDir, console, console
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C at a terminal is for the caller alone
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C at a terminal is only for the caller
 		return cmd
 	}
 	held, err := holdGuard(m.cfg.RuntimeDir)
 	if err != nil {
 		return err
 	}
-	defer held.Close() // the guard's own copy holds on
+	defer held.Close() // the guard keeps its own copy
 	m.guard = command("/bin/sh", "-c", guardScript, "guard")
 	m.guard.ExtraFiles = []*os.File{held}
 	if m.alive, err = m.guard.StdinPipe(); err != nil {
@@ -157,7 +157,7 @@ func (m *Machine) powerOn() error {
 	return nil
 }
 
-// own waits for the machine's end and clears what it leaves.
+// own waits for the machine's end and cleans up.
 func (m *Machine) own() {
 	defer close(m.done)
 	_ = m.init.Wait() // how it ended is in the console file, if it matters
@@ -172,19 +172,18 @@ func (m *Machine) Name() string { return m.cfg.Name }
 // `systemctl --user` on the host manages the machine.
 func (m *Machine) XDGRuntimeDir() string { return m.cfg.xdgRuntimeDir() }
 
-// Isolated says whether the machine has a /run, an /etc/machine-id and a journal of its own. It takes root; an ordinary
-// user's machine sees those of the host.
+// Isolated reports whether the machine has its own /run, /etc/machine-id and journal. That needs root; an ordinary user's
+// machine sees the host's.
 func (m *Machine) Isolated() bool { return Isolates() }
 
-// Isolates says what Isolated will say of the machines that this process starts.
+// Isolates reports whether machines that this process starts will be isolated.
 func Isolates() bool { return os.Geteuid() == 0 }
 
-// ID returns the machine's own ID, 32 hex digits, whether or not its /etc/machine-id shows it.
+// ID returns the machine's ID, 32 hex digits, even if its /etc/machine-id does not show it.
 func (m *Machine) ID() string { return m.id }
 
-// JournalDir returns the directory to read the machine's journal from: `journalctl -D DIR -o json`. It is on the
-// machine's disk. It is empty when the machine is not isolated: then its units write to the host's journal,
-// `journalctl --user`.
+// JournalDir returns the directory of the machine's journal, for `journalctl -D DIR -o json`. It is on the machine's disk. It
+// is empty if the machine is not isolated: then its units log to the host's journal, `journalctl --user`.
 func (m *Machine) JournalDir() string {
 	if !m.Isolated() {
 		return ""
@@ -192,15 +191,15 @@ func (m *Machine) JournalDir() string {
 	return filepath.Join(m.cfg.StateDir, "journal")
 }
 
-// Done is closed when the machine is dead and cleaned up, however it came to that.
+// Done is closed when the machine is dead and cleaned up, for whatever reason.
 func (m *Machine) Done() <-chan struct{} { return m.done }
 
 // Command returns a command that runs inside the machine's mount namespace and cgroups, with the machine's environment in
-// Env, to which the caller may append. argv[0] is found with the machine's PATH. It dies with the machine.
+// Env, to which the caller may append. argv[0] is looked up in the machine's PATH. It dies with the machine.
 func (m *Machine) Command(argv ...string) *exec.Cmd {
 	argv = append([]string{"/bin/sh", "-c", commandScript, "command", strconv.Itoa(m.manager)}, argv...)
 	if scoped() {
-		// A user may not move a process out of a login session, but systemd may: the way leads through another scope.
+		// A user may not move a process out of a login session, but systemd may: go through another scope.
 		argv = append(scopeArgv(m.cfg), argv...)
 	}
 	cmd := exec.Command(argv[0], argv[1:]...)
@@ -210,24 +209,24 @@ func (m *Machine) Command(argv ...string) *exec.Cmd {
 	return cmd
 }
 
-// Kill cuts the machine's power: every process in it is killed at once. It returns when all are gone and neither mount,
-// cgroup nor runtime directory is left; the state directory stays. Killing a dead machine is no error.
+// Kill cuts the machine's power: every process in it is killed at once. It returns when all are gone and no mount, cgroup or
+// runtime directory is left; the state directory stays. Killing a dead machine is not an error.
 func (m *Machine) Kill() error {
-	_ = m.init.Process.Kill() // an error says that it is dead already, which is what is wanted
+	_ = m.init.Process.Kill() // an error means that it is dead already, which is fine
 	_ = m.alive.Close()
 	<-m.done
 	return m.err
 }
 
-// Stop shuts the machine down: units are stopped as on a shutdown, then the rest is killed. When ctx ends before that,
-// power is cut.
+// Stop shuts the machine down: units are stopped as on a shutdown, then the rest is killed. If ctx ends before that, it cuts
+// the power.
 func (m *Machine) Stop(ctx context.Context) error {
 	select {
 	case <-m.done:
 		return m.err
 	default:
 	}
-	// To a user's manager SIGTERM means: start exit.target.
+	// For a user manager SIGTERM means: start exit.target.
 	if err := syscall.Kill(m.manager, syscall.SIGTERM); err != nil {
 		return m.Kill()
 	}

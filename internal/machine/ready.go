@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// readySocket hears sd_notify(3) messages of the machine's service manager.
+// readySocket receives sd_notify(3) messages of the machine's service manager.
 type readySocket struct {
 	conn *net.UnixConn
 	pid  chan int // the manager's PID as this process sees it, once the manager is ready

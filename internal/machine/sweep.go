@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Sweep removes what is left of the machine in runtimeDir: processes, cgroups and the directory itself. Nothing there is
-// no error. It is for a machine that died with the process that had started it; a machine that runs loses its power.
+// Sweep removes what is left of the machine in runtimeDir: processes, cgroups and the directory itself. If there is nothing,
+// that is not an error. It is for machines that died with their parent process; a running machine loses its power.
 func Sweep(runtimeDir string) error {
 	dirs, err := readCgroups(runtimeDir)
 	if err != nil {
@@ -25,7 +25,7 @@ func Sweep(runtimeDir string) error {
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("sweep %s: %w", runtimeDir, err)
 	}
-	// Last, for the list of cgroups is in it.
+	// Last, because the list of cgroups is in it.
 	if err := os.RemoveAll(runtimeDir); err != nil {
 		return fmt.Errorf("sweep %s: %w", runtimeDir, err)
 	}
@@ -34,8 +34,8 @@ func Sweep(runtimeDir string) error {
 
 func guardFile(runtimeDir string) string { return filepath.Join(runtimeDir, "guard") }
 
-// holdGuard locks the file that says that there is a guard. The lock goes with the last process that has the open file:
-// the guard is no child of the process that sweeps, which can wait for it in no other way.
+// holdGuard locks the file that marks a guard. The lock is released with the last process that has the file open: the guard
+// is not a child of the sweeping process, which has no other way to wait for it.
 func holdGuard(runtimeDir string) (*os.File, error) {
 	file, err := os.Create(guardFile(runtimeDir))
 	if err != nil {
@@ -47,8 +47,8 @@ func holdGuard(runtimeDir string) (*os.File, error) {
 	return file, nil
 }
 
-// awaitGuard waits until the guard of the machine in runtimeDir and its children have ended, which they do by themselves
-// when the machine and the process that started it have.
+// awaitGuard waits until the guard of the machine in runtimeDir and its children have ended. They end by themselves after the
+// machine and the process that started it.
 func awaitGuard(runtimeDir string) error {
 	file, err := os.Open(guardFile(runtimeDir))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -64,7 +64,7 @@ func awaitGuard(runtimeDir string) error {
 		if !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(deadline) {
 			return err
 		}
-		// A lock that blocks would have no deadline.
+		// A blocking lock would have no deadline.
 		time.Sleep(time.Millisecond)
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"text/template"
 )
 
-// pureFuncs depend on nothing but their arguments.
+// pureFuncs depend only on their arguments.
 var pureFuncs = template.FuncMap{
 	"base":           path.Base,
 	"dir":            path.Dir,
@@ -41,7 +41,7 @@ var pureFuncs = template.FuncMap{
 	"sortKVByLength": sortKVByLength,
 }
 
-// seqMax keeps a value such as a port in the wrong place from filling the memory.
+// seqMax keeps a misplaced value, such as a port, from filling the memory.
 const seqMax = 1 << 16
 
 var errDivideByZero = errors.New("division by zero")
@@ -106,7 +106,7 @@ func mod(a, b int) (int, error) {
 	return a % b, nil
 }
 
-// reverse takes what gets, getvs or ls returned; the argument is not changed.
+// reverse takes a result of gets, getvs or ls; it does not change its argument.
 func reverse(list any) (any, error) {
 	switch l := list.(type) {
 	case []string:
@@ -121,7 +121,7 @@ func reverse(list any) (any, error) {
 	return nil, fmt.Errorf("reverse takes a list of strings or of pairs, not a %T", list)
 }
 
-// sortByLength puts the shortest first and keeps the order of equal lengths.
+// sortByLength sorts by length, shortest first, and is stable.
 func sortByLength(list []string) []string {
 	list = slices.Clone(list)
 	slices.SortStableFunc(list, func(a, b string) int { return len(a) - len(b) })

@@ -13,15 +13,15 @@ import (
 // lookupTimeout bounds one name lookup: a render must not hang on DNS.
 const lookupTimeout = 5 * time.Second
 
-// Resolver answers the lookup functions.
+// Resolver resolves names for the lookup functions.
 type Resolver interface {
 	LookupIP(name string) ([]net.IP, error)
 	LookupSRV(service, proto, name string) ([]*net.SRV, error)
 	InterfaceIPs(name string) ([]net.IP, error)
 }
 
-// hostFuncs are the functions that ask the machine. Lookups that fail yield
-// nothing, as confd's do, and are sorted so that equal answers render equally.
+// hostFuncs are the functions that query the machine. Failed lookups return nothing, as in confd, and results are sorted so
+// that equal answers render equally.
 func (h Host) hostFuncs() template.FuncMap {
 	v4 := func(ip net.IP) bool { return ip.To4() != nil }
 	v6 := func(ip net.IP) bool { return ip.To4() == nil }
@@ -41,7 +41,7 @@ func (h Host) hostFuncs() template.FuncMap {
 
 func (h Host) getenv(name string, defaults ...string) string {
 	value, _ := h.LookupEnv(name)
-	if value == "" && len(defaults) > 0 { // an empty variable is none, as in confd
+	if value == "" && len(defaults) > 0 { // an empty variable counts as unset, as in confd
 		return defaults[0]
 	}
 	return value

@@ -1,8 +1,8 @@
 // Package template renders confd templates: Go's text/template with the
 // functions that confd documents, over a tree of etcd keys and values.
 //
-// The functions are those of confd's docs/templates.md except the encrypted
-// ones (cget, cgets, cgetv, cgetvs), whose keys this project does not have.
+// It has the functions of confd's docs/templates.md except the encrypted ones (cget, cgets, cgetv, cgetvs), for which there
+// are no keys here.
 package template
 
 import (
@@ -14,19 +14,17 @@ import (
 	"time"
 )
 
-// Template is a parsed template. It holds no tree and may be executed many
-// times, also at once.
+// Template is a parsed template. It holds no tree and may be executed many times, also concurrently.
 type Template struct {
 	t    *template.Template
 	host Host
 }
 
-// Host is what a template may ask of the machine that it is rendered on. A nil
-// field means the real thing; tests and previews put something fixed there.
+// Host is what a template may query from its machine. A nil field means the real thing; tests and previews set fixed answers.
 type Host struct {
 	Now       func() time.Time
 	LookupEnv func(name string) (value string, ok bool)
-	// FileExists reports whether something lies at a path.
+	// FileExists reports whether a path exists.
 	FileExists func(path string) bool
 	Hostname   func() (string, error)
 	Resolver   Resolver
@@ -36,7 +34,7 @@ type Host struct {
 // `template: apps.tmpl:3: function "gett" not defined`.
 func New(name, text string) (*Template, error) { return NewFor(Host{}, name, text) }
 
-// NewFor is New for a template that asks h, not the machine it runs on.
+// NewFor is New for a template that queries h instead of its machine.
 func NewFor(h Host, name, text string) (*Template, error) {
 	h = h.withDefaults()
 	t, err := template.New(name).Funcs(h.funcs(&Tree{})).Parse(text)
@@ -46,9 +44,8 @@ func NewFor(h Host, name, text string) (*Template, error) {
 	return &Template{t: t, host: h}, nil
 }
 
-// Execute renders the template over tree. It fails with the template's name and
-// line when a function fails, for example when get asks for a key that the tree
-// does not have; part of the text may have been written by then.
+// Execute renders the template over tree. If a function fails, such as get for a key that the tree does not have, the error
+// has the template's name and the line; part of the text may have been written by then.
 func (t *Template) Execute(w io.Writer, tree *Tree) error {
 	c, err := t.t.Clone()
 	if err != nil {

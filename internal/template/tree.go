@@ -19,9 +19,8 @@ type KVPairs []KVPair
 
 // Tree is an immutable set of keys and values, read like a directory tree.
 //
-// Keys are kept sorted, so that what lies below a directory is one run of them:
-// a template that asks for each of n directories in turn costs what it reads,
-// not n times the whole tree.
+// Keys are kept sorted, so that everything below a directory is contiguous: a template that reads n directories in turn costs
+// what it reads, not n times the whole tree.
 type Tree struct {
 	pairs KVPairs
 }
@@ -50,7 +49,7 @@ func (t *Tree) Exists(key string) bool {
 	return ok
 }
 
-// Get returns the pair at key, or an error when there is none.
+// Get returns the pair at key, or an error if there is none.
 func (t *Tree) Get(key string) (KVPair, error) {
 	kv, ok := t.find(key)
 	if !ok {
@@ -59,8 +58,7 @@ func (t *Tree) Get(key string) (KVPair, error) {
 	return kv, nil
 }
 
-// GetValue returns the value at key; without one the first of defaults, and
-// without a default an error.
+// GetValue returns the value at key; if there is none, the first of defaults, and without a default an error.
 func (t *Tree) GetValue(key string, defaults ...string) (string, error) {
 	kv, err := t.Get(key)
 	if err != nil && len(defaults) > 0 {

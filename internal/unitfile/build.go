@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// New gives an empty file to Add to.
+// New returns an empty file for Add.
 func New() *File { return &File{lifted: -1} }
 
-// FromOptions builds a file from options in their order, as the fleet v1 API hands them over. The error says which
-// option is refused and why; see Add.
+// FromOptions builds a file from options in their order, as in the fleet v1 API. The error says which option is refused and
+// why; see Add.
 func FromOptions(options []Option) (*File, error) {
 	f := New()
 	var text strings.Builder
@@ -32,13 +32,14 @@ func FromOptions(options []Option) (*File, error) {
 	return f, nil
 }
 
-// Add appends one assignment, with a section header where the section changes. What is added parses back as exactly
-// this option and as nothing else. What cannot be written that way is refused and leaves the file unchanged: line breaks
-// and NUL bytes, invalid UTF-8, white space around name or value, names that would read as a comment or a section
+// Add appends an assignment, preceded by a section header if the section changes. The text parses back as exactly this
+// option. Add refuses what cannot be written that way and leaves the file unchanged: line breaks and NUL bytes, invalid
+// UTF-8, white space around name or value, names that would read as a comment or a section header, overlong lines. Quote
+// turns arguments with line breaks into a value that can be written.
 // header, overlong lines. Quote turns arguments with line breaks into a value that can be written.
 //
-// One exception serves clients of the original fleet, whose values keep the line breaks of continuations: a value all
-// of whose lines but the last end in an unescaped backslash is written as it stands, and reads back joined.
+// One exception serves clients of the original fleet, whose values keep the line breaks of continuations: if all lines of a
+// value but the last end in an unescaped backslash, it is written as is, and reads back joined.
 func (f *File) Add(section, name, value string) error {
 	assignment, joined, err := encode(section, name, value)
 	if err != nil {
@@ -58,7 +59,7 @@ func (f *File) Add(section, name, value string) error {
 	return nil
 }
 
-// headerFor gives the section header that is needed before an option of the section, "" for none.
+// headerFor returns the section header to write before an option of the section, "" for none.
 func (f *File) headerFor(section string, separate bool) string {
 	switch {
 	case f.inside && f.section == section:
@@ -70,11 +71,11 @@ func (f *File) headerFor(section string, separate bool) string {
 	}
 }
 
-// encode gives the line or lines of an assignment and the value that they parse back to.
+// encode returns the lines of an assignment and the value that they parse back to.
 func encode(section, name, value string) (assignment, joined string, err error) {
 	switch {
 	case section == "":
-		return "", "", fmt.Errorf("option %s without a section: name one, such as %s", excerpt(name), SectionUnit)
+		return "", "", fmt.Errorf("option %s without a section: use, for example, %s", excerpt(name), SectionUnit)
 	case !validText(section) || !safeSection(section) || strings.ContainsRune(section, 0):
 		return "", "", fmt.Errorf("section %s: quotes, backslashes, control characters and invalid UTF-8 are not allowed", excerpt(section))
 	}
@@ -87,7 +88,7 @@ func encode(section, name, value string) (assignment, joined string, err error) 
 	}
 	assignment = name + "=" + value
 	if oddBackslashes(assignment) {
-		assignment += " " // white space at the end is dropped, and keeps the backslash from continuing the line
+		assignment += " " // trailing white space is dropped, and keeps the backslash from continuing the line
 	}
 	assignment += "\n"
 	if err := readBack("["+section+"]\n"+assignment, Option{section, name, joined, 2}); err != nil {
@@ -103,7 +104,7 @@ func checkName(name string) error {
 	case !validText(name):
 		return errors.New("the name is not valid UTF-8")
 	case strings.ContainsAny(name, "=\n\r\x00"):
-		return errors.New("the name has a '=', a line break or a NUL byte in it")
+		return errors.New("the name contains a '=', a line break or a NUL byte")
 	case trim(name) != name:
 		return errors.New("the name has white space around it")
 	case strings.IndexByte(comments+"[", name[0]) >= 0:
@@ -112,36 +113,36 @@ func checkName(name string) error {
 	return nil
 }
 
-// checkValue gives the value as it will be read back.
+// checkValue returns the value as it will be read back.
 func checkValue(value string) (joined string, err error) {
 	switch {
 	case !validText(value):
 		return "", errors.New("it is not valid UTF-8")
 	case strings.ContainsAny(value, "\r\x00"):
-		return "", errors.New("it has a carriage return or a NUL byte in it")
+		return "", errors.New("it contains a carriage return or a NUL byte")
 	case trim(value) != value:
-		return "", errors.New("it has white space around it that systemd would drop: quote it")
+		return "", errors.New("systemd would drop the white space around it: quote it")
 	case !strings.Contains(value, "\n"):
 		return value, nil
 	}
 	lines := strings.Split(value, "\n")
 	for i, l := range lines[:len(lines)-1] {
 		if !oddBackslashes(l) {
-			return "", fmt.Errorf("it has a line break in it (after line %d) that is not continued with a backslash", i+1)
+			return "", fmt.Errorf("it contains a line break (after line %d) without a backslash before it", i+1)
 		}
 		lines[i] = l[:len(l)-1] + " "
 	}
 	return trim(strings.Join(lines, "")), nil
 }
 
-// readBack proves that a text holds the wanted option and nothing else.
+// readBack checks that a text parses to exactly the wanted option.
 func readBack(text string, want Option) error {
 	f, err := Parse(text)
 	switch {
 	case err != nil:
 		return err
 	case len(f.options) != 1 || len(f.warnings) != 0 || f.options[0] != want:
-		return errors.New("it would not read back as what it is: comment lines, empty lines and byte order marks cannot be continued")
+		return errors.New("it would not read back unchanged: comment lines, empty lines and byte order marks cannot be continued")
 	}
 	return nil
 }

@@ -91,12 +91,12 @@ func TestParseFleetProblems(t *testing.T) {
 			"line 4: [X-Fleet] X-ConditionMachineBootID: unknown option: boot IDs are not supported, write MachineID="}},
 		{"lone percent", "SpreadOver=a%\n", []string{`line 2: [X-Fleet] SpreadOver: "a%": a single % at the end: write %%`}},
 		{"broken globs", "Conflicts=[ b*\nConflicts=%p[\n", []string{
-			`line 2: [X-Fleet] Conflicts: glob "[" is broken: close every '[' and let no '\' stand at the end`,
-			`line 3: [X-Fleet] Conflicts: glob "a[" is broken: close every '[' and let no '\' stand at the end`}},
+			`line 2: [X-Fleet] Conflicts: glob "[" is invalid: close every '[' and do not end with '\'`,
+			`line 3: [X-Fleet] Conflicts: glob "a[" is invalid: close every '[' and do not end with '\'`}},
 		{"open quote", "Conflicts=\"ab*\n", []string{`line 2: [X-Fleet] Conflicts: a quote is not closed in "\"ab*"`}},
 		{"machine IDs", "MachineID=a b\nMachineID=c\nMachineID=d\n", []string{
 			`line 2: [X-Fleet] MachineID: "a b" is not one machine ID: a unit can be on one machine only`,
-			"warning: line 4: [X-Fleet] MachineID: ignored, the first one counts (line 3): remove it"}},
+			"warning: line 4: [X-Fleet] MachineID: ignored: the first one (line 3) wins: remove it"}},
 		{"metadata", "MachineMetadata=a\nMachineMetadata=a=b c=d\nMachineMetadata=\"=b\" \"a=\" \"c=d\"\n", []string{
 			`line 2: [X-Fleet] MachineMetadata: "a" is not key=value: write several pairs as "a=b" "c=d"`,
 			`line 3: [X-Fleet] MachineMetadata: "a=b c=d" is not key=value: write several pairs as "a=b" "c=d"`,
@@ -107,9 +107,9 @@ func TestParseFleetProblems(t *testing.T) {
 			"line 2: [X-Fleet] MachineOf: c@.service is a template and never on a machine: name an instance, such as c@%i.service",
 			"line 2: [X-Fleet] MachineOf: names the unit itself: name another unit"}},
 		{"peers in conflict", "MachineOf=b@%i.service\nConflicts=b@*.service\n", []string{
-			"line 2: [X-Fleet] MachineOf: b@1.service cannot be on the same machine, for Conflicts=b@*.service names it: remove one of the two"}},
+			"line 2: [X-Fleet] MachineOf: b@1.service cannot be on the same machine: Conflicts=b@*.service matches it: remove one of the two"}},
 		{"peers replaced", "MachineOf=b.service\nReplaces=%p.service b*\n", []string{
-			"line 2: [X-Fleet] MachineOf: b.service cannot be on the same machine, for Replaces=b* names it: remove one of the two"}},
+			"line 2: [X-Fleet] MachineOf: b.service cannot be on the same machine: Replaces=b* matches it: remove one of the two"}},
 		{"resources", "CPU=0.0001\nMemory=1X\nSpreadOver=a=b\n", []string{
 			`line 2: [X-Fleet] CPU: "0.0001" is not an amount of CPU (finer than one millicore): write cores such as 2 or 0.5, or millicores such as 500m`,
 			`line 3: [X-Fleet] Memory: "1X" is not an amount of memory (unknown suffix "X"): write bytes, or a number with K, M, G or T (powers of 1024) such as 256M`,
@@ -134,7 +134,7 @@ func TestParseFleetOfTemplate(t *testing.T) {
 	_, problems = fleetOf(t, "a@.service", "MachineOf=b\nPorts=%i x\nConflicts=[\n")
 	require.Equal(t, []string{
 		`line 2: [X-Fleet] MachineOf: unit name "b": no type, add one such as .service`,
-		`line 4: [X-Fleet] Conflicts: glob "[" is broken: close every '[' and let no '\' stand at the end`}, problems)
+		`line 4: [X-Fleet] Conflicts: glob "[" is invalid: close every '[' and do not end with '\'`}, problems)
 	_, problems = fleetOf(t, "a@x.service", "Ports=%i\n")
 	require.Len(t, problems, 1)
 }

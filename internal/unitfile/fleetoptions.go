@@ -11,12 +11,12 @@ import (
 type fleetOption struct {
 	name       string
 	deprecated string // the spelling of fleet before 0.9
-	// read takes one assignment; an empty one resets the option. resolve says what the values mean for one unit.
+	// read takes one assignment; an empty one resets the option. resolve evaluates the values for one unit.
 	read    func(t *FleetTemplate, l *list, o Option)
 	resolve func(fl *Fleet, l list, n Name) []Problem
 }
 
-// fleetOptions are all options, one row each, in the order of their names.
+// fleetOptions are all options, one per row, sorted by name.
 var fleetOptions = []fleetOption{
 	{"CPU", "", (*FleetTemplate).readSingle, func(fl *Fleet, l list, n Name) (problems []Problem) {
 		fl.CPU, problems = l.quantity(n, quantity.ParseCPU)
@@ -67,7 +67,7 @@ var fleetOptions = []fleetOption{
 	}},
 }
 
-// optionOf is the row of an option by any of its spellings; -1: there is none.
+// optionOf returns the row of an option by any of its spellings; -1 if there is none.
 func optionOf(spelling string) int {
 	return slices.IndexFunc(fleetOptions, func(o fleetOption) bool {
 		return spelling == o.name || spelling == o.deprecated && spelling != ""

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Resolve gives the section for one unit and all problems in line order, those of the file included. What does not
-// depend on the name is shared, not copied. For a template's own name nothing is said of values that wait for a name.
+// Resolve returns the section for one unit and all problems in line order, including the file's. What does not depend on the
+// name is shared, not copied. For a template's own name, values that depend on an instance are not checked.
 func (t *FleetTemplate) Resolve(n Name) (Fleet, []Problem) {
 	fl := t.fixed
 	fl.Unit = n.Full
@@ -17,7 +17,7 @@ func (t *FleetTemplate) Resolve(n Name) (Fleet, []Problem) {
 	if t.named {
 		found = t.resolve(&fl, n, true)
 		if n.Template {
-			found = nil // what %i will stand for decides
+			found = nil // valid or not depends on the instance
 		}
 	}
 	found = append(found, t.checkPeers(&fl, n)...)
@@ -39,7 +39,7 @@ func (t *FleetTemplate) resolve(fl *Fleet, n Name, named bool) (problems []Probl
 	return problems
 }
 
-// checkPeers looks at the MachineOf names, whose errors all depend on the unit's own name.
+// checkPeers checks the MachineOf names, whose errors all depend on the unit's own name.
 func (t *FleetTemplate) checkPeers(fl *Fleet, n Name) (problems []Problem) {
 	peers := t.of("MachineOf")
 	for i, peer := range fl.MachineOf {
@@ -58,10 +58,10 @@ func (t *FleetTemplate) checkPeers(fl *Fleet, n Name) (problems []Problem) {
 				peer, parsed.Prefix, parsed.Type))
 		}
 		if glob, ok := fl.ConflictsWith(peer); ok {
-			problems = append(problems, it.problem("%s cannot be on the same machine, for Conflicts=%s names it: remove one of the two", peer, glob))
+			problems = append(problems, it.problem("%s cannot be on the same machine: Conflicts=%s matches it: remove one of the two", peer, glob))
 		}
 		if glob, ok := fl.ReplacesUnit(peer); ok {
-			problems = append(problems, it.problem("%s cannot be on the same machine, for Replaces=%s names it: remove one of the two", peer, glob))
+			problems = append(problems, it.problem("%s cannot be on the same machine: Replaces=%s matches it: remove one of the two", peer, glob))
 		}
 	}
 	return problems
@@ -75,7 +75,7 @@ func (l list) expand(n Name, glob bool) []string {
 	return values
 }
 
-// text is the value of an option that takes one.
+// text is the value of an option that takes only one.
 func (l list) text(n Name) string { return l.first().expand(n, false) }
 
 func (l list) checkGlobs(globs []string) (problems []Problem) {
@@ -90,7 +90,7 @@ func (l list) checkGlobs(globs []string) (problems []Problem) {
 	return problems
 }
 
-// metadata gives the values for each key, sorted. The pairs were checked when they were read.
+// metadata returns the values for each key, sorted. The pairs were validated when they were read.
 func (l list) metadata(n Name) map[string][]string {
 	m := make(map[string][]string, len(l.items))
 	for _, it := range l.items {

@@ -6,17 +6,17 @@ import (
 	"strings"
 )
 
-// FleetTemplate is the [X-Fleet] section of a file, read once for all units that are made from it: ParseFleet is
+// FleetTemplate is the [X-Fleet] section of a file, parsed once for all units that are made from it: ParseFleet is
 // ParseFleetTemplate and Resolve. It may be shared by goroutines.
 type FleetTemplate struct {
-	fixed    Fleet     // all that does not depend on the name
+	fixed    Fleet     // everything that does not depend on the name
 	problems []Problem // likewise
-	named    bool      // whether anything is left that does
+	named    bool      // whether anything does
 
 	values []list // by the rows of fleetOptions
 }
 
-// item is one value and where it stands; the zero item means that the option is not set.
+// item is one value and its position; the zero item means that the option is not set.
 type item struct {
 	pattern
 	option string // as written
@@ -30,7 +30,7 @@ type list struct {
 	named bool // one of the items depends on the name
 }
 
-// first is the first item; the zero item where there is none.
+// first returns the first item; the zero item if there is none.
 func (l list) first() item {
 	if len(l.items) == 0 {
 		return item{}
@@ -38,8 +38,8 @@ func (l list) first() item {
 	return l.items[0]
 }
 
-// ParseFleetTemplate reads the [X-Fleet] section of a file. What is wrong is told by Resolve, and by Problems as far as
-// it does not depend on a name.
+// ParseFleetTemplate parses the [X-Fleet] section of a file. Resolve reports problems, and so does Problems if they do not
+// depend on a name.
 func ParseFleetTemplate(f *File) *FleetTemplate {
 	t := &FleetTemplate{values: make([]list, len(fleetOptions))}
 	for _, o := range f.options {
@@ -54,7 +54,7 @@ func ParseFleetTemplate(f *File) *FleetTemplate {
 	return t
 }
 
-// Problems gives what is wrong for every unit of the file, in line order.
+// Problems returns the problems that every unit of the file has, in line order.
 func (t *FleetTemplate) Problems() []Problem { return slices.Clone(t.problems) }
 
 func (t *FleetTemplate) add(p Problem) { t.problems = append(t.problems, p) }
@@ -88,7 +88,7 @@ func (t *FleetTemplate) readList(l *list, o Option, values []string) {
 	}
 }
 
-// readWords takes words, of all assignments.
+// readWords takes words from all assignments.
 func (t *FleetTemplate) readWords(l *list, o Option) { t.readList(l, o, t.words(o)) }
 
 // readSingle takes the whole value; the last assignment wins.
@@ -109,7 +109,7 @@ func (t *FleetTemplate) readMachineID(l *list, o Option) {
 	case len(words) != 1:
 		t.add(at.problem("%s is not one machine ID: a unit can be on one machine only", excerpt(o.Value)))
 	case l.first().set():
-		t.add(at.warning("ignored, the first one counts (line %d): remove it", l.first().line))
+		t.add(at.warning("ignored: the first one (line %d) wins: remove it", l.first().line))
 	default:
 		t.readList(l, o, words)
 	}
@@ -155,8 +155,8 @@ func (t *FleetTemplate) item(o Option, text string) item {
 	return it
 }
 
-// words splits a value at white space; double quotes hold a word together, and are removed. There are no escapes:
-// backslashes belong to unit names and globs.
+// words splits a value at white space; double quotes keep a word together, and are removed. There are no escapes: backslashes
+// belong to unit names and globs.
 func (t *FleetTemplate) words(o Option) []string {
 	var words []string
 	for rest := trim(o.Value); rest != ""; rest = strings.TrimLeft(rest, whitespace) {

@@ -6,27 +6,27 @@ import (
 	"strings"
 )
 
-// Glob is a Conflicts or Replaces glob (Go's path.Match on unit names), classified so that an index can be asked
-// instead of trying every unit.
+// Glob is a Conflicts or Replaces glob (Go's path.Match on unit names), classified so that an index can be queried instead of
+// matching every unit.
 type Glob struct {
 	Pattern string
 
-	// Prefix is what every matching name begins with, "" when nothing is certain.
+	// Prefix is the beginning of every matching name; "" if unknown.
 	Prefix string
-	// Exact tells that Prefix is the only name that matches.
+	// Exact reports whether Prefix is the only name that matches.
 	Exact bool
-	// Template, such as example-app@.service for example-app@*.service, tells that the matching unit names are exactly
-	// this template and its instances; "" otherwise.
+	// Template, such as example-app@.service for example-app@*.service, means that exactly this template and its instances
+	// match; else "".
 	Template string
 
 	suffix  string // of Prefix + any characters but '/' + suffix
 	oneStar bool
 }
 
-// ParseGlob classifies a glob. The error says that path.Match does not understand it.
+// ParseGlob classifies a glob. It returns an error if path.Match would.
 func ParseGlob(pattern string) (Glob, error) {
 	if _, err := path.Match(pattern, ""); err != nil {
-		return Glob{}, fmt.Errorf("glob %s is broken: close every '[' and let no '\\' stand at the end", excerpt(pattern))
+		return Glob{}, fmt.Errorf("glob %s is invalid: close every '[' and do not end with '\\'", excerpt(pattern))
 	}
 	g := Glob{Pattern: pattern}
 	prefix, rest := literal(pattern)
@@ -43,7 +43,7 @@ func ParseGlob(pattern string) (Glob, error) {
 	return g, nil
 }
 
-// Match tells whether the glob names the unit. It is path.Match, faster for the usual shapes.
+// Match reports whether the glob names the unit. It is path.Match, faster for the usual shapes.
 func (g Glob) Match(name string) bool {
 	switch {
 	case !strings.HasPrefix(name, g.Prefix):
@@ -58,7 +58,7 @@ func (g Glob) Match(name string) bool {
 	return ok
 }
 
-// literal cuts the part of a valid glob before its first special character, with escapes resolved.
+// literal cuts off a valid glob's beginning up to its first special character, with escapes resolved.
 func literal(pattern string) (text, rest string) {
 	var b strings.Builder
 	for i := 0; i < len(pattern); i++ {

@@ -12,8 +12,8 @@ func Hash(text string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// HashOf is the hash of a unit's file: of the text where the unit has it itself (spec.contents, as people write it with
-// etcdctl), else the one that the unit names.
+// HashOf returns the hash of a unit's file: of the text in the unit itself (spec.contents, as people write it with etcdctl)
+// if there is one, else the hash that the unit names.
 func HashOf(contents, hash string) string {
 	if contents != "" {
 		return Hash(contents)
@@ -21,8 +21,8 @@ func HashOf(contents, hash string) string {
 	return hash
 }
 
-// FleetHash is the hash that the fleet v1 API and list-units show: the SHA-1 of the bytes, 40 lower-case hexadecimal
-// digits. It names a text for people and old clients and protects nothing.
+// FleetHash is the hash that the fleet v1 API and list-units show: the SHA-1 of the bytes, 40 lower-case hexadecimal digits.
+// It only identifies a text for people and old clients; nothing depends on it.
 func FleetHash(text string) string {
 	sum := sha1.Sum([]byte(text))
 	return hex.EncodeToString(sum[:])

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// maxName is the longest unit name in bytes: systemd's, and that of a file's name. The original fleet took one more.
+// maxName is the longest unit name in bytes: systemd's limit, and that of file names. The original fleet allowed one more.
 const maxName = 255
 
 var (
@@ -16,9 +16,9 @@ var (
 	// instances (unit_type_may_template in systemd).
 	unitTypes     = []string{"automount", "device", "mount", "path", "service", "slice", "socket", "swap", "target", "timer"}
 	templateTypes = []string{"path", "service", "socket", "target", "timer"}
-	// pathTypes have a path for a name, see systemd-escape(1).
+	// pathTypes are named after a path, see systemd-escape(1).
 	pathTypes = []string{"automount", "mount", "swap"}
-	// retiredTypes are those that the original fleet took and no systemd of today runs from a file.
+	// retiredTypes were accepted by the original fleet, and no current systemd runs them from a file.
 	retiredTypes = map[string]string{
 		"busname":  "systemd has no busname units since version 232",
 		"snapshot": "systemd has no snapshot units since version 228",
@@ -36,10 +36,10 @@ type Name struct {
 	Template bool   // example-app@.service
 }
 
-// ParseName takes a unit name apart. It is the one rule for names, wherever they come from, and accepts no name that
-// systemd refuses: one of them makes systemd refuse a whole call that names others, too. At most 255 characters of
-// [A-Za-z0-9:-_.\@], a prefix that is not empty, a type that has unit files, templates and instances only of type path,
-// service, socket, target and timer, a path for a mount, an automount and a swap, no empty parts in a slice.
+// ParseName parses a unit name. It is the only rule for names, wherever they come from, and accepts no name that systemd
+// refuses: a single one would make systemd refuse a whole call with other names. At most 255 characters of [A-Za-z0-9:-_.\@],
+// a prefix that is not empty, a type that has unit files, templates and instances only of type path, service, socket, target
+// and timer, a path for a mount, an automount and a swap, no empty parts in a slice.
 func ParseName(s string) (Name, error) {
 	n, err := parseName(s)
 	if err != nil {
@@ -76,7 +76,7 @@ func parseName(s string) (Name, error) {
 	return n, n.checkType(at >= 0)
 }
 
-// checkType holds a name against the rules of its type.
+// checkType checks a name against the rules of its type.
 func (n Name) checkType(at bool) error {
 	why, retired := retiredTypes[n.Type]
 	switch {
@@ -89,7 +89,7 @@ func (n Name) checkType(at bool) error {
 	case at && slices.Contains(pathTypes, n.Type):
 		return fmt.Errorf(`units of type %s have no instances: write an '@' of the path as \x40`, n.Type)
 	case at && !slices.Contains(templateTypes, n.Type):
-		return fmt.Errorf("units of type %s have no instances: leave the '@' out", n.Type)
+		return fmt.Errorf("units of type %s have no instances: remove the '@'", n.Type)
 	case slices.Contains(pathTypes, n.Type) && !isEscapedPath(n.Prefix):
 		return fmt.Errorf("%s is not an escaped path: units of type %s are named after their path, such as srv-data.%s for /srv/data (systemd-escape --path)", excerpt(n.Prefix), n.Type, n.Type)
 	case n.Type == "slice" && !isSlice(n.Prefix):
@@ -143,14 +143,14 @@ func unescapePath(prefix string) (string, bool) {
 	return string(path), true
 }
 
-// HasType reports whether a name ends with the type of a unit, also with one that has no unit files.
+// HasType reports whether a name ends with a unit type, including types without unit files.
 func HasType(s string) bool {
 	unitType := s[strings.LastIndexByte(s, '.')+1:]
 	_, retired := retiredTypes[unitType]
 	return len(unitType) < len(s) && (retired || slices.Contains(unitTypes, unitType))
 }
 
-// OnceValid reports whether earlier versions took a name that ParseName refuses: they may have left files of it.
+// OnceValid reports whether earlier versions accepted a name that ParseName refuses: they may have left files for it.
 func OnceValid(s string) bool {
 	if _, err := ParseName(s); err == nil || !HasType(s) || len(s) > maxName || s[0] == '@' || s[0] == '.' && strings.Count(s, ".") == 1 {
 		return false
@@ -158,11 +158,11 @@ func OnceValid(s string) bool {
 	return !slices.ContainsFunc([]byte(s), func(c byte) bool { return !nameBytes[c] })
 }
 
-// String is the full name.
+// String returns the full name.
 func (n Name) String() string { return n.Full }
 
-// TemplateName is the name of the template that an instance is made from (example-app@.service); a template's is its
-// own. Units without '@' have none: "".
+// TemplateName is the name of the template that an instance is made from (example-app@.service); a template's is itself.
+// Units without '@' have none: "".
 func (n Name) TemplateName() string {
 	if n.Instance == "" && !n.Template {
 		return ""
@@ -170,17 +170,17 @@ func (n Name) TemplateName() string {
 	return n.Prefix + "@." + n.Type
 }
 
-// WithoutType is the full name without its type: what %N stands for.
+// WithoutType is the full name without its type, which %N stands for.
 func (n Name) WithoutType() string { return n.Full[:max(0, len(n.Full)-len(n.Type)-1)] }
 
-// Expand resolves fleet's specifiers: %n the full name, %N the same without its type, %p the prefix, %i the instance, %%
-// a percent sign. Any other one is left as it stands.
+// Expand resolves fleet's specifiers: %n the full name, %N the same without its type, %p the prefix, %i the instance, %% a
+// percent sign. Others are left as they are.
 func (n Name) Expand(s string) string {
 	p, _ := parsePattern(s)
 	return p.expand(n, false)
 }
 
-// nameBytes tells which bytes may be in a unit name.
+// nameBytes are the bytes that may be in a unit name.
 var nameBytes = func() (allowed [256]bool) {
 	for _, c := range []byte(`ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789:-_.\@`) {
 		allowed[c] = true

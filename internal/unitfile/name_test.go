@@ -52,7 +52,7 @@ func TestParseNameRefuses(t *testing.T) {
 		"zzdata@vol1.mount":                   `units of type mount have no instances: write an '@' of the path as \x40`,
 		"a@1.automount":                       "units of type automount have no instances",
 		"a@1.swap":                            "units of type swap have no instances",
-		"a@1.slice":                           "units of type slice have no instances: leave the '@' out",
+		"a@1.slice":                           "units of type slice have no instances: remove the '@'",
 		"a@@.slice":                           "units of type slice have no instances",
 		"a@1.device":                          "units of type device have no instances",
 		"a.snapshot":                          "systemd has no snapshot units since version 228: use one of automount,",

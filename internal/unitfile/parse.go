@@ -15,9 +15,9 @@ const (
 	maxLine = 1 << 20
 )
 
-// Parse reads a unit file as systemd 252 does. The error is a *ParseError: a text that systemd would not load (broken
-// section header, invalid UTF-8 outside comments, overlong line), or one with a NUL byte, which systemd would take for
-// the end of a line. Everything else is accepted; what systemd would ignore is found in Warnings.
+// Parse parses a unit file like systemd 252. The error is a *ParseError: for a text that systemd would not load (broken
+// section header, invalid UTF-8 outside comments, overlong line), or one with a NUL byte, which systemd would take for the
+// end of a line. Everything else is accepted; Warnings lists what systemd would ignore.
 func Parse(text string) (*File, error) {
 	if i := strings.IndexByte(text, 0); i >= 0 {
 		return nil, &ParseError{Line: lineAt(text, i), Msg: "NUL byte: a unit file is text, remove it"}
@@ -37,8 +37,8 @@ type parser struct {
 	ignored bool // inside a section that systemd ignores as a whole
 
 	joining   bool
-	joined    []byte // the continued lines so far
-	joinLine  int    // the line where they began
+	joined    []byte // the continued lines read so far
+	joinLine  int    // the line on which they began
 	joinStart int    // and its offset
 }
 
@@ -51,14 +51,14 @@ func (p *parser) run() error {
 		}
 		rest = next
 	}
-	if p.joining { // a continuation that the end of the file cuts off still counts
+	if p.joining { // a continuation at the end of the file still counts
 		p.dangling = true
 		return p.finishJoin()
 	}
 	return nil
 }
 
-// line takes one physical line: comments vanish even inside a continuation, lines that end in an unescaped backslash
+// line takes one physical line: comments are dropped even inside a continuation; lines that end in an unescaped backslash
 // wait for the next one.
 func (p *parser) line(line string, start int) error {
 	if len(line) >= maxLine {
@@ -120,7 +120,7 @@ func (p *parser) logical(l string, line, start int) error {
 	section := p.section
 	if !p.inside {
 		section = SectionUnit
-		p.warn(line, "%s= stands before any section: read as part of [%s]; write [%s] above it", excerpt(trim(name)), SectionUnit, SectionUnit)
+		p.warn(line, "%s= before any section: read as part of [%s]; write [%s] above it", excerpt(trim(name)), SectionUnit, SectionUnit)
 		if p.lifted < 0 {
 			p.lifted = start
 		}
@@ -135,10 +135,10 @@ func (p *parser) header(l string, line int) error {
 	}
 	name := l[1 : len(l)-1]
 	if !safeSection(name) {
-		return p.fail(line, "section header %s has a quote, a backslash or a control character in it", excerpt(l))
+		return p.fail(line, "section header %s contains a quote, a backslash or a control character", excerpt(l))
 	}
 	if name == "" {
-		p.warn(line, "section without a name: systemd ignores all that is in it")
+		p.warn(line, "section without a name: systemd ignores everything in it")
 	}
 	p.section, p.inside, p.ignored = name, true, name == ""
 	return nil
@@ -152,8 +152,8 @@ func (p *parser) fail(line int, format string, args ...any) error {
 	return &ParseError{Line: line, Msg: fmt.Sprintf(format, args...)}
 }
 
-// cutLine finds the line that begins at start and the start of the next one. Like systemd it ends a line at LF, at CR,
-// and at one of each in either order.
+// cutLine returns the line that begins at start and the start of the next one. Like systemd it ends a line at LF, at CR, and
+// at one of each in either order.
 func cutLine(text string, start int) (line string, next int) {
 	i := strings.IndexAny(text[start:], "\n\r")
 	if i < 0 {
@@ -167,7 +167,7 @@ func cutLine(text string, start int) (line string, next int) {
 	return text[start:end], next
 }
 
-// validText is systemd's utf8_is_valid, which refuses what Unicode reserves as well.
+// validText is systemd's utf8_is_valid, which also refuses noncharacters.
 func validText(s string) bool { return utf8.ValidString(s) && !strings.ContainsFunc(s, noncharacter) }
 
 func noncharacter(r rune) bool { return r >= 0xfdd0 && r <= 0xfdef || r&0xfffe == 0xfffe }
@@ -182,7 +182,7 @@ func lineAt(text string, offset int) int {
 	}
 }
 
-// oddBackslashes tells whether the last character is a backslash that is not itself escaped.
+// oddBackslashes reports whether the last character is a backslash that is not itself escaped.
 func oddBackslashes(s string) bool {
 	return (len(s)-len(strings.TrimRight(s, `\`)))%2 == 1
 }
@@ -192,7 +192,7 @@ func safeSection(name string) bool {
 	return strings.IndexFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f || r == '"' || r == '\'' || r == '\\' }) < 0
 }
 
-// excerpt quotes the beginning of what a message is about.
+// excerpt quotes the beginning of a text for a message.
 func excerpt(s string) string {
 	const limit = 60
 	if len(s) <= limit {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// pattern is a value whose specifiers are found already, so that resolving it for a name costs one allocation, or none.
+// pattern is a value with its specifiers parsed, so that resolving it for a name takes at most one allocation.
 type pattern struct {
 	parts []part
 	named bool // has a specifier that depends on the name
@@ -65,7 +65,7 @@ func firstRune(s string) string {
 	return s
 }
 
-// expand resolves the pattern. In a glob what a specifier stands for is literal: its backslashes are escaped.
+// expand resolves the pattern. In a glob, specifiers expand to literal text: backslashes are escaped.
 func (p pattern) expand(n Name, glob bool) string {
 	if !p.named {
 		return p.fixed

@@ -8,10 +8,10 @@ import (
 	"unicode/utf8"
 )
 
-// Quote writes arguments as one command line for ExecStart= and its like, so that systemd hands exactly these to the
-// process: systemd.syntax(7) "Quoting", with '%' and '$' doubled against specifiers and variables (systemd.service(5)).
-// The result never has a line break. Two things cannot be said in a command line: a NUL byte, which no process can be
-// given, and a first argument that begins with one of systemd's prefixes "@-:+!" or is ";".
+// Quote writes arguments as one command line for ExecStart= and similar options, so that systemd passes exactly these to the
+// process: systemd.syntax(7) "Quoting", with '%' and '$' doubled against specifiers and variables (systemd.service(5)). The
+// result never contains a line break. Two things cannot be expressed: a NUL byte, which no process can be given, and a first
+// argument that begins with one of systemd's prefixes "@-:+!" or is ";".
 func Quote(args ...string) string {
 	var b strings.Builder
 	for i, a := range args {
@@ -60,7 +60,7 @@ func quoteArg(b *strings.Builder, arg string) {
 	b.WriteByte('"')
 }
 
-// bareByte tells whether a byte may stand in a command line without quotes.
+// bareByte reports whether a byte needs no quotes in a command line.
 func bareByte(c byte) bool {
 	switch {
 	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
@@ -69,10 +69,10 @@ func bareByte(c byte) bool {
 	return strings.IndexByte("-_./:=,@+%^~", c) >= 0
 }
 
-// SplitCommand splits the value of ExecStart= and its like into the arguments that systemd gives to the process: quotes
-// and escapes resolved, "%%" and "$$" made single. Specifiers such as %i and variables such as ${HOME} stay as they are
-// written; so does a prefix of the first argument. An unknown escape keeps its backslash, as in systemd.
-// Several commands in one line, separated by " ; ", are an error.
+// SplitCommand splits the value of ExecStart= and similar options into the arguments that systemd passes to the process:
+// quotes and escapes are resolved, "%%" and "$$" halved. Specifiers such as %i and variables such as ${HOME} are kept; so is
+// a prefix of the first argument. An unknown escape keeps its backslash, as in systemd. Several commands in one line,
+// separated by " ; ", are an error.
 func SplitCommand(line string) ([]string, error) {
 	commands, err := SplitCommands(line)
 	switch {
@@ -86,7 +86,7 @@ func SplitCommand(line string) ([]string, error) {
 	return commands[0], nil
 }
 
-// SplitCommands is SplitCommand for lines that may hold several commands.
+// SplitCommands is SplitCommand for lines that may contain several commands.
 func SplitCommands(line string) ([][]string, error) {
 	var commands [][]string
 	var args []string
@@ -118,13 +118,13 @@ func SplitCommands(line string) ([][]string, error) {
 		}
 		rest = after
 		if word == ";" && len(args) == 0 {
-			continue // systemd takes even a quoted one for a separator here
+			continue // systemd takes even a quoted one as a separator here
 		}
 		args = append(args, undollar(strings.ReplaceAll(word, "%%", "%")))
 	}
 }
 
-// wordEnd is where white space or the end follows, quotes not considered.
+// wordEnd is where white space or the end follows, ignoring quotes.
 func wordEnd(s string) int {
 	if i := strings.IndexAny(s, whitespace); i >= 0 {
 		return i
@@ -132,9 +132,9 @@ func wordEnd(s string) int {
 	return len(s)
 }
 
-var errUnbalanced = errors.New("a quote is not closed: close it, or write it as \\\" or \\'")
+var errUnbalanced = errors.New("missing closing quote: close it, or write it as \\\" or \\'")
 
-// cutWord takes the first word, which s begins with. Quotes may open anywhere in a word.
+// cutWord cuts the first word off s. Quotes may start anywhere in a word.
 func cutWord(s string) (word, rest string, err error) {
 	var b []byte
 	quote := byte(0)
@@ -164,8 +164,8 @@ func cutWord(s string) (word, rest string, err error) {
 	return string(b), "", nil
 }
 
-// unescape resolves the escape that follows a backslash and gives its length. What is no escape stays, backslash
-// included.
+// unescape resolves the escape that follows a backslash and returns its length. Anything that is not an escape stays, with
+// its backslash.
 func unescape(b []byte, s string) ([]byte, int) {
 	if s == "" {
 		return append(b, '\\'), 0
@@ -203,7 +203,7 @@ func unescape(b []byte, s string) ([]byte, int) {
 	return append(append(b, '\\'), s[:size]...), size
 }
 
-// appendRune is utf8.AppendRune, but like systemd encodes surrogates as they come.
+// appendRune is utf8.AppendRune, but like systemd encodes surrogates as they are.
 func appendRune(b []byte, r rune) []byte {
 	if 0xd800 <= r && r <= 0xdfff {
 		return append(b, 0xe0|byte(r>>12), 0x80|byte(r>>6)&0x3f, 0x80|byte(r)&0x3f)
@@ -211,13 +211,13 @@ func appendRune(b []byte, r rune) []byte {
 	return utf8.AppendRune(b, r)
 }
 
-// undollar makes "$$" single, as the expansion of variables does, and leaves the variables.
+// undollar halves "$$", as variable expansion does, and keeps the variables.
 func undollar(word string) string {
 	if strings.IndexByte(word, '$') < 0 {
 		return word
 	}
 	if len(word) > 1 && word[0] == '$' && word[1] != '$' && word[1] != '{' {
-		return word // the whole word is one variable
+		return word // the whole word is a variable
 	}
 	var b strings.Builder
 	for {

@@ -58,9 +58,9 @@ func TestSplitCommand(t *testing.T) {
 		require.Equal(t, tc.want, got, "%s", tc.line)
 	}
 	for line, want := range map[string]string{
-		`a "b`:    `command line "a \"b": a quote is not closed: close it, or write it as \" or \'`,
-		`a 'b\'`:  `command line "a 'b\\'": a quote is not closed: close it, or write it as \" or \'`,
-		`a "b\`:   `command line "a \"b\\": a quote is not closed: close it, or write it as \" or \'`,
+		`a "b`:    `command line "a \"b": missing closing quote: close it, or write it as \" or \'`,
+		`a 'b\'`:  `command line "a 'b\\'": missing closing quote: close it, or write it as \" or \'`,
+		`a "b\`:   `command line "a \"b\\": missing closing quote: close it, or write it as \" or \'`,
 		"/a ; /b": "several commands in one line: write one option for each",
 	} {
 		_, err := SplitCommand(line)

@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// MatchesNames tells whether there is any unit name that the glob matches.
+// MatchesNames reports whether the glob can match any unit name.
 func (g Glob) MatchesNames() bool {
 	switch {
 	case g.Exact:
@@ -26,9 +26,9 @@ func (g Glob) MatchesNames() bool {
 	})
 }
 
-// NoName says why no unit can be meant by a glob.
+// NoName says why a glob can match no unit.
 func (g Glob) NoName() string {
-	text := "matches no unit, for no unit can have such a name: "
+	text := "matches no unit, because no unit can have such a name: "
 	with, _ := ParseGlob(g.Pattern + ".service")
 	switch {
 	case strings.Contains(g.Pattern, ","):
@@ -48,15 +48,15 @@ func ofNameBytes(s string) bool {
 	return true
 }
 
-// globStep is one character of a name that a glob takes, or with star any number of them.
+// globStep is one character of a name that a glob accepts, or with star any number of them.
 type globStep struct {
 	star    bool
-	allowed [256]bool // the bytes of unit names that it takes
+	allowed [256]bool // the bytes of unit names that it accepts
 }
 
 type globSteps []globStep
 
-// scanGlob takes a valid glob apart (path.Match).
+// scanGlob parses a valid glob (path.Match).
 func scanGlob(pattern string) (steps globSteps) {
 	for len(pattern) > 0 {
 		switch pattern[0] {
@@ -87,7 +87,7 @@ func scanCharacter(s string) (c rune, rest string) {
 	return c, s[size:]
 }
 
-// scanClass reads what follows a '['.
+// scanClass parses what follows a '['.
 func scanClass(s string) (allowed [256]bool, rest string) {
 	s, negated := strings.CutPrefix(s, "^")
 	var in [256]bool
@@ -107,7 +107,7 @@ func scanClass(s string) (allowed [256]bool, rest string) {
 	return allowed, s[1:]
 }
 
-// step gives the places in the glob that one character leads to, from any of those in at.
+// step returns the positions in the glob that one character leads to, from any of those in at.
 func (p globSteps) step(at []bool, takes func(allowed *[256]bool) bool) []bool {
 	next := make([]bool, len(p)+1)
 	for i := range p {
@@ -122,7 +122,7 @@ func (p globSteps) step(at []bool, takes func(allowed *[256]bool) bool) []bool {
 	return p.skip(next)
 }
 
-// skip adds the places behind stars, which may take nothing.
+// skip adds the positions behind stars, which may match nothing.
 func (p globSteps) skip(at []bool) []bool {
 	for i := range p {
 		at[i+1] = at[i+1] || at[i] && p[i].star
@@ -130,7 +130,7 @@ func (p globSteps) skip(at []bool) []bool {
 	return at
 }
 
-// anything gives the places that one or more characters of a unit name lead to.
+// anything returns the positions that one or more characters of a unit name lead to.
 func (p globSteps) anything() []bool {
 	some := func(allowed *[256]bool) bool { return *allowed != [256]bool{} }
 	start := make([]bool, len(p)+1)

@@ -60,10 +60,10 @@ func TestConflictsThatMatchNoUnitWarn(t *testing.T) {
 		texts = append(texts, p.String())
 	}
 	require.Equal(t, []string{
-		`line 2: [X-Fleet] Conflicts: "x.service," matches no unit, for no unit can have such a name: several are separated by white space, not by commas`,
-		`line 2: [X-Fleet] Conflicts: "md" matches no unit, for no unit can have such a name: write its type, too, such as md.service`,
-		`line 3: [X-Fleet] Conflicts: "1" matches no unit, for no unit can have such a name: write its type, too, such as 1.service`,
-		`line 3: [X-Fleet] Conflicts: "é*" matches no unit, for no unit can have such a name: write one such as example-app@*.service`,
+		`line 2: [X-Fleet] Conflicts: "x.service," matches no unit, because no unit can have such a name: several are separated by white space, not by commas`,
+		`line 2: [X-Fleet] Conflicts: "md" matches no unit, because no unit can have such a name: write its type, too, such as md.service`,
+		`line 3: [X-Fleet] Conflicts: "1" matches no unit, because no unit can have such a name: write its type, too, such as 1.service`,
+		`line 3: [X-Fleet] Conflicts: "é*" matches no unit, because no unit can have such a name: write one such as example-app@*.service`,
 	}, texts)
 	require.Equal(t, []string{"x.service,", "md", "web@*.service", "1", "é*"}, fleet.Conflicts)
 }

@@ -3,10 +3,10 @@ package version
 
 import "runtime/debug"
 
-// Version is set when a release is linked: -ldflags "-X github.com/fleet-starter/fleet/internal/version.Version=1.2.3".
+// Version is set at link time for a release: -ldflags "-X github.com/fleet-starter/fleet/internal/version.Version=1.2.3".
 var Version = ""
 
-// String is the release, or what the go command recorded of the checkout it was built from.
+// String is the release, or the revision that the go command recorded.
 func String() string {
 	if Version != "" {
 		return Version
