@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 PROGRAMS := fleetd fleetctl announcer router fleet-dev example-app
-# Static and stripped. No -trimpath: programs and tests then share what the go command has compiled.
+# Static and stripped. No -trimpath, so that programs and tests share the go command's build cache.
 GOFLAGS_BUILD := -ldflags '-s -w -X github.com/fleet-starter/fleet/internal/version.Version=$(VERSION)'
 
 .PHONY: help

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Runs every fuzz target of the tree for as long as $1 says (default 30s), one after the other. A failure is kept by go test
-# under testdata/fuzz of its package, where every later "go test" tries it again: commit it with the fix.
+# Runs every fuzz target for $1 (default 30s), one after the other. go test saves a failing input under testdata/fuzz of its
+# package, and every later "go test" runs it: commit it with the fix.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 time=${1:-30s}

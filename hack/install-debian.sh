@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that a local cluster and the tests need and that are missing. As root it
-# installs them; otherwise it says which command does.
+# Installs the missing Debian packages that a local cluster and the tests need. Without root it only prints the command.
 set -euo pipefail
 
 # command or file -> package
@@ -32,7 +31,7 @@ command -v apt-get >/dev/null || { echo "Install these and run the same command 
 echo "Installing ${missing[*]}" >&2
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-# The packages' own services are not wanted: a local cluster starts its own nginx.
+# The packages' services are not needed: a local cluster starts its own nginx.
 export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
 { apt-get update -q && apt-get install -q -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 || {
 	cat "$log" >&2

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Brings a local cluster up and says what runs where. Run from the top of the checkout, after the build.
+# Starts a local cluster and prints what runs where. Run it from the top of the checkout, after the build.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Writes the files that are generated from the code anew.
+# Regenerates the files that are generated from the code.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 go run ./hack/gen

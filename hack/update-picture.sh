@@ -1,5 +1,5 @@
 #!/bin/bash
-# Draws the picture of the architecture anew.
+# Redraws the picture of the architecture.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 go run ./hack/picture

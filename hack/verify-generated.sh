@@ -1,5 +1,5 @@
 #!/bin/bash
-# Fails where a generated file is not what the code says.
+# Fails if a generated file is not up to date.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 go run ./hack/gen -check

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# go.mod and go.sum of every module are what "go mod tidy" would write.
+# Fails if "go mod tidy" would change go.mod or go.sum of a module.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 for mod in $(git ls-files -- go.mod '*/go.mod'); do

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Fails where the picture of the architecture is not what docs/architecture.txt says.
+# Fails if the picture is not up to date with docs/architecture.txt.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 go run ./hack/picture -check

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Writes into README.md's walkthrough, and into the pages of docs/, what their commands print on a fresh local cluster. test/e2e
-# compares it. Of certain files alone: hack/write-readme.sh docs/backup.md
+# Updates the command outputs in README.md's walkthrough and in the pages of docs/ from a fresh local cluster; test/e2e
+# checks them. For single files: hack/write-readme.sh docs/backup.md
 set -euo pipefail
 cd "$(dirname "$0")/.."
 make -s down
@@ -8,7 +8,7 @@ trap 'make -s down' EXIT
 make -s up
 . .dev/env
 
-# settled runs a command that only looks until it prints the same twice, a second apart.
+# settled runs a read-only command until it prints the same twice, a second apart.
 settled() {
 	local last now
 	last=$(bash -c "$1" 2>&1) || true
@@ -16,7 +16,7 @@ settled() {
 	printf '%s\n' "$now"
 }
 
-# write has a file's console blocks say what their commands print: of the README those of the walkthrough, of a page all.
+# write updates the outputs in a file's console blocks: in the README only those of the walkthrough, in a page all.
 write() {
 	local inside=$2 block=
 	while IFS= read -r line; do

@@ -52,13 +52,13 @@ Beside them are ` + "`/version`, `/healthz`, `/readyz` and `/metrics`" + `; and 
 | faults that are told of a manifest or unit file | 100 | the rest is counted |
 `
 
-// pathDocs say what each path is.
+// pathDocs describe the paths.
 var pathDocs = map[string]string{
 	"/apps":                   "All apps, with their status.",
 	"/apps/{name}":            "One app; PUT stores a manifest as it is sent.",
 	"/apps/{name}/endpoints":  "The app's endpoints.",
 	"/apps/{name}/restart":    "Restarts all instances, one after the other.",
-	"/units":                  "All units, with where they are and how they do.",
+	"/units":                  "All units, with their machines and phases.",
 	"/units/{name}":           "One unit; PATCH sets its desired state. PUT and DELETE are refused for units of an app.",
 	"/units/{name}/file":      "The unit's file, byte for byte.",
 	"/units/{name}/load":      "Places the unit without starting it.",
@@ -71,13 +71,13 @@ var pathDocs = map[string]string{
 	"/unitfiles/{hash}":       "One unit file by its SHA-256.",
 	"/machines":               "The machines that are present.",
 	"/machines/{name}":        "One machine; PATCH sets cordon, drain and metadata.",
-	"/machines/{name}/config": "What people set for a machine, present or not.",
+	"/machines/{name}/config": "A machine's configuration, whether it is present or not.",
 	"/events":                 "What happened.",
-	"/states":                 "What systemd says of each unit on each machine.",
+	"/states":                 "What systemd reports of each unit on each machine.",
 	"/endpoints":              "All endpoints.",
 }
 
-// apiOf is the table of the API's paths: the one in internal/api, with what each path is.
+// apiOf generates the table of the API's paths from internal/api and pathDocs.
 func apiOf(top string) ([]byte, error) {
 	files := token.NewFileSet()
 	syntax, err := parser.ParseFile(files, filepath.Join(top, "internal/api/api.go"), nil, 0)
@@ -109,13 +109,13 @@ func apiOf(top string) ([]byte, error) {
 	var wrong []error
 	for _, path := range slices.Sorted(maps.Keys(paths)) {
 		if pathDocs[path] == "" {
-			wrong = append(wrong, fmt.Errorf("hack/gen/api.go does not say what %s is", path))
+			wrong = append(wrong, fmt.Errorf("hack/gen/api.go has no description of %s", path))
 		}
 		fmt.Fprintf(out, "| `%s` | %s | %s |\n", path, strings.Join(paths[path], ", "), pathDocs[path])
 	}
 	for _, path := range slices.Sorted(maps.Keys(pathDocs)) {
 		if paths[path] == nil {
-			wrong = append(wrong, fmt.Errorf("hack/gen/api.go explains %s, which internal/api/api.go has not", path))
+			wrong = append(wrong, fmt.Errorf("hack/gen/api.go describes %s, which is not in internal/api/api.go", path))
 		}
 	}
 	out.WriteString(apiNotes)

@@ -56,7 +56,7 @@ listen=unix:///run/fleet.sock,http://10.0.0.11:49153
 There is no authentication on that port: access to it, or to etcd, is root on every machine. Keep both on a network of their own.
 `
 
-// configOf is the table of fleetd's keys.
+// configOf generates the table of fleetd's keys.
 func configOf() []byte {
 	out := bytes.NewBufferString(configIntro)
 	for _, k := range config.Keys() {
@@ -81,7 +81,7 @@ const commandsIntro = `# fleetctl
 
 var command = regexp.MustCompile(`(?m)^  ([a-z-]+) +(\S.*)$`)
 
-// commandsOf is the help of fleetctl and of each of its commands.
+// commandsOf generates the help of fleetctl and its commands.
 func commandsOf() ([]byte, error) {
 	top, err := helpOf()
 	if err != nil {

@@ -10,17 +10,17 @@ import (
 	"strings"
 )
 
-// doc is what a comment says of a field.
+// doc is the documentation of a field.
 type doc struct {
 	text     string
-	fallback string // what is taken where nothing is written
+	fallback string // the default
 	readOnly bool
 }
 
-// docs are the comments of types and of their fields: "AppSpec", "AppSpec.Replicas".
+// docs are the comments of types and their fields: "AppSpec", "AppSpec.Replicas".
 type docs map[string]string
 
-// readDocs reads the comments of a package.
+// readDocs reads a package's comments.
 func readDocs(dir string) (docs, error) {
 	comments := docs{}
 	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
@@ -66,7 +66,7 @@ var (
 	fallback = regexp.MustCompile(`\s*Default:? (.+?)\.(?:\s|$)`)
 )
 
-// field returns what is said of a field. A default is told apart from the rest of the text.
+// field returns the documentation of a field, with the default split off.
 func (d docs) field(t reflect.Type, name string) doc {
 	text := d[t.Name()+"."+name]
 	if text == "" {
@@ -81,7 +81,7 @@ func (d docs) field(t reflect.Type, name string) doc {
 	return out
 }
 
-// withoutName takes Go's name, which comments begin with, from a sentence.
+// withoutName removes the Go name that comments begin with.
 func withoutName(text, name string) string {
 	rest, named := strings.CutPrefix(text, name+" ")
 	for _, verb := range []string{"is ", "are "} {
@@ -93,7 +93,7 @@ func withoutName(text, name string) string {
 	return strings.ToUpper(rest[:1]) + rest[1:]
 }
 
-// jsonName returns a field's name in manifests and whether it may be left out.
+// jsonName returns a field's name in manifests and whether it is optional.
 func jsonName(f reflect.StructField) (name string, optional bool) {
 	name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 	return name, strings.Contains(options, "omitempty") || strings.Contains(options, "omitzero")

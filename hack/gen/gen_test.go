@@ -21,7 +21,7 @@ func TestStaleFilesAreFound(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, os.Symlink(source, filepath.Join(top, dir)))
 	}
-	require.ErrorContains(t, run(top, true), "docs/reference/app.md is not what the code says")
+	require.ErrorContains(t, run(top, true), "docs/reference/app.md is not up to date")
 	require.NoError(t, run(top, false))
 	require.NoError(t, run(top, true))
 }
@@ -36,8 +36,8 @@ func TestReasonsAreExplained(t *testing.T) {
 		{"another name of it", "const (\n\tReasonFull = reasonFull // it is full\n\treasonFull = \"Full\"\n)", "| `Full` | It is full. |", ""},
 		{"with what events put before it", "const ReasonLate = \"Late\" // it was late\n\nfunc f(r R) { r.Record(k, n, t, \"Cache\"+w, m) }", "| `CacheLate` | It was late. |", ""},
 		{"none", "const ReasonFull = \"Full\"", "", `plan.go:3:7: the reason "Full" has no explanation`},
-		{"where it is used", "func f(r R) { r.Record(k, n, t, \"Full\", m) }", "", `plan.go:3:33: the reason "Full" is written where it is used`},
-		{"in a value", "var e = Event{Reason: \"Full\"}", "", `plan.go:3:23: the reason "Full" is written where it is used`},
+		{"where it is used", "func f(r R) { r.Record(k, n, t, \"Full\", m) }", "", `plan.go:3:33: the reason "Full" is a literal`},
+		{"in a value", "var e = Event{Reason: \"Full\"}", "", `plan.go:3:23: the reason "Full" is a literal`},
 		{"no reason", "const full = \"Full\"", "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -1,5 +1,5 @@
-// Command gen writes what is generated from the code: the App reference and the JSON schema for editors, from the types in apis/v1,
-// fleetd's configuration, fleetctl's commands and the API's paths, and the page of reasons, from their constants.
+// Command gen generates documentation from the code: the App reference and the JSON schema for editors from the types in
+// apis/v1, fleetd's configuration, fleetctl's commands, the API's paths, and the page of reasons from their constants.
 package main
 
 import (
@@ -14,7 +14,7 @@ import (
 )
 
 func main() {
-	check := flag.Bool("check", false, "write nothing, fail where a file is not what would be written")
+	check := flag.Bool("check", false, "write nothing, fail if a file is not up to date")
 	top := flag.String("top", ".", "the checkout's directory")
 	flag.Parse()
 	if err := run(*top, *check); err != nil {
@@ -60,7 +60,7 @@ func run(top string, check bool) error {
 		switch {
 		case err == nil && bytes.Equal(stored, file.text):
 		case check:
-			return fmt.Errorf("%s is not what the code says: run hack/update-generated.sh", file.path)
+			return fmt.Errorf("%s is not up to date: run hack/update-generated.sh", file.path)
 		default:
 			if err := os.WriteFile(path, file.text, 0o644); err != nil {
 				return err
@@ -70,7 +70,7 @@ func run(top string, check bool) error {
 	return nil
 }
 
-// field is one field as it is written in a manifest.
+// field is a field as it appears in manifests.
 type field struct {
 	name     string
 	path     string // such as spec.ports[].name
@@ -79,7 +79,7 @@ type field struct {
 	required bool
 }
 
-// fieldsOf lists the fields of a struct in their order; embedded structs are part of it.
+// fieldsOf lists the fields of a struct in order, including those of embedded structs.
 func fieldsOf(t reflect.Type, path string, docs docs) []field {
 	var list []field
 	for i := range t.NumField() {
@@ -98,7 +98,7 @@ func fieldsOf(t reflect.Type, path string, docs docs) []field {
 	return list
 }
 
-// elementOf takes pointers, lists and maps away and returns what they hold, and the path of one element.
+// elementOf strips pointers, lists and maps and returns the element type, and the path of one element.
 func elementOf(t reflect.Type, path string) (reflect.Type, string) {
 	for t != stringList {
 		switch t.Kind() {

@@ -17,10 +17,10 @@ import (
 	"unicode"
 )
 
-// section is a part of the page of reasons: which packages it is made of, and where people meet its reasons.
+// section is a section of the page: the packages it covers, and where people meet their reasons.
 type section struct {
 	title, intro string
-	dirs         []string // with those below
+	dirs         []string // with their subdirectories
 }
 
 var sections = []section{
@@ -60,15 +60,15 @@ Whatever is decided has a reason: one word that stays the same, for programs and
 An event is kept for some hours. One that comes again and again is one event with a count.
 `
 
-// reason is a constant that says why.
+// reason is a constant that explains a decision.
 type reason struct {
 	value, text string
 	dir         string
 	at          token.Position
 }
 
-// reasonsOf reads every reason of the code and writes the page. One that has no explanation, one that belongs to no section, and
-// one that is written where it is used instead of being a constant, are errors.
+// reasonsOf collects every reason in the code and generates the page. A reason without an explanation, one without a section,
+// and a literal instead of a constant are errors.
 func reasonsOf(top string) ([]byte, error) {
 	r := reasonReader{top: top, files: token.NewFileSet(), consts: map[string]*reason{}}
 	for _, dir := range []string{"apis", "cmd", "controllers", "internal"} {
@@ -94,7 +94,7 @@ type reasonReader struct {
 	top    string
 	files  *token.FileSet
 	parsed []sourceFile
-	consts map[string]*reason // every constant with a text, by directory and name: "apis/v1.ReasonPending"
+	consts map[string]*reason // every string constant, by directory and name: "apis/v1.ReasonPending"
 	found  []*reason
 	wrong  []error
 }
@@ -117,7 +117,7 @@ var (
 	saysWhy    = regexp.MustCompile(`(?i)\breasons?\b|^why\b`)
 )
 
-// read finds the constants of a file that are reasons: by their name, by their type, or by the comment above all of them.
+// read finds the constants of a file that are reasons: by their name, their type, or the comment of their group.
 func (r *reasonReader) read(f sourceFile) {
 	types := r.typesThatSayWhy(f.dir)
 	prefix := eventPrefix(f.syntax)
@@ -162,7 +162,7 @@ func (r *reasonReader) read(f sourceFile) {
 	}
 }
 
-// typesThatSayWhy are the types of a package whose comment speaks of reasons.
+// typesThatSayWhy are the types of a package whose comment mentions reasons.
 func (r *reasonReader) typesThatSayWhy(dir string) map[string]bool {
 	types := map[string]bool{}
 	for _, f := range r.parsed {
@@ -182,7 +182,7 @@ func (r *reasonReader) typesThatSayWhy(dir string) map[string]bool {
 	return types
 }
 
-// imported is the directory and the name of another package's constant.
+// imported returns the directory and the name of another package's constant.
 func (r *reasonReader) imported(file *ast.File, s *ast.SelectorExpr) string {
 	pkg, ok := s.X.(*ast.Ident)
 	if !ok {
@@ -199,7 +199,7 @@ func (r *reasonReader) imported(file *ast.File, s *ast.SelectorExpr) string {
 
 const module = "github.com/fleet-starter/fleet/"
 
-// explanation is the comment beside a constant, or above it; of one that stands alone without its name.
+// explanation is the comment beside a constant, or above it, without the constant's name.
 func explanation(s *ast.ValueSpec, group *ast.GenDecl, name string) string {
 	text := cmp.Or(plain(s.Comment.Text()), plain(s.Doc.Text()))
 	if text == "" && !group.Lparen.IsValid() {
@@ -208,7 +208,7 @@ func explanation(s *ast.ValueSpec, group *ast.GenDecl, name string) string {
 	return withoutName(strings.TrimPrefix(text, name+": "), name)
 }
 
-// eventPrefix is what the file puts before its reasons in events: "Cache"+d.Reason.
+// eventPrefix is the prefix of the file's reasons in events: "Cache"+d.Reason.
 func eventPrefix(file *ast.File) (prefix string) {
 	eachRecord(file, func(reason ast.Expr) {
 		if sum, ok := reason.(*ast.BinaryExpr); ok {
@@ -220,7 +220,7 @@ func eventPrefix(file *ast.File) (prefix string) {
 	return prefix
 }
 
-// eachRecord finds the reasons of the events that a file records: Record(kind, name, type, reason, message).
+// eachRecord finds the reasons of the events recorded in a file: Record(kind, name, type, reason, message).
 func eachRecord(file *ast.File, f func(reason ast.Expr)) {
 	ast.Inspect(file, func(n ast.Node) bool {
 		if call, ok := n.(*ast.CallExpr); ok && len(call.Args) == 5 {
@@ -232,11 +232,11 @@ func eachRecord(file *ast.File, f func(reason ast.Expr)) {
 	})
 }
 
-// check wants each reason to be a constant: what is written where it is used has no explanation.
+// check requires each reason to be a constant: a literal has no explanation.
 func (r *reasonReader) check(f sourceFile) {
 	literal := func(e ast.Expr) {
 		if lit, ok := e.(*ast.BasicLit); ok && lit.Kind == token.STRING && lit.Value != `""` {
-			r.wrong = append(r.wrong, fmt.Errorf("%s: the reason %s is written where it is used: make it a constant, and explain it in a comment",
+			r.wrong = append(r.wrong, fmt.Errorf("%s: the reason %s is a literal: make it a constant, and explain it in a comment",
 				r.files.Position(lit.Pos()), lit.Value))
 		}
 	}
@@ -251,7 +251,7 @@ func (r *reasonReader) check(f sourceFile) {
 	})
 }
 
-// page writes the reasons section by section, each of them once.
+// page writes the sections, each reason once.
 func (r *reasonReader) page() ([]byte, error) {
 	out := bytes.NewBufferString(reasonsIntro)
 	lists := make([]map[string]*reason, len(sections))
@@ -265,7 +265,7 @@ func (r *reasonReader) page() ([]byte, error) {
 			return slices.ContainsFunc(s.dirs, func(dir string) bool { return c.dir == dir || strings.HasPrefix(c.dir, dir+"/") })
 		})
 		if n < 0 {
-			r.wrong = append(r.wrong, fmt.Errorf("%s: reasons of %s have no section: add it to hack/gen/reasons.go", c.at, c.dir))
+			r.wrong = append(r.wrong, fmt.Errorf("%s: reasons of %s have no section: add one to hack/gen/reasons.go", c.at, c.dir))
 			continue
 		}
 		if lists[n] == nil {
@@ -287,7 +287,7 @@ func (r *reasonReader) page() ([]byte, error) {
 		slices.SortFunc(rows, func(a, b *reason) int { return cmp.Compare(a.value, b.value) })
 		for _, c := range rows {
 			if c.text == "" {
-				r.wrong = append(r.wrong, fmt.Errorf("%s: the reason %q has no explanation: say in a comment what it means, people read it in docs/reasons.md", c.at, c.value))
+				r.wrong = append(r.wrong, fmt.Errorf("%s: the reason %q has no explanation: add a comment, it is published in docs/reasons.md", c.at, c.value))
 				continue
 			}
 			fmt.Fprintf(out, "| `%s` | %s |\n", c.value, escape(sentence(c.text)))
@@ -296,7 +296,7 @@ func (r *reasonReader) page() ([]byte, error) {
 	return out.Bytes(), errors.Join(r.wrong...)
 }
 
-// sentence begins with a capital letter and ends with a full stop.
+// sentence capitalizes the first letter and adds a full stop.
 func sentence(text string) string {
 	first := []rune(text)
 	if word, _, _ := strings.Cut(text, " "); !strings.Contains(word, "=") && !slices.Contains([]string{"fleetd", "systemd", "nginx", "etcd", "etcd's"}, word) {

@@ -59,7 +59,7 @@ There may be blanks before the suffix of memory. Other suffixes (MB, MiB, k), si
 K, M, G and T are powers of 1000 in Kubernetes, and of 1024 here.
 `
 
-// referenceOf writes a table for each part of an App.
+// referenceOf generates a table for each part of an App.
 func referenceOf(docs docs) []byte {
 	out := bytes.NewBufferString(intro)
 	r := reference{docs: docs, sections: map[reflect.Type]string{}}
@@ -71,7 +71,7 @@ func referenceOf(docs docs) []byte {
 	return out.Bytes()
 }
 
-// reference has one section for each type, under the first path that it is found at.
+// reference has one section for each type, under the first path it appears at.
 type reference struct {
 	docs     docs
 	order    []reflect.Type
@@ -133,7 +133,7 @@ func (r *reference) typeName(t reflect.Type) string {
 	return "number"
 }
 
-// anchor is how GitHub names the section of a heading.
+// anchor is the anchor that GitHub gives a heading.
 func anchor(path string) string {
 	return strings.Map(func(r rune) rune {
 		if strings.ContainsRune(".[]", r) {

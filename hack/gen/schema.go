@@ -11,7 +11,7 @@ import (
 
 type object = map[string]any
 
-// further is what validation asks for beyond the types, by path. Numbers may stand for texts where people write them so.
+// further is what validation requires beyond the types, by path. Numbers are allowed for strings where people write them so.
 var further = map[string]object{
 	"apiVersion":                          {"const": v1.APIVersion},
 	"kind":                                {"const": v1.KindApp},
@@ -33,7 +33,7 @@ var further = map[string]object{
 	"spec.healthCheck.unhealthyThreshold": {"minimum": 1, "maximum": 1000},
 }
 
-// schemaOf writes a JSON schema (draft 2020-12) of an App.
+// schemaOf generates a JSON schema (draft 2020-12) of an App.
 func schemaOf(docs docs) ([]byte, error) {
 	root := structure(reflect.TypeFor[v1.App](), "", docs)
 	root["$schema"] = "https://json-schema.org/draft/2020-12/schema"

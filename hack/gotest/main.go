@@ -1,9 +1,9 @@
-// Gotest runs "go test" and prints what it prints. At the end it names the tests that were skipped, and why: a test that is
-// skipped without a word is no test.
+// Gotest runs "go test" and prints its output. At the end it lists the skipped tests with their reasons, so that no test is
+// skipped unnoticed.
 //
 //	go run ./hack/gotest [flags of go test] -- packages [-- more packages, after the first ones]
 //
-// It fails as "go test" does, and with SKIPS=fail in the environment also when a test was skipped.
+// It fails if "go test" does, and with SKIPS=fail in the environment also if a test was skipped.
 package main
 
 import (
@@ -37,7 +37,7 @@ func run(args []string, strict bool) (code int) {
 	p := &printer{out: os.Stdout, verbose: slices.ContainsFunc(flags, func(f string) bool { return f == "-v" || f == "-test.v" }), packages: map[string]*packageRun{}}
 	for _, packages := range groups[1:] {
 		if code = goTest(p, slices.Concat([]string{"test", "-json"}, flags, packages)); code != 0 {
-			break // more would only bury what failed
+			break // more would only bury the failure
 		}
 	}
 	if p.summary() > 0 && strict && code == 0 {
@@ -73,7 +73,7 @@ type event struct {
 	Action, Package, Test, Output string
 }
 
-// printer makes "go test"'s own output of its events.
+// printer turns events back into "go test" output.
 type printer struct {
 	out      io.Writer
 	verbose  bool
@@ -81,7 +81,7 @@ type printer struct {
 	skipped  []string
 }
 
-// packageRun is what is known of a package's tests, in the order in which they began. The test "" is the package itself.
+// packageRun is the progress of a package's tests, in the order in which they began. The test "" is the package itself.
 type packageRun struct {
 	order []string
 	tests map[string]*testRun
@@ -89,7 +89,7 @@ type packageRun struct {
 
 type testRun struct {
 	lines []string
-	end   string // pass, fail, skip; "" of one that has not ended
+	end   string // pass, fail, skip; "" while it runs
 }
 
 func (p *printer) read(events io.Reader) {
@@ -146,7 +146,7 @@ func (p *printer) take(e event) {
 	}
 }
 
-// end prints a package that has ended: of one that failed, what did, its heading first.
+// end prints a finished package; if it failed, also its failed tests, each under its heading.
 func (p *printer) end(name string, run *packageRun) {
 	delete(p.packages, name)
 	if p.verbose {
@@ -179,7 +179,7 @@ func (p *printer) end(name string, run *packageRun) {
 	}
 }
 
-// why is what a test said before it was skipped.
+// why returns what a test printed before it was skipped.
 func why(lines []string) string {
 	var said []string
 	for _, line := range lines {
@@ -188,18 +188,18 @@ func why(lines []string) string {
 		}
 	}
 	if len(said) == 0 {
-		return "it does not say why"
+		return "no reason given"
 	}
 	return strings.Join(said, " ")
 }
 
-// summary names what was skipped, and returns how many tests that are.
+// summary lists the skipped tests, and returns their number.
 func (p *printer) summary() int {
 	if len(p.skipped) == 0 {
-		fmt.Fprintln(p.out, "no test was skipped")
+		fmt.Fprintln(p.out, "no tests were skipped")
 		return 0
 	}
-	fmt.Fprintf(p.out, "tests that were skipped: %d\n", len(p.skipped))
+	fmt.Fprintf(p.out, "skipped tests: %d\n", len(p.skipped))
 	for _, s := range p.skipped {
 		fmt.Fprintln(p.out, "  "+s)
 	}

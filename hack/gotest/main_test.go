@@ -41,7 +41,7 @@ func gotest(t *testing.T, fails, strict bool, flags ...string) (string, int) {
 	return regexp.MustCompile(`\d+\.\d+s`).ReplaceAllString(string(out), "0s"), code
 }
 
-const summary = "tests that were skipped: 2\n  x TestSkips: x_test.go:6: there is no such thing here\n  x TestParent/skips: it does not say why\n"
+const summary = "skipped tests: 2\n  x TestSkips: x_test.go:6: there is no such thing here\n  x TestParent/skips: no reason given\n"
 
 func TestSkipsAreNamed(t *testing.T) {
 	out, code := gotest(t, false, false, "-count=1")
@@ -60,7 +60,7 @@ func TestFailuresAreShown(t *testing.T) {
 
 func TestNothingIsSkipped(t *testing.T) {
 	out, code := gotest(t, false, true, "-count=1", "-run", "TestPasses")
-	require.Equal(t, "ok  \tx\t0s\nno test was skipped\n", out)
+	require.Equal(t, "ok  \tx\t0s\nno tests were skipped\n", out)
 	require.Zero(t, code)
 }
 

@@ -1,10 +1,9 @@
-// Command mutate changes one expression or statement of a package at a time and runs its tests: a change that no test
-// notices is a behaviour that no test holds.
+// Command mutate is a mutation tester: it changes one expression or statement of a package at a time and runs its tests. A
+// change that no test notices is untested behaviour.
 //
-// The checkout is not touched: the package is compiled once, with all mutants in it, by go test -overlay, and $MUTANT says
-// which one is on. What survives the package's own tests may be
-// tried on the simulation as well (-seeds). Mutants that behave like the original are listed, with the reason, in
-// hack/mutate/equivalent.txt.
+// The checkout is not touched: go test -overlay compiles the package once with all mutants in it, and $MUTANT selects one.
+// Mutants that survive the package's tests can also be run in the simulation (-seeds). Mutants that behave like the original
+// are listed, with the reason, in hack/mutate/equivalent.txt.
 package main
 
 import (
@@ -27,12 +26,12 @@ import (
 //go:embed equivalent.txt
 var equivalent string
 
-// verdict is what became of a mutant.
+// verdict is the result for a mutant.
 type verdict string
 
 const (
 	killed       verdict = "killed"
-	timedOut     verdict = "timed out" // its tests did not end, twice: noticed as well, and counted apart
+	timedOut     verdict = "timed out" // its tests timed out, twice: counted as killed, but separately
 	killedBySim  verdict = "killed by the simulation"
 	survived     verdict = "SURVIVED"
 	notRun       verdict = "SURVIVED, no test runs it"
@@ -55,16 +54,16 @@ type options struct {
 
 func main() {
 	var o options
-	flag.DurationVar(&o.limit, "timeout", 0, "how long the tests of one mutant may take (0: four times what they take without one, and 10 s)")
-	flag.IntVar(&o.seeds, "seeds", 0, "seeds of the simulation that a survivor is tried on (0: none)")
-	flag.IntVar(&o.most, "n", 0, "try so many mutants, chosen by -seed (0: all)")
-	flag.Uint64Var(&o.seed, "seed", 1, "which mutants -n chooses")
-	flag.Float64Var(&o.least, "min", 0, "exit with 1 when less than so many per cent are killed")
-	flag.StringVar(&o.only, "run", "", "only mutants whose name matches this regular expression")
-	flag.StringVar(&o.tests, "tests", "", "the package whose tests are run, where those of the mutated one are not its only ones")
-	flag.BoolVar(&o.quick, "quick", false, "run only tests that take less than 50 ms: the others may kill what survives")
-	flag.BoolVar(&o.list, "list", false, "list the mutants and try none")
-	flag.BoolVar(&o.verbose, "v", false, "print killed mutants as well, and what killed them")
+	flag.DurationVar(&o.limit, "timeout", 0, "timeout of one mutant's tests (0: four times their duration without a mutant, plus 10 s)")
+	flag.IntVar(&o.seeds, "seeds", 0, "number of simulation seeds to run survivors with (0: none)")
+	flag.IntVar(&o.most, "n", 0, "number of mutants to try, chosen by -seed (0: all)")
+	flag.Uint64Var(&o.seed, "seed", 1, "seed for the choice of -n")
+	flag.Float64Var(&o.least, "min", 0, "exit with 1 if fewer than this per cent are killed")
+	flag.StringVar(&o.only, "run", "", "only try mutants whose name matches this regular expression")
+	flag.StringVar(&o.tests, "tests", "", "package whose tests to run, if not the mutated one's")
+	flag.BoolVar(&o.quick, "quick", false, "run only tests that take less than 50 ms; others may kill the survivors")
+	flag.BoolVar(&o.list, "list", false, "list the mutants without trying them")
+	flag.BoolVar(&o.verbose, "v", false, "also print killed mutants, and what killed them")
 	flag.Usage = func() {
 		fmt.Fprint(flag.CommandLine.Output(), "usage: mutate [flags] PACKAGE...\n\n  go run ./hack/mutate -n 50 -seeds 40 ./controllers/app\n\n")
 		flag.PrintDefaults()
@@ -90,7 +89,7 @@ func main() {
 	}
 }
 
-// try runs the mutants of one package and reports whether enough of them were killed.
+// try runs the mutants of one package and reports whether enough were killed.
 func try(ctx context.Context, out io.Writer, pkg string, o options) (bool, error) {
 	dir, err := os.MkdirTemp("", "mutate-*")
 	if err != nil {
@@ -142,7 +141,7 @@ func try(ctx context.Context, out io.Writer, pkg string, o options) (bool, error
 	return share >= o.least, nil
 }
 
-// choose returns the mutants to try: the same ones for the same seed and code.
+// choose returns the mutants to try. The choice depends only on the seed and the code.
 func choose(files []string, o options) ([]*mutant, error) {
 	var all []*mutant
 	for _, file := range files {
@@ -157,7 +156,7 @@ func choose(files []string, o options) ([]*mutant, error) {
 		return nil, fmt.Errorf("-run: %w", err)
 	}
 	all = slices.DeleteFunc(all, func(m *mutant) bool { return !only.MatchString(m.name()) })
-	order := func(m *mutant) uint64 { // by name, so that a change elsewhere does not choose others
+	order := func(m *mutant) uint64 { // by name, so that changes elsewhere do not affect the choice
 		h := fnv.New64a()
 		fmt.Fprintf(h, "%d %s", o.seed, m.name())
 		return h.Sum64()
@@ -169,7 +168,7 @@ func choose(files []string, o options) ([]*mutant, error) {
 	return all, nil
 }
 
-// report prints the sums and returns how many per cent were killed.
+// report prints the totals and returns the percentage killed.
 func report(out io.Writer, pkg string, count map[verdict]int) float64 {
 	dead, alive := count[killed]+count[timedOut]+count[killedBySim], count[survived]+count[notRun]
 	share := 100.0
@@ -181,7 +180,7 @@ func report(out io.Writer, pkg string, count map[verdict]int) float64 {
 	return share
 }
 
-// listed: the mutant is in a list of equivalent ones.
+// listed reports whether the mutant is in a list of equivalent ones.
 func listed(list string, m *mutant) bool {
 	for line := range strings.Lines(list) {
 		if name, _, _ := strings.Cut(line, " # "); strings.TrimSpace(name) == m.name() {

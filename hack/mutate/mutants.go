@@ -13,23 +13,23 @@ import (
 	"strings"
 )
 
-// mutant is one change of one file: where mutant number id is on, the bytes from, to are something else.
+// mutant is one change of one file: if mutant number id is on, the bytes between from and to are different.
 type mutant struct {
 	file     string
 	from, to int
 	in       string // the function
 	what     string
-	again    int // how many before it say the same in the same function
+	again    int // how many earlier mutants of the same function have the same name
 	write    writer
 	order    int
-	id       int // its number in the program that is compiled
+	id       int // its number in the compiled program
 }
 
-// writer writes a mutant: code that does what was there, and something else where mutant number id is on. text gives what is
-// between two places, with the mutants in it.
+// writer writes a mutant: code that behaves like the original unless mutant number id is on. text returns the source between
+// two offsets, with the mutants in it.
 type writer func(id int, text func(from, to int) string) string
 
-// name is the same for as long as the function says the same: it has no line numbers.
+// name identifies the mutant. It contains no line numbers, so that it only changes with its function.
 func (m *mutant) name() string {
 	name := fmt.Sprintf("%s: %s: %s", filepath.Join(filepath.Base(filepath.Dir(m.file)), filepath.Base(m.file)), m.in, m.what)
 	if m.again > 0 {
@@ -38,16 +38,16 @@ func (m *mutant) name() string {
 	return name
 }
 
-// swapped are the operators that a mutant has instead.
+// swapped maps operators to their mutants.
 var swapped = map[token.Token]string{
 	token.LAND: "||", token.LOR: "&&", token.EQL: "!=", token.NEQ: "==",
 	token.LSS: "<=", token.LEQ: "<", token.GTR: ">=", token.GEQ: ">", token.ADD: "-", token.SUB: "+",
 }
 
-// logged are calls that nothing depends on: logs and metrics.
+// logged are calls without effect on behaviour: logs and metrics.
 var logged = regexp.MustCompile(`(?i)(^|\.)([a-z]*log|metrics?)\b|\.(Inc|Dec|Observe)$`)
 
-// saysOnly are functions of logs and metrics.
+// saysOnly are functions for logs and metrics only.
 var saysOnly = map[string]bool{"Describe": true, "Collect": true, "MarshalLog": true, "log": true}
 
 // collector gathers the mutants of one file.
@@ -58,10 +58,10 @@ type collector struct {
 	in     string
 	list   []*mutant
 	names  map[string]int
-	fixed  map[ast.Node]bool // statements where no other may stand, such as the i++ of a loop
+	fixed  map[ast.Node]bool // statements that must stay in place, such as a loop's i++
 }
 
-// mutantsOf returns the mutants of a file in the order of their places, those around others first.
+// mutantsOf returns the mutants of a file in source order, outer ones first.
 func mutantsOf(file string) ([]*mutant, error) {
 	source, err := os.ReadFile(file)
 	if err != nil {
@@ -86,7 +86,7 @@ func mutantsOf(file string) ([]*mutant, error) {
 	return c.list, nil
 }
 
-// byPlace puts what is around something else before it.
+// byPlace sorts by position, outer nodes before inner ones.
 func byPlace(a, b *mutant) int {
 	return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(b.to, a.to), cmp.Compare(a.order, b.order))
 }
@@ -94,7 +94,7 @@ func byPlace(a, b *mutant) int {
 func (c *collector) visit(n ast.Node) bool {
 	switch n := n.(type) {
 	case *ast.GenDecl:
-		return n.Tok != token.CONST // what is constant stays so
+		return n.Tok != token.CONST // constants cannot be mutated at run time
 	case *ast.CallExpr:
 		return !c.logs(n)
 	case *ast.ForStmt:
@@ -133,10 +133,10 @@ func (c *collector) visit(n ast.Node) bool {
 	return true
 }
 
-// logs: a call is for people only.
+// logs reports whether a call only logs or counts.
 func (c *collector) logs(call *ast.CallExpr) bool { return logged.MatchString(c.text(call.Fun)) }
 
-// onlyLogs: nothing but logs and metrics depends on the condition.
+// onlyLogs reports whether only logs and metrics depend on the condition.
 func (c *collector) onlyLogs(n *ast.IfStmt) bool {
 	return n.Else == nil && n.Init == nil && c.allLog(n.Body.List)
 }
@@ -162,7 +162,7 @@ func (c *collector) fix(list ...ast.Stmt) {
 
 func (c *collector) binary(n *ast.BinaryExpr) {
 	op, ok := swapped[n.Op]
-	if !ok || n.Op == token.ADD && strings.Contains(c.text(n), `"`) { // texts are not subtracted
+	if !ok || n.Op == token.ADD && strings.Contains(c.text(n), `"`) { // strings cannot be subtracted
 		return
 	}
 	c.add(n, fmt.Sprintf("%s instead of %s in %s", op, n.Op, c.text(n)), func(id int, text func(from, to int) string) string {
@@ -234,7 +234,7 @@ func (c *collector) put(from, to int, what string, write writer) {
 	c.names[key]++
 }
 
-// withMutants writes a file that has all of the mutants, which are in the order that mutantsOf returns.
+// withMutants writes a file with all of the mutants, in the order of mutantsOf.
 func withMutants(source string, list []*mutant) string {
 	var write func(from, to int, list []*mutant) string
 	write = func(from, to int, list []*mutant) string {

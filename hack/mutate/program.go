@@ -15,28 +15,27 @@ import (
 	"strings"
 )
 
-// asked is the file that is added to a package: what its mutants ask.
+// asked is the file added to a package, with the functions that its mutants call.
 //
 //go:embed switch.go.txt
 var asked string
 
-// program is a package with its tests and all of the mutants that are tried, compiled once. Which one is on is said when it
-// runs, by $MUTANT.
+// program is a package with its tests and all mutants to try, compiled once. $MUTANT selects one at run time.
 type program struct {
 	pkg    string
 	tester string // the package with the tests
-	home   string // the directory of tester, where its tests run
+	home   string // the directory of tester, in which its tests run
 	source string // the directory of pkg
 	name   string // of the package
-	dir    string // for what is compiled
+	dir    string // for build output
 
 	files   []string
 	mutants []*mutant // those that compile
 	overlay string
-	tests   string // the program
+	tests   string // the test binary
 }
 
-// find asks the go command for the package's files, tests apart.
+// find asks the go command for the package's files, without tests.
 func (p *program) find(ctx context.Context) error {
 	out, err := run(ctx, "", nil, "go", "list", "-f", `{{.Dir}}{{"\n"}}{{.Name}}{{range .GoFiles}}{{"\n"}}{{$.Dir}}/{{.}}{{end}}`, p.pkg)
 	if err != nil {
@@ -52,7 +51,7 @@ func (p *program) find(ctx context.Context) error {
 	return nil
 }
 
-// build compiles the package with its mutants, leaves out those that the compiler refuses, and returns them.
+// build compiles the package with its mutants, drops those that do not compile, and returns these.
 func (p *program) build(ctx context.Context, chosen []*mutant) (refused []*mutant, err error) {
 	p.mutants = slices.Clone(chosen)
 	for i, m := range p.mutants {
@@ -80,7 +79,7 @@ func (p *program) build(ctx context.Context, chosen []*mutant) (refused []*mutan
 	return refused, nil
 }
 
-// write writes the files with the mutants, what they ask, and an overlay for the go command.
+// write writes the mutated files, the file that they need, and an overlay for the go command.
 func (p *program) write() error {
 	replace := map[string]string{filepath.Join(p.source, "mutant_on.go"): filepath.Join(p.dir, "mutant_on.go")}
 	if err := os.WriteFile(filepath.Join(p.dir, "mutant_on.go"), []byte(strings.Replace(asked, "PACKAGE", p.name, 1)), 0o600); err != nil {
@@ -112,8 +111,8 @@ var (
 	left         = regexp.MustCompile(`if !mutantOn\((\d+)`) // out
 )
 
-// culprits are the mutants that the compiler complains of: those in the line that it names, or in the function that has
-// come to lack a return.
+// culprits are the mutants that cause compile errors: those in the line of the error, or in the function that lacks a return
+// because of them.
 func (p *program) culprits(out string) ([]*mutant, error) {
 	wrong := map[int]bool{}
 	for _, m := range compileError.FindAllStringSubmatch(out, -1) {
@@ -142,8 +141,8 @@ func (p *program) culprits(out string) ([]*mutant, error) {
 	return found, nil
 }
 
-// goTool runs the go command on the package with its mutants. It spends little on collecting its own garbage and writes no
-// symbols: half the time of a build.
+// goTool runs the go command on the mutated package, with little garbage collection and no symbols, which halves the build
+// time.
 func (p *program) goTool(ctx context.Context, verb string, args ...string) ([]byte, error) {
 	args = append([]string{verb, "-overlay", p.overlay, "-ldflags=-s -w"}, args...)
 	return run(ctx, "", []string{"GOGC=800"}, "go", args...)
@@ -158,7 +157,7 @@ func (p *program) simulation(ctx context.Context) (string, error) {
 	return name, nil
 }
 
-// reached reads which mutants the tests came across.
+// reached reads which mutants the tests reached.
 func reached(file string) (map[int]bool, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -168,7 +167,7 @@ func reached(file string) (map[int]bool, error) {
 	for line := range bytes.Lines(text) {
 		id, err := strconv.Atoi(string(bytes.TrimSpace(line)))
 		if err != nil {
-			return nil, fmt.Errorf("%s: %q is no number of a mutant", file, line)
+			return nil, fmt.Errorf("%s: %q is not a mutant number", file, line)
 		}
 		ids[id] = true
 	}

@@ -15,10 +15,11 @@ import (
 	"time"
 )
 
-// slow is what a test takes that runs only where the quick ones have passed.
+// slow is the duration from which on a test runs only if the quick ones passed.
 const slow = 50 * time.Millisecond
 
-// swift is how long a test takes at most that the next mutants meet first. One that waits for what does not come takes longer.
+// swift is the maximum duration of a killing test for it to be run first on the next mutants. Longer ones were waiting for
+// something.
 const swift = 2 * time.Second
 
 // trial tries the mutants of one package.
@@ -28,13 +29,13 @@ type trial struct {
 	seeds     int
 	quickOnly bool
 
-	quick   string // a pattern of the tests that take no time, "" where all do
+	quick   string // a pattern of the quick tests, "" if all are
 	reached map[int]bool
-	killers []string // the tests that have killed mutants in no time: the next ones meet them first
-	sim     string   // the simulation with the mutants, compiled where the first one survives
+	killers []string // quick tests that killed mutants: they run first on the next ones
+	sim     string   // the simulation with the mutants, compiled when the first one survives
 }
 
-// tidy returns what removes the files that failing properties leave in the package, where there were none.
+// tidy returns a function that removes the files that failing properties leave in the package, unless there were some before.
 func (t *trial) tidy() func() {
 	left := filepath.Join(t.home, "testdata", "rapid")
 	if _, err := os.Stat(left); err == nil {
@@ -42,11 +43,11 @@ func (t *trial) tidy() func() {
 	}
 	return func() {
 		_ = os.RemoveAll(left)
-		_ = os.Remove(filepath.Dir(left)) // where it is empty
+		_ = os.Remove(filepath.Dir(left)) // only removes it if empty
 	}
 }
 
-// without runs the tests with no mutant on: they must pass, and they tell how long each takes and which mutants it meets.
+// without runs the tests with no mutant on. They must pass, and show how long each takes and which mutants it reaches.
 func (t *trial) without(ctx context.Context) error {
 	met := filepath.Join(t.dir, "reached")
 	if err := os.WriteFile(met, nil, 0o600); err != nil {
@@ -67,8 +68,8 @@ func (t *trial) without(ctx context.Context) error {
 
 var ended = regexp.MustCompile(`(?m)^ *--- (?:PASS|FAIL|SKIP): ([^/\s]+)\S* \(([0-9.]+)s\)`)
 
-// quickOf is a pattern of the tests that are quick, from what they print. One whose subtests run in parallel says that it has taken
-// no time: they say what it has.
+// quickOf is a pattern of the quick tests, from their output. A test with parallel subtests reports no time itself; its
+// subtests do.
 func quickOf(out []byte) string {
 	var names, others []string
 	for _, m := range ended.FindAllSubmatch(out, -1) {
@@ -87,7 +88,7 @@ func quickOf(out []byte) string {
 	return "^(" + strings.Join(names, "|") + ")$"
 }
 
-// judge says what becomes of a mutant, and by which test.
+// judge decides what happens to a mutant, and by which test.
 func (t *trial) judge(ctx context.Context, m *mutant) (verdict, string, error) {
 	v, by := notRun, ""
 	if t.reached[m.id] {
@@ -107,7 +108,7 @@ func (t *trial) judge(ctx context.Context, m *mutant) (verdict, string, error) {
 	return v, "", ctx.Err()
 }
 
-// steps are the arguments of one run of the tests after the other: those that killed before, the quick ones, the others.
+// steps are the arguments of the test runs, in order: previous killers, quick tests, the others.
 func (t *trial) steps() [][]string {
 	var steps [][]string
 	if len(t.killers) > 0 {
@@ -137,8 +138,8 @@ func (t *trial) test(ctx context.Context, id int) (verdict, string) {
 	return survived, ""
 }
 
-// step runs some of the tests. A failure counts when it comes again: a busy computer makes tests fail, too. Tests that do not
-// end get twice the time.
+// step runs some of the tests. A failure counts only if it is repeated: a busy computer makes tests fail, too. Tests that
+// time out get twice the time.
 func (t *trial) step(ctx context.Context, id int, which []string) (verdict, string) {
 	env, limit := mutantOn(id), t.limit
 	for range 3 {
@@ -154,7 +155,7 @@ func (t *trial) step(ctx context.Context, id int, which []string) (verdict, stri
 			continue
 		}
 		failed := failedOf(out)
-		if failed == "" { // it ended otherwise: a panic, a goroutine left
+		if failed == "" { // it failed differently: a panic, a leaked goroutine
 			return killed, "the tests' program"
 		}
 		again := []string{"-test.short", "-test.timeout=" + (2 * limit).String(), "-test.run=^" + failed + "$"}
@@ -162,12 +163,12 @@ func (t *trial) step(ctx context.Context, id int, which []string) (verdict, stri
 			return killed, failed
 		}
 	}
-	return survived, "" // what failed passed the second time, whenever it was tried
+	return survived, "" // the second run passed: flaky
 }
 
 func mutantOn(id int) []string { return []string{"MUTANT=" + strconv.Itoa(id), "MUTANTS_REACHED="} }
 
-// limited are the arguments of a shell that runs a program with at most 8 GB of data: a mutant may fill the memory.
+// limited returns a shell's arguments to run a program with at most 8 GB of memory: a mutant may allocate without end.
 func limited(program string, args []string) []string {
 	return append([]string{"-c", `ulimit -d 8000000; exec "$@"`, "sh", program}, args...)
 }
@@ -181,7 +182,7 @@ func failedOf(out []byte) string {
 	return ""
 }
 
-// simulated: the simulation fails with the mutant on. It must pass without one.
+// simulated reports whether the simulation fails with the mutant on. It must pass without one.
 func (t *trial) simulated(ctx context.Context, id int) (bool, error) {
 	if t.sim == "" {
 		sim, err := t.simulation(ctx)
@@ -202,13 +203,13 @@ func (t *trial) simulate(ctx context.Context, id int) ([]byte, error) {
 	return run(ctx, filepath.Join("test", "sim"), env, "sh", limited(t.sim, []string{"-test.run=^TestSeeds$", "-test.timeout=10m"})...)
 }
 
-// run runs a program, in a process group of its own so that what it started ends with it.
+// run runs a program in its own process group, so that its children end with it.
 func run(ctx context.Context, dir string, env []string, name string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = 10 * time.Second // what the tests started may hold their output open
+	cmd.WaitDelay = 10 * time.Second // child processes may keep the output open
 	return cmd.CombinedOutput()
 }
 

@@ -1,4 +1,5 @@
-// Command picture draws docs/architecture.txt, boxes and arrows in words, as two SVGs: for a light page and for a dark one.
+// Command picture draws docs/architecture.txt, a diagram of boxes and arrows in text form, as two SVGs: for light and for
+// dark pages.
 //
 // A line is one of:
 //
@@ -6,7 +7,7 @@
 //	group COLUMN ROW WIDTH HEIGHT TEXT
 //	arrow FROM TO TEXT
 //
-// Columns and rows are cells of a grid. An arrow goes along the sides that face each other.
+// Columns and rows are cells of a grid. An arrow connects the sides that face each other.
 package main
 
 import (
@@ -27,7 +28,7 @@ const (
 	margin                = 16
 )
 
-// palette is the colours of one picture.
+// palette is the set of colours of one picture.
 type palette struct{ name, text, soft, line, box, group string }
 
 var palettes = []palette{
@@ -36,7 +37,7 @@ var palettes = []palette{
 }
 
 func main() {
-	check := flag.Bool("check", false, "write nothing, fail where a picture is not what would be drawn")
+	check := flag.Bool("check", false, "write nothing, fail if a picture is not up to date")
 	top := flag.String("top", ".", "the checkout's directory")
 	flag.Parse()
 	if err := run(*top, *check); err != nil {
@@ -61,7 +62,7 @@ func run(top string, check bool) error {
 		switch {
 		case err == nil && bytes.Equal(stored, drawn):
 		case check:
-			return fmt.Errorf("%s is not what docs/architecture.txt says: run hack/update-picture.sh", path)
+			return fmt.Errorf("%s is not up to date: run hack/update-picture.sh", path)
 		default:
 			if err := os.WriteFile(path, drawn, 0o644); err != nil {
 				return err
@@ -101,7 +102,7 @@ func read(text string) (*drawing, error) {
 		case f[0] == "box" && len(f) > 5:
 			n, err := numbers(f[2:5])
 			if err != nil {
-				return nil, fail("column, row and width are numbers")
+				return nil, fail("column, row and width must be numbers")
 			}
 			b := rect{x: margin + n[0]*cellWidth, y: margin + n[1]*cellHeight, w: n[2]*cellWidth - 20, h: boxHeight}
 			for part := range strings.SplitSeq(strings.Join(f[5:], " "), "|") {
@@ -113,7 +114,7 @@ func read(text string) (*drawing, error) {
 		case f[0] == "group" && len(f) > 5:
 			n, err := numbers(f[1:5])
 			if err != nil {
-				return nil, fail("column, row, width and height are numbers")
+				return nil, fail("column, row, width and height must be numbers")
 			}
 			g := rect{x: margin + n[0]*cellWidth - 10, y: margin + n[1]*cellHeight - 22, w: n[2] * cellWidth, h: n[3]*cellHeight - 4, lines: []string{strings.Join(f[5:], " ")}}
 			d.groups = append(d.groups, g)
@@ -122,11 +123,11 @@ func read(text string) (*drawing, error) {
 			from, known := boxes[f[1]]
 			to, knownToo := boxes[f[2]]
 			if !known || !knownToo {
-				return nil, fail("no such box above")
+				return nil, fail("no such box before this line")
 			}
 			d.arrows = append(d.arrows, arrow{from, to, strings.Join(f[3:], " ")})
 		default:
-			return nil, fail("neither box, group nor arrow")
+			return nil, fail("expected box, group or arrow")
 		}
 	}
 	return d, nil
@@ -182,7 +183,7 @@ func (d *drawing) draw(p palette) []byte {
 	return out.Bytes()
 }
 
-// ends are where an arrow begins and ends: up or down where the boxes are one above the other, else to the side.
+// ends returns where an arrow begins and ends: vertical if the boxes are above each other, else horizontal.
 func (a arrow) ends() (x1, y1, x2, y2 float64) {
 	left, right := max(a.from.x, a.to.x), min(a.from.x+a.from.w, a.to.x+a.to.w)
 	switch {

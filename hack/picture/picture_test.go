@@ -43,10 +43,10 @@ func TestDraw(t *testing.T) {
 	require.Contains(t, svg, `<line x1="106" y1="41" x2="236" y2="41"`, "from the right side of a to the left side of b")
 
 	for text, wrong := range map[string]string{
-		"box a 0 0 1":              "line 1: neither box, group nor arrow",
-		"box a 0 x 1 A":            "line 1: column, row and width are numbers",
-		"group 0 0 1 y all":        "line 1: column, row, width and height are numbers",
-		"box a 0 0 1 A\narrow a b": "line 2: no such box above",
+		"box a 0 0 1":              "line 1: expected box, group or arrow",
+		"box a 0 x 1 A":            "line 1: column, row and width must be numbers",
+		"group 0 0 1 y all":        "line 1: column, row, width and height must be numbers",
+		"box a 0 0 1 A\narrow a b": "line 2: no such box before this line",
 	} {
 		_, err := read(text)
 		require.ErrorContains(t, err, wrong, text)
