@@ -138,7 +138,7 @@ var unitFiles = []hostile{
 	unitFile("a broken section header", "badheader.service", "[Service\nExecStart=/bin/true\n", "/unplaced/badheader.service ", "section header"),
 	unitFile("a unit file that is no text", "binary.service", "\x7fELF\xff\xfe\x01", "/unplaced/binary.service ", "UTF-8"),
 	unitFile("80,000 options", "options.service", sleeping+"[X-Fleet]\n"+strings.Repeat("Conflicts=a\n", 80_000), "/states/m1/options.service ", running),
-	unitFile("broken globs", "globs.service", sleeping+"[X-Fleet]\nConflicts=[ a[ *\\\n", "/unplaced/globs.service ", "is broken: close every"),
+	unitFile("broken globs", "globs.service", sleeping+"[X-Fleet]\nConflicts=[ a[ *\\\n", "/unplaced/globs.service ", "is invalid: close every"),
 	unitFile("ports that are none", "portless.service", sleeping+"[X-Fleet]\nPorts=0 -1 70000 x\n", "/unplaced/portless.service ", "70000", "write numbers from 1 to 65535"),
 	unitFile("more memory than there is in numbers", "memory.service", sleeping+"[X-Fleet]\nMemory=99999999999999999999G\n", "/unplaced/memory.service ", "99999999999999999999G"),
 	{"a unit file that is not the text of its hash", func(l *lab) {

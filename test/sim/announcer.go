@@ -40,7 +40,7 @@ func announcer(ctx context.Context, p *process, r fake.Running) error {
 			return err
 		}
 		if p.host.ailment(unit) == hangs {
-			<-ctx.Done() // the instance takes the connection and says nothing
+			<-ctx.Done() // the instance accepts the connection and never answers
 			return ctx.Err()
 		}
 		if !p.host.healthy(unit) {
@@ -55,25 +55,25 @@ func announcer(ctx context.Context, p *process, r fake.Running) error {
 	return c.Run(ctx)
 }
 
-// ailing is how an instance does not pass its health check.
+// ailing is how an instance fails its health check.
 type ailing int
 
 const (
-	hangs ailing = iota + 1 // it takes the probe's connection, and never answers
-	flaps                   // now it passes, now it does not
+	hangs ailing = iota + 1 // it accepts the probe's connection, and never answers
+	flaps                   // it passes and fails in turns
 )
 
-// flapFor is how long an instance that flaps is well, and then not.
+// flapFor is how long a flapping instance is healthy, and then not.
 const flapFor = 1700 * time.Millisecond
 
-// ailment is that of a unit now; 0: none.
+// ailment returns what is wrong with a unit now; 0: nothing.
 func (h *host) ailment(unit string) ailing {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.ails[unit]
 }
 
-// ailsNow: the unit would not pass its health check for what it ails, or its app would not. h.mu is held.
+// ailsNow reports whether the unit would fail its health check, for its own ailment or its app's. h.mu is held.
 func (h *host) ailsNow(unit string) bool {
 	switch h.ails[unit] {
 	case hangs:
@@ -85,7 +85,7 @@ func (h *host) ailsNow(unit string) bool {
 	return always != nil && *always == appOf(unit)
 }
 
-// falls has one of the announced instances ail something.
+// falls makes an announced instance ail.
 func (w *world) falls(s step, what ailing, text string) {
 	all := w.list(v1.DefaultAnnouncePrefix + "/")
 	if len(all) == 0 {
@@ -104,7 +104,8 @@ func (w *world) falls(s step, what ailing, text string) {
 
 func isAnnouncer(unit string) bool { return strings.Contains(unit, "-discovery@") }
 
-// anyUnit is one of the units that run, on the first machine from the step's on that has such; nil where there is none.
+// anyUnit returns a running unit that satisfies such, on the first machine from the step's on that has one; nil if there is
+// none.
 func (w *world) anyUnit(s step, such func(string) bool) (*host, string) {
 	for i := range uint64(w.machines) {
 		h := w.pick(s.A + i)
@@ -116,7 +117,7 @@ func (w *world) anyUnit(s step, such func(string) bool) (*host, string) {
 	return nil, ""
 }
 
-// What goes wrong with health checks and with those who make them.
+// Faults of health checks and announcers.
 func init() {
 	rareDoings = append(rareDoings, often{"probe hangs", 10, "recover"}, often{"flap", 4, "recover"}, often{"announcer dies", 3, ""},
 		often{"always fail", 3, "fail no more"})
@@ -133,7 +134,7 @@ func init() {
 				h.killUnit(unit)
 			}
 		},
-		// No instance of the app passes, not one that is new either.
+		// No instance of the app passes, not even a new one.
 		"always fail": func(w *world, s step) {
 			app := []string{"web", "api"}[s.A%2]
 			w.tell("world", "no instance of %s passes its health check", app)

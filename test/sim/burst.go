@@ -8,10 +8,10 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// crowd is an app with so many instances that their units come as one burst (controllers/schedule waits for the rest of those).
+// crowd is an app with so many instances that their units come in a burst (controllers/schedule waits until it is complete).
 const crowd = "crowd"
 
-// Many things are done in one moment: what a script does, or git.
+// Many changes at once, as from a script or git.
 func init() {
 	maps.Copy(people, map[string]func(w *world, s step){
 		"burst": func(w *world, s step) {

@@ -35,57 +35,57 @@ const (
 	invEvents      = "events tell what happened, and nothing else"
 )
 
-// Invariants are all of them, in the order in which they are counted.
+// Invariants are all invariants, in the order in which they are counted.
 var Invariants = []string{
 	invConflicts, invPlacedTwice, invRunsTwice, invDeposed, invWriter, invPersons, invEndpoint, invRestart, invWithdrawn, invArrives, invAnswered,
 	invFrozen, invConverges, invCaches, invRest, invStatus, invUnplaced, invEvents,
 }
 
-// checker looks at every revision of the store, in order, and at every start and end of a process.
+// checker checks every revision of the store, in order, and every start and end of a process.
 type checker struct {
 	w    *world
 	keys keyspace.Keys
 
 	mu      sync.Mutex
 	counts  Counts
-	kv      map[string]store.KV                // the store at the last revision looked at
+	kv      map[string]store.KV                // the store at the last checked revision
 	placed  map[string]map[string]v1.Placement // by machine ID, by unit
 	told    map[string]map[string]time.Time    // by machine ID, by unit: when its placement last changed
 	deleted map[string]time.Time               // when units were deleted
-	// withdrawnAt is at which revision an endpoint was last deleted.
+	// withdrawnAt is the revision at which an endpoint was last deleted.
 	withdrawnAt map[string]int64
-	announcers  map[string]*host                   // by endpoint: whose announcer put it last, for addresses change hands
+	announcers  map[string]*host                   // by endpoint: the host whose announcer put it last, because addresses move between hosts
 	leaders     map[string]*process                // by leader key
 	templates   map[string]*unitfile.FleetTemplate // by hash
-	runs        map[string]map[*host]bool          // units that run, and where
-	twice       map[string]time.Time               // units that run twice, since
+	runs        map[string]map[*host]bool          // running units, and where they run
+	twice       map[string]time.Time               // units that run twice, since when
 	begun       map[*host]map[string]bool          // units started since boot
 	reasons     map[*host]map[string]reason        // why units may be started once more
-	trouble     map[*host]time.Time                // when a host was last cut off, off, or without fleetd
-	absently    map[string]bool                    // placements that were changed last while their machine was gone
+	trouble     map[*host]time.Time                // when a host was last cut off, powered off, or without fleetd
+	absently    map[string]bool                    // placements last changed while their machine was gone
 	endings     map[string]map[*host]ending        // of units
-	lastEnd     map[string]time.Time               // of the instances of apps, those that requests are kept from before
+	lastEnd     map[string]time.Time               // of apps' instances that had to be withdrawn first
 	served      map[*host]map[string]string        // by nginx
-	healthyAt   map[*host]map[string]time.Time     // when a unit was last seen healthy
-	unhealthy   map[string]time.Time               // endpoints without a healthy instance, since
-	takenBack   map[string]bool                    // units, and placements, that are what they were once: etcd was restored, and nothing has changed them since
-	restoredAt  time.Time                          // when etcd was restored last
-	restoredTo  int64                              // the revision that etcd had then
+	healthyAt   map[*host]map[string]time.Time     // when a unit was last healthy
+	unhealthy   map[string]time.Time               // endpoints without a healthy instance, since when
+	takenBack   map[string]bool                    // units and placements with an earlier value, because etcd was restored, and unchanged since
+	restoredAt  time.Time                          // when etcd was last restored
+	restoredTo  int64                              // the revision that etcd was restored to
 	frozen      frozen
-	seen        int64                          // the last revision looked at
-	restart     chan int64                     // look at what comes after that revision: etcd was restored
-	blind       map[*host]time.Time            // until when its watches may be silent since
-	strange     map[string]bool                // caches that have differed from what was restored
+	seen        int64                          // the last checked revision
+	restart     chan int64                     // check what follows that revision: etcd was restored
+	blind       map[*host]time.Time            // until when its watches may be silent after a restore
+	strange     map[string]bool                // caches that differed from a restored etcd
 	revived     map[string]time.Time           // when an endpoint was restored, with its lease
-	hashes      map[string]map[string]bool     // all that a unit ever had
+	hashes      map[string]map[string]bool     // all hashes that a unit ever had
 	byHand      map[string]time.Time           // units whose placement was edited by hand
 	drainedOf   map[string]bool                // machine/unit that a drain moved away
 	stopsSince  map[string]map[*host]time.Time // when a unit was last told to stop
 	files       map[string]map[*host]string    // the file that a unit was last started with
-	takenAway   map[string]time.Time           // machine/unit: when it had been taken from the machine that it was given to again
-	tooLate     map[string]map[*host]bool      // sockets that were last started while their service ran, which systemd refuses
-	broughtAt   map[string]map[*host]time.Time // when another unit has started it, where one has
-	refusals    map[string]map[*host]bool      // units that a systemd refused to start when it was last asked
+	takenAway   map[string]time.Time           // machine/unit: when it had been taken from the machine to which it is assigned again
+	tooLate     map[string]map[*host]bool      // sockets last started while their service ran, which systemd refuses
+	broughtAt   map[string]map[*host]time.Time // when another unit started it, if one did
+	refusals    map[string]map[*host]bool      // units whose last requested start systemd refused
 	contents
 }
 
@@ -103,14 +103,14 @@ func newChecker(w *world) *checker {
 	return c
 }
 
-// run looks at every revision.
+// run checks every revision.
 func (c *checker) run() {
 	for after := int64(1); c.w.ctx.Err() == nil; {
 		after = c.look(after)
 	}
 }
 
-// look looks at every revision after that one, until etcd is restored.
+// look checks every revision after that one, until etcd is restored.
 func (c *checker) look(after int64) int64 {
 	ctx, cancel := context.WithCancel(c.w.ctx)
 	batches := c.w.etcd.Watch(ctx, "", after)
@@ -135,7 +135,7 @@ func (c *checker) look(after int64) int64 {
 }
 
 func (c *checker) batch(batch store.Batch) {
-	c.w.commit.Lock() // the writer is noted
+	c.w.commit.Lock() // the writer is recorded
 	writers := make(map[int64]writer, 1)
 	for _, e := range batch.Events {
 		writers[e.ModRevision] = c.w.writers[e.ModRevision]
@@ -151,7 +151,7 @@ func (c *checker) batch(batch store.Batch) {
 	}
 }
 
-// revision looks at all changes of one revision.
+// revision checks all changes of one revision.
 func (c *checker) revision(events []store.Event, by writer) {
 	c.observeHealth()
 	c.mu.Lock()
@@ -175,7 +175,7 @@ func (c *checker) revision(events []store.Event, by writer) {
 	c.freeze()
 }
 
-// showEvents has the transcript tell of events, too; their names are drawn by lot.
+// showEvents includes events in the transcript; their names are random.
 var showEvents = os.Getenv("SIM_EVENTS") != ""
 
 func (c *checker) tell(events []store.Event, by writer) {
@@ -195,7 +195,7 @@ func (c *checker) tell(events []store.Event, by writer) {
 	}
 }
 
-// value is what is stored, for people: without what they know anyway.
+// value is a stored value for people, without what they know anyway.
 func (c *checker) value(key, value string) string {
 	if strings.HasPrefix(key, "unitfiles/") {
 		return ""
@@ -207,7 +207,7 @@ func (c *checker) value(key, value string) string {
 	return value
 }
 
-// apply takes over one change and returns the machine whose placements it concerns.
+// apply applies one change and returns the machine whose placements it concerns.
 func (c *checker) apply(e store.Event, writer *process) (machine string) {
 	_, had := c.kv[e.Key]
 	if e.Deleted {
@@ -265,7 +265,7 @@ func (c *checker) applyPlacement(name string, e store.Event, writer *process) st
 	placement, err := c.keys.Placements().Decode(e.Value)
 	before, was := c.placed[machine][unit]
 	if again := before; was {
-		again.Leaving = placement.Leaving // that it is to leave is none
+		again.Leaving = placement.Leaving // that it has to leave does not count
 		was = again == placement && !e.Deleted
 	}
 	for _, h := range c.w.hosts {
@@ -317,7 +317,7 @@ func (c *checker) fleet(unit, hash string) (unitfile.Fleet, bool) {
 	return fleet, true
 }
 
-// judge counts that an invariant is to be held against something, and reports whether it is: not where there is an excuse.
+// judge counts an occasion to check an invariant, and reports whether to check it: not if there is an excuse.
 func (c *checker) judge(invariant, excuse string) bool {
 	if excuse != "" {
 		c.counts.Excuse(invariant, excuse)

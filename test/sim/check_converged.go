@@ -10,7 +10,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// problem says what is not as people want it; "" where all is. All machines are there and all of them are well.
+// problem says what is not as people want it; "" if nothing. All machines are present and healthy.
 func (c *checker) problem() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -22,7 +22,7 @@ func (c *checker) problem() string {
 	return ""
 }
 
-// names are the keys of a row, sorted, without its prefix.
+// names are the names in a row, sorted.
 func (c *checker) names(prefix string) []string {
 	var names []string
 	for key := range c.kv {
@@ -46,8 +46,8 @@ func (c *checker) latest(app string) *v1.Revision {
 	return &revision
 }
 
-// lasting are the revisions of all that is to stay as it is when everybody starts anew: all but who is there, who leads,
-// and what happened. Where clocks differ another leader may see another roll-out as stalled, and says so.
+// lasting are the revisions of everything that must survive a restart of all processes: everything except who is present, who
+// leads, and events. If clocks differ, another leader may consider another roll-out stalled, and reports that.
 func (c *checker) lasting() map[string]int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -56,7 +56,7 @@ func (c *checker) lasting() map[string]int64 {
 	for key, kv := range c.kv {
 		row, name, _ := strings.Cut(c.w.short(key), "/")
 		if machine, _, _ := strings.Cut(name, "/"); row == "states" && c.w.hadTwin(machine) {
-			continue // the other machine with that ID wrote over what this one had told
+			continue // the other machine with that ID overwrote this one's state
 		}
 		if row != "machines" && row != "leaders" && row != "events" && (row != "status" || !skewed) {
 			revisions[key] = kv.ModRevision
@@ -65,7 +65,7 @@ func (c *checker) lasting() map[string]int64 {
 	return revisions
 }
 
-// hadTwin: another machine had that ID.
+// hadTwin reports whether another machine had that ID.
 func (w *world) hadTwin(id string) bool {
 	return slices.ContainsFunc(w.hosts[w.machines:], func(h *host) bool { return h.id == id })
 }
@@ -129,7 +129,7 @@ func (c *checker) instancesProblem(app string, latest *v1.Revision, owned []stri
 		return fmt.Sprintf("app %s has %s instead of %s", app, owned, have)
 	}
 	for _, name := range owned {
-		if c.unplaced(name) { // that it fits nowhere is held against the machines, see unitProblem
+		if c.unplaced(name) { // that it fits nowhere is checked against the machines, see unitProblem
 			continue
 		}
 		unit, _ := c.unit(name)
@@ -157,8 +157,8 @@ func (c *checker) instancesProblem(app string, latest *v1.Revision, owned []stri
 	return ""
 }
 
-// stalled: a roll-out has given one of these units its new file, with which it fits nowhere. The others keep theirs until it
-// does: what works is not given up for what does not.
+// stalled reports whether a roll-out gave one of these units a new file with which it fits nowhere. The others keep their
+// files until it fits: what works is not given up for what does not.
 func (c *checker) stalled(owned []string) bool {
 	return slices.ContainsFunc(owned, func(name string) bool {
 		unit, _ := c.unit(name)
@@ -204,7 +204,7 @@ func (c *checker) unitProblem() string {
 			if placement, there := c.placed[machine][name]; there {
 				machines = append(machines, machine)
 				if c.unplaced(name) || placement.Leaving && c.stalled(c.unitsOf(unit.Metadata.Owner)) {
-					continue // it stays as it is for now: what it is to be fits nowhere, or its app does not let it go
+					continue // it stays as it is for now: its new file fits nowhere, or its app does not let it go
 				}
 				if placement.Hash != unit.Spec.Hash || placement.DesiredState != unit.Spec.DesiredState || placement.RequestedAt != unit.Spec.RequestedAt {
 					return fmt.Sprintf("the placement of %s on %s is not what the unit says", name, machine)
@@ -235,7 +235,7 @@ func (c *checker) unitProblem() string {
 	return ""
 }
 
-// belongs: the machine is one that the unit asks for.
+// belongs reports whether the unit may be on the machine.
 func (c *checker) belongs(fleet unitfile.Fleet, id string) bool {
 	machine, err := c.keys.Machines().Decode(c.kv[c.keys.Machines().Key(id)].Value)
 	if err != nil || !c.wanted(fleet, machine) {
@@ -261,7 +261,7 @@ func (c *checker) runProblem() string {
 			should := placement.DesiredState == v1.Launched && !never
 			hash := placement.Hash
 			if broughtBy[unit] != "" && placement.DesiredState == v1.Loaded && c.runs[unit][h] {
-				should, hash = true, c.files[unit][h] // loaded is a wish of the moment, and what runs goes on with the file that it has
+				should, hash = true, c.files[unit][h] // loaded does not stop it again, and what runs keeps the file it has
 			}
 			should = should && !c.tooLate[unit][h]
 			if runs := c.runs[unit][h]; runs != should && !isTrigger(unit) {
@@ -305,7 +305,7 @@ func (c *checker) endpointProblem() string {
 			}
 		}
 		if !c.routes(h) {
-			continue // whether it should is held against the machines, see unitProblem
+			continue // whether it should run is checked against the machines, see unitProblem
 		}
 		if !c.has(c.keys.Routers().Key(h.id)) {
 			return "the router of " + h.name + " is not there"
@@ -320,7 +320,7 @@ func (c *checker) endpointProblem() string {
 	return ""
 }
 
-// routes: there is to be a router on the host. A machine that was drained when it vanished has lost it.
+// routes reports whether a router should run on the host. A machine that was drained when it vanished has lost it.
 func (c *checker) routes(h *host) bool {
 	_, placed := c.placed[h.id]["router.service"]
 	return placed

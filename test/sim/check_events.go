@@ -12,20 +12,20 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// Events are held against what was written, both ways: what an event tells of has happened, and what happened has its event.
+// Events are checked against writes, in both directions: what an event reports has happened, and what happened has an event.
 
-// toldIn is how long who did something may take to write the event of it, where nothing is in its way.
+// toldIn is how long the writer of a change may take to write its event, if nothing hinders it.
 const toldIn = time.Minute
 
-// repeatedIn is how long the same event is not written again, see events.Options.
+// repeatedIn is how long a repeated event is not written again, see events.Options.
 const repeatedIn = 10 * time.Minute
 
-// happening is something that a leader did and is to tell of.
+// happening is something that a leader did and has to report.
 type happening struct {
 	at   time.Time
 	by   *process
 	name string
-	// message is one of these, up to what follows a ": ".
+	// oneOf are the possible messages, up to a following ": ".
 	oneOf []string
 }
 
@@ -33,9 +33,9 @@ func (h happening) is(e *v1.Event) bool {
 	return e.Name == h.name && slices.ContainsFunc(h.oneOf, func(begin string) bool { return strings.HasPrefix(e.Message, begin) })
 }
 
-// tellers is what a checker remembers of what happened, and of what was told.
+// tellers is what a checker remembers of what happened, and of what was reported.
 type tellers struct {
-	// happened is all that has, in words of this file.
+	// happened is everything that happened, in this file's words.
 	happened map[string]bool
 	untold   []happening
 	recorded map[*process][]v1.Event
@@ -45,7 +45,7 @@ func newTellers() tellers {
 	return tellers{happened: map[string]bool{}, recorded: map[*process][]v1.Event{}}
 }
 
-// happen notes what a revision does, before it is applied.
+// happen records what a revision does, before it is applied.
 func (c *checker) happen(events []store.Event, by writer) {
 	for _, e := range events {
 		row, name, _ := strings.Cut(c.w.short(e.Key), "/")
@@ -76,7 +76,7 @@ func (c *checker) happen(events []store.Event, by writer) {
 	}
 }
 
-// expect notes that who did something is to tell of it.
+// expect records that the writer has to report an event.
 func (c *checker) expect(by writer, name string, oneOf ...string) {
 	if by.process != nil && by.process.kind == kindFleetd {
 		c.untold = append(c.untold, happening{time.Now(), by.process, name, oneOf})
@@ -105,7 +105,7 @@ func (c *checker) revisionHappens(name string, e store.Event, by writer, had boo
 	}
 	c.happened[fmt.Sprintf("revision %s %d", app, revision.Number)] = true
 	before := c.latest(app)
-	again := before != nil && before.ManifestRevision == revision.ManifestRevision // with the files that were lost, no other
+	again := before != nil && before.ManifestRevision == revision.ManifestRevision // with the lost files, nothing else
 	if !had && !again {
 		c.expect(by, app, fmt.Sprintf("revision %d accepted", revision.Number))
 	}
@@ -128,7 +128,7 @@ func (c *checker) placementHappens(name string, e store.Event, by writer, had bo
 	}
 }
 
-// eventHappens holds an event against what has happened.
+// eventHappens checks an event against what has happened.
 func (c *checker) eventHappens(e store.Event, by *process) {
 	event, err := c.keys.Events().Decode(e.Value)
 	if err != nil {
@@ -149,19 +149,19 @@ var (
 	takenOff    = regexp.MustCompile(`^taken off ([^: ]+): .`)
 	missedOf    = regexp.MustCompile(`^(\d+) of (\d+) machines are missed: `)
 	ofRevision  = regexp.MustCompile(`revision (\d+)`)
-	wasToLeave  = regexp.MustCompile(`^(\S+), which was to leave ([^, ]+), is ready again$`)
-	butForAway  = regexp.MustCompile(`, but (\S+)(?: and (\d+) more)?, whose machines? (?:is|are) not there$`)
-	isNotReady  = regexp.MustCompile(`^(?:revision \d+: )?(\S+) is not ready \S+ after it was to `)
+	wasToLeave  = regexp.MustCompile(`^(\S+), which had to leave ([^, ]+), is ready again$`)
+	butForAway  = regexp.MustCompile(`, but (\S+)(?: and (\d+) more)?, whose machines? (?:is|are) not present$`)
+	isNotReady  = regexp.MustCompile(`^(?:revision \d+: )?(\S+) is still not ready \S+ after it`)
 )
 
-// movingReasons are why a unit is placed, moved or taken off a machine.
+// movingReasons are the reasons to place or move a unit, or to take it off a machine.
 var movingReasons = []string{"Placed", "MachineGone", "Drain", "Deleted", "Inactive", "Duplicate", "Replaced", "MachineID", "MachineMetadata",
 	"Excepted", "MachineOf", "Conflicts", "Ports", "CPU", "Memory"}
 
-// otherReasons are those of events of which nothing more is held than that there are such.
+// otherReasons are those of events that are not checked further.
 var otherReasons = []string{"app DoubtfulManifest", "app NameTaken", "route NotRouted", "node NotStarted", "fleetd ControllerFailing", "fleetd ControllerWorks"}
 
-// eventProblem says what of an event is not so.
+// eventProblem says what is wrong in an event.
 func (c *checker) eventProblem(e *v1.Event, by *process) string {
 	switch {
 	case by.host != nil && e.Machine != by.host.id:
@@ -189,7 +189,7 @@ func (c *checker) eventProblem(e *v1.Event, by *process) string {
 	return "there is no such reason"
 }
 
-// needs: all of that has happened.
+// needs reports which of these have not happened.
 func (c *checker) needs(all ...string) string {
 	for _, what := range all {
 		if !c.happened[what] {
@@ -221,7 +221,7 @@ func (c *checker) scheduleProblem(e *v1.Event) string {
 	return "its message has another form"
 }
 
-// missedProblem: moves are frozen, or not any more, and most machines are missed, or were.
+// missedProblem checks events about a freeze and its end.
 func (c *checker) missedProblem(e *v1.Event) string {
 	m := missedOf.FindStringSubmatch(e.Message)
 	switch {
@@ -278,8 +278,8 @@ func (c *checker) appEventProblem(e *v1.Event) string {
 	return ""
 }
 
-// completeProblem: where nothing newer was accepted, all units that the app is to have have the revision's file, but those that are
-// named.
+// completeProblem checks that, unless something newer was accepted, all of the app's wanted units have the revision's file,
+// except those named.
 func (c *checker) completeProblem(e *v1.Event, number string) string {
 	latest := c.latest(e.Name)
 	if latest == nil || fmt.Sprint(latest.Number) != number {
@@ -296,7 +296,7 @@ func (c *checker) completeProblem(e *v1.Event, number string) string {
 	}
 	m := butForAway.FindStringSubmatch(e.Message)
 	switch {
-	case len(outdated) == 0: // those that were away may have theirs since
+	case len(outdated) == 0: // absent ones may have been updated since
 		return ""
 	case m == nil:
 		return outdated[0] + " has another file"
@@ -306,7 +306,7 @@ func (c *checker) completeProblem(e *v1.Event, number string) string {
 	return ""
 }
 
-// silence holds what happened against what was told. An event is lost with its fleetd, and waits while etcd cannot be reached.
+// silence checks that what happened was reported. An event is lost with its fleetd, and waits while etcd is unreachable.
 func (c *checker) silence() {
 	c.untold = slices.DeleteFunc(c.untold, func(h happening) bool {
 		for _, event := range slices.Backward(c.recorded[h.by]) {

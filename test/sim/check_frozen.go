@@ -9,24 +9,24 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// frozen is when most machines, three or more, were missed.
+// frozen tracks when most machines, three or more, were missed.
 type frozen struct {
-	// since is when those that have something to be moved were so many; zero: they are not.
+	// since is when most machines with something to move became missed; zero: they are not.
 	since time.Time
-	// missed is when those were that are not there, whatever they ran, but for moments that a leader may have missed;
-	// until is when that ended last.
+	// missed is when most machines became missed, whatever they ran, ignoring moments that a leader may not have seen; until
+	// is when that last ended.
 	missed, until time.Time
-	// leads is who leads, since when.
+	// leads is the leader, and since when.
 	leads *process
 	led   time.Time
-	// stepped is when a host's clock last did. Its leader's times are none then.
+	// stepped is when a host's clock last stepped. Its leader's times do not count then.
 	stepped map[*host]time.Time
-	// stuck are units that stay where they are missed although freeze_timeout has passed, since when.
+	// stuck are units that stay on missed machines although freeze_timeout has passed, since when.
 	stuck map[string]time.Time
 }
 
-// moves: while most machines are missed nothing is taken from them, to be moved or not, until freeze_timeout has passed. A
-// leader that hears nothing does not know how many they are, and leads until its lease ends.
+// moves checks that nothing is taken from most machines while they are missed, until freeze_timeout has passed. A leader that
+// receives nothing does not know how many they are, and leads until its lease ends.
 func (c *checker) moves(events []store.Event, by writer) {
 	if c.frozen.since.IsZero() || by.part != "schedule" {
 		return
@@ -43,7 +43,7 @@ func (c *checker) moves(events []store.Event, by writer) {
 	}
 }
 
-// thawed: freeze_timeout has passed since the leader, which has to see it for itself, may have seen it.
+// thawed reports whether freeze_timeout has passed since the leader, which has to notice for itself, may have noticed.
 func (c *checker) thawed(leader *process) bool {
 	since := c.frozen.missed
 	if leader == c.frozen.leads && c.frozen.led.After(since) {
@@ -56,7 +56,7 @@ func (c *checker) thawed(leader *process) bool {
 	return true
 }
 
-// mayMove says why a leader may not know that most machines are missed, or since when.
+// mayMove returns why a leader may not know that most machines are missed, or since when.
 func (c *checker) mayMove(leader *process) string {
 	switch {
 	case time.Since(c.frozen.since) < settled:
@@ -69,7 +69,7 @@ func (c *checker) mayMove(leader *process) string {
 	return ""
 }
 
-// freeze notes since when most machines are missed, and who leads.
+// freeze records since when most machines are missed, and who leads.
 func (c *checker) freeze() {
 	f := &c.frozen
 	if leader := c.leader(); leader != f.leads {
@@ -103,13 +103,13 @@ func (c *checker) freeze() {
 	}
 }
 
-// movable: a placement that counts for the machine that is missed.
+// movable reports whether a missed machine's placement counts.
 func (c *checker) movable(machine, unit string) bool {
 	fleet, ok := c.fleet(unit, c.placed[machine][unit].Hash)
 	return ok && !fleet.Global && c.has(c.keys.Units().Key(unit))
 }
 
-// thaw looks whether all is moved that can be when freeze_timeout has passed: on each tick.
+// thaw checks on each tick that everything that can move has moved when freeze_timeout has passed.
 func (c *checker) thaw() {
 	f := &c.frozen
 	if f.since.IsZero() {
@@ -146,7 +146,7 @@ func (c *checker) thaw() {
 	}
 }
 
-// room: a machine that is there would take the unit.
+// room reports whether a present machine would take the unit.
 func (c *checker) room(unit string) bool {
 	u, ok := c.unit(unit)
 	fleet, known := c.fleet(unit, u.Spec.Hash)

@@ -10,7 +10,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// placements checks all that is placed on one machine.
+// placements checks everything that is placed on one machine.
 func (c *checker) placements(machine string) {
 	var cpu, memory int64
 	var all []unitfile.Fleet
@@ -48,7 +48,7 @@ func (c *checker) placements(machine string) {
 	}
 }
 
-// clash says what keeps two units apart.
+// clash returns what keeps two units apart.
 func clash(a, b unitfile.Fleet) string {
 	for _, pair := range [][2]unitfile.Fleet{{a, b}, {b, a}} {
 		for _, glob := range pair[0].Conflicts {
@@ -71,13 +71,13 @@ func clash(a, b unitfile.Fleet) string {
 	return ""
 }
 
-// edited: somebody changed the unit's placements by hand a moment ago.
+// edited reports whether a person edited the unit's placements a moment ago.
 func (c *checker) edited(unit string) bool {
 	at, ok := c.byHand[unit]
 	return ok && time.Since(at) < 10*time.Second
 }
 
-// editedExcuse is the excuse of a unit that is edited.
+// editedExcuse is the excuse for an edited unit.
 func (c *checker) editedExcuse(unit string) string {
 	if c.edited(unit) {
 		return "its placement was edited by hand"
@@ -85,10 +85,10 @@ func (c *checker) editedExcuse(unit string) string {
 	return ""
 }
 
-// settled is how long the leader may take to see what is so.
+// settled is how long the leader may take to notice a change.
 const settled = 3 * time.Second
 
-// deafened: what others wrote did not reach the host a moment ago.
+// deafened reports whether the host did not receive others' writes a moment ago.
 func (c *checker) deafened(h *host) bool {
 	return h.reach() != connected || time.Since(c.trouble[h]) < settled
 }
@@ -98,7 +98,7 @@ func (c *checker) drained(machine string) bool {
 	return err == nil && config.Drain
 }
 
-// wanted: the machine has the metadata that the unit asks for.
+// wanted reports whether the machine has the metadata that the unit asks for.
 func (c *checker) wanted(fleet unitfile.Fleet, machine v1.Machine) bool {
 	config, _ := c.keys.MachineConfigs().Decode(c.kv[c.keys.MachineConfigs().Key(machine.Metadata.Name)].Value)
 	for key, values := range fleet.MachineMetadata {
@@ -113,7 +113,7 @@ func (c *checker) wanted(fleet unitfile.Fleet, machine v1.Machine) bool {
 	return true
 }
 
-// fits says whether a machine would take a unit now: the rules of [X-Fleet], told once more in the simplest way.
+// fits reports whether a machine would take a unit now: the rules of [X-Fleet] again, in the simplest form.
 func (c *checker) fits(fleet unitfile.Fleet, machine v1.Machine) bool {
 	id := machine.Metadata.Name
 	config, _ := c.keys.MachineConfigs().Decode(c.kv[c.keys.MachineConfigs().Key(id)].Value)

@@ -12,7 +12,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// wantedHosts are the hosts that routers are to know, and the app of each: of two that ask for one, the first that did.
+// wantedHosts are the hosts that routers have to know, with their app: of two apps that ask for a host, the first one.
 func (c *checker) wantedHosts() map[string]string {
 	app, since := map[string]string{}, map[string]int64{}
 	for _, name := range c.names(c.keys.Routes().Prefix()) {
@@ -32,14 +32,14 @@ func (c *checker) wantedHosts() map[string]string {
 	return app
 }
 
-// hostTaken: another app has a host that this one asks for.
+// hostTaken reports whether another app has a host that this one asks for.
 func (c *checker) hostTaken(app string) bool {
 	route, err := c.keys.Routes().Decode(c.kv[c.keys.Routes().Key(app)].Value)
 	wanted := c.wantedHosts()
 	return err == nil && slices.ContainsFunc(sortedKeys(route.Hosts), func(host string) bool { return host != "" && wanted[host] != app })
 }
 
-// endpointsOf are what is announced of an app.
+// endpointsOf are an app's endpoints.
 func (c *checker) endpointsOf(app string) (keys []string) {
 	for _, name := range c.names(v1.DefaultAnnouncePrefix + "/" + app + "/") {
 		keys = append(keys, v1.DefaultAnnouncePrefix+"/"+app+"/"+name)
@@ -47,7 +47,7 @@ func (c *checker) endpointsOf(app string) (keys []string) {
 	return keys
 }
 
-// hostsProblem: nginx sends requests for each host to all that its app has announced, and to nothing else.
+// hostsProblem checks that nginx sends requests for each host to all endpoints of its app, and to nothing else.
 func (c *checker) hostsProblem(h *host) string {
 	conf, wanted := h.front.serving(), c.wantedHosts()
 	if conf == nil {
@@ -72,7 +72,7 @@ func (c *checker) hostsProblem(h *host) string {
 	return ""
 }
 
-// hostFor is one of the hosts that an app is to be asked for by; "" where none is known.
+// hostFor is one of an app's hosts; "" if it has none.
 func (c *checker) hostFor(app string, n uint64) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -92,16 +92,16 @@ func (c *checker) hostFor(app string, n uint64) string {
 // ending is how a unit ended on a host.
 type ending struct {
 	at time.Time
-	// promised: requests are kept from it before. What is killed, or moved away from a machine that is gone, was not asked.
+	// promised: it has to be withdrawn first. A kill, or a move away from a lost machine, is not announced.
 	promised bool
-	// excuse is why the promise was not held against the end itself.
+	// excuse is why the promise was not checked at the end itself.
 	excuse string
 }
 
-// riskFor is how long after the end of an instance requests to its app are counted.
+// riskFor is how long after an instance's end requests to its app are counted.
 const riskFor = 30 * time.Second
 
-// endedAs notes how a unit ended.
+// endedAs records how a unit ended.
 func (c *checker) endedAs(h *host, unit string, promised bool, excuse string) {
 	if c.endings[unit] == nil {
 		c.endings[unit] = map[*host]ending{}
@@ -118,7 +118,7 @@ func appOf(unit string) string {
 	return app
 }
 
-// arrived: a request comes to where an instance is to listen. Of one that was stopped in order no router knows any more.
+// arrived checks a request at an instance's address: routers no longer know one that was stopped in order.
 func (c *checker) arrived(r *request, u routing.Upstream, h *host, up bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -136,7 +136,7 @@ func (c *checker) arrived(r *request, u routing.Upstream, h *host, up bool) {
 	}
 }
 
-// restoredExcuse is that of a router that knows nothing of an etcd that was restored.
+// restoredExcuse is the excuse of a router that does not know yet that etcd was restored.
 func (c *checker) restoredExcuse(router *host, record store.KV) string {
 	_, blind := c.blind[router]
 	switch {
@@ -148,7 +148,7 @@ func (c *checker) restoredExcuse(router *host, record store.KV) string {
 	return ""
 }
 
-// unwaited says why no one waited for what the request's worker knows.
+// unwaited returns why no roll-out waited for the worker of this request.
 func (c *checker) unwaited(r *request, u routing.Upstream) string {
 	record, there := c.kv[c.keys.Routers().Key(r.router.id)]
 	switch {
@@ -162,7 +162,7 @@ func (c *checker) unwaited(r *request, u routing.Upstream) string {
 	return c.restoredExcuse(r.router, record)
 }
 
-// asked: a router that says that it serves an endpoint, and the host of its app, answers requests for that.
+// asked checks that a router that reports serving an endpoint, and the host of its app, answers requests for it.
 func (c *checker) asked(r *request, answered bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -178,7 +178,7 @@ func (c *checker) asked(r *request, answered bool) {
 	for _, key := range c.endpointsOf(r.app) {
 		endpoint := c.kv[key]
 		h, unit := c.announced(key, endpoint)
-		if h == nil || address(string(endpoint.Value)) != h.address() { // its machine has another one since
+		if h == nil || address(string(endpoint.Value)) != h.address() { // its machine has another address since
 			continue
 		}
 		if endpoint.Lease == 0 || !c.runs[unit][h] || router.Served[v1.DefaultAnnouncePrefix].Revision < endpoint.ModRevision {
@@ -195,10 +195,10 @@ func (c *checker) asked(r *request, answered bool) {
 	}
 }
 
-// restartIn is how long a router may take to find that its nginx has ended, and to start it again.
+// restartIn is how long a router may take to notice that its nginx ended, and to restart it.
 const restartIn = effectTimeout + slack
 
-// unheard: nothing listens at a router. Where it has run for a while, it starts its nginx again.
+// unheard checks a router at which nothing listens. One that has run for a while restarts its nginx.
 func (c *checker) unheard(router *host) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

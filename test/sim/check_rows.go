@@ -9,22 +9,22 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// writer is who wrote a revision: a process, and the part of it whose connection it was.
+// writer is the writer of a revision: a process, and its part whose connection was used.
 type writer struct {
 	process *process
 	part    string
 }
 
-// row says who writes the keys of a row, people aside: the parts of a fleetd that put them and that delete them.
+// row says which parts of a fleetd put and delete the keys of a row. People may do so, too.
 type row struct {
 	puts, deletes []string
-	// elected: the fleetd is the leader's.
+	// elected: only the leader's fleetd writes it.
 	elected bool
-	// own: the keys of a machine are those of its own fleetd or router; what it has left behind, the leader deletes.
+	// own: a machine's keys are written by its own fleetd or router; the leader deletes what it left behind.
 	own bool
 }
 
-// rows are the table of docs/reference/keys.md.
+// rows is the table of docs/reference/keys.md.
 var rows = map[string]row{
 	"units":      {puts: []string{"app"}, deletes: []string{"app"}, elected: true},
 	"revisions":  {puts: []string{"app"}, deletes: []string{"collect"}, elected: true},
@@ -41,13 +41,13 @@ var rows = map[string]row{
 	"events":     {puts: []string{"events", routerPart, announcerPart}},
 }
 
-// The parts of processes that have one connection.
+// The parts of processes that share one connection.
 const (
 	routerPart    = kindRouter
 	announcerPart = kindAnnouncer
 )
 
-// rows checks who wrote what.
+// rows checks the writer of each change.
 func (c *checker) rows(events []store.Event, by writer) {
 	for _, e := range events {
 		name, _, _ := strings.Cut(c.w.short(e.Key), "/")
@@ -63,7 +63,7 @@ func (c *checker) rows(events []store.Event, by writer) {
 	}
 }
 
-// row checks one change of a row.
+// row checks one change in a row.
 func (c *checker) row(name string, r row, e store.Event, by writer) {
 	c.counts.Check(invWriter)
 	parts, part := r.puts, by.part
@@ -76,7 +76,7 @@ func (c *checker) row(name string, r row, e store.Event, by writer) {
 	elected := r.elected
 	switch {
 	case r.own && e.Deleted && part == "collect":
-		elected = true // it clears up behind machines that are gone
+		elected = true // it cleans up after lost machines
 	case !slices.Contains(parts, part):
 		c.w.fail(invWriter, "%s of %s wrote %s at revision %d", part, by.process.name, e.Key, e.ModRevision)
 	case r.own:
@@ -90,7 +90,7 @@ func (c *checker) row(name string, r row, e store.Event, by writer) {
 	}
 }
 
-// elected: only the leader writes it.
+// elected checks that only the leader writes it.
 func (c *checker) elected(e store.Event, by writer) {
 	c.counts.Check(invDeposed)
 	leader := c.leader()
@@ -108,7 +108,7 @@ func (c *checker) elected(e store.Event, by writer) {
 	c.w.fail(invDeposed, "%s wrote %s at revision %d, and %s leads", by.process.name, e.Key, e.ModRevision, who)
 }
 
-// candidate: a leader key is the process's, though it may not be the oldest.
+// candidate reports whether the process has a leader key, not necessarily the oldest.
 func (c *checker) candidate(p *process) bool {
 	for key := range c.kv {
 		if strings.HasPrefix(key, c.keys.Leader(keyspace.Election)+"/") && c.leaders[key] == p {
@@ -118,7 +118,7 @@ func (c *checker) candidate(p *process) bool {
 	return false
 }
 
-// persons: what people write is theirs alone, but a wish for a unit that is gone.
+// persons checks that only people write their rows, except overrides of deleted units.
 func (c *checker) persons(e store.Event, by writer) {
 	c.counts.Check(invPersons)
 	if by.process.kind == kindPerson {
@@ -130,7 +130,7 @@ func (c *checker) persons(e store.Event, by writer) {
 	c.w.fail(invPersons, "%s changed %s at revision %d", by.process.name, e.Key, e.ModRevision)
 }
 
-// personsUnit: a unit that no app owns is its writer's.
+// personsUnit checks that a unit without an owning app is only written by people.
 func (c *checker) personsUnit(e store.Event, by writer) {
 	kv, there := c.kv[e.Key]
 	if by.process.kind == kindPerson || !there {

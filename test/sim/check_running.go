@@ -10,7 +10,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// What the apps of this world say of health checks, see people.go.
+// The health check settings of this world's apps, see people.go.
 const (
 	probeInterval = time.Second
 	probeTimeout  = time.Second
@@ -19,14 +19,14 @@ const (
 	stopTimeout   = 5 * time.Second // of the announcer
 )
 
-// slack is for the ways through the network: several, each up to 300 ms.
+// slack is for delays in the network: several, of up to 300 ms each.
 const slack = 3 * time.Second
 
-// catchUp is how long a machine that is reached again may take to do what it was told meanwhile: it connects, lists, and
-// runs what was moved away until that is active elsewhere, for 30 s at most (node.Options.HoldFor).
+// catchUp is how long a machine that is reachable again may take to catch up: it connects, lists, and keeps running what was
+// moved away until that is active elsewhere, for at most 30 s (node.Options.HoldFor).
 const catchUp = 45 * time.Second
 
-// overlap is how long a unit that is moved may run at both places: each one starts and stops on its own.
+// overlap is how long a moved unit may run in both places: each starts and stops independently.
 const overlap = 2 * time.Second
 
 func (c *checker) started(h *host, unit, hash, by string) {
@@ -63,8 +63,8 @@ func (c *checker) started(h *host, unit, hash, by string) {
 		}
 	}
 	c.begun[h][unit] = true
-	// What runs now is not what it is to be where the machine knows no better, such as after a boot without etcd: it is
-	// started once more when it does.
+	// What runs now may be outdated because the machine knows no better, such as after a boot without etcd. It is started
+	// once more when it does.
 	placement, placed := c.placed[h.id][unit]
 	switch why.used = hash == placement.Hash; {
 	case ok:
@@ -86,12 +86,12 @@ func (c *checker) stopped(h *host, unit string, killed bool) {
 	defer c.mu.Unlock()
 	delete(c.runs[unit], h)
 	c.ran(h, unit)
-	// So is what a machine stops that knows no better: what its disk has after a boot without etcd may be of the past.
+	// The same holds for stops: after a boot without etcd, a machine's disk may have old placements.
 	ignorant := c.w.away.Load() || h.reach() != connected
 	if killed || ignorant && c.placed[h.id][unit].DesiredState == v1.Launched {
 		c.reason(h, unit)
 	}
-	// What is bound to it stops and comes back with it.
+	// Units bound to it stop and restart with it.
 	if name, instance, ok := strings.Cut(unit, "@"); ok {
 		c.reason(h, name+"-discovery@"+instance)
 	}
@@ -101,8 +101,8 @@ func (c *checker) stopped(h *host, unit string, killed bool) {
 	}
 }
 
-// withdrawn: an instance that is stopped, replaced or moved for a drain, and for nothing else, has no endpoint, and no
-// router that lives has it.
+// withdrawn checks that an instance that is stopped, replaced or moved by a drain has no endpoint, and no live router serves
+// it.
 func (c *checker) withdrawn(h *host, unit string) {
 	app, instance, ok := strings.Cut(strings.TrimSuffix(unit, ".service"), "@")
 	sidekick := app + "-discovery@" + instance + ".service"
@@ -111,12 +111,12 @@ func (c *checker) withdrawn(h *host, unit string) {
 	}
 	for _, name := range []string{unit, sidekick} {
 		if c.takenBack[name] || c.takenBack[h.id+"/"+name] {
-			return // it was not withdrawn: etcd was restored, and does not have it, or has it as it was once
+			return // not withdrawn: etcd was restored, without it or with an older value
 		}
 	}
 	placement, placed := c.placed[h.id][unit]
 	if !placed && c.has(c.keys.Units().Key(unit)) && !c.drainedOf[h.id+"/"+unit] {
-		return // moved away, or nowhere to be any more
+		return // moved away, or not wanted anywhere
 	}
 	excuse := c.unreached(h, unit, sidekick)
 	c.endedAs(h, unit, true, excuse)
@@ -139,8 +139,7 @@ func (c *checker) withdrawn(h *host, unit string) {
 	}
 }
 
-// unreached says why what a host was told last of these units may have reached it late, and in another order; "" where it
-// did not.
+// unreached returns why a host may have received these units' last changes late, or in another order; "" if it did not.
 func (c *checker) unreached(h *host, units ...string) string {
 	for _, unit := range units {
 		deleted, gone := c.deleted[unit]
@@ -160,14 +159,14 @@ func (c *checker) unreached(h *host, units ...string) string {
 	return ""
 }
 
-// missed: when the unit was taken from the host, before it was given to it again, the host could not be reached: it may run on there
-// as it was, which is ended now.
+// missed reports whether the host was unreachable when the unit was taken from it, before it was assigned to it again: the
+// old one may still run there, and ends now.
 func (c *checker) missed(h *host, unit string) bool {
 	at := c.takenAway[keyspace.Join(h.id, unit)]
 	return !at.IsZero() && !c.trouble[h].Before(at)
 }
 
-// hasTwin: another machine has its ID, so that the router of either speaks for both.
+// hasTwin reports whether another machine has its ID, so that either one's router speaks for both.
 func (w *world) hasTwin(h *host) bool {
 	return slices.ContainsFunc(w.hosts, func(other *host) bool { return other != h && other.id == h.id })
 }
@@ -192,13 +191,13 @@ func (c *checker) rebooted(h *host) {
 	c.trouble[h] = time.Now()
 }
 
-// reason lets a unit be started once more; twice where the first start was under way already.
+// reason allows one more start of a unit, or two if the first was already under way.
 type reason struct {
 	at   time.Time
 	used bool
 }
 
-// spent: it was for another start, or for one that would have been long ago.
+// spent reports whether it was for another start, or for one that should have happened long ago.
 func (c *checker) spent(h *host, r reason) bool {
 	if r.used {
 		return time.Since(r.at) > slack
@@ -206,7 +205,7 @@ func (c *checker) spent(h *host, r reason) bool {
 	return time.Since(r.at) > catchUp && c.trouble[h].Before(r.at)
 }
 
-// reasonFor lets a unit be started once more, and what is bound to it with it.
+// reasonFor allows one more start of a unit and of the units bound to it.
 func (c *checker) reasonFor(h *host, unit string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -223,7 +222,7 @@ func (c *checker) reason(h *host, unit string) {
 	c.reasons[h][unit] = reason{at: time.Now()}
 }
 
-// inTrouble notes that a host is cut off, or everybody is where h is nil.
+// inTrouble records that a host is cut off, or all hosts if h is nil.
 func (c *checker) inTrouble(h *host) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -234,13 +233,13 @@ func (c *checker) inTrouble(h *host) {
 	}
 }
 
-// catchesUp: it could not be reached a moment ago.
+// catchesUp reports whether it was unreachable a moment ago.
 func (c *checker) catchesUp(h *host) bool {
 	at, ok := c.trouble[h]
 	return ok && time.Since(at) < catchUp
 }
 
-// tick looks at what time alone may make wrong.
+// tick checks what time alone may violate.
 func (c *checker) tick() {
 	c.observeHealth()
 	for _, h := range c.w.hosts {
@@ -256,14 +255,14 @@ func (c *checker) tick() {
 	c.thaw()
 }
 
-// global: its file says so, or nobody knows.
+// global reports whether its file says so, or is unreadable.
 func (c *checker) global(unit string) bool {
 	u, _ := c.unit(unit)
 	fleet, known := c.fleet(unit, u.Spec.Hash)
 	return fleet.Global || !known
 }
 
-// refused notes whether a unit's start was refused when it was last asked for.
+// refused records whether the last requested start of a unit was refused.
 func (c *checker) refused(h *host, unit string, refused bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -277,7 +276,7 @@ func (c *checker) refused(h *host, unit string, refused bool) {
 	}
 }
 
-// refusedUnits are those of them that there still are.
+// refusedUnits are those that still exist.
 func (c *checker) refusedUnits() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -312,7 +311,7 @@ func (c *checker) runningTwice() {
 	}
 }
 
-// mayRunTwice says why the machines that a unit was taken from may not have stopped it so far; "" where they have no excuse.
+// mayRunTwice returns why the machines that a unit was taken from may not have stopped it yet; "" if there is no excuse.
 func (c *checker) mayRunTwice(unit string, hosts map[*host]bool) string {
 	if excuse := c.editedExcuse(unit); excuse != "" {
 		return excuse
@@ -331,7 +330,7 @@ func (c *checker) mayRunTwice(unit string, hosts map[*host]bool) string {
 	return ""
 }
 
-// observeHealth notes which instances are healthy now.
+// observeHealth records which instances are healthy now.
 func (c *checker) observeHealth() {
 	for _, h := range c.w.hosts {
 		for _, unit := range h.units() {
@@ -347,7 +346,8 @@ func (c *checker) observeHealth() {
 	}
 }
 
-// endpoints: one whose instance is not healthy is gone after as many probes as it takes, or with its lease.
+// endpoints checks that an endpoint whose instance is unhealthy disappears after the configured number of probes, or with its
+// lease.
 func (c *checker) endpoints() {
 	const bound = probeFailures*probeInterval + probeTimeout + stopTimeout + announceTTL + slack
 	for _, name := range c.names(v1.DefaultAnnouncePrefix + "/") {
@@ -364,7 +364,7 @@ func (c *checker) endpoints() {
 	}
 }
 
-// announced returns the host and the unit that an endpoint speaks of.
+// announced returns the host and the unit of an endpoint.
 func (c *checker) announced(key string, kv store.KV) (*host, string) {
 	name, ok := strings.CutPrefix(key, v1.DefaultAnnouncePrefix+"/")
 	_, instance, ok2 := strings.Cut(name, "/")
@@ -377,7 +377,7 @@ func (c *checker) announced(key string, kv store.KV) (*host, string) {
 	return c.w.hostOf(address(string(kv.Value))), instance + ".service"
 }
 
-// applyEndpoint: nobody announces what is not healthy.
+// applyEndpoint checks that only healthy instances are announced.
 func (c *checker) applyEndpoint(e store.Event, writer *process) {
 	if e.Deleted || writer == nil || writer.kind == kindPerson {
 		return
@@ -397,7 +397,7 @@ func (c *checker) applyEndpoint(e store.Event, writer *process) {
 	}
 }
 
-// inTrouble: what is decided elsewhere may not reach the host now.
+// inTrouble reports whether decisions made elsewhere may not reach the host now.
 func (h *host) inTrouble() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -14,15 +14,15 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// What status says is held against the world, never against what another controller says: processes that run, files on
-// disks, endpoints, what each nginx serves, manifests, people's wishes.
+// Status is checked against the world, never against what another controller wrote: running processes, files on disks,
+// endpoints, what each nginx serves, manifests, people's wishes.
 
-// contents is what a checker remembers of the world to hold the contents of keys against.
+// contents is what a checker remembers of the world to check the contents of keys.
 type contents struct {
 	tellers
-	argv      map[*host]map[string][]string  // how the main processes of units were last started
+	argv      map[*host]map[string][]string  // the last command line of units' main processes
 	ranUntil  map[string]map[*host]time.Time // when units last started or ended
-	manifests map[string]map[int64][]byte    // all of each app, by revision
+	manifests map[string]map[int64][]byte    // all versions of each app, by revision
 }
 
 func newContents() contents {
@@ -39,25 +39,25 @@ func (c *checker) manifestWritten(app string, e store.Event) {
 	c.manifests[app][e.ModRevision] = e.Value
 }
 
-// fact is what is the case of one instance of an app; of a global one, on one machine.
+// fact is the real state of an app's instance; for a global app, on one machine.
 type fact struct {
 	unit, machine string
-	// stopped: a person wants it so. placed: it has a machine. filed: its units have the files of the accepted revision, and
-	// updated: so has the machine.
+	// stopped: by a person. placed: it has a machine. filed: its units have the files of the accepted revision; updated: its
+	// machine runs them.
 	stopped, placed, filed, updated bool
-	// runs: its process does. withdrawn: its sidekick is told to be stopped, by the app. announced: its endpoint is there, with
-	// the machine's address, and served: by each nginx.
+	// runs: its process does. withdrawn: its app wants its sidekick stopped. announced: its endpoint exists, with the
+	// machine's address; served: by every nginx.
 	runs, announces, withdrawn, announced, served bool
 	unplaced                                      *v1.Unplaced
 	rollout                                       v1.Rollout
 }
 
-// works: it does what it is there for.
+// works reports whether it does its job.
 func (f *fact) works() bool {
 	return f.runs && (!f.announces || !f.withdrawn && f.announced && f.served)
 }
 
-// state is the reason why it is not ready, as docs and API have it.
+// state is why it is not ready, as in docs and API.
 func (f *fact) state() string {
 	switch {
 	case f.stopped:
@@ -86,7 +86,7 @@ func (f *fact) state() string {
 	return "Ready"
 }
 
-// facts are those of all instances that the accepted revision of an app wants.
+// facts are those of all instances that an app's accepted revision wants.
 func (c *checker) facts(app string, latest *v1.Revision) []fact {
 	if !latest.Spec.Global {
 		var all []fact
@@ -112,7 +112,7 @@ func (c *checker) facts(app string, latest *v1.Revision) []fact {
 		}
 	}
 	if len(all) == 0 {
-		all = append(all, c.fact(app, 0, "", latest)) // it matches no machine, and that is said of it
+		all = append(all, c.fact(app, 0, "", latest)) // it matches no machine, and status has to say so
 	}
 	return all
 }
@@ -151,7 +151,7 @@ func (c *checker) fact(app string, n int32, id string, latest *v1.Revision) fact
 	return f
 }
 
-// startedAs notes the command line of a process.
+// startedAs records a process's command line.
 func (c *checker) startedAs(h *host, unit string, argv []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -161,8 +161,8 @@ func (c *checker) startedAs(h *host, unit string, argv []string) {
 	c.argv[h][unit] = argv
 }
 
-// runsWith: the command line is that of a unit file of this world's apps: words without quotes. Where fleet's own programs are is
-// the machine's affair.
+// runsWith reports whether the command line matches a unit file of this world's apps, which are words without quotes. The
+// directory of fleet's programs depends on the machine.
 func (c *checker) runsWith(argv []string, hash string) bool {
 	file, err := unitfile.Parse(string(c.kv[c.keys.UnitFiles().Key(hash)].Value))
 	if err != nil {
@@ -173,16 +173,16 @@ func (c *checker) runsWith(argv []string, hash string) bool {
 	return len(want) > 0 && len(argv) > 0 && filepath.Base(argv[0]) == filepath.Base(want[0]) && slices.Equal(argv[1:], want[1:])
 }
 
-// wished: a person wants the unit not to run.
+// wished reports whether a person stopped the unit.
 func (c *checker) wished(unit string) bool {
 	wish := c.wish(unit)
 	return wish != "" && wish != v1.Launched
 }
 
-// said is a condition without what changes with time.
+// said is a condition without its variable parts.
 type said struct{ status, reason string }
 
-// statusProblem is what a status says wrongly when all has come to rest; "" for nothing.
+// statusProblem returns what is wrong in a status when everything is at rest; "" for nothing.
 func (c *checker) statusProblem() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -259,7 +259,7 @@ func (c *checker) conditionsProblem(app string, conditions []v1.Condition, want 
 	return ""
 }
 
-// leftOut: a router says that it leaves out the app, or what is announced below its name.
+// leftOut reports whether a router leaves out the app, or an endpoint below its name.
 func (c *checker) leftOut(app string) bool {
 	for _, id := range c.names(c.keys.Routers().Prefix()) {
 		router, err := c.keys.Routers().Decode(c.kv[c.keys.Routers().Key(id)].Value)
@@ -289,8 +289,8 @@ func countFacts(facts []fact) (counts v1.ReplicaCounts) {
 	return counts
 }
 
-// scheduledOf: every instance that was not stopped has a machine, with its file. Else the constraint is named that keeps the first
-// one off most machines.
+// scheduledOf is True if every instance that was not stopped has a machine, with its file. Otherwise its reason is the
+// constraint that rules out most machines for the first one that has none.
 func scheduledOf(facts []fact) said {
 	for i := range facts {
 		switch f := &facts[i]; f.state() {
@@ -307,7 +307,7 @@ func scheduledOf(facts []fact) said {
 	return said{v1.ConditionTrue, "Scheduled"}
 }
 
-// availableOf: one instance at least does its work, be it known to every router or not.
+// availableOf is True if at least one instance does its work, even if not every router knows it.
 func availableOf(facts []fact) said {
 	if len(facts) == 0 {
 		return said{v1.ConditionTrue, "NothingWanted"}
@@ -320,7 +320,7 @@ func availableOf(facts []fact) said {
 	return said{v1.ConditionFalse, "Unavailable"}
 }
 
-// progressingOf: what waits for longer than its deadline has stalled; all else that is not as it is to be is under way.
+// progressingOf is False for what has exceeded its deadline; everything else that differs from its goal is under way.
 func progressingOf(facts []fact) said {
 	var outdated, moving, starting bool
 	for i := range facts {
@@ -354,7 +354,8 @@ func progressingOf(facts []fact) said {
 	return said{v1.ConditionFalse, "Updated"}
 }
 
-// readyOf: all are, or why the first one is not; what a person stopped comes first, for waiting does not change it.
+// readyOf is True if all are ready, or why the first one is not; stopped ones come first, because waiting does not change
+// them.
 func readyOf(facts []fact) said {
 	first := "Ready"
 	for i := range facts {
@@ -371,8 +372,8 @@ func readyOf(facts []fact) said {
 	return said{v1.ConditionFalse, first}
 }
 
-// statusWritten holds what can be held of a status while things happen: what it says of the manifest that it speaks of, and that
-// all runs of an app that it says to be ready.
+// statusWritten checks what can be checked of a status at any time: what it says of its manifest revision, and that all
+// instances of an app that it reports as ready are running.
 func (c *checker) statusWritten(app string, e store.Event, writer *process) {
 	if e.Deleted || writer == nil || writer.kind == kindPerson {
 		return
@@ -402,7 +403,7 @@ func (c *checker) statusWritten(app string, e store.Event, writer *process) {
 	}
 }
 
-// runningOf counts the instances of an app that run, or did a moment ago, and says why a leader may not have heard that one ended.
+// runningOf counts an app's instances that run, or ran a moment ago, and returns why a leader may not know that one ended.
 func (c *checker) runningOf(app string) (n int, away string) {
 	for _, unit := range sortedKeys(c.ranUntil) {
 		if _, sidekick, ok := v1.ParseAppUnit(app, unit); !ok || sidekick {

@@ -12,8 +12,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// What unplaced/ says of a unit is held against the machines, one by one: each constraint that is named has to refuse the unit on
-// as many machines as it counts, for the units that it names, and each machine has to be refused by one that is named.
+// unplaced/ is checked against the machines, one by one: each constraint has to refuse the unit on as many machines as it
+// counts, because of the units it names, and each machine has to be refused by one of the constraints.
 
 // The forms of an explanation.
 var (
@@ -30,13 +30,13 @@ var (
 	andMore      = regexp.MustCompile(` and \d+ more$`)
 )
 
-// refusedUnit is a unit that fits nowhere, with those that it goes together with, and the machines that it is about.
+// refusedUnit is a unit that fits nowhere, with those placed together with it, and the machines in question.
 type refusedUnit struct {
-	members  []unitfile.Fleet // the first is the one whose constraints need no mention
+	members  []unitfile.Fleet // the constraints of the first one are given without its name
 	machines []string
 }
 
-// unplacedProblem is what is said wrongly of a unit that fits nowhere when all has come to rest; "" for nothing.
+// unplacedProblem returns what is wrong in the explanations when everything is at rest; "" for nothing.
 func (c *checker) unplacedProblem() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -122,7 +122,7 @@ func (c *checker) explanationProblem(name, hash string, said v1.Unplaced) string
 	return c.refusalsProblem(r, said.Reasons)
 }
 
-// refusedName: systemd takes no such name, see handMade.
+// refusedName reports whether systemd rejects the name, see handMade.
 func (c *checker) refusedName(name string) bool { return strings.HasSuffix(name, ".mount") }
 
 func (c *checker) present() []string { return c.names(c.keys.Machines().Prefix()) }
@@ -138,7 +138,7 @@ func (c *checker) together(first, others string) []unitfile.Fleet {
 	return members
 }
 
-// waitsProblem: a unit waits for another one, which its file names and which has no machine.
+// waitsProblem checks that a unit waits for another one that its file names and that has no machine.
 func (c *checker) waitsProblem(fleet unitfile.Fleet, target, why string) string {
 	unit, there := c.unit(target)
 	_, placedAt := c.places(target)
@@ -155,7 +155,7 @@ func (c *checker) waitsProblem(fleet unitfile.Fleet, target, why string) string 
 	return ""
 }
 
-// places are the machines that a unit is placed on, and how many.
+// places returns the machines that a unit is placed on, and their number.
 func (c *checker) places(unit string) (machines []string, n int) {
 	for _, id := range sortedKeys(c.placed) {
 		if _, there := c.placed[id][unit]; there {
@@ -196,7 +196,8 @@ func (c *checker) refusalsProblem(r refusedUnit, reasons []v1.Refusal) string {
 	return ""
 }
 
-// refuses says whether a constraint keeps the units off a machine. What the message says of units in the way has to be so.
+// refuses reports whether a constraint keeps the units off a machine. It returns an error if the message is wrong about the
+// units in the way.
 func (c *checker) refuses(r refusedUnit, refusal v1.Refusal, id string) (bool, error) {
 	subject := r.members[0]
 	if m := forMember.FindStringSubmatch(refusal.Message); m != nil {
@@ -242,7 +243,7 @@ func replacing(a, b unitfile.Fleet) bool {
 	return one || other
 }
 
-// othersOn are the units on a machine besides some: with the files that they have, and those that they are to have.
+// othersOn are the other units on a machine, with both their current and their new files.
 func (c *checker) othersOn(id string, besides []unitfile.Fleet) []unitfile.Fleet {
 	var all []unitfile.Fleet
 	for _, unit := range sortedKeys(c.placed[id]) {
@@ -293,7 +294,7 @@ func (c *checker) refusesPort(subject unitfile.Fleet, message string, others []u
 	return slices.ContainsFunc(others, inTheWay), c.namedProblem(m[2], inTheWay)
 }
 
-// namedProblem: each unit that is named is placed, and in the way.
+// namedProblem checks that each named unit is placed and in the way.
 func (c *checker) namedProblem(names string, inTheWay func(unitfile.Fleet) bool) error {
 	for _, name := range strings.Split(andMore.ReplaceAllString(names, ""), ", ") {
 		name = strings.TrimSuffix(name, " with its former file")
@@ -312,7 +313,8 @@ func matches(glob, name string) bool {
 	return err == nil && ok
 }
 
-// tooLittle: what is left of a resource is not enough for all members. Of a unit with two files the larger request counts.
+// tooLittle reports whether the rest of a resource is not enough for all members. Of a unit with two files the larger request
+// counts.
 func (c *checker) tooLittle(id string, members []unitfile.Fleet, capacity int64, of func(unitfile.Fleet) int64) bool {
 	used := map[string]int64{}
 	for _, o := range c.othersOn(id, members) {

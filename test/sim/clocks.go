@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// clock is how far a machine's clock is ahead of the world's: it may jump, and run too fast or too slowly.
+// clock is how far a machine's clock is ahead of the world's: it may step, and run too fast or too slow.
 type clock struct {
 	mu    sync.Mutex
 	ahead time.Duration // at that time
@@ -24,7 +24,7 @@ func (c *clock) now() time.Duration {
 	return c.ahead + time.Duration(int64(time.Since(c.at))/1e6*c.rate)
 }
 
-// change has the clock jump, and run at that rate from now on.
+// change steps the clock and sets its rate.
 func (c *clock) change(jump time.Duration, rate int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -37,10 +37,10 @@ func (c *clock) runs() int64 {
 	return c.rate
 }
 
-// wrong: it is not the world's.
+// wrong reports whether it differs from the world's.
 func (c *clock) wrong() bool { return c.offset() != 0 || c.runs() != 0 }
 
-// measures is what it says passes meanwhile.
+// measures returns how much time passes on this clock.
 func (c *clock) measures(d time.Duration) time.Duration {
 	return d + time.Duration(int64(d)/1e6*c.runs())
 }
@@ -54,7 +54,7 @@ func init() {
 			w.check.stepped(h)
 			h.clock.change(d, h.clock.runs())
 		},
-		// What no time server keeps right: within the tolerance of quartz, and far outside of it, as in a virtual machine.
+		// Without a time server: within the tolerance of quartz, and far outside it, as in a virtual machine.
 		"drift": func(w *world, s step) {
 			rates := []int64{-200_000, -20_000, -500, 500, 20_000, 200_000}
 			h, rate := w.pick(s.A), rates[s.B%uint64(len(rates))]
@@ -62,7 +62,7 @@ func init() {
 			w.check.stepped(h)
 			h.clock.change(0, rate)
 		},
-		// A time server sets it right.
+		// A time server corrects it.
 		"right clock": func(w *world, s step) {
 			h := w.pick(s.A)
 			w.tell(h.name, "its clock is set right: it was %s ahead", h.clock.offset())

@@ -7,19 +7,19 @@ import (
 	"strings"
 )
 
-// Counts are how often each invariant was held against what happened, and how often that was left out, by why.
+// Counts are how often each invariant was checked, and how often it was excused, by reason.
 type Counts map[string]*Count
 
-// Count is that of one invariant.
+// Count is the count of one invariant.
 type Count struct {
 	Checked int
 	Excused map[string]int
 }
 
-// Check counts one more time that an invariant was held against something.
+// Check counts one check of an invariant.
 func (c Counts) Check(invariant string) { c.of(invariant).Checked++ }
 
-// Excuse counts one more time that it was not, and why.
+// Excuse counts one excuse, and why.
 func (c Counts) Excuse(invariant, why string) { c.of(invariant).Excused[why]++ }
 
 func (c Counts) of(invariant string) *Count {
@@ -40,7 +40,7 @@ func (c Counts) Add(other Counts) {
 	}
 }
 
-// excused is how often in all.
+// excused is the total.
 func (c *Count) excused() int {
 	n := 0
 	for _, times := range c.Excused {
@@ -49,11 +49,10 @@ func (c *Count) excused() int {
 	return n
 }
 
-// mostExcused is the share of an invariant's occasions, in per cent, that may be excused: one that is excused more often holds
-// nothing.
+// mostExcused is the maximum share of excuses, in per cent: an invariant that is excused more often proves nothing.
 const mostExcused = 10
 
-// Weak returns what these counts do not prove: invariants that were never held against anything, or too rarely.
+// Weak returns what these counts do not prove: invariants that were never checked, or too rarely.
 func (c Counts) Weak() []string {
 	var weak []string
 	for _, invariant := range Invariants {
@@ -67,7 +66,7 @@ func (c Counts) Weak() []string {
 	return weak
 }
 
-// String is a table: one line for each invariant, and for each excuse.
+// String returns a table: one line for each invariant, and for each excuse.
 func (c Counts) String() string {
 	var b strings.Builder
 	for _, invariant := range Invariants {

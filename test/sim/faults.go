@@ -11,7 +11,7 @@ import (
 // pick returns a host.
 func (w *world) pick(n uint64) *host { return w.hosts[n%uint64(w.machines)] }
 
-// faults are what breaks, and what ends it.
+// faults are the faults, and what ends each.
 var faults = map[string]func(w *world, s step){
 	"power off": func(w *world, s step) { w.pick(s.A).powerOff() },
 	"power on":  func(w *world, s step) { w.pick(s.A).powerOn() },
@@ -109,7 +109,7 @@ func (w *world) disconnect(h *host, n network) {
 	h.connect(n)
 }
 
-// etcdAway: when it is back it has a new leader, which gives every lease its whole time again.
+// etcdAway makes etcd unreachable, or reachable again with a new leader, which extends every lease to its full TTL.
 func (w *world) etcdAway(away bool) {
 	if !away && w.away.Load() {
 		w.etcd.ExtendLeases()
@@ -121,14 +121,14 @@ func (w *world) etcdAway(away bool) {
 	}
 }
 
-// fill has etcd be full, or not any more.
+// fill makes etcd full, or ends that.
 func (w *world) fill(full bool) {
 	w.check.inTrouble(nil)
 	w.full.Store(full)
 	w.etcd.SetFull(full)
 }
 
-// ill has the unit fail its health check from now on; with sick false, all of the host's pass it again.
+// ill makes the unit fail its health check; with sick false, all of the host's units pass again.
 func (h *host) ill(unit string, sick bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -170,7 +170,7 @@ func (w *world) heal() {
 	w.startAnew()
 }
 
-// askAgain is what people do once more for what was refused meanwhile: fleetd does not by itself.
+// askAgain repeats people's requests that were refused meanwhile: fleetd does not.
 func (w *world) askAgain() {
 	now := time.Now().Format(time.RFC3339Nano)
 	for _, unit := range w.check.refusedUnits() {

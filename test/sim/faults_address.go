@@ -7,7 +7,7 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// Addresses change hands: a machine that comes back has another one, and another machine that one's.
+// Addresses change: a machine comes back with another one, and its old one goes to another machine.
 func init() {
 	maps.Copy(faults, map[string]func(w *world, s step){
 		"readdress": func(w *world, s step) {
@@ -24,7 +24,7 @@ func init() {
 	})
 }
 
-// newAddress is one that no machine has had.
+// newAddress returns an address that no machine has had.
 func (w *world) newAddress() string {
 	w.readdressed++
 	return fmt.Sprintf("10.0.1.%d", w.readdressed)
@@ -36,7 +36,7 @@ func (h *host) readdress(address string) {
 	h.describe(func(spec *v1.MachineSpec) { spec.Address = address })
 }
 
-// describe changes what the machine is.
+// describe changes the machine's spec.
 func (h *host) describe(change func(*v1.MachineSpec)) {
 	spec := *h.spec.Load()
 	change(&spec)

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// One process of a machine is cut off, and no other: its connection hangs, or what is to reach it is filtered.
+// A single process of a machine is cut off: its connection hangs, or packets to it are filtered.
 func init() {
 	maps.Copy(faults, map[string]func(w *world, s step){
 		"cut off one": func(w *world, s step) {
@@ -18,7 +18,8 @@ func init() {
 	})
 }
 
-// processes are those of the machine that have a connection to etcd: fleetd, and half of the choices are its, and the others.
+// processes are the machine's processes with a connection to etcd: fleetd, repeated to be half of the choices, and the
+// others.
 func (h *host) processes() []*process {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -34,7 +35,7 @@ func (h *host) processes() []*process {
 	return all
 }
 
-// connectOne changes the way to etcd of one process of the machine.
+// connectOne changes the connection of one of the machine's processes.
 func (h *host) connectOne(p *process, n network) {
 	if p.kind == kindFleetd {
 		h.w.check.inTrouble(h)
@@ -44,7 +45,7 @@ func (h *host) connectOne(p *process, n network) {
 	h.refresh()
 }
 
-// connectEach ends it for all of them.
+// connectEach ends that for all of them.
 func (h *host) connectEach() {
 	for _, p := range h.processes() {
 		if network(p.alone.Load()) != connected {
@@ -53,7 +54,7 @@ func (h *host) connectEach() {
 	}
 }
 
-// reach is how the machine's fleetd reaches etcd: what is decided elsewhere reaches the machine by it alone.
+// reach is how the machine's fleetd reaches etcd: decisions made elsewhere reach the machine only through fleetd.
 func (h *host) reach() network {
 	if p := h.daemon.Load(); p != nil && network(p.alone.Load()) != connected {
 		return network(p.alone.Load())

@@ -7,8 +7,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/systemd"
 )
 
-// The connection to systemd is lost, and made anew by the client later (internal/systemd). What was asked for at that moment may
-// have been done, without an answer.
+// The connection to systemd is lost, and later reestablished by the client (internal/systemd). A call at that moment may have
+// been executed, without an answer.
 func init() {
 	maps.Copy(faults, map[string]func(w *world, s step){
 		"bus lost": func(w *world, s step) {
@@ -38,7 +38,7 @@ func (h *host) loseBus(lost bool) {
 	h.poke()
 }
 
-// busCall is one call over the connection that there is. before was how often it had been lost when the call was made.
+// busCall is one call over the current connection. before is how often it had been lost when the call was made.
 func (h *host) busCall(before int64, op, unit string, do func() error) error {
 	if h.busTrap.Load() > 0 && h.busTrap.Add(-1) == 0 {
 		h.loseBus(true)

@@ -16,7 +16,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/atomicfile"
 )
 
-// hostsByDir are the hosts of all worlds of this process by the directory of theirs.
+// hostsByDir are the hosts of all worlds in this process, by their directory.
 var hostsByDir sync.Map
 
 func init() {
@@ -38,15 +38,15 @@ func init() {
 	})
 }
 
-// disk is what of a machine's file systems is full: what a boot finds, and what it does not.
+// disk is which of a machine's file systems are full: the persistent one, or the one that a boot clears.
 type disk struct {
 	state, runtime atomic.Bool
-	lost           time.Time // when the record of what was launched was damaged last
+	lost           time.Time // when the record of launched units was last damaged
 }
 
-// write fails where there is no room for a new file.
+// write fails if there is no room for a new file.
 func (d *disk) write(file string) error {
-	_, file, _ = strings.Cut(strings.TrimPrefix(file, "/"), "/") // the life
+	_, file, _ = strings.Cut(strings.TrimPrefix(file, "/"), "/") // the life's directory
 	if part, _, _ := strings.Cut(file, "/"); part == "state" && d.state.Load() || part == "run" && d.runtime.Load() {
 		return syscall.ENOSPC
 	}
@@ -63,14 +63,14 @@ func (d *disk) fill(h *host, state, runtime bool) {
 	d.runtime.Store(runtime)
 }
 
-// corrupt damages one or several of fleetd's files, as a power cut or a bad disk does, and fleetd starts anew.
+// corrupt damages some of fleetd's files, like a power cut or a bad disk, and restarts fleetd.
 func (h *host) corrupt(r *rand.Rand) {
 	h.w.check.inTrouble(h)
 	h.killFleetd()
 	l := h.layout()
 	files := []string{l.Placements(), l.Launched(), l.Lease()}
 	for _, dir := range []string{l.UnitFiles(), l.Units} {
-		entries, _ := os.ReadDir(dir) // it may not be there yet
+		entries, _ := os.ReadDir(dir) // it may not exist yet
 		for _, e := range entries {
 			files = append(files, filepath.Join(dir, e.Name()))
 		}
@@ -92,12 +92,12 @@ func (h *host) corrupt(r *rand.Rand) {
 	}
 }
 
-// recordLost: it was a moment ago, and fleetd has not written another one.
+// recordLost reports whether it was damaged a moment ago, and fleetd has not rewritten it.
 func (d *disk) recordLost() bool { return !d.lost.IsZero() && time.Since(d.lost) < 3*restartPause }
 
-// damage leaves a file empty, cut, overwritten or gone.
+// damage empties, truncates, overwrites or removes a file.
 func (h *host) damage(file string, r *rand.Rand) {
-	data, _ := os.ReadFile(file) // it may be gone since
+	data, _ := os.ReadFile(file) // it may have been removed
 	how, damaged := "empty", []byte{}
 	switch r.IntN(4) {
 	case 0:

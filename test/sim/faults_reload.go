@@ -6,8 +6,7 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// Metadata is changed in the configuration of a machine, and fleetd told to read it again (internal/daemon, SIGHUP). Where it
-// does not run it reads it when it starts.
+// A machine's configured metadata is changed, and fleetd reloads it (internal/daemon, SIGHUP), or reads it when it starts.
 func init() {
 	maps.Copy(faults, map[string]func(w *world, s step){
 		"reload": func(w *world, s step) {
@@ -30,7 +29,7 @@ func (h *host) reload(metadata map[string]string) {
 	}
 }
 
-// machine is what fleetd tells of it.
+// machine is what fleetd publishes about it.
 func (h *host) machine() v1.Machine {
 	return v1.Machine{TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindMachine}, Metadata: v1.ObjectMeta{Name: h.id}, Spec: *h.spec.Load()}
 }

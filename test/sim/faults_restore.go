@@ -9,7 +9,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// etcd is lost, and restored from a snapshot: what people and controllers wrote since is gone.
+// etcd is lost, and restored from a snapshot: everything written since is gone.
 func init() {
 	maps.Copy(faults, map[string]func(w *world, s step){
 		"lose etcd": func(w *world, _ step) {
@@ -23,18 +23,18 @@ func init() {
 // bumpRevision is --bump-revision.
 const bumpRevision = 1_000_000
 
-// snapshot is how far etcd was at a time.
+// snapshot is etcd's revision at a time.
 type snapshot struct {
 	at       time.Time
 	revision int64
 }
 
-// snap notes how far etcd is: on each tick.
+// snap records etcd's revision on each tick.
 func (w *world) snap() { w.snapshots = append(w.snapshots, snapshot{time.Now(), w.etcd.Revision()}) }
 
-// restore has etcd be what it was that long before it was lost.
+// restore restores etcd as it was that long before it was lost.
 func (w *world) restore(before time.Duration, bump bool) {
-	for w.check.seenRevision() < w.etcd.Revision() { // what is written in this moment is looked at
+	for w.check.seenRevision() < w.etcd.Revision() { // first check the writes of this moment
 		w.sleep(w.exactly(time.Millisecond, "restore"))
 	}
 	if w.lostAt.IsZero() {
@@ -71,7 +71,7 @@ func (c *checker) seenRevision() int64 {
 	return c.seen
 }
 
-// startAnew is what docs/backup.md has people do where etcd was restored without --bump-revision.
+// startAnew is what docs/backup.md tells people to do if etcd was restored without --bump-revision.
 func (w *world) startAnew() {
 	if !w.wentBack {
 		return
@@ -84,10 +84,10 @@ func (w *world) startAnew() {
 	}
 }
 
-// blindFor is how long watches may be silent where etcd's revision went back: until the caches have had their look.
+// blindFor is how long watches may be silent if etcd's revision went back: until the caches have been compared.
 const blindFor = checkEvery*11/10 + slack
 
-// restored has the checker look at what etcd is now. Everybody hears of it late, and without --bump-revision very late.
+// restored makes the checker read the restored etcd. The processes notice late, and without --bump-revision very late.
 func (c *checker) restored(bump bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -119,7 +119,8 @@ func (c *checker) restored(bump bool) {
 	c.freeze()
 }
 
-// isBlind: etcd's revision went back, and the host's caches have not had their look since, for which it has to reach etcd.
+// isBlind reports whether etcd's revision went back and the host's caches have not been compared since, for which it has to
+// reach etcd.
 func (c *checker) isBlind(h *host, inTrouble bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -136,8 +137,8 @@ func (c *checker) isBlind(h *host, inTrouble bool) bool {
 	return true
 }
 
-// wentBack: etcd's revision did, and the cache that differs may not have had a look since. It says so, and that it was so when it
-// has listed again; what else it finds it finds once.
+// wentBack reports whether etcd's revision went back and the differing cache may not have been compared since. It reports the
+// difference, and again when it has listed; other differences are found once.
 func (c *checker) wentBack(p *process, d cache.Difference) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -151,20 +152,20 @@ func (c *checker) wentBack(p *process, d cache.Difference) bool {
 	return blind && once
 }
 
-// forget takes note of a key that is not there any more.
+// forget handles a key that no longer exists.
 func (c *checker) forget(key string) {
 	c.apply(store.Event{KV: store.KV{Key: key, ModRevision: c.seen}, Deleted: true}, nil)
 	c.takeBack(key)
 }
 
-// remember takes note of a key that is as it was.
+// remember handles a key with a restored value.
 func (c *checker) remember(key string, kv store.KV) {
 	c.apply(store.Event{KV: kv}, nil)
 	c.takeBack(key)
 	c.announcers[key], c.revived[key] = c.w.hostOf(address(string(kv.Value))), time.Now()
 }
 
-// takeBack: no controller has decided that, and nothing was withdrawn before.
+// takeBack handles a change that no controller decided, and that no withdrawal preceded.
 func (c *checker) takeBack(key string) {
 	for _, row := range []interface{ Name(string) (string, bool) }{c.keys.Units(), c.keys.Placements()} {
 		if name, ok := row.Name(key); ok {
@@ -173,11 +174,11 @@ func (c *checker) takeBack(key string) {
 	}
 }
 
-// everything is all that is in etcd.
+// everything is everything in etcd.
 func (w *world) everything() map[string]store.KV {
 	all, opts := map[string]store.KV{}, store.ListOptions{}
 	for {
-		page, _ := w.etcd.List(context.Background(), "", opts) // it is there
+		page, _ := w.etcd.List(context.Background(), "", opts) // it is reachable
 		for _, kv := range page.KVs {
 			all[kv.Key] = kv
 			opts.After = kv.Key

@@ -26,11 +26,11 @@ import (
 // agentTTL is agent_ttl.
 const agentTTL = 30 * time.Second
 
-// fleetd is the one of this cluster's machines, without API and signals.
+// fleetd is a fleetd of this cluster's machines, without API and signals.
 func (p *process) fleetd(ctx context.Context) error {
 	h, log := p.host, p.log()
 	p.older = h.old.Load()
-	h.systemd.Reconnect() // each fleetd has a connection of its own
+	h.systemd.Reconnect() // each fleetd opens its own connection
 	agent, err := daemon.NewAgent(daemon.AgentOptions{
 		ElectedFor: daemon.ElectedFor{
 			Store: p.conn, Connection: func(part string) store.Interface { return p.conn.as(part) }, Keys: p.w.keys, Log: log,
@@ -46,7 +46,7 @@ func (p *process) fleetd(ctx context.Context) error {
 	return agent.Run(ctx)
 }
 
-// recorder writes the events of a process. Each is recorded a moment later: no two at once.
+// recorder writes a process's events, each a moment later than the previous one.
 func (p *process) recorder(source string) *events.Recorder {
 	return events.New(p.conn.as("events"), p.w.keys, events.Options{Source: source, Machine: p.host.id, Later: func(event string, record func()) {
 		soon := p.w.delay("event", p.name, event)

@@ -18,27 +18,27 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// host is one machine: its systemd, its disk, its way to etcd and its processes.
+// host is one machine: its systemd, its disk, its connection to etcd and its processes.
 type host struct {
 	w    *world
-	name string // of its own, also where it has another one's machine ID
+	name string // unique, even if it has another one's machine ID
 	id   string
-	spec atomic.Pointer[v1.MachineSpec] // what its configuration says
+	spec atomic.Pointer[v1.MachineSpec] // from its configuration
 
 	network atomic.Int32
 	daemon  atomic.Pointer[process] // the last fleetd
-	refuses atomic.Bool             // its systemd, to start anything
-	// stubborn: what it refuses to start it refuses to stop, link and reset, too.
+	refuses atomic.Bool             // its systemd refuses to start anything
+	// stubborn: it also refuses to stop, link and reset.
 	stubborn atomic.Bool
 	clock    clock
 	old      atomic.Bool // its fleetd is of an older version
-	// busLost: its fleetd does not reach systemd; busLosses is how often that has begun.
+	// busLost: its fleetd does not reach systemd; busLosses is how often that has happened.
 	busLost   atomic.Bool
 	busLosses atomic.Int64
-	busTrap   atomic.Int64 // it is about to be lost in the middle of that call
+	busTrap   atomic.Int64 // the connection breaks in the middle of that call
 	disk      disk
 	dir       atomic.Pointer[string]
-	life      int // of the directory: a killed process writes to where nothing is any more
+	life      int // part of the directory: a killed process writes to the one of an earlier life
 
 	systemd *fake.Manager
 	front   *front
@@ -49,21 +49,21 @@ type host struct {
 	boot     int
 	advanced time.Time                // systemd's time was moved to this
 	procs    map[string]*running      // by unit
-	last     map[string]*process      // the last process of each unit, which the next one waits for
-	sick     map[string]bool          // app units that do not pass their health check
-	ails     map[string]ailing        // app units that do not pass it otherwise
-	offsets  map[string]time.Duration // the clock's when a time was noted
+	last     map[string]*process      // the last process of each unit, for which the next one waits
+	sick     map[string]bool          // app units that fail their health check
+	ails     map[string]ailing        // app units that fail it in another way
+	offsets  map[string]time.Duration // the clock's offset when a time was recorded
 	fleetd   *process
-	held     bool // fleetd is not started again
+	held     bool // fleetd is not restarted
 }
 
 // running is the main process of a unit.
 type running struct {
 	fake.Running
-	process *process // nil: there is nothing to model but that it runs
+	process *process // nil: nothing is modelled except that it runs
 	ready   time.Time
 	killed  bool
-	stops   bool // it was told to
+	stops   bool // it was told to stop
 }
 
 func (w *world) newHost(name, id string, number int, metadata map[string]string, capacity v1.Capacity) *host {
@@ -87,7 +87,7 @@ func (w *world) newHost(name, id string, number int, metadata map[string]string,
 	return h
 }
 
-// behave says how long a program runs: a few end by themselves, after the first look at them.
+// behave returns how long a program runs: a few end by themselves, after they have first been observed.
 func behave(_ string, argv []string) fake.Process {
 	if len(argv) == 0 {
 		return fake.Process{}
@@ -113,7 +113,7 @@ func (h *host) layout() layout.Layout {
 		Shared: filepath.Join(dir, "run", "shared")}
 }
 
-// nextLife moves the directory to where only what is started from now on finds it.
+// nextLife moves the directory, so that only processes started from now on find it.
 func (h *host) nextLife() {
 	old := *h.dir.Load()
 	h.life++
@@ -161,10 +161,10 @@ func (h *host) powerOff() {
 	h.w.check.rebooted(h)
 }
 
-// restartPause is RestartSec= of fleetd's own unit.
+// restartPause is RestartSec= of fleetd's unit.
 const restartPause = 5 * time.Second
 
-// superviseFleetd is systemd's part for fleetd's own unit.
+// superviseFleetd is systemd's part for fleetd's unit.
 func (h *host) superviseFleetd(boot int) {
 	p := h.w.newProcess(h, kindFleetd, h.name)
 	if p.pause(h.w.ctx, h.w.exactly(time.Second+h.w.delay("boot", h.name).takes, "boot", h.name)) != nil {
@@ -199,7 +199,7 @@ func (h *host) superviseFleetd(boot int) {
 	}
 }
 
-// killFleetd kills fleetd alone.
+// killFleetd kills only fleetd.
 func (h *host) killFleetd() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -211,7 +211,7 @@ func (h *host) killFleetd() {
 	h.nextLife()
 }
 
-// termFleetd stops fleetd, as an update of its package does.
+// termFleetd stops fleetd, as a package update does.
 func (h *host) termFleetd() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -221,21 +221,21 @@ func (h *host) termFleetd() {
 	}
 }
 
-// hold keeps fleetd from being started again.
+// hold keeps fleetd from being restarted.
 func (h *host) hold(held bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.held = held
 }
 
-// connect changes the way to etcd, for all processes of the machine.
+// connect changes the connection to etcd of all processes of the machine.
 func (h *host) connect(n network) {
 	h.w.tell(h.name, "is %s", n)
 	h.network.Store(int32(n))
 	h.refresh()
 }
 
-// refresh has all connections know how the host is connected.
+// refresh updates all connections of the host.
 func (h *host) refresh() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -247,7 +247,7 @@ func (h *host) refresh() {
 	}
 }
 
-// pump has systemd go on.
+// pump keeps systemd going.
 func (h *host) pump() {
 	for {
 		h.sync()
@@ -274,7 +274,7 @@ func (h *host) poke() {
 	}
 }
 
-// sync brings systemd's time up to date, and has the processes be those that it says.
+// sync advances systemd to the current time, and starts and ends processes to match its units.
 func (h *host) sync() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -314,7 +314,7 @@ func (h *host) started(r fake.Running) {
 	h.w.tell(h.name, "systemd started %s", r.Unit)
 	run := &running{Running: r, ready: time.Now().Add(time.Duration(h.w.chance("ready", h.name, r.Unit) % uint64(2*time.Second)))}
 	h.procs[r.Unit] = run
-	text, _ := os.ReadFile(h.layout().Unit(r.Unit)) // it was there a moment ago
+	text, _ := os.ReadFile(h.layout().Unit(r.Unit)) // it existed a moment ago
 	h.w.check.startedAs(h, r.Unit, r.Argv)
 	h.w.check.started(h, r.Unit, unitfile.Hash(string(text)), r.By)
 	model := models[filepath.Base(r.Argv[0])]
@@ -356,7 +356,7 @@ func (h *host) killUnit(unit string) {
 	h.poke()
 }
 
-// units returns what runs, sorted.
+// units returns the running units, sorted.
 func (h *host) units() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -371,7 +371,7 @@ func (h *host) healthy(unit string) bool {
 	return r != nil && !h.sick[unit] && !h.ailsNow(unit) && !time.Now().Before(r.ready)
 }
 
-// since is a time that systemd noted as this machine's clock had it then.
+// since converts a time to what this machine's clock showed then.
 func (h *host) since(unit string, at time.Time) time.Time {
 	if at.IsZero() {
 		return at
@@ -385,7 +385,7 @@ func (h *host) since(unit string, at time.Time) time.Time {
 	return at.Add(h.offsets[key])
 }
 
-// manager is systemd as one fleetd reaches it.
+// manager is systemd as seen by one fleetd.
 type manager struct {
 	systemd.Manager
 	p *process
@@ -406,7 +406,7 @@ func (m manager) call(ctx context.Context, op, unit string, do func() error) err
 		h.w.check.asksToStart(h, unit)
 	}
 	if h.refuses.Load() && (starts || h.stubborn.Load()) {
-		if starts { // fleetd asks again by itself for anything else
+		if starts { // fleetd retries everything else by itself
 			h.w.check.refused(h, unit, true)
 		}
 		return &systemd.Error{Op: op, Unit: unit, Kind: systemd.ErrRefused, Err: errors.New("so the simulation wants it")}
@@ -443,7 +443,7 @@ func (m manager) ResetFailed(ctx context.Context, name string) error {
 	return m.call(ctx, "reset-failed", name, func() error { return m.Manager.ResetFailed(context.Background(), name) })
 }
 
-// Reload takes no time of its own: it is called under a lock.
+// Reload takes no time: it is called under a lock.
 func (m manager) Reload(ctx context.Context) error {
 	if m.p.dead() {
 		return &systemd.Error{Op: "reload", Kind: systemd.ErrDisconnected, Err: context.Canceled}
@@ -453,7 +453,7 @@ func (m manager) Reload(ctx context.Context) error {
 	return m.p.host.busCall(m.p.host.busLosses.Load(), "reload", "", func() error { return m.Manager.Reload(ctx) })
 }
 
-// States are as old as the answer's way.
+// States are as old as the answer takes to arrive.
 func (m manager) States(ctx context.Context, names []string) ([]systemd.UnitState, error) {
 	m.p.host.sync()
 	losses := m.p.host.busLosses.Load()

@@ -12,8 +12,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// kit are units that people submit together, in the state that they want them in. They are as docs/deploy.md has them: what
-// a timer or a socket starts is loaded. The last one is that which is stopped and started.
+// kit is a set of units that people submit together, in the state that they want them in, as in docs/deploy.md: what a timer
+// or a socket starts is loaded. The last one is the one that is stopped and started.
 type kit []kitUnit
 
 type kitUnit struct {
@@ -34,19 +34,19 @@ var kits = []kit{
 	{{handMadeUnit{"deaf.service", "[Service]\nExecStart=/bin/deaf\nKillSignal=SIGWINCH\nTimeoutStopSec=9s\n"}, v1.Launched}},
 }
 
-// broughtBy are the units of kits that others start, and which ones do.
+// broughtBy maps units of kits that another unit starts to that unit.
 var broughtBy = map[string]string{"nightly.service": "nightly.timer", "served.service": "served.socket", "wanted.service": "wants.service"}
 
-// stopsWithin is how long a unit may take to stop when it was told to: what its file says of it.
+// stopsWithin is how long a unit may take to stop, according to its file.
 var stopsWithin = map[string]time.Duration{"slow.service": finishes, "deaf.service": 9 * time.Second}
 
-// How long programs of kits run.
+// How long the kits' programs run.
 const (
 	finishes    = 6 * time.Second // the ExecStop= of slow.service
 	nightlyRuns = 3 * time.Second
 )
 
-// kitOf returns the unit of a kit that has that name.
+// kitOf returns the unit of that name.
 func kitOf(unit string) (kitUnit, bool) {
 	for _, k := range kits {
 		if i := slices.IndexFunc(k, func(u kitUnit) bool { return u.name == unit }); i >= 0 {
@@ -56,10 +56,10 @@ func kitOf(unit string) (kitUnit, bool) {
 	return kitUnit{}, false
 }
 
-// withKits is the share of the plans in which there is one: one in so many.
+// withKits: one in so many plans has a kit.
 const withKits = 5
 
-// drawKits adds a kit and what is done with it to a few plans. They are drawn apart, as the rare doings are.
+// drawKits adds a kit and its steps to a few plans. They are drawn separately, like the rare steps.
 func (p *Plan) drawKits(length time.Duration) {
 	r := rand.New(rand.NewPCG(p.Seed, 322))
 	if r.IntN(withKits) != 0 {
@@ -111,7 +111,7 @@ func init() {
 				w.write(store.Op{Key: w.keys.Units().Key(u.name)})
 			}
 		},
-		"drain kit": func(w *world, s step) { // where it is
+		"drain kit": func(w *world, s step) { // wherever it is
 			for _, kv := range w.list(w.keys.Placements().Prefix()) {
 				name, _ := w.keys.Placements().Name(kv.Key)
 				if machine, unit, ok := keyspace.Split(name); ok && unit == w.kit(s)[0].name {
@@ -119,7 +119,7 @@ func init() {
 				}
 			}
 		},
-		"connect": func(w *world, _ step) { // wherever somebody listens
+		"connect": func(w *world, _ step) { // wherever a socket listens
 			for _, h := range w.hosts {
 				h.sync()
 				if h.systemd.Connect(servedAt) == nil {
@@ -139,14 +139,14 @@ func (w *world) setKit(s step, desired v1.DesiredState) {
 	}
 }
 
-// stopTimers: what a timer starts again and again would never rest.
+// stopTimers stops the timers: a repeating one would never come to rest.
 func (w *world) stopTimers() {
 	if timer, _ := kitOf("nightly.timer"); w.check.knows(timer.name) {
 		w.submitUnit(timer.handMadeUnit, v1.Loaded, "")
 	}
 }
 
-// stops notes that a unit was told to stop.
+// stops records that a unit was told to stop.
 func (c *checker) stops(h *host, unit string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -156,14 +156,14 @@ func (c *checker) stops(h *host, unit string) {
 	c.stopsSince[unit][h] = time.Now()
 }
 
-// stillStops: it was told to stop, and the time that its file gives it for that has not passed.
+// stillStops reports whether it was told to stop, and has time left according to its file.
 func (c *checker) stillStops(h *host, unit string) bool {
 	since, stops := c.stopsSince[unit][h]
 	return stops && time.Since(since) <= stopsWithin[unit]
 }
 
-// asksToStop: fleetd stops a unit. What another unit has started is left alone while its placement stays as it is, for loaded is
-// a wish of the moment.
+// asksToStop is called when fleetd stops a unit. A unit that another unit started must be left alone while its placement does
+// not change: loaded only stops it once.
 func (c *checker) asksToStop(h *host, unit string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -181,7 +181,7 @@ func (c *checker) asksToStop(h *host, unit string) {
 	}
 }
 
-// brought notes whether another unit has started this one as it is to.
+// brought records whether another unit has started this one as intended.
 func (c *checker) brought(h *host, unit, by string) bool {
 	if c.broughtAt[unit] == nil {
 		c.broughtAt[unit] = map[*host]time.Time{}
@@ -194,12 +194,12 @@ func (c *checker) brought(h *host, unit, by string) bool {
 	return true
 }
 
-// isTrigger: it is a timer or a socket, which has no process.
+// isTrigger reports whether it is a timer or a socket, which has no process.
 func isTrigger(unit string) bool {
 	return strings.HasSuffix(unit, ".timer") || strings.HasSuffix(unit, ".socket")
 }
 
-// asksToStart: fleetd starts a unit. A socket is refused while its service runs.
+// asksToStart is called when fleetd starts a unit. A socket is refused while its service runs.
 func (c *checker) asksToStart(h *host, unit string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

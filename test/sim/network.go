@@ -16,7 +16,7 @@ type network int
 const (
 	connected network = iota
 	cutOff            // nothing gets through
-	deaf              // what the host sends arrives, and it hears nothing: answers and watches are lost
+	deaf              // the host can send but not receive: answers and watches are lost
 )
 
 func (n network) String() string { return [...]string{"connected", "cut off", "deaf"}[n] }
@@ -28,9 +28,9 @@ const requestTimeout = time.Second
 type conn struct {
 	w       *world
 	p       *process
-	user    string // the part of the process: two of them may ask for the same at the same moment
+	user    string // the part of the process: two may make the same request at the same moment
 	calls   *memstore.Conn
-	watches *memstore.Conn // is down while the host hears nothing
+	watches *memstore.Conn // down while the host cannot receive
 }
 
 func newConn(w *world, p *process) *conn {
@@ -40,14 +40,14 @@ func newConn(w *world, p *process) *conn {
 	return c
 }
 
-// as is the connection as a part of the process uses it.
+// as is the connection as used by one part of the process.
 func (c *conn) as(user string) *conn {
 	own := *c
 	own.user = user
 	return &own
 }
 
-// follow has the watches know how the host is connected.
+// follow updates the watches' connection state.
 func (c *conn) follow() { c.watches.SetDown(c.network() != connected || c.p.dead()) }
 
 func (c *conn) network() network {
@@ -67,10 +67,10 @@ func (c *conn) timeout(ctx context.Context, what, key string) error {
 	return fmt.Errorf("%w: no answer within %s", store.ErrUnavailable, requestTimeout)
 }
 
-// call is one request and its answer. The request may get lost, and so may the answer.
+// call is one request and its answer. Either may get lost.
 func (c *conn) call(ctx context.Context, what, key string, do func() error) error {
 	if strings.HasPrefix(key, c.w.keys.Events().Prefix()) {
-		key = c.w.keys.Events().Prefix() // what follows is drawn by lot
+		key = c.w.keys.Events().Prefix() // the rest is random
 	}
 	if err := c.p.pause(ctx, c.w.delay("send", c.p.name, c.user, what, key)); err != nil {
 		return err
@@ -96,7 +96,7 @@ func (c *conn) write(ctx context.Context, what, key string, do func() error) err
 		before := c.w.etcd.Revision()
 		err := do()
 		after := c.w.etcd.Revision()
-		if _, noted := c.w.writers[after]; after > before && !noted { // a trap's own write is its
+		if _, noted := c.w.writers[after]; after > before && !noted { // a trap makes its own writes
 			c.w.writers[after] = writer{c.p, c.user}
 		}
 		return err
@@ -168,7 +168,7 @@ func (c *conn) RequestProgress(ctx context.Context) error {
 	return c.call(ctx, "progress", "", func() error { return c.watches.RequestProgress(context.Background()) })
 }
 
-// Watch has every batch travel for a while, in order.
+// Watch delays every batch, keeping their order.
 func (c *conn) Watch(ctx context.Context, prefix string, after int64) <-chan store.Batch {
 	out := make(chan store.Batch)
 	inner, cancel := context.WithCancel(ctx)
@@ -189,7 +189,7 @@ func (c *conn) Watch(ctx context.Context, prefix string, after int64) <-chan sto
 				return
 			}
 			if c.w.restores.Load() != life {
-				continue // it was on its way when etcd was lost
+				continue // it was in flight when etcd was lost
 			}
 			select {
 			case out <- c.p.asWatched(batch):
@@ -201,7 +201,7 @@ func (c *conn) Watch(ctx context.Context, prefix string, after int64) <-chan sto
 	return out
 }
 
-// arrives holds back what is on its way to a host that hears nothing.
+// arrives holds back batches for a host that cannot receive.
 func (c *conn) arrives(ctx context.Context, prefix string) bool {
 	for c.network() != connected {
 		if c.p.pause(ctx, c.w.exactly(100*time.Millisecond+c.w.delay("held").takes, "held", c.p.name, c.user, prefix)) != nil {

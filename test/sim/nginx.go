@@ -25,22 +25,22 @@ type front struct {
 	h *host
 
 	mu     sync.Mutex
-	file   *configuration // on disk, below /run; nil: there is none
-	live   *configuration // what requests meet; nil: nginx does not run
+	file   *configuration // on disk, below /run; nil: none
+	live   *configuration // in effect; nil: nginx does not run
 	exited chan struct{}
-	asked  int // how often it was told to read its file
-	read   int // the last time of these that counts: what an earlier one brings comes to nothing
+	asked  int // how often it was told to reload
+	read   int // the last reload that counts: earlier ones have no effect
 	life   int
 
-	// What is wrong with it.
-	broken  bool          // nginx -t fails, whatever the configuration
-	refuses string        // an app that nginx -t does not take
-	partly  bool          // it is one of the app's endpoints alone
-	lag     time.Duration // until a start or a reload shows
-	trouble time.Time     // when something was last wrong
+	// Its faults.
+	broken  bool          // nginx -t fails for every configuration
+	refuses string        // an app that nginx -t rejects
+	partly  bool          // only one of the app's endpoints is rejected
+	lag     time.Duration // the time until a start or a reload takes effect
+	trouble time.Time     // when it last had a fault
 }
 
-// configuration is what one nginx.conf says.
+// configuration is the contents of one nginx.conf.
 type configuration struct {
 	hosts map[string][]routing.Upstream // by name
 	of    map[string]string             // the app of each host
@@ -58,7 +58,7 @@ func configurationOf(c nginx.Configuration) *configuration {
 	return conf
 }
 
-// endpoints are the addresses by key.
+// endpoints are the addresses, by key.
 func (c *configuration) endpoints() map[string]string {
 	if c == nil {
 		return nil
@@ -72,28 +72,28 @@ func (c *configuration) endpoints() map[string]string {
 	return all
 }
 
-// serving is what requests meet now.
+// serving is the configuration in effect.
 func (f *front) serving() *configuration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.live
 }
 
-// lives counts its lives.
+// lives returns how many lives it has had.
 func (f *front) lives() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.life
 }
 
-// down: it does not run, and nothing was wrong with it for that long.
+// down reports whether it has been down, without a fault, for that long.
 func (f *front) down(since time.Duration) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.live == nil && !f.broken && f.lag == 0 && time.Since(f.trouble) > since
 }
 
-// tellRead has nginx start, or read its file once more. What it returns is closed when that shows.
+// tellRead makes nginx start or reload. The returned channel is closed when that takes effect.
 func (f *front) tellRead() <-chan struct{} {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -112,7 +112,7 @@ func (f *front) tellRead() <-chan struct{} {
 	return shows
 }
 
-// take has the configuration be in effect, where nginx was told nothing else since and has not ended.
+// take puts the configuration into effect, unless nginx was told something else since or has ended.
 func (f *front) take(n int, conf *configuration) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -128,7 +128,7 @@ func (f *front) take(n int, conf *configuration) bool {
 	return true
 }
 
-// end is its end: unasked, so that its router notices, or not.
+// end ends it: unasked, so that its router notices, or not.
 func (f *front) end(how string, unasked bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -145,7 +145,7 @@ func (f *front) end(how string, unasked bool) {
 	}
 }
 
-// powerOff takes its file, too.
+// powerOff also removes its file.
 func (f *front) powerOff() {
 	f.end("is off", false)
 	f.mu.Lock()
@@ -153,7 +153,7 @@ func (f *front) powerOff() {
 	f.file, f.exited = nil, make(chan struct{})
 }
 
-// wrong changes what is wrong with it.
+// wrong changes its faults.
 func (f *front) wrong(text string, change func(f *front)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -162,7 +162,7 @@ func (f *front) wrong(text string, change func(f *front)) {
 	f.trouble = time.Now()
 }
 
-// heal ends all that is wrong with it.
+// heal ends its faults.
 func (f *front) heal() {
 	f.mu.Lock()
 	refused := f.refuses != ""
@@ -173,10 +173,10 @@ func (f *front) heal() {
 	}
 }
 
-// mendTemplate is what people do about what their template is refused for: they mend it, and start the router anew.
+// mendTemplate is what people do about a rejected template: fix it and restart the router.
 func (h *host) mendTemplate() { h.killUnit("router.service") }
 
-// server is nginx.Server as one router has it.
+// server is nginx.Server as one router sees it.
 type server struct {
 	*front
 	p        *process
@@ -184,7 +184,7 @@ type server struct {
 	doubtful bool
 }
 
-// Start adopts the nginx that runs, or starts one with the file that it finds.
+// Start adopts a running nginx, or starts one with the file on disk.
 func (s *server) Start(ctx context.Context) error {
 	s.mu.Lock()
 	s.current = s.file
@@ -207,14 +207,14 @@ func (s *server) Exited() <-chan struct{} {
 	return s.exited
 }
 
-// believes reports whether nginx runs, and as far as the router knows with this configuration.
+// believes reports whether nginx runs and, as far as the router knows, with this configuration.
 func (s *server) believes(c nginx.Configuration) (running, same bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.live != nil, reflect.DeepEqual(s.current, configurationOf(c))
 }
 
-// Apply goes the way of nginx.Server.
+// Apply follows nginx.Server.
 func (s *server) Apply(ctx context.Context, c nginx.Configuration) (nginx.Result, error) {
 	if err := s.p.pause(ctx, s.p.w.delay("nginx -t", s.p.name)); err != nil {
 		return nginx.Result{}, err
@@ -246,7 +246,7 @@ func (s *server) put(c *configuration) {
 	s.file, s.current = c, c
 }
 
-// test is nginx -t. It leaves out of c what is refused.
+// test is nginx -t. It removes from c what is rejected.
 func (s *server) test(c *nginx.Configuration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -269,7 +269,7 @@ func (s *server) test(c *nginx.Configuration) error {
 	return nil
 }
 
-// effect has nginx read its file, and waits until that shows.
+// effect makes nginx reload, and waits until that takes effect.
 func (s *server) effect(ctx context.Context) error {
 	s.doubtful = true
 	s.mu.Lock()
@@ -305,7 +305,7 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// What goes wrong with nginx.
+// Faults of nginx.
 func init() {
 	rareDoings = append(rareDoings, often{"nginx dies", 4, ""}, often{"nginx broken", 3, "nginx mended"},
 		often{"nginx refuses", 3, "nginx mended"}, often{"nginx lags", 5, "nginx mended"})

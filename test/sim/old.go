@@ -7,10 +7,10 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// checkEvery is how often all that watches is compared with etcd in this world.
+// checkEvery is how often caches are compared with etcd in this world.
 const checkEvery = time.Minute
 
-// oldEtcd is what an old etcd gets wrong in the world of a seed: some of it, or all.
+// oldEtcd is which bugs of an old etcd the world of a seed has: some, or all.
 func oldEtcd(seed uint64) memstore.OldEtcd {
 	rare := func(kind uint64) uint64 {
 		x := (seed*5 + kind) * 0x9e3779b97f4a7c15
@@ -19,7 +19,8 @@ func oldEtcd(seed uint64) memstore.OldEtcd {
 	return memstore.OldEtcd{Seed: seed, Drop: rare(0), Twice: rare(1), Late: rare(2), Early: rare(3), Revoke: 5 * rare(4)}
 }
 
-// lenient is what is allowed where etcd tells nonsense, until the caches have had a look: all but what no cache has a say in.
+// lenient reports whether an invariant may be violated while etcd returns wrong data and the caches have not been compared:
+// any that depends on a cache.
 func (w *world) lenient(invariant string) bool {
 	switch invariant {
 	case invDeposed, invWriter, invConverges, invRest:
@@ -28,7 +29,7 @@ func (w *world) lenient(invariant string) bool {
 	return w.old.Load() != nil
 }
 
-// trustAgain has etcd be a new one: what was lost stays lost.
+// trustAgain replaces the old etcd by a new one: what was lost stays lost.
 func (w *world) trustAgain() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -40,7 +41,7 @@ func (w *world) trustAgain() {
 	w.upgraded = true
 }
 
-// age has a new connection's etcd be an old one, if this world's is.
+// age makes a new connection's etcd an old one, if this world's is.
 func (w *world) age(c *conn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -57,7 +58,7 @@ func (w *world) age(c *conn) {
 	w.conns = append(w.conns, c)
 }
 
-// caches are the options of a process's caches. Where etcd is right no cache ever differs from it.
+// caches are the options of a process's caches. With a correct etcd no cache ever differs from it.
 func (p *process) caches() []cache.Option {
 	return []cache.Option{cache.WithMetrics(p.w.compared), cache.OnDiffers(func(d cache.Difference) {
 		p.w.tell(p.name, "cache of %s differs: %s: %s", d.Prefix, d.Reason, d.Message)
@@ -67,7 +68,7 @@ func (p *process) caches() []cache.Option {
 	})}
 }
 
-// checksOfCaches is the metric that counts how often caches were compared with etcd.
+// checksOfCaches is the metric that counts comparisons of caches with etcd.
 const checksOfCaches = "fleet_cache_checks_total"
 
 // countCaches counts those comparisons.

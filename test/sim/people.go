@@ -13,7 +13,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// write is what a person does with etcdctl, or by way of the API: it takes effect at once.
+// write is a change by a person, with etcdctl or through the API: it takes effect at once.
 func (w *world) write(ops ...store.Op) {
 	w.commit.Lock()
 	defer w.commit.Unlock()
@@ -38,10 +38,11 @@ func encode(value any) []byte {
 	return data
 }
 
-// apps are the names that people give.
+// apps are the names of people's apps.
 var apps = []string{"web", "api", "job", "pair", "every"}
 
-// manifest is one of many of an app. Every version has a text of another length: files are told apart by that, too.
+// manifest is one of many versions of an app. Every version has a text of a different length, which also tells its files
+// apart.
 func manifest(app string, replicas, version, variant uint64) string {
 	text := fmt.Sprintf("apiVersion: fleet/v1\nkind: App\nmetadata: {name: %s}\nspec:\n  replicas: %d\n  exec: {command: [/bin/%s, \"--version=%s\"]}\n",
 		app, replicas, app, strings.Repeat("v", int(version)+1))
@@ -78,7 +79,7 @@ func manifest(app string, replicas, version, variant uint64) string {
 	return text
 }
 
-// hosts are those that an app asks for: none, its own, or one that another app may have, too.
+// hosts are the hosts that an app asks for: none, its own, or one that another app may have, too.
 func hosts(app string, variant uint64) string {
 	return []string{"", "", "  route: {hosts: [" + app + ".example.com]}\n", "  route: {hosts: [" + app + ".example.com, shared.example.com]}\n"}[variant/4%4]
 }
@@ -97,7 +98,7 @@ var brokenManifests = []string{"", "{{{", "apiVersion: fleet/v1\nkind: App\nspec
 
 type handMadeUnit struct{ name, text string }
 
-// handMade are the units that people submit without an app.
+// handMade are units that people submit without an app.
 var handMade = []handMadeUnit{
 	{"tool.service", "[Service]\nExecStart=/bin/tool\nRestart=always\n[X-Fleet]\nConflicts=web@*.service\n"},
 	{"db@1.service", "[Service]\nExecStart=/bin/db\nRestart=always\n[X-Fleet]\nPorts=4000\nMemory=200M\n"},
@@ -109,11 +110,11 @@ var handMade = []handMadeUnit{
 	{"fails@1.service", "[Service]\nExecStart=/bin/fails\n"},
 	{"fails@2.service", "[Service]\nExecStart=/bin/fails\nRestart=always\n"}, // up to the start limit
 	{"fails@3.service", "[Service]\nType=simple\n"},                          // systemd does not load it
-	{"fails@4.service", "[Service\nExecStart=/bin/fails\n"},                  // nobody can read it
-	{"fails@5.mount", "[X-Fleet]\nGlobal=true\n"},                            // systemd refuses every call that names it
+	{"fails@4.service", "[Service\nExecStart=/bin/fails\n"},                  // it is unparsable
+	{"fails@5.mount", "[X-Fleet]\nGlobal=true\n"},                            // systemd rejects every call that names it
 }
 
-// fails says of a hand-made unit that it does not run, and of one that systemd starts it more than once by itself.
+// fails reports whether a hand-made unit never runs, and whether systemd starts it more than once by itself.
 func fails(unit string) (never, again bool) {
 	return strings.HasPrefix(unit, "fails@"), unit == "fails@2.service"
 }
@@ -131,7 +132,7 @@ func (w *world) submitUnit(u handMadeUnit, desired v1.DesiredState, requestedAt 
 	w.write(store.Op{Key: w.keys.UnitFiles().Key(hash), Value: []byte(u.text)}, store.Op{Key: w.keys.Units().Key(u.name), Value: encode(unit)})
 }
 
-// people are what people do. The numbers of a step say to what.
+// people are people's actions. The numbers of a step select the object.
 var people = map[string]func(w *world, s step){
 	"apply": func(w *world, s step) {
 		app := apps[s.A%uint64(len(apps))]
@@ -143,7 +144,7 @@ var people = map[string]func(w *world, s step){
 	"delete": func(w *world, s step) {
 		app := apps[s.A%uint64(len(apps))]
 		w.write(store.Op{Key: w.keys.Apps().Key(app)})
-		switch s.B % 4 { // and another app of that name, before anybody has seen the deletion
+		switch s.B % 4 { // and another app of that name, before any controller has seen the deletion
 		case 0:
 			w.put(w.keys.Apps().Key(app), manifest(app, s.B/4%5, s.C%4, s.C/4))
 		case 1:
@@ -156,7 +157,7 @@ var people = map[string]func(w *world, s step){
 	"start": func(w *world, s step) {
 		w.put(w.keys.Overrides().Key(instance(s)), string(encode(v1.Override{DesiredState: v1.Launched, RequestedAt: time.Now().Format(time.RFC3339Nano)})))
 	},
-	"forget": func(w *world, s step) { // the wish
+	"forget": func(w *world, s step) { // the override
 		w.write(store.Op{Key: w.keys.Overrides().Key(instance(s))})
 	},
 	"submit": func(w *world, s step) {
@@ -177,7 +178,7 @@ var people = map[string]func(w *world, s step){
 	"unconfigure": func(w *world, s step) {
 		w.write(store.Op{Key: w.keys.MachineConfigs().Key(w.pick(s.A).id)})
 	},
-	"drain": func(w *world, s step) { // a machine that requests go to, where there is one
+	"drain": func(w *world, s step) { // a machine that gets requests, if there is one
 		h := w.pick(s.A)
 		if announced := w.announced(); len(announced) > 0 {
 			h = announced[s.A%uint64(len(announced))]
@@ -191,7 +192,7 @@ var people = map[string]func(w *world, s step){
 			}
 		}
 	},
-	"etcdctl del": func(w *world, s step) { // something that is not theirs; states come back with their next change only
+	"etcdctl del": func(w *world, s step) { // keys that are not theirs; states only come back with their next change
 		prefixes := []string{v1.DefaultAnnouncePrefix + "/", w.keys.Placements().Prefix(),
 			w.keys.Leader(keyspace.Election) + "/", w.keys.Status().Prefix(), w.keys.Routers().Prefix(), w.keys.Machines().Prefix(), w.keys.Routes().Prefix()}
 		if kvs := w.list(prefixes[s.A%uint64(len(prefixes))]); len(kvs) > 0 {
@@ -205,9 +206,9 @@ var people = map[string]func(w *world, s step){
 	},
 }
 
-// list is what a person sees of a prefix.
+// list is what a person sees below a prefix.
 func (w *world) list(prefix string) []store.KV {
-	page, _ := w.etcd.List(context.Background(), prefix, store.ListOptions{}) // it is there, and one page
+	page, _ := w.etcd.List(context.Background(), prefix, store.ListOptions{}) // it is reachable, and returns one page
 	return page.KVs
 }
 

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// step is something that is done to the cluster. Its numbers say to what; which of them matter depends on what is done.
+// step is one action on the cluster. Its numbers select the object; which of them matter depends on the action.
 type step struct {
 	At      time.Duration
 	Do      string
@@ -17,15 +17,15 @@ type step struct {
 
 func (s step) String() string { return fmt.Sprintf("%s (%d %d %d)", s.Do, s.A%100, s.B%100, s.C%100) }
 
-// Plan is all that a run depends on, besides the code.
+// Plan is everything that a run depends on, besides the code.
 type Plan struct {
 	Seed     uint64
 	Machines int
-	// OldEtcd has etcd lose, repeat and reorder what watches bring, and end leases, until all faults end.
+	// OldEtcd makes etcd lose, repeat and reorder watch events, and end leases, until all faults end.
 	OldEtcd bool
 	// FreezeTimeout is freeze_timeout of every fleetd.
 	FreezeTimeout time.Duration
-	// OldFleetd has every fleetd be of an older version until its machine is upgraded.
+	// OldFleetd makes every fleetd an older version until its machine is upgraded.
 	OldFleetd bool
 	Steps     []step
 }
@@ -39,11 +39,11 @@ func (p Plan) String() string {
 	return b.String()
 }
 
-// do are all things that are done, with how often.
+// often is an action, with its frequency.
 type often struct {
 	do     string
 	weight int
-	// until is what ends it, after a while.
+	// until is the action that ends it, after a while.
 	until string
 }
 
@@ -57,13 +57,13 @@ var doings = []often{
 	{"refuse", 3, "obey"},
 }
 
-// lasts is how long something goes on: short absences and long ones, shorter and longer than leases.
+// lasts is how long something lasts: short and long absences, shorter and longer than leases.
 func lasts(r *rand.Rand) time.Duration {
 	d := []time.Duration{2 * time.Second, 20 * time.Second, 50 * time.Second}[r.IntN(3)]
 	return d + time.Duration(r.Int64N(int64(d)))
 }
 
-// rivals are changes of which one is in the way of the other: apps, and units without one, that do not share a machine.
+// rivals are changes of which one gets in the way of the other: apps and units that do not share a machine.
 var rivals = [][2]step{
 	{{Do: "apply", A: 1, B: 2, C: 8}, {Do: "apply", A: 4, B: 1, C: 0}},
 	{{Do: "apply", A: 4, B: 1, C: 0}, {Do: "apply", A: 1, B: 3, C: 9}},
@@ -99,7 +99,7 @@ func NewPlan(seed uint64) Plan {
 				continue
 			}
 			s := add(at, o.do)
-			if o.do == "lose" { // what is planned of the one change is lost when the other is seen
+			if o.do == "lose" { // the plan made for one change is lost when the other is seen
 				pair := rivals[r.IntN(len(rivals))]
 				first := s.At + time.Duration(r.Int64N(int64(50*time.Millisecond)))
 				for i, rival := range pair {

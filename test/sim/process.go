@@ -27,7 +27,7 @@ type process struct {
 	kind string
 	name string
 	conn *conn
-	// alone is how this process reaches etcd, whatever its machine does.
+	// alone is the connection of this process, whatever its machine's is.
 	alone atomic.Int32
 	older bool                         // of an older version
 	agent atomic.Pointer[daemon.Agent] // of a fleetd
@@ -44,7 +44,7 @@ func (w *world) newProcess(h *host, kind, name string) *process {
 	return p
 }
 
-// start runs a process until it returns; after, where given, is waited for first.
+// start runs a process until it returns, after the process after has ended, if given.
 func (p *process) start(after *process, run func(ctx context.Context) error) {
 	ctx, cancel := context.WithCancel(p.w.ctx)
 	p.cancel = cancel
@@ -63,7 +63,7 @@ func (p *process) start(after *process, run func(ctx context.Context) error) {
 // term is SIGTERM.
 func (p *process) term() { p.cancel() }
 
-// kill is SIGKILL: from now on nothing that the process does has any effect.
+// kill is SIGKILL: nothing that the process does has any effect any more.
 func (p *process) kill() {
 	p.once.Do(func() {
 		close(p.killed)
@@ -81,7 +81,7 @@ func (p *process) dead() bool {
 	}
 }
 
-// pause lets a moment pass for the process. It returns an error where the process is killed meanwhile, or ctx ends.
+// pause lets a moment pass for the process. It returns an error if the process is killed meanwhile, or ctx ends.
 func (p *process) pause(ctx context.Context, m moment) error {
 	d := p.w.turns.after(m)
 	select {
@@ -104,12 +104,12 @@ func (p *process) pause(ctx context.Context, m moment) error {
 	}
 }
 
-// log is the process's logger. It writes to the transcript what a person would see.
+// log is the process's logger. It writes what a person would see to the transcript.
 func (p *process) log() logr.Logger { return logr.New(&sink{p: p}) }
 
-// sink writes the log to the transcript. It is also where a controller's pass takes its moment to begin: the loop makes a
-// logger with the key before each pass. So no two passes begin at once, and none before everything that happened at the
-// same time is in the caches.
+// sink writes the log to the transcript. It is also where a controller's pass waits for its moment: the loop creates a logger
+// with the key before each pass. So no two passes begin at once, and none before everything that happened at the same time is
+// in the caches.
 type sink struct {
 	p    *process
 	name string
@@ -140,7 +140,7 @@ func (s *sink) write(message string, err error, values []any) {
 	}
 }
 
-// brief cuts hashes and long values.
+// brief shortens hashes and long values.
 func brief(value string) string {
 	switch {
 	case len(value) == 64:

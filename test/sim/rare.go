@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// rareDoings are done to few clusters. They are drawn apart from the others: a seed has these besides what it had without them.
+// rareDoings happen in few clusters. They are drawn separately, so that they do not change the rest of a seed's plan.
 var rareDoings = []often{
 	{"cut off one", 4, "reconnect one"}, {"readdress", 4, "power on"}, {"reload", 6, ""}, {"burst", 1, "burst over"},
 	{"drift", 4, ""}, {"drift", 2, "right clock"}, {"disk full", 4, "disk room"}, {"corrupt", 4, ""}, {"bus lost", 4, "bus back"}, {"lose etcd", 4, "restore etcd"},
 }
 
-// setUp draws what is so for the whole life of a cluster.
+// setUp draws what holds for the whole life of a cluster.
 func (p *Plan) setUp() {
 	r := rand.New(rand.NewPCG(p.Seed, 22))
 	if r.IntN(12) == 0 {
@@ -23,7 +23,7 @@ func (p *Plan) setUp() {
 		p.Steps = append(p.Steps, upgrades(p.Machines, 10*time.Second+time.Duration(r.Int64N(int64(time.Minute))),
 			func() time.Duration { return lasts(r) })...)
 	}
-	if r.IntN(4) == 0 { // and most machines are missed for so long that it matters
+	if r.IntN(4) == 0 { // and most machines are missed for long enough to matter
 		p.FreezeTimeout = []time.Duration{10 * time.Second, 30 * time.Second, 60 * time.Second}[r.IntN(3)]
 		do := [][2]string{{"power off many", "power on many"}, {"cut off many", "reconnect many"}}[r.IntN(2)]
 		at, which := 10*time.Second+time.Duration(r.Int64N(int64(time.Minute))), r.Uint64()>>8
@@ -35,7 +35,7 @@ func (p *Plan) setUp() {
 	}
 }
 
-// drawRare adds up to three of them to a plan that is done within that time.
+// drawRare adds up to three of them to a plan of that length.
 func (p *Plan) drawRare(length time.Duration) {
 	r := rand.New(rand.NewPCG(p.Seed, 21))
 	total := 0

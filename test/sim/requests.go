@@ -8,10 +8,10 @@ import (
 	"github.com/fleet-starter/fleet/internal/routing"
 )
 
-// client is those who use an app. Every second or so one of them asks some router for one of its hosts; until all is as it should
-// be, for nothing is learned from then on.
+// client models an app's users. About every second it sends a request for one of the app's hosts to a router, until
+// everything has converged, because requests prove nothing new then.
 func (w *world) client(app string) {
-	kept := map[*host]*configuration{} // connections that are kept: to workers of that configuration
+	kept := map[*host]*configuration{} // connections kept alive: to workers with that configuration
 	for i := 0; ; i++ {
 		n := w.chance("ask", app, fmt.Sprint(i))
 		w.sleep(w.exactly(100*time.Millisecond+time.Duration(n%uint64(1500*time.Millisecond)), "ask", app))
@@ -31,7 +31,7 @@ func (w *world) client(app string) {
 		case n>>40%8 == 0:
 			w.running.Go(r.upload)
 		case kept[router] != nil && kept[router] != conf && n>>44%2 == 0:
-			kept[router] = nil // the reload closed the connection: a request that may not be sent twice is lost
+			kept[router] = nil // the reload closed the connection: a request that must not be repeated is lost
 		default:
 			kept[router] = conf
 			r.send()
@@ -39,18 +39,18 @@ func (w *world) client(app string) {
 	}
 }
 
-// request is one that a router has taken.
+// request is a request accepted by a router.
 type request struct {
 	w         *world
 	app, name string
 	router    *host
-	conf      *configuration // of the worker that has it
+	conf      *configuration // of its worker
 	life      int            // of that nginx
 	n         uint64
 }
 
-// upload has a body that takes a while, and goes on to an instance when all of it is there. The worker that took the request does
-// that, whatever the configuration is by then.
+// upload models a body that takes a while, and is passed to an instance when it is complete. The worker that accepted the
+// request does that, whatever the configuration is by then.
 func (r *request) upload() {
 	r.w.sleep(r.w.exactly(500*time.Millisecond+time.Duration(r.n%uint64(15*time.Second)), "upload", r.app, r.router.name))
 	if r.w.ctx.Err() == nil && r.router.front.lives() == r.life {
@@ -58,7 +58,7 @@ func (r *request) upload() {
 	}
 }
 
-// send has the worker send the request to one instance after the other, until one answers.
+// send makes the worker send the request to one instance after the other, until one answers.
 func (r *request) send() {
 	upstreams := r.conf.hosts[r.name]
 	answered := slices.ContainsFunc(slices.Concat(after(upstreams, r.n), before(upstreams, r.n)), r.arrives)
@@ -74,7 +74,7 @@ func before(list []routing.Upstream, n uint64) []routing.Upstream {
 	return list[:n%uint64(max(len(list), 1))]
 }
 
-// arrives sends it to one, and reports whether that one answers.
+// arrives sends it to one instance, and reports whether that answers.
 func (r *request) arrives(u routing.Upstream) bool {
 	h := r.w.hostOf(address(u.Address))
 	up := h != nil && h.listens(r.app, u.Instance+".service")
@@ -82,14 +82,14 @@ func (r *request) arrives(u routing.Upstream) bool {
 	return up
 }
 
-// listens: the unit runs there, or another instance of the app does, at the same port.
+// listens reports whether the unit, or another instance of the app at the same port, runs there.
 func (h *host) listens(app, unit string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.procs[unit] != nil || slices.ContainsFunc(sortedKeys(h.procs), func(other string) bool { return appOf(other) == app })
 }
 
-// hasRun: the unit's process runs for that long.
+// hasRun reports whether the unit's process has run for that long.
 func (h *host) hasRun(unit string, since time.Duration) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -13,10 +13,10 @@ const (
 	convergeIn   = 5 * time.Minute
 	collectAfter = 16 * time.Minute // collect waits 5 min for a revision of a deleted app, then as long for its files
 	restFor      = time.Minute
-	secondPassIn = 90 * time.Second // until somebody leads again, and has looked at everything
+	secondPassIn = 90 * time.Second // until there is a leader again, and everything was reconciled
 )
 
-// Outcome is what came of a run.
+// Outcome is the result of a run.
 type Outcome struct {
 	// Violation is the first one, nil where every invariant held.
 	Violation  *Violation
@@ -63,7 +63,7 @@ func (w *world) live(p Plan) {
 	w.converge()
 }
 
-// until lets time pass, and reports whether all is well.
+// until lets time pass, and reports whether no invariant was violated.
 func (w *world) until(at time.Duration) bool {
 	for {
 		left := at - w.now()
@@ -79,10 +79,10 @@ func (w *world) until(at time.Duration) bool {
 	}
 }
 
-// converge waits until all is as people want it, and then that nothing is written any more.
+// converge waits until everything is as people want it, and then until nothing is written any more.
 func (w *world) converge() {
 	deadline := w.now() + convergeIn
-	if w.old.Load() != nil { // the caches have their look first
+	if w.old.Load() != nil { // the caches are compared first
 		if !w.until(w.now() + checkEvery*11/10 + slack) {
 			return
 		}
@@ -123,7 +123,7 @@ func (w *world) converge() {
 	w.secondPass()
 }
 
-// secondPass has everybody forget what they know. They look at everything once more, and write nothing of it.
+// secondPass restarts every process. They reconcile everything again, and must not write anything.
 func (w *world) secondPass() {
 	before := w.check.lasting()
 	for _, h := range w.hosts[:w.machines] {

@@ -8,8 +8,8 @@ import (
 // shrinkRuns bounds how often a failing plan is run again.
 const shrinkRuns = 80
 
-// Shrink drops steps from a plan for as long as it still fails in the same way, halves first, then smaller parts, and
-// returns what is left with its outcome. newDir gives an empty directory for each run.
+// Shrink drops steps from a plan while it still fails in the same way, halves first, then smaller parts, and returns the rest
+// with its outcome. newDir returns an empty directory for each run.
 func Shrink(t *testing.T, p Plan, o Outcome, newDir func() string) (Plan, Outcome) {
 	runs := 0
 	for size := (len(p.Steps) + 1) / 2; size > 0; size /= 2 {

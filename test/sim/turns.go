@@ -8,26 +8,25 @@ import (
 	"time"
 )
 
-// moment is when something is to happen. Of two that fall on the same nanosecond the order decides, which follows from what
-// they are.
+// moment is when something happens. Two moments in the same nanosecond are ordered by a hash of what they are.
 type moment struct {
 	takes time.Duration
 	order uint64
 }
 
-// turns gives all that takes a moment its turn: one at a time, and the next one only when all that came of the last one
-// has come to rest. So nothing is left to the Go scheduler, who would run at once whatever is due at once.
+// turns serializes everything that takes time: the next turn comes only when all effects of the last one have come to rest.
+// So nothing depends on the Go scheduler, which would run everything due at the same time at once.
 type turns struct {
 	mu   sync.Mutex
 	due  dues
-	wake chan struct{} // holds one: what is due next has changed
+	wake chan struct{} // holds one: the next due time has changed
 }
 
 type due struct {
 	at    time.Time
 	order uint64
 	turn  chan struct{}
-	off   bool // whoever waited does not any more
+	off   bool // the waiter has given up
 }
 
 type dues []*due
@@ -58,14 +57,14 @@ func (t *turns) run(ctx context.Context) {
 		case <-t.wake:
 		case <-timer.C:
 		}
-		synctest.Wait() // whatever else is due now was first, and has said what is due next
+		synctest.Wait() // everything else due now came first, and has registered its next moment
 		if next := t.next(); next >= 0 {
 			timer.Reset(next)
 		}
 	}
 }
 
-// next gives one turn, where one is due, and returns how long it is until the next one; less than 0: there is none.
+// next gives one turn, if one is due, and returns the time until the next one; negative if there is none.
 func (t *turns) next() time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -88,7 +87,7 @@ func (t *turns) next() time.Duration {
 	return -1
 }
 
-// after returns what is due in a while.
+// after registers a moment.
 func (t *turns) after(m moment) *due {
 	d := &due{at: time.Now().Add(m.takes), order: m.order, turn: make(chan struct{})}
 	t.mu.Lock()
@@ -104,14 +103,14 @@ func (t *turns) after(m moment) *due {
 	return d
 }
 
-// give up what is not waited for any more.
+// giveUp removes a moment that no longer matters.
 func (t *turns) giveUp(d *due) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	d.off = true
 }
 
-// sleep lets a moment pass, or the world end.
+// sleep returns after a moment, or when the world ends.
 func (w *world) sleep(m moment) {
 	d := w.turns.after(m)
 	select {
@@ -120,8 +119,8 @@ func (w *world) sleep(m moment) {
 	}
 }
 
-// delay is how long something takes: mostly a few milliseconds, now and then much longer. It depends on nothing but the
-// seed, the time and what it is.
+// delay is how long something takes: mostly a few milliseconds, sometimes much longer. It depends only on the seed, the time
+// and what it is.
 func (w *world) delay(what ...string) moment {
 	r := w.chance(what...)
 	longest := 8 * time.Millisecond
@@ -131,7 +130,7 @@ func (w *world) delay(what ...string) moment {
 	return moment{takes: 50*time.Microsecond + time.Duration(r%uint64(longest)), order: r}
 }
 
-// exactly is for what takes as long as it says.
+// exactly is for what takes exactly this long.
 func (w *world) exactly(d time.Duration, what ...string) moment {
 	return moment{takes: d, order: w.chance(what...)}
 }

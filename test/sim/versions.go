@@ -12,8 +12,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// An upgrade, machine by machine: in some clusters every fleetd is of an older version at first. Side by side with newer ones, it
-// writes unit files another way, and knows nothing of some fields of states, units and routers.
+// Rolling upgrades: in some clusters every fleetd is of an older version at first. It works alongside newer ones, writes unit
+// files differently, and does not know some fields of states, units and routers.
 func init() {
 	maps.Copy(faults, map[string]func(w *world, s step){"upgrade": func(w *world, s step) { w.pick(s.A).upgrade() }})
 }
@@ -38,7 +38,7 @@ func (h *host) upgrade() {
 	h.termFleetd()
 }
 
-// generate is how the machine's fleetd writes unit files; nil: as this one.
+// generate returns how the machine's fleetd generates unit files; nil: like this version.
 func (h *host) generate() func(name string, spec *v1.AppSpec) (generate.Files, error) {
 	if !h.old.Load() {
 		return nil
@@ -51,7 +51,7 @@ func (h *host) generate() func(name string, spec *v1.AppSpec) (generate.Files, e
 	}
 }
 
-// handwriting is an older version's: what it says is the same.
+// handwriting is how an older version writes the same unit file.
 func handwriting(text string) string {
 	if text == "" {
 		return ""
@@ -59,8 +59,8 @@ func handwriting(text string) string {
 	return "# written by an older fleetd\n" + text
 }
 
-// newFields are what an older version neither writes nor reads, by row. Where this version says the same twice for its sake, such as in
-// annotations of units, that is all that it has.
+// newFields are the fields that an older version neither writes nor reads, by row. If this version writes the same
+// information twice for older ones, such as in annotations of units, they only have the old form.
 func (w *world) newFields(key string) []string {
 	for row, fields := range map[string][]string{
 		w.keys.States().Prefix():  {"restarts", "jobResult", "exitCode", "exitStatus", "output"},
@@ -74,7 +74,7 @@ func (w *world) newFields(key string) []string {
 	return nil
 }
 
-// knows is a value as that version of fleetd writes and reads it.
+// knows returns a value as that version of fleetd writes and reads it.
 func (p *process) knows(key string, value []byte) []byte {
 	if p.kind != kindFleetd || !p.older || value == nil {
 		return value
@@ -85,7 +85,7 @@ func (p *process) knows(key string, value []byte) []byte {
 	return value
 }
 
-// asWritten is a transaction as that version of fleetd writes it.
+// asWritten returns a transaction as that version of fleetd writes it.
 func (p *process) asWritten(txn store.Txn) store.Txn {
 	txn.Ops = slices.Clone(txn.Ops)
 	for i := range txn.Ops {
@@ -94,7 +94,7 @@ func (p *process) asWritten(txn store.Txn) store.Txn {
 	return txn
 }
 
-// asRead is what that version of fleetd reads.
+// asRead returns what that version of fleetd reads.
 func (p *process) asRead(kvs []store.KV) []store.KV {
 	kvs = slices.Clone(kvs)
 	for i := range kvs {
@@ -103,7 +103,7 @@ func (p *process) asRead(kvs []store.KV) []store.KV {
 	return kvs
 }
 
-// asWatched is what it hears of.
+// asWatched returns what that version of fleetd receives.
 func (p *process) asWatched(batch store.Batch) store.Batch {
 	batch.Events = slices.Clone(batch.Events)
 	for i := range batch.Events {

@@ -1,10 +1,10 @@
-// Package sim runs a whole cluster in one process, and one seed decides everything in it: who is slow, what breaks, what
-// people do, and in which order all of it happens.
+// Package sim runs a whole cluster in one process, in which one seed decides everything: which processes are slow, what
+// breaks, what people do, and in which order it all happens.
 //
 // The controllers, caches, elections and leases are the real ones. etcd is internal/store/memstore, systemd is
-// internal/systemd/fake, time is that of testing/synctest. What would be left to the Go scheduler is decided by time:
-// every message to and from etcd, every call to systemd and every pass of a controller takes a moment that is computed
-// from the seed; and what falls on the same nanosecond has its turn one after the other, see turns.go.
+// internal/systemd/fake, time is testing/synctest's. Time decides what would otherwise depend on the Go scheduler: every
+// message to and from etcd, every call to systemd and every pass of a controller takes a time computed from the seed, and
+// what falls on the same nanosecond is serialized, see turns.go.
 package sim
 
 import (
@@ -30,7 +30,7 @@ import (
 )
 
 func init() {
-	// What the pauses of the real thing leave to chance, the world's own delays decide.
+	// The world's delays replace the random pauses of the real code.
 	store.Chance = func(n int64) int64 { return n / 2 }
 	controller.Soon = time.Nanosecond
 	store.CheckEvery = checkEvery
@@ -38,7 +38,7 @@ func init() {
 
 // Violation is an invariant that did not hold.
 type Violation struct {
-	// Invariant is its name, Message what was seen.
+	// Invariant is its name, Message what was observed.
 	Invariant, Message string
 	At                 time.Duration
 }
@@ -47,10 +47,10 @@ func (v *Violation) String() string {
 	return fmt.Sprintf("after %s: %s: %s", v.At, v.Invariant, v.Message)
 }
 
-// line is one of the transcript.
+// line is a line of the transcript.
 type line struct {
 	at              time.Duration
-	who, part, text string // part: of a process, which has several
+	who, part, text string // part: of a process with several
 }
 
 // world is one simulated cluster.
@@ -61,45 +61,45 @@ type world struct {
 	etcd     *memstore.Store
 	keys     keyspace.Keys
 	hosts    []*host
-	machines int // of hosts, those that belong here; what follows are intruders
+	machines int // number of regular hosts; those after them are intruders
 	// readdressed is how many machines were given another address.
 	readdressed int
-	// snapshots are how far etcd was; lostAt is when it was lost, restores how often it was restored.
+	// snapshots are etcd's revisions over time; lostAt is when it was lost, restores how often it was restored.
 	snapshots   []snapshot
 	lostAt      time.Time
 	restores    atomic.Int64
-	wentBack    bool     // its revision did, once
+	wentBack    bool     // its revision went back, once
 	person      *process // all people
 	check       *checker
-	away        atomic.Bool                      // etcd, for everybody
-	full        atomic.Bool                      // etcd
-	old         atomic.Pointer[memstore.OldEtcd] // what etcd gets wrong; nil: nothing, or no more
+	away        atomic.Bool                      // etcd is unreachable for all
+	full        atomic.Bool                      // etcd is full
+	old         atomic.Pointer[memstore.OldEtcd] // the bugs of an old etcd; nil: none, or no more
 	turns       *turns
-	calm        atomic.Bool            // all is as it should be: routers are asked no more
-	alwaysFails atomic.Pointer[string] // the app of which no instance passes its health check
+	calm        atomic.Bool            // everything has converged: no more requests to routers
+	alwaysFails atomic.Pointer[string] // the app whose instances all fail their health checks
 	// freezeTimeout is freeze_timeout of every fleetd; 0: there is none.
 	freezeTimeout time.Duration
-	// compared counts how often caches are compared with etcd, and registry keeps the counts.
+	// compared counts comparisons of caches with etcd, and registry keeps the counts.
 	compared *cache.Metrics
 	registry *prometheus.Registry
 
 	ctx  context.Context // ends when the world does
 	stop context.CancelFunc
 
-	// trap is what happens at one of the leader's next writes.
+	// trap strikes at one of the leader's next writes.
 	trap *trap
 
 	mu        sync.Mutex
 	lines     []line
 	violation *Violation
-	conns     []*conn // those that an old etcd is at the other end of
-	upgraded  bool    // it is a new one by now
+	conns     []*conn // those to an old etcd
+	upgraded  bool    // etcd is a new one by now
 
-	// commit is held from before a write until its writer is noted, so that whoever looks at a revision knows who wrote it.
+	// commit is held from before a write until its writer is recorded, so that the writer of every checked revision is known.
 	commit  sync.Mutex
 	writers map[int64]writer
 
-	running sync.WaitGroup // all processes, the killed ones included
+	running sync.WaitGroup // all processes, including killed ones
 }
 
 func newWorld(p Plan, dir string) *world {
@@ -120,7 +120,7 @@ func newWorld(p Plan, dir string) *world {
 
 func (w *world) now() time.Duration { return time.Since(w.start) }
 
-// chance is a number that depends on nothing but the seed, the time and what it is for.
+// chance is a number that depends only on the seed, the time and its purpose.
 func (w *world) chance(what ...string) uint64 {
 	h := fnv.New64a()
 	var b [16]byte
@@ -131,7 +131,7 @@ func (w *world) chance(what ...string) uint64 {
 		h.Write([]byte(s))
 		h.Write([]byte{0})
 	}
-	x := h.Sum64() // the last bytes hardly reach the high bits: mix once more
+	x := h.Sum64() // the last bytes hardly affect the high bits: mix once more
 	x ^= x >> 33
 	x *= 0xff51afd7ed558ccd
 	x ^= x >> 33
@@ -145,18 +145,18 @@ func (w *world) note(who, part, text string) {
 	line := line{w.now(), who, part, w.plain(text)}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.ctx.Err() == nil { // what everybody does at the end of the world is in no order
+	if w.ctx.Err() == nil { // what happens at the end of the world is unordered
 		w.lines = append(w.lines, line)
 	}
 }
 
-// plain is a text without the directory of the world, which is another one each time.
+// plain removes the world's directory, which differs each time, from a text.
 func (w *world) plain(text string) string { return strings.ReplaceAll(text, w.dir+"/", "") }
 
-// only is the one invariant that a run is about: the others may be violated. Empty: it is about all.
+// only is the invariant to check: the others may be violated. Empty: check all.
 var only = os.Getenv("SIM_INVARIANT")
 
-// fail notes the first violation.
+// fail records the first violation.
 func (w *world) fail(invariant, format string, args ...any) {
 	if only != "" && only != invariant {
 		w.tell("not looked for", "%s: %s", invariant, fmt.Sprintf(format, args...))
@@ -186,7 +186,7 @@ func (w *world) failed() *Violation {
 func (w *world) transcript() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	// Who says something at the same moment does so in no order, nor do the goroutines of one part.
+	// Processes that log in the same moment do so in no particular order, as do goroutines of one part.
 	slices.SortStableFunc(w.lines, func(a, b line) int {
 		order := cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.who, b.who), cmp.Compare(a.part, b.part))
 		if order == 0 && a.part != "" {
@@ -210,5 +210,5 @@ func (w *world) hostOf(address string) *host {
 	return w.hosts[i]
 }
 
-// short is a key without what all keys begin with.
+// short returns a key without the common prefix.
 func (w *world) short(key string) string { return strings.TrimPrefix(key, w.keys.Root()) }
