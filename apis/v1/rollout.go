@@ -35,7 +35,7 @@ type Rollout struct {
 	LetGo string `json:"letGo,omitempty"`
 }
 
-// Equal tells whether two are the same, whatever clock their time was read from.
+// Equal reports whether two are the same, whatever clock their time was read from.
 func (r Rollout) Equal(o Rollout) bool {
 	return r.Phase == o.Phase && r.Since.Equal(o.Since) && r.From == o.From && r.LetGo == o.LetGo
 }
