@@ -123,7 +123,7 @@ func TestAnnouncedAgainWhenTheLeaseWasLost(t *testing.T) {
 	})
 }
 
-func TestAnnouncedAgainWhenSomebodyDeletesTheKey(t *testing.T) {
+func TestAnnouncedAgainAfterKeyDeletion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})
 		start(t, s, "127.0.0.11:3000")

@@ -22,7 +22,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// bench is a store with the controllers of apps and status running on it, and the hands of everybody else.
+// bench is a store with the app and status controllers running on it, and helpers that act for everything else.
 type bench struct {
 	t      *testing.T
 	ctx    context.Context
@@ -52,7 +52,7 @@ func (r *recorder) all() []string {
 // eachStore runs a test over the model and over etcd.
 func eachStore(t *testing.T, test func(t *testing.T, s store.Interface)) {
 	t.Run("model", func(t *testing.T) {
-		t.Cleanup(func() { goleak.VerifyNone(t) }) // behind all other clean-ups
+		t.Cleanup(func() { goleak.VerifyNone(t) }) // after all other cleanups
 		test(t, memstore.New(memstore.Options{}))
 	})
 	t.Run("etcd", func(t *testing.T) {
@@ -96,7 +96,7 @@ func (b *bench) delete(key string) int64 {
 	return revision
 }
 
-// await waits until what lies below a row is as wanted.
+// await waits until the objects of a row are as wanted.
 func await[T any](b *bench, row keyspace.Collection[T], what string, wanted func(map[string]T) bool) map[string]T {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second)
@@ -128,7 +128,7 @@ func await[T any](b *bench, row keyspace.Collection[T], what string, wanted func
 	return now
 }
 
-// turn returns when the controller has looked at all that was there before: another app has come and gone.
+// turn returns when the controller has seen all earlier changes: it creates and deletes another app.
 func (b *bench) turn() {
 	b.t.Helper()
 	none := func(u map[string]v1.Unit) bool { return u["turn@1.service"].Metadata.Owner == "" }
@@ -138,13 +138,13 @@ func (b *bench) turn() {
 	await(b, b.keys.Units(), "none of another app", none)
 }
 
-// unit is a unit as it is stored.
+// unit returns a stored unit.
 func (b *bench) unit(name string) v1.Unit {
 	b.t.Helper()
 	return await(b, b.keys.Units(), name, func(map[string]v1.Unit) bool { return true })[name]
 }
 
-// run does what the machines do for the units as they are: all active and announced.
+// run does what machines do for the current units: all become active and announced.
 func (b *bench) run(units map[string]v1.Unit) (revision int64) {
 	for name, u := range units {
 		value, err := b.keys.States().Encode(v1.UnitState{ActiveState: "active", Hash: u.Spec.Hash, DesiredState: u.Spec.DesiredState})
@@ -165,8 +165,8 @@ func isReady(want string) func(map[string]v1.AppStatus) bool {
 	}
 }
 
-// TestFromManifestToUnitsAndBack follows an app through what the machines and a router make of it. At every step that waits
-// for the router nothing moves before it has served, which it does last of all.
+// TestFromManifestToUnitsAndBack follows an app, with simulated machines and a router. At every step that waits for the
+// router, nothing changes before the router, which always acts last, has served it.
 func TestFromManifestToUnitsAndBack(t *testing.T) {
 	eachStore(t, func(t *testing.T, s store.Interface) {
 		keys := keyspace.New("")
@@ -177,12 +177,12 @@ func TestFromManifestToUnitsAndBack(t *testing.T) {
 			_, err := s.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: key, Value: []byte(value), Lease: lease}}})
 			require.NoError(t, err)
 		}
-		serve := func(revision int64, digest string) { // the router serves what there was then; without its lease it is none
+		serve := func(revision int64, digest string) { // the router serves the endpoints of that revision; without its lease it does not count
 			leased(keys.Routers().Key("m1"), fmt.Sprintf(`{"revision":%d,"digest":%q}`, revision, digest))
 		}
 		leased(keys.Machines().Key("m1"), `{"metadata":{"name":"m1"},"spec":{"address":"127.0.0.1","capacity":{}}}`)
 		serve(0, "")
-		waits := func(condition, message string) { // for the router, and says so
+		waits := func(condition, message string) { // it waits for the router, and says so
 			await(b, keys.Status(), message, func(all map[string]v1.AppStatus) bool {
 				c := v1.FindCondition(all["web"].Conditions, condition)
 				return c != nil && c.Reason == status.ReasonWaiting && strings.Contains(c.Message, message)
@@ -282,7 +282,7 @@ func TestUnitsOfPeopleAreLeftAlone(t *testing.T) {
 	})
 }
 
-func TestRevisionThatNobodyCanRead(t *testing.T) {
+func TestUnreadableRevision(t *testing.T) {
 	s := memstore.New(memstore.Options{})
 	keys := keyspace.New("")
 	b := start(t, s, keys)
@@ -297,8 +297,8 @@ func TestRevisionThatNobodyCanRead(t *testing.T) {
 	require.True(t, third)
 }
 
-// TestRoutes follows what routers are told: of an app, with the revision that is accepted, until the app is deleted; and of
-// units that a script announces, for as long as they are units.
+// TestRoutes follows the routes of an app, which has the accepted revision's route until it is deleted, and of units
+// announced by a script, which are routed while they exist.
 func TestRoutes(t *testing.T) {
 	eachStore(t, func(t *testing.T, s store.Interface) {
 		keys := keyspace.New("")
@@ -312,7 +312,7 @@ func TestRoutes(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, revision.ModRevision, route.ModRevision, "they are one transaction")
 
-		// A person's change is undone, whatever it is.
+		// Any manual change is undone.
 		for _, change := range []func(){
 			func() { b.delete(keys.Routes().Key("web")) },
 			func() { b.put(keys.Routes().Key("web"), `{"prefix":"/services/web","hosts":{"stolen.example.com":1}}`) },

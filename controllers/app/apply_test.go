@@ -13,9 +13,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// TestWhatChangedMeanwhileIsKept: a plan was made for rows as they were then. Where another changed one since, or put one where
-// none was, nothing of the plan is written over it.
-func TestWhatChangedMeanwhileIsKept(t *testing.T) {
+// TestConcurrentChangesAreKept: if a key was changed or created after the plan was made, nothing of the plan overwrites it.
+func TestConcurrentChangesAreKept(t *testing.T) {
 	keys := keyspace.New("")
 	unit := &v1.Unit{Metadata: v1.ObjectMeta{Name: "web@1.service"}, Spec: v1.UnitSpec{Hash: "new"}}
 	unitKey, routeKey := keys.Units().Key("web@1.service"), keys.Routes().Key("web")

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// BenchmarkPlan plans an app at rest: the cost of looking once more.
+// BenchmarkPlan plans an app at rest: the cost of an unnecessary plan.
 func BenchmarkPlan(b *testing.B) {
 	for _, replicas := range []int{10, 1_000, 100_000} {
 		b.Run(fmt.Sprint(replicas), func(b *testing.B) {

@@ -12,8 +12,7 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// world is a cluster as the plan sees it, with machines, announcers and routers that do what they should, each in its
-// own time.
+// world is a cluster as seen by the plan, with well-behaved machines, announcers and routers, each at its own pace.
 type world struct {
 	t         require.TestingT
 	now       time.Time
@@ -27,9 +26,9 @@ type world struct {
 	overrides map[string]v1.Override
 	states    map[string]v1.UnitState
 	leaving   map[string]string
-	places    map[string]Place // where that is not m1
+	places    map[string]Place // if not m1
 	endpoints map[string]string
-	// announcedAt are the revisions of endpoints, changed that of their last change.
+	// announcedAt are the revisions of endpoints, changed the revision of their last change.
 	announcedAt map[string]int64
 	changed     int64
 	routers     map[string]v1.Router
@@ -37,7 +36,7 @@ type world struct {
 	uid         int64
 	byHand      []string
 	broken      map[string]bool // unit names whose health check fails
-	brokenBy    map[string]bool // hashes of units whose process does not get healthy
+	brokenBy    map[string]bool // hashes of units whose process never becomes healthy
 	log         []string
 	made        map[turn]int // how often plans made a transition
 }
@@ -71,7 +70,7 @@ func (w *world) apply(format string, args ...any) {
 	w.manifest = &Manifest{Raw: fmt.Appendf(nil, format, args...), Revision: revision, UID: w.uid}
 }
 
-// manifestOf is an App of that many replicas; version makes its files differ.
+// manifestOf is an App with that many replicas; version makes its files differ.
 func manifestOf(app string, replicas int, version string, announced bool) string {
 	text := fmt.Sprintf("apiVersion: fleet/v1\nkind: App\nmetadata: {name: %s}\nspec:\n  replicas: %d\n  exec: {command: [/bin/app, %q]}\n", app, replicas, version)
 	if announced {
@@ -113,7 +112,7 @@ func (w *world) input() Input {
 	return in
 }
 
-// plan makes a plan and carries it out as the store would, condition by condition.
+// plan makes a plan and applies it like the store, with its conditions.
 func (w *world) plan() Decision { return w.planSettling(0) }
 
 func (w *world) planSettling(settling time.Duration) Decision {
@@ -167,7 +166,7 @@ func (w *world) planSettling(settling time.Duration) Decision {
 	return plan
 }
 
-// turns holds what a plan says of roll-outs against what holds of all, and notes its transitions.
+// turns checks what a plan writes about roll-outs, and records its transitions.
 func (w *world) turns(in Input, plan Decision) {
 	requireRollouts(w.t, in, plan)
 	for _, t := range turnsOf(in, plan) {
@@ -177,7 +176,7 @@ func (w *world) turns(in Input, plan Decision) {
 	}
 }
 
-// systemd has one unit do one step of what is desired of it. It reports whether anything changed.
+// systemd makes a unit take one step towards its desired state. It reports whether anything changed.
 func (w *world) systemd(name string) bool {
 	before, existed := w.states[name]
 	after := before
@@ -206,7 +205,7 @@ func (w *world) systemd(name string) bool {
 	return true
 }
 
-// settle has a sidekick stop with its app, as BindsTo= does, and an app's restart withdraw it.
+// settle stops a sidekick with its app, like BindsTo=, and withdraws it when the app restarts.
 func (w *world) settle(name string) {
 	n, sidekick, ok := v1.ParseAppUnit(w.app, name)
 	if ok && !sidekick {
@@ -238,7 +237,7 @@ func (w *world) announcer(n int32) bool {
 	return true
 }
 
-// router has one router serve what there is.
+// router makes a router serve the current endpoints.
 func (w *world) router(machine string) bool {
 	r := w.routers[machine]
 	if r.Revision >= w.changed {
@@ -248,7 +247,7 @@ func (w *world) router(machine string) bool {
 	return true
 }
 
-// steps are all things that may happen next, the plan apart.
+// steps are all possible next steps, except the plan.
 func (w *world) steps() []func() bool {
 	var steps []func() bool
 	names := map[string]bool{}
@@ -270,10 +269,10 @@ func (w *world) steps() []func() bool {
 	return steps
 }
 
-// settleAll runs plans and everything else until nothing changes any more.
+// settleAll runs plans and all other steps until nothing changes any more.
 func (w *world) settleAll() Decision {
 	for range 10_000 {
-		w.now = w.now.Add(time.Millisecond) // a plan that writes the time must not do so without end
+		w.now = w.now.Add(time.Millisecond) // a plan that writes the time must come to an end
 		plan := w.plan()
 		changed := slices.ContainsFunc(plan.Actions, func(a Action) bool { return a.Kind != Report })
 		for _, step := range w.steps() {
@@ -291,7 +290,7 @@ func (w *world) settleAll() Decision {
 	return Decision{}
 }
 
-// replaced runs plans and everything else until a unit has the file of that revision.
+// replaced runs plans and all other steps until a unit has the file of that revision.
 func (w *world) replaced(unit string, revision int) {
 	for len(w.revisions) < revision || w.units[unit].Spec.Hash != w.revisions[revision-1].UnitFile {
 		w.plan()
@@ -301,7 +300,7 @@ func (w *world) replaced(unit string, revision int) {
 	}
 }
 
-// serving counts the instances that requests may be sent to.
+// serving counts the instances that may get requests.
 func (w *world) serving() int { return len(w.endpoints) }
 
 func (w *world) unitNames() []string { return slices.Sorted(maps.Keys(w.units)) }

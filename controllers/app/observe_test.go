@@ -17,7 +17,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// knows is a controller that does not run, over a cluster that knows what is stored.
+// knows is a controller that does not run, over a cluster that has read the store.
 type knows struct {
 	t     *testing.T
 	store *memstore.Store
@@ -37,7 +37,7 @@ func newKnows(t *testing.T, o Options) *knows {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended, end := context.WithCancel(ctx)
 	end()
-	_ = k.c.Run(ended) // ends the queue
+	_ = k.c.Run(ended) // shuts down the queue
 	var parts sync.WaitGroup
 	parts.Go(func() { _ = known.Run(ctx) })
 	t.Cleanup(func() { cancel(); parts.Wait() })
@@ -70,11 +70,11 @@ func set[T any](k *knows, row keyspace.Collection[T], name string, value T) int6
 func (k *knows) observe(app string) Input {
 	k.t.Helper()
 	require.NoError(k.t, k.c.Cluster.CatchUp(k.t.Context()))
-	synctest.Wait() // endpoints are another watch
+	synctest.Wait() // endpoints have a separate watch
 	return k.c.observe(app)
 }
 
-// TestObserve: all that is stored of an app is seen, and nothing of another.
+// TestObserve: the input contains everything stored about an app, and nothing about another.
 func TestObserve(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKnows(t, Options{AgentTTL: time.Minute})
@@ -94,7 +94,7 @@ func TestObserve(t *testing.T) {
 		first := set(k, k.keys.Units(), "web@1.service", owned("web@1.service", v1.Loaded))
 		first2 := set(k, k.keys.Units(), "web@1.service", owned("web@1.service", v1.Launched))
 		set(k, k.keys.Units(), "web-discovery@1.service", owned("web-discovery@1.service", v1.Launched))
-		set(k, k.keys.Units(), "web@2.service", owned("web@2.service", v1.Loaded)) // it is no sidekick: no digest is needed
+		set(k, k.keys.Units(), "web@2.service", owned("web@2.service", v1.Loaded)) // not a sidekick: no digest is needed
 		set(k, k.keys.Units(), "web@3.service", v1.Unit{Metadata: v1.ObjectMeta{Owner: "other"}})
 		set(k, k.keys.Overrides(), "web@1.service", v1.Override{DesiredState: v1.Loaded})
 		set(k, k.keys.Unplaced(), "web@2.service", v1.Unplaced{Message: "no room"})
@@ -106,7 +106,7 @@ func TestObserve(t *testing.T) {
 		early, late := time.Now().Add(-time.Hour).UTC(), time.Now().UTC()
 		set(k, k.keys.States(), "m1/web@1.service", v1.UnitState{ActiveState: "active", Since: late})
 		set(k, k.keys.States(), "m2/web@1.service", v1.UnitState{ActiveState: "active", Since: early})
-		set(k, k.keys.States(), "m3/web@1.service", v1.UnitState{ActiveState: "active", Since: early}) // which is away
+		set(k, k.keys.States(), "m3/web@1.service", v1.UnitState{ActiveState: "active", Since: early}) // whose machine is away
 		at := k.put("/services/web/web/web@1", "10.0.0.1:80", 0)
 		last := k.put("/services/web/web/worker@1", "10.0.0.1:81", 0)
 		set(k, k.keys.Units(), "worker@1.service", v1.Unit{})
@@ -143,16 +143,16 @@ func TestObserve(t *testing.T) {
 		require.Equal(t, 40*time.Second, in.Settling)
 		require.Empty(t, in.ByHand, "the app itself announces")
 
-		// Withdrawn instances need to know which endpoints there are.
+		// Withdrawn instances depend on the endpoints.
 		set(k, k.keys.Units(), "web-discovery@1.service", owned("web-discovery@1.service", v1.Loaded))
 		digest := v1.EndpointsDigest(map[string]string{"/services/web/web/web@1": "10.0.0.1:80", "/services/web/web/worker@1": "10.0.0.1:81"})
 		require.Equal(t, []v1.EndpointSet{{Prefix: v1.DefaultAnnouncePrefix, Revision: last, Digest: digest}}, k.observe("web").EndpointSets)
 
-		// A route that cannot be read is there.
+		// An unreadable route exists.
 		broken := k.put(k.keys.Routes().Key("web"), "{", 0)
 		require.Equal(t, Route{Revision: broken}, k.observe("web").Route)
 
-		// The app announces nothing any more: then what is announced by hand matters.
+		// The app announces nothing any more: then endpoints announced by hand matter.
 		latest.Number, latest.Spec.Announce = 4, nil
 		set(k, k.keys.Revisions(), keyspace.RevisionName("web", 4), latest)
 		require.Equal(t, []string{"web@1", "worker@1"}, k.observe("web").ByHand)
@@ -166,7 +166,7 @@ func TestObserve(t *testing.T) {
 	})
 }
 
-// TestByHand: what a script announces is routed while it is a unit; one that was routed stays so while its script is late.
+// TestByHand: what a script announces is routed while it is a unit; a routed one stays routed while its script is late.
 func TestByHand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKnows(t, Options{})
@@ -182,7 +182,7 @@ func TestByHand(t *testing.T) {
 	})
 }
 
-// TestInstancesAreWrittenApart: the units of one instance are written together, and a conflict with one concerns no other.
+// TestInstancesAreWrittenApart: the units of one instance are written together, and a conflict with one affects no other.
 func TestInstancesAreWrittenApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKnows(t, Options{})

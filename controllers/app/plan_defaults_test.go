@@ -14,8 +14,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// fullSpec has every structure that a spec can have, and nothing in it: what Default fills in, it fills in here. It is made by
-// reflection, so that a field that is added is in it.
+// fullSpec has every struct that a spec can have, empty, so that Default fills them all in. Reflection includes fields added
+// later.
 func fullSpec() v1.AppSpec {
 	var spec v1.AppSpec
 	var fill func(v reflect.Value)
@@ -41,7 +41,7 @@ func fullSpec() v1.AppSpec {
 	return spec
 }
 
-// leaves are the paths of all values of a JSON object.
+// leaves returns the paths of all values of a JSON object.
 func leaves(value any, path string, into map[string]bool) {
 	switch v := value.(type) {
 	case map[string]any:
@@ -81,11 +81,12 @@ func asJSON(t *testing.T, value any) (object map[string]any) {
 	return object
 }
 
-// TestASpecOfAnOlderFleetdIsTheSame: a fleetd that did not know a field stored a spec without its default. That is no change: an
-// app of that spec is not accepted anew, and scaled it keeps its unit files, whatever would be generated for it today.
+// TestASpecOfAnOlderFleetdIsTheSame: a fleetd that did not know a field stored a spec without its default. That is not a
+// change: an app with that spec gets no new revision, and keeps its unit files when scaled, even if they would be generated
+// differently today.
 func TestASpecOfAnOlderFleetdIsTheSame(t *testing.T) {
 	full := fullSpec()
-	full.Ports[0].Port = 80 // of which the port's name and host port are made
+	full.Ports[0].Port = 80 // the default of the port's name and host port
 	before := map[string]bool{}
 	leaves(asJSON(t, full), "", before)
 	app := v1.App{Metadata: v1.ObjectMeta{Name: "web"}, Spec: full}
@@ -102,7 +103,7 @@ func TestASpecOfAnOlderFleetdIsTheSame(t *testing.T) {
 	require.Contains(t, defaulted, "/update/minReady")
 	require.Contains(t, defaulted, "/ports/0/hostPort")
 
-	// A manifest that says as much as a valid one can, and leaves all of that out.
+	// A manifest that has everything a valid one can have, except those fields.
 	const text = `apiVersion: fleet/v1
 kind: App
 metadata: {name: web}

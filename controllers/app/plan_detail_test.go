@@ -10,8 +10,8 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// TestAppThatAnnouncesNoMore: routers forget its hosts, and its sidekicks go.
-func TestAppThatAnnouncesNoMore(t *testing.T) {
+// TestAppThatStopsAnnouncing: routers forget its hosts, and its sidekicks are removed.
+func TestAppThatStopsAnnouncing(t *testing.T) {
 	w := running(t, 1, true)
 	require.NotNil(t, w.route.Value)
 	w.apply("%s", manifestOf("web", 1, "1", false))
@@ -23,7 +23,7 @@ func TestAppThatAnnouncesNoMore(t *testing.T) {
 	require.Equal(t, []string{"web@1.service"}, w.unitNames())
 }
 
-// TestClaims: of what an instance takes of its machine only that is written which it asks for.
+// TestClaims: the unit file contains only the resources that an instance asks for.
 func TestClaims(t *testing.T) {
 	for requests, want := range map[string]string{
 		"{memory: 100M}":         "[X-Fleet]\nMemory=100M\n",
@@ -43,8 +43,8 @@ func TestClaims(t *testing.T) {
 	}
 }
 
-// TestMoveDuringARollout: an instance that a roll-out has touched, and that goes to another machine then, is the roll-out's: when it is
-// ready again, that is no move that is over.
+// TestMoveDuringARollout: an instance that a roll-out has touched, and that then moves, still belongs to the roll-out: when
+// it is ready again, no move is reported complete.
 func TestMoveDuringARollout(t *testing.T) {
 	w := running(t, 2, true)
 	w.apply("%s", manifestOf("web", 2, "2", true))
@@ -65,8 +65,8 @@ func TestMoveDuringARollout(t *testing.T) {
 	require.Equal(t, w.revisions[1].UnitFile, w.units["web@2.service"].Spec.Hash)
 }
 
-// TestNoOtherIsTouchedBeforeOneIsReady: while an instance is started, restarted, let go, or not ready after it was replaced, the next
-// one is left alone.
+// TestNoOtherIsTouchedBeforeOneIsReady: while an instance is being started, restarted or moved, or is not ready after its
+// replacement, the next one is left alone.
 func TestNoOtherIsTouchedBeforeOneIsReady(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -105,7 +105,7 @@ func TestNoOtherIsTouchedBeforeOneIsReady(t *testing.T) {
 	}
 }
 
-// TestRestartWithARollout: what is replaced is started anew by that: a restart that was asked for is done with it.
+// TestRestartWithARollout: a replacement also completes a requested restart.
 func TestRestartWithARollout(t *testing.T) {
 	w := running(t, 1, false)
 	w.overrides["web@1.service"] = v1.Override{DesiredState: v1.Launched, RequestedAt: "1", Restart: true}
@@ -115,7 +115,7 @@ func TestRestartWithARollout(t *testing.T) {
 	require.NotContains(t, w.transcript(), "Restarted")
 }
 
-// TestUnitsOfADeletedAppKeepTheirOwner, also where they are withdrawn: another app of that name is to know whose they were.
+// TestUnitsOfADeletedAppKeepTheirOwner, even when they are withdrawn: another app of that name has to know whose they were.
 func TestUnitsOfADeletedAppKeepTheirOwner(t *testing.T) {
 	w := running(t, 1, true)
 	owner := w.units["web-discovery@1.service"].Metadata.OwnerUID
@@ -126,8 +126,8 @@ func TestUnitsOfADeletedAppKeepTheirOwner(t *testing.T) {
 	require.Equal(t, owner, w.units["web-discovery@1.service"].Metadata.OwnerUID)
 }
 
-// TestGoneFrom: of a global app's instance on one machine no request is left when it is neither announced nor about to be, and all
-// routers know.
+// TestGoneFrom: a global app's instance on one machine gets no more requests when it is neither announced nor about to be,
+// and all routers know.
 func TestGoneFrom(t *testing.T) {
 	name := v1.GlobalEndpointName("web", "m1")
 	for _, tt := range []struct {
@@ -157,8 +157,8 @@ func TestGoneFrom(t *testing.T) {
 	}
 }
 
-// TestMoveAfterItWasReplaced: an instance that a roll-out has replaced, and that is not ready so far, leaves its machine as the
-// roll-out's.
+// TestMoveAfterItWasReplaced: an instance that a roll-out has replaced and that is not ready yet leaves its machine as part
+// of the roll-out.
 func TestMoveAfterItWasReplaced(t *testing.T) {
 	w := running(t, 2, true)
 	w.apply("%s", manifestOf("web", 2, "2", true))

@@ -9,12 +9,12 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// goes has an instance's machine drained: the schedule controller marks the placements of both units.
+// goes drains an instance's machine: the schedule controller marks the placements of both units.
 func (w *world) goes(n int32, from string) {
 	w.leaving = map[string]string{v1.AppUnit(w.app, n): from, v1.SidekickUnit(w.app, n): from}
 }
 
-// moves is the move itself: both units begin anew on another machine.
+// moves is the move itself: both units start again on another machine.
 func (w *world) moves(n int32) {
 	w.leaving = nil
 	delete(w.states, v1.AppUnit(w.app, n))
@@ -50,7 +50,7 @@ func TestInstanceIsWithdrawnBeforeItMoves(t *testing.T) {
 	require.Equal(t, "putUnit web@1.service Returned launched\nputUnit web-discovery@1.service Returned launched", w.transcript())
 	require.Empty(t, w.letGo(1), "to leave m1 once more it is asked once more")
 	w.goes(2, "m2")
-	w.settleAll() // the first is ready again, then the second one goes
+	w.settleAll() // when the first is ready again, the second one moves
 	require.Equal(t, "m2", w.letGo(2))
 	require.Equal(t, "putUnit web@1.service MoveComplete launched\nNormal MoveComplete\n"+
 		"putUnit web-discovery@2.service WithdrawForMove loaded\nputUnit web@2.service WithdrawForMove launched\nputUnit web@2.service LetGo launched", w.transcript())
@@ -66,7 +66,7 @@ func TestOneInstanceMovesAtATime(t *testing.T) {
 	w.goes(1, "m1")
 	w.settleAll()
 	require.Equal(t, "m1", w.letGo(1))
-	w.broken["web@1.service"] = true // where it goes it does not get healthy
+	w.broken["web@1.service"] = true // it does not become healthy on its new machine
 	w.moves(1)
 	w.goes(2, "m2")
 	w.settleAll()
@@ -92,7 +92,7 @@ func TestMoveThatIsTakenBack(t *testing.T) {
 	require.Empty(t, w.units["web@1.service"].Metadata.Annotations)
 }
 
-// A roll-out and a drain of one app do not take two instances away at once.
+// A roll-out and a drain of one app never take away two instances at once.
 func TestRolloutWaitsForAMove(t *testing.T) {
 	w := running(t, 2, true)
 	w.goes(1, "m1")
@@ -111,7 +111,7 @@ func TestRolloutWaitsForAMove(t *testing.T) {
 	require.NotContains(t, w.transcript(), "MoveComplete", "where it went it got the new file at once")
 }
 
-// A roll-out is over when all instances are of the revision, be it that one of them is to go elsewhere then.
+// A roll-out is complete when all instances are of the revision, even if one of them then has to move.
 func TestRolloutThatEndsWhileAnInstanceIsToGo(t *testing.T) {
 	w := running(t, 2, true)
 	w.apply("%s", manifestOf("web", 2, "2", true))
@@ -126,8 +126,8 @@ func TestRolloutThatEndsWhileAnInstanceIsToGo(t *testing.T) {
 	require.NotContains(t, w.transcript(), "RolloutComplete")
 }
 
-// An instance that an earlier roll-out has touched, and that is out of date again, waits for its turn: the one that is to go to
-// another machine does not wait for it, for then both would wait for each other.
+// An instance that an earlier roll-out has touched, and that is out of date again, waits for its turn. The one that has to
+// move does not wait for it, otherwise both would wait for each other.
 func TestMoveDoesNotWaitForAnInstanceThatWaits(t *testing.T) {
 	w := running(t, 2, true)
 	w.apply("%s", manifestOf("web", 2, "2", true))

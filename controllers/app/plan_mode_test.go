@@ -11,8 +11,8 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// modes is a cluster of machines with one port that each instance needs. The scheduler takes a turn to see that a machine has
-// room, and an instance another one to be announced.
+// modes is a cluster of machines with one port that each instance needs. The scheduler takes a turn to notice that a machine
+// has room, and an instance another one to be announced.
 type modes struct {
 	*world
 	machines []string
@@ -68,7 +68,7 @@ func (m *modes) input() Input {
 	return in
 }
 
-// turn makes a plan, carries it out, and has everybody else take one step. It returns how many machines serve.
+// turn makes and applies a plan, and lets everything else take one step. It returns how many machines serve.
 func (m *modes) turn() int {
 	in := m.input()
 	plan := Plan(in)
@@ -119,7 +119,7 @@ func (m *modes) place(machine string) {
 	}
 }
 
-// TestChangeOfModeIsARollOut: of three instances that need one port two serve at any time, whichever way it is changed.
+// TestChangeOfModeIsARollOut: of three instances that need one port two serve at any time, in either direction.
 func TestChangeOfModeIsARollOut(t *testing.T) {
 	for _, announced := range []bool{true, false} {
 		m := newModes(t, announced)
@@ -146,7 +146,7 @@ func TestChangeOfModeIsARollOut(t *testing.T) {
 	}
 }
 
-// TestChangeOfModeIsTakenBack: where it stands still half-way, the former mode returns to all machines.
+// TestChangeOfModeIsTakenBack: reverted half-way, the old mode returns to all machines.
 func TestChangeOfModeIsTakenBack(t *testing.T) {
 	m := newModes(t, true)
 	global := globalOf(true)

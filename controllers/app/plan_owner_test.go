@@ -12,13 +12,13 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// again deletes the app and applies another one of its name before any controller has seen the deletion.
+// again deletes the app and applies another one of the same name before any controller has seen the deletion.
 func (w *world) again(format string, args ...any) {
 	w.manifest = nil
 	w.apply(format, args...)
 }
 
-// owners are the UIDs of the owners of all units.
+// owners are the UIDs of all units' owners.
 func (w *world) owners() map[string]bool {
 	owners := map[string]bool{}
 	for _, u := range w.units {
@@ -31,9 +31,9 @@ func (w *world) ownerUID() string { return strconv.FormatInt(w.manifest.UID, 10)
 
 const refused = "apiVersion: fleet/v1\nkind: App\nmetadata: {name: web}\nspec: {replicas: two}\n"
 
-// TestTheDeletedVersionDoesNotGoOn: what is refused changes nothing of the app that it belongs to. Of a deleted app of the same
-// name nothing goes on, whether its units are there yet or not.
-func TestTheDeletedVersionDoesNotGoOn(t *testing.T) {
+// TestDeletedAppIsNotContinued: a rejected manifest changes nothing about its app, but keeps nothing of a deleted app of
+// the same name running, whether its units still exist or not.
+func TestDeletedAppIsNotContinued(t *testing.T) {
 	taken := func(w *world) { w.taken["web@3.service"] = "other" }
 	for _, c := range []struct {
 		name, manifest string
@@ -82,8 +82,9 @@ func TestTheDeletedVersionDoesNotGoOn(t *testing.T) {
 	}
 }
 
-// TestAnAppOfTheSameNameGoesOn: applied again before the deletion was seen, an app takes over what is there: a roll-out, or nothing.
-func TestAnAppOfTheSameNameGoesOn(t *testing.T) {
+// TestAppOfTheSameNameAdoptsUnits: applied again before the deletion was seen, an app takes over the existing units, with a
+// roll-out if they differ.
+func TestAppOfTheSameNameAdoptsUnits(t *testing.T) {
 	for _, c := range []struct{ name, version, want string }{
 		{"the same", "1", "putRevision web Accepted\nputRoute web RouteChanged\n" +
 			"putUnit web-discovery@1.service Adopted launched\nputUnit web-discovery@2.service Adopted launched\n" +
@@ -117,7 +118,7 @@ func TestAnAppOfTheSameNameGoesOn(t *testing.T) {
 	}
 }
 
-// TestUnitsOfAnOlderFleetd have no owner's UID: they belong to the app that was there when they were created.
+// TestUnitsOfAnOlderFleetd: they have no owner UID, and belong to the app that existed when they were created.
 func TestUnitsOfAnOlderFleetd(t *testing.T) {
 	older := func(w *world) {
 		for name, u := range w.units {

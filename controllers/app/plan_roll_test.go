@@ -6,8 +6,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestNewInstancesComeBeforeTheRollOut: a manifest that says both has the new ones started first, and nothing is taken from the
-// routers until they are ready.
+// TestNewInstancesComeBeforeTheRollOut: a manifest with both starts the new instances first, and nothing is withdrawn until
+// they are ready.
 func TestNewInstancesComeBeforeTheRollOut(t *testing.T) {
 	w := running(t, 2, true)
 	w.apply("%s", manifestOf("web", 3, "2", true))
@@ -33,7 +33,8 @@ func TestNewInstancesComeBeforeTheRollOut(t *testing.T) {
 	require.Equal(t, 3, w.serving())
 }
 
-// TestRollOutIsNotCompleteWithoutTheOneThatMoves: an instance that is to leave its machine has the old files until it is its turn.
+// TestRollOutIsNotCompleteWithoutTheOneThatMoves: an instance that has to leave its machine keeps the old files until its
+// turn comes.
 func TestRollOutIsNotCompleteWithoutTheOneThatMoves(t *testing.T) {
 	w := running(t, 2, true)
 	w.apply("%s", manifestOf("web", 2, "2", true))
@@ -60,7 +61,7 @@ func TestRollOutIsNotCompleteWithoutTheOneThatMoves(t *testing.T) {
 	require.Equal(t, w.revisions[0].UnitFile, w.units["web@2.service"].Spec.Hash)
 }
 
-// TestOnlyRoutersAreWaitedFor once the endpoint is gone: it is what the leader looks again for when a router answers.
+// TestOnlyRoutersAreWaitedFor: once the endpoint is gone, the leader plans again when a router answers.
 func TestOnlyRoutersAreWaitedFor(t *testing.T) {
 	w := running(t, 2, true)
 	w.apply("%s", manifestOf("web", 2, "2", true))

@@ -10,7 +10,7 @@ import (
 
 const routed = "apiVersion: fleet/v1\nkind: App\nmetadata: {name: web}\nspec:\n  exec: {command: [/bin/app]}\n  ports: [{port: 3000}]\n  announce: {}\n  route: {hosts: [%s]}\n"
 
-// TestRouteIsWrittenWithItsRevision follows what routers are told of an app through its life.
+// TestRouteIsWrittenWithItsRevision follows an app's route through its life.
 func TestRouteIsWrittenWithItsRevision(t *testing.T) {
 	w := newWorld(t, "web")
 	w.apply(routed, "a.example.com, b.example.com")
@@ -32,10 +32,10 @@ func TestRouteIsWrittenWithItsRevision(t *testing.T) {
 	w.settleAll()
 	require.Equal(t, before, w.route, "what is refused changes nothing")
 
-	w.route.Value = nil // what is stored cannot be read
+	w.route.Value = nil // the stored one is unreadable
 	w.settleAll()
 	require.Equal(t, before.Value, w.route.Value)
-	w.route = Route{} // or deleted it; or an older fleetd, which writes none, led until now
+	w.route = Route{} // or a person deleted it; or an older fleetd, which writes none, was the leader
 	w.settleAll()
 	require.Equal(t, before.Value, w.route.Value)
 
@@ -45,7 +45,7 @@ func TestRouteIsWrittenWithItsRevision(t *testing.T) {
 	require.Zero(t, w.route, "its hosts are free at once, while its instances are still withdrawn")
 	require.NotEmpty(t, w.units)
 
-	// Deleted and applied again, it begins anew: it has its hosts no longer than it is there.
+	// Deleted and applied again, it starts over: it has its hosts only since then.
 	w.apply(routed, "a.example.com")
 	w.plan()
 	require.Equal(t, map[string]int64{"a.example.com": w.manifest.UID}, w.route.Value.Hosts)
@@ -82,9 +82,9 @@ func TestWhatIsRouted(t *testing.T) {
 	}
 }
 
-// TestNothingIsDecidedOfUnknownEndpoints: while the endpoints below a new prefix are being listed no instance looks as if it
-// were withdrawn, or did no work.
-func TestNothingIsDecidedOfUnknownEndpoints(t *testing.T) {
+// TestUnknownEndpointsDecideNothing: while the endpoints below a new prefix are being listed, no instance counts as
+// withdrawn, or as doing no work.
+func TestUnknownEndpointsDecideNothing(t *testing.T) {
 	w := running(t, 2, true)
 	w.apply("%s", manifestOf("web", 2, "2", true))
 	in := w.input()
@@ -96,7 +96,7 @@ func TestNothingIsDecidedOfUnknownEndpoints(t *testing.T) {
 	require.Equal(t, []Action{{Kind: DeleteRoute, Reason: AppDeleted, Name: "web", If: w.route.Revision}}, Plan(in).Actions)
 }
 
-// TestFormerEndpointIsWithdrawn: an instance is not gone as long as it is announced below the prefix that it had.
+// TestFormerEndpointIsWithdrawn: an instance is not gone while it is announced below its old prefix.
 func TestFormerEndpointIsWithdrawn(t *testing.T) {
 	w := running(t, 1, true)
 	w.apply("%s", manifestOf("web", 1, "2", true))

@@ -12,7 +12,7 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// transcript cuts the log since the last call.
+// transcript returns the log since the last call.
 func (w *world) transcript() string {
 	text := strings.Join(w.log, "\n")
 	w.log = nil
@@ -106,7 +106,7 @@ func TestRolloutStallsAndGoesOn(t *testing.T) {
 	}
 }
 
-// What does no work is replaced first: it costs nothing.
+// An instance that does no work is replaced first: it costs nothing.
 func TestUnhealthyInstanceIsReplacedFirst(t *testing.T) {
 	w := running(t, 3, true)
 	w.broken["web@2.service"] = true
@@ -118,7 +118,7 @@ func TestUnhealthyInstanceIsReplacedFirst(t *testing.T) {
 	require.Contains(t, w.transcript(), "putUnit web-discovery@2.service WithdrawForUpdate loaded")
 }
 
-// An instance that was withdrawn goes back into the routers when another one fails meanwhile.
+// A withdrawn instance returns to the routers when another one fails.
 func TestWithdrawnInstanceReturnsWhenItIsNeeded(t *testing.T) {
 	w := running(t, 2, true)
 	w.apply("%s", manifestOf("web", 2, "2", true))
@@ -135,7 +135,7 @@ func TestWithdrawnInstanceReturnsWhenItIsNeeded(t *testing.T) {
 	require.Equal(t, 2, w.serving())
 }
 
-// The endpoint of the process before says nothing of the new one.
+// The old process's endpoint says nothing about the new one.
 func TestOldProcessDoesNotCountAsUpdated(t *testing.T) {
 	w := running(t, 2, true)
 	w.apply("%s", manifestOf("web", 2, "2", true))
@@ -147,7 +147,7 @@ func TestOldProcessDoesNotCountAsUpdated(t *testing.T) {
 	require.Empty(t, w.transcript())
 }
 
-// No sooner than its sidekick runs nowhere any more is an instance stopped, replaced or removed: it could announce yet.
+// An instance is only stopped, replaced or removed when its sidekick runs nowhere: it could still announce.
 func TestSidekickHasToStopFirst(t *testing.T) {
 	for name, change := range map[string]func(*world){
 		"update": func(w *world) { w.apply("%s", manifestOf("web", 2, "2", true)) },
@@ -189,7 +189,7 @@ func TestUpdateWithoutAnnounceWaitsUntilItHolds(t *testing.T) {
 	require.Contains(t, w.transcript(), "putUnit job@2.service Updated launched")
 }
 
-// A clock that is set back in the middle of a roll-out holds nothing up until it is there again.
+// A clock that is set back during a roll-out does not stop it until the clock has caught up.
 func TestClockThatIsSetBack(t *testing.T) {
 	w := newWorld(t, "job")
 	w.apply("%s", manifestOf("job", 2, "1", false))
@@ -254,7 +254,7 @@ func TestStopAndStartOfOneInstance(t *testing.T) {
 	w.settleAll()
 	require.Equal(t, "putUnit web@1.service Stopped loaded", w.transcript())
 
-	w.apply("%s", manifestOf("web", 2, "2", true)) // what is stopped is changed at once, and stays stopped
+	w.apply("%s", manifestOf("web", 2, "2", true)) // a stopped instance is changed at once, and stays stopped
 	w.settleAll()
 	require.Equal(t, w.revisions[1].UnitFile, w.units["web@1.service"].Spec.Hash)
 	require.Equal(t, w.revisions[1].UnitFile, w.units["web@2.service"].Spec.Hash)
@@ -286,7 +286,7 @@ func TestDeletedAppIsWithdrawnFirst(t *testing.T) {
 	w.settleAll()
 	require.Empty(t, w.units)
 	require.Empty(t, w.endpoints)
-	w.apply("%s", manifestOf("web", 1, "1", true)) // and comes back, with the next number
+	w.apply("%s", manifestOf("web", 1, "1", true)) // and returns, with the next number
 	w.settleAll()
 	require.Equal(t, 1, w.serving())
 	require.Len(t, w.revisions, 2)
@@ -322,7 +322,7 @@ func TestBrokenManifestChangesNothing(t *testing.T) {
 	require.Equal(t, 1, w.serving(), "what was accepted goes on to be looked after")
 }
 
-func TestConflictsThatMatchNothingAreToldOnce(t *testing.T) {
+func TestConflictsThatMatchNothingAreReportedOnce(t *testing.T) {
 	w := newWorld(t, "web")
 	w.apply("%s", manifestOf("web", 1, "1", true)+"  placement: {conflicts: [\"web@*.service,\"]}\n")
 	w.settleAll()
@@ -342,8 +342,8 @@ func TestTakenNamesAreLeftAlone(t *testing.T) {
 	require.Equal(t, 1, w.serving())
 }
 
-// TestNamesTakenByARace: two manifests that generate one unit were accepted at the same moment. Each name stays whose it is, and an
-// end is reached: an instance that lacks one is not written again and again.
+// TestNamesTakenByARace: two manifests that generate the same unit were accepted at the same moment. Each unit keeps its
+// owner, and the plan converges: an instance that lacks a unit is not written over and over.
 func TestNamesTakenByARace(t *testing.T) {
 	for _, taken := range []string{"web-discovery@1.service", "web@1.service"} {
 		for _, moved := range []bool{false, true} {
@@ -389,7 +389,7 @@ func TestGlobalApp(t *testing.T) {
 	require.Equal(t, []string{"router@1.service", "router@2.service"}, w.unitNames())
 }
 
-// Another fleetd may write the same spec another way: what runs stays, also when the app is scaled.
+// Another fleetd may write the same spec differently: what runs stays, even when the app is scaled.
 func TestFilesOfARevisionStay(t *testing.T) {
 	w := running(t, 1, true)
 	w.revisions[0].UnitFile = "old"
@@ -405,13 +405,13 @@ func TestFilesOfARevisionStay(t *testing.T) {
 	require.Equal(t, "old", w.units["web@1.service"].Spec.Hash)
 	require.Equal(t, "old", w.units["web@2.service"].Spec.Hash)
 
-	delete(w.texts, "old") // lost by hand: generated anew
+	delete(w.texts, "old") // lost by hand: regenerated
 	w.settleAll()
 	require.Contains(t, w.texts, w.units["web@1.service"].Spec.Hash)
 }
 
-// Whatever people do and in whatever order things happen: plans never take away more than one instance that
-// serves, and in the end everything is as the last good manifest says.
+// Whatever people do and in whatever order things happen: plans never take away more than one serving instance, and in the
+// end everything is as in the last good manifest.
 func TestPlansConverge(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(t, "web")
@@ -461,7 +461,7 @@ func TestPlansConverge(t *testing.T) {
 		}
 		version++
 		w.apply("%s", manifestOf("web", replicas, fmt.Sprint(version), announced))
-		w.settleAll() // also where some of them fail an end is reached
+		w.settleAll() // it converges even if some of them fail
 		clear(w.broken)
 		clear(w.overrides)
 		clear(w.taken)
@@ -484,7 +484,7 @@ func TestPlansConverge(t *testing.T) {
 	})
 }
 
-// checkedPlan carries out a plan and compares what it takes away with what was there.
+// checkedPlan applies a plan and checks what it takes away.
 func (w *world) checkedPlan(t *rapid.T) {
 	in := w.input()
 	plan := Plan(in)
@@ -511,7 +511,7 @@ func (w *world) checkedPlan(t *rapid.T) {
 	w.plan()
 }
 
-// requireOthersServe: a healthy instance is taken away only while every other one that should serve does.
+// requireOthersServe: a healthy instance is only taken away while every other one that should serve does.
 func (w *world) requireOthersServe(t *rapid.T, in Input, plan Decision) {
 	taken := int32(0)
 	for _, a := range plan.Actions {
@@ -536,7 +536,7 @@ func (w *world) requireOthersServe(t *rapid.T, in Input, plan Decision) {
 	}
 }
 
-// TestHostsSince: an app has a host since it first asked for it without a break, whatever else changes.
+// TestHostsSince: an app has a host since it first asked for it without interruption, whatever else changes.
 func TestHostsSince(t *testing.T) {
 	w := newWorld(t, "web")
 	at := func(hosts string) int64 {
@@ -547,7 +547,7 @@ func TestHostsSince(t *testing.T) {
 	since := func() map[string]int64 { return w.revisions[len(w.revisions)-1].HostsSince }
 	first := at("a.example.com")
 	require.Equal(t, map[string]int64{"a.example.com": first}, since())
-	w.revisions[0].HostsSince = nil // as an older fleetd wrote it
+	w.revisions[0].HostsSince = nil // as written by an older fleetd
 	second := at("a.example.com, b.example.com")
 	require.Equal(t, map[string]int64{"a.example.com": first, "b.example.com": second}, since())
 	third := at("")
@@ -559,8 +559,8 @@ func TestHostsSince(t *testing.T) {
 	require.Empty(t, since())
 }
 
-// A release that repairs what does not work anywhere gets through, whether or not its processes run: there is no instance
-// to go back to.
+// A release that repairs an app that works nowhere is rolled out, whether its processes run or not: there is no instance to
+// wait for.
 func TestReleaseThatRepairsAllInstances(t *testing.T) {
 	for broken := 2; broken <= 3; broken++ {
 		w := newWorld(t, "web")
@@ -589,12 +589,12 @@ func TestReleaseThatRepairsAllInstances(t *testing.T) {
 	}
 }
 
-// restart is a person's request for a restart of an instance.
+// restart is a person's request to restart an instance.
 func (w *world) restart(n int32, at string) {
 	w.overrides[v1.AppUnit(w.app, n)] = v1.Override{DesiredState: v1.Launched, RequestedAt: at, Restart: true}
 }
 
-// TestRestartIsRolled: two requests at once never stop both instances, and each is out of the routers before it stops.
+// TestRestartIsRolled: two simultaneous requests never stop both instances, and each is out of the routers before it stops.
 func TestRestartIsRolled(t *testing.T) {
 	w := running(t, 2, true)
 	w.restart(1, "now")
@@ -632,8 +632,8 @@ func TestRestartIsRolled(t *testing.T) {
 	require.Empty(t, w.transcript(), "once")
 }
 
-// TestStartOfWhatRunsWithItsFormerFile: a machine could not restart an instance with its new file, and what runs serves on. A
-// person who asks for it to be started has it restarted by that: out of the routers first.
+// TestStartOfWhatRunsWithItsFormerFile: a machine could not restart an instance with its new file, and the old process still
+// serves. A start request then restarts it: out of the routers first.
 func TestStartOfWhatRunsWithItsFormerFile(t *testing.T) {
 	w := running(t, 2, true)
 	before := w.states["web@1.service"]
@@ -697,7 +697,7 @@ func TestRestartOfWhatDoesNotRun(t *testing.T) {
 	require.Equal(t, "putUnit web@1.service Requested launched", w.transcript())
 }
 
-// dies has the machine of an instance go away.
+// dies makes an instance's machine go away.
 func (w *world) dies(n int32) {
 	for _, name := range []string{v1.AppUnit(w.app, n), v1.SidekickUnit(w.app, n)} {
 		delete(w.states, name)
@@ -708,8 +708,8 @@ func (w *world) dies(n int32) {
 	w.router("m2")
 }
 
-// TestDeadMachineHoldsUpNothing: the two instances that live are rolled, one after the other; then the third gets its file.
-func TestDeadMachineHoldsUpNothing(t *testing.T) {
+// TestDeadMachineBlocksNothing: the two live instances are rolled, one after the other; then the third gets its file.
+func TestDeadMachineBlocksNothing(t *testing.T) {
 	w := running(t, 3, true)
 	w.dies(1)
 	w.apply("%s", manifestOf("web", 3, "2", true))
@@ -734,7 +734,7 @@ func TestDeadMachineHoldsUpNothing(t *testing.T) {
 }
 
 // TestManyMachinesAwayKeepTheirFiles: when more than half return at once, what runs there is rolled, not restarted at once.
-// So it is where the leader is new.
+// The same holds with a new leader.
 func TestManyMachinesAwayKeepTheirFiles(t *testing.T) {
 	for away, settling := range map[int32]time.Duration{3: 0, 1: time.Second} {
 		w := running(t, 4, true)
@@ -769,8 +769,8 @@ func TestManyMachinesAwayKeepTheirFiles(t *testing.T) {
 	}
 }
 
-// TestWhatFitsNowhereHoldsUpNothing: unless the roll-out itself made it so.
-func TestWhatFitsNowhereHoldsUpNothing(t *testing.T) {
+// TestUnplacedInstanceBlocksNothing: unless the roll-out itself caused that.
+func TestUnplacedInstanceBlocksNothing(t *testing.T) {
 	w := running(t, 3, true)
 	delete(w.states, "web@3.service")
 	delete(w.states, "web-discovery@3.service")
@@ -797,7 +797,7 @@ func TestWhatFitsNowhereHoldsUpNothing(t *testing.T) {
 	require.Equal(t, w.revisions[0].UnitFile, w.units["web@2.service"].Spec.Hash, "so may be the next one")
 }
 
-// TestRestartLoopIsNotReady: a new version that dies again and again is not rolled on, announced or not.
+// TestRestartLoopIsNotReady: a new version that keeps dying is not rolled out further, announced or not.
 func TestRestartLoopIsNotReady(t *testing.T) {
 	w := running(t, 2, false)
 	w.apply("%s", manifestOf("web", 2, "2", false))

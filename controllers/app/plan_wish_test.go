@@ -8,8 +8,8 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// stoppedOnce is an app of one instance that was started, stopped and is started again: its machine has answered the stop, and has
-// not heard of the start.
+// stoppedOnce is an app with one instance that was started, stopped and started again: its machine has answered the stop, and
+// has not seen the start yet.
 func stoppedOnce(t *testing.T) *world {
 	w := running(t, 1, true)
 	w.overrides["web@1.service"] = v1.Override{DesiredState: v1.Loaded}
@@ -22,7 +22,7 @@ func stoppedOnce(t *testing.T) *world {
 	return w
 }
 
-// TestStopRightAfterAStart: what the machine said before it heard of the start is no answer to the stop that follows it. It may just be
+// TestStopRightAfterAStart: the machine's report from before the start does not answer the stop that follows. It may just be
 // starting the sidekick.
 func TestStopRightAfterAStart(t *testing.T) {
 	for _, tt := range []struct {
@@ -60,8 +60,8 @@ func TestStopRightAfterAStart(t *testing.T) {
 	}
 }
 
-// TestSidekickThatWaitsIsNotGone: a sidekick that is down because what it is bound to is may be started any moment, until its machine
-// has heard that it is not to be.
+// TestSidekickThatWaitsIsNotGone: a sidekick that is down because its target is may be started any moment, until its machine
+// knows that it must not be.
 func TestSidekickThatWaitsIsNotGone(t *testing.T) {
 	w := running(t, 1, true)
 	w.states["web-discovery@1.service"] = v1.UnitState{ActiveState: "inactive", DesiredState: v1.Launched, Message: "waits for web@1.service"}
@@ -78,8 +78,8 @@ func TestSidekickThatWaitsIsNotGone(t *testing.T) {
 	require.Equal(t, "putUnit web@1.service Stopped loaded", w.transcript())
 }
 
-// TestStartRightAfterAStop: before the machine has answered the stop it is told nothing else, so that its answer is to the stop that it
-// is taken for.
+// TestStartRightAfterAStop: before the machine has answered the stop, no other desired state is written, so that the answer
+// is unambiguous.
 func TestStartRightAfterAStop(t *testing.T) {
 	w := running(t, 1, true)
 	w.overrides["web@1.service"] = v1.Override{DesiredState: v1.Loaded}
@@ -93,7 +93,7 @@ func TestStartRightAfterAStop(t *testing.T) {
 	require.Equal(t, "putUnit web-discovery@1.service Returned launched", w.transcript())
 }
 
-// TestAnswered: whose word is waited for.
+// TestAnswered: which machines' answers are waited for.
 func TestAnswered(t *testing.T) {
 	said := func(machine string, desired v1.DesiredState) State {
 		return State{machine, &v1.UnitState{DesiredState: desired}}
@@ -128,8 +128,8 @@ func TestAnswered(t *testing.T) {
 	}
 }
 
-// TestAnnouncerThatIsKeptStopped: the scheduler has an announcer stay stopped where the instance has to be let go for its new file. The
-// machine is never told of the start that its unit asks for, and is not waited for.
+// TestAnnouncerThatIsKeptStopped: the scheduler keeps an announcer stopped if the instance has to be let go for its new file.
+// The machine never sees the unit's launch, and is not waited for.
 func TestAnnouncerThatIsKeptStopped(t *testing.T) {
 	w := stoppedOnce(t)
 	w.goes(1, "m1")

@@ -16,7 +16,7 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// turn is one of the transitions that a plan can make with an instance.
+// turn is a transition that a plan can make with an instance.
 type turn struct {
 	from v1.RolloutPhase
 	on   Reason
@@ -25,7 +25,7 @@ type turn struct {
 
 func (t turn) String() string { return fmt.Sprintf("%s on %s: %s", t.from, t.on, t.to) }
 
-// turnsOf are the transitions that a plan makes.
+// turnsOf returns the transitions of a plan.
 func turnsOf(in Input, plan Decision) (turns []turn) {
 	for _, a := range plan.Actions {
 		n, sidekick, _ := v1.ParseAppUnit(in.App, a.Name)
@@ -39,7 +39,7 @@ func turnsOf(in Input, plan Decision) (turns []turn) {
 	return turns
 }
 
-// asTheVersionBefore has the units as the fleetd of the version before writes and keeps them: it has no such field.
+// asTheVersionBefore returns the units as the previous version of fleetd writes them, without the field.
 func asTheVersionBefore(units map[string]Unit) map[string]Unit {
 	older := maps.Clone(units)
 	for name, u := range older {
@@ -51,8 +51,8 @@ func asTheVersionBefore(units map[string]Unit) map[string]Unit {
 	return older
 }
 
-// seenBefore is what the version before sees of a plan, which is all but the phases: where a person has stopped a sidekick alone, it
-// does not tell what is withdrawn by a roll-out from what is not announced.
+// seenBefore is a plan as the previous version sees it, which is all but the phases: if a person has stopped only a sidekick,
+// it cannot distinguish an instance withdrawn by a roll-out from one that is not announced.
 func seenBefore(older Input, plan Decision) Decision {
 	plan.Actions = slices.DeleteFunc(slices.Clone(plan.Actions), func(a Action) bool {
 		stored := older.Units[a.Name].Unit
@@ -69,8 +69,8 @@ func seenBefore(older Input, plan Decision) Decision {
 	return plan
 }
 
-// requireRollouts: what a plan writes of a roll-out is right by itself, and from what the version before has written the plan is
-// the same.
+// requireRollouts checks that what a plan writes about a roll-out is consistent, and that the plan is the same from what the
+// previous version wrote.
 func requireRollouts(t require.TestingT, in Input, plan Decision) {
 	older := in
 	older.Units = asTheVersionBefore(in.Units)
@@ -107,7 +107,7 @@ func requireRollouts(t require.TestingT, in Input, plan Decision) {
 	}
 }
 
-// documented reads the table of docs/architecture.md.
+// documented reads the table in docs/architecture.md.
 func documented(t *testing.T) map[turn]bool {
 	text, err := os.ReadFile("../../docs/architecture.md")
 	require.NoError(t, err)
@@ -134,8 +134,8 @@ func documented(t *testing.T) map[turn]bool {
 	return turns
 }
 
-// TestRolloutTable: the table of docs/architecture.md has every transition that the plan makes in the lives of many apps, and no
-// other. Some are rare: lives go on until all were made.
+// TestRolloutTable: the table in docs/architecture.md has exactly the transitions that plans make in the lives of many apps.
+// Some are rare: it runs until all were made.
 func TestRolloutTable(t *testing.T) {
 	const least, most = 100, 4000
 	made, want := map[turn]int{}, documented(t)
@@ -160,8 +160,8 @@ func TestRolloutTable(t *testing.T) {
 	}
 }
 
-// neededWhileUpdating: a person stops the sidekick of an instance that was replaced, and takes that back; meanwhile there is another
-// manifest, and the other instance fails.
+// neededWhileUpdating: a person stops the sidekick of a replaced instance, and starts it again; meanwhile the manifest
+// changes, and the other instance fails.
 func neededWhileUpdating(t *testing.T, made map[turn]int) {
 	w := running(t, 2, true)
 	w.made = made
@@ -182,12 +182,12 @@ func neededWhileUpdating(t *testing.T, made map[turn]int) {
 	require.NotZero(t, made[turn{v1.RolloutUpdating, Needed, v1.RolloutServing}])
 }
 
-// globalOf is manifestOf of an app that is global.
+// globalOf is manifestOf for a global app.
 func globalOf(announced bool) string {
 	return strings.Replace(manifestOf("web", 3, "1", announced), "replicas: 3", "global: true", 1)
 }
 
-// live has people, machines and the plan do this and that.
+// live makes random steps by people, machines and the plan.
 func (w *world) live(chance *rand.Rand) {
 	const most = 3
 	replicas, version, announced := int(1+chance.Int32N(most)), 0, chance.IntN(4) > 0
@@ -201,7 +201,7 @@ func (w *world) live(chance *rand.Rand) {
 		case 0, 1:
 			version++
 			w.apply("%s", manifestOf("web", replicas, fmt.Sprint(version), announced))
-		case 2: // back to the one before
+		case 2: // back to the previous one
 			version = max(0, version-1)
 			w.apply("%s", manifestOf("web", replicas, fmt.Sprint(version), announced))
 		case 3:
@@ -257,7 +257,7 @@ func (w *world) live(chance *rand.Rand) {
 	}
 }
 
-// jump has an instance be in any phase, as if all that leads there had happened.
+// jump puts an instance into any phase, as if everything leading there had happened.
 func (w *world) jump(chance *rand.Rand, n int32) {
 	unit, ok := w.units[v1.AppUnit(w.app, n)]
 	if !ok {
@@ -298,7 +298,7 @@ func withdrawn(phase v1.RolloutPhase) bool {
 	return slices.Contains([]v1.RolloutPhase{v1.RolloutWithdrawing, v1.RolloutLeaving, v1.RolloutLetGo, v1.RolloutRestarting}, phase)
 }
 
-// scheduler moves what is let go.
+// scheduler moves what was let go.
 func (w *world) scheduler() {
 	for _, unit := range w.unitNames() {
 		n, sidekick, _ := v1.ParseAppUnit(w.app, unit)
@@ -313,7 +313,7 @@ func (w *world) scheduler() {
 	}
 }
 
-// live has people change the mode of an app to and fro, and stop and restart its global unit.
+// live changes an app's mode back and forth, and stops and restarts its global unit.
 func (m *modes) live(chance *rand.Rand, announced bool) {
 	manifests := []string{globalOf(announced), manifestOf("web", 3, "1", announced)}
 	const unit = "web.service"

@@ -16,7 +16,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// TestWorkers: how many apps are looked after at once.
+// TestWorkers: how many apps are reconciled at once.
 func TestWorkers(t *testing.T) {
 	for workers, want := range map[int]int{0: 4, 1: 1, 7: 7} {
 		synctest.Test(t, func(t *testing.T) {

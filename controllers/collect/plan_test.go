@@ -72,7 +72,7 @@ func TestWhatIsUnusedGoesAfterItsGrace(t *testing.T) {
 	}
 }
 
-func TestWrittenAgainTheGraceBeginsAnew(t *testing.T) {
+func TestGraceRestartsAfterAWrite(t *testing.T) {
 	in := world()
 	in.UnitFiles = []UnitFile{file("h5", 5)}
 	in.Unused = Plan(in).Unused
@@ -84,7 +84,7 @@ func TestWrittenAgainTheGraceBeginsAnew(t *testing.T) {
 
 func TestTheLastRevisionsStay(t *testing.T) {
 	in := world()
-	in.Revisions = []Revision{{Object: Object{"web/0000000000", 1}, App: "web", Foreign: true, Files: []string{"h4"}}} // which counts for nothing
+	in.Revisions = []Revision{{Object: Object{"web/0000000000", 1}, App: "web", Foreign: true, Files: []string{"h4"}}} // which does not count
 	for n := 1; n <= Keep+2; n++ {
 		in.Revisions = append(in.Revisions, Revision{Object: Object{fmt.Sprintf("web/%010d", n), int64(n)}, App: "web", Files: []string{"h4"}})
 	}
@@ -93,14 +93,15 @@ func TestTheLastRevisionsStay(t *testing.T) {
 		{Candidate{Revisions, Object{"web/0000000001", 1}}, TooOld}, {Candidate{Revisions, Object{"web/0000000002", 2}}, TooOld},
 	}, plan.Actions)
 
-	// Those that are nothing to go back to count for nothing, however new they are.
+	// Revisions that cannot be rolled back to do not count, however new.
 	in.Revisions = append(in.Revisions[3:],
 		Revision{Object: Object{"web/0000000013", 13}, App: "web", Unreadable: true, Files: []string{"h4"}},
 		Revision{Object: Object{"web/0000000014", 14}, App: "web", Foreign: true})
 	require.Empty(t, Plan(in).Actions)
 }
 
-// TestNotices: of what was deleted people are told what they may miss, or what none of ours had put; once for each reason.
+// TestNotices: people get an event for deletions that they may notice, or that were not written by fleet; one for each
+// reason.
 func TestNotices(t *testing.T) {
 	action := func(kind Kind, name string, reason Reason) Action {
 		return Action{Candidate{kind, Object{Name: name}}, reason}

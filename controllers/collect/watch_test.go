@@ -30,7 +30,7 @@ type stored struct {
 	s *memstore.Store
 }
 
-// The texts that something in the world has, and one that nothing has.
+// The unit files that are in use, and one that is not.
 const (
 	ofUnit      = "[Service]\nExecStart=/unit\n"
 	ofContents  = "[Service]\nExecStart=/contents\n"
@@ -139,8 +139,8 @@ func TestWhatAChangeLeavesUnused(t *testing.T) {
 	}
 }
 
-// TestRevisionsThatStay: those of a deleted app that still has units, and one that cannot be read: it may be written by a newer
-// version.
+// TestRevisionsThatStay: those of a deleted app that still has units, and unreadable ones, which a newer version may have
+// written.
 func TestRevisionsThatStay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newStored(t)
@@ -157,7 +157,7 @@ func TestRevisionsThatStay(t *testing.T) {
 	})
 }
 
-// TestAFailureIsReturned: also where something else was deleted.
+// TestAFailureIsReturned, even if something else was deleted.
 func TestAFailureIsReturned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newStored(t)
@@ -174,15 +174,15 @@ func TestAFailureIsReturned(t *testing.T) {
 		}
 		first, last := keys.Overrides().Key("000.service"), keys.Overrides().Key(plan.Actions[len(plan.Actions)-1].Name)
 		c := New(Options{Env: cluster.Env{Store: storetest.Refusing{Interface: w.s, Keys: map[string]error{last: store.ErrDenied}}, Cluster: known}})
-		defer func() { cancel(); _ = c.Run(ctx) }() // which ends the queue
+		defer func() { cancel(); _ = c.Run(ctx) }() // shuts down the queue
 		require.ErrorIs(t, c.apply(ctx, plan), store.ErrDenied)
 		require.False(t, w.has(first))
 		require.True(t, w.has(last))
 	})
 }
 
-// TestForgedFilesAreTold: a file that is not the text of its hash goes as well, and not without a word.
-func TestForgedFilesAreTold(t *testing.T) {
+// TestForgedFilesAreReported: a file whose text does not match its hash is deleted, with an event.
+func TestForgedFilesAreReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newStored(t)
 		recorder := events.New(w.s, keys, events.Options{Source: "collect"})
@@ -208,7 +208,7 @@ func TestForgedFilesAreTold(t *testing.T) {
 	})
 }
 
-// TestFenced: a collector that leads no more deletes nothing, and ends.
+// TestFenced: a deposed leader's collector deletes nothing, and ends.
 func TestFenced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newStored(t)
@@ -224,7 +224,7 @@ func TestFenced(t *testing.T) {
 	})
 }
 
-// TestReconcileSeesWhatItDeleted: the next look does not find once more what this one deleted.
+// TestReconcileSeesWhatItDeleted: the next pass does not find again what this one deleted.
 func TestReconcileSeesWhatItDeleted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newStored(t)
@@ -235,7 +235,7 @@ func TestReconcileSeesWhatItDeleted(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { _ = known.Run(ctx); close(done) }()
-		defer func() { cancel(); <-done; _ = c.Run(ctx) }() // which ends the queue
+		defer func() { cancel(); <-done; _ = c.Run(ctx) }() // shuts down the queue
 		require.NoError(t, known.WaitForSync(ctx))
 		for range 2 {
 			_, err := c.Reconcile(ctx, struct{}{})

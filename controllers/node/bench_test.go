@@ -10,7 +10,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// From the placement in etcd to the state in etcd: systemd has the unit active in between.
+// From the placement in etcd to the state in etcd, including systemd starting the unit.
 func BenchmarkPlacementToActive(b *testing.B) {
 	for _, units := range []int{1, 33, 100} {
 		b.Run(fmt.Sprintf("units=%d", units), func(b *testing.B) {
@@ -43,7 +43,7 @@ func BenchmarkPlacementToActive(b *testing.B) {
 	}
 }
 
-// What it is to be compared with: the unit file is there already.
+// For comparison: the unit file already exists.
 func BenchmarkSystemctlStart(b *testing.B) {
 	l := newLab(b)
 	l.begin()

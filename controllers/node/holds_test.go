@@ -21,8 +21,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/systemd/fake"
 )
 
-// TestAMachineThatReturns says when a machine that was cut off stops what was moved away from it meanwhile: it runs at both places
-// until the replacement is active, and for HoldFor at most.
+// TestAMachineThatReturns: when a machine that was cut off stops what was moved away from it. It runs in both places until
+// the replacement is active, and for HoldFor at most.
 func TestAMachineThatReturns(t *testing.T) {
 	const unit = "web@1.service"
 	keys := keyspace.New("")
@@ -35,7 +35,7 @@ func TestAMachineThatReturns(t *testing.T) {
 		away   bool
 		before func(s store.Interface)
 		later  func(s store.Interface) // after 10 s
-		want   []time.Duration         // at which of 0, 5, 15 and 31 s it is held
+		want   []time.Duration         // whether it is held at 0, 5, 15 and 31 s
 	}{
 		{"the replacement is active", true, func(s store.Interface) { placed(s); state(s, "active", v1.Launched) }, nil, nil},
 		{"it becomes active", true, func(s store.Interface) { placed(s); state(s, "activating", v1.Launched) },
@@ -62,7 +62,7 @@ func TestAMachineThatReturns(t *testing.T) {
 				s := memstore.New(memstore.Options{})
 				c.before(s)
 				h := newHolds(Options{Store: s, Keys: keys, Machine: "m1", Log: logr.Discard(), HoldFor: 30 * time.Second, WasAway: func() bool { return c.away }}, func() {})
-				h.first = false // fleetd ran all the time
+				h.first = false // fleetd was running all the time
 				ctx, cancel := context.WithCancel(t.Context())
 				var running sync.WaitGroup
 				running.Go(func() { h.run(ctx) })
@@ -91,8 +91,8 @@ func TestAMachineThatReturns(t *testing.T) {
 	}
 }
 
-// TestABootAsksEtcdFirst: a machine that was off starts nothing that was moved away from it, where etcd answers in time. Where it
-// does not, the machine starts what it had.
+// TestABootAsksEtcdFirst: a machine that was off does not start what was moved away from it, if etcd answers in time. If not,
+// it starts what it had.
 func TestABootAsksEtcdFirst(t *testing.T) {
 	n := odd(t, func(l layout.Layout) {
 		require.NoError(t, os.WriteFile(l.Placements(), []byte(`{"web@1.service":{"hash":"A","desiredState":"launched"}}`), 0o644))

@@ -32,7 +32,7 @@ const (
 
 var keys = keyspace.New("")
 
-// counting counts what is asked of the store.
+// counting counts requests to the store.
 type counting struct {
 	store.Interface
 	calls atomic.Int64
@@ -57,7 +57,7 @@ func (c *counting) Commit(ctx context.Context, txn store.Txn) (int64, error) {
 type lab struct {
 	t       testing.TB
 	etcd    *etcdtest.Server
-	store   *counting // what the node uses
+	store   *counting // used by the node
 	admin   *store.Client
 	machine *machine.Machine
 	cfg     machine.Config
@@ -70,7 +70,7 @@ type lab struct {
 
 func newLab(t testing.TB) *lab {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "fleet-") // not t.TempDir(): the paths of sockets are short
+	dir, err := os.MkdirTemp("/tmp", "fleet-") // not t.TempDir(): socket paths must be short
 	require.NoError(t, err)
 	l := &lab{t: t, etcd: etcdtest.Start(t), cfg: machine.Config{Name: "node", RuntimeDir: filepath.Join(dir, "run"), StateDir: filepath.Join(dir, "state")}}
 	l.admin = l.etcd.Client()
@@ -100,7 +100,7 @@ func (l *lab) powerOff() {
 	require.NoError(l.t, l.machine.Kill())
 }
 
-// begin starts a node, end ends it. The node does nothing at its end, so to end it is as good as to kill it.
+// begin starts a node, end ends it. The node does nothing when it ends, so ending it is equivalent to killing it.
 func (l *lab) begin() {
 	l.t.Helper()
 	log := logr.Discard()
@@ -147,7 +147,7 @@ func (l *lab) commit(ops ...store.Op) int64 {
 	return revision
 }
 
-// placement is the operation that places a unit here; with no hash it takes it away.
+// placement is the operation that places a unit here; without a hash it removes it.
 func placement(t testing.TB, unit string, p v1.Placement) store.Op {
 	op := store.Op{Key: keys.PlacementsOf(me).Key(unit)}
 	if p.Hash != "" {
@@ -163,7 +163,7 @@ func (l *lab) place(unit, hash string, desired v1.DesiredState) {
 	l.commit(placement(l.t, unit, v1.Placement{Hash: hash, DesiredState: desired}))
 }
 
-// await returns a unit's reported state as soon as ok holds for it. nil is a unit without one.
+// await returns a unit's reported state as soon as ok holds for it. A unit without one has nil.
 func (l *lab) await(unit, what string, ok func(*v1.UnitState) bool) *v1.UnitState {
 	l.t.Helper()
 	ctx, cancel := context.WithTimeout(l.t.Context(), within)
@@ -210,7 +210,7 @@ func (l *lab) awaitGone(unit string) {
 	l.await(unit, "gone", func(s *v1.UnitState) bool { return s == nil })
 }
 
-// systemctl asks the machine's systemd.
+// systemctl runs systemctl on the machine.
 func (l *lab) systemctl(args ...string) string {
 	l.t.Helper()
 	cmd := exec.Command("systemctl", append([]string{"--user"}, args...)...)

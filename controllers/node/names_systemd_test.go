@@ -15,8 +15,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/systemd"
 )
 
-// A machine where an earlier version placed units under names that systemd refuses: it starts and stops units again, and what
-// was left is gone.
+// A machine on which an earlier version placed units with names that systemd refuses starts and stops units again, and the
+// leftovers are removed.
 func TestLeftoversOfNamesThatSystemdRefuses(t *testing.T) {
 	l := newLab(t)
 	require.NoError(t, l.layout.Make())
@@ -38,7 +38,7 @@ func TestLeftoversOfNamesThatSystemdRefuses(t *testing.T) {
 	require.NoError(t, os.WriteFile(l.layout.Launched(), data, 0o644))
 	earlier, err := systemd.Dial(t.Context(), systemd.UserSocket(l.machine.XDGRuntimeDir()), logr.Discard())
 	require.NoError(t, err)
-	require.NoError(t, earlier.Link(t.Context(), paths[:3]...)) // systemd takes no link of the others
+	require.NoError(t, earlier.Link(t.Context(), paths[:3]...)) // systemd does not link the others
 	earlier.Close()
 	links := func() []string {
 		found, err := filepath.Glob(filepath.Join(l.machine.XDGRuntimeDir(), "systemd/user", "*@*"))
@@ -48,7 +48,7 @@ func TestLeftoversOfNamesThatSystemdRefuses(t *testing.T) {
 	require.Len(t, links(), 3)
 
 	l.place("good.service", hash, v1.Launched)
-	l.place("a.snapshot", hash, v1.Launched) // as the scheduler of an earlier version does
+	l.place("a.snapshot", hash, v1.Launched) // like the scheduler of an earlier version
 	l.begin()
 	l.awaitActive("good.service")
 	for _, name := range left {

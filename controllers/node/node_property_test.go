@@ -35,12 +35,12 @@ type world struct {
 	layout  layout.Layout
 
 	placed map[string]v1.Placement
-	// wishes counts, by unit, how often something was asked for; texts, how often its text changed.
+	// wishes counts, by unit, the requests; texts the changes of its text.
 	wishes, texts map[string]int
 	stop          func()
 }
 
-// watchedManager checks what is asked of systemd, and loses calls when it is told to.
+// watchedManager checks calls to systemd, and loses some when told to.
 type watchedManager struct {
 	*fake.Manager
 	mu              sync.Mutex
@@ -178,7 +178,7 @@ func (w *world) commit(op store.Op) {
 	require.NoError(w.t, err)
 }
 
-// step does one thing that may happen, at random.
+// step does one random thing.
 func (w *world) step() {
 	name := rapid.SampledFrom(unitNames).Draw(w.t, "unit")
 	p, placed := w.placed[name]
@@ -199,9 +199,9 @@ func (w *world) step() {
 	case what == "take" && placed:
 		w.take(name)
 	case what == "kill":
-		_ = w.systemd.Kill(name) // it may not run
+		_ = w.systemd.Kill(name) // it may not be running
 	case what == "restart":
-		w.stop() // no different from a kill: a node does nothing at its end
+		w.stop() // equivalent to a kill: a node does nothing when it ends
 		w.begin()
 	case what == "etcd":
 		w.conn.SetDown(rapid.Bool().Draw(w.t, "down"))
@@ -218,7 +218,7 @@ func (m *watchedManager) setAway(away bool) {
 	m.away = away
 }
 
-// pass lets time pass, in systemd as well.
+// pass lets time pass, also for systemd.
 func (w *world) pass(d time.Duration) {
 	tick := 10 * time.Millisecond
 	if d > 10*time.Second {
@@ -254,7 +254,7 @@ func (w *world) check() {
 		if placed {
 			r := reported[s.Name]
 			if !up && r.Message != "" {
-				r.RequestedAt = p.RequestedAt // it waits, and the message says what for: not acted on yet
+				r.RequestedAt = p.RequestedAt // it waits, and the message says for what: not acted on yet
 			}
 			require.Equal(w.t, []string{s.LoadState, s.ActiveState, s.InvocationID, p.Hash, p.RequestedAt, string(p.DesiredState)},
 				[]string{r.LoadState, r.ActiveState, r.InvocationID, r.Hash, r.RequestedAt, string(r.DesiredState)}, s.Name)
@@ -287,11 +287,11 @@ func (w *world) reported() map[string]v1.UnitState {
 	return reported
 }
 
-// noDeadline is a test that has no deadline: within synctest nobody may ask for it.
+// noDeadline is a test without a deadline, which must not be read within synctest.
 type noDeadline struct{ rapid.TB }
 
-// Whatever happens in whatever order: once it is quiet the machine is as it should be, and then nothing more is done, not
-// even by a new node.
+// Whatever happens in whatever order: when it is quiet, the machine is as it should be, and nothing more is done, not even by
+// a new node.
 func TestConverges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rapid.Check(noDeadline{t}, func(rt *rapid.T) {

@@ -41,7 +41,7 @@ func TestUnitLifecycle(t *testing.T) {
 		l.options.Resync = 50 * time.Millisecond
 		calls := l.store.calls.Load()
 		l.begin()
-		l.file("[Service]\nExecStart=/bin/true\n") // something else changes meanwhile
+		l.file("[Service]\nExecStart=/bin/true\n") // another change meanwhile
 		require.Never(t, func() bool { return l.store.calls.Load()-calls > 2 }, time.Second, 100*time.Millisecond, "two listings at the start")
 		require.Equal(t, first.InvocationID, l.awaitActive("a.service").InvocationID)
 		l.options.Resync = 0
@@ -74,7 +74,7 @@ func TestUnitLifecycle(t *testing.T) {
 	})
 }
 
-func TestBrokenUnitsHurtNobody(t *testing.T) {
+func TestBrokenUnitsAffectNoOthers(t *testing.T) {
 	l := newLab(t)
 	hangs := l.file("[Service]\nType=notify\nExecStart=/bin/sleep infinity\n")
 	missing := l.file("[Service]\nExecStart=/no/such/program\n")
@@ -111,7 +111,7 @@ func TestBrokenUnitsHurtNobody(t *testing.T) {
 		})
 	})
 	t.Run("the file comes later", func(t *testing.T) {
-		l.file("elsewhere") // no valid unit, but the text with that hash
+		l.file("elsewhere") // not a valid unit, but the text with that hash
 		l.await("a-nofile.service", "loaded", func(s *v1.UnitState) bool { return s.LoadState != "not-found" })
 	})
 }
@@ -140,7 +140,7 @@ func TestSidekick(t *testing.T) {
 			l.place("app@1.service", app, v1.Loaded)
 			l.awaitInactive("app@1.service")
 			l.awaitInactive("side@1.service")
-			l.place("other.service", app, v1.Launched) // a pass
+			l.place("other.service", app, v1.Launched) // triggers a pass
 			l.awaitActive("other.service")
 			require.Equal(t, "inactive\n", l.systemctl("is-active", "app@1.service"))
 			l.place("app@1.service", app, v1.Launched)
@@ -151,7 +151,7 @@ func TestSidekick(t *testing.T) {
 			l.await("app@1.service", "new", func(u *v1.UnitState) bool { return u.ActiveState == "active" && u.Hash == app2 })
 			s2 := l.await("side@1.service", "new", func(u *v1.UnitState) bool { return u.ActiveState == "active" && u.Hash == side2 })
 			require.NotEqual(t, s.InvocationID, s2.InvocationID)
-			l.place("other2.service", app, v1.Launched) // a pass
+			l.place("other2.service", app, v1.Launched) // triggers a pass
 			l.awaitActive("other2.service")
 			require.Equal(t, s2.InvocationID, l.awaitActive("side@1.service").InvocationID, "restarted once")
 			l.systemctl("kill", "--signal=KILL", "side@1.service")
@@ -187,7 +187,7 @@ func TestBootWhileEtcdIsAway(t *testing.T) {
 	require.Equal(t, before, "InvocationID="+l.awaitActive("a.service").InvocationID+"\n")
 }
 
-// A machine was cut off, its unit was moved: here it runs on until it is active there.
+// A machine was cut off and its unit was moved: it keeps running here until it is active there.
 func TestMovedUnitRunsUntilItsReplacementIsActive(t *testing.T) {
 	l := newLab(t)
 	l.begin()

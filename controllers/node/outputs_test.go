@@ -34,7 +34,7 @@ func TestLogsAreReadOnceForEachFailureAndNotTooOften(t *testing.T) {
 		require.Equal(t, Output{Text: "boom"}, of("1"))
 		require.Len(t, read, 1)
 		require.Equal(t, 1, passes)
-		for i := range 20 { // it fails each second
+		for i := range 20 { // it fails every second
 			time.Sleep(time.Second)
 			require.Equal(t, Output{Text: "boom"}, of(fmt.Sprint("loop", i)))
 		}
@@ -55,8 +55,8 @@ func TestLogsAreReadOnceForEachFailureAndNotTooOften(t *testing.T) {
 	})
 }
 
-// A journal that does not answer holds up no pass.
-func TestSlowLogHoldsUpNothing(t *testing.T) {
+// A journal that does not answer delays no pass.
+func TestSlowLogDelaysNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOutputs(Options{Log: logr.Discard(), Output: func(ctx context.Context, _ string, _ time.Time) (string, error) {
 			<-ctx.Done()

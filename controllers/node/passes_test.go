@@ -67,7 +67,7 @@ func TestPlacementsThatArriveInPartsMakeFewPasses(t *testing.T) {
 	})
 }
 
-func TestFilesAreLookedAtWhereTheDirectoryChangedAndNowAndThen(t *testing.T) {
+func TestFilesAreCheckedOnDirectoryChangesAndPeriodically(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
 	f := newFiles(dir, time.Minute)
 	stamp := func(name string, modified time.Time) {
@@ -102,7 +102,7 @@ func TestFilesAreLookedAtWhereTheDirectoryChangedAndNowAndThen(t *testing.T) {
 	require.Equal(t, unitfile.Hash("the clock was set back"), hash("a.service", now))
 }
 
-func TestWhatCameOfAPassIsSavedByTheNextOne(t *testing.T) {
+func TestResultsOfAPassAreSavedByTheNextOne(t *testing.T) {
 	n := odd(t, func(layout.Layout) {}, fake.Options{})
 	saved := func() Record {
 		records, err := loadRecords(n.Layout.Launched(), logr.Discard())

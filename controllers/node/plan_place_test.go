@@ -8,7 +8,7 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// recordsOf are the records that the actions of one kind and reason leave of a unit.
+// recordsOf are the records left by the actions of one kind and reason for a unit.
 func recordsOf(d Decision, name string, kind Kind, reason Reason) (records []Record) {
 	for _, a := range d.Actions {
 		if a.Unit == name && a.Kind == kind && a.Reason == reason {
@@ -18,7 +18,7 @@ func recordsOf(d Decision, name string, kind Kind, reason Reason) (records []Rec
 	return records
 }
 
-// TestRecordsOfUnitsThatSystemdIsGiven: what ran before is known only where a text takes the place of another one.
+// TestRecordsOfUnitsThatSystemdIsGiven: the previous text is recorded only if a text replaces another one.
 func TestRecordsOfUnitsThatSystemdIsGiven(t *testing.T) {
 	const name = "a.service"
 	for what, tt := range map[string]struct {
@@ -42,7 +42,7 @@ func TestRecordsOfUnitsThatSystemdIsGiven(t *testing.T) {
 	}
 }
 
-// TestFileThatWasLost is written again, and what runs is left alone.
+// TestFileThatWasLost: it is written again, and what runs is left alone.
 func TestFileThatWasLost(t *testing.T) {
 	in := Input{FromStore: true, Now: t0, Placements: map[string]v1.Placement{"a.service": launch("A")},
 		Records: map[string]Record{"a.service": ran(launch("A"))}, Units: map[string]Unit{"a.service": unit("active", "i1")}}
@@ -50,7 +50,7 @@ func TestFileThatWasLost(t *testing.T) {
 	require.Equal(t, "writeFile a.service FileLost\nlink a.service NewPlacement\n", transcript(Plan(in)))
 }
 
-// TestStopNeedsNoText: a unit that is to be loaded is stopped though its text is missing.
+// TestStopNeedsNoText: a unit that is to be loaded is stopped even if its text is missing.
 func TestStopNeedsNoText(t *testing.T) {
 	in := Input{FromStore: true, Now: t0, Placements: map[string]v1.Placement{"a.service": load("B")}, Texts: map[string]Text{"B": {Missing: "etcd is away"}},
 		Files: map[string]string{"a.service": "A"}, Records: map[string]Record{"a.service": ran(launch("A"))}, Units: map[string]Unit{"a.service": unit("active", "i1")}}
@@ -58,8 +58,8 @@ func TestStopNeedsNoText(t *testing.T) {
 	require.Equal(t, []Record{{Loaded: "A", Stopped: true}}, recordsOf(Plan(in), "a.service", Stop, SetLoaded))
 }
 
-// TestRecordsOfLaunches: what is known of a unit that is placed with the text A and asked for at 2, once it was started or found
-// to run.
+// TestRecordsOfLaunches: the record of a unit placed with the text A and requested at 2, after it was started or found
+// running.
 func TestRecordsOfLaunches(t *testing.T) {
 	const name = "a.service"
 	job := unit("active", "i1")
@@ -92,8 +92,8 @@ func TestRecordsOfLaunches(t *testing.T) {
 	}
 }
 
-// TestTargetThatASidekickFollows: the record has the run of the app that the sidekick belongs to; none where the app was stopped
-// on purpose, or is taken away.
+// TestTargetThatASidekickFollows: the record has the invocation of the sidekick's app; none if the app was stopped on
+// purpose, or removed.
 func TestTargetThatASidekickFollows(t *testing.T) {
 	down := unit("inactive", "s1")
 	for what, tt := range map[string]struct {
@@ -130,7 +130,7 @@ func TestTargetThatASidekickFollows(t *testing.T) {
 	}
 }
 
-// TestStartOfASidekickThatEnded is noted while its app is down: systemd forgets why.
+// TestStartOfASidekickThatEnded: the result is recorded while its app is down, because systemd forgets it.
 func TestStartOfASidekickThatEnded(t *testing.T) {
 	ended := unit("inactive", "")
 	ended.JobResult = "dependency"
@@ -140,7 +140,7 @@ func TestStartOfASidekickThatEnded(t *testing.T) {
 	require.Equal(t, []Record{{Loaded: "S", Launched: "S", Target: "i1", JobResult: "dependency"}}, recordsOf(d, side, Note, StartEnded))
 }
 
-// TestSidekickWaitsForItsTargetToBeStarted: one that was stopped a moment ago may look as if it ran.
+// TestSidekickWaitsForItsTargetToBeStarted: a target that was stopped a moment ago may look as if it ran.
 func TestSidekickWaitsForItsTargetToBeStarted(t *testing.T) {
 	d := planOf(Input{Placements: map[string]v1.Placement{app: launch("A"), side: launch("S")}, Relations: binding,
 		Records: map[string]Record{app: {Loaded: "A", Stopped: true}, side: {Loaded: "S", Stopped: true}},
@@ -149,7 +149,7 @@ func TestSidekickWaitsForItsTargetToBeStarted(t *testing.T) {
 		"state web-discovery@1.service inactive S waits for web@1.service, which it is bound to, to be active\n", transcript(d))
 }
 
-// TestUnitBoundToACircle waits for it; those in it wait for none of each other, however many they are.
+// TestUnitBoundToACircle: it waits for the circle; units in it do not wait for each other, however many there are.
 func TestUnitBoundToACircle(t *testing.T) {
 	const a, b, c, d = "a.service", "b.service", "c.service", "d.service"
 	in := Input{Placements: map[string]v1.Placement{}, Records: map[string]Record{}, Units: map[string]Unit{},

@@ -11,7 +11,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// planOf plans for units that are on the machine, each with the text of its placement.
+// planOf plans for existing units, each with the text of its placement.
 func planOf(in Input) Decision {
 	if in.Now.IsZero() {
 		in.Now = t0
@@ -36,12 +36,12 @@ func stateIn(t *testing.T, p Decision, unit string) v1.UnitState {
 	return v1.UnitState{}
 }
 
-// ran is the record of a unit that was started as it is placed.
+// ran is the record of a unit started as placed.
 func ran(pl v1.Placement) Record {
 	return Record{Loaded: pl.Hash, Launched: pl.Hash, RequestedAt: pl.RequestedAt}
 }
 
-func TestWhyAStartEndedWithoutAUnitThatRuns(t *testing.T) {
+func TestWhyAStartFailed(t *testing.T) {
 	ended := func(result string) Unit {
 		u := unit("inactive", "")
 		u.JobResult = result
@@ -80,12 +80,12 @@ func TestWhyAStartEndedWithoutAUnitThatRuns(t *testing.T) {
 		state := stateIn(t, planOf(in), tc.unit)
 		require.Equal(t, []string{tc.message, tc.job, "1"}, []string{state.Message, state.JobResult, state.RequestedAt}, tc.unit)
 
-		// A fleetd that comes back knows it from its record.
+		// A restarted fleetd reads it from its record.
 		rec := ran(pl)
 		rec.JobResult = tc.job
 		in.Units[tc.unit], in.Records[tc.unit] = unit("inactive", ""), rec
 		require.Equal(t, state, stateIn(t, planOf(in), tc.unit))
-		// It is over when the unit runs, and when it is asked for anew.
+		// It is cleared when the unit runs, and when it is requested again.
 		in.Units[tc.unit] = unit("active", "i9")
 		p := planOf(in)
 		require.Empty(t, stateIn(t, p, tc.unit).JobResult)
@@ -132,7 +132,7 @@ func TestFailureOfACommandBeforeTheMainProcess(t *testing.T) {
 	require.Equal(t, []any{"killed", 15}, []any{state.ExitCode, state.ExitStatus})
 }
 
-// One event when it begins to fail, one when it has run for a while, whatever it does between.
+// One event when it begins to fail, one when it has run for a while, whatever happens in between.
 func TestEventsOfAUnitThatFails(t *testing.T) {
 	rec, now, told := ran(launch("A")), t0, []string(nil)
 	step := func(after time.Duration, u Unit, output string) {
@@ -177,8 +177,8 @@ func TestEventsOfAUnitThatFails(t *testing.T) {
 	require.Equal(t, []string{"Warning Failed: result oom-kill, killed by signal 9"}, told[2:])
 }
 
-// TestEventsOfAUnitThatHasRecovered: it is told when it has run for long enough, or has ended with success; until then it is
-// looked at again in time.
+// TestEventsOfAUnitThatHasRecovered: the event comes when it has run for long enough, or has exited successfully; until then
+// the plan is repeated in time.
 func TestEventsOfAUnitThatHasRecovered(t *testing.T) {
 	const name = "a.service"
 	failing := ran(launch("A"))
@@ -200,14 +200,14 @@ func TestEventsOfAUnitThatHasRecovered(t *testing.T) {
 		told  string
 		after time.Duration
 	}{
-		"it has just begun to run":  {at(0), "", stable},
-		"it runs for a little less": {at(stable - time.Millisecond), "", time.Millisecond},
-		"it runs for long enough":   {at(stable), "it runs again", 0},
-		"the clock was set back":    {at(stable - time.Hour), "it runs again", 0},
-		"a little less":             {at(stable - time.Hour + 1), "", time.Hour - 1},
+		"it has just begun to run":   {at(0), "", stable},
+		"it runs for a little less":  {at(stable - time.Millisecond), "", time.Millisecond},
+		"it runs for long enough":    {at(stable), "it runs again", 0},
+		"the clock was set back":     {at(stable - time.Hour), "it runs again", 0},
+		"a little less":              {at(stable - time.Hour + 1), "", time.Hour - 1},
 		"it has exited successfully": {done, "it has exited successfully", 0},
-		"it has ended otherwise":    {failed, "", 0},
-		"it is about to be down":    {exited, "", 0},
+		"it has ended otherwise":     {failed, "", 0},
+		"it is about to be down":     {exited, "", 0},
 	} {
 		p := planOf(Input{Placements: map[string]v1.Placement{name: launch("A")}, Records: map[string]Record{name: failing}, Units: map[string]Unit{name: tt.unit}})
 		require.Equal(t, tt.after, p.After, what)
@@ -230,7 +230,7 @@ func TestEventsOfAUnitThatHasRecovered(t *testing.T) {
 	}
 }
 
-// TestEventsOfAStartThatEnded: one that failed is told; one that a condition kept from starting is no failure.
+// TestEventsOfAStartThatEnded: a failed start gets an event; one that a condition prevented is not a failure.
 func TestEventsOfAStartThatEnded(t *testing.T) {
 	const name = "a.service"
 	for result, want := range map[string][]string{"assert": {"NotStarted not started: one of its Assert...= is not met"}, jobSkipped: nil} {
@@ -247,7 +247,7 @@ func TestEventsOfAStartThatEnded(t *testing.T) {
 	}
 }
 
-// TestFailing: what ends with success and is started again fails only when it does so again and again.
+// TestFailing: a unit that exits successfully and is restarted only fails if that repeats.
 func TestFailing(t *testing.T) {
 	again := func(result string, restarts int) Unit {
 		return Unit{ActiveState: "activating", SubState: "auto-restart", Result: result, Restarts: restarts}
@@ -273,22 +273,22 @@ func TestAFailureIsReportedTogetherWithItsOutput(t *testing.T) {
 	told := stateIn(t, planOf(in), "a.service")
 	require.Equal(t, "boom", told.Output)
 
-	// A fleetd that comes back has not read it yet, and writes nothing.
+	// A restarted fleetd has not read it yet, and writes nothing.
 	rec := in.Records["a.service"]
 	rec.Failing = true
 	in.Records["a.service"], in.States = rec, map[string]v1.UnitState{"a.service": told}
 	in.Outputs["a.service"] = Output{Pending: true}
 	require.Empty(t, transcript(planOf(in)))
 
-	// What is about to be read of another run is not what was read of the last one.
+	// Output that is about to be read for another run differs from that of the last one.
 	in.States["a.service"] = v1.UnitState{InvocationID: "i0", Output: "of another run"}
 	require.Empty(t, stateIn(t, planOf(in), "a.service").Output)
-	// And what has been read counts more than what was told.
+	// Output that was read replaces what was reported.
 	in.States["a.service"], in.Outputs["a.service"] = told, Output{Text: "boom again"}
 	require.Equal(t, "boom again", stateIn(t, planOf(in), "a.service").Output)
 	in.States = nil
 
-	// A failure of this very moment waits for it as well.
+	// A failure of this moment waits for it, too.
 	in.Outputs["a.service"] = Output{Pending: true}
 	at := in.Now
 	in.Now = t0
@@ -297,7 +297,7 @@ func TestAFailureIsReportedTogetherWithItsOutput(t *testing.T) {
 	require.NotEmpty(t, stateIn(t, planOf(in), "a.service"), "it has waited for long enough: nothing else would have it looked at again")
 	in.Now = at
 
-	// It is gone with the failure.
+	// It is cleared with the failure.
 	runs := unit("active", "i2")
 	runs.Since = in.Now.Add(-time.Hour)
 	in.Units["a.service"] = runs
@@ -336,7 +336,7 @@ func TestLoadedIsAWishOfTheMoment(t *testing.T) {
 	}
 }
 
-// A withdrawn sidekick is brought back by nothing: the app's Wants= would, with each restart of the app.
+// Nothing brings back a withdrawn sidekick: the app's Wants= would, with each restart of the app.
 func TestAnnouncerThatIsLoadedIsHeld(t *testing.T) {
 	relations := map[string]Relations{app: binding[app], side: binding[side]}
 	announces := relations[side]
@@ -356,7 +356,7 @@ func TestAnnouncerThatIsLoadedIsHeld(t *testing.T) {
 	boot := planOf(Input{Placements: in.Placements, Relations: relations, Records: map[string]Record{app: {Loaded: "A"}, side: {Loaded: "S", Stopped: true}}})
 	require.Equal(t, "hold web-discovery@1.service SetLoaded\nstart web@1.service NotLaunched\nstate web-discovery@1.service inactive S\n", transcript(boot))
 
-	// It is released before it is started, and when it is taken away.
+	// It is released before it is started, and when it is removed.
 	in.Placements[side] = launch("S")
 	in.Units[side] = unit("inactive", "")
 	require.Equal(t, "release web-discovery@1.service NotLaunched\nstart web-discovery@1.service NotLaunched\nstate web@1.service active A\n", transcript(planOf(in)))
@@ -400,8 +400,8 @@ func TestRelationsKnowAnnouncersAndConditions(t *testing.T) {
 	require.Equal(t, []string{"ConditionPathExists=!/x/1", "AssertUser=root"}, r.Conditions)
 }
 
-// TestEachWishIsAnswered: what is reported of a unit says which wish it answers, also where nothing else is new: an app's instance is
-// stopped when its machine has answered that its sidekick is not to run, and not before.
+// TestEachWishIsAnswered: a unit's report names the request that it answers, even if nothing else changed: an app's instance
+// is stopped when its machine has confirmed that its sidekick will not run, and not before.
 func TestEachWishIsAnswered(t *testing.T) {
 	const app, side = "web@1.service", "web-discovery@1.service"
 	for _, tt := range []struct {

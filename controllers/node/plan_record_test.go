@@ -16,7 +16,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/systemd/fake"
 )
 
-// TestRecordsThatActionsLeave: what is known of a unit once an action has succeeded.
+// TestRecordsThatActionsLeave: the record of a unit after an action has succeeded.
 func TestRecordsThatActionsLeave(t *testing.T) {
 	const name = "a.service"
 	for _, tt := range []struct {
@@ -60,13 +60,13 @@ func TestRecordsThatActionsLeave(t *testing.T) {
 	}
 }
 
-// TestReloadThatIsDue: is one, though no file changed.
+// TestReloadThatIsDue: it is done, even if no file changed.
 func TestReloadThatIsDue(t *testing.T) {
 	require.Equal(t, "reload FileChanged\n", transcript(Plan(Input{FromStore: true, Now: t0, ReloadDue: true})))
 	require.Empty(t, transcript(Plan(Input{FromStore: true, Now: t0})))
 }
 
-// TestRecordAloneIsForgotten: of a unit without a placement and without a file.
+// TestRecordAloneIsForgotten: the record of a unit without placement and file.
 func TestRecordAloneIsForgotten(t *testing.T) {
 	in := Input{FromStore: true, Now: t0, Records: map[string]Record{"a.service": {Loaded: "A"}}}
 	require.Equal(t, "unlink a.service NotPlaced\nforget a.service NotPlaced\n", transcript(Plan(in)))
@@ -93,7 +93,7 @@ func TestReloadIsDueUntilItIsDone(t *testing.T) {
 	}
 }
 
-// TestStatesOfTheStoreAreLearntOnce, and it is said when they are.
+// TestStatesOfTheStoreAreLearntOnce, and known is called then.
 func TestStatesOfTheStoreAreLearntOnce(t *testing.T) {
 	s, keys, known := memstore.New(memstore.Options{}), keyspace.New(""), 0
 	put(t, s, keys.States(), "m1/a.service", v1.UnitState{ActiveState: "active"})
@@ -111,7 +111,7 @@ func TestStatesOfTheStoreAreLearntOnce(t *testing.T) {
 	require.Equal(t, 2, known)
 }
 
-// TestRecordsAreSavedWhereTheyChanged: a disk is written to only where there is something new.
+// TestRecordsAreSavedWhereTheyChanged: the disk is only written to if something changed.
 func TestRecordsAreSavedWhereTheyChanged(t *testing.T) {
 	n := odd(t, func(layout.Layout) {}, fake.Options{})
 	n.records.units["a.service"] = Record{Loaded: "h"}

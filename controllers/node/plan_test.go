@@ -364,7 +364,7 @@ start a.service NotLaunched
 	}
 }
 
-// completeTexts has every text here whose file has the hash of the text.
+// completeTexts adds every text whose file has the hash of the text.
 func completeTexts(in *Input) {
 	if in.Texts == nil {
 		in.Texts = map[string]Text{}
@@ -424,7 +424,7 @@ func TestHeldPlanLooksAgain(t *testing.T) {
 	require.Equal(t, 7*time.Second, p.After)
 }
 
-// systemd forgets an inactive unit with its result: that its job ended well is what is left of a program that did its work.
+// systemd unloads an inactive unit with its result: its job's result is all that is left of a program that did its work.
 func TestUnitThatHasDoneItsWork(t *testing.T) {
 	done := unit("inactive", "")
 	done.JobResult = "done"

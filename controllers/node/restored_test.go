@@ -21,8 +21,9 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// TestStatesAreToldAgainWhenEtcdWasRestored: a backup has the states of then. Nothing else reminds of those that changed since.
-func TestStatesAreToldAgainWhenEtcdWasRestored(t *testing.T) {
+// TestStatesAreWrittenAgainAfterARestore: a backup has old states, and nothing else would rewrite those that changed
+// since.
+func TestStatesAreWrittenAgainAfterARestore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const unit, text = "a.service", "[Service]\nExecStart=/bin/stays\n"
 		dir, keys, s := t.TempDir(), keyspace.New(""), memstore.New(memstore.Options{})
@@ -42,7 +43,7 @@ func TestStatesAreToldAgainWhenEtcdWasRestored(t *testing.T) {
 		defer cancel()
 		told := func() string {
 			for range 2 {
-				time.Sleep(6 * time.Minute) // longer than it takes a cache to compare itself with etcd
+				time.Sleep(6 * time.Minute) // longer than a cache's check interval
 				synctest.Wait()
 				manager.Advance(time.Second)
 			}

@@ -35,7 +35,7 @@ func odd(t *testing.T, prepare func(layout.Layout), o fake.Options) *Node {
 	t.Cleanup(manager.Close)
 	n, err := New(Options{Machine: "m", Keys: keyspace.New(""), Store: memstore.New(memstore.Options{}), Systemd: manager, Layout: l, Log: logr.Discard()})
 	require.NoError(t, err)
-	t.Cleanup(func() { // ends the queue
+	t.Cleanup(func() { // shuts down the queue
 		ended, cancel := context.WithCancel(context.Background())
 		cancel()
 		require.NoError(t, n.loop.Run(ended))
@@ -61,7 +61,7 @@ func TestOddRecords(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoUnitFileHurtsNobody(t *testing.T) {
+func TestOtherFilesAreHarmless(t *testing.T) {
 	n := odd(t, func(l layout.Layout) {
 		require.NoError(t, os.Mkdir(filepath.Join(l.Units, "dir.service"), 0o755))
 		require.NoError(t, os.Symlink("/nowhere", filepath.Join(l.Units, "link.service")))
@@ -104,8 +104,8 @@ func TestNoAnswerIsNoRefusal(t *testing.T) {
 	require.Equal(t, "systemd: start a.service: refused by systemd", n.records.units["a.service"].Message)
 }
 
-// What earlier versions left under names that no unit can have is removed, and what is placed under one is reported: neither
-// keeps the other units from anything.
+// Leftovers of earlier versions under invalid names are removed, and placements with such names are reported: neither affects
+// other units.
 func TestNamesThatNoUnitCanHave(t *testing.T) {
 	const text = "[Service]\nExecStart=/bin/stays\n"
 	hash := unitfile.Hash(text)
@@ -152,8 +152,9 @@ func TestNamesThatNoUnitCanHave(t *testing.T) {
 	require.Empty(t, again.Actions, "once")
 }
 
-// A unit that systemd says nothing of keeps its state, with the reason; one whose name it takes for none is not started.
-func TestUnitsThatSystemdSaysNothingOf(t *testing.T) {
+// A unit for which systemd reports no state keeps its last one, with the reason; one whose name systemd rejects is not
+// started.
+func TestUnitsWithoutAState(t *testing.T) {
 	last := v1.UnitState{LoadState: "loaded", ActiveState: "active", Hash: "A", InvocationID: "i1", DesiredState: v1.Launched}
 	told := last
 	told.Message = "no answer"
@@ -172,12 +173,12 @@ func TestUnitsThatSystemdSaysNothingOf(t *testing.T) {
 		{Kind: WriteState, Unit: "c.service", Reason: StateChanged, State: v1.UnitState{LoadState: "not-found", ActiveState: "inactive", SubState: "dead",
 			Hash: "A", DesiredState: v1.Launched, Message: "no unit"}},
 	}, plan.Actions)
-	// Without a placement the name that no unit can have is forgotten.
+	// Without a placement the invalid name is forgotten.
 	delete(in.Placements, "c.service")
 	require.Contains(t, transcript(Plan(in)), "unlink c.service NotPlaced\nremoveFile c.service NotPlaced\nforget c.service NotPlaced\n")
 }
 
-// A reload that is refused, such as for want of space on /run, holds up the units whose files changed, and is tried again.
+// A refused reload, such as for lack of space on /run, delays the units whose files changed, and is retried.
 func TestReloadThatIsRefused(t *testing.T) {
 	full := true
 	n := odd(t, func(layout.Layout) {}, fake.Options{Fault: func(op, _ string) error {
@@ -224,8 +225,8 @@ func TestReloadThatIsRefused(t *testing.T) {
 	require.Equal(t, Record{Loaded: unitfile.Hash(fresh), Launched: unitfile.Hash(fresh), Previous: unitfile.Hash(old), Invocation: before}, n.records.units["changes.service"])
 }
 
-// A unit that is refused again and again keeps nothing from the disk: the next boot starts what is placed now. A disk that takes
-// nothing keeps no unit from starting.
+// A unit that is refused repeatedly does not keep others' placements from being saved: the next boot starts what is placed
+// now. A full disk keeps no unit from starting.
 func TestWhatIsRefusedKeepsNothingFromTheDisk(t *testing.T) {
 	const text = "[Service]\nExecStart=/bin/stays\n"
 	hash := unitfile.Hash(text)
@@ -281,7 +282,7 @@ func TestWhatIsRefusedKeepsNothingFromTheDisk(t *testing.T) {
 	require.Equal(t, "active", states[0].ActiveState)
 }
 
-// What systemd refuses for a unit is told, noted in its record, and keeps the steps behind it from being taken.
+// A refusal by systemd is reported and recorded, and later steps for the unit are skipped.
 func TestARefusalIsNotForgotten(t *testing.T) {
 	const text = "[Service]\nExecStart=/bin/stays\n"
 	for _, tt := range []struct {
@@ -319,8 +320,8 @@ func TestARefusalIsNotForgotten(t *testing.T) {
 	}
 }
 
-// TestFilesThatCannotBeWrittenAreNotReloaded: on a full disk systemd is not made to read its files again and again, each time with a
-// hint that has the next pass made at once.
+// TestFilesThatCannotBeWrittenAreNotReloaded: on a full disk systemd is not made to reload repeatedly, each time with a hint
+// that triggers the next pass at once.
 func TestFilesThatCannotBeWrittenAreNotReloaded(t *testing.T) {
 	var reloads int
 	n := odd(t, func(layout.Layout) {}, fake.Options{Fault: func(op, _ string) error {

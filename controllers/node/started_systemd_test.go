@@ -19,7 +19,7 @@ func onMachine(s *v1.UnitState) bool {
 	return s != nil && s.Message == v1.StartedOnMachine && s.DesiredState == v1.Loaded
 }
 
-// What systemd or a person starts of units that are to be loaded is left alone.
+// Units that are to be loaded are left alone when systemd or a person starts them.
 func TestUnitsThatOthersStart(t *testing.T) {
 	l := newLab(t)
 	l.begin()
@@ -30,7 +30,7 @@ func TestUnitsThatOthersStart(t *testing.T) {
 		l.await(unit, "loaded", func(s *v1.UnitState) bool { return s != nil && s.Hash != "" })
 	}
 	launched := func(unit, text string) { l.place(unit, l.file(text), v1.Launched) }
-	pass := func() { // a change of another unit, and what becomes of it
+	pass := func() { // a change of another unit, and its effect
 		l.systemctl("reset-failed")
 		launched("pass.service", "[Service]\nExecStart=/bin/sleep infinity\nEnvironment=V="+time.Now().String()[20:29]+"\n")
 		l.awaitActive("pass.service")
@@ -86,8 +86,8 @@ func TestUnitsThatOthersStart(t *testing.T) {
 	})
 }
 
-// A withdrawn sidekick stays down when systemd starts its app again, which Wants= it: with the condition of a generated
-// file nothing gets it to run, without one fleetd stops it.
+// A withdrawn sidekick stays down when systemd restarts its app, which Wants= it: the condition in a generated file prevents
+// it from starting, and without one fleetd stops it.
 func TestWithdrawnAnnouncerIsNotBroughtBack(t *testing.T) {
 	l := newLab(t)
 	bin := filepath.Join(l.layout.Shared, "bin")
@@ -102,7 +102,7 @@ func TestWithdrawnAnnouncerIsNotBroughtBack(t *testing.T) {
 		text, _ := os.ReadFile(bin + "/started")
 		return strings.Count(string(text), "\n")
 	}
-	again := func() { // the app is killed, and started again
+	again := func() { // the app is killed, and restarted
 		before := l.awaitActive("app@1.service")
 		l.systemctl("kill", "--signal=KILL", "app@1.service")
 		l.await("app@1.service", "restarted", func(u *v1.UnitState) bool { return u.ActiveState == "active" && u.InvocationID != before.InvocationID })
@@ -127,12 +127,12 @@ func TestWithdrawnAnnouncerIsNotBroughtBack(t *testing.T) {
 	l.place("side@1.service", older, v1.Loaded)
 	l.awaitInactive("side@1.service")
 	again()
-	l.systemctl("start", "--no-block", "side@1.service") // fleetd may take the job back before it has ended
+	l.systemctl("start", "--no-block", "side@1.service") // fleetd may cancel the job before it has ended
 	require.Eventually(t, func() bool { return l.systemctl("is-active", "side@1.service") == "inactive\n" }, within, 10*time.Millisecond)
 }
 
-// The processes that say something live on for a moment: what a user's manager starts has no unit in the journal when it is
-// gone before journald looks.
+// The processes that print something live for a moment longer: for a user manager's units, journald does not know the unit of
+// a process that has already ended.
 func TestReasonsOfFailures(t *testing.T) {
 	l := newLab(t)
 	l.begin()

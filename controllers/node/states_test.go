@@ -16,7 +16,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-func TestUnitThatChangesAllTheTimeIsWrittenNowAndThen(t *testing.T) {
+func TestFlappingUnitIsRateLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})
 		keys := keyspace.New("")
@@ -70,7 +70,7 @@ func TestUnitThatChangesAllTheTimeIsWrittenNowAndThen(t *testing.T) {
 	})
 }
 
-// A write whose answer was lost may have been made: a state that is again what it was before is written, too.
+// A write whose answer was lost may have been made: a state that returned to its old value is written, too.
 func TestStateThatReturnsAfterALostAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})
@@ -82,7 +82,7 @@ func TestStateThatReturnsAfterALostAnswer(t *testing.T) {
 		defer running.Wait()
 		defer cancel()
 		stored := func() string {
-			time.Sleep(10 * time.Second) // longer than it waits to try again
+			time.Sleep(10 * time.Second) // longer than its retry pause
 			kv, ok, _, err := s.Get(ctx, row.Key("a.service"))
 			require.NoError(t, err)
 			if !ok {

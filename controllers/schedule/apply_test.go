@@ -66,9 +66,9 @@ func TestMachinesHearOfTheirUnitsAtOnce(t *testing.T) {
 	require.LessOrEqual(t, shared, machines*each/(store.MaxTxnOps-1)+6, "a machine is in more than one transaction only where one ends within it")
 }
 
-// TestWhatChangedMeanwhileIsKept: a decision was made for placements as they were then. Where another changed one since, or put
+// TestConcurrentChangesAreKept: a decision was made for placements as they were then. Where another changed one since, or put
 // one where none was, it is not written, and the unit is planned again.
-func TestWhatChangedMeanwhileIsKept(t *testing.T) {
+func TestConcurrentChangesAreKept(t *testing.T) {
 	keys := keyspace.New("")
 	const theirs = `{"hash":"theirs"}`
 	here, there := keys.Placements().Key("m1/a.service"), keys.Placements().Key("m2/a.service")

@@ -18,7 +18,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// bench is a store, what the leader knows of it, and the controller over that.
+// bench is a store, the leader's cluster cache, and a controller using it.
 type bench struct {
 	t     *testing.T
 	store *memstore.Store
@@ -29,7 +29,7 @@ type bench struct {
 	stop  func() error
 }
 
-// newBench returns one that knows what is there. With run the controller works until stop.
+// newBench returns a bench that has read the store. With run the controller works until stop.
 func newBench(t *testing.T, run bool, change ...func(*Options)) *bench {
 	b := &bench{t: t, store: memstore.New(memstore.Options{}), keys: keyspace.New("")}
 	var err error
@@ -50,7 +50,7 @@ func newBench(t *testing.T, run bool, change ...func(*Options)) *bench {
 	if !run {
 		stopped, stop := context.WithCancel(ctx)
 		stop()
-		_ = b.c.Run(stopped) // ends the queue
+		_ = b.c.Run(stopped) // shuts down the queue
 		ended <- nil
 	} else {
 		parts.Go(func() { ended <- b.c.Run(ctx) })
@@ -76,7 +76,7 @@ func (b *bench) put(key, value string) int64 {
 	return revision
 }
 
-// leaseOf: machines and routers live as long as their lease.
+// leaseOf: machines and routers live under a lease.
 func (b *bench) leaseOf(key string) store.LeaseID {
 	for _, prefix := range []string{b.keys.Machines().Prefix(), b.keys.Routers().Prefix()} {
 		if len(key) > len(prefix) && key[:len(prefix)] == prefix {
@@ -96,7 +96,7 @@ func set[T any](b *bench, row keyspace.Collection[T], name string, value T) int6
 func (b *bench) sync() {
 	b.t.Helper()
 	require.NoError(b.t, b.c.Cluster.CatchUp(b.t.Context()))
-	synctest.Wait() // endpoints are another watch
+	synctest.Wait() // endpoints have a separate watch
 }
 
 const text = "apiVersion: fleet/v1\nkind: App\nmetadata: {name: web}\nspec:\n  replicas: 2\n  exec: {command: [/bin/web]}\n  ports: [{port: 80}]\n  announce: {}\n"
@@ -105,7 +105,7 @@ func owned(name string, state v1.DesiredState) v1.Unit {
 	return v1.Unit{Metadata: v1.ObjectMeta{Name: name, Owner: "web"}, Spec: v1.UnitSpec{Hash: "u", DesiredState: state}}
 }
 
-// TestObserve: all that is stored of an app is seen, and nothing of another.
+// TestObserve: the input contains everything stored about an app, and nothing about another.
 func TestObserve(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, false)
@@ -132,7 +132,7 @@ func TestObserve(t *testing.T) {
 		set(b, b.keys.Placements(), "m2/other@1.service", v1.Placement{Hash: "u"})
 		active := v1.UnitState{ActiveState: "active", Hash: "u"}
 		set(b, b.keys.States(), "m1/web@1.service", active)
-		set(b, b.keys.States(), "m3/web@1.service", active) // which is away
+		set(b, b.keys.States(), "m3/web@1.service", active) // whose machine is away
 		set(b, b.keys.States(), "m1/other@1.service", active)
 		at := b.put("/services/web/web/web@1", "10.0.0.1:80")
 		last := b.put("/services/web/other/other@1", "10.0.0.1:81")
@@ -165,13 +165,13 @@ func TestObserve(t *testing.T) {
 		require.Equal(t, &status, in.Current)
 		require.Equal(t, current, in.CurrentRevision)
 
-		// Where an instance is withdrawn, it matters which endpoints there are, not only when they changed.
+		// For a withdrawn instance it matters which endpoints exist, not only when they changed.
 		set(b, b.keys.Units(), "web-discovery@1.service", owned("web-discovery@1.service", v1.Loaded))
 		b.sync()
 		digest := v1.EndpointsDigest(map[string]string{"/services/web/web/web@1": "10.0.0.1:80", "/services/web/other/other@1": "10.0.0.1:81"})
 		require.Equal(t, []v1.EndpointSet{{Prefix: v1.DefaultAnnouncePrefix, Revision: last, Digest: digest}}, b.c.observe("web").EndpointSets)
 
-		// An empty manifest is none that was deleted.
+		// An empty manifest is not a deleted one.
 		b.put(b.keys.Apps().Key("empty"), "")
 		_, err = b.store.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: b.keys.Apps().Key("empty"), Value: []byte{}}}})
 		require.NoError(t, err)
@@ -179,7 +179,7 @@ func TestObserve(t *testing.T) {
 		require.NotNil(t, b.c.observe("empty").Manifest)
 		require.Empty(t, b.c.observe("empty").Manifest)
 
-		// The app is deleted, and made anew: the status is a deleted app's, and there to be replaced.
+		// The app is deleted and created again: the status belongs to the deleted app, and has to be replaced.
 		b.put(b.keys.Apps().Key("web"), "")
 		b.sync()
 		gone := b.c.observe("web")
@@ -194,7 +194,7 @@ func TestObserve(t *testing.T) {
 	})
 }
 
-// TestMachinesOfAGlobalApp: what a machine says of itself, and what people set for it.
+// TestMachinesOfAGlobalApp: what a machine reports about itself, and its configuration.
 func TestMachinesOfAGlobalApp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, false)
@@ -233,8 +233,8 @@ func TestMachinesOfAGlobalApp(t *testing.T) {
 	})
 }
 
-// TestController follows one app from its manifest to its end: its status is written when something that it depends on changes,
-// and only then.
+// TestController follows one app from its manifest to its end: its status is written when something that it depends on
+// changes, and only then.
 func TestController(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, true, func(o *Options) { o.Now = nil })
@@ -310,7 +310,7 @@ func TestController(t *testing.T) {
 		_, there := status()
 		require.False(t, there)
 
-		// Another leads: nothing is written any more, and the controller ends.
+		// Another process leads: nothing is written any more, and the controller ends.
 		b.put(b.fence.Key, "")
 		b.put(b.keys.Apps().Key("web"), text)
 		_, there = status()
@@ -319,8 +319,8 @@ func TestController(t *testing.T) {
 	})
 }
 
-// TestRoutersThatAreWaitedFor: an app is looked at with each change of a router while it waits for one, and for as long as it
-// is looked at: a router that answers meanwhile is not missed.
+// TestRoutersThatAreWaitedFor: an app that waits for routers is reconciled with each change of one. A router that answers
+// during a reconciliation is not missed.
 func TestRoutersThatAreWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		looks, meanwhile := 0, func() {}
@@ -374,8 +374,8 @@ func TestRoutersThatAreWaitedFor(t *testing.T) {
 	})
 }
 
-// TestConflictIsNoLoss: a status that another wrote meanwhile is kept, and the error says so.
-func TestConflictIsNoLoss(t *testing.T) {
+// TestConflictKeepsTheOtherWrite: a status that another process wrote meanwhile is kept, and an error returned.
+func TestConflictKeepsTheOtherWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, false)
 		ctx := logr.NewContext(t.Context(), logr.Discard())

@@ -25,7 +25,7 @@ func (in *Input) withdraw(n int32, hash string) {
 	delete(in.Endpoints, v1.EndpointName("web", n))
 }
 
-// TestDetails holds one rule each: what a condition says, and whether routers are waited for.
+// TestDetails tests one rule each: what a condition says, and whether it waits for routers.
 func TestDetails(t *testing.T) {
 	for _, tt := range []struct {
 		name      string
@@ -143,7 +143,7 @@ func TestDetails(t *testing.T) {
 	}
 }
 
-// TestGlobalAppIsAnnouncedByMachine: each instance has an endpoint of its own, and a router may refuse one.
+// TestGlobalAppIsAnnouncedByMachine: each instance has its own endpoint, and a router may refuse one.
 func TestGlobalAppIsAnnouncedByMachine(t *testing.T) {
 	in := running(t, 0)
 	in.Latest.Spec.Global, in.Latest.Spec.Replicas = true, nil
@@ -161,7 +161,7 @@ func TestGlobalAppIsAnnouncedByMachine(t *testing.T) {
 	require.Contains(t, said(t, Plan(in), v1.Ready), "False ReservedPort: 2 of 2 instances are ready; the router on m1: web@m2")
 }
 
-// TestGlobalAppThatFitsNowhere is not ready, whatever the reason.
+// TestGlobalAppThatFitsNowhere: it is not ready, whatever the reason.
 func TestGlobalAppThatFitsNowhere(t *testing.T) {
 	in := plain(t, 0)
 	in.Latest.Spec.Global, in.Latest.Spec.Replicas = true, nil
@@ -177,8 +177,8 @@ func TestGlobalAppThatFitsNowhere(t *testing.T) {
 	require.Equal(t, "True Starting: 0 of 1 instances are ready", said(t, plan, v1.Progressing))
 }
 
-// TestLooksAgainWhenTimeTells: at the first of the times at which the status changes by itself.
-func TestLooksAgainWhenTimeTells(t *testing.T) {
+// TestLooksAgainWhenTimeChangesTheStatus: at the first time at which the status changes by itself.
+func TestLooksAgainWhenTimeChangesTheStatus(t *testing.T) {
 	in := plain(t, 2)
 	require.Zero(t, Plan(in).After)
 	in.States["web@1.service"]["m1"].Since = now.Add(-500 * time.Millisecond)

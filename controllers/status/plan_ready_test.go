@@ -17,7 +17,7 @@ func plain(t *testing.T, replicas int) Input {
 	for n := int32(1); n <= int32(replicas); n++ {
 		delete(in.Units, v1.SidekickUnit("web", n))
 	}
-	in.Manifest = []byte("apiVersion: fleet/v1\nkind: App\nmetadata: {name: web}\nspec: {}\n") // what it says does not matter here
+	in.Manifest = []byte("apiVersion: fleet/v1\nkind: App\nmetadata: {name: web}\nspec: {}\n") // its contents do not matter here
 	return in
 }
 
@@ -29,8 +29,8 @@ func readyOf(t *testing.T, in Input) (status, reason, message string) {
 	return c.Status, c.Reason, c.Message
 }
 
-// TestReadyIsSeen: whatever is not seen to do its work is not ready, and the reason is the instance's.
-func TestReadyIsSeen(t *testing.T) {
+// TestReadyNeedsEvidence: an instance is not ready without evidence that it does its work, and the reason is the instance's state.
+func TestReadyNeedsEvidence(t *testing.T) {
 	state := func(s v1.UnitState) func(*Input) {
 		return func(in *Input) {
 			s.Hash, s.DesiredState = "u", v1.Launched
@@ -83,7 +83,7 @@ func TestReadyIsSeen(t *testing.T) {
 	}
 }
 
-// TestGlobalAppWantsWhatItsRulesMatch: before the scheduler has looked, and whatever machines come and go.
+// TestGlobalAppWantsWhatItsRulesMatch: even before the scheduler's pass, and whatever machines come and go.
 func TestGlobalAppWantsWhatItsRulesMatch(t *testing.T) {
 	in := plain(t, 0)
 	in.Latest.Spec.Global, in.Latest.Spec.Replicas = true, nil
@@ -95,7 +95,7 @@ func TestGlobalAppWantsWhatItsRulesMatch(t *testing.T) {
 	require.Equal(t, "False Pending 0 of 2 instances are ready; web.service on m1: about to be placed", ready+" "+reason+" "+message)
 
 	in.States["web.service"] = map[string]*v1.UnitState{}
-	for _, m := range []string{"m1", "cordoned", "away"} { // one that is away is not missed
+	for _, m := range []string{"m1", "cordoned", "away"} { // one that is away does not count
 		in.Placements["web.service"] = append(in.Placements["web.service"], m)
 		in.States["web.service"][m] = &v1.UnitState{ActiveState: "active", Hash: "u"}
 	}
@@ -105,7 +105,7 @@ func TestGlobalAppWantsWhatItsRulesMatch(t *testing.T) {
 	require.Equal(t, "Unplaced", reason)
 	require.Contains(t, message, "web.service on m2: 1 of the 2 machines")
 
-	in.Units["web@1.service"] = &v1.Unit{Spec: v1.UnitSpec{Hash: "old", DesiredState: v1.Launched}} // it was no global app before
+	in.Units["web@1.service"] = &v1.Unit{Spec: v1.UnitSpec{Hash: "old", DesiredState: v1.Launched}} // it was not global before
 	_, reason, message = readyOf(t, in)
 	require.Equal(t, "Pending", reason)
 	require.Contains(t, message, "where an old instance makes room")
@@ -116,8 +116,8 @@ func TestGlobalAppWantsWhatItsRulesMatch(t *testing.T) {
 	require.Equal(t, "Pending", reason, "no machine is there")
 }
 
-// TestWorstIsTold: what waiting does not mend comes first.
-func TestWorstIsTold(t *testing.T) {
+// TestWorstIsReported: what waiting does not fix comes first.
+func TestWorstIsReported(t *testing.T) {
 	in := running(t, 3)
 	delete(in.Endpoints, "web/web@1")
 	in.Overrides["web@2.service"] = v1.Override{DesiredState: v1.Loaded}

@@ -16,7 +16,7 @@ import (
 
 var now = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
-// running is an app of that many announced instances, all of them as they should be.
+// running is an app with that many announced instances, all as they should be.
 func running(t *testing.T, replicas int) Input {
 	manifest := fmt.Sprintf("apiVersion: fleet/v1\nkind: App\nmetadata: {name: web}\nspec:\n  replicas: %d\n  exec: {command: [/bin/web]}\n  ports: [{port: 80}]\n  announce: {}\n", replicas)
 	app, err := v1.ParseApp([]byte(manifest))
@@ -55,7 +55,7 @@ func TestStatus(t *testing.T) {
 		name   string
 		change func(in *Input)
 		counts v1.ReplicaCounts
-		want   string // the conditions that are not as of an app that is ready
+		want   string // the conditions that differ from those of a ready app
 		after  time.Duration
 	}{
 		{"ready", func(*Input) {}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 3}, "", 0},
@@ -139,7 +139,7 @@ func TestStatus(t *testing.T) {
 		{"a router that cannot apply what changed", func(in *Input) {
 			failing := &v1.RouterFailure{Since: now.Add(-time.Hour), Message: "nginx -t did not end within 10s"}
 			in.Routers["m2"] = v1.Router{Revision: 1, Failing: failing}
-			in.Routers["m3"] = v1.Router{Revision: 20, Failing: failing} // what concerns this app it serves
+			in.Routers["m3"] = v1.Router{Revision: 20, Failing: failing} // it serves what concerns this app
 			for name := range in.Endpoints {
 				in.Endpoints[name] = 15
 			}
@@ -190,7 +190,7 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// unusual writes the conditions that an app that is ready does not have.
+// unusual lists the conditions that a ready app does not have.
 func unusual(s *v1.AppStatus) string {
 	usual := map[string]string{v1.Accepted: "True Accepted", v1.Scheduled: "True Scheduled", v1.Available: "True Available", v1.Progressing: "False Updated", v1.Ready: "True Ready"}
 	var lines []string
@@ -207,7 +207,7 @@ func unusual(s *v1.AppStatus) string {
 	return strings.Join(lines, "\n")
 }
 
-// TestAUnitThatStaysForNow: what runs and cannot go where it should is told, and is no fault of the app.
+// TestAUnitThatStaysForNow: a unit that runs and cannot go where it should is reported, and does not make the app unready.
 func TestAUnitThatStaysForNow(t *testing.T) {
 	in := running(t, 3)
 	const why = "it stays on m2 for now (m2 is being drained): 0 of 2 machines fit"
@@ -247,7 +247,7 @@ func TestGlobalApp(t *testing.T) {
 	require.Equal(t, "1 of 2 instances are ready; web.service on m2222222...: its machine has not reported it", v1.FindCondition(plan.Put.Conditions, v1.Ready).Message)
 }
 
-// TestRoutedAgain: where no router leaves the app out any more, nothing is said of it.
+// TestRoutedAgain: when no router leaves the app out any more, the condition is removed.
 func TestRoutedAgain(t *testing.T) {
 	in := running(t, 3)
 	in.Routers["m1"] = v1.Router{Revision: 20, Refusals: leaves(map[string]string{"web": "HostTaken: x"})}

@@ -18,7 +18,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// TestRefusals: an app is looked at again when a router says another thing of it, or of one of its endpoints.
+// TestRefusals: an app is reconciled when what a router says about it, or about one of its endpoints, changes.
 func TestRefusals(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	s := memstore.New(memstore.Options{})

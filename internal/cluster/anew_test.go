@@ -16,8 +16,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// TestLookAnew: when a placement that etcd's watch lost is found, its app is looked at, also by those whom a placement alone
-// does not wake: they have looked at its state, which came first.
+// TestLookAnew: when a placement that etcd's watch lost is found, its app is enqueued even for controllers that do not follow
+// placements: they have already handled its state, which came first.
 func TestLookAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		keys, s := keyspace.New(""), memstore.New(memstore.Options{})

@@ -23,10 +23,10 @@ type bench struct {
 	t     *testing.T
 	ctx   context.Context
 	store store.Interface
-	lease store.LeaseID // that all keys are put under
+	lease store.LeaseID // for all keys
 
 	mu   sync.Mutex
-	apps []string // that were enqueued
+	apps []string // enqueued
 }
 
 func newBench(t *testing.T) *bench {
@@ -64,7 +64,7 @@ func (b *bench) enqueued() []string {
 	return apps
 }
 
-// put writes a key, or deletes it where value is "", and waits until the cluster knows it.
+// put writes a key, or deletes it if value is "", and waits until the cluster has seen it.
 func (b *bench) put(key, value string) {
 	op := store.Op{Key: key}
 	if value != "" {
@@ -133,9 +133,9 @@ func TestLookUpsFollow(t *testing.T) {
 
 }
 
-// TestWhatBelongsToADeletedAppCountsForNothing: revisions and overrides are those of the app that exists, and of its units as
-// they exist, from the moment of a deletion on.
-func TestWhatBelongsToADeletedAppCountsForNothing(t *testing.T) {
+// TestObjectsOfADeletedAppDoNotCount: revisions and overrides only count for the app, and the units, that exist
+// now, from the moment of a deletion.
+func TestObjectsOfADeletedAppDoNotCount(t *testing.T) {
 	b := newBench(t)
 	app, override := b.Keys.Apps().Key("web"), b.Keys.Overrides().Key("web@1.service")
 	revision := func(number int64, r v1.Revision) {
@@ -237,9 +237,9 @@ func TestWaitingAppsAreWoken(t *testing.T) {
 	require.Empty(t, woken)
 }
 
-// Whoever puts a machine or a router with etcdctl keeps it alive with nothing: nobody would run what is placed there, and
-// roll-outs would wait for it for ever.
-func TestNobodyIsThereWithoutALease(t *testing.T) {
+// Machines and routers put with etcdctl are not kept alive by a process: nothing would run what is placed there, and
+// roll-outs would wait for them forever.
+func TestPresenceNeedsALease(t *testing.T) {
 	b := newBench(t)
 	b.put(b.Keys.Machines().Key("m1"), `{}`)
 	b.put(b.Keys.Routers().Key("m1"), `{"revision":1}`)

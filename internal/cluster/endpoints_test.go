@@ -39,8 +39,8 @@ func TestEndpointSetIsThatOfRouters(t *testing.T) {
 	require.Empty(t, b.EndpointSetsOf("web", false)[0].Digest)
 }
 
-// TestEndpointsOfEveryPrefix: the endpoints below the prefix of every revision are known for as long as there is one, and
-// each app is told of when they are.
+// TestEndpointsOfEveryPrefix: the endpoints below every prefix that a revision names are known, and each app is enqueued once
+// they are.
 func TestEndpointsOfEveryPrefix(t *testing.T) {
 	b := newBench(t)
 	b.put("/services/internal/api/api@1", "10.0.0.1:80")
@@ -76,7 +76,7 @@ func TestEndpointsOfEveryPrefix(t *testing.T) {
 	require.NotNil(t, b.endpoints.of(web), "the default is always kept")
 }
 
-// TestByHand: an app is told of when a unit that is announced under its name comes or goes.
+// TestByHand: an app is enqueued when a unit that is announced under its name comes or goes.
 func TestByHand(t *testing.T) {
 	b := newBench(t)
 	require.False(t, b.IsUnit("worker@1"))
@@ -90,14 +90,14 @@ func TestByHand(t *testing.T) {
 	b.put(b.Keys.Units().Key("worker@1.service"), `{"spec":{"hash":"other"}}`)
 	require.Equal(t, []string{"worker"}, b.enqueued(), "it is a unit as before")
 
-	// Routed, and its script late: who has it in its route hears of the unit's end.
+	// Routed, with a late script: apps with the unit in their route are enqueued when it ends.
 	b.put(b.Keys.Routes().Key("site"), `{"prefix":"/services/web","units":["worker@1"]}`)
 	b.put("/services/web/site/worker@1", "")
 	b.enqueued()
 	b.put(b.Keys.Units().Key("worker@1.service"), "")
 	require.Equal(t, []string{"site", "worker"}, b.enqueued())
 
-	// A deleted app's units are none of the cluster any more.
+	// A deleted app's units no longer count as the cluster's.
 	b.put(b.Keys.Units().Key("gone@1.service"), unit("gone"))
 	require.False(t, b.IsUnit("gone@1"))
 	b.put(b.Keys.Apps().Key("gone"), "its manifest")

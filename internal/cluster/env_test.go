@@ -20,7 +20,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// TestEnvDefaults: what is not set works, and what is set stays.
+// TestEnvDefaults: unset fields get working defaults, and set ones are kept.
 func TestEnvDefaults(t *testing.T) {
 	e := cluster.Env{}.WithDefaults()
 	require.WithinDuration(t, time.Now(), e.Now(), time.Minute)
@@ -38,8 +38,8 @@ func TestEnvDefaults(t *testing.T) {
 	require.Same(t, recorder, e.Events)
 }
 
-// TestLoop: nothing is reconciled before everything is known, an error is retried, and the
-// loop ends with a write that is refused because another process leads.
+// TestLoop: nothing is reconciled before everything is known, errors are retried, and the loop ends when a write fails
+// because another process leads.
 func TestLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		known := cluster.New(memstore.New(memstore.Options{}), keyspace.New(""), logr.Discard())

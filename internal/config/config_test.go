@@ -41,7 +41,7 @@ func TestDefaults(t *testing.T) {
 	}, c)
 }
 
-// The documentation promises the defaults that Keys shows: reading them as values changes nothing.
+// The documentation shows the defaults of Keys: setting them explicitly changes nothing.
 func TestDefaultsOfKeysAreTheDefaults(t *testing.T) {
 	want, _, err := load(t, "", nil, nil)
 	require.NoError(t, err)
@@ -161,7 +161,7 @@ func FuzzParse(f *testing.F) {
 		}
 		require.LessOrEqual(t, len(assignments)+len(errs), lines)
 		l := &loader{c: defaults()}
-		l.file("f", text) // whatever is in it: an error, not a panic
+		l.file("f", text) // any content may be an error, but not a panic
 		for _, a := range assignments {
 			require.NotEmpty(t, a.key)
 			require.NotContains(t, a.value, "\n")
@@ -170,7 +170,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// TestEveryKeyIsSet: each key, at a value that is not its default, is in the field that it is for, by file and by flag.
+// TestEveryKeyIsSet: each key, with a value other than its default, sets its field, by file and by flag.
 func TestEveryKeyIsSet(t *testing.T) {
 	values := map[string]string{
 		"etcd_servers": "https://10.0.0.1:2379,unix:///run/etcd.sock", "etcd_username": "u", "etcd_password": "p", "etcd_keyfile": "/k", "etcd_certfile": "/c", "etcd_cafile": "/ca",

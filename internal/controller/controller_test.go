@@ -236,7 +236,7 @@ func TestStopDrains(t *testing.T) {
 	})
 }
 
-func TestWhatTakesLongRestsAfterwards(t *testing.T) {
+func TestSlowKeysRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var looks []time.Duration
 		start := time.Now()
@@ -258,7 +258,7 @@ func TestWhatTakesLongRestsAfterwards(t *testing.T) {
 	})
 }
 
-func TestWhatIsQuickDoesNotRest(t *testing.T) {
+func TestQuickKeysDoNotRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()

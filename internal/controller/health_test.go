@@ -73,7 +73,7 @@ func TestKeyThatKeepsFailing(t *testing.T) {
 	})
 }
 
-func TestLookThatDoesNotReturn(t *testing.T) {
+func TestReconciliationThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
 		m := running(t, func(ctx context.Context, key string) (Result, error) {

@@ -17,7 +17,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// TestLimits: how careful schedule is follows the configuration.
+// TestLimits: schedule's limits follow the configuration.
 func TestLimits(t *testing.T) {
 	former := elected
 	defer func() { elected = former }()
@@ -41,7 +41,7 @@ func TestLimits(t *testing.T) {
 	require.Equal(t, schedule.Limits{Grace: 17 * time.Second, FreezeTimeout: time.Hour}, limits)
 }
 
-// fakeRunner says when it runs.
+// fakeRunner tells when it runs.
 type fakeRunner struct{ running chan struct{} }
 
 func (r fakeRunner) Run(ctx context.Context) error {
@@ -57,7 +57,8 @@ type fakeFirst struct {
 
 func (r fakeFirst) FirstPass() <-chan struct{} { return r.looked }
 
-// TestInTurn: the others begin when placement has looked, whatever comes first in the list, and end where it never does.
+// TestInTurn: the others start after the scheduler's first pass, whatever their order in the list, and end even if it never
+// happens.
 func TestInTurn(t *testing.T) {
 	for _, looks := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -91,7 +92,7 @@ func closed(c chan struct{}) bool {
 	}
 }
 
-// TestPlacementGoesFirst: among the elected controllers there is one that the others wait for.
+// TestPlacementGoesFirst: one of the elected controllers is the one that the others wait for.
 func TestPlacementGoesFirst(t *testing.T) {
 	keys, s := keyspace.New(""), memstore.New(memstore.Options{})
 	known := cluster.New(s, keys, logr.Discard())
@@ -103,7 +104,7 @@ func TestPlacementGoesFirst(t *testing.T) {
 		if _, ok := r.(firstRunner); ok {
 			first = append(first, row.name)
 		}
-		_ = r.Run(ended) // ends its queue
+		_ = r.Run(ended) // shuts down its queue
 	}
 	require.Equal(t, []string{"schedule"}, first)
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// TestPasswordIsForTheAnnouncerAlone has a real systemd start an app and its announcer, and looks for the password that
-// fleetd has at etcd in all that there is then.
+// TestPasswordIsForTheAnnouncerAlone lets a real systemd start an app and its announcer, and searches the machine for
+// fleetd's etcd password.
 func TestPasswordIsForTheAnnouncerAlone(t *testing.T) {
 	const password = "correct-horse-battery"
 	l := newLab(t)
@@ -25,7 +25,7 @@ func TestPasswordIsForTheAnnouncerAlone(t *testing.T) {
 	l.awaitReady()
 	runtime := os.Getenv("XDG_RUNTIME_DIR")
 
-	// A program in place of the announcer shows what it has been given. It is beside no other of fleet's programs.
+	// A program in place of the announcer prints what it was given. It is in a directory without fleet's other programs.
 	programs := t.TempDir()
 	shown := filepath.Join(t.TempDir(), "announcer")
 	script := "#!/bin/sh\nenv > " + shown + ".env\ncat $CREDENTIALS_DIRECTORY/" + v1.CredentialsID + " > " + shown + ".new && mv " + shown + ".new " + shown + "\nsleep infinity\n"
@@ -60,7 +60,7 @@ func TestPasswordIsForTheAnnouncerAlone(t *testing.T) {
 	}
 }
 
-// filesWith are the files of the machine that have a text in them, apart from those that systemd keeps for one unit each.
+// filesWith returns the machine's files that contain a text, except those that systemd keeps for a single unit.
 func (l *lab) filesWith(text, without string) (files []string) {
 	require.NoError(l.t, filepath.WalkDir(l.dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || path == without && d.IsDir() {

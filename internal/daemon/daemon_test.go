@@ -68,7 +68,7 @@ type lab struct {
 }
 
 func newLab(t *testing.T) *lab {
-	dir, err := os.MkdirTemp("/tmp", "fleet-") // not t.TempDir(): the paths of sockets are short
+	dir, err := os.MkdirTemp("/tmp", "fleet-") // not t.TempDir(): socket paths must be short
 	require.NoError(t, err)
 	cfg := machine.Config{Name: "daemon", RuntimeDir: filepath.Join(dir, "run"), StateDir: filepath.Join(dir, "state")}
 	ctx, cancel := context.WithTimeout(t.Context(), within)
@@ -141,7 +141,7 @@ func (r *running) awaitLog(text string) {
 	require.Eventually(r.t, func() bool { return r.log.has(text) }, within, 10*time.Millisecond, "%s", text)
 }
 
-// get asks the API's socket.
+// get sends a request to the API's socket.
 func (l *lab) get(path string) (int, string) {
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", l.dir+"/api")
@@ -215,7 +215,7 @@ func TestLife(t *testing.T) {
 	require.NotEmpty(t, m.Spec.BootID)
 	require.Positive(t, m.Spec.Capacity.Memory)
 
-	// The unit prints what it has from the environment file.
+	// The unit prints variables from the environment file.
 	l.put("a.service", "[Service]\nEnvironmentFile=%t/fleet/environment\nExecStart=/bin/sh -c '[ \"$FLEET_MACHINE_IP\" = 127.0.0.11 ] && [ -d \"$XDG_RUNTIME_DIR/fleet/bin/\" ] && sleep infinity'\n")
 	first := l.awaitActive("a.service")
 
@@ -277,7 +277,7 @@ func TestSecondFleetdIsRefused(t *testing.T) {
 	require.ErrorIs(t, l.run("FLEET_AGENT_TTL=1s").wait(), presence.ErrDuplicate)
 }
 
-// TestProvide: what every app may read has no secret in it; user name and password are in a file of their own.
+// TestProvide: what every app may read contains no secrets; user name and password are in a separate file.
 func TestProvide(t *testing.T) {
 	l := layout.Layout{Shared: t.TempDir()}
 	cfg := &config.Config{EtcdServers: []string{"http://a:1", "http://b:1"}, EtcdKeyPrefix: "/fleet", EtcdRequestTimeout: time.Second, EtcdUsername: "u", EtcdPassword: "p$\"w"}
@@ -290,7 +290,7 @@ FLEET_ETCD_SERVERS=http://a:1,http://b:1
 FLEET_ETCD_KEY_PREFIX=/fleet
 FLEET_ETCD_REQUEST_TIMEOUT=1s
 `
-	// What an older fleetd left there.
+	// Left behind by an older fleetd.
 	require.NoError(t, os.WriteFile(l.Environment(), []byte("FLEET_ETCD_PASSWORD=old\n"), 0o600))
 	require.NoError(t, provide(l, cfg, m))
 	requireFile(t, l.Environment(), 0o644, facts+"FLEET_ETCD_CREDENTIALS="+l.Credentials()+"\n")

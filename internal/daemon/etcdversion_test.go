@@ -21,9 +21,9 @@ type versions struct {
 
 func (v *versions) VersionWarnings(context.Context) (map[string]string, error) { return v.found, v.err }
 
-// TestOldEtcdIsToldOf: /readyz names an etcd that should be upgraded, and is ready all the same; it is asked again when it
-// was away, and every hour.
-func TestOldEtcdIsToldOf(t *testing.T) {
+// TestOldEtcdIsReported: /readyz warns about an etcd that should be upgraded, and is still ready; the version is read again
+// after an outage, and every hour.
+func TestOldEtcdIsReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var v etcdVersions
 		readyz := func() (int, string) {

@@ -22,7 +22,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// A controller that keeps failing is seen in the machine's presence, in readyz, in metrics and in events, and written once.
+// A controller that keeps failing shows in the machine's presence, in /readyz, in metrics and in events, and is written once.
 func TestControllerThatKeepsFailing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		registry := prometheus.NewRegistry()

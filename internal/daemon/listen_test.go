@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestConnectionsAreBounded: of one socket 1,024 connections are served; the next one is when one of them ends. Another
-// socket is served meanwhile.
+// TestConnectionsAreBounded: a socket serves 1,024 connections; the next one has to wait until one ends. Other sockets are
+// not affected.
 func TestConnectionsAreBounded(t *testing.T) {
 	dir := t.TempDir()
 	var all []net.Listener
@@ -66,7 +66,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	require.NoError(t, <-served)
 }
 
-// TestHeadersAreBounded: a request's header of 64 kB is taken, and one that is clearly larger is refused.
+// TestHeadersAreBounded: a request header of 64 kB is accepted, and a clearly larger one is refused.
 func TestHeadersAreBounded(t *testing.T) {
 	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "a"))
 	require.NoError(t, err)

@@ -23,8 +23,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// metrics is all that fleetd tells at /metrics: name, type, labels. Dashboards and alerts depend on them: a name that changes is a
-// change for people.
+// metrics are all of fleetd's metrics: name, type, labels. Dashboards and alerts depend on them, so a renamed metric is a
+// breaking change.
 const metrics = `
 fleet_cache_checks_total counter prefix,result
 fleet_cache_events_dropped_total counter prefix,reason
@@ -62,7 +62,7 @@ func TestMetricsAreThoseOfTheDocs(t *testing.T) {
 	require.Len(t, values, len(want)-2, "%v: all but those that tell that etcd's watch lost something", values)
 }
 
-// labelsOnly leaves the types out, which a description does not have.
+// labelsOnly removes the types, which descriptions do not have.
 func labelsOnly(list []string) (without []string) {
 	for _, line := range list {
 		f := append(strings.Fields(line), "")
@@ -71,13 +71,13 @@ func labelsOnly(list []string) (without []string) {
 	return without
 }
 
-// described is the name and the labels of each metric, whether or not it has a value.
+// described returns the name and the labels of each metric, with or without a value.
 func described(registry *prometheus.Registry) (list []string) {
 	descriptions := make(chan *prometheus.Desc)
 	go func() { defer close(descriptions); registry.Describe(descriptions) }()
 	pattern := regexp.MustCompile(`fqName: "(\w+)".*variableLabels: \{(.*?)\}`)
 	for desc := range descriptions {
-		if m := pattern.FindStringSubmatch(desc.String()); strings.HasPrefix(m[1], "fleet_") { // the rest is of Go and of the process
+		if m := pattern.FindStringSubmatch(desc.String()); strings.HasPrefix(m[1], "fleet_") { // the rest is from Go and the process collector
 			list = append(list, m[1]+" "+m[2])
 		}
 	}
@@ -85,7 +85,8 @@ func described(registry *prometheus.Registry) (list []string) {
 	return list
 }
 
-// told is what is gathered after a controller failed and panicked for a while, and a cache was compared with etcd.
+// told returns the metrics gathered after a controller has failed and panicked for a while, and a cache was compared with
+// etcd.
 func told(t *testing.T) (list []string) {
 	synctest.Test(t, func(t *testing.T) {
 		d := New(&config.Config{LogFormat: "text"}, Options{Log: io.Discard})

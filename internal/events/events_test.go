@@ -46,7 +46,7 @@ func record(t *testing.T, opts events.Options) *recording {
 	return r
 }
 
-// stored returns what is in the store, in the order of the keys, and the leases.
+// stored returns the stored events, in the order of their keys, and the leases.
 func (r *recording) stored() (stored []v1.Event, leases map[store.LeaseID]int) {
 	r.t.Helper()
 	synctest.Wait()
@@ -105,7 +105,7 @@ func TestRepeatsAreCounted(t *testing.T) {
 	})
 }
 
-// TestRepeatIsAsLongAsItIsSetTo: ten minutes where nothing is said.
+// TestRepeatIsAsLongAsItIsSetTo: ten minutes by default.
 func TestRepeatIsAsLongAsItIsSetTo(t *testing.T) {
 	for set, want := range map[time.Duration]time.Duration{0: 10 * time.Minute, time.Minute: time.Minute, -1: 10 * time.Minute} {
 		synctest.Test(t, func(t *testing.T) {
@@ -127,13 +127,13 @@ func TestRepeatIsAsLongAsItIsSetTo(t *testing.T) {
 // remembered is how many different events are remembered.
 const remembered = 4096
 
-// TestMemoryIsBounded: where too many different events are remembered, those go first that would be written again anyway; then
-// all.
+// TestMemoryIsBounded: if too many different events are remembered, those that would be written again anyway are dropped
+// first; then all.
 func TestMemoryIsBounded(t *testing.T) {
 	flood := func(r *recording, from, to int) {
 		for i := from; i < to; i++ {
 			r.Record("Unit", fmt.Sprint(i), v1.EventNormal, "R", "m")
-			time.Sleep(time.Microsecond) // so that no two have one key
+			time.Sleep(time.Microsecond) // so that no two have the same key
 		}
 	}
 	written := func(r *recording) int {
@@ -156,14 +156,14 @@ func TestMemoryIsBounded(t *testing.T) {
 		r := record(t, events.Options{Buffer: 2 * remembered, Repeat: time.Minute})
 		flood(r, 0, remembered-1)
 		time.Sleep(time.Minute)
-		flood(r, remembered-1, remembered+1) // the second one has no room
+		flood(r, remembered-1, remembered+1) // there is no room for the second one
 		flood(r, remembered-1, remembered+1)
 		require.Equal(t, remembered+1, written(r), "what is still to be counted is remembered")
 		r.stop()
 	})
 }
 
-// TestLater: what a simulation orders is recorded when it says so, and not twice.
+// TestLater: a simulation decides when an event is recorded, which happens once.
 func TestLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		later := map[string]func(){}
@@ -185,7 +185,7 @@ func TestLater(t *testing.T) {
 	})
 }
 
-// TestLongTexts: what is longer than 4,096 bytes is cut, and shows it.
+// TestLongTexts: texts longer than 4,096 bytes are visibly truncated.
 func TestLongTexts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const most = 4096
@@ -199,7 +199,7 @@ func TestLongTexts(t *testing.T) {
 	})
 }
 
-// TestTransactionsAreFull: many events are few writes.
+// TestTransactionsAreFull: many events need few writes.
 func TestTransactionsAreFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		model := memstore.New(memstore.Options{})
@@ -218,7 +218,7 @@ func TestTransactionsAreFull(t *testing.T) {
 	})
 }
 
-// TestLeases: one lease for many events, another after half its time, none at rest; events last a while and go.
+// TestLeases: one lease for many events, another after half its time, none at rest; events expire.
 func TestLeases(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := record(t, events.Options{})
@@ -241,7 +241,7 @@ func TestLeases(t *testing.T) {
 	})
 }
 
-// TestEtcdAway: recording goes on without waiting; what fits into the buffer is written afterwards, once.
+// TestEtcdAway: recording never blocks; what fits into the buffer is written afterwards, once.
 func TestEtcdAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := record(t, events.Options{Buffer: 5})
@@ -262,7 +262,7 @@ func TestEtcdAway(t *testing.T) {
 	})
 }
 
-// TestDropped: what does not fit into the buffer is said, and is no event that was seen: it is written when it comes again.
+// TestDropped: dropped events are logged, and do not count as recorded: a repeated one is written.
 func TestDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var lines []string
@@ -315,9 +315,9 @@ func TestLeaseRevokedByHand(t *testing.T) {
 	})
 }
 
-// TestStopWritesWhatWasNotTaken: what was recorded before the end is written, though the writer has not come to it.
+// TestStopWritesWhatWasNotTaken: events recorded before the end are written, even if the writer has not taken them yet.
 func TestStopWritesWhatWasNotTaken(t *testing.T) {
-	for range 20 { // which of the two it sees first is left to chance
+	for range 20 { // it is random which of the two it sees first
 		synctest.Test(t, func(t *testing.T) {
 			model := memstore.New(memstore.Options{})
 			recorder := events.New(model, keys, events.Options{})
@@ -332,7 +332,7 @@ func TestStopWritesWhatWasNotTaken(t *testing.T) {
 	}
 }
 
-// TestStopWritesWhatIsLeft: also where etcd is away, within its time.
+// TestStopWritesWhatIsLeft, even if etcd is unreachable, within its time.
 func TestStopWritesWhatIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := record(t, events.Options{})

@@ -15,8 +15,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// TestIgnoredIsToldOnce: for each revision of a key, by whichever process and however often, until the event is gone.
-func TestIgnoredIsToldOnce(t *testing.T) {
+// TestIgnoredIsRecordedOnce: once for each revision of a key, by whichever process and however often, until the event expires.
+func TestIgnoredIsRecordedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := record(t, events.Options{Source: "fleetd", Machine: "m1"})
 		start := time.Now().UTC()
@@ -28,7 +28,7 @@ func TestIgnoredIsToldOnce(t *testing.T) {
 			require.Len(t, stored, 1)
 			require.Equal(t, start, stored[0].Time, "once")
 		}
-		for range 2 { // and it is not told again when the event is gone
+		for range 2 { // and not again when the event has expired
 			time.Sleep(time.Hour)
 			r.Ignored("/fleet/units/a.service", 7, "Unreadable", "not YAML")
 		}
@@ -41,7 +41,7 @@ func TestIgnoredIsToldOnce(t *testing.T) {
 			Message: "revision 8: not YAML either", Source: "fleetd", Machine: "m1"}
 		require.Equal(t, []v1.Event{want}, stored)
 
-		time.Sleep(time.Minute)                                                             // the key of an event has its time
+		time.Sleep(time.Minute)                                                             // the event's key contains its time
 		next := events.New(r.model, keys, events.Options{Source: "cluster", Machine: "m2"}) // the next leader
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
@@ -62,8 +62,8 @@ func TestIgnoredIsToldOnce(t *testing.T) {
 	})
 }
 
-// TestIgnoredIsNoFlood: of ten thousand keys some are told, whatever is in them; and other events are still written.
-func TestIgnoredIsNoFlood(t *testing.T) {
+// TestIgnoredKeysDoNotFlood: of ten thousand keys some are reported, whatever they contain; other events are still written.
+func TestIgnoredKeysDoNotFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := record(t, events.Options{})
 		r.Ignored("/fleet/units/"+strings.Repeat("\xff\x00é", 300_000), 1, "NoSuchName", strings.Repeat("why", 300_000))
@@ -80,7 +80,7 @@ func TestIgnoredIsNoFlood(t *testing.T) {
 	})
 }
 
-// TestIgnoredIsRememberedOfSomeKeys: for longer than the events are kept, but not of any number of keys.
+// TestIgnoredIsRememberedOfSomeKeys: for longer than the events are kept, but for a limited number of keys.
 func TestIgnoredIsRememberedOfSomeKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := record(t, events.Options{Ignored: 2 * remembered, Buffer: 2 * remembered})
@@ -92,7 +92,7 @@ func TestIgnoredIsRememberedOfSomeKeys(t *testing.T) {
 			return len(stored)
 		}
 		require.Equal(t, remembered, ignore(0, remembered))
-		time.Sleep(3 * time.Hour) // the events are gone
+		time.Sleep(3 * time.Hour) // the events have expired
 		require.Zero(t, ignore(0, remembered))
 		require.Equal(t, 1, ignore(remembered, remembered+1), "one more")
 		require.Equal(t, 2, ignore(0, 1), "which has the others forgotten")
@@ -101,7 +101,7 @@ func TestIgnoredIsRememberedOfSomeKeys(t *testing.T) {
 	})
 }
 
-// grants counts the leases that are granted.
+// grants counts granted leases.
 type grants struct {
 	store.Interface
 	count int
@@ -112,7 +112,7 @@ func (g *grants) Grant(ctx context.Context, ttl time.Duration) (store.LeaseID, e
 	return g.Interface.Grant(ctx, ttl)
 }
 
-// TestWhatIsKnownNeedsNoLease: where another process has told all of it, nothing is written.
+// TestWhatIsKnownNeedsNoLease: if another process has reported all of it, nothing is written.
 func TestWhatIsKnownNeedsNoLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := record(t, events.Options{})

@@ -9,8 +9,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// FuzzUnits: of every App that is valid, unit files are made that say what it says and nothing else: systemd's reader
-// finds nothing odd in them, and every command, variable and option stands where it belongs.
+// FuzzUnits: the unit files of every valid App contain what it says and nothing else: systemd's parser has no warnings, and
+// every command, variable and option is where it belongs.
 func FuzzUnits(f *testing.F) {
 	f.Add([]byte("apiVersion: fleet/v1\nkind: App\nmetadata: {name: web}\nspec:\n  replicas: 2\n  exec: {command: [/bin/app, \"1; } \\\\ %% $x\"]}\n  ports: [{port: 3000}]\n  announce: {}\n"))
 	f.Add([]byte(`{"apiVersion":"fleet/v1","kind":"App","metadata":{"name":"a"},"spec":{"global":true,"exec":{"command":["/bin/a","%i"]},"env":{"A":"b\\nc \"'$%"},"unit":{"Service":{"Restart":["no"]}}}}`))

@@ -16,7 +16,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// Every manifest of the project, and those in testdata/generate, with the unit files that it becomes.
+// Every manifest of the project, and those in testdata/generate, with their unit files.
 func TestUnitsGolden(t *testing.T) {
 	var manifests []string
 	for _, pattern := range []string{"../../manifests/seed/*.yaml", "../../manifests/dev/*.yaml", "testdata/generate/*.yaml"} {
@@ -63,7 +63,7 @@ func golden(t *testing.T, path, text string) {
 	require.Equal(t, string(want), text)
 }
 
-// checkFile reads a generated file as systemd and as fleet would.
+// checkFile parses a generated file like systemd and fleet.
 func checkFile(t require.TestingT, unit, text string) {
 	file, err := unitfile.Parse(text)
 	require.NoError(t, err)
@@ -114,8 +114,8 @@ func TestAssignment(t *testing.T) {
 	require.Equal(t, `"A=100%% $HOME ${X} \"y\" \\"`, assignment("A", `100% $HOME ${X} "y" \`))
 }
 
-// Whatever passes validation becomes a unit file in which every option stands in its own line.
-func TestNothingIsSmuggled(t *testing.T) {
+// Whatever passes validation becomes a unit file in which every option has its own line.
+func TestNoOptionIsInjected(t *testing.T) {
 	odd := rapid.StringMatching(`[ -~\n\r\t\\\x{85}é]{0,12}`)
 	tame := rapid.Map(rapid.StringMatching(`[ -~é]{0,12}`), func(s string) string {
 		return strings.TrimSpace(strings.ReplaceAll(s, "%", "%%"))
@@ -153,7 +153,7 @@ func TestNothingIsSmuggled(t *testing.T) {
 	})
 }
 
-// TestSameUnits: what concerns no instance replaces none.
+// TestSameUnits: fields that concern no instance replace none.
 func TestSameUnits(t *testing.T) {
 	spec := func(text string) *v1.AppSpec {
 		app, err := v1.ParseApp([]byte("apiVersion: fleet/v1\nkind: App\nmetadata: {name: web}\nspec:\n  exec: {command: [/bin/web]}\n  ports: [{port: 80}]\n  announce: {}\n" + text))

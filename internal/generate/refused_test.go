@@ -8,8 +8,8 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// TestWhatNoUnitFileCanHold: no file is written, and the first option that is refused is named.
-func TestWhatNoUnitFileCanHold(t *testing.T) {
+// TestOptionsThatCannotBeWritten: no file is written, and the error names the first refused option.
+func TestOptionsThatCannotBeWritten(t *testing.T) {
 	spec := func(description, user string) *v1.AppSpec {
 		app, err := v1.ParseApp([]byte("apiVersion: fleet/v1\nkind: App\nmetadata: {name: web}\nspec: {exec: {command: [/bin/web]}}\n"))
 		require.NoError(t, err)

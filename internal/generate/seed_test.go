@@ -12,8 +12,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// The manifests in manifests/seed become units that do what the seed's do: option by option they are the same, but for
-// the differences that manifests/seed/README.md lists, each with its reason.
+// The manifests in manifests/seed become units that behave like the seed's: option by option they are the same, except for
+// the differences listed in manifests/seed/README.md, each with its reason.
 func TestSeedManifestsAreEquivalent(t *testing.T) {
 	documented := readDifferences(t, "../../manifests/seed/README.md")
 	const seed = "../../internal/unitfile/testdata/seed/"
@@ -38,7 +38,7 @@ func TestSeedManifestsAreEquivalent(t *testing.T) {
 	}
 }
 
-// differences lists the assignments that only one of two files has, sorted.
+// differences returns the assignments that only one of two files has, sorted.
 func differences(t *testing.T, before, after string) []string {
 	count := map[string]int{}
 	for i, text := range []string{before, after} {
@@ -61,7 +61,7 @@ func differences(t *testing.T, before, after string) []string {
 	return list
 }
 
-// readDifferences reads the tables of the README: under a heading with the unit's name, rows of | `difference` | reason |.
+// readDifferences reads the README's tables: under a heading with the unit's name, rows of | `difference` | reason |.
 func readDifferences(t *testing.T, path string) map[string][]string {
 	data, err := os.ReadFile(path)
 	require.NoError(t, err)

@@ -19,7 +19,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/machine"
 )
 
-// expanded are the words in which systemd replaces something: what is written, and what arrives in probe@7.service.
+// expanded are words in which systemd expands something: as written, and as expected in probe@7.service.
 var expanded = map[string]string{
 	"%i": "7", "%%i": "%i", "%%%%": "%%", "50%%": "50%", "%n": "probe@7.service",
 	"${FLEET_MACHINE_IP}:80": "127.0.0.9:80", "a ${FLEET_MACHINE_IP} b": "a 127.0.0.9 b", "${FLEET_UNSET}": "",
@@ -27,7 +27,7 @@ var expanded = map[string]string{
 	"$FLEET_MACHINE_IP": "$FLEET_MACHINE_IP", "$$FLEET_MACHINE_IP": "$$FLEET_MACHINE_IP", "$": "$", "$$": "$$", "${": "${", "${}": "${}", "$(id)": "$(id)",
 }
 
-// manyValues are texts that are hard to carry: a PEM key, every character up to U+00FF, and random ones.
+// manyValues are difficult texts: a PEM key, every character up to U+00FF, and random ones.
 func manyValues() []string {
 	values := []string{"", " ", " around ", "two words", `"double" 'single'`, `back\slash \n \x41 \`, "#", ";", `\;`, "; x", "@x", "-x", "!x", "a=b", "é 😀", "\ufeff", "\u0085\u2028\u2029",
 		"$HOME ${HOME} $$ $1", "%i %% 100%", "l1\nl2\tt\r\n", "\n", "\\\n",
@@ -44,14 +44,14 @@ func manyValues() []string {
 
 var beforeName = regexp.MustCompile(`\$+\{[A-Za-z_][A-Za-z0-9_]*\}`)
 
-// word writes a value so that nothing in it is expanded, as docs/reference/app.md says.
+// word writes a value so that nothing in it is expanded, as described in docs/reference/app.md.
 func word(value string) string {
 	value = strings.ReplaceAll(value, "%", "%%")
 	return beforeName.ReplaceAllStringFunc(value, func(s string) string { return s[:strings.IndexByte(s, '{')] + s })
 }
 
-// What a process is given by a real systemd is what the manifest says, byte for byte, except where specifiers and
-// ${VARIABLE} are to be expanded: of a plain process and, by its client's command line, of a container.
+// A real systemd passes to the process what the manifest says, byte for byte, except where specifiers and ${VARIABLE} are
+// expanded: to a plain process and, through its client's command line, to a container.
 func TestSystemdGivesTheProcessWhatTheManifestSays(t *testing.T) {
 	p := newProbe(t)
 	values := manyValues()
@@ -107,14 +107,14 @@ func TestSystemdGivesTheProcessWhatTheManifestSays(t *testing.T) {
 	})
 }
 
-// probe is a machine on which units are run once.
+// probe is a machine that runs units to completion.
 type probe struct {
 	dir string
 	m   *machine.Machine
 }
 
 func newProbe(t *testing.T) probe {
-	dir, err := os.MkdirTemp("/tmp", "fleet-") // the paths of sockets are short
+	dir, err := os.MkdirTemp("/tmp", "fleet-") // socket paths must be short
 	require.NoError(t, err)
 	cfg := machine.Config{Name: "generate", RuntimeDir: filepath.Join(dir, "run"), StateDir: filepath.Join(dir, "state")}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -137,7 +137,7 @@ func (p probe) write(t *testing.T, path, text string) {
 	require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
 }
 
-// run has systemd run the unit of an app to its end. client takes the place of docker.
+// run lets systemd run an app's unit to its end. client replaces docker.
 func (p probe) run(t *testing.T, spec v1.AppSpec, client string) {
 	spec.Unit = map[string]map[string]v1.StringList{"Service": {"Type": {"oneshot"}, "Restart": {"no"}}}
 	app := &v1.App{Metadata: v1.ObjectMeta{Name: "probe"}, Spec: spec}
@@ -157,7 +157,7 @@ func (p probe) run(t *testing.T, spec v1.AppSpec, client string) {
 	require.NoError(t, err, "%s\n%s", out, text)
 }
 
-// words are what was written there, each with a NUL byte behind it.
+// words returns what was written there, each word followed by a NUL byte.
 func (p probe) words(t *testing.T, name string) []string {
 	data, err := os.ReadFile(filepath.Join(p.dir, name))
 	require.NoError(t, err)

@@ -22,7 +22,7 @@ func plain() Input {
 		State: &v1.UnitState{ActiveState: "active", SubState: "running", Hash: "u", DesiredState: v1.Launched, Since: now.Add(-time.Hour)}}
 }
 
-// announced is one that is served by all routers.
+// announced is an instance that all routers serve.
 func announced() Input {
 	in := plain()
 	in.SidekickHash, in.Sidekick, in.Endpoint = "s", stored("s"), true
@@ -35,7 +35,7 @@ func TestOf(t *testing.T) {
 		state          State
 		active, serves bool
 		after          time.Duration
-		why            string // what it begins with
+		why            string // its beginning
 	}
 	for _, c := range []struct {
 		name   string
@@ -124,7 +124,7 @@ func TestFinal(t *testing.T) {
 	}
 }
 
-// TestUnits: units of all types, as systemd says.
+// TestUnits: units of all types, as reported by systemd.
 func TestUnits(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -165,7 +165,7 @@ func TestOutcome(t *testing.T) {
 	require.Empty(t, Outcome(&v1.UnitState{Result: "success", ExitCode: "exited"}))
 }
 
-// TestRestartsAreCountedRoughly: a million restarts are not a million changes of the status.
+// TestRestartsAreCountedRoughly: a million restarts do not change the status a million times.
 func TestRestartsAreCountedRoughly(t *testing.T) {
 	texts := map[string]bool{}
 	for n := range 1_000_000 {

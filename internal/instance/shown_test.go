@@ -8,7 +8,7 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// TestSummarize: of an app that is ready it is said when another one has its host; of one that is not, what is wrong first.
+// TestSummarize: for a ready app, whether another one has its host; for one that is not ready, what is wrong first.
 func TestSummarize(t *testing.T) {
 	app := func(conditions ...v1.Condition) v1.AppSummary {
 		return Summarize(&v1.AppStatus{Conditions: conditions})
@@ -45,7 +45,8 @@ func TestSummarize(t *testing.T) {
 	}
 }
 
-// TestShow: one line says what a person should know, also of a unit that runs as it was because its new file fits nowhere.
+// TestShow: one line says what a person should know, also about a unit that runs with its old file because its new one fits
+// nowhere.
 func TestShow(t *testing.T) {
 	const id = "8abff2e7000000000000000000000000"
 	unplaced := &v1.Unplaced{Message: "it stays on 8abff2e7 for now: too full"}
@@ -108,7 +109,7 @@ func TestShow(t *testing.T) {
 	require.True(t, unit.Status.Changing)
 }
 
-// TestWaitsForOthers: all that keeps it off machines is where others are.
+// TestWaitsForOthers: only other units' placements keep it off machines.
 func TestWaitsForOthers(t *testing.T) {
 	because := func(reasons ...string) *v1.Unplaced {
 		u := &v1.Unplaced{}

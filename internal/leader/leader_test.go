@@ -164,8 +164,8 @@ func TestCutOff(t *testing.T) {
 	})
 }
 
-// TestShortCutIsNoLoss: the leader stays as long as the lease is renewed in time.
-func TestShortCutIsNoLoss(t *testing.T) {
+// TestShortCutKeepsTheLeader: the leader stays as long as the lease is renewed in time.
+func TestShortCutKeepsTheLeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})
 		e := newElection(t)

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// BenchmarkStates lists 100 running units of which none changed: what a node costs its manager at a resync.
+// BenchmarkStates lists 100 unchanged running units: what a node's resync costs its manager.
 func BenchmarkStates(b *testing.B) {
 	c, dir, ctx := dial(b, newMachine(b)), b.TempDir(), context.Background()
 	var names, paths []string

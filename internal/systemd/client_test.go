@@ -47,7 +47,7 @@ func dial(t testing.TB, m *machine.Machine) *systemd.Client {
 	return c
 }
 
-// realSubject is a real manager as the contract wants it.
+// realSubject is a real manager for the contract.
 type realSubject struct{ *systemd.Client }
 
 func (s realSubject) Kill(unit string) error {
@@ -121,7 +121,7 @@ func TestReconnects(t *testing.T) {
 	after := await(active)
 	require.Equal(t, before.InvocationID, after.InvocationID)
 	require.Equal(t, before.MainPID, after.MainPID)
-	// Signals come over the new connection, too.
+	// Signals arrive over the new connection, too.
 	require.NoError(t, syscall.Kill(after.MainPID, syscall.SIGKILL))
 	await(func(s systemd.UnitState, err error) bool { return err == nil && s.ActiveState == "failed" })
 
@@ -138,7 +138,7 @@ func TestDialRefuses(t *testing.T) {
 	require.ErrorIs(t, err, systemd.ErrDisconnected)
 }
 
-// What the model does not have: programs that cannot be executed, commands before the main one, other types of units.
+// Not modelled: programs that cannot be executed, commands before the main one, other types of units.
 func TestWhyItFailed(t *testing.T) {
 	m := newMachine(t)
 	c := dial(t, m)

@@ -15,7 +15,7 @@ func TestForeignUnits(t *testing.T) {
 	c := dial(t, m)
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	own := filepath.Join(m.XDGRuntimeDir(), "systemd", "user") // a file there that is no link is somebody's own
+	own := filepath.Join(m.XDGRuntimeDir(), "systemd", "user") // a regular file there belongs to the user
 	require.NoError(t, os.MkdirAll(own, 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(own, "admin@.service"), []byte("[Service]\nExecStart=/bin/true\n"), 0o644))
 	require.NoError(t, m.Command("systemctl", "--user", "daemon-reload").Run())

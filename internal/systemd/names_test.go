@@ -15,7 +15,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// Every name that ParseName accepts systemd can list, link and load; every name that systemd cannot ParseName refuses.
+// systemd can list, link and load every name that ParseName accepts; ParseName refuses every name that systemd cannot use.
 func TestNamesAreThoseOfSystemd(t *testing.T) {
 	c := dial(t, newMachine(t))
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -40,7 +40,7 @@ func TestNamesAreThoseOfSystemd(t *testing.T) {
 				paths, linked = append(paths, path), append(linked, s.Name)
 			}
 		case strings.HasSuffix(s.Name, ".scope"), s.Err == nil && s.LoadState == "error", isPath(s.Name) && !strings.Contains(s.Name, "@"):
-			// The list takes these, and nothing can be loaded under them.
+			// systemd lists these, but can load nothing under them.
 		default:
 			require.ErrorIs(t, s.Err, systemd.ErrBadUnit, "ParseName refuses %q: %v", s.Name, err)
 		}
@@ -52,7 +52,7 @@ func TestNamesAreThoseOfSystemd(t *testing.T) {
 	for _, s := range states {
 		require.NoError(t, s.Err)
 		if len(s.Name) > 250 {
-			continue // long.path is a good name, but long.service, which it would start, is not
+			continue // long.path is a valid name, but long.service, which it would start, is not
 		}
 		require.Contains(t, []string{"loaded", "bad-setting"}, s.LoadState, "%s: its file is found", s.Name)
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestBrokenWithinAMessage cuts a connection at every byte of a message: godbus must see an error, and not panic.
+// TestBrokenWithinAMessage cuts a connection at every byte of a message: godbus must return an error, not panic.
 func TestBrokenWithinAMessage(t *testing.T) {
 	signal := []byte{'l', 4, 1, 1, 0, 0, 0, 0, 1, 0, 0, 0, 16, 0, 0, 0, 1, 1, 'o', 0, 1, 0, 0, 0, '/', 0, 0, 0, 0, 0, 0, 0}
 	for cut := range len(signal) {

@@ -86,8 +86,8 @@ func TestAddRefuses(t *testing.T) {
 	}
 }
 
-// TestNothingIsSmuggled: whatever is put in, a file that was built holds the options that were accepted, no other ones.
-func TestNothingIsSmuggled(t *testing.T) {
+// TestNoOptionIsInjected: whatever is put in, a file that was built holds the options that were accepted, no other ones.
+func TestNoOptionIsInjected(t *testing.T) {
 	hostile := rapid.OneOf(unitText(), rapid.String(), rapid.SampledFrom([]string{"A", "S", "Unit", "1\\", "\\\n2"}))
 	rapid.Check(t, func(t *rapid.T) {
 		f := New()

@@ -18,7 +18,7 @@ import (
 
 var update = flag.Bool("update", false, "write the counts to baseline.json")
 
-// tolerance is how far a count may be off the baseline, either way: what got better belongs into the baseline too.
+// tolerance is how far a count may deviate from the baseline, up or down: improvements belong in the baseline, too.
 const tolerance = 0.2
 
 func TestCountsAreThoseOfTheBaseline(t *testing.T) {

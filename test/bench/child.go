@@ -18,8 +18,8 @@ import (
 	"time"
 )
 
-// Each part runs in a process of its own, so that its memory is its own: this program again, with one of these as its
-// first argument. It is asked over its standard input, a line a question, and ends with it.
+// Each part runs in its own process, so that its memory can be measured: this program again, with one of these as its first
+// argument. It reads questions from stdin, one per line, and ends with it.
 const (
 	childEtcd     = "etcd"
 	childLeader   = "leader"
@@ -27,20 +27,20 @@ const (
 	childRouter   = "router"
 )
 
-// roles are what a child may be: each starts its part and returns the questions that it answers, and its end.
+// roles are what a child may be: each starts its part and returns the questions that it answers, and a function to end it.
 var roles = map[string]func(config string) (questions, func(), error){
 	childEtcd: serveEtcd, childLeader: serveLeader, childMachines: serveMachines, childRouter: serveRouter,
 }
 
 type questions map[string]func(ctx context.Context, arg string) (any, error)
 
-// reply is one line of a child.
+// reply is one line of a child's output.
 type reply struct {
 	Error string
 	Value json.RawMessage
 }
 
-// beChild runs a role until the standard input ends.
+// beChild runs a role until stdin ends.
 func beChild(role, config string) error {
 	answers, end, err := roles[role](config)
 	if err != nil {
@@ -73,7 +73,7 @@ func beChild(role, config string) error {
 	return lines.Err()
 }
 
-// profile writes a processor profile of the role to the directory BENCH_PROFILE, where that is set.
+// profile writes a CPU profile of the role to the directory BENCH_PROFILE, if set.
 func profile(role string) (end func(), err error) {
 	dir := os.Getenv("BENCH_PROFILE")
 	if dir == "" {
@@ -92,7 +92,7 @@ func profile(role string) (end func(), err error) {
 	}, nil
 }
 
-// answerTimeout ends what will not come to an end.
+// answerTimeout bounds the wait for an answer.
 const answerTimeout = 5 * time.Minute
 
 func answer(f func(context.Context, string) (any, error), question, arg string) reply {
@@ -112,7 +112,7 @@ func answer(f func(context.Context, string) (any, error), question, arg string) 
 	return reply{Value: data}
 }
 
-// child is a part that runs.
+// child is a running part.
 type child struct {
 	role string
 	cmd  *exec.Cmd
@@ -176,8 +176,8 @@ func (c *child) end() {
 	}
 }
 
-// memory is that of one process, in bytes: the live heap, what is resident, the part of it that is the process's own
-// (neither the program's text nor other files), and the most that ever was resident.
+// memory is one process's memory, in bytes: the live heap, the resident set, the anonymous part of it (neither the program's
+// text nor other files), and the peak of the resident set.
 type memory struct{ Heap, Resident, Anonymous, Peak int64 }
 
 func ownMemory() memory {
@@ -206,7 +206,7 @@ func ownMemory() memory {
 	return m
 }
 
-// ownProcessor is the processor time that this process has used.
+// ownProcessor is the CPU time that this process has used.
 func ownProcessor() (time.Duration, error) {
 	var used syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
@@ -215,7 +215,7 @@ func ownProcessor() (time.Duration, error) {
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano()), nil
 }
 
-// shortOf is a goal that was not reached in time.
+// shortOf is the error for a goal that was not reached in time.
 type shortOf struct {
 	what        string
 	got, wanted int

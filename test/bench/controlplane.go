@@ -12,13 +12,13 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// startDelay is how long a service takes to be active: about what systemd takes for a linked unit.
+// startDelay is how long a service takes to become active: about what systemd takes for a linked unit.
 const startDelay = 15 * time.Millisecond
 
-// machineTTL is so long that keep-alives of thousands of machines are no load on two cores.
+// machineTTL is long enough that keep-alives of thousands of machines do not load two cores.
 const machineTTL = 5 * time.Minute
 
-// lab is an etcd, a leader and many machines, a process each.
+// lab is an etcd, a leader and many machines, each part in a process.
 type lab struct {
 	bench  *bench
 	size   dimensions
@@ -29,7 +29,7 @@ type lab struct {
 	store  *store.Client
 }
 
-// controlPlane measures a cluster with a real etcd: an app is applied, others change, all is at rest, a leader takes over.
+// controlPlane measures a cluster with a real etcd: an app is applied, others change, nothing happens, a leader takes over.
 func controlPlane(ctx context.Context, b *bench) error {
 	l := &lab{bench: b, size: b.cluster}
 	defer l.end()
@@ -50,7 +50,7 @@ func controlPlane(ctx context.Context, b *bench) error {
 	return nil
 }
 
-// scratch is a directory in memory where there is one: what is measured is not the disk.
+// scratch is a directory in memory if possible: the disk is not measured.
 func scratch() (string, error) {
 	for _, parent := range []string{"/dev/shm", ""} {
 		if dir, err := os.MkdirTemp(parent, "bench"); err == nil {
@@ -124,7 +124,7 @@ func (l *lab) put(ctx context.Context, app string, replicas int, rest string) er
 	return err
 }
 
-// apply has an app of as many instances as there shall be units placed and started, beside what etcd takes alone.
+// apply measures placing and starting an app of as many instances as there are to be units, compared with etcd alone.
 func (l *lab) apply(ctx context.Context) error {
 	n := l.size.units
 	if err := l.leader.ask(nil, "lead", n); err != nil {
@@ -136,7 +136,7 @@ func (l *lab) apply(ctx context.Context) error {
 	if err := l.fleet.ask(nil, "mark"); err != nil {
 		return err
 	}
-	time.Sleep(2 * time.Second) // the leader is elected and has looked at all machines
+	time.Sleep(2 * time.Second) // the leader is elected and has seen all machines
 	before, err := l.processor()
 	if err != nil {
 		return err
@@ -180,7 +180,7 @@ func (l *lab) apply(ctx context.Context) error {
 	return l.compare(ctx, placed.Sub(begin), byPlaced, active.Sub(begin), byActive, received)
 }
 
-// processor is the processor time that etcd, the leader and the machines have used.
+// processor is the CPU time that etcd, the leader and the machines have used.
 func (l *lab) processor() (used [3]time.Duration, err error) {
 	for i, c := range []*child{l.etcd, l.leader, l.fleet} {
 		if err := c.ask(&used[i], "processor"); err != nil {
@@ -190,7 +190,7 @@ func (l *lab) processor() (used [3]time.Duration, err error) {
 	return used, nil
 }
 
-// perUnit reports counts: they are the same on every machine.
+// perUnit reports counts, which are the same on every computer.
 func (l *lab) perUnit(leader, machines traffic) {
 	n, m := float64(l.size.units), float64(l.size.machines)
 	puts, _ := leader.plus(machines).puts()
@@ -200,7 +200,7 @@ func (l *lab) perUnit(leader, machines traffic) {
 	l.bench.report(l.name("messages", "received-per-machine/bytes"), float64(machines.Bytes)/m, "bytes", l.size.machines)
 }
 
-// compare has etcd alone take what was written until then, twice: before and after say how much the machine varies.
+// compare measures etcd alone with the same writes, twice: before and after, to show how much the computer varies.
 func (l *lab) compare(ctx context.Context, placed time.Duration, byPlaced traffic, active time.Duration, byActive, machines traffic) error {
 	for _, c := range []struct {
 		name string
@@ -230,7 +230,7 @@ func (l *lab) compare(ctx context.Context, placed time.Duration, byPlaced traffi
 	return nil
 }
 
-// memory reports what the leader holds.
+// memory reports the leader's memory.
 func (l *lab) memory(context.Context) error {
 	return reportMemory(l.bench, l.name("memory/leader", ""), l.leader, l.size.units)
 }
@@ -254,7 +254,7 @@ func reportMemory(b *bench, prefix string, c *child, n int) error {
 	return nil
 }
 
-// rest counts what etcd itself was asked for while nothing happens.
+// rest counts etcd's requests while nothing happens.
 func (l *lab) rest(ctx context.Context) error {
 	window := 10 * time.Second
 	if l.bench.small {
@@ -302,7 +302,7 @@ func (l *lab) ask(r *requests, leader, machines *traffic) error {
 	return l.fleet.ask(machines, "traffic")
 }
 
-// others has machines of one zone change, and counts what the rest is told.
+// others changes the machines of one zone, and counts what the other machines receive.
 func (l *lab) others(ctx context.Context) error {
 	n := max(l.size.units/100, 10)
 	if err := l.fleet.ask(nil, "mark"); err != nil {
@@ -326,7 +326,7 @@ func (l *lab) others(ctx context.Context) error {
 	return nil
 }
 
-// takeover has another leader begin, with one unit that has no machine yet: it decides when that is placed.
+// takeover starts another leader, with one unit that has no machine yet, and measures the time until that is placed.
 func (l *lab) takeover(ctx context.Context) error {
 	const times = 3
 	took := make([]time.Duration, times)
@@ -348,7 +348,7 @@ func (l *lab) takeover(ctx context.Context) error {
 			return err
 		}
 		took[i] = placed.Sub(began)
-		if !store.Sleep(ctx, time.Second) { // what follows of it
+		if !store.Sleep(ctx, time.Second) { // let its effects pass
 			return ctx.Err()
 		}
 	}

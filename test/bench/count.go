@@ -13,13 +13,13 @@ import (
 
 // traffic is what went through a counted store. The maps are by row: units, placements, states ...
 type traffic struct {
-	// Gets, Lists, Commits and KeepAlives are requests; Messages are what watches brought.
+	// Gets, Lists, Commits and KeepAlives are requests; Messages are those that watches received.
 	Gets, Lists, Commits, KeepAlives, Messages int64
-	// Bytes are those of keys and values that watches brought.
+	// Bytes are keys and values received by watches.
 	Bytes int64
-	// Puts and PutBytes (keys and values) are those of transactions that succeeded; deletes count as puts.
+	// Puts and PutBytes (keys and values) are those of committed transactions; deletes count as puts.
 	Puts, PutBytes map[string]int64
-	// Events are the changes that watches brought.
+	// Events are the changes received by watches.
 	Events map[string]int64
 }
 
@@ -30,11 +30,11 @@ func (t traffic) puts() (n, size int64) {
 	return n, size
 }
 
-// counted is a store that counts what goes through it.
+// counted is a store that counts its traffic.
 type counted struct {
 	store.Interface
 	root string
-	// written is called after each transaction that succeeded.
+	// written is called after each committed transaction.
 	written func([]store.Op)
 
 	gets, lists, commits, keepAlives, messages, bytes atomic.Int64
@@ -47,7 +47,7 @@ func count(s store.Interface, root string, written func([]store.Op)) *counted {
 	return &counted{Interface: s, root: root, written: written, puts: map[string]int64{}, putBytes: map[string]int64{}, events: map[string]int64{}}
 }
 
-// row is the row of a key: its first part below the root. What is not below the root is "other".
+// row returns the row of a key: its first part below the root. A key outside the root is "other".
 func (c *counted) row(key string) string {
 	rest, ok := strings.CutPrefix(key, c.root)
 	if !ok {
@@ -74,7 +74,7 @@ func sum(to, from map[string]int64) map[string]int64 {
 	return to
 }
 
-// plus leaves both as they are.
+// plus returns the sum, without changing either.
 func (t traffic) plus(o traffic) traffic {
 	both := func(a, b map[string]int64) map[string]int64 { return sum(sum(map[string]int64{}, a), b) }
 	return traffic{
@@ -125,7 +125,7 @@ func (c *counted) Watch(ctx context.Context, prefix string, after int64) <-chan 
 		defer close(out)
 		for batch := range in {
 			c.note(batch)
-			out <- batch // readers drain
+			out <- batch // readers drain the channel
 		}
 	}()
 	return out
@@ -141,7 +141,7 @@ func (c *counted) note(batch store.Batch) {
 	}
 }
 
-// goal is reached when so many keys of a row were written that a check holds for.
+// goal is reached when a number of keys of a row for which check holds have been written.
 type goal struct {
 	prefix string
 	check  func(value []byte) bool
@@ -182,5 +182,5 @@ func (g *goal) wait(ctx context.Context) (time.Time, error) {
 	}
 }
 
-// isActive holds for the state of a unit that runs.
+// isActive reports whether the state is that of a running unit.
 func isActive(value []byte) bool { return bytes.Contains(value, []byte(`"activeState":"active"`)) }

@@ -15,7 +15,7 @@ import (
 // smallSize is the size at which counts are compared.
 var smallSize = dimensions{50, 1000}
 
-// counts are what does not depend on how fast a machine is: allocations, puts and messages for each unit, by name.
+// counts are what does not depend on a computer's speed: allocations, puts and messages per unit, by name.
 func counts(ctx context.Context, dir string) (map[string]float64, error) {
 	list := map[string]float64{}
 	for _, kind := range scheduletest.Kinds {
@@ -32,7 +32,7 @@ func planAllocs(kind string) float64 {
 	return testing.AllocsPerRun(5, func() { schedule.Plan(schedule.Input{Index: c, Now: time.Unix(0, 0)}) }) / float64(smallSize.units)
 }
 
-// clusterCounts applies an app to a cluster over the model of etcd, and counts what is written and what machines hear.
+// clusterCounts applies an app to a cluster over the model of etcd, and counts what is written and what machines receive.
 func clusterCounts(ctx context.Context, dir string, list map[string]float64) error {
 	s := memstore.New(memstore.Options{})
 	ms, err := startMachines(machinesConfig{Dir: dir, Machines: smallSize.machines, TTL: machineTTL}, func() (store.Interface, error) { return s, nil })

@@ -17,12 +17,12 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// etcdConfig is where an etcd has its data and its sockets.
+// etcdConfig is the directory of an etcd's data and sockets.
 type etcdConfig struct{ Dir string }
 
 func (c etcdConfig) endpoint() string { return "unix://" + filepath.Join(c.Dir, "etcd.sock") }
 
-// serveEtcd is etcd, with its own defaults but for the disk: what is measured is not the disk.
+// serveEtcd runs etcd with its defaults, except that it does not sync: the disk is not measured.
 func serveEtcd(config string) (questions, func(), error) {
 	var c etcdConfig
 	if err := json.Unmarshal([]byte(config), &c); err != nil {
@@ -39,9 +39,9 @@ func serveEtcd(config string) (questions, func(), error) {
 	}
 	cfg.ListenClientUrls = parse(c.endpoint())
 	cfg.ListenPeerUrls = parse("unix://" + filepath.Join(c.Dir, "peer.sock"))
-	cfg.AdvertiseClientUrls, cfg.AdvertisePeerUrls = parse("http://localhost:1"), parse("http://localhost:2") // nobody asks
+	cfg.AdvertiseClientUrls, cfg.AdvertisePeerUrls = parse("http://localhost:1"), parse("http://localhost:2") // not used
 	cfg.InitialCluster = cfg.Name + "=http://localhost:2"
-	cfg.WarningUnaryRequestDuration = embed.DefaultWarningUnaryRequestDuration // left 0, each request is put into words as a slow one
+	cfg.WarningUnaryRequestDuration = embed.DefaultWarningUnaryRequestDuration // if this is 0, every request is formatted as a slow one
 	cfg.UnsafeNoFsync = true
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
 	etcd, err := embed.StartEtcd(cfg)
@@ -57,7 +57,7 @@ func serveEtcd(config string) (questions, func(), error) {
 	return questions{"requests": func(context.Context, string) (any, error) { return etcdRequests() }}, etcd.Close, nil
 }
 
-// requests are what etcd has counted itself.
+// requests are etcd's own counts.
 type requests struct{ Puts, Deletes, Ranges float64 }
 
 func etcdRequests() (r requests, err error) {
@@ -72,11 +72,11 @@ func etcdRequests() (r requests, err error) {
 	return r, err
 }
 
-// rawInFlight is how many transactions etcd is given at once where it is measured alone. More gain nothing.
+// rawInFlight is the number of concurrent transactions when etcd is measured alone. More do not help.
 const rawInFlight = 16
 
-// alone measures how long etcd takes for so many puts with so many bytes, in transactions of 128 operations, when it
-// has nothing else to do, and the processor time that it uses for them.
+// alone measures how long etcd takes for that many puts and bytes, in transactions of 128 operations, when it has nothing
+// else to do, and the CPU time that it uses.
 func alone(ctx context.Context, dir string, puts, bytes int64) (took, processor time.Duration, err error) {
 	config := etcdConfig{Dir: dir}
 	etcd, err := start(ctx, childEtcd, config)

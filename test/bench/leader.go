@@ -19,7 +19,7 @@ import (
 
 type leaderConfig struct{ Etcd string }
 
-// leader is all that fleetd runs on the machine that leads.
+// leader is everything that fleetd runs on the leader's machine.
 type leader struct {
 	store   *counted
 	running sync.WaitGroup
@@ -28,7 +28,7 @@ type leader struct {
 	goals   []*goal
 }
 
-// lead campaigns with everything that a fleetd has for it, its log included.
+// lead campaigns with everything that a fleetd needs for it, including its log.
 func lead(s store.Interface, goals ...*goal) (*leader, error) {
 	log, err := logging.New(io.Discard, logging.Text, nil)
 	if err != nil {
@@ -73,7 +73,7 @@ func serveLeader(config string) (questions, func(), error) {
 		}
 	}
 	return questions{
-			"lead": func(_ context.Context, n string) (any, error) { // until so many placements are written
+			"lead": func(_ context.Context, n string) (any, error) { // until that many placements are written
 				stop()
 				wanted, err := strconv.Atoi(n)
 				if err != nil {

@@ -25,18 +25,19 @@ import (
 
 var keys = keyspace.New("")
 
-// machinesConfig is how many machines there are in one process.
+// machinesConfig configures the machines of one process.
 type machinesConfig struct {
 	Etcd     string
 	Dir      string
 	Machines int
-	// Start is how long a service takes to be active.
+	// Start is how long a service takes to become active.
 	Start time.Duration
-	// TTL is that of a machine's lease.
+	// TTL is the TTL of a machine's lease.
 	TTL time.Duration
 }
 
-// machine is all of a fleetd that every machine has, but for its systemd: presence, cache, node controller, state writer.
+// machine is everything of a fleetd that runs on every machine except systemd: presence, cache, node controller, state
+// writer.
 type machine struct {
 	store    *counted
 	systemd  *services
@@ -45,20 +46,20 @@ type machine struct {
 	marked   traffic
 }
 
-// machineID is in no order; machines are in 10 zones.
+// machineID returns unordered IDs; machines are in 10 zones.
 func machineID(i, of int) string { return fmt.Sprintf("%032x", i*7919%of) }
 
 func zone(i int) string { return fmt.Sprint("z", i%10) }
 
-// ownStream has the watches of one machine on a stream of their own over a connection that machines share. etcd takes a
-// stream with 128 answers waiting for slow and has it catch up from its database; a machine alone never is.
+// ownStream gives each machine's watches their own stream over a shared connection. etcd considers a stream with 128 pending
+// answers slow and lets it catch up from its database, which never happens to a machine with its own connection.
 type ownStream struct {
 	store.Interface
 	machine string
 }
 
 func (s ownStream) own(ctx context.Context) context.Context {
-	return metadata.AppendToOutgoingContext(ctx, "machine", s.machine) // etcd's client: a stream for each metadata
+	return metadata.AppendToOutgoingContext(ctx, "machine", s.machine) // etcd's client opens a stream for each metadata
 }
 
 func (s ownStream) Watch(ctx context.Context, prefix string, after int64) <-chan store.Batch {
@@ -101,7 +102,7 @@ func (m *machine) run(ctx context.Context) {
 	m.systemd.Close()
 }
 
-// machines are many, over a few connections.
+// machines are many machines, over a few connections.
 type machines struct {
 	config  machinesConfig
 	all     []*machine
@@ -112,7 +113,7 @@ type machines struct {
 	goals []*goal
 }
 
-// connections is how many machines share.
+// connections is the number of shared connections.
 const connections = 16
 
 func (ms *machines) written(ops []store.Op) {
@@ -124,7 +125,7 @@ func (ms *machines) written(ops []store.Op) {
 	}
 }
 
-// aim returns a goal that everything written from now on counts for.
+// aim returns a goal that counts everything written from now on.
 func (ms *machines) aim(g *goal) *goal {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
@@ -178,7 +179,7 @@ func (ms *machines) traffic() (all traffic) {
 	return all
 }
 
-// bystanders returns the most that a machine outside of a zone has received since mark.
+// bystanders returns the most that a machine outside a zone has received since mark.
 func (ms *machines) bystanders(outside string) (most traffic) {
 	for i, m := range ms.all {
 		if t := m.store.traffic(); zone(i) != outside {
@@ -200,11 +201,11 @@ func serveMachines(config string) (questions, func(), error) {
 	if err := json.Unmarshal([]byte(config), &c); err != nil {
 		return nil, nil, err
 	}
-	// Machines have processors of their own. Here they get what etcd and the leader leave.
+	// Real machines have their own processors. Here they get what etcd and the leader leave.
 	if err := syscall.Setpriority(syscall.PRIO_PROCESS, 0, 10); err != nil {
 		return nil, nil, err
 	}
-	// Each would have a heap so small that it is hardly ever collected.
+	// Otherwise the shared heap would be collected too often: each machine's would be hardly ever.
 	debug.SetGCPercent(400)
 	var clients []*store.Client
 	ms, err := startMachines(c, func() (store.Interface, error) {

@@ -1,4 +1,4 @@
-// Command bench measures what the project claims of its speed and size, prints one table and writes it to bench.json.
+// Command bench measures the project's claims about speed and size, prints a table and writes it to bench.json.
 //
 // docs/performance.md explains the names.
 package main
@@ -16,7 +16,7 @@ import (
 	"syscall"
 )
 
-// section is a part of the measurements: all names that begin with one of its prefixes.
+// section is a part of the measurements: all names with one of its prefixes.
 type section struct {
 	prefixes []string
 	run      func(ctx context.Context, b *bench) error
@@ -38,10 +38,10 @@ func main() {
 		}
 		return
 	}
-	size := flag.String("size", "full", "small: seconds; full: the sizes that are claimed, minutes")
-	only := flag.String("only", "", "measure only names that begin with this, such as placement/5000x100000")
-	cluster := flag.String("cluster", "", "machines x units of the control plane in place of the size's own, such as 1000x20000")
-	out := flag.String("o", "bench.json", "file for the results, empty for none")
+	size := flag.String("size", "full", "small (seconds), or full (the claimed sizes, minutes)")
+	only := flag.String("only", "", "only measure names with this prefix, such as placement/5000x100000")
+	cluster := flag.String("cluster", "", "machines x units of the control plane, overriding --size, such as 1000x20000")
+	out := flag.String("o", "bench.json", "output file, empty for none")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -53,7 +53,7 @@ func main() {
 
 func run(ctx context.Context, size, only, cluster, out string) error {
 	if size != "small" && size != "full" {
-		return fmt.Errorf("--size %s: write small or full", size)
+		return fmt.Errorf("--size %s: use small or full", size)
 	}
 	b := &bench{small: size == "small", only: only, cluster: dimensions{5000, 100000}}
 	if b.small {
@@ -61,7 +61,7 @@ func run(ctx context.Context, size, only, cluster, out string) error {
 	}
 	if cluster != "" {
 		if _, err := fmt.Sscanf(cluster, "%dx%d", &b.cluster.machines, &b.cluster.units); err != nil {
-			return fmt.Errorf("--cluster %s: write machines x units, such as 1000x20000", cluster)
+			return fmt.Errorf("--cluster %s: use machines x units, such as 1000x20000", cluster)
 		}
 	}
 	var errs []error
@@ -72,7 +72,7 @@ func run(ctx context.Context, size, only, cluster, out string) error {
 		if err := s.run(ctx, b); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", s.prefixes[0], err))
 		}
-		debug.FreeOSMemory() // what one section leaves behind is no load on the next
+		debug.FreeOSMemory() // so that one section does not affect the next
 	}
 	fmt.Printf("%s/%s, %d cores, %s\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
 	b.print(os.Stdout)
@@ -82,7 +82,7 @@ func run(ctx context.Context, size, only, cluster, out string) error {
 	return errors.Join(errs...)
 }
 
-// wants reports whether a name is to be measured.
+// wants reports whether to measure a name.
 func (b *bench) wants(name string) bool { return strings.HasPrefix(name, b.only) }
 
 func (b *bench) wantsAny(prefixes []string) bool {

@@ -29,7 +29,7 @@ func (b *bench) placementSizes() []dimensions {
 	return sizes
 }
 
-// placement measures Plan: all units at once, in an index that knows them.
+// placement measures Plan: placing all units at once, in an index that already contains them.
 func placement(ctx context.Context, b *bench) error {
 	for _, size := range b.placementSizes() {
 		for _, kind := range scheduletest.Kinds {
@@ -49,7 +49,7 @@ func placement(ctx context.Context, b *bench) error {
 	return ctx.Err()
 }
 
-// runs is how often a size is measured: a plan of some milliseconds is at the mercy of one garbage collection.
+// runs is how often a size is measured: a single garbage collection distorts a plan of some milliseconds.
 func runs(size dimensions) int { return max(3, 200_000/size.units|1) }
 
 func placements(d schedule.Decision) (n int) {
@@ -61,7 +61,7 @@ func placements(d schedule.Decision) (n int) {
 	return n
 }
 
-// incremental measures one change in a cluster that is placed, from the change until nothing is left to do.
+// incremental measures one change in a placed cluster, until nothing is left to do.
 func incremental(ctx context.Context, b *bench) error {
 	sizes := []dimensions{{1000, 10000}, {5000, 100000}}
 	if b.small {
@@ -77,7 +77,7 @@ func incremental(ctx context.Context, b *bench) error {
 		roomy, _ := scheduletest.Placed(machines, scheduletest.Units("spread", size.units))
 		lost := changes(roomy, machines)[1]
 		inFull := changes(full, machines)
-		inFull[1].name = "lost-machine-full" // some of its units fit nowhere, and each is told why
+		inFull[1].name = "lost-machine-full" // some of its units fit nowhere, and each gets an explanation
 		for _, change := range append(inFull, lost) {
 			const n = 20
 			total := 0
@@ -89,7 +89,7 @@ func incremental(ctx context.Context, b *bench) error {
 	return ctx.Err()
 }
 
-// change is a change that can be made and undone again and again.
+// change is a change that can be made and undone repeatedly.
 type change struct {
 	name string
 	make func() []schedule.Action
@@ -97,7 +97,7 @@ type change struct {
 }
 
 func changes(c *index.Index, machines []index.MachineSpec) []change {
-	next := 0 // each time another machine
+	next := 0 // a different machine each time
 	one := func() index.MachineSpec {
 		next = (next + 101) % len(machines)
 		return machines[next]
@@ -130,7 +130,7 @@ func changes(c *index.Index, machines []index.MachineSpec) []change {
 	}
 }
 
-// median runs f n times after a garbage collection and returns the middle of how long it took.
+// median runs f n times, each after a garbage collection, and returns the median duration.
 func median(n int, f func(), between ...func()) time.Duration {
 	runtime.GC()
 	took := make([]time.Duration, n)

@@ -13,11 +13,11 @@ type result struct {
 	Name  string  `json:"name"`
 	Value float64 `json:"value"`
 	Unit  string  `json:"unit"`
-	// N is how many things, or repetitions, the value is about.
+	// N is the number of objects or repetitions behind the value.
 	N int `json:"n"`
 }
 
-// bench holds what is to be measured and what was.
+// bench holds the selection and the results.
 type bench struct {
 	small   bool
 	only    string
@@ -25,7 +25,7 @@ type bench struct {
 	results []result
 }
 
-// report adds a row, where its name is wanted.
+// report adds a row if its name is selected.
 func (b *bench) report(name string, value float64, unit string, n int) {
 	if b.wants(name) {
 		b.results = append(b.results, result{name, value, unit, n})
@@ -42,7 +42,7 @@ func (b *bench) print(w io.Writer) {
 	t.Flush()
 }
 
-// number has as many digits as mean something.
+// number formats a value with its significant digits.
 func number(v float64) string {
 	switch {
 	case v >= 100 || v == float64(int64(v)):

@@ -106,7 +106,7 @@ func router(ctx context.Context, b *bench) error {
 	return reportMemory(b, "memory/router/1000/", r, endpoints)
 }
 
-// silent is an nginx that serves whatever it is given, and events that nobody reads.
+// silent is an nginx that accepts every configuration, and a recorder that drops events.
 type silent struct {
 	applied chan struct{}
 	exited  chan struct{}

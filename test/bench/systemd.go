@@ -10,8 +10,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/systemd"
 )
 
-// services is a systemd whose services all are active a while after they were started. What else systemd does is
-// modelled elsewhere (internal/systemd/fake).
+// services is a systemd whose services all become active a while after their start. internal/systemd/fake models the rest of
+// systemd.
 type services struct {
 	delay time.Duration
 

@@ -12,8 +12,8 @@ import (
 
 const sleeping = "[Service]\nExecStart=/bin/sleep infinity\n"
 
-// manifest is a manifest that comes in both ways: the API refuses it, with those texts in its answer; put with etcdctl,
-// past the API, the status has them.
+// manifest is a bad manifest sent both ways: the API refuses it, with those texts in its answer; put with etcdctl, past the
+// API, it leads to a status with them.
 func manifest(title, name, text string, texts ...string) hostile {
 	return hostile{title, func(l *lab) {
 		l.refused("PUT", "/apis/fleet/v1/apps/"+url.PathEscape(name), text, texts...)
@@ -21,11 +21,11 @@ func manifest(title, name, text string, texts ...string) hostile {
 	}, one(append([]string{"/status/" + name + " "}, texts...)...)}
 }
 
-// refused sends a request and wants it refused, as the sender's fault, with those texts.
+// refused sends a request and requires a client error with those texts.
 func (l *lab) refused(method, path, body string, texts ...string) {
 	l.t.Helper()
 	code, answer := l.request(method, path, body)
-	require.GreaterOrEqual(l.t, code, 300, answer) // a path with dots in it is sent elsewhere
+	require.GreaterOrEqual(l.t, code, 300, answer) // a path with dots in it is redirected
 	require.Less(l.t, code, 500, answer)
 	require.Less(l.t, len(answer), 100_000)
 	for _, text := range texts {
@@ -61,7 +61,7 @@ var manifests = []hostile{
 		`healthCheck: {http: {path: "/ HTTP/1.0\r\nHost: evil\r\n"}}`), "spec.healthCheck.http.path", "is not a valid path"),
 	manifest("a host that breaks out", "host", app("host", "ports: [{port: 80}]", "announce: {}",
 		`route: {hosts: ["x; } server {"]}`), "spec.route.hosts[0]", "not a valid host name"),
-	{"a variable that breaks out", func(l *lab) { // it is one, with line breaks in it
+	{"a variable that breaks out", func(l *lab) { // valid: it is quoted, with its line breaks
 		l.apply(app("variable", `env: {A: "b\n[Service]\nExecStartPre=/bin/evil"}`))
 		l.await("the app runs", func() string { return l.notReady("variable") })
 		for _, kv := range l.list(keys.UnitFiles().Prefix()) {
@@ -83,14 +83,14 @@ func bomb() string {
 	return b.String() + "spec: *a9\n"
 }
 
-// running is in the state of a unit that nothing is wrong with.
+// running is in the state of a healthy unit.
 const running = `"activeState":"active"`
 
 var names = func() (list []hostile) {
 	const unplaced, states, letters = "/unplaced/", "/states/m1/", "is not one of A-Z a-z 0-9"
 	for _, n := range []struct{ title, name, row, says string }{
 		{"a slash", "a/b", unplaced, letters},
-		{"dots", "..", states, running}, // no path has it as a part: "...service" is a name
+		{"dots", "..", states, running}, // it is not a path component: "...service" is a name
 		{"dots and slashes", "../../etc/passwd", unplaced, letters},
 		{"a line break", "a\nb", unplaced, letters},
 		{"a control character", "a\x01b", unplaced, letters},
@@ -123,7 +123,7 @@ var names = func() (list []hostile) {
 	return list
 }()
 
-// units come in as keys: whatever systemd makes of them, it is said of them alone.
+// unitFile puts a unit file as keys: whatever systemd makes of it, only this unit is affected.
 func unitFile(title, name, text string, says ...string) hostile {
 	return hostile{title, func(l *lab) { l.unit(name, text) }, one(says...)}
 }
@@ -133,7 +133,7 @@ var unitFiles = []hostile{
 	unitFile("an empty unit file", "empty.service", "", "/states/m1/empty.service ", "bad-setting"),
 	unitFile("a unit file with NUL", "nulfile.service", "[Service]\nExecStart=/bin/sleep\x00infinity\n", "/unplaced/nulfile.service ", "NUL byte"),
 	unitFile("a unit file with a line of 1 MB", "longline.service", "[Service]\nExecStart=/bin/sleep "+strings.Repeat("x", 1<<20)+"\n", "/unplaced/longline.service ", "line of 1048"),
-	unitFile("a unit file with a specifier that does not exist", "badspecifier.service", "[Service]\nExecStart=/bin/sleep %z\n", "/states/m1/badspecifier.service ", running), // for systemd it is a text
+	unitFile("a unit file with a specifier that does not exist", "badspecifier.service", "[Service]\nExecStart=/bin/sleep %z\n", "/states/m1/badspecifier.service ", running), // systemd takes it literally
 	unitFile("X-Fleet with a specifier that does not exist", "badfleet.service", sleeping+"[X-Fleet]\nMachineOf=a@%z.service\n", "/unplaced/badfleet.service ", "unknown specifier"),
 	unitFile("a broken section header", "badheader.service", "[Service\nExecStart=/bin/true\n", "/unplaced/badheader.service ", "section header"),
 	unitFile("a unit file that is no text", "binary.service", "\x7fELF\xff\xfe\x01", "/unplaced/binary.service ", "UTF-8"),

@@ -1,4 +1,4 @@
-// Package hostile holds what input that is broken, or means harm, does to a cluster: one clear word about it, and nothing
-// to anybody else. A real leader and a node with a model of systemd run over a store; the input comes in the ways that
-// anybody has: keys put as etcdctl puts them, and requests to the API.
+// Package hostile tests that broken or malicious input is reported once and clearly, and affects nothing else. A real leader
+// and a node with a model of systemd run over a store; the input arrives as it would in production: as keys put with etcdctl,
+// and as requests to the API.
 package hostile

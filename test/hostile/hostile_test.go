@@ -16,11 +16,11 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// hostile is one thing that comes in.
+// hostile is one hostile input.
 type hostile struct {
 	name string
 	do   func(l *lab)
-	// says are lines that the cluster says afterwards, and did not before: the texts that each of them has.
+	// says are lines that the cluster must log or store afterwards, and did not before: the texts in each of them.
 	says [][]string
 }
 
@@ -34,9 +34,9 @@ func apart(texts ...string) (lines [][]string) {
 	return lines
 }
 
-var cases = [][]hostile{manifests, names, unitFiles, strangers, revisions, placement}
+var cases = [][]hostile{manifests, names, unitFiles, foreigns, revisions, placement}
 
-// TestHostile has each of them come into a cluster of its own, and looks at it for as long as it takes to be at rest.
+// TestHostile runs each input in its own cluster, and waits until that is at rest.
 func TestHostile(t *testing.T) {
 	each(t, func(t *testing.T, c hostile) {
 		t.Parallel()
@@ -50,8 +50,8 @@ func TestHostile(t *testing.T) {
 	})
 }
 
-// TestHostileEtcd has all of them come into one cluster, one after the other, over a real etcd. Nothing else runs beside it,
-// so that the memory in use is what they have left there.
+// TestHostileEtcd runs all inputs in one cluster, one after the other, over a real etcd. Nothing else runs in parallel, so
+// that the memory in use is theirs.
 func TestHostileEtcd(t *testing.T) {
 	l := start(t, etcdtest.Start(t).Client())
 	l.works()
@@ -63,15 +63,15 @@ func TestHostileEtcd(t *testing.T) {
 		used := heap()
 		l.check(c)
 		l.settles(still)
-		// What is under way, such as a listing, has its memory until it ends: what stays is what counts.
+		// Work in progress, such as a listing, holds memory until it ends: only what remains counts.
 		require.Eventually(l.t, func() bool { return heap()-used < maxHeap }, time.Minute, still, "%d bytes more are in use, and stay so", maxHeap)
 	})
-	l.works() // once for all of them: the canary takes its time
+	l.works() // once for all of them: the canary takes time
 	l.settles(10 * still)
 }
 
-// TestStrangersFromBefore: who becomes the leader says of what is there already, too, that it is ignored.
-func TestStrangersFromBefore(t *testing.T) {
+// TestForeignKeysFromBefore: a new leader also reports ignored keys that existed before.
+func TestForeignKeysFromBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})
 		strange := []string{keys.Root() + "before", keys.Root() + "unknown/a", keys.Leaders().Key("other/1"), keys.Apps().Key(strings.Repeat("0", 2000)), keys.States().Key("m1/broken.service")}
@@ -91,16 +91,16 @@ func TestStrangersFromBefore(t *testing.T) {
 	})
 }
 
-// TestStrangersAreCollected: what means nothing to anybody is deleted after a while, and that is said by its key. What goes
-// because it is old goes without a word.
-func TestStrangersAreCollected(t *testing.T) {
+// TestForeignKeysAreCollected: foreign keys are deleted after a while, with an event for the key. Keys that are deleted because
+// they are old get no event.
+func TestForeignKeysAreCollected(t *testing.T) {
 	for _, c := range []struct {
 		key, value string
 		said       bool
 	}{
 		{keys.States().Key("nowhere/canary@1.service"), "{}", true},
 		{keys.States().Key(machine + "/ghost.service"), "{}", true},
-		{keys.UnitFiles().Key("stranger"), "{}", true},
+		{keys.UnitFiles().Key("foreign"), "{}", true},
 		{keys.UnitFiles().Key(unitfile.Hash("another")), sleeping, true},
 		{keys.UnitFiles().Key(unitfile.Hash(sleeping)), sleeping, false},
 		{keys.Overrides().Key("ghost.service"), "{}", true},
@@ -128,14 +128,13 @@ func each(t *testing.T, run func(t *testing.T, c hostile)) {
 }
 
 const (
-	// maxHeap is how much more memory may be in use after anything that comes in.
+	// maxHeap is how much more memory may be in use after any input.
 	maxHeap = 48 << 20
-	// still is for how long nothing is written by a cluster that is at rest: many times what a controller takes for a turn.
+	// still is how long a cluster at rest writes nothing: many times what a controller takes for a pass.
 	still = 300 * time.Millisecond
 )
 
-// check has something come in: it is said to be wrong, in words that nothing before it has brought about, and the rest goes
-// on as if nothing were.
+// check runs one input: it has to be reported, in words that did not appear before, and everything else has to keep working.
 func (l *lab) check(c hostile) {
 	l.t.Helper()
 	before, said := l.bystander(), l.said()
@@ -155,7 +154,7 @@ func (l *lab) check(c hostile) {
 	require.False(l.t, l.panicked(), "%s", l.tail())
 }
 
-// rests waits until everything that takes its time has had it. Then nothing is written, nothing is tried in vain.
+// rests waits until all delayed work is done. Then nothing must be written or retried.
 func (l *lab) rests() {
 	l.t.Helper()
 	before := l.bystander()
@@ -168,7 +167,7 @@ func (l *lab) rests() {
 	require.Equal(l.t, before, l.bystander(), "the bystander")
 }
 
-// settles waits until nothing has been written for a while. Two that write the same key by turns never let it.
+// settles waits until nothing has been written for a while, which fails if two writers fight over a key.
 func (l *lab) settles(still time.Duration) {
 	l.t.Helper()
 	began, at, since := l.revision(), l.revision(), time.Now()
@@ -182,7 +181,7 @@ func (l *lab) settles(still time.Duration) {
 	}
 }
 
-// revision is the last one of the store.
+// revision is the store's last revision.
 func (l *lab) revision() int64 {
 	l.t.Helper()
 	_, _, revision, err := l.store.Get(l.t.Context(), keys.Root())
@@ -190,7 +189,7 @@ func (l *lab) revision() int64 {
 	return revision
 }
 
-// written are the keys that were written or deleted after a revision, and how often.
+// written returns the keys written or deleted after a revision, and how often.
 func (l *lab) written(after int64) map[string]int {
 	l.t.Helper()
 	ctx, cancel := context.WithTimeout(l.t.Context(), within)

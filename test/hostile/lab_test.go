@@ -33,14 +33,14 @@ import (
 const (
 	machine = "m1"
 	within  = 30 * time.Second
-	// flood is how many lines of log are no log any more.
+	// flood is how many log lines are too many.
 	flood = 20_000
 )
 
 var keys = keyspace.New("")
 
-// lab is a cluster of one machine, with two apps that have nothing to do with what comes in: the bystander, which must
-// not notice anything, and the canary, which is changed to see that the cluster still works.
+// lab is a cluster of one machine, with two apps besides the input: the bystander, which must not be affected, and the
+// canary, which is changed to see that the cluster still works.
 type lab struct {
 	t       *testing.T
 	store   store.Interface
@@ -48,9 +48,9 @@ type lab struct {
 	systemd *fake.Manager
 
 	mu     sync.Mutex
-	log    strings.Builder // of all programs, with what only their developers want to know
-	public []string        // its lines without that
-	errors int             // that were logged
+	log    strings.Builder // of all programs, at full verbosity
+	public []string        // the lines at default verbosity
+	errors int             // number of logged errors
 	lines  int
 	stop   func()
 
@@ -62,7 +62,7 @@ func start(t *testing.T, s store.Interface) *lab {
 	t.Helper()
 	l := &lab{t: t, store: s}
 	log := funcr.New(l.write, funcr.Options{Verbosity: 1})
-	dir, err := os.MkdirTemp("", "hostile") // not t.TempDir(): it fails where a file's name is too long to be in an error
+	dir, err := os.MkdirTemp("", "hostile") // not t.TempDir(), which fails for test names that are too long for an error message
 	require.NoError(t, err)
 	run := filepath.Join(dir, "run")
 	recorder := events.New(s, keys, events.Options{Source: "hostile", Machine: machine, Ignored: 100_000, Buffer: 100_000, Log: log})
@@ -100,7 +100,7 @@ func start(t *testing.T, s store.Interface) *lab {
 	return l
 }
 
-// write is the log of all programs.
+// write writes to the log of all programs.
 func (l *lab) write(prefix, args string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -108,7 +108,7 @@ func (l *lab) write(prefix, args string) {
 	if !strings.HasPrefix(args, `"level"=1`) {
 		l.public = append(l.public, prefix+" "+args)
 	}
-	if l.lines++; l.lines == flood { // or the model of time would never get on
+	if l.lines++; l.lines == flood { // otherwise the model's time would never advance
 		l.stop()
 	}
 	if strings.Contains(args, `"error"=`) && !strings.Contains(args, `"reason"="Stopping"`) {
@@ -116,7 +116,7 @@ func (l *lab) write(prefix, args string) {
 	}
 }
 
-// drive is the passing of time for systemd.
+// drive advances systemd's time.
 func (l *lab) drive(ctx context.Context) {
 	tick, idle := 20*time.Millisecond, 0
 	for store.Sleep(ctx, tick) {
@@ -125,13 +125,13 @@ func (l *lab) drive(ctx context.Context) {
 			tick, idle = 20*time.Millisecond, 0
 		}
 		l.systemd.Advance(tick)
-		if idle == 100 { // at rest: or half of the time of these tests would be this loop's
+		if idle == 100 { // at rest: otherwise this loop would take half of the tests' time
 			tick = time.Second
 		}
 	}
 }
 
-// raw writes a key as etcdctl does.
+// raw writes a key like etcdctl.
 func (l *lab) raw(key, value string) int64 {
 	l.t.Helper()
 	revision, err := l.try(key, value)
@@ -149,7 +149,7 @@ func (l *lab) delete(key string) {
 	require.NoError(l.t, err)
 }
 
-// request sends something to the API and returns the answer.
+// request sends a request to the API and returns the answer.
 func (l *lab) request(method, path, body string) (int, string) {
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest(method, path, strings.NewReader(body))
@@ -158,7 +158,7 @@ func (l *lab) request(method, path, body string) (int, string) {
 	return w.Code, w.Body.String()
 }
 
-// apply is what a person does who means no harm.
+// apply applies a valid manifest.
 func (l *lab) apply(manifest string) {
 	l.t.Helper()
 	parsed, err := v1.ParseApp([]byte(manifest))
@@ -167,7 +167,7 @@ func (l *lab) apply(manifest string) {
 	require.Less(l.t, code, 300, answer)
 }
 
-// unit puts a unit with its file, as fleetctl does without asking whether it makes sense.
+// unit puts a unit with its file, without validation.
 func (l *lab) unit(name, text string) {
 	l.t.Helper()
 	hash := unitfile.Hash(text)
@@ -189,12 +189,12 @@ func (l *lab) list(prefix string) map[string]store.KV {
 	return found
 }
 
-// bystander is all that is stored about the bystander, its events apart, and how its processes are.
+// bystander is everything stored about the bystander, except events, and the state of its processes.
 func (l *lab) bystander() map[string]string {
 	all := map[string]string{}
 	for _, prefix := range []string{keys.Root(), "/services/web/bystander/bystander@"} {
 		for key, kv := range l.list(prefix) {
-			own := strings.Contains(key, "/bystander") && !strings.Contains(key, "stranger") && !strings.HasPrefix(key, keys.Events().Prefix())
+			own := strings.Contains(key, "/bystander") && !strings.Contains(key, "foreign") && !strings.HasPrefix(key, keys.Events().Prefix())
 			if own {
 				all[key] = fmt.Sprintf("%d %s", kv.ModRevision, kv.Value)
 			}
@@ -257,7 +257,7 @@ func (l *lab) notReady(app string) string {
 	return string(text)
 }
 
-// works has the canary changed, and waits until it runs that way.
+// works changes the canary, and waits until the change is running.
 func (l *lab) works() {
 	l.t.Helper()
 	l.changes++
@@ -265,8 +265,8 @@ func (l *lab) works() {
 	l.await("the canary follows its manifest", func() string { return l.notReady("canary") })
 }
 
-// said returns what the cluster has said to people so far, a line each: events, conditions, reasons of units without a
-// machine, states, and the log as it is by default.
+// said returns everything reported so far, one line each: events, conditions, reasons of unplaced units, states, and the log
+// at default verbosity.
 func (l *lab) said() map[string]bool {
 	lines := map[string]bool{}
 	for _, prefix := range []string{keys.Events().Prefix(), keys.Status().Prefix(), keys.Unplaced().Prefix(), keys.States().Prefix()} {
@@ -282,12 +282,12 @@ func (l *lab) said() map[string]bool {
 	return lines
 }
 
-// says returns the line among those that were not said before which has all of these texts; "" where none has.
+// says returns the line that was not there before and contains all of these texts; "" if there is none.
 func (l *lab) says(before map[string]bool, texts ...string) string {
 	return among(l.said(), before, texts)
 }
 
-// among is says for lines that are known.
+// among is says for given lines.
 func among(said, before map[string]bool, texts []string) string {
 	for _, line := range slices.Sorted(maps.Keys(said)) {
 		if !before[line] && !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(line, text) }) {
@@ -315,10 +315,10 @@ func (l *lab) logged() int {
 	return l.errors
 }
 
-// heap is what is in use by the whole process.
+// heap is the memory in use by the whole process.
 func heap() int64 {
 	runtime.GC()
-	runtime.GC() // what a sync.Pool has outlives one
+	runtime.GC() // the contents of a sync.Pool survive one collection
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)

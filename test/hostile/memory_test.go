@@ -17,8 +17,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// TestMemory: what is allocated for an input is bounded, and that by its size: not by what its aliases stand for, not by
-// how deep it goes. The bounds are two to three times what it takes.
+// TestMemory: memory allocated for an input is bounded by its size, not by the expansion of its aliases or the depth of its
+// nesting. The bounds are two to three times the current use.
 func TestMemory(t *testing.T) {
 	const kB, MB = 1_000, 1_000_000
 	put := sender()
@@ -26,7 +26,7 @@ func TestMemory(t *testing.T) {
 		name, input string
 		read        func(string) error
 		bound       int64
-		fine        bool // it is large, not wrong
+		fine        bool // it is large, but valid
 	}{
 		{"a manifest of 2 MB", app("huge", "description: "+strings.Repeat("x", 2<<20)), manifestOf, 6 * MB, false},
 		{"a request of 2 MB", app("huge", "description: "+strings.Repeat("x", 2<<20)), put, 8 * MB, false},
@@ -44,7 +44,7 @@ func TestMemory(t *testing.T) {
 		{"a unit file with 80,000 options", sleeping + "[X-Fleet]\n" + strings.Repeat("Conflicts=a\n", 80_000), fileOf, 150 * MB, true},
 	} {
 		t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) {
-			err := c.read(c.input) // once before: what is made once is not the input's
+			err := c.read(c.input) // once before: one-time allocations do not count
 			require.Equal(t, c.fine, err == nil, "%v", err)
 			if err != nil {
 				require.Less(t, len(err.Error()), 10*kB)
@@ -81,7 +81,7 @@ func fileOf(text string) error {
 	return nil
 }
 
-// sender sends manifests to an API.
+// sender returns a function that sends manifests to an API.
 func sender() func(string) error {
 	s := memstore.New(memstore.Options{})
 	server := api.New(api.Options{Store: s, Keys: keys, MachineID: machine, Log: logr.Discard()})
@@ -95,7 +95,7 @@ func sender() func(string) error {
 	}
 }
 
-// allocated is how many bytes f asks for, whether or not it gives them back.
+// allocated returns how many bytes f allocates, freed or not.
 func allocated(f func()) int64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

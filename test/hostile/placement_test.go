@@ -2,7 +2,7 @@ package hostile
 
 import "fmt"
 
-// circle is that many units, each of which wants to be where the next one is.
+// circle is a circle of units, each of which has to be with the next one.
 func circle(n int) hostile {
 	why := fmt.Sprintf("MachineOf= goes in a circle: circle%d-", n)
 	if n == 1 {

@@ -28,13 +28,13 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// router is a machine's router with a real nginx, and an app that has nothing to do with what comes in.
+// router is a machine's router with a real nginx, and an app besides the input.
 type router struct {
 	t       *testing.T
 	store   *memstore.Store
 	address string
 	dir     string
-	trap    string // where something would listen that was injected
+	trap    string // where an injected server would listen
 	headers chan http.Header
 }
 
@@ -57,7 +57,7 @@ func startRouter(t *testing.T) *router {
 		fmt.Fprint(w, "healthy")
 	}))
 	t.Cleanup(healthy.Close)
-	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0) // nginx outlives a test that panics: not the pipe that go test reads
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0) // nginx outlives a test that panics, so it must not hold the pipe that go test reads
 	require.NoError(t, err)
 	t.Cleanup(func() { null.Close() })
 	server, err := nginx.New(nginx.Options{Dir: r.dir, Stdout: null, Stderr: null, Log: logr.Discard()})
@@ -92,11 +92,11 @@ func startRouter(t *testing.T) *router {
 		keys.Routes().Key("healthy"):      routeTo("healthy.example.com"), keys.Routes().Key("evil"): routeTo(""), keys.Routes().Key("other"): routeTo(""),
 	})
 	require.Eventually(t, func() bool { return r.get("healthy.example.com") == "200 healthy" }, within, 10*time.Millisecond)
-	require.Empty(t, r.served()) // until then an earlier nginx worker may answer, too
+	require.Empty(t, r.served()) // until then an old nginx worker may answer, too
 	return r
 }
 
-// route1 is a route that no app controller wrote: whoever put it was past all checks.
+// routeTo is a route written past the app controller and its validation.
 func routeTo(hosts ...string) string {
 	r := v1.AppRoute{UID: "1", Prefix: v1.DefaultAnnouncePrefix, Hosts: map[string]int64{}}
 	for _, host := range hosts {
@@ -119,8 +119,8 @@ func (r *router) put(all map[string]string) {
 	require.NoError(r.t, err)
 }
 
-// served waits until the router says that it serves what was put, and returns what it left out. The endpoint that makes
-// sure that there is a new revision is a healthy one's.
+// served waits until the router has published that it serves what was put, and returns what it left out. It puts a healthy
+// endpoint to get a new revision.
 func (r *router) served() map[string]string {
 	r.t.Helper()
 	revision, err := r.store.Commit(r.t.Context(), store.Txn{Ops: []store.Op{{Key: "/services/web/other/other@1", Value: []byte("127.0.0.1:1")}}})
@@ -144,7 +144,7 @@ func (r *router) get(host string) string {
 	return r.send("GET / HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\n\r\n")
 }
 
-// send sends a request as it is, which no client of HTTP would.
+// send sends raw bytes, which no HTTP client would.
 func (r *router) send(request string) string {
 	conn, err := net.DialTimeout("tcp", r.address, within)
 	if err != nil {
@@ -164,7 +164,7 @@ func (r *router) send(request string) string {
 	return fmt.Sprintf("%d %s", response.StatusCode, body)
 }
 
-// harmless wants nothing injected, and the healthy app served.
+// harmless requires that nothing was injected, and that the healthy app is served.
 func (r *router) harmless() {
 	r.t.Helper()
 	config, err := os.ReadFile(filepath.Join(r.dir, "nginx.conf"))
@@ -177,7 +177,7 @@ func (r *router) harmless() {
 	require.Equal(r.t, "200 healthy", r.get("healthy.example.com"))
 }
 
-// TestRouter has all that could break out of nginx's configuration come to a real one, by the real controller.
+// TestRouter tries to break out of the configuration of a real nginx, through the real controller.
 func TestRouter(t *testing.T) {
 	r := startRouter(t)
 	payload := "; } server { listen " + r.trap + "; server_name injected; return 200 injected; } #"
@@ -185,7 +185,7 @@ func TestRouter(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		put     map[string]string
-		refused string // what the router says that it left out; empty: it never heard of it
+		refused string // what the router reports as left out; empty: it does not see the key
 		why     string
 	}{
 		{"value", map[string]string{"/services/web/evil/evil@1": "127.0.0.1:80" + payload}, "/services/web/evil/evil@1", "InvalidAddress: want ip:port"},
@@ -211,7 +211,7 @@ func TestRouter(t *testing.T) {
 		{"host names of another app", map[string]string{routeOf("zebra"): routeTo("healthy.example.com"), "/services/web/zebra/zebra@1": "127.0.0.1:1"}, "zebra", "HostTaken: host healthy.example.com belongs to app healthy"},
 		{"endpoint of no app", map[string]string{"/services/web/junk/junk@1": "127.0.0.1:80"}, "/services/web/junk", "NoApp: no App of that name is announced there"},
 		{"app of a route", map[string]string{routeOf("x" + payload): routeTo("evil.example.com")}, strconv.Quote("x"+payload[:63]) + "...", "InvalidApp: the name of an app is"},
-		{"route that nobody can read", map[string]string{routeOf("unreadable"): payload}, "", ""},
+		{"route that is unreadable", map[string]string{routeOf("unreadable"): payload}, "", ""},
 		{"prefix of a route", map[string]string{routeOf("elsewhere"): `{"prefix":"/x` + payload + `","hosts":{"elsewhere.example.com":1}}`}, "", ""},
 	} {
 		t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) {
@@ -230,7 +230,7 @@ func TestRouter(t *testing.T) {
 	}
 }
 
-// TestRouterRequests: what a client sends is a value for nginx, never a part of its configuration.
+// TestRouterRequests: what a client sends is data for nginx, never part of its configuration.
 func TestRouterRequests(t *testing.T) {
 	r := startRouter(t)
 	const evil = "x; } server { return 200 injected; } #$host`\"'"
@@ -256,8 +256,8 @@ func TestRouterRequests(t *testing.T) {
 	r.harmless()
 }
 
-// TestRouterJunk: thousands of endpoints that are of no app and of no unit cost a router the look at their keys. A new route
-// is served as if they were not there, nginx's configuration has none of them, and little is said of them.
+// TestRouterJunk: thousands of endpoints that belong to no app or unit only cost the router reading their keys. A new route
+// is served as if they did not exist, nginx's configuration does not contain them, and the report about them is short.
 func TestRouterJunk(t *testing.T) {
 	r := startRouter(t)
 	junk := map[string]string{}
@@ -279,8 +279,8 @@ func TestRouterJunk(t *testing.T) {
 	r.harmless()
 }
 
-// TestRouterSaysSome: of more wrong endpoints than fit into one value some are named. A router that could not say what it
-// serves would hold up every roll-out.
+// TestRouterSaysSome: if there are more wrong endpoints than fit into one value, some are named. A router that could not
+// publish what it serves would block every roll-out.
 func TestRouterSaysSome(t *testing.T) {
 	r := startRouter(t)
 	all := map[string]string{}

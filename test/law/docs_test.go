@@ -15,7 +15,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/cli"
 )
 
-// pagesOf are the pages of the documentation, from the top, as git knows them and those that are about to be added.
+// pagesOf returns the pages of the documentation, relative to the top: those in git, and new ones.
 func pagesOf(t *testing.T) (pages []string) {
 	t.Helper()
 	cmd := exec.Command("git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md")
@@ -34,7 +34,7 @@ var (
 	code    = regexp.MustCompile("`[^`\n]*`")
 )
 
-// Links lead to files that exist, and to headings that they have.
+// Links lead to existing files and headings.
 func TestLinksLeadSomewhere(t *testing.T) {
 	for _, page := range pagesOf(t) {
 		text := code.ReplaceAllString(fence.ReplaceAllString(read(t, page), ""), "")
@@ -56,7 +56,7 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	}
 }
 
-// anchorsOf are how GitHub names the headings of a page.
+// anchorsOf returns the anchors that GitHub gives the headings of a page.
 func anchorsOf(text string) (anchors []string) {
 	for _, m := range heading.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
 		anchors = append(anchors, strings.Map(func(r rune) rune {
@@ -72,7 +72,7 @@ func anchorsOf(text string) (anchors []string) {
 	return anchors
 }
 
-// Every page of docs/ is in the README's list.
+// The README links to every page of docs/.
 func TestPagesAreListed(t *testing.T) {
 	readme := read(t, "README.md")
 	for _, page := range pagesOf(t) {
@@ -89,7 +89,7 @@ var (
 	flag        = regexp.MustCompile(`^--?[a-zA-Z-]+$`)
 )
 
-// codeOf is what a page shows as code: its blocks, its indented lines, and what is between backquotes.
+// codeOf returns a page's code: its blocks, its indented lines, and text in backquotes.
 func codeOf(text string) string {
 	var parts []string
 	for _, block := range fence.FindAllString(text, -1) {
@@ -105,14 +105,14 @@ func codeOf(text string) string {
 	return strings.Join(parts, "\n")
 }
 
-// Commands that the documentation names exist, with the flags that it gives them.
+// Commands and flags in the documentation exist.
 func TestCommandsExist(t *testing.T) {
 	targets := regexp.MustCompile(`(?m)^([a-z-]+):`).FindAllString(read(t, "Makefile"), -1)
 	help := map[string]string{}
 	commands := 0
 	for _, page := range pagesOf(t) {
 		if page == "docs/reference/fleetctl.md" {
-			continue // it is the help
+			continue // the help
 		}
 		for _, m := range commandLine.FindAllStringSubmatch(codeOf(read(t, page)), -1) {
 			words := strings.Fields(m[2])
@@ -149,7 +149,7 @@ func helpOf(t *testing.T, command string) string {
 	return out.String()
 }
 
-// The refusals that docs/placement.md quotes are those of the scheduler's golden files.
+// The refusals quoted in docs/placement.md appear in the scheduler's golden files.
 func TestRefusalsAreReal(t *testing.T) {
 	golden, err := filepath.Glob(filepath.Join(top, "controllers/schedule/testdata/*.txt"))
 	require.NoError(t, err)
@@ -165,7 +165,7 @@ func TestRefusalsAreReal(t *testing.T) {
 	for _, block := range regexp.MustCompile("(?ms)^```text\n(.*?)^```$").FindAllStringSubmatch(read(t, "docs/placement.md"), -1) {
 		for line := range strings.Lines(block[1]) {
 			quoted++
-			require.True(t, said[strings.TrimSpace(line)], "docs/placement.md quotes what no golden file of the scheduler has: %s", line)
+			require.True(t, said[strings.TrimSpace(line)], "docs/placement.md quotes a line that is in no golden file of the scheduler: %s", line)
 		}
 	}
 	require.Greater(t, quoted, 8)

@@ -15,7 +15,7 @@ import (
 
 const guarantees = "docs/guarantees.md"
 
-// promises are where the documentation promises something: below a heading, what a pattern finds first in each line.
+// promises are the places where the documentation makes promises: below a heading, the pattern's first match in each line.
 var promises = []struct {
 	file, heading string
 	pattern       *regexp.Regexp
@@ -25,7 +25,7 @@ var promises = []struct {
 	{"docs/architecture.md", "## What holds, whatever happens", regexp.MustCompile(`^- \*\*(.+?)\*\*`), 7},
 }
 
-// What is promised has a row that names the tests which hold it.
+// Each promise has a row that names the tests which verify it.
 func TestPromisesAreHeld(t *testing.T) {
 	rows := map[string]string{}
 	for line := range strings.Lines(read(t, guarantees)) {
@@ -37,8 +37,8 @@ func TestPromisesAreHeld(t *testing.T) {
 		found := promised(read(t, p.file), p.heading, p.pattern)
 		require.GreaterOrEqual(t, len(found), p.least, "%s: %s", p.file, p.heading)
 		for _, promise := range found {
-			require.Contains(t, rows, promise, "%s promises this, and no row of %s has it", p.file, guarantees)
-			require.NotEmpty(t, held.FindAllString(rows[promise], -1), "%s: %s is held by no test", guarantees, promise)
+			require.Contains(t, rows, promise, "%s makes this promise, which has no row in %s", p.file, guarantees)
+			require.NotEmpty(t, held.FindAllString(rows[promise], -1), "%s: no test verifies %s", guarantees, promise)
 		}
 	}
 }
@@ -53,12 +53,12 @@ func TestEveryGuaranteeIsHeld(t *testing.T) {
 		}
 		rows++
 		cells := strings.Split(line, "|")
-		require.NotEmpty(t, held.FindAllString(cells[len(cells)-2], -1), "%s: %s is held by no test", guarantees, cells[1])
+		require.NotEmpty(t, held.FindAllString(cells[len(cells)-2], -1), "%s: no test verifies %s", guarantees, cells[1])
 	}
 	require.Greater(t, rows, 30)
 }
 
-// promised returns what the pattern finds below the heading, up to the next one; without a heading, in the whole text.
+// promised returns the pattern's matches below the heading, up to the next heading; without a heading, in the whole text.
 func promised(text, heading string, pattern *regexp.Regexp) (found []string) {
 	inside := heading == ""
 	for line := range strings.Lines(text) {
@@ -74,10 +74,10 @@ func promised(text, heading string, pattern *regexp.Regexp) (found []string) {
 	return found
 }
 
-// held is a test, `package TestName`, or an invariant of the simulation, `test/sim "words"`.
+// held matches a test, `package TestName`, or an invariant of the simulation, `test/sim "words"`.
 var held = regexp.MustCompile("`([\\w/]+) (Test\\w+|\".+?\")`")
 
-// The tests that are named exist.
+// The named tests exist.
 func TestHeldByTestsThatExist(t *testing.T) {
 	tests, texts := map[string]bool{}, map[string]bool{}
 	for _, s := range sources(t) {
@@ -100,7 +100,7 @@ func TestHeldByTestsThatExist(t *testing.T) {
 	require.Greater(t, len(named), 30)
 	for _, name := range named {
 		if _, err := strconv.Unquote(name[2]); err == nil {
-			require.True(t, texts[name[2]], "%s: %s is no invariant of test/sim", guarantees, name[2])
+			require.True(t, texts[name[2]], "%s: test/sim has no invariant %s", guarantees, name[2])
 			continue
 		}
 		require.True(t, tests[name[1]+" "+name[2]], "%s: there is no %s in %s", guarantees, name[2], name[1])

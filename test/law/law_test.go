@@ -1,4 +1,4 @@
-// Package law holds the import law of the house: which part may know of which other.
+// Package law tests the project's architecture: which package may import which, and where certain things may be written.
 package law
 
 import (
@@ -32,12 +32,12 @@ const (
 
 // source is one Go file of the project.
 type source struct {
-	path    string // from the top, with slashes
+	path    string // relative to the top, with slashes
 	imports []string
 	syntax  *ast.File
 }
 
-// parsed are the sources, once they have been read.
+// parsed is a cache of the parsed sources.
 var parsed []source
 
 func sources(t *testing.T) []source {
@@ -78,7 +78,7 @@ func (s source) isTest() bool     { return strings.HasSuffix(s.path, "_test.go")
 func (s source) dir() string      { return filepath.ToSlash(filepath.Dir(s.path)) }
 func (s source) in(d string) bool { return strings.HasPrefix(s.path, d+"/") }
 
-// pure is what a decision may be made of: no context, no clock, no disk, no network, no client, no logger.
+// pure are the packages that a decision may use: no context, no clock, no disk, no network, no client, no logger.
 var pure = map[string]bool{
 	"bytes": true, "cmp": true, "container/heap": true, "container/list": true, "crypto/sha256": true,
 	"encoding/binary": true, "encoding/hex": true, "encoding/json": true, "errors": true, "fmt": true, "hash/fnv": true,
@@ -89,10 +89,10 @@ var pure = map[string]bool{
 	module + "internal/routing": true,
 }
 
-// forbidden calls of packages that are pure otherwise.
+// forbidden matches impure functions of otherwise pure packages.
 var forbidden = regexp.MustCompile(`^time\.(Now|Since|Until|After|AfterFunc|Tick|NewTimer|NewTicker|Sleep)$`)
 
-// shell are the files of the schedule controller that observe and apply; all others decide.
+// shell are the schedule controller's files that observe and apply; all others decide.
 var shell = []string{"schedule.go", "observe.go", "observe_files.go", "apply.go"}
 
 func TestPlansArePure(t *testing.T) {
@@ -106,9 +106,9 @@ func TestPlansArePure(t *testing.T) {
 		}
 		plans++
 		for _, name := range s.imports {
-			// A plan may be split over pure packages of its own, below its controller.
+			// A plan may be split into pure packages below its controller.
 			own := strings.HasPrefix(name, module+strings.Join(strings.Split(s.dir(), "/")[:2], "/")+"/")
-			require.True(t, pure[name] || own, "%s imports %s: a plan is pure, what it needs is in its input", s.path, name)
+			require.True(t, pure[name] || own, "%s imports %s: a plan is pure, pass what it needs in its input", s.path, name)
 		}
 		ast.Inspect(s.syntax, func(n ast.Node) bool {
 			switch n := n.(type) {
@@ -125,29 +125,29 @@ func TestPlansArePure(t *testing.T) {
 	require.GreaterOrEqual(t, plans, 7, "every controller has a plan")
 }
 
-// Each row: files below dir (tests apart) must not import what begins with one of the prefixes.
-func TestWhoMayKnowWhom(t *testing.T) {
+// Each row: files below dir, except tests, must not import packages with one of the prefixes.
+func TestImports(t *testing.T) {
 	etcd := "go.etcd.io/etcd"
 	for _, law := range []struct {
 		dir, why string
 		not      []string
 		except   []string
 	}{
-		{"apis", "types know nothing of the machinery", []string{module + "controllers", module + "cmd", module + "internal/store", module + "internal/cache", etcd}, nil},
-		{"internal", "the parts do not know who uses them", []string{module + "controllers", module + "cmd"}, []string{"internal/daemon/"}},
+		{"apis", "types do not depend on the machinery", []string{module + "controllers", module + "cmd", module + "internal/store", module + "internal/cache", etcd}, nil},
+		{"internal", "packages do not depend on their users", []string{module + "controllers", module + "cmd"}, []string{"internal/daemon/"}},
 		{"controllers", "etcd is reached through internal/store", []string{etcd, module + "cmd", module + "internal/api", module + "internal/daemon"}, nil},
-		{"internal/controller", "the loop has no etcd in it", []string{etcd, module + "internal/store", module + "internal/cache"}, nil},
+		{"internal/controller", "the loop does not depend on etcd", []string{etcd, module + "internal/store", module + "internal/cache"}, nil},
 		{"internal/unitfile", "unit files are text", []string{module + "internal", module + "controllers", "github.com/coreos"}, nil},
-		{"internal/cache", "caches read a store, whichever", []string{etcd, "github.com/coreos"}, nil},
-		{"internal/leader", "elections run on a store, whichever", []string{etcd}, nil},
-		{"cmd/fleetctl", "fleetctl speaks HTTP only", []string{etcd, module + "internal/store", module + "internal/systemd", module + "controllers"}, nil},
-		{"internal/cli", "fleetctl tells what fleetd says, and decides nothing itself", []string{module + "controllers", module + "internal/instance",
+		{"internal/cache", "caches work with any store", []string{etcd, "github.com/coreos"}, nil},
+		{"internal/leader", "elections work with any store", []string{etcd}, nil},
+		{"cmd/fleetctl", "fleetctl only uses HTTP", []string{etcd, module + "internal/store", module + "internal/systemd", module + "controllers"}, nil},
+		{"internal/cli", "fleetctl shows what fleetd reports, and decides nothing itself", []string{module + "controllers", module + "internal/instance",
 			module + "internal/generate", module + "internal/keyspace", module + "internal/store", module + "internal/cluster"}, nil},
-		// Which file here is meant by a name, and whether it says what the cluster has, is asked before anything is sent.
-		{"internal/cli", "what a unit's file says fleetd tells (?file=true)", []string{module + "internal/unitfile"}, []string{"internal/cli/lookup.go"}},
+		// Before anything is sent, lookup.go finds the local file for a name and compares it with the cluster's.
+		{"internal/cli", "fleetd parses unit files (?file=true)", []string{module + "internal/unitfile"}, []string{"internal/cli/lookup.go"}},
 		{"cmd/fleetctl", "fleetctl's commands are in internal/cli", []string{module + "internal/instance", module + "internal/unitfile"}, nil},
-		{"internal/api/wire", "types know nothing of the machinery", []string{module + "internal", module + "controllers"}, nil},
-		{"cmd/example-app", "the example depends on nothing", []string{"github.com", "k8s.io", "sigs.k8s.io", etcd}, nil},
+		{"internal/api/wire", "types do not depend on the machinery", []string{module + "internal", module + "controllers"}, nil},
+		{"cmd/example-app", "the example has no dependencies", []string{"github.com", "k8s.io", "sigs.k8s.io", etcd}, nil},
 	} {
 		for _, s := range sources(t) {
 			if s.isTest() || !s.in(law.dir) || excepted(s.path, law.except) {
@@ -171,12 +171,12 @@ func excepted(path string, except []string) bool {
 	return false
 }
 
-// reasonWord is a reason as controllers write it: RolloutStalled. One of a single word may mean anything.
+// reasonWord matches a controller's reason, such as RolloutStalled. A single word is too ambiguous.
 var reasonWord = regexp.MustCompile(`^([A-Z][a-z]+){2,}$`)
 
-// What a controller decides has a name in its package. fleetctl and the API, which may not know that package, spell none of these
-// names themselves: what they act on is in apis/v1.
-func TestReasonsAreSpeltOnce(t *testing.T) {
+// The reason of a controller's decision is a constant in its package. fleetctl and the API, which must not import that
+// package, do not repeat it as a literal: reasons that they act on are in apis/v1.
+func TestReasonsAreDefinedOnce(t *testing.T) {
 	reasons := map[string]bool{}
 	for _, s := range sources(t) {
 		if s.in("controllers") && !s.isTest() {
@@ -196,14 +196,14 @@ func TestReasonsAreSpeltOnce(t *testing.T) {
 		}
 		ast.Inspect(s.syntax, func(n ast.Node) bool {
 			if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
-				require.False(t, reasons[unquoted(lit)], "%s spells %s, which a controller decides: have it in apis/v1, or have fleetd say what it means", s.path, lit.Value)
+				require.False(t, reasons[unquoted(lit)], "%s repeats %s, a reason of a controller: move it to apis/v1, or let fleetd report what it means", s.path, lit.Value)
 			}
 			return true
 		})
 	}
 }
 
-// reasonsIn are the constants of the type Reason, or with a name that begins with it.
+// reasonsIn returns the constants of the type Reason, or with that prefix.
 func reasonsIn(syntax *ast.File) (reasons []string) {
 	ast.Inspect(syntax, func(n ast.Node) bool {
 		spec, ok := n.(*ast.ValueSpec)
@@ -222,8 +222,8 @@ func reasonsIn(syntax *ast.File) (reasons []string) {
 	return reasons
 }
 
-// optionNames are the options of [X-Fleet] that are rules of placement: the fields of unitfile.Fleet. Global= is none: it says how
-// often a unit is placed.
+// optionNames matches the options of [X-Fleet] that are placement rules: the fields of unitfile.Fleet. Global= is not one: it
+// says how often a unit is placed.
 func optionNames() *regexp.Regexp {
 	var anywhere, first []string
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[unitfile.Fleet]()) {
@@ -235,12 +235,12 @@ func optionNames() *regexp.Regexp {
 	return regexp.MustCompile("(?:" + strings.Join(anywhere, "|") + ")|^(?:" + strings.Join(first, "|") + ")")
 }
 
-// sharedFiles are those of controllers/schedule/rule that are about no option: all others are one option each, or options that
-// belong together; list.go is the list of them.
+// sharedFiles are the files of controllers/schedule/rule that implement no option. All others implement one option, or
+// options that belong together; list.go lists them.
 var sharedFiles = []string{"closed.go", "patterns.go", "rule.go", "search.go", "survey.go", "words.go"}
 
-// What an option means is said in its file below controllers/schedule/rule, and nowhere else in the scheduler.
-func TestARuleIsAFile(t *testing.T) {
+// An option is implemented in its file below controllers/schedule/rule, and nowhere else in the scheduler.
+func TestOneFilePerRule(t *testing.T) {
 	names, rules := optionNames(), 0
 	for _, s := range sources(t) {
 		if !s.in("controllers/schedule") || s.in("controllers/schedule/scheduletest") || s.isTest() {
@@ -265,25 +265,25 @@ func TestARuleIsAFile(t *testing.T) {
 		})
 		if s.dir() == "controllers/schedule/rule" && !slices.Contains(sharedFiles, filepath.Base(s.path)) {
 			rules++
-			require.NotEmpty(t, named, "%s names no option", s.path)
+			require.NotEmpty(t, named, "%s mentions no option", s.path)
 			continue
 		}
-		require.Empty(t, named, "%s names an option: what it means belongs into a file of controllers/schedule/rule", s.path)
+		require.Empty(t, named, "%s mentions an option: move that to a file of controllers/schedule/rule", s.path)
 	}
 	require.Greater(t, rules, 5)
 }
 
-// A word that one part writes and another one acts on is the same in both.
+// A word that one part writes and another one acts on is the same constant in both.
 func TestWordsAreShared(t *testing.T) {
 	require.Equal(t, v1.ReasonMachineOf, rule.ReasonMachineOf)
 	require.Equal(t, v1.ReasonPending, string(instance.Pending))
 }
 
-// maxMethods is how many methods a type of the API may have: one that has more knows everything.
+// maxMethods is the maximum number of methods of a type of the API, to keep one type from knowing everything.
 const maxMethods = 20
 
-// The API is made of rooms: reading, writing, the original fleet's words, logs. Each is a type with what it needs.
-func TestTheAPIHasRooms(t *testing.T) {
+// The API is split by task: reading, writing, the original fleet's API, logs. Each has its type with its dependencies.
+func TestAPITypesAreSmall(t *testing.T) {
 	methods := map[string]int{}
 	for _, s := range sources(t) {
 		if !s.in("internal/api") || s.isTest() {
@@ -297,11 +297,11 @@ func TestTheAPIHasRooms(t *testing.T) {
 	}
 	require.Contains(t, methods, "internal/api.Server")
 	for name, n := range methods {
-		require.LessOrEqual(t, n, maxMethods, "%s has %d methods: make a type of each thing that it does", name, n)
+		require.LessOrEqual(t, n, maxMethods, "%s has %d methods: split it by task", name, n)
 	}
 }
 
-// receiver is the name of the type that a method has.
+// receiver is the name of a method's receiver type.
 func receiver(f *ast.FuncDecl) string {
 	at := f.Recv.List[0].Type
 	for {
@@ -320,8 +320,8 @@ func receiver(f *ast.FuncDecl) string {
 	}
 }
 
-// Controllers never call each other: they meet in stored state only.
-func TestControllersDoNotKnowEachOther(t *testing.T) {
+// Controllers never call each other: they communicate only through stored state.
+func TestControllersDoNotImportEachOther(t *testing.T) {
 	for _, s := range sources(t) {
 		if !s.in("controllers") || s.isTest() {
 			continue
@@ -340,20 +340,20 @@ func TestControllersDoNotKnowEachOther(t *testing.T) {
 const rowsOfEtcd = `apps|units|unitfiles|revisions|machines|machineconfig|overrides|placements|unplaced|states|status|routers|routes|events|leaders`
 
 var (
-	// spelt is a text, or a part of one, that is an etcd path: it has no blanks, and a row's name before a slash or at its end.
+	// spelt matches an etcd path, or a part of one: no blanks, and a row's name before a slash or at its end.
 	spelt = regexp.MustCompile(`^/?([\w%.-]+/)*(` + rowsOfEtcd + `)(/[\w%./-]*)?$|^/services(/[\w%./-]*)?$`)
-	// whole is one that begins with a usual root, which no path of HTTP or of files does.
+	// whole matches a path with a usual root, which no path of HTTP or files has.
 	whole = regexp.MustCompile(`^/fleet/(` + rowsOfEtcd + `)(/|$)|^/services(/|$)`)
-	// slashed tells a path from a word.
+	// slashed distinguishes a path from a word.
 	slashed = regexp.MustCompile(`/`)
 )
 
-// otherPaths are where paths are those of HTTP or of files: an etcd path is found there when it is whole.
+// otherPaths are the packages with HTTP and file paths: there only whole etcd paths are found.
 var otherPaths = []string{"internal/api/", "internal/cli/", "internal/dev/", "internal/nginx/", "cmd/fleet-dev/", "hack/gen/", "hack/packages/", "test/"}
 
-// Every path of etcd is spelt in internal/keyspace, and nowhere else: not whole, not in a format, not put together of parts.
-// Where endpoints are announced is a default of the manifest's.
-func TestPathsAreSpeltOnce(t *testing.T) {
+// Every etcd path is written in internal/keyspace, and nowhere else: not as a whole, not in a format, not concatenated. The
+// default announce prefix is part of the manifest.
+func TestPathsAreWrittenOnce(t *testing.T) {
 	found := map[string]int{}
 	for _, s := range sources(t) {
 		if s.isTest() || s.in("internal/keyspace") {
@@ -368,7 +368,7 @@ func TestPathsAreSpeltOnce(t *testing.T) {
 	require.Equal(t, map[string]int{"apis/v1/app.go: /services/web": 1}, found, "an etcd path outside of internal/keyspace")
 }
 
-// A row that keyspace gets is a row that the law knows.
+// All rows of keyspace are known to this test.
 func TestRowsAreKnown(t *testing.T) {
 	row := regexp.MustCompile(`^/([a-z]+)/$`)
 	rows := map[string]bool{}
@@ -395,7 +395,7 @@ func unquoted(lit *ast.BasicLit) string {
 	return value
 }
 
-// pathsIn returns what is an etcd path, or becomes one when it is put together with something.
+// pathsIn returns the etcd paths in a file, and literals that become one by concatenation.
 func pathsIn(syntax *ast.File) []string {
 	var paths []string
 	constants := constantsOf(syntax)
@@ -410,7 +410,7 @@ func pathsIn(syntax *ast.File) []string {
 		}
 		return ""
 	}
-	parts := func(exprs ...ast.Expr) { // a word is a part of a path where it is joined to something
+	parts := func(exprs ...ast.Expr) { // a word is part of a path if it is joined to something
 		for _, e := range exprs {
 			if value := text(e); !slashed.MatchString(value) && spelt.MatchString(value) {
 				paths = append(paths, value)
@@ -437,7 +437,7 @@ func pathsIn(syntax *ast.File) []string {
 	return paths
 }
 
-// joined returns what a call puts together to a path: the arguments of Join, of a format with slashes, of a print with one.
+// joined returns the arguments that a call joins to a path: those of Join, of a format with slashes, of a print with one.
 func joined(call *ast.CallExpr, text func(ast.Expr) string) []ast.Expr {
 	f, ok := call.Fun.(*ast.SelectorExpr)
 	if !ok {
@@ -460,10 +460,10 @@ func joined(call *ast.CallExpr, text func(ast.Expr) string) []ast.Expr {
 	return nil
 }
 
-// noBlanks is a format, or a part, that looks like a path: "%s/%s".
+// noBlanks matches a format, or a part of one, that looks like a path: "%s/%s".
 var noBlanks = regexp.MustCompile(`^[\w%.-]*/[\w%./-]*$`)
 
-// constantsOf are the texts that a file has a name for.
+// constantsOf returns a file's string constants, by name.
 func constantsOf(syntax *ast.File) map[string]string {
 	texts := map[string]string{}
 	ast.Inspect(syntax, func(n ast.Node) bool {
@@ -481,7 +481,7 @@ func constantsOf(syntax *ast.File) map[string]string {
 	return texts
 }
 
-// What the law finds, and what it leaves alone.
+// What the test finds, and what it ignores.
 func TestPathsIn(t *testing.T) {
 	for _, c := range []struct {
 		code string
@@ -516,7 +516,7 @@ func TestPathsIn(t *testing.T) {
 	}
 }
 
-// What a program links is what its users run: fleetctl has no etcd in it, and what runs as root on every machine no etcd server.
+// Programs link only what their users need: fleetctl no etcd, and what runs as root on every machine no etcd server.
 func TestProgramsLinkOnlyWhatTheyNeed(t *testing.T) {
 	for program, not := range map[string][]string{
 		"fleetctl":    {"go.etcd.io/etcd", "github.com/coreos/go-systemd"},

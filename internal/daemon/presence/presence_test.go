@@ -63,7 +63,7 @@ func closed(c <-chan struct{}) bool {
 
 func key() string { return keys.Machines().Key(id) }
 
-// storedAt returns the address in the store and the revision of its last change; 0 where there is none.
+// storedAt returns the address in the store and the revision of its last change; 0 if there is none.
 func storedAt(t *testing.T, s *memstore.Store) (string, int64) {
 	kv, ok, _, err := s.Get(t.Context(), key())
 	require.NoError(t, err)
@@ -116,7 +116,7 @@ func TestDeletedPresenceIsPutAgain(t *testing.T) {
 	})
 }
 
-// A person who puts a machine's key with etcdctl is no other machine with its ID: that would be waited for without end.
+// A machine's key put with etcdctl is not another machine with its ID, which would be waited for forever.
 func TestPresenceWithoutALeaseIsReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})
@@ -211,8 +211,8 @@ func TestTwoFleetdsOnOneMachine(t *testing.T) {
 	})
 }
 
-// A machine that boots while etcd is full cannot be present. It follows its placements all the same, once it is sure that
-// they are no other machine's.
+// A machine that boots while etcd is full cannot be present. It still follows its placements, once it is sure that they are
+// not another machine's.
 func TestFullEtcdKeepsNoMachineFromItsPlacements(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})

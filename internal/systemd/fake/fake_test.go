@@ -14,7 +14,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/systemd/systemdtest"
 )
 
-// subject is a model as the contract wants it.
+// subject is a model for the contract.
 type subject struct {
 	*fake.Manager
 	end time.Time
@@ -47,7 +47,7 @@ func (f files) read(path string) ([]byte, error) {
 	return []byte(text), nil
 }
 
-// history runs a fixed script and returns what every step of it led to.
+// history runs a fixed script and returns the states after every step.
 func history(t *testing.T) []systemd.UnitState {
 	t.Helper()
 	ctx := context.Background()

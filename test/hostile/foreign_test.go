@@ -11,18 +11,18 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// below puts keys of a stranger below one of our prefixes, broken JSON and worse in them, and wants texts said.
+// below puts foreign keys below one of our prefixes, with broken JSON and worse, and requires the given reports.
 func below(prefix string, says ...string) hostile {
-	return hostile{"strangers below " + prefix, func(l *lab) {
+	return hostile{"foreign keys below " + prefix, func(l *lab) {
 		values := []string{"", "{", "null", "[]", `{"a":1}`, "\x00\xff", `{"spec":{"replicas":"x"}}`, strings.Repeat("[", 100_000), bomb(), `{} trailing`}
 		if !strings.HasPrefix(prefix, keys.Root()) {
 			values = []string{"", "x", "; } server {", "10.0.0.1:99999", "10.0.0.1:80\nserver evil:80", strings.Repeat("x", 1_000_000)}
 		}
 		var groups []store.Group
 		for i, value := range values {
-			for _, name := range []string{"stranger%d", "stranger%d.service", "m1/stranger%d.service", "stranger%d/stranger.service", "stranger/a/b%d", "stranger/%010d", "/%d", "../stranger%d", "stranger\n%d", machine + "/%d"} {
+			for _, name := range []string{"foreign%d", "foreign%d.service", "m1/foreign%d.service", "foreign%d/foreign.service", "foreign/a/b%d", "foreign/%010d", "/%d", "../foreign%d", "foreign\n%d", machine + "/%d"} {
 				groups = append(groups, store.Group{{Key: prefix + fmt.Sprintf(name, i), Value: []byte(value)}})
-				value = value[:min(len(value), 1000)] // large once: what is read again and again is this test's time
+				value = value[:min(len(value), 1000)] // one large value is enough: repeated reads would take this test's time
 			}
 		}
 		for _, length := range []int{1100, 100_000} {
@@ -33,32 +33,32 @@ func below(prefix string, says ...string) hostile {
 	}, apart(says...)}
 }
 
-// event is an event about a key that begins so, exactly one about that very key.
+// event matches an event about a key with that prefix, exactly one about that very key.
 func event(key string) string   { return `"kind":"Key","name":"` + key }
 func exactly(key string) string { return event(key) + `",` }
 
-// ignored is below for rows where an event names the keys that nobody can read, and those that are too long.
+// ignored is below for rows where events name the unreadable and overlong keys.
 func ignored(row interface{ Prefix() string }) hostile { return ignoredBelow(row.Prefix()) }
 
 func ignoredBelow(prefix string) hostile {
-	return below(prefix, event(prefix+"stranger"), event(prefix+"0000"))
+	return below(prefix, event(prefix+"foreign"), event(prefix+"0000"))
 }
 
-var strangers = []hostile{
-	below(keys.Apps().Prefix(), keys.Status().Key("stranger0")+" ", event(keys.Apps().Prefix()+"0000")), // each is an app of its own, with a status
-	below(keys.UnitFiles().Prefix(), event(keys.UnitFiles().Prefix()+"0000")),                           // unused: collect deletes them
+var foreigns = []hostile{
+	below(keys.Apps().Prefix(), keys.Status().Key("foreign0")+" ", event(keys.Apps().Prefix()+"0000")), // each is an app with its own status
+	below(keys.UnitFiles().Prefix(), event(keys.UnitFiles().Prefix()+"0000")),                          // unused: collect deletes them
 	ignored(keys.Units()), ignored(keys.Revisions()), ignored(keys.Machines()), ignored(keys.MachineConfigs()), ignored(keys.Overrides()),
 	ignored(keys.Placements()), ignored(keys.Unplaced()), ignored(keys.States()), ignored(keys.Status()), ignored(keys.Routers()), ignored(keys.Routes()),
-	below(keys.Events().Prefix(), keys.Events().Prefix()+"stranger"), // TestEventsAreSelectedByObject in internal/api has what is listed
-	{"strangers below the leader's prefix", func(l *lab) {
+	below(keys.Events().Prefix(), keys.Events().Prefix()+"foreign"), // TestEventsAreSelectedByObject in internal/api tests what is listed
+	{"foreign keys below the leader's prefix", func(l *lab) {
 		elected := l.list(keys.Leader("engine") + "/")
 		below(keys.Leader("engine") + "/").do(l)
 		for key := range elected {
-			l.delete(key) // whoever leads campaigns again, behind all of them
+			l.delete(key) // the leader campaigns again, behind all of them
 		}
-	}, apart(`"reason"="NoLease" "key"="`+keys.Leader("engine")+"/stranger", event(keys.Leader("engine")+"/stranger"), event(keys.Leader("engine")+"/0000"))},
-	ignoredBelow(keys.Leaders().Prefix()), ignoredBelow(keys.Root()), ignoredBelow(keys.Root() + "unknown/"), // another fleetd's, newer than this one
-	below("/services/web/", event("/services/web/0000")), // what routers make of the others: TestRouter
+	}, apart(`"reason"="NoLease" "key"="`+keys.Leader("engine")+"/foreign", event(keys.Leader("engine")+"/foreign"), event(keys.Leader("engine")+"/0000"))},
+	ignoredBelow(keys.Leaders().Prefix()), ignoredBelow(keys.Root()), ignoredBelow(keys.Root() + "unknown/"), // those of a newer fleetd
+	below("/services/web/", event("/services/web/0000")), // TestRouter tests the others
 	{"broken JSON in place of what is ours", func(l *lab) {
 		l.unit("victim.service", sleeping)
 		l.raw(keys.Placements().Key(machine+"/victim.service"), "{")
@@ -70,7 +70,7 @@ var strangers = []hostile{
 	}, apart(exactly(keys.MachineConfigs().Key(machine)), exactly(keys.Placements().Key(machine+"/victim.service")), exactly(keys.States().Key(machine+"/victim.service")),
 		exactly(keys.Overrides().Key("victim.service")), exactly(keys.Status().Key("canary")))},
 	{"a router that never serves anything", func(l *lab) {
-		l.raw(keys.Routers().Key("stranger"), `{"revision":1,"digest":"x"}`)
+		l.raw(keys.Routers().Key("foreign"), `{"revision":1,"digest":"x"}`)
 		l.raw("/services/web/routed/routed@1", "10.0.0.1:3001")
 		l.apply(app("routed", "ports: [{port: 3001}]", "announce: {}"))
 		l.await("routed is ready", func() string { return l.notReady("routed") })
@@ -82,7 +82,7 @@ var strangers = []hostile{
 			}
 			return ""
 		})
-	}, apart(exactly(keys.Routers().Key("stranger")))},
+	}, apart(exactly(keys.Routers().Key("foreign")))},
 	{"a placement on a machine that does not exist", func(l *lab) {
 		l.unit("wanted.service", sleeping)
 		l.raw(keys.Placements().Key("nowhere/wanted.service"), `{"hash":"`+unitfile.Hash(sleeping)+`","desiredState":"launched"}`)
@@ -90,7 +90,7 @@ var strangers = []hostile{
 	{"a placement of a unit that does not exist", func(l *lab) {
 		l.raw(keys.Placements().Key(machine+"/ghost.service"), `{"hash":"`+unitfile.Hash("ghost")+`","desiredState":"launched"}`)
 	}, one(`"name":"ghost.service"`, "taken off m1: the unit does not exist")},
-	{"a state of a machine and of a unit that do not exist", func(l *lab) { // TestStrangersAreCollected has what is said of them
+	{"a state of a machine and of a unit that do not exist", func(l *lab) { // TestForeignKeysAreCollected tests the events
 		l.raw(keys.States().Key("nowhere/canary@1.service"), `{"activeState":"active"}`)
 		l.raw(keys.States().Key(machine+"/ghost.service"), `{"activeState":"active"}`)
 	}, nil},
