@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What the README has people break the cluster with are commands that exist and take those arguments. What they do is tested by
-// test/e2e: TestMachineKilled, TestEtcdAway, TestFleetdKilled.
+// The README's commands that break the cluster exist and take those arguments. Their effects are tested in test/e2e:
+// TestMachineKilled, TestEtcdAway, TestFleetdKilled.
 func TestReadmeBreaksThings(t *testing.T) {
 	text, err := os.ReadFile("../../README.md")
 	require.NoError(t, err)
@@ -41,7 +41,7 @@ func TestTakeDir(t *testing.T) {
 		{"-f", "", "-f"},
 		{"--dir /d -f", "/d", "-f"},
 		{"-n 5 --dir=/d --since -5min", "/d", "-n 5 --since -5min"},
-		{"-f --dir", "", "-f --dir"}, // journalctl says that it does not know it
+		{"-f --dir", "", "-f --dir"}, // journalctl reports that it does not know it
 	} {
 		dir, rest := takeDir(strings.Fields(c.args))
 		require.Equal(t, c.dir, dir, c.args)
@@ -49,7 +49,7 @@ func TestTakeDir(t *testing.T) {
 	}
 }
 
-// Each command says what it does, whether or not its flags are another program's.
+// Each command has help, even if its flags are another program's.
 func TestHelp(t *testing.T) {
 	for _, command := range newRoot().Commands() {
 		root := newRoot()

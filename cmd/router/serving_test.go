@@ -16,7 +16,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/routing"
 )
 
-// TestReadyWhenItServes has a real nginx beside another server on its port: the router ends with the reason, without having
+// TestReadyWhenItServes runs a real nginx while another server has its port: the router exits with the reason, without having
 // been ready, and is ready when the port is free.
 func TestReadyWhenItServes(t *testing.T) {
 	other, err := net.Listen("tcp", "127.0.0.1:0")
@@ -71,7 +71,7 @@ func (m *model) Serving(context.Context, nginx.Settings) error {
 	return m.wrong
 }
 
-// TestWatch: one check that fails may be a machine that is busy; three in a row are not.
+// TestWatch: one failed check may be due to a busy machine; three in a row are not.
 func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, fail := context.WithCancelCause(t.Context())

@@ -22,7 +22,7 @@ import (
 
 const key = "/services/web/example-app/example-app@1"
 
-// instance is one announcer and the health of what it watches.
+// instance is one announcer and the health of its instance.
 type instance struct {
 	healthy atomic.Bool
 	stop    func()
@@ -135,8 +135,8 @@ func TestAnnouncedAgainAfterKeyDeletion(t *testing.T) {
 	})
 }
 
-// The instance moved while this machine was cut off: on its return it must neither overwrite nor remove
-// what the new one announced.
+// The instance moved while this machine was cut off: on its return the announcer must neither overwrite nor remove the new
+// instance's endpoint.
 func TestReplacedWhileCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})
@@ -190,12 +190,12 @@ func TestNewRefuses(t *testing.T) {
 		_, err := New(o)
 		require.Error(t, err, name)
 	}
-	good.TTL = time.Second // the shortest that etcd knows
+	good.TTL = time.Second // the shortest that etcd supports
 	_, err := New(good)
 	require.NoError(t, err)
 }
 
-// TestStopIsTriedAgain: an etcd that is back before the withdrawal has to end hears of it.
+// TestStopIsTriedAgain: an etcd that returns before the withdrawal's deadline gets it.
 func TestStopIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})
@@ -231,15 +231,15 @@ func TestStopIsTriedAgain(t *testing.T) {
 	})
 }
 
-// TestAnnouncerThatIsStartedAgain: what is left of the process before is taken over at once, and does not take the endpoint with it
-// when its lease ends.
-func TestAnnouncerThatIsStartedAgain(t *testing.T) {
+// TestRestartedAnnouncerTakesOver: it takes over its predecessor's key at once, and the endpoint survives the end of the old
+// lease.
+func TestRestartedAnnouncerTakesOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})
 		killed := s.Connect()
 		start(t, killed, "127.0.0.11:3000")
 		synctest.Wait()
-		killed.SetDown(true) // and never again up: it was killed
+		killed.SetDown(true) // and never up again: it was killed
 		watch := s.Watch(t.Context(), key, s.Revision())
 		start(t, s, "127.0.0.11:3000")
 		time.Sleep(2 * time.Minute)
@@ -254,8 +254,8 @@ func TestAnnouncerThatIsStartedAgain(t *testing.T) {
 	})
 }
 
-// TestWatchThatHasToBeginAnewWritesNothing: what etcd has compacted meanwhile is read once, and was right.
-func TestWatchThatHasToBeginAnewWritesNothing(t *testing.T) {
+// TestRestartedWatchWritesNothing: after a compaction the key is read once, and it was right.
+func TestRestartedWatchWritesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})
 		conn := s.Connect()
@@ -276,8 +276,8 @@ func TestWatchThatHasToBeginAnewWritesNothing(t *testing.T) {
 	})
 }
 
-// TestAFullEtcdIsWaitedForEachTimeFromTheBeginning: pauses grow while etcd refuses, and begin small again when it takes writes.
-func TestAFullEtcdIsWaitedForEachTimeFromTheBeginning(t *testing.T) {
+// TestBackoffIsResetByAWrite: pauses grow while etcd refuses, and are reset when it accepts writes.
+func TestBackoffIsResetByAWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})
 		start(t, s, "127.0.0.11:3000")

@@ -18,7 +18,7 @@ import (
 
 var errUnwell = errors.New("unwell")
 
-// leases is a store that takes its time to grant a lease, whatever becomes of who asks, and knows which were revoked.
+// leases is a store that is slow to grant leases, even after a cancellation, and records which were revoked.
 type leases struct {
 	store.Interface
 	takes            time.Duration
@@ -39,7 +39,7 @@ func (l *leases) Revoke(ctx context.Context, id store.LeaseID) error {
 	return l.Interface.Revoke(ctx, id)
 }
 
-// TestStoppedWhileItsLeaseIsGranted: the lease that comes meanwhile is ended as well.
+// TestStoppedWhileItsLeaseIsGranted: the lease that arrives afterwards is revoked, too.
 func TestStoppedWhileItsLeaseIsGranted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &leases{Interface: memstore.New(memstore.Options{}), takes: time.Second}
@@ -51,7 +51,7 @@ func TestStoppedWhileItsLeaseIsGranted(t *testing.T) {
 	})
 }
 
-// TestLeaseIsEndedOnce: what was withdrawn has no lease, and without one there is nothing that etcd has to be there for.
+// TestLeaseIsEndedOnce: after a withdrawal there is no lease, and nothing to ask etcd for.
 func TestLeaseIsEndedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var failed atomic.Int32
@@ -79,12 +79,12 @@ func TestLeaseIsEndedOnce(t *testing.T) {
 	})
 }
 
-// TestEndpointThatIsThere: what it is put over, and what is left as it is.
-func TestEndpointThatIsThere(t *testing.T) {
+// TestExistingEndpoint: which existing values are overwritten, and which are left.
+func TestExistingEndpoint(t *testing.T) {
 	const mine, theirs = "127.0.0.11:3000", "127.0.0.12:3000"
 	for name, tt := range map[string]struct {
-		value string // "" where there is none
-		own   bool   // it is under the lease that the endpoint has now
+		value string // "" if there is none
+		own   bool   // it is under the endpoint's current lease
 		first bool
 		want  string
 		put   bool
@@ -125,7 +125,7 @@ func TestEndpointThatIsThere(t *testing.T) {
 	}
 }
 
-// racing has another announcer put the key between a read of it and the write that follows from that.
+// racing lets another announcer put the key between a read and the write based on it.
 type racing struct {
 	*memstore.Store
 	others int
@@ -141,8 +141,8 @@ func (r *racing) Commit(ctx context.Context, txn store.Txn) (int64, error) {
 	return r.Store.Commit(ctx, txn)
 }
 
-// TestEndpointIsPutOverWhatWasRead: not over what came meanwhile.
-func TestEndpointIsPutOverWhatWasRead(t *testing.T) {
+// TestEndpointOverwritesOnlyWhatWasRead, not over later values.
+func TestEndpointOverwritesOnlyWhatWasRead(t *testing.T) {
 	for _, there := range []bool{false, true} {
 		s := &racing{Store: memstore.New(memstore.Options{})}
 		if there {
@@ -157,7 +157,7 @@ func TestEndpointIsPutOverWhatWasRead(t *testing.T) {
 	}
 }
 
-// endless is a store whose watches end at once, as those of a user without the right to watch do.
+// endless is a store whose watches end at once, as for a user without the permission to watch.
 type endless struct {
 	store.Interface
 	gets atomic.Int32
@@ -175,7 +175,7 @@ func (*endless) Watch(context.Context, string, int64) <-chan store.Batch {
 	return batches
 }
 
-// TestWatchThatEndsAtOnce costs etcd one read a second, and the endpoint stays.
+// TestWatchThatEndsAtOnce costs etcd one read per second, and the endpoint stays.
 func TestWatchThatEndsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		model := memstore.New(memstore.Options{})

@@ -7,12 +7,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestAddress: what no router would route is said by the announcer that would publish it.
+// TestAddress: an announcer rejects addresses that no router would route to.
 func TestAddress(t *testing.T) {
 	for address, want := range map[string]string{
 		"10.0.0.1:3000":      "",
 		"[fd00::1]:3000":     "",
-		"127.0.0.1:3000":     "", // the router knows whether that is where it looks for it
+		"127.0.0.1:3000":     "", // the router decides whether it accepts that
 		"":                   `address: want ip:port such as 10.0.0.1:3000 or [fd00::1]:3000, not ""`,
 		":3000":              `address: want ip:port such as 10.0.0.1:3000 or [fd00::1]:3000, not ":3000"`,
 		"10.0.0.1:0":         `address: want ip:port such as 10.0.0.1:3000 or [fd00::1]:3000, not "10.0.0.1:0"`,

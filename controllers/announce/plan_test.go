@@ -37,8 +37,8 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-// Whatever the probes say: an endpoint is announced only after enough passes in a row, withdrawn only
-// after enough failures in a row.
+// Whatever the probes return: an endpoint is announced only after enough consecutive passes, withdrawn only after enough
+// consecutive failures.
 func TestPlanThresholdsHold(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		thresholds := Thresholds{Healthy: rapid.IntRange(1, 5).Draw(t, "healthy"), Unhealthy: rapid.IntRange(1, 5).Draw(t, "unhealthy")}

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestHTTPProbeStatuses: what is no error passes, a redirect is not followed, and the probe says who it is.
+// TestHTTPProbeStatuses: statuses that are not errors pass, redirects are not followed, and the probe identifies itself.
 func TestHTTPProbeStatuses(t *testing.T) {
 	for status, healthy := range map[int]bool{101: false, 200: true, 204: true, 302: true, 399: true, 400: false, 404: false, 500: false} {
 		var agent, path string
@@ -27,8 +27,8 @@ func TestHTTPProbeStatuses(t *testing.T) {
 	}
 }
 
-// TestHTTPProbesHaveConnectionsOfTheirOwn: an instance that takes no new ones is found out.
-func TestHTTPProbesHaveConnectionsOfTheirOwn(t *testing.T) {
+// TestHTTPProbesUseNewConnections: an instance that accepts no new connections fails.
+func TestHTTPProbesUseNewConnections(t *testing.T) {
 	remotes := map[string]bool{}
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { remotes[r.RemoteAddr] = true }))
 	defer server.Close()
@@ -39,7 +39,7 @@ func TestHTTPProbesHaveConnectionsOfTheirOwn(t *testing.T) {
 	require.Len(t, remotes, 3)
 }
 
-// TestExecProbeThatLeavesSomethingRunning passes by its exit status, in its time.
+// TestExecProbeThatLeavesSomethingRunning passes by its exit status, without waiting.
 func TestExecProbeThatLeavesSomethingRunning(t *testing.T) {
 	for command, want := range map[string]string{"sleep 3 &": "", "sleep 3 & echo why; exit 3": "sh: exit status 3: why"} {
 		began := time.Now()
@@ -53,7 +53,7 @@ func TestExecProbeThatLeavesSomethingRunning(t *testing.T) {
 	}
 }
 
-// TestWhyAProbeFailed: one that its time has ended says how long that was.
+// TestWhyAProbeFailed: a timeout is reported with its duration.
 func TestWhyAProbeFailed(t *testing.T) {
 	for want, probe := range map[string]Probe{
 		"no answer within 10ms": func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() },

@@ -10,19 +10,19 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// appear has etcd know of this router before it takes over anything, and reports whether it does.
+// appear publishes this router in etcd before it takes over anything, and reports whether that is done.
 //
-// A router that is cut off is waited for until its lease ends. What is withdrawn after that may stop at once, while the router,
-// when it is back, may see what was announced just before: it would send requests to what has stopped. So the record comes
-// first, and what is taken over is at least as new as the record: whatever was not waited for is gone from it.
+// Roll-outs wait for a router that is cut off until its lease ends. What is withdrawn after that may stop at once, while the
+// returning router may see an older state and send requests to what has stopped. So it publishes its record first, and then
+// takes over only a state at least as new as the record, in which everything that was not waited for is gone.
 func (c *Controller) appear(ctx context.Context) (bool, error) {
 	c.mu.Lock()
 	lease, there, sure, leaseless := c.lease, c.published != nil, time.Now().Before(c.sure), c.leaseless
 	c.mu.Unlock()
 	switch {
-	case leaseless: // an etcd that is full grants none; what is withdrawn has to go all the same
+	case leaseless: // a full etcd grants none; withdrawn endpoints have to go anyway
 		return true, nil
-	case lease == 0, !sure: // onAsked wakes us
+	case lease == 0, !sure: // onAsked triggers another try
 		return false, nil
 	case there:
 		return true, nil
@@ -39,7 +39,7 @@ func (c *Controller) appear(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// nothing is the record of a router that has taken over nothing so far.
+// nothing is the record of a router that has not taken over anything yet.
 func (c *Controller) nothing() v1.Router {
 	record := v1.Router{Prefixes: c.opts.Prefixes, Served: map[string]v1.Served{}}
 	for _, prefix := range c.opts.Prefixes {
@@ -48,7 +48,7 @@ func (c *Controller) nothing() v1.Router {
 	return record
 }
 
-// onAsked notes until when the lease is sure to live, or that etcd answers and grants none.
+// onAsked records until when the lease is sure to live, or that etcd answers but grants none.
 func (c *Controller) onAsked(until time.Time, err error) {
 	c.mu.Lock()
 	doubtful := !time.Now().Before(c.sure) || c.leaseless

@@ -15,7 +15,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// lateLease is an etcd whose watches are quicker than its leases, and which says nothing of the router's own key.
+// lateLease is an etcd whose watches are quicker than its leases, and which sends no events for the router's own key.
 type lateLease struct {
 	store.Interface
 	own     string
@@ -40,7 +40,7 @@ func (l *lateLease) Grant(ctx context.Context, ttl time.Duration) (store.LeaseID
 	return l.Interface.Grant(ctx, ttl)
 }
 
-// takes is an nginx that notes what it takes over, and whether etcd had the router's record then.
+// takes is an nginx that records what it takes over, and whether the router's record was in etcd then.
 type takes struct {
 	recorded func() bool
 	served   map[string]bool // by key
@@ -59,8 +59,8 @@ func (n *takes) Apply(_ context.Context, c nginx.Configuration) (nginx.Result, e
 	return nginx.Result{Changed: true}, nil
 }
 
-// A router takes over nothing before etcd has its record: at first, and after it was cut off for longer than its lease. Where
-// etcd answers and grants no lease, as a full one, it goes on without.
+// A router takes over nothing before its record is in etcd: at first, and after being cut off for longer than its lease. If
+// etcd answers but grants no lease, as when it is full, it proceeds without.
 func TestRecordComesFirst(t *testing.T) {
 	for _, c := range []struct {
 		name    string

@@ -14,14 +14,14 @@ import (
 
 // Why something is done.
 const (
-	reasonChanged   = "Changed"     // endpoints, routes or the template changed what nginx is to serve
-	reasonServed    = "Served"      // nginx serves this revision: roll-outs that wait for it go on
-	reasonRestored  = "Restored"    // after a boot without etcd: what was served before is in the state file
+	reasonChanged   = "Changed"     // endpoints, routes or the template changed nginx's configuration
+	reasonServed    = "Served"      // nginx serves this revision: roll-outs that wait for it continue
+	reasonRestored  = "Restored"    // after a boot without etcd: the state file has what was served before
 	reasonNotRouted = "NotRouted"   // an event of the app: this endpoint, host or app is not served, the message says why
-	reasonOlder     = "OlderLeader" // the leader's fleetd is older than the router: it writes no routes/, so the router changes nothing
+	reasonOlder     = "OlderLeader" // the leader's fleetd is older than the router and does not write routes/, so the router changes nothing
 )
 
-// apply has nginx serve the plan, and says so once it does; or that it cannot.
+// apply makes nginx serve the plan, and publishes that it does, or that it cannot.
 func (c *Controller) apply(ctx context.Context, in Input, plan Decision) error {
 	result, err := c.opts.Nginx.Apply(ctx, nginx.Configuration{Settings: c.opts.Settings, Table: plan.Table})
 	if err != nil {
@@ -48,7 +48,7 @@ func (c *Controller) apply(ctx context.Context, in Input, plan Decision) error {
 	}, plan.Publish)
 }
 
-// warn records what is refused for the first time.
+// warn logs and records refusals that are new.
 func (c *Controller) warn(refusals []v1.RouteRefusal) {
 	for _, r := range refusals {
 		if slices.Contains(c.refused, r) {
@@ -60,7 +60,7 @@ func (c *Controller) warn(refusals []v1.RouteRefusal) {
 	c.refused = refusals
 }
 
-// publishFailure says that what was published last is still served, for nginx cannot be brought to what is known.
+// publishFailure publishes that the last published state is still served, because nginx cannot be updated.
 func (c *Controller) publishFailure(ctx context.Context, failure error) error {
 	if ctx.Err() != nil {
 		return nil // asked to stop
@@ -80,7 +80,7 @@ func (c *Controller) publishFailure(ctx context.Context, failure error) error {
 	return c.publish(ctx, is, was == nil || *was != *is.Failing)
 }
 
-// maxFailure cuts a reason: nginx's may hold what was put into etcd.
+// maxFailure truncates a failure: nginx's message may contain values from etcd.
 const maxFailure = 500
 
 // failingSince is when the router began to fail.
@@ -91,7 +91,7 @@ func (c *Controller) failingSince() time.Time {
 	return c.failing
 }
 
-// publish says what is served, under the router's lease, where that differs from what was said before.
+// publish writes what is served, under the router's lease, if that differs from the last record.
 func (c *Controller) publish(ctx context.Context, served v1.Router, changed bool) error {
 	c.mu.Lock()
 	lease := c.lease
@@ -99,13 +99,13 @@ func (c *Controller) publish(ctx context.Context, served v1.Router, changed bool
 	changed = changed || was == nil || !slices.Equal(was.Refusals, served.Refusals) || was.MoreRefusals != served.MoreRefusals || was.Failing != nil && served.Failing == nil
 	c.mu.Unlock()
 	if lease == 0 || !changed {
-		return nil // without a lease yet: getting one wakes the loop
+		return nil // no lease yet: getting one triggers the loop
 	}
 	_, err := c.put(ctx, served, lease)
 	return err
 }
 
-// put writes the router's record and returns the revision of that.
+// put writes the router's record and returns its revision.
 func (c *Controller) put(ctx context.Context, served v1.Router, lease store.LeaseID) (int64, error) {
 	value, err := c.row.Encode(served)
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// TestRefusals: what is left out is said by its key, or by its app where that is left out as a whole; of directories without an
-// app three are named, and what nginx says counts last.
+// TestRefusals: a refusal has the key, or the app if that is left out as a whole; of directories without an app three are
+// named, and nginx's own refusals win.
 func TestRefusals(t *testing.T) {
 	in := Input{Prefixes: []string{web}, Domain: "example", Trust: Trust{Machines: map[netip.Addr]time.Time{netip.MustParseAddr("10.0.0.1"): {}}},
 		Endpoints: map[string]string{"/services/web/x": "", "/services/web/a/a@1": "10.0.0.2:80", "/services/web/shop/shop@1": "10.0.0.1:80"},
@@ -45,7 +45,7 @@ func TestRefusals(t *testing.T) {
 	require.Zero(t, more)
 }
 
-// TestSomeOfMany: of more refusals than a record can hold the first are said, and how many more there are.
+// TestSomeOfMany: if there are more refusals than fit into a record, it has the first ones and the number of the others.
 func TestSomeOfMany(t *testing.T) {
 	for _, n := range []int{0, 100, 101, 1000} {
 		s := memstore.New(memstore.Options{})
@@ -68,14 +68,14 @@ func TestSomeOfMany(t *testing.T) {
 	}
 }
 
-// told notes the events.
+// told collects the events.
 type told struct{ events []string }
 
 func (e *told) Record(kind, name, eventType, reason, message string) {
 	e.events = append(e.events, strings.Join([]string{kind, name, eventType, reason, message}, " "))
 }
 
-// TestWarnsOnce: what is left out is told when it is so, when the reason is another one, and when it is so again, under the app that it
+// TestWarnsOnce: a refusal is recorded when it is new, when its reason changes, and when it returns, under the app that it
 // concerns.
 func TestWarnsOnce(t *testing.T) {
 	events := &told{}

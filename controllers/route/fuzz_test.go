@@ -19,8 +19,8 @@ import (
 
 var settings = nginx.Settings{Dir: "/d", Listen: []string{"127.0.0.1:80"}, Domain: "localhost"}
 
-// FuzzEndpoints has anything stand below the announce prefix, by key and value: every key is served, refused with a
-// reason, or stray, and what is served is unchanged for everybody else.
+// FuzzEndpoints puts arbitrary keys and values below the announce prefix: every key is served, refused with a reason, or
+// foreign, and nothing else is affected.
 func FuzzEndpoints(f *testing.F) {
 	for _, s := range [][3]string{
 		{"web/web@1", "10.0.0.1:3000", "web.example.com"}, {"web/web@2", "; } server {", "; } server {"}, {"a/b/c", "x", "*"}, {"/", "", ""},
@@ -64,8 +64,8 @@ func FuzzEndpoints(f *testing.F) {
 	})
 }
 
-// FuzzNothingIsInjected: whatever people write, nginx's configuration has the shape of one that was made from harmless values: as
-// many lines of each kind as there are checked values.
+// FuzzNothingIsInjected: whatever people write, nginx's configuration has the shape of one made from harmless values: as many
+// lines of each kind as there are validated values.
 func FuzzNothingIsInjected(f *testing.F) {
 	for _, bad := range []string{"x; } server {", "a\n", "#", "$host", `"`, "'", "{{.}}", "*.a", "10.0.0.1:80", "[::1]:1", "a@1"} {
 		f.Add(bad, bad, bad, bad, bad, bad)
@@ -108,7 +108,7 @@ other "{{.Key}} {{.Value}}";{{end}}`)
 
 		text = render(t, c, own)
 		want := 0
-		for key := range c.Keys { // gets leaves out those that are a directory further down
+		for key := range c.Keys { // gets leaves out keys that are further down
 			if under, err := path.Match("/other/*", key); err == nil && under {
 				want++
 			}

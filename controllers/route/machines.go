@@ -9,11 +9,11 @@ import (
 	"github.com/fleet-starter/fleet/internal/cache"
 )
 
-// Every router watches machines/ for the addresses of machines: some 300 bytes for each, written when a machine boots and
-// not again while its lease lives. A row of all addresses, with one writer, would be sent to every router as a whole
-// whenever a machine comes or goes.
+// Every router watches machines/ for machines' addresses: some 300 bytes each, written when a machine boots and not again
+// while its lease lives. A single key with all addresses would be sent as a whole to every router whenever a machine comes or
+// goes.
 
-// machinesChanged takes note of addresses that machines no longer have, and has those looked at that have come.
+// machinesChanged remembers the addresses of departed machines, and triggers a plan for new ones.
 func (c *Controller) machinesChanged(events []cache.Event[v1.MachineAddress]) {
 	came := false
 	c.mu.Lock()
@@ -22,21 +22,21 @@ func (c *Controller) machinesChanged(events []cache.Event[v1.MachineAddress]) {
 			c.departed[e.Old.Value.Address] = time.Now()
 		}
 		if e.New != nil && e.New.Value.APIPort != 0 {
-			c.apiPorts[e.New.Value.APIPort] = true // and stays so when that fleetd is away for a while
+			c.apiPorts[e.New.Value.APIPort] = true // and stays so while that fleetd is down
 		}
 		if e.New != nil && (e.Old == nil || e.Old.Value != e.New.Value) {
 			came = true
 		}
 	}
 	c.machineChanges++
-	came = came && c.untrusted // where all endpoints are trusted, one more machine changes nothing
+	came = came && c.untrusted // if all endpoints are trusted, another machine changes nothing
 	c.mu.Unlock()
 	if came {
 		c.changed()
 	}
 }
 
-// trust gathers what says where requests may be sent to.
+// trust returns what decides where requests may be sent.
 func (c *Controller) trust() Trust {
 	t := Trust{
 		Machines: map[netip.Addr]time.Time{}, Reserved: maps.Clone(c.opts.Reserved), Allowed: c.opts.Allowed,
@@ -62,7 +62,7 @@ func (c *Controller) trust() Trust {
 	return t
 }
 
-// trusts keeps what a plan trusted for the next one. again: machines came while it was made.
+// trusts keeps for the next plan which endpoints this one trusted. again: machines arrived in the meantime.
 func (c *Controller) trusts(plan Decision, since int) (again bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -70,7 +70,7 @@ func (c *Controller) trusts(plan Decision, since int) (again bool) {
 	return c.untrusted && c.machineChanges != since
 }
 
-// seen is how often machines changed.
+// seen is how often machines have changed.
 func (c *Controller) seen() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -8,7 +8,7 @@ func (c *Controller) observe() Input {
 		Prefixes: c.opts.Prefixes, All: c.opts.All, Template: c.opts.Template, Domain: c.opts.Settings.Domain,
 		Endpoints: map[string]string{}, Revisions: map[string]int64{}, Routes: map[string]v1.AppRoute{},
 	}
-	// Revisions are read before what they are of: what is served is then at least that new.
+	// Read revisions before the data: what is served is then at least that new.
 	in.RoutesRevision = c.routes.reflector.LastChange()
 	for _, o := range c.routes.List() {
 		if o.Err == nil {

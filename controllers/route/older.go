@@ -9,11 +9,11 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// awaitInterval is between two looks for routes/ while the leader is of an older version.
+// awaitInterval is how often to check for routes/ while the leader is of an older version.
 const awaitInterval = 5 * time.Second
 
-// awaitRoutes waits until a leader of this version has written routes/: before, no app seems to be announced. Meanwhile
-// nginx goes on with what it has. It never waits where fleetd is upgraded before the routers.
+// awaitRoutes waits until a leader of this version has written routes/: before that, no app seems to be announced. Meanwhile
+// nginx keeps its configuration. It never waits if fleetd is upgraded before the routers.
 func (c *Controller) awaitRoutes(ctx context.Context) error {
 	for told := false; c.routes.Len() == 0; {
 		older, err := c.leaderIsOlder(ctx)
@@ -35,7 +35,8 @@ func (c *Controller) awaitRoutes(ctx context.Context) error {
 
 var errFound = errors.New("found")
 
-// leaderIsOlder: an app that announces its instances was accepted. This version's leader writes its route with that.
+// leaderIsOlder reports whether an app that announces its instances was accepted but has no route, which this version's
+// leader writes together with the revision.
 func (c *Controller) leaderIsOlder(ctx context.Context) (bool, error) {
 	row := c.opts.Keys.Revisions()
 	_, err := store.ListAll(ctx, c.opts.Store, row.Prefix(), store.ListOptions{}, func(kv store.KV) error {

@@ -8,8 +8,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// watchOwn publishes again when what was published is deleted: a person, or the end of another machine that had
-// this one's ID. A roll-out would not wait for this router any more.
+// watchOwn publishes again when its record is deleted, by a person or by the end of another machine that had this one's ID.
+// Otherwise roll-outs would not wait for this router any more.
 func (c *Controller) watchOwn(ctx context.Context) {
 	key := c.row.Key(c.opts.Machine)
 	retry := store.Backoff{First: 100 * time.Millisecond, Max: 5 * time.Second}

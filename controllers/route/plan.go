@@ -10,52 +10,51 @@ import (
 	"github.com/fleet-starter/fleet/internal/routing"
 )
 
-// Input is everything that decides what nginx should serve.
+// Input is everything that decides what nginx serves.
 type Input struct {
-	// Prefixes are the directories that are served, without a slash at their end.
+	// Prefixes are the served directories, without trailing slash.
 	Prefixes []string
-	// All has endpoints served that are of no app and of no unit.
+	// All also serves endpoints that belong to no app or unit.
 	All bool
-	// Template: nginx is configured by a template of the operator's, which reads keys that are no endpoints, too.
+	// Template: the operator's template configures nginx, and also reads keys that are not endpoints.
 	Template bool
 	// Domain completes the host name of an app without hosts: <app>.<domain>. Empty for none.
 	Domain string
-	// Endpoints are all keys below the prefixes: the whole key to ip:port.
+	// Endpoints are all keys below the prefixes: from full key to value.
 	Endpoints map[string]string
 	// Revisions are the etcd revisions of the last change below each prefix.
 	Revisions map[string]int64
-	// Routes are what is known of apps, by name; RoutesRevision is that of their last change.
+	// Routes are the apps' routes, by name; RoutesRevision is the revision of their last change.
 	Routes         map[string]v1.AppRoute
 	RoutesRevision int64
 	// Trust says which endpoints may be served.
 	Trust Trust
-	// Published is what this router said last that it serves; nil when nothing is known to be in etcd.
+	// Published is what this router last published; nil if its record may not be in etcd.
 	Published *v1.Router
 }
 
-// Decision is what to serve, and what to say of it once it is served.
+// Decision is what to serve, and what to publish once it is served.
 type Decision struct {
-	// Table is what nginx is to serve. An app without endpoints at the moment is in it: its hosts are known, and answered
-	// with 503. Of what is left out the first maxRefused are in it; MoreRefused is how many more there are.
+	// Table is what nginx has to serve. It includes apps that have no endpoints now: requests for their hosts get 503. It
+	// lists the first maxRefused refusals; MoreRefused is the number of the others.
 	Table       routing.Table
 	MoreRefused int
-	// Endpoints are those of an app, or of a unit, that are trusted; Apps are the routes that they were planned with. The
-	// table is made of both, and the state file keeps them.
+	// Endpoints are the trusted ones that belong to an app or a unit; Apps are the routes they were planned with. The table
+	// is made from both, and the state file stores them.
 	Endpoints map[string]string
 	Apps      map[string]v1.AppRoute
-	// Untrusted: there are endpoints that requests may not be sent to.
+	// Untrusted: there are endpoints to which requests may not be sent.
 	Untrusted bool
-	// Served and RoutesRevision are what to say.
+	// Served and RoutesRevision are what to publish.
 	Served         map[string]v1.Served
 	RoutesRevision int64
-	// Publish says that what was published is out of date. A new revision alone is published too: that is
-	// how the app controller learns that a withdrawn endpoint gets no more requests.
+	// Publish: the published record is out of date. A new revision alone is published, too: that is how the app controller
+	// learns that a withdrawn endpoint gets no more requests.
 	Publish bool
 }
 
-// Plan makes the routing table of what is announced. It validates every value: what cannot be served is left out, with a
-// reason. What is announced of no app and of no unit is left out too: anything may lie below a prefix, and to serve it
-// would cost every machine.
+// Plan makes the routing table. It validates every value, and leaves out what cannot be served, with a reason. It also leaves
+// out endpoints that belong to no app or unit: a prefix may contain any keys, and serving them would cost every machine.
 func Plan(in Input) Decision {
 	p := planner{in: in, upstreams: map[string][]routing.Upstream{}, unaccepted: map[string]string{}}
 	p.plan.Table.Keys, p.plan.Endpoints, p.plan.Apps = map[string]string{}, map[string]string{}, map[string]v1.AppRoute{}
@@ -82,11 +81,11 @@ type planner struct {
 	in         Input
 	plan       Decision
 	upstreams  map[string][]routing.Upstream // by app
-	unaccepted map[string]string             // the app of each directory
+	unaccepted map[string]string             // the app of each directory with unaccepted endpoints
 	refused    []v1.RouteRefusal
 }
 
-// key finds out what a key is.
+// key classifies a key.
 func (p *planner) key(key string) {
 	prefix, value := p.prefixOf(key), p.in.Endpoints[key]
 	app, instance, ok := strings.Cut(strings.TrimPrefix(key, prefix+"/"), "/")
@@ -155,17 +154,17 @@ func (p *planner) routes() {
 	}
 }
 
-// accepts: the endpoint is one of an app, or of a unit, or everything is to be served.
+// accepts reports whether the endpoint belongs to an app or a unit, or everything is served.
 func (p *planner) accepts(prefix, app, instance string) bool {
 	r, known := p.in.Routes[app]
 	if !known {
 		other, there := p.plan.Apps[app]
-		return p.in.All && (!there || other.Prefix == prefix) // of one name below two prefixes there is the first
+		return p.in.All && (!there || other.Prefix == prefix) // of one name below two prefixes, only the first is served
 	}
 	return r.Prefix == prefix && (p.in.All || len(r.Units) == 0 || slices.Contains(r.Units, instance))
 }
 
-// prefixOf is the longest prefix that a key lies below.
+// prefixOf is the longest prefix of a key.
 func (p *planner) prefixOf(key string) string {
 	longest := ""
 	for _, prefix := range p.in.Prefixes {
@@ -176,7 +175,7 @@ func (p *planner) prefixOf(key string) string {
 	return longest
 }
 
-// isTree: below the prefix are keys for the operator's template, and no app announces anything there.
+// isTree reports whether the prefix only has keys for the operator's template, and no app announces anything there.
 func (p *planner) isTree(prefix string) bool {
 	if !p.in.Template || prefix == v1.DefaultAnnouncePrefix {
 		return false
@@ -189,7 +188,7 @@ func (p *planner) isTree(prefix string) bool {
 	return true
 }
 
-// served puts together what to publish.
+// served assembles what to publish.
 func (p *planner) served() {
 	p.plan.Served, p.plan.RoutesRevision = map[string]v1.Served{}, p.in.RoutesRevision
 	for _, prefix := range p.in.Prefixes {

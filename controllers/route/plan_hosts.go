@@ -10,7 +10,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/routing"
 )
 
-// claim is a host that an app asks for, and the revision from which it has it.
+// claim is a host that an app asks for, and the revision since when.
 type claim struct {
 	host  string
 	since int64
@@ -29,15 +29,15 @@ func (p *planner) claims(app string) (claims []claim) {
 		claims = append(claims, claim{app + "." + p.in.Domain, since[""]})
 	}
 	for i := range claims {
-		if claims[i].since <= 0 { // not known
+		if claims[i].since <= 0 { // unknown
 			claims[i].since = math.MaxInt64
 		}
 	}
 	return claims
 }
 
-// owners are the apps of all hosts. Of two apps with the same host, the one that has had it longer keeps it; apps of which
-// that is not known come last, in alphabetical order.
+// owners returns the apps of all hosts. Of two apps with the same host, the one that has had it longer keeps it; apps for
+// which that is unknown come last, in alphabetical order.
 func (p *planner) owners(apps []string) map[string]string {
 	owners, since := map[string]string{}, map[string]int64{}
 	for _, app := range apps {
@@ -53,7 +53,7 @@ func (p *planner) owners(apps []string) map[string]string {
 	return owners
 }
 
-// hosts are those that the app gets, sorted.
+// hosts returns the hosts that the app gets, sorted.
 func (p *planner) hosts(app string, owners map[string]string) (hosts []string) {
 	claims := p.claims(app)
 	if len(claims) == 0 {

@@ -27,7 +27,7 @@ func TestHosts(t *testing.T) {
 			require.Contains(t, plan.Table.Routes[0].Hosts, "good.example")
 			require.True(t, slices.IsSorted(plan.Table.Routes[0].Hosts))
 			require.Equal(t, tc.ok, len(plan.Table.Routes[0].Hosts) == 2)
-			if tc.ok || tc.host == "" { // which is the name in the domain, that an app with hosts does not get
+			if tc.ok || tc.host == "" { // the name in the domain, which an app with hosts does not get
 				require.Empty(t, plan.Table.Refused)
 				return
 			}
@@ -47,8 +47,8 @@ func TestRefusedApps(t *testing.T) {
 	}
 }
 
-// TestHostsOfAnApp are in lower case, and each once; without hosts it has its name in the domain, and where there is none it is
-// left out.
+// TestHostsOfAnApp: hosts are lower-cased and deduplicated; an app without hosts gets its name in the domain, and is left out
+// if there is none.
 func TestHostsOfAnApp(t *testing.T) {
 	in := Input{Prefixes: []string{web}, Routes: map[string]v1.AppRoute{"a": app("Shared.example", "shared.example"), "b": app("shared.example", "b.example"), "c": app()}}
 	plan := Plan(in)
@@ -58,8 +58,8 @@ func TestHostsOfAnApp(t *testing.T) {
 	require.Equal(t, []string{"c.example"}, Plan(in).Table.Routes[2].Hosts)
 }
 
-// TestHostIsWhoseItWasFirst: and not the first app's in the alphabet.
-func TestHostIsWhoseItWasFirst(t *testing.T) {
+// TestHostBelongsToItsFirstApp, not the alphabetically first app's.
+func TestHostBelongsToItsFirstApp(t *testing.T) {
 	const host = "shared.example"
 	type routes = map[string]v1.AppRoute
 	named := func(host string, since int64) v1.AppRoute {

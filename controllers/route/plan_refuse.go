@@ -18,20 +18,20 @@ const (
 	reasonInvalidInstance = "InvalidInstance"  // the instance is not the name of a unit
 	reasonInvalidAddress  = "InvalidAddress"   // the value is not ip:port
 	reasonInvalidHost     = "InvalidHost"      // the host is not a host name
-	reasonInvalidValue    = "InvalidValue"     // the value of an additional key could change the structure of the configuration
-	reasonHostTaken       = "HostTaken"        // the host belongs to an app that asked for it before
+	reasonInvalidValue    = "InvalidValue"     // the value of an additional key could change the structure of nginx's configuration
+	reasonHostTaken       = "HostTaken"        // the host belongs to an app that asked for it earlier
 	reasonNoHost          = "NoHost"           // the app has no hosts, and the router no --domain
 )
 
 const (
-	// maxRefused is how much is said of what is left out. Keys of others can be more than etcd takes in one value: a router that
-	// could not say what it serves would hold up every roll-out.
+	// maxRefused is how many refusals are listed. There can be more foreign keys than fit into a value of etcd, and a router
+	// that could not publish what it serves would block every roll-out.
 	maxRefused = 100
-	// maxUnaccepted is how many directories without an app are named: what lies there is no concern of this router.
+	// maxUnaccepted is how many directories without an app are listed: this router is not concerned with them.
 	maxUnaccepted = 3
 )
 
-// refuse leaves out a key, or where that is empty an app or a host of it.
+// refuse leaves out a key, or an app or one of its hosts if the key is empty.
 func (p *planner) refuse(app, key, reason, message string) {
 	if key == "" && app != "" && !v1.IsLabel(app) {
 		app = routing.Quote(app)
@@ -39,7 +39,7 @@ func (p *planner) refuse(app, key, reason, message string) {
 	p.refused = append(p.refused, v1.RouteRefusal{App: app, Key: key, Reason: reason, Message: message})
 }
 
-// refuseUnaccepted names the first of the directories whose endpoints are of no app and of no unit.
+// refuseUnaccepted lists the first directories whose endpoints belong to no app or unit.
 func (p *planner) refuseUnaccepted() {
 	directories := slices.Sorted(maps.Keys(p.unaccepted))
 	for _, directory := range directories[:min(len(directories), maxUnaccepted)] {
@@ -48,7 +48,7 @@ func (p *planner) refuseUnaccepted() {
 	}
 }
 
-// firstRefusals sorts refusals, and returns those to tell of and how many more there are. Of one key or app the last refusal
+// firstRefusals sorts refusals, and returns those to list and the number of the others. The last refusal of a key or app
 // counts.
 func firstRefusals(refused []v1.RouteRefusal) (first []v1.RouteRefusal, more int) {
 	bySubject := map[string]v1.RouteRefusal{}

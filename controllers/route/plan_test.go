@@ -23,7 +23,7 @@ func app(hosts ...string) v1.AppRoute {
 // anywhere trusts every address.
 var anywhere = Trust{Allowed: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0"), netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}}
 
-// refusalsOf are what a plan leaves out: keys, or apps, with their reasons.
+// refusalsOf lists what a plan leaves out: keys or apps, with their reasons.
 func refusalsOf(plan Decision) (list []string) {
 	for _, r := range plan.Table.Refused {
 		list = append(list, r.Subject()+" "+r.Reason)
@@ -54,7 +54,7 @@ func TestMakePlan(t *testing.T) {
 			"site": {Prefix: web, Units: []string{"worker@1"}},
 		},
 	}
-	delete(in.Endpoints, "/services/webbing/not/below-it") // its watch brings none
+	delete(in.Endpoints, "/services/webbing/not/below-it") // its watch does not return it
 	plan := Plan(in)
 	require.Equal(t, []routing.Route{
 		{App: "limited", Prefix: web, Hosts: []string{"limited.example.com"}, Timeout: 7e9, BodySize: 2 << 20},
@@ -87,7 +87,7 @@ func TestMakePlan(t *testing.T) {
 	require.True(t, Plan(in).Publish)
 }
 
-// TestAll: whatever is announced is served, in the directory where its app is, where there is one.
+// TestAll: every endpoint is served, in its app's directory if there is an app.
 func TestAll(t *testing.T) {
 	in := Input{Trust: anywhere, Domain: "example", Prefixes: []string{other, web}, All: true, Routes: map[string]v1.AppRoute{"shop": app(), "site": {Prefix: web, Units: []string{"worker@1"}}},
 		Endpoints: map[string]string{
@@ -105,7 +105,7 @@ func TestAll(t *testing.T) {
 	require.Equal(t, []string{"/services/other/shop NoApp", "/services/web/junk NoApp"}, refusalsOf(plan))
 }
 
-// TestPrefixes: each prefix has the apps that are announced there, and is published by itself; a template reads what lies
+// TestPrefixes: each prefix has the apps that are announced there, and is published separately; a template reads the keys
 // below a prefix that no app uses.
 func TestPrefixes(t *testing.T) {
 	api := app("api.example.com")
@@ -143,7 +143,7 @@ func TestPrefixes(t *testing.T) {
 	require.Empty(t, plan.Apps["web"])
 }
 
-// TestStray: a key of an endpoint is <app>/<instance>, of which neither is empty.
+// TestStray: an endpoint's key is <app>/<instance>, neither part empty.
 func TestStray(t *testing.T) {
 	in := Input{Trust: anywhere, Prefixes: []string{web}, All: true, Endpoints: map[string]string{}}
 	want := []string{"/services/web/", "/services/web//x", "/services/web/flat", "/services/web/shop/", "/services/web/shop/a/b"}

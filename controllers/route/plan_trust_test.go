@@ -19,7 +19,7 @@ func networks(list ...string) (all []netip.Prefix) {
 	return all
 }
 
-// TestTrust: requests go to addresses of machines and of networks that were allowed, never to fleet's own ports.
+// TestTrust: requests go to addresses of machines and of allowed networks, never to fleet's own ports.
 func TestTrust(t *testing.T) {
 	now := time.Date(2026, 11, 28, 5, 0, 0, 0, time.UTC)
 	const key = "/services/web/shop/shop@1"

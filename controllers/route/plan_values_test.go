@@ -44,7 +44,7 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-// TestInstances: what is no name of a unit is left out.
+// TestInstances: an instance that is not a valid unit name is left out.
 func TestInstances(t *testing.T) {
 	in := Input{Trust: anywhere, Prefixes: []string{web}, Routes: map[string]v1.AppRoute{"a": app("a.example")}, Endpoints: map[string]string{
 		"/services/web/a/a@2": "10.0.0.2:1", "/services/web/a/a@1": "10.0.0.1:1", "/services/web/a/a;": "10.0.0.3:1",
@@ -60,7 +60,7 @@ func TestInstances(t *testing.T) {
 	require.Equal(t, []string{"10.0.0.1:1", "10.0.0.2:1", "10.0.0.4:1"}, addresses)
 }
 
-// TestKeysOfATemplate: what could change the structure of the configuration is left out.
+// TestKeysOfATemplate: a value that could change the structure of the configuration is left out.
 func TestKeysOfATemplate(t *testing.T) {
 	plan := Plan(Input{Prefixes: []string{"/nginx"}, Template: true, Endpoints: map[string]string{
 		"/nginx/title": "fine here", "/nginx/bad": "x; } server {", "/nginx/quo\"te": "x",
@@ -70,7 +70,7 @@ func TestKeysOfATemplate(t *testing.T) {
 	require.Contains(t, plan.Table.Refused[0].Message, `may be in them: "x; } server {"`)
 }
 
-// TestLimits of an app that are out of range are the router's.
+// TestLimits: limits of an app that are out of range are replaced by the router's.
 func TestLimits(t *testing.T) {
 	for _, tc := range []struct {
 		options v1.Route

@@ -20,7 +20,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// refusing is an nginx that refuses what it is told to, and counts what it is brought to.
+// refusing is an nginx that refuses on request, and counts the configurations it applies.
 type refusing struct {
 	mu      sync.Mutex
 	refuses []v1.RouteRefusal
@@ -42,7 +42,7 @@ func (n *refusing) times() int {
 	return n.applied
 }
 
-// hooked runs something before a commit's answer, or before a listing of what is below a prefix.
+// hooked runs a function before a commit's answer, or before listing a prefix.
 type hooked struct {
 	store.Interface
 	committed func(store.Txn)
@@ -66,8 +66,8 @@ func (h *hooked) List(ctx context.Context, prefix string, opts store.ListOptions
 	return h.Interface.List(ctx, prefix, opts)
 }
 
-// TestNothingIsServedBeforeAllIsKnown: until the endpoints below every prefix, the routes of apps and the machines are known,
-// nginx goes on with what it has, and nothing is said to be served: an empty cache is not an empty cluster.
+// TestNothingIsServedBeforeAllIsKnown: until the endpoints below every prefix, the routes and the machines are known, nginx
+// keeps its configuration, and nothing is published: an empty cache is not an empty cluster.
 func TestNothingIsServedBeforeAllIsKnown(t *testing.T) {
 	keys := keyspace.New("")
 	const other = "/services/other"
@@ -110,11 +110,11 @@ func TestNothingIsServedBeforeAllIsKnown(t *testing.T) {
 	}
 }
 
-// beside is a controller whose loop does not run, over an nginx that refuses what it is told to.
+// beside is a controller whose loop does not run, over an nginx that refuses on request.
 func beside(t *testing.T, s store.Interface, n Nginx) *Controller {
 	c := New(Options{Store: s, Keys: keyspace.New(""), Nginx: n, Events: discard{}, Log: logr.Discard(), Machine: "m1", TTL: 10 * time.Second,
 		Allowed: anywhere.Allowed, Settings: nginx.Settings{Dir: "/d", Listen: []string{"80"}}})
-	t.Cleanup(func() { // ends the queue
+	t.Cleanup(func() { // shuts down the queue
 		ended, cancel := context.WithCancel(context.Background())
 		cancel()
 		_ = c.loop.Run(ended)
@@ -122,7 +122,7 @@ func beside(t *testing.T, s store.Interface, n Nginx) *Controller {
 	return c
 }
 
-// TestPublishesAnotherRefusal: what is left out is said anew where that changes, whatever revision is served.
+// TestPublishesAnotherRefusal: changed refusals are published even if the served revision is the same.
 func TestPublishesAnotherRefusal(t *testing.T) {
 	s, n := memstore.New(memstore.Options{}), &refusing{}
 	r := &router{t: t, store: s, keys: keyspace.New("")}
@@ -159,8 +159,8 @@ func TestPublishesAnotherRefusal(t *testing.T) {
 	}
 }
 
-// TestPublishUnderAnOldLease: what was put under a lease that was replaced meanwhile ends with that one: it is put again, under the
-// lease that the router has.
+// TestPublishUnderAnOldLease: a record put under a lease that has been replaced would end with that lease: it is put again,
+// under the current one.
 func TestPublishUnderAnOldLease(t *testing.T) {
 	s, n := memstore.New(memstore.Options{}), &refusing{}
 	row := keyspace.New("").Routers()
@@ -203,9 +203,9 @@ func TestPublishUnderAnOldLease(t *testing.T) {
 	require.Zero(t, n.times())
 }
 
-// TestNothingIsServedUnderAnOlderLeader: while apps were accepted and no leader has written a route, no app seems to be announced:
-// nginx goes on with what it has until there is one. Without such an app there is nothing to wait for, and an etcd that refuses to
-// tell is not asked again.
+// TestNothingIsServedUnderAnOlderLeader: while apps were accepted and no leader has written a route, no app seems to be
+// announced: nginx keeps its configuration until there is one. Without such an app there is nothing to wait for, and an etcd
+// that refuses the read is not asked again.
 func TestNothingIsServedUnderAnOlderLeader(t *testing.T) {
 	announced, silent := v1.Revision{Number: 1, Spec: v1.AppSpec{Announce: &v1.Announce{}}}, v1.Revision{Number: 1}
 	for _, tt := range []struct {

@@ -1,5 +1,4 @@
-// Package route keeps one machine's nginx routing to what is announced in etcd, and publishes which
-// revision of it is served.
+// Package route keeps one machine's nginx routing to the endpoints in etcd, and publishes which revision is served.
 package route
 
 import (
@@ -23,15 +22,15 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// Nginx is what the controller asks of nginx; *nginx.Server does it.
+// Nginx is what the controller needs of nginx; *nginx.Server implements it.
 type Nginx interface {
-	// Apply has nginx serve the configuration and returns when it does.
+	// Apply makes nginx serve the configuration and returns when it does.
 	Apply(ctx context.Context, c nginx.Configuration) (nginx.Result, error)
-	// Exited is closed when nginx ended unasked.
+	// Exited is closed when nginx ended unexpectedly.
 	Exited() <-chan struct{}
 }
 
-// Options set up a Controller.
+// Options configure a Controller.
 type Options struct {
 	Store  store.Interface
 	Keys   keyspace.Keys
@@ -42,25 +41,25 @@ type Options struct {
 	Machine string
 	// Prefixes are the directories of the endpoints. Default v1.DefaultAnnouncePrefix.
 	Prefixes []string
-	// All has endpoints served that are of no app and of no unit.
+	// All also serves endpoints that belong to no app or unit.
 	All bool
-	// Template: Nginx renders a template of the operator's.
+	// Template: Nginx renders a template of the operator.
 	Template bool
-	// Address is that of the machine.
+	// Address is the machine's address.
 	Address netip.Addr
-	// Allowed are networks outside of the cluster that endpoints may lie in.
+	// Allowed are networks outside the cluster in which endpoints are allowed.
 	Allowed []netip.Prefix
-	// Reserved are ports that requests are not sent to, beside v1.ReservedPorts, and what they are.
+	// Reserved are ports to which no requests are sent, in addition to v1.ReservedPorts, with their owners.
 	Reserved map[int]string
 	// Settings are passed to nginx.
 	Settings nginx.Settings
-	// StateFile keeps what is served over a power cut; empty for none.
+	// StateFile stores what is served across reboots; empty for none.
 	StateFile string
-	// TTL is how long roll-outs wait for a router that vanished.
+	// TTL is how long roll-outs wait for a vanished router.
 	TTL time.Duration
 	// Caches are further options of the caches.
 	Caches []cache.Option
-	// Debounce is how long changes are gathered before nginx is reloaded once for all of them.
+	// Debounce is how long changes are gathered before a single reload of nginx.
 	Debounce time.Duration
 }
 
@@ -87,15 +86,15 @@ type Controller struct {
 	machines  watched[v1.MachineAddress]
 	loop      *controller.Controller[controller.Singleton]
 
-	refused []v1.RouteRefusal // what was warned of; the loop's own
-	failing time.Time         // since when nginx cannot be brought to what is known; the loop's own
+	refused []v1.RouteRefusal // reported refusals; only used by the loop
+	failing time.Time         // since when nginx cannot be updated; only used by the loop
 
 	mu        sync.Mutex
 	lease     store.LeaseID
 	published *v1.Router // nil: not under the lease
 	sure      time.Time  // until when the lease lives at least
 	leaseless bool       // etcd answers, and grants no lease
-	// What is known of the addresses of machines, see machines.go.
+	// The addresses of machines, see machines.go.
 	departed       map[netip.Addr]time.Time
 	apiPorts       map[int]bool
 	trusted        map[string]string
@@ -103,7 +102,7 @@ type Controller struct {
 	machineChanges int
 }
 
-// watched is one row with the watch that keeps it up to date.
+// watched is a row with the reflector that keeps it up to date.
 type watched[T any] struct {
 	cache.Lister[T]
 	reflector *cache.Reflector
@@ -116,7 +115,7 @@ func watch[T any](c *Controller, row keyspace.Collection[T], changed func([]cach
 	return watched[T]{collection, r}
 }
 
-// New returns a controller. Nothing happens before Run.
+// New returns a controller. It does nothing until Run.
 func New(opts Options) *Controller {
 	if len(opts.Prefixes) == 0 {
 		opts.Prefixes = []string{v1.DefaultAnnouncePrefix}
@@ -141,7 +140,7 @@ func (c *Controller) reflectors() []*cache.Reflector {
 	return all
 }
 
-// changed has the loop look after a moment, in which further changes are gathered.
+// changed triggers the loop after a moment, in which further changes are gathered.
 func (c *Controller) changed() { c.loop.EnqueueAfter(controller.Singleton{}, c.opts.Debounce) }
 
 // Run routes until ctx ends. It does not stop nginx.
@@ -154,13 +153,13 @@ func (c *Controller) Run(ctx context.Context) error {
 	for _, r := range c.reflectors() {
 		parts.Go(func() { _ = r.Run(ctx) })
 	}
-	// Until all are known, nginx goes on with what it has: an empty cache is not an empty cluster.
+	// Until everything is known, nginx keeps its configuration: an empty cache is not an empty cluster.
 	if err := c.restore(ctx); err != nil {
 		c.opts.Log.Error(err, "Serving what was served last failed, waiting for etcd", "file", c.opts.StateFile)
 	}
 	for _, r := range c.reflectors() {
 		if err := r.WaitForSync(ctx); err != nil {
-			return errors.Join(err, c.loop.Run(ctx)) // ctx has ended: this ends the queue
+			return errors.Join(err, c.loop.Run(ctx)) // ctx has ended: this shuts down the queue
 		}
 	}
 	if err := c.awaitRoutes(ctx); err != nil {
@@ -175,7 +174,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	return c.loop.Run(ctx)
 }
 
-// Resign takes back what was published, for a router that is stopped permanently: roll-outs must not wait for it.
+// Resign deletes the record of a router that is stopped permanently: roll-outs must not wait for it.
 func (c *Controller) Resign(ctx context.Context) error {
 	c.mu.Lock()
 	lease := c.lease
@@ -194,7 +193,7 @@ func (c *Controller) onLease(id store.LeaseID, _ bool) {
 	c.loop.Enqueue(controller.Singleton{})
 }
 
-// watchNginx has the loop look when nginx ends by itself; Apply starts it again.
+// watchNginx triggers the loop when nginx ends by itself; Apply restarts it.
 func (c *Controller) watchNginx(ctx context.Context) {
 	for {
 		exited := c.opts.Nginx.Exited()
@@ -210,7 +209,7 @@ func (c *Controller) watchNginx(ctx context.Context) {
 	}
 }
 
-// Reconcile makes nginx serve what is announced.
+// Reconcile makes nginx serve the current endpoints.
 func (c *Controller) Reconcile(ctx context.Context, _ controller.Singleton) (controller.Result, error) {
 	if there, err := c.appear(ctx); err != nil || !there {
 		return controller.Result{}, err

@@ -33,7 +33,7 @@ type discard struct{}
 
 func (discard) Record(_, _, _, _, _ string) {}
 
-// router is a controller with an nginx of its own.
+// router is a controller with its own nginx.
 type router struct {
 	t       *testing.T
 	store   *memstore.Store
@@ -53,7 +53,7 @@ func newRouter(t *testing.T) *router {
 	return &router{t: t, allowed: anywhere.Allowed, store: memstore.New(memstore.Options{}), keys: keyspace.New(""), address: free.Addr().String(), dir: t.TempDir(), state: filepath.Join(t.TempDir(), "router", "served.json")}
 }
 
-// start runs the controller over conn until stop is called; nginx goes on.
+// start runs the controller over conn until stop is called; nginx keeps running.
 func (r *router) start(conn store.Interface) (stop func()) {
 	r.t.Helper()
 	server, err := nginx.New(nginx.Options{Dir: r.dir, Log: logr.Discard()})
@@ -88,7 +88,7 @@ func (r *router) start(conn store.Interface) (stop func()) {
 	return stop
 }
 
-// stopNginx ends the nginx that the controllers left serving.
+// stopNginx stops the nginx that the controllers left running.
 func (r *router) stopNginx() {
 	r.t.Helper()
 	last, err := nginx.New(nginx.Options{Dir: r.dir, Log: logr.Discard()})
@@ -136,7 +136,7 @@ func (r *router) served() (v1.Router, bool) {
 	return served, true
 }
 
-// route writes what the app controller does.
+// route writes a route, like the app controller.
 func (r *router) route(name string, route v1.AppRoute) int64 {
 	r.t.Helper()
 	value, err := r.keys.Routes().Encode(route)
@@ -144,7 +144,7 @@ func (r *router) route(name string, route v1.AppRoute) int64 {
 	return r.put(r.keys.Routes().Key(name), string(value))
 }
 
-// acknowledged waits until the router says that it serves revision.
+// acknowledged waits until the router has published that it serves revision.
 func (r *router) acknowledged(revision int64) v1.Router {
 	r.t.Helper()
 	var served v1.Router
@@ -178,19 +178,19 @@ func TestRoutesWhatIsAnnounced(t *testing.T) {
 	}
 	require.Equal(t, map[string]bool{"200 one": true, "200 two": true}, answers)
 
-	// What is acknowledged is served: not one request goes to a withdrawn instance.
+	// What was published is served: not one request goes to a withdrawn instance.
 	revision = r.put("/services/web/shop/shop@1", "")
 	r.acknowledged(revision)
 	for range 20 {
 		require.Equal(t, "200 two", r.get("shop.localhost"))
 	}
 
-	// The app's own hosts: once the router says that it has the route, it answers.
+	// The app's own hosts: once the router has published the route, it answers.
 	revision = r.route("shop", app("www.example.com"))
 	require.Eventually(t, func() bool { s, _ := r.served(); return s.HasRoute(revision) }, 10*time.Second, 10*time.Millisecond)
 	require.Equal(t, "200 two", r.get("www.example.com"))
 
-	// A value that is no address, or is an attack, harms nobody else.
+	// An invalid or malicious value affects nothing else.
 	r.route("evil", app(""))
 	revision = r.put("/services/web/evil/evil@1", "127.0.0.1:80; } server { listen 1;")
 	require.Contains(t, r.acknowledged(revision).Refused["/services/web/evil/evil@1"], "InvalidAddress: want ip:port")
@@ -200,7 +200,7 @@ func TestRoutesWhatIsAnnounced(t *testing.T) {
 	time.Sleep(300 * time.Millisecond)
 	require.Equal(t, before, r.store.Revision(), "at rest nothing is written")
 
-	// Killed and started again while etcd is away: the last configuration goes on.
+	// Killed and restarted while etcd is unreachable: the last configuration is served.
 	stop()
 	require.Equal(t, "200 two", r.get("www.example.com"))
 	away := r.store.Connect()
@@ -211,7 +211,7 @@ func TestRoutesWhatIsAnnounced(t *testing.T) {
 	r.acknowledged(revision)
 }
 
-// TestHostOfTwoApps: who is applied later gets the host of another app when that one is deleted, not before.
+// TestHostOfTwoApps: of two apps with a host, the later one gets it when the first is deleted, not before.
 func TestHostOfTwoApps(t *testing.T) {
 	r := newRouter(t)
 	apply := func(name string) {
@@ -226,11 +226,11 @@ func TestHostOfTwoApps(t *testing.T) {
 	require.Equal(t, map[string]string{"a-new": "HostTaken: host www.example.com belongs to app old"}, served.Refused)
 	require.Equal(t, "200 old", r.get("www.example.com"))
 
-	r.put(r.keys.Routes().Key("old"), "") // its instance is there yet
+	r.put(r.keys.Routes().Key("old"), "") // its instance still exists
 	require.Eventually(t, func() bool { return r.get("www.example.com") == "200 new" }, 10*time.Second, 10*time.Millisecond)
 }
 
-// TestHostOfADeletedApp: it is the wildcard's at once, and unknown where there is none.
+// TestHostOfADeletedApp: it goes to the wildcard's app at once, or becomes unknown.
 func TestHostOfADeletedApp(t *testing.T) {
 	r := newRouter(t)
 	r.route("wide", app("*.wc.test"))
@@ -246,7 +246,7 @@ func TestHostOfADeletedApp(t *testing.T) {
 	require.Contains(t, r.get("x.gone.test"), "404")
 }
 
-// What is published comes back when somebody deletes it: roll-outs wait for the routers that they see.
+// A deleted record is published again: roll-outs wait for the routers that have one.
 func TestPublishesAgainWhatWasDeleted(t *testing.T) {
 	r := newRouter(t)
 	r.route("shop", app(""))
@@ -259,7 +259,7 @@ func TestPublishesAgainWhatWasDeleted(t *testing.T) {
 	}
 }
 
-// After a power cut nothing of nginx's directory is left, and etcd may be away.
+// After a power cut nginx's directory is empty, and etcd may be unreachable.
 func TestServesAfterAPowerCutWithoutEtcd(t *testing.T) {
 	r := newRouter(t)
 	one := backend(t, "one")
@@ -277,8 +277,8 @@ func TestServesAfterAPowerCutWithoutEtcd(t *testing.T) {
 	require.Eventually(t, func() bool { return r.get("shop.localhost") == "200 one" }, 10*time.Second, 10*time.Millisecond)
 }
 
-// TestSavedState: what is kept on disk is hosts and addresses, for this user alone; what an older version kept, with whole
-// specs in it, serves once more and is replaced at once.
+// TestSavedState: the state file has hosts and addresses, readable only by this user; an older version's, with whole specs in
+// it, is served once more and replaced at once.
 func TestSavedState(t *testing.T) {
 	r := newRouter(t)
 	one := backend(t, "one")
@@ -302,7 +302,7 @@ func TestSavedState(t *testing.T) {
 	require.JSONEq(t, `{"endpoints":{"/services/web/shop/shop@1":"`+one+`","/services/web/hand/x":"`+one+`"},
 		"routes":{"hand":{"prefix":"/services/web"},"shop":{"prefix":"/services/web","hosts":{"www.example.com":0}}}}`, check())
 
-	// From etcd: of what is announced nothing that is not served is kept.
+	// From etcd: only what is served is saved.
 	r.route("shop", app("new.example.com"))
 	r.put("/services/web/junk/junk@1", one)
 	revision := r.put("/services/web/shop/shop@1", one)
@@ -314,7 +314,7 @@ func TestSavedState(t *testing.T) {
 	stop()
 }
 
-// TestUnitsByHand: of what scripts announce the instances are served that the leader found among the units.
+// TestUnitsByHand: of instances announced by scripts, those are served that the leader found to be units.
 func TestUnitsByHand(t *testing.T) {
 	r := newRouter(t)
 	r.put("/services/web/site/worker@1", backend(t, "one"))
@@ -327,7 +327,7 @@ func TestUnitsByHand(t *testing.T) {
 	}
 }
 
-// TestOlderLeader: where the leader writes no routes so far, a router that was upgraded first changes nothing.
+// TestOlderLeader: while the leader does not write routes yet, a router that was upgraded first changes nothing.
 func TestOlderLeader(t *testing.T) {
 	r := newRouter(t)
 	one := backend(t, "one")
@@ -349,7 +349,7 @@ func TestOlderLeader(t *testing.T) {
 	require.Less(t, served.Routes, row, "it does not say that it serves what it does not look at")
 }
 
-// stuck is an nginx that cannot be brought to anything while it is broken.
+// stuck is an nginx that cannot be updated while it is broken.
 type stuck struct {
 	mu     sync.Mutex
 	broken error
@@ -369,7 +369,7 @@ func (s *stuck) Apply(context.Context, nginx.Configuration) (nginx.Result, error
 
 func (s *stuck) Exited() <-chan struct{} { return nil }
 
-// TestFailingRouterSaysSo: a router that cannot apply what it knows says since when, why, and what it still serves.
+// TestFailingRouterSaysSo: a router that cannot apply changes publishes since when, why, and what it still serves.
 func TestFailingRouterSaysSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, n := memstore.New(memstore.Options{}), &stuck{}
@@ -411,7 +411,7 @@ func TestFailingRouterSaysSo(t *testing.T) {
 	})
 }
 
-// TestEndpointOfAMachine: requests go to an instance as soon as its machine is there, and on while its endpoint lives.
+// TestEndpointOfAMachine: an instance gets requests as soon as its machine is present, and while its endpoint exists.
 func TestEndpointOfAMachine(t *testing.T) {
 	r := newRouter(t)
 	r.allowed, r.own = nil, addr("127.0.0.1") // as on a local cluster
@@ -437,7 +437,7 @@ func TestEndpointOfAMachine(t *testing.T) {
 	refused := r.acknowledged(r.put("/services/web/shop/shop@2", api)).Refused
 	require.Contains(t, refused["/services/web/shop/shop@2"], "is that of fleetd's API")
 
-	// fleetd is away, for longer than its lease: what is announced by its machine is served, also what is new.
+	// fleetd is down, for longer than its lease: its machine's endpoints are served, even new ones.
 	r.put(r.keys.Machines().Key("m1"), "")
 	two := backend(t, "two")
 	require.NotContains(t, r.acknowledged(r.put("/services/web/shop/shop@3", two)).Refused, "/services/web/shop/shop@3")

@@ -13,14 +13,14 @@ import (
 	"github.com/fleet-starter/fleet/internal/atomicfile"
 )
 
-// saved is what is kept over a power cut: hosts and addresses, and the keys that the operator's template reads. What is
-// saved is not nginx's file, which is full of paths that were lost with the power.
+// saved is what is kept across reboots: hosts and addresses, and the keys that the operator's template reads. It is not
+// nginx's configuration, which is full of paths that a reboot clears.
 type saved struct {
 	Endpoints map[string]string      `json:"endpoints"`
 	Routes    map[string]v1.AppRoute `json:"routes"`
 }
 
-// savedBefore is what versions before routes/ kept: whole specs, environment and all, readable by everybody.
+// savedBefore is what versions before routes/ saved: whole specs, including the environment, readable by every user.
 type savedBefore struct {
 	Specs []v1.Revision
 	Apps  map[string]int64
@@ -44,7 +44,7 @@ func readSaved(data []byte) (s saved, old bool, err error) {
 	return s, true, nil
 }
 
-// restore has nginx serve what was served before the machine lost its power: etcd may be away still.
+// restore makes nginx serve what was served before a power cut: etcd may still be unreachable.
 func (c *Controller) restore(ctx context.Context) error {
 	if c.opts.StateFile == "" {
 		return nil
@@ -59,21 +59,21 @@ func (c *Controller) restore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// All that was saved was served. Older versions knew of no endpoint whether it was of an app or of a unit.
+	// All that was saved had been served. Older versions did not know which endpoints belong to an app or a unit.
 	in := Input{Prefixes: c.opts.Prefixes, All: true, Template: c.opts.Template, Domain: c.opts.Settings.Domain, Endpoints: s.Endpoints, Routes: s.Routes, Trust: c.trust()}
 	in.Trust.Served = s.Endpoints
 	plan := Plan(in)
-	if !old { // which trusted everybody
+	if !old { // which trusted all endpoints
 		c.trusts(plan, 0)
 	}
 	c.opts.Log.Info("Serving what was served last", "reason", reasonRestored, "endpoints", len(s.Endpoints), "apps", len(s.Routes))
 	if old {
-		err = c.save(plan) // at once: secrets are in it
+		err = c.save(plan) // at once: it contains secrets
 	}
 	return errors.Join(err, c.apply(ctx, in, plan)) // publishes nothing: there is no lease yet
 }
 
-// save keeps what is served, for restore.
+// save stores what is served, for restore.
 func (c *Controller) save(plan Decision) error {
 	if c.opts.StateFile == "" {
 		return nil

@@ -37,7 +37,7 @@ func (m *machinesOf) Commit(ctx context.Context, txn store.Txn) (int64, error) {
 	return m.Interface.Commit(ctx, txn)
 }
 
-func TestMachinesHearOfTheirUnitsAtOnce(t *testing.T) {
+func TestMachinesGetTheirUnitsAtOnce(t *testing.T) {
 	s := &machinesOf{Interface: memstore.New(memstore.Options{}), count: map[string]int{}}
 	c := &Controller{Options: Options{Env: cluster.Env{Store: s}}}
 	const machines, each = 100, 20
@@ -120,8 +120,8 @@ func TestConcurrentChangesAreKept(t *testing.T) {
 	})
 }
 
-// TestTheWorstErrorIsTold: that another leads ends the controller, whatever else went wrong beside it.
-func TestTheWorstErrorIsTold(t *testing.T) {
+// TestTheWorstErrorIsReturned: that another leads ends the controller, whatever else went wrong beside it.
+func TestTheWorstErrorIsReturned(t *testing.T) {
 	conflict := store.Result{Err: fmt.Errorf("write /a: %w", store.ErrConflict)}
 	fenced := store.Result{Err: fmt.Errorf("write /b: %w", store.ErrFenced)}
 	written := store.Result{Revision: 9}

@@ -159,8 +159,8 @@ func TestGlobalUnitWithoutRoom(t *testing.T) {
 	require.Empty(t, w.unplaced)
 }
 
-// TestWhoIsNotFreeKeepsItsPlace: one that follows another, or is followed, is not sent away for who would replace it.
-func TestWhoIsNotFreeKeepsItsPlace(t *testing.T) {
+// TestTiedUnitsAreNotPreempted: one that follows another, or is followed, is not sent away for who would replace it.
+func TestTiedUnitsAreNotPreempted(t *testing.T) {
 	w := newWorld(t)
 	w.setMachine(index.MachineSpec{ID: "m1"})
 	w.add(t, "old.service", "with.service MachineOf=old.service")
@@ -171,8 +171,8 @@ func TestWhoIsNotFreeKeepsItsPlace(t *testing.T) {
 	require.Contains(t, w.unplaced, "new.service")
 }
 
-// TestQuarrels: units that MachineOf= wants on one machine and that cannot be on one. What one file says of that is refused before.
-func TestQuarrels(t *testing.T) {
+// TestImpossibleGroups: units that MachineOf= wants on one machine and that cannot be on one. What one file says of that is refused before.
+func TestImpossibleGroups(t *testing.T) {
 	follows := []string{"a.service"}
 	for _, tt := range []struct {
 		a, b unitfile.Fleet
@@ -254,8 +254,8 @@ func TestControllerKeepsWhatIsActive(t *testing.T) {
 	})
 }
 
-// TestControllerTellsWhatFitsNowhere by a warning.
-func TestControllerTellsWhatFitsNowhere(t *testing.T) {
+// TestControllerReportsWhatFitsNowhere by a warning.
+func TestControllerReportsWhatFitsNowhere(t *testing.T) {
 	b := start(t, memstore.New(memstore.Options{}))
 	b.machine("m1", "a")
 	b.unit("a.service", "[X-Fleet]\nMachineMetadata=zone=b\n")

@@ -233,7 +233,7 @@ func TestControllerInline(t *testing.T) {
 }
 
 // A unit file that etcd does not take keeps its own unit from being placed, and says so; the others are placed.
-func TestControllerWithAFileThatIsRefused(t *testing.T) {
+func TestControllerFileRefusedByEtcd(t *testing.T) {
 	inline := func(text string) string { return "spec:\n  contents: |\n    [Service]\n    ExecStart=" + text + "\n" }
 	file := keyspace.New("").UnitFiles().Key(unitfile.Hash("[Service]\nExecStart=/bin/large\n"))
 	b := start(t, storetest.Refusing{Interface: memstore.New(memstore.Options{}), Keys: map[string]error{file: store.ErrInvalid}})
@@ -256,7 +256,7 @@ func TestControllerWithAFileThatIsRefused(t *testing.T) {
 }
 
 // A name that systemd refuses, written with etcdctl, is placed nowhere and says why.
-func TestControllerNameThatNoUnitCanHave(t *testing.T) {
+func TestControllerInvalidName(t *testing.T) {
 	eachStore(t, func(b *bench) {
 		b.machine("m1", "a")
 		b.unit("zzdata@vol1.mount", "[X-Fleet]\nGlobal=true\n")

@@ -26,7 +26,7 @@ func TestStaleFilesAreFound(t *testing.T) {
 	require.NoError(t, run(top, true))
 }
 
-// A reason that people cannot look up is an error, and says where it is.
+// A reason without an explanation is an error, with its position.
 func TestReasonsAreExplained(t *testing.T) {
 	for _, c := range []struct{ name, source, want, wrong string }{
 		{"beside it", "const ReasonFull = \"Full\" // the machine is full", "| `Full` | The machine is full. |", ""},
@@ -60,7 +60,7 @@ func TestReasonsAreExplained(t *testing.T) {
 	}
 }
 
-// A package whose reasons no part of the page has is an error.
+// A package whose reasons have no section on the page is an error.
 func TestReasonsHaveASection(t *testing.T) {
 	top := t.TempDir()
 	require.NoError(t, os.MkdirAll(filepath.Join(top, "internal/odd"), 0o755))
@@ -69,7 +69,7 @@ func TestReasonsHaveASection(t *testing.T) {
 	require.ErrorContains(t, err, "reasons of internal/odd have no section")
 }
 
-// Every field that further speaks of exists, and has a description.
+// Every field in further exists, and has a description.
 func TestSchemaKnowsAllFields(t *testing.T) {
 	docs, err := readDocs("../../apis/v1")
 	require.NoError(t, err)

@@ -22,7 +22,7 @@ func TestParent(t *testing.T) {
 }
 `
 
-// gotest runs the tool over a package of its own and returns what it printed.
+// gotest runs the tool over a small package and returns its output.
 func gotest(t *testing.T, fails, strict bool, flags ...string) (string, int) {
 	t.Helper()
 	dir := t.TempDir()

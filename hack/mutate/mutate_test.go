@@ -17,7 +17,7 @@ import (
 
 const small = "testdata/small/small.go"
 
-// TestMutants lists the mutants of a package that has something of everything.
+// TestMutants lists the mutants of a package that has some of everything.
 func TestMutants(t *testing.T) {
 	list, err := mutantsOf(small)
 	require.NoError(t, err)
@@ -50,7 +50,7 @@ func TestMutants(t *testing.T) {
 	}, names)
 }
 
-// TestNamesOfTwo: what a function says twice has two names.
+// TestNamesOfTwo: two mutants of the same text in a function have different names.
 func TestNamesOfTwo(t *testing.T) {
 	list := mutantsOfText(t, "package p\n\nfunc f(a, b int) bool {\n\treturn a == b || a == b\n}\n")
 	var names []string
@@ -72,7 +72,7 @@ func mutantsOfText(t *testing.T, text string) []*mutant {
 	return list
 }
 
-// TestWithMutants: one program has all mutants, those within others among them.
+// TestWithMutants: one program contains all mutants, including nested ones.
 func TestWithMutants(t *testing.T) {
 	for _, tt := range []struct{ name, body, want string }{
 		{"a condition", "if a == b { f() }", "if (mutantOn(1) != ((mutantOn(2) != (a == b)))) { if !mutantOn(3) { f() } }"},
@@ -98,7 +98,7 @@ func TestWithMutants(t *testing.T) {
 	}
 }
 
-// TestChoose: a seed chooses the same mutants each time, others than another seed, and as many as are asked for.
+// TestChoose: a seed always chooses the same mutants, different from another seed's, and as many as requested.
 func TestChoose(t *testing.T) {
 	names := func(o options) (names []string) {
 		list, err := choose([]string{small}, o)
@@ -136,7 +136,7 @@ func TestListed(t *testing.T) {
 	}
 }
 
-// TestTry runs the tool: what is noticed, what is not, what no test runs, what does not end, and what does not build.
+// TestTry runs the tool: killed, surviving, unreached, endless and uncompilable mutants.
 func TestTry(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it compiles a program")
@@ -185,7 +185,7 @@ func TestTry(t *testing.T) {
 	require.Error(t, err)
 }
 
-// TestTidy: what failing properties leave in a package is removed, unless there was something before.
+// TestTidy: files that failing properties leave in a package are removed, unless there were some before.
 func TestTidy(t *testing.T) {
 	for _, before := range []bool{false, true} {
 		tr := trial{program: program{home: t.TempDir()}}

@@ -26,7 +26,7 @@ func TestStalePictureIsFound(t *testing.T) {
 	require.NoError(t, run(top, true))
 }
 
-// What is drawn is well-formed, and has every box and arrow; what is no line of a drawing is an error with its place.
+// The drawing is well-formed, and has every box and arrow; an invalid line is an error with its position.
 func TestDraw(t *testing.T) {
 	d, err := read("# comment\n\nbox a 0 0 1 A & B | under it\nbox b 2 0 1 C\ngroup 0 0 3 1 all\narrow a b to\n")
 	require.NoError(t, err)

@@ -12,8 +12,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// TestLooked: all that there was in the beginning, however much, is decided by the first look, without a wait for more of it.
-func TestLooked(t *testing.T) {
+// TestFirstPass: all that there was in the beginning, however much, is decided by the first look, without a wait for more of it.
+func TestFirstPass(t *testing.T) {
 	s := memstore.New(memstore.Options{})
 	ctx, keys := t.Context(), keyspace.New("")
 	const text, units = "[Service]\nExecStart=/bin/true\n", 2 * burstFrom
