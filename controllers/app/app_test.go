@@ -316,7 +316,7 @@ func TestRoutes(t *testing.T) {
 		for _, change := range []func(){
 			func() { b.delete(keys.Routes().Key("web")) },
 			func() { b.put(keys.Routes().Key("web"), `{"prefix":"/services/web","hosts":{"stolen.example.com":1}}`) },
-			func() { b.put(keys.Routes().Key("stranger"), `{"prefix":"/services/web"}`) },
+			func() { b.put(keys.Routes().Key("foreign"), `{"prefix":"/services/web"}`) },
 		} {
 			change()
 			await(b, keys.Routes(), "as it was", func(r map[string]v1.AppRoute) bool {

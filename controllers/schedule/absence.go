@@ -34,7 +34,7 @@ func (p *planner) freeze() {
 	}
 }
 
-// freezeOver: FreezeTimeout has passed since machines were missed.
+// freezeOver reports whether FreezeTimeout has passed since machines were missed.
 func (p *planner) freezeOver() bool {
 	left := p.in.Limits.FreezeTimeout
 	if left <= 0 {
@@ -50,8 +50,8 @@ func (p *planner) freezeOver() bool {
 	return false
 }
 
-// noteAbsent notes since when machines are missed. Those whose units were moved at once are not forgotten at once:
-// they count among those that vanished when others follow them, and as long as moves are frozen.
+// noteAbsent records since when machines are missed. A machine whose units moved at once is still remembered: it counts among
+// those that vanished when others follow, and while moves are frozen.
 func noteAbsent(x *index.Index, d Decision) {
 	for m := range x.Absent() {
 		if m.Gone.IsZero() {
@@ -64,7 +64,7 @@ func noteAbsent(x *index.Index, d Decision) {
 	}
 }
 
-// left is what is left of a time that begins when a machine is missed.
+// left returns the rest of a period that starts when a machine is missed.
 func (p *planner) left(m *index.Machine, d time.Duration) time.Duration {
 	if m.Gone.IsZero() {
 		return d
@@ -72,7 +72,7 @@ func (p *planner) left(m *index.Machine, d time.Duration) time.Duration {
 	return d - p.in.Now.Sub(m.Gone)
 }
 
-// awaited is how long the units of a machine that is missed stay with it.
+// awaited is how long the units of a missed machine stay with it.
 func (p *planner) awaited(m *index.Machine) (d time.Duration) {
 	if m.Config.Drain {
 		return 0
@@ -86,10 +86,10 @@ func (p *planner) awaited(m *index.Machine) (d time.Duration) {
 	return d
 }
 
-// vanished says that a machine which this index never saw was there all the same, and went while others stayed: one of
-// those that are present was so already when the missed one got a unit. Then the whole cluster was not started anew
-// since, only its leader is another one, and there is no beginning in which machines come one by one. When a placement
-// was changed last says nothing: that is done to machines that are missed, too.
+// vanished reports whether a machine that this index never saw was present before and went while others stayed: a present
+// machine was already present when the missed one got a unit. Then only the leader is new, not the whole cluster, whose
+// machines would arrive one by one. When a placement was last changed does not matter: missed machines' placements change,
+// too.
 func (p *planner) vanished(m *index.Machine) bool {
 	if p.oldest == 0 {
 		for _, x := range p.x.Machines() {

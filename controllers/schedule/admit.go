@@ -10,9 +10,9 @@ import (
 	"github.com/fleet-starter/fleet/controllers/schedule/rule"
 )
 
-// admitAll admits the units of a machine, one after the other: who is left alone, who preempts others, whose file
-// is still the same, then who was there first. Who does not fit beside those that are admitted is evicted: rather one that
-// grew, and is restarted anyway, than one that was not changed.
+// admitAll admits the units of a machine, one after the other: those that are not up for decision, then those that preempt
+// others, then those whose file is unchanged, then in order of placement. A unit that does not fit beside the admitted ones
+// is evicted: preferably one that grew, and is restarted anyway, rather than an unchanged one.
 func (p *planner) admitAll(m *index.Machine) {
 	var places, in []*index.Place
 	for _, x := range m.Places {
@@ -59,7 +59,7 @@ func (p *planner) leavesAnyway(x *index.Place) bool {
 	return p.seen(x.Unit) && v.keep == x && v.at == nil && v.mustLeave()
 }
 
-// clash says which of those on a machine a unit cannot be beside.
+// clash returns with which units on a machine a unit cannot run.
 func (p *planner) clash(u *index.Unit, in []*index.Place) (rule.Refusal, bool) {
 	for _, x := range in {
 		if why, bad := p.rules.Clash(u, x.Unit); bad {
@@ -70,15 +70,15 @@ func (p *planner) clash(u *index.Unit, in []*index.Place) (rule.Refusal, bool) {
 	return rule.Refusal{}, false
 }
 
-// While a placement names the former file of its unit, what runs there runs with that, and both files hold.
+// While a placement names its unit's former file, that is what runs there, and both files count.
 
-// held is why a placement goes on with its former file although the unit may stay: others there run with theirs.
+// held is why a placement keeps its former file although the unit may stay: other units there still run with theirs.
 type held struct {
 	rule.Refusal
-	by *index.Place // nil: what all of them request
+	by *index.Place // nil: the sum of their requests
 }
 
-// obstructs says why a unit cannot be beside a placement because of the file that the placement names still.
+// obstructs returns why a unit cannot run beside a placement, because of the file that the placement still names.
 func (p *planner) obstructs(x *index.Place, u *index.Unit) (rule.Refusal, bool) {
 	former := x.Former()
 	if former == nil || x.Unit == u {
@@ -92,8 +92,8 @@ func (p *planner) obstructs(x *index.Place, u *index.Unit) (rule.Refusal, bool) 
 	return why, bad
 }
 
-// holdBack finds out who of those that may stay on a machine has to wait with its new file until others there have theirs, or have
-// left. Where each would wait for the other, who comes later is evicted.
+// holdBack finds the units that may stay on a machine but have to wait with their new files until others there have theirs,
+// or have left. If two would wait for each other, the later one is evicted.
 func (p *planner) holdBack(in []*index.Place, m *index.Machine) {
 	room := p.rules.Room(m)
 	for _, x := range m.Places {
@@ -103,7 +103,7 @@ func (p *planner) holdBack(in []*index.Place, m *index.Machine) {
 	for _, x := range in {
 		stays[x] = true
 	}
-	// Those that leave come first: to wait for them is enough.
+	// Those that leave come first: waiting for them is enough.
 	others := slices.DeleteFunc(slices.Clone(m.Places), func(x *index.Place) bool { return stays[x] })
 	slices.SortFunc(others, func(a, b *index.Place) int { return strings.Compare(a.UnitName, b.UnitName) })
 	others = append(others, in...)
@@ -123,7 +123,7 @@ func (p *planner) holdBack(in []*index.Place, m *index.Machine) {
 	}
 }
 
-// waitsForItself: what a placement waits for waits in the end for that placement.
+// waitsForItself reports whether a placement would, directly or not, wait for itself.
 func (p *planner) waitsForItself(x *index.Place) bool {
 	by := p.held[x].by
 	for range len(p.held) {
@@ -135,7 +135,7 @@ func (p *planner) waitsForItself(x *index.Place) bool {
 	return false
 }
 
-// hold has a placement go on with its former file.
+// hold makes a placement keep its former file.
 func (p *planner) hold(x *index.Place, h held) {
 	if p.held == nil {
 		p.held = map[*index.Place]held{}
@@ -143,8 +143,8 @@ func (p *planner) hold(x *index.Place, h held) {
 	p.held[x] = h
 }
 
-// heldBy says what a placement has to wait for with its new file: the first of others, all that is there. room is what is left
-// beside the files that run there until then.
+// heldBy returns what a placement has to wait for with its new file: the first of the others, everything on the machine. room
+// is what is left beside the files that run there until then.
 func (p *planner) heldBy(x *index.Place, room *rule.Room, others []*index.Place, stays map[*index.Place]bool) (held, bool) {
 	for _, y := range others {
 		if why, bad := p.obstructs(y, x.Unit); bad {
@@ -164,7 +164,7 @@ func (p *planner) heldBy(x *index.Place, room *rule.Room, others []*index.Place,
 	return held{}, false
 }
 
-// firstHeld is the first placement of a global unit that waits for its new file.
+// firstHeld returns the first placement of a global unit that waits for its new file.
 func (p *planner) firstHeld(u *index.Unit) *index.Place {
 	if len(p.held) == 0 {
 		return nil
@@ -177,7 +177,8 @@ func (p *planner) firstHeld(u *index.Unit) *index.Place {
 	return list[i]
 }
 
-// explainHeld says why a unit has not got its new file, unless others get theirs with this plan: then it may have it with the next.
+// explainHeld says why a unit has not got its new file, unless others get theirs with this plan: then the next plan may give
+// it.
 func (p *planner) explainHeld(x *index.Place) {
 	if p.released {
 		return

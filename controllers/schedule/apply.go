@@ -13,11 +13,11 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// manyActions is how many actions are still logged and recorded one by one.
+// manyActions is the number of actions up to which each one is logged and recorded.
 const manyActions = 200
 
-// apply writes what was decided, each transaction of the plan as one, and returns when the caches have it. Files go
-// first: what names one that could not be written is not written.
+// apply writes the decisions, each transaction of the plan atomically, and returns when the caches have seen them. Files go
+// first: what names a file that could not be written is not written either.
 func (c *Controller) apply(ctx context.Context, actions []Action) error {
 	c.log(actions)
 	files := 0
@@ -40,7 +40,8 @@ func (c *Controller) apply(ctx context.Context, actions []Action) error {
 	return err
 }
 
-// without leaves out what names a file that could not be written, with all that goes with it, and has that planned again.
+// without drops actions that name a file that could not be written, with everything in their transactions, and plans those
+// again.
 func (c *Controller) without(actions, missing []Action) []Action {
 	absent, left := map[string]bool{}, map[int]bool{}
 	for _, a := range missing {
@@ -59,7 +60,7 @@ func (c *Controller) without(actions, missing []Action) []Action {
 	})
 }
 
-// write writes actions, records those that were, and returns the others, which are planned again.
+// write writes actions and records them. It returns those that failed, which are planned again.
 func (c *Controller) write(ctx context.Context, actions []Action) (revision int64, failed []Action, err error) {
 	if len(actions) == 0 {
 		return 0, nil, nil
@@ -91,8 +92,8 @@ func (c *Controller) retry(actions []Action) {
 	}
 }
 
-// byMachine writes transactions in the order of their keys: those of one machine go into one transaction of etcd, and
-// the machine hears of them at once. They are independent of each other; what is not is one transaction already.
+// byMachine writes transactions in the order of their keys: those of one machine go into one transaction of etcd, so that the
+// machine receives them together. They are independent of each other: dependent actions are in one transaction already.
 func (c *Controller) byMachine(ctx context.Context, groups []store.Group) []store.Result {
 	order := make([]int, len(groups))
 	for i := range order {
@@ -110,10 +111,10 @@ func (c *Controller) byMachine(ctx context.Context, groups []store.Group) []stor
 	return results
 }
 
-// last is the key that a group writes last: of a move that is the one on the new machine.
+// last returns the last key that a group writes: for a move the one on the new machine.
 func last(g store.Group) string { return g[len(g)-1].Key }
 
-// brief is the first error, and how many there are.
+// brief is the first error, and their number.
 func brief(results []store.Result) error {
 	var first error
 	n := 0
@@ -130,7 +131,7 @@ func brief(results []store.Result) error {
 	return fmt.Errorf("%d of %d decisions were not written: %w", n, len(results), first)
 }
 
-// groups are the operations of each transaction, and which of them each action is in; -1: it writes nothing.
+// groups returns the operations of each transaction, and the transaction of each action; -1: it writes nothing.
 func (c *Controller) groups(actions []Action) (groups []store.Group, of []int, err error) {
 	byTxn := make(map[int]int, len(actions))
 	of = make([]int, len(actions))
@@ -154,7 +155,7 @@ func (c *Controller) groups(actions []Action) (groups []store.Group, of []int, e
 	return groups, of, nil
 }
 
-// ops are what an action writes.
+// ops returns an action's writes.
 func (c *Controller) ops(a Action) ([]store.Op, error) {
 	placements, unplaced := c.Cluster.Keys.Placements(), c.Cluster.Keys.Unplaced()
 	key := func(machine string) string { return placements.Key(keyspace.Join(machine, a.Unit)) }
@@ -183,7 +184,7 @@ func (c *Controller) ops(a Action) ([]store.Op, error) {
 		return []store.Op{{Key: unplaced.Key(a.Unit), Value: value}}, nil
 	case ClearUnplaced:
 		return []store.Op{{Key: unplaced.Key(a.Unit)}}, nil
-	case StoreFile: // also where it exists: it may be collected in this very moment
+	case StoreFile: // even if it exists: it may be collected at this moment
 		return []store.Op{{Key: c.Cluster.Keys.UnitFiles().Key(a.File.Hash), Value: []byte(a.File.Text)}}, nil
 	case DeleteStray:
 		return []store.Op{{Key: placements.Key(a.Unit), If: was}}, nil
@@ -191,7 +192,7 @@ func (c *Controller) ops(a Action) ([]store.Op, error) {
 	return nil, nil
 }
 
-// log logs what is about to be done, a multitude in one line.
+// log logs the actions before they are done, many of them in one line.
 func (c *Controller) log(actions []Action) {
 	level := 0
 	if len(actions) > manyActions {
@@ -212,7 +213,7 @@ func (c *Controller) log(actions []Action) {
 	}
 }
 
-// tell records what was done: of a multitude what is no everyday matter.
+// tell records events for the actions; if there are many, only for unusual ones.
 func (c *Controller) tell(actions []Action) {
 	for _, a := range actions {
 		switch a.Kind {
@@ -233,17 +234,17 @@ func (c *Controller) tell(actions []Action) {
 	}
 }
 
-// reasonNotWritten is of an event: etcd refuses what was decided for the unit, such as a value that is too large.
+// of an event: etcd refuses what was decided for the unit, such as a value that is too large
 const reasonNotWritten = "NotWritten"
 
-// tellRefused records that etcd refuses what is to be written for a unit. A conflict is none: it is planned again.
+// tellRefused records that etcd refuses a write for a unit. A conflict does not count: it is planned again.
 func (c *Controller) tellRefused(a Action, err error) {
 	if errors.Is(err, store.ErrInvalid) || errors.Is(err, store.ErrDenied) {
 		c.Events.Record(v1.KindUnit, a.Unit, v1.EventWarning, reasonNotWritten, fmt.Sprintf("what was decided for it (%s) could not be written: %v", a.Kind, err))
 	}
 }
 
-// sentence is the action for people who know the unit already.
+// sentence describes the action to people who know the unit already.
 func (a Action) sentence() string {
 	switch a.Kind {
 	case Place:

@@ -17,7 +17,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// machinesOf counts in how many transactions each machine is.
+// machinesOf counts the transactions that each machine is in.
 type machinesOf struct {
 	store.Interface
 	mu    sync.Mutex
@@ -47,7 +47,7 @@ func TestMachinesGetTheirUnitsAtOnce(t *testing.T) {
 			groups = append(groups, store.Group{{Key: fmt.Sprintf("/fleet/placements/m%02d/%d.service", machine, unit), Value: []byte("{}"), If: store.Absent()}})
 		}
 	}
-	_, err := s.Interface.Commit(t.Context(), store.Txn{Ops: []store.Op{groups[1234][0]}}) // somebody was there first
+	_, err := s.Interface.Commit(t.Context(), store.Txn{Ops: []store.Op{groups[1234][0]}}) // another client was faster
 	require.NoError(t, err)
 	results := c.byMachine(t.Context(), groups)
 	for i, r := range results {
@@ -59,15 +59,15 @@ func TestMachinesGetTheirUnitsAtOnce(t *testing.T) {
 	}
 	shared := 0
 	for machine, n := range s.count {
-		if machine != "m34" && n > 1 { // the transaction that conflicts is cut into pieces
+		if machine != "m34" && n > 1 { // the conflicting transaction is split
 			shared++
 		}
 	}
 	require.LessOrEqual(t, shared, machines*each/(store.MaxTxnOps-1)+6, "a machine is in more than one transaction only where one ends within it")
 }
 
-// TestConcurrentChangesAreKept: a decision was made for placements as they were then. Where another changed one since, or put
-// one where none was, it is not written, and the unit is planned again.
+// TestConcurrentChangesAreKept: if a placement was changed or created after the decision, nothing is overwritten, and the
+// unit is planned again.
 func TestConcurrentChangesAreKept(t *testing.T) {
 	keys := keyspace.New("")
 	const theirs = `{"hash":"theirs"}`
@@ -97,7 +97,7 @@ func TestConcurrentChangesAreKept(t *testing.T) {
 			put(tt.changed, theirs)
 			before := s.Revision()
 			c := New(Options{Env: cluster.Env{Store: s, Cluster: cluster.New(s, keys, logr.Discard())}})
-			defer func() { // ends the queue
+			defer func() { // shuts down the queue
 				ended, cancel := context.WithCancel(t.Context())
 				cancel()
 				_ = c.Run(ended)
@@ -120,7 +120,7 @@ func TestConcurrentChangesAreKept(t *testing.T) {
 	})
 }
 
-// TestTheWorstErrorIsReturned: that another leads ends the controller, whatever else went wrong beside it.
+// TestTheWorstErrorIsReturned: losing the leadership ends the controller, whatever else failed.
 func TestTheWorstErrorIsReturned(t *testing.T) {
 	conflict := store.Result{Err: fmt.Errorf("write /a: %w", store.ErrConflict)}
 	fenced := store.Result{Err: fmt.Errorf("write /b: %w", store.ErrFenced)}

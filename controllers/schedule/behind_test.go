@@ -15,7 +15,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// deaf makes the first write of a placement and loses its answer; what is watched from then on is heard when it is released.
+// deaf makes the first write of a placement and loses its answer; events are held back from then on until it is released.
 type deaf struct {
 	store.Interface
 	released chan struct{}
@@ -67,8 +67,8 @@ func (d *deaf) Watch(ctx context.Context, prefix string, after int64) <-chan sto
 	return heard
 }
 
-// TestLostAnswer: a write whose answer was lost may have been made, so nothing is planned before that is known. A plan
-// that did not know of it would place what conflicts with it.
+// TestLostAnswer: a write whose answer was lost may have been made, so nothing is planned before that is known. A plan that
+// ignores it would place conflicting units.
 func TestLostAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &deaf{Interface: memstore.New(memstore.Options{}), released: make(chan struct{})}

@@ -11,11 +11,11 @@ import (
 	"github.com/fleet-starter/fleet/controllers/schedule/scheduletest"
 )
 
-// How many placements a second, and what one change costs in a cluster that is placed: test/bench. Here is the rest.
+// test/bench measures placements per second, and the cost of one change in a placed cluster. Here is the rest.
 
 var benchSizes = []struct{ machines, units int }{{1000, 10000}, {5000, 100000}}
 
-// BenchmarkIndex: a new leader is told of all that is stored, and looks at all of it.
+// BenchmarkIndex: a new leader reads everything stored, and plans all of it.
 func BenchmarkIndex(b *testing.B) {
 	for _, size := range benchSizes {
 		b.Run(fmt.Sprintf("%dx%d", size.machines, size.units), func(b *testing.B) {
@@ -54,7 +54,7 @@ func BenchmarkNewMachine(b *testing.B) {
 	}
 }
 
-// BenchmarkRefusals: many more units than fit, each with its reason.
+// BenchmarkRefusals: many more units than fit, each with its explanation.
 func BenchmarkRefusals(b *testing.B) {
 	for _, size := range benchSizes {
 		b.Run(fmt.Sprintf("%dx%d", size.machines, size.units), func(b *testing.B) {

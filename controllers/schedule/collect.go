@@ -9,17 +9,17 @@ import (
 	"github.com/fleet-starter/fleet/controllers/schedule/rule"
 )
 
-// group is a part of members: units that have to be on one machine.
+// group is a range of members: units that have to be on one machine.
 type group struct {
 	from, to int
 	lead     *index.Unit
 	rank     int8
 }
 
-// lastRank is that of units that may go anywhere.
+// lastRank is the rank of units that may go anywhere.
 const lastRank = 127
 
-// collect finds the units to look at: what changed, what waited for such a change, and what is tied to them.
+// collect finds the units to plan: those that changed, those that waited for such a change, and those tied to them.
 func (p *planner) collect() {
 	dirty := p.x.Dirty()
 	p.work = make([]*index.Unit, 0, len(dirty))
@@ -35,7 +35,7 @@ func (p *planner) collect() {
 	}
 }
 
-// add takes in a unit and its group.
+// add adds a unit and its group.
 func (p *planner) add(u *index.Unit) {
 	if p.seen(u) {
 		return
@@ -45,7 +45,7 @@ func (p *planner) add(u *index.Unit) {
 	for i := from; i < len(p.members); i++ { // members grows as ties are followed
 		x := p.members[i]
 		if !tied(x) {
-			continue // what follows a global unit is not tied to others that do
+			continue // followers of a global unit are not tied to each other
 		}
 		for _, name := range x.Follows {
 			if t := p.x.Unit(name); t != nil && tied(t) {
@@ -70,7 +70,7 @@ func (p *planner) add(u *index.Unit) {
 	}
 }
 
-// tied: a unit is in a group with those that it follows, and those that follow it.
+// tied reports whether a unit is grouped with the units that it follows and with its followers.
 func tied(u *index.Unit) bool { return !u.Gone() && !u.Fleet.Global }
 
 func (p *planner) visit(u *index.Unit) {
@@ -83,7 +83,7 @@ func (p *planner) visit(u *index.Unit) {
 	p.members = append(p.members, u)
 }
 
-// rank: who has the least choice is placed first.
+// rank orders units: those with the least choice are placed first.
 func rank(u *index.Unit) int8 {
 	if u.Gone() {
 		return lastRank
@@ -98,8 +98,8 @@ func (p *planner) order() []group {
 	return p.groups
 }
 
-// sortByDepth orders a group so that every unit comes after those that it follows. Units that follow each other in a
-// circle are left alone, with a problem that names the circle.
+// sortByDepth orders a group so that every unit comes after those it follows. Units in a circle are left alone, with a
+// problem that names the circle.
 func sortByDepth(x *index.Index, members []*index.Unit) {
 	slices.SortFunc(members, index.ByName)
 	for _, u := range members {
@@ -108,7 +108,7 @@ func sortByDepth(x *index.Index, members []*index.Unit) {
 	slices.SortStableFunc(members, func(a, b *index.Unit) int { return cmp.Compare(of(a).depth, of(b).depth) })
 }
 
-// depth follows the ties down; path is how it came there.
+// depth follows the ties down; path is how it got there.
 func depth(x *index.Index, u *index.Unit, path []*index.Unit) int {
 	v := of(u)
 	if v.depth > 0 {

@@ -8,8 +8,8 @@ import (
 	"github.com/fleet-starter/fleet/controllers/schedule/rule"
 )
 
-// drainTurn says why units that are moved because of a drain have to wait. Of a family one moves at a time, and the next
-// one only when all of those that are elsewhere are active.
+// drainTurn returns why units that are moved by a drain have to wait. One unit of a family moves at a time, the next one when
+// all that have moved are active.
 func (p *planner) drainTurn(movers []*index.Unit) string {
 	for _, u := range movers {
 		v := of(u)
@@ -36,8 +36,8 @@ func (p *planner) drainTurn(movers []*index.Unit) string {
 	return ""
 }
 
-// askToLeave has the placements of units that are moved because of a drain say so, and the units stay until their app has let
-// them go: requests reach them until then. false: none has to be asked.
+// askToLeave marks the placements of units that are moved by a drain. The units stay until their app has let them go, because
+// requests reach them until then. It returns false if none has to be asked.
 func (p *planner) askToLeave(movers []*index.Unit, m *index.Machine) bool {
 	drained := func(u *index.Unit) bool {
 		v := of(u)
@@ -58,7 +58,7 @@ func (p *planner) askToLeave(movers []*index.Unit, m *index.Machine) bool {
 	return true
 }
 
-// waitForDrain leaves units where they are for now, although they would have to move off a machine that is drained.
+// waitForDrain leaves units where they are for now, although they have to leave a drained machine.
 func (p *planner) waitForDrain(movers []*index.Unit, why string) {
 	for _, u := range movers {
 		p.stayForNow(u, index.ForDrain)

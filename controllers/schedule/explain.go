@@ -11,11 +11,11 @@ import (
 // refused is a unit that has no machine, or not the one it should have.
 type refused struct {
 	unit    *index.Unit
-	members []*index.Unit // who would have gone together; nil: it was not even tried
+	members []*index.Unit // the units to place together; nil: that was not attempted
 }
 
-// refuse notes that there is no machine for a unit. Why is found out at the end, of what the whole plan makes of the
-// cluster. Where it is it may stay, unless that is worse than nowhere.
+// refuse records that there is no machine for a unit. The explanation is computed at the end, from the whole plan's result.
+// The unit may stay where it is, unless that is worse than nowhere.
 func (p *planner) refuse(u *index.Unit, members []*index.Unit) {
 	v := of(u)
 	p.refused = append(p.refused, refused{u, members})
@@ -36,7 +36,7 @@ func (p *planner) refuse(u *index.Unit, members []*index.Unit) {
 func (p *planner) explainAll() {
 	for _, r := range p.refused {
 		if r.members != nil && p.released {
-			continue // there will be room: the next plan knows more
+			continue // there will be room: the next plan decides
 		}
 		v := of(r.unit)
 		if _, waits := p.held[v.keep]; waits && v.outcome != broken {
@@ -63,7 +63,7 @@ func sameUnplaced(a, b *v1.Unplaced) bool {
 	})
 }
 
-// explain says why.
+// explain computes the explanation.
 func (p *planner) explain(r refused, v *verdict) *v1.Unplaced {
 	switch {
 	case v.outcome == broken:
@@ -93,7 +93,7 @@ func plainly(v *verdict, why rule.Refusal) *v1.Unplaced {
 	return &v1.Unplaced{Message: v.prefix() + message, Reasons: []v1.Refusal{{Reason: why.Reason, Message: message}}}
 }
 
-// shape is what an explanation depends on, beside the machines: the same for all instances of a template, mostly.
+// shape is what an explanation depends on besides the machines: usually the same for all instances of a template.
 func (p *planner) shape(r refused, v *verdict) string {
 	var b []byte
 	add := func(s string) { b = append(append(b, s...), 0) }

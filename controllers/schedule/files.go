@@ -6,8 +6,8 @@ import (
 	"github.com/fleet-starter/fleet/controllers/schedule/index"
 )
 
-// storeFiles has the files of placed units stored that only the units themselves have. They go before the placements:
-// a machine fetches the file that its placement names.
+// storeFiles stores the files of placed units that are only in the units themselves. This precedes the placements, because a
+// machine fetches the file that its placement names.
 func (p *planner) storeFiles() {
 	var inline []*index.Unit
 	add := func(u *index.Unit) {
@@ -18,7 +18,7 @@ func (p *planner) storeFiles() {
 	for _, u := range p.work {
 		add(u)
 	}
-	for u := range p.x.Globals() { // a new machine places them without a look at the unit
+	for u := range p.x.Globals() { // a new machine places them without planning the unit
 		add(u)
 	}
 	slices.SortFunc(inline, index.ByName)

@@ -12,7 +12,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// TestFirstPass: all that there was in the beginning, however much, is decided by the first look, without a wait for more of it.
+// TestFirstPass: everything that existed at the start, however much, is decided by the first pass, without waiting for more.
 func TestFirstPass(t *testing.T) {
 	s := memstore.New(memstore.Options{})
 	ctx, keys := t.Context(), keyspace.New("")

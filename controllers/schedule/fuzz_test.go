@@ -6,7 +6,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// FuzzSafety is TestSafety with worlds and disturbances that coverage leads to.
+// FuzzSafety is TestSafety with worlds and disturbances guided by coverage.
 func FuzzSafety(f *testing.F) {
 	f.Fuzz(rapid.MakeFuzz(func(t *rapid.T) { safety(t, false) }))
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/fleet-starter/fleet/controllers/schedule/rule"
 )
 
-// placeGlobals decides for global units: where the unit changed, on every machine; else where the machine changed.
+// placeGlobals plans global units: a changed unit on every machine, all units on a changed machine.
 func (p *planner) placeGlobals() {
 	globals := slices.SortedFunc(maps.Keys(p.x.Globals()), index.ByName)
 	if len(globals) == 0 {
@@ -24,7 +24,7 @@ func (p *planner) placeGlobals() {
 	}
 }
 
-// placeOnAll decides for one of them.
+// placeOnAll plans one of them.
 func (p *planner) placeOnAll(u *index.Unit, changed []*index.Machine) {
 	machines, whole := changed, p.seen(u)
 	if whole {
@@ -53,7 +53,7 @@ func (p *planner) placeOnAll(u *index.Unit, changed []*index.Machine) {
 	}
 }
 
-// tidy looks at one placement of a global unit: whether it should be there, and like this.
+// tidy checks one placement of a global unit: whether it should exist, and with this value.
 func (p *planner) tidy(u *index.Unit, x *index.Place) {
 	m := x.Machine
 	why, mismatch := p.rules.Mismatch(u, m)
@@ -77,8 +77,7 @@ func (p *planner) tidy(u *index.Unit, x *index.Place) {
 	}
 }
 
-// tidyAbsent leaves a placement on a machine that is missed for a while: what runs there should still be wanted when
-// it returns.
+// tidyAbsent keeps a placement on a missed machine for a while: what runs there should still be wanted when it returns.
 func (p *planner) tidyAbsent(u *index.Unit, x *index.Place) {
 	left := p.left(x.Machine, p.in.Limits.ForgetAfter)
 	switch {
@@ -92,12 +91,12 @@ func (p *planner) tidyAbsent(u *index.Unit, x *index.Place) {
 	}
 }
 
-// excepts: the app of a global unit takes it off that machine.
+// excepts reports whether a global unit's app takes it off that machine.
 func excepts(u *index.Unit, m *index.Machine) bool {
 	return u.Except != "" && slices.Contains(strings.Split(u.Except, ","), m.ID)
 }
 
-// wants: a global unit should be on the machine.
+// wants reports whether a global unit should be on the machine.
 func (p *planner) wants(u *index.Unit, m *index.Machine) bool {
 	if !m.Schedulable() || excepts(u, m) {
 		return false
@@ -106,7 +105,7 @@ func (p *planner) wants(u *index.Unit, m *index.Machine) bool {
 	return !bad
 }
 
-// placeGlobal gives a machine its placement of a global unit. false: it should have one and has no room.
+// placeGlobal places a global unit on a machine. It returns false if it should be there and has no room.
 func (p *planner) placeGlobal(u *index.Unit, m *index.Machine) bool {
 	if !p.wants(u, m) {
 		return true
@@ -120,7 +119,7 @@ func (p *planner) placeGlobal(u *index.Unit, m *index.Machine) bool {
 	return true
 }
 
-// explainGlobal says on which machines that match a global unit has no room, or that none matches.
+// explainGlobal says on which matching machines a global unit has no room, or that none matches.
 func (p *planner) explainGlobal(u *index.Unit) {
 	match := 0
 	var without []*index.Machine
@@ -137,7 +136,7 @@ func (p *planner) explainGlobal(u *index.Unit) {
 		if x := p.firstHeld(u); x != nil {
 			p.explainHeld(x)
 		} else if p.seen(u) || !slices.ContainsFunc(u.Places, func(x *index.Place) bool { return x.Changes() && x.Machine.Present }) {
-			p.clear(u) // else what was said of one that waits for its new file is so still, nothing looked at it
+			p.clear(u) // otherwise the explanation of one that waits for its new file is still valid: nothing was checked
 		}
 		return
 	}

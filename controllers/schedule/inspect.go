@@ -7,7 +7,7 @@ import (
 	"github.com/fleet-starter/fleet/controllers/schedule/rule"
 )
 
-// inspect finds out of every unit whether it may stay where it is.
+// inspect decides for every unit whether it may stay where it is.
 func (p *planner) inspect() {
 	for _, m := range p.x.DirtyMachines() {
 		for _, x := range m.Places {
@@ -69,7 +69,7 @@ func (p *planner) inspectUnit(u *index.Unit) {
 	p.inspectPlace(u, v)
 }
 
-// inspectPlace finds out whether a unit that has a machine may stay there.
+// inspectPlace decides whether a unit that has a machine may stay there.
 func (p *planner) inspectPlace(u *index.Unit, v *verdict) {
 	m := v.keep.Machine
 	switch {
@@ -93,7 +93,7 @@ func (p *planner) inspectPlace(u *index.Unit, v *verdict) {
 	}
 }
 
-// inspectAbsent decides for a unit whose machine is missed. As long as it stays it keeps its file: whether a new one fits there is
+// inspectAbsent decides for a unit whose machine is missed. While it stays it keeps its file: whether a new one fits there is
 // decided when the machine is back.
 func (p *planner) inspectAbsent(v *verdict) {
 	m := v.keep.Machine
@@ -111,13 +111,13 @@ func (p *planner) inspectAbsent(v *verdict) {
 	v.cannotStay(move, rule.Refusal{Reason: ReasonMachineGone, Message: "its machine " + m.ID + " is gone"})
 }
 
-// matches says that the unit may be on the machine, whatever else is there.
+// matches reports whether the unit may be on the machine, ignoring other units.
 func (p *planner) matches(x *index.Place) bool {
 	_, bad := p.rules.Mismatch(x.Unit, x.Machine)
 	return !bad && !x.Machine.Config.Drain
 }
 
-// contest has a machine looked at as a whole where a unit on it clashes with another one: who has to leave depends on all.
+// contest marks a machine for admission if a unit on it clashes with another one: who has to leave depends on all of them.
 func (p *planner) contest(x *index.Place) {
 	m, u := x.Machine, x.Unit
 	if !m.Indexed || m.Mark == p.x.Epoch {

@@ -6,10 +6,10 @@ import (
 	"github.com/fleet-starter/fleet/controllers/schedule/rule"
 )
 
-// resolve decides for one group: a single unit, or units that have to be on one machine.
+// resolve plans one group: a single unit, or units that have to be on one machine.
 func (p *planner) resolve(members []*index.Unit) {
 	var movers []*index.Unit
-	var stands *index.Machine // where the group is, as far as it has a machine
+	var stands *index.Machine // where the group is, if it has a machine
 	for _, u := range members {
 		v := of(u)
 		if v.outcome == preempted {
@@ -21,7 +21,7 @@ func (p *planner) resolve(members []*index.Unit) {
 		}
 		p.follow(u)
 		if len(u.Places) > 1 && v.at == nil && v.keep != nil && v.outcome != blocked {
-			v.stayFor(index.ForTime) // what is too much goes first
+			v.stayFor(index.ForTime) // admission comes first
 			v.done.keepFile = true
 		}
 		switch {
@@ -48,7 +48,7 @@ func (p *planner) resolve(members []*index.Unit) {
 	}
 }
 
-// follow looks whether the units are there that u has to be beside.
+// follow checks whether the units that u has to follow have machines.
 func (p *planner) follow(u *index.Unit) {
 	v := of(u)
 	if v.outcome == broken {
@@ -75,7 +75,7 @@ func (p *planner) followGlobal(v *verdict, t *index.Unit) {
 	}
 }
 
-// followUnit has a unit move with t; t is nil where nothing is known of that name.
+// followUnit makes a unit move with t; t is nil if there is no unit of that name.
 func (p *planner) followUnit(v *verdict, name string, t *index.Unit) {
 	switch {
 	case t == nil || !t.Known:
@@ -101,7 +101,7 @@ func (p *planner) followUnit(v *verdict, name string, t *index.Unit) {
 	}
 }
 
-// placeTogether finds one machine for all of a group.
+// placeTogether finds one machine for a whole group.
 func (p *planner) placeTogether(movers []*index.Unit) {
 	if why := p.drainTurn(movers); why != "" {
 		p.waitForDrain(movers, why)
@@ -123,7 +123,7 @@ func (p *planner) placeTogether(movers []*index.Unit) {
 	p.settleAt(movers, m)
 }
 
-// home is a machine that a unit of the group could stay on if the others came: moving less is better.
+// home returns a machine on which a unit of the group could stay if the others came: fewer moves are better.
 func (p *planner) home(movers []*index.Unit) *index.Machine {
 	for _, u := range movers {
 		v := of(u)
@@ -147,7 +147,7 @@ func (p *planner) home(movers []*index.Unit) *index.Machine {
 	return nil
 }
 
-// join has a unit go where the rest of its group is: to the units that it follows, else to any that has a machine.
+// join makes a unit go where the rest of its group is: to the units it follows, else to any that has a machine.
 func (p *planner) join(u *index.Unit, stands *index.Machine) {
 	v := of(u)
 	var target *index.Unit
@@ -186,10 +186,10 @@ func (p *planner) join(u *index.Unit, stands *index.Machine) {
 	p.refuse(u, single)
 }
 
-// maxTogether is how many units one transaction takes: a move is two operations, and etcd takes 128.
+// maxTogether is how many units fit into one transaction: a move is two operations, and etcd allows 128.
 const maxTogether = 60
 
-// settleAt puts units on a machine.
+// settleAt places units on a machine.
 func (p *planner) settleAt(movers []*index.Unit, m *index.Machine) {
 	if p.askToLeave(movers, m) {
 		return
@@ -205,7 +205,7 @@ func (p *planner) settleAt(movers []*index.Unit, m *index.Machine) {
 			p.txn.Enter(u, m)
 			to := p.placement(u, m)
 			p.with(Action{Kind: Place, Unit: u.Name, Machine: m.ID, Placement: to, Reason: ReasonPlaced, Message: withNote("of the machines that fit, this one runs least", to)})
-		case v.keep.Machine == m: // the others come to it
+		case v.keep.Machine == m: // the others join it
 			v.reason = ""
 			p.update(u, v.keep)
 			p.last++
@@ -218,7 +218,7 @@ func (p *planner) settleAt(movers []*index.Unit, m *index.Machine) {
 	}
 }
 
-// move moves a unit from where it is to another machine.
+// move moves a unit to another machine.
 func (p *planner) move(u *index.Unit, m *index.Machine) {
 	v := of(u)
 	p.txn.Enter(u, m)
@@ -231,7 +231,7 @@ func (p *planner) move(u *index.Unit, m *index.Machine) {
 	}
 }
 
-// withNote adds what the unit would rather have than the machine.
+// withNote adds what the unit would prefer to the machine.
 func withNote(message string, to v1.Placement) string {
 	if to.Note != "" {
 		message += "; " + to.Note

@@ -14,28 +14,28 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// changes are the names of what has changed and was not observed yet, by collection. What changes often is observed once.
+// changes are the names of changed objects that were not observed yet, by collection. Repeated changes are observed once.
 type changes struct {
 	mu sync.Mutex
 	noted
-	listed      bool      // all that there is was observed: from then on what changes is noted
-	begun, last time.Time // when the first and the last of the units came
+	listed      bool      // everything was observed once: from then on changes are noted
+	begun, last time.Time // when the first and the last unit of a burst arrived
 }
 
-// noted are names by collection.
+// noted are names, by collection.
 type noted struct{ units, files, machines, configs, placements, unplaced, states set }
 
 type set map[string]struct{}
 
-// Units that come by the hundred are waited for, until no more came for a moment: then each machine hears once of all
-// that it gets, looks once, and reports once. etcd takes as long for them either way.
+// When hundreds of units arrive, planning waits until no more come for a moment: then each machine receives all that it gets
+// at once, makes one pass, and reports once. For etcd it takes the same time either way.
 const (
 	burstFrom  = 100
-	burstPause = 250 * time.Millisecond // a watch that has fallen behind is caught up every 100 ms
+	burstPause = 250 * time.Millisecond // a watch that has fallen behind catches up every 100 ms
 	burstMax   = 5 * time.Second
 )
 
-// burst returns for how long the rest of many units is to be waited for.
+// burst returns how long to wait for the rest of a burst of units.
 func (c *changes) burst(now time.Time) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -45,7 +45,7 @@ func (c *changes) burst(now time.Time) time.Duration {
 	return max(0, burstPause-now.Sub(c.last))
 }
 
-// follow has every change noted, and wakes the loop.
+// follow notes every change, and wakes the loop.
 func (c *Controller) follow() {
 	note(c, c.Cluster.Units, &c.changes.units)
 	note(c, c.Cluster.UnitFiles, &c.changes.files)
@@ -60,7 +60,7 @@ func note[T any](c *Controller, collection *cache.Collection[T], names *set) {
 	collection.OnChange(func(events []cache.Event[T]) {
 		c.changes.mu.Lock()
 		defer c.changes.mu.Unlock()
-		if !c.changes.listed { // the first look is at everything
+		if !c.changes.listed { // the first pass is over everything
 			return
 		}
 		if names == &c.changes.units {
@@ -79,7 +79,7 @@ func note[T any](c *Controller, collection *cache.Collection[T], names *set) {
 	})
 }
 
-// observe tells the index of what has changed, as it is now.
+// observe updates the index from the changes.
 func (c *Controller) observe() {
 	c.changes.mu.Lock()
 	todo, all := c.changes.noted, !c.changes.listed
@@ -98,7 +98,7 @@ func (c *Controller) observe() {
 	each(c.Cluster.States, todo.states, all, c.observeState)
 }
 
-// each calls observe with the objects of these names, or with all that there are. What is gone is nil.
+// each calls observe for the objects of these names, or for all. A deleted object is nil.
 func each[T any](collection *cache.Collection[T], names set, all bool, observe func(name string, o *cache.Object[T])) {
 	if all {
 		for _, o := range collection.List() {
@@ -124,16 +124,16 @@ func (c *Controller) observeMachine(id string, o *cache.Object[v1.Machine]) {
 	}
 }
 
-// reasonInvalidConfig is of an event of a machine: its machineconfig/ cannot be read, what it said before goes on.
+// of an event of a machine: its machineconfig/ is unreadable, so its last readable value stays in force
 const reasonInvalidConfig = "InvalidConfig"
 
-// observeConfig leaves what was said before where it cannot be read now.
+// observeConfig keeps the last readable value if the current one is unreadable.
 func (c *Controller) observeConfig(id string, o *cache.Object[v1.MachineConfig]) {
 	switch {
 	case o == nil:
 		c.index.SetMachineConfig(id, v1.MachineConfig{})
 	case o.Err != nil:
-		c.Events.Record(v1.KindMachine, id, v1.EventWarning, reasonInvalidConfig, o.Key+" cannot be read, what it said before goes on: "+summary(o.Err))
+		c.Events.Record(v1.KindMachine, id, v1.EventWarning, reasonInvalidConfig, o.Key+" cannot be read, its last readable value stays in force: "+summary(o.Err))
 	default:
 		c.index.SetMachineConfig(id, o.Value)
 	}
@@ -148,7 +148,7 @@ func (c *Controller) observePlacement(name string, o *cache.Object[v1.Placement]
 		c.index.DeleteStray(name)
 	case o == nil:
 		c.index.DeletePlacement(machine, unit)
-	default: // one that cannot be read is empty, and is put right
+	default: // an unreadable one counts as empty, and is replaced
 		c.index.SetPlacement(index.Placed{MachineName: machine, UnitName: unit, Value: o.Value, Mod: o.ModRevision, Create: o.CreateRevision})
 	}
 }
@@ -181,7 +181,7 @@ func (c *Controller) observeUnit(name string, o *cache.Object[v1.Unit]) {
 	c.index.SetUnit(u)
 }
 
-// unit is what placement has to know of a stored unit. Whatever is wrong with it is its Problem.
+// unit returns what placement has to know of a stored unit. Whatever is wrong with it is its Problem.
 func (c *Controller) unit(o *cache.Object[v1.Unit]) index.UnitSpec {
 	spec := o.Value.Spec
 	u := index.UnitSpec{Name: o.Name, Hash: unitfile.HashOf(spec.Contents, spec.Hash), DesiredState: spec.DesiredState, RequestedAt: spec.RequestedAt,

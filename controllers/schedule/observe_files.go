@@ -9,12 +9,12 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// files are the [X-Fleet] sections of unit files by their hash, each parsed once, and who uses them.
+// files are the parsed [X-Fleet] sections of unit files by hash, with their users.
 type files map[string]*file
 
 type file struct {
-	read     bool // it was looked for in the store
-	stored   bool // and is there
+	read     bool // it was looked up in the store
+	stored   bool // it exists there
 	parsed   bool
 	template *unitfile.FleetTemplate
 	problem  string // why it cannot be parsed
@@ -32,7 +32,7 @@ func (f files) of(hash, unit string) *file {
 	return entry
 }
 
-// changed has a file looked for again, and returns who uses it.
+// changed makes a file be looked up again, and returns its users.
 func (f files) changed(hash string) set {
 	entry := f[hash]
 	if entry == nil {
@@ -42,7 +42,7 @@ func (f files) changed(hash string) set {
 	return entry.users
 }
 
-// former is the section of a file that a placement names although its unit has another one.
+// former returns the section of a file that a placement still names.
 func (c *Controller) former(hash, unit string) (unitfile.Fleet, bool) {
 	name, err := unitfile.ParseName(unit)
 	if err != nil {
@@ -60,7 +60,7 @@ func (c *Controller) former(hash, unit string) (unitfile.Fleet, bool) {
 	return fleet, problem == ""
 }
 
-// leave takes a unit off the users of a file.
+// leave removes a unit from the users of a file.
 func (f files) leave(hash, unit string) {
 	entry := f[hash]
 	if entry == nil {
@@ -90,7 +90,7 @@ func (f *file) parse(text string) {
 	}
 }
 
-// resolve returns the section for a unit, or what is wrong.
+// resolve returns the section for a unit, or what is wrong with it.
 func (f *file) resolve(name unitfile.Name) (unitfile.Fleet, string) {
 	if f.problem != "" {
 		return unitfile.Fleet{}, f.problem
@@ -103,7 +103,7 @@ func (f *file) resolve(name unitfile.Name) (unitfile.Fleet, string) {
 	return fleet, summary(errors.Join(errs...))
 }
 
-// summary is an error in one line that etcd takes, however much is wrong.
+// summary shortens an error to one line that etcd accepts, however much is wrong.
 func summary(err error) string {
 	if err == nil {
 		return ""

@@ -11,19 +11,18 @@ import (
 
 // Limits say how careful a plan is.
 type Limits struct {
-	// FreezeMin is how many machines have to be missed, and more than half of those known, before nothing is moved
-	// any more: then the network is more likely to be gone than the machines. Default 3.
+	// FreezeMin is how many machines, and more than half of those known, have to be missed before nothing is moved any more:
+	// then it is more likely that the network failed than that the machines did. Default 3.
 	FreezeMin int
-	// FreezeTimeout ends that after a while. 0: it lasts until machines return, or a person sets drain for those that
-	// will not return.
+	// FreezeTimeout ends a freeze after a while. 0: it lasts until machines return, or a person drains those that will not.
 	FreezeTimeout time.Duration
-	// ForgetAfter is how long the placements of global units stay on a machine that is missed. Default 1 h.
+	// ForgetAfter is how long the placements of global units stay on a missed machine. Default 1 h.
 	ForgetAfter time.Duration
-	// Grace is how long a machine that this cluster has never seen present may take to report before its units are
-	// moved: after a cold start the machines come one by one. Default 30 s, as agent_ttl; negative: none.
+	// Grace is how long a machine that this cluster has never seen present may take to report before its units are moved:
+	// after a cold start machines arrive one by one. Default 30 s, like agent_ttl; negative: none.
 	Grace time.Duration
-	// Settle is how long the units of machines that vanished together wait, FreezeMin machines or more, for others may
-	// follow: leases of one moment do not end in one moment. Default a third of Grace, how often a lease is renewed.
+	// Settle is how long units wait when FreezeMin or more machines have vanished together, in case others follow: leases
+	// granted at the same time do not expire at the same time. Default a third of Grace, the interval of lease renewals.
 	Settle time.Duration
 }
 
@@ -43,20 +42,20 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// Input is all that a plan depends on.
+// Input is everything that a plan depends on.
 type Input struct {
 	Now    time.Time
 	Index  *index.Index
 	Limits Limits
-	// FrozenSince is when the first plan was of those up to the last one that were all Missed; zero: that one was not.
+	// FrozenSince is the time of the first of the latest consecutive plans that were Missed; zero: the last one was not.
 	FrozenSince time.Time
 }
 
-// Decision is a plan: what to write, in this order, and when to look again where time alone changes something.
+// Decision is a plan: what to write, in this order, and when to plan again if only time has to pass.
 type Decision struct {
 	Actions []Action
-	// Frozen says that too many machines are missed to move what they ran. Missed says that they are, whether that is still so
-	// or FreezeTimeout has passed: a freeze that is over begins again with other machines, when these were back.
+	// Frozen: too many machines are missed to move their units. Missed: they are missed, frozen or after FreezeTimeout. After
+	// these are back, other machines can cause a new freeze.
 	Frozen, Missed bool
 	After          time.Duration
 
@@ -68,9 +67,9 @@ type Decision struct {
 // NewIndex returns an empty index with the rules of this package.
 func NewIndex() *index.Index { return index.New(rule.New) }
 
-// Plan returns what to write for the units that something has changed for, and leaves the index as it was: while it runs it
-// enters its own decisions in a transaction of the index, and takes them out again. Equal indexes give equal plans, however
-// they came about. What a plan frees stays occupied until that is seen to be written. Commit follows.
+// Plan returns what to write for the units affected by changes, and leaves the index as it was: while it runs it enters its
+// decisions in a transaction of the index, and then undoes it. Equal indexes give equal plans, whatever their history. What a
+// plan frees stays occupied until the write has been seen. Commit follows.
 func Plan(in Input) Decision {
 	in.Limits = in.Limits.withDefaults()
 	p := &planner{x: in.Index, rules: rule.Of(in.Index), in: in, txn: in.Index.Begin(), explained: map[string]*rule.Explanation{}}
@@ -92,8 +91,8 @@ func Plan(in Input) Decision {
 	return p.out
 }
 
-// Commit notes in the index that a decision is being carried out: what it looked at needs no look until something changes.
-// Where an action cannot be written, Retry of the index follows.
+// Commit records in the index that a decision is being carried out: what it covered needs no plan until something changes. If
+// an action cannot be written, call the index's Retry afterwards.
 func Commit(x *index.Index, d Decision) {
 	x.Commit(d.pending, d.Frozen, func(u *index.Unit) bool { return of(u).epoch == x.Epoch })
 	noteAbsent(x, d)
@@ -107,20 +106,20 @@ type planner struct {
 	txn   *index.Txn
 	out   Decision
 
-	work    []*index.Unit // all units that are looked at
+	work    []*index.Unit // all units to plan
 	members []*index.Unit // their groups, one after the other
 	groups  []group
-	last    int // the number of the last transaction of the plan
-	// released: the plan frees room on a machine that is present, which the next plan may use.
+	last    int // the number of the plan's last transaction
+	// released: the plan frees room on a present machine, which the next plan may use.
 	released bool
 
 	frozen    bool
 	settling  bool  // so many machines vanished a moment ago that others may follow
-	oldest    int64 // since when the machine is present that has been for longest
+	oldest    int64 // since when the machine is present that has been present longest
 	contested []*index.Machine
-	evicted   map[*index.Place]rule.Refusal // who has to leave to others on the machine
+	evicted   map[*index.Place]rule.Refusal // units that have to make room for others on their machine
 	held      map[*index.Place]held
-	refused   []refused // to be explained at the end
+	refused   []refused // to explain at the end
 	explained map[string]*rule.Explanation
 }
 
@@ -135,13 +134,13 @@ func (p *planner) act(a Action) {
 	p.with(a)
 }
 
-// with adds an action to the transaction of the one before.
+// with adds an action to the previous one's transaction.
 func (p *planner) with(a Action) {
 	a.Txn = p.last
 	p.out.Actions = append(p.out.Actions, a)
 }
 
-// wait notes that something could not be done, and what has to change first.
+// wait records that something could not be done, and what has to change first.
 func (p *planner) wait(u *index.Unit, why index.Wait) {
 	p.out.pending = append(p.out.pending, index.Pending{Unit: u, For: why})
 }

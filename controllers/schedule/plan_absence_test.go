@@ -115,14 +115,14 @@ func TestFreeze(t *testing.T) {
 	})
 }
 
-// only are the actions of these kinds.
+// only returns the actions of these kinds.
 func only(actions []string, kinds ...string) []string {
 	return slices.DeleteFunc(actions, func(a string) bool {
 		return !slices.ContainsFunc(kinds, func(kind string) bool { return strings.HasPrefix(a, kind+" ") })
 	})
 }
 
-// TestGrace: at the beginning machines have some time to report.
+// TestGrace: at the start machines have some time to report.
 func TestGrace(t *testing.T) {
 	w := newWorld(t)
 	w.limits.Grace = 0 // the default
@@ -137,11 +137,11 @@ func TestGrace(t *testing.T) {
 	require.Equal(t, 20*time.Second, w.plan().After)
 	w.now = w.now.Add(20 * time.Second)
 	require.Equal(t, []string{"Move a.service from m2 to m1: MachineGone: its machine m2 is gone"}, w.converge())
-	w.deleteMachine("m1") // one that was seen has none
+	w.deleteMachine("m1") // one that was seen gets no grace
 	require.Equal(t, []string{"Move a.service from m1 to m3: MachineGone: its machine m1 is gone"}, w.converge())
 }
 
-// TestGraceOfANewLeader: there is none where the cluster was up when the machine vanished, together with the leader.
+// TestGraceOfANewLeader: there is no grace if the cluster was up when the machine vanished together with the leader.
 func TestGraceOfANewLeader(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
@@ -164,7 +164,7 @@ func TestGraceOfANewLeader(t *testing.T) {
 	}
 }
 
-// TestSettle: machines that the network takes vanish one by one, as their leases end. Not all that they run moves to
+// TestSettle: machines that the network loses vanish one by one, as their leases expire. Their units must not all move to
 // those that vanish next.
 func TestSettle(t *testing.T) {
 	vanish := func(t *testing.T, n int) (w *world, moves []string) {
@@ -200,7 +200,7 @@ func TestSettle(t *testing.T) {
 	})
 }
 
-// TestGlobalAbsence: what a global unit has on a machine that is missed stays a while, for its return.
+// TestGlobalAbsence: a global unit's placement on a missed machine stays for a while, in case it returns.
 func TestGlobalAbsence(t *testing.T) {
 	w := three(t)
 	w.add(t, "g.service Global=true")
@@ -216,7 +216,7 @@ func TestGlobalAbsence(t *testing.T) {
 	require.Equal(t, []string{"Unplace g.service from m2: MachineGone: its machine m2 is gone"}, w.converge())
 }
 
-// TestGlobalAbsenceWhileFrozen: while most machines are missed, what a global unit has on them stays, however long.
+// TestGlobalAbsenceWhileFrozen: while most machines are missed, a global unit's placements on them stay, however long.
 func TestGlobalAbsenceWhileFrozen(t *testing.T) {
 	w := newWorld(t)
 	var all []string
@@ -236,14 +236,14 @@ func TestGlobalAbsenceWhileFrozen(t *testing.T) {
 	require.Empty(t, w.converge())
 	require.Equal(t, all, w.where())
 
-	for i := range 2 { // one alone is gone, and no longer looked for
+	for i := range 2 { // a single one is gone, and forgotten
 		w.setMachine(index.MachineSpec{ID: fmt.Sprint("m", i+1)})
 	}
 	require.Contains(t, w.converge(), "Unplace g.service from m3: MachineGone: its machine m3 is gone")
 }
 
-// TestExcept: a global unit leaves the machines that its app excepts, at once and for others, and returns when it excepts them
-// no longer.
+// TestExcept: a global unit leaves the machines that its app excepts, at once and making room, and returns when they are no
+// longer excepted.
 func TestExcept(t *testing.T) {
 	w := three(t)
 	w.add(t, "g.service Global=true;Ports=80", "a@1.service Ports=80")

@@ -21,7 +21,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// TestIdle: what is decided and written needs no plan until something changes.
+// TestIdle: after a decision was written, no plan is needed until something changes.
 func TestIdle(t *testing.T) {
 	w := newWorld(t)
 	require.True(t, w.c.Idle())
@@ -43,7 +43,7 @@ func TestIdle(t *testing.T) {
 	require.False(t, w.c.Idle())
 }
 
-// TestRoomIsGivenBack: what was found to fit nowhere is placed when room is given back, of either resource.
+// TestRoomIsGivenBack: a unit that fitted nowhere is placed when room becomes free, of either resource.
 func TestRoomIsGivenBack(t *testing.T) {
 	for _, resource := range []string{"CPU=1500m", "Memory=3G", "CPU=1500m;Memory=1G"} {
 		w := newWorld(t)
@@ -93,7 +93,8 @@ func TestKeeper(t *testing.T) {
 	}
 }
 
-// TestMachineThatShrinks: of what a machine has too little for now, those that came last leave, and no more of them than have to.
+// TestMachineThatShrinks: if a machine has too little of something, the latest units leave, and no more of them than
+// necessary.
 func TestMachineThatShrinks(t *testing.T) {
 	for _, tt := range []struct {
 		resource string
@@ -117,7 +118,7 @@ func TestMachineThatShrinks(t *testing.T) {
 	}
 }
 
-// TestTakingAPlaceIsOneTransaction: who takes a place and those that leave it, wherever they go.
+// TestTakingAPlaceIsOneTransaction: the preempting unit and its victims, wherever they go.
 func TestTakingAPlaceIsOneTransaction(t *testing.T) {
 	w := newWorld(t)
 	w.setMachine(index.MachineSpec{ID: "m1"})
@@ -142,7 +143,7 @@ func TestTakingAPlaceIsOneTransaction(t *testing.T) {
 	require.Len(t, txns, 1)
 }
 
-// TestGlobalUnitWithoutRoom: where a machine that comes later has no room for a global unit, that is said of it.
+// TestGlobalUnitWithoutRoom: if a new machine has no room for a global unit, the unit's explanation says so.
 func TestGlobalUnitWithoutRoom(t *testing.T) {
 	w := three(t)
 	w.add(t, "g.service Global=true;CPU=1000m")
@@ -159,7 +160,7 @@ func TestGlobalUnitWithoutRoom(t *testing.T) {
 	require.Empty(t, w.unplaced)
 }
 
-// TestTiedUnitsAreNotPreempted: one that follows another, or is followed, is not sent away for who would replace it.
+// TestTiedUnitsAreNotPreempted: a unit that follows another, or is followed, is not preempted.
 func TestTiedUnitsAreNotPreempted(t *testing.T) {
 	w := newWorld(t)
 	w.setMachine(index.MachineSpec{ID: "m1"})
@@ -171,7 +172,8 @@ func TestTiedUnitsAreNotPreempted(t *testing.T) {
 	require.Contains(t, w.unplaced, "new.service")
 }
 
-// TestImpossibleGroups: units that MachineOf= wants on one machine and that cannot be on one. What one file says of that is refused before.
+// TestImpossibleGroups: units that MachineOf= requires on one machine and that cannot share one. Contradictions within one
+// file are rejected earlier.
 func TestImpossibleGroups(t *testing.T) {
 	follows := []string{"a.service"}
 	for _, tt := range []struct {
@@ -219,7 +221,8 @@ func TestSameUnplaced(t *testing.T) {
 	}
 }
 
-// TestStaysDependOnWhereItIs: two instances of one template that stay on different machines for now have different reasons.
+// TestExplanationsOfThoseThatStay: two instances of a template that stay on different machines for now have different
+// explanations.
 func TestExplanationsOfThoseThatStay(t *testing.T) {
 	w := three(t)
 	w.add(t, "app@1.service MachineMetadata=zone=a;CPU=1000m", "app@2.service MachineMetadata=zone=a;CPU=1000m")
@@ -232,7 +235,7 @@ func TestExplanationsOfThoseThatStay(t *testing.T) {
 	require.Equal(t, []string{"m1/app@1.service", "m1/app@2.service"}, w.where())
 }
 
-// TestControllerKeepsWhatIsActive: of a unit that is on two machines the one goes that does not run.
+// TestControllerKeepsWhatIsActive: of a unit's two placements, the one that does not run is removed.
 func TestControllerKeepsWhatIsActive(t *testing.T) {
 	eachStore(t, func(b *bench) {
 		b.machine("m1", "a")
@@ -244,7 +247,7 @@ func TestControllerKeepsWhatIsActive(t *testing.T) {
 		require.NoError(b.t, err)
 		b.put(b.keys.Placements().Key("m2/a.service"), string(value.Value))
 		b.await("m2/a.service launched")
-		require.Eventually(b.t, func() bool { // it is told after it was written
+		require.Eventually(b.t, func() bool { // the event is written later
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			return slices.ContainsFunc(b.events, func(e string) bool {
@@ -267,15 +270,15 @@ func TestControllerReportsWhatFitsNowhere(t *testing.T) {
 	}, 10*time.Second, 5*time.Millisecond)
 }
 
-// TestWrittenIsNotSeen: a decision that was written and is not known in time is an error: the next plan waits until it is.
+// TestWrittenIsNotSeen: a write that is not seen in time is an error: the next plan waits until it is.
 func TestWrittenIsNotSeen(t *testing.T) {
 	s := memstore.New(memstore.Options{})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	c := New(Options{Env: cluster.Env{Store: &onCommit{s, cancel}, Cluster: cluster.New(s, keyspace.New(""), logr.Discard())}}) // which never runs: it sees nothing
+	c := New(Options{Env: cluster.Env{Store: &onCommit{s, cancel}, Cluster: cluster.New(s, keyspace.New(""), logr.Discard())}}) // which never runs, so it sees nothing
 	ended, end := context.WithCancel(t.Context())
 	end()
-	_ = c.Run(ended) // ends the queue
+	_ = c.Run(ended) // shuts down the queue
 	write := []Action{{Kind: SetUnplaced, Unit: "a.service", Unplaced: &v1.Unplaced{}}}
 	require.ErrorIs(t, c.apply(ctx, write), context.Canceled)
 	require.NotZero(t, s.Revision())
@@ -291,7 +294,7 @@ func TestWrittenIsNotSeen(t *testing.T) {
 	require.True(t, there)
 }
 
-// onCommit does something with each transaction, when it is written.
+// onCommit calls a function with each transaction that is written.
 type onCommit struct {
 	store.Interface
 	do func()
@@ -303,11 +306,11 @@ func (o *onCommit) Commit(ctx context.Context, txn store.Txn) (int64, error) {
 	return revision, err
 }
 
-// TestLeastLoadedOfThoseThatFit: where the machines that run least have no room, and loads differ much, the least loaded of the others
-// is found, of equals the first, be they few or many.
+// TestLeastLoadedOfThoseThatFit: if the least loaded machines have no room, and loads differ much, the least loaded of the
+// others is found, the first among equals, be they few or many.
 func TestLeastLoadedOfThoseThatFit(t *testing.T) {
 	for _, tt := range []struct {
-		from int // machines with so many units and more have the port free
+		from int // machines with at least that many units have the port free
 		want []string
 	}{
 		{24, []string{"m024", "m049", "m074", "m099", "m124", "m149"}},
@@ -327,7 +330,7 @@ func TestLeastLoadedOfThoseThatFit(t *testing.T) {
 				w.put(id, name, v1.Placement{Hash: "1", DesiredState: v1.Launched})
 				w.add(t, name+" "+section)
 			}
-			if i%25 == 0 { // one that would run least
+			if i%25 == 0 { // a least loaded one
 				name := fmt.Sprintf("p@%d.service", i)
 				w.put(id, name, v1.Placement{Hash: "1", DesiredState: v1.Launched})
 				w.add(t, name+" MachineID="+id+";Ports=80")

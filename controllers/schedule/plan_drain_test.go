@@ -34,7 +34,7 @@ func TestDrain(t *testing.T) {
 	require.Empty(t, w.converge())
 }
 
-// TestDrainGoesOn: who is waited for is stopped, deleted or broken instead of becoming active.
+// TestDrainGoesOn: the unit that is waited for is stopped, deleted or broken instead of becoming active.
 func TestDrainGoesOn(t *testing.T) {
 	for name, change := range map[string]func(w *world){
 		"stopped": func(w *world) { u := w.units["app@1.service"]; u.DesiredState = v1.Loaded; w.setUnit(u) },
@@ -54,8 +54,8 @@ func TestDrainGoesOn(t *testing.T) {
 	}
 }
 
-// TestDrainAsksTheApp: units of an app go when it has let them go, all of their group at once, and stay where that is
-// taken back. One that is stopped needs no leave, and so does none whose machine dies.
+// TestDrainAsksTheApp: units of an app leave when it has let them go, a whole group at once, and stay if that is taken back.
+// Stopped units, and those of a dead machine, leave without that.
 func TestDrainAsksTheApp(t *testing.T) {
 	const asked = "Drain: m1 is being drained: it moves when its app has let it go"
 	begin := func(t *testing.T) *world {
@@ -89,7 +89,7 @@ func TestDrainAsksTheApp(t *testing.T) {
 	t.Run("let go", func(t *testing.T) {
 		w := begin(t)
 		withdraw(w)
-		require.Equal(t, []string{"Update web-side@1.service on m1: StateChanged: the unit is to be loaded"}, w.converge())
+		require.Equal(t, []string{"Update web-side@1.service on m1: StateChanged: the desired state is loaded"}, w.converge())
 		change(w, "web@1.service", func(u *index.UnitSpec) { u.LetGo = "m2" })
 		require.Empty(t, w.converge(), "that was another move")
 		change(w, "web@1.service", func(u *index.UnitSpec) { u.LetGo = "m1" })
@@ -99,7 +99,7 @@ func TestDrainAsksTheApp(t *testing.T) {
 	t.Run("taken back", func(t *testing.T) {
 		w := begin(t)
 		w.setConfig("m1", v1.MachineConfig{})
-		require.Equal(t, []string{"Update web@1.service on m1: Drain: it need not leave m1 any more", "Update web-side@1.service on m1: Drain: it need not leave m1 any more"}, w.converge())
+		require.Equal(t, []string{"Update web@1.service on m1: Drain: it no longer has to leave m1", "Update web-side@1.service on m1: Drain: it no longer has to leave m1"}, w.converge())
 	})
 	t.Run("stopped", func(t *testing.T) {
 		w := begin(t)
@@ -128,7 +128,7 @@ func TestDrainAsksTheApp(t *testing.T) {
 		require.Equal(t, []string{"Place x.service on m2: Placed: of the machines that fit, this one runs least"}, w.converge(), "m3 is left")
 		w.add(t, "y.service Conflicts=web@*.service")
 		require.Equal(t, []string{"Place y.service on m3: Placed: of the machines that fit, this one runs least",
-			"Update web@1.service on m1: Drain: it need not leave m1 any more", "Update web-side@1.service on m1: Drain: it need not leave m1 any more"}, w.converge())
+			"Update web@1.service on m1: Drain: it no longer has to leave m1", "Update web-side@1.service on m1: Drain: it no longer has to leave m1"}, w.converge())
 		require.Equal(t, "it stays on m1 for now (m1 is being drained): 0 of 2 other machines fit web@1.service together with web-side@1.service: "+
 			"2 run a unit that conflicts (Conflicts=web@*.service of x.service, y.service)", w.unplaced["web@1.service"].Message)
 	})
@@ -147,7 +147,7 @@ func TestDrainAsksTheApp(t *testing.T) {
 	})
 }
 
-// TestDrainAsksOneAtATime: the next instance is asked when the one before has gone.
+// TestDrainAsksOneAtATime: the next instance is asked when the previous one has left.
 func TestDrainAsksOneAtATime(t *testing.T) {
 	w := three(t)
 	for _, n := range []string{"1", "2"} {
@@ -165,7 +165,7 @@ func TestDrainAsksOneAtATime(t *testing.T) {
 	w.setConfig("m1", v1.MachineConfig{Drain: true})
 	require.Len(t, w.converge(), 1)
 	u := w.units["web@2.service"]
-	u.RequestedAt = "now" // who is looked at by itself is not asked either
+	u.RequestedAt = "now" // a unit that changed is not asked either
 	w.setUnit(u)
 	require.Equal(t, []string{"Update web@2.service on m1: Requested: a person asked for it to be started again"}, w.converge())
 	u = w.units["web@1.service"]

@@ -18,7 +18,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// explanations are worlds in which units fit nowhere. What is said of them is in testdata.
+// explanations are worlds in which units fit nowhere. Their explanations are in testdata.
 var explanations = []struct {
 	name  string
 	world func(t *testing.T, w *world)
@@ -38,7 +38,7 @@ var explanations = []struct {
 		w.converge()
 		w.add(t, "d.service Ports=80 81")
 	}},
-	{"crowd", func(t *testing.T, w *world) { // IDs in another order than names
+	{"crowd", func(t *testing.T, w *world) { // IDs in a different order than names
 		for i := range 12 {
 			w.setMachine(index.MachineSpec{ID: fmt.Sprintf("%x", 15-i), Metadata: map[string]string{"zone": "x", "n": fmt.Sprint(i)}})
 			w.add(t, fmt.Sprintf("app@%d.service MachineMetadata=n=%d;Ports=80;%s", i+1, i, appConflict))
@@ -85,7 +85,7 @@ var explanations = []struct {
 		w.converge()
 		w.add(t, "side@1.service Ports=80;"+beside, "lonely.service MachineOf=missing.service")
 	}},
-	{"quarrel", func(t *testing.T, w *world) { w.add(t, "app@1.service Ports=80", "side@1.service Ports=80;"+beside) }},
+	{"contradiction", func(t *testing.T, w *world) { w.add(t, "app@1.service Ports=80", "side@1.service Ports=80;"+beside) }},
 	{"circle", func(t *testing.T, w *world) {
 		w.add(t, "a.service MachineOf=b.service", "b.service MachineOf=c.service", "c.service MachineOf=a.service", "d.service MachineOf=c.service")
 	}},
@@ -107,7 +107,7 @@ var explanations = []struct {
 	}},
 }
 
-// TestExplanations compares what is said of units that fit nowhere with the golden files in testdata.
+// TestExplanations compares the explanations of units that fit nowhere with the golden files in testdata.
 func TestExplanations(t *testing.T) {
 	for _, tc := range explanations {
 		t.Run(tc.name, func(t *testing.T) {
@@ -119,7 +119,7 @@ func TestExplanations(t *testing.T) {
 	}
 }
 
-// TestExplanationsAreShared: what a thousand instances that fit nowhere have in common is kept once.
+// TestExplanationsAreShared: what the explanations of a thousand instances have in common is stored once.
 func TestExplanationsAreShared(t *testing.T) {
 	w := three(t)
 	w.add(t, "x.service Ports=80;MachineID=m1", "y.service Ports=80;MachineID=m2", "z.service Ports=80;MachineID=m3")
@@ -136,7 +136,8 @@ func TestExplanationsAreShared(t *testing.T) {
 	}
 }
 
-// TestExplanationsOfBadBytes: what somebody put into etcd is stored as it is read back, and so not written again and again.
+// TestExplanationsOfBadBytes: invalid UTF-8 from etcd is stored as it will be read back, so that it is not written
+// repeatedly.
 func TestExplanationsOfBadBytes(t *testing.T) {
 	w := newWorld(t)
 	w.setMachine(index.MachineSpec{ID: "m\xff"})
@@ -155,7 +156,7 @@ func TestExplanationsOfBadBytes(t *testing.T) {
 	}
 }
 
-// explained is all that is said, for people.
+// explained returns all explanations, as text.
 func (w *world) explained() string {
 	var b strings.Builder
 	for _, name := range sortedKeys(w.unplaced) {

@@ -14,7 +14,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// TestBothFilesHold: while a placement names the former file of its unit, nothing that this one keeps away is placed beside it; as
+// TestBothFilesHold: while a placement names its unit's former file, nothing is placed there that clashes with that file; as
 // soon as it names the new one it may be.
 func TestBothFilesHold(t *testing.T) {
 	for _, test := range []struct {
@@ -72,7 +72,7 @@ func TestBothFilesHold(t *testing.T) {
 	}
 }
 
-// TestANewFileWaitsForAFormerOne: what would give a unit a file that another one's former file is against waits until that is gone.
+// TestANewFileWaitsForAFormerOne: a new file that clashes with another unit's former file waits until that is gone.
 func TestANewFileWaitsForAFormerOne(t *testing.T) {
 	with := func(hash string, port int) func(string, string) index.UnitSpec {
 		return func(name, owner string) index.UnitSpec {
@@ -112,7 +112,7 @@ func TestANewFileWaitsForAFormerOne(t *testing.T) {
 		w.setUnit(with("2", 80)("b.service", ""))
 		require.Equal(t, []string{
 			"Unplace b.service from m1: Ports: a.service with its former file and b.service both use port 80",
-			"Update a.service on m1: HashChanged: the unit has another file",
+			"Update a.service on m1: HashChanged: the unit's file changed",
 			"Place b.service on m1: Placed: of the machines that fit, this one runs least",
 		}, w.converge())
 	})
@@ -151,13 +151,13 @@ func TestANewFileWaitsForAFormerOne(t *testing.T) {
 		w.setUnit(cpu("a.service", "2", 700))
 		w.setUnit(cpu("b.service", "2", 300))
 		require.Equal(t, []string{
-			"Update b.service on m1: HashChanged: the unit has another file",
-			"Update a.service on m1: HashChanged: the unit has another file",
+			"Update b.service on m1: HashChanged: the unit's file changed",
+			"Update a.service on m1: HashChanged: the unit's file changed",
 		}, w.converge())
 	})
 }
 
-// TestAFormerFileByHand: a person has a global unit run with its former file again on a machine where it had the new one.
+// TestAFormerFileByHand: a person restores a global unit's former file on a machine that had the new one.
 func TestAFormerFileByHand(t *testing.T) {
 	w := newWorld(t)
 	w.setMachine(index.MachineSpec{ID: "m1"})
@@ -186,7 +186,7 @@ func TestAFormerFileByHand(t *testing.T) {
 	require.Empty(t, w.c.Unit("g.service").Formers)
 }
 
-// TestANewLeaderKnowsFormerFiles: a leader that finds a placement with the former file of its unit reads that one.
+// TestANewLeaderKnowsFormerFiles: a leader that finds a placement with its unit's former file reads that file.
 func TestANewLeaderKnowsFormerFiles(t *testing.T) {
 	s := memstore.New(memstore.Options{})
 	keys, former := keyspace.New(""), "[X-Fleet]\nPorts=80\n"

@@ -10,12 +10,12 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// TestAnInstanceAndItsSidekickChangeTogether: what announces an instance is told to run again in the same transaction that gives
+// TestAnInstanceAndItsSidekickChangeTogether: the announcer of an instance is launched again in the transaction that gives
 // the instance its new file, and not before.
 func TestAnInstanceAndItsSidekickChangeTogether(t *testing.T) {
 	const app, sidekick = "web@1.service", "web-discovery@1.service"
 	of := func(w *world, name string) v1.Placement { return w.placements["m1/"+name].Value }
-	// rolling is in the middle of a roll-out: withdrawn, with the file of before.
+	// rolling is in the middle of a roll-out: withdrawn, with the old file.
 	rolling := func(t *testing.T, owner string) *world {
 		w := newWorld(t)
 		w.setMachine(index.MachineSpec{ID: "m1", Capacity: v1.Capacity{CPU: 1000}})
@@ -76,7 +76,7 @@ func TestAnInstanceAndItsSidekickChangeTogether(t *testing.T) {
 		require.Equal(t, former, []v1.Placement{of(w, app), of(w, sidekick)}, "what runs serves as before")
 		require.Contains(t, w.unplaced, app)
 		u := w.units[app]
-		u.Hash, u.Fleet.CPU = "app1", 500 // taken back
+		u.Hash, u.Fleet.CPU = "app1", 500 // reverted
 		w.setUnit(u)
 		w.converge()
 		require.Equal(t, []v1.Placement{former[0], both[1]}, []v1.Placement{of(w, app), of(w, sidekick)})

@@ -12,7 +12,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// fleet is the [X-Fleet] section of a text.
+// fleet parses the [X-Fleet] section of a text.
 func fleet(t testing.TB, name, section string) unitfile.Fleet {
 	file, err := unitfile.Parse("[X-Fleet]\n" + section)
 	require.NoError(t, err)
@@ -23,7 +23,7 @@ func fleet(t testing.TB, name, section string) unitfile.Fleet {
 	return f
 }
 
-// add writes units: a name, then options separated by ';'.
+// add adds units: a name, then options separated by ';'.
 func (w *world) add(t testing.TB, units ...string) {
 	for _, line := range units {
 		name, section, _ := strings.Cut(line, " ")
@@ -105,7 +105,7 @@ func TestSpreadOver(t *testing.T) {
 		"m5/app@3.service", "m5/app@6.service"}, w.where())
 }
 
-// changed is what a placed unit makes of a change, and why. Before it: a.service on m1, b.service on m2.
+// changed is a change of a placed unit, with the expected actions and reasons. Before it: a.service on m1, b.service on m2.
 var changed = []struct {
 	name   string
 	change func(w *world)
@@ -114,13 +114,13 @@ var changed = []struct {
 	{"nothing", func(w *world) { w.setMachine(w.machines["m1"]); w.setUnit(w.units["a.service"]) }, nil},
 	{"another machine", func(w *world) { w.setMachine(index.MachineSpec{ID: "m0"}) }, nil},
 	{"another file", func(w *world) { u := w.units["a.service"]; u.Hash = "2"; w.setUnit(u) },
-		[]string{"Update a.service on m1: HashChanged: the unit has another file"}},
+		[]string{"Update a.service on m1: HashChanged: the unit's file changed"}},
 	{"stopped", func(w *world) { u := w.units["a.service"]; u.DesiredState = v1.Loaded; w.setUnit(u) },
-		[]string{"Update a.service on m1: StateChanged: the unit is to be loaded"}},
+		[]string{"Update a.service on m1: StateChanged: the desired state is loaded"}},
 	{"started again", func(w *world) { u := w.units["a.service"]; u.RequestedAt = "now"; w.setUnit(u) },
 		[]string{"Update a.service on m1: Requested: a person asked for it to be started again"}},
 	{"inactive", func(w *world) { u := w.units["a.service"]; u.DesiredState = v1.Inactive; w.setUnit(u) },
-		[]string{"Unplace a.service from m1: Inactive: the unit is to be inactive"}},
+		[]string{"Unplace a.service from m1: Inactive: the desired state is inactive"}},
 	{"deleted", func(w *world) { w.deleteUnit("a.service") }, []string{"Unplace a.service from m1: Deleted: the unit does not exist"}},
 	{"its machine is gone", func(w *world) { w.deleteMachine("m1") }, []string{"Move a.service from m1 to m3: MachineGone: its machine m1 is gone"}},
 	{"cordoned", func(w *world) { w.setConfig("m1", v1.MachineConfig{Cordoned: true}) }, nil},
@@ -151,19 +151,19 @@ var changed = []struct {
 		u := w.units["a.service"]
 		u.Hash, u.Problem, u.DesiredState = "2", "line 1: broken", v1.Loaded
 		w.setUnit(u)
-	}, []string{"Update a.service on m1: StateChanged: the unit is to be loaded"}},
+	}, []string{"Update a.service on m1: StateChanged: the desired state is loaded"}},
 	{"placed twice", func(w *world) { w.put("m3", "a.service", v1.Placement{Hash: "1", DesiredState: v1.Launched}) },
 		[]string{"Unplace a.service from m3: Duplicate: a unit runs once, and this one is on m1"}},
 	{"placed twice, and active there", func(w *world) {
 		w.put("m3", "a.service", v1.Placement{Hash: "1", DesiredState: v1.Launched})
 		w.setActive("m3", "a.service", true)
 	}, []string{"Unplace a.service from m1: Duplicate: a unit runs once, and this one is on m3"}},
-	{"placed by a stranger where a conflict is", func(w *world) {
+	{"placed by another client where a conflict is", func(w *world) {
 		w.add(w.t.(testing.TB), "c.service Conflicts=a.service")
 		w.put("m1", "c.service", v1.Placement{Hash: "1", DesiredState: v1.Launched})
 	}, []string{"Move c.service from m1 to m3: Conflicts: c.service conflicts with a.service (Conflicts=a.service of c.service); a.service was on m1 first"}},
 	{"an unreadable placement", func(w *world) { w.put("m1", "a.service", v1.Placement{}) },
-		[]string{"Update a.service on m1: HashChanged: the unit has another file"}},
+		[]string{"Update a.service on m1: HashChanged: the unit's file changed"}},
 	{"an unreadable machine", func(w *world) { w.setMachine(index.MachineSpec{ID: "m1", Problem: "broken"}) }, nil},
 	{"of a unit that does not exist", func(w *world) { w.put("m2", "x.service", v1.Placement{}) },
 		[]string{"Unplace x.service from m2: Deleted: the unit does not exist"}},
@@ -184,7 +184,7 @@ func TestChanges(t *testing.T) {
 	}
 }
 
-// TestGroupMoves: what goes together moves together, in one transaction.
+// TestGroupMoves: a group moves together, in one transaction.
 func TestGroupMoves(t *testing.T) {
 	w := three(t)
 	w.add(t, "app@1.service", "side@1.service "+beside)
@@ -195,17 +195,17 @@ func TestGroupMoves(t *testing.T) {
 		"Move side@1.service from m1 to m2: MachineGone: its machine m1 is gone"}, lines(actions, true))
 	require.Equal(t, actions[0].Txn, actions[1].Txn)
 
-	// A follower that comes later goes to its target, which does not move for it.
+	// A later follower goes to its target, which does not move for it.
 	w.add(t, "late.service MachineOf=app@1.service")
 	require.Equal(t, []string{"Place late.service on m2: Placed: of the machines that fit, this one runs least"}, w.converge())
-	// Without its target it is nowhere.
+	// Without its target it has no machine.
 	w.deleteUnit("app@1.service")
 	w.converge()
 	require.Empty(t, w.where())
 	require.Equal(t, "it waits for app@1.service (MachineOf=), which does not exist", w.unplaced["late.service"].Message)
 }
 
-// TestReplaces: the one that comes takes the place, the other one goes elsewhere. Not in circles.
+// TestReplaces: the new unit takes the place, and the other one goes elsewhere, but never in circles.
 func TestReplaces(t *testing.T) {
 	w := three(t)
 	w.add(t, "a.service", "b.service", "c.service", "d.service")
@@ -218,8 +218,8 @@ func TestReplaces(t *testing.T) {
 	require.Len(t, w.where(), 7)
 }
 
-// TestGrowth: a unit that grew goes where there is room, and where there is none it goes on with its former file. One that
-// nobody touched never has to make room for it, also when it came later.
+// TestGrowth: a unit that grew goes where there is room; if there is none it keeps its former file. An unchanged unit never
+// has to make room for it, even if it was placed later.
 func TestGrowth(t *testing.T) {
 	grow := func(w *world, fleet unitfile.Fleet) {
 		u := w.units["old.service"]
@@ -236,7 +236,7 @@ func TestGrowth(t *testing.T) {
 	require.Equal(t, []string{"m1/old.service", "m1/young.service"}, w.where())
 	require.Equal(t, "1", w.placements["m1/old.service"].Value.Hash)
 
-	w.setConfig("m1", v1.MachineConfig{Drain: true}) // which it has to leave anyway, and can't
+	w.setConfig("m1", v1.MachineConfig{Drain: true}) // it has to leave anyway, and cannot
 	require.NotContains(t, strings.Join(w.converge(), "\n"), "old.service")
 	require.Equal(t, "1", w.placements["m1/old.service"].Value.Hash)
 	w.setConfig("m1", v1.MachineConfig{})
@@ -246,8 +246,8 @@ func TestGrowth(t *testing.T) {
 	require.Equal(t, []string{"Move old.service from m1 to m2: CPU: m1 has too little CPU for CPU=1.5 beside what was there first"}, w.converge())
 }
 
-// TestGoneMachineKeepsFiles: a unit on a machine that is gone fits nowhere else. Whether its new file goes with what else
-// is there is decided when the machine is back.
+// TestGoneMachineKeepsFiles: a unit on a missed machine fits nowhere else. Whether its new file fits there is decided when
+// the machine is back.
 func TestGoneMachineKeepsFiles(t *testing.T) {
 	w := three(t)
 	w.deleteMachine("m2")
@@ -258,6 +258,6 @@ func TestGoneMachineKeepsFiles(t *testing.T) {
 	u := w.units["changed.service"]
 	u.Hash, u.Fleet, u.DesiredState = "2", unitfile.Fleet{Conflicts: []string{"first.service"}}, v1.Loaded
 	w.setUnit(u)
-	require.Equal(t, []string{"Update changed.service on m1: StateChanged: the unit is to be loaded"}, w.converge())
+	require.Equal(t, []string{"Update changed.service on m1: StateChanged: the desired state is loaded"}, w.converge())
 	require.Equal(t, "1", w.placements["m1/changed.service"].Value.Hash)
 }

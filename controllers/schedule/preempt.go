@@ -7,8 +7,8 @@ import (
 	"github.com/fleet-starter/fleet/controllers/schedule/index"
 )
 
-// preempt puts a unit where one runs that it preempts, which goes elsewhere: all in one transaction. false: no unit
-// that it preempts runs where it fits.
+// preempt puts a unit in the place of one that it preempts, which goes elsewhere, all in one transaction. It returns false if
+// no such unit runs where it fits.
 func (p *planner) preempt(u *index.Unit) bool {
 	var best *index.Machine
 	for _, m := range p.rules.PreemptSites(u) {
@@ -21,7 +21,7 @@ func (p *planner) preempt(u *index.Unit) bool {
 	}
 	victims := p.victims(u, best)
 	if slices.ContainsFunc(victims, func(x *index.Place) bool { return p.seen(x.Unit) && of(x.Unit).done.acted }) {
-		p.wait(u, index.ForTime) // when that is seen to be written
+		p.wait(u, index.ForTime) // until that write has been seen
 		return true
 	}
 	txn := p.last + 1
@@ -35,7 +35,7 @@ func (p *planner) preempt(u *index.Unit) bool {
 	return true
 }
 
-// preemptPlace moves a victim to another machine, or off its own.
+// preemptPlace moves a victim to another machine, or just off its machine.
 func (p *planner) preemptPlace(x *index.Place, by *index.Unit) {
 	u := x.Unit
 	p.add(u)
@@ -51,7 +51,7 @@ func (p *planner) preemptPlace(x *index.Place, by *index.Unit) {
 	p.wait(u, index.ForRoom)
 }
 
-// victims are the units on a machine that u preempts; nil where one of them is not free to go.
+// victims returns the units on a machine that u preempts; nil if one of them is tied to others.
 func (p *planner) victims(u *index.Unit, m *index.Machine) []*index.Place {
 	var list []*index.Place
 	for _, x := range m.Places {
@@ -68,7 +68,7 @@ func (p *planner) victims(u *index.Unit, m *index.Machine) []*index.Place {
 	return list
 }
 
-// fitsInstead says whether u fits once those that it preempts are gone.
+// fitsInstead reports whether u fits without the units that it preempts.
 func (p *planner) fitsInstead(u *index.Unit, m *index.Machine) bool {
 	victims := p.victims(u, m)
 	return len(victims) > 0 && p.txn.Without(victims, func() bool { return p.rules.Search(u).Fits(m) })

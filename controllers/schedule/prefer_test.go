@@ -9,7 +9,8 @@ import (
 	"github.com/fleet-starter/fleet/controllers/schedule/index"
 )
 
-// TestPreferMetadata: a unit goes where most of what it prefers is, and elsewhere rather than nowhere, which its placement says.
+// TestPreferMetadata: a unit goes where most of its preferences are met, and elsewhere rather than nowhere, which its
+// placement notes.
 func TestPreferMetadata(t *testing.T) {
 	const ssd = "it would rather be on a machine with metadata disk=ssd"
 	begin := func(t *testing.T) *world {
@@ -57,7 +58,7 @@ func TestPreferMetadata(t *testing.T) {
 		w.setConfig("m3", v1.MachineConfig{})
 		require.Empty(t, w.converge(), "a unit that has a machine is not moved for a better one")
 		w.setConfig("m1", v1.MachineConfig{Metadata: map[string]string{"disk": "ssd"}})
-		require.Equal(t, []string{"Update a.service on m1: Preference: it is where it would rather be now"}, w.converge())
+		require.Equal(t, []string{"Update a.service on m1: Preference: the machine has what the unit prefers"}, w.converge())
 		w.setConfig("m1", v1.MachineConfig{})
 		require.Equal(t, []string{"Update a.service on m1: Preference: " + ssd}, w.converge())
 		w.deleteMachine("m1")

@@ -92,7 +92,7 @@ func disturb(t *rapid.T, w *world, replacing bool) {
 		w.deleteMachine(machine())
 	case 7:
 		w.setConfig(machine(), v1.MachineConfig{Cordoned: rapid.Bool().Draw(t, "cordon"), Drain: rapid.Bool().Draw(t, "drain")})
-	case 8: // by a stranger
+	case 8: // by another client
 		name, hashes := rapid.SampledFrom(unitNames).Draw(t, "unit"), []string{"1"}
 		for _, key := range sortedKeys(w.files) {
 			if hash, of := strings.CutPrefix(key, name+"/"); of {
@@ -112,7 +112,7 @@ func disturb(t *rapid.T, w *world, replacing bool) {
 	}
 }
 
-// checkSafe holds after any part of a plan: what the plan placed breaks no constraint, and nothing runs twice.
+// checkSafe holds after any part of a plan: what the plan placed violates no constraint, and nothing runs twice.
 func checkSafe(t *rapid.T, w *world, fresh map[string]bool, updated map[string]v1.Capacity, before map[string]int) {
 	count := map[string]int{}
 	for _, key := range w.where() {
@@ -131,8 +131,8 @@ func checkSafe(t *rapid.T, w *world, fresh map[string]bool, updated map[string]v
 	}
 }
 
-// checkUpdates: what got its new file breaks no constraint of a former file that others there run with still, and where it asks
-// for more of something than before there is enough of it for all files that run.
+// checkUpdates: a new file violates no constraint of former files that others there still run with, and if it asks for more
+// of a resource than before there is enough for all running files.
 func checkUpdates(t *rapid.T, w *world, updated map[string]v1.Capacity) {
 	for key, more := range updated {
 		m, name, _ := strings.Cut(key, "/")
@@ -166,7 +166,7 @@ func counts(w *world) map[string]int {
 	return n
 }
 
-// someOf carries out some of the transactions, in any order, and returns the placements that are new.
+// someOf executes some of the transactions, in any order, and returns the new placements.
 func someOf(t *rapid.T, w *world, actions []Action) (fresh map[string]bool, updated map[string]v1.Capacity) {
 	byTxn := map[int][]Action{}
 	for _, a := range actions {
@@ -215,8 +215,8 @@ func lines(actions []Action, texts bool) []string {
 	return list
 }
 
-// TestSafety: whatever part of a plan is carried out, in whatever order, in whatever world: nothing is broken by it.
-// The plan leaves the cluster as it was, and a cluster that is built anew gives the same one.
+// TestSafety: executing any part of a plan, in any order, in any world, violates nothing. The plan leaves the index as it
+// was, and a rebuilt index gives the same plan.
 func TestSafety(t *testing.T) {
 	for _, replacing := range []bool{false, true} {
 		t.Run(fmt.Sprintf("replacing=%v", replacing), func(t *testing.T) {
@@ -261,7 +261,7 @@ func safety(t *rapid.T, replacing bool) {
 	}
 }
 
-// checkLive: a unit that stands alone and has no placement fits nowhere, and says so.
+// checkLive: a unit without group and placement fits nowhere, and its explanation says so.
 func checkLive(t *rapid.T, w *world) {
 	n := counts(w)
 	for name, u := range w.units {
@@ -288,7 +288,7 @@ func checkLive(t *rapid.T, w *world) {
 	}
 }
 
-// checkIndex compares what the index finds with what one finds that is built from the same machines and units at once.
+// checkIndex compares the index with one built at once from the same machines and units.
 func checkIndex(t *rapid.T, w *world) {
 	rules := rule.Of(w.c)
 	sum := func() string {

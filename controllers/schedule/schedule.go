@@ -1,8 +1,8 @@
-// Package schedule decides which machine runs which unit, and says why one that runs nowhere fits nowhere.
+// Package schedule decides which machine runs which unit, and explains why a unit fits nowhere.
 //
-// The decision is Plan: pure, over an index (Cluster) that is told of every change at a cost in proportion to that
-// change. Reconcile feeds the index from the caches, plans, writes, and returns when it has seen its writes: so nothing
-// is planned twice.
+// The decision is Plan: pure, over an index that is updated with every change, at a cost in proportion to that change.
+// Reconcile updates the index from the caches, plans, writes, and returns when it has seen its writes, so that nothing is
+// planned twice.
 package schedule
 
 import (
@@ -15,14 +15,14 @@ import (
 	"github.com/fleet-starter/fleet/internal/controller"
 )
 
-// Options set up a Controller.
+// Options configure a Controller.
 type Options struct {
 	cluster.Env
-	// Limits say how careful plans are. The zero value is fine.
+	// Limits say how careful plans are. The zero value is usable.
 	Limits Limits
 }
 
-// Controller places units. It is made anew for each term of leadership.
+// Controller places units. It is created for each term of leadership.
 type Controller struct {
 	Options
 	*cluster.Loop[controller.Singleton]
@@ -31,41 +31,41 @@ type Controller struct {
 	index   *index.Index
 
 	frozenSince time.Time
-	due         time.Time // when to plan although nothing has changed; zero: never
-	behind      bool      // what is known may lack what was written: a write went wrong, or was not seen yet
+	due         time.Time // when to plan even if nothing has changed; zero: never
+	behind      bool      // the caches may lack a write: it failed, or was not seen yet
 
-	looked chan struct{} // closed after the first look
-	once   sync.Once
+	firstPass chan struct{} // closed after the first pass
+	once      sync.Once
 }
 
-// New returns a controller. Nothing happens before Run.
+// New returns a controller. It does nothing until Run.
 func New(opts Options) *Controller {
 	opts.Env = opts.WithDefaults()
-	c := &Controller{Options: opts, index: NewIndex(), files: files{}, looked: make(chan struct{})}
+	c := &Controller{Options: opts, index: NewIndex(), files: files{}, firstPass: make(chan struct{})}
 	c.Loop = cluster.NewLoop(c.Env, "schedule", c.Reconcile, controller.Options{})
 	c.follow()
 	return c
 }
 
-// Run is that of the loop, with a first look that needs no change: where nothing is stored there is none.
+// Run runs the loop, with a first pass even if nothing is stored.
 func (c *Controller) Run(ctx context.Context) error {
-	_ = c.Cluster.WaitForSync(ctx) // the loop's error, too
+	_ = c.Cluster.WaitForSync(ctx) // the loop returns the error, too
 	c.Enqueue(controller.Singleton{})
 	return c.Loop.Run(ctx)
 }
 
 // FirstPass is closed when everything that existed at the start has been decided once: what may have happened without a
 // leader is more urgent than the work of the other controllers.
-func (c *Controller) FirstPass() <-chan struct{} { return c.looked }
+func (c *Controller) FirstPass() <-chan struct{} { return c.firstPass }
 
-// Reconcile decides for all that has changed, and writes it.
+// Reconcile plans for everything that has changed, and writes the decisions.
 func (c *Controller) Reconcile(ctx context.Context, _ controller.Singleton) (controller.Result, error) {
 	now := c.Now()
 	if wait := c.changes.burst(now); wait > 0 {
 		return controller.Result{RequeueAfter: wait}, nil
 	}
-	defer c.once.Do(func() { close(c.looked) })
-	if c.behind { // a write whose answer was lost may have been made: a plan that does not know of it would contradict it
+	defer c.once.Do(func() { close(c.firstPass) })
+	if c.behind { // a write whose answer was lost may have been made: a plan that does not know it would contradict it
 		if err := c.Cluster.CatchUp(ctx); err != nil {
 			return controller.Result{}, err
 		}

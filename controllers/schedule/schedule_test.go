@@ -23,14 +23,14 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// bench is a store with the controller running on it, and the hands of everybody else.
+// bench is a store with the controller running on it, and helpers that act for everything else.
 type bench struct {
 	t     testing.TB
 	ctx   context.Context
 	store store.Interface
 	keys  keyspace.Keys
 	ended chan error
-	// looked is closed after the controller's first look.
+	// looked is closed after the controller's first pass.
 	looked <-chan struct{}
 
 	mu     sync.Mutex
@@ -46,7 +46,7 @@ func (b *bench) Record(kind, name, eventType, reason, message string) {
 // eachStore runs a test over the model and over etcd.
 func eachStore(t *testing.T, test func(b *bench)) {
 	t.Run("model", func(t *testing.T) {
-		t.Cleanup(func() { goleak.VerifyNone(t) }) // behind all other clean-ups
+		t.Cleanup(func() { goleak.VerifyNone(t) }) // after all other cleanups
 		test(start(t, memstore.New(memstore.Options{})))
 	})
 	t.Run("etcd", func(t *testing.T) { test(start(t, etcdtest.Start(t).Client())) })
@@ -121,7 +121,7 @@ func (b *bench) decided() (lines []string, revision int64) {
 	return lines, page.Revision
 }
 
-// await waits until exactly that is decided.
+// await waits until the decisions are exactly these.
 func (b *bench) await(want ...string) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second)
@@ -149,7 +149,7 @@ func TestController(t *testing.T) {
 		b.await("m1/app@1.service launched", "m1/router.service launched", "m1/side@1.service launched",
 			"m2/app@2.service launched", "m2/router.service launched")
 
-		// One more than there are machines: it says why, and comes when there is one more.
+		// One more than there are machines: it is explained, and placed when there is another machine.
 		b.unit("app@3.service", spreadOut)
 		b.await("m1/app@1.service launched", "m1/router.service launched", "m1/side@1.service launched",
 			"m2/app@2.service launched", "m2/router.service launched",
@@ -158,7 +158,7 @@ func TestController(t *testing.T) {
 		b.await("m1/app@1.service launched", "m1/router.service launched", "m1/side@1.service launched",
 			"m2/app@2.service launched", "m2/router.service launched", "m3/app@3.service launched", "m3/router.service launched")
 
-		// A machine is gone: what it ran fits nowhere else, for each machine has one. Its place is kept.
+		// A machine is gone: its unit fits nowhere else, because each machine has one. Its placement is kept.
 		b.commit(store.Op{Key: b.keys.Machines().Key("m3")})
 		b.await("m1/app@1.service launched", "m1/router.service launched", "m1/side@1.service launched",
 			"m2/app@2.service launched", "m2/router.service launched", "m3/app@3.service launched", "m3/router.service launched",
@@ -171,20 +171,20 @@ func TestController(t *testing.T) {
 	})
 }
 
-// TestControllerBadInput: keys that nobody can read, or that nobody should have written.
+// TestControllerBadInput: unreadable and foreign keys.
 func TestControllerBadInput(t *testing.T) {
 	eachStore(t, func(b *bench) {
 		b.machine("m1", "a")
 		b.present("m2", "{broken")
 		b.unit("a.service", "[Service]\nExecStart=/bin/a\n")
 		b.await("m1/a.service launched")
-		b.put(b.keys.Placements().Key("m1/stranger.service"), `{"hash":"x"}`)
+		b.put(b.keys.Placements().Key("m1/foreign.service"), `{"hash":"x"}`)
 		b.put(b.keys.Placements().Key("nowhere"), `{}`)
 		b.put(b.keys.Placements().Key("m2/a.service"), "{broken")
-		b.put(b.keys.Unplaced().Key("stranger.service"), `{}`)
+		b.put(b.keys.Unplaced().Key("foreign.service"), `{}`)
 		b.await("m1/a.service launched")
 
-		// What is broken now goes on as it was.
+		// A unit that breaks now keeps running as it was.
 		const unread = "a.service: it stays on m1 as it was: /fleet/units/a.service cannot be read: invalid character 'b' looking for beginning of object key string"
 		b.put(b.keys.Units().Key("a.service"), "{broken")
 		b.await("m1/a.service launched", unread)
@@ -197,7 +197,7 @@ func TestControllerBadInput(t *testing.T) {
 	})
 }
 
-// TestControllerInline: units that a person wrote with etcdctl have their file's text in them.
+// TestControllerInline: units that a person wrote with etcdctl contain their file's text.
 func TestControllerInline(t *testing.T) {
 	eachStore(t, func(b *bench) {
 		text := "[X-Fleet]\nConflicts=a@*.service\n"
@@ -221,7 +221,7 @@ func TestControllerInline(t *testing.T) {
 		require.Len(b.t, b.files(unitfile.Hash("[X-Fleet]\nGlobal=true\n")), 1)
 		require.Empty(b.t, b.files(unitfile.Hash("[Service]\n")))
 
-		// It is stored again when somebody deletes it, and before a changed unit's placement names it.
+		// It is stored again when it is deleted, and before a changed unit's placement names it.
 		b.commit(store.Op{Key: b.keys.UnitFiles().Key(hash)})
 		b.awaitFile(hash, text)
 		changed := "[X-Fleet]\n"
@@ -232,7 +232,7 @@ func TestControllerInline(t *testing.T) {
 	})
 }
 
-// A unit file that etcd does not take keeps its own unit from being placed, and says so; the others are placed.
+// A unit file that etcd refuses keeps only its own unit from being placed, with an explanation.
 func TestControllerFileRefusedByEtcd(t *testing.T) {
 	inline := func(text string) string { return "spec:\n  contents: |\n    [Service]\n    ExecStart=" + text + "\n" }
 	file := keyspace.New("").UnitFiles().Key(unitfile.Hash("[Service]\nExecStart=/bin/large\n"))
@@ -255,7 +255,7 @@ func TestControllerFileRefusedByEtcd(t *testing.T) {
 	}, 10*time.Second, 5*time.Millisecond)
 }
 
-// A name that systemd refuses, written with etcdctl, is placed nowhere and says why.
+// A unit with an invalid name, written with etcdctl, is placed nowhere, with an explanation.
 func TestControllerInvalidName(t *testing.T) {
 	eachStore(t, func(b *bench) {
 		b.machine("m1", "a")
@@ -270,7 +270,7 @@ func TestControllerInvalidName(t *testing.T) {
 	})
 }
 
-// files are the texts stored under a hash: one, or none.
+// files returns the texts stored under a hash: one, or none.
 func (b *bench) files(hash string) (texts []string) {
 	kv, ok, _, err := b.store.Get(b.ctx, b.keys.UnitFiles().Key(hash))
 	require.NoError(b.t, err)
@@ -294,7 +294,8 @@ func (b *bench) awaitFile(hash, text string) {
 	}
 }
 
-// TestControllerFreeze: when most machines vanish, nothing moves, one event says so, and they find things as they were.
+// TestControllerFreeze: when most machines vanish, nothing moves, and one event reports it; when they return, nothing has
+// changed.
 func TestControllerFreeze(t *testing.T) {
 	eachStore(t, func(b *bench) {
 		var want []string
@@ -321,7 +322,7 @@ func TestControllerFreeze(t *testing.T) {
 	})
 }
 
-// TestControllerFenced: who is no longer the leader writes nothing, and ends.
+// TestControllerFenced: a deposed leader writes nothing, and ends.
 func TestControllerFenced(t *testing.T) {
 	eachStore(t, func(b *bench) {
 		b.commit(store.Op{Key: b.keys.Leader("engine") + "/1"})
@@ -332,7 +333,7 @@ func TestControllerFenced(t *testing.T) {
 	})
 }
 
-// TestControllerAtRest: what is done is done; a change that concerns nothing writes nothing.
+// TestControllerAtRest: nothing is decided twice; an irrelevant change causes no write.
 func TestControllerAtRest(t *testing.T) {
 	b := start(t, memstore.New(memstore.Options{}))
 	b.machine("m1", "a")
@@ -340,7 +341,7 @@ func TestControllerAtRest(t *testing.T) {
 	b.await("a.service: 0 of 1 machine fits: 1 has no metadata zone=b")
 	_, before := b.decided()
 	b.put(b.keys.States().Key("m1/a.service"), `{"activeState":"active"}`)
-	b.machine("m1", "a") // the same again
+	b.machine("m1", "a") // unchanged
 	b.unit("b.service", "[X-Fleet]\nMachineMetadata=zone=c\n")
 	b.await("a.service: 0 of 1 machine fits: 1 has no metadata zone=b", "b.service: 0 of 1 machine fits: 1 has no metadata zone=c")
 	_, after := b.decided()

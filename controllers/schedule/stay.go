@@ -7,7 +7,7 @@ import (
 	"github.com/fleet-starter/fleet/controllers/schedule/index"
 )
 
-// prune takes away placements that a unit should not have: all of one that is to be nowhere, all but one otherwise.
+// prune removes placements that a unit should not have: all of them if it should be nowhere, else all but one.
 func (p *planner) prune(u *index.Unit) {
 	v := of(u)
 	if v.outcome != leave && (v.outcome == global || len(u.Places) <= 1) {
@@ -18,7 +18,7 @@ func (p *planner) prune(u *index.Unit) {
 		case !u.Known:
 			p.unplace(x, ReasonDeleted, "the unit does not exist")
 		case v.outcome == leave:
-			p.unplace(x, ReasonInactive, "the unit is to be inactive")
+			p.unplace(x, ReasonInactive, "the desired state is inactive")
 		case x != v.keep && v.outcome != broken:
 			p.unplace(x, ReasonDuplicate, "a unit runs once, and this one is on "+v.keep.MachineName)
 		}
@@ -34,7 +34,7 @@ func (p *planner) unplace(x *index.Place, reason, message string) {
 	p.act(Action{Kind: Unplace, Unit: x.UnitName, Machine: x.MachineName, Revision: x.Mod, Reason: reason, Message: message})
 }
 
-// clear takes back why a unit had no machine.
+// clear deletes the explanation why a unit had no machine.
 func (p *planner) clear(u *index.Unit) {
 	if key := p.x.Unplaced(u.Name); key != nil {
 		message := "the unit has a machine"
@@ -45,7 +45,7 @@ func (p *planner) clear(u *index.Unit) {
 	}
 }
 
-// stay keeps a unit where it is and brings its placement up to date.
+// stay keeps a unit where it is and updates its placement.
 func (p *planner) stay(u *index.Unit) {
 	v := of(u)
 	if v.outcome == wait {
@@ -66,12 +66,12 @@ func (p *planner) stay(u *index.Unit) {
 	p.update(u, v.keep)
 }
 
-// update brings a placement up to date. What cannot be read, or does not fit any more, goes on with its former file.
+// update updates a placement. A unit whose file is unreadable, or no longer fits, keeps its former file.
 func (p *planner) update(u *index.Unit, x *index.Place) {
 	v := of(u)
 	want := p.placement(u, x.Machine)
 	want.Leaving = v.done.leaving
-	if !x.Machine.Present { // what it has is not known now
+	if !x.Machine.Present { // what the machine has is unknown
 		want.Note = x.Value.Note
 	}
 	_, waits := p.held[x]
@@ -109,33 +109,33 @@ func (p *planner) update(u *index.Unit, x *index.Place) {
 	v.done.updated = p.last
 }
 
-// whyUpdate is the reason of an update; leaves is why the unit is to leave, where it is.
+// whyUpdate returns the reason of an update; leaves is why the unit has to leave, if it has.
 func whyUpdate(want v1.Placement, x *index.Place, asked bool, leaves string) (reason, message string) {
 	same := want
 	same.Note = x.Value.Note
 	switch {
 	case same == x.Value && want.Note == "":
-		return ReasonPreference, "it is where it would rather be now"
+		return ReasonPreference, "the machine has what the unit prefers"
 	case same == x.Value:
 		return ReasonPreference, want.Note
 	case want.Hash != x.Value.Hash:
-		return ReasonHashChanged, "the unit has another file"
+		return ReasonHashChanged, "the unit's file changed"
 	case want.DesiredState != x.Value.DesiredState:
-		return ReasonStateChanged, "the unit is to be " + string(want.DesiredState)
+		return ReasonStateChanged, "the desired state is " + string(want.DesiredState)
 	case asked:
-		return ReasonHashChanged, "the unit has another file: it gets it when its app has let it go"
+		return ReasonHashChanged, "the unit's file changed: it gets the new one when its app has let it go"
 	case want.Leaving:
 		return ReasonDrain, leaves + ": it moves when its app has let it go"
 	case x.Value.Leaving:
-		return ReasonDrain, "it need not leave " + x.MachineName + " any more"
+		return ReasonDrain, "it no longer has to leave " + x.MachineName + ""
 	}
 	return ReasonRequested, "a person asked for it to be started again"
 }
 
-// An instance and the unit that announces it change together or not at all. Were the announcer launched while the instance
-// waits for its new file, requests would reach an instance that is restarted when the file comes.
+// An instance and its announcer change together or not at all. If the announcer ran while the instance waits for its new
+// file, requests would reach an instance that is about to be restarted.
 
-// lead is what the plan makes of the unit of the same app that u has to be beside, where there is one: u announces it.
+// lead returns the plan's decision about the unit of the same app that u follows, if there is one: u announces it.
 func (p *planner) lead(u *index.Unit) *verdict {
 	if u.Owner == "" {
 		return nil
@@ -148,9 +148,9 @@ func (p *planner) lead(u *index.Unit) *verdict {
 	return nil
 }
 
-// besideFormer is what an announcer is told whose instance goes on with its former file: to go on with its own. It may announce
-// that, but not on a machine that is away: that one may return when the new file is due. Nor where the instance is asked to leave:
-// its app will have the announcer stop at once, and would take what its machine said before for the answer to that.
+// besideFormer returns the placement of an announcer whose instance keeps its former file: it keeps its own. It may announce
+// the instance, but not on an absent machine, which may return when the new file is due, and not if the instance is asked to
+// leave: its app is about to stop the announcer, and would take the machine's earlier report for the answer.
 func besideFormer(want v1.Placement, x *index.Place, leaves bool) v1.Placement {
 	want.Hash = x.Value.Hash
 	if (!x.Machine.Present || leaves) && x.Value.DesiredState == v1.Loaded {
@@ -159,9 +159,10 @@ func besideFormer(want v1.Placement, x *index.Place, leaves bool) v1.Placement {
 	return want
 }
 
-// serves: requests may reach the unit there. Before it is restarted with another file its app has to take it out of the routers:
-// as a rule the app has done so when it writes the file, but not where that did not fit until now, or the machine was away: one
-// that is present again since its announcer was told to stop may announce the instance until it hears of that.
+// serves reports whether the unit may get requests there. Then its app has to take it out of the routers before it is
+// restarted with another file. Usually the app has done so when it writes the file, but not if that did not fit until now, or
+// the machine was absent: a machine that returned after its announcer was told to stop may announce the instance until it
+// learns that.
 func (p *planner) serves(u *index.Unit, x *index.Place) bool {
 	if u.Owner == "" || u.DesiredState != v1.Launched || x.Value.DesiredState != v1.Launched || !x.Machine.Present || u.Fleet.Global {
 		return false
@@ -173,24 +174,24 @@ func (p *planner) serves(u *index.Unit, x *index.Place) bool {
 	})
 }
 
-// awaitsLetGo: its app was asked to let it go, and has not. That its announcer is told to stop is not enough: it may run still, and
-// routers serve what it announced.
+// awaitsLetGo reports whether its app was asked to let it go, and has not. It is not enough that its announcer is told to
+// stop: it may still run, and routers serve what it announced.
 func awaitsLetGo(u *index.Unit, x *index.Place) bool {
 	return x.Value.Leaving && x.Machine.Present && u.Owner != "" && u.DesiredState == v1.Launched
 }
 
-// placement is what a unit's placement on a machine says.
+// placement returns the value of a unit's placement on a machine.
 func (p *planner) placement(u *index.Unit, m *index.Machine) v1.Placement {
 	return v1.Placement{Hash: u.Hash, DesiredState: u.DesiredState, RequestedAt: u.RequestedAt, Note: p.rules.Wish(u, m)}
 }
 
-// stayForNow leaves a unit where it is although it would have to move.
+// stayForNow leaves a unit where it is although it has to move.
 func (p *planner) stayForNow(u *index.Unit, until index.Wait) {
 	v := of(u)
 	p.wait(u, until)
 	if v.keep != nil {
 		v.at = v.keep.Machine
-		v.done.keepFile = v.reason == ReasonMachineGone // it is not looked at whether a new file would clash with others there
+		v.done.keepFile = v.reason == ReasonMachineGone // a clash of the new file with others there is not checked
 		p.update(u, v.keep)
 	}
 }

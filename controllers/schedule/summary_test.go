@@ -9,8 +9,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// TestManyProblems: what is written of a unit file with 10,000 faults names some of them and counts the rest: etcd would
-// not take them all.
+// TestManyProblems: the explanation of a unit file with 10,000 problems lists some of them and counts the rest: etcd would
+// not accept all.
 func TestManyProblems(t *testing.T) {
 	name, err := unitfile.ParseName("a.service")
 	require.NoError(t, err)

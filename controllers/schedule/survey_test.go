@@ -15,8 +15,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// checkSurvey compares what is told of units that fit nowhere with what one finds who looks at all machines and at all
-// that is on them.
+// checkSurvey compares the explanations of units that fit nowhere with an exhaustive look at all machines and their units.
 func checkSurvey(t *rapid.T, w *world) {
 	var units []*index.Unit
 	for _, name := range w.known() {
@@ -50,7 +49,7 @@ func checkSurvey(t *rapid.T, w *world) {
 	}
 }
 
-// recount finds the same in the slow and simple way.
+// recount computes the same in the slow and simple way.
 type recount struct {
 	w        *world
 	members  []*index.Unit
@@ -60,14 +59,14 @@ type recount struct {
 	refusals []v1.Refusal
 }
 
-// someone is a unit on a machine: by its file, or by what its former file has beyond that.
+// someone is a unit on a machine: with its file, or with what its former file asks for in addition.
 type someone struct {
 	unit   *index.Unit
 	fleet  unitfile.Fleet
 	former *index.Unit // nil: it is the unit itself
 }
 
-// on are the units on a machine, with their former files.
+// on returns the units on a machine, with their former files.
 func (r *recount) on(m *index.Machine) (list []someone) {
 	for _, x := range m.Places {
 		list = append(list, someone{x.Unit, x.Unit.Fleet, nil})
@@ -90,7 +89,7 @@ func without[T comparable](list, others []T) (rest []T) {
 	return rest
 }
 
-// patterns are those of an option that units of the index carry, or former files of what is placed.
+// patterns are an option's patterns in units of the index, or in former files of placements.
 func (r *recount) patterns(of func(unitfile.Fleet) []string) []string {
 	all := map[string]bool{}
 	for _, name := range r.w.known() {
@@ -128,7 +127,7 @@ func (r *recount) recounted() []v1.Refusal {
 	return r.refusals
 }
 
-// sorted has those that keep off most machines first, as they are told; of equals the order says nothing.
+// sorted sorts by the number of machines ruled out, as in explanations; the order of equals does not matter.
 func sorted(list []v1.Refusal) []v1.Refusal {
 	return slices.SortedFunc(slices.Values(list), func(a, b v1.Refusal) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Message, b.Message))
@@ -201,7 +200,7 @@ func (r *recount) line(reason string, beside int, one, many, detail string, refu
 	r.refusals = append(r.refusals, v1.Refusal{Reason: reason, Message: message + detail, Count: len(ids), Machines: ids[:min(len(ids), rule.MaxNamed)]})
 }
 
-// blocked is a line about units in the way, other than those that go as well.
+// blocked is an explanation about units in the way, except those that move as well.
 func (r *recount) blocked(reason string, beside int, one, many, detail string, inTheWay func(someone) bool) {
 	var names []string
 	noted := map[[2]*index.Unit]bool{}
@@ -220,7 +219,7 @@ func (r *recount) blocked(reason string, beside int, one, many, detail string, i
 	for _, m := range r.machines {
 		note(m, func(u *index.Unit) bool { return false })
 	}
-	if r.except != nil { // who is there as well as elsewhere
+	if r.except != nil { // those on the machine that are also elsewhere
 		note(r.except, func(u *index.Unit) bool { return len(u.Places) == 1 })
 	}
 	slices.SortFunc(names, index.Natural)
@@ -250,7 +249,7 @@ func (r *recount) resource(reason, what string, need int64, of func(v1.Capacity)
 	r.line(reason, 0, "has"+words, "have"+words, fmt.Sprintf(" (%s=%s, the most that is left is %s)", reason, amount(reason, need), amount(reason, most)), refuses)
 }
 
-// amount is how [X-Fleet] writes one, for the amounts of these tests.
+// amount formats an amount as in [X-Fleet], for these tests.
 func amount(reason string, n int64) string {
 	if reason == rule.ReasonCPU {
 		return fmt.Sprint(float64(n) / 1000)
@@ -258,7 +257,7 @@ func amount(reason string, n int64) string {
 	return fmt.Sprint(n)
 }
 
-// checkClashes compares what the rules say of units that may clash with one with a look at each of the others.
+// checkClashes compares the rules' candidates for a clash with a look at each of the other units.
 func checkClashes(t *rapid.T, w *world) {
 	r := &recount{w: w}
 	for _, m := range w.c.Machines() {
@@ -277,7 +276,7 @@ func checkClashes(t *rapid.T, w *world) {
 	}
 }
 
-// known are the names of the units that the index may know.
+// known returns the names of the units that the index may know.
 func (w *world) known() []string {
 	var names []string
 	for _, name := range unitNames {

@@ -17,7 +17,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// world is what is stored, and the cluster that is told of each change.
+// world is the stored state, and the index that receives each change.
 type world struct {
 	t          require.TestingT
 	now        time.Time
@@ -115,7 +115,7 @@ func (w *world) plan() Decision {
 	return d
 }
 
-// apply carries an action out, as a transaction would: what it refers to must be as it was.
+// apply applies an action like a transaction: its conditions must hold.
 func (w *world) apply(a Action) {
 	switch a.Kind {
 	case Place:
@@ -152,7 +152,7 @@ func (w *world) apply(a Action) {
 	}
 }
 
-// step plans and carries all of it out.
+// step plans and applies all of it.
 func (w *world) step() []Action {
 	d := w.plan()
 	Commit(w.c, d)
@@ -162,7 +162,7 @@ func (w *world) step() []Action {
 	return d.Actions
 }
 
-// converge goes on until nothing is left to do, and returns what was done, without explanations.
+// converge repeats until nothing is left to do, and returns what was done, without explanations.
 func (w *world) converge() []string {
 	var log []string
 	for range 20 {
@@ -183,10 +183,10 @@ func (w *world) converge() []string {
 // where lists the placements.
 func (w *world) where() []string { return slices.Sorted(maps.Keys(w.placements)) }
 
-// rebuilt is a new cluster that is told of the same world in one go.
+// rebuilt returns a new index built at once from the same world.
 func (w *world) rebuilt() *index.Index {
 	c := NewIndex()
-	for _, p := range w.placements { // maps: in another order each time
+	for _, p := range w.placements { // map order: different each time
 		c.SetPlacement(p)
 	}
 	for id, config := range w.configs {
@@ -199,7 +199,7 @@ func (w *world) rebuilt() *index.Index {
 		c.SetUnit(u)
 	}
 	for _, name := range w.known() {
-		if u := w.c.Unit(name); !u.Known && u.Hash != "" { // deleted: what it occupies is known as long as its placements are there
+		if u := w.c.Unit(name); !u.Known && u.Hash != "" { // deleted: what it occupies is known while its placements exist
 			c.SetUnit(u.UnitSpec)
 			c.DeleteUnit(name)
 		}
@@ -223,7 +223,7 @@ func (w *world) metadata(id string) map[string]string {
 	return meta
 }
 
-// wrong says, the slow and simple way, why a unit must not be on a machine beside others.
+// wrong returns, in the slow and simple way, why a unit must not be on a machine with others.
 func (w *world) wrong(u index.UnitSpec, id string, others []index.UnitSpec) string {
 	m, ok := w.machines[id]
 	f := u.Fleet
@@ -270,7 +270,7 @@ func (w *world) wrong(u index.UnitSpec, id string, others []index.UnitSpec) stri
 	return ""
 }
 
-// former is the file that a placement names where its unit has another one; none where it has the same, or that is not known.
+// former returns the file that a placement names if its unit has another one; none if it is the same, or unknown.
 func (w *world) former(o index.UnitSpec, id string) unitfile.Fleet {
 	if p := w.placements[id+"/"+o.Name]; p.Value.Hash != o.Hash || o.Problem != "" {
 		return w.files[o.Name+"/"+p.Value.Hash]
@@ -278,7 +278,7 @@ func (w *world) former(o index.UnitSpec, id string) unitfile.Fleet {
 	return unitfile.Fleet{}
 }
 
-// wrongFormer says why a unit must not be beside one that runs with its former file.
+// wrongFormer returns why a unit must not run beside one with its former file.
 func wrongFormer(u index.UnitSpec, other string, former unitfile.Fleet) string {
 	if matchesAny(former.Conflicts, u.Name) {
 		return "former Conflicts " + other
@@ -298,14 +298,14 @@ func matchesAny(globs []string, name string) bool {
 	return slices.ContainsFunc(globs, func(g string) bool { ok, _ := path.Match(g, name); return ok })
 }
 
-// on are the units with a placement on a machine.
+// on returns the units with a placement on a machine.
 func (w *world) on(id string) []index.UnitSpec {
 	var list []index.UnitSpec
 	for _, key := range w.where() {
 		if m, name, _ := strings.Cut(key, "/"); m == id {
 			u := w.units[name]
 			if x := w.c.Unit(name); u.Name == "" && x != nil {
-				u = x.UnitSpec // deleted: what is known of it
+				u = x.UnitSpec // deleted: the last known spec
 			}
 			u.Name = name
 			if u.Problem != "" {

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// names are what a directory has, temporary files included.
+// names lists a directory, including temporary files.
 func names(t *testing.T, dir string) (list []string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -24,7 +24,7 @@ func names(t *testing.T, dir string) (list []string) {
 }
 
 func TestReplace(t *testing.T) {
-	umask := syscall.Umask(0o077) // permissions are those that are asked for, whatever it is
+	umask := syscall.Umask(0o077) // permissions are as requested, whatever the umask
 	defer syscall.Umask(umask)
 	for _, outlive := range []Durability{Process, Power} {
 		dir := t.TempDir()
@@ -49,7 +49,7 @@ func TestReplace(t *testing.T) {
 	}
 }
 
-// Who has the file open goes on with what it opened, and a link is replaced, not followed.
+// Readers with the file open keep the old one, and a link is replaced, not followed.
 func TestReplaceLeavesTheOldFileAlone(t *testing.T) {
 	dir := t.TempDir()
 	file, link := filepath.Join(dir, "file"), filepath.Join(dir, "link")
@@ -64,7 +64,7 @@ func TestReplaceLeavesTheOldFileAlone(t *testing.T) {
 	require.Equal(t, "new", string(data))
 }
 
-// A replacement that fails leaves what was there, and nothing else.
+// A failed replacement leaves the old file, and nothing else.
 func TestReplaceFails(t *testing.T) {
 	dir := t.TempDir()
 	require.ErrorIs(t, Replace(filepath.Join(dir, "none", "file"), nil, 0o644, Process), os.ErrNotExist)
@@ -90,7 +90,7 @@ func TestReplaceFails(t *testing.T) {
 	require.Equal(t, "old", string(data))
 }
 
-// Several writers and a reader at once: the reader sees what one of them wrote, as a whole.
+// With several writers and a reader, the reader always sees one writer's whole text.
 func TestReplaceAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")

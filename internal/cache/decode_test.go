@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestCodecThatPanics: the value counts as one that cannot be read.
+// TestCodecThatPanics: the value counts as unreadable.
 func TestCodecThatPanics(t *testing.T) {
 	c := Collection[int]{} // a row without a codec
 	value, err := c.decode([]byte("{}"))

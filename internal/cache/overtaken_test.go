@@ -15,7 +15,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// lateAnswers is a store whose answers to checks take a while, and whose watch ends when it is told to.
+// lateAnswers is a store with slow answers to checks, and watches that end on request.
 type lateAnswers struct {
 	store.Interface
 	end chan struct{}
@@ -54,7 +54,7 @@ func (l *lateAnswers) Watch(ctx context.Context, prefix string, after int64) <-c
 	return out
 }
 
-// TestCheckThatAListingOvertakes: what a check was answered before everything was listed anew says nothing of what there is now.
+// TestCheckThatAListingOvertakes: an answer to a check from before a new listing says nothing about the current content.
 func TestCheckThatAListingOvertakes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &lateAnswers{Interface: memstore.New(memstore.Options{}), end: make(chan struct{})}
@@ -68,11 +68,11 @@ func TestCheckThatAListingOvertakes(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
 		running.Go(func() { _ = r.Run(ctx) })
-		for i := range 600 { // of each check there is a moment at which its answer is on its way
+		for i := range 600 { // during each check there is a moment when its answer is in flight
 			time.Sleep(time.Second)
 			if i%7 == 0 {
 				s.end <- struct{}{}
-				commit(t, s, placement(fmt.Sprintf("m/u%d", i), "1")) // which the listing brings, or the watch behind it
+				commit(t, s, placement(fmt.Sprintf("m/u%d", i), "1")) // seen by the listing, or by the watch after it
 			}
 		}
 		synctest.Wait()

@@ -184,7 +184,7 @@ func TestObjectsOfADeletedAppDoNotCount(t *testing.T) {
 	revision(12, v1.Revision{AppUID: second, ManifestRevision: second})
 	require.EqualValues(t, 12, b.LatestRevision("web").Number)
 	revision(13, v1.Revision{AppUID: first, ManifestRevision: second + 5})
-	require.EqualValues(t, 12, b.LatestRevision("web").Number, "somebody who leads wrote it late")
+	require.EqualValues(t, 12, b.LatestRevision("web").Number, "a leader wrote it late")
 }
 
 func TestEveryChangeConcernsItsApps(t *testing.T) {

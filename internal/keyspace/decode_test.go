@@ -31,7 +31,8 @@ func TestMachineAddresses(t *testing.T) {
 	require.ErrorContains(t, err, "write the whole machine")
 }
 
-// TestSlipsOfThePen: in a row that people write an unknown field is refused, in one of fleetd's it is a newer version's.
+// TestSlipsOfThePen: an unknown field is rejected in rows that people write, and ignored in fleetd's, where a newer version
+// may have written it.
 func TestSlipsOfThePen(t *testing.T) {
 	k := New("")
 	for _, value := range []string{`{"spec":{"hsah":"x"}}`, "spec: {hsah: x}", " \t\r\n{\"spec\":{\"hsah\":\"x\"}}"} {
@@ -52,7 +53,7 @@ func TestSlipsOfThePen(t *testing.T) {
 	require.Error(t, err, "fleetd writes JSON")
 }
 
-// TestRevisionOfAnOlderFleetd: what it did not know of has its default; what cannot be read has nothing.
+// TestRevisionOfAnOlderFleetd: unknown fields get their defaults; an unreadable revision gets none.
 func TestRevisionOfAnOlderFleetd(t *testing.T) {
 	r, err := New("").Revisions().Decode([]byte(`{"number":1,"spec":{"exec":{"command":["/bin/a"]},"announce":{}}}`))
 	require.NoError(t, err)
@@ -76,7 +77,7 @@ func TestRevisionNames(t *testing.T) {
 	}
 }
 
-// TestTextsAreShared: of 100,000 units most have the same few texts, and memory has them once.
+// TestTextsAreShared: most of 100,000 units have the same few texts, which are in memory once.
 func TestTextsAreShared(t *testing.T) {
 	k := New("")
 	same := func(texts ...string) {

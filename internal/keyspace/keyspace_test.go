@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestPaths: etcdctl, scripts and fleetd of other versions read and write these keys: they are what they were.
+// TestPaths pins the keys: etcdctl, scripts and other versions of fleetd use them.
 func TestPaths(t *testing.T) {
 	k := New("")
 	for got, want := range map[string]string{
@@ -44,7 +44,7 @@ func TestPaths(t *testing.T) {
 	require.False(t, k.Placements().Leased() || k.States().Leased() || k.Units().Leased())
 }
 
-// TestNames: the name behind a key is what a row makes keys of, and of another row's key there is none.
+// TestNames: Name is the inverse of Key, and rejects other rows' keys.
 func TestNames(t *testing.T) {
 	k := New("")
 	for _, c := range []struct {

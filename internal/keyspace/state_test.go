@@ -11,7 +11,7 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// Every state is read as encoding/json reads it, plain or not.
+// Every state is decoded as by encoding/json, plain or not.
 func TestStatesAreReadBack(t *testing.T) {
 	states := New("").States()
 	rapid.Check(t, func(t *rapid.T) {
@@ -54,7 +54,7 @@ func TestPlainStatesNeedNoReflection(t *testing.T) {
 	}
 }
 
-// FuzzState: what is read without encoding/json is what that reads.
+// FuzzState: what is decoded without encoding/json is the same as with it.
 func FuzzState(f *testing.F) {
 	for _, value := range []string{
 		`{"loadState":"loaded","activeState":"active","subState":"running","since":"2026-01-01T00:00:00Z"}`, `{}`, `{"hash":"a","hash":"b"}`,

@@ -16,8 +16,8 @@ import (
 
 var update = flag.Bool("update", false, "write testdata/stored.txt anew")
 
-// TestStored: fleetd of another version reads what this one writes, and this one what is in testdata/stored.txt: a value of each
-// row with all of its fields. A field that is new comes there with -update; one that is there stays.
+// TestStored: other versions of fleetd read what this one writes, and this one reads testdata/stored.txt: a value of each row
+// with all of its fields. New fields are added with -update; existing ones stay.
 func TestStored(t *testing.T) {
 	k := New("")
 	var all bytes.Buffer
@@ -36,7 +36,7 @@ func TestStored(t *testing.T) {
 	require.Equal(t, string(want), all.String())
 }
 
-// stored writes a value of a row with all its fields, and wants it back.
+// stored writes a value of a row with all its fields, and requires a round trip.
 func stored[T any](row Collection[T]) func(*testing.T, *bytes.Buffer) {
 	return func(t *testing.T, out *bytes.Buffer) {
 		var value T
@@ -52,7 +52,7 @@ func stored[T any](row Collection[T]) func(*testing.T, *bytes.Buffer) {
 	}
 }
 
-// fill gives each field a value that is its own.
+// fill gives each field a distinct value.
 func fill(v reflect.Value, name string) {
 	switch v.Kind() {
 	case reflect.Pointer:

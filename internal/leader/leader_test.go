@@ -114,7 +114,7 @@ func (e *election) awaitLeader(id string) *term {
 
 func (e *election) awaitNoLeader() {
 	e.t.Helper()
-	e.await("nobody leads", func() bool { return len(e.leading) == 0 })
+	e.await("no candidate leads", func() bool { return len(e.leading) == 0 })
 }
 
 const ttl = 30 * time.Second

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 
 const startWithin = 20 * time.Second
 
-// newConfig returns a machine of its own, swept when the test ends.
+// newConfig returns a new machine's config, swept when the test ends.
 func newConfig(t *testing.T, name string) machine.Config {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "fleet-")
@@ -43,7 +43,7 @@ func newConfig(t *testing.T, name string) machine.Config {
 	return cfg
 }
 
-// configIn gives a machine a name that no other test on this computer has at the same time: leftovers looks for it.
+// configIn uses a name that is unique on this computer: leftovers searches for it.
 func configIn(dir, name string) machine.Config {
 	return machine.Config{Name: name + "-" + filepath.Base(dir), RuntimeDir: filepath.Join(dir, "run"), StateDir: filepath.Join(dir, "state")}
 }
@@ -68,7 +68,7 @@ func run(t *testing.T, m *machine.Machine, argv ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// leftovers lists what exists of a machine on the host.
+// leftovers lists what is left of a machine on the host.
 func leftovers(t *testing.T, cfg machine.Config) []string {
 	t.Helper()
 	var found []string
@@ -122,7 +122,7 @@ func TestThreeMachinesWithUnitsOfOneName(t *testing.T) {
 	require.Equal(t, pids[2], pidOf(machines[2]), "untouched on the third")
 
 	if machines[1].Isolated() {
-		// What journald has not read yet is lost with the power, as on any machine.
+		// What journald has not read yet is lost in a power cut, as on any machine.
 		require.Eventually(t, func() bool { return strings.Contains(journal(t, machines[1]), "I am three2") }, startWithin, 10*time.Millisecond)
 	}
 	require.NoError(t, machines[1].Kill())
@@ -199,7 +199,7 @@ func TestCommand(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, fmt.Sprintln(cmd.Process.Pid), string(line[:n]), "no process stands between")
 	require.NoError(t, m.Kill())
-	_, err = io.ReadAll(stdout) // ends when the last process that holds it has ended
+	_, err = io.ReadAll(stdout) // ends with the last process that holds it
 	require.NoError(t, err)
 	require.ErrorContains(t, cmd.Wait(), "signal: killed")
 }

@@ -10,8 +10,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Whatever is bad by itself is refused, whatever is good is kept, in order, and
-// of two that only quarrel with each other the first one is.
+// Routes that are bad by themselves are refused and good ones kept, in order; of two that only conflict with each other, the
+// first is kept.
 func TestAccept(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		items := rapid.SliceOfN(rapid.IntRange(0, 9), 0, 40).Draw(t, "items")

@@ -15,7 +15,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/template"
 )
 
-// many are apps with one endpoint each, that nobody listens at.
+// many are apps with one endpoint each, at which nothing listens.
 func many(n int) []routing.Route {
 	routes := make([]routing.Route, n)
 	for i := range routes {
@@ -24,7 +24,7 @@ func many(n int) []routing.Route {
 	return routes
 }
 
-// cost is what applying routes costs: bytes rendered, and how often nginx -t is asked.
+// cost is the cost of applying routes: bytes rendered, and runs of nginx -t.
 func (r *router) cost(routes []routing.Route) (rendered, tests int, refused []v1.RouteRefusal) {
 	r.t.Helper()
 	rendered, tests = r.renderer.bytes, r.tests
@@ -33,7 +33,7 @@ func (r *router) cost(routes []routing.Route) (rendered, tests int, refused []v1
 	return r.renderer.bytes - rendered, r.tests - tests, result.Refused
 }
 
-// TestCostOfAChange: what a change costs grows with what has changed, not with how many apps there are or were refused.
+// TestCostOfAChange: the cost of a change depends on what changed, not on the number of apps, served or refused.
 func TestCostOfAChange(t *testing.T) {
 	r := newRouter(t)
 	routes := many(100)
@@ -49,7 +49,7 @@ func TestCostOfAChange(t *testing.T) {
 	require.InDelta(t, one, rendered, 10)
 	require.Equal(t, 1, tests)
 
-	// One that nginx refuses is found once, and costs nothing with the changes that follow.
+	// A refused app is found once, and costs nothing in later changes.
 	routes = append(routes, routing.Route{App: "bad", Upstreams: []routing.Upstream{{Key: "k", Instance: "bad@1", Address: nowhere}}})
 	_, tests, refused := r.cost(routes)
 	require.Len(t, refused, 1)
@@ -63,14 +63,14 @@ func TestCostOfAChange(t *testing.T) {
 	require.Equal(t, 1, tests)
 	require.Equal(t, refused, again)
 
-	// Changed, it is tried again.
+	// After a change, it is tried again.
 	routes[100].Upstreams[0].Address = "127.0.0.1:3001"
 	_, tests, again = r.cost(routes)
 	require.Equal(t, 1, tests)
 	require.Empty(t, again)
 }
 
-// TestVerdictEnds: what was refused is tried again in the end: the reason may have lain elsewhere.
+// TestVerdictEnds: a refused route is tried again eventually: the reason may have been elsewhere.
 func TestVerdictEnds(t *testing.T) {
 	routes := []routing.Route{{App: "a"}, {App: "b", Upstreams: []routing.Upstream{{Instance: "b@1"}, {Instance: "b@2"}}}}
 	kept := routing.Route{App: "b", Upstreams: routes[1].Upstreams[:1]}
@@ -94,8 +94,8 @@ func TestVerdictEnds(t *testing.T) {
 	require.Empty(t, m.verdicts)
 }
 
-// TestSlowMachineBlamesNoApp: where what nginx took before does not end in time either, nothing is left out, and it is an
-// error that the router tells of.
+// TestSlowMachineBlamesNoApp: if a configuration that nginx accepted before does not finish in time either, nothing is left
+// out, and the router reports an error.
 func TestSlowMachineBlamesNoApp(t *testing.T) {
 	r := newRouter(t)
 	a := routing.Route{App: "a", Upstreams: []routing.Upstream{instance(t, "a@1")}}
@@ -108,7 +108,7 @@ func TestSlowMachineBlamesNoApp(t *testing.T) {
 	require.Equal(t, "200 a@1", r.get("a.localhost"))
 }
 
-// TestErrorOfTheTemplate: what the template does wrong is not said of nginx; an app that it cannot render is left out.
+// TestErrorOfTheTemplate: an error in the template is not blamed on nginx; an app that it cannot render is left out.
 func TestErrorOfTheTemplate(t *testing.T) {
 	r := newRouter(t)
 	use := func(text string) {
@@ -131,7 +131,7 @@ func TestErrorOfTheTemplate(t *testing.T) {
 	require.Contains(t, result.Refused[0].Message, "template: own.tmpl:1:")
 }
 
-// BenchmarkChange changes one endpoint among a number of apps: bytes rendered and nginx -t a change are what it costs.
+// BenchmarkChange changes one endpoint among many apps, and reports bytes rendered and runs of nginx -t per change.
 func BenchmarkChange(b *testing.B) {
 	for _, apps := range []int{10, 100, 1000} {
 		b.Run(fmt.Sprintf("apps=%d", apps), func(b *testing.B) {

@@ -11,8 +11,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/routing"
 )
 
-// TestTrustedProxies: what a request says of where it comes from is believed of the proxies that are named, and replaced
-// where anybody else says it.
+// TestTrustedProxies: forwarded headers are passed on from configured proxies, and replaced for all other clients.
 func TestTrustedProxies(t *testing.T) {
 	seen := make(chan *http.Request, 1)
 	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) { seen <- req }))

@@ -25,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// router is a Server with a directory and an address of its own.
+// router is a Server with its own directory and address.
 type router struct {
 	*Server
 	t        *testing.T
@@ -51,7 +51,7 @@ func newRouterIn(t *testing.T, dir string) *router {
 	return r
 }
 
-// open makes the Server, as a router that starts does.
+// open creates the Server, like a starting router.
 func (r *router) open() {
 	r.t.Helper()
 	// nginx outlives a test that panics: it must not hold the pipe that go test reads.
@@ -69,7 +69,7 @@ func (r *router) open() {
 	})
 }
 
-// crash is what kill -9 leaves: nginx runs, the lock is free.
+// crash simulates kill -9: nginx runs, the lock is free.
 func (r *router) crash() {
 	r.t.Helper()
 	require.NoError(r.t, r.Server.Close())
@@ -88,7 +88,7 @@ func (r *router) tryApply(routes ...routing.Route) (Result, error) {
 	return r.tryApplyWith(func(*Configuration) {}, routes...)
 }
 
-// configured is a configuration of routes, as a plan makes it.
+// configured is a configuration of routes, as planned.
 func configured(settings Settings, routes ...routing.Route) Configuration {
 	c := Configuration{Settings: settings, Table: routing.Table{Routes: sorted(slices.Clone(routes))}}
 	for i := range c.Routes {
@@ -101,7 +101,7 @@ func configured(settings Settings, routes ...routing.Route) Configuration {
 	return c
 }
 
-// tryApplyWith changes what was configured, so that nginx itself has something to refuse.
+// tryApplyWith changes the rendered text, so that nginx itself can refuse something.
 func (r *router) tryApplyWith(change func(*Configuration), routes ...routing.Route) (Result, error) {
 	r.t.Helper()
 	c := configured(r.settings, routes...)
@@ -109,7 +109,7 @@ func (r *router) tryApplyWith(change func(*Configuration), routes ...routing.Rou
 	return r.Apply(r.t.Context(), c)
 }
 
-// unresolvable makes a name of the endpoints that listen nowhere: nginx -t refuses it.
+// unresolvable replaces the addresses of the given endpoints by host names: nginx -t refuses those.
 func unresolvable(c *Configuration) {
 	for _, route := range c.Routes {
 		for i := range route.Upstreams {
@@ -129,7 +129,7 @@ func (r *router) pid() int {
 	return pid
 }
 
-// do sends one request on a connection of its own.
+// do sends one request on its own connection.
 func (r *router) do(method, host, path string, change ...func(*http.Request)) (*http.Response, string) {
 	r.t.Helper()
 	resp, body, err := r.tryDo(method, host, path, change...)
@@ -174,7 +174,7 @@ func instance(t *testing.T, name string) routing.Upstream {
 	return routing.Upstream{Key: "/services/web/app/" + name, Instance: name, Address: strings.TrimPrefix(srv.URL, "http://")}
 }
 
-// openDir is a directory that everybody can reach, which those of t.TempDir are not.
+// openDir is a directory accessible to all users, which those of t.TempDir are not.
 func openDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "fleet-nginx-")
@@ -209,7 +209,7 @@ func exampleApp(t *testing.T) routing.Upstream {
 		require.NoError(t, cmd.Wait())
 	})
 	line := make([]byte, 256)
-	n, err := stdout.Read(line) // it says where it listens in its first line
+	n, err := stdout.Read(line) // its first line says where it listens
 	require.NoError(t, err)
 	_, address, _ := strings.Cut(strings.TrimSpace(string(line[:n])), "http://")
 	return routing.Upstream{Instance: "example-app@1", Address: address}

@@ -155,10 +155,10 @@ func TestOneServerADirectory(t *testing.T) {
 	require.Error(t, err)
 }
 
-// The same as an ordinary user, when the tests are run by root.
+// The same as an ordinary user, if root runs the tests.
 func TestAsOrdinaryUser(t *testing.T) {
 	if os.Geteuid() != 0 {
-		return // then all the tests here are this test
+		return // then all tests here do this
 	}
 	const nobody = 65534
 	dir := openDir(t)
@@ -174,7 +174,7 @@ func TestAsOrdinaryUser(t *testing.T) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, string(out))
-	for _, test := range tests { // one that was given another name would not be run
+	for _, test := range tests { // a misspelled name would not be run
 		require.Contains(t, string(out), "--- PASS: "+test+" (")
 	}
 }

@@ -22,7 +22,7 @@ func upstream(t *testing.T, handler http.HandlerFunc) routing.Upstream {
 	return routing.Upstream{Instance: "app@1", Address: strings.TrimPrefix(srv.URL, "http://")}
 }
 
-// TestLargeHeaders: with cookies and tokens a header has some kilobytes, of a request as of an answer.
+// TestLargeHeaders: cookies and tokens can make headers some kilobytes long, in requests and responses.
 func TestLargeHeaders(t *testing.T) {
 	r := newRouter(t)
 	r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{upstream(t, func(w http.ResponseWriter, req *http.Request) {
@@ -36,7 +36,7 @@ func TestLargeHeaders(t *testing.T) {
 	}
 }
 
-// TestLimitsOfAnApp are those of the app alone; all others have the router's.
+// TestLimitsOfAnApp: they apply only to that app; all others have the router's.
 func TestLimitsOfAnApp(t *testing.T) {
 	slow := upstream(t, func(w http.ResponseWriter, req *http.Request) {
 		n, _ := io.Copy(io.Discard, req.Body)
@@ -69,7 +69,7 @@ func TestLimitsOfAnApp(t *testing.T) {
 	}
 }
 
-// TestUsualLimits are what an app gets that asks for nothing.
+// TestUsualLimits: what an app gets by default.
 func TestUsualLimits(t *testing.T) {
 	c := configured(testSettings, routing.Route{App: "app", Upstreams: []routing.Upstream{{Instance: "app@1", Address: "10.0.0.1:80"}}})
 	text, err := Render(c, nil)
@@ -85,7 +85,7 @@ func TestUsualLimits(t *testing.T) {
 	}
 }
 
-// TestLargeBodyIsNotKeptHere: it reaches the app while it is sent, also where the first instance is gone.
+// TestLargeBodyIsNotKeptHere: it is streamed to the app, even if the first instance is gone.
 func TestLargeBodyIsNotKeptHere(t *testing.T) {
 	const size = 20_000_000
 	begun := make(chan struct{}, 1)

@@ -152,7 +152,7 @@ func TestInstanceThatDiesUnderLoadIsNotNoticed(t *testing.T) {
 	}
 }
 
-// A request that has reached an app may have had its effect: it is not sent to another one.
+// A request that has reached an app may have taken effect: it is not sent to another instance.
 func TestPostIsNeverSentTwice(t *testing.T) {
 	r := newRouter(t)
 	var received atomic.Int32
@@ -174,8 +174,8 @@ func TestPostIsNeverSentTwice(t *testing.T) {
 	require.EqualValues(t, 1, received.Load())
 }
 
-// Bodies that do not fit into memory go through files in the directory, which
-// the workers must reach whoever they run as.
+// Bodies that do not fit into memory go through files in the directory, which the workers must be able to reach, whichever
+// user they run as.
 func TestLargeBodies(t *testing.T) {
 	for name, dir := range map[string]string{"open directory": openDir(t), "closed directory": t.TempDir()} {
 		t.Run(name, func(t *testing.T) {
@@ -200,8 +200,7 @@ func TestLargeBodies(t *testing.T) {
 	}
 }
 
-// An idle connection to an instance is used again: to open one for each request
-// costs more than half of all requests a second.
+// Idle connections to instances are reused: opening one per request would cost more than half of the throughput.
 func TestConnectionsToInstancesAreKept(t *testing.T) {
 	r := newRouter(t)
 	r.settings.Workers = 1 // each worker keeps its own

@@ -98,7 +98,7 @@ func TestEndpointThatNginxRefusesIsLeftOutAlone(t *testing.T) {
 	require.Contains(t, r.get("d.localhost"), "404")
 }
 
-// TestThatDoesNotEndIsARefusal: what nginx -t was given is refused, and the router goes on without it.
+// TestThatDoesNotEndIsARefusal: if nginx -t hangs, the configuration counts as refused, and the router continues without it.
 func TestThatDoesNotEndIsARefusal(t *testing.T) {
 	r := newRouter(t)
 	r.apply(routing.Route{App: "a", Upstreams: []routing.Upstream{instance(t, "a@1")}})
@@ -111,8 +111,7 @@ func TestThatDoesNotEndIsARefusal(t *testing.T) {
 	require.Equal(t, "200 a@2", r.get("a.localhost"))
 }
 
-// As many apps as a large cluster has, one of them with a thousand instances and
-// one that nginx refuses.
+// As many apps as in a large cluster, one with a thousand instances and one that nginx refuses.
 func TestManyApps(t *testing.T) {
 	r := newRouter(t)
 	up := instance(t, "app@1")
@@ -162,7 +161,7 @@ func TestBadCandidateIsRefusedAndTheOldOneServes(t *testing.T) {
 	require.False(t, r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{up}}).Changed)
 }
 
-// A configuration that passes nginx -t and yet never takes effect is taken back.
+// A configuration that passes nginx -t but never takes effect is reverted.
 func TestReloadWithoutEffectIsTakenBack(t *testing.T) {
 	r := newRouter(t)
 	up := instance(t, "app@1")
@@ -182,14 +181,14 @@ func TestReloadWithoutEffectIsTakenBack(t *testing.T) {
 	require.Equal(t, "200 app@1", r.get("app.localhost"))
 }
 
-// A reload that was given up may have been late and nothing else: nginx is told again what it had before, although that is what it
-// is believed to have.
+// A reload that timed out may have been merely late: nginx is given the previous configuration again, although it is believed
+// to have it.
 func TestReloadThatIsLateIsTakenBack(t *testing.T) {
 	r := newRouter(t)
 	one, two := instance(t, "app@1"), instance(t, "app@2")
 	r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{one}})
 	hidden := r.path("hidden.sock")
-	require.NoError(t, os.Rename(r.path(socketName), hidden)) // what it serves cannot be seen
+	require.NoError(t, os.Rename(r.path(socketName), hidden)) // what it serves cannot be observed
 	r.effectTimeout = time.Second
 	_, err := r.tryApply(routing.Route{App: "app", Upstreams: []routing.Upstream{two}})
 	require.ErrorContains(t, err, "is not in effect")
@@ -277,7 +276,7 @@ server { listen ` + address + `; server_name {{$app}}.own; {{getv (printf "/extr
 	require.Equal(t, "200 b@1", r.get("b.own"))
 }
 
-// The template that manifests/router offers as a beginning is the seed's.
+// The template in manifests/router is the seed's.
 func TestManifestTemplatePassesNginx(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("the seed's template listens on port 80 and logs to /var/log: only root may")

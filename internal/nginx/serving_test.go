@@ -11,7 +11,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/routing"
 )
 
-// TestServing: nginx serves when it answers where requests come in, and not when another server does.
+// TestServing: nginx counts as serving if it answers at the listen address, and not if another server does.
 func TestServing(t *testing.T) {
 	r := newRouter(t)
 	app := routing.Route{App: "app", Upstreams: []routing.Upstream{instance(t, "app@1")}}
@@ -33,7 +33,8 @@ func TestServing(t *testing.T) {
 	require.ErrorContains(t, r.Serving(t.Context(), r.settings), "connection refused")
 }
 
-// TestAnotherServerHasTheAddress: with a configuration on disk or without one, the address is named, and served when it is free.
+// TestAnotherServerHasTheAddress: with or without a configuration on disk, the error names the address, which is served once
+// it is free.
 func TestAnotherServerHasTheAddress(t *testing.T) {
 	r := newRouter(t)
 	app := routing.Route{App: "app", Upstreams: []routing.Upstream{instance(t, "app@1")}}
@@ -58,8 +59,8 @@ func TestAnotherServerHasTheAddress(t *testing.T) {
 	require.Equal(t, "200 app@1", r.get("app.localhost"))
 }
 
-// TestOwnPortOnOtherAddresses: a port that our own nginx has already is no other process's, on whatever address it is to be
-// listened on next.
+// TestOwnPortOnOtherAddresses: a port that our nginx already uses is not taken by another process, whatever address it
+// listens on next.
 func TestOwnPortOnOtherAddresses(t *testing.T) {
 	for _, tt := range []struct {
 		before []string

@@ -12,14 +12,14 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// offline is a client of an etcd that is never asked.
+// offline is a client of an etcd that is never contacted.
 func offline(t *testing.T, timeout time.Duration) *Client {
 	c, err := Dial(Config{Endpoints: []string{"http://127.0.0.1:1"}, RequestTimeout: timeout})
 	require.NoError(t, err)
 	return c
 }
 
-// TestRequestTimeout: calls have one, whatever the configuration says.
+// TestRequestTimeout: calls have a timeout, whatever the configuration says.
 func TestRequestTimeout(t *testing.T) {
 	for configured, want := range map[time.Duration]time.Duration{0: DefaultRequestTimeout, -1: DefaultRequestTimeout, time.Minute: time.Minute} {
 		c := offline(t, configured)
@@ -28,7 +28,7 @@ func TestRequestTimeout(t *testing.T) {
 	}
 }
 
-// TestCommitNamesItsKeys: the first one, and how many more there are.
+// TestCommitNamesItsKeys: the error has the first key, and the number of others.
 func TestCommitNamesItsKeys(t *testing.T) {
 	c := offline(t, time.Minute)
 	require.NoError(t, c.Close())
@@ -39,7 +39,7 @@ func TestCommitNamesItsKeys(t *testing.T) {
 	}
 }
 
-// TestEveryCallOfAClosedClient says so, and what it was to do.
+// TestEveryCallOfAClosedClient: the error says that it is closed, and what the call was.
 func TestEveryCallOfAClosedClient(t *testing.T) {
 	c := offline(t, time.Minute)
 	require.NoError(t, c.Close())
@@ -56,7 +56,7 @@ func TestEveryCallOfAClosedClient(t *testing.T) {
 	}
 }
 
-// TestWatchThatIsCancelled ends without an error: it is what its caller wanted.
+// TestWatchThatIsCancelled: it ends without an error, as its caller wanted.
 func TestWatchThatIsCancelled(t *testing.T) {
 	c := offline(t, time.Minute)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -69,7 +69,7 @@ func TestWatchThatIsCancelled(t *testing.T) {
 	require.NoError(t, c.Close())
 }
 
-// TestWhyACallRanIntoItsDeadline: what gRPC said of the last attempt is added, where it says more, until one goes well.
+// TestWhyACallRanIntoItsDeadline: the error includes gRPC's last error if it says more, until a call succeeds.
 func TestWhyACallRanIntoItsDeadline(t *testing.T) {
 	late := fmt.Errorf("x: %w", context.DeadlineExceeded)
 	for name, tt := range map[string]struct {

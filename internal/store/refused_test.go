@@ -10,7 +10,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
-// TestLastRevision: the highest one, and every error.
+// TestLastRevision: the highest revision, and all errors.
 func TestLastRevision(t *testing.T) {
 	other := errors.New("other")
 	revision, err := store.LastRevision([]store.Result{{Revision: 7}, {Err: store.ErrConflict}, {Revision: 9}, {Revision: 8}, {Err: other}})
@@ -22,7 +22,7 @@ func TestLastRevision(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// TestOnlyDeleteOfAPack: a full etcd is given it, whatever was to be put with it.
+// TestOnlyDeleteOfAPack: a full etcd accepts a delete, whatever was batched with it.
 func TestOnlyDeleteOfAPack(t *testing.T) {
 	m := memstore.New(memstore.Options{})
 	_, err := m.Commit(t.Context(), store.Txn{Ops: []store.Op{put("/t/a", "1")}})
@@ -35,7 +35,7 @@ func TestOnlyDeleteOfAPack(t *testing.T) {
 	require.False(t, there)
 }
 
-// TestGroupThatIsTooLarge for a transaction is tried alone, once.
+// TestGroupThatIsTooLarge: it is tried alone, once.
 func TestGroupThatIsTooLarge(t *testing.T) {
 	large := make(store.Group, 0, 200)
 	for _, g := range puts(200) {

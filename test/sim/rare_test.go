@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// rehearse runs a plan of these steps after an app, web, was applied, and returns what happened. Nothing may be violated.
+// rehearse runs a plan of these steps after applying an app, web, and returns what happened. It fails on any violation.
 func rehearse(t *testing.T, machines int, steps ...step) transcript {
 	t.Helper()
 	return rehearseWith(t, Plan{Seed: 1, Machines: machines, Steps: steps})
@@ -25,10 +25,10 @@ func rehearseWith(t *testing.T, p Plan) transcript {
 	return told
 }
 
-// transcript is what happened, and where it can be read: it is too long for a message.
+// transcript is what happened, in a file: it is too long for a message.
 type transcript struct{ file, text string }
 
-// says: there are lines that match, in this order.
+// says requires lines that match, in this order.
 func (told transcript) says(t *testing.T, lines ...string) {
 	t.Helper()
 	rest := told.text
@@ -44,7 +44,7 @@ func (told transcript) saysNot(t *testing.T, line string) {
 	require.Empty(t, regexp.MustCompile(`(?m)^.*`+line+`.*$`).FindString(told.text), "in %s", told.file)
 }
 
-// A fleetd that is cut off alone is missed, and what its machine runs goes on being announced and routed to meanwhile.
+// A fleetd that is cut off alone is missed, while its machine's units stay announced and routed.
 func TestFleetdCutOffAlone(t *testing.T) {
 	told := rehearse(t, 3,
 		step{At: 40 * time.Second, Do: "cut off one", A: 1, B: 0, C: 0},
@@ -53,7 +53,7 @@ func TestFleetdCutOffAlone(t *testing.T) {
 	told.saysNot(t, `etcd +r\d+ deletes routers/m2$`)
 }
 
-// A router that is cut off alone is missed, and its machine is not.
+// A router that is cut off alone is missed, its machine is not.
 func TestRouterCutOffAlone(t *testing.T) {
 	told := rehearse(t, 3,
 		step{At: 40 * time.Second, Do: "cut off one", A: 2, B: 1, C: 0},
@@ -62,13 +62,13 @@ func TestRouterCutOffAlone(t *testing.T) {
 	told.saysNot(t, `deletes machines/m3$`)
 }
 
-// before is what happened before that step.
+// before returns what happened before that step.
 func (told transcript) before(do string) transcript {
 	text, _, _ := strings.Cut(told.text, " step           "+do+" (")
 	return transcript{told.file, text}
 }
 
-// With freeze_timeout what most machines ran is moved when that has passed, and not before.
+// With freeze_timeout, the units of most machines move after that time, and not before.
 func TestFreezeTimeoutPasses(t *testing.T) {
 	steps := []step{
 		{At: 2 * time.Second, Do: "apply", A: 1, B: 4, C: 8},
@@ -83,7 +83,7 @@ func TestFreezeTimeoutPasses(t *testing.T) {
 	thawed.before("power on many").says(t, `action=FreezeMoves`, `reason=MachineGone`, `action=UnfreezeMoves`)
 }
 
-// A machine comes back with another address, another one with that which it had: routers follow.
+// A machine returns with another address, and another one gets its old address: routers follow.
 func TestAddressesChangeHands(t *testing.T) {
 	told := rehearse(t, 3,
 		step{At: 40 * time.Second, Do: "readdress", A: 0, B: 1, C: 0},
@@ -91,8 +91,8 @@ func TestAddressesChangeHands(t *testing.T) {
 	told.says(t, `m3 +r\d+ puts machines/m3 .*"address":"10.0.0.1"`, `nginx serves .*=10.0.0.1:3000`, `m1 +r\d+ puts machines/m1 .*"address":"10.0.1.1"`)
 }
 
-// Metadata that is changed while fleetd runs moves what no longer belongs there; what is changed while it does not run is told when
-// it starts.
+// Metadata changed while fleetd runs moves units that no longer match; metadata changed while it is down is published when it
+// starts.
 func TestMetadataReloaded(t *testing.T) {
 	told := rehearse(t, 3,
 		step{At: 2 * time.Second, Do: "apply", A: 1, B: 2, C: 0}, // zone=a: m1 and m3
@@ -112,7 +112,7 @@ func TestBurst(t *testing.T) {
 	told.says(t, `m12 +systemd started crowd@\d+.service`)
 }
 
-// A clock that is a fifth too fast is minutes ahead soon, and so are the times that its machine, which leads, writes.
+// A clock that is a fifth too fast is soon minutes ahead, and so are the times written by its machine, the leader.
 func TestClocksDrift(t *testing.T) {
 	told := rehearse(t, 1,
 		step{At: 2 * time.Second, Do: "drift", A: 0, B: 5},
@@ -121,7 +121,7 @@ func TestClocksDrift(t *testing.T) {
 	told.says(t, `its clock gains 200000 millionths`, `"since":"2000-01-01T00:01:59\.`, `its clock is set right: it was 29.6s ahead`)
 }
 
-// Where the disk or /run is full the machine goes on with what it has, and with the rest when there is room.
+// While the disk or /run is full the machine keeps running what it has, and catches up when there is room.
 func TestDisksFull(t *testing.T) {
 	told := rehearse(t, 3,
 		step{At: 40 * time.Second, Do: "disk full", A: 1, B: 1}, // /run
@@ -134,7 +134,7 @@ func TestDisksFull(t *testing.T) {
 		`its disk is full: true`, `copy of the placements: write .*/state/placements.json: no space left on device`, `m2 +systemd started web@2.service`, `its disk is full: false`)
 }
 
-// Damaged files are read anew from etcd, or adopted from what runs: nothing restarts.
+// Damaged files are read again from etcd, or adopted from what runs: nothing restarts.
 func TestFilesAreCorrupt(t *testing.T) {
 	for seed := range uint64(12) {
 		told := rehearse(t, 3,
@@ -144,7 +144,7 @@ func TestFilesAreCorrupt(t *testing.T) {
 	}
 }
 
-// Without the connection to systemd nothing is done, and all of it when it is back.
+// Without the connection to systemd nothing is done, and all of it when the connection is back.
 func TestBusLost(t *testing.T) {
 	told := rehearse(t, 3,
 		step{At: 40 * time.Second, Do: "bus lost", A: 1},
@@ -155,7 +155,7 @@ func TestBusLost(t *testing.T) {
 	require.NotRegexp(t, `m2 +node: Acting on unit action=(stop|start|restart|link|reload)`, told.text[lost:back])
 }
 
-// A start whose answer is lost with the connection was made: it is not asked for once more.
+// A start whose answer is lost with the connection was executed: it is not repeated.
 func TestBusLostInTheMiddle(t *testing.T) {
 	done := 0
 	for which := range uint64(8) {
@@ -168,8 +168,8 @@ func TestBusLostInTheMiddle(t *testing.T) {
 	require.Positive(t, done)
 }
 
-// An upgrade of all fleetds, one after the other, replaces no instance, also not when an app is scaled in its midst; what is changed
-// is written by the fleetd that leads.
+// Upgrading all fleetds one by one replaces no instance, even if an app is scaled meanwhile; changes are written by the
+// leader's version.
 func TestUpgrade(t *testing.T) {
 	p := Plan{Seed: 1, Machines: 3, OldFleetd: true, Steps: []step{
 		{At: 2 * time.Second, Do: "apply", A: 1, B: 1, C: 6},
@@ -188,7 +188,7 @@ func TestUpgrade(t *testing.T) {
 	require.Empty(t, files.FindAllString(upgraded, -1), "the handwriting stays while the spec does")
 }
 
-// etcd is restored to what it was before an app was changed and another one was made: so is the cluster.
+// etcd is restored to before an app was changed and another one was created: the cluster follows.
 func TestEtcdRestored(t *testing.T) {
 	for name, c := range map[string]uint64{"with --bump-revision": 1, "without": 0} {
 		t.Run(name, func(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// seedsByDefault run in well under a minute on two cores.
+// seedsByDefault take well under a minute on two cores.
 const seedsByDefault = 200
 
 // seedsOldEtcd run with an old etcd.
@@ -24,10 +24,10 @@ const seedsOldEtcd = 60
 // seedsTwice are run twice each.
 const seedsTwice = 12
 
-// tellEvery is after how many seeds a long run says where it is.
+// tellEvery is the number of seeds between progress reports of a long run.
 const tellEvery = 500
 
-// disks gives an empty directory for each run, in memory where there is room: the machines' disks.
+// disks returns an empty directory for each run's disks, in memory if there is room.
 func disks(t *testing.T) func() string {
 	t.Helper()
 	root := ""
@@ -57,12 +57,12 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 	return n
 }
 
-// TestSeeds runs SIM_SEEDS seeds from SIM_SEED on, as many at once as there are processors, and ends early when
-// SIM_FAILURES of them have failed; with SIM_DO only those in whose plans that is done. What fails is shrunk and written to SIM_DIR.
+// TestSeeds runs SIM_SEEDS seeds from SIM_SEED on, in parallel on all processors, and ends early when SIM_FAILURES of them
+// have failed; with SIM_DO only those whose plans include that step. Failures are shrunk and written to SIM_DIR.
 func TestSeeds(t *testing.T) { runSeeds(t, seedsByDefault, NewPlan) }
 
-// TestOldEtcd does the same with an etcd that loses, repeats and reorders what watches bring: within one check of the
-// caches all is as it should be nevertheless.
+// TestOldEtcd does the same with an etcd that loses, repeats and reorders watch events: within one check of the caches
+// everything has to be right nevertheless.
 func TestOldEtcd(t *testing.T) {
 	runSeeds(t, seedsOldEtcd, func(seed uint64) Plan {
 		p := NewPlan(seed)
@@ -108,7 +108,7 @@ func runSeeds(t *testing.T, byDefault uint64, plan func(seed uint64) Plan) {
 	t.Cleanup(func() { counts.report(t, count) }) // when the workers have ended
 }
 
-// sharedCounts are those of all workers.
+// sharedCounts are the counts of all workers.
 type sharedCounts struct {
 	mu  sync.Mutex
 	sum Counts
@@ -120,7 +120,7 @@ func (s *sharedCounts) add(c Counts) {
 	s.sum.Add(c)
 }
 
-// report prints the counts. A run of enough seeds that leaves an invariant unproved fails.
+// report prints the counts. A run with enough seeds fails if it leaves an invariant unproved.
 func (s *sharedCounts) report(t *testing.T, seeds uint64) {
 	t.Logf("%d seeds:\n%s", seeds, s.sum)
 	if seeds < seedsByDefault || t.Failed() || os.Getenv("SIM_DO") != "" {
@@ -131,7 +131,7 @@ func (s *sharedCounts) report(t *testing.T, seeds uint64) {
 	}
 }
 
-// report shrinks what failed and leaves a transcript that a person can read.
+// report shrinks a failure and writes a readable transcript.
 func report(t *testing.T, p Plan, o Outcome, newDir func() string) {
 	t.Helper()
 	if os.Getenv("SIM_SHRINK") != "no" {
@@ -142,7 +142,7 @@ func report(t *testing.T, p Plan, o Outcome, newDir func() string) {
 	t.Errorf("seed %d: %s\n%d steps are left, the transcript is in %s; run it with SIM_SEED=%d go test ./test/sim -run '%s$'", p.Seed, o.Violation, len(p.Steps), file, p.Seed, test)
 }
 
-// leave writes a file to SIM_DIR for whoever wants to know more.
+// leave writes a file to SIM_DIR for debugging.
 func leave(t *testing.T, name, text string) string {
 	t.Helper()
 	file := filepath.Join(cmp.Or(os.Getenv("SIM_DIR"), os.TempDir()), name)
@@ -170,7 +170,7 @@ func TestDeterministic(t *testing.T) {
 	}
 }
 
-// Where nothing breaks and nobody does anything the cluster comes up and rests.
+// Without faults and changes the cluster comes up and comes to rest.
 func TestNothingHappens(t *testing.T) {
 	newDir := disks(t)
 	p := NewPlan(1)
@@ -178,7 +178,7 @@ func TestNothingHappens(t *testing.T) {
 	require.Nil(t, Run(t, p, newDir()).Violation)
 }
 
-// What fails shrinks to the steps that matter.
+// A failure shrinks to the steps that matter.
 func TestShrink(t *testing.T) {
 	newDir := disks(t)
 	p := NewPlan(1)

@@ -11,13 +11,13 @@ type Bits []uint64
 // Set adds a slot.
 func (b Bits) Set(slot int) { b[slot>>6] |= 1 << (slot & 63) }
 
-// Clear takes a slot out.
+// Clear removes a slot.
 func (b Bits) Clear(slot int) { b[slot>>6] &^= 1 << (slot & 63) }
 
-// Has says whether a slot is in the set.
+// Has reports whether a slot is in the set.
 func (b Bits) Has(slot int) bool { return slot>>6 < len(b) && b[slot>>6]&(1<<(slot&63)) != 0 }
 
-// All gives the slots in their order.
+// All yields the slots in order.
 func (b Bits) All(yield func(slot int) bool) {
 	for w, word := range b {
 		for ; word != 0; word &= word - 1 {
@@ -28,20 +28,20 @@ func (b Bits) All(yield func(slot int) bool) {
 	}
 }
 
-// sparse is how many machines a Set lists before it becomes a bitmap: a pattern that matches one unit
-// must not cost a bit for every machine.
+// sparse is how many machines a Set lists before it becomes a bitmap: a pattern that matches one unit must not cost a bit for
+// every machine.
 const sparse = 8
 
-// Set is the set of machines on which something is true at least once, such as "a unit that this pattern matches
-// runs here". What was added twice has to be removed twice.
+// Set is a multiset of machines on which something is true, such as "a unit that this pattern matches runs here". What was
+// added twice has to be removed twice.
 type Set struct {
-	N     int           // how many machines there are
+	N     int           // number of machines
 	list  []int32       // slots, while they are few and bits is nil
-	bits  Bits          // once they were many
-	again map[int32]int // how often more than once
+	bits  Bits          // once there were many
+	again map[int32]int // additional occurrences
 }
 
-// Add adds a slot of an index with so many words.
+// Add adds a slot, for an index of that many words.
 func (s *Set) Add(slot, words int) {
 	if s.Has(slot) {
 		if s.again == nil {
@@ -51,7 +51,7 @@ func (s *Set) Add(slot, words int) {
 		return
 	}
 	if s.N == 0 && len(s.bits) != words {
-		s.bits = nil // the index has other slots now
+		s.bits = nil // the index has new slots
 	}
 	s.N++
 	switch {
@@ -89,7 +89,7 @@ func (s *Set) Remove(slot int) {
 	s.list = s.list[:len(s.list)-1]
 }
 
-// Has says whether a slot is in the set.
+// Has reports whether a slot is in the set.
 func (s *Set) Has(slot int) bool {
 	if s.bits != nil {
 		return s.bits.Has(slot)

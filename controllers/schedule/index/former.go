@@ -6,23 +6,22 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// Former is a file that placements of a unit name although the unit has another one: what still runs runs with it. Until
-// they name the new file both hold, and nothing is placed that either of them keeps away.
+// Former is an outdated file that placements of a unit still name: their processes still run with it. Until the placements
+// name the new file both files count, and nothing is placed that clashes with either.
 type Former struct {
 	hash   string
 	fleet  unitfile.Fleet
 	places int
-	// unit occupies machines as a unit of that name would: with what the former file has and the new one has not. nil: it asks for
-	// the same.
+	// unit occupies machines with what the former file has and the new one has not. nil: it asks for the same.
 	unit *Unit
 }
 
-// outdated says that a placement names another file than the one that its unit is known by.
+// outdated reports whether a placement names a different file than its unit.
 func (p *Place) outdated() bool {
 	return p.Value.Hash != "" && (p.Value.Hash != p.Unit.Hash || p.Unit.Problem != "")
 }
 
-// Former is the unit with the former file that the placement names; nil where that asks for nothing else.
+// Former is the unit with the former file that the placement names; nil if that asks for nothing else.
 func (p *Place) Former() *Unit {
 	if p.former == nil {
 		return nil
@@ -30,7 +29,7 @@ func (p *Place) Former() *Unit {
 	return p.former.unit
 }
 
-// Runs is the unit with the file that runs there, as far as it is known.
+// Runs is the unit with the file that runs there, as far as known.
 func (p *Place) Runs() *Unit {
 	if f := p.Former(); f != nil {
 		return f
@@ -50,7 +49,7 @@ func (x *Index) leaveFormer(p *Place) {
 	}
 }
 
-// adopt ties a placement that the index does not count now to the file that it names. Where that one is not known it is asked for.
+// adopt ties a placement that the index does not count yet to the file that it names. An unknown file is requested.
 func (x *Index) adopt(p *Place) {
 	if !p.outdated() {
 		return
@@ -64,7 +63,7 @@ func (x *Index) adopt(p *Place) {
 	p.former = f
 }
 
-// fileNamed is the file with that hash; nil where it is not among them.
+// fileNamed returns the file with that hash; nil if it is not among them.
 func fileNamed(files []*Former, hash string) *Former {
 	for _, f := range files {
 		if f.hash == hash {
@@ -74,7 +73,7 @@ func fileNamed(files []*Former, hash string) *Former {
 	return nil
 }
 
-// disown undoes adopt.
+// disown is the inverse of adopt.
 func (x *Index) disown(p *Place) {
 	f := p.former
 	if f == nil {
@@ -88,8 +87,8 @@ func (x *Index) disown(p *Place) {
 	}
 }
 
-// reform finds a unit's former files again after its file has changed. The index does not count the unit now. was are the
-// files of before; what they are tied to is left at the end.
+// reform finds a unit's former files again after its file has changed. The index does not count the unit at that time. was
+// are the former files so far; unused ones are dropped at the end.
 func (x *Index) reform(u *Unit, was []*Former) {
 	u.Formers = nil
 	for _, p := range u.Places {
@@ -106,7 +105,7 @@ func (x *Index) reform(u *Unit, was []*Former) {
 	}
 }
 
-// files are the files of a unit that are known: its own and those of before.
+// files are the known files of a unit: its current and its former ones.
 func (u *Unit) files() []*Former {
 	if len(u.Places) == 0 || u.Hash == "" || u.Problem != "" {
 		return u.Formers
@@ -131,8 +130,8 @@ func (x *Index) dropFormer(f *Former) {
 	}
 }
 
-// EachUnexplained asks for the files that placements name and that the index was never told of: what a new leader finds, or a
-// person wrote. file returns the [X-Fleet] section of one for the unit; false: it is not stored, and keeps nothing away.
+// EachUnexplained requests the files that placements name and that the index does not know: those that a new leader finds, or
+// that a person wrote. file returns a file's [X-Fleet] section for the unit; false: it is not stored, and rules out nothing.
 func (x *Index) EachUnexplained(file func(hash, unit string) (unitfile.Fleet, bool)) {
 	list := x.unexplained
 	x.unexplained = nil
@@ -154,5 +153,5 @@ func (x *Index) EachUnexplained(file func(hash, unit string) (unitfile.Fleet, bo
 	}
 }
 
-// Unit is the unit with the former file; nil where that asks for nothing else.
+// Unit is the unit with the former file; nil if that asks for nothing else.
 func (f *Former) Unit() *Unit { return f.unit }

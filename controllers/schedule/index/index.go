@@ -1,6 +1,6 @@
-// Package index keeps machines, units and placements as they are stored, in such a way that finding a machine for a unit
-// costs the same however many units are placed. It is told of changes in any order, each at a cost in proportion to that
-// change. It knows no option of unit files: what units ask of machines is entered and taken out by its Rules.
+// Package index holds machines, units and placements so that the cost of finding a machine for a unit does not depend on the
+// number of placed units. Changes may arrive in any order, each at a cost in proportion to that change. The package knows no
+// options of unit files: its Rules enter and remove what units ask of machines.
 package index
 
 import (
@@ -9,29 +9,30 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// Rules enter what units ask for in sets of their own, and take it out again. Each method is undone by its counterpart.
+// Rules maintain their own sets of what units ask for. Each method has an inverse.
 type Rules interface {
-	// Same says that a unit would ask for the same with another spec.
+	// Same reports whether a unit would ask for the same with another spec.
 	Same(u *Unit, spec *UnitSpec) bool
-	// Named tells of a unit that is new by its name; nothing else is known of it yet.
+	// Named is called for a new unit, of which only the name is known.
 	Named(u *Unit)
-	// Bind ties a unit to what it shares with others, by its spec. It is on no machine of the index then.
+	// Bind ties a unit to what it shares with others, according to its spec. It is on no machine of the index at that time.
 	Bind(u *Unit)
-	// Unbind undoes Bind. Bind follows, or Forget.
+	// Unbind is the inverse of Bind. It is followed by Bind or Forget.
 	Unbind(u *Unit)
-	// Forget tells that a unit, or its former file, is known no more.
+	// Forget is called when a unit, or its former file, is dropped.
 	Forget(u *Unit)
-	// Enter tells that a unit is on one more machine of the index, Leave that it is on one fewer.
+	// Enter is called when a unit is on one more machine of the index, Leave when it is on one fewer.
 	Enter(u *Unit, m *Machine)
 	Leave(u *Unit, m *Machine)
-	// Attach tells of a machine that has a slot now, before its units are entered; Detach that it has none, after they left.
+	// Attach is called when a machine gets a slot, before its units are entered; Detach when it loses it, after they left.
 	Attach(m *Machine)
 	Detach(m *Machine)
 }
 
-// Index is what plans are made on. It has no lock: one goroutine at a time.
+// Index is the data that plans are made on. It has no lock: use it from one goroutine at a time.
 type Index struct {
-	// Words is how long bitmaps are: 64 slots a word. Slots are in the order of machine IDs, with gaps for machines to come.
+	// Words is the length of bitmaps, with 64 slots per word. Slots are in the order of machine IDs, with gaps for new
+	// machines.
 	Words int
 	// Anywhere is all machines.
 	Anywhere View
@@ -44,43 +45,43 @@ type Index struct {
 	names    names
 	families map[string]*Family
 	globals  map[*Unit]struct{}
-	// followers are the units that have to be beside a unit, whether or not that exists.
+	// followers are the units that have to be with a unit, whether or not that exists.
 	followers map[string][]*Unit
 
 	slots   []*Machine
 	spare   Bits
-	sorted  []*Machine // those that have a slot
-	waiting []*Machine // present and not in the index yet
+	sorted  []*Machine // those with a slot
+	waiting []*Machine // present but not in the index yet
 
 	dirty         []*Unit
 	dirtyMachines []*Machine
 	pending       map[*Unit]Wait
 	wake          Wait
-	absent        map[*Machine]struct{} // machines that are known and not present
+	absent        map[*Machine]struct{} // known machines that are not present
 	stray         map[string]int64
 	unplaced      map[string]*Unplaced
-	unexplained   []*Place // they name a file that is not known
+	unexplained   []*Place // they name an unknown file
 	frozen        bool
 }
 
-// Wait is what has to change before a unit is looked at again.
+// Wait is what has to change before a unit is planned again.
 type Wait uint8
 
 // What units wait for.
 const (
 	ForRoom  Wait = 1 << iota // no machine fits
-	ForDrain                  // another unit of its family has to be active first, or its app to let it go
+	ForDrain                  // another unit of its family has to be active first, or its app has to let it go
 	ForThaw                   // moves are frozen
 	ForTime                   // time has to pass
 )
 
-// Unplaced is what is stored of why a unit has no machine.
+// Unplaced is the stored explanation why a unit has no machine.
 type Unplaced struct {
 	Value v1.Unplaced
 	Mod   int64
 }
 
-// New returns an empty index. newRules makes the rules, which keep a reference to it.
+// New returns an empty index. newRules creates its rules, which keep a reference to it.
 func New(newRules func(*Index) Rules) *Index {
 	x := &Index{
 		units: map[string]*Unit{}, machines: map[string]*Machine{}, families: map[string]*Family{}, globals: map[*Unit]struct{}{},
@@ -91,22 +92,22 @@ func New(newRules func(*Index) Rules) *Index {
 	return x
 }
 
-// Rules are those that the index was made with.
+// Rules returns the rules that the index was created with.
 func (x *Index) Rules() Rules { return x.rules }
 
-// Idle says that a plan would find nothing to look at.
+// Idle reports whether a plan would have nothing to do.
 func (x *Index) Idle() bool {
 	return len(x.dirty) == 0 && len(x.dirtyMachines) == 0 && len(x.waiting) == 0 && len(x.stray) == 0 &&
 		(x.wake == 0 || len(x.pending) == 0)
 }
 
-// Dirty are the units that something has changed for, DirtyMachines the machines whose global units have to be looked at.
+// Dirty are the units affected by changes.
 func (x *Index) Dirty() []*Unit { return x.dirty }
 
-// DirtyMachines are in no order.
+// DirtyMachines are the machines whose global units have to be planned, in no particular order.
 func (x *Index) DirtyMachines() []*Machine { return x.dirtyMachines }
 
-// Woken gives the units for which what they wait for may have changed; frozen is whether moves are frozen now.
+// Woken yields the units for which what they wait for may have changed; frozen is whether moves are frozen now.
 func (x *Index) Woken(frozen bool) func(yield func(*Unit) bool) {
 	wake := x.wake | ForTime
 	if x.frozen != frozen {
@@ -121,16 +122,17 @@ func (x *Index) Woken(frozen bool) func(yield func(*Unit) bool) {
 	}
 }
 
-// Frozen says whether moves were frozen by the last plan that was committed.
+// Frozen reports whether the last committed plan froze moves.
 func (x *Index) Frozen() bool { return x.frozen }
 
-// Pending is a unit that waits.
+// Pending is a waiting unit.
 type Pending struct {
 	Unit *Unit
 	For  Wait
 }
 
-// Commit notes that a plan is being carried out: nothing is dirty any more. looked says whether the plan looked at a unit.
+// Commit records that a plan is being carried out: nothing is dirty any more. looked reports whether the plan included a
+// unit.
 func (x *Index) Commit(pending []Pending, frozen bool, looked func(*Unit) bool) {
 	for _, u := range x.dirty {
 		u.dirty = false
@@ -150,8 +152,8 @@ func (x *Index) Commit(pending []Pending, frozen bool, looked func(*Unit) bool) 
 	x.wake, x.frozen = 0, frozen
 }
 
-// Retry has the next plan look at a unit again: what was planned for it could not be written. Others may have been
-// refused for the room that it would have taken.
+// Retry makes the next plan include a unit whose decision could not be written. Other units may have been refused because of
+// the room that it would have taken.
 func (x *Index) Retry(name string) {
 	x.wake |= ForRoom | ForDrain
 	if u := x.units[name]; u != nil {
@@ -174,7 +176,7 @@ func (x *Index) touchGroup(u *Unit) {
 	}
 }
 
-// touchPlace marks a unit because of one of its placements: of a global unit only what is on that machine.
+// touchPlace marks a unit because of one of its placements: for a global unit only that machine.
 func (x *Index) touchPlace(u *Unit, m *Machine) {
 	if u.Fleet.Global && !u.Gone() {
 		x.touchMachine(m)
@@ -193,13 +195,13 @@ func (x *Index) touchMachine(m *Machine) {
 	}
 }
 
-// SetUnplaced tells what is stored of why a unit has no machine; DeleteUnplaced that nothing is.
+// SetUnplaced sets the stored explanation why a unit has no machine.
 func (x *Index) SetUnplaced(unit string, value v1.Unplaced, mod int64) {
 	x.unplaced[unit] = &Unplaced{value, mod}
 	x.touch(x.unit(unit))
 }
 
-// DeleteUnplaced tells that no reason is stored any more.
+// DeleteUnplaced removes it.
 func (x *Index) DeleteUnplaced(unit string) {
 	if x.unplaced[unit] == nil {
 		return
@@ -211,19 +213,19 @@ func (x *Index) DeleteUnplaced(unit string) {
 	}
 }
 
-// Unplaced is what is stored of why a unit has no machine; nil: nothing.
+// Unplaced returns the stored explanation why a unit has no machine; nil if there is none.
 func (x *Index) Unplaced(unit string) *Unplaced { return x.unplaced[unit] }
 
-// SetStray tells of a key below placements/ that names no machine and unit; DeleteStray that it is gone.
+// SetStray adds a key below placements/ that names no machine and unit.
 func (x *Index) SetStray(name string, mod int64) { x.stray[name] = mod }
 
-// DeleteStray tells that a stray key is gone.
+// DeleteStray removes a stray key.
 func (x *Index) DeleteStray(name string) { delete(x.stray, name) }
 
-// Strays are the stray keys with their ModRevision.
+// Strays returns the stray keys with their ModRevision.
 func (x *Index) Strays() map[string]int64 { return x.stray }
 
-// ByName orders units by name, ByID machines by ID.
+// ByName orders units by name.
 func ByName(a, b *Unit) int { return strings.Compare(a.Name, b.Name) }
 
 // ByID orders machines by ID.

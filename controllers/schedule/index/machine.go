@@ -8,60 +8,60 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// MachineSpec is what a machine that is present says of itself.
+// MachineSpec is what a present machine publishes about itself.
 type MachineSpec struct {
 	ID       string
 	Metadata map[string]string
 	Capacity v1.Capacity
 	// Since is the revision at which it became present.
 	Since int64
-	// Problem says why what the machine says of itself cannot be read: it keeps what it runs and gets nothing new.
+	// Problem says why its presence is unreadable: it keeps its units and gets no new ones.
 	Problem string
-	// Stuck says that the machine starts and stops nothing now: it keeps what it runs, and what it got would not start.
+	// Stuck: the machine cannot start or stop units now. It keeps its units and gets no new ones, which would not start.
 	Stuck bool
 }
 
 // Machine is a machine of the index, present or not.
 type Machine struct {
 	MachineSpec
-	// Config is what people set for it. Labels are its metadata with the edits of Config.
+	// Config is its configuration. Labels are its metadata with the edits of Config.
 	Config v1.MachineConfig
 	Labels map[string]string
 	Places []*Place
-	// Present: its key is there. Indexed: it is in the sets, views and counts, at Slot; -1: it has no slot.
+	// Present: its key exists. Indexed: it is in the sets, views and counts, at Slot; -1: it has no slot.
 	Present, Indexed bool
 	Slot             int
-	// Seen: it was present. Gone is since when it is missed; zero: no plan has noticed yet. Lost: it vanished a moment ago,
-	// or before others were frozen, and had units then.
+	// Seen: it has been present. Gone is since when it is missed; zero: no plan has noticed yet. Lost: it vanished a moment
+	// ago, or before others were frozen, and had units then.
 	Seen, Lost bool
 	Gone       time.Time
-	// Load is what views are ordered by: the number of units, then Share, how full the machine is in sixteenths.
+	// Load orders views: the number of units, then Share, how full the machine is in sixteenths.
 	Load, Share int32
-	// Mark is scratch of a plan.
+	// Mark is scratch space for a plan.
 	Mark uint64
 
 	waiting, dirty bool
-	active         map[string]struct{} // units that systemd says are active
+	active         map[string]struct{} // units that systemd reports as active
 	views          []*View
 }
 
-// Schedulable says that the machine may get new units.
+// Schedulable reports whether the machine may get new units.
 func (m *Machine) Schedulable() bool {
 	return m.Present && m.Problem == "" && !m.Stuck && !m.Config.Cordoned && !m.Config.Drain
 }
 
-// Runs says that systemd on the machine says that the unit is active.
+// Runs reports whether systemd on the machine reports the unit as active.
 func (m *Machine) Runs(u *Unit) bool {
 	_, ok := m.active[u.Name]
 	return ok
 }
 
-// RunsUnits says that a unit that is not global is placed there.
+// RunsUnits reports whether a unit that is not global is placed there.
 func (m *Machine) RunsUnits() bool {
 	return slices.ContainsFunc(m.Places, func(p *Place) bool { return p.Unit.Known && !p.Unit.Fleet.Global })
 }
 
-// SetMachine tells of a machine that came or changed.
+// SetMachine adds or updates a present machine.
 func (x *Index) SetMachine(spec MachineSpec) {
 	m := x.machine(spec.ID)
 	if m.Present && m.Since == spec.Since && m.Problem == spec.Problem && m.Stuck == spec.Stuck && m.Capacity == spec.Capacity && maps.Equal(m.Metadata, spec.Metadata) {
@@ -70,20 +70,20 @@ func (x *Index) SetMachine(spec MachineSpec) {
 	x.change(m, func() { m.MachineSpec, m.Present, m.Seen, m.Lost, m.Gone = spec, true, true, false, time.Time{} })
 }
 
-// DeleteMachine tells of a machine that is gone.
+// DeleteMachine marks a machine as gone.
 func (x *Index) DeleteMachine(id string) {
 	if m := x.machines[id]; m != nil && m.Present {
 		x.change(m, func() { m.MachineSpec, m.Present, m.Lost = MachineSpec{ID: m.ID}, false, m.RunsUnits() })
 	}
 }
 
-// SetMachineConfig tells what people set for a machine; the zero value: nothing.
+// SetMachineConfig sets a machine's configuration; the zero value: none.
 func (x *Index) SetMachineConfig(id string, config v1.MachineConfig) {
 	m := x.machine(id)
 	x.change(m, func() { m.Config = config })
 }
 
-// SetActive reports whether systemd on a machine says that a unit is active.
+// SetActive records whether systemd on a machine reports a unit as active.
 func (x *Index) SetActive(machine, unit string, active bool) {
 	m := x.machine(machine)
 	if _, was := m.active[unit]; was == active {
@@ -102,16 +102,16 @@ func (x *Index) SetActive(machine, unit string, active bool) {
 	x.ForgetMachine(m)
 }
 
-// Machine is the machine with that ID; nil: nothing is known of it.
+// Machine returns the machine with that ID; nil if it is unknown.
 func (x *Index) Machine(id string) *Machine { return x.machines[id] }
 
-// Machines are those that are present, in the order of their IDs.
+// Machines are the present ones, in the order of their IDs.
 func (x *Index) Machines() []*Machine { return x.sorted }
 
-// Absent are the machines that are known and not present.
+// Absent are the known machines that are not present.
 func (x *Index) Absent() map[*Machine]struct{} { return x.absent }
 
-// change takes a machine out of the index, changes it and marks all that it may concern. The next plan puts it back.
+// change takes a machine out of the index, changes it and marks everything affected. The next plan puts it back.
 func (x *Index) change(m *Machine, set func()) {
 	if m.Indexed {
 		x.detach(m)

@@ -8,7 +8,7 @@ import (
 
 // names finds the units whose names begin with a prefix.
 type names struct {
-	sorted []*Unit // dropped ones included, until they are too many
+	sorted []*Unit // includes dropped units, until there are too many
 	fresh  []*Unit // not sorted in yet
 	dead   int
 }
@@ -26,7 +26,7 @@ func (n *names) compact() {
 	n.sorted, n.fresh, n.dead = slices.DeleteFunc(n.sorted, dropped), slices.DeleteFunc(n.fresh, dropped), 0
 }
 
-// withPrefix costs no more than what it finds, plus sorting in what is new.
+// withPrefix costs no more than its result, plus sorting in new names.
 func (n *names) withPrefix(prefix string) []*Unit {
 	n.settle()
 	from, _ := slices.BinarySearchFunc(n.sorted, prefix, func(u *Unit, p string) int { return strings.Compare(u.Name, p) })
@@ -51,9 +51,9 @@ func (n *names) settle() {
 	n.fresh = n.fresh[:0]
 }
 
-// Natural orders names as people do: app@2 before app@10.
+// Natural orders names like people do: app@2 before app@10.
 func Natural(a, b string) int {
-	same := 0 // what both begin with, up to a number that differs
+	same := 0 // the common prefix, up to a differing number
 	for same < min(len(a), len(b)) && a[same] == b[same] {
 		same++
 	}

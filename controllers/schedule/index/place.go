@@ -8,7 +8,7 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// Placed is a placement as it is stored.
+// Placed is a stored placement.
 type Placed struct {
 	MachineName, UnitName string
 	Value                 v1.Placement
@@ -16,18 +16,18 @@ type Placed struct {
 	Mod, Create int64
 }
 
-// Place is a unit on a machine: as it is stored, or as a plan in the making has it.
+// Place is a unit on a machine: as stored, or as planned.
 type Place struct {
 	Placed
 	Unit    *Unit
 	Machine *Machine
-	former  *Former // the file that it names, where that is known and not the unit's
+	former  *Former // the file that it names, if that is known and not the unit's
 }
 
-// Changes says that the unit has another file than the one that it runs with there.
+// Changes reports whether the unit's file differs from the one that it runs with there.
 func (p *Place) Changes() bool { return p.Value.Hash != p.Unit.Hash }
 
-// SetPlacement tells of a placement that is stored.
+// SetPlacement adds or updates a stored placement.
 func (x *Index) SetPlacement(placed Placed) {
 	u, m := x.unit(placed.UnitName), x.machine(placed.MachineName)
 	placed.UnitName, placed.MachineName = u.Name, m.ID
@@ -37,7 +37,7 @@ func (x *Index) SetPlacement(placed Placed) {
 			p.Placed = placed
 			return
 		}
-		x.wake |= ForDrain // as below: the file that it names may be a former one
+		x.wake |= ForDrain // as below: its file may be a former one
 		x.leaveFormer(p)
 		x.disown(p)
 		p.Placed = placed
@@ -45,13 +45,13 @@ func (x *Index) SetPlacement(placed Placed) {
 		x.enterFormer(p)
 		return
 	}
-	x.wake |= ForDrain // it may take the room that another unit is asked to leave its machine for
+	x.wake |= ForDrain // it may take the room for which another unit is asked to leave its machine
 	p := &Place{Unit: u, Machine: m, Placed: placed}
 	x.adopt(p)
 	x.link(p)
 }
 
-// DeletePlacement tells of a placement that is gone.
+// DeletePlacement removes a placement.
 func (x *Index) DeletePlacement(machine, unit string) {
 	u, m := x.units[unit], x.machines[machine]
 	if u == nil || m == nil {
@@ -68,7 +68,7 @@ func (x *Index) DeletePlacement(machine, unit string) {
 	}
 }
 
-// PlaceOf is the placement of a unit on a machine; nil: there is none.
+// PlaceOf returns the placement of a unit on a machine; nil if there is none.
 func (x *Index) PlaceOf(u *Unit, m *Machine) *Place {
 	if len(u.Places) <= len(m.Places) {
 		for _, p := range u.Places {
@@ -86,8 +86,8 @@ func (x *Index) PlaceOf(u *Unit, m *Machine) *Place {
 	return nil
 }
 
-// Keeper returns which of several placements of a unit counts: on a machine that is present, that the unit matches, where it is
-// active, the one that was there first.
+// Keeper returns which of several placements of a unit counts: prefer a present machine, then one that the unit matches, then
+// one where it is active, then the oldest placement.
 func (u *Unit) Keeper(matches func(*Place) bool) *Place {
 	switch len(u.Places) {
 	case 0:
@@ -105,7 +105,7 @@ func (u *Unit) Keeper(matches func(*Place) bool) *Place {
 	})
 }
 
-// First orders what is true before what is not.
+// First orders true before false.
 func First(a, b bool) int {
 	switch {
 	case a == b:
@@ -116,12 +116,12 @@ func First(a, b bool) int {
 	return 1
 }
 
-// ByMachine are the placements of a unit in the order of machine IDs.
+// ByMachine returns the placements of a unit in the order of machine IDs.
 func (u *Unit) ByMachine() []*Place {
 	return slices.SortedFunc(slices.Values(u.Places), func(a, b *Place) int { return strings.Compare(a.MachineName, b.MachineName) })
 }
 
-// link and unlink make a unit a unit of a machine, or not. They undo each other exactly.
+// link adds a unit to a machine, unlink removes it. They are exact inverses.
 func (x *Index) link(p *Place) {
 	p.Unit.Places = append(p.Unit.Places, p)
 	p.Machine.Places = append(p.Machine.Places, p)
@@ -138,7 +138,7 @@ func (x *Index) unlink(p *Place) {
 	}
 }
 
-// removeLast looks from the end: a plan takes back what it added last.
+// removeLast searches from the end: a plan removes what it added last.
 func removeLast(list []*Place, p *Place) []*Place {
 	for i := len(list) - 1; i >= 0; i-- {
 		if list[i] == p {
@@ -164,7 +164,7 @@ func (x *Index) vacateAll(u *Unit) {
 	}
 }
 
-// occupy enters in all sets and counts that a unit is on a machine, with its former file where it runs with that.
+// occupy enters a unit on a machine in all sets and counts, with its former file if it runs with that.
 func (x *Index) occupy(p *Place) {
 	x.enter(p.Unit, p.Machine)
 	x.enterFormer(p)
@@ -185,11 +185,11 @@ func (x *Index) enter(u *Unit, m *Machine) {
 	x.reload(m, u.weight())
 }
 
-// exit takes back what enter entered. What a unit held is free with that, although its process may still be stopping on
-// the machine, or, where the machine was cut off, runs on until it has a replacement. Waiting for the state that the
-// machine reports would leave units that take over a port, such as those of an app with a new name, unplaced with a
-// warning each time, and for ever where no machine reports. What starts too early cannot bind, and systemd starts it again:
-// generated units have Restart=always, RestartSec= and no start limit. Units of people have what they wrote.
+// exit is the inverse of occupy. What a unit held is free from then on, although its process may still be stopping on the
+// machine or, if the machine was cut off, run on until it has a replacement. Waiting for the state that the machine reports
+// would leave units that take over a port, such as those of a renamed app, unplaced with a warning each time, and forever if
+// no machine reports. A unit that starts too early cannot bind, and systemd restarts it: generated units have Restart=always,
+// RestartSec= and no start limit. Hand-written units have their own settings.
 func (x *Index) exit(u *Unit, m *Machine) {
 	u.On--
 	if u.Concerns != 0 {
@@ -198,11 +198,11 @@ func (x *Index) exit(u *Unit, m *Machine) {
 	x.reload(m, -u.weight())
 }
 
-// ShareShift leaves room below the number of units for the share of the machine that they request, in sixteenths.
+// ShareShift reserves bits below the number of units for the requested share of the machine, in sixteenths.
 const ShareShift = 4
 
-// reload changes a machine's number of units and its place in the order of load: by the number of units, then by the
-// share of the machine that they request.
+// reload updates a machine's number of units and its position in the order of load: by the number of units, then by the
+// requested share of the machine.
 func (x *Index) reload(m *Machine, units int32) {
 	from := m.Load
 	m.Load = (from>>ShareShift+units)<<ShareShift | m.Share

@@ -2,21 +2,21 @@ package index
 
 import "math/bits"
 
-// Search finds the least loaded machine of a view that is in all of some sets and in none of others: a few operations on
-// words for 64 machines at a time. The sets that it refers to change with the index: it is for use at once.
+// Search finds the least loaded machine of a view that is in all of some sets and in none of others, with a few operations on
+// words for 64 machines at a time. The sets that it refers to change with the index: use it at once.
 type Search struct {
 	Index   *Index
 	View    *View
 	Require []Bits
 	Exclude []Bits
-	Few     []*Set // none of these either: sets with few machines
-	Allows  Allows // what sets do not say; nil: nothing
+	Few     []*Set // excluded as well: sets with few machines
+	Allows  Allows // further conditions; nil: none
 }
 
-// Allows looks at one machine alone.
+// Allows decides about a single machine.
 type Allows interface{ Allows(m *Machine) bool }
 
-// Without leaves the machines of a set out.
+// Without excludes the machines of a set.
 func (s *Search) Without(set *Set) {
 	switch {
 	case set.N == 0:
@@ -27,7 +27,7 @@ func (s *Search) Without(set *Set) {
 	}
 }
 
-// Has says whether a machine could be found, whatever its load, and whether or not it may get new units.
+// Has reports whether a machine could be found, whatever its load, and whether or not it may get new units.
 func (s *Search) Has(m *Machine) bool {
 	if !s.View.Match.Has(m.Slot) {
 		return false
@@ -54,11 +54,11 @@ func (s *Search) passes(m *Machine) bool {
 	return s.Allows == nil || s.Allows.Allows(m)
 }
 
-// tryBuckets is how many loads are tried one by one before all that may fit is gathered first.
+// tryBuckets is how many loads are tried one by one before all candidates are collected.
 const tryBuckets = 4
 
-// Least is the machine with the smallest load of those that may get new units, of equals that with the smallest ID. nil:
-// there is none.
+// Least returns the least loaded machine of those that may get new units, with the smallest ID among equals; nil if there is
+// none.
 func (s *Search) Least() *Machine {
 	buckets := s.View.buckets
 	for i, b := range buckets {
@@ -98,7 +98,7 @@ func (s *Search) first(w int, word uint64) *Machine {
 	return nil
 }
 
-// leastOf finds the least loaded machine where loads differ much: few machines that may fit are compared one by one.
+// leastOf finds the least loaded machine if loads differ much: the few candidates are compared one by one.
 func (s *Search) leastOf(buckets []*bucket) *Machine {
 	allowed := s.Index.Spare()
 	n := 0

@@ -2,7 +2,7 @@ package index
 
 import "slices"
 
-// prepare puts machines that came or changed in the index.
+// prepare adds new and changed machines to the index.
 func (x *Index) prepare() {
 	fresh := 0
 	for _, m := range x.waiting {
@@ -29,7 +29,7 @@ func (x *Index) prepare() {
 	x.waiting = x.waiting[:0]
 }
 
-// attach enters a machine that has a slot, with all that it runs, in the index.
+// attach enters a machine that has a slot, with all its units.
 func (x *Index) attach(m *Machine) {
 	m.Indexed, m.Load, m.Share = true, 0, 0
 	x.Anywhere.Add(m, x.Words)
@@ -53,8 +53,8 @@ func (x *Index) detach(m *Machine) {
 // window is how far insert looks for a gap.
 const window = 64
 
-// insert gives a machine a slot between its neighbours; where there is none, it moves the machines up to the next
-// gap by one. false: there is no gap nearby.
+// insert gives a machine a slot between its neighbours; if there is none, it shifts the machines up to the next gap by one.
+// It returns false if there is no gap nearby.
 func (x *Index) insert(m *Machine) bool {
 	i, _ := slices.BinarySearchFunc(x.sorted, m, ByID)
 	before, after := -1, len(x.slots)
@@ -83,7 +83,7 @@ func (x *Index) insert(m *Machine) bool {
 	return true
 }
 
-// gap finds the free slot that is nearest to a position.
+// gap returns the nearest free slot.
 func (x *Index) gap(at int) (slot int, ok bool) {
 	for d := 1; d <= window; d++ {
 		if s := at + d; s < len(x.slots) && x.slots[s] == nil {
@@ -107,7 +107,7 @@ func (x *Index) shift(m *Machine, slot int) {
 	}
 }
 
-// free takes a machine's slot back.
+// free releases a machine's slot.
 func (x *Index) free(m *Machine) {
 	if m.Slot < 0 {
 		return
@@ -117,8 +117,8 @@ func (x *Index) free(m *Machine) {
 	x.slots[m.Slot], m.Slot = nil, -1
 }
 
-// Rebuild gives all machines new slots with gaps between them. It costs as much as the cluster is large, and happens
-// when machines have come that are many compared with those that were there.
+// Rebuild gives all machines new slots with gaps in between. Its cost is proportional to the cluster's size, and it happens
+// when many machines have been added compared with those that existed.
 func (x *Index) Rebuild() {
 	x.sorted = x.sorted[:0]
 	for _, m := range x.machines {
@@ -142,10 +142,10 @@ func (x *Index) Rebuild() {
 	}
 }
 
-// At is the machine that has a slot.
+// At returns the machine at a slot.
 func (x *Index) At(slot int) *Machine { return x.slots[slot] }
 
-// Spare is a set for use at once.
+// Spare returns a temporary set.
 func (x *Index) Spare() Bits {
 	if len(x.spare) != x.Words {
 		x.spare = make(Bits, x.Words)

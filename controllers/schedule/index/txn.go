@@ -2,15 +2,15 @@ package index
 
 import "slices"
 
-// Txn is what a plan enters in the index while it is made: the next decision sees those before it. Undo takes all of it
-// out again, so that the index is as it was. What a plan frees stays occupied until that is seen to be written.
+// Txn is what a plan enters in the index while it is made, so that each decision sees the previous ones. Undo removes all of
+// it again. What a plan frees stays occupied until the write has been seen.
 type Txn struct {
 	x      *Index
 	places []*Place
 	room   []Place // for the next ones: a plan of a new cluster enters all units
 }
 
-// Begin begins a plan: it enters machines that came or changed.
+// Begin begins a plan: it adds new and changed machines.
 func (x *Index) Begin() *Txn {
 	x.prepare()
 	x.Epoch++
@@ -23,7 +23,7 @@ func (t *Txn) Grow(n int) {
 	t.room = make([]Place, n)
 }
 
-// Enter notes that a unit gets a machine.
+// Enter records that a unit gets a machine.
 func (t *Txn) Enter(u *Unit, m *Machine) {
 	if len(t.room) == 0 {
 		t.room = make([]Place, 16)
@@ -35,7 +35,7 @@ func (t *Txn) Enter(u *Unit, m *Machine) {
 	t.places = append(t.places, p)
 }
 
-// Without asks what would be if some placements were not.
+// Without evaluates what as if some placements did not exist.
 func (t *Txn) Without(places []*Place, what func() bool) bool {
 	for _, p := range places {
 		t.x.unlink(p)
@@ -48,7 +48,7 @@ func (t *Txn) Without(places []*Place, what func() bool) bool {
 	return what()
 }
 
-// Undo takes back all that was entered.
+// Undo removes everything entered.
 func (t *Txn) Undo() {
 	for _, p := range slices.Backward(t.places) {
 		t.x.unlink(p)

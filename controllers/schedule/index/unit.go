@@ -10,56 +10,57 @@ import (
 // UnitSpec is what placement has to know of a unit.
 type UnitSpec struct {
 	Name string
-	// Template is that of an instance, such as example-app@.service: its instances are a family. "": it is none.
+	// Template is the template of an instance, such as example-app@.service, whose instances form a family. "": it is not an
+	// instance.
 	Template     string
 	Hash         string
 	DesiredState v1.DesiredState
 	RequestedAt  string
-	// Owner is the app that has to let the unit go before it is moved off a machine that is drained, LetGo the machine that it
-	// may leave.
+	// Owner is the app that has to let the unit go before it leaves a drained machine, LetGo the machine that it may leave.
 	Owner, LetGo string
-	// Except are the machines, separated by commas, that a global unit is not to be on although it matches them.
+	// Except are machines, separated by commas, that match a global unit but must not run it.
 	Except string
-	// Fleet is the [X-Fleet] section, resolved for this name. Follows are the units that it has to be beside, by that.
+	// Fleet is the [X-Fleet] section, resolved for this name. Follows are the units that it has to be with, according to
+	// that.
 	Fleet   unitfile.Fleet
 	Follows []string
-	// Text is the unit file where only the unit itself has it: it has to be stored before a machine can fetch it.
+	// Text is the unit file if it is only in the unit itself: it has to be stored before a machine can fetch it.
 	Text string
-	// Problem says why the unit or its file cannot be read; Fleet means nothing then. What runs goes on as it is.
+	// Problem says why the unit or its file is unreadable; Fleet is meaningless then. What runs keeps running as it is.
 	Problem string
 }
 
-// Unit is a unit of the index, or the former file of one.
+// Unit is a unit of the index, or a unit's former file.
 type Unit struct {
 	UnitSpec
-	// Known: it is stored under units/. Else only its placements or its unplaced record are left.
+	// Known: it is stored under units/. Otherwise only its placements or its unplaced record are left.
 	Known  bool
 	Family *Family
 	Places []*Place
-	// Formers are the files that its placements name still. Of is whose former file this is; nil: it is a unit.
+	// Formers are the files that its placements still name. Of is the unit whose former file this is; nil: it is a unit.
 	Formers []*Former
 	Of      *Unit
-	// On is how many machines of the index it is on, Stay how often it came to be on any.
+	// On is on how many machines of the index it is, Stay how often it has become placed.
 	On   int32
 	Stay uint32
 	// Rank: units with a smaller one have less choice, and are placed first.
 	Rank int8
-	// Concerns are the rules, a bit each, that have to be told where it is. What they keep of it is in Bindings.
+	// Concerns are the rules, one bit each, that have to know where it is. Bindings holds their data.
 	Concerns uint32
 	Bindings []Binding
-	// Scratch is of a plan.
+	// Scratch belongs to a plan.
 	Scratch any
 
 	dirty, dropped bool
 }
 
-// Binding is what a rule keeps of a unit.
+// Binding is a rule's data about a unit.
 type Binding struct {
 	Rule  int
 	Value any
 }
 
-// Bound is what a rule keeps of the unit; nil: nothing.
+// Bound returns a rule's data about the unit; nil if there is none.
 func (u *Unit) Bound(rule int) any {
 	for _, b := range u.Bindings {
 		if b.Rule == rule {
@@ -69,7 +70,7 @@ func (u *Unit) Bound(rule int) any {
 	return nil
 }
 
-// SetBound has a rule keep a value, and be told where the unit is; nil: nothing any more.
+// SetBound sets a rule's data, and lets it know where the unit is; nil: no more.
 func (u *Unit) SetBound(rule int, value any) {
 	u.Bindings = slices.DeleteFunc(u.Bindings, func(b Binding) bool { return b.Rule == rule })
 	u.Concerns &^= 1 << rule
@@ -79,20 +80,20 @@ func (u *Unit) SetBound(rule int, value any) {
 	}
 }
 
-// Family is the instances of a template: a drain moves them one after the other.
+// Family is the set of a template's instances: a drain moves them one after the other.
 type Family struct {
 	Name  string
 	Units []*Unit
-	Mark  uint64 // scratch of a plan
+	Mark  uint64 // scratch space for a plan
 }
 
-// Gone says that the unit is to be nowhere.
+// Gone reports whether the unit should be nowhere.
 func (u *Unit) Gone() bool { return !u.Known || u.DesiredState == v1.Inactive }
 
-// Dropped says that nothing is left of the unit: it was dirty, and is not looked at.
+// Dropped reports whether nothing is left of the unit: it was dirty, and is not planned.
 func (u *Unit) Dropped() bool { return u.dropped }
 
-// FamilyName is the template of an instance, else the name: a plain unit is a family of its own.
+// FamilyName is the template of an instance, else the name: a plain unit is its own family.
 func (u *Unit) FamilyName() string {
 	if u.Template != "" {
 		return u.Template
@@ -100,7 +101,7 @@ func (u *Unit) FamilyName() string {
 	return u.Name
 }
 
-// Label is the unit for people.
+// Label is the unit's name for people.
 func (u *Unit) Label() string {
 	if u.Of != nil {
 		return u.Name + " with its former file"
@@ -108,7 +109,7 @@ func (u *Unit) Label() string {
 	return u.Name
 }
 
-// weight is what a unit counts among those of its machine: a former file is none of them.
+// weight is how much a unit adds to its machine's number of units: a former file adds nothing.
 func (u *Unit) weight() int32 {
 	if u.Of != nil {
 		return 0
@@ -116,13 +117,13 @@ func (u *Unit) weight() int32 {
 	return 1
 }
 
-// SetUnit tells of a unit that is new or changed.
+// SetUnit adds or updates a unit.
 func (x *Index) SetUnit(spec UnitSpec) {
 	if spec.Problem != "" {
 		spec.Fleet, spec.Follows = unitfile.Fleet{}, nil
 	}
 	u := x.unit(spec.Name)
-	spec.Name = u.Name // one string for all that refer to it
+	spec.Name = u.Name // share one string among all references
 	if u.Known && x.same(u, &spec) && (u.Hash == spec.Hash || len(u.Places) == 0) {
 		if u.DesiredState != spec.DesiredState {
 			x.wake |= ForRoom | ForDrain
@@ -141,16 +142,16 @@ func (x *Index) SetUnit(spec UnitSpec) {
 	x.reform(u, files)
 	x.occupyAll(u)
 	x.touchGroup(u)
-	x.wake |= ForRoom | ForDrain // it may occupy less than before, or not be tied to others any more
+	x.wake |= ForRoom | ForDrain // it may occupy less than before, or no longer be tied to others
 }
 
-// same says that a unit would be in all sets as it is with another spec.
+// same reports whether a unit would stay in the same sets with another spec.
 func (x *Index) same(u *Unit, spec *UnitSpec) bool {
 	return (u.Problem == "") == (spec.Problem == "") && u.Template == spec.Template && u.Fleet.Global == spec.Fleet.Global &&
 		slices.Equal(u.Follows, spec.Follows) && x.rules.Same(u, spec)
 }
 
-// DeleteUnit tells of a unit that is gone. What it occupies it occupies until its placements are gone too.
+// DeleteUnit removes a unit. It occupies its machines until its placements are gone, too.
 func (x *Index) DeleteUnit(name string) {
 	u := x.units[name]
 	if u == nil || !u.Known {
@@ -162,10 +163,10 @@ func (x *Index) DeleteUnit(name string) {
 	x.forgetUnit(u)
 }
 
-// Unit is the unit of that name; nil: nothing is known of it.
+// Unit returns the unit of that name; nil if it is unknown.
 func (x *Index) Unit(name string) *Unit { return x.units[name] }
 
-// HashOf is the hash of the unit file that a unit was said to have last; "": none is known.
+// HashOf is the unit's last known file hash; "": none is known.
 func (x *Index) HashOf(name string) string {
 	if u := x.units[name]; u != nil {
 		return u.Hash
@@ -176,10 +177,10 @@ func (x *Index) HashOf(name string) string {
 // Globals are the global units.
 func (x *Index) Globals() map[*Unit]struct{} { return x.globals }
 
-// Followers are the units that have to be beside a unit, whether or not that exists.
+// Followers are the units that have to be with a unit, whether or not that exists.
 func (x *Index) Followers(name string) []*Unit { return x.followers[name] }
 
-// WithPrefix are the units whose names begin with a prefix, some of which may be dropped.
+// WithPrefix returns the units whose names begin with a prefix; some may be dropped.
 func (x *Index) WithPrefix(prefix string) []*Unit { return x.names.withPrefix(prefix) }
 
 func (x *Index) unit(name string) *Unit {
@@ -193,7 +194,7 @@ func (x *Index) unit(name string) *Unit {
 	return u
 }
 
-// join and leave tie a unit to its family and to those that it has to be beside.
+// join ties a unit to its family and to the units it follows, leave unties it.
 func (x *Index) join(u *Unit) {
 	if u.Template != "" {
 		u.Family = x.families[u.Template]
@@ -243,7 +244,7 @@ func (x *Index) forgetUnit(u *Unit) {
 	x.names.drop()
 }
 
-// Remove takes the first of equals off a list whose order does not matter.
+// Remove removes the first equal element from a list whose order does not matter.
 func Remove[T comparable](list []T, e T) []T {
 	if i := slices.Index(list, e); i >= 0 {
 		list[i] = list[len(list)-1]

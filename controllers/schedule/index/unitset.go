@@ -5,21 +5,20 @@ import (
 	"slices"
 )
 
-// UnitSet is the units on machines of the index that something is true of, such as "this pattern matches it": on which
-// machines they are, how many they are, and which come first by name. That says what is in the way without a look at all
-// machines.
+// UnitSet is a set of units on machines of the index, such as those that a pattern matches: on which machines they are, how
+// many they are, and which come first by name. It answers what is in the way without visiting all machines.
 type UnitSet struct {
 	Set
 	Units int
-	// byName is a heap up to sorted; what came later is sorted in by the next look. Units that left stay in it as long as that
-	// costs nothing.
+	// byName is a heap up to sorted; later units are sorted in by the next query. Units that left stay in it while that costs
+	// nothing.
 	byName byName
 	sorted int
 }
 
 type byName []entry
 
-// entry is a unit that was on a machine, and is without a break since then if it has the same stay still.
+// entry is a unit that was on a machine. It has been there without interruption if it still has the same stay.
 type entry struct {
 	unit *Unit
 	stay uint32
@@ -38,7 +37,7 @@ func (l *byName) Pop() any {
 	return e
 }
 
-// Enter and Leave tell of a unit that is on one more machine, or one fewer.
+// Enter adds a machine of a unit.
 func (s *UnitSet) Enter(u *Unit, slot, words int) {
 	s.Add(slot, words)
 	if u.On == 1 {
@@ -46,20 +45,20 @@ func (s *UnitSet) Enter(u *Unit, slot, words int) {
 	}
 }
 
-// Leave undoes Enter.
+// Leave is the inverse of Enter.
 func (s *UnitSet) Leave(u *Unit, slot int) {
 	s.Remove(slot)
 	if u.On > 0 {
 		return
 	}
 	s.Units--
-	if last := len(s.byName) - 1; last >= 0 && s.byName[last].unit == u { // a plan takes back what it added last
+	if last := len(s.byName) - 1; last >= 0 && s.byName[last].unit == u { // a plan removes what it added last
 		s.byName = s.byName[:last]
 		s.sorted = min(s.sorted, last)
 	}
 }
 
-// EnterAll enters a unit with all machines that the index counts it on.
+// EnterAll enters a unit with all of its machines.
 func (s *UnitSet) EnterAll(u *Unit, words int) {
 	if u.On == 0 {
 		return
@@ -73,7 +72,7 @@ func (s *UnitSet) EnterAll(u *Unit, words int) {
 }
 
 func (s *UnitSet) enlist(u *Unit) {
-	if n := len(s.byName); n == cap(s.byName) && n >= 2*s.Units { // rather than grow it drops those that have left
+	if n := len(s.byName); n == cap(s.byName) && n >= 2*s.Units { // before growing, drop the units that have left
 		s.byName = slices.DeleteFunc(s.byName, func(e entry) bool { return !e.holds() })
 		s.sorted = 0
 	}
@@ -81,7 +80,7 @@ func (s *UnitSet) enlist(u *Unit) {
 	s.byName = append(s.byName, entry{u, u.Stay})
 }
 
-// FirstUnits lists up to n units, the first by name, without some.
+// FirstUnits returns up to n units, the first by name, skipping some.
 func (s *UnitSet) FirstUnits(n int, without func(*Unit) bool) (units []*Unit) {
 	part := s.byName
 	for ; s.sorted < len(s.byName); s.sorted++ {

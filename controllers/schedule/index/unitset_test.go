@@ -9,8 +9,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestUnitSet: units come to machines and leave them in any order, and are asked for or not. The set always has the machines, the
-// number and the first by name that a plain list has.
+// TestUnitSet: units enter and leave machines in any order, with and without queries. The set always has the same machines,
+// number and first names as a plain list.
 func TestUnitSet(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const words = 2
@@ -75,7 +75,7 @@ func checkUnitSet(t *rapid.T, s *UnitSet, on map[[2]int]bool) {
 	}
 }
 
-// TestUnitSetForgets: units that come and go all the time, and that are not asked for, leave nothing behind that grows.
+// TestUnitSetForgets: units that come and go without queries leave nothing behind that grows.
 func TestUnitSetForgets(t *testing.T) {
 	var s UnitSet
 	units := make([]*Unit, 8)
@@ -96,7 +96,7 @@ func TestUnitSetForgets(t *testing.T) {
 	require.LessOrEqual(t, cap(s.byName), 16)
 }
 
-// TestSet: few slots are listed, many become bits, and what was added twice is removed twice.
+// TestSet: few slots are listed, many become bits, and what was added twice has to be removed twice.
 func TestSet(t *testing.T) {
 	var s Set
 	require.Empty(t, s.First(3))
@@ -113,6 +113,6 @@ func TestSet(t *testing.T) {
 		require.False(t, s.Has(100-i))
 	}
 	require.Zero(t, s.N)
-	s.Add(300, 5) // of an index that has other slots now
+	s.Add(300, 5) // of an index that has new slots
 	require.Equal(t, []int{300}, s.First(3))
 }

@@ -2,9 +2,8 @@ package index
 
 import "slices"
 
-// View is machines that something is true of, and those of them that may get new units in the order of their load: what
-// the least loaded machine is found with. Machines of one load share a bucket, and the buckets are few, because the
-// least loaded machine is the one that gets the next unit.
+// View is a set of machines, with those that may get new units ordered by load, to find the least loaded one. Machines with
+// the same load share a bucket. There are few buckets, because the least loaded machine always gets the next unit.
 type View struct {
 	Match Bits // all of them
 	N     int
@@ -19,13 +18,13 @@ type bucket struct {
 	load int32
 	bits Bits
 	n    int
-	low  int // no word before this one has a bit
+	low  int // no word before this one has a bit set
 }
 
-// Add adds a machine, until that leaves the index.
+// Add adds a machine until that leaves the index.
 func (v *View) Add(m *Machine, words int) {
 	m.views = append(m.views, v)
-	if v.N == 0 && len(v.Match) != words { // the index has other slots now
+	if v.N == 0 && len(v.Match) != words { // the index has new slots
 		*v = View{Match: make(Bits, words), open: make(Bits, words)}
 	}
 	v.Match.Set(m.Slot)
@@ -47,7 +46,7 @@ func (v *View) remove(m *Machine) {
 	}
 }
 
-// Drop has the view's machines forget it.
+// Drop makes the view's machines forget it.
 func (x *Index) Drop(v *View) {
 	for slot := range v.Match.All {
 		m := x.slots[slot]

@@ -19,7 +19,7 @@ func place(x *index.Index, machine, unit string) {
 	x.SetPlacement(index.Placed{MachineName: machine, UnitName: unit, Value: v1.Placement{Hash: "1"}, Mod: 1, Create: 1})
 }
 
-// begin has the index take in what it was told of.
+// begin makes the index process its changes.
 func begin(x *index.Index) *List {
 	x.Begin().Undo()
 	l := Of(x)

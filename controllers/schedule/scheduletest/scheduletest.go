@@ -1,4 +1,4 @@
-// Package scheduletest makes clusters and units of any size, for what measures placement.
+// Package scheduletest makes clusters and units of any size, to measure placement.
 package scheduletest
 
 import (
@@ -11,7 +11,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// Kinds are the workloads that Units makes, by the option that they are about. "mixed" has all others in it.
+// Kinds are the workloads that Units makes, named after their option. "mixed" contains all others.
 var Kinds = []string{"plain", "metadata", "conflicts", "ports", "resources", "pairs", "spread", "mixed"}
 
 const (
@@ -19,7 +19,7 @@ const (
 	templates = 20
 )
 
-// Machines returns n machines in 10 zones. Their IDs are in no order.
+// Machines returns n machines in 10 zones, with unordered IDs.
 func Machines(n int) []index.MachineSpec {
 	machines := make([]index.MachineSpec, n)
 	for i := range machines {
@@ -41,7 +41,7 @@ func NewCluster(machines []index.MachineSpec) *index.Index {
 	return c
 }
 
-// Units returns n units of a kind, instances of 20 templates. Half of the pairs are the units that others follow.
+// Units returns n units of a kind, instances of 20 templates. In pairs, half of the units follow the other half.
 func Units(kind string, n int) []index.UnitSpec {
 	var units []index.UnitSpec
 	per := max(n/templates, 1)
@@ -88,7 +88,7 @@ func options(kind, app string, template int) (f unitfile.Fleet) {
 	return f
 }
 
-// Settle plans and carries out until nothing is left to do, and returns what was done.
+// Settle plans and applies until nothing is left to do, and returns the actions.
 func Settle(c *index.Index) (done []schedule.Action) {
 	for {
 		d := schedule.Plan(schedule.Input{Index: c, Now: time.Unix(0, 0)})
@@ -116,7 +116,7 @@ func Settle(c *index.Index) (done []schedule.Action) {
 	}
 }
 
-// Placed returns a cluster with all units of a kind placed, and where they are.
+// Placed returns a cluster with all units of a kind placed, and the actions.
 func Placed(machines []index.MachineSpec, units []index.UnitSpec) (*index.Index, []schedule.Action) {
 	c := NewCluster(machines)
 	for _, u := range units {

@@ -1,4 +1,4 @@
-// Package mutants breaks invariants on purpose and shows that the simulation finds each of them.
+// Package mutants breaks invariants on purpose and checks that the simulation detects each.
 package mutants
 
 import (
@@ -16,7 +16,7 @@ import (
 	"github.com/fleet-starter/fleet/test/sim"
 )
 
-// seeds is within how many the simulation has to find a mutant, from the one on that its patch names.
+// seeds is the number of seeds within which the simulation has to detect a mutant, starting with the one in its patch.
 const seeds = "40"
 
 const top = "../../.."
@@ -26,8 +26,8 @@ var (
 	patched = regexp.MustCompile(`(?m)^--- a/(\S+)`)
 )
 
-// mutant is a patch and what it says above the changes: "Finds:" names the invariant that it breaks, "Seed:" the first seed
-// to run, which found it once, and "Run:" the test of test/sim, where that is not TestSeeds.
+// mutant is a patch with its header: "Finds:" names the invariant that it breaks, "Seed:" the first seed to run, which
+// detected it once, and "Run:" the test of test/sim if not TestSeeds.
 type mutant struct {
 	patch, text      string
 	finds, seed, run string
@@ -60,7 +60,7 @@ func mutants(t *testing.T) []mutant {
 	return all
 }
 
-// Each invariant has a mutant that breaks it: one that has none may hold nothing.
+// Each invariant has a mutant that breaks it: without one it may check nothing.
 func TestEachInvariantHasAMutant(t *testing.T) {
 	broken := map[string]bool{}
 	for _, m := range mutants(t) {
@@ -71,8 +71,8 @@ func TestEachInvariantHasAMutant(t *testing.T) {
 	}
 }
 
-// Each mutant is found by the invariant that it breaks: what others see of it does not count. Each is compiled by itself, which
-// takes its time: one for each invariant is tried, and all with MUTANTS=all.
+// Each mutant is detected by the invariant that it breaks; violations of others do not count. Each is compiled separately,
+// which takes time: by default one per invariant is tried, and all with MUTANTS=all.
 func TestEachMutantIsFound(t *testing.T) {
 	tried := map[string]bool{}
 	for _, m := range mutants(t) {
@@ -81,7 +81,7 @@ func TestEachMutantIsFound(t *testing.T) {
 		}
 		tried[m.finds] = true
 		t.Run(strings.TrimSuffix(m.patch, ".patch"), func(t *testing.T) {
-			t.Parallel() // one is compiled while another one runs
+			t.Parallel() // one is compiled while another runs
 			test := exec.Command("go", "test", "-count=1", "-vet=off", "-ldflags=-s -w", "-overlay", overlaid(t, m.patch, m.text),
 				"-run", "^"+m.run+"$", "./test/sim")
 			test.Dir = top
