@@ -27,7 +27,7 @@ curl --unix-socket /run/fleet.sock http://fleetd` + wire.Prefix + `/apps
 ` + "```" + `
 
 Any fleetd answers for the whole cluster. Objects are JSON; an App may be sent as YAML and is stored as it was sent. A listing takes
-` + "`labelSelector`, `limit` and `continue`" + `; with ` + "`watch=true&resourceVersion=N`" + ` it goes on with what changes, one JSON object a line. A write
+` + "`labelSelector`, `limit` and `continue`" + `; with ` + "`watch=true&resourceVersion=N`" + ` it then streams changes, one JSON object per line. A write
 with ` + "`dryRun=true`" + ` checks and stores nothing. The answer to a write, and every error, has a ` + "`reason`" + ` of [Reasons and events](../reasons.md#answers-of-the-api).
 
 ## Paths
@@ -41,15 +41,15 @@ Below ` + "`" + wire.Prefix + "`" + `:
 const apiNotes = `
 Beside them are ` + "`/version`, `/healthz`, `/readyz` and `/metrics`" + `; and the original fleet's API, below ` + "`/fleet/v1`" + `: units, states, machines.
 
-## What is bounded
+## Limits
 
 | what | at most | then |
 |---|---|---|
-| readers of one machine's journal (` + "`fleetctl logs`" + `) | 16 | 429; ` + "`journalctl -u UNIT`" + ` on the machine goes on |
+| readers of one machine's journal (` + "`fleetctl logs`" + `) | 16 | 429; ` + "`journalctl -u UNIT`" + ` on the machine still works |
 | watches and logs of one client, of one fleetd | 128, 512 | 429 |
 | connections to one socket | 1,024 | further ones wait |
 | a request | 1.5 MB, its header 64 kB | 413, 431 |
-| faults that are told of a manifest or unit file | 100 | the rest is counted |
+| reported problems of a manifest or unit file | 100 | the rest is counted |
 `
 
 // pathDocs describe the paths.

@@ -15,10 +15,10 @@ const configIntro = `# Configuration of fleetd
 
 <!-- Generated from internal/config by hack/update-generated.sh. Do not edit. -->
 
-` + "`/etc/fleet/fleet.conf`" + ` has lines ` + "`key=value`" + `. Each key is also a variable, ` + "`FLEET_<KEY>`" + `, and a flag, ` + "`--<key>`" + ` with dashes. A flag goes before a
-variable, a variable before the file, the file before the default. The keys have the names of the original fleet's where they
-mean the same; those of its keys that mean nothing any more are accepted with a warning. An unknown key is an error with file
-and line. ` + "`systemctl reload fleetd`" + ` takes over ` + "`verbosity` and `metadata`" + `; all others need a restart, which restarts no unit.
+` + "`/etc/fleet/fleet.conf`" + ` has lines ` + "`key=value`" + `. Each key is also a variable, ` + "`FLEET_<KEY>`" + `, and a flag, ` + "`--<key>`" + ` with dashes. A flag overrides
+a variable, a variable the file, and the file the default. Keys that mean the same as in the original fleet have the original's
+names; its keys that no longer have any effect are accepted with a warning. An unknown key is an error with file and line.
+` + "`systemctl reload fleetd`" + ` applies changes of ` + "`verbosity` and `metadata`" + `; all others need a restart of fleetd, which restarts no unit.
 
 ## Keys
 
@@ -29,7 +29,7 @@ and line. ` + "`systemctl reload fleetd`" + ` takes over ` + "`verbosity` and `m
 const configNotes = `
 ## etcd with TLS and a password
 
-etcd's own names for these files are ` + "`--cacert`, `--cert` and `--key`" + ` of etcdctl:
+In etcdctl these files are the flags ` + "`--cacert`, `--cert` and `--key`" + `:
 
 ` + "```" + `
 etcd_servers=https://10.0.0.1:2379,https://10.0.0.2:2379,https://10.0.0.3:2379
@@ -41,7 +41,7 @@ etcd_password=...
 ` + "```" + `
 
 fleetd passes them on to announcers and routers: the paths in ` + "`%t/fleet/environment`" + `, user name and password in
-` + "`%t/fleet/etcd-credentials`" + `, which root alone can read and which the units get by ` + "`LoadCredential=`" + `. With a password in it,
+` + "`%t/fleet/etcd-credentials`" + `, which only root can read and which the units get by ` + "`LoadCredential=`" + `. With a password in it,
 ` + "`/etc/fleet/fleet.conf`" + ` should have mode 0600. fleetctl does not talk to etcd and needs none of this.
 
 ## Who may reach fleetd
@@ -53,7 +53,7 @@ fleetctl elsewhere, have it listen on TCP as well:
 listen=unix:///run/fleet.sock,http://10.0.0.11:49153
 ` + "```" + `
 
-There is no authentication on that port: access to it, or to etcd, is root on every machine. Keep both on a network of their own.
+There is no authentication on that port: access to it, or to etcd, is root on every machine. Keep both on a separate network.
 `
 
 // configOf generates the table of fleetd's keys.

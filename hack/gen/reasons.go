@@ -35,10 +35,10 @@ var sections = []section{
 	{"Units on their machine", "What fleetd does with a unit of its machine. They are in that fleetd's log; `Failed`, `Restarting`, `NotStarted` and `Recovered` " +
 		"are events of the unit, too.",
 		[]string{"controllers/node"}},
-	{"Routers", "What a router leaves out, in `refused` of `/fleet/routers/<machine>`, in the App's condition `Routed` and in events; and why it does something, in its log.",
+	{"Routers", "Why a router leaves something out, in `refused` of `/fleet/routers/<machine>`, in the App's condition `Routed` and in events; and why it acts, in its log.",
 		[]string{"controllers/route", "internal/nginx"}},
 	{"Announcers", "In the log of a sidekick: `fleetctl logs NAME-discovery@1`.", []string{"controllers/announce"}},
-	{"Garbage collection", "Why a key is deleted that nothing refers to any more. They are in the leader's log and, where a person wrote the key, in an event of `key/...`.",
+	{"Garbage collection", "Why an unreferenced key is deleted. They are in the leader's log and, where a person wrote the key, in an event of `key/...`.",
 		[]string{"controllers/collect"}},
 	{"Keys and caches", "In events of `key/...`: keys that are ignored, and changes that etcd's watch lost.", []string{"internal/cache"}},
 	{"Machines", "In events of `machine/ID`.", []string{"internal/daemon"}},
@@ -49,7 +49,7 @@ const reasonsIntro = `# Reasons and events
 
 <!-- Generated from the constants of the code by hack/update-generated.sh. Do not edit: the explanations are their comments. -->
 
-Whatever is decided has a reason: one word that stays the same, for programs and for this page, beside a message for people.
+Every decision has a reason: one constant word, for programs and for this page, and a message for people.
 
 | to see | run |
 |---|---|
@@ -57,7 +57,7 @@ Whatever is decided has a reason: one word that stays the same, for programs and
 | why a unit is not placed or does not run | ` + "`fleetctl describe unit NAME`" + ` |
 | what a machine's fleetd does, and why | ` + "`journalctl -u fleetd`" + ` |
 
-An event is kept for some hours. One that comes again and again is one event with a count.
+An event is kept for some hours. A repeated event is one event with a count.
 `
 
 // reason is a constant that explains a decision.

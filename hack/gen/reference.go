@@ -19,14 +19,14 @@ An App is one YAML or JSON document. It begins with
     apiVersion: fleet/v1
     kind: App
 
-Unknown fields are refused. Where a text is wanted, a number or a truth value is taken as it is written. An editor that
+Unknown fields are refused. Where a string is expected, a number or a boolean is taken literally. An editor that
 knows JSON schemas checks a manifest while you type: put
 
     # yaml-language-server: $schema=../docs/reference/app.schema.json
 
 into its first line, with the path to [app.schema.json](app.schema.json).
 
-Notes on what the table cannot say:
+Notes:
 
 - A changed manifest replaces instances one at a time: each is taken out of the routers first, and the next one follows
   when it is active, healthy and announced again. An instance that is not announced counts after it was active for 2 s.
@@ -35,7 +35,7 @@ Notes on what the table cannot say:
 - env, and the words of exec.command and of container.command, args, options and volumes, reach the process byte for byte,
   line breaks, quotes, backslashes and dollar signs included, with two exceptions in the words (none in env):
   - Specifiers are expanded: %i, %t and the others of systemd.unit(5); write %% for the character. So it is in envFiles, too.
-  - ` + "`" + `${VARIABLE}` + "`" + ` is replaced by the variable's value, as one piece, or by nothing where it is not set. Variables come
+  - ` + "`" + `${VARIABLE}` + "`" + ` is replaced by the variable's value, as one piece, or by nothing if it is not set. Variables come
     from env (of exec), from envFiles and from the machine's own environment (FLEET_MACHINE_ID, FLEET_MACHINE_IP ...). Write
     ` + "`" + `$${VARIABLE}` + "`" + ` for the characters ` + "`" + `${VARIABLE}` + "`" + `: of dollar signs right before {VARIABLE} two make one. Any other $
     is literal: ` + "`" + `$VARIABLE` + "`" + `, ` + "`" + `$$` + "`" + ` and ` + "`" + `$(date)` + "`" + ` stay as they are. The path of the program itself has no variables.
@@ -44,18 +44,18 @@ Notes on what the table cannot say:
 const amounts = `
 ## Amounts
 
-Amounts of CPU and memory are written in one way everywhere: here, in CPU= and Memory= of [X-Fleet], and in flags.
+Amounts of CPU and memory have the same notation everywhere: here, in CPU= and Memory= of [X-Fleet], and in flags.
 
 | text | amount |
 |---|---|
 | CPU: 2, 0.5, 1.25 | cores |
-| CPU: 500m | thousandths of a core, of which there are no fractions |
+| CPU: 500m | thousandths of a core, without fractions |
 | memory: 1048576, 1024B | bytes |
-| memory: 64K, 256M, 1.5G, 1T, 1P, 1E | powers of 1024, as systemd has them; what is not a whole byte is left out |
-| memory: 64Ki, 256Mi, 1.5Gi, 1Ti, 1Pi, 1Ei | the same, as Kubernetes writes them |
+| memory: 64K, 256M, 1.5G, 1T, 1P, 1E | powers of 1024, as in systemd; fractions of a byte are dropped |
+| memory: 64Ki, 256Mi, 1.5Gi, 1Ti, 1Pi, 1Ei | the same, as in Kubernetes |
 | 0 | nothing is set aside; as the bodySize of a route, no limit |
 
-There may be blanks before the suffix of memory. Other suffixes (MB, MiB, k), signs, exponents and percent are refused.
+Blanks are allowed before a memory suffix. Other suffixes (MB, MiB, k), signs, exponents and percent are refused.
 K, M, G and T are powers of 1000 in Kubernetes, and of 1024 here.
 `
 
