@@ -31,6 +31,11 @@ packages: ## Build .deb and .rpm packages into bin/packages/ (GOARCH=arm64)
 	CGO_ENABLED=0 GOOS=linux GOARCH=$(PACKAGE_ARCH) go build -trimpath -buildvcs=false $(GOFLAGS_BUILD) -o $(PACKAGE_PROGRAMS)/ $(PACKAGED:%=./cmd/%)
 	@cd hack/packages && env -u GOOS -u GOARCH go run . -programs ../../$(PACKAGE_PROGRAMS) -arch $(PACKAGE_ARCH)
 
+.PHONY: registry
+registry: ## Build the image registry that machines run, bin/fleet-registry
+	@mkdir -p bin
+	CGO_ENABLED=0 go -C hack/images build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o ../../bin/fleet-registry ./registry
+
 .PHONY: etcd
 etcd: ## Have the newest etcd and etcdutl in bin/, and Debian's etcd 3.4: tests run them beside the one that is built in
 	@hack/fetch-etcd.sh
@@ -52,6 +57,8 @@ logs: ## Follow the controllers' logs
 test: deps build etcd ## Run every test, with real etcd, real systemd and real nginx (SKIPS=fail: none may be skipped)
 	@# What takes longest begins first. Whole machines come last and alone: they have this computer's addresses and its attention.
 	@SKIPS=$(SKIPS) go run ./hack/gotest -timeout 20m $(TESTFLAGS) -- ./test/sim/mutants ./test/sim $$(go list ./... | grep -v '/test/e2e\|/test/sim') -- ./test/e2e
+	@go build -o bin/gotest ./hack/gotest
+	@cd hack/images && SKIPS=$(SKIPS) ../../bin/gotest -timeout 10m $(TESTFLAGS) -- ./...
 
 .PHONY: race
 race: deps ## Run the tests of what is concurrent under the race detector
