@@ -36,6 +36,13 @@ registry: ## Build the image registry that machines run, bin/fleet-registry
 	@mkdir -p bin
 	CGO_ENABLED=0 go -C hack/images build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o ../../bin/fleet-registry ./registry
 
+.PHONY: images
+images: registry ## Build container images of registry, router and example-app into bin/images/, for "docker load" and "fleetctl push"
+	@mkdir -p bin/images/programs
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false $(GOFLAGS_BUILD) -o bin/images/programs/ ./cmd/router ./cmd/example-app
+	@cp bin/fleet-registry bin/images/programs/
+	@cd hack/images && go run ./build -programs ../../bin/images/programs -version $(VERSION) -created $$(git log -1 --format=%ct)
+
 .PHONY: etcd
 etcd: ## Have the newest etcd and etcdutl in bin/, and Debian's etcd 3.4: tests run them beside the one that is built in
 	@hack/fetch-etcd.sh
