@@ -64,65 +64,32 @@ func (e *endpoint) withdraw(ctx context.Context) error {
 	}
 }
 
-// hold keeps the lease alive and the key under it.
+// hold keeps the key under the lease.
 func (e *endpoint) hold(ctx context.Context) {
-	renewed := make(chan struct{}, 1)
-	var keeping sync.WaitGroup
-	keeping.Go(func() {
-		_ = store.KeepLease(ctx, e.store, store.KeptLease{TTL: e.ttl, Log: e.log, OnLease: func(id store.LeaseID, _ bool) {
+	_ = store.HoldKey(ctx, e.store, store.HeldKey{
+		Key: e.key, Put: e.put, Until: store.Deleted, Retry: store.Backoff{First: 100 * time.Millisecond, Max: e.ttl / 3},
+		Lease: store.KeptLease{TTL: e.ttl, Log: e.log, OnLease: func(id store.LeaseID, _ bool) {
 			e.mu.Lock()
 			e.lease = id
 			e.mu.Unlock()
-			select {
-			case renewed <- struct{}{}:
-			default: // only the newest lease matters
-			}
-		}})
+		}},
 	})
-	defer keeping.Wait()
-	select {
-	case <-renewed:
-	case <-ctx.Done():
-		return
-	}
-	retry := store.Backoff{First: 100 * time.Millisecond, Max: e.ttl / 3}
-	for first := true; ctx.Err() == nil; {
-		e.mu.Lock()
-		lease := e.lease
-		e.mu.Unlock()
-		revision, err := e.put(ctx, lease, first)
-		if err != nil {
-			e.log.V(1).Info("Announcing failed, will retry", "error", err.Error())
-			store.Sleep(ctx, retry.Next())
-			continue
-		}
-		first = false
-		retry.Reset()
-		seen := store.SeenKey{Key: e.key, There: true, Revision: revision}
-		if _, err := store.WaitEvent(ctx, e.store, seen, renewed, store.Deleted); err != nil {
-			store.Sleep(ctx, time.Second)
-		}
-	}
 }
 
-// put writes the key under the lease. The first time it overwrites any holder: this instance is the newest. Later, after
-// a lost lease or a deleted key, it only creates the key: another holder means that the instance was replaced while this
-// machine was cut off.
-func (e *endpoint) put(ctx context.Context, lease store.LeaseID, first bool) (int64, error) {
-	kv, exists, revision, err := e.store.Get(ctx, e.key)
-	if err != nil {
-		return 0, err
-	}
+// put is the key under the lease. The first time it overwrites any holder: this instance is the newest. Later, after a lost
+// lease or a deleted key, it only creates the key: another holder means that the instance was replaced while this machine
+// was cut off.
+func (e *endpoint) put(_ context.Context, read store.ReadKey) (*store.Op, error) {
 	condition := store.Absent()
-	switch {
-	case exists && string(kv.Value) == e.value && kv.Lease == lease:
-		return revision, nil
-	case exists && string(kv.Value) != e.value && !first:
-		e.log.Info("Not announcing", "reason", "Replaced", "by", string(kv.Value))
-		return revision, nil
-	case exists:
-		condition = store.Unchanged(kv.ModRevision)
+	switch mine := string(read.Value) == e.value; {
+	case read.There && mine && read.Lease == read.Holding:
+		return nil, nil
+	case read.There && !mine && read.Held != 0:
+		e.log.Info("Not announcing", "reason", "Replaced", "by", string(read.Value))
+		return nil, nil
+	case read.There:
+		condition = store.Unchanged(read.ModRevision)
 	}
 	e.log.V(1).Info("Putting the endpoint", "key", e.key, "value", e.value)
-	return e.store.Commit(ctx, store.Txn{Ops: []store.Op{{Key: e.key, Value: []byte(e.value), Lease: lease, If: condition}}})
+	return &store.Op{Key: e.key, Value: []byte(e.value), Lease: read.Holding, If: condition}, nil
 }

@@ -113,16 +113,31 @@ func TestExistingEndpoint(t *testing.T) {
 		was := s.Revision()
 		var said []string
 		e := endpoint{store: s, key: key, value: mine, log: funcr.New(func(_, args string) { said = append(said, args) }, funcr.Options{})}
-		revision, err := e.put(t.Context(), lease, tt.first)
-		require.NoError(t, err, name)
-		require.Equal(t, s.Revision(), revision, name)
-		require.Equal(t, tt.put, revision > was, name)
+		held := store.LeaseID(1)
+		if tt.first {
+			held = 0
+		}
+		require.NoError(t, putOnce(t, &e, lease, held), name)
+		require.Equal(t, tt.put, s.Revision() > was, name)
 		kv, _, _, err := s.Get(t.Context(), key)
 		require.NoError(t, err)
 		require.Equal(t, tt.want, string(kv.Value), name)
 		require.Equal(t, tt.want == mine, kv.Lease == lease, name)
 		require.Equal(t, tt.want == theirs, len(said) > 0, "%s: %v", name, said)
 	}
+}
+
+// putOnce reads the endpoint and puts it, as store.HoldKey does.
+func putOnce(t *testing.T, e *endpoint, lease, held store.LeaseID) error {
+	kv, there, revision, err := e.store.Get(t.Context(), e.key)
+	require.NoError(t, err)
+	op, err := e.put(t.Context(), store.ReadKey{KV: kv, There: there, Revision: revision, Holding: lease, Held: held})
+	require.NoError(t, err)
+	if op == nil {
+		return nil
+	}
+	_, err = e.store.Commit(t.Context(), store.Txn{Ops: []store.Op{*op}})
+	return err
 }
 
 // racing lets another announcer put the key between a read and the write based on it.
@@ -151,8 +166,7 @@ func TestEndpointOverwritesOnlyWhatWasRead(t *testing.T) {
 		}
 		s.others = 1
 		e := endpoint{store: s, key: key, value: "127.0.0.11:3000"}
-		_, err := e.put(t.Context(), 0, true)
-		require.ErrorIs(t, err, store.ErrConflict)
+		require.ErrorIs(t, putOnce(t, &e, 0, 0), store.ErrConflict)
 		require.Equal(t, "127.0.0.12:3000", value(t, s.Store))
 	}
 }
@@ -175,14 +189,14 @@ func (*endless) Watch(context.Context, string, int64) <-chan store.Batch {
 	return batches
 }
 
-// TestWatchThatEndsAtOnce costs etcd one read per second, and the endpoint stays.
+// TestWatchThatEndsAtOnce costs etcd about one read per second, and the endpoint stays.
 func TestWatchThatEndsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		model := memstore.New(memstore.Options{})
 		s := &endless{Interface: model}
 		start(t, s, "127.0.0.11:3000")
 		time.Sleep(9500 * time.Millisecond)
-		require.EqualValues(t, 10, s.gets.Load())
+		require.InDelta(t, 10, s.gets.Load(), 1)
 		require.Equal(t, "127.0.0.11:3000", value(t, model))
 	})
 }

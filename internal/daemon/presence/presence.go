@@ -102,46 +102,16 @@ func (p *Presence) poke() {
 // Run keeps the machine present until ctx ends, then returns nil and leaves it present. While etcd is unreachable it keeps
 // trying. It returns ErrDuplicate if another machine has the ID.
 func (p *Presence) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	var keeper sync.WaitGroup
-	defer keeper.Wait()
-	defer cancel()
-	keeper.Go(func() {
-		_ = store.KeepLease(ctx, noted{p.Store, p, new(time.Time)}, store.KeptLease{TTL: p.TTL, Adopt: p.adopted, OnLease: p.onLease, Log: p.Log})
+	return store.HoldKey(ctx, noted{p.Store, p, new(time.Time)}, store.HeldKey{
+		Key: p.key, Put: p.put, OnHeld: p.established, Wake: p.changed, Retry: store.Backoff{First: 100 * time.Millisecond, Max: 5 * time.Second},
+		Lease: store.KeptLease{TTL: p.TTL, Adopt: p.adopted, OnLease: p.onLease, Log: p.Log},
 	})
-	retry := store.Backoff{First: 100 * time.Millisecond, Max: 5 * time.Second}
-	held := store.LeaseID(0) // the lease under which the key was last seen or put
-	for {
-		lease, value, err := p.wanted()
-		switch {
-		case err != nil:
-			return err
-		case lease == 0:
-			err = p.wait(ctx)
-		default:
-			err = p.hold(ctx, lease, value, &held)
-		}
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, ErrDuplicate):
-			return err
-		case err != nil:
-			after := retry.Next()
-			p.Log.V(1).Info("Presence is not in the store, will retry", "error", err.Error(), "after", after)
-			if !store.Sleep(ctx, after) {
-				return nil
-			}
-		default:
-			retry.Reset()
-		}
-	}
 }
 
 // complainEvery is how often to log that etcd is still unreachable.
 const complainEvery = time.Minute
 
-// noted records every renewal, and logs when etcd becomes unreachable and when it is back. It is used by one goroutine.
+// noted records every renewal, and logs when etcd becomes unreachable and when it is back. One goroutine uses its leases.
 type noted struct {
 	store.Interface
 	p          *Presence
@@ -155,6 +125,14 @@ func (n noted) Grant(ctx context.Context, ttl time.Duration) (store.LeaseID, err
 		n.p.lookAround(ctx)
 	}
 	return id, err
+}
+
+func (n noted) Commit(ctx context.Context, txn store.Txn) (int64, error) {
+	revision, err := n.Interface.Commit(ctx, txn)
+	if errors.Is(err, store.ErrNoSpace) {
+		n.p.isAlone()
+	}
+	return revision, err
 }
 
 func (n noted) note(ctx context.Context, err error) {
@@ -206,74 +184,50 @@ func readLease(file string) store.LeaseID {
 	return store.LeaseID(id)
 }
 
-func (p *Presence) wanted() (store.LeaseID, []byte, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	value, err := p.Keys.Machines().Encode(p.Machine)
-	return p.lease, value, err
-}
-
 func (p *Presence) address() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.Machine.Spec.Address
 }
 
-func (p *Presence) wait(ctx context.Context) error {
-	select {
-	case <-p.changed:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// hold keeps the key in the store under the lease, and returns when something about it changed.
-func (p *Presence) hold(ctx context.Context, lease store.LeaseID, value []byte, held *store.LeaseID) error {
-	kv, ok, revision, err := p.Store.Get(ctx, p.key)
+// put returns the write of the machine under the lease, or an error if another fleetd has its ID.
+func (p *Presence) put(ctx context.Context, read store.ReadKey) (*store.Op, error) {
+	p.mu.Lock()
+	value, err := p.Keys.Machines().Encode(p.Machine)
+	p.mu.Unlock()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	put := store.Op{Key: p.key, Value: value, Lease: lease, If: store.Unchanged(kv.ModRevision)}
+	put := &store.Op{Key: p.key, Value: value, Lease: read.Holding, If: store.Unchanged(read.ModRevision)}
 	switch {
-	case !ok:
+	case !read.There:
 		put.If = store.Absent()
-	case kv.Lease == lease && bytes.Equal(kv.Value, value):
-		p.established(lease, held)
-		return p.watch(ctx, revision)
-	case kv.Lease == lease:
-	case kv.Lease == 0: // put by hand: no machine keeps it alive, and it would never expire
-	case *held == lease:
-		return fmt.Errorf("%w: another fleetd with ID %s and the address of this one has taken over: only one may run", ErrDuplicate, p.id)
-	case p.otherAddress(kv) != "":
-		return p.waitGone(ctx, kv, revision)
+	case read.Lease == read.Holding && bytes.Equal(read.Value, value):
+		return nil, nil
+	case read.Lease == read.Holding:
+	case read.Lease == 0: // put by hand: no machine keeps it alive, and it would never expire
+	case read.Held == read.Holding:
+		return nil, fmt.Errorf("%w: another fleetd with ID %s and the address of this one has taken over: only one may run", ErrDuplicate, p.id)
+	case p.otherAddress(read.KV) != "":
+		return nil, p.waitGone(ctx, read)
 	}
-	p.Log.Info("Putting presence", "machine", p.id, "address", p.address(), "lease", lease.String(), "reason", reason(ok, kv, lease))
-	revision, err = p.Store.Commit(ctx, store.Txn{Ops: []store.Op{put}})
-	if errors.Is(err, store.ErrNoSpace) {
-		p.isAlone()
-	}
-	if err != nil {
-		return err
-	}
-	p.established(lease, held)
-	return p.watch(ctx, revision)
+	p.Log.Info("Putting presence", "machine", p.id, "address", p.address(), "lease", read.Holding.String(), "reason", reason(read))
+	return put, nil
 }
 
-func reason(ok bool, kv store.KV, lease store.LeaseID) string {
+func reason(read store.ReadKey) string {
 	switch {
-	case !ok:
+	case !read.There:
 		return "Absent"
-	case kv.Lease == lease:
+	case read.Lease == read.Holding:
 		return "Changed"
-	case kv.Lease == 0:
+	case read.Lease == 0:
 		return "NoLease"
 	}
 	return "EarlierLife"
 }
 
-func (p *Presence) established(lease store.LeaseID, held *store.LeaseID) {
-	*held = lease
+func (p *Presence) established() {
 	p.mu.Lock()
 	closeOnce(p.present)
 	closeOnce(p.alone)
@@ -322,34 +276,21 @@ func (p *Presence) otherAddress(kv store.KV) string {
 	return other.Spec.Address
 }
 
-// watch returns when the key differs from what was put or seen at that revision, or the lease or the machine changed.
-func (p *Presence) watch(ctx context.Context, revision int64) error {
-	_, err := p.awaitEvent(ctx, revision)
-	return err
-}
-
-// awaitEvent waits for a change of the key, or of its desired value: then it returns no event.
-func (p *Presence) awaitEvent(ctx context.Context, revision int64) (*store.Event, error) {
-	return store.WaitEvent(ctx, p.Store, store.SeenKey{Key: p.key, There: true, Revision: revision}, p.changed, nil)
-}
-
 // waitGone waits for the end of the lease of another machine's presence. If that machine is alive it does not end: then this
 // one is the second with that ID, and does nothing.
-func (p *Presence) waitGone(ctx context.Context, kv store.KV, revision int64) error {
-	id, address := p.id, p.otherAddress(kv)
+func (p *Presence) waitGone(ctx context.Context, read store.ReadKey) error {
+	id, address := p.id, p.otherAddress(read.KV)
 	p.Log.Info("Waiting for an earlier presence to end", "machine", id, "otherAddress", address, "atMost", p.TTL+grace)
 	waiting, cancel := context.WithTimeout(ctx, p.TTL+grace)
 	defer cancel()
 	for {
-		event, err := p.awaitEvent(waiting, revision)
+		event, err := store.WaitEvent(waiting, p.Store, store.SeenKey{Key: p.key, There: true, Revision: read.Revision}, p.changed, nil)
 		switch {
 		case waiting.Err() != nil && ctx.Err() == nil:
 			return fmt.Errorf("%w: machine %s is present and alive at %s, this one is at %s: give each its own /etc/machine-id (systemd-machine-id-setup) or machine_id",
 				ErrDuplicate, id, address, p.address())
-		case err != nil:
-			return err
-		case event != nil:
-			return nil // gone or changed: read again
+		case err != nil || event != nil:
+			return nil // gone, changed or unknown: HoldKey reads it again
 		}
 	}
 }
