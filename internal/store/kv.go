@@ -127,8 +127,6 @@ func etcdTxn(txn Txn) (compares []clientv3.Cmp, changes []clientv3.Op) {
 			compares = append(compares, clientv3.Compare(clientv3.ModRevision(op.Key), "=", 0))
 		case kindUnchanged:
 			compares = append(compares, clientv3.Compare(clientv3.ModRevision(op.Key), "=", op.If.revision))
-		case kindExists:
-			compares = append(compares, clientv3.Compare(clientv3.ModRevision(op.Key), ">", 0))
 		}
 		if op.Value == nil {
 			changes = append(changes, clientv3.OpDelete(op.Key))

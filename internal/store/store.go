@@ -85,7 +85,6 @@ type Condition struct {
 const (
 	kindAbsent = iota + 1
 	kindUnchanged
-	kindExists
 )
 
 // Absent holds if the key does not exist.
@@ -95,9 +94,6 @@ func Absent() Condition { return Condition{kind: kindAbsent} }
 func Unchanged(modRevision int64) Condition {
 	return Condition{kind: kindUnchanged, revision: modRevision}
 }
-
-// Exists holds if the key exists.
-func Exists() Condition { return Condition{kind: kindExists} }
 
 // IsZero reports whether c is no condition.
 func (c Condition) IsZero() bool { return c.kind == 0 }
@@ -109,8 +105,6 @@ func (c Condition) Holds(modRevision int64) bool {
 		return modRevision == 0
 	case kindUnchanged:
 		return modRevision == c.revision
-	case kindExists:
-		return modRevision != 0
 	}
 	return true
 }

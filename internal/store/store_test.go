@@ -14,7 +14,6 @@ func TestConditions(t *testing.T) {
 	}{
 		"none":      {Condition{}, [3]bool{true, true, true}},
 		"absent":    {Absent(), [3]bool{true, false, false}},
-		"exists":    {Exists(), [3]bool{false, true, true}},
 		"unchanged": {Unchanged(7), [3]bool{false, true, false}},
 	} {
 		require.Equal(t, c.want, [3]bool{c.condition.Holds(0), c.condition.Holds(7), c.condition.Holds(8)}, name)

@@ -161,11 +161,8 @@ func TestWriteSameAsOneByOne(t *testing.T) {
 				if rapid.Bool().Draw(t, "put") {
 					op.Value = []byte(fmt.Sprint(len(groups)))
 				}
-				switch rapid.IntRange(0, 3).Draw(t, "if") {
-				case 0:
+				if rapid.Bool().Draw(t, "if") {
 					op.If = store.Absent()
-				case 1:
-					op.If = store.Exists()
 				}
 				g = append(g, op)
 			}

@@ -59,7 +59,7 @@ func TestAStoreCountsWhatGoesThrough(t *testing.T) {
 	require.NoError(t, err)
 	put("/fleet/units/a")
 	put("/elsewhere")
-	_, err = s.Commit(ctx, store.Txn{Ops: []store.Op{{Key: "/fleet/x", Value: []byte("1"), If: store.Exists()}}})
+	_, err = s.Commit(ctx, store.Txn{Ops: []store.Op{{Key: "/fleet/x", Value: []byte("1"), If: store.Unchanged(1)}}})
 	require.Error(t, err)
 	for n := 0; n < 4; {
 		n += len((<-batches).Events)

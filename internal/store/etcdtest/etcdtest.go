@@ -17,7 +17,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// Server is an etcd with its own data directory, reached through a proxy on a unix socket or a TCP port.
+// Server is an etcd with its own data directory, reached through a proxy on a unix socket.
 type Server struct {
 	t      testing.TB
 	dir    string
@@ -34,11 +34,6 @@ type Option func(*Server)
 // WithQuota sets the size of the data, in bytes, at which etcd refuses puts.
 func WithQuota(bytes int64) Option { return func(s *Server) { s.quota = bytes } }
 
-// WithTCP makes etcd reachable on a free port of 127.0.0.1, for other processes that need host:port.
-func WithTCP() Option {
-	return func(s *Server) { s.proxy.network, s.proxy.address = "tcp", "127.0.0.1:0" }
-}
-
 // WithoutProxy connects clients directly to etcd, for benchmarks. Cut and Freeze do not work then.
 func WithoutProxy() Option { return func(s *Server) { s.direct = true } }
 
@@ -48,7 +43,7 @@ func Start(t testing.TB, opts ...Option) *Server {
 	dir, err := os.MkdirTemp("", "etcd") // not t.TempDir(): a socket's path is limited to 107 characters
 	require.NoError(t, err)
 	s := &Server{t: t, dir: dir}
-	s.proxy = proxy{t: t, network: "unix", address: filepath.Join(dir, "proxy.sock"), backend: filepath.Join(dir, "etcd.sock")}
+	s.proxy = proxy{t: t, address: filepath.Join(dir, "proxy.sock"), backend: filepath.Join(dir, "etcd.sock")}
 	for _, opt := range opts {
 		opt(s)
 	}
@@ -109,13 +104,10 @@ func (s *Server) Thaw() { s.proxy.freeze(false) }
 
 // Endpoint returns the URL that clients use.
 func (s *Server) Endpoint() string {
-	switch {
-	case s.direct:
+	if s.direct {
 		return "unix://" + s.proxy.backend
-	case s.proxy.network == "unix":
-		return "unix://" + s.proxy.address
 	}
-	return "http://" + s.proxy.address
+	return "unix://" + s.proxy.address
 }
 
 // Config returns the configuration of a client.

@@ -12,8 +12,7 @@ import (
 // wait seconds for open watches to end by themselves.
 type proxy struct {
 	t                testing.TB
-	network, address string
-	backend          string // a unix socket
+	address, backend string // unix sockets
 
 	mu       sync.Mutex
 	listener net.Listener
@@ -25,7 +24,7 @@ type proxy struct {
 // open starts accepting connections.
 func (p *proxy) open() {
 	p.t.Helper()
-	l, err := net.Listen(p.network, p.address)
+	l, err := net.Listen("unix", p.address)
 	require.NoError(p.t, err)
 	p.mu.Lock()
 	defer p.mu.Unlock()

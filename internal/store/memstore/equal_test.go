@@ -104,9 +104,7 @@ func (p *pair) txn() (ofEtcd, ofModel store.Txn) {
 		switch rapid.IntRange(0, 9).Draw(p.t, "if") {
 		case 0:
 			op.If, op2.If = store.Absent(), store.Absent()
-		case 1:
-			op.If, op2.If = store.Exists(), store.Exists()
-		case 2:
+		case 1, 2:
 			r := revision()
 			op.If, op2.If = store.Unchanged(r+p.base), store.Unchanged(r)
 		}

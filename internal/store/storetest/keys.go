@@ -37,8 +37,7 @@ func (s *suite) conditions() {
 	}{
 		{"absent, is", store.Op{Key: "/t/new", If: store.Absent()}, true},
 		{"absent, is not", store.Op{Key: "/t/there", If: store.Absent()}, false},
-		{"exists, does", store.Op{Key: "/t/there", If: store.Exists()}, true},
-		{"exists, does not", store.Op{Key: "/t/gone", If: store.Exists()}, false},
+		{"unchanged, is", store.Op{Key: "/t/there", If: store.Unchanged(old)}, true},
 		{"unchanged, is not", store.Op{Key: "/t/there", If: store.Unchanged(old)}, false},
 		{"unchanged, gone", store.Op{Key: "/t/gone", If: store.Unchanged(old)}, false},
 		{"none", store.Op{Key: "/t/there"}, true},
