@@ -21,8 +21,8 @@ const (
 	rowAppStatus
 )
 
-func appRows(k keyspace.Keys) []row {
-	return []row{rowApp: {prefix: k.Apps().Prefix()}, rowAppStatus: {prefix: k.Status().Prefix()}}
+func appRows(k keyspace.Keys) []keyRange {
+	return []keyRange{rowApp: {prefix: k.Apps().Prefix()}, rowAppStatus: {prefix: k.Status().Prefix()}}
 }
 
 // appView joins manifests and statuses.

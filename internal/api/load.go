@@ -115,7 +115,7 @@ func (c *resource[T]) pages(ctx context.Context, prefix string, opts store.ListO
 }
 
 // owner returns the object that a key's name belongs to.
-func (r row) owner(name string) string {
+func (r keyRange) owner(name string) string {
 	if r.object == nil {
 		return name
 	}

@@ -192,7 +192,7 @@ func (r *reader) writeUnitFile(w http.ResponseWriter, req *http.Request, hash st
 // listUnitFiles lists the hashes of all texts.
 func (r *reader) listUnitFiles(w http.ResponseWriter, req *http.Request) error {
 	files := resource[*wire.UnitFile]{
-		store: r.store, kind: "UnitFile", rows: []row{{prefix: r.keys.UnitFiles().Prefix()}}, keysOnly: true,
+		store: r.store, kind: "UnitFile", rows: []keyRange{{prefix: r.keys.UnitFiles().Prefix()}}, keysOnly: true,
 		view:      newRowView(func(name string, _ store.KV) (*wire.UnitFile, bool) { return &wire.UnitFile{Hash: name}, true }),
 		labels:    func(*wire.UnitFile) map[string]string { return nil },
 		tombstone: func(name string) *wire.UnitFile { return &wire.UnitFile{Hash: name} },
@@ -222,7 +222,7 @@ func (r *reader) endpointsBelow(prefix string) resource[*wire.Endpoint] {
 		return &wire.Endpoint{App: app, Instance: instance, Key: c.Key(name), Unit: unit, Machine: machine}
 	}
 	return resource[*wire.Endpoint]{
-		store: r.store, kind: "Endpoint", rows: []row{{prefix: c.Prefix()}},
+		store: r.store, kind: "Endpoint", rows: []keyRange{{prefix: c.Prefix()}},
 		view: newRowView(func(name string, kv store.KV) (*wire.Endpoint, bool) {
 			e := read(name)
 			e.Address = string(kv.Value)

@@ -17,8 +17,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// row is a key prefix that objects are assembled from.
-type row struct {
+// keyRange is a key prefix that objects are assembled from.
+type keyRange struct {
 	prefix string
 	// below restricts the row to names with this prefix.
 	below string
@@ -45,7 +45,7 @@ type resource[T any] struct {
 	store readable
 	kind  string
 	// rows: the first holds the objects themselves, the others are joined to them.
-	rows []row
+	rows []keyRange
 	view func() view[T]
 	// labels returns the labels of an object, tombstone makes the object of a DELETED event, filter reads further
 	// selection from a query.

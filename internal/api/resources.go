@@ -44,7 +44,7 @@ func (r *reader) resources() {
 	}
 	r.machines = resource[*v1.Machine]{
 		store: r.store, kind: v1.KindMachine,
-		rows: []row{{prefix: r.keys.Machines().Prefix()}, {prefix: r.keys.MachineConfigs().Prefix()}},
+		rows: []keyRange{{prefix: r.keys.Machines().Prefix()}, {prefix: r.keys.MachineConfigs().Prefix()}},
 		view: func() view[*v1.Machine] {
 			return &machineView{keys: r.keys, machines: map[string]*v1.Machine{}, configs: map[string]*v1.MachineConfig{}}
 		},
@@ -54,7 +54,7 @@ func (r *reader) resources() {
 		},
 	}
 	r.events = resource[*v1.Event]{
-		store: r.store, kind: "Event", rows: []row{{prefix: r.keys.Events().Prefix()}},
+		store: r.store, kind: "Event", rows: []keyRange{{prefix: r.keys.Events().Prefix()}},
 		view: newRowView(func(_ string, kv store.KV) (*v1.Event, bool) {
 			e, err := r.keys.Events().Decode(kv.Value)
 			if err != nil { // not written by fleet: shown as it is
@@ -67,7 +67,7 @@ func (r *reader) resources() {
 		filter:    eventFilter,
 	}
 	r.states = resource[*wire.InstanceState]{
-		store: r.store, kind: "State", rows: []row{{prefix: r.keys.States().Prefix()}},
+		store: r.store, kind: "State", rows: []keyRange{{prefix: r.keys.States().Prefix()}},
 		view:      newRowView(r.readState),
 		labels:    func(*wire.InstanceState) map[string]string { return nil },
 		tombstone: func(name string) *wire.InstanceState { return stateNamed(name) },

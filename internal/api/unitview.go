@@ -22,12 +22,12 @@ const (
 	rowMachine
 )
 
-func unitRows(k keyspace.Keys) []row {
+func unitRows(k keyspace.Keys) []keyRange {
 	unitOf := func(name string) string {
 		_, unit, _ := keyspace.Split(name)
 		return unit
 	}
-	return []row{
+	return []keyRange{
 		rowUnit:      {prefix: k.Units().Prefix()},
 		rowUnplaced:  {prefix: k.Unplaced().Prefix()},
 		rowOverride:  {prefix: k.Overrides().Prefix()},
