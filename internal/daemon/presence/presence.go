@@ -169,7 +169,6 @@ func (p *Presence) onLease(id store.LeaseID, adopted bool) {
 	if err := atomicfile.Replace(p.LeaseFile, []byte(strconv.FormatInt(int64(id), 16)+"\n"), 0o600, atomicfile.Process); err != nil {
 		p.Log.Error(err, "Cannot save the lease for the next fleetd")
 	}
-	p.poke()
 }
 
 func readLease(file string) store.LeaseID {
