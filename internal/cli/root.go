@@ -135,7 +135,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.Is(err, errTimeout):
 		return exitTimeout
-	case client.NotFound(err):
+	case client.NotFound(err), errors.Is(err, errNoImage):
 		return exitNotFound
 	}
 	return exitError
@@ -203,7 +203,7 @@ func (a *app) root() *cobra.Command {
 		a.submitCommand(), a.loadCommand(), a.startCommand(), a.stopCommand(), a.unloadCommand(), a.restartCommand(), a.destroyCommand(),
 		a.catCommand(), a.listUnitsCommand(), a.listUnitFilesCommand(), a.listMachinesCommand(),
 		a.cordonCommand(), a.uncordonCommand(), a.drainCommand(),
-		a.eventsCommand(), a.logsCommand(), a.versionCommand())
+		a.eventsCommand(), a.logsCommand(), a.pushCommand(), a.versionCommand())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%v", err) })
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp))
 	return root
@@ -215,9 +215,9 @@ var outputs = []string{"table", "wide", "json", "yaml", "name"}
 var showing = []string{"get", "list-units", "list-unit-files", "list-machines", "events"}
 
 func (a *app) checkGlobals(cmd *cobra.Command) error {
-	for _, flag := range []string{"output", "watch"} {
-		if cmd.Flags().Changed(flag) && !slices.Contains(showing, cmd.Name()) {
-			return usage("--%s is not supported by %s: use it with %s", flag, cmd.Name(), strings.Join(showing, ", "))
+	for flag, commands := range map[string][]string{"output": append(showing, "push"), "watch": showing} {
+		if cmd.Flags().Changed(flag) && !slices.Contains(commands, cmd.Name()) {
+			return usage("--%s is not supported by %s: use it with %s", flag, cmd.Name(), strings.Join(commands, ", "))
 		}
 	}
 	if !slices.Contains(outputs, a.output) {

@@ -33,6 +33,8 @@ var update = flag.Bool("update", false, "write the golden outputs into the scrip
 func TestMain(m *testing.M) {
 	testscript.Main(leakFree{m}, map[string]func(){
 		"fleetctl": func() { os.Exit(cli.Main(context.Background(), os.Args[1:], cli.System())) },
+		"docker":   fakeDocker,
+		"ssh":      fakeSSH,
 	})
 }
 
@@ -69,7 +71,9 @@ func scripts(t *testing.T, dir string, asked func(http.Handler) http.Handler) te
 			w, socket := serve(t, env, asked)
 			env.Values[world{}] = w
 			env.Setenv("FLEETCTL_ENDPOINT", "unix://"+socket)
-			return nil
+			manifests, err := filepath.Abs("../../manifests")
+			env.Setenv("MANIFESTS", manifests)
+			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"put": put, "del": del, "etcd": etcd, "answer": answer, "exits": exits, "stored": stored, "holds": holds,
