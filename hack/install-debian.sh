@@ -15,6 +15,9 @@ declare -A needs=(
 	[/usr/sbin/ip]=iproute2
 	[/usr/bin/jq]=jq
 )
+if [ "${1:-}" = packages ]; then
+	needs+=([/usr/bin/lintian]=lintian [/usr/bin/rpm]=rpm)
+fi
 missing=()
 for file in "${!needs[@]}"; do
 	[ -e "$file" ] || missing+=("${needs[$file]}")

@@ -54,10 +54,14 @@ func changelog(name, version string, commit time.Time) []byte {
 		name, version, homepage, maintainer, commit.Format(time.RFC1123Z))
 }
 
+// copyright is Debian's file of that name. What is linked into the programs has licenses too, see licenses.go.
 func copyright() []byte {
 	return []byte(`Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
 Upstream-Name: fleet
 Source: ` + homepage + `
+Comment:
+ Go's own library and the modules that are linked into the programs have
+ licenses, which are in third-party-licenses.gz beside this file.
 
 Files: *
 Copyright: 2026 The Fleet Starter authors

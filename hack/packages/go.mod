@@ -9,6 +9,7 @@ require (
 	github.com/fleet-starter/fleet v0.0.0-00010101000000-000000000000
 	github.com/goreleaser/nfpm/v2 v2.43.0
 	github.com/spf13/cobra v1.10.2
+	github.com/stretchr/testify v1.12.1
 )
 
 require (

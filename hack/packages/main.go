@@ -105,17 +105,17 @@ type format struct {
 	packager nfpm.Packager
 	scripts  nfpm.Scripts // file names
 	zsh      string       // directory of zsh's completion
-	license  string       // file of the license, of which %s is the package
+	licenses string       // directory of directories, one a package
 }
 
 func debian() format {
 	return format{"debian", deb.Default, nfpm.Scripts{PostInstall: "fleet.postinst", PreRemove: "fleet.prerm", PostRemove: "fleet.postrm"},
-		"/usr/share/zsh/vendor-completions", "/usr/share/doc/%s/copyright"}
+		"/usr/share/zsh/vendor-completions", "/usr/share/doc"}
 }
 
 func redhat() format {
 	return format{"rpm", rpm.DefaultRPM, nfpm.Scripts{PostInstall: "fleet.post", PreRemove: "fleet.preun", PostRemove: "fleet.postun"},
-		"/usr/share/zsh/site-functions", "/usr/share/licenses/%s/LICENSE"}
+		"/usr/share/zsh/site-functions", "/usr/share/licenses"}
 }
 
 func write(packager nfpm.Packager, info *nfpm.Info, out string) (file string, err error) {

@@ -83,14 +83,15 @@ func keys(name func(config.Key) string) string {
 		if k.Default != "" {
 			usage += " (default " + k.Default + ")"
 		}
-		define(&b, name(k), "value", usage)
+		define(&b, name(k), "", "value", usage)
 	}
 	return b.String()
 }
 
-func define(b *strings.Builder, option, value, usage string) {
+// define writes an option, what stands between it and its value, and what it does.
+func define(b *strings.Builder, option, between, value, usage string) {
 	if value != "" {
-		value = "*" + escape(value) + "*"
+		value = between + "*" + escape(value) + "*"
 	}
 	fmt.Fprintf(b, "**%s**%s\n: %s\n\n", escape(option), value, escape(usage))
 }
@@ -135,11 +136,7 @@ func optionsOf(help string) (string, error) {
 		if i+1 == len(lines) || !strings.HasPrefix(lines[i+1], "    \t") {
 			return "", fmt.Errorf("nothing is said of -%s", m[1])
 		}
-		space := ""
-		if m[2] != "" {
-			space = " "
-		}
-		define(&b, "-"+m[1]+space, m[2], strings.TrimSpace(lines[i+1]))
+		define(&b, "-"+m[1], " ", m[2], strings.TrimSpace(lines[i+1]))
 	}
 	if b.Len() == 0 {
 		return "", fmt.Errorf("no options in %q", help)

@@ -1,0 +1,26 @@
+#!/bin/sh
+# Installs, upgrades and removes the RPM packages, as root, on a machine of any kind: their dependencies are not looked at, and the
+# database is a new one.
+#
+#	lifecycle-rpm.sh OLD NEW    directories with the packages; those in OLD are of a lower version
+set -eu
+old=$1 new=$2
+rpm() { command rpm --dbpath /tmp/fleet-rpmdb --force-debian "$@"; }
+fail() {
+	echo "lifecycle-rpm: $*" >&2
+	exit 1
+}
+
+rpm -i --nodeps "$old"/*.rpm
+getent group fleet >/dev/null || fail "there is no group fleet"
+[ "$(stat -c '%a %U:%G' /etc/fleet/fleet.conf)" = "640 root:root" ] || fail "anyone can read fleet.conf"
+rpm -V --nodeps fleet fleetctl || fail "what is installed is not what is in the package"
+systemctl enable --quiet fleetd.service
+echo 'metadata=zone=a' >>/etc/fleet/fleet.conf
+rpm -U --nodeps "$new"/*.rpm
+grep -q zone=a /etc/fleet/fleet.conf || fail "fleet.conf was replaced"
+[ "$(systemctl is-enabled fleetd.service)" = enabled ] || fail "fleetd is not enabled any more"
+rpm -e --nodeps fleet fleetctl
+[ ! -e /usr/bin/fleetd ] && [ ! -e /usr/bin/fleetctl ] || fail "programs are left"
+[ "$(find /etc/systemd -name 'fleetd*')" = "" ] || fail "fleetd is still enabled"
+grep -q zone=a /etc/fleet/fleet.conf.rpmsave || fail "a configuration that was changed is gone"
