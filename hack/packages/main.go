@@ -50,13 +50,8 @@ type build struct {
 
 // run builds all packages and returns their files. Packages that are in out already are of another version: they go first.
 func run(b build, out string) (written []string, err error) {
-	if b.commit, err = commitTime(b.top); err != nil {
+	if b, err = b.described(); err != nil {
 		return nil, err
-	}
-	if b.version == "" {
-		if b.version, err = describe(b.top, b.commit); err != nil {
-			return nil, err
-		}
 	}
 	if b.stage, err = os.MkdirTemp("", "fleet-packages-"); err != nil {
 		return nil, err
@@ -82,6 +77,20 @@ func run(b build, out string) (written []string, err error) {
 		}
 	}
 	return written, nil
+}
+
+// described is the build with the checkout's time, and its version where none is given.
+func (b build) described() (build, error) {
+	var err error
+	if b.commit.IsZero() {
+		if b.commit, err = commitTime(b.top); err != nil {
+			return b, err
+		}
+	}
+	if b.version == "" {
+		b.version, err = describe(b.top, b.commit)
+	}
+	return b, err
 }
 
 func removeFormer(out string) error {

@@ -22,8 +22,12 @@ const top = "../.."
 // older is a version below all others.
 const older = "0.0.0~older"
 
-// newest and former have the packages of the checkout, and those of a version before it.
-var newest, former string
+// newest and former have the packages of the checkout, and those of a version before it. A commit that is made while the tests run
+// does not matter.
+var (
+	newest, former string
+	checkout       build
+)
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
@@ -33,21 +37,21 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		newest, former = filepath.Join(dir, "newest"), filepath.Join(dir, "former")
-		for out, version := range map[string]string{newest: "", former: older} {
-			if err := buildInto(out, version); err != nil {
-				fmt.Fprintln(os.Stderr, "there are no packages to test: run \"make packages\" first:", err)
-				return 1
+		programs := filepath.Join(top, "bin/packages/linux-"+runtime.GOARCH)
+		checkout, err = build{top: top, programs: programs, arch: runtime.GOARCH}.described()
+		before := checkout
+		before.version = older
+		for out, b := range map[string]build{newest: checkout, former: before} {
+			if err == nil {
+				_, err = run(b, out)
 			}
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "there are no packages to test: run \"make packages\" first:", err)
+			return 1
 		}
 		return m.Run()
 	}())
-}
-
-// buildInto builds the packages of a version, of the checkout's own where it is empty.
-func buildInto(dir, version string) error {
-	programs := filepath.Join(top, "bin/packages/linux-"+runtime.GOARCH)
-	_, err := run(build{top: top, programs: programs, arch: runtime.GOARCH, version: version}, dir)
-	return err
 }
 
 // command runs a program that the test needs; where it is absent, the test is skipped.
@@ -216,7 +220,8 @@ func TestRPM(t *testing.T) {
 // The same commit gives the same bytes.
 func TestReproducible(t *testing.T) {
 	again := t.TempDir()
-	require.NoError(t, buildInto(again, ""))
+	_, err := run(checkout, again)
+	require.NoError(t, err)
 	files, err := filepath.Glob(newest + "/*")
 	require.NoError(t, err)
 	require.Len(t, files, 4)
