@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -238,14 +239,18 @@ func (a *app) send(ctx context.Context, target name.Tag, image archive.Image, wi
 // pushError says what the registry said, without the request's address, and what to do where it cannot be reached.
 func pushError(o pushOptions, err error) error {
 	var answer *transport.Error
-	var network *net.OpError
+	var request *url.Error
 	switch {
+	case errors.Is(err, context.Canceled):
+		return err
 	case errors.As(err, &answer) && len(answer.Errors) > 0 && answer.Errors[0].Message != "":
 		return fmt.Errorf("registry %s: %s", o.registry, answer.Errors[0].Message)
 	case errors.As(err, &answer):
 		return fmt.Errorf("registry %s answers %d %s", o.registry, answer.StatusCode, http.StatusText(answer.StatusCode))
-	case errors.As(err, &network) && o.tunnel == "":
-		return fmt.Errorf("registry %s cannot be reached: %w: use --tunnel with a machine of the cluster, or --registry", o.registry, network)
+	case errors.As(err, &request) && o.tunnel != "":
+		return fmt.Errorf("registry %s does not answer on %s: does it run there? See systemctl status registry", o.registry, o.tunnel)
+	case errors.As(err, &request):
+		return fmt.Errorf("registry %s cannot be reached: %w: use --tunnel with a machine of the cluster, or --registry", o.registry, request.Err)
 	}
 	return fmt.Errorf("registry %s: %w", o.registry, err)
 }
@@ -328,7 +333,7 @@ func (a *app) openTunnel(ctx context.Context, host, address, dir string) (*tunne
 	go func() { t.ended <- t.ssh.Wait() }() // ends with ssh, which close ends
 	if err := t.wait(ctx); err != nil {
 		if said := strings.TrimSpace(words.String()); said != "" {
-			err = errors.New(said)
+			return nil, fmt.Errorf("--tunnel %s: %s", host, said) // ssh's own words
 		}
 		return nil, fmt.Errorf("--tunnel %s: ssh: %w", host, err)
 	}

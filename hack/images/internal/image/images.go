@@ -59,7 +59,7 @@ func Build(o Options) ([]Image, error) {
 	return images, nil
 }
 
-// registry is the registry for those who run it in a container.
+// registry is the registry, to be run in a container.
 func registry(o Options, root string) (Image, error) {
 	base := files{}
 	d := debian{cache: o.Packages, root: filepath.Join(root, "registry")}

@@ -116,7 +116,9 @@ var azuriteDir = func() func(t *testing.T) string {
 			}
 		}
 		once.Do(func() { dir, failed = installAzurite() })
-		require.NoError(t, failed)
+		if failed != nil {
+			t.Skipf("Azurite, an Azure Blob server for tests, cannot be installed: %v", failed)
+		}
 		return dir
 	}
 }()
