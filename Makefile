@@ -63,10 +63,11 @@ logs: ## Follow the controllers' logs
 .PHONY: test
 test: deps build packages etcd ## Run every test, with real etcd, real systemd and real nginx (SKIPS=fail: none may be skipped)
 	@cd hack/packages && SKIPS=$(SKIPS) go run github.com/fleet-starter/fleet/hack/gotest $(TESTFLAGS) -- ./...
-	@# What takes longest begins first. Whole machines come last and alone: they have this computer's addresses and its attention.
-	@SKIPS=$(SKIPS) go run ./hack/gotest -timeout 20m $(TESTFLAGS) -- ./test/sim/mutants ./test/sim $$(go list ./... | grep -v '/test/e2e\|/test/sim') -- ./test/e2e
+	@# The tests of the registry install Azurite, which those of whole machines use.
 	@go build -o bin/gotest ./hack/gotest
 	@cd hack/images && SKIPS=$(SKIPS) ../../bin/gotest -timeout 10m $(TESTFLAGS) -- ./...
+	@# What takes longest begins first. Whole machines come last and alone: they have this computer's addresses and its attention.
+	@SKIPS=$(SKIPS) go run ./hack/gotest -timeout 20m $(TESTFLAGS) -- ./test/sim/mutants ./test/sim $$(go list ./... | grep -v '/test/e2e\|/test/sim') -- ./test/e2e
 
 .PHONY: race
 race: deps ## Run the tests of what is concurrent under the race detector
