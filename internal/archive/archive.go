@@ -33,8 +33,8 @@ type Image struct {
 	Index v1.ImageIndex
 }
 
-// Read returns the image in a file that docker or an OCI tool wrote, or in the directory of an OCI layout. A file is unpacked below
-// scratch if need be; both have to stay until the image was used. Of a file with several images, want names one.
+// Read returns the image in a file that docker or an OCI tool wrote, or in the directory of an OCI layout. A file is unpacked
+// below scratch if need be; both have to stay until the image was used. Of a file with several images, want names one.
 func Read(file, want, scratch string) (Image, error) {
 	info, err := os.Stat(file)
 	if err != nil {

@@ -221,7 +221,8 @@ func (a *app) send(ctx context.Context, target name.Tag, image archive.Image, wi
 			}
 		}
 	}()
-	options := []remote.Option{remote.WithContext(ctx), remote.WithTransport(wire), remote.WithProgress(updates), remote.WithUserAgent("fleetctl/" + version.String())}
+	options := []remote.Option{remote.WithContext(ctx), remote.WithTransport(wire), remote.WithProgress(updates),
+		remote.WithUserAgent("fleetctl/" + version.String())}
 	a.note("pushing %s", target)
 	var digest v1.Hash
 	var err error

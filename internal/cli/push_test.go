@@ -27,8 +27,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestPush runs scripts with a registry, and with stand-ins for the two programs that push runs: docker, which has the images below
-// images/, and ssh, whose far side is this computer.
+// TestPush runs scripts with a registry, and with stand-ins for the two programs that push runs: docker, which has the images
+// below images/, and ssh, whose far side is this computer.
 func TestPush(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/push", UpdateScripts: *update, RequireExplicitExec: true, RequireUniqueNames: true,

@@ -9,8 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestRegistryUnit: manifests/registry.yaml, as it is, runs a registry on a machine that systemd has booted. It boots while storage is
-// away, says why, and serves when storage answers; and the account's key is nowhere but in its file and in the registry.
+// TestRegistryUnit: manifests/registry.yaml, as it is, runs a registry on a machine that systemd has booted. It boots while
+// storage is away, says why, and serves when storage answers; and the account's key is nowhere but in its file and in the
+// registry.
 func TestRegistryUnit(t *testing.T) {
 	m := bootMachine(t)
 	if out, err := shell("make -s registry"); err != nil {

@@ -1,5 +1,5 @@
-// Command build writes the images of the registry, the router and the example app as archives for "docker load". It needs no container
-// engine. "make images" runs it.
+// Command build writes the images of the registry, the router and the example app as archives for "docker load". It needs no
+// container engine. "make images" runs it.
 package main
 
 import (

@@ -1,5 +1,5 @@
-// Package image builds fleet's container images without a container engine: of static programs, and of files from Debian packages.
-// The same input gives the same digest.
+// Package image builds fleet's container images without a container engine: of static programs, and of files from Debian
+// packages. The same input gives the same digest.
 package image
 
 import (
@@ -17,8 +17,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// files are the contents of a layer by absolute path. All belong to root and are as old as the epoch, so that a layer that holds the
-// same files is the same layer.
+// files are the contents of a layer by absolute path. All belong to root and are as old as the epoch, so that a layer that
+// holds the same files is the same layer.
 type files map[string]file
 
 type file struct {

@@ -157,8 +157,8 @@ func (o Options) image(name string, base files, program string, config v1.Config
 	return Image{Name: name, Image: image}, err
 }
 
-// Write writes the image as an archive for "docker load", with these tags, and returns its file. All versions of docker and podman
-// read docker's own form of archives; those of OCI the older ones do not.
+// Write writes the image as an archive for "docker load", with these tags, and returns its file. All versions of docker and
+// podman read docker's own form of archives; those of OCI the older ones do not.
 func (i Image) Write(dir string, tags ...string) (string, error) {
 	refs := map[name.Tag]v1.Image{}
 	for _, tag := range tags {

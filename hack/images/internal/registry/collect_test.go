@@ -14,8 +14,8 @@ import (
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// Garbage is collected while all registries are read-only: pulls go on, pushes are refused with the reason, and what was deleted can
-// be pushed again and pulled everywhere.
+// Garbage is collected while all registries are read-only: pulls go on, pushes are refused with the reason, and what was
+// deleted can be pushed again and pulled everywhere.
 func TestCollect(t *testing.T) {
 	backends(t, func(t *testing.T, b backend) {
 		one, two := newMachine(t, b).ready(t), newMachine(t, b).ready(t)

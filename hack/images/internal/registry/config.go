@@ -84,8 +84,8 @@ func Load(path, credentials string) (*configuration.Configuration, error) {
 	return config, nil
 }
 
-// parse has the library read the configuration and the environment. The library wants to know the kind of storage, which may be known
-// by the credentials alone.
+// parse has the library read the configuration and the environment. The library wants to know the kind of storage, which may
+// be known by the credentials alone.
 func parse(text []byte, kinds []string) (config *configuration.Configuration, err error) {
 	var raw map[string]any
 	if err := yaml.Unmarshal(text, &raw); err != nil {

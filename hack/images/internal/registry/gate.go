@@ -41,8 +41,8 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.next.ServeHTTP(&answer{ResponseWriter: w, ctx: ctx, health: g.health}, r.WithContext(ctx))
 }
 
-// writable refuses what changes images while garbage is collected. Chunks of uploads (PATCH) may come: what they bring counts with
-// the PUT that ends the upload.
+// writable refuses what changes images while garbage is collected. Chunks of uploads (PATCH) may come: what they bring counts
+// with the PUT that ends the upload.
 func (g *gate) writable(ctx context.Context, method string) error {
 	switch method {
 	case http.MethodPost, http.MethodPut, http.MethodDelete:

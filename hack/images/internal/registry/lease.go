@@ -56,8 +56,8 @@ func (l *lease) write(ctx context.Context, driver storagedriver.StorageDriver) e
 	return driver.PutContent(ctx, leasePath, data)
 }
 
-// collecting is a lease that this process holds and renews. Deletes go through it, so that a process that was stopped for longer than
-// its lease deletes nothing any more.
+// collecting is a lease that this process holds and renews. Deletes go through it, so that a process that was stopped for
+// longer than its lease deletes nothing any more.
 type collecting struct {
 	storagedriver.StorageDriver
 	now func() time.Time
@@ -66,8 +66,8 @@ type collecting struct {
 	lease lease
 }
 
-// takeLease takes the lease and waits until what was pushed before has settled. Storage has no transactions: of two that take it at
-// the same time the later one has it, and the other one sees that after the wait.
+// takeLease takes the lease and waits until what was pushed before has settled. Storage has no transactions: of two that take
+// it at the same time the later one has it, and the other one sees that after the wait.
 func takeLease(ctx context.Context, driver storagedriver.StorageDriver, holder string, settle time.Duration) (*collecting, error) {
 	other, err := readLease(ctx, driver)
 	if err != nil {

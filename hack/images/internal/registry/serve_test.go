@@ -170,8 +170,8 @@ func TestUploadGoesOnElsewhere(t *testing.T) {
 	require.Equal(t, http.StatusAccepted, answer.StatusCode)
 }
 
-// While storage is away each request is answered 503 soon, with the reason, and at once when the registry knows. When storage is back
-// the registry serves without being restarted.
+// While storage is away each request is answered 503 soon, with the reason, and at once when the registry knows. When storage
+// is back the registry serves without being restarted.
 func TestStorageAway(t *testing.T) {
 	backends(t, func(t *testing.T, b backend) {
 		m := newMachine(t, b).ready(t)

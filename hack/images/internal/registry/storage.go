@@ -60,8 +60,8 @@ func driverProbe(driver storagedriver.StorageDriver) func(context.Context, bool)
 	}
 }
 
-// directoryProbe requires the directory to be there. It is not created: one that is missing is most likely not mounted, and images
-// would be written where only this machine sees them.
+// directoryProbe requires the directory to be there. It is not created: one that is missing is most likely not mounted, and
+// images would be written where only this machine sees them.
 func directoryProbe(dir string) func(context.Context, bool) error {
 	return func(context.Context, bool) error {
 		info, err := os.Stat(dir)
@@ -97,7 +97,8 @@ func azureProbe(parameters configuration.Parameters) (func(context.Context, bool
 			return errors.New(azureReason(params, err))
 		}
 		if !create {
-			return fmt.Errorf("container %s of account %s does not exist: create it, or restart the registry, which does", params.Container, params.AccountName)
+			return fmt.Errorf("container %s of account %s does not exist: create it, or restart the registry, which does",
+				params.Container, params.AccountName)
 		}
 		if _, err := client.Create(ctx, nil); err != nil && !bloberror.HasCode(err, bloberror.ContainerAlreadyExists) {
 			return fmt.Errorf("cannot create container %s: %s", params.Container, azureReason(params, err))
