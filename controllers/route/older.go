@@ -36,17 +36,18 @@ func (c *Controller) awaitRoutes(ctx context.Context) error {
 var errFound = errors.New("found")
 
 // leaderIsOlder reports whether an app that announces its instances was accepted but has no route, which this version's
-// leader writes together with the revision.
+// leader writes together with the revision. A revision of a deleted app of the same name does not count: it has no route.
 func (c *Controller) leaderIsOlder(ctx context.Context) (bool, error) {
 	row := c.opts.Keys.Revisions()
 	_, err := store.ListAll(ctx, c.opts.Store, row.Prefix(), store.ListOptions{}, func(kv store.KV) error {
 		name, _ := row.Name(kv.Key)
 		app, _, ok := keyspace.ParseRevisionName(name)
-		if revision, err := row.Decode(kv.Value); !ok || err != nil || revision.Spec.Announce == nil {
+		revision, err := row.Decode(kv.Value)
+		if !ok || err != nil || revision.Spec.Announce == nil {
 			return nil
 		}
-		_, there, _, err := c.opts.Store.Get(ctx, c.opts.Keys.Apps().Key(app))
-		if err == nil && there {
+		manifest, there, _, err := c.opts.Store.Get(ctx, c.opts.Keys.Apps().Key(app))
+		if err == nil && there && revision.Of(manifest.CreateRevision) {
 			return errFound
 		}
 		return err

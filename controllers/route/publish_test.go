@@ -207,7 +207,10 @@ func TestPublishUnderAnOldLease(t *testing.T) {
 // announced: nginx keeps its configuration until there is one. Without such an app there is nothing to wait for, and an etcd
 // that refuses the read is not asked again.
 func TestNothingIsServedUnderAnOlderLeader(t *testing.T) {
-	announced, silent := v1.Revision{Number: 1, Spec: v1.AppSpec{Announce: &v1.Announce{}}}, v1.Revision{Number: 1}
+	silent := v1.Revision{Number: 1, ManifestRevision: 100} // later than the manifest was created
+	announced, former := silent, silent
+	announced.Spec.Announce, former.Spec.Announce = &v1.Announce{}, &v1.Announce{}
+	former.AppUID = 99
 	for _, tt := range []struct {
 		name     string
 		revision *v1.Revision
@@ -218,6 +221,7 @@ func TestNothingIsServedUnderAnOlderLeader(t *testing.T) {
 		{"an app that is announced", &announced, true, nil, true},
 		{"an app that is not", &silent, true, nil, false},
 		{"an app that was deleted", &announced, false, nil, false},
+		{"an app of the same name as one that was deleted", &former, true, nil, false},
 		{"nothing", nil, false, nil, false},
 		{"it may not look", &announced, true, store.ErrDenied, false},
 		{"etcd does not tell", nil, false, store.ErrUnavailable, true},
