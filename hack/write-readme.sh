@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
-# Updates the command outputs in README.md's walkthrough and in the pages of docs/ from a fresh local cluster; test/e2e
+# Updates the command outputs in README.md's walkthrough and in the pages of docs/, each from a fresh local cluster; test/e2e
 # checks them. For single files: hack/write-readme.sh docs/backup.md
 set -euo pipefail
 cd "$(dirname "$0")/.."
-make -s down
-trap 'make -s down' EXIT
-make -s up
-. .dev/env
+
+# fresh starts a new cluster.
+fresh() {
+	make -s down
+	make -s up >&2
+	. .dev/env
+}
 
 # settled runs a read-only command until it prints the same twice, a second apart.
 settled() {
@@ -18,7 +21,7 @@ settled() {
 
 # write updates the outputs in a file's console blocks: in the README only those of the walkthrough, in a page all.
 write() {
-	local inside=$2 block=
+	local inside=$2 block= variables=
 	while IFS= read -r line; do
 		case $line in
 		'## '*) [ -n "$2" ] || { [ "$line" = '## Walkthrough' ] && inside=1 || inside=; } ;;
@@ -33,10 +36,15 @@ write() {
 		'$ make '* | '$ . '*) printf '%s\n' "$line" >>"$out" ;;
 		'$ '*)
 			printf '%s\n' "$line" >>"$out"
+			if [[ $line =~ ^\$\ [a-z]+= ]]; then
+				variables+=${line#'$ '}$'\n'
+				continue
+			fi
+			command=$variables${line#'$ '}
 			case $line in
-			'$ fleetctl list-'* | '$ fleetctl '[g]* | '$ fleetctl describe'* | '$ fleetctl cat'* | '$ etcdctl get'* | '$ curl'*) settled "${line#'$ '}" ;;
-			'$ for'*curl*) settled "${line#'$ '}" ;;
-			*) bash -c "${line#'$ '}" ;;
+			'$ fleetctl list-'* | '$ fleetctl '[g]* | '$ fleetctl describe'* | '$ fleetctl cat'* | '$ fleetctl events'* | '$ etcdctl get'* | '$ curl'*) settled "$command" ;;
+			'$ for'*curl*) settled "$command" ;;
+			*) bash -c "$command" ;;
 			esac </dev/null 2>&1 | sed -e 's/[[:space:]]*$//' -e '/^$/d' >>"$out"
 			;;
 		esac
@@ -47,7 +55,8 @@ write() {
 
 out=$(mktemp)
 trap 'rm -f "$out"; make -s down' EXIT
-[ $# -gt 0 ] || set -- README.md $(grep -l '^```console' docs/*.md)
+[ $# -gt 0 ] || set -- README.md $(grep -l '^```console' docs/*.md docs/reference/*.md)
 for page in "$@"; do
+	fresh
 	case $page in README.md) write "$page" '' ;; *) write "$page" 1 ;; esac
 done

@@ -63,6 +63,13 @@ func runAll(m *testing.M) (code int) {
 	return code
 }
 
+// freshCluster replaces the cluster by a new one.
+func freshCluster(t *testing.T) {
+	t.Helper()
+	out, err := shell("make -s down && make -s up")
+	require.NoError(t, err, "%s", out)
+}
+
 // dumpLogs shows what the controllers said, for a failure to be understood without running it again.
 func dumpLogs() {
 	out, _ := shell(". .dev/env; fleet-dev logs --no-pager -n 400; fleetctl list-units; fleetctl events")

@@ -23,6 +23,11 @@ type step struct {
 	output  string
 }
 
+// bringsUp: TestMain has done it, and run sources .dev/env.
+func (s step) bringsUp() bool {
+	return strings.HasPrefix(s.command, "make ") || strings.HasPrefix(s.command, ". ")
+}
+
 // walkthrough returns the commands of the README's console blocks below the heading of that name.
 func walkthrough(t *testing.T, heading string) []step {
 	t.Helper()
@@ -127,7 +132,7 @@ func (p people) print(command, text string, as, hello []int) string {
 }
 
 // looks are commands that change nothing: what they show may take a moment to come about.
-var looks = regexp.MustCompile(`^(fleetctl (list-|get |describe |cat )|etcdctl get |curl |for .* curl )`)
+var looks = regexp.MustCompile(`^(fleetctl (list-|get |describe |cat |events)|etcdctl get |curl |for .* curl )`)
 
 // comparison knows the README's cluster and this one.
 type comparison struct {
@@ -152,8 +157,8 @@ func TestReadme(t *testing.T) {
 	}
 	require.NotNil(t, c.theirs, "the walkthrough lists the machines")
 	for _, s := range steps {
-		if strings.HasPrefix(s.command, "make ") || strings.HasPrefix(s.command, ". ") {
-			continue // done by TestMain and run
+		if s.bringsUp() {
+			continue
 		}
 		t.Logf("README.md:%d $ %s", s.line, s.command)
 		within := time.Duration(0)
