@@ -16,6 +16,7 @@ import (
 const (
 	reasonChanged   = "Changed"     // endpoints, routes or the template changed nginx's configuration
 	reasonServed    = "Served"      // nginx serves this revision: roll-outs that wait for it continue
+	reasonExited    = "Exited"      // nginx ended by itself while etcd is away: it is restarted with what it served last
 	reasonRestored  = "Restored"    // after a boot without etcd: the state file has what was served before
 	reasonNotRouted = "NotRouted"   // an event of the app: this endpoint, host or app is not served, the message says why
 	reasonOlder     = "OlderLeader" // the leader's fleetd is older than the router and does not write routes/, so the router changes nothing
@@ -23,11 +24,12 @@ const (
 
 // apply makes nginx serve the plan, and publishes that it does, or that it cannot.
 func (c *Controller) apply(ctx context.Context, in Input, plan Decision) error {
-	result, err := c.opts.Nginx.Apply(ctx, nginx.Configuration{Settings: c.opts.Settings, Table: plan.Table})
+	configuration := nginx.Configuration{Settings: c.opts.Settings, Table: plan.Table}
+	result, err := c.opts.Nginx.Apply(ctx, configuration)
 	if err != nil {
 		return errors.Join(err, c.publishFailure(ctx, err))
 	}
-	c.failing = time.Time{}
+	c.serving, c.failing = &configuration, time.Time{}
 	if result.Changed {
 		c.opts.Log.Info("nginx serves a new configuration", "reason", reasonChanged,
 			"apps", len(plan.Apps), "endpoints", len(in.Endpoints), "revisions", in.Revisions, "routes", in.RoutesRevision, "generation", result.Generation)
@@ -46,6 +48,21 @@ func (c *Controller) apply(ctx context.Context, in Input, plan Decision) error {
 		Revision: first.Revision, Digest: first.Digest, Prefixes: in.Prefixes, Served: plan.Served, Routes: plan.RoutesRevision,
 		Refusals: said, MoreRefusals: more, Refused: v1.RefusalTexts(said, more),
 	}, plan.Publish)
+}
+
+// revive restarts an nginx that ended by itself, with what it served last, while this router may not take over anything newer.
+func (c *Controller) revive(ctx context.Context) error {
+	select {
+	case <-c.opts.Nginx.Exited():
+	default:
+		return nil
+	}
+	if c.serving == nil {
+		return nil
+	}
+	c.opts.Log.Info("Restarting nginx", "reason", reasonExited)
+	_, err := c.opts.Nginx.Apply(ctx, *c.serving)
+	return err
 }
 
 // warn logs and records refusals that are new.

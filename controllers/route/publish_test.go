@@ -2,6 +2,7 @@ package route
 
 import (
 	"context"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -40,6 +41,94 @@ func (n *refusing) times() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.applied
+}
+
+// dying is an nginx that can be ended.
+type dying struct {
+	mu      sync.Mutex
+	applied []nginx.Configuration
+	exited  chan struct{}
+}
+
+func (n *dying) Apply(_ context.Context, c nginx.Configuration) (nginx.Result, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.applied = append(n.applied, c)
+	if n.exited == nil || closed(n.exited) {
+		n.exited = make(chan struct{})
+	}
+	return nginx.Result{Changed: true}, nil
+}
+
+func (n *dying) Exited() <-chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.exited
+}
+
+// die ends it, and returns how often it was applied until then.
+func (n *dying) die() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	close(n.exited)
+	return len(n.applied)
+}
+
+// since is what was applied after the first ones.
+func (n *dying) since(first int) []nginx.Configuration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.applied[first:]
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// TestNginxThatEndsWhileEtcdIsAwayIsRestarted: with what it served last, also long after the router's lease has ended, and
+// after a start without etcd.
+func TestNginxThatEndsWhileEtcdIsAwayIsRestarted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, n, keys := memstore.New(memstore.Options{}), &dying{exited: make(chan struct{})}, keyspace.New("")
+		conn, state := s.Connect(), filepath.Join(t.TempDir(), "state")
+		r := &router{t: t, store: s, keys: keys}
+		r.route("shop", app("www.example.com"))
+		r.put("/services/web/shop/shop@1", "10.0.0.1:80")
+		start := func() (stop func()) {
+			c := New(Options{Store: conn, Keys: keys, Nginx: n, Events: discard{}, Log: logr.Discard(), Machine: "m1", TTL: 10 * time.Second, StateFile: state,
+				Debounce: DefaultDebounce, Allowed: anywhere.Allowed, Settings: nginx.Settings{Dir: "/d", Listen: []string{"80"}}})
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error)
+			go func() { done <- c.Run(ctx) }()
+			return func() { cancel(); <-done }
+		}
+		restarts := func() {
+			t.Helper()
+			before := n.die()
+			time.Sleep(5 * time.Second)
+			again := n.since(before)
+			require.Len(t, again, 1)
+			require.Equal(t, n.since(before - 1)[0].Routes, again[0].Routes)
+			require.Len(t, again[0].Routes, 1)
+			require.NotEmpty(t, again[0].Routes[0].Upstreams)
+		}
+		stop := start()
+		time.Sleep(5 * time.Second)
+		restarts()
+		conn.SetDown(true)
+		time.Sleep(time.Minute)
+		restarts()
+		stop()
+		stop = start()
+		time.Sleep(5 * time.Second)
+		restarts()
+		stop()
+	})
 }
 
 // hooked runs a function before a commit's answer, or before listing a prefix.

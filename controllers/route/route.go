@@ -86,8 +86,10 @@ type Controller struct {
 	machines  watched[v1.MachineAddress]
 	loop      *controller.Controller[controller.Singleton]
 
-	refused []v1.RouteRefusal // reported refusals; only used by the loop
-	failing time.Time         // since when nginx cannot be updated; only used by the loop
+	// Only used by restore and the loop.
+	refused []v1.RouteRefusal    // reported refusals
+	failing time.Time            // since when nginx cannot be updated
+	serving *nginx.Configuration // what nginx accepted last
 
 	mu        sync.Mutex
 	lease     store.LeaseID
@@ -157,21 +159,26 @@ func (c *Controller) Run(ctx context.Context) error {
 	if err := c.restore(ctx); err != nil {
 		c.opts.Log.Error(err, "Serving what was served last failed, waiting for etcd", "file", c.opts.StateFile)
 	}
+	parts.Go(func() { c.watchNginx(ctx) })
+	parts.Go(func() { c.appearWhenKnown(ctx) })
+	return c.loop.Run(ctx)
+}
+
+// appearWhenKnown waits until everything is known, and keeps the lease from then on: without one nothing is taken over.
+func (c *Controller) appearWhenKnown(ctx context.Context) {
 	for _, r := range c.reflectors() {
-		if err := r.WaitForSync(ctx); err != nil {
-			return errors.Join(err, c.loop.Run(ctx)) // ctx has ended: this shuts down the queue
+		if r.WaitForSync(ctx) != nil {
+			return // ctx has ended
 		}
 	}
-	if err := c.awaitRoutes(ctx); err != nil {
-		return errors.Join(err, c.loop.Run(ctx))
+	if c.awaitRoutes(ctx) != nil {
+		return
 	}
-	parts.Go(func() {
-		_ = store.KeepLease(ctx, c.opts.Store, store.KeptLease{TTL: c.opts.TTL, OnLease: c.onLease, OnAsked: c.onAsked, Log: c.opts.Log})
-	})
-	parts.Go(func() { c.watchNginx(ctx) })
+	var parts sync.WaitGroup
+	defer parts.Wait()
 	parts.Go(func() { c.watchOwn(ctx) })
 	c.loop.Enqueue(controller.Singleton{})
-	return c.loop.Run(ctx)
+	_ = store.KeepLease(ctx, c.opts.Store, store.KeptLease{TTL: c.opts.TTL, OnLease: c.onLease, OnAsked: c.onAsked, Log: c.opts.Log})
 }
 
 // Resign deletes the record of a router that is stopped permanently: roll-outs must not wait for it.
@@ -193,7 +200,7 @@ func (c *Controller) onLease(id store.LeaseID, _ bool) {
 	c.loop.Enqueue(controller.Singleton{})
 }
 
-// watchNginx triggers the loop when nginx ends by itself; Apply restarts it.
+// watchNginx triggers the loop when nginx ends by itself; Apply restarts it, also while etcd is away.
 func (c *Controller) watchNginx(ctx context.Context) {
 	for {
 		exited := c.opts.Nginx.Exited()
@@ -212,7 +219,7 @@ func (c *Controller) watchNginx(ctx context.Context) {
 // Reconcile makes nginx serve the current endpoints.
 func (c *Controller) Reconcile(ctx context.Context, _ controller.Singleton) (controller.Result, error) {
 	if there, err := c.appear(ctx); err != nil || !there {
-		return controller.Result{}, err
+		return controller.Result{}, errors.Join(err, c.revive(ctx))
 	}
 	seen := c.seen()
 	in := c.observe()
