@@ -96,7 +96,7 @@ func newChecker(w *world) *checker {
 		begun: map[*host]map[string]bool{}, reasons: map[*host]map[string]reason{}, trouble: map[*host]time.Time{},
 		absently: map[string]bool{}, endings: map[string]map[*host]ending{}, lastEnd: map[string]time.Time{}, served: map[*host]map[string]string{}, healthyAt: map[*host]map[string]time.Time{}, unhealthy: map[string]time.Time{},
 		hashes: map[string]map[string]bool{}, byHand: map[string]time.Time{}, drainedOf: map[string]bool{}, refusals: map[string]map[*host]bool{}, files: map[string]map[*host]string{}, tooLate: map[string]map[*host]bool{}, takenAway: map[string]time.Time{}, stopsSince: map[string]map[*host]time.Time{}, broughtAt: map[string]map[*host]time.Time{},
-		announcers: map[string]*host{}, restart: make(chan int64, 1), seen: 1, frozen: frozen{stepped: map[*host]time.Time{}, stuck: map[string]time.Time{}},
+		announcers: map[string]*host{}, restart: make(chan int64, 1), seen: 1, frozen: frozen{deposed: map[*process]time.Time{}, stepped: map[*host]time.Time{}, stuck: map[string]time.Time{}},
 		contents: newContents(), blind: map[*host]time.Time{}, takenBack: map[string]bool{}, strange: map[string]bool{}, revived: map[string]time.Time{},
 	}
 	w.running.Go(c.run)

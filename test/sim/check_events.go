@@ -324,6 +324,8 @@ func (c *checker) silence() {
 		excuse := ""
 		if !c.trouble[h.by.host].Before(h.at.Add(-settled)) || h.by.dead() {
 			excuse = "who did it was killed or cut off before it could tell"
+		} else if deposed := c.frozen.deposed[h.by]; !deposed.Before(h.at) && deposed.Sub(h.at) < settled {
+			excuse = "who did it was deposed before it could tell" // a write's answer that it did not wait for
 		}
 		if c.judge(invEvents, excuse) {
 			c.w.fail(invEvents, "%s did not tell of what happened to %s at %s: %q", h.by.name, h.name, h.at.Sub(c.w.start), h.oneOf[0])

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -19,6 +20,8 @@ type frozen struct {
 	// leads is the leader, and since when.
 	leads *process
 	led   time.Time
+	// deposed is when those that have led were found to lead no more.
+	deposed map[*process]time.Time
 	// stepped is when a host's clock last stepped. Its leader's times do not count then.
 	stepped map[*host]time.Time
 	// stuck are units that stay on missed machines although freeze_timeout has passed, since when.
@@ -37,10 +40,19 @@ func (c *checker) moves(events []store.Event, by writer) {
 		if !ok || !ok2 || !e.Deleted || c.has(c.keys.Machines().Key(machine)) || c.drained(machine) || c.editedExcuse(unit) != "" {
 			continue
 		}
-		if u, there := c.unit(unit); there && u.Spec.DesiredState != v1.Inactive && !c.thawed(by.process) && c.judge(invFrozen, c.mayMove(by.process)) {
+		if u, there := c.unit(unit); there && u.Spec.DesiredState != v1.Inactive && !c.thawed(by.process) && c.judge(invFrozen, cmp.Or(c.alone(unit, u.Spec.Hash), c.mayMove(by.process))) {
 			c.w.fail(invFrozen, "%s was taken from %s", unit, machine)
 		}
 	}
+}
+
+// alone returns why the unit cannot stay wherever its machine is; "" if it can.
+func (c *checker) alone(unit, hash string) string {
+	fleet, _ := c.fleet(unit, hash)
+	if slices.ContainsFunc(fleet.MachineOf, func(other string) bool { return !c.has(c.keys.Units().Key(other)) }) {
+		return "what it has to be beside does not exist any more"
+	}
+	return ""
 }
 
 // thawed reports whether freeze_timeout has passed since the leader, which has to notice for itself, may have noticed.
@@ -73,6 +85,7 @@ func (c *checker) mayMove(leader *process) string {
 func (c *checker) freeze() {
 	f := &c.frozen
 	if leader := c.leader(); leader != f.leads {
+		f.deposed[f.leads] = time.Now()
 		f.leads, f.led = leader, time.Now()
 	}
 	present := len(c.names(c.keys.Machines().Prefix()))

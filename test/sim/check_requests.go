@@ -91,11 +91,14 @@ func (c *checker) hostFor(app string, n uint64) string {
 
 // ending is how a unit ended on a host.
 type ending struct {
-	at time.Time
+	at      time.Time
+	address string // the host's, then
 	// promised: it has to be withdrawn first. A kill, or a move away from a lost machine, is not announced.
 	promised bool
 	// excuse is why the promise was not checked at the end itself.
 	excuse string
+	// withdrawn is the revision at which its endpoint had been deleted.
+	withdrawn int64
 }
 
 // riskFor is how long after an instance's end requests to its app are counted.
@@ -106,10 +109,15 @@ func (c *checker) endedAs(h *host, unit string, promised bool, excuse string) {
 	if c.endings[unit] == nil {
 		c.endings[unit] = map[*host]ending{}
 	}
-	c.endings[unit][h] = ending{time.Now(), promised, excuse}
+	c.endings[unit][h] = ending{time.Now(), h.address(), promised, excuse, c.withdrawnAt[endpointOf(unit)]}
 	if promised {
 		c.lastEnd[appOf(unit)] = time.Now()
 	}
+}
+
+// endpointOf is the key of an instance's endpoint.
+func endpointOf(unit string) string {
+	return v1.DefaultAnnouncePrefix + "/" + appOf(unit) + "/" + strings.TrimSuffix(unit, ".service")
 }
 
 // appOf is the app of an instance.
@@ -128,10 +136,10 @@ func (c *checker) arrived(r *request, u routing.Upstream, h *host, up bool) {
 	}
 	unit := u.Instance + ".service"
 	end, ended := c.endings[unit][h]
-	if up || h == nil || !ended || !end.promised {
+	if up || h == nil || !ended || !end.promised || end.address != h.address() { // another machine's endpoint has its address now
 		return
 	}
-	if c.judge(invArrives, cmp.Or(end.excuse, c.unwaited(r, u))) {
+	if c.judge(invArrives, cmp.Or(end.excuse, c.unwaited(r, u, end))) {
 		c.w.fail(invArrives, "the router on %s sent a request for %s to %s at %s, which was stopped %s ago", r.router.name, r.name, u.Instance, u.Address, time.Since(end.at))
 	}
 }
@@ -149,15 +157,17 @@ func (c *checker) restoredExcuse(router *host, record store.KV) string {
 }
 
 // unwaited returns why no roll-out waited for the worker of this request.
-func (c *checker) unwaited(r *request, u routing.Upstream) string {
+func (c *checker) unwaited(r *request, u routing.Upstream, end ending) string {
 	record, there := c.kv[c.keys.Routers().Key(r.router.id)]
 	switch {
 	case r.conf != r.router.front.serving():
 		return "a body came to a worker that had begun to end"
 	case c.w.hasTwin(r.router):
 		return "another machine has its ID"
-	case !there || record.CreateRevision > c.withdrawnAt[u.Key]:
+	case !there || record.CreateRevision > min(end.withdrawn, c.withdrawnAt[u.Key]): // its successor's may have been, later
 		return "a router's lease had ended when it was withdrawn"
+	case c.givenUp(record):
+		return excuseGivenUp
 	}
 	return c.restoredExcuse(r.router, record)
 }

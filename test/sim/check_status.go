@@ -50,6 +50,8 @@ type fact struct {
 	runs, announces, withdrawn, announced, served bool
 	unplaced                                      *v1.Unplaced
 	rollout                                       v1.Rollout
+	// early: by the clock of the leader, which stepped, the deadline of its rollout has not passed.
+	early bool
 }
 
 // works reports whether it does its job.
@@ -126,6 +128,9 @@ func (c *checker) fact(app string, n int32, id string, latest *v1.Revision) fact
 	f.announces = announced && !c.wished(sidekick)
 	f.withdrawn = beside.Spec.DesiredState != v1.Launched
 	f.rollout = v1.RolloutOf(&own, &beside)
+	if leader := c.leader(); leader != nil && !c.frozen.stepped[leader.host].IsZero() {
+		f.early = leader.host.now().Sub(f.rollout.Since) < latest.Spec.Update.HealthyDeadline.Std()
+	}
 	for _, name := range []string{unit, sidekick} {
 		kv, ok := c.kv[c.keys.Unplaced().Key(name)]
 		if said, err := c.keys.Unplaced().Decode(kv.Value); ok && err == nil && f.unplaced == nil {
@@ -327,7 +332,7 @@ func progressingOf(facts []fact) said {
 		f := &facts[i]
 		state := f.state()
 		switch {
-		case f.stopped || state == "Ready":
+		case f.stopped || state == "Ready" || f.early:
 		case f.rollout.UnderWay() && f.filed && f.rollout.From != "":
 			return said{v1.ConditionFalse, "MoveStalled"}
 		case f.rollout.UnderWay():
