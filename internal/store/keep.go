@@ -12,11 +12,12 @@ import (
 type KeptLease struct {
 	// TTL is how long the lease outlives its owner.
 	TTL time.Duration
-	// Adopt is the lease of an earlier run, or 0. If it is still alive it is kept, with its keys.
+	// Adopt is the lease of an earlier run, or 0. If it is still alive it is kept, with its keys; if it has another TTL, one with
+	// this TTL takes its place and the keys have to be moved to it.
 	Adopt LeaseID
 	// OnLease is called first with the lease that is kept, then whenever it has ended and was replaced: the keys under
-	// it are gone and have to be put again. adopted means that the lease is Adopt and its keys exist. It runs in the
-	// loop: nothing is renewed while it blocks.
+	// it are gone and have to be put again. adopted means that the lease is Adopt, or takes its place, and that the keys exist.
+	// It runs in the loop: nothing is renewed while it blocks.
 	OnLease func(id LeaseID, adopted bool)
 	// OnAsked, if set, is called after each attempt to renew or grant the lease: until is the earliest time at which
 	// the lease ends, err why that is unknown. It runs in the loop, after OnLease.
@@ -39,8 +40,7 @@ func KeepLease(ctx context.Context, s Interface, lease KeptLease) error {
 			left, err = s.KeepAlive(ctx, id)
 		}
 		if err == nil && adopting {
-			lease.Log.Info("Adopted lease", "lease", id.String())
-			lease.OnLease(id, true)
+			id, left = adopt(ctx, s, lease, left)
 		}
 		if errors.Is(err, ErrLeaseNotFound) {
 			if id != 0 {
@@ -64,6 +64,24 @@ func KeepLease(ctx context.Context, s Interface, lease KeptLease) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// adopt returns the lease to keep, and its TTL, where that of an earlier run is alive. A lease keeps the TTL that it was granted:
+// where that is not what is asked for any more, it is replaced, unless etcd grants none.
+func adopt(ctx context.Context, s Interface, lease KeptLease, ttl time.Duration) (LeaseID, time.Duration) {
+	id := lease.Adopt
+	if wanted := (lease.TTL + time.Second - 1).Truncate(time.Second); ttl != wanted { // etcd counts in whole seconds
+		replacement, err := s.Grant(ctx, lease.TTL)
+		if err == nil {
+			lease.Log.Info("Replaced lease", "lease", replacement.String(), "old", id.String(), "ttl", wanted, "oldTTL", ttl, "reason", "TTLChanged")
+			lease.OnLease(replacement, true)
+			return replacement, wanted
+		}
+		lease.Log.Error(err, "Cannot replace the lease, its TTL stays until the next start", "lease", id.String(), "ttl", wanted, "oldTTL", ttl)
+	}
+	lease.Log.Info("Adopted lease", "lease", id.String())
+	lease.OnLease(id, true)
+	return id, ttl
 }
 
 func grant(ctx context.Context, s Interface, lease KeptLease) (LeaseID, error) {

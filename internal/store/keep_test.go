@@ -72,6 +72,33 @@ func TestKeepLease(t *testing.T) {
 	})
 }
 
+// A lease cannot be given another TTL: it is replaced, and kept where etcd grants none.
+func TestKeepLeaseWithAnotherTTL(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		model := memstore.New(memstore.Options{})
+		old, err := model.Grant(t.Context(), 10*time.Second)
+		require.NoError(t, err)
+		model.SetFull(true)
+		k := keep(t, model, old)
+		require.Equal(t, []store.LeaseID{old}, k.got)
+		time.Sleep(time.Minute)
+		k.requireAlive(old)
+		k.stop()
+
+		model.SetFull(false)
+		k = keep(t, model, old)
+		require.Equal(t, []bool{true}, k.adopts, "its keys exist")
+		require.NotEqual(t, old, k.got[0])
+		left, err := model.KeepAlive(t.Context(), k.got[0])
+		require.NoError(t, err)
+		require.Equal(t, 30*time.Second, left)
+		time.Sleep(11 * time.Second)
+		_, err = model.KeepAlive(t.Context(), old)
+		require.ErrorIs(t, err, store.ErrLeaseNotFound)
+		k.stop()
+	})
+}
+
 func TestKeepLeaseOutlivesEtcd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		model := memstore.New(memstore.Options{})
@@ -114,20 +141,6 @@ func TestKeepLeaseStartsWithoutEtcd(t *testing.T) {
 	})
 }
 
-// TestKeepLeaseAdoptsShorter: a lease with a shorter TTL from an earlier configuration is renewed in time.
-func TestKeepLeaseAdoptsShorter(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		model := memstore.New(memstore.Options{})
-		id, err := model.Grant(t.Context(), 6*time.Second)
-		require.NoError(t, err)
-		k := keep(t, model, id)
-		time.Sleep(time.Minute)
-		require.Equal(t, []store.LeaseID{id}, k.got)
-		k.requireAlive(id)
-		k.stop()
-	})
-}
-
 // TestKeepLeaseTells: after each attempt OnAsked gets the earliest end of the lease, or the reason why it is unknown.
 // The pauses grow after failures and start again after a success.
 func TestKeepLeaseTells(t *testing.T) {
@@ -136,15 +149,12 @@ func TestKeepLeaseTells(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				conn := memstore.New(memstore.Options{}).Connect()
-				adopt, lives := store.LeaseID(0), ttl
+				adopt := store.LeaseID(0)
 				if granted > 0 {
 					var err error
 					adopt, err = conn.Grant(t.Context(), granted)
 					require.NoError(t, err)
 					time.Sleep(2 * time.Second)
-				}
-				if granted > 2*time.Second {
-					lives = granted
 				}
 				var asked []time.Time
 				var errs []error
@@ -153,28 +163,28 @@ func TestKeepLeaseTells(t *testing.T) {
 				go func() {
 					done <- store.KeepLease(ctx, conn, store.KeptLease{TTL: ttl, Adopt: adopt, OnLease: func(store.LeaseID, bool) {}, OnAsked: func(until time.Time, err error) {
 						asked, errs = append(asked, time.Now()), append(errs, err)
-						if err == nil && !until.Equal(time.Now().Add(lives)) {
+						if err == nil && !until.Equal(time.Now().Add(ttl)) {
 							t.Errorf("%v: it lives until %v", time.Now(), until)
 						}
 					}})
 				}()
 				synctest.Wait()
 				require.Equal(t, []error{nil}, errs)
-				time.Sleep(lives / 3)
+				time.Sleep(ttl / 3)
 				synctest.Wait()
 				require.Equal(t, []error{nil, nil}, errs)
-				require.Equal(t, lives/3, asked[1].Sub(asked[0]))
+				require.Equal(t, ttl/3, asked[1].Sub(asked[0]))
 				for range 2 {
 					conn.SetDown(true)
 					asked, errs = nil, nil
-					time.Sleep(lives / 2)
+					time.Sleep(ttl / 2)
 					for _, err := range errs {
 						require.ErrorIs(t, err, store.ErrUnavailable)
 					}
 					require.InDelta(t, 0.09, asked[1].Sub(asked[0]).Seconds(), 0.02)
 					require.InDelta(t, 0.18, asked[2].Sub(asked[1]).Seconds(), 0.03)
 					conn.SetDown(false)
-					time.Sleep(lives / 4)
+					time.Sleep(ttl / 4)
 					synctest.Wait()
 					require.NoError(t, errs[len(errs)-1])
 				}

@@ -204,17 +204,18 @@ func (p *Presence) put(ctx context.Context, read store.ReadKey) (*store.Op, erro
 	case read.Lease == read.Holding && bytes.Equal(read.Value, value):
 		return nil, nil
 	case read.Lease == read.Holding:
+	case read.Lease == p.adopted: // this machine's own, from before its TTL was changed
 	case read.Lease == 0: // put by hand: no machine keeps it alive, and it would never expire
 	case read.Held == read.Holding:
 		return nil, fmt.Errorf("%w: another fleetd with ID %s and the address of this one has taken over: only one may run", ErrDuplicate, p.id)
 	case p.otherAddress(read.KV) != "":
 		return nil, p.waitGone(ctx, read)
 	}
-	p.Log.Info("Putting presence", "machine", p.id, "address", p.address(), "lease", read.Holding.String(), "reason", reason(read))
+	p.Log.Info("Putting presence", "machine", p.id, "address", p.address(), "lease", read.Holding.String(), "reason", reason(read, p.adopted))
 	return put, nil
 }
 
-func reason(read store.ReadKey) string {
+func reason(read store.ReadKey, adopted store.LeaseID) string {
 	switch {
 	case !read.There:
 		return "Absent"
@@ -222,6 +223,8 @@ func reason(read store.ReadKey) string {
 		return "Changed"
 	case read.Lease == 0:
 		return "NoLease"
+	case read.Lease == adopted:
+		return "TTLChanged"
 	}
 	return "EarlierLife"
 }

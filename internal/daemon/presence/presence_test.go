@@ -35,6 +35,10 @@ type life struct {
 }
 
 func begin(t *testing.T, s *memstore.Store, file, address string, onReturn func()) *life {
+	return beginFor(t, ttl, s, file, address, onReturn)
+}
+
+func beginFor(t *testing.T, ttl time.Duration, s *memstore.Store, file, address string, onReturn func()) *life {
 	l := &life{Presence: New(Options{Store: s.Connect(), Keys: keys, Machine: machineAt(address), TTL: ttl, LeaseFile: file,
 		OnReturn: onReturn, Log: logr.Discard()}), end: make(chan error, 1)}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -100,6 +104,29 @@ func TestRestartAdoptsTheLeaseAndWritesNothing(t *testing.T) {
 		time.Sleep(2 * ttl)
 		address, _ = storedAt(t, s)
 		require.Empty(t, address, "stopped for good")
+	})
+}
+
+// A restart with another agent_ttl, and with another address, as after the first configuration: the presence is never gone, and
+// ends after the new TTL.
+func TestNewTTLTakesEffect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, file := memstore.New(memstore.Options{}), filepath.Join(t.TempDir(), "lease")
+		begin(t, s, file, "127.0.0.1", nil).stop(t)
+		_, first := storedAt(t, s)
+		l := beginFor(t, 3*time.Second, s, file, "10.0.0.1", func() { t.Error("it was never away") })
+		require.True(t, l.isPresent())
+		address, now := storedAt(t, s)
+		require.Equal(t, "10.0.0.1", address)
+		require.Equal(t, first+1, now, "one write")
+		time.Sleep(2 * ttl)
+		_, same := storedAt(t, s)
+		require.Equal(t, now, same)
+		require.False(t, l.WasAway())
+		l.stop(t)
+		time.Sleep(4 * time.Second)
+		address, _ = storedAt(t, s)
+		require.Empty(t, address)
 	})
 }
 
