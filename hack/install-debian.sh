@@ -18,6 +18,9 @@ declare -A needs=(
 if [ "${1:-}" = packages ]; then
 	needs+=([/usr/bin/lintian]=lintian [/usr/bin/rpm]=rpm)
 fi
+if [ "${1:-}" = lab ]; then
+	needs+=([/usr/bin/mmdebstrap]=mmdebstrap [/usr/sbin/nft]=nftables [/usr/sbin/mkfs.ext4]=e2fsprogs)
+fi
 missing=()
 for file in "${!needs[@]}"; do
 	[ -e "$file" ] || missing+=("${needs[$file]}")

@@ -25,6 +25,9 @@ func (m *Machine) configure(l *Lab) error {
 		// systemd-nspawn mounts the cgroups of version 1 read-only: docker writes in them.
 		"etc/systemd/system/docker.service.d/lab.conf": "[Service]\n" +
 			"ExecStartPre=sh -c 'for d in /sys/fs/cgroup/*/; do mount -o remount,rw,bind $$d; done; true'\n",
+		// Debian's etcd.service does not wait for the address that it listens on, and is not started again where it fails for that.
+		"etc/systemd/system/etcd.service.d/lab.conf": "[Unit]\nWants=network-online.target\nAfter=network-online.target\n\n" +
+			"[Service]\nRestart=always\nRestartSec=1s\n",
 		"root/.bashrc": ". /etc/profile\nexport ETCDCTL_API=3\n",
 	}
 	if m.Number <= Members {
@@ -40,8 +43,16 @@ func (m *Machine) configure(l *Lab) error {
 			return err
 		}
 	}
-	return os.Symlink("/lib/systemd/system/systemd-networkd.service",
-		filepath.Join(m.Root(), "etc/systemd/system/multi-user.target.wants/systemd-networkd.service"))
+	for wants, unit := range map[string]string{"multi-user.target": "systemd-networkd.service", "network-online.target": "systemd-networkd-wait-online.service"} {
+		dir := filepath.Join(m.Root(), "etc/systemd/system", wants+".wants")
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		if err := os.Symlink("/lib/systemd/system/"+unit, filepath.Join(dir, unit)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // masked are the units of Debian that this machine does not start.
@@ -136,6 +147,9 @@ func (m *Machine) install(ctx context.Context, l *Lab, packages []string) error 
 	}
 	config := fmt.Sprintf("etcd_servers=%s\npublic_ip=%s\nmetadata=machine=%s\nlisten=unix:///run/fleet.sock,http://%s:%d\n",
 		strings.Join(l.EtcdEndpoints(), ","), m.Address, m.Name, m.Address, APIPort)
+	if l.agentTTL > 0 {
+		config += fmt.Sprintf("agent_ttl=%s\n", l.agentTTL)
+	}
 	if err := m.Write("etc/fleet/fleet.conf", config); err != nil {
 		return err
 	}

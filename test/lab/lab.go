@@ -34,6 +34,8 @@ type Config struct {
 	Machines int
 	// Packages are Debian packages that are installed on every machine, in this order; fleet's own is one of them.
 	Packages []string
+	// AgentTTL is fleetd's agent_ttl. 0: fleetd's default.
+	AgentTTL time.Duration
 	// Progress is told of each step. Nil: it is not.
 	Progress func(step string)
 }
@@ -42,6 +44,7 @@ type Config struct {
 type Lab struct {
 	Dir      string
 	Machines []*Machine
+	agentTTL time.Duration
 	progress func(string)
 }
 
@@ -82,7 +85,7 @@ func Start(ctx context.Context, cfg Config) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Lab{Dir: cfg.Dir, progress: cfg.Progress}
+	l := &Lab{Dir: cfg.Dir, agentTTL: cfg.AgentTTL, progress: cfg.Progress}
 	if err := l.start(ctx, cfg, base); err != nil {
 		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		defer cancel()

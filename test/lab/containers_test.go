@@ -1,0 +1,158 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Azurite's well-known account.
+const (
+	azureAccount = "devstoreaccount1"
+	azureKey     = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+	azurePort    = "10000"
+)
+
+// startStorage runs Azurite, an Azure Blob server, on this computer where the machines reach it.
+func startStorage(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath("npm"); err != nil {
+		t.Skipf("no Azure Blob storage here: %v: apt-get install npm", err)
+	}
+	dir, err := filepath.Abs("../../bin/azurite") // where the registry's tests install it, too
+	require.NoError(t, err)
+	if _, err := os.Stat(filepath.Join(dir, "node_modules/azurite")); err != nil {
+		pinned, err := os.ReadFile("../../hack/images/testdata/azurite/package.json")
+		require.NoError(t, err)
+		require.NoError(t, os.MkdirAll(dir, 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "package.json"), pinned, 0o644))
+		install := exec.CommandContext(t.Context(), "npm", "install", "--no-audit", "--no-fund")
+		install.Dir = dir
+		_, err = output(install)
+		require.NoError(t, err)
+	}
+	cmd := exec.Command("node", filepath.Join(dir, "node_modules/azurite/dist/src/blob/main.js"), "--blobHost", HostAddress, "--blobPort", azurePort,
+		"--inMemoryPersistence", "--silent", "--skipApiVersionCheck", "--disableTelemetry")
+	cmd.Dir = t.TempDir()
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	within(t, 30*time.Second, "Azurite listens", func() error {
+		conn, err := net.Dial("tcp", net.JoinHostPort(HostAddress, azurePort))
+		if err == nil {
+			conn.Close()
+		}
+		return err
+	})
+}
+
+// built returns a file that "make test-lab" builds.
+func built(t *testing.T, name string) string {
+	t.Helper()
+	name = filepath.Join("../../bin", name)
+	if _, err := os.Stat(name); err != nil {
+		t.Skipf("%v: make test-lab", err)
+	}
+	return name
+}
+
+func (m *Machine) copy(t *testing.T, from, to string, perm os.FileMode) {
+	t.Helper()
+	text, err := os.ReadFile(from)
+	require.NoError(t, err)
+	require.NoError(t, m.Write(to, string(text)))
+	require.NoError(t, os.Chmod(filepath.Join(m.Root(), to), perm))
+}
+
+const boxApp = `apiVersion: fleet/v1
+kind: App
+metadata: {name: box}
+spec:
+  replicas: 2
+  container: {image: localhost:5000/example-app:latest}
+  env: {PORT: "3100"}
+  ports: [{name: http, port: 3100}]
+  placement: {conflicts: [box@*.service]}
+  announce: {port: http}
+  healthCheck: {http: {path: /healthz}, interval: 1s}
+  route: {hosts: [box.lab.example]}
+`
+
+// TestContainers: a registry on every machine with its images in Azure Blob storage, an image that is pushed on one machine and pulled
+// on others, two containers behind the routers, and docker restarted below them.
+func TestContainers(t *testing.T) {
+	l := withLab(t)
+	registry, image := built(t, "fleet-registry"), built(t, "images/example-app.tar")
+	startStorage(t)
+	manifest, err := os.ReadFile("../../manifests/registry.yaml")
+	require.NoError(t, err)
+	credentials := fmt.Sprintf("azure:\n  accountname: %s\n  accountkey: %s\n  container: images\n  serviceurl: http://%s:%s/%s\n",
+		azureAccount, azureKey, HostAddress, azurePort, azureAccount)
+	for _, m := range l.Machines {
+		m.copy(t, registry, "usr/bin/fleet-registry", 0o755)
+		require.NoError(t, m.Write("etc/fleet/registry-credentials", credentials))
+		require.NoError(t, os.Chmod(filepath.Join(m.Root(), "etc/fleet/registry-credentials"), 0o600))
+	}
+	first := l.Machines[0]
+	first.copy(t, image, "root/example-app.tar", 0o644)
+	require.NoError(t, first.Write("root/registry.yaml", string(manifest)))
+	require.NoError(t, first.Write("root/box.yaml", boxApp))
+	exec := func(args string) string {
+		out, err := first.Exec(t.Context(), strings.Fields(args)...)
+		require.NoError(t, err)
+		return out
+	}
+	exec("fleetctl apply -f /root/registry.yaml --wait --timeout 1m")
+	require.Contains(t, exec("fleetctl push /root/example-app.tar"), "sha256:")
+	start := time.Now()
+	exec("fleetctl apply -f /root/box.yaml --wait --timeout 2m")
+	t.Logf("two containers are served %.1f s after they were applied", time.Since(start).Seconds())
+	t.Cleanup(func() {
+		ctx := context.Background() // that of the test has ended
+		_, err := first.Exec(ctx, "fleetctl", "delete", "app/box", "app/registry")
+		require.NoError(t, err)
+		for _, m := range l.Machines {
+			require.NoError(t, poll(ctx, time.Minute, func() error {
+				left, err := m.Exec(ctx, "docker", "ps", "--all", "--quiet")
+				if err == nil && left != "" {
+					err = fmt.Errorf("containers that no unit accounts for on %s: %s", m.Name, left)
+				}
+				return err
+			}))
+		}
+	})
+
+	on := running(t, l, "box@1.service")
+	untouched := invocations(t, l.Machines)
+	for _, how := range []string{"restart", "kill --signal=SIGKILL"} {
+		_, err = on.Exec(t.Context(), append([]string{"systemctl"}, append(strings.Fields(how), "docker.service")...)...)
+		require.NoError(t, err)
+		back := within(t, time.Minute, "box@1.service runs its container again after docker: "+how, func() error {
+			names, err := on.Exec(t.Context(), "docker", "ps", "--format", "{{.Names}}")
+			if err != nil {
+				return err
+			}
+			if strings.TrimSpace(names) != "box-1" || len(active(t, []*Machine{on}, "box@1.service")) == 0 {
+				return errors.New("not yet")
+			}
+			return nil
+		})
+		t.Logf("docker: systemctl %s: its container runs again after %.1f s", how, back.Seconds())
+	}
+	for unit, id := range invocations(t, l.Machines) {
+		if !strings.HasSuffix(unit, "docker.service") {
+			require.Equal(t, untouched[unit], id, unit)
+		}
+	}
+}
