@@ -130,6 +130,11 @@ func (n *Node) units(ctx context.Context, in Input) (map[string]Unit, error) {
 	for name := range in.Records {
 		ask[name] = true
 	}
+	for name, pl := range in.Placements {
+		if in.Texts[pl.Hash].Missing != "" {
+			ask[name] = true // file and record may be lost, and it runs
+		}
+	}
 	for name := range in.Refused {
 		delete(ask, name)
 	}

@@ -19,7 +19,12 @@ func (p *planner) place(name string, pl v1.Placement) {
 		return
 	}
 	if text.Missing != "" {
-		// A running unit keeps its text; a stop does not need one.
+		// A running unit keeps its text; a stop does not need one. One whose file and record are lost is remembered, for it
+		// to be stopped if it is not placed here any more before its text is back.
+		if _, file := p.in.Files[name]; unit.up() && !file && rec.Loaded == "" {
+			rec.Loaded = pl.Hash
+			p.act(Action{Kind: Note, Unit: name, Record: rec, Reason: AlreadyRuns})
+		}
 		if pl.DesiredState == v1.Loaded {
 			rec = p.stopped(name, pl, rec, unit)
 		}

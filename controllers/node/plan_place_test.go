@@ -50,6 +50,21 @@ func TestFileThatWasLost(t *testing.T) {
 	require.Equal(t, "writeFile a.service FileLost\nlink a.service NewPlacement\n", transcript(Plan(in)))
 }
 
+// TestUnitOfWhichAllIsLost: a unit that runs without file, text and record is remembered, and so stopped when it is not placed
+// here any more.
+func TestUnitOfWhichAllIsLost(t *testing.T) {
+	const name = "a.service"
+	in := Input{Now: t0, Placements: map[string]v1.Placement{name: launch("A")}, Texts: map[string]Text{"A": {Missing: "etcd is away"}},
+		Units: map[string]Unit{name: unit("active", "i1")}}
+	completeTexts(&in)
+	require.Equal(t, []Record{{Loaded: "A"}}, recordsOf(Plan(in), name, Note, AlreadyRuns))
+	gone := Input{Now: t0, FromStore: true, Records: map[string]Record{name: {Loaded: "A"}}, Units: in.Units}
+	require.Equal(t, "stop a.service NotPlaced\n", transcript(Plan(gone)))
+
+	in.Units = map[string]Unit{name: unit("inactive", "")}
+	require.Empty(t, recordsOf(Plan(in), name, Note, AlreadyRuns), "it does not run")
+}
+
 // TestStopNeedsNoText: a unit that is to be loaded is stopped even if its text is missing.
 func TestStopNeedsNoText(t *testing.T) {
 	in := Input{FromStore: true, Now: t0, Placements: map[string]v1.Placement{"a.service": load("B")}, Texts: map[string]Text{"B": {Missing: "etcd is away"}},

@@ -147,7 +147,7 @@ const excuseGivenUp = "a router had been failing for longer than one is waited f
 // for any more.
 func (c *checker) givenUp(record store.KV) bool {
 	router, err := c.keys.Routers().Decode(record.Value)
-	leader := c.leader()
+	leader := c.frozen.leads
 	return err == nil && router.Failing != nil && leader != nil && leader.host.now().Sub(router.Failing.Since) >= v1.RouterPatience
 }
 

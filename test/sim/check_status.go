@@ -128,7 +128,7 @@ func (c *checker) fact(app string, n int32, id string, latest *v1.Revision) fact
 	f.announces = announced && !c.wished(sidekick)
 	f.withdrawn = beside.Spec.DesiredState != v1.Launched
 	f.rollout = v1.RolloutOf(&own, &beside)
-	if leader := c.leader(); leader != nil && !c.frozen.stepped[leader.host].IsZero() {
+	if leader := c.frozen.leads; leader != nil && !c.frozen.stepped[leader.host].IsZero() {
 		f.early = leader.host.now().Sub(f.rollout.Since) < latest.Spec.Update.HealthyDeadline.Std()
 	}
 	for _, name := range []string{unit, sidekick} {
