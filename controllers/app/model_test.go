@@ -21,7 +21,7 @@ type world struct {
 	manifest  *Manifest
 	revisions []v1.Revision
 	texts     map[string]string
-	units     map[string]Unit
+	units     map[string]StoredUnit
 	taken     map[string]string
 	overrides map[string]v1.Override
 	states    map[string]v1.UnitState
@@ -44,7 +44,7 @@ type world struct {
 func newWorld(t require.TestingT, app string) *world {
 	return &world{
 		t: t, app: app, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), revision: 1,
-		texts: map[string]string{}, units: map[string]Unit{}, taken: map[string]string{}, overrides: map[string]v1.Override{},
+		texts: map[string]string{}, units: map[string]StoredUnit{}, taken: map[string]string{}, overrides: map[string]v1.Override{},
 		states: map[string]v1.UnitState{}, endpoints: map[string]string{}, broken: map[string]bool{}, brokenBy: map[string]bool{},
 		routers: map[string]v1.Router{"m1": {}, "m2": {}}, places: map[string]Place{}, announcedAt: map[string]int64{},
 	}
@@ -151,7 +151,7 @@ func (w *world) planSettling(settling time.Duration) Decision {
 			if stored.Unit == nil || stored.Spec.Hash != a.Unit.Spec.Hash {
 				require.Contains(w.t, w.texts, a.Unit.Spec.Hash, "%s refers to a file that is stored", a.Name)
 			}
-			u := Unit{Unit: a.Unit, UID: stored.UID, Revision: w.next()}
+			u := StoredUnit{Unit: a.Unit, UID: stored.UID, Revision: w.next()}
 			if stored.Unit == nil {
 				u.UID = u.Revision
 			}

@@ -18,7 +18,7 @@ func (c *Controller) observe(app string) Input {
 		Latest:     c.Cluster.LatestRevision(app),
 		LastNumber: c.Cluster.LastRevision(app),
 		Texts:      map[string]string{},
-		Units:      make(map[string]Unit, len(owned)),
+		Units:      make(map[string]StoredUnit, len(owned)),
 		Taken:      c.Cluster.OthersUnits(app),
 		Overrides:  c.Cluster.OverridesOf(app),
 		States:     map[string][]State{},
@@ -49,7 +49,7 @@ func (c *Controller) observe(app string) Input {
 	}
 	withdrawn := false
 	for _, o := range owned {
-		in.Units[o.Name] = Unit{Unit: &o.Value, UID: o.CreateRevision, Revision: o.ModRevision}
+		in.Units[o.Name] = StoredUnit{Unit: &o.Value, UID: o.CreateRevision, Revision: o.ModRevision}
 		_, sidekick, _ := v1.ParseAppUnit(app, o.Name)
 		if machine := c.Cluster.LeavingOf(o.Name); machine != "" {
 			in.Leaving[o.Name] = machine

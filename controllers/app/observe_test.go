@@ -124,7 +124,7 @@ func TestObserve(t *testing.T) {
 		require.Equal(t, map[string]string{"u": "[Unit]\n"}, in.Texts)
 		require.Len(t, in.Units, 3)
 		unit := owned("web@1.service", v1.Launched)
-		require.Equal(t, Unit{&unit, first, first2}, in.Units["web@1.service"])
+		require.Equal(t, StoredUnit{&unit, first, first2}, in.Units["web@1.service"])
 		require.Equal(t, map[string]string{"web@3.service": "other"}, in.Taken)
 		require.Equal(t, map[string]v1.Override{"web@1.service": {DesiredState: v1.Loaded}}, in.Overrides)
 		require.Equal(t, map[string]string{"web@1.service": "m2"}, in.Leaving)

@@ -25,7 +25,7 @@ type Input struct {
 	// Texts are the stored unit file texts that Latest names, by hash.
 	Texts map[string]string
 	// Units are the app's units, by name; Taken are the names of other owners' units, with their owner ("" is a person).
-	Units map[string]Unit
+	Units map[string]StoredUnit
 	Taken map[string]string
 	// Overrides are people's wishes for units that exist, by unit.
 	Overrides map[string]v1.Override
@@ -68,8 +68,8 @@ type Manifest struct {
 	UID, Revision int64
 }
 
-// Unit is a stored unit.
-type Unit struct {
+// StoredUnit is a stored unit.
+type StoredUnit struct {
 	*v1.Unit
 	// UID is its CreateRevision, Revision its ModRevision.
 	UID, Revision int64
@@ -106,48 +106,45 @@ const (
 	Report      Kind = "report" // an event
 )
 
-// Reason is why an action is taken.
-type Reason string
-
 // The reasons of actions.
 const (
-	Accepted           Reason = "Accepted"           // the manifest is valid and differs from the revision before: it becomes a revision
-	DoubtfulManifest   Reason = "DoubtfulManifest"   // the manifest was accepted, but will hardly do what was meant: the message says why
-	InvalidManifest    Reason = "InvalidManifest"    // the manifest cannot be read, or is invalid: what runs keeps running
-	NameTaken          Reason = "NameTaken"          // the app wants a unit whose name another app or a person owns
-	FileLost           Reason = "FileLost"           // a unit file of the revision is missing in etcd, and this fleetd would generate a different one
-	Referenced         Reason = "Referenced"         // a unit is about to refer to the file
-	RouteChanged       Reason = "RouteChanged"       // what routers have to know about the app changed
-	NotRouted          Reason = "NotRouted"          // the app announces nothing, so it has no route
-	ScaledUp           Reason = "ScaledUp"           // an instance is wanted that does not exist yet
-	MakeRoom           Reason = "MakeRoom"           // the global unit leaves a machine to make room for an instance that needs the same port
-	ScaledDown         Reason = "ScaledDown"         // the instance is no longer wanted
-	AppDeleted         Reason = "AppDeleted"         // the app was deleted: its units are removed
-	WithdrawForUpdate  Reason = "WithdrawForUpdate"  // the instance is taken out of the routers, to be replaced
-	WithdrawForMove    Reason = "WithdrawForMove"    // the instance is taken out of the routers, to move to another machine
-	LetGo              Reason = "LetGo"              // no request reaches the instance any more: it may move to another machine
-	WithdrawForStop    Reason = "WithdrawForStop"    // the instance is taken out of the routers, to be stopped
-	WithdrawForRemoval Reason = "WithdrawForRemoval" // the instance is taken out of the routers, to be removed
-	Updated            Reason = "Updated"            // the instance is replaced by one of the new revision
-	Needed             Reason = "Needed"             // the instance returns to the routers before it is replaced, because another one failed
-	Adopted            Reason = "Adopted"            // the unit belonged to a deleted app of the same name
-	Returned           Reason = "Returned"           // the instance returns to the routers: it has moved, or stays as it was
-	NotAnnounced       Reason = "NotAnnounced"       // the new revision announces nothing: the sidekick is removed
-	Stopped            Reason = "Stopped"            // a person stopped the instance
-	Started            Reason = "Started"            // a person started an instance that was stopped by hand
-	Requested          Reason = "Requested"          // a person requested another start
-	WithdrawForRestart Reason = "WithdrawForRestart" // the instance is taken out of the routers, to be restarted
-	Restarted          Reason = "Restarted"          // a person requested a restart: the instance stops, and then starts again
-	RolloutStalled     Reason = "RolloutStalled"     // a new instance is not ready within update.healthyDeadline
-	RolloutComplete    Reason = "RolloutComplete"    // all instances are of the revision, and ready
-	MoveStalled        Reason = "MoveStalled"        // an instance that had to leave a machine is not ready elsewhere in time
-	MoveComplete       Reason = "MoveComplete"       // an instance that left a machine is ready again
+	Accepted           = "Accepted"           // the manifest is valid and differs from the revision before: it becomes a revision
+	DoubtfulManifest   = "DoubtfulManifest"   // the manifest was accepted, but will hardly do what was meant: the message says why
+	InvalidManifest    = "InvalidManifest"    // the manifest cannot be read, or is invalid: what runs keeps running
+	NameTaken          = "NameTaken"          // the app wants a unit whose name another app or a person owns
+	FileLost           = "FileLost"           // a unit file of the revision is missing in etcd, and this fleetd would generate a different one
+	Referenced         = "Referenced"         // a unit is about to refer to the file
+	RouteChanged       = "RouteChanged"       // what routers have to know about the app changed
+	NotRouted          = "NotRouted"          // the app announces nothing, so it has no route
+	ScaledUp           = "ScaledUp"           // an instance is wanted that does not exist yet
+	MakeRoom           = "MakeRoom"           // the global unit leaves a machine to make room for an instance that needs the same port
+	ScaledDown         = "ScaledDown"         // the instance is no longer wanted
+	AppDeleted         = "AppDeleted"         // the app was deleted: its units are removed
+	WithdrawForUpdate  = "WithdrawForUpdate"  // the instance is taken out of the routers, to be replaced
+	WithdrawForMove    = "WithdrawForMove"    // the instance is taken out of the routers, to move to another machine
+	LetGo              = "LetGo"              // no request reaches the instance any more: it may move to another machine
+	WithdrawForStop    = "WithdrawForStop"    // the instance is taken out of the routers, to be stopped
+	WithdrawForRemoval = "WithdrawForRemoval" // the instance is taken out of the routers, to be removed
+	Updated            = "Updated"            // the instance is replaced by one of the new revision
+	Needed             = "Needed"             // the instance returns to the routers before it is replaced, because another one failed
+	Adopted            = "Adopted"            // the unit belonged to a deleted app of the same name
+	Returned           = "Returned"           // the instance returns to the routers: it has moved, or stays as it was
+	NotAnnounced       = "NotAnnounced"       // the new revision announces nothing: the sidekick is removed
+	Stopped            = "Stopped"            // a person stopped the instance
+	Started            = "Started"            // a person started an instance that was stopped by hand
+	Requested          = "Requested"          // a person requested another start
+	WithdrawForRestart = "WithdrawForRestart" // the instance is taken out of the routers, to be restarted
+	Restarted          = "Restarted"          // a person requested a restart: the instance stops, and then starts again
+	RolloutStalled     = "RolloutStalled"     // a new instance is not ready within update.healthyDeadline
+	RolloutComplete    = "RolloutComplete"    // all instances are of the revision, and ready
+	MoveStalled        = "MoveStalled"        // an instance that had to leave a machine is not ready elsewhere in time
+	MoveComplete       = "MoveComplete"       // an instance that left a machine is ready again
 )
 
 // Action is one step.
 type Action struct {
 	Kind   Kind
-	Reason Reason
+	Reason string
 	// Name is the revision's (<app>/<n>, from Number), the file's hash, or the unit's name.
 	Instance int32
 	// Name is the revision's (<app>/<n> is made from Number), the file's hash, or the unit's name.
@@ -248,8 +245,8 @@ func (p *planner) lookAgain(d time.Duration) {
 	}
 }
 
-func (p *planner) report(eventType string, reason Reason, message string) {
+func (p *planner) report(eventType, reason, message string) {
 	p.events = append(p.events, Action{Kind: Report, Reason: reason, Name: p.in.App, Event: &v1.Event{
-		Kind: v1.KindApp, Name: p.in.App, Type: eventType, Reason: string(reason), Message: message,
+		Kind: v1.KindApp, Name: p.in.App, Type: eventType, Reason: reason, Message: message,
 	}})
 }

@@ -20,7 +20,7 @@ type replica struct {
 // pair is a unit as it is stored (nil if it is not) and as it should end up.
 type pair struct {
 	name    string
-	stored  *Unit
+	stored  *StoredUnit
 	states  []State
 	hash    string // "": it should not exist
 	desired v1.DesiredState

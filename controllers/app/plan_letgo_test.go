@@ -134,7 +134,7 @@ func TestMoveDoesNotWaitForAnInstanceThatWaits(t *testing.T) {
 	u := w.units["web@1.service"]
 	touched := *u.Unit
 	touched.Rollout = v1.Rollout{Phase: v1.RolloutUpdating, Since: w.now}
-	w.units["web@1.service"] = Unit{Unit: &touched, UID: u.UID, Revision: u.Revision}
+	w.units["web@1.service"] = StoredUnit{Unit: &touched, UID: u.UID, Revision: u.Revision}
 	w.goes(2, "m2")
 	w.settleAll()
 	require.Equal(t, "m2", w.letGo(2))

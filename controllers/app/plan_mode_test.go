@@ -80,7 +80,7 @@ func (m *modes) turn() int {
 		case PutUnitFile:
 			m.texts[a.Name] = a.Text
 		case PutUnit:
-			m.units[a.Name] = Unit{Unit: a.Unit, Revision: m.next()}
+			m.units[a.Name] = StoredUnit{Unit: a.Unit, Revision: m.next()}
 		case DeleteUnit:
 			delete(m.units, a.Name)
 		}

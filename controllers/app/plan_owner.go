@@ -10,7 +10,7 @@ import (
 
 // ownedBy reports whether a stored unit belongs to the app with that UID, rather than to a deleted one of the same name. A
 // unit that an older fleetd wrote has no owner UID: it belongs to the app that existed when it was created.
-func (u Unit) ownedBy(uid int64) bool {
+func (u StoredUnit) ownedBy(uid int64) bool {
 	if u.Metadata.OwnerUID == "" {
 		return u.UID >= uid
 	}
@@ -28,10 +28,12 @@ func (p *planner) foreign(number int32) bool {
 }
 
 // adopts reports whether the unit belongs to a deleted app and this one, which has an accepted revision, takes it over.
-func (p *planner) adopts(u Unit) bool { return p.revision != nil && !u.ownedBy(p.in.Manifest.UID) }
+func (p *planner) adopts(u StoredUnit) bool {
+	return p.revision != nil && !u.ownedBy(p.in.Manifest.UID)
+}
 
 // ownerUID is the owner to write to a unit: this app if the unit should run, else its previous owner.
-func (p *planner) ownerUID(stored *Unit) string {
+func (p *planner) ownerUID(stored *StoredUnit) string {
 	if p.in.Manifest != nil && p.revision != nil {
 		return strconv.FormatInt(p.in.Manifest.UID, 10)
 	}

@@ -38,7 +38,7 @@ func TestDeletedAppIsNotContinued(t *testing.T) {
 	for _, c := range []struct {
 		name, manifest string
 		change         func(w *world)
-		reason         Reason
+		reason         string
 	}{
 		{"not valid", refused, func(*world) {}, InvalidManifest},
 		{"empty", "", func(*world) {}, InvalidManifest},
@@ -53,7 +53,7 @@ func TestDeletedAppIsNotContinued(t *testing.T) {
 			require.Empty(t, w.endpoints)
 			require.Len(t, w.revisions, 1)
 			log := w.transcript()
-			require.Contains(t, log, "Warning "+string(c.reason))
+			require.Contains(t, log, "Warning "+c.reason)
 			withdrawn, removed := strings.Index(log, "putUnit web-discovery@1.service WithdrawForRemoval"), strings.Index(log, "deleteUnit web@1.service AppDeleted")
 			require.True(t, 0 <= withdrawn && withdrawn < removed, "out of the routers first: %s", log)
 		})

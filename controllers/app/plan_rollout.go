@@ -121,7 +121,7 @@ func (p *planner) begin(i *replica) {
 }
 
 // withdraw takes an instance out of the routers. Its roll-out goes back to that phase.
-func (p *planner) withdraw(i *replica, reason Reason) {
+func (p *planner) withdraw(i *replica, reason string) {
 	p.put(i, &i.sidekick, reason, i.sidekick.stored.Spec.Hash, v1.Loaded, v1.Rollout{})
 	if u := i.unit; u.stored != nil && i.rollout.UnderWay() {
 		u.request = u.stored.Spec.RequestedAt
@@ -293,7 +293,7 @@ func (p *planner) stop(i *replica) {
 	p.putSidekick(i, Stopped)
 }
 
-func (p *planner) putSidekick(i *replica, reason Reason) {
+func (p *planner) putSidekick(i *replica, reason string) {
 	if i.sidekick.hash == "" {
 		p.remove(i, &i.sidekick, NotAnnounced)
 		return
@@ -375,13 +375,13 @@ func (p *planner) dropSurplus() {
 	}
 }
 
-func (p *planner) removeAll(reason Reason, which func(number int32) bool) {
+func (p *planner) removeAll(reason string, which func(number int32) bool) {
 	for _, i := range p.existing(which) {
 		p.removeInstance(i, reason)
 	}
 }
 
-func (p *planner) removeInstance(i *replica, reason Reason) {
+func (p *planner) removeInstance(i *replica, reason string) {
 	switch {
 	case i.sidekick.is() == v1.Launched:
 		p.withdraw(i, WithdrawForRemoval)
@@ -391,7 +391,7 @@ func (p *planner) removeInstance(i *replica, reason Reason) {
 	}
 }
 
-func (p *planner) remove(i *replica, u *pair, reason Reason) {
+func (p *planner) remove(i *replica, u *pair, reason string) {
 	if u.stored != nil {
 		p.actions = append(p.actions, Action{Kind: DeleteUnit, Reason: reason, Instance: i.number, Name: u.name, If: u.stored.Revision})
 	}
@@ -403,7 +403,7 @@ func (p *planner) begins(phase v1.RolloutPhase) v1.Rollout {
 }
 
 // put writes a unit with the progress of its roll-out, unless it is stored like that already.
-func (p *planner) put(i *replica, u *pair, reason Reason, hash string, desired v1.DesiredState, shall v1.Rollout) {
+func (p *planner) put(i *replica, u *pair, reason string, hash string, desired v1.DesiredState, shall v1.Rollout) {
 	if _, taken := p.in.Taken[u.name]; taken {
 		return
 	}

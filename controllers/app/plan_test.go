@@ -356,7 +356,7 @@ func TestNamesTakenByARace(t *testing.T) {
 				if u, ok := w.units["web@1.service"]; ok {
 					touched := *u.Unit
 					touched.Rollout = v1.Rollout{Phase: v1.RolloutUpdating, Since: w.now}
-					w.units["web@1.service"] = Unit{Unit: &touched, UID: u.UID, Revision: u.Revision}
+					w.units["web@1.service"] = StoredUnit{Unit: &touched, UID: u.UID, Revision: u.Revision}
 				}
 			}
 			w.settleAll()

@@ -120,7 +120,7 @@ func TestAnswered(t *testing.T) {
 		{"it is to be nowhere, and is placed", v1.Inactive, m1, nil, false, true},
 		{"it is to be nowhere, and its machine has not forgotten it", v1.Inactive, Place{}, []State{said("m1", v1.Loaded)}, false, true},
 	} {
-		p := &planner{in: Input{Units: map[string]Unit{"s": {Unit: &v1.Unit{Spec: v1.UnitSpec{DesiredState: tt.wish}}}},
+		p := &planner{in: Input{Units: map[string]StoredUnit{"s": {Unit: &v1.Unit{Spec: v1.UnitSpec{DesiredState: tt.wish}}}},
 			Places: map[string]Place{"s": tt.place}, States: map[string][]State{"s": tt.states}}}
 		u := p.pair("s", "")
 		require.Equal(t, tt.answered, p.answered(&u), tt.name)

@@ -19,7 +19,7 @@ import (
 // turn is a transition that a plan can make with an instance.
 type turn struct {
 	from v1.RolloutPhase
-	on   Reason
+	on   string
 	to   v1.RolloutPhase
 }
 
@@ -40,7 +40,7 @@ func turnsOf(in Input, plan Decision) (turns []turn) {
 }
 
 // asTheVersionBefore returns the units as the previous version of fleetd writes them, without the field.
-func asTheVersionBefore(units map[string]Unit) map[string]Unit {
+func asTheVersionBefore(units map[string]StoredUnit) map[string]StoredUnit {
 	older := maps.Clone(units)
 	for name, u := range older {
 		unit := *u.Unit
@@ -79,7 +79,7 @@ func requireRollouts(t require.TestingT, in Input, plan Decision) {
 	for _, a := range plan.Actions {
 		switch a.Kind {
 		case PutUnit:
-			after[a.Name] = Unit{Unit: a.Unit}
+			after[a.Name] = StoredUnit{Unit: a.Unit}
 		case DeleteUnit:
 			delete(after, a.Name)
 		}
@@ -126,7 +126,7 @@ func documented(t *testing.T) map[turn]bool {
 		cells := strings.Split(line, "|")
 		require.Len(t, cells, 5, line)
 		for _, reason := range word.FindAllStringSubmatch(cells[3], -1) {
-			row := turn{phase(cells[1]), Reason(reason[1]), phase(cells[2])}
+			row := turn{phase(cells[1]), reason[1], phase(cells[2])}
 			require.False(t, turns[row], "%s is there twice", row)
 			turns[row] = true
 		}
@@ -274,11 +274,11 @@ func (w *world) jump(chance *rand.Rand, n int32) {
 	case v1.RolloutLetGo:
 		r.From, r.LetGo = moves, "m1"
 	}
-	write := func(name string, u Unit, desired v1.DesiredState, r v1.Rollout) {
+	write := func(name string, u StoredUnit, desired v1.DesiredState, r v1.Rollout) {
 		next := *u.Unit
 		next.Spec.DesiredState, next.Rollout = desired, r
 		next.Metadata.Annotations = r.Annotate(next.Metadata.Annotations)
-		w.units[name] = Unit{Unit: &next, UID: u.UID, Revision: w.next()}
+		w.units[name] = StoredUnit{Unit: &next, UID: u.UID, Revision: w.next()}
 	}
 	desired := v1.Launched
 	if r.Phase == v1.RolloutRestarting {

@@ -36,7 +36,7 @@ func (c *Controller) apply(ctx context.Context, plan Decision) error {
 		}
 	}
 	for _, n := range Notices(deleted, c.Grace) {
-		c.Events.Record(v1.KindKey, c.key(n.First), n.Type, string(n.Reason), n.Message)
+		c.Events.Record(v1.KindKey, c.key(n.First), n.Type, n.Reason, n.Message)
 	}
 	if failed != nil || revision == 0 {
 		return failed

@@ -25,7 +25,7 @@ func (c *Controller) observe() Input {
 		in.UnitFiles = append(in.UnitFiles, f)
 	}
 	for _, o := range c.Cluster.Units.List() {
-		in.Units = append(in.Units, Unit{Name: o.Name, Owner: o.Value.Metadata.Owner, Hash: unitfile.HashOf(o.Value.Spec.Contents, o.Value.Spec.Hash),
+		in.Units = append(in.Units, StoredUnit{Name: o.Name, Owner: o.Value.Metadata.Owner, Hash: unitfile.HashOf(o.Value.Spec.Contents, o.Value.Spec.Hash),
 			UID: o.CreateRevision})
 	}
 	for _, o := range c.Cluster.Placements.List() {

@@ -43,8 +43,8 @@ type UnitFile struct {
 	Forged bool
 }
 
-// Unit is a stored unit.
-type Unit struct {
+// StoredUnit is a stored unit.
+type StoredUnit struct {
 	Name, Owner, Hash string
 	// UID is its CreateRevision.
 	UID int64
@@ -62,7 +62,7 @@ type Input struct {
 	Grace      time.Duration
 	Apps       map[string]int64 // their UIDs
 	Machines   map[string]bool
-	Units      []Unit
+	Units      []StoredUnit
 	Placements []Placement
 	Revisions  []Revision
 	UnitFiles  []UnitFile
@@ -85,18 +85,15 @@ const (
 	States    Kind = "states"
 )
 
-// Reason is why something is deleted.
-type Reason string
-
 // The reasons of deletions.
 const (
-	NotReferenced Reason = "NotReferenced" // no unit, placement or revision refers to the unit file
-	Forged        Reason = "Forged"        // the unit file's text does not match the hash that it is stored under, so nothing can refer to it
-	TooOld        Reason = "TooOld"        // the revision is older than the ones to keep
-	AppGone       Reason = "AppGone"       // the app that it belongs to was deleted
-	UnitGone      Reason = "UnitGone"      // the unit that the override is for was deleted
-	MachineGone   Reason = "MachineGone"   // the machine is gone, and nothing is placed on it
-	NotPlaced     Reason = "NotPlaced"     // the unit is not placed on that machine
+	NotReferenced = "NotReferenced" // no unit, placement or revision refers to the unit file
+	Forged        = "Forged"        // the unit file's text does not match the hash that it is stored under, so nothing can refer to it
+	TooOld        = "TooOld"        // the revision is older than the ones to keep
+	AppGone       = "AppGone"       // the app that it belongs to was deleted
+	UnitGone      = "UnitGone"      // the unit that the override is for was deleted
+	MachineGone   = "MachineGone"   // the machine is gone, and nothing is placed on it
+	NotPlaced     = "NotPlaced"     // the unit is not placed on that machine
 )
 
 // Candidate is a key at the revision at which it was found unused. Written again, it is a different candidate.
@@ -108,7 +105,7 @@ type Candidate struct {
 // Action deletes a candidate if it has not been written since.
 type Action struct {
 	Candidate
-	Reason Reason
+	Reason string
 }
 
 // Decision is what to delete, and what to remember.
@@ -138,7 +135,7 @@ type planner struct {
 }
 
 // unused deletes a key that has been unused for long enough, or remembers it.
-func (p *planner) unused(kind Kind, o Object, reason Reason) {
+func (p *planner) unused(kind Kind, o Object, reason string) {
 	c := Candidate{Kind: kind, Object: o}
 	since, known := p.in.Unused[c]
 	if !known {
@@ -202,7 +199,7 @@ func (p *planner) unitFiles() {
 }
 
 func (p *planner) ofUnits() {
-	units := make(map[string]Unit, len(p.in.Units))
+	units := make(map[string]StoredUnit, len(p.in.Units))
 	for _, u := range p.in.Units {
 		units[u.Name] = u
 	}

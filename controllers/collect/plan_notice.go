@@ -12,7 +12,7 @@ import (
 type Notice struct {
 	First   Candidate
 	Type    string
-	Reason  Reason
+	Reason  string
 	Message string
 }
 
@@ -20,7 +20,7 @@ type Notice struct {
 // matter of course. What a person asked for, or what fleet would not have left behind itself, is reported.
 func Notices(deleted []Action, grace time.Duration) []Notice {
 	var list []Notice
-	count := map[Reason]int{}
+	count := map[string]int{}
 	for _, a := range deleted {
 		if says(a, grace) == "" {
 			continue
@@ -55,7 +55,7 @@ func says(a Action, grace time.Duration) string {
 
 // typeOf returns the event's type. It is normal that machines leave states behind and that a deleted app leaves overrides.
 // Everything else is a foreign key or a mistake.
-func typeOf(reason Reason) string {
+func typeOf(reason string) string {
 	if reason == MachineGone || reason == UnitGone {
 		return v1.EventNormal
 	}

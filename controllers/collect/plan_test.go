@@ -14,7 +14,7 @@ func world() Input {
 	return Input{
 		Now: now, Grace: 5 * time.Minute,
 		Apps: map[string]int64{"web": 3}, Machines: map[string]bool{"m1": true},
-		Units:      []Unit{{Name: "web@1.service", Owner: "web", Hash: "h1", UID: 5}, {Name: "a.service", Hash: "h2"}, {Name: "old@1.service", Owner: "old", Hash: "h1"}},
+		Units:      []StoredUnit{{Name: "web@1.service", Owner: "web", Hash: "h1", UID: 5}, {Name: "a.service", Hash: "h2"}, {Name: "old@1.service", Owner: "old", Hash: "h1"}},
 		Placements: []Placement{{Machine: "m1", Unit: "web@1.service", Hash: "h3"}},
 		Revisions:  []Revision{{Object: Object{"old/1", 1}, App: "old"}, {Object: Object{"web/1", 2}, App: "web", Files: []string{"h4", ""}}},
 		UnitFiles:  []UnitFile{file("h1", 1), file("h2", 2), file("h3", 3), file("h4", 4)},
@@ -103,7 +103,7 @@ func TestTheLastRevisionsStay(t *testing.T) {
 // TestNotices: people get an event for deletions that they may notice, or that were not written by fleet; one for each
 // reason.
 func TestNotices(t *testing.T) {
-	action := func(kind Kind, name string, reason Reason) Action {
+	action := func(kind Kind, name string, reason string) Action {
 		return Action{Candidate{kind, Object{Name: name}}, reason}
 	}
 	require.Empty(t, Notices([]Action{

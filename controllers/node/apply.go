@@ -148,7 +148,7 @@ func (r *applier) log(a Action) {
 	case Note, Forget, WriteState, DeleteState, Tell:
 		log = log.V(1)
 	}
-	log.Info("Acting on unit", "action", string(a.Kind), "unit", a.Unit, "reason", string(a.Reason))
+	log.Info("Acting on unit", "action", string(a.Kind), "unit", a.Unit, "reason", a.Reason)
 }
 
 // local executes actions that do not need systemd.

@@ -80,7 +80,7 @@ func TestAMachineThatReturns(t *testing.T) {
 					synctest.Wait()
 					until := h.of(time.Now(), []string{unit})
 					plan := Plan(Input{FromStore: true, Now: time.Now(), Holds: until, Files: map[string]string{unit: "A"},
-						Records: map[string]Record{unit: {Loaded: "A", Launched: "A"}}, Units: map[string]Unit{unit: {LoadState: "loaded", ActiveState: "active"}}})
+						Records: map[string]Record{unit: {Loaded: "A", Launched: "A"}}, Units: map[string]SystemdUnit{unit: {LoadState: "loaded", ActiveState: "active"}}})
 					if !slices.ContainsFunc(plan.Actions, func(a Action) bool { return a.Kind == Stop }) {
 						held = append(held, at)
 					}

@@ -122,7 +122,7 @@ func (n *Node) foreign(ctx context.Context, in Input) (map[string]string, error)
 }
 
 // units asks systemd for the states of known units only: asking for a unit makes systemd look for its file.
-func (n *Node) units(ctx context.Context, in Input) (map[string]Unit, error) {
+func (n *Node) units(ctx context.Context, in Input) (map[string]SystemdUnit, error) {
 	ask := map[string]bool{}
 	for name := range in.Files {
 		ask[name] = true
@@ -143,13 +143,13 @@ func (n *Node) units(ctx context.Context, in Input) (map[string]Unit, error) {
 	if err != nil {
 		return nil, fmt.Errorf("asking systemd for the states of %d units: %w", len(names), err)
 	}
-	units := make(map[string]Unit, len(states))
+	units := make(map[string]SystemdUnit, len(states))
 	for _, s := range states {
 		if s.Err != nil {
-			units[s.Name] = Unit{Err: "systemd says nothing of it: " + s.Err.Error(), NoUnit: errors.Is(s.Err, systemd.ErrBadUnit)}
+			units[s.Name] = SystemdUnit{Err: "systemd says nothing of it: " + s.Err.Error(), NoUnit: errors.Is(s.Err, systemd.ErrBadUnit)}
 			continue
 		}
-		units[s.Name] = Unit{
+		units[s.Name] = SystemdUnit{
 			LoadState: s.LoadState, ActiveState: s.ActiveState, SubState: s.SubState,
 			Result: s.Result, InvocationID: s.InvocationID, Job: s.Job, JobResult: s.JobResult, Since: s.Since,
 			Restarts: s.Restarts, Exit: Exit(s.Exit),

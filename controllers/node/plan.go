@@ -28,7 +28,7 @@ type Input struct {
 	// Foreign maps placed units that the machine has without fleet to their origin.
 	Foreign map[string]string
 	// Units are systemd's states of the units in Placements, Files and Records, and of the units they bind to.
-	Units map[string]Unit
+	Units map[string]SystemdUnit
 	// Held are the units with a file in v1.HeldDir.
 	Held map[string]bool
 	// Outputs are the last lines logged by units that failed.
@@ -60,8 +60,8 @@ type Output struct {
 	Pending bool
 }
 
-// Unit is the state of a unit in systemd. The zero value is a unit that systemd was not asked about.
-type Unit struct {
+// SystemdUnit is the state of a unit in systemd. The zero value is a unit that systemd was not asked about.
+type SystemdUnit struct {
 	LoadState, ActiveState, SubState string
 	// Job is the type of the queued or running job; JobResult is the result of the last one that was requested.
 	Job                             string
@@ -84,24 +84,24 @@ type Exit struct {
 }
 
 // up reports whether it runs or systemd is about to start it.
-func (u Unit) up() bool {
+func (u SystemdUnit) up() bool {
 	return u.active() || u.ActiveState == "activating" || u.Job == "start" || u.Job == "restart"
 }
 
 // active reports whether starting a unit that binds to it starts nothing else.
-func (u Unit) active() bool {
+func (u SystemdUnit) active() bool {
 	return u.ActiveState == "active" || u.ActiveState == "reloading" || u.ActiveState == "refreshing"
 }
 
-func (u Unit) failed() bool { return u.ActiveState == "failed" }
+func (u SystemdUnit) failed() bool { return u.ActiveState == "failed" }
 
 // runsPrevious reports whether the process is still that of before the last launch.
-func (u Unit) runsPrevious(rec Record) bool {
+func (u SystemdUnit) runsPrevious(rec Record) bool {
 	return rec.Previous != "" && u.InvocationID == rec.Invocation
 }
 
 // stopping reports whether it is going down already.
-func (u Unit) stopping() bool {
+func (u SystemdUnit) stopping() bool {
 	return u.Job == "stop" || u.ActiveState == "deactivating" && u.Job == ""
 }
 
@@ -153,37 +153,34 @@ const (
 	Tell        Kind = "tell" // record an event
 )
 
-// Reason is why an action is taken.
-type Reason string
-
 // The reasons of actions.
 const (
-	NotPlaced       Reason = "NotPlaced"       // the unit is not placed on this machine any more
-	SetLoaded       Reason = "SetLoaded"       // the unit is to be loaded, not launched: it is stopped once
-	NewPlacement    Reason = "NewPlacement"    // the unit is new on this machine
-	FileChanged     Reason = "FileChanged"     // the unit's file changed
-	FileLost        Reason = "FileLost"        // the unit's file on the disk is not what was written
-	Forgotten       Reason = "Forgotten"       // systemd must forget a unit that is gone, and that others mention
-	NameRefused     Reason = "NameRefused"     // systemd refuses the name
-	NotLaunched     Reason = "NotLaunched"     // the unit was not launched with this file since the machine booted
-	Requested       Reason = "Requested"       // a person asked for it to be started
-	TargetReturned  Reason = "TargetReturned"  // the unit that it binds to stopped, and runs again
-	AlreadyRuns     Reason = "AlreadyRuns"     // the unit runs already: fleetd does not start it again
-	LaunchConfirmed Reason = "LaunchConfirmed" // the start that fleetd asked for before it ended took effect
-	WithTarget      Reason = "WithTarget"      // systemd restarts it together with the unit that it binds to
-	StateChanged    Reason = "StateChanged"    // systemd reports a new state of the unit
-	StartEnded      Reason = "StartEnded"      // the start is over, and the unit does not run
-	Recovered       Reason = "Recovered"       // the unit failed, and has run for a while since
-	FailedReason    Reason = "Failed"          // the unit failed, and systemd does not start it again
-	RestartingAgain Reason = "Restarting"      // the unit failed, and systemd starts it again
-	NotStarted      Reason = "NotStarted"      // systemd did not even try to start the unit, such as for a dependency
+	NotPlaced       = "NotPlaced"       // the unit is not placed on this machine any more
+	SetLoaded       = "SetLoaded"       // the unit is to be loaded, not launched: it is stopped once
+	NewPlacement    = "NewPlacement"    // the unit is new on this machine
+	FileChanged     = "FileChanged"     // the unit's file changed
+	FileLost        = "FileLost"        // the unit's file on the disk is not what was written
+	Forgotten       = "Forgotten"       // systemd must forget a unit that is gone, and that others mention
+	NameRefused     = "NameRefused"     // systemd refuses the name
+	NotLaunched     = "NotLaunched"     // the unit was not launched with this file since the machine booted
+	Requested       = "Requested"       // a person asked for it to be started
+	TargetReturned  = "TargetReturned"  // the unit that it binds to stopped, and runs again
+	AlreadyRuns     = "AlreadyRuns"     // the unit runs already: fleetd does not start it again
+	LaunchConfirmed = "LaunchConfirmed" // the start that fleetd asked for before it ended took effect
+	WithTarget      = "WithTarget"      // systemd restarts it together with the unit that it binds to
+	StateChanged    = "StateChanged"    // systemd reports a new state of the unit
+	StartEnded      = "StartEnded"      // the start is over, and the unit does not run
+	Recovered       = "Recovered"       // the unit failed, and has run for a while since
+	FailedReason    = "Failed"          // the unit failed, and systemd does not start it again
+	RestartingAgain = "Restarting"      // the unit failed, and systemd starts it again
+	NotStarted      = "NotStarted"      // systemd did not even try to start the unit, such as for a dependency
 )
 
 // Action is one step of a plan.
 type Action struct {
 	Kind   Kind
 	Unit   string
-	Reason Reason
+	Reason string
 	// Hash is the hash of the text to write.
 	Hash string
 	// Record is the unit's record after the action has succeeded.
@@ -268,7 +265,7 @@ type planner struct {
 	in      Input
 	actions []Action
 	after   time.Duration
-	reload  Reason
+	reload  string
 	reloads map[string]bool // units whose file changed
 	// acted are the units with an action: their state in systemd is about to change.
 	acted map[string]bool

@@ -11,20 +11,20 @@ import (
 
 // failing reports whether it failed or systemd is about to restart it after a failure. A unit that keeps exiting
 // successfully and being restarted counts too.
-func failing(unit Unit) bool {
+func failing(unit SystemdUnit) bool {
 	again := unit.ActiveState == "activating" && unit.SubState == "auto-restart"
 	return unit.failed() || again && (unit.Result != "success" || unit.Restarts >= instance.LoopRestarts)
 }
 
 // describe says how a unit failed.
-func describe(unit Unit) string {
+func describe(unit SystemdUnit) string {
 	state := v1.UnitState{Result: unit.Result, ExitCode: unit.Exit.Code, ExitStatus: unit.Exit.Status}
 	return cmp.Or(instance.Outcome(&state), "it exited successfully")
 }
 
 // tell records an event when a unit begins to fail and when it has recovered for a while. In between it may fail any
 // number of times.
-func (p *planner) tell(name string, pl v1.Placement, rec Record, unit Unit, state v1.UnitState) {
+func (p *planner) tell(name string, pl v1.Placement, rec Record, unit SystemdUnit, state v1.UnitState) {
 	if pl.DesiredState != v1.Launched {
 		return
 	}
@@ -49,8 +49,8 @@ func (p *planner) tell(name string, pl v1.Placement, rec Record, unit Unit, stat
 }
 
 // trouble returns the reason and message of the event for a failing unit; no reason if it is not failing.
-func trouble(rec Record, unit Unit, state v1.UnitState) (Reason, string) {
-	message := cmp.Or(state.Message, describe(unit))
+func trouble(rec Record, unit SystemdUnit, state v1.UnitState) (reason, message string) {
+	message = cmp.Or(state.Message, describe(unit))
 	if last := state.Output[strings.LastIndexByte(state.Output, '\n')+1:]; last != "" {
 		message += ": " + last
 	}
@@ -65,15 +65,15 @@ func trouble(rec Record, unit Unit, state v1.UnitState) (Reason, string) {
 	return RestartingAgain, message
 }
 
-func (p *planner) event(name string, rec Record, eventType string, reason Reason, message string) {
+func (p *planner) event(name string, rec Record, eventType, reason, message string) {
 	p.act(Action{Kind: Note, Unit: name, Record: rec, Reason: reason})
 	p.act(Action{Kind: Tell, Unit: name, Reason: reason, Event: v1.Event{
-		Kind: v1.KindUnit, Name: name, Type: eventType, Reason: string(reason), Message: message,
+		Kind: v1.KindUnit, Name: name, Type: eventType, Reason: reason, Message: message,
 	}})
 }
 
 // output is what the unit logged before it failed, until it has recovered for a while.
-func (p *planner) output(name string, unit Unit, rec Record) string {
+func (p *planner) output(name string, unit SystemdUnit, rec Record) string {
 	if last, told := p.in.States[name]; told && p.in.Outputs[name].Pending && last.InvocationID == unit.InvocationID {
 		return last.Output
 	}
@@ -87,7 +87,7 @@ func (p *planner) output(name string, unit Unit, rec Record) string {
 const outputPatience = 500 * time.Millisecond
 
 // waitsForOutput delays the state, to write it once with the output.
-func (p *planner) waitsForOutput(name string, unit Unit) bool {
+func (p *planner) waitsForOutput(name string, unit SystemdUnit) bool {
 	since := p.in.Now.Sub(unit.Since)
 	if !p.in.Outputs[name].Pending || since < 0 || since >= outputPatience {
 		return false

@@ -92,7 +92,7 @@ func (p *planner) hold(name string, pl v1.Placement) {
 
 // stopped stops the unit once per request to load it: later starts by systemd or a user are left alone. An announcer is
 // always stopped, as its file may lack the condition that holds it.
-func (p *planner) stopped(name string, pl v1.Placement, rec Record, unit Unit) Record {
+func (p *planner) stopped(name string, pl v1.Placement, rec Record, unit SystemdUnit) Record {
 	want := rec
 	want.Launched, want.Pending, want.Stopped, want.RequestedAt, want.Message = "", false, true, pl.RequestedAt, ""
 	want.JobResult, want.Failing = "", false
@@ -108,7 +108,7 @@ func (p *planner) stopped(name string, pl v1.Placement, rec Record, unit Unit) R
 
 // launched starts the unit once per text and once per request. After that systemd is in charge (Restart=). The message
 // is what the start waits for.
-func (p *planner) launched(name string, pl v1.Placement, rec Record, unit Unit) (Record, string) {
+func (p *planner) launched(name string, pl v1.Placement, rec Record, unit SystemdUnit) (Record, string) {
 	done := rec.Launched == pl.Hash && (!rec.Pending || unit.InvocationID != "" && unit.InvocationID != rec.Invocation)
 	switch {
 	case done && rec.RequestedAt == pl.RequestedAt:
@@ -135,7 +135,7 @@ func (p *planner) launched(name string, pl v1.Placement, rec Record, unit Unit) 
 }
 
 // runsOther reports whether it runs a launch of another text, with no request since.
-func (p *planner) runsOther(rec Record, unit Unit, hash string) bool {
+func (p *planner) runsOther(rec Record, unit SystemdUnit, hash string) bool {
 	switch {
 	case rec.Launched != "" && rec.Launched != hash:
 		return true
@@ -148,7 +148,7 @@ func (p *planner) runsOther(rec Record, unit Unit, hash string) bool {
 }
 
 // replace restarts a unit whose text changed, unless systemd restarts it anyway with the unit it binds to.
-func (p *planner) replace(name string, pl v1.Placement, rec Record, unit Unit) Record {
+func (p *planner) replace(name string, pl v1.Placement, rec Record, unit SystemdUnit) Record {
 	if !unit.runsPrevious(rec) {
 		rec.Previous, rec.Invocation = rec.Launched, unit.InvocationID
 	}
@@ -164,7 +164,7 @@ func (p *planner) replace(name string, pl v1.Placement, rec Record, unit Unit) R
 	return rec
 }
 
-func (p *planner) start(name string, pl v1.Placement, rec Record, unit Unit, reason Reason) Record {
+func (p *planner) start(name string, pl v1.Placement, rec Record, unit SystemdUnit, reason string) Record {
 	if unit.failed() {
 		p.act(Action{Kind: ResetFailed, Unit: name, Record: rec, Reason: reason})
 	}
@@ -183,7 +183,7 @@ func (rec Record) launch(pl v1.Placement) Record {
 }
 
 // note settles the record of a unit that needs no action.
-func (p *planner) note(name string, rec Record, reason Reason) Record {
+func (p *planner) note(name string, rec Record, reason string) Record {
 	rec = rec.outcome(p.in.Units[name])
 	rec.Pending, rec.Stopped = false, false
 	rec.Target = p.targetOf(name, rec)
@@ -192,7 +192,7 @@ func (p *planner) note(name string, rec Record, reason Reason) Record {
 }
 
 // settle saves a record that changed.
-func (p *planner) settle(name string, rec Record, reason Reason) {
+func (p *planner) settle(name string, rec Record, reason string) {
 	if rec != p.in.Records[name] {
 		p.act(Action{Kind: Note, Unit: name, Record: rec, Reason: reason})
 	}
@@ -200,7 +200,7 @@ func (p *planner) settle(name string, rec Record, reason Reason) {
 
 // follow handles a launched unit with no new request. A unit that binds to another stops with it and, without a Wants=,
 // only fleet brings it back.
-func (p *planner) follow(name string, rec Record, unit Unit) (Record, string) {
+func (p *planner) follow(name string, rec Record, unit SystemdUnit) (Record, string) {
 	if rec.Pending {
 		return p.note(name, rec, LaunchConfirmed), ""
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // recordsOf are the records left by the actions of one kind and reason for a unit.
-func recordsOf(d Decision, name string, kind Kind, reason Reason) (records []Record) {
+func recordsOf(d Decision, name string, kind Kind, reason string) (records []Record) {
 	for _, a := range d.Actions {
 		if a.Unit == name && a.Kind == kind && a.Reason == reason {
 			records = append(records, a.Record)
@@ -33,7 +33,7 @@ func TestRecordsOfUnitsThatSystemdIsGiven(t *testing.T) {
 		"the file was lost, and its start was refused": {"", Record{Loaded: "A", Message: "refused"}, Record{Loaded: "A"}},
 	} {
 		in := Input{FromStore: true, Now: t0, Placements: map[string]v1.Placement{name: launch("A")}, Files: map[string]string{},
-			Records: map[string]Record{name: tt.record}, Units: map[string]Unit{name: unit("active", "i1")}}
+			Records: map[string]Record{name: tt.record}, Units: map[string]SystemdUnit{name: unit("active", "i1")}}
 		if tt.file != "" {
 			in.Files[name] = tt.file
 		}
@@ -45,7 +45,7 @@ func TestRecordsOfUnitsThatSystemdIsGiven(t *testing.T) {
 // TestFileThatWasLost: it is written again, and what runs is left alone.
 func TestFileThatWasLost(t *testing.T) {
 	in := Input{FromStore: true, Now: t0, Placements: map[string]v1.Placement{"a.service": launch("A")},
-		Records: map[string]Record{"a.service": ran(launch("A"))}, Units: map[string]Unit{"a.service": unit("active", "i1")}}
+		Records: map[string]Record{"a.service": ran(launch("A"))}, Units: map[string]SystemdUnit{"a.service": unit("active", "i1")}}
 	completeTexts(&in)
 	require.Equal(t, "writeFile a.service FileLost\nlink a.service NewPlacement\n", transcript(Plan(in)))
 }
@@ -55,20 +55,20 @@ func TestFileThatWasLost(t *testing.T) {
 func TestUnitOfWhichAllIsLost(t *testing.T) {
 	const name = "a.service"
 	in := Input{Now: t0, Placements: map[string]v1.Placement{name: launch("A")}, Texts: map[string]Text{"A": {Missing: "etcd is away"}},
-		Units: map[string]Unit{name: unit("active", "i1")}}
+		Units: map[string]SystemdUnit{name: unit("active", "i1")}}
 	completeTexts(&in)
 	require.Equal(t, []Record{{Loaded: "A"}}, recordsOf(Plan(in), name, Note, AlreadyRuns))
 	gone := Input{Now: t0, FromStore: true, Records: map[string]Record{name: {Loaded: "A"}}, Units: in.Units}
 	require.Equal(t, "stop a.service NotPlaced\n", transcript(Plan(gone)))
 
-	in.Units = map[string]Unit{name: unit("inactive", "")}
+	in.Units = map[string]SystemdUnit{name: unit("inactive", "")}
 	require.Empty(t, recordsOf(Plan(in), name, Note, AlreadyRuns), "it does not run")
 }
 
 // TestStopNeedsNoText: a unit that is to be loaded is stopped even if its text is missing.
 func TestStopNeedsNoText(t *testing.T) {
 	in := Input{FromStore: true, Now: t0, Placements: map[string]v1.Placement{"a.service": load("B")}, Texts: map[string]Text{"B": {Missing: "etcd is away"}},
-		Files: map[string]string{"a.service": "A"}, Records: map[string]Record{"a.service": ran(launch("A"))}, Units: map[string]Unit{"a.service": unit("active", "i1")}}
+		Files: map[string]string{"a.service": "A"}, Records: map[string]Record{"a.service": ran(launch("A"))}, Units: map[string]SystemdUnit{"a.service": unit("active", "i1")}}
 	completeTexts(&in)
 	require.Equal(t, []Record{{Loaded: "A", Stopped: true}}, recordsOf(Plan(in), "a.service", Stop, SetLoaded))
 }
@@ -81,9 +81,9 @@ func TestRecordsOfLaunches(t *testing.T) {
 	job.Job = "restart"
 	for what, tt := range map[string]struct {
 		record Record
-		unit   Unit
+		unit   SystemdUnit
 		kind   Kind
-		reason Reason
+		reason string
 		want   Record
 	}{
 		"it runs, by systemd": {Record{Loaded: "A"}, unit("active", "i1"), Note, AlreadyRuns, Record{Loaded: "A", Launched: "A", RequestedAt: "2"}},
@@ -102,7 +102,7 @@ func TestRecordsOfLaunches(t *testing.T) {
 		"its restart was refused, and it has failed since": {Record{Loaded: "A", Launched: "A", Previous: "O", Invocation: "i1"}, unit("failed", "i1"), Start, Requested,
 			Record{Loaded: "A", Launched: "A", Invocation: "i1", RequestedAt: "2"}},
 	} {
-		d := planOf(Input{Placements: map[string]v1.Placement{name: ask("A", "2")}, Records: map[string]Record{name: tt.record}, Units: map[string]Unit{name: tt.unit}})
+		d := planOf(Input{Placements: map[string]v1.Placement{name: ask("A", "2")}, Records: map[string]Record{name: tt.record}, Units: map[string]SystemdUnit{name: tt.unit}})
 		require.Equal(t, []Record{tt.want}, recordsOf(d, name, tt.kind, tt.reason), "%s:\n%s", what, transcript(d))
 	}
 }
@@ -114,9 +114,9 @@ func TestTargetThatASidekickFollows(t *testing.T) {
 	for what, tt := range map[string]struct {
 		placements  map[string]v1.Placement
 		app, record Record
-		appIs, unit Unit
+		appIs, unit SystemdUnit
 		kind        Kind // "" for no action
-		reason      Reason
+		reason      string
 		target      string
 		invocation  string
 	}{
@@ -136,7 +136,7 @@ func TestTargetThatASidekickFollows(t *testing.T) {
 		if tt.placements == nil {
 			tt.placements = map[string]v1.Placement{app: launch("A"), side: launch("S")}
 		}
-		d := planOf(Input{Placements: tt.placements, Relations: binding, Records: map[string]Record{app: tt.app, side: tt.record}, Units: map[string]Unit{app: tt.appIs, side: tt.unit}})
+		d := planOf(Input{Placements: tt.placements, Relations: binding, Records: map[string]Record{app: tt.app, side: tt.record}, Units: map[string]SystemdUnit{app: tt.appIs, side: tt.unit}})
 		if tt.kind == "" {
 			require.Equal(t, "state web-discovery@1.service inactive S\nstate web@1.service inactive A\n", transcript(d), what)
 			continue
@@ -151,7 +151,7 @@ func TestStartOfASidekickThatEnded(t *testing.T) {
 	ended.JobResult = "dependency"
 	d := planOf(Input{Placements: map[string]v1.Placement{app: launch("A"), side: launch("S")}, Relations: binding,
 		Records: map[string]Record{app: ran(launch("A")), side: {Loaded: "S", Launched: "S", Target: "i1"}},
-		Units:   map[string]Unit{app: unit("inactive", ""), side: ended}})
+		Units:   map[string]SystemdUnit{app: unit("inactive", ""), side: ended}})
 	require.Equal(t, []Record{{Loaded: "S", Launched: "S", Target: "i1", JobResult: "dependency"}}, recordsOf(d, side, Note, StartEnded))
 }
 
@@ -159,7 +159,7 @@ func TestStartOfASidekickThatEnded(t *testing.T) {
 func TestSidekickWaitsForItsTargetToBeStarted(t *testing.T) {
 	d := planOf(Input{Placements: map[string]v1.Placement{app: launch("A"), side: launch("S")}, Relations: binding,
 		Records: map[string]Record{app: {Loaded: "A", Stopped: true}, side: {Loaded: "S", Stopped: true}},
-		Units:   map[string]Unit{app: unit("active", "i1"), side: unit("inactive", "")}})
+		Units:   map[string]SystemdUnit{app: unit("active", "i1"), side: unit("inactive", "")}})
 	require.Equal(t, "start web@1.service NotLaunched\n"+
 		"state web-discovery@1.service inactive S waits for web@1.service, which it is bound to, to be active\n", transcript(d))
 }
@@ -167,7 +167,7 @@ func TestSidekickWaitsForItsTargetToBeStarted(t *testing.T) {
 // TestUnitBoundToACircle: it waits for the circle; units in it do not wait for each other, however many there are.
 func TestUnitBoundToACircle(t *testing.T) {
 	const a, b, c, d = "a.service", "b.service", "c.service", "d.service"
-	in := Input{Placements: map[string]v1.Placement{}, Records: map[string]Record{}, Units: map[string]Unit{},
+	in := Input{Placements: map[string]v1.Placement{}, Records: map[string]Record{}, Units: map[string]SystemdUnit{},
 		Relations: map[string]Relations{a: {BindsTo: []string{b}}, b: {BindsTo: []string{c}}, c: {BindsTo: []string{d}}, d: {BindsTo: []string{b}}}}
 	for _, name := range []string{a, b, c, d} {
 		in.Placements[name], in.Records[name], in.Units[name] = launch("A"), Record{Loaded: "A"}, unit("inactive", "")

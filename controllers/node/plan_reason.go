@@ -15,7 +15,7 @@ const (
 )
 
 // outcome records how a start ended that did not get the unit to run: systemd forgets it.
-func (rec Record) outcome(unit Unit) Record {
+func (rec Record) outcome(unit SystemdUnit) Record {
 	switch {
 	case unit.up() || unit.failed():
 		rec.JobResult = ""
@@ -28,7 +28,7 @@ func (rec Record) outcome(unit Unit) Record {
 }
 
 // explain adds to the state why the unit is not as it should be, if systemd's own words are not enough.
-func (p *planner) explain(name string, pl v1.Placement, rec Record, unit Unit, state *v1.UnitState) {
+func (p *planner) explain(name string, pl v1.Placement, rec Record, unit SystemdUnit, state *v1.UnitState) {
 	state.JobResult = rec.JobResult
 	switch {
 	case state.Message != "":

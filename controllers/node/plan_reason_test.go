@@ -42,7 +42,7 @@ func ran(pl v1.Placement) Record {
 }
 
 func TestWhyAStartFailed(t *testing.T) {
-	ended := func(result string) Unit {
+	ended := func(result string) SystemdUnit {
 		u := unit("inactive", "")
 		u.JobResult = result
 		return u
@@ -52,28 +52,28 @@ func TestWhyAStartFailed(t *testing.T) {
 	for _, tc := range []struct {
 		unit, job string
 		relations Relations
-		needed    Unit
+		needed    SystemdUnit
 		message   string
 	}{
-		{"a.service", "skipped", Relations{Conditions: []string{"ConditionPathExists=/x"}}, Unit{},
+		{"a.service", "skipped", Relations{Conditions: []string{"ConditionPathExists=/x"}}, SystemdUnit{},
 			"not started, which is not a failure: ConditionPathExists=/x is not met"},
-		{"a.service", "skipped", Relations{Conditions: []string{"ConditionPathExists=/x", "AssertHost=h", "ConditionUser=u"}}, Unit{},
+		{"a.service", "skipped", Relations{Conditions: []string{"ConditionPathExists=/x", "AssertHost=h", "ConditionUser=u"}}, SystemdUnit{},
 			"not started, which is not a failure: not all of these are met: ConditionPathExists=/x, ConditionUser=u"},
-		{"a.service", "skipped", Relations{}, Unit{}, "not started, which is not a failure: its ExecCondition= is not met"},
-		{"a.service", "assert", Relations{Conditions: []string{"ConditionUser=u", "AssertPathExists=/x"}}, Unit{}, "not started: AssertPathExists=/x is not met"},
+		{"a.service", "skipped", Relations{}, SystemdUnit{}, "not started, which is not a failure: its ExecCondition= is not met"},
+		{"a.service", "assert", Relations{Conditions: []string{"ConditionUser=u", "AssertPathExists=/x"}}, SystemdUnit{}, "not started: AssertPathExists=/x is not met"},
 		{"a.service", "dependency", Relations{Requires: []string{"b.service"}}, missing,
 			"not started: b.service, which it depends on, failed: result exit-code, exit status 203 (EXEC: the program cannot be executed)"},
 		{"a.service", "dependency", Relations{Requires: []string{"b.service"}, BindsTo: []string{"c.mount"}}, unit("inactive", ""),
 			"not started: a unit that it depends on could not be started: one of c.mount, b.service"},
-		{"a.service", "timeout", Relations{}, Unit{}, "not started: its start waited longer than JobTimeoutSec= allows"},
-		{"a.swap", "unsupported", Relations{}, Unit{}, "not started: the systemd of this machine does not support this type of unit"},
-		{"a.service", "canceled", Relations{}, Unit{}, "not started: another job for it canceled its start, such as that of systemctl stop"},
-		{"a.socket", "failed", Relations{}, Unit{}, "not started (job result failed): its service, a.service or that of Service=, must be on this machine and not running already"},
-		{"a.mount", "failed", Relations{}, Unit{}, "not started: systemd ended its start with the result failed"},
+		{"a.service", "timeout", Relations{}, SystemdUnit{}, "not started: its start waited longer than JobTimeoutSec= allows"},
+		{"a.swap", "unsupported", Relations{}, SystemdUnit{}, "not started: the systemd of this machine does not support this type of unit"},
+		{"a.service", "canceled", Relations{}, SystemdUnit{}, "not started: another job for it canceled its start, such as that of systemctl stop"},
+		{"a.socket", "failed", Relations{}, SystemdUnit{}, "not started (job result failed): its service, a.service or that of Service=, must be on this machine and not running already"},
+		{"a.mount", "failed", Relations{}, SystemdUnit{}, "not started: systemd ended its start with the result failed"},
 	} {
 		pl := ask("A", "1")
 		in := Input{Placements: map[string]v1.Placement{tc.unit: pl}, Relations: map[string]Relations{tc.unit: tc.relations},
-			Records: map[string]Record{tc.unit: ran(pl)}, Units: map[string]Unit{tc.unit: ended(tc.job)}}
+			Records: map[string]Record{tc.unit: ran(pl)}, Units: map[string]SystemdUnit{tc.unit: ended(tc.job)}}
 		if tc.needed.LoadState != "" {
 			in.Placements["b.service"], in.Records["b.service"], in.Units["b.service"] = pl, ran(pl), tc.needed
 		}
@@ -100,10 +100,10 @@ func TestWhyAStartFailed(t *testing.T) {
 }
 
 func TestReasonNamesTheCulprit(t *testing.T) {
-	loop := Unit{LoadState: "loaded", ActiveState: "activating", SubState: "auto-restart", Result: "exit-code", Restarts: 7, InvocationID: "i1",
+	loop := SystemdUnit{LoadState: "loaded", ActiveState: "activating", SubState: "auto-restart", Result: "exit-code", Restarts: 7, InvocationID: "i1",
 		Exit: Exit{Code: "exited", Status: 1}}
 	for name, tc := range map[string]struct {
-		app  Unit
+		app  SystemdUnit
 		rec  Record
 		want string
 	}{
@@ -114,11 +114,11 @@ func TestReasonNamesTheCulprit(t *testing.T) {
 	} {
 		p := planOf(Input{Placements: map[string]v1.Placement{app: launch("A"), side: launch("S")}, Relations: binding,
 			Records: map[string]Record{app: tc.rec, side: {Loaded: "S", Launched: "S", Target: "i0"}},
-			Units:   map[string]Unit{app: tc.app, side: unit("inactive", "")}})
+			Units:   map[string]SystemdUnit{app: tc.app, side: unit("inactive", "")}})
 		require.Equal(t, tc.want, stateIn(t, p, side).Message, name)
 	}
 	p := planOf(Input{Placements: map[string]v1.Placement{app: launch("A"), side: launch("S")}, Relations: binding,
-		Records: map[string]Record{app: ran(launch("A")), side: {Loaded: "S"}}, Units: map[string]Unit{app: loop, side: unit("inactive", "")}})
+		Records: map[string]Record{app: ran(launch("A")), side: {Loaded: "S"}}, Units: map[string]SystemdUnit{app: loop, side: unit("inactive", "")}})
 	require.Equal(t, "waits for web@1.service, which it is bound to, to be active, failed: result exit-code, exit status 1", stateIn(t, p, side).Message)
 }
 
@@ -126,7 +126,7 @@ func TestFailureOfACommandBeforeTheMainProcess(t *testing.T) {
 	u := unit("failed", "i1")
 	u.Result, u.Exit = "timeout", Exit{Code: "killed", Status: 15, Command: "ExecStartPre"}
 	p := planOf(Input{Placements: map[string]v1.Placement{"a.service": launch("A")}, Records: map[string]Record{"a.service": ran(launch("A"))},
-		Units: map[string]Unit{"a.service": u}})
+		Units: map[string]SystemdUnit{"a.service": u}})
 	state := stateIn(t, p, "a.service")
 	require.Equal(t, "its ExecStartPre= failed: result timeout, killed by signal 15", state.Message)
 	require.Equal(t, []any{"killed", 15}, []any{state.ExitCode, state.ExitStatus})
@@ -135,10 +135,10 @@ func TestFailureOfACommandBeforeTheMainProcess(t *testing.T) {
 // One event when it begins to fail, one when it has run for a while, whatever happens in between.
 func TestEventsOfAUnitThatFails(t *testing.T) {
 	rec, now, told := ran(launch("A")), t0, []string(nil)
-	step := func(after time.Duration, u Unit, output string) {
+	step := func(after time.Duration, u SystemdUnit, output string) {
 		now = now.Add(after)
 		in := Input{Now: now, Placements: map[string]v1.Placement{"a.service": launch("A")}, Records: map[string]Record{"a.service": rec},
-			Units: map[string]Unit{"a.service": u}, Outputs: map[string]Output{"a.service": {Text: output}}}
+			Units: map[string]SystemdUnit{"a.service": u}, Outputs: map[string]Output{"a.service": {Text: output}}}
 		for _, a := range planOf(in).Actions {
 			switch a.Kind {
 			case Note:
@@ -148,12 +148,12 @@ func TestEventsOfAUnitThatFails(t *testing.T) {
 			}
 		}
 	}
-	again := func(restarts int) Unit {
-		return Unit{LoadState: "loaded", ActiveState: "activating", SubState: "auto-restart", Result: "exit-code", Restarts: restarts, Since: now,
+	again := func(restarts int) SystemdUnit {
+		return SystemdUnit{LoadState: "loaded", ActiveState: "activating", SubState: "auto-restart", Result: "exit-code", Restarts: restarts, Since: now,
 			Exit: Exit{Code: "exited", Status: 1}}
 	}
-	runs := func(restarts int) Unit {
-		return Unit{LoadState: "loaded", ActiveState: "active", SubState: "running", Result: "success", Restarts: restarts, Since: now}
+	runs := func(restarts int) SystemdUnit {
+		return SystemdUnit{LoadState: "loaded", ActiveState: "active", SubState: "running", Result: "success", Restarts: restarts, Since: now}
 	}
 	step(0, runs(0), "")
 	require.Empty(t, told)
@@ -183,7 +183,7 @@ func TestEventsOfAUnitThatHasRecovered(t *testing.T) {
 	const name = "a.service"
 	failing := ran(launch("A"))
 	failing.Failing = true
-	at := func(since time.Duration) Unit {
+	at := func(since time.Duration) SystemdUnit {
 		u := unit("active", "i1")
 		u.Since = t0.Add(-since)
 		return u
@@ -196,7 +196,7 @@ func TestEventsOfAUnitThatHasRecovered(t *testing.T) {
 	stable := instance.StableAfter(v1.DefaultMinReady, 0)
 	const recovered = "note a.service Recovered\n"
 	for what, tt := range map[string]struct {
-		unit  Unit
+		unit  SystemdUnit
 		told  string
 		after time.Duration
 	}{
@@ -209,7 +209,7 @@ func TestEventsOfAUnitThatHasRecovered(t *testing.T) {
 		"it has ended otherwise":     {failed, "", 0},
 		"it is about to be down":     {exited, "", 0},
 	} {
-		p := planOf(Input{Placements: map[string]v1.Placement{name: launch("A")}, Records: map[string]Record{name: failing}, Units: map[string]Unit{name: tt.unit}})
+		p := planOf(Input{Placements: map[string]v1.Placement{name: launch("A")}, Records: map[string]Record{name: failing}, Units: map[string]SystemdUnit{name: tt.unit}})
 		require.Equal(t, tt.after, p.After, what)
 		var told []string
 		for _, a := range p.Actions {
@@ -238,7 +238,7 @@ func TestEventsOfAStartThatEnded(t *testing.T) {
 		u.JobResult = result
 		var told []string
 		for _, a := range planOf(Input{Placements: map[string]v1.Placement{name: launch("A")}, Records: map[string]Record{name: ran(launch("A"))},
-			Units: map[string]Unit{name: u}}).Actions {
+			Units: map[string]SystemdUnit{name: u}}).Actions {
 			if a.Kind == Tell {
 				told = append(told, a.Event.Reason+" "+a.Event.Message)
 			}
@@ -249,8 +249,8 @@ func TestEventsOfAStartThatEnded(t *testing.T) {
 
 // TestFailing: a unit that exits successfully and is restarted only fails if that repeats.
 func TestFailing(t *testing.T) {
-	again := func(result string, restarts int) Unit {
-		return Unit{ActiveState: "activating", SubState: "auto-restart", Result: result, Restarts: restarts}
+	again := func(result string, restarts int) SystemdUnit {
+		return SystemdUnit{ActiveState: "activating", SubState: "auto-restart", Result: result, Restarts: restarts}
 	}
 	require.False(t, failing(again("success", instance.LoopRestarts-1)))
 	require.True(t, failing(again("success", instance.LoopRestarts)))
@@ -263,7 +263,7 @@ func TestAFailureIsReportedTogetherWithItsOutput(t *testing.T) {
 	failed := unit("failed", "i1")
 	failed.Result, failed.Since = "exit-code", t0
 	in := Input{Now: t0.Add(100 * time.Millisecond), Placements: map[string]v1.Placement{"a.service": launch("A")}, Records: map[string]Record{"a.service": ran(launch("A"))},
-		Units: map[string]Unit{"a.service": failed}, Outputs: map[string]Output{"a.service": {Pending: true}}}
+		Units: map[string]SystemdUnit{"a.service": failed}, Outputs: map[string]Output{"a.service": {Pending: true}}}
 	p := planOf(in)
 	require.Empty(t, transcript(p), "its log is about to be read")
 	require.Equal(t, 400*time.Millisecond, p.After)
@@ -318,7 +318,7 @@ func TestLoadedIsAWishOfTheMoment(t *testing.T) {
 	for name, tc := range map[string]struct {
 		pl   v1.Placement
 		rec  Record
-		unit Unit
+		unit SystemdUnit
 		want string
 	}{
 		"it was launched":                        {load("A"), ran(launch("A")), up, "stop a.service SetLoaded\n"},
@@ -331,7 +331,7 @@ func TestLoadedIsAWishOfTheMoment(t *testing.T) {
 		"it does not run":                        {load("A"), loaded, unit("inactive", ""), "state a.service inactive A\n"},
 	} {
 		tc.unit.Since = t0.Add(-time.Hour)
-		p := planOf(Input{Placements: map[string]v1.Placement{"a.service": tc.pl}, Records: map[string]Record{"a.service": tc.rec}, Units: map[string]Unit{"a.service": tc.unit}})
+		p := planOf(Input{Placements: map[string]v1.Placement{"a.service": tc.pl}, Records: map[string]Record{"a.service": tc.rec}, Units: map[string]SystemdUnit{"a.service": tc.unit}})
 		require.Equal(t, tc.want, transcript(p), name)
 	}
 }
@@ -344,7 +344,7 @@ func TestAnnouncerThatIsLoadedIsHeld(t *testing.T) {
 	relations[side] = announces
 	in := Input{Placements: map[string]v1.Placement{app: launch("A"), side: load("S")}, Relations: relations,
 		Records: map[string]Record{app: ran(launch("A")), side: ran(launch("S"))},
-		Units:   map[string]Unit{app: unit("active", "i1"), side: unit("active", "s1")}}
+		Units:   map[string]SystemdUnit{app: unit("active", "i1"), side: unit("active", "s1")}}
 	require.Equal(t, "hold web-discovery@1.service SetLoaded\nstop web-discovery@1.service SetLoaded\nstate web@1.service active A\n", transcript(planOf(in)))
 
 	// A file without the condition: it is stopped whenever it runs.
@@ -367,7 +367,7 @@ func TestAnnouncerThatIsLoadedIsHeld(t *testing.T) {
 func TestSidekickIsNotStartedWhileItsTargetIsStopped(t *testing.T) {
 	p := planOf(Input{Placements: map[string]v1.Placement{app: load("A"), side: launch("S")}, Relations: binding,
 		Records: map[string]Record{app: ran(launch("A")), side: {Loaded: "S"}},
-		Units:   map[string]Unit{app: unit("active", "i1"), side: unit("inactive", "")}})
+		Units:   map[string]SystemdUnit{app: unit("active", "i1"), side: unit("inactive", "")}})
 	require.NotContains(t, transcript(p), "start ", "that would start the target again")
 }
 
@@ -375,7 +375,7 @@ func TestUnitThatRequiresALoadedOneIsStarted(t *testing.T) {
 	p := planOf(Input{Placements: map[string]v1.Placement{"a.service": launch("A"), "b.service": load("B")},
 		Relations: map[string]Relations{"a.service": {Requires: []string{"b.service"}}, "b.service": {}},
 		Records:   map[string]Record{"a.service": {Loaded: "A"}, "b.service": {Loaded: "B", Stopped: true}},
-		Units:     map[string]Unit{"b.service": unit("inactive", "")}})
+		Units:     map[string]SystemdUnit{"b.service": unit("inactive", "")}})
 	require.Contains(t, transcript(p), "start a.service NotLaunched\n", "systemd starts the other one with it")
 }
 
@@ -417,7 +417,7 @@ func TestEachWishIsAnswered(t *testing.T) {
 	} {
 		in := Input{FromStore: true, Now: t0, Files: map[string]string{app: "A", side: "S"}, Placements: map[string]v1.Placement{app: load("A"), side: tt.before},
 			Records:   map[string]Record{app: {Loaded: "A", Stopped: true}, side: {Loaded: "S"}},
-			Units:     map[string]Unit{app: unit("inactive", ""), side: unit("inactive", "")},
+			Units:     map[string]SystemdUnit{app: unit("inactive", ""), side: unit("inactive", "")},
 			Texts:     map[string]Text{"A": {FileHash: "A"}, "S": tt.text},
 			Relations: map[string]Relations{side: {BindsTo: []string{app}}}, States: map[string]v1.UnitState{}}
 		states := func() (written []v1.DesiredState) {

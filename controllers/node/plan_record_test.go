@@ -24,9 +24,9 @@ func TestRecordsThatActionsLeave(t *testing.T) {
 		placement v1.Placement
 		file      string
 		record    Record
-		unit      Unit
+		unit      SystemdUnit
 		kind      Kind
-		reason    Reason
+		reason    string
 		want      Record
 	}{
 		{"a changed file: what runs is what ran before", launch("B"), "A", Record{Loaded: "A", Launched: "A"}, unit("active", "i1"),
@@ -47,7 +47,7 @@ func TestRecordsThatActionsLeave(t *testing.T) {
 	} {
 		t.Run(tt.what, func(t *testing.T) {
 			in := Input{FromStore: true, Now: t0, Placements: map[string]v1.Placement{name: tt.placement}, Files: map[string]string{name: tt.file},
-				Records: map[string]Record{name: tt.record}, Units: map[string]Unit{name: tt.unit}}
+				Records: map[string]Record{name: tt.record}, Units: map[string]SystemdUnit{name: tt.unit}}
 			completeTexts(&in)
 			var got []Record
 			for _, a := range Plan(in).Actions {

@@ -73,7 +73,7 @@ func (p *planner) refuse(name string, pl v1.Placement, placed bool, why string) 
 const unknownAgain = time.Second
 
 // unknown leaves a unit alone that systemd reports no state for: the last report stands, with the reason added.
-func (p *planner) unknown(name string, pl v1.Placement, rec Record, unit Unit) {
+func (p *planner) unknown(name string, pl v1.Placement, rec Record, unit SystemdUnit) {
 	state, told := p.in.States[name]
 	if unit.NoUnit {
 		p.report(name, pl, rec, unit.Err)
@@ -81,7 +81,7 @@ func (p *planner) unknown(name string, pl v1.Placement, rec Record, unit Unit) {
 	}
 	p.lookAgain(unknownAgain)
 	if !told {
-		state = p.stateOf(name, Unit{}, pl, rec, "")
+		state = p.stateOf(name, SystemdUnit{}, pl, rec, "")
 	}
 	if state.Message = unit.Err; !told || !sameState(state, p.in.States[name]) {
 		p.act(Action{Kind: WriteState, Unit: name, State: state, Reason: StateChanged})
@@ -89,7 +89,7 @@ func (p *planner) unknown(name string, pl v1.Placement, rec Record, unit Unit) {
 }
 
 // stopOrphan stops a unit that runs without a placement; after an absence, only once its replacement is active.
-func (p *planner) stopOrphan(name string, rec Record, unit Unit) {
+func (p *planner) stopOrphan(name string, rec Record, unit SystemdUnit) {
 	if until, held := p.in.Holds[name]; held && p.in.Now.Before(until) {
 		p.lookAgain(until.Sub(p.in.Now))
 		p.report(name, v1.Placement{}, rec, "no longer placed here: runs until its replacement is active")
@@ -143,7 +143,7 @@ func (p *planner) report(name string, pl v1.Placement, rec Record, message strin
 const settle = 100 * time.Millisecond
 
 // starts returns for how much longer a start is too recent to be reported. Automatic restarts do not count.
-func (p *planner) starts(unit Unit) time.Duration {
+func (p *planner) starts(unit SystemdUnit) time.Duration {
 	since := p.in.Now.Sub(unit.Since)
 	if unit.ActiveState != "activating" || unit.SubState == "auto-restart" || since < 0 { // or the clock was set back
 		return 0
@@ -158,7 +158,7 @@ func sameState(a, b v1.UnitState) bool {
 }
 
 // stateOf is the state to report for a unit.
-func (p *planner) stateOf(name string, unit Unit, pl v1.Placement, rec Record, message string) v1.UnitState {
+func (p *planner) stateOf(name string, unit SystemdUnit, pl v1.Placement, rec Record, message string) v1.UnitState {
 	state := v1.UnitState{
 		LoadState: cmp.Or(unit.LoadState, "not-found"), ActiveState: cmp.Or(unit.ActiveState, "inactive"), SubState: cmp.Or(unit.SubState, "dead"),
 		Result: unit.Result, InvocationID: unit.InvocationID, Since: unit.Since,

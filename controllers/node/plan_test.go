@@ -26,8 +26,8 @@ func load(hash string) v1.Placement   { return v1.Placement{Hash: hash, DesiredS
 func ask(hash, at string) v1.Placement {
 	return v1.Placement{Hash: hash, DesiredState: v1.Launched, RequestedAt: at}
 }
-func unit(active, invocation string) Unit {
-	return Unit{LoadState: "loaded", ActiveState: active, InvocationID: invocation}
+func unit(active, invocation string) SystemdUnit {
+	return SystemdUnit{LoadState: "loaded", ActiveState: active, InvocationID: invocation}
 }
 
 // transcript shows the actions on systemd and on files, and the records that they leave.
@@ -77,7 +77,7 @@ state web-discovery@1.service inactive S waits for web@1.service, which it is bo
 			Texts:   map[string]Text{"B": {Missing: "etcd is away"}, "S": {FileHash: "S"}},
 			Files:   map[string]string{app: "A", side: "S"},
 			Records: map[string]Record{app: run("A"), side: {Loaded: "S", Stopped: true}},
-			Units:   map[string]Unit{app: unit("active", "i1"), side: unit("inactive", "")},
+			Units:   map[string]SystemdUnit{app: unit("active", "i1"), side: unit("inactive", "")},
 			States:  map[string]v1.UnitState{app: {LoadState: "loaded", ActiveState: "active", SubState: "dead", Hash: "A", InvocationID: "i1", DesiredState: v1.Launched, Message: "etcd is away"}},
 		}, `
 state web-discovery@1.service inactive S waits for web@1.service, which it is bound to, to get its new file: etcd is away
@@ -87,7 +87,7 @@ state web-discovery@1.service inactive S waits for web@1.service, which it is bo
 			Texts:   map[string]Text{"A": {Missing: "etcd is away"}, "S": {FileHash: "S"}},
 			Files:   map[string]string{app: "A", side: "S"},
 			Records: map[string]Record{app: run("A"), side: {Loaded: "S", Stopped: true}},
-			Units:   map[string]Unit{app: unit("active", "i1"), side: unit("inactive", "")},
+			Units:   map[string]SystemdUnit{app: unit("active", "i1"), side: unit("inactive", "")},
 			States:  map[string]v1.UnitState{app: {LoadState: "loaded", ActiveState: "active", SubState: "dead", Hash: "A", InvocationID: "i1", DesiredState: v1.Launched, Message: "etcd is away"}},
 		}, `
 start web-discovery@1.service NotLaunched
@@ -96,14 +96,14 @@ start web-discovery@1.service NotLaunched
 			Placements: map[string]v1.Placement{app: launch("A"), side: launch("S")}, Relations: binding,
 			Files:   map[string]string{app: "A", side: "S"},
 			Records: map[string]Record{app: run("A"), side: {Loaded: "S"}},
-			Units:   map[string]Unit{app: unit("active", "i1"), side: unit("inactive", "")},
+			Units:   map[string]SystemdUnit{app: unit("active", "i1"), side: unit("inactive", "")},
 			States:  map[string]v1.UnitState{app: {LoadState: "loaded", ActiveState: "active", SubState: "dead", Hash: "A", InvocationID: "i1", DesiredState: v1.Launched}},
 		}, "start web-discovery@1.service NotLaunched\n"},
 		{"one that its target brought is adopted", Input{
 			Placements: map[string]v1.Placement{app: launch("A"), side: launch("S")}, Relations: binding,
 			Files:   map[string]string{app: "A", side: "S"},
 			Records: map[string]Record{app: run("A"), side: {Loaded: "S"}},
-			Units:   map[string]Unit{app: unit("active", "i1"), side: unit("active", "s1")},
+			Units:   map[string]SystemdUnit{app: unit("active", "i1"), side: unit("active", "s1")},
 		}, `
 note web-discovery@1.service AlreadyRuns
 state web-discovery@1.service active S
@@ -113,7 +113,7 @@ state web@1.service active A
 			Placements: map[string]v1.Placement{app: launch("A"), side: launch("S")}, Relations: binding,
 			Files:   map[string]string{app: "A", side: "S"},
 			Records: map[string]Record{app: run("A"), side: {Loaded: "S", Launched: "S", Target: "i1"}},
-			Units:   map[string]Unit{app: unit("active", "i2"), side: unit("inactive", "")},
+			Units:   map[string]SystemdUnit{app: unit("active", "i2"), side: unit("inactive", "")},
 		}, `
 start web-discovery@1.service TargetReturned
 state web@1.service active A
@@ -122,7 +122,7 @@ state web@1.service active A
 			Placements: map[string]v1.Placement{app: launch("A"), side: launch("S")}, Relations: binding,
 			Files:   map[string]string{app: "A", side: "S"},
 			Records: map[string]Record{app: run("A"), side: {Loaded: "S", Launched: "S", Target: "i1"}},
-			Units:   map[string]Unit{app: unit("active", "i1"), side: unit("inactive", "")},
+			Units:   map[string]SystemdUnit{app: unit("active", "i1"), side: unit("inactive", "")},
 		}, `
 state web-discovery@1.service inactive S
 state web@1.service active A
@@ -131,7 +131,7 @@ state web@1.service active A
 			Placements: map[string]v1.Placement{app: launch("A"), side: launch("S")}, Relations: binding,
 			Files:   map[string]string{app: "A", side: "S"},
 			Records: map[string]Record{app: run("A"), side: {Loaded: "S", Launched: "S", Target: "i1", Failing: true}},
-			Units:   map[string]Unit{app: unit("active", "i2"), side: unit("failed", "s1")},
+			Units:   map[string]SystemdUnit{app: unit("active", "i2"), side: unit("failed", "s1")},
 		}, `
 state web-discovery@1.service failed S
 state web@1.service active A
@@ -140,7 +140,7 @@ state web@1.service active A
 			Placements: map[string]v1.Placement{app: launch("B"), side: launch("S")}, Relations: binding,
 			Files:   map[string]string{app: "A", side: "S"},
 			Records: map[string]Record{app: run("A"), side: {Loaded: "S"}},
-			Units:   map[string]Unit{app: unit("active", "i1"), side: unit("inactive", "")},
+			Units:   map[string]SystemdUnit{app: unit("active", "i1"), side: unit("inactive", "")},
 		}, `
 writeFile web@1.service FileChanged
 reload FileChanged
@@ -153,7 +153,7 @@ state web-discovery@1.service inactive S waits for web@1.service, which it is bo
 			Relations:  map[string]Relations{"z.service": {BindsTo: []string{"m.service"}}, "m.service": {After: []string{"a.service"}}, "a.service": {}},
 			Files:      map[string]string{"a.service": "A", "m.service": "A", "z.service": "A"},
 			Records:    map[string]Record{"a.service": run("A"), "m.service": run("A"), "z.service": run("A")},
-			Units:      map[string]Unit{"a.service": unit("active", "i1"), "m.service": unit("active", "i2"), "z.service": unit("active", "i3")},
+			Units:      map[string]SystemdUnit{"a.service": unit("active", "i1"), "m.service": unit("active", "i2"), "z.service": unit("active", "i3")},
 		}, `
 stop z.service SetLoaded
 stop m.service SetLoaded
@@ -163,7 +163,7 @@ stop a.service SetLoaded
 			Placements: map[string]v1.Placement{app: launch("A"), side: load("S")}, Relations: binding,
 			Files:   map[string]string{app: "A", side: "S"},
 			Records: map[string]Record{app: run("A"), side: run("S")},
-			Units:   map[string]Unit{app: unit("active", "i1"), side: unit("active", "s1")},
+			Units:   map[string]SystemdUnit{app: unit("active", "i1"), side: unit("active", "s1")},
 		}, `
 stop web-discovery@1.service SetLoaded
 state web@1.service active A
@@ -172,7 +172,7 @@ state web@1.service active A
 			Placements: map[string]v1.Placement{"a.service": launch("A"), "b.service": launch("A")},
 			Files:      map[string]string{"a.service": "A", "b.service": "A"},
 			Records:    map[string]Record{"a.service": run("A"), "b.service": run("A")},
-			Units:      map[string]Unit{"a.service": unit("failed", "i1"), "b.service": unit("inactive", "")},
+			Units:      map[string]SystemdUnit{"a.service": unit("failed", "i1"), "b.service": unit("inactive", "")},
 		}, `
 note a.service Failed
 state a.service failed A
@@ -183,7 +183,7 @@ tell a.service Failed
 			Placements: map[string]v1.Placement{"a.service": ask("A", "1"), "b.service": ask("A", "1"), "c.service": ask("A", "1")},
 			Files:      map[string]string{"a.service": "A", "b.service": "A", "c.service": "A"},
 			Records:    map[string]Record{"a.service": run("A"), "b.service": run("A"), "c.service": run("A")},
-			Units:      map[string]Unit{"a.service": unit("failed", "i1"), "b.service": unit("inactive", ""), "c.service": unit("active", "i3")},
+			Units:      map[string]SystemdUnit{"a.service": unit("failed", "i1"), "b.service": unit("inactive", ""), "c.service": unit("active", "i3")},
 		}, `
 resetFailed a.service Requested
 note c.service AlreadyRuns
@@ -199,7 +199,7 @@ state c.service active A
 				"b.service": {Loaded: "B", Launched: "B", Previous: "A", Invocation: "i1"},
 				"c.service": {Loaded: "B", Launched: "B", Previous: "A", Invocation: "i3", Message: "refused"},
 			},
-			Units: map[string]Unit{"a.service": unit("active", "i1"), "b.service": unit("active", "i2"), "c.service": unit("active", "i3")},
+			Units: map[string]SystemdUnit{"a.service": unit("active", "i1"), "b.service": unit("active", "i2"), "c.service": unit("active", "i3")},
 		}, `
 note b.service AlreadyRuns
 restart a.service FileChanged
@@ -210,7 +210,7 @@ state c.service active A refused
 		{"files and records are lost: a target that is only started restarts no sidekick", Input{
 			Placements: map[string]v1.Placement{app: launch("A"), side: launch("S")}, Relations: binding,
 			Files: map[string]string{side: "empty"},
-			Units: map[string]Unit{app: unit("inactive", ""), side: unit("active", "s1")},
+			Units: map[string]SystemdUnit{app: unit("inactive", ""), side: unit("active", "s1")},
 		}, `
 writeFile web-discovery@1.service FileChanged
 writeFile web@1.service NewPlacement
@@ -224,7 +224,7 @@ restart web-discovery@1.service FileChanged
 			Placements: map[string]v1.Placement{app: launch("B"), side: launch("T"), "other.service": launch("O"), "quiet.service": load("Q2")}, Relations: binding,
 			Files:   map[string]string{app: "A", side: "S", "other.service": "O", "quiet.service": "Q1"},
 			Records: map[string]Record{app: run("A"), side: run("S"), "other.service": run("O"), "quiet.service": {Loaded: "Q1", Stopped: true}},
-			Units:   map[string]Unit{app: unit("active", "i1"), side: unit("active", "s1"), "other.service": unit("active", "o1"), "quiet.service": unit("inactive", "")},
+			Units:   map[string]SystemdUnit{app: unit("active", "i1"), side: unit("active", "s1"), "other.service": unit("active", "o1"), "quiet.service": unit("inactive", "")},
 			States:  map[string]v1.UnitState{"other.service": {LoadState: "loaded", ActiveState: "active", SubState: "dead", Hash: "O", InvocationID: "o1", DesiredState: v1.Launched}},
 		}, `
 writeFile quiet.service FileChanged
@@ -242,14 +242,14 @@ state quiet.service inactive Q2
 			Placements: map[string]v1.Placement{"a.service": launch("B")},
 			Files:      map[string]string{"a.service": "B"},
 			Records:    map[string]Record{"a.service": {Loaded: "B", Launched: "B", Previous: "A", Invocation: "i1"}},
-			Units:      map[string]Unit{"a.service": unit("active", "i1")},
+			Units:      map[string]SystemdUnit{"a.service": unit("active", "i1")},
 		}, "state a.service active A\n"},
 		{"a launch that was to be asked for when fleetd ended", Input{
 			Placements: map[string]v1.Placement{"asked.service": launch("A"), "not.service": launch("A"), "restart.service": launch("B")},
 			Files:      map[string]string{"asked.service": "A", "not.service": "A", "restart.service": "B"},
 			Records: map[string]Record{"asked.service": {Loaded: "A", Launched: "A", Pending: true}, "not.service": {Loaded: "A", Launched: "A", Pending: true},
 				"restart.service": {Loaded: "B", Launched: "B", Pending: true, Previous: "A", Invocation: "i1"}},
-			Units: map[string]Unit{"asked.service": unit("failed", "i9"), "not.service": unit("inactive", ""), "restart.service": unit("active", "i1")},
+			Units: map[string]SystemdUnit{"asked.service": unit("failed", "i9"), "not.service": unit("inactive", ""), "restart.service": unit("active", "i1")},
 		}, `
 note asked.service LaunchConfirmed
 note asked.service Failed
@@ -261,7 +261,7 @@ tell asked.service Failed
 		{"what runs under a lost record is adopted", Input{
 			Placements: map[string]v1.Placement{"a.service": launch("A")},
 			Files:      map[string]string{"a.service": "A"},
-			Units:      map[string]Unit{"a.service": unit("active", "i1")},
+			Units:      map[string]SystemdUnit{"a.service": unit("active", "i1")},
 		}, `
 link a.service NewPlacement
 note a.service AlreadyRuns
@@ -269,7 +269,7 @@ note a.service AlreadyRuns
 		{"unless its file is another one", Input{
 			Placements: map[string]v1.Placement{"a.service": launch("B")},
 			Files:      map[string]string{"a.service": "A"},
-			Units:      map[string]Unit{"a.service": unit("active", "i1")},
+			Units:      map[string]SystemdUnit{"a.service": unit("active", "i1")},
 		}, `
 writeFile a.service FileChanged
 link a.service NewPlacement
@@ -280,7 +280,7 @@ restart a.service FileChanged
 			FromStore: true,
 			Files:     map[string]string{"up.service": "A", "down.service": "A", "failed.service": "A", "going.service": "A"},
 			Records:   map[string]Record{"up.service": run("A"), "down.service": run("A"), "failed.service": run("A"), "going.service": run("A")},
-			Units:     map[string]Unit{"up.service": unit("active", "i"), "down.service": unit("inactive", ""), "failed.service": unit("failed", "f"), "going.service": unit("deactivating", "g")},
+			Units:     map[string]SystemdUnit{"up.service": unit("active", "i"), "down.service": unit("inactive", ""), "failed.service": unit("failed", "f"), "going.service": unit("deactivating", "g")},
 			States:    map[string]v1.UnitState{"up.service": {}, "down.service": {}, "failed.service": {}, "gone.service": {}},
 		}, `
 stop up.service NotPlaced
@@ -299,14 +299,14 @@ deleteState gone.service NotPlaced
 		{"the copy on disk takes nothing away", Input{
 			Files:   map[string]string{"up.service": "A"},
 			Records: map[string]Record{"up.service": run("A")},
-			Units:   map[string]Unit{"up.service": unit("active", "i")},
+			Units:   map[string]SystemdUnit{"up.service": unit("active", "i")},
 			States:  map[string]v1.UnitState{"gone.service": {}},
 		}, ""},
 		{"held until its replacement is active, or for so long", Input{
 			FromStore: true, Now: t0,
 			Files:   map[string]string{"held.service": "A", "late.service": "A"},
 			Records: map[string]Record{"held.service": run("A"), "late.service": run("A")},
-			Units:   map[string]Unit{"held.service": unit("active", "i"), "late.service": unit("active", "i")},
+			Units:   map[string]SystemdUnit{"held.service": unit("active", "i"), "late.service": unit("active", "i")},
 			Holds:   map[string]time.Time{"held.service": t0.Add(time.Second), "late.service": t0},
 		}, `
 stop late.service NotPlaced
@@ -317,7 +317,7 @@ state held.service active A no longer placed here: runs until its replacement is
 			Texts:      map[string]Text{"missing": {Missing: "no such file"}},
 			Files:      map[string]string{"a.service": "A"},
 			Records:    map[string]Record{"a.service": run("A")},
-			Units:      map[string]Unit{"a.service": unit("active", "i1")},
+			Units:      map[string]SystemdUnit{"a.service": unit("active", "i1")},
 		}, `
 writeFile b.service NewPlacement
 link b.service NewPlacement
@@ -338,7 +338,7 @@ state ssh.service inactive  not taken over: this machine already has its own ssh
 		{"and what was never given to systemd is not taken from it", Input{
 			FromStore: true,
 			Records:   map[string]Record{"ssh.service": {Message: "no space left"}},
-			Units:     map[string]Unit{"ssh.service": unit("active", "i")},
+			Units:     map[string]SystemdUnit{"ssh.service": unit("active", "i")},
 			States:    map[string]v1.UnitState{"ssh.service": {}},
 		}, "forget ssh.service NotPlaced\ndeleteState ssh.service NotPlaced\n"},
 		{"units bound to each other are started", Input{
@@ -354,7 +354,7 @@ start a.service NotLaunched
 			Placements: map[string]v1.Placement{"a.service": launch("A")},
 			Files:      map[string]string{"a.service": "A"},
 			Records:    map[string]Record{"a.service": {Loaded: "A", Stopped: true}},
-			Units:      map[string]Unit{"a.service": unit("active", "i1")},
+			Units:      map[string]SystemdUnit{"a.service": unit("active", "i1")},
 		}, "start a.service NotLaunched\n"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -388,7 +388,7 @@ func TestShortStartIsReportedOnceItIsOver(t *testing.T) {
 	plan := func(sub string, since time.Time, last *v1.UnitState) (string, time.Duration) {
 		in := Input{FromStore: true, Now: t0, Placements: map[string]v1.Placement{app: launch("A")},
 			Files: map[string]string{app: "A"}, Records: map[string]Record{app: {Loaded: "A", Launched: "A"}},
-			Units: map[string]Unit{app: {LoadState: "loaded", ActiveState: "activating", SubState: sub, Result: "success", Since: since}}}
+			Units: map[string]SystemdUnit{app: {LoadState: "loaded", ActiveState: "activating", SubState: sub, Result: "success", Since: since}}}
 		if last != nil {
 			in.States = map[string]v1.UnitState{app: *last}
 		}
@@ -419,7 +419,7 @@ func TestShortStartIsReportedOnceItIsOver(t *testing.T) {
 
 func TestHeldPlanLooksAgain(t *testing.T) {
 	p := Plan(Input{FromStore: true, Now: t0,
-		Files: map[string]string{"a.service": "A"}, Units: map[string]Unit{"a.service": unit("active", "i")},
+		Files: map[string]string{"a.service": "A"}, Units: map[string]SystemdUnit{"a.service": unit("active", "i")},
 		Holds: map[string]time.Time{"a.service": t0.Add(7 * time.Second)}})
 	require.Equal(t, 7*time.Second, p.After)
 }
@@ -431,7 +431,7 @@ func TestUnitThatHasDoneItsWork(t *testing.T) {
 	queued := done
 	queued.Job = "start"
 	for _, tt := range []struct {
-		unit      Unit
+		unit      SystemdUnit
 		placement v1.Placement
 		want      string
 	}{

@@ -164,7 +164,7 @@ func TestUnitsWithoutAState(t *testing.T) {
 		Placements: map[string]v1.Placement{"a.service": launch("B"), "c.service": launch("A")},
 		Records:    map[string]Record{"a.service": run, "b.service": run, "c.service": {Loaded: "A"}},
 		States:     map[string]v1.UnitState{"a.service": last, "b.service": last},
-		Units:      map[string]Unit{"a.service": {Err: "no answer"}, "b.service": {Err: "no answer"}, "c.service": {Err: "no unit", NoUnit: true}}}
+		Units:      map[string]SystemdUnit{"a.service": {Err: "no answer"}, "b.service": {Err: "no answer"}, "c.service": {Err: "no unit", NoUnit: true}}}
 	plan := Plan(in)
 	require.Equal(t, time.Second, plan.After)
 	require.Equal(t, []Action{

@@ -56,7 +56,7 @@ func sources(t *testing.T) []source {
 		if filepath.Ext(path) != ".go" {
 			return nil
 		}
-		syntax, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		syntax, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments)
 		if err != nil {
 			return err
 		}
@@ -203,17 +203,20 @@ func TestReasonsAreDefinedOnce(t *testing.T) {
 	}
 }
 
-// reasonsIn returns the constants of the type Reason, or with that prefix.
+// reasonsIn returns the constants whose names begin with Reason, or that are in a group of which the comment says that they are reasons.
 func reasonsIn(syntax *ast.File) (reasons []string) {
+	group := false
 	ast.Inspect(syntax, func(n ast.Node) bool {
+		if decl, ok := n.(*ast.GenDecl); ok {
+			group = decl.Tok == token.CONST && strings.HasPrefix(decl.Doc.Text(), "The reasons of ")
+		}
 		spec, ok := n.(*ast.ValueSpec)
 		if !ok {
 			return true
 		}
-		of, _ := spec.Type.(*ast.Ident)
 		for i, value := range spec.Values {
 			lit, ok := value.(*ast.BasicLit)
-			if ok && i < len(spec.Names) && (of != nil && of.Name == "Reason" || strings.HasPrefix(spec.Names[i].Name, "Reason")) {
+			if ok && i < len(spec.Names) && (group || strings.HasPrefix(spec.Names[i].Name, "Reason")) {
 				reasons = append(reasons, unquoted(lit))
 			}
 		}

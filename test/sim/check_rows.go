@@ -15,8 +15,8 @@ type writer struct {
 	part    string
 }
 
-// row says which parts of a fleetd put and delete the keys of a row. People may do so, too.
-type row struct {
+// writers says which parts of a fleetd put and delete the keys of a writers. People may do so, too.
+type writers struct {
 	puts, deletes []string
 	// elected: only the leader's fleetd writes it.
 	elected bool
@@ -25,7 +25,7 @@ type row struct {
 }
 
 // rows is the table of docs/reference/keys.md.
-var rows = map[string]row{
+var rows = map[string]writers{
 	"units":      {puts: []string{"app"}, deletes: []string{"app"}, elected: true},
 	"revisions":  {puts: []string{"app"}, deletes: []string{"collect"}, elected: true},
 	"unitfiles":  {puts: []string{"app", "schedule"}, deletes: []string{"collect"}, elected: true},
@@ -64,7 +64,7 @@ func (c *checker) rows(events []store.Event, by writer) {
 }
 
 // row checks one change in a row.
-func (c *checker) row(name string, r row, e store.Event, by writer) {
+func (c *checker) row(name string, r writers, e store.Event, by writer) {
 	c.counts.Check(invWriter)
 	parts, part := r.puts, by.part
 	if e.Deleted {
