@@ -15,11 +15,22 @@ import (
 )
 
 type versions struct {
+	mu    sync.Mutex
 	found map[string]string
 	err   error
 }
 
-func (v *versions) VersionWarnings(context.Context) (map[string]string, error) { return v.found, v.err }
+func (v *versions) VersionWarnings(context.Context) (map[string]string, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.found, v.err
+}
+
+func (v *versions) set(found map[string]string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.found, v.err = found, nil
+}
 
 // TestOldEtcdIsReported: /readyz warns about an etcd that should be upgraded, and is still ready; the version is read again
 // after an outage, and every hour.
@@ -44,9 +55,9 @@ func TestOldEtcdIsReported(t *testing.T) {
 			require.Equal(t, body, text)
 		}
 		step(time.Minute, "etcd: ok\n")
-		etcd.found, etcd.err = map[string]string{"http://b:2379": "old", "http://a:2379": "older"}, nil
+		etcd.set(map[string]string{"http://b:2379": "old", "http://a:2379": "older"})
 		step(2*time.Minute, "etcd: ok\nwarning: http://a:2379: older\nwarning: http://b:2379: old\n")
-		etcd.found = nil
+		etcd.set(nil)
 		step(2*time.Hour, "etcd: ok\n")
 		cancel()
 		running.Wait()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http/httptest"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,9 +33,10 @@ func TestControllerThatKeepsFailing(t *testing.T) {
 		a.ElectedFor = ElectedFor{Log: logr.Discard(), Events: recorder, Metrics: controller.NewMetrics(registry)}
 		a.presence = presence.New(presence.Options{Store: s, Keys: keys, Machine: a.machine, TTL: 30 * time.Second,
 			LeaseFile: t.TempDir() + "/lease", Log: a.Log})
-		broken := true
+		var broken atomic.Bool
+		broken.Store(true)
 		loop := controller.New("node", controller.Func[controller.Singleton](func(context.Context, controller.Singleton) (controller.Result, error) {
-			if broken {
+			if broken.Load() {
 				return controller.Result{}, errors.New("systemd says no\nfor many reasons")
 			}
 			return controller.Result{}, nil
@@ -83,7 +85,7 @@ func TestControllerThatKeepsFailing(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		_, later := machine()
 		require.Equal(t, failed, later, "it is written once")
-		broken = false
+		broken.Store(false)
 		time.Sleep(time.Minute)
 		m, _ = machine()
 		require.Empty(t, m.Spec.Failing)
