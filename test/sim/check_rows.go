@@ -15,7 +15,7 @@ type writer struct {
 	part    string
 }
 
-// writers says which parts of a fleetd put and delete the keys of a writers. People may do so, too.
+// writers says which parts of a fleetd put and delete the keys of a row. People may do so, too.
 type writers struct {
 	puts, deletes []string
 	// elected: only the leader's fleetd writes it.
