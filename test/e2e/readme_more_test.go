@@ -79,7 +79,7 @@ func TestReadmeBreaksThings(t *testing.T) {
 				require.True(t, was[key] == id || strings.HasPrefix(key, "m2/"), "%s was restarted", key)
 			}
 		},
-		"nothing moves, requests go on": func() {
+		"nothing moves, requests are still served": func() {
 			was = invocations(t)
 			stream = startTraffic(t, allMachines...)
 			time.Sleep(15 * time.Second) // longer than a machine's lease
