@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
@@ -34,26 +33,26 @@ type Image struct {
 }
 
 // Read returns the image in a file that docker or an OCI tool wrote, or in the directory of an OCI layout. A file is unpacked
-// below scratch if need be; both have to stay until the image was used. Of a file with several images, want names one.
-func Read(file, want, scratch string) (Image, error) {
+// below scratch if need be; both have to stay until the image was used. An archive of several images is refused.
+func Read(file, scratch string) (Image, error) {
 	info, err := os.Stat(file)
 	if err != nil {
 		return Image{}, err
 	}
 	if info.IsDir() {
-		return readLayout(file, want)
+		return readLayout(file)
 	}
 	docker, oci, err := contents(file)
 	switch {
 	case err != nil:
 		return Image{}, fmt.Errorf("%s is not an archive of an image: %w", file, err)
 	case docker: // newer versions of docker write both into one file
-		return readDocker(file, want)
+		return readDocker(file)
 	case oci:
 		if err := unpack(file, scratch); err != nil {
 			return Image{}, fmt.Errorf("%s: %w", file, err)
 		}
-		return readLayout(scratch, want)
+		return readLayout(scratch)
 	}
 	return Image{}, fmt.Errorf("%s is not an archive of an image: it has neither manifest.json nor index.json; write it with docker save", file)
 }
@@ -88,7 +87,7 @@ func walk(file string, visit func(*tar.Header, io.Reader) error) error {
 	}
 }
 
-func readDocker(file, want string) (Image, error) {
+func readDocker(file string) (Image, error) {
 	manifest, err := tarball.LoadManifest(func() (io.ReadCloser, error) { return os.Open(file) })
 	if err != nil {
 		return Image{}, fmt.Errorf("%s: manifest.json: %w", file, err)
@@ -97,26 +96,21 @@ func readDocker(file, want string) (Image, error) {
 	for _, image := range manifest {
 		tags = append(tags, image.RepoTags...)
 	}
-	found := Image{Name: want}
-	var tag *name.Tag
-	switch {
-	case len(manifest) == 1 && len(tags) == 1 && want == "":
-		found.Name = tags[0]
-	case len(manifest) > 1:
-		given, err := name.NewTag(want)
-		if err != nil || want == "" {
-			return Image{}, several(file, tags)
-		}
-		tag = &given
+	if len(manifest) > 1 {
+		return Image{}, several(file, tags)
 	}
-	found.Image, err = tarball.ImageFromPath(file, tag)
+	var found Image
+	if len(tags) == 1 {
+		found.Name = tags[0]
+	}
+	found.Image, err = tarball.ImageFromPath(file, nil)
 	if err != nil {
 		return Image{}, fmt.Errorf("%s: %w", file, err)
 	}
 	return found, nil
 }
 
-func readLayout(dir, want string) (Image, error) {
+func readLayout(dir string) (Image, error) {
 	index, err := layout.ImageIndexFromPath(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Image{}, fmt.Errorf("%s is not an image: it has no index.json", dir)
@@ -128,22 +122,19 @@ func readLayout(dir, want string) (Image, error) {
 	if err != nil {
 		return Image{}, fmt.Errorf("%s: index.json: %w", dir, err)
 	}
-	var names []string
-	var chosen []v1.Descriptor
-	for _, descriptor := range manifest.Manifests {
-		names = append(names, nameOf(descriptor))
-		if len(manifest.Manifests) == 1 || want != "" && nameOf(descriptor) == want {
-			chosen = append(chosen, descriptor)
+	if len(manifest.Manifests) != 1 {
+		var names []string
+		for _, descriptor := range manifest.Manifests {
+			names = append(names, nameOf(descriptor))
 		}
-	}
-	if len(chosen) != 1 {
 		return Image{}, several(dir, names)
 	}
-	found := Image{Name: nameOf(chosen[0])}
-	if chosen[0].MediaType.IsIndex() {
-		found.Index, err = index.ImageIndex(chosen[0].Digest)
+	image := manifest.Manifests[0]
+	found := Image{Name: nameOf(image)}
+	if image.MediaType.IsIndex() {
+		found.Index, err = index.ImageIndex(image.Digest)
 	} else {
-		found.Image, err = index.Image(chosen[0].Digest)
+		found.Image, err = index.Image(image.Digest)
 	}
 	if err != nil {
 		return Image{}, fmt.Errorf("%s: %w", dir, err)

@@ -17,7 +17,7 @@ func TestReadStaysInside(t *testing.T) {
 			scratch := filepath.Join(dir, "scratch")
 			require.NoError(t, os.Mkdir(scratch, 0o700))
 			file := write(t, map[string]string{"index.json": `{"manifests":[]}`, name: "evil"})
-			_, err := Read(file, "", scratch)
+			_, err := Read(file, scratch)
 			require.ErrorContains(t, err, "escapes")
 			require.NoFileExists(t, filepath.Join(dir, "evil"))
 			require.NoFileExists(t, "/evil")
@@ -37,11 +37,11 @@ func TestReadRefuses(t *testing.T) {
 		"lost layer":   {map[string]string{"manifest.json": `[{"Config":"c","Layers":["l"]}]`}, "not found"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := Read(write(t, test.files), "", t.TempDir())
+			_, err := Read(write(t, test.files), t.TempDir())
 			require.ErrorContains(t, err, test.want)
 		})
 	}
-	_, err := Read("/does/not/exist", "", t.TempDir())
+	_, err := Read("/does/not/exist", t.TempDir())
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 

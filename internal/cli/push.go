@@ -137,14 +137,14 @@ func (a *app) readImage(ctx context.Context, arg, dir string) (archive.Image, er
 		if err := copyTo(saved, a.In); err != nil {
 			return archive.Image{}, err
 		}
-		image, err := archive.Read(saved, "", scratch)
+		image, err := archive.Read(saved, scratch)
 		if err != nil {
 			return image, errors.New(strings.Replace(err.Error(), saved, "standard input", 1))
 		}
 		return image, nil
 	}
 	if _, err := os.Stat(arg); err == nil {
-		return archive.Read(arg, "", scratch)
+		return archive.Read(arg, scratch)
 	}
 	if strings.HasPrefix(arg, ".") || strings.HasPrefix(arg, "/") || strings.HasSuffix(arg, ".tar") {
 		return archive.Image{}, fmt.Errorf("file %s does not exist%w", arg, silent{errNoImage})
@@ -155,7 +155,7 @@ func (a *app) readImage(ctx context.Context, arg, dir string) (archive.Image, er
 	if err := dockerSave(ctx, arg, saved); err != nil {
 		return archive.Image{}, err
 	}
-	image, err := archive.Read(saved, "", scratch)
+	image, err := archive.Read(saved, scratch)
 	image.Name = arg
 	return image, err
 }
