@@ -60,32 +60,42 @@ down: ## End the local cluster and remove what it left
 logs: ## Follow the controllers' logs
 	@bin/fleet-dev logs -f
 
+.PHONY: azurite
+azurite: ## Have Azurite, an Azure Blob server for tests, in bin/
+	@hack/fetch-azurite.sh
+
+# Real machines.
 LAB := bin/fleet-lab
 
 .PHONY: lab
 lab: packages ## Start three real machines on this computer, with systemd, docker, etcd and fleet's package (as root; MACHINES=3)
 	@hack/install-debian.sh lab
 	@go build -o $(LAB) ./test/lab/fleet-lab
-	@$(LAB) up --machines $(or $(MACHINES),3) --package "$$(ls -t bin/packages/fleetctl_*.deb | head -n 1)" --package "$$(ls -t bin/packages/fleet_*.deb | head -n 1)"
+	@$(LAB) up --machines $(or $(MACHINES),3) bin/packages/*.deb
 
 .PHONY: lab-down
 lab-down: ## Stop the real machines and remove them
 	@go build -o $(LAB) ./test/lab/fleet-lab
 	@$(LAB) down
 
+# "go test", with the tests that were skipped named at the end. Modules of their own run it in their directory.
+GOTEST := SKIPS=$(SKIPS) $(CURDIR)/bin/gotest
+
+.PHONY: gotest
+gotest:
+	@go build -o bin/gotest ./hack/gotest
+
 .PHONY: test-lab
-test-lab: packages images ## Run the tests on real machines alone (as root)
+test-lab: packages images azurite gotest ## Run the tests on real machines alone (as root)
 	@hack/install-debian.sh lab
-	@SKIPS=$(SKIPS) go run ./hack/gotest -timeout 20m $(TESTFLAGS) -- ./test/lab
+	@$(GOTEST) -timeout 20m $(TESTFLAGS) -- ./test/lab
 
 .PHONY: test
-test: deps build packages images etcd ## Run every test, with real etcd, real systemd and real nginx (SKIPS=fail: none may be skipped)
-	@cd hack/packages && SKIPS=$(SKIPS) go run github.com/fleet-starter/fleet/hack/gotest $(TESTFLAGS) -- ./...
-	@# The tests of the registry install Azurite, which those of whole machines use.
-	@go build -o bin/gotest ./hack/gotest
-	@cd hack/images && SKIPS=$(SKIPS) ../../bin/gotest -timeout 10m $(TESTFLAGS) -- ./...
+test: deps build packages images etcd azurite gotest ## Run every test, with real etcd, real systemd and real nginx (SKIPS=fail: none may be skipped)
+	@cd hack/packages && $(GOTEST) $(TESTFLAGS) -- ./...
+	@cd hack/images && $(GOTEST) -timeout 10m $(TESTFLAGS) -- ./...
 	@# What takes longest begins first. Whole machines come last and alone: they have this computer's addresses and its attention.
-	@SKIPS=$(SKIPS) go run ./hack/gotest -timeout 20m $(TESTFLAGS) -- ./test/sim/mutants ./test/sim $$(go list ./... | grep -v '/test/e2e\|/test/lab\|/test/sim') -- ./test/e2e -- ./test/lab
+	@$(GOTEST) -timeout 20m $(TESTFLAGS) -- ./test/sim/mutants ./test/sim $$(go list ./... | grep -v '/test/e2e\|/test/lab\|/test/sim') -- ./test/e2e -- ./test/lab
 
 .PHONY: race
 race: deps ## Run the tests of what is concurrent under the race detector

@@ -45,9 +45,9 @@ func TestRegistryUnit(t *testing.T) {
 	}
 	require.NotEqual(t, "root", m.run(t, "ps -o user= -p $(systemctl show -p MainPID --value registry.service)"))
 
-	azurite := filepath.Join(top, "bin/azurite/node_modules/azurite/dist/src/blob/main.js") // the registry's own tests install it
+	azurite := filepath.Join(top, "bin/azurite/node_modules/azurite/dist/src/blob/main.js") // "make azurite" installs it
 	if !exists(azurite) {
-		t.Skip("bin/azurite is not there: that the registry serves when storage is back is left out")
+		t.Skip("bin/azurite is missing: make azurite: that the registry serves when storage is back is left out")
 	}
 	m.run(t, "systemd-run --unit azurite node "+azurite+" --inMemoryPersistence --silent --skipApiVersionCheck --disableTelemetry")
 	eventually(t, 30*time.Second, "the registry serves", func() error {

@@ -25,22 +25,9 @@ const (
 // startStorage runs Azurite, an Azure Blob server, on this computer where the machines reach it.
 func startStorage(t *testing.T) {
 	t.Helper()
-	if _, err := exec.LookPath("npm"); err != nil {
-		t.Skipf("no Azure Blob storage here: %v: apt-get install npm", err)
-	}
-	dir, err := filepath.Abs("../../bin/azurite") // where the registry's tests install it, too
+	program, err := filepath.Abs(built(t, "azurite/node_modules/azurite/dist/src/blob/main.js"))
 	require.NoError(t, err)
-	if _, err := os.Stat(filepath.Join(dir, "node_modules/azurite")); err != nil {
-		pinned, err := os.ReadFile("../../hack/images/testdata/azurite/package.json")
-		require.NoError(t, err)
-		require.NoError(t, os.MkdirAll(dir, 0o755))
-		require.NoError(t, os.WriteFile(filepath.Join(dir, "package.json"), pinned, 0o644))
-		install := exec.CommandContext(t.Context(), "npm", "install", "--no-audit", "--no-fund")
-		install.Dir = dir
-		_, err = output(install)
-		require.NoError(t, err)
-	}
-	cmd := exec.Command("node", filepath.Join(dir, "node_modules/azurite/dist/src/blob/main.js"), "--blobHost", HostAddress, "--blobPort", azurePort,
+	cmd := exec.Command("node", program, "--blobHost", HostAddress, "--blobPort", azurePort,
 		"--inMemoryPersistence", "--silent", "--skipApiVersionCheck", "--disableTelemetry")
 	cmd.Dir = t.TempDir()
 	require.NoError(t, cmd.Start())
@@ -108,15 +95,10 @@ func TestContainers(t *testing.T) {
 	first.copy(t, image, "root/example-app.tar", 0o644)
 	require.NoError(t, first.Write("root/registry.yaml", string(manifest)))
 	require.NoError(t, first.Write("root/box.yaml", boxApp))
-	exec := func(args string) string {
-		out, err := first.Exec(t.Context(), strings.Fields(args)...)
-		require.NoError(t, err)
-		return out
-	}
-	exec("fleetctl apply -f /root/registry.yaml --wait --timeout 1m")
-	require.Contains(t, exec("fleetctl push /root/example-app.tar"), "sha256:")
+	fleetctl(t, "apply -f /root/registry.yaml --wait --timeout 1m")
+	require.Contains(t, fleetctl(t, "push /root/example-app.tar"), "sha256:")
 	start := time.Now()
-	exec("fleetctl apply -f /root/box.yaml --wait --timeout 2m")
+	fleetctl(t, "apply -f /root/box.yaml --wait --timeout 2m")
 	t.Logf("two containers are served %.1f s after they were applied", time.Since(start).Seconds())
 	t.Cleanup(func() {
 		ctx := context.Background() // that of the test has ended

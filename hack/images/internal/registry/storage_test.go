@@ -3,7 +3,6 @@ package registry
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -77,13 +76,12 @@ func (a *azurite) away() []string { return []string{"refuses", "hangs"} }
 func (a *azurite) set(t *testing.T, way string) { a.line.set(t, way) }
 
 func newAzurite(t *testing.T) *azurite {
-	script := filepath.Join(azuriteDir(t), "node_modules/azurite/dist/src/blob/main.js")
 	probe, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	address := probe.Addr().String()
 	require.NoError(t, probe.Close())
 	_, port, _ := net.SplitHostPort(address)
-	cmd := exec.Command("node", script, "--blobHost", "127.0.0.1", "--blobPort", port, "--inMemoryPersistence", "--silent",
+	cmd := exec.Command("node", azuriteProgram(t), "--blobHost", "127.0.0.1", "--blobPort", port, "--inMemoryPersistence", "--silent",
 		"--skipApiVersionCheck", "--disableTelemetry")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr, cmd.Dir = &out, &out, t.TempDir()
@@ -104,47 +102,15 @@ func newAzurite(t *testing.T) *azurite {
 	return &azurite{line: newLine(t, address)}
 }
 
-// azuriteDir installs Azurite once for all tests and returns where; it skips the test where npm is missing.
-var azuriteDir = func() func(t *testing.T) string {
-	var once sync.Once
-	var dir string
-	var failed error
-	return func(t *testing.T) string {
-		for _, program := range []string{"node", "npm"} {
-			if _, err := exec.LookPath(program); err != nil {
-				t.Skipf("%s is missing: what needs Azurite, an Azure Blob server for tests, is left out", program)
-			}
-		}
-		once.Do(func() { dir, failed = installAzurite() })
-		if failed != nil {
-			t.Skipf("Azurite, an Azure Blob server for tests, cannot be installed: %v", failed)
-		}
-		return dir
+// azuriteProgram returns Azurite's program, which "make azurite" installs.
+func azuriteProgram(t *testing.T) string {
+	const dir = "../../../../bin/azurite"
+	if _, err := os.Stat(filepath.Join(dir, "installed.json")); err != nil {
+		t.Skipf("bin/azurite is missing: make azurite: what needs Azurite, an Azure Blob server for tests, is left out: %v", err)
 	}
-}()
-
-func installAzurite() (string, error) {
-	pinned, err := os.ReadFile("../../testdata/azurite/package.json")
-	if err != nil {
-		return "", err
-	}
-	dir, err := filepath.Abs("../../../../bin/azurite")
-	if err != nil {
-		return "", err
-	}
-	installed := filepath.Join(dir, "installed.json")
-	if have, err := os.ReadFile(installed); err == nil && bytes.Equal(have, pinned) {
-		return dir, nil
-	}
-	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, "package.json"), pinned, 0o644)); err != nil {
-		return "", err
-	}
-	npm := exec.Command("npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error")
-	npm.Dir = dir
-	if out, err := npm.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("npm install: %w\n%s", err, out)
-	}
-	return dir, os.WriteFile(installed, pinned, 0o644)
+	program, err := filepath.Abs(filepath.Join(dir, "node_modules/azurite/dist/src/blob/main.js"))
+	require.NoError(t, err)
+	return program
 }
 
 // line is a connection that can be cut.
