@@ -79,22 +79,10 @@ func TestRebootFromInside(t *testing.T) {
 func TestRebootWithoutEtcd(t *testing.T) {
 	l := withLab(t)
 	m := running(t, l, "web@2.service")
-	// The whole of etcd is away: none of the members answers another one.
-	for _, member := range l.members() {
-		_, err := member.Exec(t.Context(), "systemctl", "mask", "--now", "--runtime", "etcd.service")
+	for _, member := range l.members() { // also after a reboot
+		_, err := member.Exec(t.Context(), "systemctl", "mask", "--now", "etcd.service")
 		require.NoError(t, err)
 	}
-	unmask := func() {
-		for _, member := range l.members() {
-			_, err := member.Exec(t.Context(), "systemctl", "unmask", "--runtime", "etcd.service")
-			require.NoError(t, err)
-			_, err = member.Exec(t.Context(), "systemctl", "--no-block", "start", "etcd.service")
-			require.NoError(t, err)
-		}
-		require.NoError(t, l.waitForEtcd(t.Context()))
-	}
-	_, err := m.Exec(t.Context(), "systemctl", "mask", "etcd.service") // also after the reboot
-	require.NoError(t, err)
 	require.NoError(t, m.Reboot(t.Context()))
 	took := within(t, time.Minute, "what the machine had runs", func() error {
 		if len(active(t, []*Machine{m}, "web@2.service")) == 0 {
@@ -103,9 +91,11 @@ func TestRebootWithoutEtcd(t *testing.T) {
 		return nil
 	})
 	t.Logf("%s runs %.1f s after the machine has booted without etcd", "web@2.service", took.Seconds())
-	_, err = m.Exec(t.Context(), "systemctl", "unmask", "etcd.service")
-	require.NoError(t, err)
-	unmask()
+	for _, member := range l.members() {
+		_, err := member.Exec(t.Context(), "sh", "-c", "systemctl unmask etcd.service && systemctl --no-block start etcd.service")
+		require.NoError(t, err)
+	}
+	require.NoError(t, l.waitForEtcd(t.Context()))
 	served(t, l.Machines, 2)
 	require.Len(t, active(t, l.Machines, "web@2.service"), 1)
 }
@@ -146,7 +136,7 @@ func TestLeaderIsCutOff(t *testing.T) {
 
 // leaderSeenBy is the ID of the machine that leads.
 func leaderSeenBy(t *testing.T, m *Machine) string {
-	out, err := m.Exec(t.Context(), "sh", "-c", "etcdctl get --prefix --sort-by=CREATE --limit=1 --print-value-only /fleet/leaders/")
+	out, err := m.Exec(t.Context(), "etcdctl", "get", "--prefix", "--sort-by=CREATE", "--limit=1", "--print-value-only", "/fleet/leaders/")
 	if err != nil {
 		return ""
 	}

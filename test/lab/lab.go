@@ -32,7 +32,7 @@ type Config struct {
 	Dir string
 	// Machines is how many there are. Default 3.
 	Machines int
-	// Packages are Debian packages that are installed on every machine, in this order; fleet's own is one of them.
+	// Packages are Debian packages that are installed on every machine; fleet's own is one of them.
 	Packages []string
 	// AgentTTL is fleetd's agent_ttl. 0: fleetd's default.
 	AgentTTL time.Duration

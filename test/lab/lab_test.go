@@ -62,27 +62,13 @@ func runAll(m *testing.M) int {
 // why says why there is no lab here.
 var why error
 
-// packages are those that "make test-lab" builds.
-func packages() (debs []string, err error) {
-	for _, pattern := range []string{"fleetctl_*.deb", "fleet_*.deb"} {
-		found, err := filepath.Glob(filepath.Join("../../bin/packages", pattern))
-		if err != nil {
-			return nil, err
-		}
-		if len(found) == 0 {
-			return nil, fmt.Errorf("bin/packages has no %s: make test-lab", pattern)
-		}
-		debs = append(debs, slices.MaxFunc(found, func(a, b string) int { return modified(a).Compare(modified(b)) }))
+// packages are those that "make packages" builds. It removes those of another version.
+func packages() ([]string, error) {
+	debs, err := filepath.Glob("../../bin/packages/*.deb")
+	if err == nil && len(debs) == 0 {
+		err = errors.New("bin/packages has no package: make packages")
 	}
-	return debs, nil
-}
-
-func modified(name string) time.Time {
-	info, err := os.Stat(name)
-	if err != nil {
-		return time.Time{}
-	}
-	return info.ModTime()
+	return debs, err
 }
 
 // leftovers lists what a lab may leave: mounts, links, cgroups and files.

@@ -118,7 +118,7 @@ func (m *Machine) Booted(ctx context.Context) error {
 	err := poll(ctx, bootTimeout, func() error {
 		said, err := m.Exec(ctx, "systemctl", "is-system-running")
 		if s := strings.TrimSpace(said); s == "running" || s == "degraded" {
-			return nil // degraded: a unit failed, which whoever needs it will notice
+			return nil // degraded: some unit failed; the test or the user that needs it sees that
 		}
 		return fmt.Errorf("systemctl is-system-running: %s: %w", strings.TrimSpace(said), errors.Join(err, errors.New("it boots")))
 	})

@@ -40,7 +40,7 @@ func newRoot() *cobra.Command {
 		Short: "Run a cluster of real machines on this computer",
 		Long: `Run a cluster of real machines on this computer: systemd-nspawn containers with a clean Debian, each with systemd
 as PID 1, its own disk, address, journal and docker daemon. The first three are members of an etcd cluster. It needs root.`,
-		Example: `  fleet-lab up --package bin/packages/fleet_*.deb
+		Example: `  fleet-lab up bin/packages/*.deb
   fleet-lab exec m1 fleetctl list-machines
   fleet-lab kill m2              # cut its power
   fleet-lab boot m2              # and give it back
@@ -63,9 +63,9 @@ as PID 1, its own disk, address, journal and docker daemon. The first three are 
 
 func upCommand() *cobra.Command {
 	var cfg lab.Config
-	cmd := &cobra.Command{Use: "up", Short: "Start a lab, and return when its machines have joined the cluster", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg.Dir = dir
+	cmd := &cobra.Command{Use: "up [PACKAGE...]", Short: "Start a lab, install Debian packages on its machines, and return when they have joined the cluster",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg.Dir, cfg.Packages = dir, args
 			start := time.Now()
 			cfg.Progress = func(step string) {
 				fmt.Fprintf(cmd.ErrOrStderr(), "%5.1f s  %s\n", time.Since(start).Seconds(), step)
@@ -78,7 +78,6 @@ func upCommand() *cobra.Command {
 			return show(cmd, l)
 		}}
 	cmd.Flags().IntVar(&cfg.Machines, "machines", 3, "number of machines")
-	cmd.Flags().StringArrayVar(&cfg.Packages, "package", nil, "Debian package to install on every machine; can be given more than once")
 	return cmd
 }
 
