@@ -35,8 +35,8 @@ type Settings struct {
 	ErrorLog string
 	// Workers is the number of worker processes. 0 means one per core.
 	Workers int
-	// User is the user of the workers if nginx is started by root. Default: nginx's own, nobody, or root if nobody
-	// cannot access Dir.
+	// User is the user of the workers if nginx is started by root. Default: nginx's default user, which is "nobody", or
+	// root if that user cannot access Dir.
 	User string
 	// Timeout is how long an app may be silent before and during an answer. Default DefaultTimeout. Websockets have a
 	// day.
