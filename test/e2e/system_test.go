@@ -122,7 +122,10 @@ func exists(file string) bool {
 
 // try runs a command on the machine.
 func (m *machine) try(command string) ([]byte, error) {
-	return exec.Command("nsenter", "-t", fmt.Sprint(m.leader), "-m", "-u", "-i", "-n", "-p", "/bin/sh", "-ec", command).CombinedOutput()
+	cmd := exec.Command("nsenter", "-t", fmt.Sprint(m.leader), "-m", "-u", "-i", "-n", "-p", "/bin/sh", "-ec", command)
+	// Not the variables of this computer: FLEETCTL_ENDPOINT may name its local cluster.
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=/root"}
+	return cmd.CombinedOutput()
 }
 
 // run runs a command on the machine that has to succeed, and returns what it prints.
