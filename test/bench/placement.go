@@ -49,8 +49,8 @@ func placement(ctx context.Context, b *bench) error {
 	return ctx.Err()
 }
 
-// runs is how often a size is measured: a single garbage collection distorts a plan of some milliseconds.
-func runs(size dimensions) int { return max(3, 200_000/size.units|1) }
+// runs is how often a size is measured: garbage collections distort single plans, small ones most.
+func runs(size dimensions) int { return max(15, 200_000/size.units|1) }
 
 func placements(d schedule.Decision) (n int) {
 	for _, a := range d.Actions {
