@@ -219,6 +219,8 @@ func serve(ctx context.Context, opts options, log logr.Logger, server *nginx.Ser
 	var parts sync.WaitGroup
 	parts.Go(func() { _ = recorder.Run(ctx) })
 	parts.Go(func() { front.watch(ctx) })
+	drain := route.Drain{Store: client, Keys: keys, Machine: opts.machine, Set: server.SetDraining, Log: log.WithName("drain")}
+	parts.Go(func() { drain.Run(ctx) })
 	err := controller.Run(ctx)
 	parts.Wait()
 	if reason := new(cannotServe); errors.As(context.Cause(ctx), reason) {

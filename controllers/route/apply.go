@@ -19,6 +19,7 @@ const (
 	reasonExited    = "Exited"      // nginx ended by itself while etcd is away: it is restarted with what it served last
 	reasonRestored  = "Restored"    // after a boot without etcd: the state file has what was served before
 	reasonNotRouted = "NotRouted"   // an event of the app: this endpoint, host or app is not served, the message says why
+	reasonDrain     = "Drain"       // load balancers are told whether this machine is drained: see /-/healthz of the router
 	reasonOlder     = "OlderLeader" // the leader's fleetd is older than the router and does not write routes/, so the router changes nothing
 )
 

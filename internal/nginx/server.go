@@ -21,6 +21,9 @@ import (
 
 const (
 	socketName = "status.sock"
+	// drainingName is a file that is there while the machine is drained: /-/healthz answers 503 then. Custom templates may
+	// look at it, too.
+	drainingName = "draining"
 
 	defaultEffectTimeout = 10 * time.Second
 	// killTimeout is how long Stop waits between its last two, increasingly forceful, signals.
@@ -191,6 +194,18 @@ func (s *Server) Apply(ctx context.Context, c Configuration) (Result, error) {
 		}
 	}
 	return result, s.writeStatus(c, r.generation)
+}
+
+// SetDraining sets whether load balancers should leave this machine: what /-/healthz answers. nginx is not reloaded.
+func (s *Server) SetDraining(draining bool) error {
+	if draining {
+		return os.WriteFile(s.path(drainingName), nil, 0o644)
+	}
+	err := os.Remove(s.path(drainingName))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // put replaces nginx.conf and puts it into effect. If that fails, the old file is restored, so that the one on disk is

@@ -77,6 +77,32 @@ func TestStatusPage(t *testing.T) {
 	require.Equal(t, 200, resp.StatusCode, "an app's own paths are the app's")
 }
 
+// Load balancers ask each machine whether it takes requests, by its address. A drain changes the answer without a reload.
+func TestHealthForLoadBalancers(t *testing.T) {
+	r := newRouter(t)
+	r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{instance(t, "app@1")}})
+	health := func(host string) string {
+		t.Helper()
+		resp, body := r.do("GET", host, "/-/healthz")
+		return fmt.Sprintf("%d %s %s", resp.StatusCode, resp.Header.Get("Content-Type"), body)
+	}
+	workers := acceptingWorkers(r.pid())
+	require.NoError(t, r.SetDraining(false), "it is not drained")
+	require.Equal(t, "200 text/plain ok\n", health("127.0.0.1"))
+	require.NoError(t, r.SetDraining(true))
+	require.Equal(t, "503 text/plain this machine is drained\n", health("127.0.0.1"))
+	require.Equal(t, "200 text/plain app@1", strings.Replace(health("app.localhost"), "; charset=utf-8", "", 1), "an app's own paths are the app's")
+	require.Equal(t, "200 app@1", r.get("app.localhost"), "a drained machine routes")
+	r.crash()
+	r.open()
+	_, err := r.Start(t.Context())
+	require.NoError(t, err)
+	require.Contains(t, health("127.0.0.1"), "503", "the next router has not asked etcd yet")
+	require.NoError(t, r.SetDraining(false))
+	require.Equal(t, "200 text/plain ok\n", health("127.0.0.1"))
+	require.Equal(t, workers, acceptingWorkers(r.pid()), "no worker was replaced")
+}
+
 func TestEndpointThatNginxRefusesIsLeftOutAlone(t *testing.T) {
 	r := newRouter(t)
 	good := instance(t, "b@1")
