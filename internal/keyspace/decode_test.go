@@ -44,6 +44,8 @@ func TestSlipsOfThePen(t *testing.T) {
 	require.Equal(t, "x", u.Spec.Hash)
 	_, err = k.MachineConfigs().Decode([]byte("cordonned: true"))
 	require.ErrorContains(t, err, "cordonned")
+	_, err = k.MachineConfigs().Decode([]byte(`{"cordon": true}`))
+	require.EqualError(t, err, `json: unknown field "cordon"; the fields are cordoned, drain and metadata`)
 	_, err = k.Overrides().Decode([]byte("desiredstate: loaded\nx: y\n"))
 	require.ErrorContains(t, err, `"x"`)
 	p, err := k.Placements().Decode([]byte(`{"hash":"x","later":[1]}`))

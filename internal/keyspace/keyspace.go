@@ -90,7 +90,16 @@ func (k Keys) Machines() Collection[v1.Machine] {
 
 // MachineConfigs holds machine configuration set by people.
 func (k Keys) MachineConfigs() Collection[v1.MachineConfig] {
-	return manifest[v1.MachineConfig](k.root + "/machineconfig/").named(isMachine)
+	row := manifest[v1.MachineConfig](k.root + "/machineconfig/").named(isMachine)
+	decode := row.decode
+	row.decode = func(data []byte) (v1.MachineConfig, error) {
+		config, err := decode(data)
+		if err != nil {
+			err = fmt.Errorf("%w; the fields are cordoned, drain and metadata", err) // they are few, and written by hand
+		}
+		return config, err
+	}
+	return row
 }
 
 // Overrides holds people's wishes for single units.
