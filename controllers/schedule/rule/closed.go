@@ -2,7 +2,7 @@ package rule
 
 import "github.com/fleet-starter/fleet/controllers/schedule/index"
 
-// Why machines get nothing new.
+// Why a machine gets no new units.
 const (
 	ReasonDraining   = "Draining" // the machine is to be empty
 	ReasonCordoned   = "Cordoned" // the machine takes no new units
@@ -10,14 +10,14 @@ const (
 	ReasonStuck      = "Stuck"    // the machine's node controller keeps failing: it gets no new units
 )
 
-// closed is no option of units: machines that are drained, cordoned, unreadable or stuck get nothing new. Searches do not
-// see them, for no view has them by load; the rule explains it.
+// closed is not an option of units: machines that are drained, cordoned, unreadable or stuck get no new units. The index keeps them
+// out of every search; this rule only explains it.
 type closed struct {
 	base
 	draining, cordoned, unreadable, stuck index.Set
 }
 
-// sets are those that a machine belongs to, one for each reason.
+// sets are the sets that a machine belongs to, one for each reason.
 func (r *closed) sets(m *index.Machine) (sets []*index.Set) {
 	if m.Config.Drain {
 		sets = append(sets, &r.draining)
@@ -33,7 +33,7 @@ func (r *closed) sets(m *index.Machine) (sets []*index.Set) {
 	return sets
 }
 
-// Attach enters a machine in its sets.
+// Attach adds a machine to its sets.
 func (r *closed) Attach(m *index.Machine) {
 	for _, s := range r.sets(m) {
 		s.Add(m.Slot, r.x.Words)
@@ -47,7 +47,7 @@ func (r *closed) Detach(m *index.Machine) {
 	}
 }
 
-// Explain counts them once for all members.
+// Explain counts closed machines once for all members.
 func (r *closed) Explain(s *Survey, i int) {
 	if i < len(s.Members)-1 {
 		return

@@ -11,7 +11,7 @@ import (
 // ReasonConflicts is the reason of Conflicts=.
 const ReasonConflicts = "Conflicts" // it conflicts with a unit that was there first (Conflicts=)
 
-// conflicts is Conflicts=: patterns of units that are not on one machine with the one that carries them, whichever comes first.
+// conflicts is Conflicts=: units that match the patterns never share a machine with the unit that has them, whichever was first.
 type conflicts struct{ patterns }
 
 func (r *conflicts) join(x *index.Index, n int) {
@@ -19,7 +19,7 @@ func (r *conflicts) join(x *index.Index, n int) {
 	r.base.join(x, n)
 }
 
-// Filter leaves out where a unit is that conflicts.
+// Filter leaves out machines with a conflicting unit.
 func (r *conflicts) Filter(q *Search) {
 	for _, u := range q.Members {
 		n := r.bound(u)
@@ -32,7 +32,7 @@ func (r *conflicts) Filter(q *Search) {
 	}
 }
 
-// Clash names the pattern, and the unit that carries it.
+// Clash names the pattern and the unit that has it.
 func (r *conflicts) Clash(u, v *index.Unit) (Refusal, bool) {
 	uCarries, uMatched := r.of(u)
 	vCarries, vMatched := r.of(v)
@@ -46,7 +46,7 @@ func (r *conflicts) Clash(u, v *index.Unit) (Refusal, bool) {
 	return Refusal{Reason: ReasonConflicts, Message: fmt.Sprintf("%s conflicts with %s (Conflicts=%s of %s)", u.Label(), v.Label(), p.Pattern, carrier.Name)}, true
 }
 
-// Contended looks at the sets of its patterns.
+// Contended looks at the sets of the unit's patterns.
 func (r *conflicts) Contended(u *index.Unit, m *index.Machine) bool { return r.contended(u, m) }
 
 // Explain names the units that conflict.

@@ -12,7 +12,7 @@ import (
 type List struct {
 	x     *index.Index
 	rules []Rule
-	// Of those that are asked one by one:
+	// The rules that implement an optional interface:
 	machines   []machineRule
 	matchers   []matcher
 	contenders []contender
@@ -22,14 +22,14 @@ type List struct {
 	resources  *resources
 	replaces   *replaces
 	machineOf  *machineOf
-	// urgent: units that use the first of these options have the least choice, and are placed first.
+	// urgent are the rules whose units have the least choice and are placed first, most urgent first.
 	urgent []int
 
 	search Search
 	keys   [2][]byte
 }
 
-// New is the list of rules for an index: one line a rule.
+// New returns the rules for an index, one line each.
 func New(x *index.Index) index.Rules {
 	l := &List{x: x, resources: &resources{}, replaces: &replaces{}, machineOf: &machineOf{}}
 	metadata, machineID := &machineMetadata{}, &machineID{}
@@ -47,7 +47,7 @@ func New(x *index.Index) index.Rules {
 	return l
 }
 
-// Of is the list of an index that was made with New.
+// Of returns the rules of an index made with New.
 func Of(x *index.Index) *List { return x.Rules().(*List) }
 
 func (l *List) add(r interface {
@@ -72,7 +72,7 @@ func collect[T any](list *[]T, r Rule) {
 	}
 }
 
-// Same says that a unit would ask for the same with another spec.
+// Same reports whether another spec asks for the same placement as the unit's.
 func (l *List) Same(u *index.Unit, spec *index.UnitSpec) bool {
 	a, b := l.keys[0][:0], l.keys[1][:0]
 	for _, r := range l.rules {
@@ -82,8 +82,8 @@ func (l *List) Same(u *index.Unit, spec *index.UnitSpec) bool {
 	return bytes.Equal(a, b)
 }
 
-// Shape appends what the explanation of why a unit fits nowhere depends on, beside the machines: the same for all instances of
-// a template, mostly.
+// Shape appends everything but the machines that the explanation of why a unit fits nowhere depends on. It is usually the same for all
+// instances of a template, which then share one explanation.
 func (l *List) Shape(b []byte, u *index.Unit) []byte {
 	for _, r := range l.rules {
 		b = append(r.Key(b, &u.Fleet), 0xff)
@@ -94,14 +94,14 @@ func (l *List) Shape(b []byte, u *index.Unit) []byte {
 	return b
 }
 
-// Named has the patterns that match a new unit note it.
+// Named tells the pattern tables of a new unit.
 func (l *List) Named(u *index.Unit) {
 	for _, t := range l.names {
 		t.named(u)
 	}
 }
 
-// Bind has each rule read its option.
+// Bind lets each rule read its option.
 func (l *List) Bind(u *index.Unit) {
 	var uses uint32
 	b := l.keys[0][:0]
@@ -135,7 +135,7 @@ func (l *List) Unbind(u *index.Unit) {
 	}
 }
 
-// Forget drops what only the unit was tied to.
+// Forget drops what was kept for this unit alone.
 func (l *List) Forget(*index.Unit) { l.sweep() }
 
 func (l *List) sweep() {
@@ -144,7 +144,7 @@ func (l *List) sweep() {
 	}
 }
 
-// Enter tells the rules that concern a unit that it is on one more machine.
+// Enter tells the rules that concern a unit that it is now on one more machine.
 func (l *List) Enter(u *index.Unit, m *index.Machine) {
 	for set := u.Concerns; set != 0; set &= set - 1 {
 		l.rules[bits.TrailingZeros32(set)].Enter(u, m)
@@ -158,7 +158,7 @@ func (l *List) Leave(u *index.Unit, m *index.Machine) {
 	}
 }
 
-// Attach tells of a machine that is in the index now.
+// Attach tells the rules of a machine that was added to the index.
 func (l *List) Attach(m *index.Machine) {
 	for _, r := range l.machines {
 		r.Attach(m)
@@ -172,7 +172,7 @@ func (l *List) Detach(m *index.Machine) {
 	}
 }
 
-// Mismatch says that a unit must not be on a machine, whatever that runs.
+// Mismatch reports why a unit must not be on a machine, whatever runs there.
 func (l *List) Mismatch(u *index.Unit, m *index.Machine) (Refusal, bool) {
 	for _, r := range l.matchers {
 		if why, bad := r.Mismatch(u, m); bad {
@@ -182,7 +182,7 @@ func (l *List) Mismatch(u *index.Unit, m *index.Machine) (Refusal, bool) {
 	return Refusal{}, false
 }
 
-// Clash says that two units cannot be on one machine.
+// Clash reports why two units cannot share a machine.
 func (l *List) Clash(u, v *index.Unit) (Refusal, bool) {
 	for set := concerns(u) & concerns(v); set != 0; set &= set - 1 {
 		if why, bad := l.rules[bits.TrailingZeros32(set)].Clash(u, v); bad {
@@ -192,7 +192,7 @@ func (l *List) Clash(u, v *index.Unit) (Refusal, bool) {
 	return Refusal{}, false
 }
 
-// concerns are the rules that concern a unit, or one that runs with its former file.
+// concerns is the set of rules that concern a unit; for a former file, also those of the unit itself.
 func concerns(u *index.Unit) uint32 {
 	if u.Of != nil {
 		return u.Concerns | u.Of.Concerns
@@ -200,7 +200,7 @@ func concerns(u *index.Unit) uint32 {
 	return u.Concerns
 }
 
-// Wish says what a unit on a machine would rather have. "": nothing.
+// Wish returns what a unit on a machine would prefer; "" for nothing.
 func (l *List) Wish(u *index.Unit, m *index.Machine) string {
 	if u.Concerns == 0 {
 		return ""
@@ -214,7 +214,7 @@ func (l *List) Wish(u *index.Unit, m *index.Machine) string {
 	return strings.Join(list, "; ")
 }
 
-// Contended says that something on the machine of a unit may clash with it there.
+// Contended reports whether anything on the machine may clash with the unit.
 func (l *List) Contended(u *index.Unit, m *index.Machine) bool {
 	if u.Concerns == 0 {
 		return false
@@ -227,7 +227,7 @@ func (l *List) Contended(u *index.Unit, m *index.Machine) bool {
 	return false
 }
 
-// Incompatible says which two units cannot be on one machine.
+// Incompatible returns two of the units that cannot share a machine.
 func (l *List) Incompatible(units []*index.Unit) (Refusal, bool) {
 	for i, u := range units {
 		for _, v := range units[:i] {

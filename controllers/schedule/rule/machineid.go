@@ -8,7 +8,7 @@ import (
 // ReasonMachineID is the reason of MachineID=.
 const ReasonMachineID = "MachineID" // MachineID= names another machine
 
-// machineID is MachineID=: the unit runs on that machine alone.
+// machineID is MachineID=: the unit runs only on that machine.
 type machineID struct{ base }
 
 // Key is the ID.
@@ -22,7 +22,7 @@ func (r *machineID) Mismatch(u *index.Unit, m *index.Machine) (Refusal, bool) {
 	return Refusal{}, false
 }
 
-// Filter leaves one machine. Explanations are about that one.
+// Filter leaves one machine, which explanations are then about.
 func (r *machineID) Filter(q *Search) {
 	for _, u := range q.Members {
 		if id := u.Fleet.MachineID; id != "" {

@@ -12,7 +12,7 @@ import (
 // ReasonMachineMetadata is the reason of MachineMetadata=.
 const ReasonMachineMetadata = "MachineMetadata" // the machine's metadata does not match MachineMetadata=
 
-// machineMetadata is MachineMetadata=: the machine has one of the values under each of the keys.
+// machineMetadata is MachineMetadata=: for each key the machine has one of the values.
 type machineMetadata struct {
 	base
 	selectors map[string]*selector
@@ -20,7 +20,7 @@ type machineMetadata struct {
 	machines  map[pair]*index.Set
 }
 
-// selector is one demand, shared by all units that make it, with the machines that meet it.
+// selector is one requirement, shared by all units that have it, with the machines that meet it.
 type selector struct {
 	id    string
 	terms []term
@@ -28,10 +28,10 @@ type selector struct {
 	view  index.View
 }
 
-// pair is a key of metadata with its value.
+// pair is a metadata key with one value.
 type pair struct{ key, value string }
 
-// term: one of these values under this key.
+// term requires one of these values for this key.
 type term struct {
 	key    string
 	values []string
@@ -60,12 +60,12 @@ func (r *machineMetadata) join(x *index.Index, n int) {
 	r.base.join(x, n)
 }
 
-// Key is the demand.
+// Key is the requirement.
 func (r *machineMetadata) Key(b []byte, f *unitfile.Fleet) []byte {
 	return demandKey(b, f.MachineMetadata)
 }
 
-// demandKey appends a demand on metadata: the same for equal ones.
+// demandKey appends a requirement on metadata in a canonical form.
 func demandKey(b []byte, demand map[string][]string) []byte {
 	if len(demand) == 0 {
 		return b
@@ -86,7 +86,7 @@ func demandKey(b []byte, demand map[string][]string) []byte {
 	return b
 }
 
-// termsOf are the terms of a demand, in the order of their keys.
+// termsOf returns the terms of a requirement, sorted by key.
 func termsOf(demand map[string][]string) (terms []term) {
 	for _, key := range slices.Sorted(maps.Keys(demand)) {
 		terms = append(terms, term{key, demand[key]})
@@ -99,7 +99,7 @@ func (r *machineMetadata) of(u *index.Unit) *selector {
 	return s
 }
 
-// Bind finds or makes the selector of a unit. A former file has none: where the unit may be, its new one says.
+// Bind finds or makes the selector of a unit. A former file has none: the new file decides where the unit may be.
 func (r *machineMetadata) Bind(u *index.Unit) {
 	demand := u.Fleet.MachineMetadata
 	if len(demand) == 0 || u.Of != nil {
@@ -150,7 +150,7 @@ func (r *machineMetadata) Unbind(u *index.Unit) {
 	r.x.Drop(&s.view)
 }
 
-// Attach finds the selectors that a machine meets by what it says, not by trying them all.
+// Attach finds the selectors that a machine meets by its metadata, without trying them all.
 func (r *machineMetadata) Attach(m *index.Machine) {
 	for key, value := range m.Labels {
 		p := pair{key, value}
@@ -189,7 +189,7 @@ func (r *machineMetadata) Mismatch(u *index.Unit, m *index.Machine) (Refusal, bo
 	return Refusal{Reason: ReasonMachineMetadata, Message: m.ID + " has no metadata " + s.terms[i].String()}, true
 }
 
-// Filter keeps to the machines that meet the demand.
+// Filter leaves the machines that meet the requirement.
 func (r *machineMetadata) Filter(q *Search) {
 	for _, u := range q.Members {
 		s := r.of(u)
@@ -205,7 +205,7 @@ func (r *machineMetadata) Filter(q *Search) {
 	}
 }
 
-// Explain counts for each term.
+// Explain counts machines for each term.
 func (r *machineMetadata) Explain(s *Survey, i int) {
 	selector := r.of(s.Members[i])
 	if selector == nil {

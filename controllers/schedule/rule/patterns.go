@@ -7,7 +7,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// patterns is the table of the patterns of unit names that an option takes, shared by all units that carry them.
+// patterns is the table of the unit name patterns of one option, shared by all units that have them.
 type patterns struct {
 	base
 	option    func(f *unitfile.Fleet) []string
@@ -27,7 +27,7 @@ type pattern struct {
 	dropped bool
 }
 
-// named is what a table keeps of a unit.
+// named is what the table knows of a unit.
 type named struct {
 	carries []*pattern
 	matched []*pattern // patterns of any unit that match this name
@@ -41,7 +41,7 @@ func newPatterns(option func(*unitfile.Fleet) []string) patterns {
 
 func (t *patterns) table() *patterns { return t }
 
-// of is what the table knows of a unit: what its file carries, and what matches its name, also of a former file.
+// of returns what the table knows of a unit: the patterns in its file and those that match its name. A former file has both, too.
 func (t *patterns) of(u *index.Unit) (carries, matched []*pattern) {
 	carries = t.bound(u).carries
 	if u.Of != nil {
@@ -80,7 +80,7 @@ func (t *patterns) Key(b []byte, f *unitfile.Fleet) []byte {
 	return b
 }
 
-// Shape is the patterns of others.
+// Shape appends the patterns of other units that match this one.
 func (t *patterns) Shape(b []byte, u *index.Unit) []byte {
 	for _, p := range t.bound(u).matched {
 		b = append(append(b, p.Pattern...), 0)
@@ -88,14 +88,14 @@ func (t *patterns) Shape(b []byte, u *index.Unit) []byte {
 	return b
 }
 
-// named notes a new unit with the patterns that match it.
+// named records a new unit with the patterns that match it.
 func (t *patterns) named(u *index.Unit) {
 	if found := t.matching(u.Name); len(found) > 0 {
 		t.bind(u).matched = found
 	}
 }
 
-// Bind finds or makes the patterns that a unit carries.
+// Bind finds or makes the patterns of a unit.
 func (t *patterns) Bind(u *index.Unit) {
 	list := t.option(&u.Fleet)
 	if len(list) == 0 {
@@ -120,7 +120,7 @@ func (t *patterns) Bind(u *index.Unit) {
 	t.release(u, n)
 }
 
-// Unbind lets them go.
+// Unbind undoes Bind.
 func (t *patterns) Unbind(u *index.Unit) {
 	n := t.bound(u)
 	if len(n.carries) == 0 {
@@ -135,7 +135,7 @@ func (t *patterns) Unbind(u *index.Unit) {
 	t.release(u, n)
 }
 
-// sweep drops patterns that no unit carries.
+// sweep drops patterns that no unit has.
 func (t *patterns) sweep() {
 	for _, p := range t.unused {
 		if p.refs > 0 || p.dropped {
@@ -152,7 +152,7 @@ func (t *patterns) sweep() {
 	t.unused = t.unused[:0]
 }
 
-// Enter notes the machine in the sets of the patterns.
+// Enter adds the machine to the sets of the patterns.
 func (t *patterns) Enter(u *index.Unit, m *index.Machine) {
 	n := t.bound(u)
 	for _, p := range n.matched {
@@ -178,12 +178,12 @@ func (t *patterns) Leave(u *index.Unit, m *index.Machine) {
 	}
 }
 
-// again: a former file carries what the unit's file carries still.
+// again reports whether a pattern of a former file is still in the unit's file.
 func (t *patterns) again(u *index.Unit, p *pattern) bool {
 	return u.Of != nil && slices.Contains(t.bound(u.Of).carries, p)
 }
 
-// contended: there is more on the machine of a unit, of what its patterns are about, than the unit itself.
+// contended reports whether the machine has another unit that the unit's patterns concern.
 func (t *patterns) contended(u *index.Unit, m *index.Machine) bool {
 	n := t.bound(u)
 	others := func(s *index.UnitSet, itself []*pattern, p *pattern) bool {

@@ -12,7 +12,7 @@ import (
 // ReasonPorts is the reason of Ports=.
 const ReasonPorts = "Ports" // a port that it needs is used by a unit that was there first
 
-// ports is Ports=: a port of a machine is used by one unit.
+// ports is Ports=: on a machine each port is used by at most one unit.
 type ports struct {
 	base
 	used map[int]*index.UnitSet
@@ -31,7 +31,7 @@ func (r *ports) Key(b []byte, f *unitfile.Fleet) []byte {
 	return b
 }
 
-// Enter notes the ports as used.
+// Enter marks the ports as used.
 func (r *ports) Enter(u *index.Unit, m *index.Machine) {
 	for _, port := range u.Fleet.Ports {
 		if r.again(u, port) {
@@ -46,7 +46,7 @@ func (r *ports) Enter(u *index.Unit, m *index.Machine) {
 	}
 }
 
-// Leave notes them as free.
+// Leave marks them as free.
 func (r *ports) Leave(u *index.Unit, m *index.Machine) {
 	for _, port := range u.Fleet.Ports {
 		if !r.again(u, port) {
@@ -55,12 +55,12 @@ func (r *ports) Leave(u *index.Unit, m *index.Machine) {
 	}
 }
 
-// again: a former file has a port that the unit's file has still.
+// again reports whether a port of a former file is still in the unit's file.
 func (r *ports) again(u *index.Unit, port int) bool {
 	return u.Of != nil && slices.Contains(u.Of.Fleet.Ports, port)
 }
 
-// Filter leaves out where a port is used.
+// Filter leaves out machines where a port is in use.
 func (r *ports) Filter(q *Search) {
 	for _, u := range q.Members {
 		for _, port := range u.Fleet.Ports {
@@ -81,7 +81,7 @@ func (r *ports) Clash(u, v *index.Unit) (Refusal, bool) {
 	return Refusal{}, false
 }
 
-// Contended: a port is used by another unit as well.
+// Contended reports whether another unit on the machine uses one of the ports.
 func (r *ports) Contended(u *index.Unit, m *index.Machine) bool {
 	return slices.ContainsFunc(u.Fleet.Ports, func(port int) bool { return r.used[port].Count(m.Slot) > 1 })
 }

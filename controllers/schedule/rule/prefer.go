@@ -7,14 +7,14 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// prefer is PreferMetadata=: a unit goes to a machine that meets the most of its terms, and to any other rather than nowhere. It
-// does not move when a better machine comes.
+// prefer is PreferMetadata=: a unit goes to a machine that meets most of its terms, but to any other rather than to none. It does not move
+// when a better machine joins.
 type prefer struct {
 	base
 	wishes map[string]*wish
 }
 
-// wish is the terms that units prefer, with the machines by how many of them they meet.
+// wish is the terms that units prefer, with the machines by the number of terms that they meet.
 type wish struct {
 	id    string
 	terms []term
@@ -68,7 +68,7 @@ func (r *prefer) Unbind(u *index.Unit) {
 	}
 }
 
-// Attach notes how much of each wish a machine meets.
+// Attach counts how many terms of each wish a machine meets.
 func (r *prefer) Attach(m *index.Machine) {
 	for _, w := range r.wishes {
 		w.attach(m, r.x.Words)
@@ -104,13 +104,13 @@ func (w *wish) missed(m *index.Machine) (terms []string) {
 	return terms
 }
 
-// Tiers are the numbers of terms that may be met.
+// Tiers is the number of counts of met terms.
 func (w *wish) Tiers() int { return len(w.met) }
 
-// Tier is the machines that meet all but i terms.
+// Tier returns the machines that meet all but i terms.
 func (w *wish) Tier(i int) index.Bits { return w.met[i] }
 
-// Filter prefers the machines that the first member with a wish does.
+// Filter prefers machines by the wish of the first member that has one.
 func (r *prefer) Filter(q *Search) {
 	for _, u := range q.Members {
 		if w := r.of(u); w != nil && len(w.met[0]) == r.x.Words {

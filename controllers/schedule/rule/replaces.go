@@ -13,7 +13,7 @@ const (
 	ReasonReplaced = "Replaced" // another unit takes its place (Replaces=)
 )
 
-// replaces is Replaces=: the unit preempts those that it names: they leave its machine. Two that name each other do not.
+// replaces is Replaces=: the unit preempts the units that it names, which leave its machine. Two units that name each other do not.
 type replaces struct{ patterns }
 
 func (r *replaces) join(x *index.Index, n int) {
@@ -21,7 +21,7 @@ func (r *replaces) join(x *index.Index, n int) {
 	r.base.join(x, n)
 }
 
-// pattern is that by which u replaces v; nil: it does not.
+// pattern returns the pattern by which u replaces v; nil if it does not.
 func (r *replaces) pattern(u, v *index.Unit) *pattern {
 	uCarries, uMatched := r.of(u)
 	vCarries, vMatched := r.of(v)
@@ -31,7 +31,7 @@ func (r *replaces) pattern(u, v *index.Unit) *pattern {
 	return shared(uCarries, vMatched)
 }
 
-// Clash: one replaces the other.
+// Clash reports that one of the two replaces the other.
 func (r *replaces) Clash(u, v *index.Unit) (Refusal, bool) {
 	p := r.pattern(u, v)
 	if p == nil {
@@ -47,7 +47,7 @@ func (r *replaces) Clash(u, v *index.Unit) (Refusal, bool) {
 // Contended looks at the sets of its patterns.
 func (r *replaces) Contended(u *index.Unit, m *index.Machine) bool { return r.contended(u, m) }
 
-// Filter has machines looked at one by one: whether two units replace each other no set says.
+// Filter asks for a check of each machine: no set tells whether two units replace each other.
 func (r *replaces) Filter(q *Search) {
 	for _, u := range q.Members {
 		n := r.bound(u)
@@ -71,7 +71,7 @@ func (r *replaces) allows(q *Search, m *index.Machine) bool {
 	return true
 }
 
-// rivals: a unit on the machine replaces u or is replaced by it.
+// rivals reports whether a unit on the machine replaces u or is replaced by it.
 func (r *replaces) rivals(u *index.Unit, m *index.Machine) bool {
 	for _, p := range m.Places {
 		if p.Unit == u {
@@ -84,7 +84,7 @@ func (r *replaces) rivals(u *index.Unit, m *index.Machine) bool {
 	return false
 }
 
-// Explain counts the machines that may have a rival, and have.
+// Explain counts the machines with a rival.
 func (r *replaces) Explain(s *Survey, i int) {
 	u := s.Members[i]
 	n := r.bound(u)
@@ -107,10 +107,10 @@ func (r *replaces) Explain(s *Survey, i int) {
 		s.Where(machines, func(m *index.Machine) bool { return r.rivals(u, m) }))
 }
 
-// Preemptor says that a unit preempts others where it goes.
+// Preemptor reports whether a unit preempts others.
 func (l *List) Preemptor(u *index.Unit) bool { return len(l.replaces.bound(u).carries) > 0 }
 
-// Preempts says that u preempts v; Preemption says why to people.
+// Preempts reports whether u preempts v; Preemption explains it.
 func (l *List) Preempts(u, v *index.Unit) bool { return l.replaces.pattern(u, v) != nil }
 
 // Preemption is why a unit has to leave for u.
@@ -118,7 +118,7 @@ func (l *List) Preemption(u *index.Unit) Refusal {
 	return Refusal{Reason: ReasonReplaced, Message: u.Name + " takes its place (Replaces=)"}
 }
 
-// PreemptSites are the machines with units that u may preempt. One that has several may come several times.
+// PreemptSites yields the machines with units that u may preempt; a machine with several may be yielded several times.
 func (l *List) PreemptSites(u *index.Unit) (machines []*index.Machine) {
 	for _, p := range l.replaces.bound(u).carries {
 		for _, slot := range p.matched.First(len(l.x.Machines())) {

@@ -16,16 +16,16 @@ const (
 	ReasonMemory = "Memory" // the machine has too little memory left
 )
 
-// resources is CPU= and Memory=: what units request of a machine is not more than it has. What a machine does not say it
-// has is not limited.
+// resources is CPU= and Memory=: the requests of the units on a machine never exceed its capacity. A resource whose capacity is unknown is
+// unlimited.
 type resources struct {
 	base
 	used []v1.Capacity // by slot
-	// full are the machines found to have too little left for a request: until something there is given back.
+	// full are, by request, the machines found to have too little left, until something there is released.
 	full map[v1.Capacity]index.Bits
 }
 
-// maxFull bounds the memory of what was found out about requests.
+// maxFull bounds the number of requests in full.
 const maxFull = 256
 
 func (r *resources) join(x *index.Index, n int) {
@@ -35,7 +35,7 @@ func (r *resources) join(x *index.Index, n int) {
 
 func request(u *index.Unit) v1.Capacity { return v1.Capacity{CPU: u.Fleet.CPU, Memory: u.Fleet.Memory} }
 
-// beyond is what a request asks for that another one does not.
+// beyond is how much a request exceeds another one.
 func beyond(a, b v1.Capacity) v1.Capacity {
 	return v1.Capacity{CPU: max(a.CPU-b.CPU, 0), Memory: max(a.Memory-b.Memory, 0)}
 }
@@ -44,7 +44,7 @@ func plus(a, b v1.Capacity) v1.Capacity {
 	return v1.Capacity{CPU: a.CPU + b.CPU, Memory: a.Memory + b.Memory}
 }
 
-// fits says whether a machine has so much left where so much is used.
+// fits reports whether a machine of which used is taken has room for the request.
 func fits(m *index.Machine, used, need v1.Capacity) bool {
 	return (need.CPU == 0 || m.Capacity.CPU == 0 || used.CPU+need.CPU <= m.Capacity.CPU) &&
 		(need.Memory == 0 || m.Capacity.Memory == 0 || used.Memory+need.Memory <= m.Capacity.Memory)
@@ -66,16 +66,16 @@ func (r *resources) Attach(m *index.Machine) {
 	r.used[m.Slot] = v1.Capacity{}
 }
 
-// Detach forgets what was found out about the machine.
+// Detach forgets what is known of the machine.
 func (r *resources) Detach(m *index.Machine) { r.givenBack(m) }
 
-// Enter adds what a unit requests, of a former file what it requests beyond that.
+// Enter adds a unit's request; for a former file, what exceeds the request of its unit.
 func (r *resources) Enter(u *index.Unit, m *index.Machine) {
 	r.used[m.Slot] = plus(r.used[m.Slot], r.takes(u))
 	r.share(m)
 }
 
-// Leave takes it off.
+// Leave subtracts it.
 func (r *resources) Leave(u *index.Unit, m *index.Machine) {
 	n := r.takes(u)
 	r.used[m.Slot] = plus(r.used[m.Slot], v1.Capacity{CPU: -n.CPU, Memory: -n.Memory})
@@ -102,8 +102,7 @@ func (r *resources) share(m *index.Machine) {
 	m.Share = int32(min(max(share, 0), 1<<index.ShareShift-1))
 }
 
-// learn remembers that a request does not fit on a machine, so that a thousand full machines are not tried for each
-// further unit.
+// learn records that a request does not fit on a machine, so that a thousand full machines are not tried again for every unit.
 func (r *resources) learn(need v1.Capacity, m *index.Machine) {
 	b := r.full[need]
 	if len(b) != r.x.Words {
@@ -124,7 +123,7 @@ func (r *resources) givenBack(m *index.Machine) {
 	}
 }
 
-// Filter has the machines left out that have too little left for all members.
+// Filter leaves out machines that have too little left for all members together.
 func (r *resources) Filter(q *Search) {
 	for _, u := range q.Members {
 		q.need = plus(q.need, request(u))
@@ -143,14 +142,14 @@ func (r *resources) allows(q *Search, m *index.Machine) bool {
 	return false
 }
 
-// Overfull says that a unit requests something of a machine of which more is requested than there is.
+// Overfull reports whether a unit requests a resource of which the machine has less than its units request.
 func (l *List) Overfull(u *index.Unit, m *index.Machine) bool {
 	used := l.resources.used[m.Slot]
 	return request(u) != v1.Capacity{} &&
 		(m.Capacity.CPU > 0 && used.CPU > m.Capacity.CPU || m.Capacity.Memory > 0 && used.Memory > m.Capacity.Memory)
 }
 
-// Explain says how much is left, for all members at once.
+// Explain says how much is left, once for all members.
 func (r *resources) Explain(s *Survey, i int) {
 	if i < len(s.Members)-1 {
 		return
@@ -180,20 +179,20 @@ func (r *resources) explain(s *Survey, reason, what string, need v1.Capacity, n 
 	s.Add(reason, "has"+words, "have"+words, 0, fmt.Sprintf(" (%s=%s, the most that is left is %s)", reason, amount(reason, n), amount(reason, most)), t)
 }
 
-// Room is what a machine has left while its units are admitted one after the other.
+// Room is what a machine has left while its units are admitted one by one.
 type Room struct {
 	machine *index.Machine
 	used    v1.Capacity
 }
 
-// Room is a machine without units.
+// Room returns the room of an empty machine.
 func (l *List) Room(m *index.Machine) *Room { return &Room{machine: m} }
 
-// Add adds a unit that is there.
+// Add takes the room of a unit that is there, whether or not it fits.
 func (r *Room) Add(u *index.Unit) { r.used = plus(r.used, request(u)) }
 
-// Take adds what a unit requests beyond the file that it runs with, or says that there is too little. runs is nil where it does
-// not run yet.
+// Take takes what a unit requests beyond the file that it runs with (runs; nil if it does not run yet), or reports that there is too
+// little.
 func (r *Room) Take(u, runs *index.Unit) (Refusal, bool) {
 	need, rest := request(u), request(u)
 	if runs != nil {

@@ -1,9 +1,9 @@
 // Package rule says what each option of [X-Fleet] asks of the machine that a unit goes to: one file an option, and list.go,
 // which puts them in order.
 //
-// A rule reads its option from the unit's file, keeps sets of machines in the index by it, and leaves machines out of a
-// search by these sets, so that a search looks at 64 machines at a time. It says which two units it keeps off one machine,
-// and explains itself to people. To add an option write its file and add it to the list.
+// A rule reads its option from the unit's file, keeps sets of machines for it, and filters a search by these sets, so that a search tests
+// 64 machines at a time. It also reports which two units cannot share a machine, and explains its refusals. To add an option, write
+// its file and add it to the list.
 package rule
 
 import (
@@ -11,53 +11,53 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// Rule is one option. Embed base for the methods that a rule has no need of.
+// Rule is one option. Embed base for the methods that a rule does not need.
 type Rule interface {
-	// Key appends what of a file the rule depends on: files with the same key are the same to it. Nothing: the file does not use
-	// the option.
+	// Key appends the part of a file that the rule depends on: to the rule, files with the same key are the same. It appends nothing if
+	// the file does not use the option.
 	Key(b []byte, f *unitfile.Fleet) []byte
-	// Bind ties a unit to what the rule keeps for several units, Unbind undoes it.
+	// Bind connects a unit with what the rule keeps for several units; Unbind undoes it.
 	Bind(u *index.Unit)
 	Unbind(u *index.Unit)
-	// Enter and Leave tell of a unit that the rule concerns, and that is on one more machine, or on one fewer.
+	// Enter and Leave tell that a unit which the rule concerns is on one more machine, or on one fewer.
 	Enter(u *index.Unit, m *index.Machine)
 	Leave(u *index.Unit, m *index.Machine)
-	// Filter leaves machines out of a search for its members, and may say where they go rather.
+	// Filter leaves machines out of a search for a group of units, and may prefer some.
 	Filter(q *Search)
-	// Clash says that two units cannot be on one machine.
+	// Clash reports why two units cannot share a machine.
 	Clash(u, v *index.Unit) (Refusal, bool)
-	// Explain counts the machines that the rule keeps a member of a survey off: Members[i].
+	// Explain counts the machines that the rule rules out for Members[i] of a survey.
 	Explain(s *Survey, i int)
 }
 
-// machineRule is a Rule that keeps sets of machines whatever units they run.
+// machineRule is a Rule that keeps sets of machines independent of their units.
 type machineRule interface {
-	// Attach tells of a machine that is in the index now, before its units; Detach that it leaves, after them.
+	// Attach tells of a machine that was added to the index, before its units; Detach of one that is removed, after them.
 	Attach(m *index.Machine)
 	Detach(m *index.Machine)
 }
 
-// matcher is a Rule that depends on the machine alone, not on what it runs.
+// matcher is a Rule that depends only on the machine, not on what runs there.
 type matcher interface {
-	// Mismatch says that a unit must not be on a machine.
+	// Mismatch reports why a unit must not be on a machine.
 	Mismatch(u *index.Unit, m *index.Machine) (Refusal, bool)
 }
 
-// contender is a Rule that says by its sets that nothing on a machine clashes with a unit there: a look at each is spared.
+// contender is a Rule whose sets can tell that nothing on a machine clashes with a unit, so that its units need not be compared.
 type contender interface {
-	// Contended: something there may clash with it. What is there may have been told to leave.
+	// Contended reports whether a unit there, perhaps one that is about to leave, may clash with u.
 	Contended(u *index.Unit, m *index.Machine) bool
 }
 
-// wisher is a Rule that a unit goes against rather than run nowhere.
+// wisher is a Rule that only prefers machines.
 type wisher interface {
-	// Wish says what a unit on a machine would rather have, in a sentence. "": nothing.
+	// Wish returns in a sentence what a unit on a machine would prefer; "" for nothing.
 	Wish(u *index.Unit, m *index.Machine) string
 }
 
-// shaper is a Rule whose explanation depends on more than Key.
+// shaper is a Rule whose explanation depends on more than its Key.
 type shaper interface {
-	// Shape appends that.
+	// Shape appends the rest.
 	Shape(b []byte, u *index.Unit) []byte
 }
 

@@ -8,7 +8,7 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// Search is a search for one machine for units that go together.
+// Search finds one machine for units that must share one.
 type Search struct {
 	index.Search
 	Members []*index.Unit
@@ -20,18 +20,18 @@ type Search struct {
 	list    *List
 }
 
-// check is a rule that has to look at machines one by one.
+// check is a rule that has to test machines one by one.
 type check interface {
 	allows(q *Search, m *index.Machine) bool
 }
 
-// Preference is sets of machines, the best first: a machine of a later one is taken where those before have none that fits.
+// Preference is sets of machines, best first. A later set is used only if no machine of the earlier ones fits.
 type Preference interface {
 	Tiers() int
 	Tier(i int) index.Bits
 }
 
-// Pin leaves one machine.
+// Pin leaves only one machine.
 type Pin struct {
 	Machine *index.Machine // nil: it is not known
 	by      pinner
@@ -39,9 +39,9 @@ type Pin struct {
 	closed  bool        // also where that gets nothing new
 }
 
-// pinner is a rule that leaves one machine, and says so to people.
+// pinner is a rule that leaves only one machine and explains that.
 type pinner interface {
-	// pinned begins the explanation of why the machine does not fit; absent is that of why it is not there, with the reason.
+	// pinned begins the explanation of why that machine does not fit; absent explains, with the reason, why it is not present.
 	pinned(p Pin) string
 	absent(p Pin) (reason, message string)
 }
@@ -49,7 +49,7 @@ type pinner interface {
 // Head begins the explanation of why the machine does not fit.
 func (p Pin) Head() string { return p.by.pinned(p) }
 
-// Search begins a search. It is for use at once: the next one takes its place.
+// Search begins a search, which is valid until the next one begins.
 func (l *List) Search(members ...*index.Unit) *Search {
 	q := &l.search
 	*q = Search{
@@ -74,7 +74,7 @@ func (l *List) Search(members ...*index.Unit) *Search {
 	return q
 }
 
-// pin leaves one machine.
+// pin leaves only one machine.
 func (q *Search) pin(p Pin) {
 	if p.Machine == nil || q.only.by != nil && q.only.Machine != p.Machine {
 		q.never = true
@@ -85,10 +85,10 @@ func (q *Search) pin(p Pin) {
 	q.only.closed = q.only.closed || p.closed
 }
 
-// Prefer has machines taken by a preference. Those that were given before are more important.
+// Prefer adds a preference. Earlier preferences come first.
 func (q *Search) Prefer(p Preference) { q.prefer = append(q.prefer, p) }
 
-// Allows looks at what sets do not say.
+// Allows runs the checks that no set can decide.
 func (q *Search) Allows(m *index.Machine) bool {
 	for _, c := range q.checks {
 		if !c.allows(q, m) {
@@ -98,8 +98,8 @@ func (q *Search) Allows(m *index.Machine) bool {
 	return true
 }
 
-// Find returns the machine to take: by what is preferred, then with the fewest units, then with the smallest share of it
-// requested, then with the smallest ID. nil: none fits.
+// Find returns the best machine: by preference, then with the fewest units, then with the smallest requested share, then with the
+// smallest ID. It returns nil if none fits.
 func (q *Search) Find() *index.Machine {
 	switch {
 	case q.never:
@@ -128,7 +128,7 @@ func (q *Search) best(by []Preference) *index.Machine {
 	return q.best(by[1:])
 }
 
-// Fits looks at one machine alone.
+// Fits reports whether one given machine fits.
 func (q *Search) Fits(m *index.Machine) bool {
 	if !m.Indexed || q.never || q.only.by != nil && q.only.Machine != m {
 		return false

@@ -7,18 +7,18 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// spreadOver is SpreadOver=: a unit goes rather where fewest units of its family are, by the value that machines have under a
-// key of their metadata. Machines without the key come last.
+// spreadOver is SpreadOver=: a unit prefers machines whose value of a metadata key has the fewest units of its family. Machines without the
+// key come last.
 type spreadOver struct {
 	base
 	spreads map[spreadKey]*spread
 }
 
-// spreadKey: the units of a family are spread over the values of a metadata key.
+// spreadKey is a family of units that is spread over the values of a metadata key.
 type spreadKey struct{ family, key string }
 
-// spread counts the units of a family by the value that their machine has under a key, and keeps the machines together
-// whose values have the same count: the smallest count is where the next unit goes.
+// spread counts the units of a family by their machine's value of a key, and groups the machines by the count of their value: the next unit
+// goes to the smallest count.
 type spread struct {
 	spreadKey
 	refs   int
@@ -44,7 +44,7 @@ func (r *spreadOver) join(x *index.Index, n int) {
 	r.base.join(x, n)
 }
 
-// Key is the key of the metadata.
+// Key is the metadata key.
 func (r *spreadOver) Key(b []byte, f *unitfile.Fleet) []byte { return append(b, f.SpreadOver...) }
 
 func (r *spreadOver) of(u *index.Unit) *spread {
@@ -113,7 +113,7 @@ func (r *spreadOver) Detach(m *index.Machine) {
 	}
 }
 
-// Filter prefers the zones with the fewest units of the family of the first member that is spread.
+// Filter prefers the values with the fewest units of the family of the first member that is spread.
 func (r *spreadOver) Filter(q *Search) {
 	for _, u := range q.Members {
 		if s := r.of(u); s != nil {
@@ -126,7 +126,7 @@ func (r *spreadOver) Filter(q *Search) {
 // Tiers are the levels.
 func (s *spread) Tiers() int { return len(s.levels) }
 
-// Tier is the machines of a level.
+// Tier returns the machines of a level.
 func (s *spread) Tier(i int) index.Bits { return s.levels[i].bits }
 
 func (s *spread) attach(m *index.Machine, words int) {
@@ -161,7 +161,7 @@ func (s *spread) detach(m *index.Machine) {
 	}
 }
 
-// add adds to the units on a machine's value, which takes all of its machines to another level.
+// add changes the count of a machine's value, which moves all machines with that value to another level.
 func (s *spread) add(m *index.Machine, by int) {
 	value, ok := m.Labels[s.key]
 	if !ok {

@@ -9,13 +9,13 @@ import (
 	"github.com/fleet-starter/fleet/controllers/schedule/index"
 )
 
-// MaxNamed is how many machines, or units in the way, are named.
+// MaxNamed is the number of machines, or of units in the way, that an explanation names.
 const MaxNamed = 3
 
 const reasonNoMachines = "NoMachines" // no machine is present
 
-// Survey counts, for each rule, the machines that it keeps units off that go together. A machine that several keep them off is
-// counted under each: who changes one must know of the others.
+// Survey counts for each rule the machines that it rules out for units that must share one. A machine that several rules rule out is
+// counted for each: fixing one must not hide the others.
 type Survey struct {
 	Members  []*index.Unit
 	list     *List
@@ -25,13 +25,14 @@ type Survey struct {
 	refusals []refusal
 }
 
-// Tally is a number of machines and the first of them.
+// Tally is a number of machines with the first few of them.
 type Tally struct {
 	N     int
 	slots []int
 }
 
-// Survey finds out why no machine fits units that go together. pin is the machine where they have to be because of others. from is where the first of them is now; nil: nowhere.
+// Survey explains why no machine fits units that must share one. pin is the machine that others force them to; from is the machine of the
+// first of them, nil if it has none.
 func (l *List) Survey(members []*index.Unit, pin Pin, from *index.Machine) *Explanation {
 	if len(l.x.Machines()) == 0 {
 		return plainly(reasonNoMachines, "no machine is present")
@@ -59,7 +60,7 @@ func (l *List) Survey(members []*index.Unit, pin Pin, from *index.Machine) *Expl
 	return e
 }
 
-// SurveyOf finds out why some machines do not fit a unit that should be on each; head says how many they are.
+// SurveyOf explains why some machines do not fit a unit that should be on all of them; head begins the explanation.
 func (l *List) SurveyOf(u *index.Unit, machines []*index.Machine, head string) *Explanation {
 	s := &Survey{list: l, x: l.x, Members: []*index.Unit{u}, scope: machines}
 	s.gather()
@@ -85,7 +86,7 @@ func (s *Survey) gather() {
 	}
 }
 
-// Add notes a refusal: why in the words for one machine and for many, and a detail after them; i is the member that it is about.
+// Add adds a refusal, worded for one machine and for several, with a detail; i is the member that it is about.
 func (s *Survey) Add(reason, one, many string, i int, detail string, t Tally) {
 	if t.N == 0 {
 		return
@@ -98,7 +99,7 @@ func (s *Survey) Add(reason, one, many string, i int, detail string, t Tally) {
 	s.refusals = append(s.refusals, r)
 }
 
-// In counts the machines of a set.
+// In counts the candidates in a set.
 func (s *Survey) In(set *index.Set) Tally {
 	switch {
 	case set.N == 0:
@@ -109,7 +110,7 @@ func (s *Survey) In(set *index.Set) Tally {
 	return s.less(Tally{set.N, set.First(MaxNamed + 1)}, set.Has)
 }
 
-// Outside counts the machines that are not among some.
+// Outside counts the candidates that are not in a set.
 func (s *Survey) Outside(some index.Bits) (t Tally) {
 	if s.scope != nil {
 		return s.Where(nil, func(m *index.Machine) bool { return !some.Has(m.Slot) })
@@ -124,7 +125,7 @@ func (s *Survey) Outside(some index.Bits) (t Tally) {
 	return s.less(t, func(slot int) bool { return !some.Has(slot) })
 }
 
-// Where counts the machines that something holds for, one by one.
+// Where counts the candidates for which a condition holds.
 func (s *Survey) Where(machines []*index.Machine, holds func(*index.Machine) bool) (t Tally) {
 	if s.scope != nil {
 		machines = s.scope
@@ -140,7 +141,7 @@ func (s *Survey) Where(machines []*index.Machine, holds func(*index.Machine) boo
 	return t
 }
 
-// less takes the excepted machine off a tally.
+// less removes the excepted machine from a tally.
 func (s *Survey) less(t Tally, holds func(slot int) bool) Tally {
 	if e := s.except; e != nil && e.Indexed && holds(e.Slot) {
 		t.N--
@@ -149,7 +150,7 @@ func (s *Survey) less(t Tally, holds func(slot int) bool) Tally {
 	return t
 }
 
-// Names are the first of the units in the way.
+// Names returns the first units in the way.
 func (s *Survey) Names(k *index.UnitSet, inTheWay func(*index.Unit) bool) string {
 	ignored := s.ignored()
 	isIgnored := func(u *index.Unit) bool { return slices.Contains(ignored, u) }
