@@ -24,7 +24,7 @@ import (
 
 var keys = keyspace.New("")
 
-// bench is what the benchmarks share.
+// bench is the state that the benchmarks share.
 type bench struct {
 	*testing.B
 	store *store.Client
@@ -54,7 +54,7 @@ func (b *bench) call(method, path, body string) {
 	require.Less(b, res.StatusCode, 300, "%s %s", method, path)
 }
 
-// until watches the keys below prefix until seen says so.
+// until watches the keys below prefix until seen returns true.
 func (b *bench) until(prefix string, seen func(store.Event) bool) (wait func() store.Event) {
 	b.Helper()
 	page, err := b.store.List(b.Context(), prefix, store.ListOptions{Limit: 1})
@@ -77,7 +77,7 @@ func (b *bench) until(prefix string, seen func(store.Event) bool) (wait func() s
 	}
 }
 
-// active is a state event of that unit that says active.
+// active reports whether an event says that the unit is active.
 func active(unit string) func(store.Event) bool {
 	return func(e store.Event) bool {
 		return strings.HasSuffix(e.Key, "/"+unit) && bytes.Contains(e.Value, []byte(`"activeState":"active"`))
@@ -133,8 +133,8 @@ func bareStart(b *bench, name string) time.Duration {
 	return took
 }
 
-// BenchmarkStopToDropped: from the request that stops an instance to its endpoint's end in etcd, and on to
-// the moment when the last of three nginx has taken it out.
+// BenchmarkStopToDropped: from the request that stops an instance to the deletion of its endpoint in etcd, and from
+// there until the last of three nginx has dropped it.
 func BenchmarkStopToDropped(t *testing.B) {
 	b := newBench(t)
 	const instance, unit = "example-app@1", "example-app@1.service"

@@ -16,7 +16,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/dev"
 )
 
-// top is the checkout.
+// top is the directory of the checkout.
 var top = func() string {
 	dir, err := filepath.Abs("../..")
 	if err != nil {
@@ -70,13 +70,13 @@ func freshCluster(t *testing.T) {
 	require.NoError(t, err, "%s", out)
 }
 
-// dumpLogs shows what the controllers said, for a failure to be understood without running it again.
+// dumpLogs prints the controllers' logs, so that a failure can be understood without running the test again.
 func dumpLogs() {
 	out, _ := shell(". .dev/env; fleet-dev logs --no-pager -n 400; fleetctl list-units; fleetctl events")
 	fmt.Fprintln(os.Stderr, out)
 }
 
-// leftovers lists processes, mounts and files that a cluster may leave.
+// leftovers lists processes, mounts and files that a cluster may leave behind.
 func leftovers() string {
 	out, _ := shell(`
 ps -eo args | grep -E '^[^ ]*(fleetd|fleet-dev|announcer|router|example-app|nginx|systemd --user|systemd-journald)' | grep -vE 'grep|defunct' | sort
@@ -88,7 +88,7 @@ true`)
 	return out
 }
 
-// shell runs a command line at the top of the checkout, with a newcomer's environment.
+// shell runs a command line in the checkout with the environment of a new user.
 func shell(line string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
@@ -108,7 +108,7 @@ func run(t *testing.T, format string, args ...any) string {
 	return out
 }
 
-// try is run for a command that may fail.
+// try is like run for a command that may fail.
 func try(format string, args ...any) (string, error) {
 	return shell(". .dev/env; " + fmt.Sprintf(format, args...))
 }
@@ -147,7 +147,7 @@ func units(t *testing.T, prefix string) []unit {
 	return list
 }
 
-// machineOf returns the number of the machine that the unit is on.
+// machineOf returns the number of the unit's machine.
 func machineOf(t *testing.T, name string) int {
 	t.Helper()
 	for _, u := range units(t, name) {
@@ -160,7 +160,7 @@ func machineOf(t *testing.T, name string) int {
 	return 0
 }
 
-// endpoints returns what is announced for an app: instance to address.
+// endpoints returns the addresses announced for an app, by instance.
 func endpoints(t *testing.T, app string) map[string]string {
 	t.Helper()
 	lines := strings.Fields(run(t, "etcdctl get --prefix /services/web/%s/", app))
@@ -171,7 +171,7 @@ func endpoints(t *testing.T, app string) map[string]string {
 	return found
 }
 
-// announced waits until exactly those instances of the app are announced.
+// announced waits until exactly these instances of the app are announced.
 func announced(t *testing.T, app string, instances ...string) {
 	t.Helper()
 	eventually(t, 60*time.Second, "announced", func() error {

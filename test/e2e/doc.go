@@ -1,3 +1,3 @@
-// Package e2e tests whole machines: a local cluster of real etcd, real systemd and real nginx goes through
-// the README's walkthrough and through everything that may happen to a cluster at night.
+// Package e2e tests a local cluster of real etcd, real systemd and real nginx: the README's walkthrough, the commands of the docs, and
+// the faults that a cluster has to survive.
 package e2e

@@ -20,9 +20,8 @@ var (
 	assignment = regexp.MustCompile(`^[a-z]+=`)
 )
 
-// TestDocs runs the console blocks of each page, in order, on a cluster as "make up" leaves it, and compares with what the page
-// says that they print. Machines' IDs and addresses and times are not compared: which of the machines that fit gets a unit is
-// not defined.
+// TestDocs runs the console blocks of each page, in order, on a cluster as "make up" leaves it, and compares the outputs with those on
+// the page. IDs and addresses of machines and times are not compared: which of the machines that fit gets a unit is not defined.
 func TestDocs(t *testing.T) {
 	changed := true // by the tests before
 	commands := 0
@@ -54,7 +53,7 @@ func TestDocs(t *testing.T) {
 	}
 }
 
-// pages are those of docs/, by their paths from the top.
+// pages returns the paths of the pages in docs/.
 func pages(t *testing.T) (pages []string) {
 	t.Helper()
 	err := fs.WalkDir(os.DirFS(top), "docs", func(path string, _ fs.DirEntry, err error) error {
@@ -87,7 +86,7 @@ func stepsOf(t *testing.T, page string) (steps []step) {
 	return steps
 }
 
-// follow runs a page's command, with the variables that were set before it.
+// follow runs a page's command with the variables set by earlier ones.
 func (s step) follow(t *testing.T, page, variables string) {
 	t.Helper()
 	within := time.Duration(0)
@@ -106,7 +105,7 @@ func (s step) follow(t *testing.T, page, variables string) {
 	})
 }
 
-// TestEveryConsoleBlockIsRun: the README's console blocks are all in its walkthrough, which TestReadme runs.
+// TestEveryConsoleBlockIsRun: all console blocks of the README are in the walkthrough, which TestReadme runs.
 func TestEveryConsoleBlockIsRun(t *testing.T) {
 	var run []step
 	for _, s := range walkthrough(t, "Walkthrough") {
@@ -117,10 +116,10 @@ func TestEveryConsoleBlockIsRun(t *testing.T) {
 	require.Equal(t, stepsOf(t, "README.md"), run)
 }
 
-// eachUnit are commands that tell of each of their units as soon as it is as it should be.
+// eachUnit are commands that print a line for each unit as soon as the unit is as requested, in any order.
 var eachUnit = regexp.MustCompile(`^fleetctl (start|stop|restart|load|destroy) `)
 
-// comparable leaves out of an output what differs from one cluster to the next, and blanks at the ends of lines.
+// comparable removes from an output what differs between clusters, and blanks at the ends of lines.
 func (s step) comparable(text string) string {
 	var lines []string
 	for line := range strings.Lines(text) {

@@ -18,7 +18,7 @@ var (
 	both        = []string{"example-app@1", "example-app@2"}
 )
 
-// calm is how every test here begins and ends: both instances on machines of their own, announced, served.
+// calm is the state in which every test here begins and ends: both instances on different machines, announced and served.
 func calm(t *testing.T) {
 	t.Helper()
 	eventually(t, 30*time.Second, "applied", func() error { // etcd may have come back this moment
@@ -127,7 +127,7 @@ func TestMachineKilled(t *testing.T) {
 	}
 }
 
-// A machine that is drained gives its instances away without an outage; where they fit nowhere else they stay.
+// The instances of a drained machine move without an outage; those that fit nowhere else stay.
 func TestDrain(t *testing.T) {
 	calm(t)
 	idOf := func(unit string) string { return units(t, unit)[0].id }
@@ -186,7 +186,7 @@ func TestEtcdAway(t *testing.T) {
 	calm(t)
 }
 
-// exampleApp writes the dev manifest with changes and returns its path.
+// exampleApp writes a changed dev manifest and returns its path.
 func exampleApp(t *testing.T, oldNew ...string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(top, "manifests/dev/example-app.yaml"))

@@ -11,11 +11,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestMachineCutOff: every packet to a machine and from it is lost, and nothing says so, while requests run.
+// TestMachineCutOff: all packets to and from a machine are silently lost while requests are sent.
 //
-// They are answered by the other machines' routers all the time, also while the instances there are still announced, which they are
-// until their announcers' leases end. A request on a connection that was kept open to that machine waits, one for each such
-// connection, as one to an app that takes long does; where net.ipv4.tcp_retries2 is as docs/routing.md has it, it is sent again.
+// The other machines' routers answer all the time, even while the machine's instances are still announced, which ends with their
+// announcers' leases. A request on a connection kept open to the machine waits, one for each such connection, like one to a slow app;
+// with net.ipv4.tcp_retries2 as in docs/routing.md it is retried.
 func TestMachineCutOff(t *testing.T) {
 	l := withLab(t)
 	m := l.on(t, "move@1.service")[0]
@@ -91,7 +91,7 @@ func TestMachineCutOff(t *testing.T) {
 	t.Logf("%d requests answered; %d on connections that were kept waited", len(all)-kept, kept)
 }
 
-// unitOn is the name of the unit with that prefix that runs on the machine.
+// unitOn returns the name of the unit with that prefix on the machine.
 func (l *lab) unitOn(t *testing.T, prefix string, machine int) string {
 	t.Helper()
 	for line := range strings.Lines(l.run(t, "fleetctl list-units --no-legend --full")) {

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// leader is the member that leads, and follower one that does not.
+// leader returns the member that leads, follower one that does not.
 func (l *lab) leader(t *testing.T) (leader, follower *member) {
 	t.Helper()
 	var statuses []struct {
@@ -42,7 +42,7 @@ func (l *lab) leader(t *testing.T) (leader, follower *member) {
 	return leader, follower
 }
 
-// invocations is what runs of the lab's apps and when it was started, by machine and unit.
+// invocations returns the invocation IDs of the lab's apps by machine and unit.
 func (l *lab) invocations(t *testing.T) map[string]string {
 	t.Helper()
 	ids := map[string]string{}
@@ -62,8 +62,8 @@ func (l *lab) invocations(t *testing.T) map[string]string {
 	return ids
 }
 
-// TestMemberOfEtcdKilled: one of three members is killed, or hangs, be it the one that leads. What is asked for is done as before:
-// by fleetctl, fleetd, announcers and routers. Nothing restarts, and no request fails.
+// TestMemberOfEtcdKilled: one of three members, perhaps the leader, is killed or hangs. fleetctl, fleetd, announcers and routers work as
+// before, nothing restarts, and no request fails.
 func TestMemberOfEtcdKilled(t *testing.T) {
 	l := withLab(t)
 	before := l.invocations(t)
@@ -81,7 +81,7 @@ func TestMemberOfEtcdKilled(t *testing.T) {
 	} {
 		victim := c.of(l.leader(t))
 		c.fail(victim)
-		// A call to a member that hangs fails after etcd_request_timeout; that it hangs is noticed after 15 s.
+		// A call to a member that hangs fails after etcd_request_timeout; the hang is noticed after 15 s.
 		asked := func(what string) {
 			eventually(t, 30*time.Second, c.name+": "+what, func() error {
 				out, err := l.try("fleetctl %s move@1 --timeout 1m", what)
@@ -115,7 +115,7 @@ func TestMemberOfEtcdKilled(t *testing.T) {
 
 var started = regexp.MustCompile(`(?m)^grpc_server_started_total\{grpc_method="(\w+)".*\} (\S+)$`)
 
-// calls is how many calls of each kind etcd's members have had, by their own count.
+// calls returns the number of calls of each kind, as etcd's members count them.
 func (l *lab) calls(t *testing.T) map[string]float64 {
 	t.Helper()
 	calls := map[string]float64{}
@@ -129,8 +129,8 @@ func (l *lab) calls(t *testing.T) map[string]float64 {
 	return calls
 }
 
-// TestAtRestNothingIsRead: three machines with their routers and five announcers ask a real etcd for nothing but that their leases
-// live on. The reads of the caches' checks are five minutes apart (internal/cache TestCheckCosts counts them).
+// TestAtRestNothingIsRead: three machines with their routers and five announcers send a real etcd nothing but keep-alives of their
+// leases. The caches' checks read every five minutes (internal/cache TestCheckCosts counts these).
 func TestAtRestNothingIsRead(t *testing.T) {
 	l := withLab(t)
 	eventually(t, 2*time.Minute, "10 seconds without another call", func() error {

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// documented is the block of commands of a page of docs/ that begins so, as it is written there.
+// documented returns the block of commands of a page of docs/ that begins with the given text.
 func documented(t *testing.T, page, begins string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(top, "docs", page))
@@ -22,7 +22,7 @@ func documented(t *testing.T, page, begins string) string {
 	return block
 }
 
-// changes has one instance stopped and started: fleetd, announcer and routers see what is asked for.
+// changes stops and starts one instance, and checks that fleetd, announcer and routers follow.
 func (l *lab) changes(t *testing.T) {
 	t.Helper()
 	l.run(t, "fleetctl stop move@1 --timeout 1m")
@@ -31,8 +31,8 @@ func (l *lab) changes(t *testing.T) {
 	l.servedBy(t, move, []int{1, 2, 3}, 2)
 }
 
-// TestFullEtcd: a full etcd refuses writes, and that is said; what runs goes on. What docs/runbooks.md says to do then is done,
-// and all is as before.
+// TestFullEtcd: a full etcd refuses writes, which is reported; what runs keeps running. The commands of docs/runbooks.md then recover
+// the cluster.
 func TestFullEtcd(t *testing.T) {
 	l := withLab(t)
 	before := l.invocations(t)
@@ -54,8 +54,8 @@ for i in $(seq 60); do etcdctl put /junk <%[1]s/megabyte >/dev/null; done`, l.di
 	require.Empty(t, lost(requests.stop()))
 }
 
-// TestRestoredEtcd: etcd is put back to a backup by the commands of docs/backup.md. What was there then goes on as if nothing
-// had been, what was made later is stopped, and what is asked for afterwards is done: no watch is silent.
+// TestRestoredEtcd: etcd is restored from a backup by the commands of docs/backup.md. What existed then runs on undisturbed, what was
+// created later is stopped, and later requests are carried out: no watch stays silent.
 func TestRestoredEtcd(t *testing.T) {
 	l := withLab(t)
 	l.run(t, "cd %s && rm -f backup.db && ETCDCTL_ENDPOINTS=%s && %s", l.dir, l.members[0].client, documented(t, "backup.md", "etcdctl snapshot save"))

@@ -20,24 +20,24 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// lab is a second local cluster: its machines have cables that can be cut, and its etcd is another one than is built in, whose
-// members are processes and can be killed. It shares no address with the cluster of the other tests.
+// lab is a second local cluster: its machines have network links that can be cut, and its etcd runs in processes that can be killed. It
+// shares no address with the cluster of the other tests.
 type lab struct {
 	dir     string
 	etcd    []string // the program and flags of its version
 	members []*member
 }
 
-// labHost is the address of the computer in the network of the lab's machines.
+// labHost is this computer's address in the network of the lab's machines.
 const labHost = "10.213.0.1"
 
 func labAddress(machine int) string { return fmt.Sprintf("10.213.0.%d", 10+machine) }
 
-// theLab is up from the first test that asks for it until the last test has ended.
+// theLab is up from the first test that needs it until the last test has ended.
 var theLab *lab
 
-// withLab returns the lab, calm: both of its apps are on their machines, announced, and served by every router. Where this
-// computer does not let networks be made it skips, and says so.
+// withLab returns the lab once both of its apps are placed, announced and served by every router. It skips the test if this computer
+// does not allow network namespaces.
 func withLab(t *testing.T) *lab {
 	t.Helper()
 	canCut(t)
@@ -55,7 +55,7 @@ func withLab(t *testing.T) *lab {
 	return l
 }
 
-// canCut skips where this computer does not let networks be made.
+// canCut skips the test if this computer does not allow network namespaces.
 func canCut(t *testing.T) {
 	t.Helper()
 	if out, err := shell("unshare --net ip link add probe0 type veth peer name probe1"); err != nil {
@@ -63,7 +63,7 @@ func canCut(t *testing.T) {
 	}
 }
 
-// startLab starts so many members of an etcd, and three machines.
+// startLab starts an etcd with that many members, and three machines.
 func startLab(t *testing.T, etcd string, members int, flags ...string) {
 	t.Helper()
 	out, err := shell("make -s etcd")
@@ -80,7 +80,7 @@ func startLab(t *testing.T, etcd string, members int, flags ...string) {
 	require.NoError(t, err, "%s", out)
 }
 
-// closeLab takes the lab down and removes what it wrote.
+// closeLab stops the lab and removes its files.
 func closeLab() error {
 	l := theLab
 	if l == nil {
@@ -97,7 +97,7 @@ func closeLab() error {
 	return errors.Join(err, os.RemoveAll(l.dir))
 }
 
-// The lab's apps: of stay there is one on every machine, so that none can move; move has a machine to spare.
+// The lab's apps: stay has an instance on every machine, so that none can move; move has a machine to spare.
 const (
 	stay = "stay"
 	move = "move"
@@ -117,7 +117,7 @@ func (l *lab) calm(t *testing.T) {
 	l.servedBy(t, move, []int{1, 2, 3}, 2)
 }
 
-// servedBy waits until each of the routers has so many instances of the app answer.
+// servedBy waits until that many instances of the app answer through each of the routers.
 func (l *lab) servedBy(t *testing.T, app string, routers []int, instances int) {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
@@ -164,7 +164,7 @@ func (l *lab) dev(t *testing.T, format string, args ...any) string {
 	return l.run(t, "fleet-dev --dir "+l.dir+"/dev "+format, args...)
 }
 
-// on returns the machines that run the unit, from what they have reported.
+// on returns the machines that report the unit as running.
 func (l *lab) on(t *testing.T, name string) (machines []int) {
 	t.Helper()
 	for line := range strings.Lines(l.run(t, "fleetctl list-units --no-legend --full")) {
@@ -178,7 +178,7 @@ func (l *lab) on(t *testing.T, name string) (machines []int) {
 	return machines
 }
 
-// invocation is the unit's invocation ID, from the machine's systemd itself, empty where it does not run.
+// invocation returns the unit's invocation ID from the machine's systemd; empty if it does not run there.
 func (l *lab) invocation(t *testing.T, machine int, name string) string {
 	t.Helper()
 	state := l.dev(t, "exec %d systemctl --user show -p ActiveState --value %s", machine, name)
@@ -188,7 +188,7 @@ func (l *lab) invocation(t *testing.T, machine int, name string) string {
 	return strings.TrimSpace(l.dev(t, "exec %d systemctl --user show -p InvocationID --value %s", machine, name))
 }
 
-// endpoint is the address that is announced for the instance, empty where none is.
+// endpoint returns the address announced for the instance; empty if there is none.
 func (l *lab) endpoint(t *testing.T, app, instance string) string {
 	t.Helper()
 	return strings.TrimSpace(l.run(t, "etcdctl get --print-value-only /services/web/%s/%s", app, instance))
@@ -202,7 +202,7 @@ type member struct {
 	cmd                *exec.Cmd
 }
 
-// startEtcd starts a cluster of etcd with so many members, and returns when it has a leader.
+// startEtcd starts an etcd cluster with that many members, and returns when it has a leader.
 func (l *lab) startEtcd(t *testing.T, members int) {
 	t.Helper()
 	for n := range members {
@@ -223,7 +223,7 @@ func (l *lab) startEtcd(t *testing.T, members int) {
 	}
 }
 
-// initial is the list of members as etcd wants it.
+// initial returns the members as --initial-cluster takes them.
 func (l *lab) initial() string {
 	var list []string
 	for _, m := range l.members {
@@ -250,7 +250,7 @@ func (m *member) start(t *testing.T) {
 	require.NoError(t, m.cmd.Start())
 }
 
-// await returns when the member says that it is healthy, which it is with a leader alone.
+// await returns when the member reports that it is healthy, which it is only with a leader.
 func (m *member) await(t *testing.T) {
 	t.Helper()
 	url := "http://127.0.0.1" + m.client[strings.LastIndex(m.client, ":"):] + "/health"
@@ -267,7 +267,7 @@ func (m *member) await(t *testing.T) {
 	})
 }
 
-// kill ends the member's process as a power cut does.
+// kill kills the member's process, as a power cut would.
 func (m *member) kill() {
 	if m.cmd != nil {
 		_ = m.cmd.Process.Kill()
@@ -276,7 +276,7 @@ func (m *member) kill() {
 	}
 }
 
-// request is one request of a load: when it was sent, how long its answer took, and what was wrong.
+// request is one request of a load: when it was sent, how long the answer took, and what was wrong.
 type request struct {
 	router int
 	app    string
@@ -285,8 +285,8 @@ type request struct {
 	err    error
 }
 
-// load sends requests to the lab's apps through routers, from four goroutines for each app and router: one every 40 ms, and none
-// while the last one waits for its answer.
+// load sends requests to the lab's apps through routers from four goroutines for each app and router, each one request every 40 ms unless
+// the last one is still unanswered.
 type load struct {
 	cancel context.CancelFunc
 	done   sync.WaitGroup
@@ -294,7 +294,7 @@ type load struct {
 	all    []request
 }
 
-// startLoad returns when requests are answered. A request that has no answer within the limit is lost.
+// startLoad returns when requests are answered. A request without an answer within the limit counts as lost.
 func startLoad(t *testing.T, limit time.Duration, routers ...int) *load {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -335,14 +335,14 @@ func (l *load) send(ctx context.Context, limit time.Duration, router int, app st
 	}
 }
 
-// stop ends the load and returns every request that had its answer, or none within the limit.
+// stop ends the load and returns all requests.
 func (l *load) stop() []request {
 	l.cancel()
 	l.done.Wait()
 	return l.all
 }
 
-// lost are the requests that failed, or had no answer within their limit.
+// lost returns the requests that failed or had no answer within the limit.
 func lost(all []request) (lost []request) {
 	for _, r := range all {
 		if r.err != nil {

@@ -6,8 +6,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestOldestEtcd: a cluster works on Debian's etcd 3.4. It comes up, stops and starts, rolls out, and says that this etcd has
-// faults. The other tests of whole clusters run on the etcd that is built in, and the lab's on the newest.
+// TestOldestEtcd: a cluster works on Debian's etcd 3.4. It comes up, stops and starts apps, rolls out, and warns that this etcd has
+// faults. The other tests of whole clusters run on the built-in etcd, those of the lab on the newest.
 func TestOldestEtcd(t *testing.T) {
 	require.NoError(t, closeLab())
 	canCut(t)

@@ -20,7 +20,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/dev"
 )
 
-// A machine that boots while etcd is away starts what it had, from the copy on its disk.
+// A machine that boots while etcd is away starts its units from the copy on its disk.
 func TestBootWithoutEtcd(t *testing.T) {
 	calm(t)
 	m := machineOf(t, "example-app@1.service")
@@ -65,7 +65,7 @@ func TestWebsocket(t *testing.T) {
 	}
 }
 
-// Logs are read where the unit runs, whichever machine is asked.
+// Logs are read on the unit's machine, whichever machine is asked.
 func TestLogs(t *testing.T) {
 	calm(t)
 	for _, m := range allMachines {
@@ -74,7 +74,7 @@ func TestLogs(t *testing.T) {
 	}
 }
 
-// storeRevision is etcd's revision: it grows with every write.
+// storeRevision returns etcd's revision, which grows with every write.
 func storeRevision(t *testing.T) int {
 	t.Helper()
 	n, err := strconv.Atoi(strings.TrimSpace(run(t, "etcdctl get / -w json | jq .header.revision")))
@@ -82,7 +82,7 @@ func storeRevision(t *testing.T) int {
 	return n
 }
 
-// writtenAfter returns the keys that changed after a revision; what was deleted is not among them.
+// writtenAfter returns the keys that changed after a revision, without those that were deleted.
 func writtenAfter(t *testing.T, revision int) string {
 	t.Helper()
 	return run(t, "etcdctl get --prefix / -w json | jq -r '.kvs[] | select(.mod_revision > %d) | (.key | @base64d) + \" \" + (.value | @base64d)'", revision)
@@ -90,7 +90,7 @@ func writtenAfter(t *testing.T, revision int) string {
 
 func TestAtRestNothingIsWritten(t *testing.T) {
 	calm(t)
-	// What earlier tests broke may have leases that still run out.
+	// Leases that earlier tests left behind may still expire.
 	eventually(t, 90*time.Second, "15 seconds, longer than any lease of a machine, without a write", func() error {
 		before := storeRevision(t)
 		time.Sleep(15 * time.Second)
@@ -115,7 +115,7 @@ func TestAnnouncerIsSmall(t *testing.T) {
 	require.LessOrEqual(t, kB, 6*1024)
 }
 
-// The seed's own way: a template is submitted, its instances are started by name.
+// As in the seed: a template is submitted, its instances are started by name.
 func TestUnitFilesByHand(t *testing.T) {
 	calm(t)
 	dir := t.TempDir()
@@ -143,7 +143,7 @@ func TestUnitFilesByHand(t *testing.T) {
 	})
 }
 
-// A unit that does its work and ends is started once it has, each time that it is asked for.
+// A unit that does its work and ends counts as started when it has ended, each time that it is started.
 func TestOneshot(t *testing.T) {
 	calm(t)
 	file := filepath.Join(t.TempDir(), "once.service")
@@ -154,7 +154,7 @@ func TestOneshot(t *testing.T) {
 	}
 }
 
-// What cannot be started says why where people look: a program that is not there, such as docker.
+// A unit that cannot be started says why where people look, such as a program (docker) that is not installed.
 func TestMissingProgram(t *testing.T) {
 	calm(t)
 	file := filepath.Join(t.TempDir(), "missing.service")
@@ -171,7 +171,7 @@ func TestMissingProgram(t *testing.T) {
 	})
 }
 
-// A name that is taken is refused, and what has it is not touched.
+// A name that is in use is refused, and its owner is not touched.
 func TestNameTaken(t *testing.T) {
 	calm(t)
 	before := invocations(t)
@@ -192,7 +192,7 @@ END`)
 	require.Equal(t, before, invocations(t))
 }
 
-// An endpoint that is not ip:port is left out and said so; nobody else is harmed.
+// An endpoint that is not ip:port is ignored and reported; other endpoints are not affected.
 func TestBadEndpoint(t *testing.T) {
 	calm(t)
 	run(t, `etcdctl put /services/web/example-app/evil '127.0.0.1:80; } server { listen 127.0.0.1:9999;'`)
@@ -207,7 +207,7 @@ func TestBadEndpoint(t *testing.T) {
 	require.Contains(t, run(t, "fleetctl events"), "InvalidAddress")
 }
 
-// A router whose port another server has does not serve, and says so; it does as soon as the port is free.
+// A router whose port is in use does not serve, and says so; it serves as soon as the port is free.
 func TestRouterWithoutItsPort(t *testing.T) {
 	calm(t)
 	other, err := net.Listen("tcp", "127.0.0.12:8090")

@@ -13,7 +13,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/dev"
 )
 
-// indented returns the lines of the README's first block of that kind below a heading, behind a line that begins so.
+// indented returns the README's first indented block below a heading, after a line that begins with the given text.
 func indented(t *testing.T, heading, behind string) (lines []string) {
 	t.Helper()
 	found := false
@@ -30,7 +30,7 @@ func indented(t *testing.T, heading, behind string) (lines []string) {
 	return lines
 }
 
-// TestReadmeBreaksThings does what the README says to break, in order, and holds what it says of each.
+// TestReadmeBreaksThings breaks what the README tells its reader to break, in order, and checks what it promises for each.
 func TestReadmeBreaksThings(t *testing.T) {
 	calm(t)
 	for _, u := range units(t, "example-app@2") { // with an instance on the machine whose power is cut
@@ -59,7 +59,7 @@ func TestReadmeBreaksThings(t *testing.T) {
 				}
 				return fmt.Errorf("%v", units(t, victim))
 			})
-			// The lease is kept alive every third of its time, and it is looked for once a second.
+			// The lease is renewed three times a TTL, and its end is looked for once a second.
 			require.Greater(t, time.Since(cut), 6*time.Second)
 			require.Less(t, time.Since(cut), 20*time.Second)
 			servedBy(t, []int{1, 3}, both...)
@@ -115,8 +115,8 @@ func TestReadmeBreaksThings(t *testing.T) {
 	}
 }
 
-// TestReadmeOwnApp applies the README's own app, with the example's program in place of an image that there is none of here, and
-// changes it: the instances are replaced one at a time, without an outage.
+// TestReadmeOwnApp applies the README's own app, with the example program instead of an image, and changes it: the instances are replaced
+// one at a time, without an outage.
 func TestReadmeOwnApp(t *testing.T) {
 	calm(t)
 	var text string

@@ -16,19 +16,19 @@ import (
 	"github.com/fleet-starter/fleet/internal/dev"
 )
 
-// step is one command of the walkthrough and what the README says that it prints.
+// step is one command of the walkthrough with its output in the README.
 type step struct {
 	line    int
 	command string
 	output  string
 }
 
-// bringsUp: TestMain has done it, and run sources .dev/env.
+// bringsUp are the commands that TestMain has run already; run sources .dev/env.
 func (s step) bringsUp() bool {
 	return strings.HasPrefix(s.command, "make ") || strings.HasPrefix(s.command, ". ")
 }
 
-// walkthrough returns the commands of the README's console blocks below the heading of that name.
+// walkthrough returns the commands of the README's console blocks below a heading.
 func walkthrough(t *testing.T, heading string) []step {
 	t.Helper()
 	steps := console(section(t, heading))
@@ -36,7 +36,7 @@ func walkthrough(t *testing.T, heading string) []step {
 	return steps
 }
 
-// console is the commands of the console blocks among lines.
+// console returns the commands of the console blocks in lines.
 func console(lines func(func(int, string) bool)) (steps []step) {
 	block := false
 	for i, line := range lines {
@@ -55,7 +55,7 @@ func console(lines func(func(int, string) bool)) (steps []step) {
 	return steps
 }
 
-// section is the part of the README below a heading: its lines by their numbers, in order.
+// section returns the lines of the README below a heading, numbered.
 func section(t *testing.T, heading string) func(func(int, string) bool) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(top, "README.md"))
@@ -72,7 +72,7 @@ func section(t *testing.T, heading string) func(func(int, string) bool) {
 	}
 }
 
-// people tells the machines of a cluster by their IDs, which are random: the number of each by the first eight digits.
+// people maps the first eight digits of a machine's random ID to its number.
 type people map[string]int
 
 var (
@@ -84,7 +84,7 @@ var (
 	seen    = regexp.MustCompile(`observedRevision: (\d+)`)
 )
 
-// machinesIn reads what "fleetctl list-machines" prints.
+// machinesIn parses the output of "fleetctl list-machines".
 func machinesIn(t *testing.T, text string) people {
 	t.Helper()
 	numbers := people{}
@@ -95,8 +95,8 @@ func machinesIn(t *testing.T, text string) people {
 	return numbers
 }
 
-// named has each machine called by what it is: of an ID the machine's number, and the number as the permutation has it. An ID
-// beside another machine's address, or one that is no machine's, stays wrong.
+// named replaces machine IDs by the machines' numbers, permuted. An ID next to another machine's address, or of no machine, stays as it is
+// and fails the comparison.
 func (p people) named(line string, as []int) string {
 	line = shortID.ReplaceAllStringFunc(line, func(id string) string { return fmt.Sprintf("<id %d>", as[p[id[:8]]]) })
 	line = address.ReplaceAllStringFunc(line, func(ip string) string { return fmt.Sprintf("127.0.0.1<%d>", as[ip[len(ip)-1]-'0']) })
@@ -107,11 +107,11 @@ func (p people) named(line string, as []int) string {
 	})
 }
 
-// permutations are the ways in which machines may have changed their places: nothing says which of those that fit and run as
-// much gets a unit.
+// permutations are the ways in which machines may be exchanged: which of several machines that fit equally well gets a unit is not
+// defined.
 var permutations = [][]int{{0, 1, 2, 3}, {0, 1, 3, 2}, {0, 2, 1, 3}, {0, 2, 3, 1}, {0, 3, 1, 2}, {0, 3, 2, 1}}
 
-// print is a command's output, ready to be compared: rows of one unit are in the order of machines' IDs, which are random.
+// print is a command's output, prepared for the comparison: rows of one unit are sorted by machine ID, which is random.
 func (p people) print(command, text string, as, hello []int) string {
 	var lines []string
 	for line := range strings.Lines(text) {
@@ -131,10 +131,10 @@ func (p people) print(command, text string, as, hello []int) string {
 	return strings.Join(lines, "\n")
 }
 
-// looks are commands that change nothing: what they show may take a moment to come about.
+// looks are commands that change nothing: they are repeated until their output is as expected.
 var looks = regexp.MustCompile(`^(fleetctl (list-|get |describe |cat |events)|etcdctl get |curl |for .* curl )`)
 
-// comparison knows the README's cluster and this one.
+// comparison maps the README's cluster to this one.
 type comparison struct {
 	t           *testing.T
 	theirs      people
@@ -143,9 +143,9 @@ type comparison struct {
 	arrangement [][]int // the permutations that fit everything so far
 }
 
-// TestReadme runs the README's own commands, in order, and compares with what the README says that they print. What differs from
-// one run to the next is: the IDs; which of the machines has which instance, where it is the same machine in all that is
-// printed; times, which are of this run; and etcd's revisions, which are those of the keys.
+// TestReadme runs the README's commands in order and compares their outputs with those in the README. These may differ: machine IDs;
+// which machine has which instance, as long as it is the same in all outputs; times, which must be of this run; and etcd's revisions,
+// which must be those of the keys.
 func TestReadme(t *testing.T) {
 	calm(t)
 	steps := walkthrough(t, "Walkthrough")
@@ -175,7 +175,7 @@ func TestReadme(t *testing.T) {
 	}
 }
 
-// compare holds an output against the README's.
+// compare compares an output with the README's.
 func (c *comparison) compare(s step, out string) error {
 	theirs, ours, err := c.sameTimes(s.output, out)
 	if err != nil {
@@ -214,7 +214,7 @@ func firstColumn(table string) (column []string) {
 	return column
 }
 
-// sameTimes checks times and revisions, and takes them out of both texts.
+// sameTimes checks times and revisions, and removes them from both texts.
 func (c *comparison) sameTimes(theirs, ours string) (string, string, error) {
 	for _, m := range written.FindAllStringSubmatch(ours, -1) {
 		if at, err := time.Parse(time.RFC3339Nano, m[1]); err != nil || at.Before(c.began) || at.After(time.Now()) {

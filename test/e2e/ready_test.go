@@ -13,7 +13,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/dev"
 )
 
-// serverApp is an App of example-app's program on a port of its own.
+// serverApp returns an App that runs example-app on its own port.
 func serverApp(t *testing.T, name, mode string, port int, version string) string {
 	file := filepath.Join(t.TempDir(), name+".yaml")
 	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, `apiVersion: fleet/v1
@@ -33,7 +33,7 @@ spec:
 
 func apply(t *testing.T, file string) { run(t, "fleetctl apply -f %s --wait --timeout 1m", file) }
 
-// TestReadyIsServed: a request right after apply --wait is answered, by every machine.
+// TestReadyIsServed: right after apply --wait every machine's router answers.
 func TestReadyIsServed(t *testing.T) {
 	calm(t)
 	for n := range 6 {
@@ -47,7 +47,7 @@ func TestReadyIsServed(t *testing.T) {
 	}
 }
 
-// TestNeverReady: what cannot run is not ready for one moment, on one machine or on all, and the reason is told.
+// TestNeverReady: an app that cannot run is never Ready, on one machine or on all, and the reason is told.
 func TestNeverReady(t *testing.T) {
 	calm(t)
 	for _, mode := range []string{"replicas: 1", "global: true"} {
@@ -67,7 +67,7 @@ END`, mode)
 	}
 }
 
-// TestChangeOfMode: from replicas to global and back, with one port that all need, while requests are served.
+// TestChangeOfMode: an app changes from replicas to global and back, with one host port, while requests are served.
 func TestChangeOfMode(t *testing.T) {
 	calm(t)
 	replicas, global := serverApp(t, "mode", "replicas: 3", 3301, "1"), serverApp(t, "mode", "global: true", 3301, "1")
@@ -96,7 +96,7 @@ func TestChangeOfMode(t *testing.T) {
 	require.Len(t, units(t, "mode@"), 3)
 }
 
-// TestRollOutBesideADeadMachine: with three instances that need one port and one machine gone, the two that live are rolled.
+// TestRollOutBesideADeadMachine: of three instances with one host port, one is on a dead machine; the other two are rolled.
 func TestRollOutBesideADeadMachine(t *testing.T) {
 	calm(t)
 	apply(t, serverApp(t, "trio", "replicas: 3", 3302, "1"))

@@ -9,9 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestRegistryUnit: manifests/registry.yaml, as it is, runs a registry on a machine that systemd has booted. It boots while
-// storage is away, says why, and serves when storage answers; and the account's key is nowhere but in its file and in the
-// registry.
+// TestRegistryUnit: manifests/registry.yaml, unedited, runs a registry on a machine booted by systemd. The registry starts while storage
+// is away, says why it does not serve, and serves when storage answers. The account's key is only in its file and in the registry.
 func TestRegistryUnit(t *testing.T) {
 	m := bootMachine(t)
 	if out, err := shell("make -s registry"); err != nil {
@@ -24,7 +23,7 @@ func TestRegistryUnit(t *testing.T) {
 	}
 	m.install(t, "bin/fleet-registry", "usr/bin/fleet-registry", 0o755)
 	m.write(t, "etc/systemd/system/etcd.service", "[Service]\nType=notify\nExecStart=/usr/local/bin/etcd --data-dir /run/etcd\n")
-	// The account that Azurite has; its key is known to all.
+	// Azurite's well-known account.
 	const key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 	m.write(t, "etc/fleet/registry-credentials", "azure:\n  accountname: devstoreaccount1\n  accountkey: "+key+
 		"\n  container: images\n  serviceurl: http://127.0.0.1:10000/devstoreaccount1\n")

@@ -16,8 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestSystemUnit: manifests/fleetd.service, as it is, is a unit of a machine that systemd has booted. It is active when fleetd
-// answers; a fleetd that hangs is ended by its watchdog and started again; and nothing that it runs is restarted with it.
+// TestSystemUnit: manifests/fleetd.service, unedited, is a unit of a machine booted by systemd. It is active when fleetd answers; a
+// fleetd that hangs is killed by the watchdog and started again; the units that it manages are not restarted with it.
 func TestSystemUnit(t *testing.T) {
 	m := bootMachine(t)
 	m.install(t, "manifests/fleetd.service", "etc/systemd/system/fleetd.service", 0o644)
@@ -49,13 +49,13 @@ func TestSystemUnit(t *testing.T) {
 	require.Equal(t, app+"\nactive", m.run(t, "systemctl show -p InvocationID --value app.service; systemctl is-active app.service"))
 }
 
-// machine is one that systemd has booted, on a copy of this computer's files of its own, with a network of its own.
+// machine is a machine booted by systemd, with its own copy of this computer's files and its own network.
 type machine struct {
 	dir    string // of the copy
 	leader int    // the process that is 1 there
 }
 
-// bootMachine boots a machine, and takes it down when the test ends. Where this computer cannot, the test is skipped and says why.
+// bootMachine boots a machine and removes it when the test ends. If this computer cannot, it skips the test and says why.
 func bootMachine(t *testing.T) *machine {
 	t.Helper()
 	if _, err := exec.LookPath("systemd-nspawn"); err != nil || os.Getuid() != 0 {
@@ -103,7 +103,7 @@ func bootMachine(t *testing.T) *machine {
 	return m
 }
 
-// leaderOf is the process that is 1 on the machine of a systemd-nspawn; 0 where there is none within ten seconds.
+// leaderOf returns the process that is PID 1 on the machine of a systemd-nspawn; 0 if there is none within ten seconds.
 func leaderOf(nspawn int) (pid int) {
 	for range 100 {
 		out, err := exec.Command("pgrep", "-P", fmt.Sprint(nspawn)).Output()
@@ -123,12 +123,12 @@ func exists(file string) bool {
 // try runs a command on the machine.
 func (m *machine) try(command string) ([]byte, error) {
 	cmd := exec.Command("nsenter", "-t", fmt.Sprint(m.leader), "-m", "-u", "-i", "-n", "-p", "/bin/sh", "-ec", command)
-	// Not the variables of this computer: FLEETCTL_ENDPOINT may name its local cluster.
+	// Without this computer's variables: FLEETCTL_ENDPOINT may name its local cluster.
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=/root"}
 	return cmd.CombinedOutput()
 }
 
-// run runs a command on the machine that has to succeed, and returns what it prints.
+// run runs a command on the machine, which must succeed, and returns its output.
 func (m *machine) run(t *testing.T, command string) string {
 	t.Helper()
 	out, err := m.try(command)
@@ -151,8 +151,8 @@ func (m *machine) install(t *testing.T, from, to string, mode fs.FileMode) {
 	require.NoError(t, os.WriteFile(filepath.Join(m.dir, to), data, mode))
 }
 
-// enterCgroups puts this process into a group of its own in every hierarchy until leave is called: with --keep-unit a machine is in
-// the group that it was started from, and its units' groups are not to be those of this computer.
+// enterCgroups moves this process into its own group in every hierarchy until leave is called: with --keep-unit a machine stays in the
+// group that it was started from, and its units' groups must not mix with this computer's.
 func enterCgroups(t *testing.T, name string) (leave func()) {
 	t.Helper()
 	before, err := os.ReadFile("/proc/self/cgroup")
@@ -182,7 +182,7 @@ func enterCgroups(t *testing.T, name string) (leave func()) {
 	}
 }
 
-// cgroupRoot is where a hierarchy is mounted; "" where it is not.
+// cgroupRoot returns where a hierarchy is mounted; "" if it is not.
 func cgroupRoot(controllers string) string {
 	candidates := []string{filepath.Join("/sys/fs/cgroup", strings.TrimPrefix(controllers, "name="))}
 	if controllers == "" {
@@ -195,7 +195,7 @@ func cgroupRoot(controllers string) string {
 	return candidates[i]
 }
 
-// removeCgroups removes the groups that a machine was in, and those that it made in them.
+// removeCgroups removes a machine's groups with those that it created in them.
 func removeCgroups(t *testing.T, name string) {
 	t.Helper()
 	run(t, `for i in $(seq 50); do find /sys/fs/cgroup -depth -type d -path '*/%s*' -exec rmdir {} + 2>/dev/null; [ -z "$(find /sys/fs/cgroup -type d -name %[1]s)" ] && exit 0; sleep 0.1; done; exit 1`, name)

@@ -29,15 +29,15 @@ type traffic struct {
 	slowest  time.Duration
 }
 
-// failure is a request that was not answered, or not as it has to be.
+// failure is a request without an answer, or with a wrong one.
 type failure struct {
 	method  string
 	machine int
 	what    string
 }
 
-// patience is how long a request may take. nginx waits a second for an instance that does not take a connection, then asks
-// another one: silence that takes longer is an outage, even where an answer comes in the end.
+// patience is how long a request may take. nginx waits a second for an instance that does not accept a connection, then asks another
+// one: a longer wait is an outage, even if an answer comes in the end.
 const patience = 3 * time.Second
 
 const app = "example-app"
@@ -64,8 +64,8 @@ func getAt(ctx context.Context, client *http.Client, address, host, path string)
 	return strings.TrimSpace(string(body)), err
 }
 
-// startTraffic sends to each of the machines' routers a GET every 10 ms, on connections that are kept, and a POST with a body
-// that nginx puts on its disk every 50 ms, each on a connection of its own: no client may send a POST again that was lost.
+// startTraffic sends to each machine's router a GET every 10 ms on kept connections, and every 50 ms a POST on a new connection, with a
+// body so large that nginx buffers it on disk: a client must not repeat a lost POST.
 func startTraffic(t *testing.T, machines ...int) *traffic {
 	t.Helper()
 	s := &traffic{stopped: make(chan struct{}), answered: map[string]int{}}
@@ -79,10 +79,10 @@ func startTraffic(t *testing.T, machines ...int) *traffic {
 	return s
 }
 
-// posted is longer than what nginx keeps of a body in its memory.
+// posted is larger than what nginx keeps of a body in memory.
 var posted = strings.Repeat("x", 64<<10)
 
-// post sends a body, and wants all of it to have arrived. It returns the instance.
+// post sends a body, checks that all of it arrived, and returns the instance.
 func post(ctx context.Context, client *http.Client, machine int, host, _ string) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, fmt.Sprintf("http://%s:8080/count", dev.Address(machine)), strings.NewReader(posted))
 	if err != nil {
@@ -136,14 +136,13 @@ func (s *traffic) stop() {
 	s.done.Wait()
 }
 
-// noOutage ends the stream: every request was answered in time, and each router answered some.
+// noOutage ends the stream and checks that every request was answered in time, and that each router answered some.
 func (s *traffic) noOutage(t *testing.T, machines ...int) {
 	t.Helper()
 	s.noOutageBut(t, nil, machines...)
 }
 
-// underWay is for noOutageBut: of each router one POST may be lost, which an instance was working on when it died. nginx must not
-// send it again.
+// underWay is for noOutageBut: each router may lose one POST that an instance was working on when it died. nginx must not repeat it.
 func underWay() func(failure) bool {
 	lost := map[int]int{}
 	return func(f failure) bool {
@@ -155,7 +154,7 @@ func underWay() func(failure) bool {
 	}
 }
 
-// noOutageBut is noOutage where some requests may be lost.
+// noOutageBut is like noOutage, but some requests may be lost.
 func (s *traffic) noOutageBut(t *testing.T, mayFail func(failure) bool, machines ...int) {
 	t.Helper()
 	s.stop()
@@ -175,7 +174,7 @@ func (s *traffic) noOutageBut(t *testing.T, mayFail func(failure) bool, machines
 	t.Logf("the slowest took %s; answered: %v, failed: %v", s.slowest.Round(time.Millisecond), s.answered, s.failed)
 }
 
-// servedBy waits until every router sends requests to exactly those instances.
+// servedBy waits until every router sends requests to exactly these instances.
 func servedBy(t *testing.T, machines []int, instances ...string) {
 	t.Helper()
 	for _, m := range machines {

@@ -14,9 +14,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/dev"
 )
 
-// TestFleetdHangs: manifests/fleetd.service is active when fleetd answers, and a fleetd that hangs is ended by its watchdog and
-// started again. Nothing else is restarted, and no request fails. The unit runs as it is but for the command, and in its second
-// half for how long the watchdog waits.
+// TestFleetdHangs: manifests/fleetd.service is active when fleetd answers, and a fleetd that hangs is killed by the watchdog and started
+// again. Nothing else restarts, and no request fails. The test changes only the unit's command and, in its second half, WatchdogSec=.
 func TestFleetdHangs(t *testing.T) {
 	calm(t)
 	m := machineOf(t, "example-app@1.service")
