@@ -57,7 +57,8 @@ type AppSpec struct {
 
 // Container runs an instance in a container.
 type Container struct {
-	// Name is the container's name; specifiers (%i) are expanded. Default: <app>-<n>, for a global app <app>.
+	// Name is the container's name; specifiers (%i) are expanded. It has to differ between instances that may share a
+	// machine. Default: <app>.<n>, for a global app <app>.
 	Name string `json:"name,omitempty"`
 	// Image is the image to run, such as localhost:5000/example-app:latest.
 	Image string `json:"image"`
@@ -71,7 +72,8 @@ type Container struct {
 	Volumes []string `json:"volumes,omitempty"`
 	// Runtime is docker or podman. Default docker.
 	Runtime string `json:"runtime,omitempty"`
-	// Options are further options of "docker run".
+	// Options are further options of "docker run", such as another --log-driver: its own log is off, because the journal
+	// has what the container writes.
 	Options []string `json:"options,omitempty"`
 }
 

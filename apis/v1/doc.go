@@ -33,6 +33,20 @@ const (
 	HeldDir = "%t/fleet/held"
 )
 
+// VariableMachineID is the machine's ID in EnvironmentFile.
+const VariableMachineID = "FLEET_MACHINE_ID"
+
+// The labels of every container that fleet runs.
+const (
+	LabelApp      = "fleet.app"
+	LabelUnit     = "fleet.unit"
+	LabelMachine  = "fleet.machine"
+	LabelRevision = "fleet.revision" // a hash of what the unit file is made from
+)
+
+// ContainerEnded begins the line that a unit logs when its container has failed, with what the runtime knows of it.
+const ContainerEnded = "container exited with "
+
 // TypeMeta identifies an object's schema.
 type TypeMeta struct {
 	// APIVersion is always fleet/v1.

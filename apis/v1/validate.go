@@ -3,6 +3,7 @@ package v1
 import (
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -67,6 +68,7 @@ func (v *validator) program(s *AppSpec) {
 		v.command("spec.exec.command", s.Exec.Command)
 	default:
 		v.container(s.Container)
+		v.sharedName(s)
 		v.commandLine("spec.container", sizeOf(s.Container.Command, s.Container.Args, s.Container.Options, s.Container.Volumes)+sizeOfEnv(s.Env))
 	}
 }
@@ -100,6 +102,25 @@ func (v *validator) container(c *Container) {
 	for i, volume := range c.Volumes {
 		v.volume(at("spec.container.volumes", i), volume)
 	}
+}
+
+// sharedName refuses a name that two instances on one machine would have: the second could not start.
+func (v *validator) sharedName(s *AppSpec) {
+	name := s.Container.Name
+	differs := name == "" || slices.ContainsFunc([]string{"%i", "%I", "%n", "%N"}, func(specifier string) bool { return strings.Contains(name, specifier) })
+	if differs || s.Global || s.Instances() < 2 || len(s.Ports) > 0 || v.conflictsWithItself(s) {
+		return
+	}
+	v.add("spec.container.name", "%s would be the name of all %d instances, and two of them on one machine cannot both have it: add %%i, such as %s, or keep them apart with placement.conflicts: [%s@*.service]",
+		quoteShort(name), s.Instances(), quoteShort(name+".%i"), v.app)
+}
+
+// conflictsWithItself reports whether no two instances share a machine.
+func (v *validator) conflictsWithItself(s *AppSpec) bool {
+	return s.Placement != nil && slices.ContainsFunc(s.Placement.Conflicts, func(glob string) bool {
+		matches, err := path.Match(v.expandUnit(glob), AppUnit(v.app, 2)) // as the first instance has it
+		return err == nil && matches
+	})
 }
 
 func (v *validator) volume(field, volume string) {

@@ -164,6 +164,8 @@ func (v *validator) option(s *AppSpec, section, option, field string) {
 		v.add(field, "cannot be given with global, placement.conflicts or placement.machineID: remove one of them")
 	case section == "Service" && option == "ExecStop" && s.Container != nil:
 		v.add(field, "is generated, it stops the container: remove it")
+	case section == "Service" && option == "ExecStartPost" && s.Container != nil && slices.Contains(values, ""):
+		v.add(field, "an empty value would drop the generated command, which waits until the container runs: remove it")
 	case section == "Service" && option == "ExecStopPost" && s.Container != nil && slices.Contains(values, ""):
 		v.add(field, "an empty value would drop the generated command, which removes the container: remove it")
 	case section == "Service" && s.limited(option):

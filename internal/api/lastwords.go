@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"regexp"
 	"strings"
 	"time"
 
@@ -27,7 +28,7 @@ func LastWords(j Journal) func(ctx context.Context, unit string, since time.Time
 				return nil
 			}
 			for line := range strings.SplitSeq(e.Message, "\n") {
-				if line = plain(line); line != "" {
+				if line = plain(line); line != "" && !seeHelp.MatchString(line) {
 					lines = append(lines, line)
 				}
 			}
@@ -42,6 +43,9 @@ const jobFailed = "Failed to start "
 
 // priorityError is LOG_ERR of syslog(3).
 const priorityError = 3
+
+// seeHelp matches the line that docker adds to each of its errors.
+var seeHelp = regexp.MustCompile(`^(See|Run) '[a-z ]+ --help'`)
 
 // plain strips terminal control characters from a line.
 func plain(line string) string {

@@ -47,6 +47,7 @@ func TestLastWords(t *testing.T) {
 		"the last": {said("1", "2", "3", "4", "5", "6"), "2\n3\n4\n5\n6"},
 		"of the service manager only errors": {append(said("boom"), manager(6, "Started a."), manager(5, "a.service: Main process exited"), manager(3, "Failed to start a."),
 			manager(3, "a.service: Failed to locate executable /x")), "boom\na.service: Failed to locate executable /x"},
+		"not where docker's help is":             {said("docker: Error response from daemon: Conflict.", "See 'docker run --help'."), "docker: Error response from daemon: Conflict."},
 		"several lines in one entry, for people": {said("a\n\n\tb\x1b[31m", "c\xff"), "a\nb[31m\nc\uFFFD"},
 		"as many lines as fit":                   {said("first", strings.Repeat("x", 1015), "last"), strings.Repeat("x", 1015) + "\nlast"},
 		"a long line":                            {said("first", long), long[:1020] + "..."},

@@ -16,29 +16,59 @@ import (
 const pullPatience = "30m"
 
 // container writes the options that run a container: as in the seed, the runtime's client is the unit's process.
+//
+// The containers of a unit are found by their labels, not by their name: what another unit or a person runs under the same name
+// is not removed, and the start fails with the runtime's own words.
 func (g *generator) container(c *v1.Container) {
 	runtime := "/usr/bin/" + c.Runtime
 	name := c.Name
-	if name == "" {
-		name = g.app + strings.Replace(g.instance, "@", "-", 1)
+	if name == "" { // an app's name has no dots, so no other default is the same
+		name = g.app + strings.Replace(g.instance, "@", ".", 1)
 	}
-	if c.Pull == v1.PullAlways {
-		g.add("Service", "ExecStartPre", unitfile.Quote(runtime, "pull", c.Image))
+	// fleetd pulls what Always asks for before it starts the unit. A restart by systemd runs what is on the machine: a registry
+	// that is away makes no crash an outage.
+	if c.Pull != v1.PullNever {
+		g.add("Service", "ExecStartPre", script(runtime, pull, unitfile.Quote(c.Image)))
 	}
-	// A container left over from a crash of the machine or the runtime would still have the name.
-	g.add("Service", "ExecStartPre", "-"+expandable(runtime, "rm", "-f", name))
+	own := expandable("%n", "${"+v1.VariableMachineID+"}")
+	g.add("Service", "ExecStartPre", "-"+script(runtime, removeLeft, own)) // by a crash of the machine or the runtime
 	g.add("Service", "ExecStart", g.run(c, runtime, name))
+	g.add("Service", "ExecStartPost", script(runtime, awaitRunning, own))
 	g.add("Service", "ExecStop", expandable(runtime, "stop", name))
-	g.add("Service", "ExecStopPost", "-"+expandable(runtime, "rm", "-f", name))
+	g.add("Service", "ExecStopPost", "-"+script(runtime, removeEnded, own))
 	g.set("Service", "TimeoutStartSec", pullPatience)
+}
+
+// The scripts of a unit. RUNTIME is the runtime's path, $0 and $1 are the image, or the unit and the machine: none of them has
+// characters that a shell would split or expand.
+const (
+	pull = `RUNTIME image inspect $0 >/dev/null 2>&1 || exec RUNTIME pull $0`
+
+	ownFilters = `--filter label=` + v1.LabelUnit + `=$0 --filter label=` + v1.LabelMachine + `=$1`
+	removeLeft = `for c in $(RUNTIME ps -aq ` + ownFilters + `); do RUNTIME rm -f $c; done`
+	// awaitRunning ends when the container runs, or with the main process: systemd waits for it either way, and then acts upon how
+	// the main process ended.
+	awaitRunning = `while kill -0 $MAINPID 2>/dev/null; do test $(RUNTIME ps -q ` + ownFilters + ` 2>/dev/null) && exit; sleep 0.2; done; exit 0`
+	// removeEnded logs what the runtime knows of a failure before the container is gone.
+	removeEnded = `for c in $(RUNTIME ps -aq ` + ownFilters + `); do ` +
+		`test $SERVICE_RESULT = success || RUNTIME inspect -f '` + v1.ContainerEnded + `{{.State.ExitCode}}{{if .State.OOMKilled}}, OOMKilled{{end}}{{with .State.Error}}, {{.}}{{end}}' $c; ` +
+		`RUNTIME rm -f $c >/dev/null; done`
+)
+
+// script returns a command line for a shell script with these arguments.
+func script(runtime, text, arguments string) string {
+	return unitfile.Quote("/bin/sh", "-c", strings.ReplaceAll(text, "RUNTIME", runtime)) + " " + arguments
 }
 
 // run returns the "docker run" command line. Images, ports and the environment are literal.
 func (g *generator) run(c *v1.Container, runtime, name string) string {
 	parts := []string{expandable(runtime, "run", "--name", name)}
-	if c.Pull == v1.PullNever {
-		parts = append(parts, "--pull=never")
+	for _, label := range [][2]string{{v1.LabelApp, g.app}, {v1.LabelUnit, "%n"}, {v1.LabelMachine, "${" + v1.VariableMachineID + "}"}, {v1.LabelRevision, g.revision}} {
+		parts = append(parts, expandable("--label", label[0]+"="+label[1]))
 	}
+	// The client writes what the container logs to the journal: the runtime's own log, which has no limit, would be a second one.
+	// The image is there, or its pull has failed and said why.
+	parts = append(parts, "--log-driver none", "--pull=never")
 	for _, p := range g.spec.Ports {
 		parts = append(parts, unitfile.Quote("-p", fmt.Sprintf("%d:%d", p.HostPort, p.Port)))
 	}
@@ -57,6 +87,21 @@ func (g *generator) run(c *v1.Container, runtime, name string) string {
 	}
 	parts = append(parts, unitfile.Quote(c.Image))
 	return strings.Join(append(parts, nonEmpty(expandable(arguments...))...), " ")
+}
+
+// engine orders the unit after what its container needs, which it waits for. It is not bound to it: systemd starts the unit again
+// when the engine has been restarted.
+func (g *generator) engine(c *v1.Container) {
+	needs := "docker.service"
+	if c.Runtime == v1.RuntimePodman { // has no daemon
+		needs = "network-online.target"
+	}
+	for _, option := range []string{"Wants", "After"} {
+		given := strings.Join(g.spec.Unit["Unit"][option], " ")
+		if !slices.Contains(strings.Fields(given), needs) {
+			g.add("Unit", option, needs)
+		}
+	}
 }
 
 // containerLimits are passed to the runtime: the container's processes are not in the unit's cgroup.

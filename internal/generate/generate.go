@@ -32,15 +32,15 @@ const restartPause = "1s"
 // Units returns the unit files of a valid App that has its defaults. Options have a fixed order, so that the same spec gives
 // the same bytes.
 func Units(name string, spec *v1.AppSpec) (Files, error) {
-	g := generator{app: name, spec: spec, file: unitfile.New(), instance: "@%i"}
+	g := generator{app: name, spec: spec, instance: "@%i"}
 	if spec.Global {
 		g.instance = ""
 	}
-	g.unitSection()
-	g.serviceSection()
-	g.otherSections()
-	g.fleetSection()
-	files := Files{Unit: g.file.String()}
+	files := Files{Unit: g.unit()}
+	if spec.Container != nil {
+		g.revision = unitfile.Hash(files.Unit)[:12]
+		files.Unit = g.unit()
+	}
 	if spec.Announce != nil {
 		g.file = unitfile.New()
 		g.sidekick()
@@ -66,8 +66,21 @@ type generator struct {
 	app      string
 	spec     *v1.AppSpec
 	instance string // what is between the app's name and .service
+	// revision is the label of the container: a hash of the unit file without it. The number of the App's revision would change
+	// with every manifest, and restart instances whose unit file stays the same.
+	revision string
 	file     *unitfile.File
 	err      error
+}
+
+// unit returns the unit file that runs the app.
+func (g *generator) unit() string {
+	g.file = unitfile.New()
+	g.unitSection()
+	g.serviceSection()
+	g.otherSections()
+	g.fleetSection()
+	return g.file.String()
 }
 
 // add writes an option. Validation rejects everything that cannot be written, so an error here is a bug, and no unit file is
@@ -92,6 +105,9 @@ func (g *generator) unitSection() {
 	g.add("Unit", "Description", literal(strings.TrimSpace(g.spec.Description)))
 	if g.spec.Announce != nil {
 		g.add("Unit", "Wants", g.sidekickName())
+	}
+	if g.spec.Container != nil {
+		g.engine(g.spec.Container)
 	}
 	g.set("Unit", "StartLimitIntervalSec", "0")
 	g.passthrough("Unit", nil)

@@ -76,7 +76,7 @@ func readDifferences(t *testing.T, path string) map[string][]string {
 		difference, reason, ok := strings.Cut(strings.TrimPrefix(line, "| `"), "` | ")
 		require.True(t, ok, line)
 		require.Greater(t, len(strings.Trim(reason, " |")), 10, "a reason: %s", line)
-		found[unit] = append(found[unit], difference)
+		found[unit] = append(found[unit], strings.ReplaceAll(difference, `\|`, "|"))
 	}
 	for _, list := range found {
 		slices.Sort(list)

@@ -98,7 +98,9 @@ func TestSystemdGivesTheProcessWhatTheManifestSays(t *testing.T) {
 		require.NoError(t, os.WriteFile(client, []byte("#!/bin/sh\ntest \"$1\" != run || cat /proc/$$/cmdline > \""+p.dir+"/container\"\n"), 0o755))
 		command := []string{word(`/ent "ry" $$ ` + "\n"), "first"}
 		p.run(t, v1.AppSpec{Env: environment, Container: &v1.Container{Image: "a/b:c", Command: command, Args: arguments, Options: []string{"-o", word("$$ '\n")}, Volumes: []string{"/v$$:/w"}}}, client)
-		words := []string{"/bin/sh", client, "run", "--name", "probe-7", "-v", "/v$$:/w"}
+		words := []string{"/bin/sh", client, "run", "--name", "probe.7",
+			"--label", "fleet.app=probe", "--label", "fleet.unit=probe@7.service", "--label", "fleet.machine=m7", "--label", p.revision(t),
+			"--log-driver", "none", "--pull=never", "-v", "/v$$:/w"}
 		for _, name := range slices.Sorted(maps.Keys(environment)) {
 			words = append(words, "-e", name+"="+environment[name])
 		}
@@ -127,7 +129,7 @@ func newProbe(t *testing.T) probe {
 		require.NoError(t, os.RemoveAll(dir))
 	})
 	p := probe{dir: dir, m: m}
-	p.write(t, "fleet/environment", "FLEET_MACHINE_IP=127.0.0.9\n")
+	p.write(t, "fleet/environment", "FLEET_MACHINE_IP=127.0.0.9\nFLEET_MACHINE_ID=m7\n")
 	return p
 }
 
@@ -140,6 +142,13 @@ func (p probe) write(t *testing.T, path, text string) {
 // run lets systemd run an app's unit to its end. client replaces docker.
 func (p probe) run(t *testing.T, spec v1.AppSpec, client string) {
 	spec.Unit = map[string]map[string]v1.StringList{"Service": {"Type": {"oneshot"}, "Restart": {"no"}}}
+	text := p.load(t, spec, client)
+	out, err := p.m.Command("systemctl", "--user", "start", "probe@7.service").CombinedOutput()
+	require.NoError(t, err, "%s\n%s", out, text)
+}
+
+// load makes systemd know an app's unit, and returns its text.
+func (p probe) load(t *testing.T, spec v1.AppSpec, client string) string {
 	app := &v1.App{Metadata: v1.ObjectMeta{Name: "probe"}, Spec: spec}
 	app.Default()
 	require.Empty(t, app.Validate())
@@ -153,8 +162,16 @@ func (p probe) run(t *testing.T, spec v1.AppSpec, client string) {
 	p.write(t, "systemd/user/probe@.service", text)
 	out, err := p.m.Command("systemctl", "--user", "daemon-reload").CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	out, err = p.m.Command("systemctl", "--user", "start", "probe@7.service").CombinedOutput()
-	require.NoError(t, err, "%s\n%s", out, text)
+	return text
+}
+
+// revision is the label of the container that the unit runs.
+func (p probe) revision(t *testing.T) string {
+	text, err := os.ReadFile(filepath.Join(p.m.XDGRuntimeDir(), "systemd/user/probe@.service"))
+	require.NoError(t, err)
+	label := regexp.MustCompile(`fleet\.revision=[0-9a-f]{12}`).FindString(string(text))
+	require.NotEmpty(t, label)
+	return label
 }
 
 // words returns what was written there, each word followed by a NUL byte.

@@ -132,7 +132,22 @@ func Trouble(s *v1.UnitState, now time.Time) string {
 	if !s.Since.IsZero() {
 		text += ", since " + s.Since.UTC().Format(time.RFC3339)
 	}
+	if line := lastLine(s.Output); line != "" {
+		text += ": " + line
+	}
 	return text
+}
+
+// maxLine bounds a line of a log in a table.
+const maxLine = 200
+
+// lastLine returns the last line of what a unit logged, which most often says what is wrong.
+func lastLine(output string) string {
+	line := output[strings.LastIndexByte(output, '\n')+1:]
+	if len(line) > maxLine {
+		line = strings.ToValidUTF8(line[:maxLine], "") + "..."
+	}
+	return line
 }
 
 // describe is one line about a unit that does not run as it should.
