@@ -31,8 +31,18 @@ func (p *planner) place(name string, pl v1.Placement) {
 		p.report(name, pl, rec, text.Missing)
 		return
 	}
-	rec = p.load(name, pl, text, rec)
 	p.hold(name, pl)
+	if (unit.up() || unit.stopping()) && p.changes(name, pl, text, rec) {
+		if pl.DesiredState == v1.Loaded {
+			rec = p.stopped(name, pl, rec, unit)
+		}
+		// Its former file says how it stops: ExecStop=, ExecStopPost=.
+		if unit.stopping() || p.halting[name] {
+			p.report(name, pl, rec, "")
+			return
+		}
+	}
+	rec = p.load(name, pl, text, rec)
 	message := ""
 	if pl.DesiredState == v1.Loaded {
 		rec = p.stopped(name, pl, rec, unit)
@@ -40,6 +50,12 @@ func (p *planner) place(name string, pl v1.Placement) {
 		rec, message = p.launched(name, pl, rec, unit)
 	}
 	p.report(name, pl, rec, message)
+}
+
+// changes reports whether systemd has another text of the unit than its placement's.
+func (p *planner) changes(name string, pl v1.Placement, text Text, rec Record) bool {
+	onDisk, there := p.in.Files[name]
+	return there && onDisk != text.FileHash || rec.Loaded != "" && rec.Loaded != pl.Hash
 }
 
 // load makes systemd know the text. Only a unit that was loaded before needs a reload; a new one is loaded when it is

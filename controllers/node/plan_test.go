@@ -350,6 +350,32 @@ state ssh.service inactive  not taken over: this machine already has its own ssh
 start b.service NotLaunched
 start a.service NotLaunched
 `},
+		{"a new file waits until the unit has stopped as its former one says", Input{
+			Placements: map[string]v1.Placement{"a.service": launch("B"), "b.service": load("B")},
+			Files:      map[string]string{"a.service": "A", "b.service": "A"},
+			Records:    map[string]Record{"a.service": {Loaded: "A", Stopped: true}, "b.service": {Loaded: "A", Stopped: true}},
+			Units:      map[string]SystemdUnit{"a.service": unit("deactivating", "i1"), "b.service": {ActiveState: "active", Job: "stop"}},
+		}, `
+state a.service deactivating A
+state b.service active A
+`},
+		{"and until it is stopped", Input{
+			Placements: map[string]v1.Placement{"a.service": load("B")},
+			Files:      map[string]string{"a.service": "A"},
+			Records:    map[string]Record{"a.service": run("A")},
+			Units:      map[string]SystemdUnit{"a.service": unit("active", "i1")},
+		}, "stop a.service SetLoaded\n"},
+		{"it comes then", Input{
+			Placements: map[string]v1.Placement{"a.service": launch("B")},
+			Files:      map[string]string{"a.service": "A"},
+			Records:    map[string]Record{"a.service": {Loaded: "A", Stopped: true}},
+			Units:      map[string]SystemdUnit{"a.service": unit("inactive", "")},
+		}, `
+writeFile a.service FileChanged
+reload FileChanged
+note a.service FileChanged
+start a.service NotLaunched
+`},
 		{"loaded and launched again before it has stopped", Input{
 			Placements: map[string]v1.Placement{"a.service": launch("A")},
 			Files:      map[string]string{"a.service": "A"},
