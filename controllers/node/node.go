@@ -43,6 +43,8 @@ type Options struct {
 	Events *events.Recorder
 	// Output reads the last lines a unit has logged since then. nil: there is no journal.
 	Output func(ctx context.Context, unit string, since time.Time) (string, error)
+	// Runtimes are the machine's container runtimes, by v1.Container's name for them. nil: no container is looked for.
+	Runtimes map[string]ContainerRuntime
 	// Ignored is called for undecodable placements. nil: not called.
 	Ignored func(key string, revision int64, reason, why string)
 
@@ -92,9 +94,10 @@ type Node struct {
 	states  *stateWriter
 	holds   *holds
 	// reloadDue is set if the last reload failed.
-	reloadDue bool
-	outputs   *outputs
-	diskErr   atomic.Pointer[error]
+	reloadDue  bool
+	outputs    *outputs
+	containers *containers
+	diskErr    atomic.Pointer[error]
 
 	synced  atomic.Bool               // placements are from the store
 	passed  atomic.Pointer[time.Time] // when the last pass began
@@ -124,6 +127,7 @@ func New(o Options) (*Node, error) {
 	n.states = newStateWriter(o, n.enqueue)
 	n.holds = newHolds(o, n.enqueue)
 	n.outputs = newOutputs(o, n.enqueue)
+	n.containers = newContainers(n)
 	return n, nil
 }
 
@@ -180,6 +184,7 @@ func (n *Node) Run(ctx context.Context) error {
 	n.wait.Go(func() { n.states.run(ctx) })
 	n.wait.Go(func() { n.holds.run(ctx) })
 	n.wait.Go(func() { n.outputs.run(ctx) })
+	n.wait.Go(func() { n.containers.run(ctx) })
 	n.enqueue()
 	return errors.Join(n.loop.Run(ctx), n.records.save())
 }
@@ -228,6 +233,9 @@ func (n *Node) Reconcile(ctx context.Context, _ controller.Singleton) (controlle
 	acted, refused, err := n.apply(ctx, plan)
 	if err != nil {
 		return controller.Result{}, errors.Join(err, refused)
+	}
+	if acted {
+		n.containers.ask()
 	}
 	if !acted || refused != nil { // a permanent refusal must not keep everything else from being saved
 		refused = errors.Join(refused, n.persist(in))

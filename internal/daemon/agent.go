@@ -23,6 +23,8 @@ type AgentOptions struct {
 	Layout  layout.Layout
 	// Output reads the last lines that a unit logged. nil: there is no journal.
 	Output func(ctx context.Context, unit string, since time.Time) (string, error)
+	// Runtimes are the machine's container runtimes. nil: no container is looked for.
+	Runtimes map[string]node.ContainerRuntime
 	// DisableEngine keeps the machine from becoming the leader.
 	DisableEngine bool
 }
@@ -52,7 +54,7 @@ func NewAgent(o AgentOptions) (*Agent, error) {
 	var err error
 	a.node, err = node.New(node.Options{
 		Machine: id, Keys: o.Keys, Store: own.Store, Systemd: o.Systemd, Layout: o.Layout, Log: own.Log, Metrics: o.Metrics,
-		Alone: a.presence.Alone(), WasAway: a.presence.WasAway, Events: own.Events, Ignored: own.Events.Ignored, Output: o.Output,
+		Alone: a.presence.Alone(), WasAway: a.presence.WasAway, Events: own.Events, Ignored: own.Events.Ignored, Output: o.Output, Runtimes: o.Runtimes,
 		Caches: append([]cache.Option{cache.RecordDiffers(own.Events)}, o.Caches...),
 	})
 	return a, err

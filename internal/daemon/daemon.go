@@ -14,9 +14,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/fleet-starter/fleet/controllers/node"
 	"github.com/fleet-starter/fleet/internal/api"
 	"github.com/fleet-starter/fleet/internal/cache"
 	"github.com/fleet-starter/fleet/internal/config"
+	"github.com/fleet-starter/fleet/internal/container"
 	"github.com/fleet-starter/fleet/internal/controller"
 	"github.com/fleet-starter/fleet/internal/events"
 	"github.com/fleet-starter/fleet/internal/keyspace"
@@ -120,7 +122,7 @@ func (d *Daemon) start(ctx context.Context, p *parts) (err error) {
 			Store: d.store, Keys: d.keys, Log: d.log, Events: recorder, Metrics: d.metrics, Caches: d.caches,
 			AgentTTL: d.cfg.AgentTTL, FreezeTimeout: d.cfg.FreezeTimeout,
 		},
-		Machine: machine, Systemd: d.systemd, Layout: layout, Output: api.LastWords(d.journal()), DisableEngine: d.cfg.DisableEngine,
+		Machine: machine, Systemd: d.systemd, Layout: layout, Output: api.LastWords(d.journal()), Runtimes: runtimes(), DisableEngine: d.cfg.DisableEngine,
 	})
 	if err != nil {
 		return err
@@ -129,6 +131,15 @@ func (d *Daemon) start(ctx context.Context, p *parts) (err error) {
 	p.start(ctx, "api", func(ctx context.Context) error { return d.serve(ctx, all) })
 	d.agent.start(ctx, p)
 	return nil
+}
+
+// runtimes are the container runtimes that generated units use.
+func runtimes() map[string]node.ContainerRuntime {
+	all := map[string]node.ContainerRuntime{}
+	for _, r := range container.Runtimes {
+		all[r.Name] = r
+	}
+	return all
 }
 
 // dial connects to etcd, which may be unreachable, and to systemd, which may not.
