@@ -25,10 +25,14 @@ func (g *generator) container(c *v1.Container) {
 	if name == "" { // an app's name has no dots, so no other default is the same
 		name = g.app + strings.Replace(g.instance, "@", ".", 1)
 	}
-	// fleetd pulls what Always asks for before it starts the unit. A restart by systemd runs what is on the machine: a registry
-	// that is away makes no crash an outage.
-	if c.Pull != v1.PullNever {
-		g.add("Service", "ExecStartPre", script(runtime, pull, unitfile.Quote(c.Image)))
+	// fleetd pulls what Always asks for before it starts the unit. A restart by systemd runs what is on the machine: a registry that
+	// is away makes no crash an outage.
+	switch logsIn := len(g.spec.Unit["Service"]["ExecStartPre"]) > 0; {
+	case c.Pull == v1.PullNever:
+	case c.Pull == v1.PullAlways && logsIn: // or may: so fleetd cannot pull for it
+		g.add("Service", "ExecStartPre", script(runtime, pullAnew, unitfile.Quote(c.Image)))
+	default:
+		g.add("Service", "ExecStartPre", script(runtime, pullMissing, unitfile.Quote(c.Image)))
 	}
 	own := expandable("%n", "${"+v1.VariableMachineID+"}")
 	g.add("Service", "ExecStartPre", "-"+script(runtime, removeLeft, own)) // by a crash of the machine or the runtime
@@ -42,7 +46,8 @@ func (g *generator) container(c *v1.Container) {
 // The scripts of a unit. RUNTIME is the runtime's path, $0 and $1 are the image, or the unit and the machine: none of them has
 // characters that a shell would split or expand.
 const (
-	pull = `RUNTIME image inspect $0 >/dev/null 2>&1 || exec RUNTIME pull $0`
+	pullMissing = `RUNTIME image inspect $0 >/dev/null 2>&1 || exec RUNTIME pull $0`
+	pullAnew    = `RUNTIME pull $0 || exec RUNTIME image inspect $0 >/dev/null`
 
 	ownFilters = `--filter label=` + v1.LabelUnit + `=$0 --filter label=` + v1.LabelMachine + `=$1`
 	removeLeft = `for c in $(RUNTIME ps -aq ` + ownFilters + `); do RUNTIME rm -f $c; done`
