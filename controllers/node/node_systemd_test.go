@@ -2,6 +2,8 @@ package node_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -236,4 +238,26 @@ func TestUnitsOfTheMachineAreLeftAlone(t *testing.T) {
 	require.Equal(t, own, l.systemctl("show", "-p", "InvocationID", "own.service"))
 	require.Equal(t, "active\nactive\n", l.systemctl("is-active", "own.service", "basic.target"))
 	require.Contains(t, l.systemctl("show", "-p", "FragmentPath", "basic.target"), "/usr/lib/")
+}
+
+// What stops a unit is the file that it was started with, also where a new one comes meanwhile or at once.
+func TestUnitStopsAsItsFormerFileSays(t *testing.T) {
+	l := newLab(t)
+	l.begin()
+	ended := filepath.Join(t.TempDir(), "ended")
+	text := func(version string) string {
+		return sleeper + "ExecStop=/bin/sleep 1\nExecStopPost=/bin/sh -c 'echo " + version + " >>" + ended + "'\n"
+	}
+	a, b, c := l.file(text("a")), l.file(text("b")), l.file(text("c"))
+	l.place("a.service", a, v1.Launched)
+	l.awaitActive("a.service")
+	l.place("a.service", a, v1.Loaded)
+	l.await("a.service", "stopping", func(s *v1.UnitState) bool { return s.ActiveState == "deactivating" })
+	l.place("a.service", b, v1.Launched)
+	l.await("a.service", "the new file", func(s *v1.UnitState) bool { return s.Hash == b && s.ActiveState == "active" })
+	l.place("a.service", c, v1.Loaded)
+	l.await("a.service", "the newest file", func(s *v1.UnitState) bool { return s.Hash == c && s.ActiveState == "inactive" })
+	said, err := os.ReadFile(ended)
+	require.NoError(t, err)
+	require.Equal(t, "a\nb\n", string(said))
 }
