@@ -125,7 +125,7 @@ func TestContainers(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			if strings.TrimSpace(names) != "box-1" || len(active(t, []*Machine{on}, "box@1.service")) == 0 {
+			if strings.TrimSpace(names) != "box.1" || len(active(t, []*Machine{on}, "box@1.service")) == 0 {
 				return errors.New("not yet")
 			}
 			return nil
