@@ -4,7 +4,6 @@ package container
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -102,7 +101,9 @@ func (r Runtime) run(ctx context.Context, args ...string) (string, error) {
 	case ctx.Err() != nil:
 		return "", fmt.Errorf("%s %s: no answer: %w", r.Name, args[0], ctx.Err())
 	case err != nil:
-		return string(out), fmt.Errorf("%s %s: %w", r.Name, args[0], errors.Join(err, errors.New(strings.TrimSpace(complaint.String()))))
+		said := strings.TrimSpace(complaint.String())
+		said = said[strings.LastIndexByte(said, '\n')+1:] // what comes before has the time in it
+		return string(out), fmt.Errorf("%s %s: %w: %s", r.Name, args[0], err, said)
 	}
 	return string(out), nil
 }

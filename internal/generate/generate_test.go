@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -171,4 +172,23 @@ func TestSameUnits(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, same, before == after, more)
 	}
+}
+
+// The label of a container's revision changes with its unit file, and with nothing else: an instance is not replaced for how it is
+// announced.
+func TestRevisionOfAContainer(t *testing.T) {
+	unit := func(more string) string {
+		app, err := v1.ParseApp([]byte("apiVersion: fleet/v1\nkind: App\nmetadata: {name: web}\nspec:\n  container: {image: a/b}\n  ports: [{port: 80}]\n  announce: {}\n" + more))
+		require.NoError(t, err)
+		files, err := Units("web", &app.Spec)
+		require.NoError(t, err)
+		return files.Unit
+	}
+	revision := func(text string) string { return regexp.MustCompile(`fleet\.revision=[0-9a-f]{12}`).FindString(text) }
+	first := unit("")
+	require.NotEmpty(t, revision(first))
+	for _, more := range []string{"  replicas: 3\n", "  healthCheck: {tcp: {}, interval: 3s}\n", "  route: {hosts: [a.example.com]}\n"} {
+		require.Equal(t, first, unit(more), more)
+	}
+	require.NotEqual(t, revision(first), revision(unit("  env: {A: b}\n")))
 }
