@@ -1,15 +1,15 @@
 #!/bin/bash
 # Runs one machine until its power is cut or it switches itself off. "reboot" ends systemd-nspawn with 133: then it is booted again.
 #
-#	boot.sh NAME ROOT DOCKER BRIDGE CGROUP...
-name=$1 root=$2 docker=$3 bridge=$4
+#	boot.sh NAME ROOT DISK BRIDGE CGROUP...
+name=$1 root=$2 disk=$3 bridge=$4
 shift 4
 boot() (
 	for cgroup in "$@"; do echo $BASHPID >"$cgroup/cgroup.procs" || exit 1; done
-	# The capabilities and system calls are those that docker needs. Its images are on the machine's disk and not on the overlay,
-	# where overlay2 would not work.
+	# The capabilities and system calls are those that docker and podman need. Their images are on the machine's disk and not on the
+	# overlay, where overlay2 would not work.
 	exec systemd-nspawn --quiet -D "$root" --machine="$name" --register=no --keep-unit --network-bridge="$bridge" \
-		--capability=all --system-call-filter='@keyring bpf' --bind="$docker:/var/lib/docker" --link-journal=no --boot \
+		--capability=all --system-call-filter='@keyring bpf' --bind="$disk/docker:/var/lib/docker" --bind="$disk/containers:/var/lib/containers" --link-journal=no --boot \
 		systemd.unit=multi-user.target
 )
 exec </dev/null

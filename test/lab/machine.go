@@ -58,12 +58,12 @@ func (m *Machine) create(ctx context.Context, base string, l *Lab) error {
 			return err
 		}
 	}
-	upper, work, docker := filepath.Join(m.disk(), "upper"), filepath.Join(m.disk(), "work"), filepath.Join(m.disk(), "docker")
+	upper, work := filepath.Join(m.disk(), "upper"), filepath.Join(m.disk(), "work")
 	for _, command := range [][]string{
 		{"truncate", "-s", diskSize, image},
 		{"mkfs.ext4", "-q", "-F", image},
 		{"mount", "-o", "loop", image, m.disk()},
-		{"mkdir", upper, work, docker},
+		{"mkdir", upper, work, filepath.Join(m.disk(), "docker"), filepath.Join(m.disk(), "containers")},
 		{"mount", "-t", "overlay", "fleet-lab-" + m.Name, "-o", "lowerdir=" + base + ",upperdir=" + upper + ",workdir=" + work, m.Root()},
 	} {
 		if _, err := run(ctx, command[0], command[1:]...); err != nil {
@@ -105,7 +105,7 @@ func (m *Machine) Boot(ctx context.Context) error {
 	}
 	// setsid --fork: the machine outlives the process that boots it.
 	cmd := exec.CommandContext(ctx, "setsid", append([]string{"--fork", "nsenter", "--net=" + namespaceFile, "--", "bash", script,
-		m.Name, m.Root(), filepath.Join(m.disk(), "docker"), bridge}, cgroups...)...)
+		m.Name, m.Root(), m.disk(), bridge}, cgroups...)...)
 	cmd.Stdout, cmd.Stderr = console, console
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("boot: %w", err)
