@@ -44,9 +44,6 @@ const (
 	LabelRevision = "fleet.revision" // a hash of what the unit file is made from
 )
 
-// ContainerEnded begins the line that a unit logs when its container has failed, with what the runtime knows of it.
-const ContainerEnded = "container exited with "
-
 // TypeMeta identifies an object's schema.
 type TypeMeta struct {
 	// APIVersion is always fleet/v1.

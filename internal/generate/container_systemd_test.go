@@ -102,7 +102,7 @@ func TestSystemdRunsContainers(t *testing.T) {
 				journal = []string{"journalctl", "--output=cat", "--directory", dir}
 			}
 			out, err := p.m.Command(journal...).Output()
-			return err == nil && strings.Contains(string(out), v1.ContainerEnded+"137, OOMKilled\n")
+			return err == nil && strings.Contains(string(out), "container exited with 137, OOMKilled\n")
 		}, 10*time.Second, 100*time.Millisecond)
 	})
 	t.Run("an image that cannot be pulled", func(t *testing.T) {
