@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-starter/fleet/test/load"
 )
 
 // The faults of docs/faults.md, each with its figures in the log of the test.
@@ -22,7 +24,7 @@ func TestPowerCutOfOneMachine(t *testing.T) {
 	if leads {
 		limit += 5 * time.Second
 	}
-	load := startLoad(t, rest...)
+	requests := startLoad(t, rest...)
 	require.NoError(t, gone.Kill(t.Context()))
 	cut := time.Now()
 	moved := within(t, time.Minute, "web@1.service is active elsewhere", func() error {
@@ -32,17 +34,10 @@ func TestPowerCutOfOneMachine(t *testing.T) {
 		return nil
 	})
 	served(t, rest, 2)
-	sent, failed := load.stop()
-	late := 0
-	for _, f := range failed {
-		if f.at.Sub(cut) > ttl+time.Second {
-			late++
-		}
-	}
-	t.Logf("active elsewhere after %.1f s (agent_ttl %s, it led: %t), %d of %d requests to the other machines failed",
-		moved.Seconds(), ttl, leads, len(failed), sent)
+	sent := requests.Stop()
+	t.Logf("active elsewhere after %.1f s (agent_ttl %s, it led: %t); of the other machines %s", moved.Seconds(), ttl, leads, sent)
 	require.Less(t, moved, limit)
-	require.Zero(t, late, "requests fail after the move: %v", failed)
+	require.Empty(t, sent.After(cut.Add(ttl+time.Second)), "requests fail after the move")
 
 	require.NoError(t, gone.Boot(t.Context()))
 	require.NoError(t, l.Joined(t.Context(), 3))
@@ -65,13 +60,12 @@ func TestRebootFromInside(t *testing.T) {
 	l := withLab(t)
 	m := running(t, l, "web@1.service")
 	rest := others(l, m)
-	load := startLoad(t, rest...)
+	requests := startLoad(t, rest...)
 	start := time.Now()
 	require.NoError(t, m.Reboot(t.Context()))
 	require.NoError(t, l.Joined(t.Context(), 3))
 	served(t, l.Machines, 2)
-	sent, failed := load.stop()
-	t.Logf("all routers serve both instances %.1f s after the reboot began, %d of %d requests to the other machines failed", time.Since(start).Seconds(), len(failed), sent)
+	t.Logf("all routers serve both instances %.1f s after the reboot began; of the other machines %s", time.Since(start).Seconds(), requests.Stop())
 	require.Len(t, active(t, l.Machines, "web@1.service"), 1)
 }
 
@@ -104,7 +98,7 @@ func TestLeaderIsCutOff(t *testing.T) {
 	l := withLab(t)
 	leader := leaderOf(t, l)
 	rest := others(l, leader)
-	load := startLoad(t, rest...)
+	requests := startLoad(t, rest...)
 	require.NoError(t, l.Partition(t.Context(), leader.Name))
 	took := within(t, time.Minute, "another machine leads", func() error {
 		if now := leaderSeenBy(t, rest[0]); now == "" || now == leader.ID {
@@ -130,8 +124,15 @@ func TestLeaderIsCutOff(t *testing.T) {
 		}
 		return nil
 	})
-	sent, failed := load.stop()
-	t.Logf("another machine leads after %.1f s, %d of %d requests to the other machines failed", took.Seconds(), len(failed), sent)
+	t.Logf("another machine leads after %.1f s; of the other machines %s", took.Seconds(), requests.Stop())
+}
+
+// noneLost ends the load: every request was answered.
+func noneLost(t *testing.T, l *load.Load) {
+	t.Helper()
+	sent := l.Stop()
+	t.Log(sent)
+	require.Empty(t, sent.Failed)
 }
 
 // leaderSeenBy is the ID of the machine that leads.
@@ -177,7 +178,7 @@ func etcdLeader(t *testing.T, l *Lab) *Machine {
 func TestEtcdMemberIsKilled(t *testing.T) {
 	l := withLab(t)
 	before, where := invocations(t, l.Machines), placements(t, l.Machines[0])
-	load := startLoad(t, l.Machines...)
+	requests := startLoad(t, l.Machines...)
 	for _, m := range l.members() { // one of them leads etcd
 		_, err := m.Exec(t.Context(), "systemctl", "kill", "--signal=SIGKILL", "etcd.service")
 		require.NoError(t, err)
@@ -186,9 +187,7 @@ func TestEtcdMemberIsKilled(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, l.waitForEtcd(t.Context()))
 	}
-	sent, failed := load.stop()
-	t.Logf("%d of %d requests failed", len(failed), sent)
-	require.Empty(t, failed)
+	noneLost(t, requests)
 	require.Equal(t, where, placements(t, l.Machines[0]))
 	after := invocations(t, l.Machines)
 	for unit, id := range before {
@@ -204,7 +203,7 @@ func TestUpgrade(t *testing.T) {
 	debs, err := packages()
 	require.NoError(t, err)
 	before := invocations(t, l.Machines)
-	load := startLoad(t, l.Machines...)
+	requests := startLoad(t, l.Machines...)
 	for _, m := range l.Machines {
 		was, err := m.Exec(t.Context(), "systemctl", "show", "-p", "MainPID", "--value", "fleetd.service")
 		require.NoError(t, err)
@@ -214,9 +213,7 @@ func TestUpgrade(t *testing.T) {
 		require.NotEqual(t, was, now)
 		require.NoError(t, l.Joined(t.Context(), 3))
 	}
-	sent, failed := load.stop()
-	t.Logf("%d of %d requests failed", len(failed), sent)
-	require.Empty(t, failed)
+	noneLost(t, requests)
 	require.Equal(t, before, invocations(t, l.Machines))
 }
 
@@ -247,14 +244,12 @@ func TestDiskIsFull(t *testing.T) {
 	l := withLab(t)
 	m := l.Machines[2]
 	before := invocations(t, l.Machines)
-	load := startLoad(t, l.Machines...)
+	requests := startLoad(t, l.Machines...)
 	require.NoError(t, m.Fill(t.Context()))
 	time.Sleep(5 * time.Second)
 	require.NoError(t, m.Free(t.Context()))
 	served(t, l.Machines, 2)
-	sent, failed := load.stop()
-	t.Logf("%d of %d requests failed", len(failed), sent)
-	require.Empty(t, failed)
+	noneLost(t, requests)
 	after := invocations(t, l.Machines)
 	for unit, id := range before {
 		if !strings.HasSuffix(unit, "etcd.service") {

@@ -46,6 +46,7 @@ type Lab struct {
 	Machines []*Machine
 	agentTTL time.Duration
 	progress func(string)
+	past     past
 }
 
 // stateFile is what a lab knows of itself from one process to the next.
@@ -62,7 +63,7 @@ var ErrDown = errors.New("no lab is up")
 // Start starts a lab, and returns when its machines have booted, etcd has a leader, and the packages are installed. Where it fails it
 // leaves nothing behind.
 func Start(ctx context.Context, cfg Config) (*Lab, error) {
-	if err := check(); err != nil {
+	if err := missing(); err != nil {
 		return nil, err
 	}
 	if cfg.Dir == "" {
@@ -98,16 +99,10 @@ func (l *Lab) start(ctx context.Context, cfg Config, base string) error {
 	if err := os.MkdirAll(l.Dir, 0o755); err != nil {
 		return err
 	}
-	var s state
 	for range cfg.Machines {
-		s.IDs = append(s.IDs, newMachineID())
+		l.add(newMachineID())
 	}
-	l.add(s)
-	text, err := json.Marshal(s)
-	if err != nil {
-		return err
-	}
-	if err := atomicfile.Replace(filepath.Join(l.Dir, stateFile), text, 0o644, atomicfile.Process); err != nil {
+	if err := l.save(); err != nil {
 		return err
 	}
 	if err := layNetwork(ctx); err != nil {
@@ -146,16 +141,75 @@ func Open(dir string) (*Lab, error) {
 		return nil, fmt.Errorf("lab: %s: %w", filepath.Join(dir, stateFile), err)
 	}
 	l := &Lab{Dir: dir, progress: func(string) {}}
-	l.add(s)
+	for _, id := range s.IDs {
+		l.add(id)
+	}
 	return l, nil
 }
 
-func (l *Lab) add(s state) {
-	for i, id := range s.IDs {
-		n := i + 1
-		l.Machines = append(l.Machines, &Machine{Name: fmt.Sprintf("m%d", n), Number: n, ID: id, Address: address(n),
-			dir: filepath.Join(l.Dir, fmt.Sprintf("m%d", n))})
+// save writes what the lab's next process has to know.
+func (l *Lab) save() error {
+	var s state
+	for _, m := range l.Machines {
+		s.IDs = append(s.IDs, m.ID)
 	}
+	text, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	return atomicfile.Replace(filepath.Join(l.Dir, stateFile), text, 0o644, atomicfile.Process)
+}
+
+func (l *Lab) add(id string) *Machine {
+	n := len(l.Machines) + 1
+	m := &Machine{Name: fmt.Sprintf("m%d", n), Number: n, ID: id, Address: address(n), dir: filepath.Join(l.Dir, fmt.Sprintf("m%d", n)), past: &l.past}
+	l.Machines = append(l.Machines, m)
+	return m
+}
+
+// Add boots more machines, with these packages, and returns when they have joined the cluster.
+func (l *Lab) Add(ctx context.Context, n int, packages ...string) error {
+	base, err := buildBase(ctx)
+	if err != nil {
+		return err
+	}
+	added := map[*Machine]bool{}
+	for range n {
+		added[l.add(newMachineID())] = true
+	}
+	if err := l.save(); err != nil {
+		return err
+	}
+	if err := l.Each(func(m *Machine) error {
+		if !added[m] {
+			return nil
+		}
+		if err := m.create(ctx, base, l); err != nil {
+			return err
+		}
+		if err := m.Boot(ctx); err != nil {
+			return err
+		}
+		return m.install(ctx, l, packages)
+	}); err != nil {
+		return err
+	}
+	return l.Joined(ctx, len(l.Machines))
+}
+
+// Remove takes the last machines away, so that n are left.
+func (l *Lab) Remove(ctx context.Context, n int) error {
+	for len(l.Machines) > n {
+		last := len(l.Machines) - 1
+		if err := l.Machines[last].remove(ctx); err != nil {
+			return err
+		}
+		l.Machines = l.Machines[:last]
+		if err := l.save(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Machine returns the machine of that name, such as m1, or number.

@@ -10,15 +10,19 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-starter/fleet/test/load"
 )
 
 // theLab is shared by all tests: each leaves it as it was, with all machines up and both apps served.
-var theLab *Lab
+var (
+	theLab      *Lab
+	theRecorder *recorder
+)
 
 const ttl = 3 * time.Second // agent_ttl of the tests' machines
 
@@ -27,7 +31,7 @@ func TestMain(m *testing.M) { os.Exit(runAll(m)) }
 func runAll(m *testing.M) int {
 	debs, err := packages()
 	if err == nil {
-		err = check()
+		err = missing()
 	}
 	if err == nil {
 		_, err = buildBase(context.Background()) // without the network there is none, if it is not cached
@@ -37,7 +41,7 @@ func runAll(m *testing.M) int {
 		return m.Run()
 	}
 	before := leftovers()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer cancel()
 	start := time.Now()
 	theLab, err = Start(ctx, Config{Dir: DefaultDir + "-test", Packages: debs, AgentTTL: ttl,
@@ -47,7 +51,16 @@ func runAll(m *testing.M) int {
 		return 1
 	}
 	fmt.Printf("three machines are ready after %.1f s\n", time.Since(start).Seconds())
+	theRecorder, err = record(theLab)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	code := m.Run()
+	if err := theRecorder.close(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	if err := theLab.Stop(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -92,6 +105,7 @@ func withLab(t *testing.T) *Lab {
 		t.Skipf("no real machines here: %v", why)
 	}
 	t.Cleanup(func() {
+		theRecorder.check(t)
 		if t.Failed() {
 			for _, m := range theLab.Machines {
 				said, _ := m.Exec(context.Background(), "sh", "-c", "fleetctl list-machines; fleetctl list-units; fleetctl events | tail -n 40; journalctl -u fleetd -n 40 --no-pager")
@@ -202,50 +216,21 @@ func get(ctx context.Context, m *Machine) (string, error) {
 	return strings.TrimSpace(string(body)), err
 }
 
-// load sends requests to routers until it is stopped.
-type load struct {
-	cancel context.CancelFunc
-	all    sync.WaitGroup
-	mu     sync.Mutex
-	sent   int
-	failed []failure
+// startLoad sends GETs and POSTs to the web app through the routers of the machines, from this computer, over new and kept connections.
+func startLoad(t *testing.T, machines ...*Machine) *load.Load {
+	t.Helper()
+	return startLoadOf(t, "web.lab.example", machines...)
 }
 
-type failure struct {
-	at  time.Time
-	err error
-}
-
-// startLoad sends a request every 20 ms to each router.
-func startLoad(t *testing.T, machines ...*Machine) *load {
-	ctx, cancel := context.WithCancel(context.Background())
-	l := &load{cancel: cancel}
-	t.Cleanup(func() { l.stop() })
+func startLoadOf(t *testing.T, host string, machines ...*Machine) *load.Load {
+	t.Helper()
+	var targets []load.Target
 	for _, m := range machines {
-		l.all.Go(func() {
-			for ctx.Err() == nil {
-				_, err := get(ctx, m)
-				if ctx.Err() != nil {
-					return
-				}
-				l.mu.Lock()
-				l.sent++
-				if err != nil {
-					l.failed = append(l.failed, failure{time.Now(), fmt.Errorf("%s: %w", m.Name, err)})
-				}
-				l.mu.Unlock()
-				time.Sleep(20 * time.Millisecond)
-			}
-		})
+		targets = append(targets, load.Target{Name: m.Name, Address: m.Address + ":80", Host: host})
 	}
+	l := load.Start(targets...)
+	t.Cleanup(func() { l.Stop() })
 	return l
-}
-
-// stop returns how many requests were sent, and those that failed.
-func (l *load) stop() (sent int, failed []failure) {
-	l.cancel()
-	l.all.Wait()
-	return l.sent, l.failed
 }
 
 // active are the machines that run a unit, as systemd on each of them says.

@@ -24,7 +24,8 @@ type Machine struct {
 	ID      string // of /etc/machine-id
 	Address string
 
-	dir string
+	dir  string
+	past *past
 }
 
 // diskSize is what a machine's disk may take of this computer's; a lab of three takes about 1.6 GB of it.
@@ -133,6 +134,7 @@ func (m *Machine) Kill(ctx context.Context) error {
 	return poll(ctx, 20*time.Second, func() error {
 		pid := leader(m.Name)
 		if pid != 0 {
+			m.past.killed(m.Name, time.Now())
 			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 				return err
 			}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 )
 
 // The network of the lab, on this computer alone.
@@ -73,6 +74,7 @@ func removeNetwork(ctx context.Context) error {
 
 // Cut drops all packets from some machines to others, in this direction alone. Host stands for this computer.
 func (l *Lab) Cut(ctx context.Context, from, to []string) error {
+	l.past.cut(time.Now())
 	lines := []string{"add table bridge lab", "add chain bridge lab forward { type filter hook forward priority 0; }"}
 	for _, f := range from {
 		for _, t := range to {
@@ -114,6 +116,7 @@ func (l *Lab) Heal(ctx context.Context) error {
 	if _, err := inNetwork(ctx, "nft", "add table bridge lab; delete table bridge lab"); err != nil {
 		return err
 	}
+	l.past.healed(time.Now())
 	return l.Each(func(m *Machine) error {
 		if !m.Up() {
 			return nil

@@ -21,19 +21,19 @@ var needs = []struct{ program, pkg string }{
 	{"nsenter", "util-linux"},
 }
 
-// check says what is missing for a lab on this computer.
-func check() error {
+// missing says what this computer lacks for a lab.
+func missing() error {
 	if os.Geteuid() != 0 {
 		return errors.New("lab: it needs root: machines are containers with their own network and disks")
 	}
-	var missing []string
+	var packages []string
 	for _, n := range needs {
 		if _, err := exec.LookPath(n.program); err != nil {
-			missing = append(missing, n.pkg)
+			packages = append(packages, n.pkg)
 		}
 	}
-	if len(missing) > 0 {
-		return fmt.Errorf("lab: packages are missing: apt-get install %s", strings.Join(missing, " "))
+	if len(packages) > 0 {
+		return fmt.Errorf("lab: packages are missing: apt-get install %s", strings.Join(packages, " "))
 	}
 	return nil
 }
