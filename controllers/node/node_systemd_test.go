@@ -118,6 +118,38 @@ func TestBrokenUnitsAffectNoOthers(t *testing.T) {
 	})
 }
 
+// Images whose pulls hang, more of them than there are calls to systemd at a time, delay no other unit on the machine: not its start,
+// its stop, nor the report of a failure. Nor do they delay their own stop.
+func TestHangingPullsDelayNoOtherUnit(t *testing.T) {
+	l := newLab(t)
+	pulls := l.file("[Service]\nExecStartPre=/bin/sleep infinity\nExecStart=/bin/sleep infinity\nTimeoutStartSec=30m\n")
+	good, fails := l.file(sleeper), l.file("[Service]\nExecStart=/bin/false\n")
+	l.begin()
+	const many = 20
+	var hanging []store.Op
+	for i := range many {
+		hanging = append(hanging, placement(t, fmt.Sprintf("a%02d.service", i), v1.Placement{Hash: pulls, DesiredState: v1.Launched}))
+	}
+	l.commit(hanging...)
+	for i := range many {
+		l.await(fmt.Sprintf("a%02d.service", i), "pulling", func(s *v1.UnitState) bool {
+			return s != nil && s.ActiveState == "activating" && s.SubState == "start-pre"
+		})
+	}
+	begun := time.Now()
+	l.place("b.service", good, v1.Launched)
+	l.awaitActive("b.service")
+	l.place("b.service", good, v1.Loaded)
+	l.awaitInactive("b.service")
+	l.place("c.service", fails, v1.Launched)
+	l.await("c.service", "failed", func(s *v1.UnitState) bool { return s != nil && s.ActiveState == "failed" })
+	l.place("a00.service", pulls, v1.Loaded)
+	l.await("a00.service", "stopped", func(s *v1.UnitState) bool {
+		return s.DesiredState == v1.Loaded && (s.ActiveState == "inactive" || s.ActiveState == "failed")
+	})
+	require.Less(t, time.Since(begun), 5*time.Second)
+}
+
 func TestSidekick(t *testing.T) {
 	for _, wants := range []string{"", "[Unit]\nWants=side@%i.service\n"} {
 		t.Run(fmt.Sprintf("wants=%t", wants != ""), func(t *testing.T) {

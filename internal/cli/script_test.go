@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -203,11 +204,11 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 
 // answer FILE simulates the cluster: for each line it waits until a key has been written, then puts another one,
 // {"when": KEY, "has": TEXT, "put": KEY, "value": ...}; "$requestedAt" in a value is replaced by the request's. Without
-// a value the key is deleted.
+// a value the key is deleted. With "after", such as "300ms", it is put later.
 func answer(ts *testscript.TestScript, _ bool, args []string) {
 	type step struct {
-		When, Has, Put string
-		Value          json.RawMessage
+		When, Has, Put, After string
+		Value                 json.RawMessage
 	}
 	var steps []step
 	for line := range strings.Lines(ts.ReadFile(args[0])) {
@@ -231,6 +232,9 @@ func answer(ts *testscript.TestScript, _ bool, args []string) {
 				if written(batch, step.When, step.Has) {
 					break
 				}
+			}
+			if after, err := time.ParseDuration(cmp.Or(step.After, "0s")); err != nil || !store.Sleep(ctx, after) {
+				return
 			}
 			if w.write(ctx, step.Put, step.Value) != nil {
 				return

@@ -63,7 +63,8 @@ func (a *app) loadCommand() *cobra.Command {
 
 func (a *app) startCommand() *cobra.Command {
 	return a.stateCommand(stateOptions{verb: "start", state: v1.Launched, done: "launched", create: true},
-		"Start units, and wait until they are active", "\nA failed or stopped unit is started again."+lookupHelp)
+		"Start units, and wait until they are active", "\nA failed or stopped unit is started again. A service that ends with an error within a second of its start has not\n"+
+			"started: its result and its last log lines are printed, and the exit code is 1."+lookupHelp)
 }
 
 func (a *app) stopCommand() *cobra.Command {

@@ -61,50 +61,13 @@ func (a *app) waitFor(ctx context.Context, manifests []manifest, revisions []int
 	return nil
 }
 
-// waitForApplied returns when the unit has the applied state. A service that is launched and is not a finished oneshot
-// has to stay active for a while, because being started says little.
+// waitForApplied returns when the unit has the applied state.
 func (a *app) waitForApplied(ctx context.Context, unit v1.Unit) error {
 	if unit.Spec.DesiredState == v1.Inactive {
 		return nil
 	}
-	c, err := a.client()
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	events := pump(ctx, client.Follow[v1.Unit](ctx, c, client.Path("units", unit.Metadata.Name), nil, false))
-	var settled <-chan time.Time
-	runs := "" // the runs that have to last
-	for {
-		select {
-		case <-settled:
-			return nil
-		case u, open := <-events:
-			switch {
-			case !open:
-				return endOfWait(ctx)
-			case u.err != nil:
-				return u.err
-			case u.event.Type == wire.Deleted:
-				return fmt.Errorf("it was destroyed")
-			case u.event.Type == wire.Bookmark:
-				continue
-			}
-			_, done, err := a.unitHas(u.event.Object, unit.Spec.DesiredState, "")
-			now := running(u.event.Object)
-			switch {
-			case err != nil:
-				return err
-			case done && now == "":
-				return nil
-			case !done:
-				settled, runs = nil, ""
-			case now != runs:
-				settled, runs = time.After(v1.DefaultMinReady), now
-			}
-		}
-	}
+	_, err := a.waitForUnit(ctx, unit.Metadata.Name, unit.Spec.DesiredState, "", v1.DefaultMinReady)
+	return err
 }
 
 // running identifies the runs of a service that has to stay active; "" for other units and oneshots.
@@ -229,27 +192,46 @@ func endOfWait(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// waitForUnit returns the unit's machine when the unit has the requested state there. requestedAt is the request that
-// has to be answered; empty for any.
-func (a *app) waitForUnit(ctx context.Context, name string, state v1.DesiredState, requestedAt string) (string, error) {
+// waitForUnit returns the unit's machine when the unit has the requested state there. A service that is launched and is not a
+// finished oneshot has to run on for a while (lasting), because being started says little. requestedAt is the request that has
+// to be answered; empty for any. If ctx ends while the service runs, its machine is returned together with the error.
+func (a *app) waitForUnit(ctx context.Context, name string, state v1.DesiredState, requestedAt string, lasting time.Duration) (string, error) {
 	c, err := a.client()
 	if err != nil {
 		return "", err
 	}
-	for event, err := range client.Follow[v1.Unit](ctx, c, client.Path("units", name), nil, false) {
-		switch {
-		case err != nil:
-			return "", err
-		case event.Type == wire.Deleted:
-			return "", fmt.Errorf("unit %s was destroyed", name)
-		case event.Type == wire.Bookmark:
-			continue
-		}
-		if where, done, err := a.unitHas(event.Object, state, requestedAt); done || err != nil {
-			return where, err
+	following, cancel := context.WithCancel(ctx)
+	defer cancel()
+	events := pump(following, client.Follow[v1.Unit](following, c, client.Path("units", name), nil, false))
+	var settled <-chan time.Time
+	machine, runs := "", "" // where it has the state, and the runs that have to last
+	for {
+		select {
+		case <-settled:
+			return machine, nil
+		case u, open := <-events:
+			switch {
+			case !open:
+				return machine, endOfWait(ctx)
+			case u.err != nil:
+				return "", u.err
+			case u.event.Type == wire.Deleted:
+				return "", fmt.Errorf("unit %s was destroyed", name)
+			case u.event.Type == wire.Bookmark:
+				continue
+			}
+			where, done, err := a.unitHas(u.event.Object, state, requestedAt)
+			now := running(u.event.Object)
+			switch {
+			case err != nil || done && now == "":
+				return where, err
+			case !done:
+				settled, machine, runs = nil, "", ""
+			case now != runs:
+				settled, machine, runs = time.After(lasting), where, now
+			}
 		}
 	}
-	return "", endOfWait(ctx)
 }
 
 // unitHas reports whether the unit has the state, and where; it returns an error if the unit cannot reach it.
@@ -293,6 +275,8 @@ func unitHasOn(m v1.UnitOnMachine, state v1.DesiredState, requestedAt string) (b
 	switch {
 	case !answered:
 		return false, nil
+	case state == v1.Loaded && requestedAt == "" && phase(m) == v1.PhaseRefused && s.Message != v1.StartedOnMachine:
+		return false, errors.New(s.Message) // a stop has a request to answer: it does not need the file
 	case state == v1.Loaded:
 		return s.ActiveState == "inactive" || s.ActiveState == "failed" || s.Message == v1.StartedOnMachine, nil
 	}
