@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -301,6 +302,50 @@ func TestUnitsAreJoinedWithWhereTheyAre(t *testing.T) {
 	require.NoError(t, json.Unmarshal(e.Object, &unit))
 	require.Equal(t, here, unit.Status.Machine)
 	require.Nil(t, unit.Status.Machines[1].Placement, "still reported by the machine that it left")
+}
+
+// TestUnitWithoutAnEndpoint: an instance that hangs is active for systemd. That it is not announced is what there is to say.
+func TestUnitWithoutAnEndpoint(t *testing.T) {
+	const app, unit, endpoint = "web", "web@1.service", "/services/web/web/web@1"
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	long := now.Add(-time.Minute)
+	for _, tt := range []struct {
+		name    string
+		route   v1.AppRoute
+		rollout v1.RolloutPhase
+		unit    string
+		since   time.Time
+		want    string
+	}{
+		{"announced", v1.AppRoute{UID: "1", Prefix: "/services/web"}, "", unit, long, "active, but not announced: its health check fails or has not passed yet"},
+		{"it has just been started", v1.AppRoute{UID: "1", Prefix: "/services/web"}, "", unit, now.Add(-time.Second), ""},
+		{"of another prefix", v1.AppRoute{UID: "1", Prefix: "/other"}, "", unit, long, ""},
+		{"announced by a script", v1.AppRoute{Prefix: "/services/web", Units: []string{"web@1"}}, "", unit, long, ""},
+		{"withdrawn", v1.AppRoute{UID: "1", Prefix: "/services/web"}, v1.RolloutWithdrawing, unit, long, ""},
+		{"replaced, and not ready", v1.AppRoute{UID: "1", Prefix: "/services/web"}, v1.RolloutUpdating, unit, long, "active, but not announced: its health check fails or has not passed yet"},
+		{"the sidekick", v1.AppRoute{UID: "1", Prefix: "/services/web"}, "", "web-discovery@1.service", long, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := newCluster(t)
+			c.put("/fleet/machines/"+here, machine("10.0.0.1"))
+			c.put("/fleet/routes/"+app, tt.route)
+			c.put("/fleet/units/"+tt.unit, v1.Unit{Metadata: v1.ObjectMeta{Owner: app}, Spec: v1.UnitSpec{DesiredState: v1.Launched}, Rollout: v1.Rollout{Phase: tt.rollout}})
+			c.put("/fleet/placements/"+here+"/"+tt.unit, v1.Placement{Hash: "h", DesiredState: v1.Launched})
+			c.put("/fleet/states/"+here+"/"+tt.unit, v1.UnitState{LoadState: "loaded", ActiveState: "active", SubState: "running", Since: tt.since})
+			require.Equal(t, tt.want, getAs[v1.Unit](c, units+"/"+tt.unit).Status.Machines[0].Reason)
+			if tt.want == "" {
+				return
+			}
+			next := c.watch(units + "/" + tt.unit + "?watch=true")
+			require.Contains(t, string(next().Object), tt.want)
+			require.Equal(t, wire.Bookmark, next().Type)
+			c.put(endpoint, "10.0.0.1:3000")
+			require.NotContains(t, string(next().Object), tt.want, "it is announced now")
+			require.Empty(t, getAs[wire.List[v1.Unit]](c, units).Items[0].Status.Machines[0].Reason)
+			c.del(endpoint)
+			require.Contains(t, string(next().Object), tt.want, "and not any more")
+		})
+	}
 }
 
 func TestMachineConfig(t *testing.T) {

@@ -20,6 +20,8 @@ const (
 	rowPlacement
 	rowState
 	rowMachine
+	rowRoute
+	rowEndpoint
 )
 
 func unitRows(k keyspace.Keys) []keyRange {
@@ -34,6 +36,8 @@ func unitRows(k keyspace.Keys) []keyRange {
 		rowPlacement: {prefix: k.Placements().Prefix(), object: unitOf},
 		rowState:     {prefix: k.States().Prefix(), object: unitOf},
 		rowMachine:   {prefix: k.Machines().Prefix(), shared: true},
+		rowRoute:     {prefix: k.Routes().Prefix(), shared: true},
+		rowEndpoint:  {prefix: keyspace.Endpoints(v1.DefaultAnnouncePrefix).Prefix(), object: func(name string) string { return unitOf(name) + ".service" }},
 	}
 }
 
@@ -44,6 +48,8 @@ type unitView struct {
 	units    map[string]*v1.Unit
 	joined   map[string]*joinedUnit
 	machines map[string]v1.Machine
+	// announced are the apps whose endpoints are below the default prefix.
+	announced map[string]bool
 	// on holds the units that each machine has a placement or a state of.
 	on map[string]map[string]bool
 }
@@ -55,12 +61,14 @@ type joinedUnit struct {
 	overridden int64 // revision of the override
 	placements map[string]*v1.Placement
 	states     map[string]*v1.UnitState
+	endpoint   bool
 }
 
 func newUnitView(k keyspace.Keys, now func() time.Time) *unitView {
 	return &unitView{
 		keys: k, now: now, units: map[string]*v1.Unit{}, joined: map[string]*joinedUnit{},
 		machines: map[string]v1.Machine{}, on: map[string]map[string]bool{},
+		announced: map[string]bool{},
 	}
 }
 
@@ -74,6 +82,18 @@ func (v *unitView) apply(i int, name string, kv store.KV, deleted bool) []string
 		v.of(name).override, v.of(name).overridden = decoded(v.keys.Overrides(), kv, deleted), kv.ModRevision
 	case rowMachine:
 		return v.applyMachine(name, kv, deleted)
+	case rowRoute:
+		route := decoded(v.keys.Routes(), kv, deleted)
+		v.announced[name] = route != nil && route.UID != "" && route.Prefix == v1.DefaultAnnouncePrefix
+		return nil
+	case rowEndpoint:
+		_, instance, ok := keyspace.Split(name)
+		if !ok {
+			return nil
+		}
+		unit := instance + ".service"
+		v.of(unit).endpoint = !deleted
+		return []string{unit}
 	default:
 		machine, unit, ok := keyspace.Split(name)
 		if !ok {
@@ -134,6 +154,9 @@ func (v *unitView) object(name string) (*v1.Unit, bool) {
 	unit, ok := v.join(name)
 	if ok {
 		instance.Show(unit, v.now())
+		if j := v.joined[name]; v.announced[unit.Metadata.Owner] && (j == nil || !j.endpoint) {
+			instance.ShowUnannounced(unit, v.now())
+		}
 	}
 	return unit, ok
 }

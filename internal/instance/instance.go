@@ -241,7 +241,7 @@ func (p *Progress) Why() string {
 	case Settling:
 		return "active for less than " + StableAfter(in.MinReady, in.State.Restarts).String()
 	case Unannounced:
-		return "active, but not announced: its health check fails or has not passed yet"
+		return unannounced
 	case Unrouted:
 		return "announced, but not served yet by the routers on " + Names(in.Behind)
 	case Exited:

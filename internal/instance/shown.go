@@ -42,6 +42,29 @@ func Show(unit *v1.Unit, now time.Time) {
 	}
 }
 
+// announcedSoon is how long an instance that runs may take to be announced before that needs a reason.
+const announcedSoon = 3 * time.Second
+
+// ShowUnannounced completes a unit of an announced app that has no endpoint, if it should have one: nothing else tells of an instance
+// that hangs.
+func ShowUnannounced(unit *v1.Unit, now time.Time) {
+	_, sidekick, ok := v1.ParseAppUnit(unit.Metadata.Owner, unit.Metadata.Name)
+	if !ok || sidekick || len(unit.Status.Machines) != 1 {
+		return // of a global app the endpoint has another name
+	}
+	switch v1.RolloutOf(unit, nil).Phase {
+	case v1.RolloutWithdrawing, v1.RolloutLeaving, v1.RolloutLetGo:
+		return // it has been withdrawn
+	}
+	m := &unit.Status.Machines[0]
+	if m.Reason == "" && m.Placement != nil && m.Phase == v1.PhaseActive && now.Sub(m.State.Since) >= announcedSoon {
+		m.Reason = unannounced
+	}
+}
+
+// unannounced is why an instance that runs has no endpoint.
+const unannounced = "active, but not announced: its health check fails or has not passed yet"
+
 // stoppedByHand reports whether a person wants it stopped and its app does not.
 func stoppedByHand(unit *v1.Unit) bool {
 	o := unit.Status.Override

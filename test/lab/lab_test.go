@@ -219,10 +219,10 @@ func get(ctx context.Context, m *Machine) (string, error) {
 // startLoad sends GETs and POSTs to the web app through the routers of the machines, from this computer, over new and kept connections.
 func startLoad(t *testing.T, machines ...*Machine) *load.Load {
 	t.Helper()
-	return startLoadOf(t, "web.lab.example", machines...)
+	return startLoadOn(t, "web.lab.example", machines...)
 }
 
-func startLoadOf(t *testing.T, host string, machines ...*Machine) *load.Load {
+func startLoadOn(t *testing.T, host string, machines ...*Machine) *load.Load {
 	t.Helper()
 	var targets []load.Target
 	for _, m := range machines {

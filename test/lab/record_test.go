@@ -149,12 +149,12 @@ func (r *recorder) read(ctx context.Context, m *Machine) error {
 	return lines.Err()
 }
 
-// settled is how long containers of units that have just stopped may be left.
-const settled = 20 * time.Second
+// containersGo is how long containers of units that have just stopped may be left: docker removes them meanwhile, or fleetd.
+const containersGo = 30 * time.Second
 
 // containers are what docker has on a machine, and the units that are not inactive there. It waits for containers that are removed just now.
-func (r *recorder) containers(ctx context.Context, m *Machine) (boxes []check.Container, units []check.Unit, err error) {
-	err = poll(ctx, settled, func() error {
+func (r *recorder) containers(ctx context.Context, m *Machine, wait time.Duration) (boxes []check.Container, units []check.Unit, err error) {
+	err = poll(ctx, wait, func() error {
 		boxes, units = nil, nil
 		text, err := m.Exec(ctx, "docker", "ps", "--all", "--format", `{{.Names}} {{.Label "fleet.unit"}}`)
 		if err != nil {
@@ -185,14 +185,14 @@ func (r *recorder) containers(ctx context.Context, m *Machine) (boxes []check.Co
 }
 
 // history is what was recorded until now. The network has to be whole, and all machines up.
-func (r *recorder) history(ctx context.Context) (check.Input, error) {
+func (r *recorder) history(ctx context.Context, wait time.Duration) (check.Input, error) {
 	if err := r.caughtUp(ctx); err != nil {
 		return check.Input{}, err
 	}
 	var boxes []check.Container
 	var units []check.Unit
 	if err := r.lab.Each(func(m *Machine) error {
-		b, u, err := r.containers(ctx, m)
+		b, u, err := r.containers(ctx, m, wait)
 		r.mu.Lock()
 		boxes, units = append(boxes, b...), append(units, u...)
 		r.mu.Unlock()
@@ -224,18 +224,59 @@ func (r *recorder) history(ctx context.Context) (check.Input, error) {
 func (r *recorder) check(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // that of the test has ended
 	defer cancel()
-	in, err := r.history(ctx)
+	in, err := r.history(ctx, containersGo)
 	require.NoError(t, err)
 	require.NotEmpty(t, in.Writes)
 	require.NotEmpty(t, in.Entries)
-	for _, p := range check.Problems(in) {
+	for _, p := range r.news(check.Problems(in)) {
+		t.Errorf("%s", p)
+	}
+}
+
+// news are the problems that were not told before.
+func (r *recorder) news(problems []check.Problem) (found []check.Problem) {
+	for _, p := range problems {
 		key := p.What
 		if i := strings.Index(key, " for "); i > 0 { // it may last, and be longer the next time
 			key = p.At.String() + key[:i]
 		}
 		if !r.told[key] {
 			r.told[key] = true
-			t.Errorf("%s", p)
+			found = append(found, p)
 		}
 	}
+	return found
+}
+
+// TestCheckFinds: a copy that runs, an endpoint and a container that a person makes by hand are found.
+func TestCheckFinds(t *testing.T) {
+	l := withLab(t)
+	on := running(t, l, "web@1.service")
+	idle := on
+	for _, m := range l.Machines {
+		if m != on && len(active(t, []*Machine{m}, "web@2.service")) == 0 {
+			idle = m
+		}
+	}
+	require.NotEqual(t, on, idle)
+	for _, command := range []string{
+		"tar c -T /dev/null | docker import - empty && docker create --name stray empty true",
+		"etcdctl put /services/web/web/web@2 " + idle.Address + ":3000", // web@1 runs there, on no port
+		"mkdir -p /run/systemd/system && printf '[Service]\nExecStart=sleep infinity\n' > /run/systemd/system/web@1.service && systemctl daemon-reload && systemctl start web@1.service",
+	} {
+		_, err := idle.Exec(t.Context(), "sh", "-c", command)
+		require.NoError(t, err)
+	}
+	time.Sleep(limits.Health + time.Second)
+	_, err := idle.Exec(t.Context(), "sh", "-c", "systemctl stop web@1.service; rm /run/systemd/system/web@1.service; systemctl daemon-reload")
+	require.NoError(t, err)
+	in, err := theRecorder.history(t.Context(), 0)
+	require.NoError(t, err)
+	_, err = idle.Exec(t.Context(), "sh", "-c", "docker rm stray; docker rmi empty")
+	require.NoError(t, err)
+	found := fmt.Sprint(theRecorder.news(check.Problems(in)))
+	t.Logf("%s", found)
+	require.Contains(t, found, "web@1.service ran on ")
+	require.Contains(t, found, "no unit accounts for the container stray on "+idle.Name)
+	served(t, l.Machines, 2)
 }

@@ -32,7 +32,7 @@ func at(seconds float64) time.Time { return start.Add(time.Duration(seconds * fl
 //	4 end web@1.service m1
 //	5 power m1                          its power is cut
 //	6 cut 9                             the network is not whole from 6 to 9
-//	9 container box-1 m1 [UNIT]         in the end
+//	9 container box.1 m1 [UNIT]         in the end
 //	9 running box@1.service m1          in the end
 func story(t *testing.T, text string) Input {
 	in := Input{
@@ -266,17 +266,14 @@ func TestProblems(t *testing.T) {
 			2 announce script@1 m1`, ""},
 
 		{"a container of a unit", `
-			9 container box-1 m1
+			9 container box.1 m1 box@1.service
 			9 running box@1.service m1`, ""},
 		{"a container of a unit of another machine", `
-			9 container box-1 m1
-			9 running box@1.service m2`, "12:16:40.000 no unit accounts for the container box-1 on m1"},
-		{"a container by its label", `
-			9 container anything m1 box@1.service
-			9 running box@1.service m1`, ""},
-		{"the label is of no unit that runs", `
-			9 container box-1 m1 box@2.service
-			9 running box@1.service m1`, "12:16:40.000 no unit accounts for the container box-1 on m1"},
+			9 container box.1 m1 box@1.service
+			9 running box@1.service m2`, "12:16:40.000 no unit accounts for the container box.1 on m1 (fleet.unit=box@1.service)"},
+		{"a container that is not fleet's", `
+			9 container stray m1
+			9 running box@1.service m1`, "12:16:40.000 no unit accounts for the container stray on m1 (fleet.unit=)"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var found []string

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/fleet-starter/fleet/internal/keyspace"
 )
@@ -91,17 +90,9 @@ func (c *checker) unwell(machine string) (windows []Window) {
 // containers are those that no unit accounts for.
 func (c *checker) containers() (problems []Problem) {
 	for _, box := range c.Containers {
-		if !slices.ContainsFunc(c.Running, func(u Unit) bool { return u.Machine == box.Machine && accountsFor(u.Name, box) }) {
-			problems = append(problems, Problem{c.Until, fmt.Sprintf("no unit accounts for the container %s on %s", box.Name, box.Machine)})
+		if !slices.Contains(c.Running, Unit{box.Machine, box.Unit}) {
+			problems = append(problems, Problem{c.Until, fmt.Sprintf("no unit accounts for the container %s on %s (fleet.unit=%s)", box.Name, box.Machine, box.Unit)})
 		}
 	}
 	return problems
-}
-
-// accountsFor goes by the label where there is one, and else by the names of generated units: app@1.service runs app-1.
-func accountsFor(unit string, box Container) bool {
-	if box.Unit != "" {
-		return box.Unit == unit
-	}
-	return strings.Replace(strings.TrimSuffix(unit, ".service"), "@", "-", 1) == box.Name
 }

@@ -1,0 +1,100 @@
+package lab
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const sleepers = `apiVersion: fleet/v1
+kind: App
+metadata: {name: sleeper}
+spec:
+  replicas: 5
+  exec: {command: [/bin/sleep, infinity]}
+  update: {minReady: 1s}
+`
+
+// TestMostMachinesVanish: of five machines three lose their power at once. Nothing is moved, an event says so, and a person who drains
+// those that will not come back has their units moved.
+func TestMostMachinesVanish(t *testing.T) {
+	l := withLab(t)
+	debs, err := packages()
+	require.NoError(t, err)
+	start := time.Now()
+	require.NoError(t, l.Add(t.Context(), 2, debs...))
+	t.Logf("two more machines have joined after %.1f s", time.Since(start).Seconds())
+	t.Cleanup(func() {
+		theRecorder.check(t) // the journals of machines that are removed are gone
+		require.NoError(t, l.Remove(context.Background(), Members))
+	})
+	applied(t, "sleeper", sleepers)
+	member := l.members()[0]
+	for _, m := range l.members() { // etcd keeps its quorum and its leader, fleet its leader
+		if m != leaderOf(t, l) && m != etcdLeader(t, l) {
+			member = m
+		}
+	}
+	victims := []*Machine{member, l.Machines[3], l.Machines[4]}
+	var rest []*Machine
+	for _, m := range l.Machines {
+		if !slices.Contains(victims, m) {
+			rest = append(rest, m)
+		}
+	}
+	before := placements(t, rest[0])
+	requests := startLoad(t, rest...)
+	cut := time.Now()
+	for _, m := range victims {
+		go func() { _ = m.Kill(context.Background()) }()
+	}
+	told := within(t, time.Minute, "an event", func() error {
+		_, err := rest[0].Exec(t.Context(), "sh", "-c", "fleetctl events | grep MachinesVanished")
+		return err
+	})
+	time.Sleep(2 * ttl)
+	require.Equal(t, before, placements(t, rest[0]), "nothing is moved")
+	event, err := rest[0].Exec(t.Context(), "sh", "-c", "fleetctl events | grep MachinesVanished")
+	require.NoError(t, err)
+
+	// As the runbook has it.
+	released := time.Now()
+	for _, m := range victims {
+		_, err := rest[0].Exec(t.Context(), "fleetctl", "drain", m.ID)
+		require.NoError(t, err)
+	}
+	within(t, time.Minute, "what they ran is moved", func() error {
+		_, err := rest[0].Exec(t.Context(), "sh", "-c", "test $(fleetctl list-units --no-legend | grep -c '^sleeper.*active.*running') = 5")
+		return err
+	})
+	moved := time.Since(released)
+	served(t, rest, 2)
+	sent := requests.Stop()
+	t.Logf("told after %.1f s: %s\nmoved %.1f s after a person released it; of the other machines %s", told.Seconds(), strings.TrimSpace(event), moved.Seconds(), sent)
+	require.Empty(t, sent.After(cut.Add(time.Until(released)*-1)), "requests fail long after")
+
+	require.NoError(t, l.Each(func(m *Machine) error {
+		if !slices.Contains(victims, m) {
+			return nil
+		}
+		return m.Boot(t.Context())
+	}))
+	for _, m := range victims {
+		_, err := rest[0].Exec(t.Context(), "fleetctl", "uncordon", m.ID)
+		require.NoError(t, err)
+	}
+	require.NoError(t, l.Joined(t.Context(), len(l.Machines)))
+	// The two that are removed leave in order.
+	for _, m := range l.Machines[Members:] {
+		_, err := rest[0].Exec(t.Context(), "fleetctl", "drain", m.ID)
+		require.NoError(t, err)
+	}
+	within(t, time.Minute, "the two are empty", func() error {
+		_, err := rest[0].Exec(t.Context(), "sh", "-c", "! fleetctl list-units --no-legend --fields unit,machine --full | grep -v router | grep -E '"+l.Machines[3].ID+"|"+l.Machines[4].ID+"'")
+		return err
+	})
+}
