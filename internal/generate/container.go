@@ -20,7 +20,7 @@ const pullPatience = "30m"
 // The containers of a unit are found by their labels, not by their name: what another unit or a person runs under the same name
 // is not removed, and the start fails with the runtime's own words.
 func (g *generator) container(c *v1.Container) {
-	runtime := "/usr/bin/" + c.Runtime
+	runtime := clientOf(c)
 	name := c.Name
 	if name == "" { // an app's name has no dots, so no other default is the same
 		name = g.app + strings.Replace(g.instance, "@", ".", 1)
@@ -38,19 +38,20 @@ func (g *generator) container(c *v1.Container) {
 	g.add("Service", "ExecStartPre", "-"+script(runtime, removeLeft, own)) // by a crash of the machine or the runtime
 	g.add("Service", "ExecStart", g.run(c, runtime, name))
 	g.add("Service", "ExecStartPost", script(runtime, awaitRunning, own))
-	g.add("Service", "ExecStop", expandable(runtime, "stop", name))
+	g.add("Service", "ExecStop", expandable(runtime.command("stop", name)...))
 	g.add("Service", "ExecStopPost", "-"+script(runtime, removeEnded, own))
 	g.set("Service", "TimeoutStartSec", pullPatience)
 }
 
-// The scripts of a unit. RUNTIME is the runtime's path, $0 and $1 are the image, or the unit and the machine: none of them has
+// The scripts of a unit. RUNTIME is the runtime's client, REMOVE its command that kills and removes
+// a container; $0 and $1 are the image, or the unit and the machine: none of them has
 // characters that a shell would split or expand.
 const (
 	pullMissing = `RUNTIME image inspect $0 >/dev/null 2>&1 || exec RUNTIME pull $0`
 	pullAnew    = `RUNTIME pull $0 || exec RUNTIME image inspect $0 >/dev/null`
 
 	ownFilters = `--filter label=` + v1.LabelUnit + `=$0 --filter label=` + v1.LabelMachine + `=$1`
-	removeLeft = `for c in $(RUNTIME ps -aq ` + ownFilters + `); do RUNTIME rm -f $c; done`
+	removeLeft = `for c in $(RUNTIME ps -aq ` + ownFilters + `); do REMOVE $c; done`
 	// awaitRunning ends when the container runs, or with the main process: systemd waits for it either way, and then acts upon how
 	// the main process ended.
 	awaitRunning = `while kill -0 $MAINPID 2>/dev/null; do test $(RUNTIME ps -q ` + ownFilters + ` 2>/dev/null) && exit; sleep 0.2; done; exit 0`
@@ -59,17 +60,35 @@ const (
 	// removeEnded logs what the runtime knows of a failure before the container is gone.
 	removeEnded = `for c in $(RUNTIME ps -aq ` + ownFilters + `); do ` +
 		`test $SERVICE_RESULT = success || RUNTIME inspect -f '` + ended + `' $c; ` +
-		`RUNTIME rm -f $c >/dev/null; done`
+		`REMOVE $c >/dev/null; done`
 )
 
+// client is a runtime's client as units use it.
+type client struct {
+	words  []string
+	remove string
+}
+
+func clientOf(c *v1.Container) client {
+	if c.Runtime == v1.RuntimePodman {
+		// Without the option it tells the unit's journal of all that it does. It would wait 10 s before it kills.
+		return client{[]string{"/usr/bin/podman", "--events-backend=file"}, "rm -f -t 0"}
+	}
+	return client{[]string{"/usr/bin/docker"}, "rm -f"}
+}
+
+func (c client) command(args ...string) []string { return append(slices.Clone(c.words), args...) }
+
 // script returns a command line for a shell script with these arguments.
-func script(runtime, text, arguments string) string {
-	return unitfile.Quote("/bin/sh", "-c", strings.ReplaceAll(text, "RUNTIME", runtime)) + " " + arguments
+func script(c client, text, arguments string) string {
+	name := strings.Join(c.words, " ")
+	text = strings.NewReplacer("RUNTIME", name, "REMOVE", name+" "+c.remove).Replace(text)
+	return unitfile.Quote("/bin/sh", "-c", text) + " " + arguments
 }
 
 // run returns the "docker run" command line. Images, ports and the environment are literal.
-func (g *generator) run(c *v1.Container, runtime, name string) string {
-	parts := []string{expandable(runtime, "run", "--name", name)}
+func (g *generator) run(c *v1.Container, runtime client, name string) string {
+	parts := []string{expandable(runtime.command("run", "--name", name)...)}
 	for _, label := range [][2]string{{v1.LabelApp, g.app}, {v1.LabelUnit, "%n"}, {v1.LabelMachine, "${" + v1.VariableMachineID + "}"}, {v1.LabelRevision, g.revision}} {
 		parts = append(parts, expandable("--label", label[0]+"="+label[1]))
 	}
