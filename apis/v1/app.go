@@ -66,7 +66,8 @@ type Container struct {
 	Command []string `json:"command,omitempty"`
 	// Args are the arguments. Specifiers (%i) and ${VARIABLE} are expanded; everything else is literal.
 	Args []string `json:"args,omitempty"`
-	// Pull is when the image is pulled: Always (before each start), IfNotPresent or Never. Default Always.
+	// Pull is when the image is pulled: Always (before each start that fleetd makes; systemd restarts what is on the machine),
+	// IfNotPresent or Never. Default Always.
 	Pull string `json:"pull,omitempty"`
 	// Volumes are bind mounts, host-path:container-path[:ro].
 	Volumes []string `json:"volumes,omitempty"`

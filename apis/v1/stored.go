@@ -23,6 +23,8 @@ type Unit struct {
 	Spec     UnitSpec   `json:"spec"`
 	// Rollout is how far a roll-out is with an instance of an app: see RolloutOf.
 	Rollout Rollout `json:"rollout,omitzero"`
+	// Next is the start that the unit's machine is to prepare while it goes on as it is; zero if there is none.
+	Next Next `json:"next,omitzero"`
 	// Status is computed on read, never stored.
 	Status *UnitStatus `json:"status,omitempty"`
 }
@@ -110,6 +112,9 @@ type UnitState struct {
 	ExitStatus int    `json:"exitStatus,omitempty"`
 	// Output is the last lines logged before it failed, at most 1 KiB.
 	Output string `json:"output,omitempty"`
+	// Prepared is how far the machine is with the start to prepare, or with the one of now. Machines with an older fleetd
+	// prepare nothing.
+	Prepared Prepared `json:"prepared,omitzero"`
 }
 
 // Placement is what one machine needs to know about one unit. Stored at placements/<machine>/<unit>.
@@ -119,6 +124,8 @@ type Placement struct {
 	RequestedAt  string       `json:"requestedAt,omitempty"`
 	// Leaving: the unit moves to another machine as soon as its app releases it, see Rollout.LetGo.
 	Leaving bool `json:"leaving,omitempty"`
+	// Next is the start to prepare; zero if there is none. See Unit.Next.
+	Next Preparation `json:"next,omitzero"`
 	// Note is a sentence about what the unit would rather have than this machine. Empty: nothing.
 	Note string `json:"note,omitempty"`
 }

@@ -3,6 +3,7 @@ package app
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -39,6 +40,9 @@ type world struct {
 	brokenBy    map[string]bool // hashes of units whose process never becomes healthy
 	log         []string
 	made        map[turn]int // how often plans made a transition
+	// image: instances run an image, and pull is how far machines are with the next one; "": they are of an older version.
+	image bool
+	pull  v1.PreparedState
 }
 
 func newWorld(t require.TestingT, app string) *world {
@@ -67,8 +71,15 @@ func (w *world) apply(format string, args ...any) {
 	if w.manifest == nil {
 		w.uid = revision
 	}
-	w.manifest = &Manifest{Raw: fmt.Appendf(nil, format, args...), Revision: revision, UID: w.uid}
+	text := fmt.Sprintf(format, args...)
+	if w.image {
+		text = command.ReplaceAllString(text, "container: {image: reg/app:v$1}")
+	}
+	w.manifest = &Manifest{Raw: []byte(text), Revision: revision, UID: w.uid}
 }
+
+// command is what manifestOf has instances run, with its version.
+var command = regexp.MustCompile(`exec: {command: \[/bin/app, "(.*)"\]}`)
 
 // manifestOf is an App with that many replicas; version makes its files differ.
 func manifestOf(app string, replicas int, version string, announced bool) string {
@@ -197,11 +208,26 @@ func (w *world) systemd(name string) bool {
 	case unit.Spec.DesiredState != v1.Launched:
 		after = v1.UnitState{ActiveState: "inactive", Hash: unit.Spec.Hash, DesiredState: unit.Spec.DesiredState, RequestedAt: unit.Spec.RequestedAt}
 	}
-	if after == before {
+	if after.Prepared = before.Prepared; after == before {
 		return false
 	}
 	w.states[name] = after
 	w.settle(name)
+	return true
+}
+
+// prepare has the machine of a unit say how far it is with the unit's next start.
+func (w *world) prepare(name string) bool {
+	state, is := w.states[name]
+	shall := v1.Prepared{}
+	if next := w.units[name].Next; next.Hash != "" && w.pull != "" {
+		shall = v1.Prepared{Preparation: next.Preparation, State: w.pull}
+	}
+	if !is || state.Prepared == shall {
+		return false
+	}
+	state.Prepared = shall
+	w.states[name] = state
 	return true
 }
 
@@ -259,6 +285,9 @@ func (w *world) steps() []func() bool {
 	}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		steps = append(steps, func() bool { return w.systemd(name) })
+		if _, exists := w.units[name]; exists {
+			steps = append(steps, func() bool { return w.prepare(name) })
+		}
 		if n, sidekick, ok := v1.ParseAppUnit(w.app, name); ok && sidekick {
 			steps = append(steps, func() bool { return w.announcer(n) })
 		}

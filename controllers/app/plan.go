@@ -135,7 +135,9 @@ const (
 	Requested          = "Requested"          // a person requested another start
 	WithdrawForRestart = "WithdrawForRestart" // the instance is taken out of the routers, to be restarted
 	Restarted          = "Restarted"          // a person requested a restart: the instance stops, and then starts again
-	RolloutStalled     = "RolloutStalled"     // a new instance is not ready within update.healthyDeadline
+	Prepare            = "Prepare"            // the machine of an instance pulls the image for its replacement or its restart; the instance goes on
+	PrepareNoMore      = "PrepareNoMore"      // the image that the machine was asked to pull is not needed any more
+	RolloutStalled     = "RolloutStalled"     // a new instance is not ready, or its image not on its machine, within update.healthyDeadline
 	RolloutComplete    = "RolloutComplete"    // all instances are of the revision, and ready
 	MoveStalled        = "MoveStalled"        // an instance that had to leave a machine is not ready elsewhere in time
 	MoveComplete       = "MoveComplete"       // an instance that left a machine is ready again
@@ -185,6 +187,7 @@ func Plan(in Input) Decision {
 		p.restore()
 		p.instances()
 		p.roll()
+		p.stopPreparing()
 		p.removeSurplus()
 		p.adopt()
 	}
@@ -208,8 +211,10 @@ type planner struct {
 	after   time.Duration
 	waiting bool
 	waitFor map[string]v1.Router // the routers that are waited for, once computed
-	moving  bool                 // an instance is about to move
-	taken   bool                 // it was reported that a unit has another owner
+	// preparing is the instance whose machine prepares its replacement or its restart.
+	preparing *replica
+	moving    bool // an instance is about to move
+	taken     bool // it was reported that a unit has another owner
 }
 
 func (p *planner) plan() Decision {

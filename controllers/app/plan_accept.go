@@ -114,11 +114,15 @@ func (p *planner) putFiles() {
 		}
 	}
 	for _, a := range p.actions {
-		if a.Kind != PutUnit || referenced[a.Unit.Spec.Hash] {
+		if a.Kind != PutUnit {
 			continue
 		}
-		referenced[a.Unit.Spec.Hash] = true
-		wanted = append(wanted, a.Unit.Spec.Hash)
+		for _, hash := range []string{a.Unit.Spec.Hash, a.Unit.Next.Hash} {
+			if hash != "" && !referenced[hash] {
+				referenced[hash] = true
+				wanted = append(wanted, hash)
+			}
+		}
 	}
 	slices.Sort(wanted)
 	for _, hash := range wanted {

@@ -25,8 +25,9 @@ type pair struct {
 	hash    string // "": it should not exist
 	desired v1.DesiredState
 	request string
-	restart string // the request to stop and start it; "": none is pending
-	except  string // the machines that it has to leave: see v1.AnnotationExcept
+	restart string  // the request to stop and start it; "": none is pending
+	next    v1.Next // the start to prepare, until it is made
+	except  string  // the machines that it has to leave: see v1.AnnotationExcept
 }
 
 // instances compares what is wanted with what exists.
@@ -121,6 +122,9 @@ func (p *planner) pair(name, hash string) pair {
 	if stored, ok := p.in.Units[name]; ok {
 		u.stored = &stored
 		u.request = stored.Spec.RequestedAt
+		if stored.Next.Hash == hash { // of an earlier revision nothing is needed any more
+			u.next = stored.Next
+		}
 		if hash == "" { // the wanted hash leaves no sidekick
 			u.except = u.excepted()
 		}

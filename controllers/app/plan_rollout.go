@@ -64,7 +64,9 @@ func (p *planner) roll() {
 	switch {
 	case busy > 0:
 	case len(outdated) > 0:
-		p.begin(p.next(outdated))
+		if i := p.next(outdated); p.prepared(i) {
+			p.begin(i)
+		}
 	default:
 		away = p.replaceAway(away)
 	}
@@ -408,6 +410,10 @@ func (p *planner) put(i *replica, u *pair, reason string, hash string, desired v
 		return
 	}
 	spec := v1.UnitSpec{Hash: hash, DesiredState: desired, RequestedAt: u.request}
+	next := u.next
+	if next.Preparation == (v1.Preparation{Hash: hash, RequestedAt: u.request}) && desired == v1.Launched {
+		next = v1.Next{} // this is the start
+	}
 	action := Action{Kind: PutUnit, Reason: reason, Instance: i.number, Name: u.name}
 	var annotations map[string]string
 	if u.stored != nil {
@@ -415,7 +421,7 @@ func (p *planner) put(i *replica, u *pair, reason string, hash string, desired v
 		if u.name == i.unit.name {
 			is = i.rollout
 		}
-		if u.stored.Spec == spec && is.Equal(shall) && u.excepted() == u.except && !p.adopts(*u.stored) {
+		if u.stored.Spec == spec && is.Equal(shall) && u.stored.Next.Equal(next) && u.excepted() == u.except && !p.adopts(*u.stored) {
 			return
 		}
 		action.If, annotations = u.stored.Revision, u.stored.Metadata.Annotations
@@ -426,6 +432,7 @@ func (p *planner) put(i *replica, u *pair, reason string, hash string, desired v
 		Metadata: v1.ObjectMeta{Owner: p.in.App, OwnerUID: p.ownerUID(u.stored), Annotations: annotations}, // without its name, which is the key
 		Spec:     spec,
 		Rollout:  shall,
+		Next:     next,
 	}
 	if before, ok := p.putAt[u.name]; ok { // a later decision replaces an earlier one
 		p.actions[before] = action

@@ -416,6 +416,7 @@ func TestPlansConverge(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(t, "web")
 		replicas, version, announced := rapid.IntRange(1, 5).Draw(t, "replicas"), 0, true
+		w.image, w.pull = rapid.Bool().Draw(t, "image"), v1.PreparedReady
 		w.apply("%s", manifestOf("web", replicas, "0", true))
 		if rapid.Bool().Draw(t, "settled") {
 			w.settleAll()
@@ -441,6 +442,7 @@ func TestPlansConverge(t *testing.T) {
 				w.overrides[v1.AppUnit("web", n)] = v1.Override{DesiredState: rapid.SampledFrom([]v1.DesiredState{v1.Loaded, v1.Launched, v1.Inactive}).Draw(t, "wish")}
 			case 6:
 				w.now = w.now.Add(time.Minute)
+				w.pull = rapid.SampledFrom([]v1.PreparedState{v1.PreparedReady, v1.PreparedPulling, v1.PreparedFailed}).Draw(t, "pull")
 			case 7:
 				w.routers = map[string]v1.Router{"m1": w.routers["m1"]}
 			case 8:
@@ -460,6 +462,7 @@ func TestPlansConverge(t *testing.T) {
 			w.broken[v1.AppUnit("web", int32(n+1))] = rapid.Bool().Draw(t, "broken")
 		}
 		version++
+		w.pull = v1.PreparedReady
 		w.apply("%s", manifestOf("web", replicas, fmt.Sprint(version), announced))
 		w.settleAll() // it converges even if some of them fail
 		clear(w.broken)
@@ -474,6 +477,7 @@ func TestPlansConverge(t *testing.T) {
 			unit := w.units[v1.AppUnit("web", n)]
 			require.Equal(t, v1.UnitSpec{Hash: latest.UnitFile, DesiredState: v1.Launched}, unit.Spec)
 			require.Empty(t, unit.Metadata.Annotations)
+			require.Zero(t, unit.Next)
 		}
 		want := replicas
 		if announced {
@@ -507,8 +511,37 @@ func (w *world) checkedPlan(t *rapid.T) {
 	require.LessOrEqual(t, withdrawn, 1, "one at a time")
 	if withdrawn == 1 {
 		w.requireOthersServe(t, in, plan)
+		w.requirePrepared(t, in, plan)
 	}
 	w.plan()
+}
+
+// requirePrepared: an instance that runs an image is only taken away when its machine has the next one, or says nothing.
+func (w *world) requirePrepared(t *rapid.T, in Input, plan Decision) {
+	for _, a := range plan.Actions {
+		unit := v1.AppUnit("web", a.Instance)
+		if a.Reason != WithdrawForUpdate || a.Name != unit {
+			continue
+		}
+		is, next := a.Unit.Spec, in.Units[unit].Next
+		if latest := w.latestOf(plan); !w.image || is.Hash == latest { // only its sidekick changes
+			continue
+		}
+		require.NotEmpty(t, next.Hash, unit)
+		if w.now.Sub(next.Since) < answerPatience {
+			require.Equal(t, v1.Prepared{Preparation: next.Preparation, State: v1.PreparedReady}, in.States[unit][0].Prepared, unit)
+		}
+	}
+}
+
+// latestOf is the unit file of the revision that a plan is about.
+func (w *world) latestOf(plan Decision) string {
+	for _, a := range plan.Actions {
+		if a.Kind == PutRevision {
+			return a.NewRevision.UnitFile
+		}
+	}
+	return w.revisions[len(w.revisions)-1].UnitFile
 }
 
 // requireOthersServe: a healthy instance is only taken away while every other one that should serve does.

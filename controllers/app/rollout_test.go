@@ -143,7 +143,7 @@ func TestRolloutTable(t *testing.T) {
 	for seed := range uint64(most) {
 		announced := seed%4 > 0
 		w := newWorld(t, "web")
-		w.made = made
+		w.made, w.image, w.pull = made, seed%3 == 1, v1.PreparedReady
 		w.live(rand.New(rand.NewPCG(seed, 0)))
 		m := newModes(t, announced)
 		m.made = made
@@ -228,6 +228,7 @@ func (w *world) live(chance *rand.Rand) {
 			delete(w.places, unit)
 		case 14:
 			w.now = w.now.Add(time.Minute)
+			w.pull = []v1.PreparedState{v1.PreparedReady, v1.PreparedReady, v1.PreparedPulling, v1.PreparedFailed, ""}[chance.IntN(5)]
 		case 24, 25, 26, 27:
 			w.jump(chance, n)
 		case 15, 16:

@@ -93,6 +93,11 @@ func (r *applier) batch(ctx context.Context, batch []Action) error {
 	case WriteState, DeleteState:
 		r.states.report(todo)
 		return nil
+	case PullImage:
+		for _, a := range todo {
+			r.pulls.begin(a.Pull, a.Image)
+		}
+		return nil
 	case Tell:
 		for _, a := range todo {
 			r.Events.Record(a.Event.Kind, a.Event.Name, a.Event.Type, a.Event.Reason, a.Event.Message)

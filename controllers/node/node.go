@@ -8,6 +8,7 @@ package node
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,6 +46,8 @@ type Options struct {
 	Output func(ctx context.Context, unit string, since time.Time) (string, error)
 	// Runtimes are the machine's container runtimes, by v1.Container's name for them. nil: no container is looked for.
 	Runtimes map[string]ContainerRuntime
+	// Puller pulls images. nil: units pull by themselves.
+	Puller Puller
 	// Ignored is called for undecodable placements. nil: not called.
 	Ignored func(key string, revision int64, reason, why string)
 
@@ -97,7 +100,10 @@ type Node struct {
 	reloadDue  bool
 	outputs    *outputs
 	containers *containers
-	diskErr    atomic.Pointer[error]
+	pulls      *pulls
+	// booted are the placements of before the boot that have not been started since.
+	booted  map[string]v1.Placement
+	diskErr atomic.Pointer[error]
 
 	synced  atomic.Bool               // placements are from the store
 	passed  atomic.Pointer[time.Time] // when the last pass began
@@ -128,6 +134,10 @@ func New(o Options) (*Node, error) {
 	n.holds = newHolds(o, n.enqueue)
 	n.outputs = newOutputs(o, n.enqueue)
 	n.containers = newContainers(n)
+	n.pulls = newPulls(o, n.enqueue)
+	if len(records.units) == 0 {
+		n.booted = maps.Clone(n.disk.placements)
+	}
 	return n, nil
 }
 
@@ -185,6 +195,7 @@ func (n *Node) Run(ctx context.Context) error {
 	n.wait.Go(func() { n.holds.run(ctx) })
 	n.wait.Go(func() { n.outputs.run(ctx) })
 	n.wait.Go(func() { n.containers.run(ctx) })
+	n.wait.Go(func() { n.pulls.run(ctx) })
 	n.enqueue()
 	return errors.Join(n.loop.Run(ctx), n.records.save())
 }

@@ -34,6 +34,8 @@ func (n *Node) observe(ctx context.Context) (Input, error) {
 		return in, err
 	}
 	in.Texts, in.Relations = n.texts.of(ctx, in.Placements)
+	in.Images, in.NoPulls = n.texts.images(in.Placements), n.Puller == nil
+	in.Pulls, in.Booted = n.pulls.of(pullsOf(in.Placements)), n.stillBooting(in)
 	if in.Foreign, err = n.foreign(ctx, in); err != nil {
 		return in, err
 	}
@@ -45,6 +47,16 @@ func (n *Node) observe(ctx context.Context) (Input, error) {
 		in.Holds = n.holds.of(in.Now, orphans(in))
 	}
 	return in, nil
+}
+
+// stillBooting forgets which placements the machine booted with once a unit was started, or is placed otherwise.
+func (n *Node) stillBooting(in Input) map[string]v1.Placement {
+	for name, had := range n.booted {
+		if pl, placed := in.Placements[name]; !placed || keyOf(name, pl) != keyOf(name, had) || in.Records[name].Launched != "" {
+			delete(n.booted, name)
+		}
+	}
+	return n.booted
 }
 
 // held returns the units that are kept from starting.

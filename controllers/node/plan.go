@@ -7,6 +7,7 @@ import (
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
 // Input is everything a plan depends on. Maps are keyed by unit name unless noted.
@@ -31,6 +32,13 @@ type Input struct {
 	Units map[string]SystemdUnit
 	// Held are the units with a file in v1.HeldDir.
 	Held map[string]bool
+	// Images are the images that the placed units' files name.
+	Images map[string]Images
+	// Pulls are the pulls of images. NoPulls: there is nothing to pull with, and units pull by themselves.
+	Pulls   map[PullKey]Pull
+	NoPulls bool
+	// Booted are the placements of before the machine booted, if this is the first fleetd since.
+	Booted map[string]v1.Placement
 	// Outputs are the last lines logged by units that failed.
 	Outputs map[string]Output
 	// Records is what was done since boot.
@@ -151,6 +159,7 @@ const (
 	WriteState  Kind = "writeState"
 	DeleteState Kind = "deleteState"
 	Tell        Kind = "tell" // record an event
+	PullImage   Kind = "pullImage"
 )
 
 // The reasons of actions.
@@ -173,6 +182,8 @@ const (
 	Recovered       = "Recovered"       // the unit failed, and has run for a while since
 	FailedReason    = "Failed"          // the unit failed, and systemd does not start it again
 	RestartingAgain = "Restarting"      // the unit failed, and systemd starts it again
+	ImageWanted     = "ImageWanted"     // the unit's image is pulled, before it is started or changed
+	PullFailed      = "PullFailed"      // the unit's image cannot be pulled: the message says it in the words of docker or podman, and whether an older image is used
 	NotStarted      = "NotStarted"      // systemd did not even try to start the unit, such as for a dependency
 )
 
@@ -191,6 +202,9 @@ type Action struct {
 	Units []string
 	// Event is the event to record.
 	Event v1.Event
+	// Pull and Image are what to pull, and for which start.
+	Pull  PullKey
+	Image unitfile.Image
 
 	// level orders starts: lower levels first.
 	level int
@@ -204,12 +218,13 @@ type Decision struct {
 
 // kinds is the order of actions. Holds come before anything that could start the unit; stops before starts that may need
 // their place.
-var kinds = []Kind{Hold, Stop, ResetFailed, Unlink, RemoveFile, WriteFile, Link, Reload, Release, Note, Start, Restart, Forget,
+var kinds = []Kind{PullImage, Hold, Stop, ResetFailed, Unlink, RemoveFile, WriteFile, Link, Reload, Release, Note, Start, Restart, Forget,
 	WriteState, DeleteState, Tell}
 
 // Plan decides how to make systemd match the placements.
 func Plan(in Input) Decision {
-	p := planner{in: in, reloads: map[string]bool{}, acted: map[string]bool{}, launching: map[string]bool{}, restarting: map[string]bool{}, halting: map[string]bool{}}
+	p := planner{in: in, reloads: map[string]bool{}, acted: map[string]bool{}, launching: map[string]bool{}, restarting: map[string]bool{}, halting: map[string]bool{},
+		pulls: map[PullKey]v1.Prepared{}, prepared: map[string]v1.Prepared{}, waiting: map[string]string{}}
 	names := p.names()
 	levels := p.levels(names)
 	// Units that others bind to come first: restarting them restarts the others.
@@ -274,6 +289,10 @@ type planner struct {
 	launching, restarting map[string]bool
 	// halting are the units being stopped.
 	halting map[string]bool
+	// pulls are the images that were looked at; prepared is what to report of them, waiting which units wait for one, and why.
+	pulls    map[PullKey]v1.Prepared
+	prepared map[string]v1.Prepared
+	waiting  map[string]string
 }
 
 func (p *planner) act(a Action) {

@@ -18,6 +18,7 @@ func (p *planner) place(name string, pl v1.Placement) {
 		p.unknown(name, pl, rec, unit)
 		return
 	}
+	p.prepare(name, pl)
 	if text.Missing != "" {
 		// A running unit keeps its text; a stop does not need one. One whose file and record are lost is remembered, for it
 		// to be stopped if it is not placed here any more before its text is back.
@@ -30,6 +31,14 @@ func (p *planner) place(name string, pl v1.Placement) {
 		}
 		p.report(name, pl, rec, text.Missing)
 		return
+	}
+	lost := unit.up() && rec.Loaded == "" // its record: it runs, with whatever file
+	if pl.DesiredState == v1.Launched && rec.Loaded != pl.Hash && !lost {
+		// A crash meanwhile starts it as it was: its file is replaced when the image is there.
+		if wait := p.waitsForImage(name, pl, rec, unit); wait != "" {
+			p.report(name, pl, rec, wait)
+			return
+		}
 	}
 	p.hold(name, pl)
 	if (unit.up() || unit.stopping()) && p.changes(name, pl, text, rec) {
@@ -129,18 +138,23 @@ func (p *planner) launched(name string, pl v1.Placement, rec Record, unit System
 	switch {
 	case done && rec.RequestedAt == pl.RequestedAt:
 		return p.follow(name, rec, unit)
-	case done && unit.up() && unit.Job == "" && unit.runsPrevious(rec) && rec.Previous != pl.Hash:
-		return p.replace(name, pl, rec, unit), "" // the restart was refused
+	case done && unit.up() && unit.Job == "" && unit.runsPrevious(rec) && rec.Previous != pl.Hash, // the restart was refused
+		!done && unit.up() && p.runsOther(rec, unit, pl.Hash):
+		if wait := p.waitsForImage(name, pl, rec, unit); wait != "" {
+			return rec, wait
+		}
+		return p.replace(name, pl, rec, unit), ""
 	case done && unit.up():
 		rec.RequestedAt, rec.Message = pl.RequestedAt, ""
 		return p.note(name, rec, AlreadyRuns), ""
-	case unit.up() && p.runsOther(rec, unit, pl.Hash):
-		return p.replace(name, pl, rec, unit), ""
 	case unit.up() && !rec.Stopped && !rec.Pending:
 		rec.Launched, rec.RequestedAt = pl.Hash, pl.RequestedAt
 		return p.note(name, rec, AlreadyRuns), ""
 	}
 	if wait := p.waitsFor(name); wait != "" {
+		return rec, wait
+	}
+	if wait := p.waitsForImage(name, pl, rec, unit); wait != "" {
 		return rec, wait
 	}
 	reason := NotLaunched
@@ -276,7 +290,7 @@ func (p *planner) heldUp(name string) string {
 	if !placed || p.in.Records[name].Loaded == pl.Hash {
 		return ""
 	}
-	return p.in.Texts[pl.Hash].Missing
+	return cmp.Or(p.waiting[name], p.in.Texts[pl.Hash].Missing)
 }
 
 // stays reports whether it is active and about to stay so.

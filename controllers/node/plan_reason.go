@@ -117,6 +117,8 @@ func (p *planner) trouble(name string) string {
 		return ", was " + p.notStarted(name, rec.JobResult)
 	case placed && rec.Message != "" && !unit.active():
 		return ", does not run: " + rec.Message
+	case placed && p.waiting[name] != "" && !unit.active():
+		return ", does not run: " + p.waiting[name]
 	case placed && p.in.Texts[pl.Hash].Missing != "" && !unit.active():
 		return ", does not run: " + p.in.Texts[pl.Hash].Missing
 	}

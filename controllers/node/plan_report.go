@@ -152,8 +152,8 @@ func (p *planner) starts(unit SystemdUnit) time.Duration {
 }
 
 func sameState(a, b v1.UnitState) bool {
-	same := a.Since.Equal(b.Since)
-	a.Since = b.Since // compare times by value
+	same := a.Since.Equal(b.Since) && a.Prepared.Since.Equal(b.Prepared.Since)
+	a.Since, a.Prepared.Since = b.Since, b.Prepared.Since // compare times by value
 	return same && a == b
 }
 
@@ -165,6 +165,7 @@ func (p *planner) stateOf(name string, unit SystemdUnit, pl v1.Placement, rec Re
 		Hash: rec.Loaded, DesiredState: pl.DesiredState, RequestedAt: rec.RequestedAt,
 		Restarts: unit.Restarts, ExitCode: unit.Exit.Code, ExitStatus: unit.Exit.Status,
 		Message: cmp.Or(message, rec.Message), Output: p.output(name, unit, rec),
+		Prepared: p.prepared[name],
 	}
 	// Between a reload and the end of the restart the process is still the old one.
 	if unit.up() && unit.runsPrevious(rec) {

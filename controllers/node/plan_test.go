@@ -396,8 +396,10 @@ func completeTexts(in *Input) {
 		in.Texts = map[string]Text{}
 	}
 	for _, pl := range in.Placements {
-		if _, ok := in.Texts[pl.Hash]; !ok {
-			in.Texts[pl.Hash] = Text{FileHash: pl.Hash}
+		for _, hash := range hashesOf(pl) {
+			if _, ok := in.Texts[hash]; !ok {
+				in.Texts[hash] = Text{FileHash: hash}
+			}
 		}
 	}
 	if in.Relations == nil {

@@ -49,6 +49,7 @@ type missing struct {
 type relationsOf struct {
 	hash string
 	Relations
+	image unitfile.Image
 }
 
 func newTexts(o Options) *texts {
@@ -61,9 +62,10 @@ func (t *texts) of(ctx context.Context, placements map[string]v1.Placement) (map
 	found := map[string]Text{}
 	away := false
 	for _, name := range slices.Sorted(maps.Keys(placements)) {
-		hash := placements[name].Hash
-		if _, ok := found[hash]; !ok {
-			found[hash] = t.get(ctx, hash, &away)
+		for _, hash := range hashesOf(placements[name]) {
+			if _, ok := found[hash]; !ok {
+				found[hash] = t.get(ctx, hash, &away)
+			}
 		}
 	}
 	relations := make(map[string]Relations, len(placements))
@@ -80,6 +82,40 @@ func (t *texts) of(ctx context.Context, placements map[string]v1.Placement) (map
 	return found, relations
 }
 
+// hashesOf are the texts that a placement names: first its own, then that of its next start.
+func hashesOf(pl v1.Placement) []string {
+	if pl.Next.Hash == "" || pl.Next.Hash == pl.Hash {
+		return []string{pl.Hash}
+	}
+	return []string{pl.Hash, pl.Next.Hash}
+}
+
+// images returns the images that the placements' texts name, of those that are known.
+func (t *texts) images(placements map[string]v1.Placement) map[string]Images {
+	found := map[string]Images{}
+	for name, pl := range placements {
+		var images Images
+		if r := t.relations[name]; r.hash == pl.Hash {
+			images.Now = r.image
+		}
+		if known := t.known[pl.Next.Hash]; pl.Next.Hash == pl.Hash {
+			images.Next = images.Now
+		} else if parsed, err := unitfile.ParseName(name); known != nil && err == nil {
+			images.Next = imageOf(known.file, parsed)
+		}
+		if images != (Images{}) {
+			found[name] = images
+		}
+	}
+	return found
+}
+
+// imageOf is the image that a file names. What is wrong with its section was refused when it was placed.
+func imageOf(f *unitfile.File, name unitfile.Name) unitfile.Image {
+	fleet, _ := unitfile.ParseFleet(f, name)
+	return fleet.Pulls()
+}
+
 func (t *texts) relate(name, hash string, known *text) Relations {
 	if r, ok := t.relations[name]; ok && r.hash == hash {
 		return r.Relations
@@ -89,7 +125,7 @@ func (t *texts) relate(name, hash string, known *text) Relations {
 		return Relations{} // systemd will report it
 	}
 	r := RelationsOf(known.file, parsed)
-	t.relations[name] = relationsOf{hash, r}
+	t.relations[name] = relationsOf{hash, r, imageOf(known.file, parsed)}
 	return r
 }
 
@@ -171,7 +207,9 @@ func (t *texts) retryIn(now time.Time) (after time.Duration) {
 func (t *texts) save(placements map[string]v1.Placement) error {
 	named := make(map[string]bool, len(placements))
 	for _, pl := range placements {
-		named[pl.Hash] = true
+		for _, hash := range hashesOf(pl) {
+			named[hash] = true
+		}
 	}
 	var errs []error
 	for hash, known := range t.known {

@@ -37,6 +37,7 @@ const (
 	ReasonStateChanged   = "StateChanged"     // the unit's desired state changed
 	ReasonRequested      = "Requested"        // a person asked for the unit to be started again
 	ReasonPreference     = "Preference"       // the unit's note on what it would prefer to its machine changed: see PreferMetadata=
+	ReasonPrepare        = "Prepare"          // the machine is to prepare the unit's next start, while it runs: its image is pulled
 	ReasonNoMachineFits  = "NoMachineFits"    // the message says which constraints rule out how many machines
 	ReasonUnitFile       = "UnitFile"         // the unit or its file is unreadable
 	ReasonInline         = "Inline"           // the unit contains its file's text: it is stored as a unit file

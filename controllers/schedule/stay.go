@@ -113,11 +113,17 @@ func (p *planner) update(u *index.Unit, x *index.Place) {
 func whyUpdate(want v1.Placement, x *index.Place, asked bool, leaves string) (reason, message string) {
 	same := want
 	same.Note = x.Value.Note
+	only := want
+	only.Next = x.Value.Next
 	switch {
 	case same == x.Value && want.Note == "":
 		return ReasonPreference, "the machine has what the unit prefers"
 	case same == x.Value:
 		return ReasonPreference, want.Note
+	case only == x.Value && want.Next.Hash == "":
+		return ReasonPrepare, "nothing is to be prepared any more"
+	case only == x.Value:
+		return ReasonPrepare, "the machine prepares its next start, which pulls its image"
 	case want.Hash != x.Value.Hash:
 		return ReasonHashChanged, "the unit's file changed"
 	case want.DesiredState != x.Value.DesiredState:
@@ -182,7 +188,7 @@ func awaitsLetGo(u *index.Unit, x *index.Place) bool {
 
 // placement returns the value of a unit's placement on a machine.
 func (p *planner) placement(u *index.Unit, m *index.Machine) v1.Placement {
-	return v1.Placement{Hash: u.Hash, DesiredState: u.DesiredState, RequestedAt: u.RequestedAt, Note: p.rules.Wish(u, m)}
+	return v1.Placement{Hash: u.Hash, DesiredState: u.DesiredState, RequestedAt: u.RequestedAt, Next: u.Next, Note: p.rules.Wish(u, m)}
 }
 
 // stayForNow leaves a unit where it is although it has to move.

@@ -67,6 +67,7 @@ const (
 	ReasonUpdated         = "Updated"        // nothing is in progress: every instance is of the accepted revision
 	ReasonStarting        = "Starting"       // instances are being started
 	ReasonRollingOut      = "RollingOut"     // instances are being replaced, one at a time
+	ReasonPulling         = "Pulling"        // the image of an instance is pulled, or cannot be: nothing is replaced or restarted before it is there
 	ReasonRolloutStalled  = v1.ReasonRolloutStalled
 	ReasonMoving          = "Moving" // an instance has to leave a machine that is drained
 	ReasonMoveStalled     = v1.ReasonMoveStalled
@@ -310,7 +311,7 @@ func (p *planner) progressing() {
 	}
 	revision := p.in.Latest.Number
 	var outdated, starting int
-	var waiting, moving *member
+	var waiting, moving, pulling *member
 	for n := range p.members {
 		i := &p.members[n]
 		if i.stalled {
@@ -319,6 +320,9 @@ func (p *planner) progressing() {
 		}
 		if i.withdrawn() && waiting == nil {
 			waiting = i
+		}
+		if i.Input().Preparing() != "" && !i.withdrawn() && pulling == nil {
+			pulling = i
 		}
 		switch {
 		case i.State == instance.Moving:
@@ -335,6 +339,8 @@ func (p *planner) progressing() {
 	case waiting != nil && !waiting.announced && len(behind) > 0:
 		p.waiting = true
 		p.set(v1.Progressing, v1.ConditionTrue, ReasonWaiting, fmt.Sprintf("%s; %s stops when the routers on %s have dropped it", progress, waiting.name, instance.Names(behind)))
+	case pulling != nil:
+		p.set(v1.Progressing, v1.ConditionTrue, ReasonPulling, fmt.Sprintf("%s; %s: %s", progress, pulling.name, pulling.Input().Preparing()))
 	case outdated > 0 || p.crowded():
 		p.set(v1.Progressing, v1.ConditionTrue, ReasonRollingOut, progress)
 	case moving != nil:
@@ -352,7 +358,11 @@ func (p *planner) stalled(i *member) {
 	if from := i.Rollout().From; i.filed() && from != "" {
 		reason, what = ReasonMoveStalled, fmt.Sprintf("%s is not ready within %s after it had to leave %s", i.name, deadline, instance.ShortMachine(from))
 	}
-	p.set(v1.Progressing, v1.ConditionFalse, reason, what+": "+i.Why())
+	why := i.Why()
+	if preparing := i.Input().Preparing(); preparing != "" {
+		why = preparing
+	}
+	p.set(v1.Progressing, v1.ConditionFalse, reason, what+": "+why)
 }
 
 // ready says how many instances are ready, and why the worst of the others is not.

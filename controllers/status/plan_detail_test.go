@@ -27,6 +27,18 @@ func (in *Input) withdraw(n int32, hash string) {
 
 // TestDetails tests one rule each: what a condition says, and whether it waits for routers.
 func TestDetails(t *testing.T) {
+	prepares := func(ago time.Duration, prepared v1.Prepared) func(in *Input) {
+		return func(in *Input) {
+			next := v1.Preparation{Hash: "u", RequestedAt: "now"}
+			in.setUnit("web@1.service", func(u *v1.Unit) { u.Next = v1.Next{Preparation: next, Since: in.Now.Add(-ago)} })
+			if prepared.State != "" {
+				prepared.Preparation = next
+				state := *in.States["web@1.service"]["m1"]
+				state.Prepared = prepared
+				in.States["web@1.service"]["m1"] = &state
+			}
+		}
+	}
 	for _, tt := range []struct {
 		name      string
 		change    func(in *Input)
@@ -34,6 +46,16 @@ func TestDetails(t *testing.T) {
 		want      string
 		waiting   bool
 	}{
+		{"a machine is asked to pull", prepares(0, v1.Prepared{}), v1.Progressing,
+			"True Pulling: 3 of 3 instances are of revision 3; web@1.service: its machine is asked to pull its image", false},
+		{"it pulls", prepares(0, v1.Prepared{State: v1.PreparedPulling, Message: "pulling web:2"}), v1.Progressing,
+			"True Pulling: 3 of 3 instances are of revision 3; web@1.service: pulling web:2", false},
+		{"it has pulled", prepares(0, v1.Prepared{State: v1.PreparedReady, Message: "an older one"}), v1.Progressing,
+			"False Updated: 3 of 3 instances are of revision 3", false},
+		{"it cannot pull for long", prepares(time.Hour, v1.Prepared{State: v1.PreparedFailed, Message: "cannot pull web:2: manifest unknown"}), v1.Progressing,
+			"False RolloutStalled: revision 3: web@1.service is not ready within 5m0s: cannot pull web:2: manifest unknown", false},
+		{"what runs is ready all the while", prepares(time.Hour, v1.Prepared{State: v1.PreparedFailed, Message: "cannot pull web:2: manifest unknown"}), v1.Ready,
+			"True Ready: 3 of 3 instances are ready", false},
 		{"a wish that is only for a restart stops nothing", func(in *Input) {
 			in.Overrides["web@1.service"] = v1.Override{RequestedAt: "2026-01-01T00:00:00Z", Restart: true}
 		}, v1.Ready, "True Ready: 3 of 3 instances are ready", false},

@@ -140,13 +140,20 @@ func (p *planner) stopped(unit string) bool {
 	return ok && o.DesiredState != "" && o.DesiredState != v1.Launched
 }
 
-// deadline reports whether a roll-out, a restart or a drain that touched the instance has waited long enough.
+// deadline reports whether a roll-out, a restart or a drain that touched the instance, or is about to, has waited long enough.
 func (p *planner) deadline(m *member) {
 	rollout := m.Rollout()
-	if m.State.IsReady() || m.stopped() || !rollout.UnderWay() {
+	since := rollout.Since
+	switch {
+	case m.stopped():
+		return
+	case rollout.UnderWay() && !m.State.IsReady():
+	case m.Input().Preparing() != "":
+		since = m.Input().Unit.Next.Since
+	default:
 		return
 	}
-	left := p.in.Latest.Spec.Update.HealthyDeadline.Std() - p.in.Now.Sub(rollout.Since)
+	left := p.in.Latest.Spec.Update.HealthyDeadline.Std() - p.in.Now.Sub(since)
 	m.stalled = left <= 0
 	p.lookAgain(left)
 }

@@ -273,6 +273,8 @@ func unitHasOn(m v1.UnitOnMachine, state v1.DesiredState, requestedAt string) (b
 	answered := s != nil && p.DesiredState == state && s.DesiredState == state && s.Hash == p.Hash &&
 		(requestedAt == "" || p.RequestedAt == requestedAt && s.RequestedAt == requestedAt)
 	switch {
+	case s != nil && state == v1.Launched && s.Prepared.State == v1.PreparedFailed && s.Prepared.Preparation == (v1.Preparation{Hash: p.Hash, RequestedAt: p.RequestedAt}):
+		return false, errors.New(s.Message)
 	case !answered:
 		return false, nil
 	case state == v1.Loaded && requestedAt == "" && phase(m) == v1.PhaseRefused && s.Message != v1.StartedOnMachine:

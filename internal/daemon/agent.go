@@ -25,6 +25,8 @@ type AgentOptions struct {
 	Output func(ctx context.Context, unit string, since time.Time) (string, error)
 	// Runtimes are the machine's container runtimes. nil: no container is looked for.
 	Runtimes map[string]node.ContainerRuntime
+	// Puller pulls the images of units. nil: units pull by themselves.
+	Puller node.Puller
 	// DisableEngine keeps the machine from becoming the leader.
 	DisableEngine bool
 }
@@ -54,7 +56,7 @@ func NewAgent(o AgentOptions) (*Agent, error) {
 	var err error
 	a.node, err = node.New(node.Options{
 		Machine: id, Keys: o.Keys, Store: own.Store, Systemd: o.Systemd, Layout: o.Layout, Log: own.Log, Metrics: o.Metrics,
-		Alone: a.presence.Alone(), WasAway: a.presence.WasAway, Events: own.Events, Ignored: own.Events.Ignored, Output: o.Output, Runtimes: o.Runtimes,
+		Alone: a.presence.Alone(), WasAway: a.presence.WasAway, Events: own.Events, Ignored: own.Events.Ignored, Output: o.Output, Runtimes: o.Runtimes, Puller: o.Puller,
 		Caches: append([]cache.Option{cache.RecordDiffers(own.Events)}, o.Caches...),
 	})
 	return a, err

@@ -185,6 +185,7 @@ func (g *generator) fleetSection() {
 	}
 	g.passthrough(section, nil)
 	g.claims()
+	g.image()
 }
 
 // claims are the resources that an instance takes from its machine.
@@ -206,6 +207,20 @@ func (g *generator) claims() {
 	}
 	if memory, err := quantity.ParseMemory(g.spec.Resources.Requests.Memory); err == nil && memory > 0 {
 		g.add(section, "Memory", quantity.FormatMemory(memory))
+	}
+}
+
+// image is what fleetd pulls before it starts or changes the unit. An app with commands of its own before that, which may log
+// in at the registry, pulls by itself, in its unit.
+func (g *generator) image() {
+	c := g.spec.Container
+	if c == nil || c.Pull == v1.PullNever || len(g.spec.Unit["Service"]["ExecStartPre"]) > 0 {
+		return
+	}
+	const section = unitfile.SectionFleet
+	g.add(section, "Image", c.Runtime+" "+c.Image)
+	if c.Pull == v1.PullIfNotPresent {
+		g.add(section, "Pull", unitfile.PullIfNotPresent)
 	}
 }
 

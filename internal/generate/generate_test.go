@@ -150,8 +150,35 @@ func TestNoOptionIsInjected(t *testing.T) {
 				sections = append(sections, strings.TrimSpace(line))
 			}
 		}
-		require.Equal(t, []string{"[Unit]", "[Service]"}, sections, "%s", files.Unit)
+		want := []string{"[Unit]", "[Service]"}
+		if app.Spec.Container != nil {
+			want = append(want, "[X-Fleet]") // its image
+		}
+		require.Equal(t, want, sections, "%s", files.Unit)
 	})
+}
+
+// TestImage: what fleetd pulls before it starts the unit.
+func TestImage(t *testing.T) {
+	for more, want := range map[string]unitfile.Image{
+		"container: {image: web:1}":                                      {Runtime: "docker", Name: "web:1", Always: true},
+		"container: {image: web:1, pull: IfNotPresent, runtime: podman}": {Runtime: "podman", Name: "web:1"},
+		"container: {image: web:1, pull: Never}":                         {},
+		"exec: {command: [/bin/web]}":                                    {},
+		"container: {image: web:1}\n  unit: {Service: {ExecStartPre: /usr/bin/docker login -u web -p secret reg}}": {}, // which has to come first
+	} {
+		app, err := v1.ParseApp([]byte("apiVersion: fleet/v1\nkind: App\nmetadata: {name: web}\nspec:\n  " + more + "\n"))
+		require.NoError(t, err)
+		files, err := Units("web", &app.Spec)
+		require.NoError(t, err)
+		file, err := unitfile.Parse(files.Unit)
+		require.NoError(t, err)
+		name, err := unitfile.ParseName("web@1.service")
+		require.NoError(t, err)
+		fleet, problems := unitfile.ParseFleet(file, name)
+		require.Empty(t, problems)
+		require.Equal(t, want, fleet.Pulls(), more)
+	}
 }
 
 // TestSameUnits: fields that concern no instance replace none.

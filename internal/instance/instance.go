@@ -122,6 +122,9 @@ func (p *Progress) work() State {
 		}
 		return Starting
 	default:
+		if in.State.Prepared.State == v1.PreparedPulling {
+			return Starting
+		}
 		return NotActive
 	}
 	return p.running()
@@ -182,6 +185,17 @@ func (in *Input) Updated() bool {
 	return in.Filed() && in.State != nil && in.State.Hash == in.Hash
 }
 
+// Preparing is why its machine is not ready yet for its replacement or its restart; "" if there is nothing to prepare.
+func (in *Input) Preparing() string {
+	switch {
+	case in.Unit == nil || in.Unit.Next.Preparation == (v1.Preparation{}):
+		return ""
+	case in.State == nil || in.State.Prepared.Preparation != in.Unit.Next.Preparation:
+		return "its machine is asked to pull its image"
+	}
+	return in.State.Prepared.Waits()
+}
+
 // state combines what is wanted with how far the process is.
 func (p *Progress) state() State {
 	in, work := &p.in, p.Work
@@ -230,6 +244,8 @@ func (p *Progress) Why() string {
 		switch {
 		case in.State.Message != "":
 			return "about to be replaced: " + in.State.Message
+		case in.Preparing() != "":
+			return "about to be replaced: " + in.Preparing()
 		case !p.Active:
 			return "about to be replaced; the version before is " + describe(in.State)
 		}

@@ -14,7 +14,7 @@ func Show(unit *v1.Unit, now time.Time) {
 	status := unit.Status
 	status.StoppedByHand = stoppedByHand(unit)
 	status.WaitsForOthers = waitsForOthers(status.Unplaced)
-	status.Changing = v1.RolloutOf(unit, nil).UnderWay()
+	status.Changing = v1.RolloutOf(unit, nil).UnderWay() || unit.Next != (v1.Next{})
 	stopped := ""
 	if status.StoppedByHand {
 		stopped = "stopped by hand: fleetctl start " + strings.TrimSuffix(unit.Metadata.Name, ".service")
@@ -95,6 +95,8 @@ func phaseOn(m *v1.UnitOnMachine) v1.Phase {
 		return v1.PhaseRestartLoop
 	case s.JobResult == v1.JobSkipped:
 		return v1.PhaseSkipped
+	case activity == Inactive && s.Prepared.State == v1.PreparedPulling:
+		return v1.PhaseStarting
 	case s.Message != "":
 		return v1.PhaseRefused
 	case activity == Restarting:
@@ -118,6 +120,11 @@ func reasonOn(m *v1.UnitOnMachine, unplaced *v1.Unplaced, stopped string, now ti
 		return ""
 	}
 	trouble := Trouble(m.State, now)
+	if next := m.State.Prepared.Waits(); next != "" && trouble != "" {
+		trouble += "; " + next
+	} else if next != "" {
+		trouble = next
+	}
 	if trouble == "" && stopped == "" && m.Placement != nil && unplaced != nil {
 		return unplaced.Message // it runs as before, and cannot be as it should
 	}

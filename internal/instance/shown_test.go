@@ -84,10 +84,16 @@ func TestShow(t *testing.T) {
 		"a restart loop":             {on(at(v1.UnitState{ActiveState: "activating", SubState: "auto-restart", Restarts: 3})), v1.PhaseRestartLoop, "activating (auto-restart), restarted 3 times"},
 		"a condition is not met":     {on(at(v1.UnitState{ActiveState: "inactive", JobResult: v1.JobSkipped, Message: "ConditionUser=x"})), v1.PhaseSkipped, "ConditionUser=x"},
 		"refused":                    {on(at(v1.UnitState{ActiveState: "inactive", Message: "one of its own"})), v1.PhaseRefused, "one of its own"},
-		"starting":                   {on(at(v1.UnitState{ActiveState: "activating"})), v1.PhaseStarting, ""},
-		"stopping":                   {on(at(v1.UnitState{ActiveState: "deactivating"})), v1.PhaseStopping, ""},
-		"stopped":                    {on(at(v1.UnitState{ActiveState: "inactive"})), v1.PhaseStopped, ""},
-		"done":                       {on(at(v1.UnitState{ActiveState: "inactive", Result: "success", DesiredState: v1.Launched})), v1.PhaseDone, ""},
+		"pulling":                    {on(at(v1.UnitState{ActiveState: "inactive", Message: "pulling web:1", Prepared: v1.Prepared{State: v1.PreparedPulling}})), v1.PhaseStarting, "pulling web:1"},
+		"cannot be pulled":           {on(at(v1.UnitState{ActiveState: "inactive", Message: "cannot pull web:1", Prepared: v1.Prepared{State: v1.PreparedFailed}})), v1.PhaseRefused, "cannot pull web:1"},
+		"runs, and its next pulls":   {on(at(v1.UnitState{ActiveState: "active", Prepared: v1.Prepared{State: v1.PreparedPulling, Message: "pulling web:2"}})), v1.PhaseActive, "pulling web:2"},
+		"runs, and its next is here": {on(at(v1.UnitState{ActiveState: "active", Prepared: v1.Prepared{State: v1.PreparedReady, Message: "an older image"}})), v1.PhaseActive, ""},
+		"ends, and its next fails": {on(at(v1.UnitState{ActiveState: "activating", SubState: "auto-restart", Prepared: v1.Prepared{State: v1.PreparedFailed, Message: "cannot pull web:2"}})),
+			v1.PhaseRestarting, "activating (auto-restart); cannot pull web:2"},
+		"starting": {on(at(v1.UnitState{ActiveState: "activating"})), v1.PhaseStarting, ""},
+		"stopping": {on(at(v1.UnitState{ActiveState: "deactivating"})), v1.PhaseStopping, ""},
+		"stopped":  {on(at(v1.UnitState{ActiveState: "inactive"})), v1.PhaseStopped, ""},
+		"done":     {on(at(v1.UnitState{ActiveState: "inactive", Result: "success", DesiredState: v1.Launched})), v1.PhaseDone, ""},
 	} {
 		unit := v1.Unit{Metadata: v1.ObjectMeta{Name: "web@1.service", Owner: "web"}, Spec: v1.UnitSpec{DesiredState: v1.Launched}, Status: &c.status}
 		Show(&unit, now)
@@ -107,6 +113,9 @@ func TestShow(t *testing.T) {
 	unit.Rollout = v1.Rollout{Phase: v1.RolloutUpdating, Since: now}
 	Show(&unit, now)
 	require.True(t, unit.Status.Changing)
+	unit.Rollout, unit.Next = v1.Rollout{}, v1.Next{Preparation: v1.Preparation{RequestedAt: "now"}}
+	Show(&unit, now)
+	require.True(t, unit.Status.Changing, "its restart is prepared")
 }
 
 // TestWaitsForOthers: only other units' placements keep it off machines.

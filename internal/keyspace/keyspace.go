@@ -149,10 +149,10 @@ func (k Keys) Routers() Collection[v1.Router] {
 func (k Keys) Events() Collection[v1.Event] { return jsonOf[v1.Event](k.root + "/events/") }
 
 func shareUnit(u *v1.Unit) {
-	shared(&u.Metadata.Owner, &u.Metadata.OwnerUID, &u.Spec.Hash, (*string)(&u.Spec.DesiredState))
+	shared(&u.Metadata.Owner, &u.Metadata.OwnerUID, &u.Spec.Hash, (*string)(&u.Spec.DesiredState), &u.Next.Hash)
 }
 
-func sharePlacement(p *v1.Placement) { shared(&p.Hash, (*string)(&p.DesiredState)) }
+func sharePlacement(p *v1.Placement) { shared(&p.Hash, (*string)(&p.DesiredState), &p.Next.Hash) }
 
 func shareState(s *v1.UnitState) {
 	shared(&s.LoadState, &s.ActiveState, &s.SubState, &s.Result, &s.Hash, (*string)(&s.DesiredState))

@@ -27,6 +27,32 @@ type Fleet struct {
 	SpreadOver string // the metadata key over whose values the template's instances are spread
 
 	PreferMetadata map[string][]string // preferred: one of the (sorted) values for each of the keys
+
+	// What to pull before the unit is started, which has no influence on where it is placed: see Pulls.
+	Image []string
+	Pull  string
+}
+
+// The values of Pull=.
+const (
+	PullAlways       = "Always"
+	PullIfNotPresent = "IfNotPresent"
+)
+
+// Image is an image to pull before a unit is started.
+type Image struct {
+	// Runtime is docker or podman, Name the image's name as that knows it.
+	Runtime, Name string
+	// Always: it is pulled even if the machine has an image of that name.
+	Always bool
+}
+
+// Pulls returns the image that is to be on the machine before the unit is started; the zero Image if there is none.
+func (fl Fleet) Pulls() Image {
+	if len(fl.Image) != 2 {
+		return Image{}
+	}
+	return Image{Runtime: fl.Image[0], Name: fl.Image[1], Always: fl.Pull != PullIfNotPresent}
 }
 
 // Problem is a problem in the [X-Fleet] section. Its text says how to fix it.

@@ -54,6 +54,9 @@ func TestParseFleet(t *testing.T) {
 		{"amounts as in manifests", "CPU=0\nMemory=256Mi\n", Fleet{Memory: 256 << 20}},
 		{"the last one wins", "CPU=1\nCPU=250m\nMemory=1\nMemory=\nSpreadOver=a\nSpreadOver=b\n", Fleet{CPU: 250, SpreadOver: "b"}},
 		{"percent", "SpreadOver=a%%b\n", Fleet{SpreadOver: "a%b"}},
+		{"an image, of docker", "Image=localhost:5000/web:%i\n", Fleet{Image: []string{"docker", "localhost:5000/web:1"}}},
+		{"an image, of podman", "Image=podman web\nPull=IfNotPresent\n", Fleet{Image: []string{"podman", "web"}, Pull: PullIfNotPresent}},
+		{"an image, reset", "Image=web\nImage=\n", Fleet{}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			fleet, problems := fleetOf(t, "a@1.service", tc.section)
@@ -75,7 +78,7 @@ func TestParseFleetProblems(t *testing.T) {
 		want          []string
 	}{
 		{"all at once, in order", "Foo=1\nPorts=0 x\nCPU=%q\nGlobal=maybe\n", []string{
-			"line 2: [X-Fleet] Foo: unknown option: remove it, or write one of Conflicts, CPU, Global, MachineID, MachineMetadata, MachineOf, Memory, Ports, PreferMetadata, Replaces, SpreadOver",
+			"line 2: [X-Fleet] Foo: unknown option: remove it, or write one of Conflicts, CPU, Global, Image, MachineID, MachineMetadata, MachineOf, Memory, Ports, PreferMetadata, Pull, Replaces, SpreadOver",
 			`line 3: [X-Fleet] Ports: port "0": write numbers from 1 to 65535, separated by white space`,
 			`line 3: [X-Fleet] Ports: port "x": write numbers from 1 to 65535, separated by white space`,
 			`line 4: [X-Fleet] CPU: "%q": unknown specifier "%q": fleet knows %n, %N, %p, %i and %%`,
@@ -114,6 +117,11 @@ func TestParseFleetProblems(t *testing.T) {
 			`line 2: [X-Fleet] CPU: "0.0001" is not an amount of CPU (finer than one millicore): write cores such as 2 or 0.5, or millicores such as 500m`,
 			`line 3: [X-Fleet] Memory: "1X" is not an amount of memory (unknown suffix "X"): write bytes, or a number with K, M, G or T (powers of 1024) such as 256M`,
 			`line 4: [X-Fleet] SpreadOver: "a=b" is not a metadata key: write one key, such as zone`}},
+		{"images", "Image=a b\nImage=c\nPull=Often\n", []string{
+			`line 2: [X-Fleet] Image: "a b c" is not an image: write its name, such as localhost:5000/web:1, or docker or podman and its name`,
+			`line 4: [X-Fleet] Pull: "Often" is neither Always nor IfNotPresent`}},
+		{"an option of the runtime", "Image=docker --all-tags\n", []string{
+			`line 2: [X-Fleet] Image: "docker --all-tags" is not an image: write its name, such as localhost:5000/web:1, or docker or podman and its name`}},
 		{"preferences of a global unit", "Global=1\nPreferMetadata=disk=ssd\n", []string{
 			"warning: line 3: [X-Fleet] PreferMetadata: without effect: a global unit is on every machine anyway"}},
 		{"spread of a global unit", "Global=1\nSpreadOver=zone\n", []string{
@@ -151,6 +159,7 @@ func TestOptionsThatDependOnTheName(t *testing.T) {
 		"Memory=%i":               func(f Fleet) any { return fmt.Sprint(f.Memory) },
 		"MachineMetadata=zone=%i": func(f Fleet) any { return f.MachineMetadata["zone"][0] },
 		"PreferMetadata=zone=%i":  func(f Fleet) any { return f.PreferMetadata["zone"][0] },
+		"Image=%i":                func(f Fleet) any { return f.Image[1] },
 		"SpreadOver=%i":           func(f Fleet) any { return f.SpreadOver },
 	} {
 		file, err := Parse("[X-Fleet]\n" + option + "\n")
@@ -379,5 +388,19 @@ func BenchmarkParseFleet(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		ParseFleet(f, n)
+	}
+}
+
+func TestPulls(t *testing.T) {
+	for section, want := range map[string]Image{
+		"":                                    {},
+		"Pull=Always\n":                       {},
+		"Image=web\n":                         {Runtime: "docker", Name: "web", Always: true},
+		"Image=podman web\nPull=Always\n":     {Runtime: "podman", Name: "web", Always: true},
+		"Image=docker web\nPull=IfNotPresent": {Runtime: "docker", Name: "web"},
+	} {
+		fleet, problems := fleetOf(t, "a@1.service", section)
+		require.Empty(t, problems)
+		require.Equal(t, want, fleet.Pulls(), section)
 	}
 }

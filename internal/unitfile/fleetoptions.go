@@ -30,6 +30,10 @@ var fleetOptions = []fleetOption{
 		fl.Global = l.first().set()
 		return nil
 	}},
+	{"Image", "", (*FleetTemplate).readWords, func(fl *Fleet, l list, n Name) (problems []Problem) {
+		fl.Image, problems = l.image(n)
+		return problems
+	}},
 	{"MachineID", "X-ConditionMachineID", (*FleetTemplate).readMachineID, func(fl *Fleet, l list, n Name) []Problem {
 		fl.MachineID = l.text(n)
 		return nil
@@ -52,6 +56,13 @@ var fleetOptions = []fleetOption{
 	}},
 	{"PreferMetadata", "", (*FleetTemplate).readMetadata, func(fl *Fleet, l list, n Name) []Problem {
 		fl.PreferMetadata = l.metadata(n)
+		return nil
+	}},
+	{"Pull", "", (*FleetTemplate).readSingle, func(fl *Fleet, l list, n Name) []Problem {
+		fl.Pull = l.text(n)
+		if fl.Pull != PullAlways && fl.Pull != PullIfNotPresent {
+			return []Problem{l.first().problem("%s is neither %s nor %s", excerpt(fl.Pull), PullAlways, PullIfNotPresent)}
+		}
 		return nil
 	}},
 	{"Replaces", "", (*FleetTemplate).readWords, func(fl *Fleet, l list, n Name) []Problem {

@@ -23,7 +23,7 @@ const (
 )
 
 // startStorage runs Azurite, an Azure Blob server, on this computer where the machines reach it.
-func startStorage(t *testing.T) {
+func startStorage(t *testing.T) *os.Process {
 	t.Helper()
 	program, err := filepath.Abs(built(t, "azurite/node_modules/azurite/dist/src/blob/main.js"))
 	require.NoError(t, err)
@@ -42,6 +42,44 @@ func startStorage(t *testing.T) {
 		}
 		return err
 	})
+	return cmd.Process
+}
+
+// withRegistry runs a registry on every machine, with its images in storage, and pushes the example app. When the test ends the
+// apps go too, and no container may be left.
+func withRegistry(t *testing.T, l *Lab, apps ...string) (storage *os.Process) {
+	t.Helper()
+	registry, image := built(t, "fleet-registry"), built(t, "images/example-app.tar")
+	storage = startStorage(t)
+	manifest, err := os.ReadFile("../../manifests/registry.yaml")
+	require.NoError(t, err)
+	credentials := fmt.Sprintf("azure:\n  accountname: %s\n  accountkey: %s\n  container: images\n  serviceurl: http://%s:%s/%s\n",
+		azureAccount, azureKey, HostAddress, azurePort, azureAccount)
+	for _, m := range l.Machines {
+		m.copy(t, registry, "usr/bin/fleet-registry", 0o755)
+		require.NoError(t, m.Write("etc/fleet/registry-credentials", credentials))
+		require.NoError(t, os.Chmod(filepath.Join(m.Root(), "etc/fleet/registry-credentials"), 0o600))
+	}
+	first := l.Machines[0]
+	first.copy(t, image, "root/example-app.tar", 0o644)
+	require.NoError(t, first.Write("root/registry.yaml", string(manifest)))
+	fleetctl(t, "apply -f /root/registry.yaml --wait --timeout 1m")
+	require.Contains(t, fleetctl(t, "push /root/example-app.tar"), "sha256:")
+	t.Cleanup(func() {
+		ctx := context.Background() // that of the test has ended
+		_, err := first.Exec(ctx, append([]string{"fleetctl", "delete", "app/registry"}, apps...)...)
+		require.NoError(t, err)
+		for _, m := range l.Machines {
+			require.NoError(t, poll(ctx, time.Minute, func() error {
+				left, err := m.Exec(ctx, "docker", "ps", "--all", "--quiet")
+				if err == nil && left != "" {
+					err = fmt.Errorf("containers that no unit accounts for on %s: %s", m.Name, left)
+				}
+				return err
+			}))
+		}
+	})
+	return storage
 }
 
 // built returns a file that "make test-lab" builds.
@@ -80,45 +118,16 @@ spec:
 // on others, two containers behind the routers, and docker restarted below them.
 func TestContainers(t *testing.T) {
 	l := withLab(t)
-	registry, image := built(t, "fleet-registry"), built(t, "images/example-app.tar")
-	startStorage(t)
-	manifest, err := os.ReadFile("../../manifests/registry.yaml")
-	require.NoError(t, err)
-	credentials := fmt.Sprintf("azure:\n  accountname: %s\n  accountkey: %s\n  container: images\n  serviceurl: http://%s:%s/%s\n",
-		azureAccount, azureKey, HostAddress, azurePort, azureAccount)
-	for _, m := range l.Machines {
-		m.copy(t, registry, "usr/bin/fleet-registry", 0o755)
-		require.NoError(t, m.Write("etc/fleet/registry-credentials", credentials))
-		require.NoError(t, os.Chmod(filepath.Join(m.Root(), "etc/fleet/registry-credentials"), 0o600))
-	}
+	withRegistry(t, l, "app/box")
 	first := l.Machines[0]
-	first.copy(t, image, "root/example-app.tar", 0o644)
-	require.NoError(t, first.Write("root/registry.yaml", string(manifest)))
 	require.NoError(t, first.Write("root/box.yaml", boxApp))
-	fleetctl(t, "apply -f /root/registry.yaml --wait --timeout 1m")
-	require.Contains(t, fleetctl(t, "push /root/example-app.tar"), "sha256:")
 	start := time.Now()
 	fleetctl(t, "apply -f /root/box.yaml --wait --timeout 2m")
 	t.Logf("two containers are served %.1f s after they were applied", time.Since(start).Seconds())
-	t.Cleanup(func() {
-		ctx := context.Background() // that of the test has ended
-		_, err := first.Exec(ctx, "fleetctl", "delete", "app/box", "app/registry")
-		require.NoError(t, err)
-		for _, m := range l.Machines {
-			require.NoError(t, poll(ctx, time.Minute, func() error {
-				left, err := m.Exec(ctx, "docker", "ps", "--all", "--quiet")
-				if err == nil && left != "" {
-					err = fmt.Errorf("containers that no unit accounts for on %s: %s", m.Name, left)
-				}
-				return err
-			}))
-		}
-	})
-
 	on := running(t, l, "box@1.service")
 	untouched := invocations(t, l.Machines)
 	for _, how := range []string{"restart", "kill --signal=SIGKILL"} {
-		_, err = on.Exec(t.Context(), append([]string{"systemctl"}, append(strings.Fields(how), "docker.service")...)...)
+		_, err := on.Exec(t.Context(), append([]string{"systemctl"}, append(strings.Fields(how), "docker.service")...)...)
 		require.NoError(t, err)
 		back := within(t, time.Minute, "box@1.service runs its container again after docker: "+how, func() error {
 			names, err := on.Exec(t.Context(), "docker", "ps", "--format", "{{.Names}}")

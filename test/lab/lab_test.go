@@ -194,15 +194,17 @@ func served(t *testing.T, machines []*Machine, instances int) {
 	}
 }
 
-// get asks the router of a machine, from this computer over a new connection, which instance answers.
-func get(ctx context.Context, m *Machine) (string, error) {
+// get asks the router of a machine, from this computer over a new connection, which instance of the app web answers.
+func get(ctx context.Context, m *Machine) (string, error) { return getFrom(ctx, m, "web.lab.example") }
+
+func getFrom(ctx context.Context, m *Machine, host string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+m.Address+"/instance", nil)
 	if err != nil {
 		return "", err
 	}
-	req.Host = "web.lab.example"
+	req.Host = host
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	if err != nil {

@@ -226,11 +226,11 @@ func reasonsIn(syntax *ast.File) (reasons []string) {
 }
 
 // optionNames matches the options of [X-Fleet] that are placement rules: the fields of unitfile.Fleet. Global= is not one: it
-// says how often a unit is placed.
+// says how often a unit is placed. Nor are Image= and Pull=: what they name is pulled where the unit is placed.
 func optionNames() *regexp.Regexp {
 	var anywhere, first []string
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[unitfile.Fleet]()) {
-		if name := f.Name; name != "Unit" && name != "Global" {
+		if name := f.Name; !slices.Contains([]string{"Unit", "Global", "Image", "Pull"}, name) {
 			anywhere = append(anywhere, name)
 			first = append(first, strings.ToLower(name[:1])+name[1:], strings.ToLower(name))
 		}

@@ -16,6 +16,8 @@ type UnitSpec struct {
 	Hash         string
 	DesiredState v1.DesiredState
 	RequestedAt  string
+	// Next is the start that its machine is to prepare.
+	Next v1.Preparation
 	// Owner is the app that has to let the unit go before it leaves a drained machine, LetGo the machine that it may leave.
 	Owner, LetGo string
 	// Except are machines, separated by commas, that match a global unit but must not run it.

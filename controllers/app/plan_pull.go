@@ -1,0 +1,92 @@
+package app
+
+import (
+	"fmt"
+	"time"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+// Before anything is taken away from an instance that runs, its machine pulls the image of what is to run next. That is no phase
+// of its roll-out: nothing happens to the instance, which goes on in whatever phase it is.
+
+// answerPatience is how long a machine may take to say that it prepares the next start. Older versions of fleetd do not say so,
+// nor pull anything: the unit does.
+const answerPatience = 30 * time.Second
+
+// prepared reports whether the machines of an instance have what its replacement, or its restart, needs. If it has not been asked
+// for it is now.
+func (p *planner) prepared(i *replica) bool {
+	next := v1.Next{Since: p.in.Now.UTC()}
+	next.Hash, next.RequestedAt = i.unit.hash, i.unit.request
+	if i.unit.restart != "" {
+		next.RequestedAt = i.unit.restart
+	}
+	machines, is := p.in.Places[i.unit.name].Machines, i.unit.stored.Spec
+	restarts := next.Preparation != v1.Preparation{Hash: is.Hash, RequestedAt: is.RequestedAt} // else only its sidekick changes
+	p.preparing = i
+	if !p.pulls() || !restarts || len(machines) == 0 {
+		return true
+	}
+	if asked := i.unit.stored.Next; asked.Preparation != next.Preparation {
+		p.ask(i, next, i.unit.request, Prepare)
+		return false
+	}
+	next = i.unit.stored.Next
+	ready := true
+	for _, machine := range machines {
+		ready = p.preparedOn(i, machine, next) && ready
+	}
+	if !ready {
+		p.watchPreparation(i, next)
+	}
+	return ready
+}
+
+// pulls reports whether the revision's instances run an image that is pulled.
+func (p *planner) pulls() bool {
+	c := p.revision.Spec.Container
+	return c != nil && c.Pull != v1.PullNever
+}
+
+// preparedOn reports whether one machine is ready, or there is no use in waiting for it.
+func (p *planner) preparedOn(i *replica, machine string, next v1.Next) bool {
+	if state := i.unit.state(machine); state != nil && state.Prepared.Preparation == next.Preparation {
+		return state.Prepared.State == v1.PreparedReady
+	}
+	left := answerPatience - p.in.Now.Sub(next.Since)
+	p.lookAgain(left)
+	return left <= 0
+}
+
+// ask writes which start the instance's machine is to prepare; none if next is zero.
+func (p *planner) ask(i *replica, next v1.Next, request, reason string) {
+	u := i.unit
+	u.next, u.request = next, request
+	p.put(i, &u, reason, u.stored.Spec.Hash, u.is(), i.rollout)
+}
+
+// watchPreparation reports an instance whose image is not on its machine in time. What runs goes on, and the machine keeps trying.
+func (p *planner) watchPreparation(i *replica, next v1.Next) {
+	left := p.revision.Spec.Update.HealthyDeadline.Std() - p.in.Now.Sub(next.Since)
+	if left > 0 {
+		p.lookAgain(left)
+		return
+	}
+	p.report(v1.EventWarning, RolloutStalled, fmt.Sprintf("revision %d: the image of %s is not on its machine after %s: nothing is replaced until it is, or the manifest changes",
+		p.revision.Number, i.unit.name, p.revision.Spec.Update.HealthyDeadline))
+}
+
+// stopPreparing takes back what is asked of machines in vain: the manifest changed back, or another instance comes first. What
+// has left the routers or stopped still needs it.
+func (p *planner) stopPreparing() {
+	for _, i := range p.all {
+		_, changes := p.putAt[i.unit.name]
+		if changes || i == p.preparing || i.unit.stored == nil || i.wanted() && (i.withdrawn() || i.restarting()) {
+			continue
+		}
+		if i.unit.stored.Next != (v1.Next{}) {
+			p.ask(i, v1.Next{}, i.unit.stored.Spec.RequestedAt, PrepareNoMore)
+		}
+	}
+}

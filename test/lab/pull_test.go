@@ -1,0 +1,139 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const oneApp = `apiVersion: fleet/v1
+kind: App
+metadata: {name: one}
+spec:
+  container: {image: "localhost:5000/example-app:%s"}
+  env: {PORT: "3200"}
+  ports: [{name: http, port: 3200}]
+  announce: {port: http}
+  healthCheck: {http: {path: /healthz}, interval: 1s}
+  route: {hosts: [one.lab.example]}
+`
+
+// applyOne applies the app one with that tag of its image, and does not wait.
+func applyOne(t *testing.T, m *Machine, tag string) {
+	t.Helper()
+	require.NoError(t, m.Write("root/one.yaml", fmt.Sprintf(oneApp, tag)))
+	fleetctl(t, "apply -f /root/one.yaml")
+}
+
+// runsImage waits until the container of one@1 runs the image that the tag means on its machine.
+func runsImage(t *testing.T, m *Machine, tag string) time.Duration {
+	t.Helper()
+	return within(t, time.Minute, "one@1.service runs "+tag, func() error {
+		want, err := m.Exec(t.Context(), "docker", "image", "inspect", "--format", "{{.Id}}", "localhost:5000/example-app:"+tag)
+		if err != nil {
+			return err
+		}
+		is, err := m.Exec(t.Context(), "docker", "ps", "--quiet", "--filter", "ancestor="+strings.TrimSpace(want))
+		if err == nil && strings.TrimSpace(is) == "" {
+			err = errors.New("no container runs " + want)
+		}
+		return err
+	})
+}
+
+// pushAs pushes another image, made from the example app on that machine, under the tag.
+func pushAs(t *testing.T, m *Machine, tag string) {
+	t.Helper()
+	_, err := m.Exec(t.Context(), "sh", "-ec", `docker image inspect seed:1 >/dev/null 2>&1 || { docker load --quiet -i /root/example-app.tar; docker tag localhost:5000/example-app:latest seed:1; }
+docker rm -f made >/dev/null 2>&1 || true
+docker create --name made seed:1
+docker commit --change "ENV MADE=$(date +%s%N)" made localhost:5000/example-app:`+tag+`
+docker rm made
+docker push --quiet localhost:5000/example-app:`+tag)
+	require.NoError(t, err)
+}
+
+func seconds(took time.Duration, _ string) float64 { return took.Seconds() }
+
+// TestPullsComeFirst: what cannot be pulled, or not now, takes nothing away, and is told in docker's words.
+func TestPullsComeFirst(t *testing.T) {
+	l := withLab(t)
+	storage := withRegistry(t, l, "app/one")
+	first := l.Machines[0]
+	for _, tag := range []string{"v1", "v2"} {
+		pushAs(t, first, tag)
+	}
+	applyOne(t, first, "v1")
+	fleetctl(t, "apply -f /root/one.yaml --wait --timeout 1m")
+	on := running(t, l, "one@1.service")
+	for _, m := range l.Machines { // so that it pulls: it made the image if it is the first one
+		_, err := m.Exec(t.Context(), "sh", "-c", "docker rmi localhost:5000/example-app:v2 || true")
+		require.NoError(t, err)
+	}
+	answers := func() error { _, err := getFrom(t.Context(), first, "one.lab.example"); return err }
+	within(t, time.Minute, "one is served", answers)
+
+	t.Run("storage hangs during a roll-out", func(t *testing.T) {
+		load := startLoadOn(t, "one.lab.example", l.Machines...)
+		require.NoError(t, storage.Signal(syscall.SIGSTOP))
+		t.Cleanup(func() { _ = storage.Signal(syscall.SIGCONT) })
+		applyOne(t, first, "v2")
+		t.Logf("list-units tells that it pulls after %.1f s", seconds(said(t, 30*time.Second, "list-units", "pulling localhost:5000/example-app:v2 since")))
+		said(t, 30*time.Second, "describe app one", "pulling localhost:5000/example-app:v2 since")
+		time.Sleep(15 * time.Second)
+		sent := load.Stop()
+		require.Empty(t, unexcused(sent.Failed))
+		require.NoError(t, storage.Signal(syscall.SIGCONT))
+		start := time.Now()
+		fleetctl(t, "apply -f /root/one.yaml --wait --timeout 2m")
+		t.Logf("while storage hung: %s; the roll-out is complete %.1f s after it is back", sent, time.Since(start).Seconds())
+		runsImage(t, on, "v2")
+	})
+
+	t.Run("an image that is not there", func(t *testing.T) {
+		load := startLoadOn(t, "one.lab.example", l.Machines...)
+		applyOne(t, first, "none")
+		const words = "manifest unknown"
+		t.Logf("list-units tells docker's words after %.1f s", seconds(said(t, 30*time.Second, "list-units", words)))
+		said(t, 30*time.Second, "describe app one", words)
+		said(t, 30*time.Second, "events --for app/one", words)
+		time.Sleep(5 * time.Second)
+		sent := load.Stop()
+		require.Empty(t, unexcused(sent.Failed))
+		applyOne(t, first, "v2")
+		fleetctl(t, "apply -f /root/one.yaml --wait --timeout 1m")
+		require.NotContains(t, fleetctl(t, "list-units"), words)
+	})
+
+	t.Run("push latest, restart", func(t *testing.T) {
+		applyOne(t, first, "latest")
+		fleetctl(t, "apply -f /root/one.yaml --wait --timeout 1m")
+		other := others(l, on)[0]
+		other.copy(t, built(t, "images/example-app.tar"), "root/example-app.tar", 0o644)
+		before, err := on.Exec(t.Context(), "docker", "image", "inspect", "--format", "{{.Id}}", "localhost:5000/example-app:latest")
+		require.NoError(t, err)
+		pushAs(t, other, "latest")
+		start := time.Now()
+		fleetctl(t, "restart app/one")
+		after, err := on.Exec(t.Context(), "docker", "image", "inspect", "--format", "{{.Id}}", "localhost:5000/example-app:latest")
+		require.NoError(t, err)
+		require.NotEqual(t, before, after)
+		runsImage(t, on, "latest")
+		t.Logf("restarted with the new image after %.1f s", time.Since(start).Seconds())
+	})
+
+	t.Run("a restart while storage is away uses the image that is there", func(t *testing.T) {
+		require.NoError(t, storage.Signal(os.Interrupt))
+		start := time.Now()
+		fleetctl(t, "restart app/one --timeout 2m")
+		t.Logf("restarted after %.1f s", time.Since(start).Seconds())
+		said(t, 30*time.Second, "events --for app/one", "the image of that name that the machine has is used")
+		within(t, time.Minute, "one is served", answers)
+	})
+}
