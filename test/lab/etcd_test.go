@@ -16,14 +16,14 @@ import (
 func quorumAway(t *testing.T) time.Duration {
 	text := os.Getenv("LAB_NO_QUORUM")
 	if text == "" {
-		return 20 * time.Second
+		return 15 * time.Second
 	}
 	d, err := time.ParseDuration(text)
 	require.NoError(t, err)
 	return d
 }
 
-// TestNoQuorum: two of three members of etcd are away, for longer than all leases last. All that runs runs on and is routed, and what
+// TestNoQuorum: two of three members of etcd are away, for several times agent_ttl. All that runs runs on and is routed, and what
 // dies is started again.
 func TestNoQuorum(t *testing.T) {
 	l := withLab(t)

@@ -140,9 +140,10 @@ func overlap(a, b Window) Window {
 
 // copies are units that ran on two machines at once, outside the time in which the network was cut.
 func (c *checker) copies() (problems []Problem) {
+	singles := c.singles()
 	for i, a := range c.runs {
 		for _, b := range c.runs[i+1:] {
-			if a.Unit.Name != b.Unit.Name || a.Unit.Machine == b.Unit.Machine || !c.single(a.Unit) || !c.single(b.Unit) {
+			if a.Unit.Name != b.Unit.Name || a.Unit.Machine == b.Unit.Machine || !singles[a.Unit.Name] {
 				continue
 			}
 			if both := without(overlap(a.Window, b.Window), c.cut); both.length() > c.Limits.Overlap {

@@ -185,7 +185,12 @@ func TestProblems(t *testing.T) {
 			3 end web@1.service m1
 			4 move web@1.service m1 m2 web
 			5 start web@1.service m2`, ""},
-		{"what fleet did not place", `
+		{"a copy that fleet did not place", `
+			1 place web@1.service m1 web
+			1 start web@1.service m1
+			3 start web@1.service m2
+			9 end web@1.service m2`, "12:00:03.000 web@1.service ran on m1 and on m2 for 6.0 s"},
+		{"what fleet did not place at all", `
 			1 start docker.service m1
 			1 start docker.service m2`, ""},
 

@@ -98,18 +98,19 @@ func (c *checker) fileAt(u Unit, at time.Time) (fleet unitfile.Fleet) {
 	return fleet
 }
 
-// single reports whether fleet placed a unit on the machine, and on one machine alone.
-func (c *checker) single(u Unit) bool {
-	found := false
-	for _, p := range c.placed[u] {
-		if f, ok := c.files.fleet(u.Name, p.hash); ok {
-			if f.Global {
-				return false
+// singles are the units that fleet placed, and placed on one machine alone.
+func (c *checker) singles() map[string]bool {
+	all, global := map[string]bool{}, map[string]bool{}
+	for u, placements := range c.placed {
+		for _, p := range placements {
+			if f, ok := c.files.fleet(u.Name, p.hash); ok {
+				all[u.Name] = true
+				global[u.Name] = global[u.Name] || f.Global
 			}
-			found = true
 		}
 	}
-	return found
+	maps.DeleteFunc(all, func(unit string, _ bool) bool { return global[unit] })
+	return all
 }
 
 // clash says what keeps two units apart, empty if nothing does.
