@@ -49,6 +49,12 @@ func (p Prepared) Equal(o Prepared) bool {
 	return p.Preparation == o.Preparation && p.State == o.State && p.Message == o.Message && p.Since.Equal(o.Since)
 }
 
+// NotPrepared reports whether the machine cannot start the unit as placed, because its image cannot be pulled. The state's message
+// says why.
+func (p *Placement) NotPrepared(s *UnitState) bool {
+	return s.Prepared.State == PreparedFailed && s.Prepared.Preparation == Preparation{Hash: p.Hash, RequestedAt: p.RequestedAt}
+}
+
 // Waits is what keeps the machine from being ready; "" if nothing does.
 func (p Prepared) Waits() string {
 	if p.State == PreparedReady {

@@ -34,8 +34,10 @@ func (n *Node) observe(ctx context.Context) (Input, error) {
 		return in, err
 	}
 	in.Texts, in.Relations = n.texts.of(ctx, in.Placements)
-	in.Images, in.NoPulls = n.texts.images(in.Placements), n.Puller == nil
-	in.Pulls, in.Booted = n.pulls.of(pullsOf(in.Placements)), n.stillBooting(in)
+	if in.NoPulls = n.Puller == nil; !in.NoPulls {
+		in.Images = n.texts.images(in.Placements)
+		in.Pulls, in.Booted = n.pulls.of(pullsOf(in.Placements)), n.stillBooting(in)
+	}
 	if in.Foreign, err = n.foreign(ctx, in); err != nil {
 		return in, err
 	}

@@ -100,8 +100,10 @@ func (t *texts) images(placements map[string]v1.Placement) map[string]Images {
 		}
 		if known := t.known[pl.Next.Hash]; pl.Next.Hash == pl.Hash {
 			images.Next = images.Now
-		} else if parsed, err := unitfile.ParseName(name); known != nil && err == nil {
-			images.Next = imageOf(known.file, parsed)
+		} else if known != nil {
+			if parsed, err := unitfile.ParseName(name); err == nil {
+				images.Next = imageOf(known.file, parsed)
+			}
 		}
 		if images != (Images{}) {
 			found[name] = images

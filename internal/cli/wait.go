@@ -272,8 +272,9 @@ func unitHasOn(m v1.UnitOnMachine, state v1.DesiredState, requestedAt string) (b
 	p, s := m.Placement, m.State
 	answered := s != nil && p.DesiredState == state && s.DesiredState == state && s.Hash == p.Hash &&
 		(requestedAt == "" || p.RequestedAt == requestedAt && s.RequestedAt == requestedAt)
+	asked := requestedAt == "" || p.RequestedAt == requestedAt
 	switch {
-	case s != nil && state == v1.Launched && s.Prepared.State == v1.PreparedFailed && s.Prepared.Preparation == (v1.Preparation{Hash: p.Hash, RequestedAt: p.RequestedAt}):
+	case s != nil && state == v1.Launched && asked && p.NotPrepared(s):
 		return false, errors.New(s.Message)
 	case !answered:
 		return false, nil
