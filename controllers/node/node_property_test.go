@@ -38,6 +38,51 @@ type world struct {
 	// wishes counts, by unit, the requests; texts the changes of its text.
 	wishes, texts map[string]int
 	stop          func()
+	registry      *registry
+}
+
+// registry pulls images: at once, or it fails, or it hangs until it does not.
+type registry struct {
+	mu   sync.Mutex
+	mode string
+	now  chan struct{} // closed when the mode changes
+	has  map[string]bool
+}
+
+func (r *registry) set(mode string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mode = mode
+	close(r.now)
+	r.now = make(chan struct{})
+}
+
+func (r *registry) Present(_ context.Context, image unitfile.Image) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.has[image.Name]
+}
+
+func (r *registry) Pull(ctx context.Context, image unitfile.Image, _ func(string)) error {
+	for {
+		r.mu.Lock()
+		mode, now := r.mode, r.now
+		if mode == "" {
+			r.has[image.Name] = true
+		}
+		r.mu.Unlock()
+		switch mode {
+		case "":
+			return nil
+		case "fails":
+			return fmt.Errorf("connection refused")
+		}
+		select {
+		case <-now:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // watchedManager checks calls to systemd, and loses some when told to.
@@ -129,12 +174,15 @@ func textOf(name string, version int) string {
 	case name == "once.service":
 		return fmt.Sprintf("[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true %d\n", version)
 	}
+	if name == "plain.service" {
+		return fmt.Sprintf("%s[X-Fleet]\nImage=reg/plain:%d\n", stays, version)
+	}
 	return stays
 }
 
 func newWorld(t *rapid.T, dir string) *world {
 	s := memstore.New(memstore.Options{})
-	w := &world{t: t, store: s, conn: s.Connect(), placed: map[string]v1.Placement{}, wishes: map[string]int{}, texts: map[string]int{},
+	w := &world{t: t, store: s, conn: s.Connect(), registry: &registry{now: make(chan struct{}), has: map[string]bool{}}, placed: map[string]v1.Placement{}, wishes: map[string]int{}, texts: map[string]int{},
 		layout: layout.Layout{State: dir + "/state", Runtime: dir + "/run", Units: dir + "/run/units", Shared: dir + "/run"}}
 	w.systemd = &watchedManager{starts: map[string]int{}, restart: map[string]int{}}
 	w.systemd.Manager = fake.New(fake.Options{Fault: w.systemd.fault, ReadFile: func(path string) ([]byte, error) {
@@ -145,7 +193,7 @@ func newWorld(t *rapid.T, dir string) *world {
 
 func (w *world) begin() {
 	n, err := node.New(node.Options{Machine: me, Keys: keys, Store: w.conn, Systemd: w.systemd, Layout: w.layout, Log: logr.Discard(),
-		HoldFor: time.Second})
+		HoldFor: time.Second, Puller: w.registry})
 	require.NoError(w.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -182,7 +230,7 @@ func (w *world) commit(op store.Op) {
 func (w *world) step() {
 	name := rapid.SampledFrom(unitNames).Draw(w.t, "unit")
 	p, placed := w.placed[name]
-	switch what := rapid.SampledFrom([]string{"place", "place", "text", "desired", "take", "ask", "kill", "restart", "etcd", "systemd", "time"}).Draw(w.t, "what"); {
+	switch what := rapid.SampledFrom([]string{"place", "place", "text", "desired", "take", "ask", "kill", "restart", "etcd", "systemd", "registry", "next", "time"}).Draw(w.t, "what"); {
 	case what == "place" && !placed || what == "text":
 		version := rapid.IntRange(1, 2).Draw(w.t, "version")
 		if !placed {
@@ -205,6 +253,14 @@ func (w *world) step() {
 		w.begin()
 	case what == "etcd":
 		w.conn.SetDown(rapid.Bool().Draw(w.t, "down"))
+	case what == "registry":
+		w.registry.set(rapid.SampledFrom([]string{"", "fails", "hangs"}).Draw(w.t, "registry"))
+	case what == "next" && placed:
+		p.Next = v1.Preparation{}
+		if version := rapid.IntRange(0, 2).Draw(w.t, "version"); version > 0 {
+			p.Next = v1.Preparation{Hash: unitfile.Hash(textOf(name, version)), RequestedAt: p.RequestedAt}
+		}
+		w.put(name, p)
 	case what == "systemd":
 		w.systemd.setAway(rapid.Bool().Draw(w.t, "away"))
 	case what == "time":
@@ -259,6 +315,8 @@ func (w *world) check() {
 			require.Equal(w.t, []string{s.LoadState, s.ActiveState, s.InvocationID, p.Hash, p.RequestedAt, string(p.DesiredState)},
 				[]string{r.LoadState, r.ActiveState, r.InvocationID, r.Hash, r.RequestedAt, string(r.DesiredState)}, s.Name)
 			require.False(w.t, s.NeedReload, s.Name)
+			require.Equal(w.t, p.Next, r.Prepared.Preparation, s.Name)
+			require.Equal(w.t, p.Next != (v1.Preparation{}), r.Prepared.State == v1.PreparedReady, s.Name)
 		}
 		require.LessOrEqual(w.t, w.systemd.restart[s.Name], w.texts[s.Name], "%s was restarted more often than its text changed", s.Name)
 	}
@@ -313,7 +371,8 @@ func TestConverges(t *testing.T) {
 			}
 			w.conn.SetDown(false)
 			w.systemd.setAway(false)
-			w.pass(40 * time.Second)
+			w.registry.set("")
+			w.pass(100 * time.Second) // a failed pull is tried again within a minute
 			w.check()
 
 			calls, revision := w.systemd.calls, w.store.Revision()

@@ -24,6 +24,7 @@ func (n *Node) observe(ctx context.Context) (Input, error) {
 		in.Placements = n.placed()
 	}
 	in.Records = n.records.view()
+	in.StatesRead = n.states.read() // before they are looked at
 	in.States = n.states.view()
 	var err error
 	if in.Files, err = n.files.hashes(now); err != nil {

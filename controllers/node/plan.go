@@ -43,8 +43,9 @@ type Input struct {
 	Outputs map[string]Output
 	// Records is what was done since boot.
 	Records map[string]Record
-	// States are the states last reported.
-	States map[string]v1.UnitState
+	// States are the states last reported. StatesRead: those of an earlier fleetd are among them.
+	States     map[string]v1.UnitState
+	StatesRead bool
 	// Holds maps units without a placement to the deadline until which they run on, unless their replacement is active
 	// before.
 	Holds map[string]time.Time
@@ -224,7 +225,7 @@ var kinds = []Kind{PullImage, Hold, Stop, ResetFailed, Unlink, RemoveFile, Write
 // Plan decides how to make systemd match the placements.
 func Plan(in Input) Decision {
 	p := planner{in: in, reloads: map[string]bool{}, acted: map[string]bool{}, launching: map[string]bool{}, restarting: map[string]bool{}, halting: map[string]bool{},
-		pulls: map[PullKey]v1.Prepared{}, prepared: map[string]v1.Prepared{}, waiting: map[string]string{}}
+		pulls: map[PullKey]v1.Prepared{}, prepared: map[string]v1.Prepared{}, waiting: map[string]string{}, unknownYet: map[string]bool{}}
 	names := p.names()
 	levels := p.levels(names)
 	// Units that others bind to come first: restarting them restarts the others.
@@ -293,6 +294,8 @@ type planner struct {
 	pulls    map[PullKey]v1.Prepared
 	prepared map[string]v1.Prepared
 	waiting  map[string]string
+	// unknownYet are the units whose state cannot be told before the earlier one is read.
+	unknownYet map[string]bool
 }
 
 func (p *planner) act(a Action) {

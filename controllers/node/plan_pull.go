@@ -51,6 +51,10 @@ func (p *planner) prepare(name string, pl v1.Placement) {
 	if pl.Next == (v1.Preparation{}) || !p.in.FromStore {
 		return
 	}
+	if !p.in.StatesRead { // an earlier fleetd may have prepared it
+		p.unknownYet[name] = true
+		return
+	}
 	if missing := p.in.Texts[pl.Next.Hash].Missing; missing != "" {
 		p.prepared[name] = v1.Prepared{Preparation: pl.Next, State: v1.PreparedFailed, Message: missing}
 		return

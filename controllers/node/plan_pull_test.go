@@ -186,7 +186,7 @@ prepared B failed etcd is away
 `},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			tc.in.Now = t0
+			tc.in.Now, tc.in.StatesRead = t0, true
 			completeTexts(&tc.in)
 			require.Equal(t, strings.TrimPrefix(tc.want, "\n"), pullTranscript(Plan(tc.in)))
 		})

@@ -123,7 +123,7 @@ func (p *planner) report(name string, pl v1.Placement, rec Record, message strin
 	unit := p.in.Units[name]
 	last, told := p.in.States[name]
 	state := p.stateOf(name, unit, pl, rec, message)
-	if p.waitsForOutput(name, unit) {
+	if p.waitsForOutput(name, unit) || p.unknownYet[name] {
 		return
 	}
 	if !p.acted[name] {

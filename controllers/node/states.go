@@ -39,6 +39,13 @@ func newStateWriter(o Options, known func()) *stateWriter {
 	return w
 }
 
+// read reports whether the states in the store are known.
+func (w *stateWriter) read() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.loaded
+}
+
 // view returns the states that are, or are about to be, in the store.
 func (w *stateWriter) view() map[string]v1.UnitState {
 	w.mu.Lock()
@@ -197,10 +204,7 @@ func (p pace) next(now time.Time) pace {
 
 // load reads the stored states, once.
 func (w *stateWriter) load(ctx context.Context) error {
-	w.mu.Lock()
-	loaded := w.loaded
-	w.mu.Unlock()
-	if loaded {
+	if w.read() {
 		return nil
 	}
 	written := map[string]v1.UnitState{}
