@@ -7,6 +7,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 PROGRAMS := fleetd fleetctl announcer router fleet-dev example-app
 # Static and stripped. No -trimpath, so that programs and tests share the go command's build cache.
 GOFLAGS_BUILD := -ldflags '-s -w -X github.com/fleet-starter/fleet/internal/version.Version=$(VERSION)'
+GOFLAGS_REGISTRY := -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
 .PHONY: help
 help: ## List the targets
@@ -29,12 +30,13 @@ PACKAGE_PROGRAMS := bin/packages/linux-$(PACKAGE_ARCH)
 packages: ## Build .deb and .rpm packages into bin/packages/ (GOARCH=arm64)
 	@# With -trimpath, which the programs in bin/ do without: where a package was built is not in it.
 	CGO_ENABLED=0 GOOS=linux GOARCH=$(PACKAGE_ARCH) go build -trimpath -buildvcs=false $(GOFLAGS_BUILD) -o $(PACKAGE_PROGRAMS)/ $(PACKAGED:%=./cmd/%)
+	CGO_ENABLED=0 GOOS=linux GOARCH=$(PACKAGE_ARCH) go -C hack/images build $(GOFLAGS_REGISTRY) -o ../../$(PACKAGE_PROGRAMS)/fleet-registry ./registry
 	@cd hack/packages && env -u GOOS -u GOARCH go run . -programs ../../$(PACKAGE_PROGRAMS) -arch $(PACKAGE_ARCH)
 
 .PHONY: registry
 registry: ## Build the image registry that machines run, bin/fleet-registry
 	@mkdir -p bin
-	CGO_ENABLED=0 go -C hack/images build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o ../../bin/fleet-registry ./registry
+	CGO_ENABLED=0 go -C hack/images build $(GOFLAGS_REGISTRY) -o ../../bin/fleet-registry ./registry
 
 .PHONY: images
 images: registry ## Build container images of registry, router and example-app into bin/images/, for "docker load" and "fleetctl push"
@@ -94,6 +96,7 @@ test-lab: packages images azurite gotest ## Run the tests on real machines alone
 test: deps build packages images etcd azurite gotest ## Run every test, with real etcd, real systemd and real nginx (SKIPS=fail: none may be skipped)
 	@cd hack/packages && $(GOTEST) $(TESTFLAGS) -- ./...
 	@cd hack/images && $(GOTEST) -timeout 10m $(TESTFLAGS) -- ./...
+	@cd hack/provision && $(GOTEST) $(TESTFLAGS) -- ./...
 	@# What takes longest begins first. Whole machines come last and alone: they have this computer's addresses and its attention.
 	@$(GOTEST) -timeout 20m $(TESTFLAGS) -- ./test/sim/mutants ./test/sim $$(go list ./... | grep -v '/test/e2e\|/test/lab\|/test/sim') -- ./test/e2e -- ./test/lab
 

@@ -16,7 +16,7 @@ declare -A needs=(
 	[/usr/bin/jq]=jq
 )
 if [ "${1:-}" = packages ]; then
-	needs+=([/usr/bin/lintian]=lintian [/usr/bin/rpm]=rpm)
+	needs+=([/usr/bin/lintian]=lintian [/usr/bin/rpm]=rpm [/usr/bin/cloud-init]=cloud-init)
 fi
 if [ "${1:-}" = lab ]; then
 	needs+=([/usr/bin/mmdebstrap]=mmdebstrap [/usr/sbin/nft]=nftables [/usr/sbin/mkfs.ext4]=e2fsprogs)

@@ -28,17 +28,23 @@ const aboutFleetctl = `Command line of fleet, apps and systemd units on a cluste
  .
  This package has fleetctl alone, for a computer that is not of the cluster.`
 
-// packages are the two packages of one format.
-func (b *build) packages(f format) ([]*nfpm.Info, error) {
-	fleet, err := b.fleet(f)
-	if err != nil {
-		return nil, err
+const aboutRegistry = `Registry of container images, with storage that machines share
+ fleet-registry serves container images to the machine that it runs on, from
+ Azure Blob, S3 or a directory: what is pushed on one machine of a cluster is
+ pulled on all of them.
+ .
+ fleet runs it as an app. Until then nothing is started.`
+
+// packages are the packages of one format.
+func (b *build) packages(f format) (all []*nfpm.Info, err error) {
+	for _, assemble := range []func(format) (*nfpm.Info, error){b.fleet, b.fleetctl, b.registry} {
+		info, err := assemble(f)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, info)
 	}
-	fleetctl, err := b.fleetctl(f)
-	if err != nil {
-		return nil, err
-	}
-	return []*nfpm.Info{fleet, fleetctl}, nil
+	return all, nil
 }
 
 // info is what all packages have in common.
@@ -67,7 +73,7 @@ func (b *build) fleet(f format) (*nfpm.Info, error) {
 		// 249 has StopPropagatedFrom= of fleetd.socket; all else that is used is older.
 		info.Depends = []string{"fleetctl (= " + b.version + ")", "systemd (>= 249)"}
 		info.Recommends = []string{"nginx", "docker.io | docker-ce | podman"}
-		info.Suggests = []string{"etcd-server", "time-daemon"}
+		info.Suggests = []string{"fleet-registry", "etcd-server", "time-daemon"}
 	} else {
 		info.Depends = []string{"fleetctl = " + b.version, "systemd >= 249"}
 		info.Recommends = []string{"nginx", "podman"}
@@ -112,12 +118,29 @@ func (b *build) fleetctl(f format) (*nfpm.Info, error) {
 	return info, c.err
 }
 
+// registry is the package of a machine that pulls images from a registry of the cluster.
+func (b *build) registry(f format) (*nfpm.Info, error) {
+	info := b.info(f, "fleet-registry", aboutRegistry)
+	c := b.contents(f, "fleet-registry")
+	c.module = "hack/images"
+	c.program("fleet-registry")
+	c.manual("fleet-registry.1", func() ([]byte, error) { return b.manual("fleet-registry.1") })
+	for _, example := range []string{"registry.yaml", "registry-garbage-collection.yaml"} {
+		c.file("manifests/"+example, "/usr/share/doc/fleet-registry/examples/"+example, 0o644)
+	}
+	c.common("fleet-registry")
+	info.Contents = c.list
+	return info, c.err
+}
+
 // contents collects the files of one package, and the first error.
 type contents struct {
 	b     *build
 	f     format
 	stage string
 	list  files.Contents
+	// module is the directory of the programs' Go module, below the checkout.
+	module string
 	// programs are the names of those that are in it.
 	programs []string
 	err      error
@@ -182,7 +205,7 @@ func (c *contents) manual(name string, page func() ([]byte, error)) {
 
 // common is what Debian and Red Hat expect in every package.
 func (c *contents) common(name string) {
-	licenses, err := c.b.licenses(c.programs)
+	licenses, err := c.b.licenses(c.module, c.programs)
 	c.failed(err)
 	zipped, err := zip(licenses)
 	c.failed(err)

@@ -15,8 +15,8 @@ import (
 // licenseFile is the name of a file that has to go along with a program that the module is linked into.
 var licenseFile = regexp.MustCompile(`(?i)^(licen[sc]e|copying|notice)([.-]|$)`)
 
-// licenses are those of Go and of all modules that are linked into these programs, one after the other.
-func (b *build) licenses(programs []string) ([]byte, error) {
+// licenses are those of Go and of all modules that are linked into these programs of a Go module, one after the other.
+func (b *build) licenses(module string, programs []string) ([]byte, error) {
 	var linked []string
 	for _, program := range programs {
 		info, err := buildinfo.ReadFile(filepath.Join(b.programs, program))
@@ -30,20 +30,20 @@ func (b *build) licenses(programs []string) ([]byte, error) {
 	slices.Sort(linked)
 	linked = slices.Compact(linked)
 	var out bytes.Buffer
-	goroot, err := b.goTool("env", "GOROOT")
+	goroot, err := b.goTool(module, "env", "GOROOT")
 	if err != nil {
 		return nil, err
 	}
 	if err := appendLicenses(&out, "Go", strings.TrimSpace(goroot)); err != nil || len(linked) == 0 {
 		return out.Bytes(), err
 	}
-	list, err := b.goTool(append([]string{"list", "-m", "-f", "{{.Path}} {{.Version}}\t{{.Dir}}"}, linked...)...)
+	list, err := b.goTool(module, append([]string{"list", "-m", "-f", "{{.Path}} {{.Version}}\t{{.Dir}}"}, linked...)...)
 	if err != nil {
 		return nil, err
 	}
 	for line := range strings.Lines(list) {
-		module, dir, _ := strings.Cut(strings.TrimSpace(line), "\t")
-		if err := appendLicenses(&out, module, dir); err != nil {
+		dependency, dir, _ := strings.Cut(strings.TrimSpace(line), "\t")
+		if err := appendLicenses(&out, dependency, dir); err != nil {
 			return nil, err
 		}
 	}
@@ -73,9 +73,10 @@ func appendLicenses(out *bytes.Buffer, name, dir string) error {
 	return nil
 }
 
-func (b *build) goTool(args ...string) (string, error) {
+// goTool runs the go command in a module's directory, below the checkout.
+func (b *build) goTool(module string, args ...string) (string, error) {
 	cmd := exec.Command("go", args...)
-	cmd.Dir = b.top
+	cmd.Dir = filepath.Join(b.top, module)
 	var told bytes.Buffer
 	cmd.Stderr = &told
 	out, err := cmd.Output()

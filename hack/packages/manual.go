@@ -51,11 +51,17 @@ func (b *build) fleetctlManual() ([]page, error) {
 	return pages, nil
 }
 
+// hole is where a page has its program's options.
+var hole = []byte("{{options}}")
+
 // manual is a page written by hand, hack/packages/man/NAME.md, with the options that its program has.
 func (b *build) manual(name string) ([]byte, error) {
 	text, err := os.ReadFile(filepath.Join(b.top, "hack/packages/man", name+".md"))
 	if err != nil {
 		return nil, err
+	}
+	if !bytes.Contains(text, hole) {
+		return md2man.Render(text), nil
 	}
 	var options string
 	switch program, _, _ := strings.Cut(name, "."); {
@@ -72,7 +78,7 @@ func (b *build) manual(name string) ([]byte, error) {
 			return nil, fmt.Errorf("%s -h: %w", program, err)
 		}
 	}
-	return md2man.Render(bytes.Replace(text, []byte("{{options}}"), []byte(options), 1)), nil
+	return md2man.Render(bytes.Replace(text, hole, []byte(options), 1)), nil
 }
 
 // keys are fleetd's, as a list of definitions.

@@ -19,6 +19,9 @@ import (
 
 const top = "../.."
 
+// names are those of the packages.
+var names = []string{"fleet", "fleetctl", "fleet-registry"}
+
 // older is a version below all others.
 const older = "0.0.0~older"
 
@@ -140,7 +143,7 @@ func TestOptionsOfHelp(t *testing.T) {
 
 // Every program has its page, and no page has a hole.
 func TestManual(t *testing.T) {
-	for _, name := range []string{"fleet", "fleetctl"} {
+	for _, name := range names {
 		root := t.TempDir()
 		command(t, "dpkg-deb", "-x", one(t, newest, name+"_*.deb"), root)
 		programs, err := os.ReadDir(filepath.Join(root, "usr/bin"))
@@ -154,11 +157,23 @@ func TestManual(t *testing.T) {
 	}
 }
 
+// The registry says its options in a way of its own, so that its page is written by hand: each of them is in it.
+func TestManualOfRegistry(t *testing.T) {
+	page, err := os.ReadFile("man/fleet-registry.1.md")
+	require.NoError(t, err)
+	help := command(t, filepath.Join(checkout.programs, "fleet-registry"), "help")
+	options := regexp.MustCompile(`--[a-z-]+`).FindAllString(help, -1)
+	require.NotEmpty(t, options)
+	for _, option := range options {
+		require.Contains(t, string(page), "\n**"+strings.Replace(option, "--", `\-\-`, 1)+"**")
+	}
+}
+
 // TestContents: what is in the packages, and with which mode. All belongs to root.
 func TestContents(t *testing.T) {
 	listed := regexp.MustCompile(`(?m)^(\S+) root/root .* \./(\S+)$`)
 	modes := map[string]string{}
-	for _, name := range []string{"fleet", "fleetctl"} {
+	for _, name := range names {
 		list := command(t, "dpkg-deb", "-c", one(t, newest, name+"_*.deb"))
 		lines := listed.FindAllStringSubmatch(list, -1)
 		require.Len(t, lines, strings.Count(list, "\n"), list)
@@ -168,12 +183,13 @@ func TestContents(t *testing.T) {
 	}
 	for path, mode := range map[string]string{
 		"usr/bin/fleetd": "-rwxr-xr-x", "usr/bin/fleetctl": "-rwxr-xr-x", "usr/bin/announcer": "-rwxr-xr-x",
-		"usr/bin/router": "-rwxr-xr-x", "usr/bin/example-app": "-rwxr-xr-x",
+		"usr/bin/router": "-rwxr-xr-x", "usr/bin/example-app": "-rwxr-xr-x", "usr/bin/fleet-registry": "-rwxr-xr-x",
 		"usr/lib/systemd/system/fleetd.service": "-rw-r--r--", "usr/lib/systemd/system/fleetd.socket": "-rw-r--r--",
 		"usr/lib/sysusers.d/fleet.conf": "-rw-r--r--", "etc/fleet/": "drwxr-xr-x", "etc/fleet/fleet.conf": "-rw-r-----",
 		"usr/share/man/man5/fleet.conf.5.gz": "-rw-r--r--", "usr/share/man/man1/fleetctl-apply.1.gz": "-rw-r--r--",
 		"usr/share/bash-completion/completions/fleetctl": "-rw-r--r--", "usr/share/zsh/vendor-completions/_fleetctl": "-rw-r--r--",
 		"usr/share/fish/vendor_completions.d/fleetctl.fish": "-rw-r--r--", "usr/share/doc/fleet/examples/router.yaml": "-rw-r--r--",
+		"usr/share/doc/fleet-registry/examples/registry.yaml": "-rw-r--r--", "usr/share/man/man1/fleet-registry.1.gz": "-rw-r--r--",
 		"usr/share/doc/fleet/copyright": "-rw-r--r--", "usr/share/doc/fleet/third-party-licenses.gz": "-rw-r--r--",
 	} {
 		require.Equal(t, mode, modes[path], path)
@@ -185,7 +201,8 @@ func TestContents(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(unit), "\nExecStart=/usr/bin/fleetd\n")
 	require.NotContains(t, string(unit), "/usr/local")
-	for _, program := range []string{"fleetd", "announcer", "router", "example-app"} {
+	command(t, "dpkg-deb", "-x", one(t, newest, "fleet-registry_*.deb"), root)
+	for _, program := range []string{"fleetd", "announcer", "router", "example-app", "fleet-registry"} {
 		requireStatic(t, filepath.Join(root, "usr/bin", program))
 	}
 }
@@ -224,14 +241,14 @@ func TestReproducible(t *testing.T) {
 	require.NoError(t, err)
 	files, err := filepath.Glob(newest + "/*")
 	require.NoError(t, err)
-	require.Len(t, files, 4)
+	require.Len(t, files, 2*len(names))
 	for _, file := range files {
 		command(t, "cmp", file, filepath.Join(again, filepath.Base(file)))
 	}
 }
 
 func TestLintian(t *testing.T) {
-	for _, name := range []string{"fleet", "fleetctl"} {
+	for _, name := range names {
 		command(t, "lintian", "--fail-on", "error,warning", one(t, newest, name+"_*.deb"))
 	}
 }

@@ -49,14 +49,13 @@ func startStorage(t *testing.T) *os.Process {
 // apps go too, and no container may be left.
 func withRegistry(t *testing.T, l *Lab, apps ...string) (storage *os.Process) {
 	t.Helper()
-	registry, image := built(t, "fleet-registry"), built(t, "images/example-app.tar")
+	image := built(t, "images/example-app.tar")
 	storage = startStorage(t)
 	manifest, err := os.ReadFile("../../manifests/registry.yaml")
 	require.NoError(t, err)
 	credentials := fmt.Sprintf("azure:\n  accountname: %s\n  accountkey: %s\n  container: images\n  serviceurl: http://%s:%s/%s\n",
 		azureAccount, azureKey, HostAddress, azurePort, azureAccount)
 	for _, m := range l.Machines {
-		m.copy(t, registry, "usr/bin/fleet-registry", 0o755)
 		require.NoError(t, m.Write("etc/fleet/registry-credentials", credentials))
 		require.NoError(t, os.Chmod(filepath.Join(m.Root(), "etc/fleet/registry-credentials"), 0o600))
 	}

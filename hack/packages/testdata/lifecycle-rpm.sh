@@ -14,13 +14,13 @@ fail() {
 rpm -i --nodeps "$old"/*.rpm
 getent group fleet >/dev/null || fail "there is no group fleet"
 [ "$(stat -c '%a %U:%G' /etc/fleet/fleet.conf)" = "640 root:root" ] || fail "anyone can read fleet.conf"
-rpm -V --nodeps fleet fleetctl || fail "what is installed is not what is in the package"
+rpm -V --nodeps fleet fleetctl fleet-registry || fail "what is installed is not what is in the package"
 systemctl enable --quiet fleetd.service
 echo 'metadata=zone=a' >>/etc/fleet/fleet.conf
 rpm -U --nodeps "$new"/*.rpm
 grep -q zone=a /etc/fleet/fleet.conf || fail "fleet.conf was replaced"
 [ "$(systemctl is-enabled fleetd.service)" = enabled ] || fail "fleetd is not enabled any more"
-rpm -e --nodeps fleet fleetctl
-[ ! -e /usr/bin/fleetd ] && [ ! -e /usr/bin/fleetctl ] || fail "programs are left"
+rpm -e --nodeps fleet fleetctl fleet-registry
+[ ! -e /usr/bin/fleetd ] && [ ! -e /usr/bin/fleetctl ] && [ ! -e /usr/bin/fleet-registry ] || fail "programs are left"
 [ "$(find /etc/systemd -name 'fleetd*')" = "" ] || fail "fleetd is still enabled"
 grep -q zone=a /etc/fleet/fleet.conf.rpmsave || fail "a configuration that was changed is gone"

@@ -26,6 +26,7 @@ getent group fleet >/dev/null || fail "there is no group fleet"
 is "mode of fleet.conf" "$(stat -c '%a %U:%G' /etc/fleet/fleet.conf)" "640 root:root"
 is "fleetd.service" "$(enabled)" enabled
 fleetctl version >/dev/null
+fleet-registry version >/dev/null
 before=$(installed)
 if booted; then
 	is "fleetd.service" "$(active fleetd.service)" active
@@ -60,7 +61,7 @@ fi
 systemctl enable ${bystander:+--now} --quiet fleetd.service
 
 step=remove
-files=$(dpkg -L fleet fleetctl | sort -u | while read -r path; do [ -d "$path" ] || echo "$path"; done)
+files=$(dpkg -L fleet fleetctl fleet-registry | sort -u | while read -r path; do [ -d "$path" ] || echo "$path"; done)
 dpkg -r fleet
 absent /usr/bin/fleetd /usr/lib/systemd/system/fleetd.service /usr/lib/systemd/system/fleetd.socket
 [ -e /etc/fleet/fleet.conf ] && [ -d /var/lib/fleet ] || fail "what a purge removes is gone already"
@@ -76,7 +77,7 @@ grep -q zone=a /etc/fleet/fleet.conf || fail "fleet.conf was replaced"
 is "fleetd.service" "$(enabled)" enabled
 
 step=purge
-dpkg -P fleet fleetctl
+dpkg -P fleet fleetctl fleet-registry
 absent $files /etc/fleet /var/lib/fleet /run/fleet.sock
 left=$(find /etc/systemd /var/lib/systemd -name 'fleetd*')
 is "what is left" "$left" ""
