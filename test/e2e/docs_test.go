@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-starter/fleet/test/pages"
 )
 
 var (
@@ -25,7 +27,7 @@ var (
 func TestDocs(t *testing.T) {
 	changed := true // by the tests before
 	commands := 0
-	for _, page := range pages(t) {
+	for _, page := range documents(t) {
 		steps := stepsOf(t, page)
 		if len(steps) == 0 {
 			continue
@@ -53,17 +55,17 @@ func TestDocs(t *testing.T) {
 	}
 }
 
-// pages returns the paths of the pages in docs/.
-func pages(t *testing.T) (pages []string) {
+// documents returns the paths of the pages in docs/.
+func documents(t *testing.T) (paths []string) {
 	t.Helper()
 	err := fs.WalkDir(os.DirFS(top), "docs", func(path string, _ fs.DirEntry, err error) error {
 		if strings.HasSuffix(path, ".md") {
-			pages = append(pages, path)
+			paths = append(paths, path)
 		}
 		return err
 	})
 	require.NoError(t, err)
-	return pages
+	return paths
 }
 
 // stepsOf returns the commands of a page's console blocks, without those that bring the cluster up.
@@ -71,14 +73,7 @@ func stepsOf(t *testing.T, page string) (steps []step) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(top, page))
 	require.NoError(t, err)
-	lines := strings.Split(string(text), "\n")
-	for _, s := range console(func(yield func(int, string) bool) {
-		for i, line := range lines {
-			if !yield(i+1, line) {
-				return
-			}
-		}
-	}) {
+	for _, s := range console(pages.Lines(string(text))) {
 		if !s.bringsUp() {
 			steps = append(steps, s)
 		}

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fleet-starter/fleet/internal/dev"
+	"github.com/fleet-starter/fleet/test/pages"
 )
 
 // step is one command of the walkthrough with its output in the README.
@@ -37,26 +39,27 @@ func walkthrough(t *testing.T, heading string) []step {
 }
 
 // console returns the commands of the console blocks in lines.
-func console(lines func(func(int, string) bool)) (steps []step) {
-	block := false
-	for i, line := range lines {
-		switch {
-		case strings.HasPrefix(line, "```"):
-			block = line == "```console"
-		case !block:
-		case strings.HasPrefix(line, "$ "):
-			steps = append(steps, step{line: i, command: line[2:]})
-		case strings.HasPrefix(line, "> "):
-			steps[len(steps)-1].command += "\n" + line[2:]
-		default:
-			steps[len(steps)-1].output += line + "\n"
+func console(lines iter.Seq2[int, string]) (steps []step) {
+	for _, block := range pages.Blocks(lines) {
+		if block.Language != "console" {
+			continue
+		}
+		for i, line := range block.Lines {
+			switch {
+			case strings.HasPrefix(line, "$ "):
+				steps = append(steps, step{line: block.Line + i, command: line[2:]})
+			case strings.HasPrefix(line, "> "):
+				steps[len(steps)-1].command += "\n" + line[2:]
+			default:
+				steps[len(steps)-1].output += line + "\n"
+			}
 		}
 	}
 	return steps
 }
 
-// section returns the lines of the README below a heading, numbered.
-func section(t *testing.T, heading string) func(func(int, string) bool) {
+// section is the part of the README below a heading: its lines by their numbers, in order.
+func section(t *testing.T, heading string) iter.Seq2[int, string] {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(top, "README.md"))
 	require.NoError(t, err)
