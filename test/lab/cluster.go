@@ -14,6 +14,9 @@ import (
 // APIPort is where every machine's fleetd listens, beside its socket.
 const APIPort = 49153
 
+// cloudInitDisabled is a file with which cloud-init does nothing at boot.
+const cloudInitDisabled = "etc/cloud/cloud-init.disabled"
+
 // configure writes what a new machine has before it boots for the first time.
 func (m *Machine) configure(l *Lab) error {
 	files := map[string]string{
@@ -28,7 +31,8 @@ func (m *Machine) configure(l *Lab) error {
 		// Debian's etcd.service does not wait for the address that it listens on, and is not started again where it fails for that.
 		"etc/systemd/system/etcd.service.d/lab.conf": "[Unit]\nWants=network-online.target\nAfter=network-online.target\n\n" +
 			"[Service]\nRestart=always\nRestartSec=1s\n",
-		"root/.bashrc": ". /etc/profile\nexport ETCDCTL_API=3\n",
+		cloudInitDisabled: "",
+		"root/.bashrc":    ". /etc/profile\nexport ETCDCTL_API=3\n",
 	}
 	if m.Number <= Members {
 		files["etc/default/etcd"] = m.etcd(l)

@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,6 +45,8 @@ type Config struct {
 type Lab struct {
 	Dir      string
 	Machines []*Machine
+	// spares are machines that are not of the cluster.
+	spares   []*Machine
 	agentTTL time.Duration
 	progress func(string)
 	past     past
@@ -53,8 +56,9 @@ type Lab struct {
 const stateFile = "lab.json"
 
 type state struct {
-	// IDs are the machine IDs.
-	IDs []string `json:"ids"`
+	// IDs are the machine IDs of the cluster's machines, Spares those of the others.
+	IDs    []string `json:"ids"`
+	Spares []string `json:"spares,omitempty"`
 }
 
 // ErrDown says that there is no lab in the directory.
@@ -144,6 +148,9 @@ func Open(dir string) (*Lab, error) {
 	for _, id := range s.IDs {
 		l.add(id)
 	}
+	for _, id := range s.Spares {
+		l.addSpare(id)
+	}
 	return l, nil
 }
 
@@ -153,6 +160,9 @@ func (l *Lab) save() error {
 	for _, m := range l.Machines {
 		s.IDs = append(s.IDs, m.ID)
 	}
+	for _, m := range l.spares {
+		s.Spares = append(s.Spares, m.ID)
+	}
 	text, err := json.Marshal(s)
 	if err != nil {
 		return err
@@ -161,10 +171,21 @@ func (l *Lab) save() error {
 }
 
 func (l *Lab) add(id string) *Machine {
-	n := len(l.Machines) + 1
-	m := &Machine{Name: fmt.Sprintf("m%d", n), Number: n, ID: id, Address: address(n), dir: filepath.Join(l.Dir, fmt.Sprintf("m%d", n)), past: &l.past}
+	m := newMachine(l.Dir, len(l.Machines)+1, id, &l.past)
 	l.Machines = append(l.Machines, m)
 	return m
+}
+
+// addSpare adds a machine that is not of the cluster: what happens to it is not of the lab's past.
+func (l *Lab) addSpare(id string) *Machine {
+	m := newMachine(l.Dir, len(l.Machines)+len(l.spares)+1, id, &past{})
+	l.spares = append(l.spares, m)
+	return m
+}
+
+func newMachine(dir string, n int, id string, past *past) *Machine {
+	name := fmt.Sprintf("m%d", n)
+	return &Machine{Name: name, Number: n, ID: id, Address: address(n), dir: filepath.Join(dir, name), past: past}
 }
 
 // Add boots more machines, with these packages, and returns when they have joined the cluster.
@@ -223,10 +244,12 @@ func (l *Lab) Machine(name string) (*Machine, error) {
 }
 
 // Each calls do for all machines at once and returns what failed.
-func (l *Lab) Each(do func(*Machine) error) error {
-	errs := make([]error, len(l.Machines))
+func (l *Lab) Each(do func(*Machine) error) error { return each(l.Machines, do) }
+
+func each(machines []*Machine, do func(*Machine) error) error {
+	errs := make([]error, len(machines))
 	var all sync.WaitGroup
-	for i, m := range l.Machines {
+	for i, m := range machines {
 		all.Go(func() {
 			if err := do(m); err != nil {
 				errs[i] = fmt.Errorf("lab: %s: %w", m.Name, err)
@@ -242,7 +265,7 @@ const stopTimeout = 30 * time.Second
 
 // Stop cuts the power of all machines and removes all that the lab made but the cached root file system.
 func (l *Lab) Stop(ctx context.Context) error {
-	err := l.Each(func(m *Machine) error { return m.remove(ctx) })
+	err := each(slices.Concat(l.Machines, l.spares), func(m *Machine) error { return m.remove(ctx) })
 	err = errors.Join(err, removeNetwork(ctx), removeCgroups())
 	if err != nil {
 		return err // the state stays: stop it again
