@@ -27,6 +27,7 @@ func main() {
 	flag.StringVar(&b.programs, "programs", "", "directory of the programs, static ones")
 	flag.StringVar(&b.arch, "arch", "amd64", "what they are built for, as in GOARCH")
 	flag.StringVar(&b.version, "version", "", "version of the packages (default that of git describe)")
+	flag.StringVar(&b.only, "format", "", "debian or rpm, for packages of one kind (default both)")
 	out := flag.String("out", "../../bin/packages", "directory for the packages")
 	flag.Parse()
 	written, err := run(b, *out)
@@ -42,6 +43,8 @@ func main() {
 // build is one run of this program.
 type build struct {
 	top, programs, arch, version string
+	// only is the name of a format; empty for all.
+	only string
 	// commit is the time that everything in the packages has.
 	commit time.Time
 	// stage is a directory for files that are generated.
@@ -64,6 +67,9 @@ func run(b build, out string) (written []string, err error) {
 		return nil, err
 	}
 	for _, format := range []format{debian(), redhat()} {
+		if b.only != "" && b.only != format.name {
+			continue
+		}
 		infos, err := b.packages(format)
 		if err != nil {
 			return nil, err
@@ -75,6 +81,9 @@ func run(b build, out string) (written []string, err error) {
 			}
 			written = append(written, file)
 		}
+	}
+	if len(written) == 0 {
+		return nil, fmt.Errorf("format %q: use debian or rpm", b.only)
 	}
 	return written, nil
 }

@@ -44,6 +44,42 @@ func TestIgnition(t *testing.T) {
 	require.ErrorContains(t, err, "unit", "a slip of the pen is refused")
 }
 
+// TestFlatcarConfiguration runs the script that writes a machine's configuration on Flatcar: it is that of docs/install.md.
+func TestFlatcarConfiguration(t *testing.T) {
+	var butane struct {
+		Storage struct {
+			Files []struct {
+				Path     string
+				Contents struct{ Inline string }
+			}
+		}
+	}
+	require.NoError(t, yaml.Unmarshal([]byte(read(t, dir+"/flatcar.bu")), &butane))
+	root := t.TempDir()
+	require.NoError(t, os.MkdirAll(root+"/etc/fleet", 0o755))
+	script := ""
+	for _, file := range butane.Storage.Files {
+		switch file.Path {
+		case "/etc/fleet-provision.conf":
+			require.NoError(t, os.WriteFile(root+file.Path, []byte(file.Contents.Inline), 0o600))
+		case "/opt/bin/fleet-provision":
+			script = file.Contents.Inline
+		}
+	}
+	require.NoError(t, os.WriteFile(root+"/ip", []byte("#!/bin/sh\necho \"$4 via 10.0.0.1 dev eth0 src $ADDRESS uid 0\"\n"), 0o755))
+	configure := func(address string) {
+		cmd := exec.Command("sh", "-c", strings.ReplaceAll(script, "/etc/fleet", root+"/etc/fleet"))
+		cmd.Env = []string{"PATH=" + root + ":" + os.Getenv("PATH"), "ADDRESS=" + address}
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+	}
+	configure("10.0.0.14")
+	require.Equal(t, "etcd_servers=http://10.0.0.11:2379,http://10.0.0.12:2379,http://10.0.0.13:2379\npublic_ip=10.0.0.14\n", read(t, root+"/etc/fleet/fleet.conf"))
+	require.NoFileExists(t, root+"/etc/fleet/etcd.env", "it is no member of etcd")
+	configure("10.0.0.11")
+	require.Contains(t, read(t, "../../docs/install.md"), strings.Replace(read(t, root+"/etc/fleet/etcd.env"), "ETCD_DATA_DIR=/var/lib/etcd\n", "", 1))
+}
+
 // cloudConfig is the part of the cloud-config that is looked at here.
 type cloudConfig struct {
 	WriteFiles []struct{ Path, Permissions, Content string } `yaml:"write_files"`

@@ -28,7 +28,7 @@ var olderPackages = sync.OnceValues(func() ([]string, error) {
 		return nil, err
 	}
 	out := filepath.Join(theLab.Dir, "older") // removed with the lab
-	if _, err := run(context.Background(), "go", "-C", "../../hack/packages", "run", ".", "-programs", programs, "-version", older, "-out", out); err != nil {
+	if _, err := run(context.Background(), "go", "-C", "../../hack/packages", "run", ".", "-programs", programs, "-version", older, "-format", "debian", "-out", out); err != nil {
 		return nil, err
 	}
 	return filepath.Glob(out + "/*.deb")
