@@ -179,12 +179,12 @@ func TestEventsComeInTheOrderOfRevisions(t *testing.T) {
 	s.SetDown(false)
 	f.wait(last)
 	require.Equal(t, []string{
-		"placement m/a: - => {Hash:1 DesiredState: RequestedAt: Leaving:false Note:}",
+		"placement m/a: - => {Hash:1 DesiredState: RequestedAt: Leaving:false Next:{Hash: RequestedAt:} Note:}",
 		"unplaced x: - => {Message:no Reasons:[]}",
-		"placement m/a: {Hash:1 DesiredState: RequestedAt: Leaving:false Note:} => {Hash:2 DesiredState: RequestedAt: Leaving:false Note:}",
+		"placement m/a: {Hash:1 DesiredState: RequestedAt: Leaving:false Next:{Hash: RequestedAt:} Note:} => {Hash:2 DesiredState: RequestedAt: Leaving:false Next:{Hash: RequestedAt:} Note:}",
 		"unplaced x: {Message:no Reasons:[]} => -",
-		"placement m/b: - => {Hash:1 DesiredState: RequestedAt: Leaving:false Note:}",
-		"placement m/a: {Hash:2 DesiredState: RequestedAt: Leaving:false Note:} => -",
+		"placement m/b: - => {Hash:1 DesiredState: RequestedAt: Leaving:false Next:{Hash: RequestedAt:} Note:}",
+		"placement m/a: {Hash:2 DesiredState: RequestedAt: Leaving:false Next:{Hash: RequestedAt:} Note:} => -",
 	}, f.take())
 	require.Equal(t, last, f.r.LastChange())
 }
@@ -207,8 +207,8 @@ func TestUndecodableIsKept(t *testing.T) {
 	f.wait(commit(t, s, placement("m/a", "1")))
 	f.wait(commit(t, s, store.Op{Key: "/fleet/placements/m/a", Value: []byte("[]")}))
 	require.Equal(t, []string{
-		"placement m/a: ?{broken => {Hash:1 DesiredState: RequestedAt: Leaving:false Note:}",
-		"placement m/a: {Hash:1 DesiredState: RequestedAt: Leaving:false Note:} => ?[]",
+		"placement m/a: ?{broken => {Hash:1 DesiredState: RequestedAt: Leaving:false Next:{Hash: RequestedAt:} Note:}",
+		"placement m/a: {Hash:1 DesiredState: RequestedAt: Leaving:false Next:{Hash: RequestedAt:} Note:} => ?[]",
 	}, f.take()[2:])
 }
 
@@ -248,9 +248,9 @@ func TestRelist(t *testing.T) {
 	conn.SetDown(false)
 	f.wait(last)
 	require.Equal(t, []string{
-		"placement m/gone: {Hash:1 DesiredState: RequestedAt: Leaving:false Note:} => -",
-		"placement m/changed: {Hash:1 DesiredState: RequestedAt: Leaving:false Note:} => {Hash:2 DesiredState: RequestedAt: Leaving:false Note:}",
-		"placement m/new: - => {Hash:1 DesiredState: RequestedAt: Leaving:false Note:}",
+		"placement m/gone: {Hash:1 DesiredState: RequestedAt: Leaving:false Next:{Hash: RequestedAt:} Note:} => -",
+		"placement m/changed: {Hash:1 DesiredState: RequestedAt: Leaving:false Next:{Hash: RequestedAt:} Note:} => {Hash:2 DesiredState: RequestedAt: Leaving:false Next:{Hash: RequestedAt:} Note:}",
+		"placement m/new: - => {Hash:1 DesiredState: RequestedAt: Leaving:false Next:{Hash: RequestedAt:} Note:}",
 	}, f.take())
 	now, _ := f.placements.Get("m/kept")
 	require.Same(t, kept, now)
