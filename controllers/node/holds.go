@@ -89,18 +89,14 @@ func (h *holds) run(ctx context.Context) {
 }
 
 func (h *holds) search(ctx context.Context, units map[string]time.Time) {
-	placements := h.keys.Placements()
-	elsewhere := map[string]string{}
-	_, err := store.ListAll(ctx, h.store, placements.Prefix(), store.ListOptions{KeysOnly: true}, func(kv store.KV) error {
-		name, _ := placements.Name(kv.Key)
-		if machine, unit, ok := keyspace.Split(name); ok && machine != h.machine {
-			elsewhere[unit] = machine
+	ctx, cancel := context.WithDeadline(ctx, slices.MaxFunc(slices.Collect(maps.Values(units)), time.Time.Compare))
+	defer cancel()
+	elsewhere, err := h.elsewhere(ctx)
+	for again := (store.Backoff{First: 200 * time.Millisecond, Max: 5 * time.Second}); err != nil; elsewhere, err = h.elsewhere(ctx) {
+		h.log.Error(err, "Finding where units were moved failed, will retry: they run until then, or until the deadline", "units", len(units))
+		if !store.Sleep(ctx, again.Next()) {
+			return
 		}
-		return nil
-	})
-	if err != nil {
-		h.log.Error(err, "Finding where units were moved failed, keeping them until the deadline", "units", len(units))
-		return
 	}
 	var wait sync.WaitGroup
 	for _, name := range slices.Sorted(maps.Keys(units)) {
@@ -130,6 +126,20 @@ func (h *holds) search(ctx context.Context, units map[string]time.Time) {
 		})
 	}
 	wait.Wait()
+}
+
+// elsewhere are the machines of all units that are placed on others.
+func (h *holds) elsewhere(ctx context.Context) (map[string]string, error) {
+	placements := h.keys.Placements()
+	machines := map[string]string{}
+	_, err := store.ListAll(ctx, h.store, placements.Prefix(), store.ListOptions{KeysOnly: true}, func(kv store.KV) error {
+		name, _ := placements.Name(kv.Key)
+		if machine, unit, ok := keyspace.Split(name); ok && machine != h.machine {
+			machines[unit] = machine
+		}
+		return nil
+	})
+	return machines, err
 }
 
 // waitMoved returns when the unit is no longer placed on that machine, or ctx ends.

@@ -54,6 +54,10 @@ func TestAMachineThatReturns(t *testing.T) {
 				_, err := s.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: keys.Placements().Key("m2/" + unit)}}})
 				require.NoError(t, err)
 			}, []time.Duration{0, 5 * time.Second}},
+		{"etcd does not answer at first", true, func(s store.Interface) { placed(s); state(s, "active", v1.Launched); s.(*memstore.Store).SetDown(true) },
+			func(s store.Interface) { s.(*memstore.Store).SetDown(false) }, []time.Duration{0, 5 * time.Second}},
+		{"etcd does not answer", true, func(s store.Interface) { placed(s); state(s, "active", v1.Launched); s.(*memstore.Store).SetDown(true) }, nil,
+			[]time.Duration{0, 5 * time.Second, 15 * time.Second}},
 		{"it was deleted meanwhile", true, func(store.Interface) {}, nil, nil},
 		{"the machine was not away", false, placed, nil, nil},
 	} {

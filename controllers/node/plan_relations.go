@@ -22,6 +22,8 @@ type Relations struct {
 	Announces bool
 	// Mentions are all units it has a relation to, sorted.
 	Mentions []string
+	// Conflicts are the globs of its Conflicts= in [X-Fleet].
+	Conflicts []string
 }
 
 // RelationsOf reads the relations from a unit file.

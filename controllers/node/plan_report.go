@@ -5,6 +5,7 @@ import (
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
 // remove removes a unit without a placement: stop it, then forget it.
@@ -88,15 +89,30 @@ func (p *planner) unknown(name string, pl v1.Placement, rec Record, unit Systemd
 	}
 }
 
-// stopOrphan stops a unit that runs without a placement; after an absence, only once its replacement is active.
+// stopOrphan stops a unit that runs without a placement; after an absence, only once its replacement is active, or if it is in the way
+// of a unit that has its place now.
 func (p *planner) stopOrphan(name string, rec Record, unit SystemdUnit) {
-	if until, held := p.in.Holds[name]; held && p.in.Now.Before(until) {
+	if until, held := p.in.Holds[name]; held && p.in.Now.Before(until) && !p.inTheWay(name) {
 		p.lookAgain(until.Sub(p.in.Now))
 		p.report(name, v1.Placement{}, rec, "no longer placed here: runs until its replacement is active")
 		return
 	}
 	rec.Launched, rec.Pending, rec.Stopped = "", false, true
 	p.act(Action{Kind: Stop, Unit: name, Record: rec, Reason: NotPlaced})
+}
+
+// inTheWay reports whether a unit that is placed here conflicts with this one: it may need the same port, and would fail until the
+// hold is over.
+func (p *planner) inTheWay(name string) bool {
+	for other := range p.in.Relations {
+		if pl, placed := p.placed(other); !placed || pl.DesiredState != v1.Launched {
+			continue
+		}
+		if _, conflicts := (unitfile.Fleet{Unit: other, Conflicts: p.in.Relations[other].Conflicts}).ConflictsWith(name); conflicts {
+			return true
+		}
+	}
+	return false
 }
 
 // mentioned reports whether a unit that stays has a relation to this one, which makes systemd keep it in memory.

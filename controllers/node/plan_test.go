@@ -312,6 +312,23 @@ deleteState gone.service NotPlaced
 stop late.service NotPlaced
 state held.service active A no longer placed here: runs until its replacement is active
 `},
+		{"held, and in the way of what is placed here", Input{
+			FromStore: true, Now: t0,
+			Placements: map[string]v1.Placement{"web@2.service": launch("A"), "loaded@2.service": load("A")},
+			Texts:      map[string]Text{"A": {FileHash: "A"}},
+			Relations:  map[string]Relations{"web@2.service": {Conflicts: []string{"web@*.service"}}, "loaded@2.service": {Conflicts: []string{"loaded@*.service"}}},
+			Files:      map[string]string{"web@1.service": "A", "loaded@1.service": "A", "web@2.service": "A", "loaded@2.service": "A"},
+			Records: map[string]Record{"web@1.service": run("A"), "loaded@1.service": run("A"), "web@2.service": run("A"),
+				"loaded@2.service": {Loaded: "A"}},
+			Units: map[string]SystemdUnit{"web@1.service": unit("active", "i"), "loaded@1.service": unit("active", "i"), "web@2.service": unit("active", "i"), "loaded@2.service": unit("inactive", "")},
+			Holds: map[string]time.Time{"web@1.service": t0.Add(time.Second), "loaded@1.service": t0.Add(time.Second)},
+		}, `
+stop web@1.service NotPlaced
+note loaded@2.service SetLoaded
+state loaded@1.service active A no longer placed here: runs until its replacement is active
+state loaded@2.service inactive A
+state web@2.service active A
+`},
 		{"a text that is missing concerns its unit alone; what runs goes on", Input{
 			Placements: map[string]v1.Placement{"a.service": launch("missing"), "b.service": launch("B")},
 			Texts:      map[string]Text{"missing": {Missing: "no such file"}},

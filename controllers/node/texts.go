@@ -127,7 +127,9 @@ func (t *texts) relate(name, hash string, known *text) Relations {
 		return Relations{} // systemd will report it
 	}
 	r := RelationsOf(known.file, parsed)
-	t.relations[name] = relationsOf{hash, r, imageOf(known.file, parsed)}
+	fleet, _ := unitfile.ParseFleet(known.file, parsed)
+	r.Conflicts = fleet.Conflicts
+	t.relations[name] = relationsOf{hash, r, fleet.Pulls()}
 	return r
 }
 
