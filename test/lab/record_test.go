@@ -251,6 +251,7 @@ func (r *recorder) news(problems []check.Problem) (found []check.Problem) {
 // TestCheckFinds: a copy and a container that a person makes by hand are found. (Fleet undoes what a person does to its keys too soon.)
 func TestCheckFinds(t *testing.T) {
 	l := withLab(t)
+	start := time.Now()
 	on := running(t, l, "web@1.service")
 	idle := on
 	for _, m := range l.Machines {
@@ -273,8 +274,10 @@ func TestCheckFinds(t *testing.T) {
 	require.NoError(t, err)
 	_, err = idle.Exec(t.Context(), "sh", "-c", "docker rm stray; docker rmi empty")
 	require.NoError(t, err)
-	found := fmt.Sprint(theRecorder.news(check.Problems(in)))
-	t.Logf("%s", found)
+	theRecorder.news(check.Problems(in)) // the next check does not tell it again
+	in.Cuts = nil                        // the test before may have cut the network
+	found := fmt.Sprint(slices.DeleteFunc(check.Problems(in), func(p check.Problem) bool { return p.At.Before(start) }))
+	t.Log(found)
 	require.Contains(t, found, "web@1.service ran on ")
 	require.Contains(t, found, "no unit accounts for the container stray on "+idle.Name)
 	served(t, l.Machines, 2)
