@@ -47,8 +47,7 @@ func PlanContainers(in ContainersInput) ([]Removal, map[string]time.Time) {
 	var removals []Removal
 	since := map[string]time.Time{}
 	for _, c := range in.Containers {
-		unit, known := in.Units[c.Unit]
-		if !known || unit.Err != "" || unit.busy() {
+		if in.Units[c.Unit].busy() {
 			continue
 		}
 		first, seen := in.Since[c.ID]
@@ -69,7 +68,7 @@ func PlanContainers(in ContainersInput) ([]Removal, map[string]time.Time) {
 	return removals, since
 }
 
-// busy reports whether systemd runs the unit, or is about to start or stop it.
+// busy reports whether systemd runs the unit, or is about to start or stop it; also if that is not known.
 func (u SystemdUnit) busy() bool {
 	return u.Job != "" || u.ActiveState != "inactive" && u.ActiveState != "failed"
 }

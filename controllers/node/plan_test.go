@@ -376,6 +376,30 @@ start a.service NotLaunched
 state a.service deactivating A
 state b.service active A
 `},
+		{"so does its reload where it is written, and a file that was changed by hand", Input{
+			Placements: map[string]v1.Placement{"a.service": launch("B"), "b.service": launch("B")},
+			Files:      map[string]string{"a.service": "B", "b.service": "by hand"},
+			Records:    map[string]Record{"a.service": {Loaded: "A", Stopped: true}, "b.service": {Loaded: "B", Stopped: true}},
+			Units:      map[string]SystemdUnit{"a.service": unit("deactivating", "i1"), "b.service": unit("deactivating", "i1")},
+		}, `
+state a.service deactivating A
+state b.service deactivating B
+`},
+		{"what is not new waits for nothing", Input{
+			Placements: map[string]v1.Placement{"a.service": launch("A"), "b.service": launch("B"), "c.service": launch("C")},
+			Files:      map[string]string{"a.service": "A"},
+			Records:    map[string]Record{"a.service": {Loaded: "A", Stopped: true}, "b.service": {Loaded: "B", Stopped: true}},
+			Units: map[string]SystemdUnit{"a.service": unit("deactivating", "i1"), "b.service": unit("deactivating", "i1"),
+				"c.service": unit("deactivating", "i1")},
+		}, `
+writeFile b.service FileLost
+writeFile c.service NewPlacement
+link b.service NewPlacement
+link c.service NewPlacement
+start a.service NotLaunched
+start b.service NotLaunched
+start c.service NotLaunched
+`},
 		{"and until it is stopped", Input{
 			Placements: map[string]v1.Placement{"a.service": load("B")},
 			Files:      map[string]string{"a.service": "A"},
