@@ -63,3 +63,13 @@ func TestRuntimeThatFails(t *testing.T) {
 	r.Used = filepath.Join(t.TempDir(), "storage")
 	require.False(t, r.Installed(), "it was never used")
 }
+
+func TestListOfNone(t *testing.T) {
+	r, _ := client(t, "test $1 = ps\n")
+	list, err := r.List(t.Context(), "m1")
+	require.NoError(t, err)
+	require.Empty(t, list)
+	r, _ = client(t, "test $1 = ps && echo c1\n")
+	_, err = r.List(t.Context(), "m1")
+	require.ErrorContains(t, err, "docker inspect: exit status 1")
+}
