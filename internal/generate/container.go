@@ -55,8 +55,9 @@ const (
 	// awaitRunning ends when the container runs, or with the main process: systemd waits for it either way, and then acts upon how
 	// the main process ended.
 	awaitRunning = `while kill -0 $MAINPID 2>/dev/null; do test $(RUNTIME ps -q ` + ownFilters + ` 2>/dev/null) && exit; sleep 0.2; done; exit 0`
-	ended        = `container {{if .State.Running}}runs without its client{{else}}exited with {{.State.ExitCode}}` +
-		`{{if .State.OOMKilled}}, OOMKilled{{end}}{{with .State.Error}}, {{.}}{{end}}{{end}}`
+	// Podman knows nothing of a container that could not be started, and has said why before.
+	ended = `{{if .State.Running}}container runs without its client{{else if or .State.ExitCode .State.OOMKilled}}` +
+		`container exited with {{.State.ExitCode}}{{if .State.OOMKilled}}, OOMKilled{{end}}{{with .State.Error}}, {{.}}{{end}}{{end}}`
 	// removeEnded logs what the runtime knows of a failure before the container is gone.
 	removeEnded = `for c in $(RUNTIME ps -aq ` + ownFilters + `); do ` +
 		`test $SERVICE_RESULT = success || RUNTIME inspect -f '` + ended + `' $c; ` +
