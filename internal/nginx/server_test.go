@@ -17,6 +17,7 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/routing"
 	"github.com/fleet-starter/fleet/internal/template"
+	"github.com/fleet-starter/fleet/test/pages"
 )
 
 func TestApplyServesAndReloadsOnlyOnChange(t *testing.T) {
@@ -300,6 +301,30 @@ server { listen ` + address + `; server_name {{$app}}.own; {{getv (printf "/extr
 	require.NoError(t, err)
 	require.Len(t, result.Refused, 1, "what is good again is taken again")
 	require.Equal(t, "200 b@1", r.get("b.own"))
+}
+
+// A template has its own default server: docs/routing.md says what it needs for load balancers.
+func TestOwnTemplateHealth(t *testing.T) {
+	page, err := os.ReadFile("../../docs/routing.md")
+	require.NoError(t, err)
+	location := ""
+	for _, block := range pages.Blocks(pages.Lines(string(page))) {
+		if strings.HasPrefix(block.Text(), "location = /-/healthz {") {
+			location = block.Text()
+		}
+	}
+	r := newRouter(t)
+	require.NoError(t, r.Close())
+	text := "server { listen " + r.settings.Listen[0] + " default_server; " + strings.ReplaceAll(location, "/run/fleet/router", r.settings.Dir) + "}"
+	r.own, err = template.New("own.tmpl", text)
+	require.NoError(t, err)
+	r.open()
+	r.apply()
+	for draining, want := range map[bool]int{false: 200, true: 503} {
+		require.NoError(t, r.SetDraining(draining))
+		resp, _ := r.do("GET", "127.0.0.1", "/-/healthz")
+		require.Equal(t, want, resp.StatusCode)
+	}
 }
 
 // The template in manifests/router is the seed's.
