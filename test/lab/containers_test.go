@@ -53,10 +53,8 @@ func withRegistry(t *testing.T, l *Lab, apps ...string) (storage *os.Process) {
 	storage = startStorage(t)
 	manifest, err := os.ReadFile("../../manifests/registry.yaml")
 	require.NoError(t, err)
-	credentials := fmt.Sprintf("azure:\n  accountname: %s\n  accountkey: %s\n  container: images\n  serviceurl: http://%s:%s/%s\n",
-		azureAccount, azureKey, HostAddress, azurePort, azureAccount)
 	for _, m := range l.Machines {
-		require.NoError(t, m.Write("etc/fleet/registry-credentials", credentials))
+		require.NoError(t, m.Write("etc/fleet/registry-credentials", credentials()))
 		require.NoError(t, os.Chmod(filepath.Join(m.Root(), "etc/fleet/registry-credentials"), 0o600))
 	}
 	first := l.Machines[0]
@@ -68,17 +66,15 @@ func withRegistry(t *testing.T, l *Lab, apps ...string) (storage *os.Process) {
 		ctx := context.Background() // that of the test has ended
 		_, err := first.Exec(ctx, append([]string{"fleetctl", "delete", "app/registry"}, apps...)...)
 		require.NoError(t, err)
-		for _, m := range l.Machines {
-			require.NoError(t, poll(ctx, time.Minute, func() error {
-				left, err := m.Exec(ctx, "docker", "ps", "--all", "--quiet")
-				if err == nil && left != "" {
-					err = fmt.Errorf("containers that no unit accounts for on %s: %s", m.Name, left)
-				}
-				return err
-			}))
-		}
+		containers(t, ctx, l, 0) // else there is one that no unit accounts for
 	})
 	return storage
+}
+
+// credentials are those of the registry, for the storage.
+func credentials() string {
+	return fmt.Sprintf("azure:\n  accountname: %s\n  accountkey: %s\n  container: images\n  serviceurl: http://%s:%s/%s\n",
+		azureAccount, azureKey, HostAddress, azurePort, azureAccount)
 }
 
 // built returns a file that "make test-lab" builds.

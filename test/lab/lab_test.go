@@ -101,6 +101,19 @@ true`)
 // withLab returns the lab with its apps served by every router.
 func withLab(t *testing.T) *Lab {
 	t.Helper()
+	l := bareLab(t)
+	for i, text := range []string{router, webApp} {
+		name := fmt.Sprintf("/root/manifest-%d.yaml", i)
+		require.NoError(t, l.Machines[0].Write(name, text))
+		fleetctl(t, "apply -f "+name+" --wait --timeout 1m")
+	}
+	served(t, l.Machines, 2)
+	return l
+}
+
+// bareLab returns the lab with all machines up, and with what runs on them.
+func bareLab(t *testing.T) *Lab {
+	t.Helper()
 	if theLab == nil {
 		t.Skipf("no real machines here: %v", why)
 	}
@@ -120,12 +133,6 @@ func withLab(t *testing.T) *Lab {
 		}
 		return m.Boot(t.Context())
 	}))
-	for i, text := range []string{router, webApp} {
-		name := fmt.Sprintf("/root/manifest-%d.yaml", i)
-		require.NoError(t, theLab.Machines[0].Write(name, text))
-		fleetctl(t, "apply -f "+name+" --wait --timeout 1m")
-	}
-	served(t, theLab.Machines, 2)
 	return theLab
 }
 
@@ -198,9 +205,13 @@ func served(t *testing.T, machines []*Machine, instances int) {
 func get(ctx context.Context, m *Machine) (string, error) { return getFrom(ctx, m, "web.lab.example") }
 
 func getFrom(ctx context.Context, m *Machine, host string) (string, error) {
+	return getPath(ctx, m, host, "/instance")
+}
+
+func getPath(ctx context.Context, m *Machine, host, path string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+m.Address+"/instance", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+m.Address+path, nil)
 	if err != nil {
 		return "", err
 	}
