@@ -89,8 +89,7 @@ func TestPackages(t *testing.T) {
 var (
 	pageMachine = regexp.MustCompile(`\bm([123])\b`)
 	pageAddress = regexp.MustCompile(`\b10\.0\.0\.1([123])\b`)
-	onEach      = regexp.MustCompile(`(?i)\bon each\b`)
-	onOne       = regexp.MustCompile(`(?i)\bon one\b`)
+	onWhich     = regexp.MustCompile(`(?i)\bon (each|one)\b`)
 	elsewhere   = regexp.MustCompile(`^On a computer with Go`)
 )
 
@@ -127,14 +126,14 @@ func blocksOf(t *testing.T, page string) []pages.Block {
 func runPage(t *testing.T, page string, machines []*Machine, after func(pages.Block)) (ran int, said string) {
 	t.Helper()
 	for _, block := range blocksOf(t, page) {
-		on := machines[:1]
-		switch {
-		case elsewhere.MatchString(block.Before): // the packages are built, and on the machines
+		if elsewhere.MatchString(block.Before) { // the packages are built, and on the machines
 			continue
-		case onEach.MatchString(block.Before):
-			on = machines
-		case !onOne.MatchString(block.Before):
-			t.Fatalf("%s:%d: say in the sentence above whether it is run on each or on one machine: %s", page, block.Line, block.Before)
+		}
+		which := onWhich.FindStringSubmatch(block.Before)
+		require.NotNil(t, which, "%s:%d: say in the sentence above whether it is run on each or on one machine: %s", page, block.Line, block.Before)
+		on := machines
+		if which[1] == "one" {
+			on = machines[:1]
 		}
 		require.NoError(t, each(on, func(m *Machine) error {
 			out, err := m.shell(t.Context(), asOn(block.Text(), m.Number-machines[0].Number+1, machines))
