@@ -144,7 +144,8 @@ func (m *Machine) runIn(t *testing.T, command string) (string, error) {
 // differs are the parts of an output that differ from one lab to the next.
 var differs = regexp.MustCompile(`\b[0-9a-f]{8}\.\.\.|\b[0-9a-f]{12,64}\b|\b10\.214\.0\.1\d\b`)
 
-// comparably leaves them out of an output, and blanks at the ends of lines. Units that are started together are told of in any order.
+// comparably leaves them out of an output, and blanks at the ends of lines. Units that are started together are told of in any
+// order.
 func (s *step) comparably(text string) string {
 	var lines []string
 	for line := range strings.Lines(text) {
