@@ -134,6 +134,15 @@ func TestNothingToPull(t *testing.T) {
 	}
 }
 
+// TestAMachineThatSaysNothingIsWaitedFor no longer than it may take.
+func TestAMachineThatSaysNothingIsWaitedFor(t *testing.T) {
+	begun := time.Unix(1000, 0)
+	for waited, ready := range map[time.Duration]bool{answerPatience - time.Millisecond: false, answerPatience: true} {
+		p := planner{in: Input{Now: begun.Add(waited)}}
+		require.Equal(t, ready, p.preparedOn(&replica{}, "m1", v1.Next{Preparation: v1.Preparation{Hash: "h"}, Since: begun}))
+	}
+}
+
 // TestPreparationIsTakenBack: nothing is pulled any more for what is not wanted any more.
 func TestPreparationIsTakenBack(t *testing.T) {
 	for name, change := range map[string]func(w *world){

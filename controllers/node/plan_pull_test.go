@@ -180,6 +180,21 @@ reload FileChanged
 note web@1.service FileChanged
 restart web@1.service FileChanged
 `},
+		{"what it has prepared for another start is not", runsA(Input{Placements: changed, Images: changedImages,
+			States: map[string]v1.UnitState{app: {Prepared: v1.Prepared{Preparation: v1.Preparation{Hash: "C"}, State: v1.PreparedReady}}}}), `
+pull reg/web:2 for web@1.service B
+state web@1.service active A pulling reg/web:2 since 2026-01-02T03:04:05Z
+prepared B pulling
+`},
+		{"nor what it was about to prepare", runsA(Input{Placements: changed, Images: changedImages,
+			States: map[string]v1.UnitState{app: {Prepared: v1.Prepared{Preparation: v1.Preparation{Hash: "B"}, State: v1.PreparedPulling}}}}), `
+pull reg/web:2 for web@1.service B
+state web@1.service active A pulling reg/web:2 since 2026-01-02T03:04:05Z
+prepared B pulling
+`},
+		{"what it has prepared stays as it was said", runsA(Input{FromStore: true, Placements: next, Images: nextImages,
+			States: map[string]v1.UnitState{app: {LoadState: "loaded", ActiveState: "active", SubState: "dead", Hash: "A", InvocationID: "i1", DesiredState: v1.Launched,
+				Prepared: v1.Prepared{Preparation: v1.Preparation{Hash: "B"}, State: v1.PreparedReady, Since: ago(time.Hour), Message: "an older one"}}}}), ""},
 		{"a file that is not there cannot be prepared", runsA(Input{FromStore: true, Placements: next, Texts: map[string]Text{"B": {Missing: "etcd is away"}}}), `
 state web@1.service active A
 prepared B failed etcd is away

@@ -148,6 +148,7 @@ func TestARegistryThatHangsDelaysNoOther(t *testing.T) {
 			delete(wanted, PullKey{Unit: fmt.Sprint(n)})
 		}
 		p.of(wanted)
+		require.Len(t, p.known, 1, "the other one")
 		time.Sleep(time.Second)
 		require.Zero(t, r.now)
 	})
