@@ -151,7 +151,7 @@ func failures(in Input) map[string]failure {
 		}
 		switch {
 		case !launched:
-		case failing(unit):
+		case failing(unit) && rec.Launched != "": // else it failed when it was stopped, and is about to be started again
 			found[name] = failure{id: unit.InvocationID + unit.Exit.Code + unit.Since.String(), since: since}
 		case rec.JobResult != "" && rec.JobResult != jobSkipped && rec.JobResult != "dependency":
 			found[name] = failure{id: rec.JobResult + rec.RequestedAt, since: since}

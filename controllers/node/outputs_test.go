@@ -9,6 +9,8 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/stretchr/testify/require"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
 func TestLogsAreReadOnceForEachFailureAndNotTooOften(t *testing.T) {
@@ -84,4 +86,17 @@ func TestSlowLogDelaysNothing(t *testing.T) {
 		cancel()
 		<-done
 	})
+}
+
+// A unit whose stop failed is started again: that it had failed has no log to be read, so that the log of the start can be read at once.
+func TestAFailedStopIsNoFailureOfTheNextStart(t *testing.T) {
+	in := Input{
+		Now: time.Now(), Units: map[string]SystemdUnit{"a.service": unit("failed", "i1")},
+		Placements: map[string]v1.Placement{"a.service": {Hash: "A", DesiredState: v1.Launched, RequestedAt: "2"}},
+		Records:    map[string]Record{"a.service": {Loaded: "A", Stopped: true, RequestedAt: "1"}},
+	}
+	require.Empty(t, failures(in), "stopped, and about to be started")
+	in.Units["a.service"] = unit("failed", "i2")
+	in.Records["a.service"] = Record{Loaded: "A", Launched: "A", RequestedAt: "2"}
+	require.Len(t, failures(in), 1, "started")
 }
