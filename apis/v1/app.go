@@ -47,6 +47,9 @@ type AppSpec struct {
 	HealthCheck *HealthCheck `json:"healthCheck,omitempty"`
 	// Route makes every router proxy these hosts to the announced instances.
 	Route *Route `json:"route,omitempty"`
+	// OnPartition is what becomes of an instance while its machine is cut off from etcd: with keep it runs on, also when another
+	// machine has replaced it; with stop the machine stops it before another one starts it. Default keep.
+	OnPartition string `json:"onPartition,omitempty"`
 	// Update configures roll-outs of a changed manifest.
 	Update *Update `json:"update,omitempty"`
 	// Unit sets further options of the generated systemd unit, by section and name: a value, or a list of values for an
@@ -77,6 +80,12 @@ type Container struct {
 	// has what the container writes.
 	Options []string `json:"options,omitempty"`
 }
+
+// The values of AppSpec.OnPartition.
+const (
+	PartitionKeep = "keep"
+	PartitionStop = "stop"
+)
 
 // The values of Container.Pull and Container.Runtime.
 const (

@@ -32,6 +32,9 @@ func (a *App) Validate() ManifestErrors {
 	}
 	v.announce(s)
 	v.route(s)
+	if s.OnPartition != "" {
+		v.oneOf("spec.onPartition", s.OnPartition, PartitionKeep, PartitionStop)
+	}
 	if s.Update != nil {
 		v.positive("spec.update.healthyDeadline", s.Update.HealthyDeadline)
 		v.positive("spec.update.minReady", s.Update.MinReady)

@@ -40,6 +40,8 @@ type Options struct {
 	// WasAway reports whether the cluster may recently have considered this machine gone, so that its units may run
 	// elsewhere. nil: never.
 	WasAway func() bool
+	// CutOffAt is when this machine has to consider itself cut off unless etcd answers before. nil: never.
+	CutOffAt func() time.Time
 	// Events records events of units. nil: none.
 	Events *events.Recorder
 	// Output reads the last lines a unit has logged since then. nil: there is no journal.
@@ -76,6 +78,9 @@ func (o Options) withDefaults() Options {
 	set(&o.HoldFor, 30*time.Second)
 	if o.WasAway == nil {
 		o.WasAway = func() bool { return false }
+	}
+	if o.CutOffAt == nil {
+		o.CutOffAt = func() time.Time { return time.Time{} }
 	}
 	if o.Ignored == nil {
 		o.Ignored = func(string, int64, string, string) {}

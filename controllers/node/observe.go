@@ -23,7 +23,8 @@ func (n *Node) observe(ctx context.Context) (Input, error) {
 	if in.FromStore {
 		in.Placements = n.placed()
 	}
-	in.Records = n.records.view()
+	in.Records, in.CutOffAt = n.records.view(), n.CutOffAt()
+	in.Confirmed = n.confirm(ctx, in)
 	in.StatesRead = n.states.read() // before they are looked at
 	in.States = n.states.view()
 	var err error
@@ -50,6 +51,29 @@ func (n *Node) observe(ctx context.Context) (Input, error) {
 		in.Holds = n.holds.of(in.Now, orphans(in))
 	}
 	return in, nil
+}
+
+// confirm asks etcd for the placements of isolated units, once the machine is not cut off any more: the cache may not know yet that
+// they were moved meanwhile.
+func (n *Node) confirm(ctx context.Context, in Input) map[string]bool {
+	if !in.FromStore || !in.Now.Before(in.CutOffAt) {
+		return nil
+	}
+	confirmed := map[string]bool{}
+	for name, rec := range in.Records {
+		pl, placed := in.Placements[name]
+		if !rec.Isolated || !placed {
+			continue
+		}
+		row := n.Keys.PlacementsOf(n.Machine)
+		kv, there, _, err := n.Store.Get(ctx, row.Key(name))
+		if err != nil {
+			return confirmed // the next ones would only time out, too
+		}
+		stored, err := row.Decode(kv.Value)
+		confirmed[name] = there && err == nil && stored == pl
+	}
+	return confirmed
 }
 
 // stillBooting forgets which placements the machine booted with once a unit was started, or is placed otherwise.

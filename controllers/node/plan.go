@@ -17,6 +17,10 @@ type Input struct {
 	// a reason to remove one.
 	FromStore  bool
 	Placements map[string]v1.Placement
+	// CutOffAt is when the machine has to consider itself cut off unless etcd answers before; zero: never.
+	CutOffAt time.Time
+	// Confirmed are isolated units that etcd, asked after the machine was cut off, still has placed here.
+	Confirmed map[string]bool
 	// Texts are the unit files of the placements, by hash.
 	Texts map[string]Text
 	// Relations are those of placed units whose text is available.
@@ -131,6 +135,8 @@ type Record struct {
 	Previous   string `json:"previous,omitempty"`
 	// Target is the invocation of the unit it binds to when both were last seen active.
 	Target string `json:"target,omitempty"`
+	// Isolated: it was stopped because the machine was cut off. It is started again once etcd has confirmed its placement.
+	Isolated bool `json:"isolated,omitempty"`
 	// Message is the error with which systemd refused.
 	Message string `json:"message,omitempty"`
 	// JobResult is how the last start ended if the unit did not run, see v1.UnitState.
@@ -170,6 +176,7 @@ const (
 	NewPlacement    = "NewPlacement"    // the unit is new on this machine
 	FileChanged     = "FileChanged"     // the unit's file changed
 	FileLost        = "FileLost"        // the unit's file on the disk is not what was written
+	CutOff          = "CutOff"          // the machine is cut off from etcd, and the unit has OnPartition=stop
 	Forgotten       = "Forgotten"       // systemd must forget a unit that is gone, and that others mention
 	NameRefused     = "NameRefused"     // systemd refuses the name
 	NotLaunched     = "NotLaunched"     // the unit was not launched with this file since the machine booted

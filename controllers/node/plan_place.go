@@ -32,6 +32,10 @@ func (p *planner) place(name string, pl v1.Placement) {
 		p.report(name, pl, rec, text.Missing)
 		return
 	}
+	if why := p.isolated(name, pl, rec, unit); why != "" {
+		p.report(name, pl, p.isolate(name, rec, unit), why)
+		return
+	}
 	lost := unit.up() && rec.Loaded == "" // its record: it runs, with whatever file
 	if pl.DesiredState == v1.Launched && rec.Loaded != pl.Hash && !lost {
 		// A crash meanwhile starts it as it was: its file is replaced when the image is there.
@@ -208,7 +212,8 @@ func (p *planner) start(name string, pl v1.Placement, rec Record, unit SystemdUn
 // launch is the record after the unit was started as its placement says.
 func (rec Record) launch(pl v1.Placement) Record {
 	rec.Launched, rec.RequestedAt = pl.Hash, pl.RequestedAt
-	rec.Pending, rec.Stopped, rec.Message, rec.JobResult, rec.Failing = false, false, "", "", false
+	rec.Pending, rec.Stopped, rec.Isolated = false, false, false
+	rec.Message, rec.JobResult, rec.Failing = "", "", false
 	return rec
 }
 

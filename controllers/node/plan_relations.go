@@ -24,6 +24,8 @@ type Relations struct {
 	Mentions []string
 	// Conflicts are the globs of its Conflicts= in [X-Fleet].
 	Conflicts []string
+	// Isolates reports whether it has OnPartition=stop there.
+	Isolates bool
 }
 
 // RelationsOf reads the relations from a unit file.

@@ -128,7 +128,7 @@ func (t *texts) relate(name, hash string, known *text) Relations {
 	}
 	r := RelationsOf(known.file, parsed)
 	fleet, _ := unitfile.ParseFleet(known.file, parsed)
-	r.Conflicts = fleet.Conflicts
+	r.Conflicts, r.Isolates = fleet.Conflicts, fleet.OnPartition == unitfile.PartitionStop
 	t.relations[name] = relationsOf{hash, r, fleet.Pulls()}
 	return r
 }

@@ -56,7 +56,7 @@ func NewAgent(o AgentOptions) (*Agent, error) {
 	var err error
 	a.node, err = node.New(node.Options{
 		Machine: id, Keys: o.Keys, Store: own.Store, Systemd: o.Systemd, Layout: o.Layout, Log: own.Log, Metrics: o.Metrics,
-		Alone: a.presence.Alone(), WasAway: a.presence.WasAway, Events: own.Events, Ignored: own.Events.Ignored, Output: o.Output, Runtimes: o.Runtimes, Puller: o.Puller,
+		Alone: a.presence.Alone(), WasAway: a.presence.WasAway, CutOffAt: a.presence.CutOffAt, Events: own.Events, Ignored: own.Events.Ignored, Output: o.Output, Runtimes: o.Runtimes, Puller: o.Puller,
 		Caches: append([]cache.Option{cache.RecordDiffers(own.Events)}, o.Caches...),
 	})
 	return a, err

@@ -183,6 +183,9 @@ func (g *generator) fleetSection() {
 	for _, o := range s.Placement.Options() {
 		g.add(section, o.Name, o.Value)
 	}
+	if s.OnPartition == v1.PartitionStop {
+		g.add(section, "OnPartition", s.OnPartition)
+	}
 	g.passthrough(section, nil)
 	g.claims()
 	g.image()

@@ -181,6 +181,23 @@ func TestImage(t *testing.T) {
 	}
 }
 
+// TestOnPartition: an option says what a machine does that is cut off. Files of apps that do not say are as before.
+func TestOnPartition(t *testing.T) {
+	for more, want := range map[string]string{"": "", "onPartition: keep": "", "onPartition: stop": unitfile.PartitionStop} {
+		app, err := v1.ParseApp([]byte("apiVersion: fleet/v1\nkind: App\nmetadata: {name: web}\nspec:\n  exec: {command: [/bin/web]}\n  " + more + "\n"))
+		require.NoError(t, err)
+		files, err := Units("web", &app.Spec)
+		require.NoError(t, err)
+		file, err := unitfile.Parse(files.Unit)
+		require.NoError(t, err)
+		name, err := unitfile.ParseName("web@1.service")
+		require.NoError(t, err)
+		fleet, problems := unitfile.ParseFleet(file, name)
+		require.Empty(t, problems)
+		require.Equal(t, want, fleet.OnPartition, more)
+	}
+}
+
 // TestSameUnits: fields that concern no instance replace none.
 func TestSameUnits(t *testing.T) {
 	spec := func(text string) *v1.AppSpec {

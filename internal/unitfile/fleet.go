@@ -31,7 +31,16 @@ type Fleet struct {
 	// What to pull before the unit is started, which has no influence on where it is placed: see Pulls.
 	Image []string
 	Pull  string
+
+	// OnPartition is what becomes of the unit while its machine is cut off from etcd: PartitionKeep or, if empty, the same.
+	OnPartition string
 }
+
+// The values of OnPartition=.
+const (
+	PartitionKeep = "keep"
+	PartitionStop = "stop"
+)
 
 // The values of Pull=.
 const (

@@ -56,6 +56,7 @@ func TestParseFleet(t *testing.T) {
 		{"percent", "SpreadOver=a%%b\n", Fleet{SpreadOver: "a%b"}},
 		{"an image, of docker", "Image=localhost:5000/web:%i\n", Fleet{Image: []string{"docker", "localhost:5000/web:1"}}},
 		{"an image, of podman", "Image=podman web\nPull=IfNotPresent\n", Fleet{Image: []string{"podman", "web"}, Pull: PullIfNotPresent}},
+		{"what becomes of it on a machine that is cut off", "OnPartition=keep\nOnPartition=stop\n", Fleet{OnPartition: PartitionStop}},
 		{"an image, reset", "Image=web\nImage=\n", Fleet{}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -78,7 +79,7 @@ func TestParseFleetProblems(t *testing.T) {
 		want          []string
 	}{
 		{"all at once, in order", "Foo=1\nPorts=0 x\nCPU=%q\nGlobal=maybe\n", []string{
-			"line 2: [X-Fleet] Foo: unknown option: remove it, or write one of Conflicts, CPU, Global, Image, MachineID, MachineMetadata, MachineOf, Memory, Ports, PreferMetadata, Pull, Replaces, SpreadOver",
+			"line 2: [X-Fleet] Foo: unknown option: remove it, or write one of Conflicts, CPU, Global, Image, MachineID, MachineMetadata, MachineOf, Memory, OnPartition, Ports, PreferMetadata, Pull, Replaces, SpreadOver",
 			`line 3: [X-Fleet] Ports: port "0": write numbers from 1 to 65535, separated by white space`,
 			`line 3: [X-Fleet] Ports: port "x": write numbers from 1 to 65535, separated by white space`,
 			`line 4: [X-Fleet] CPU: "%q": unknown specifier "%q": fleet knows %n, %N, %p, %i and %%`,
@@ -120,6 +121,8 @@ func TestParseFleetProblems(t *testing.T) {
 		{"images", "Image=a b\nImage=c\nPull=Often\n", []string{
 			`line 2: [X-Fleet] Image: "a b c" is not an image: write its name, such as localhost:5000/web:1, or docker or podman and its name`,
 			`line 4: [X-Fleet] Pull: "Often" is neither Always nor IfNotPresent`}},
+		{"what becomes of it on a machine that is cut off", "OnPartition=kill\n", []string{
+			`line 2: [X-Fleet] OnPartition: "kill" is neither keep nor stop`}},
 		{"an option of the runtime", "Image=docker --all-tags\n", []string{
 			`line 2: [X-Fleet] Image: "docker --all-tags" is not an image: write its name, such as localhost:5000/web:1, or docker or podman and its name`}},
 		{"preferences of a global unit", "Global=1\nPreferMetadata=disk=ssd\n", []string{

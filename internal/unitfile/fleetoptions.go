@@ -50,6 +50,13 @@ var fleetOptions = []fleetOption{
 		fl.Memory, problems = l.quantity(n, quantity.ParseMemory)
 		return problems
 	}},
+	{"OnPartition", "", (*FleetTemplate).readSingle, func(fl *Fleet, l list, n Name) []Problem {
+		fl.OnPartition = l.text(n)
+		if fl.OnPartition != PartitionKeep && fl.OnPartition != PartitionStop {
+			return []Problem{l.first().problem("%s is neither %s nor %s", excerpt(fl.OnPartition), PartitionKeep, PartitionStop)}
+		}
+		return nil
+	}},
 	{"Ports", "", (*FleetTemplate).readWords, func(fl *Fleet, l list, n Name) (problems []Problem) {
 		fl.Ports, problems = l.portNumbers(n)
 		return problems

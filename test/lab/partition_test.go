@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,6 +20,8 @@ func TestPartition(t *testing.T) {
 		unit, m = "web@2.service", running(t, l, "web@2.service")
 	}
 	rest := others(l, m)
+	applied(t, "single", single(m))
+	require.Equal(t, []string{m.Name}, active(t, l.Machines, "single@1.service"))
 	// agent_ttl + 1 s, and what it takes to look; 5 s more where requests of the leader went to the etcd that is cut off, or that one led
 	// etcd: a new leader prolongs all leases.
 	limit := ttl + 7*time.Second
@@ -32,6 +35,17 @@ func TestPartition(t *testing.T) {
 		return nil
 	})
 	replacement := active(t, rest, unit)
+	moved := within(t, time.Minute, "single@1.service is active on the other side", func() error {
+		if len(active(t, rest, "single@1.service")) != 1 {
+			return errors.New("not active yet")
+		}
+		return nil
+	})
+	other := running(t, l, "single@1.service")
+	stopped, started := stamp(t, m, "InactiveEnterTimestamp", "single@1.service"), stamp(t, other, "ActiveEnterTimestamp", "single@1.service")
+	t.Logf("with onPartition: stop: stopped %.1f s after the cut, and started elsewhere %.1f s later", stopped.Sub(cut).Seconds(), started.Sub(stopped).Seconds())
+	require.True(t, stopped.Before(started), "stopped at %s, started elsewhere at %s", stopped, started)
+	require.Less(t, copied+moved, limit+5*time.Second)
 	served(t, rest, 2)
 	time.Sleep(2 * ttl)
 	require.Len(t, active(t, []*Machine{m}, unit), 1, "it keeps running on the machine that is cut off")
@@ -50,4 +64,28 @@ func TestPartition(t *testing.T) {
 	require.Less(t, copied, limit)
 	require.Empty(t, sent.After(cut.Add(ttl+5*time.Second)))
 	require.Len(t, active(t, l.Machines, unit), 1)
+	require.Equal(t, []string{other.Name}, active(t, l.Machines, "single@1.service"))
+	require.Equal(t, started, stamp(t, other, "ActiveEnterTimestamp", "single@1.service"), "the new copy was left alone")
+}
+
+// single is an app that must not run twice, on that machine while it is there.
+func single(m *Machine) string {
+	return fmt.Sprintf(`apiVersion: fleet/v1
+kind: App
+metadata: {name: single}
+spec:
+  exec: {command: [/usr/bin/example-app, --listen, "${FLEET_MACHINE_IP}:3230"]}
+  onPartition: stop
+  placement: {prefer: {metadata: {machine: %s}}}
+`, m.Name)
+}
+
+// stamp is a time that systemd has of a unit.
+func stamp(t *testing.T, m *Machine, property, unit string) time.Time {
+	t.Helper()
+	text, err := m.Exec(t.Context(), "systemctl", "show", "--timestamp=us+utc", "-P", property, unit)
+	require.NoError(t, err)
+	at, err := time.Parse("Mon 2006-01-02 15:04:05.000000 MST", strings.TrimSpace(text))
+	require.NoError(t, err)
+	return at
 }

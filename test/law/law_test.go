@@ -230,7 +230,7 @@ func reasonsIn(syntax *ast.File) (reasons []string) {
 func optionNames() *regexp.Regexp {
 	var anywhere, first []string
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[unitfile.Fleet]()) {
-		if name := f.Name; !slices.Contains([]string{"Unit", "Global", "Image", "Pull"}, name) {
+		if name := f.Name; !slices.Contains([]string{"Unit", "Global", "Image", "Pull", "OnPartition"}, name) {
 			anywhere = append(anywhere, name)
 			first = append(first, strings.ToLower(name[:1])+name[1:], strings.ToLower(name))
 		}

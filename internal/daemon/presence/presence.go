@@ -55,6 +55,7 @@ type Presence struct {
 	lease    store.LeaseID
 	adopted  store.LeaseID // left by an earlier fleetd
 	lastSeen time.Time     // the last time the lease was known to be alive
+	renewed  time.Time     // when the last renewal that etcd confirmed was sent; at first the start
 	lost     time.Time     // the last time it was found expired
 	returned bool          // OnReturn is due
 }
@@ -63,7 +64,7 @@ type Presence struct {
 func New(o Options) *Presence {
 	id := o.Machine.Metadata.Name
 	p := &Presence{Options: o, id: id, key: o.Keys.Machines().Key(id),
-		present: make(chan struct{}), alone: make(chan struct{}), changed: make(chan struct{}, 1), lastSeen: time.Now()}
+		present: make(chan struct{}), alone: make(chan struct{}), changed: make(chan struct{}, 1), lastSeen: time.Now(), renewed: time.Now()}
 	p.adopted = readLease(o.LeaseFile)
 	return p
 }
@@ -82,6 +83,15 @@ func (p *Presence) WasAway() bool {
 	defer p.mu.Unlock()
 	now := time.Now()
 	return now.Sub(p.lastSeen) > p.TTL*2/3 || !p.lost.IsZero() && now.Sub(p.lost) < 2*p.TTL
+}
+
+// CutOffAt is when this machine has to consider itself cut off unless its lease is renewed before. It is a third of the TTL before
+// the cluster may place its units elsewhere, so that what must not run twice can be stopped until then. A lease that was granted
+// anew counts from its first renewal: the presence is in etcd by then.
+func (p *Presence) CutOffAt() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.renewed.Add(p.TTL * 2 / 3)
 }
 
 // Update changes the published machine, except its ID.
@@ -148,11 +158,12 @@ func (n noted) note(ctx context.Context, err error) {
 }
 
 func (n noted) KeepAlive(ctx context.Context, id store.LeaseID) (time.Duration, error) {
+	asked := time.Now()
 	left, err := n.Interface.KeepAlive(ctx, id)
 	n.note(ctx, err)
 	if err == nil {
 		n.p.mu.Lock()
-		n.p.lastSeen = time.Now()
+		n.p.lastSeen, n.p.renewed = time.Now(), asked
 		n.p.mu.Unlock()
 	}
 	return left, err

@@ -187,6 +187,37 @@ func TestNewLeaseAfterEtcdWasAwayForLong(t *testing.T) {
 	})
 }
 
+// A machine has to consider itself cut off a third of the TTL before its lease may end, and again not before its new presence is in
+// the store.
+func TestCutOffAt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New(memstore.Options{})
+		l := begin(t, s, filepath.Join(t.TempDir(), "lease"), "10.0.0.1", nil)
+		conn := l.Options.Store.(*memstore.Conn)
+		for range 20 {
+			time.Sleep(ttl / 4)
+			require.True(t, time.Now().Before(l.CutOffAt()))
+		}
+		conn.SetDown(true)
+		for time.Now().Before(l.CutOffAt()) {
+			time.Sleep(10 * time.Millisecond)
+		}
+		for range int(ttl / 3 / (10 * time.Millisecond)) { // what it has to stop its units
+			address, _ := storedAt(t, s)
+			require.NotEmpty(t, address)
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(ttl)
+		conn.SetDown(false)
+		for !time.Now().Before(l.CutOffAt()) {
+			time.Sleep(10 * time.Millisecond)
+		}
+		address, _ := storedAt(t, s)
+		require.Equal(t, "10.0.0.1", address)
+		l.stop(t)
+	})
+}
+
 func TestRebootTakesOverAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.New(memstore.Options{})
