@@ -86,9 +86,12 @@ func (p *planner) output(name string, unit SystemdUnit, rec Record) string {
 // outputPatience is how long the report of a failure waits for the unit's output.
 const outputPatience = 500 * time.Millisecond
 
-// waitsForOutput delays the state, to write it once with the output.
+// waitsForOutput delays the state, to write it once with the output. A unit may have failed since the pass began.
 func (p *planner) waitsForOutput(name string, unit SystemdUnit) bool {
 	since := p.in.Now.Sub(unit.Since)
+	if unit.failed() && since > -outputPatience {
+		since = max(since, 0)
+	}
 	if !p.in.Outputs[name].Pending || since < 0 || since >= outputPatience {
 		return false
 	}

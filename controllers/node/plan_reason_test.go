@@ -293,6 +293,10 @@ func TestAFailureIsReportedTogetherWithItsOutput(t *testing.T) {
 	at := in.Now
 	in.Now = t0
 	require.Equal(t, outputPatience, planOf(in).After)
+	in.Now = t0.Add(-5 * time.Millisecond)
+	require.Empty(t, transcript(planOf(in)), "it failed while the pass observed")
+	in.Now = t0.Add(-time.Hour)
+	require.NotEmpty(t, stateIn(t, planOf(in), "a.service"), "the clock was set back")
 	in.Now = t0.Add(outputPatience)
 	require.NotEmpty(t, stateIn(t, planOf(in), "a.service"), "it has waited for long enough: nothing else would have it looked at again")
 	in.Now = at
