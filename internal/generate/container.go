@@ -18,7 +18,7 @@ const pullPatience = "30m"
 // container writes the options that run a container: as in the seed, the runtime's client is the unit's process.
 //
 // The containers of a unit are found by their labels, not by their name: what another unit or a person runs under the same name
-// is not removed, and the start fails with the runtime's own words.
+// is not removed, unless it has ended, and the start fails with the runtime's own words.
 func (g *generator) container(c *v1.Container) {
 	runtime := clientOf(c)
 	name := c.Name
@@ -35,7 +35,8 @@ func (g *generator) container(c *v1.Container) {
 		g.add("Service", "ExecStartPre", script(runtime, pullMissing, unitfile.Quote(c.Image)))
 	}
 	own := expandable("%n", "${"+v1.VariableMachineID+"}")
-	g.add("Service", "ExecStartPre", "-"+script(runtime, removeLeft, own)) // by a crash of the machine or the runtime
+	// What a crash of the machine or the runtime has left, or a version that gave containers no labels.
+	g.add("Service", "ExecStartPre", "-"+script(runtime, removeLeft, own+" "+expandable(name)))
 	g.add("Service", "ExecStart", g.run(c, runtime, name))
 	g.add("Service", "ExecStartPost", script(runtime, awaitRunning, own))
 	g.add("Service", "ExecStop", expandable(runtime.command("stop", name)...))
@@ -44,14 +45,15 @@ func (g *generator) container(c *v1.Container) {
 }
 
 // The scripts of a unit. RUNTIME is the runtime's client, REMOVE its command that kills and removes
-// a container; $0 and $1 are the image, or the unit and the machine: none of them has
+// a container; $0 is the image, or $0, $1 and $2 are the unit, the machine and the container's name: none of them has
 // characters that a shell would split or expand.
 const (
 	pullMissing = `RUNTIME image inspect $0 >/dev/null 2>&1 || exec RUNTIME pull $0`
 	pullAnew    = `RUNTIME pull $0 || exec RUNTIME image inspect $0 >/dev/null`
 
 	ownFilters = `--filter label=` + v1.LabelUnit + `=$0 --filter label=` + v1.LabelMachine + `=$1`
-	removeLeft = `for c in $(RUNTIME ps -aq ` + ownFilters + `); do REMOVE $c; done`
+	removeLeft = `for c in $(RUNTIME ps -aq ` + ownFilters + `); do REMOVE $c; done; ` +
+		`for c in $(RUNTIME ps -aq --filter name=^$2$ --filter status=exited); do REMOVE $c; done`
 	// awaitRunning ends when the container runs, or with the main process: systemd waits for it either way, and then acts upon how
 	// the main process ended.
 	awaitRunning = `while kill -0 $MAINPID 2>/dev/null; do test $(RUNTIME ps -q ` + ownFilters + ` 2>/dev/null) && exit; sleep 0.2; done; exit 0`

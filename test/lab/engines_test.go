@@ -95,6 +95,9 @@ func TestEndsOfContainers(t *testing.T) {
 	_, m := withTools(t, apps...)
 	oom := map[string]string{"docker": "container exited with 137, OOMKilled", "podman": "container exited with 137"} // podman knows more with cgroups v2
 	for _, engine := range engines {
+		// One that has ended keeps the name from no unit: a version before gave containers no labels.
+		_, err := m.Exec(t.Context(), engine, "run", "--name", engine+"-keeps.1", "localhost:5000/tools:1", "/bin/sh", "-c", "exit 0")
+		require.NoError(t, err)
 		require.NoError(t, applyOn(t, m, onFirst(engine+"-keeps", engine, "exec sleep 1000", ""), "--wait", "--timeout", "30s"))
 		for _, tc := range []struct{ name, manifest, words string }{
 			{"exits", onFirst(engine+"-exits", engine, "exit 3", ""), "container exited with 3"},
