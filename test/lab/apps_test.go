@@ -38,7 +38,7 @@ func TestApps(t *testing.T) {
 }
 
 // unexcused leaves out POSTs on kept connections that were closed before they were answered: nginx closes idle connections when its
-// configuration changes, such as with a new app, and a POST that is on its way then may not be sent again by the client itself.
+// configuration changes, such as with a new app or when units move, and a POST that is on its way then may not be sent again by the client itself.
 func unexcused(failed []load.Failure) []load.Failure {
 	return slices.DeleteFunc(slices.Clone(failed), func(f load.Failure) bool {
 		closed := errors.Is(f.Err, net.ErrClosed) || errors.Is(f.Err, syscall.ECONNRESET) || errors.Is(f.Err, syscall.EPIPE) || errors.Is(f.Err, io.EOF)

@@ -37,7 +37,7 @@ func TestPowerCutOfOneMachine(t *testing.T) {
 	sent := requests.Stop()
 	t.Logf("active elsewhere after %.1f s (agent_ttl %s, it led: %t); of the other machines %s", moved.Seconds(), ttl, leads, sent)
 	require.Less(t, moved, limit)
-	require.Empty(t, sent.After(cut.Add(ttl+time.Second)), "requests fail after the move")
+	require.Empty(t, unexcused(sent.After(cut.Add(ttl+time.Second))), "requests fail after the move")
 
 	require.NoError(t, gone.Boot(t.Context()))
 	require.NoError(t, l.Joined(t.Context(), 3))
@@ -137,7 +137,7 @@ func noneLost(t *testing.T, l *load.Load) {
 
 // leaderSeenBy is the ID of the machine that leads.
 func leaderSeenBy(t *testing.T, m *Machine) string {
-	out, err := m.Exec(t.Context(), "etcdctl", "get", "--prefix", "--sort-by=CREATE", "--limit=1", "--print-value-only", "/fleet/leaders/")
+	out, err := m.Exec(t.Context(), "etcdctl", "get", "--prefix", "--sort-by=CREATE", "--order=ASCEND", "--limit=1", "--print-value-only", "/fleet/leaders/")
 	if err != nil {
 		return ""
 	}
