@@ -105,7 +105,11 @@ func withLab(t *testing.T) *Lab {
 	for i, text := range []string{router, webApp} {
 		name := fmt.Sprintf("/root/manifest-%d.yaml", i)
 		require.NoError(t, l.Machines[0].Write(name, text))
-		fleetctl(t, "apply -f "+name+" --wait --timeout 1m")
+		// The test before may have left etcd in an election.
+		within(t, 2*time.Minute, "the lab's apps are applied", func() error {
+			_, err := l.Machines[0].Exec(t.Context(), "fleetctl", "apply", "-f", name, "--wait", "--timeout", "1m")
+			return err
+		})
 	}
 	served(t, l.Machines, 2)
 	return l
