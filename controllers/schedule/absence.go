@@ -12,7 +12,7 @@ import (
 func (p *planner) freeze() {
 	missing, fresh := 0, 0
 	for m := range p.x.Absent() {
-		if !m.Config.Drain && (m.Lost || m.RunsUnits()) {
+		if !m.Config.Drain && (m.RunsUnits() || m.Lost && (p.x.Frozen() || p.left(m, p.in.Limits.Settle) > 0)) {
 			missing++
 			if p.left(m, p.in.Limits.Settle) > 0 {
 				fresh++
@@ -51,11 +51,12 @@ func (p *planner) freezeOver() bool {
 }
 
 // noteAbsent records since when machines are missed. A machine whose units moved at once is still remembered: it counts among
-// those that vanished when others follow, and while moves are frozen.
+// those that vanished when others follow, and while moves are frozen. For a new leader those that it finds missing have vanished
+// just now: they may have gone together with the leader before it.
 func noteAbsent(x *index.Index, d Decision) {
 	for m := range x.Absent() {
 		if m.Gone.IsZero() {
-			m.Gone = d.now
+			m.Gone, m.Lost = d.now, m.Lost || m.RunsUnits()
 		}
 		if m.Lost && (d.settle <= 0 || !d.Frozen && d.now.Sub(m.Gone) >= d.settle) {
 			m.Lost = false

@@ -200,6 +200,45 @@ func TestSettle(t *testing.T) {
 	})
 }
 
+// TestMostVanishWithTheLeader: three of five machines vanish, the leader's among them. The next leader finds two of them missing and
+// moves their units. When it misses the third one, it counts them all.
+func TestMostVanishWithTheLeader(t *testing.T) {
+	lead := func(t *testing.T) *world {
+		w := newWorld(t)
+		w.limits.Grace, w.revision = 0, 10 // the default
+		for i := range 5 {
+			w.put(fmt.Sprint("m", i+1), fmt.Sprintf("app@%d.service", i+1), v1.Placement{Hash: "1", DesiredState: v1.Launched})
+			w.add(t, fmt.Sprintf("app@%d.service", i+1))
+		}
+		for _, id := range []string{"m3", "m4", "m5"} {
+			w.setMachine(index.MachineSpec{ID: id, Since: 5}) // before the units
+		}
+		return w
+	}
+	first := []string{
+		"Move app@1.service from m1 to m3: MachineGone: its machine m1 is gone",
+		"Move app@2.service from m2 to m4: MachineGone: its machine m2 is gone",
+	}
+	t.Run("a moment later", func(t *testing.T) {
+		w := lead(t)
+		require.Equal(t, first, w.converge())
+		w.now = w.now.Add(9 * time.Second)
+		w.deleteMachine("m3")
+		require.Equal(t, []string{"FreezeMoves : MachinesVanished: 3 of 5 machines are missed: nothing is moved off them until they return, or drain is set for those that will not"}, w.converge())
+		w.now = w.now.Add(time.Hour)
+		require.Empty(t, w.converge())
+		w.setMachine(index.MachineSpec{ID: "m1"})
+		require.Equal(t, "UnfreezeMoves : MachinesBack: 2 of 5 machines are missed: what they ran may be moved again", w.converge()[0])
+	})
+	t.Run("after a while", func(t *testing.T) {
+		w := lead(t)
+		require.Equal(t, first, w.converge())
+		w.now = w.now.Add(10 * time.Second) // nothing is planned meanwhile
+		w.deleteMachine("m3")
+		require.Len(t, only(w.converge(), "Move"), 2, "the first two have nothing to do with it")
+	})
+}
+
 // TestGlobalAbsence: a global unit's placement on a missed machine stays for a while, in case it returns.
 func TestGlobalAbsence(t *testing.T) {
 	w := three(t)
