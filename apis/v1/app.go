@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/fleet-starter/fleet/apis/quantity"
+	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
 // App is a web application, or any other service, that runs on some or on all machines.
@@ -83,18 +84,18 @@ type Container struct {
 
 // The values of AppSpec.OnPartition.
 const (
-	PartitionKeep = "keep"
-	PartitionStop = "stop"
+	PartitionKeep = unitfile.PartitionKeep
+	PartitionStop = unitfile.PartitionStop
 )
 
 // The values of Container.Pull and Container.Runtime.
 const (
-	PullAlways       = "Always"
-	PullIfNotPresent = "IfNotPresent"
-	PullNever        = "Never"
+	PullAlways       = unitfile.PullAlways
+	PullIfNotPresent = unitfile.PullIfNotPresent
+	PullNever        = "Never" // the unit file names no image
 
-	RuntimeDocker = "docker"
-	RuntimePodman = "podman"
+	RuntimeDocker = unitfile.RuntimeDocker
+	RuntimePodman = unitfile.RuntimePodman
 )
 
 // Exec runs an instance as a plain process.

@@ -18,6 +18,7 @@ import (
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/controllers/node"
+	fakeruntime "github.com/fleet-starter/fleet/internal/container/fake"
 	"github.com/fleet-starter/fleet/internal/layout"
 	"github.com/fleet-starter/fleet/internal/store"
 	"github.com/fleet-starter/fleet/internal/store/memstore"
@@ -38,51 +39,8 @@ type world struct {
 	// wishes counts, by unit, the requests; texts the changes of its text.
 	wishes, texts map[string]int
 	stop          func()
-	registry      *registry
-}
-
-// registry pulls images: at once, or it fails, or it hangs until it does not.
-type registry struct {
-	mu   sync.Mutex
-	mode string
-	now  chan struct{} // closed when the mode changes
-	has  map[string]bool
-}
-
-func (r *registry) set(mode string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.mode = mode
-	close(r.now)
-	r.now = make(chan struct{})
-}
-
-func (r *registry) Present(_ context.Context, image unitfile.Image) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.has[image.Name]
-}
-
-func (r *registry) Pull(ctx context.Context, image unitfile.Image, _ func(string)) error {
-	for {
-		r.mu.Lock()
-		mode, now := r.mode, r.now
-		if mode == "" {
-			r.has[image.Name] = true
-		}
-		r.mu.Unlock()
-		switch mode {
-		case "":
-			return nil
-		case "fails":
-			return fmt.Errorf("connection refused")
-		}
-		select {
-		case <-now:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+	registry      *fakeruntime.Registry
+	images        *fakeruntime.Runtime
 }
 
 // watchedManager checks calls to systemd, and loses some when told to.
@@ -182,8 +140,10 @@ func textOf(name string, version int) string {
 
 func newWorld(t *rapid.T, dir string) *world {
 	s := memstore.New(memstore.Options{})
-	w := &world{t: t, store: s, conn: s.Connect(), registry: &registry{now: make(chan struct{}), has: map[string]bool{}}, placed: map[string]v1.Placement{}, wishes: map[string]int{}, texts: map[string]int{},
+	w := &world{t: t, store: s, conn: s.Connect(), registry: new(fakeruntime.Registry), placed: map[string]v1.Placement{}, wishes: map[string]int{}, texts: map[string]int{},
 		layout: layout.Layout{State: dir + "/state", Runtime: dir + "/run", Units: dir + "/run/units", Shared: dir + "/run"}}
+	w.registry.Push("reg/plain:1", "reg/plain:2")
+	w.images = &fakeruntime.Runtime{Registry: w.registry}
 	w.systemd = &watchedManager{starts: map[string]int{}, restart: map[string]int{}}
 	w.systemd.Manager = fake.New(fake.Options{Fault: w.systemd.fault, ReadFile: func(path string) ([]byte, error) {
 		return os.ReadFile(strings.Replace(path, "%t/fleet", w.layout.Shared, 1))
@@ -193,7 +153,7 @@ func newWorld(t *rapid.T, dir string) *world {
 
 func (w *world) begin() {
 	n, err := node.New(node.Options{Machine: me, Keys: keys, Store: w.conn, Systemd: w.systemd, Layout: w.layout, Log: logr.Discard(),
-		HoldFor: time.Second, Puller: w.registry})
+		HoldFor: time.Second, Puller: w.images})
 	require.NoError(w.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -254,7 +214,7 @@ func (w *world) step() {
 	case what == "etcd":
 		w.conn.SetDown(rapid.Bool().Draw(w.t, "down"))
 	case what == "registry":
-		w.registry.set(rapid.SampledFrom([]string{"", "fails", "hangs"}).Draw(w.t, "registry"))
+		w.registry.Break("", rapid.SampledFrom([]fakeruntime.Fault{fakeruntime.None, fakeruntime.Away, fakeruntime.Hangs}).Draw(w.t, "registry"))
 	case what == "next" && placed:
 		p.Next = v1.Preparation{}
 		if version := rapid.IntRange(0, 2).Draw(w.t, "version"); version > 0 {
@@ -371,7 +331,7 @@ func TestConverges(t *testing.T) {
 			}
 			w.conn.SetDown(false)
 			w.systemd.setAway(false)
-			w.registry.set("")
+			w.registry.Break("", fakeruntime.None)
 			w.pass(100 * time.Second) // a failed pull is tried again within a minute
 			w.check()
 

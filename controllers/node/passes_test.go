@@ -1,11 +1,9 @@
 package node
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -14,11 +12,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/stretchr/testify/require"
 
-	v1 "github.com/fleet-starter/fleet/apis/v1"
-	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/layout"
-	"github.com/fleet-starter/fleet/internal/store"
-	"github.com/fleet-starter/fleet/internal/store/memstore"
 	"github.com/fleet-starter/fleet/internal/systemd/fake"
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
@@ -26,43 +20,27 @@ import (
 func TestPlacementsThatArriveInPartsMakeFewPasses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const parts = 20
-		dir, keys, s := t.TempDir(), keyspace.New(""), memstore.New(memstore.Options{})
 		var lists atomic.Int64
-		manager := fake.New(fake.Options{Fault: func(op, _ string) error {
+		m := startModel(t, fake.Options{Fault: func(op, _ string) error {
 			if op == "list" {
 				lists.Add(1)
 			}
 			return nil
-		}})
-		n, err := New(Options{Machine: "m", Keys: keys, Store: s, Systemd: manager, Log: logr.Discard(),
-			Layout: layout.Layout{State: dir + "/state", Runtime: dir + "/run", Units: dir + "/run/units", Shared: dir + "/run"}})
-		require.NoError(t, err)
-		ctx, cancel := context.WithCancel(t.Context())
-		var running sync.WaitGroup
-		running.Go(func() { require.NoError(t, n.Run(ctx)) })
-		defer running.Wait()
-		defer cancel()
-		text := "[Service]\nExecStart=/bin/stays\n"
-		put := func(key string, value []byte) {
-			_, err := s.Commit(ctx, store.Txn{Ops: []store.Op{{Key: key, Value: value}}})
-			require.NoError(t, err)
-		}
-		put(keys.UnitFiles().Key(unitfile.Hash(text)), []byte(text))
+		}}, nil)
+		m.keep(stays)
 		time.Sleep(time.Second)
 		before := lists.Load()
 		for i := range parts {
-			value, err := keys.PlacementsOf("m").Encode(v1.Placement{Hash: unitfile.Hash(text), DesiredState: v1.Launched})
-			require.NoError(t, err)
-			put(keys.PlacementsOf("m").Key(fmt.Sprintf("u%d.service", i)), value)
+			m.place(fmt.Sprintf("u%d.service", i), stays)
 			if i == 0 {
 				synctest.Wait()
-				require.NotEmpty(t, n.records.view(), "the first one does not wait")
+				require.NotEmpty(t, m.records.view(), "the first one does not wait")
 			}
 			time.Sleep(time.Millisecond)
 		}
 		time.Sleep(200 * time.Millisecond)
-		require.Len(t, n.records.view(), parts)
-		require.Len(t, n.states.view(), parts)
+		require.Len(t, m.records.view(), parts)
+		require.Len(t, m.states.view(), parts)
 		require.LessOrEqual(t, lists.Load()-before, int64(5))
 	})
 }

@@ -2,24 +2,16 @@ package node
 
 import (
 	"context"
-	"os"
-	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/go-logr/logr"
 	"github.com/stretchr/testify/require"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
-	"github.com/fleet-starter/fleet/internal/keyspace"
-	"github.com/fleet-starter/fleet/internal/layout"
 	"github.com/fleet-starter/fleet/internal/store"
-	"github.com/fleet-starter/fleet/internal/store/memstore"
 	"github.com/fleet-starter/fleet/internal/systemd/fake"
-	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
 func TestPlanOfAMachineCutOff(t *testing.T) {
@@ -103,69 +95,39 @@ func (s *lateWatch) Watch(ctx context.Context, prefix string, after int64) <-cha
 // moved meanwhile, although its cache does not know that yet.
 func TestAMachineThatIsCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const stops, keeps = "[Service]\nExecStart=/bin/stays\n[X-Fleet]\nOnPartition=stop\n", "[Service]\nExecStart=/bin/stays\n"
-		dir, keys, s := t.TempDir(), keyspace.New(""), memstore.New(memstore.Options{})
-		l := layout.Layout{State: dir + "/state", Runtime: dir + "/run", Units: dir + "/run/units", Shared: dir + "/run"}
-		manager := fake.New(fake.Options{ReadFile: func(path string) ([]byte, error) { return os.ReadFile(filepath.Join(l.Units, filepath.Base(path))) }})
-		conn := s.Connect()
-		watched := &lateWatch{Interface: conn}
+		const stops = stays + "[X-Fleet]\nOnPartition=stop\n"
 		var cutOff atomic.Bool
-		n, err := New(Options{Machine: "m", Keys: keys, Store: watched, Systemd: manager, Layout: l, Log: logr.Discard(), BootGrace: time.Second,
-			CutOffAt: func() time.Time {
+		var watched *lateWatch
+		m := startModel(t, fake.Options{}, func(o *Options) {
+			watched = &lateWatch{Interface: o.Store}
+			o.Store, o.BootGrace = watched, time.Second
+			o.CutOffAt = func() time.Time {
 				if cutOff.Load() {
 					return time.Now()
 				}
 				return time.Now().Add(20 * time.Second)
-			}})
-		require.NoError(t, err)
-		put := func(name, text string) {
-			value, err := keys.Placements().Encode(v1.Placement{Hash: unitfile.Hash(text), DesiredState: v1.Launched})
-			require.NoError(t, err)
-			_, err = s.Commit(t.Context(), store.Txn{Ops: []store.Op{
-				{Key: keys.UnitFiles().Key(unitfile.Hash(text)), Value: []byte(text)}, {Key: keys.PlacementsOf("m").Key(name), Value: value}}})
-			require.NoError(t, err)
-		}
-		put("stays.service", stops)
-		put("moves.service", stops)
-		put("keeps.service", keeps)
-		active := func() (names []string) {
-			states, err := manager.States(t.Context(), []string{"keeps.service", "moves.service", "stays.service"})
-			require.NoError(t, err)
-			for _, s := range states {
-				if s.ActiveState == "active" {
-					names = append(names, s.Name)
-				}
 			}
-			return names
-		}
-		pass := func(d time.Duration) { // systemd works every 100 ms
-			for range d / (100 * time.Millisecond) {
-				time.Sleep(100 * time.Millisecond)
-				manager.Advance(100 * time.Millisecond)
-			}
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		var running sync.WaitGroup
-		running.Go(func() { require.NoError(t, n.Run(ctx)) })
-		defer running.Wait()
-		defer cancel()
-		pass(time.Minute)
+		})
+		m.place("stays.service", stops)
+		m.place("moves.service", stops)
+		m.place("keeps.service", stays)
+		active := func() []string { return m.active("keeps.service", "moves.service", "stays.service") }
+		m.pass(time.Minute)
 		require.ElementsMatch(t, []string{"keeps.service", "moves.service", "stays.service"}, active())
 
 		watched.late.Store(true)
-		conn.SetDown(true)
+		m.conn.SetDown(true)
 		cutOff.Store(true)
-		pass(31 * time.Second)
+		m.pass(31 * time.Second)
 		require.Equal(t, []string{"keeps.service"}, active())
-		_, err = s.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: keys.PlacementsOf("m").Key("moves.service")}}})
-		require.NoError(t, err)
-		pass(time.Minute)
+		m.unplace("moves.service")
+		m.pass(time.Minute)
 		require.Equal(t, []string{"keeps.service"}, active())
 
-		conn.SetDown(false)
+		m.conn.SetDown(false)
 		cutOff.Store(false)
 		for range 100 {
-			pass(100 * time.Millisecond)
+			m.pass(100 * time.Millisecond)
 			require.NotContains(t, active(), "moves.service")
 		}
 		require.ElementsMatch(t, []string{"keeps.service", "stays.service"}, active())

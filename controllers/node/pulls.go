@@ -28,7 +28,7 @@ const (
 	pullQueue = 256
 )
 
-// Puller pulls images. See internal/image.
+// Puller pulls images. See internal/container.
 type Puller interface {
 	// Present reports whether the machine has an image of that name.
 	Present(ctx context.Context, image unitfile.Image) bool

@@ -46,7 +46,7 @@ esac
 }
 
 func TestRuntimeThatDoesNotAnswer(t *testing.T) {
-	r, _ := client(t, "sleep 60\n")
+	r, _ := client(t, "exec sleep 60\n")
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	start := time.Now()
@@ -58,7 +58,7 @@ func TestRuntimeThatDoesNotAnswer(t *testing.T) {
 func TestRuntimeThatFails(t *testing.T) {
 	r, _ := client(t, "echo \"time=$(date)\" >&2; echo 'Cannot connect to the Docker daemon' >&2; exit 1\n")
 	_, err := r.List(t.Context(), "m1")
-	require.EqualError(t, err, "docker ps: exit status 1: Cannot connect to the Docker daemon")
+	require.EqualError(t, err, "docker ps: Cannot connect to the Docker daemon")
 	require.ErrorContains(t, r.Remove(t.Context(), "c1"), "Cannot connect")
 	r.Used = filepath.Join(t.TempDir(), "storage")
 	require.False(t, r.Installed(), "it was never used")

@@ -21,7 +21,6 @@ import (
 	"github.com/fleet-starter/fleet/internal/container"
 	"github.com/fleet-starter/fleet/internal/controller"
 	"github.com/fleet-starter/fleet/internal/events"
-	"github.com/fleet-starter/fleet/internal/image"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/logging"
 	"github.com/fleet-starter/fleet/internal/store"
@@ -123,7 +122,7 @@ func (d *Daemon) start(ctx context.Context, p *parts) (err error) {
 			Store: d.store, Keys: d.keys, Log: d.log, Events: recorder, Metrics: d.metrics, Caches: d.caches,
 			AgentTTL: d.cfg.AgentTTL, FreezeTimeout: d.cfg.FreezeTimeout,
 		},
-		Machine: machine, Systemd: d.systemd, Layout: layout, Output: api.LastWords(d.journal()), Runtimes: runtimes(), Puller: image.Runtimes{}, DisableEngine: d.cfg.DisableEngine,
+		Machine: machine, Systemd: d.systemd, Layout: layout, Output: api.LastWords(d.journal()), Runtimes: runtimes(), Puller: container.Installed, DisableEngine: d.cfg.DisableEngine,
 	})
 	if err != nil {
 		return err
@@ -137,7 +136,7 @@ func (d *Daemon) start(ctx context.Context, p *parts) (err error) {
 // runtimes are the container runtimes that generated units use.
 func runtimes() map[string]node.ContainerRuntime {
 	all := map[string]node.ContainerRuntime{}
-	for _, r := range container.Runtimes {
+	for _, r := range container.Installed {
 		all[r.Name] = r
 	}
 	return all

@@ -223,7 +223,7 @@ func (g *generator) image() {
 	const section = unitfile.SectionFleet
 	g.add(section, "Image", c.Runtime+" "+c.Image)
 	if c.Pull == v1.PullIfNotPresent {
-		g.add(section, "Pull", unitfile.PullIfNotPresent)
+		g.add(section, "Pull", c.Pull)
 	}
 }
 

@@ -48,9 +48,15 @@ const (
 	PullIfNotPresent = "IfNotPresent"
 )
 
+// The runtimes that Image= names, by their clients.
+const (
+	RuntimeDocker = "docker" // the default
+	RuntimePodman = "podman"
+)
+
 // Image is an image to pull before a unit is started.
 type Image struct {
-	// Runtime is docker or podman, Name the image's name as that knows it.
+	// Runtime is RuntimeDocker or RuntimePodman, Name the image's name as that knows it.
 	Runtime, Name string
 	// Always: it is pulled even if the machine has an image of that name.
 	Always bool

@@ -104,16 +104,13 @@ func (l list) metadata(n Name) map[string][]string {
 	return m
 }
 
-// runtimes are the programs that pull images; the first one is the default.
-var runtimes = []string{"docker", "podman"}
-
 // image returns the runtime and the name of an image.
 func (l list) image(n Name) ([]string, []Problem) {
 	words := l.expand(n, false)
 	if len(words) == 1 {
-		words = []string{runtimes[0], words[0]}
+		words = []string{RuntimeDocker, words[0]}
 	}
-	if len(words) != 2 || !slices.Contains(runtimes, words[0]) || words[1] == "" || words[1][0] == '-' {
+	if len(words) != 2 || words[0] != RuntimeDocker && words[0] != RuntimePodman || words[1] == "" || words[1][0] == '-' {
 		return nil, []Problem{l.first().problem("%s is not an image: write its name, such as localhost:5000/web:1, or docker or podman and its name",
 			excerpt(strings.Join(l.expand(n, false), " ")))}
 	}

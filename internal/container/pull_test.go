@@ -1,8 +1,7 @@
-package image_test
+package container
 
 import (
 	"context"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -10,16 +9,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/fleet-starter/fleet/internal/image"
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
-// docker writes a program that stands in for docker. Its words are those of docker 20.10.
-func docker(t *testing.T, script string) image.Runtimes {
-	t.Helper()
-	dir := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "docker"), []byte("#!/bin/sh\n"+script), 0o755))
-	return image.Runtimes{Dir: dir}
+// docker is a machine whose docker is a script. Its words are those of docker 20.10.
+func docker(t *testing.T, script string) Runtimes {
+	r, _ := client(t, script)
+	return Runtimes{r}
 }
 
 var web = unitfile.Image{Runtime: "docker", Name: "localhost:5000/web:2"}
@@ -51,8 +47,8 @@ func TestFailuresAreInTheRuntimesWords(t *testing.T) {
 		require.EqualError(t, r.Pull(t.Context(), web, func(string) {}), tc.want)
 		require.False(t, r.Present(t.Context(), web))
 	}
-	none := image.Runtimes{Dir: t.TempDir()}
-	require.EqualError(t, none.Pull(t.Context(), web, func(string) {}), "this machine has no "+filepath.Join(none.Dir, "docker"))
+	none := Runtimes{{Name: "docker", Path: filepath.Join(t.TempDir(), "docker")}}
+	require.EqualError(t, none.Pull(t.Context(), web, func(string) {}), "this machine has no "+none[0].Path)
 }
 
 func TestPresent(t *testing.T) {
