@@ -15,7 +15,6 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api/client"
 	"github.com/fleet-starter/fleet/internal/api/wire"
-	"github.com/fleet-starter/fleet/internal/version"
 )
 
 func (a *app) eventsCommand() *cobra.Command {
@@ -182,26 +181,4 @@ func (a *app) unitLogs(ctx context.Context, unit string, o logOptions, print fun
 		}
 	}
 	return nil
-}
-
-func (a *app) versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "version", Short: "Show the versions of fleetctl and fleetd",
-		Long: "Shows fleetctl's version and, if it is reachable, that of the fleetd at --endpoint.", Example: "  fleetctl version",
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			a.say("fleetctl version %s", version.String())
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			server, err := client.Get[wire.Version](cmd.Context(), c, "/version", nil)
-			if err != nil {
-				a.note("fleetctl: %v", err)
-				return nil
-			}
-			a.say("fleetd version %s", server.Version)
-			return nil
-		},
-	}
 }

@@ -94,6 +94,9 @@ func (a *app) push(ctx context.Context, arg string, o pushOptions) error {
 	}
 	wire := &counted{next: http.DefaultTransport.(*http.Transport).Clone()}
 	defer wire.next.CloseIdleConnections()
+	if o.tunnel == "" {
+		o.tunnel = a.tunnel // FLEETCTL_TUNNEL: the flag of this command hides the global one
+	}
 	if o.tunnel != "" {
 		t, err := a.openTunnel(ctx, o.tunnel, o.registry, dir)
 		if err != nil {

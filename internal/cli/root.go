@@ -33,6 +33,8 @@ type IO struct {
 	In       io.Reader
 	Out, Err io.Writer
 	Getenv   func(string) string
+	// Environ lists the variables as os.Environ does. Nil: misspelt ones are not told.
+	Environ func() []string
 	// Terminal means that Out is a terminal: colours are used.
 	Terminal bool
 }
@@ -41,14 +43,13 @@ type IO struct {
 func System() IO {
 	info, err := os.Stdout.Stat()
 	terminal := err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-	return IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv, Terminal: terminal}
+	return IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv, Environ: os.Environ, Terminal: terminal}
 }
 
 // app is one run of fleetctl.
 type app struct {
 	IO
-	endpoint  string
-	timeout   time.Duration
+	access
 	output    string
 	watch     bool
 	noLegend  bool
@@ -81,6 +82,9 @@ func Main(ctx context.Context, args []string, world IO) int {
 	running := false
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		running = true
+		if err := a.connection(cmd); err != nil {
+			return err
+		}
 		return a.checkGlobals(cmd)
 	}
 	err := root.ExecuteContext(ctx)
@@ -159,7 +163,8 @@ func (a *app) each(args []string, f func(string) error) error {
 
 const longHelp = `fleetctl runs apps and systemd units on a cluster of machines.
 
-It talks to fleetd over its unix socket, or over HTTP: see --endpoint and FLEETCTL_ENDPOINT.
+It talks to fleetd over its unix socket, over HTTP or HTTPS, or through ssh: see --endpoint and --tunnel.
+A flag about the connection is also a variable: --ssh-username is FLEETCTL_SSH_USERNAME. The flag precedes the variable.
 Data goes to standard output, everything else to standard error.
 
 Exit codes:
@@ -174,7 +179,8 @@ func (a *app) root() *cobra.Command {
 		Use: "fleetctl", Short: "Run apps and units on a cluster of machines", Long: longHelp,
 		Example: `  fleetctl apply -f manifests/
   fleetctl list-units
-  fleetctl --endpoint http://127.0.0.11:49153 get apps`,
+  fleetctl --endpoint http://127.0.0.11:49153 get apps
+  fleetctl --tunnel 10.0.0.1 list-machines`,
 		Version: version.String(), SilenceErrors: true, SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return cmd.Help()
@@ -189,12 +195,7 @@ func (a *app) root() *cobra.Command {
 	root.SuggestionsMinimumDistance = 2
 	root.SetVersionTemplate("fleetctl version {{.Version}}\n")
 	flags := root.PersistentFlags()
-	endpoint := a.Getenv("FLEETCTL_ENDPOINT")
-	if endpoint == "" {
-		endpoint = client.DefaultEndpoint
-	}
-	flags.StringVar(&a.endpoint, "endpoint", endpoint, "address of fleetd: unix:///path or http://host:port; of several, separated by commas, the first reachable one is used")
-	flags.DurationVar(&a.timeout, "request-timeout", 10*time.Second, "timeout of a single request")
+	a.access.flags(flags)
 	flags.StringVarP(&a.output, "output", "o", "table", "table, wide, json, yaml or name")
 	flags.BoolVarP(&a.watch, "watch", "w", false, "keep showing changes")
 	flags.BoolVar(&a.noLegend, "no-legend", false, "omit the column names")
@@ -204,6 +205,8 @@ func (a *app) root() *cobra.Command {
 		a.catCommand(), a.listUnitsCommand(), a.listUnitFilesCommand(), a.listMachinesCommand(),
 		a.cordonCommand(), a.uncordonCommand(), a.drainCommand(),
 		a.eventsCommand(), a.logsCommand(), a.pushCommand(), a.versionCommand())
+	versionInHelp(root)
+	root.SetGlobalNormalizationFunc(longNames)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%v", err) })
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp))
 	return root
@@ -231,18 +234,6 @@ func suggestion(cmd *cobra.Command, arg string) string {
 		return ": did you mean " + strings.Join(names, " or ") + "?"
 	}
 	return ""
-}
-
-// client connects on first use: help and flag completion need no cluster.
-func (a *app) client() (*client.Client, error) {
-	if a.connected == nil {
-		c, err := client.New(a.endpoint, a.timeout, "fleetctl/"+version.String())
-		if err != nil {
-			return nil, usage("%v", err)
-		}
-		a.connected = c
-	}
-	return a.connected, nil
 }
 
 // note writes a line that is not data to Err.

@@ -1,4 +1,4 @@
-// Package client is a client of fleetd's HTTP API, over a unix socket or TCP.
+// Package client is a client of fleetd's HTTP API, over a unix socket, TCP or TLS, also through a tunnel.
 package client
 
 import (
@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -46,68 +45,32 @@ func (e *UnreachableError) Error() string {
 // Unwrap returns the network error.
 func (e *UnreachableError) Unwrap() error { return e.Err }
 
-// New returns a client of the fleetd at endpoint: unix:///path or http://host:port, or several of them separated by
-// commas, of which the first that accepts a connection is used. timeout bounds requests that are not streams; agent is
-// sent as the User-Agent.
+// New returns a client of the fleetd at endpoint: unix:///path, http://host:port or https://host:port, or several of them
+// separated by commas, of which the first that accepts a connection is used. timeout bounds requests that are not streams;
+// agent is sent as the User-Agent.
 func New(endpoint string, timeout time.Duration, agent string) (*Client, error) {
+	return NewVia(Transport{}, endpoint, timeout, agent)
+}
+
+// NewVia is New with another way to the endpoint.
+func NewVia(via Transport, endpoint string, timeout time.Duration, agent string) (*Client, error) {
 	if endpoint == "" {
 		endpoint = DefaultEndpoint
 	}
 	c := &Client{endpoint: endpoint, timeout: timeout, agent: agent}
-	var dial []dialer
+	var places []place
 	for _, one := range strings.Split(endpoint, ",") {
-		base, d, err := parse(strings.TrimSpace(one))
+		base, p, err := parse(strings.TrimSpace(one))
 		if err != nil {
 			return nil, err
 		}
 		if c.base == "" {
 			c.base = base
 		}
-		dial = append(dial, d)
+		places = append(places, p)
 	}
-	transport := &http.Transport{MaxIdleConnsPerHost: 4, IdleConnTimeout: 30 * time.Second}
-	transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return dialFirst(ctx, dial) }
-	c.http = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	c.http = &http.Client{Transport: via.roundTripper(places), CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	return c, nil
-}
-
-// dialer is one address of a fleetd.
-type dialer struct{ network, address string }
-
-// dialTimeout bounds the connection to one of several addresses: a machine without power does not even refuse it.
-const dialTimeout = time.Second
-
-// parse parses one endpoint.
-func parse(endpoint string) (base string, d dialer, err error) {
-	u, err := url.Parse(endpoint)
-	switch {
-	case err == nil && u.Scheme == "unix" && u.Host == "" && u.Path != "":
-		return "http://fleetd", dialer{"unix", u.Path}, nil
-	case err == nil && u.Scheme == "http" && u.Host != "":
-		host, port := u.Hostname(), u.Port()
-		if port == "" {
-			port = "80"
-		}
-		return strings.TrimRight(u.String(), "/"), dialer{"tcp", net.JoinHostPort(host, port)}, nil
-	}
-	return "", d, fmt.Errorf("endpoint %q: write unix:///run/fleet.sock or http://host:port", endpoint)
-}
-
-// dialFirst connects to the first address that accepts.
-func dialFirst(ctx context.Context, places []dialer) (net.Conn, error) {
-	d := new(net.Dialer)
-	if len(places) > 1 {
-		d.Timeout = dialTimeout
-	}
-	var errs []error
-	for _, p := range places {
-		conn, err := d.DialContext(ctx, p.network, p.address)
-		if err == nil {
-			return conn, nil
-		}
-		errs = append(errs, err)
-	}
-	return nil, errors.Join(errs...)
 }
 
 // Close closes idle connections.
