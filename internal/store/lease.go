@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -43,3 +44,30 @@ func (c *Client) Revoke(ctx context.Context, id LeaseID) error {
 
 // String formats the ID in hexadecimal, as etcdctl does.
 func (id LeaseID) String() string { return fmt.Sprintf("%x", int64(id)) }
+
+// LeaseInfo describes a lease.
+type LeaseInfo struct {
+	// Granted is the time that a renewal gives it, Left what remains of it.
+	Granted, Left time.Duration
+	// Keys are the keys that are attached to it.
+	Keys []string
+}
+
+// Lease returns a lease, or ErrLeaseNotFound if it has ended.
+func (c *Client) Lease(ctx context.Context, id LeaseID) (info LeaseInfo, err error) {
+	err = c.call(ctx, "look up lease", id.String(), func(ctx context.Context, etcd *clientv3.Client) error {
+		resp, err := etcd.TimeToLive(ctx, clientv3.LeaseID(id), clientv3.WithAttachedKeys())
+		switch {
+		case err != nil:
+			return err
+		case resp.TTL <= 0: // etcd reports -1, and no error
+			return rpctypes.ErrLeaseNotFound
+		}
+		info = LeaseInfo{Granted: time.Duration(resp.GrantedTTL) * time.Second, Left: time.Duration(resp.TTL) * time.Second}
+		for _, key := range resp.Keys {
+			info.Keys = append(info.Keys, string(key))
+		}
+		return nil
+	})
+	return info, err
+}
