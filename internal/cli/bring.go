@@ -19,25 +19,56 @@ func (a *app) bring(ctx context.Context, args []string, o stateOptions) error {
 	var targets []*target
 	machineOf := map[*target][]string{}
 	prepared := a.each(args, func(arg string) error {
-		name, err := unitName(arg), error(nil)
+		name := unitOf(arg)
 		if o.create {
-			if name, err = a.ensure(ctx, arg, o.replace, o.state); err != nil {
+			var how ensured
+			var err error
+			if name, how, err = a.ensure(ctx, arg, o.replace, o.state); err != nil || how == declined {
 				return err
 			}
 		}
 		unit, err := a.unitWithFile(ctx, name)
-		if err != nil || slices.ContainsFunc(targets, func(t *target) bool { return t.name == name }) {
+		switch {
+		case err != nil && o.skip:
+			return a.skipUnknown(err)
+		case err != nil || slices.ContainsFunc(targets, func(t *target) bool { return t.name == name }):
 			return err
+		case o.verb == "stop" && idle(unit):
+			return fmt.Errorf("Unable to stop unit %s in state inactive", name)
 		}
 		t := &target{name: name, global: isGlobal(unit), done: make(chan struct{})}
 		targets, machineOf[t] = append(targets, t), fileOf(unit).MachineOf
 		return nil
 	})
 	if !o.create { // concurrently
-		return firstError(prepared, a.awaitAll(ctx, targets, o))
+		err := firstError(prepared, a.awaitAll(ctx, targets, o))
+		if o.skip && err == nil {
+			a.sayTaken(targets, o.verb)
+		}
+		return err
 	}
 	tie(targets, func(t, other *target) bool { return slices.Contains(machineOf[t], other.name) })
 	return firstError(prepared, a.request(ctx, targets, o), a.awaitAll(ctx, targets, o))
+}
+
+// idle reports whether a unit is on no machine, and is not to be.
+func idle(unit v1.Unit) bool {
+	return unit.Metadata.Owner == "" && unit.Spec.DesiredState == v1.Inactive && len(unit.Status.Machines) == 0 && !isGlobal(unit)
+}
+
+// sayTaken reports what stop and unload did, as the original does. Global units are not waited for.
+func (a *app) sayTaken(targets []*target, verb string) {
+	if len(targets) == 0 {
+		a.note("Units not found in registry")
+		return
+	}
+	names := []string{}
+	for _, t := range targets {
+		if !t.global {
+			names = append(names, t.name)
+		}
+	}
+	a.note("Successfully %s units %v.", map[string]string{"stop": "stopped", "unload": "unloaded"}[verb], names)
 }
 
 // request requests the state of each unit, starting with those that others have to be beside: without them the others

@@ -39,6 +39,16 @@ func (f fields[T]) choose(names string) (fields[T], error) {
 	return chosen, nil
 }
 
+// subset reports whether all names are among others; both are lists as in --fields.
+func (f fields[T]) subset(names, others string) bool {
+	for name := range strings.SplitSeq(names, ",") {
+		if !slices.Contains(strings.Split(others, ","), strings.ToLower(strings.TrimSpace(name))) {
+			return false
+		}
+	}
+	return true
+}
+
 // must is choose for names built into the program.
 func (f fields[T]) must(names string) fields[T] {
 	chosen, err := f.choose(names)

@@ -120,15 +120,10 @@ var unitKind = kind[v1.Unit]{
 		{name: "sha256", cell: func(a *app, o v1.Unit) string { return a.short(o.Spec.Hash) }},
 		{name: "dstate", cell: func(_ *app, o v1.Unit) string { return string(o.Spec.DesiredState) }},
 		{name: "state", file: true, cell: currentState},
-		{name: "target", file: true, cell: func(a *app, o v1.Unit) string {
-			if isGlobal(o) {
-				return "global"
-			}
-			return tmachine(a, o)
-		}},
+		{name: "target", file: true, cell: targetOf},
 		{name: "desc", file: true, cell: func(_ *app, o v1.Unit) string { return fileOf(o).Description }},
 		{name: "global", file: true, cell: func(_ *app, o v1.Unit) string { return strconv.FormatBool(isGlobal(o)) }},
-		{name: "tmachine", file: true, cell: tmachine},
+		{name: "tmachine", file: true, cell: targetOf},
 		{name: "owner", cell: func(_ *app, o v1.Unit) string { return o.Metadata.Owner }},
 		{name: "reason", each: true, cell: func(_ *app, o v1.Unit) string { return lineOf(o).reason }},
 	},

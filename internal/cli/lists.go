@@ -36,8 +36,12 @@ func (a *app) listUnitsCommand() *cobra.Command {
 	var fields, selector string
 	cmd := &cobra.Command{
 		Use: "list-units [NAME|PATTERN|LABEL=VALUE...]", Short: "Show units, their machines and their states",
-		Long: `Shows one line for each unit on each of its machines. A unit that is not on any machine has "-" there, and the column
-REASON says why. -o wide adds columns, --fields selects them: ` + unitKind.fields.names() + `.` + selectionHelp,
+		Long: `Shows one line for each unit on each of its machines. On a terminal, and with -o wide, a unit that is not on any machine
+has "-" there, and the column REASON says why. -o wide adds columns, --fields selects them:
+` + unitKind.fields.names() + `.
+
+For scripts, output that is not a terminal has the original's columns and rows: units with a state that their machine reports.
+It is the same with --fields, if all of them are the original's: ` + strings.ReplaceAll(originalFields, ",", ", ") + `.` + selectionHelp,
 		Example: `  fleetctl list-units
   fleetctl list-units app=example-app
   fleetctl list-units 'example-*'
@@ -47,12 +51,13 @@ REASON says why. -o wide adds columns, --fields selects them: ` + unitKind.field
 			if a.output != "table" && fields == "" || a.watch {
 				return listedUnits().show(cmd.Context(), a, args, labelled(selector))
 			}
-			return a.listUnits(cmd.Context(), args, fields, labelled(selector))
+			return a.lenient(a.listUnits(cmd.Context(), args, fields, labelled(selector)), exitOK)
 		},
 		ValidArgsFunction: a.completeNames(func() shower { return &unitKind }),
 	}
 	cmd.Flags().StringVar(&fields, "fields", "", "comma-separated list of columns")
 	cmd.Flags().StringVar(&selector, "selector", "", "only units with these labels, such as app=example-app")
+	a.addListFlags(cmd)
 	return cmd
 }
 
@@ -64,8 +69,23 @@ func labelled(selector string) url.Values {
 	return url.Values{"labelSelector": {selector}}
 }
 
+// originalFields are the columns of list-units that the original has.
+const originalFields = "unit,machine,load,active,sub,hash"
+
+// listUnits writes a table of units: the original's columns and rows for scripts, reasons and units without a machine for
+// people.
 func (a *app) listUnits(ctx context.Context, args []string, names string, q url.Values) error {
-	chosen, err := unitKind.fields.choose(cmp.Or(names, "unit,machine,active,sub,reason"))
+	rows := apart
+	columns := names
+	switch {
+	case columns == "" && a.Terminal:
+		columns = unitKind.table + ",reason"
+	case columns == "":
+		columns, rows = unitKind.table, reported
+	case unitKind.fields.subset(names, originalFields):
+		rows = reported
+	}
+	chosen, err := unitKind.fields.choose(columns)
 	if err != nil {
 		return err
 	}
@@ -81,16 +101,32 @@ func (a *app) listUnits(ctx context.Context, args []string, names string, q url.
 		return failed
 	}
 	units = slices.DeleteFunc(units, func(u v1.Unit) bool { return onlyAFile(u) && !slices.Contains(which.names, u.Metadata.Name) })
-	t := unitKind.tabulate(a, chosen, units, apart)
+	t := unitKind.tabulate(a, chosen, units, rows)
 	if names == "" {
 		t.dropEmpty("REASON")
 	}
 	return firstError(a.printTable(t), failed)
 }
 
-func tmachine(a *app, u v1.Unit) string {
+// reported splits a unit into one for each machine that is present and reports it.
+func reported(unit v1.Unit) []v1.Unit {
+	return slices.DeleteFunc(apart(unit), func(u v1.Unit) bool {
+		return u.Status == nil || len(u.Status.Machines) == 0 || u.Status.Machines[0].State == nil || u.Status.Machines[0].Address == ""
+	})
+}
+
+// addListFlags adds the flags that all lists share.
+func (a *app) addListFlags(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&a.strict, "strict", false, "fail if something that is named does not exist (exit code 3)")
+}
+
+// targetOf is where a unit is to run: "global" or its machine.
+func targetOf(a *app, u v1.Unit) string {
+	if isGlobal(u) {
+		return "global"
+	}
 	for _, m := range u.Status.Machines {
-		if m.Placement != nil && !isGlobal(u) {
+		if m.Placement != nil {
 			return a.machine(m.Machine, m.Address)
 		}
 	}
@@ -132,6 +168,9 @@ func (a *app) listUnitFilesCommand() *cobra.Command {
 		Long:    `Shows every unit that was submitted or generated for an app. --fields selects columns: ` + unitKind.fields.whole().names() + `.` + selectionHelp,
 		Example: "  fleetctl list-unit-files\n  fleetctl list-unit-files 'example-*' --fields unit,desc",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if slices.Contains(strings.Split(fields, ","), "tmachine") {
+				a.note(`fleetctl: warning: the field "tmachine" is deprecated: use "target"`)
+			}
 			q := labelled(selector)
 			if a.output != "table" && fields == "" || a.watch {
 				if !a.watch {
@@ -152,12 +191,13 @@ func (a *app) listUnitFilesCommand() *cobra.Command {
 			if !told(failed) {
 				return failed
 			}
-			return firstError(a.printTable(unitKind.tabulate(a, chosen, units, nil)), failed)
+			return a.lenient(firstError(a.printTable(unitKind.tabulate(a, chosen, units, nil)), failed), exitOK)
 		},
 		ValidArgsFunction: a.completeNames(func() shower { return &unitKind }),
 	}
 	cmd.Flags().StringVar(&fields, "fields", "", "comma-separated list of columns")
 	cmd.Flags().StringVar(&selector, "selector", "", "only units with these labels, such as app=example-app")
+	a.addListFlags(cmd)
 	return cmd
 }
 
@@ -187,8 +227,10 @@ func (a *app) listMachinesCommand() *cobra.Command {
 		Use: "list-machines", Short: "Show the machines that are present",
 		Long:    `Shows the machines whose fleetd is alive. -o wide adds columns, --fields selects them: ` + machineKind.fields.names() + `.`,
 		Example: "  fleetctl list-machines\n  fleetctl list-machines --full\n  fleetctl list-machines -o wide",
-		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 && a.strict {
+				return noArgs(cmd, args)
+			}
 			if a.output != "table" && fields == "" || a.watch {
 				return machineKind.show(cmd.Context(), a, nil, nil)
 			}
@@ -205,6 +247,7 @@ func (a *app) listMachinesCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&fields, "fields", "", "comma-separated list of columns")
+	a.addListFlags(cmd)
 	return cmd
 }
 

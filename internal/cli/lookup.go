@@ -16,39 +16,53 @@ import (
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
+// ensured is what ensure did.
+type ensured int
+
+const (
+	existed  ensured = iota // nothing: the cluster's unit is used
+	created                 // the unit was stored
+	replaced                // its file was replaced
+	declined                // its file was not replaced: it runs, and the command is not for that
+)
+
 // ensure makes sure that the unit exists in the cluster and returns its name. The lookup order is that of the original:
-// the unit in the cluster, its file, its template in the cluster, its template's file. If the cluster's unit differs
-// from what it would be created from today, it is used with a warning or, with replace, replaced, unless its state is
-// beyond upTo.
-func (a *app) ensure(ctx context.Context, typed string, replace bool, upTo v1.DesiredState) (string, error) {
+// the unit in the cluster, its file, its template in the cluster, its template's file. If the options of the cluster's
+// unit differ from those that it would be created with today, it is used with a warning or, with replace, replaced, unless
+// its state is beyond upTo.
+func (a *app) ensure(ctx context.Context, typed string, replace bool, upTo v1.DesiredState) (string, ensured, error) {
 	dir, base := filepath.Split(typed)
 	name := unitName(base)
 	n, err := unitfile.ParseName(name)
 	if err != nil {
-		return "", usage("%v", err)
+		return "", existed, usage("%v", err)
 	}
 	stored, exists, err := a.storedFile(ctx, name)
 	if err != nil {
-		return "", err
+		return "", existed, err
 	}
 	made, err := a.origin(ctx, dir, n, replace || exists)
 	switch {
 	case err != nil:
-		return "", err
+		return "", existed, err
 	case !exists && made == nil:
-		return "", a.unknownUnit(typed, n)
+		return "", existed, a.unknownUnit(typed, n)
 	case !exists:
-		return name, a.create(ctx, n, *made, v1.Inactive)
-	case made == nil || made.text == stored || !replace && unitfile.SameOptions(made.text, stored):
-		return name, nil
+		return name, created, a.create(ctx, n, *made, v1.Inactive)
+	case made == nil:
+	case unitfile.SameOptions(made.text, stored):
+		if replace {
+			a.say("Found same Unit(%s) in Registry, nothing to do", name)
+		}
 	case replace:
-		return name, a.replace(ctx, n, *made, upTo)
+		how, err := a.replace(ctx, n, *made, upTo)
+		return name, how, err
 	case made.local:
 		a.note("fleetctl: warning: %s differs from the unit of that name in the cluster, which is used: --replace stores the file", made.name)
 	default:
 		a.note("fleetctl: warning: unit %s differs from its template %s and is used as it is: --replace creates it again", name, made.name)
 	}
-	return name, nil
+	return name, existed, nil
 }
 
 // origin is what a unit is created from.
@@ -111,22 +125,30 @@ func (a *app) unknownUnit(typed string, n unitfile.Name) error {
 	return wire.Fail(wire.ReasonNotFound, "unit %s does not exist: it is neither in the cluster nor in the current directory", n)
 }
 
-// replace stores another file for a unit in its current state: a running unit is restarted with it.
-func (a *app) replace(ctx context.Context, n unitfile.Name, from origin, upTo v1.DesiredState) error {
+// replace stores another file for a unit in its current state: a running unit is restarted with it. One whose state is beyond
+// upTo is left as it is, with a warning.
+func (a *app) replace(ctx context.Context, n unitfile.Name, from origin, upTo v1.DesiredState) (ensured, error) {
 	c, err := a.client()
 	if err != nil {
-		return err
+		return existed, err
 	}
 	unit, err := client.Get[v1.Unit](ctx, c, client.Path("units", n.Full), nil)
 	if err != nil {
-		return err
+		return existed, err
 	}
 	state := unit.Spec.DesiredState
 	if order := []v1.DesiredState{v1.Inactive, v1.Loaded, v1.Launched}; unit.Metadata.Owner == "" && slices.Index(order, state) > slices.Index(order, upTo) {
-		return fmt.Errorf("unit %s is %s: use fleetctl start --replace to store the file and restart it, or fleetctl unload first", n, state)
+		a.note("Warning: can not replace Unit(%s) in state '%s', use the appropriate command: start --replace stores the file and restarts the unit", n, state)
+		return declined, nil
 	}
-	return a.create(ctx, n, from, state)
+	return replaced, a.create(ctx, n, from, state)
 }
+
+// unitOf returns the full name of a unit that is typed by its name or as the path of its file.
+func unitOf(typed string) string { return unitName(filepath.Base(typed)) }
+
+// isUnit reports whether what is typed is a unit's full name.
+func isUnit(typed string) bool { return unitfile.HasType(typed) }
 
 // unitName returns the full name of a unit: .service may be omitted. A name with another type is left as it is, even if
 // it is not valid today, so that units stored by an earlier version can be deleted.

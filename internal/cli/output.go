@@ -102,7 +102,7 @@ func printable(s string) string {
 }
 
 // printTable writes a table according to the flags.
-func (a *app) printTable(t *table) error { return t.write(a.Out, !a.noLegend, a.Terminal) }
+func (a *app) printTable(t *table) error { return t.write(a.Out, !a.noLegend, a.Terminal && !a.Plain) }
 
 // printJSON writes a value with two spaces of indentation.
 func (a *app) printJSON(value any) error {

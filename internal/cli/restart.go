@@ -24,15 +24,15 @@ func (a *app) restartCommand() *cobra.Command {
 the next one follows when it is ready again. A global app is a single unit, which restarts on all machines at once.
 Instances stopped by hand stay stopped unless they are named.
 
-Units that do not belong to an app are restarted immediately and concurrently.` + nameHelp,
+Units that do not belong to an app are restarted immediately and concurrently. An inactive unit is not started.` + nameHelp,
 		Example: "  fleetctl restart app/example-app\n  fleetctl restart example-app@1 example-app@2\n  fleetctl restart registry --no-block",
-		Args:    atLeast(1, "app/NAME or a unit's name"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.restart(cmd.Context(), args, o)
-		},
+		RunE: a.ofUnits("app/NAME or a unit's name", func(ctx context.Context, args []string) error {
+			return a.restart(ctx, args, o)
+		}),
 		ValidArgsFunction: a.completeAppsAndUnits,
 	}
 	o.addFlags(cmd)
+	a.addStrict(cmd)
 	return cmd
 }
 
@@ -54,7 +54,7 @@ func (a *app) restart(ctx context.Context, args []string, o stateOptions) error 
 	sorted := a.each(args, func(arg string) error {
 		owner, unit, err := a.restarted(ctx, arg)
 		switch {
-		case err != nil:
+		case err != nil || owner+unit == "":
 			return err
 		case owner == "":
 			alone = append(alone, unit)
@@ -86,22 +86,23 @@ func (a *app) restart(ctx context.Context, args []string, o stateOptions) error 
 }
 
 // restarted returns the app and the instance that an argument names: unit is empty for app/NAME, app is empty for other
-// units.
+// units, and both for a unit that is inactive, which is reported.
 func (a *app) restarted(ctx context.Context, arg string) (app, unit string, err error) {
-	if kind, name, ok := strings.Cut(arg, "/"); ok {
-		if kind != "app" && kind != "apps" || name == "" {
-			return "", "", usage("invalid argument %q: use app/NAME or the name of a unit", arg)
-		}
+	if kind, name, ok := strings.Cut(arg, "/"); ok && (kind == "app" || kind == "apps") && name != "" && !isUnit(name) {
 		return name, "", nil
 	}
 	c, err := a.client()
 	if err != nil {
 		return "", "", err
 	}
-	name := unitName(arg)
-	stored, err := client.Get[v1.Unit](ctx, c, client.Path("units", name), nil)
-	if err != nil {
+	name := unitOf(arg)
+	stored, err := client.Get[v1.Unit](ctx, c, client.Path("units", name), url.Values{"file": {"true"}})
+	switch {
+	case err != nil:
 		return "", "", err
+	case idle(stored):
+		a.note("Unable to restart unit %s in state inactive", name)
+		return "", "", nil
 	}
 	owner := stored.Metadata.Owner
 	if _, sidekick, ours := v1.ParseAppUnit(owner, name); !ours || sidekick {

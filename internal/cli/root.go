@@ -35,15 +35,16 @@ type IO struct {
 	Getenv   func(string) string
 	// Environ lists the variables as os.Environ does. Nil: misspelt ones are not told.
 	Environ func() []string
-	// Terminal means that Out is a terminal: colours are used.
-	Terminal bool
+	// Terminal means that Out is a terminal; Plain that it gets no colours.
+	Terminal, Plain bool
 }
 
 // System returns the process's own environment.
 func System() IO {
 	info, err := os.Stdout.Stat()
-	terminal := err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-	return IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv, Environ: os.Environ, Terminal: terminal}
+	terminal := err == nil && info.Mode()&os.ModeCharDevice != 0
+	return IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv, Environ: os.Environ, Terminal: terminal,
+		Plain: os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb"}
 }
 
 // app is one run of fleetctl.
@@ -54,6 +55,8 @@ type app struct {
 	watch     bool
 	noLegend  bool
 	full      bool
+	// strict asks for exit codes that the original does not have, see compat.go.
+	strict    bool
 	connected *client.Client
 	now       func() time.Time
 	// telling serializes lines written by concurrent goroutines.
@@ -171,8 +174,8 @@ Exit codes:
   0  done
   1  an error
   2  the command line is wrong
-  3  an object does not exist
-4  timed out while waiting`
+  3  an object does not exist (stop, destroy and others exit as the original does: see --strict)
+  4  timed out while waiting`
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{

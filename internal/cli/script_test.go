@@ -34,9 +34,17 @@ var update = flag.Bool("update", false, "write the golden outputs into the scrip
 func TestMain(m *testing.M) {
 	testscript.Main(leakFree{m}, map[string]func(){
 		"fleetctl": func() { os.Exit(cli.Main(context.Background(), os.Args[1:], cli.System())) },
+		"terminal": func() { os.Exit(cli.Main(context.Background(), os.Args[1:], onTerminal())) },
 		"docker":   fakeDocker,
 		"ssh":      fakeSSH,
 	})
+}
+
+// onTerminal is fleetctl's environment on a terminal without colours.
+func onTerminal() cli.IO {
+	world := cli.System()
+	world.Terminal, world.Plain = true, true
+	return world
 }
 
 // leakFree fails the tests if goroutines are left.

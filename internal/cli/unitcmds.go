@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -17,6 +19,7 @@ type stateOptions struct {
 	state   v1.DesiredState
 	done    string // "launched": Unit X launched on M
 	create  bool   // the unit may be a file or an instance of a template
+	skip    bool   // a unit that does not exist is no error
 	replace bool
 	noBlock bool
 	// attempts is the original's --block-attempts: one per second.
@@ -26,33 +29,34 @@ type stateOptions struct {
 
 const nameHelp = `
 
-The suffix .service may be omitted.`
+The suffix .service may be omitted. Of a path, such as units/hello.service, the last part is the unit's name.`
 
 const lookupHelp = `
 
 A name is looked up in the cluster, then as a file here, then as an instance of a template in the cluster
-(example-app@1 of example-app@.service), then of a template file here. If the file or template found differs from the
-unit in the cluster, the cluster's is used with a warning. With --replace the file here, the template here, or the
-template in the cluster, in this order, replaces it, and a running unit is restarted.`
+(example-app@1 of example-app@.service), then of a template file here. If the options in the file or template
+found differ from those of the unit in the cluster, the cluster's is used with a warning. With --replace the file here,
+the template here, or the template in the cluster, in this order, replaces it, and a running unit is restarted.`
 
 func (a *app) submitCommand() *cobra.Command {
 	var replace bool
 	cmd := &cobra.Command{
 		Use: "submit FILE...", Short: "Store unit files in the cluster, without running them",
-		Long:    "Stores units and templates from files. An existing unit is not changed unless --replace is given. A loaded or\nlaunched unit is not replaced: see start --replace." + nameHelp,
+		Long:    "Stores units and templates from files. An existing unit is not changed unless --replace is given. A loaded or\nlaunched unit is not replaced, and a warning says so: see start --replace." + nameHelp,
 		Example: "  fleetctl submit example-app@.service\n  fleetctl submit units/*.service --replace",
-		Args:    atLeast(1, "a unit file"),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: a.ofUnits("a unit file", func(ctx context.Context, args []string) error {
 			return a.each(args, func(arg string) error {
-				name, err := a.ensure(cmd.Context(), arg, replace, v1.Inactive)
-				if err == nil {
+				name, how, err := a.ensure(ctx, arg, replace, v1.Inactive)
+				if err == nil && (how == created || how == replaced) {
 					a.say("Unit %s inactive", name)
 				}
 				return err
 			})
-		},
+		}),
 	}
 	cmd.Flags().BoolVar(&replace, "replace", false, "replace the unit in the cluster")
+	a.addStrict(cmd)
+	addSign(cmd)
 	return cmd
 }
 
@@ -68,12 +72,12 @@ func (a *app) startCommand() *cobra.Command {
 }
 
 func (a *app) stopCommand() *cobra.Command {
-	return a.stateCommand(stateOptions{verb: "stop", state: v1.Loaded, done: "loaded"},
+	return a.stateCommand(stateOptions{verb: "stop", state: v1.Loaded, done: "loaded", skip: true},
 		"Stop units; they stay on their machines", "\nA unit of an app stays stopped until it is started again.")
 }
 
 func (a *app) unloadCommand() *cobra.Command {
-	return a.stateCommand(stateOptions{verb: "unload", state: v1.Inactive, done: "inactive"},
+	return a.stateCommand(stateOptions{verb: "unload", state: v1.Inactive, done: "inactive", skip: true},
 		"Stop units and take them off their machines", "")
 }
 
@@ -81,13 +85,16 @@ func (a *app) stateCommand(o stateOptions, short, long string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: o.verb + " UNIT...", Short: short, Long: short + "." + long + nameHelp,
 		Example: fmt.Sprintf("  fleetctl %[1]s example-app@1\n  fleetctl %[1]s example-app@{1,2}.service --no-block", o.verb),
-		Args:    atLeast(1, "a unit's name"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.bring(cmd.Context(), args, o)
-		},
+		RunE: a.ofUnits("a unit's name", func(ctx context.Context, args []string) error {
+			return a.bring(ctx, args, o)
+		}),
 		ValidArgsFunction: a.completeNames(func() shower { return &unitKind }),
 	}
 	o.addFlags(cmd)
+	a.addStrict(cmd)
+	if o.create {
+		addSign(cmd)
+	}
 	return cmd
 }
 
@@ -102,51 +109,51 @@ func (o *stateOptions) addFlags(cmd *cobra.Command) {
 }
 
 func (a *app) destroyCommand() *cobra.Command {
-	return &cobra.Command{
+	o := stateOptions{verb: "destroy"}
+	cmd := &cobra.Command{
 		Use: "destroy UNIT...", Short: "Stop units and remove them from the cluster",
-		Long:    "Stops units, takes them off their machines and deletes them. A unit of an app cannot be destroyed: delete the app." + nameHelp,
+		Long: `Stops units, takes them off their machines and deletes them, without waiting until they have stopped, unless
+--block-attempts is given. A unit of an app cannot be destroyed: delete the app.` + nameHelp,
 		Example: "  fleetctl destroy example-app@1\n  fleetctl destroy example-app@.service",
-		Args:    atLeast(1, "a unit's name"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.each(args, func(arg string) error {
-				c, err := a.client()
-				if err != nil {
-					return err
-				}
-				name := unitName(arg)
-				if _, err := c.Write(cmd.Context(), client.Request{Method: http.MethodDelete, Path: client.Path("units", name)}); err != nil {
-					return err
-				}
-				a.say("Destroyed %s", name)
-				return nil
-			})
-		},
+		RunE: a.ofUnits("a unit's name", func(ctx context.Context, args []string) error {
+			return a.destroy(ctx, args, o)
+		}),
 		ValidArgsFunction: a.completeNames(func() shower { return &unitKind }),
 	}
+	cmd.Flags().BoolVar(&o.noBlock, "no-block", false, "do not wait until the units have stopped")
+	cmd.Flags().IntVar(&o.attempts, "block-attempts", 0, "wait this many seconds until the units have stopped")
+	a.addStrict(cmd)
+	return cmd
 }
 
 func (a *app) catCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use: "cat UNIT", Short: "Show a unit's file, byte for byte",
 		Long:    "Writes the stored text of a unit or template, including its [X-Fleet] section." + nameHelp,
 		Example: "  fleetctl cat example-app@1\n  fleetctl cat example-app@.service > example-app@.service",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return usage("expected one unit, got %d arguments", len(args))
-			}
-			return nil
-		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
+			switch {
+			case len(args) != 1 && a.strict:
+				return usage("expected one unit, got %d arguments", len(args))
+			case len(args) != 1:
+				return errors.New("one unit must be named")
 			}
-			text, err := c.Do(cmd.Context(), client.Request{Method: http.MethodGet, Path: client.Path("units", unitName(args[0]), "file")})
-			if err == nil {
-				_, err = a.Out.Write(text)
-			}
-			return err
+			return a.lenient(a.cat(cmd.Context(), args[0]), exitError)
 		},
 		ValidArgsFunction: a.completeNames(func() shower { return &unitKind }),
 	}
+	a.addStrict(cmd)
+	return cmd
+}
+
+func (a *app) cat(ctx context.Context, arg string) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	text, err := c.Do(ctx, client.Request{Method: http.MethodGet, Path: client.Path("units", unitOf(arg), "file")})
+	if err == nil {
+		_, err = a.Out.Write(text)
+	}
+	return err
 }

@@ -136,7 +136,7 @@ type unit struct{ name, id, ip, active, sub string }
 func units(t *testing.T, prefix string) []unit {
 	t.Helper()
 	var list []unit
-	for line := range strings.Lines(run(t, "fleetctl list-units --no-legend --full")) {
+	for line := range strings.Lines(run(t, "fleetctl list-units --no-legend --full --fields unit,machine,active,sub,phase")) {
 		f := strings.Fields(line)
 		if len(f) < 4 || !strings.HasPrefix(f[0], prefix) {
 			continue

@@ -242,7 +242,7 @@ spec:
       zone: mars
 END`)
 	defer run(t, "fleetctl delete app greeter")
-	for _, command := range []string{"fleetctl describe app greeter", "fleetctl list-units"} {
+	for _, command := range []string{"fleetctl describe app greeter", "fleetctl list-units -o wide"} {
 		eventually(t, 10*time.Second, command, func() error {
 			if out := run(t, "%s", command); !strings.Contains(out, "zone=mars") {
 				return fmt.Errorf("%s", out)
@@ -298,7 +298,7 @@ spec:
 	require.Equal(t, before, invocations(t))
 	run(t, "etcdctl del /fleet/apps/greeter")
 	eventually(t, 30*time.Second, "all of it is gone", func() error {
-		if out := run(t, "fleetctl list-units --no-legend; etcdctl get --prefix --keys-only /services/web/; etcdctl get --prefix --keys-only /fleet/ | grep -v /events/; curl -s -H 'Host: greeter.localhost' http://127.0.0.11:8080/"); strings.Contains(out, "greeter@") {
+		if out := run(t, "fleetctl list-units -o wide --no-legend; etcdctl get --prefix --keys-only /services/web/; etcdctl get --prefix --keys-only /fleet/ | grep -v /events/; curl -s -H 'Host: greeter.localhost' http://127.0.0.11:8080/"); strings.Contains(out, "greeter@") {
 			return fmt.Errorf("%s", out)
 		}
 		return nil

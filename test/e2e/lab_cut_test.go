@@ -94,7 +94,7 @@ func TestMachineCutOff(t *testing.T) {
 // unitOn returns the name of the unit with that prefix on the machine.
 func (l *lab) unitOn(t *testing.T, prefix string, machine int) string {
 	t.Helper()
-	for line := range strings.Lines(l.run(t, "fleetctl list-units --no-legend --full")) {
+	for line := range strings.Lines(l.run(t, "fleetctl list-units --no-legend --full --fields unit,machine,active,sub,phase")) {
 		if f := strings.Fields(line); strings.HasPrefix(f[0], prefix) && strings.HasSuffix(f[1], "/"+labAddress(machine)) {
 			return f[0]
 		}

@@ -167,7 +167,7 @@ func (l *lab) dev(t *testing.T, format string, args ...any) string {
 // on returns the machines that report the unit as running.
 func (l *lab) on(t *testing.T, name string) (machines []int) {
 	t.Helper()
-	for line := range strings.Lines(l.run(t, "fleetctl list-units --no-legend --full")) {
+	for line := range strings.Lines(l.run(t, "fleetctl list-units --no-legend --full --fields unit,machine,active,sub,phase")) {
 		f := strings.Fields(line)
 		_, ip, _ := strings.Cut(f[1], "/")
 		var n int

@@ -156,7 +156,7 @@ func testHang(t *testing.T, l *Lab) {
 	_, err := on.Exec(t.Context(), "systemctl", "kill", "--kill-who=main", "--signal=SIGSTOP", "hung@1.service")
 	require.NoError(t, err)
 	gone := withdrawn(t, "hung", "hung@1")
-	told, text := said(t, 10*time.Second, "list-units", "active, but not announced: its health check fails")
+	told, text := said(t, 10*time.Second, "list-units -o wide", "active, but not announced: its health check fails")
 	said(t, 10*time.Second, "describe app hung", "hung@1.service: active, but not announced: its health check fails")
 	time.Sleep(500 * time.Millisecond) // until every router knows
 	requests := startLoadOn(t, "hung.lab.example", l.Machines...)
@@ -190,7 +190,7 @@ spec:
   resources: {limits: {memory: 20M}}
 `, "")
 	require.NoError(t, err)
-	took, text := said(t, 20*time.Second, "list-units", "killed by signal 9", "I take it all")
+	took, text := said(t, 20*time.Second, "list-units -o wide", "killed by signal 9", "I take it all")
 	t.Logf("told after %.1f s: %s", took.Seconds(), line(text, "greedy@1"))
 }
 
@@ -201,7 +201,7 @@ func testCrash(t *testing.T, l *Lab) {
 	broken := strings.Replace(shop("crash", 3204, ""), `[/usr/bin/example-app,`, `[/bin/sh, -c, "echo no database here; exit 3",`, 1)
 	_, err := apply(t, "crash", broken, "")
 	require.NoError(t, err)
-	listed, text := said(t, 20*time.Second, "list-units", "exit status 3")
+	listed, text := said(t, 20*time.Second, "list-units -o wide", "exit status 3")
 	described, words := said(t, 20*time.Second, "describe unit crash@1", "exit status 3", "no database here")
 	time.Sleep(2 * time.Second)
 	sent := requests.Stop()
@@ -217,7 +217,7 @@ func testBadImage(t *testing.T, l *Lab) {
 	_, after, _ = strings.Cut(after, "\n")
 	_, err := apply(t, "image", before+"  container: {image: \"localhost:5000/nothing:1\"}\n"+after, "")
 	require.NoError(t, err)
-	told, text := said(t, 30*time.Second, "list-units", "connection refused")
+	told, text := said(t, 30*time.Second, "list-units -o wide", "connection refused")
 	_, words := said(t, 30*time.Second, "describe unit image@1", "connection refused")
 	time.Sleep(2 * time.Second)
 	sent := requests.Stop()

@@ -108,7 +108,7 @@ func TestEndsOfContainers(t *testing.T) {
 			start := time.Now()
 			require.NoError(t, applyOn(t, m, tc.manifest))
 			unit := engine + "-" + tc.name + "@1.service"
-			for _, command := range []string{"list-units --full", "describe unit " + unit} {
+			for _, command := range []string{"list-units -o wide --full", "describe unit " + unit} {
 				within(t, 20*time.Second, unit+": "+command, func() error {
 					out, err := m.Exec(t.Context(), append([]string{"fleetctl"}, strings.Fields(command)...)...)
 					for line := range strings.Lines(out) {

@@ -85,7 +85,7 @@ func TestPullsComeFirst(t *testing.T) {
 		t.Cleanup(func() { _ = storage.Signal(syscall.SIGCONT) })
 		applyOne(t, first, "v2")
 		// The registry may give up before docker does.
-		t.Logf("list-units tells that it pulls after %.1f s", seconds(said(t, 30*time.Second, "list-units", "localhost:5000/example-app:v2")))
+		t.Logf("list-units tells that it pulls after %.1f s", seconds(said(t, 30*time.Second, "list-units -o wide", "localhost:5000/example-app:v2")))
 		said(t, 30*time.Second, "describe app one", "localhost:5000/example-app:v2")
 		time.Sleep(15 * time.Second)
 		sent := load.Stop()
@@ -101,7 +101,7 @@ func TestPullsComeFirst(t *testing.T) {
 		load := startLoadOn(t, "one.lab.example", l.Machines...)
 		applyOne(t, first, "none")
 		const words = "manifest unknown"
-		t.Logf("list-units tells docker's words after %.1f s", seconds(said(t, 30*time.Second, "list-units", words)))
+		t.Logf("list-units tells docker's words after %.1f s", seconds(said(t, 30*time.Second, "list-units -o wide", words)))
 		said(t, 30*time.Second, "describe app one", words)
 		said(t, 30*time.Second, "events --for app/one", words)
 		time.Sleep(5 * time.Second)
@@ -109,7 +109,7 @@ func TestPullsComeFirst(t *testing.T) {
 		require.Empty(t, unexcused(sent.Failed))
 		applyOne(t, first, "v2")
 		fleetctl(t, "apply -f /root/one.yaml --wait --timeout 1m")
-		require.NotContains(t, fleetctl(t, "list-units"), words)
+		require.NotContains(t, fleetctl(t, "list-units -o wide"), words)
 	})
 
 	t.Run("push latest, restart", func(t *testing.T) {
