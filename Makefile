@@ -49,6 +49,12 @@ images: registry ## Build container images of registry, router and example-app i
 etcd: ## Have the newest etcd and etcdutl in bin/, and Debian's etcd 3.4: tests run them beside the one that is built in
 	@hack/fetch-etcd.sh
 
+.PHONY: fleet1
+fleet1: ## Build the original fleet 1.0 into bin/fleet1/: tests run its fleetctl against our fleetd, and ours against its
+	@mkdir -p bin/fleet1
+	CGO_ENABLED=0 go -C test/fleet1 build -ldflags '-s -w -X github.com/coreos/fleet/version.Version=1.0.0' -o ../../bin/fleet1/fleetd github.com/coreos/fleet
+	CGO_ENABLED=0 go -C test/fleet1 build -ldflags '-s -w -X github.com/coreos/fleet/version.Version=1.0.0' -o ../../bin/fleet1/fleetctl github.com/coreos/fleet/fleetctl
+
 .PHONY: up
 up: deps build ## Start a local cluster, apply manifests/dev and show what runs (MACHINES=3)
 	@hack/up.sh $(if $(MACHINES),--machines $(MACHINES))
@@ -93,7 +99,7 @@ test-lab: packages images azurite gotest ## Run the tests on real machines alone
 	@$(GOTEST) -timeout 20m $(TESTFLAGS) -- ./test/lab
 
 .PHONY: test
-test: deps build packages images etcd azurite gotest ## Run every test, with real etcd, real systemd and real nginx (SKIPS=fail: none may be skipped)
+test: deps build packages images etcd azurite fleet1 gotest ## Run every test, with real etcd, real systemd and real nginx (SKIPS=fail: none may be skipped)
 	@cd hack/packages && $(GOTEST) $(TESTFLAGS) -- ./...
 	@cd hack/images && $(GOTEST) -timeout 10m $(TESTFLAGS) -- ./...
 	@cd hack/provision && $(GOTEST) $(TESTFLAGS) -- ./...
