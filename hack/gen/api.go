@@ -39,7 +39,29 @@ Below ` + "`" + wire.Prefix + "`" + `:
 `
 
 const apiNotes = `
-Beside them are ` + "`/version`, `/healthz`, `/readyz` and `/metrics`" + `; and the original fleet's API, below ` + "`/fleet/v1`" + `: units, states, machines.
+Beside them are ` + "`/version`, `/healthz`, `/readyz` and `/metrics`" + `.
+
+## The API of fleet 1.0
+
+Clients of the original fleet find its API below ` + "`/fleet/v1`, and below `/v1-alpha`" + `:
+
+| path | methods | codes |
+|---|---|---|
+| ` + "`/units`, `/state`" + ` (` + "`machineID`, `unitName`" + `), ` + "`/machines`" + ` | GET | 200; 400 for a bad ` + "`nextPageToken`" + `. A page has ` + "`token_limit`" + ` entries. |
+| ` + "`/units/{name}`, `/state/{name}`" + ` | GET | 200, 404 |
+| ` + "`/units/{name}`" + ` | PUT | 201 for a new unit or other options, 204 for another state; 400 for what is not valid, 409 for a new unit without options or an existing one without ` + "`desiredState`" + `, 415 unless it is ` + "`application/json`" + ` |
+| ` + "`/units/{name}`" + ` | DELETE | 204, 404 |
+| ` + "`/machines`" + ` | PATCH | 204, 400. A JSON Patch of ` + "`/<machine>/metadata/<name>`" + `: ` + "`add`, `replace` and `remove`" + `. |
+| ` + "`/discovery`" + ` | GET | 200 |
+| any | any | 405 for other methods; 503 while etcd does not answer, or while another machine has this one's ID |
+
+- Options that say the same as the stored ones change nothing, whatever comments the stored file has. Fields that this API does not have
+  are ignored.
+- Other options without ` + "`desiredState`" + ` make the unit inactive, as in fleet 1.0: clients load or launch it afterwards.
+- ` + "`currentState`" + ` is what the unit's machine reports, and lags behind: for two seconds after a stop a unit still counts as launched. The
+  original's ` + "`fleetctl restart`" + ` would miss a shorter time, and wait for ever. A global unit has none.
+- ` + "`/state`" + ` leaves out machines that are not present.
+- Errors are ` + "`{\"error\":{\"code\":409,\"message\":\"...\"}}`" + `.
 
 ## Limits
 

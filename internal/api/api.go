@@ -26,6 +26,8 @@ type Options struct {
 	Log     logr.Logger
 	// Journal reads this machine's journal. Without one, requests for logs of local units are refused.
 	Journal Journal
+	// Refuse says why requests cannot be answered now: another machine has this one's ID. nil, or an answer of nil: they can.
+	Refuse func() error
 	// Fallback serves all paths outside the API, such as /healthz, /readyz and /metrics.
 	Fallback http.Handler
 	// Transport reaches the other machines' fleetd. Default: http.DefaultTransport.
@@ -57,18 +59,22 @@ func New(o Options) *Server {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Refuse == nil {
+		o.Refuse = func() error { return nil }
+	}
 	if o.Transport == nil {
 		o.Transport = http.DefaultTransport
 	}
 	s := &Server{version: o.Version, machineID: o.MachineID,
-		front: front{mux: http.NewServeMux(), limits: newLimits(), log: o.Log, timeout: o.RequestTimeout}}
+		front: front{mux: http.NewServeMux(), limits: newLimits(), log: o.Log, timeout: o.RequestTimeout, refuse: o.Refuse}}
 	read, write := newReader(o), &writer{store: o.Store, log: o.Log}
 	units := &unitWriter{writer: write, keys: o.Keys, now: o.Now, reader: read, timeout: o.RequestTimeout}
+	machines := &machineWriter{writer: write, keys: o.Keys, reader: read}
 	s.resourceRoutes(read, units,
 		&appWriter{writer: write, keys: o.Keys, now: o.Now, reader: read},
-		&machineWriter{writer: write, keys: o.Keys, reader: read},
+		machines,
 		&logReader{reader: read, journal: o.Journal, limits: s.limits, machineID: o.MachineID, version: o.Version, now: o.Now, transport: o.Transport})
-	(&fleetAPI{reader: read, units: units, limit: o.TokenLimit}).routes(&s.front)
+	(&fleetAPI{reader: read, units: units, machines: machines, limit: o.TokenLimit}).routes(&s.front)
 	s.handle("/version", writeStatus, methods{http.MethodGet: s.getVersion})
 	fallback := o.Fallback
 	if fallback == nil {

@@ -1,7 +1,7 @@
 package api
 
 import (
-	"fmt"
+	_ "embed"
 	"mime"
 	"net/http"
 
@@ -11,23 +11,39 @@ import (
 // fleetAPI serves the original fleet's API with its paths, status codes and field names, on top of the resource API's
 // reads and writes.
 type fleetAPI struct {
-	reader *reader
-	units  *unitWriter
-	limit  int // page size
+	reader   *reader
+	units    *unitWriter
+	machines *machineWriter
+	limit    int // page size
 }
 
 // routes registers the API's paths.
 func (f *fleetAPI) routes(front *front) {
+	const get, put, patch, del = http.MethodGet, http.MethodPut, http.MethodPatch, http.MethodDelete
 	for _, prefix := range []string{"/fleet/v1", "/v1-alpha"} {
-		front.handle(prefix+"/units", writeFleetError, methods{http.MethodGet: f.fleetUnits})
-		front.handle(prefix+"/units/{name}", writeFleetError, methods{
-			http.MethodGet: f.fleetUnit, http.MethodPut: f.fleetPutUnit, http.MethodDelete: f.fleetDeleteUnit,
-		})
-		front.handle(prefix+"/state", writeFleetError, methods{http.MethodGet: f.fleetStates})
-		front.handle(prefix+"/state/{name}", writeFleetError, methods{http.MethodGet: f.fleetState})
-		front.handle(prefix+"/machines", writeFleetError, methods{http.MethodGet: f.fleetMachines})
-		front.handle(prefix+"/discovery", writeFleetError, methods{http.MethodGet: f.fleetDiscovery})
+		for path, m := range map[string]methods{
+			"":              {},
+			"/units":        {get: f.fleetUnits},
+			"/units/{name}": {get: f.fleetUnit, put: f.fleetPutUnit, del: f.fleetDeleteUnit},
+			"/state":        {get: f.fleetStates},
+			"/state/{name}": {get: f.fleetState},
+			"/machines":     {get: f.fleetMachines, patch: f.fleetPatchMachines},
+			"/discovery":    {get: f.fleetDiscovery},
+		} {
+			for method, h := range m {
+				m[method] = asJSON(h)
+			}
+			front.handle(prefix+path, writeFleetError, m)
+		}
 		front.mux.Handle(prefix+"/", front.wrap(writeFleetError, notFound))
+	}
+}
+
+// asJSON sets the content type also of answers without a body: the original's clients look for it.
+func asJSON(h handler) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		w.Header().Set("Content-Type", wire.JSON)
+		return h(w, r)
 	}
 }
 
@@ -47,10 +63,15 @@ func writeFleetError(w http.ResponseWriter, s *wire.Status) {
 // fleetPage reads ?nextPageToken=, which holds a listing's limit and continue.
 func fleetPage[T any](c *resource[T], r *http.Request, limit int, match func(T) bool) (query[T], error) {
 	q := query[T]{match: match, limit: limit}
-	text := r.URL.Query().Get("nextPageToken")
-	if text == "" {
+	tokens := r.URL.Query()["nextPageToken"]
+	switch len(tokens) {
+	case 0:
 		return q, nil
+	case 1:
+	default:
+		return q, wire.Fail(wire.ReasonBadRequest, "too many values for nextPageToken")
 	}
+	text := tokens[0]
 	t, err := readToken(text, c.rows[0].prefix)
 	if err != nil {
 		return q, wire.Fail(wire.ReasonBadRequest, "invalid value for nextPageToken: %s: %v", text, err)
@@ -60,24 +81,22 @@ func fleetPage[T any](c *resource[T], r *http.Request, limit int, match func(T) 
 }
 
 // requireJSON refuses bodies of any other type.
-func requireJSON(w http.ResponseWriter, r *http.Request) bool {
+func requireJSON(r *http.Request) error {
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err == nil && kind == wire.JSON {
-		return true
+	if err == nil && kind == wire.JSON && len(r.Header.Values("Content-Type")) == 1 {
+		return nil
 	}
-	status := wire.Fail(wire.ReasonBadRequest, "application/json is the only supported content type")
+	status := wire.Fail(wire.ReasonBadRequest, "only acceptable Content-Type is application/json")
 	status.Code = http.StatusUnsupportedMediaType
-	writeFleetError(w, status)
-	return false
+	return status
 }
 
-// fleetDiscovery answers with the discovery document that clients of the original API look for.
-func (f *fleetAPI) fleetDiscovery(w http.ResponseWriter, r *http.Request) error {
-	return writeJSON(w, http.StatusOK, map[string]any{
-		"kind": "discovery#restDescription", "discoveryVersion": "v1", "id": "fleet:v1", "name": "fleet", "version": "v1",
-		"title": "fleet API", "protocol": "rest", "basePath": "/fleet/v1/",
-		"rootUrl": fmt.Sprintf("http://%s/", r.Host), "servicePath": "fleet/v1/",
-	})
+//go:embed fleetdiscovery.json
+var discoveryDocument []byte
+
+// fleetDiscovery answers with the discovery document that generators of clients read.
+func (f *fleetAPI) fleetDiscovery(w http.ResponseWriter, _ *http.Request) error {
+	return writeText(w, wire.JSON, discoveryDocument)
 }
 
 // fleetAfter returns the token of the page after a key, or "" on the last page.

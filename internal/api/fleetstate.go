@@ -3,9 +3,11 @@ package api
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api/wire"
+	"github.com/fleet-starter/fleet/internal/store"
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
@@ -25,7 +27,11 @@ func (f *fleetAPI) fleetStates(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	q, err := fleetPage(&f.reader.states, r, f.limit, match)
+	live, err := f.liveMachines(r.Context())
+	if err != nil {
+		return err
+	}
+	q, err := fleetPage(&f.reader.states, r, f.limit, func(s *wire.InstanceState) bool { return live[s.Machine] && match(s) })
 	if err != nil {
 		return err
 	}
@@ -49,6 +55,16 @@ func (f *fleetAPI) fleetStates(w http.ResponseWriter, r *http.Request) error {
 		page.States = append(page.States, shown)
 	}
 	return writeJSON(w, http.StatusOK, page)
+}
+
+// liveMachines are the IDs of the machines that are present. What an absent one reported last may no longer be so.
+func (f *fleetAPI) liveMachines(ctx context.Context) (map[string]bool, error) {
+	live, prefix := map[string]bool{}, f.reader.keys.Machines().Prefix()
+	err := f.reader.machines.scan(ctx, prefix, store.ListOptions{}, func(kv store.KV) bool {
+		live[strings.TrimPrefix(kv.Key, prefix)] = kv.Lease != 0
+		return true
+	})
+	return live, err
 }
 
 // fleetState answers with one unit's state, from the first machine that reports it.
@@ -86,33 +102,4 @@ func (f *fleetAPI) toFleetState(ctx context.Context, machine, unit string, state
 	}
 	return fleetUnitState{Name: unit, Hash: hash, MachineID: machine,
 		LoadState: state.LoadState, ActiveState: state.ActiveState, SubState: state.SubState}, nil
-}
-
-// fleetMachine is a machine in the fleet v1 API.
-type fleetMachine struct {
-	ID        string            `json:"id"`
-	PrimaryIP string            `json:"primaryIP"`
-	Metadata  map[string]string `json:"metadata,omitempty"`
-}
-
-func (f *fleetAPI) fleetMachines(w http.ResponseWriter, r *http.Request) error {
-	q, err := fleetPage(&f.reader.machines, r, f.limit, everything[*v1.Machine])
-	if err != nil {
-		return err
-	}
-	v := f.reader.machines.view()
-	revision, next, err := f.reader.machines.load(r.Context(), v, q)
-	if err != nil {
-		return err
-	}
-	var page struct {
-		Machines      []fleetMachine `json:"machines,omitempty"`
-		NextPageToken string         `json:"nextPageToken,omitempty"`
-	}
-	page.NextPageToken = fleetAfter(revision, next)
-	for _, name := range v.names() {
-		m, _ := v.object(name)
-		page.Machines = append(page.Machines, fleetMachine{ID: name, PrimaryIP: m.Spec.Address, Metadata: wire.Metadata(m)})
-	}
-	return writeJSON(w, http.StatusOK, page)
 }

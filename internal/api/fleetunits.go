@@ -2,8 +2,10 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"strings"
+	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api/wire"
@@ -68,76 +70,108 @@ func (f *fleetAPI) fleetUnit(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (f *fleetAPI) toFleetUnit(ctx context.Context, unit *v1.Unit, texts map[string]string) (fleetUnit, error) {
-	shown := fleetUnit{Name: unit.Metadata.Name, Options: []fleetOption{}, DesiredState: unit.Spec.DesiredState,
-		CurrentState: v1.Inactive, MachineID: unit.Status.Machine}
+	shown := fleetUnit{Name: unit.Metadata.Name, Options: []fleetOption{}, DesiredState: unit.Spec.DesiredState}
 	text, err := f.reader.text(ctx, unit, texts)
 	if err != nil {
 		return shown, err
 	}
-	if file, err := unitfile.Parse(text); err == nil { // an unparsable file has no options to show
+	file, err := unitfile.Parse(text)
+	if err == nil { // an unparsable file has no options to show
 		for _, o := range file.Options() {
 			shown.Options = append(shown.Options, fleetOption{Section: o.Section, Name: o.Name, Value: o.Value})
 		}
 	}
-	if m := placedOn(unit.Status.Machines); len(m) > 0 {
-		shown.CurrentState = m[0].Placement.DesiredState
+	if err == nil && readUnitFile(text).of(unit.Metadata.Name).Global {
+		return shown, nil // on no machine in particular
 	}
+	shown.MachineID, shown.CurrentState = unit.Status.Machine, currentState(unit, f.units.now())
 	return shown, nil
 }
 
-// fleetPutUnit creates a unit, or changes its desired state.
+// stopLag is for how long a unit still counts as launched after it was asked to stop. To restart one, the original's fleetctl asks for
+// "loaded", then polls every 250 ms until it sees "launched", and only then asks for "launched": it relies on machines that take
+// seconds to stop a unit, and waits for ever where they are faster.
+const stopLag = 2 * time.Second
+
+// currentState is what the unit's machine last reported to have done with it, which may be behind what was asked for.
+func currentState(unit *v1.Unit, now time.Time) v1.DesiredState {
+	on := placedOn(unit.Status.Machines)
+	if len(on) == 0 {
+		on = unit.Status.Machines // a machine that has not removed it yet
+	}
+	if len(on) == 0 || on[0].State == nil {
+		return v1.Inactive
+	}
+	state := on[0].State.DesiredState
+	if state == "" {
+		state = v1.Loaded
+	}
+	if on[0].Placement != nil && state == v1.Loaded && on[0].Placement.DesiredState == v1.Loaded {
+		asked, err := time.Parse(time.RFC3339Nano, on[0].Placement.RequestedAt)
+		if since := now.Sub(asked); err == nil && since >= 0 && since < stopLag {
+			return v1.Launched
+		}
+	}
+	return state
+}
+
+// fleetPutUnit creates a unit, replaces one whose options differ, or changes the desired state of one.
 func (f *fleetAPI) fleetPutUnit(w http.ResponseWriter, r *http.Request) error {
-	if !requireJSON(w, r) {
-		return nil
+	if err := requireJSON(r); err != nil {
+		return err
 	}
 	body, err := readBody(w, r)
 	if err != nil {
 		return err
 	}
 	var sent fleetUnit
-	if err := strictJSON(body, &sent); err != nil {
+	if err := json.Unmarshal(body, &sent); err != nil { // fields that this API does not know are ignored
 		return wire.Fail(wire.ReasonBadRequest, "unable to decode body: %v", err)
 	}
 	name := r.PathValue("name")
 	if sent.Name != "" && sent.Name != name {
 		return wire.Fail(wire.ReasonBadRequest, "name in URL %q differs from unit name in request body %q", name, sent.Name)
 	}
+	if _, err := checkUnitName(name); err != nil {
+		return err
+	}
 	kv, exists, _, err := f.reader.store.Get(r.Context(), f.reader.keys.Units().Key(name))
 	if err != nil {
 		return err
-	}
-	switch {
-	case !exists && len(sent.Options) == 0:
-		return wire.Fail(wire.ReasonConflict, "unit does not exist and options field empty")
-	case len(sent.Options) == 0 && sent.DesiredState == "":
-		return wire.Fail(wire.ReasonConflict, "must provide DesiredState to update existing unit")
-	case len(sent.Options) == 0:
-		return f.fleetSetState(w, r, name, sent.DesiredState)
 	}
 	old, _ := f.reader.keys.Units().Decode(kv.Value)
 	if exists {
 		old.Metadata.Name = name
 		old.Default() // written with etcdctl, possibly without a state
 	}
-	unit, err := fromFleetUnit(name, sent, old)
-	if err != nil {
-		return err
+	if len(sent.Options) > 0 {
+		unit, err := fromFleetUnit(name, sent, old)
+		if err != nil {
+			return err
+		}
+		same, err := f.sameOptions(r.Context(), old, unit.Spec.Contents)
+		if err != nil {
+			return err
+		}
+		if !exists || !same {
+			if _, err := f.units.storeUnit(r.Context(), unit, 0, false); err != nil {
+				return err
+			}
+			w.WriteHeader(http.StatusCreated)
+			return nil
+		}
+		if sent.DesiredState == old.Spec.DesiredState { // written back as it was read
+			w.WriteHeader(http.StatusNoContent)
+			return nil
+		}
 	}
-	same, err := f.sameOptions(r.Context(), old, unit.Spec.Contents)
 	switch {
-	case err != nil:
-		return err
-	case exists && same && unit.Spec.DesiredState == old.Spec.DesiredState: // written back as it was read: no change
-		w.WriteHeader(http.StatusNoContent)
-		return nil
-	case exists && same:
-		return f.fleetSetState(w, r, name, unit.Spec.DesiredState)
+	case !exists:
+		return wire.Fail(wire.ReasonConflict, "unit does not exist and options field empty")
+	case sent.DesiredState == "":
+		return wire.Fail(wire.ReasonConflict, "must provide desiredState to update existing unit")
 	}
-	if _, err := f.units.storeUnit(r.Context(), unit, 0, false); err != nil {
-		return err
-	}
-	w.WriteHeader(http.StatusCreated)
-	return nil
+	return f.fleetSetState(w, r, old, sent.DesiredState)
 }
 
 // sameOptions reports whether text equals the stored unit's text as this API shows it, that is, ignoring comments and
@@ -148,8 +182,11 @@ func (f *fleetAPI) sameOptions(ctx context.Context, old v1.Unit, text string) (b
 	return err == nil && unitfile.SameOptions(stored, text), err
 }
 
-func (f *fleetAPI) fleetSetState(w http.ResponseWriter, r *http.Request, name string, state v1.DesiredState) error {
-	if _, err := f.units.request(r.Context(), name, state, state == v1.Launched); err != nil {
+// fleetSetState asks for a state. "launched" starts a failed unit again, "loaded" stops one that was launched; a state that the unit
+// already has is no request to stop what systemd or a person started since.
+func (f *fleetAPI) fleetSetState(w http.ResponseWriter, r *http.Request, old v1.Unit, state v1.DesiredState) error {
+	anew := state == v1.Launched || state == v1.Loaded && old.Spec.DesiredState == v1.Launched
+	if _, err := f.units.request(r.Context(), old.Metadata.Name, state, anew); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -168,10 +205,7 @@ func fromFleetUnit(name string, sent fleetUnit, old v1.Unit) (*v1.Unit, error) {
 	unit := &v1.Unit{Metadata: v1.ObjectMeta{Name: name, Labels: old.Metadata.Labels, Annotations: old.Metadata.Annotations},
 		Spec: v1.UnitSpec{Contents: file.String(), DesiredState: sent.DesiredState}}
 	if unit.Spec.DesiredState == "" {
-		unit.Spec.DesiredState = old.Spec.DesiredState
-	}
-	if unit.Spec.DesiredState == "" {
-		unit.Spec.DesiredState = v1.Inactive
+		unit.Spec.DesiredState = v1.Inactive // of new options, too: clients of this API load or launch them afterwards
 	}
 	if errs := unit.Validate(); len(errs) > 0 {
 		return nil, wire.Fail(wire.ReasonBadRequest, "%s", strings.ReplaceAll(errs.Error(), "\n", "; "))

@@ -21,6 +21,8 @@ func FuzzRequest(f *testing.F) {
 		{"PUT", units + "/a.service", unitJSON(f, "a.service", sleeping, "")}, {"POST", units + "/a.service/start", ""},
 		{"PATCH", units + "/a.service", `{"spec":{"desiredState":"loaded"}}`}, {"DELETE", units + "/%2e%2e%2fb", ""},
 		{"PUT", "/fleet/v1/units/a.service", fleetBody}, {"GET", "/fleet/v1/state?machineID=%00", ""}, {"GET", units + "/a.service/logs?since=5m", ""},
+		{"PUT", "/fleet/v1/units/a.service", `{"desiredState":"loaded"}`}, {"PUT", "/v1-alpha/units/%40.service", `{"options":[{}]}`}, {"DELETE", "/fleet/v1/units/a.service", ""},
+		{"PATCH", "/fleet/v1/machines", `[{"op":"add","path":"/` + here + `/metadata/a","value":{"value":"x"}}]`}, {"GET", "/fleet/v1/units?nextPageToken=EwBMLg==", ""},
 		{"PATCH", "/apis/fleet/v1/machines/" + here, `{"metadata":{"a":null}}`}, {"GET", "/apis/fleet/v1/events?for=app/x", ""},
 		{"GET", apps + "?labelSelector=a+in+(b,c),!d", ""}, {"GET", "//apis/../fleet", ""},
 	} {

@@ -24,6 +24,9 @@ const (
 	writeTimeout = 30 * time.Second
 )
 
+// noEtcd begins the message of every 503. Clients of the original know it by its words.
+const noEtcd = "fleet server unable to communicate with etcd"
+
 // crossOrigin refuses writes that a page of another origin makes a browser send.
 var crossOrigin = http.NewCrossOriginProtection()
 
@@ -42,6 +45,7 @@ type front struct {
 	limits  *limits
 	log     logr.Logger
 	timeout time.Duration // of requests that are not watches
+	refuse  func() error
 }
 
 // handle registers a path; methods without a handler get 405.
@@ -67,6 +71,10 @@ func (f *front) wrap(d dialect, h handler) http.Handler {
 		defer f.recovered(tracked, r, d)
 		if err := crossOrigin.Check(r); err != nil {
 			d(tracked, wire.Fail(wire.ReasonForbidden, "cross-origin write refused: %v", err))
+			return
+		}
+		if err := f.refuse(); err != nil {
+			d(tracked, wire.Fail(wire.ReasonUnavailable, "%s: %v", noEtcd, err))
 			return
 		}
 		r.Body = http.MaxBytesReader(tracked, r.Body, wire.MaxBody)
@@ -149,7 +157,7 @@ func toStatus(err error) *wire.Status {
 	case errors.As(err, &tooLarge):
 		return wire.Fail(wire.ReasonTooLarge, "request body larger than %d bytes, the limit of one etcd request", tooLarge.Limit)
 	case errors.Is(err, store.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
-		return wire.Fail(wire.ReasonUnavailable, "fleet server unable to communicate with etcd: %v", err)
+		return wire.Fail(wire.ReasonUnavailable, "%s: %v", noEtcd, err)
 	case errors.Is(err, store.ErrConflict):
 		return wire.Fail(wire.ReasonConflict, "the object changed while the request was processed: read it again")
 	case errors.Is(err, store.ErrCompacted):

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api"
 	"github.com/fleet-starter/fleet/internal/api/wire"
 	"github.com/fleet-starter/fleet/internal/store"
@@ -155,4 +157,21 @@ func TestAClientThatSendsNoBodyIsLeft(t *testing.T) {
 	n, err := conn.Read(make([]byte, 1024))
 	require.Zero(t, n, "the connection is closed without an answer")
 	require.ErrorIs(t, err, io.EOF)
+}
+
+// TestRefused: a fleetd on the second machine with an ID answers with 503, in the format of either API.
+func TestRefused(t *testing.T) {
+	duplicate := errors.New("machine x is present at 10.0.0.1")
+	c := newCluster(t, func(o *api.Options) { o.Refuse = func() error { return duplicate } })
+	const message = "fleet server unable to communicate with etcd: machine x is present at 10.0.0.1"
+	a := c.do(http.MethodGet, "/fleet/v1/machines", "")
+	require.Equal(t, 503, a.code)
+	require.Equal(t, `{"error":{"code":503,"message":"`+message+`"}}`, compact(a.body))
+	a = c.do(http.MethodPut, units+"/a.service", unitJSON(t, "a.service", sleeping, v1.Launched))
+	require.Equal(t, 503, a.code)
+	require.Equal(t, message, a.status(t).Message)
+	c.absent("/fleet/units/a.service")
+
+	duplicate = nil
+	require.Equal(t, 200, c.do(http.MethodGet, "/fleet/v1/machines", "").code)
 }

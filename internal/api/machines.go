@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 
@@ -27,37 +28,49 @@ func (m *machineWriter) patchMachine(w http.ResponseWriter, r *http.Request) err
 	if err := strictJSON(body, &patch); err != nil {
 		return wire.Fail(wire.ReasonBadRequest, `%v: write a patch such as {"cordoned": true, "drain": false, "metadata": {"zone": "a", "old": null}}`, err)
 	}
-	name := r.PathValue("name")
-	key := m.keys.MachineConfigs().Key(name)
-	answer, err := m.write(r.Context(), write{
-		what: "machine/" + name, key: key, dryRun: flag(r.URL.Query().Get("dryRun")),
-		change: func(kv store.KV, exists bool) ([]store.Op, error) {
-			if err := m.knownMachine(r, name, exists); err != nil {
-				return nil, err
-			}
-			return patch.apply(m.keys, key, kv, exists)
-		},
-	})
+	answer, err := m.patch(r.Context(), r.PathValue("name"), patch, flag(r.URL.Query().Get("dryRun")))
 	if err != nil {
 		return err
 	}
 	return writeJSON(w, answer.Code, answer)
 }
 
-// knownMachine refuses a machine that is neither present nor configured and has no units: most likely a typo.
-func (m *machineWriter) knownMachine(r *http.Request, name string, configured bool) error {
-	if configured {
-		return nil
+func (m *machineWriter) patch(ctx context.Context, name string, patch configPatch, dryRun bool) (*wire.Status, error) {
+	key := m.keys.MachineConfigs().Key(name)
+	return m.write(ctx, write{
+		what: "machine/" + name, key: key, dryRun: dryRun,
+		change: func(kv store.KV, exists bool) ([]store.Op, error) {
+			if !exists {
+				known, err := m.present(ctx, name)
+				if err != nil {
+					return nil, err
+				}
+				if !known {
+					return nil, m.reader.machines.notFound(name)
+				}
+			}
+			return patch.apply(m.keys, key, kv, exists)
+		},
+	})
+}
+
+// known reports whether the machine is present, configured or has units. The name of one that is not is most likely a typo.
+func (m *machineWriter) known(ctx context.Context, name string) (bool, error) {
+	_, configured, _, err := m.store.Get(ctx, m.keys.MachineConfigs().Key(name))
+	if err != nil || configured {
+		return configured, err
 	}
-	kv, present, _, err := m.store.Get(r.Context(), m.keys.Machines().Key(name))
+	return m.present(ctx, name)
+}
+
+// present reports whether the machine is present or has units.
+func (m *machineWriter) present(ctx context.Context, name string) (bool, error) {
+	kv, present, _, err := m.store.Get(ctx, m.keys.Machines().Key(name))
 	if err != nil || present && kv.Lease != 0 {
-		return err
+		return err == nil, err
 	}
-	units, err := m.store.List(r.Context(), m.keys.PlacementsOf(name).Prefix(), store.ListOptions{Limit: 1, KeysOnly: true})
-	if err == nil && len(units.KVs) == 0 {
-		err = m.reader.machines.notFound(name)
-	}
-	return err
+	units, err := m.store.List(ctx, m.keys.PlacementsOf(name).Prefix(), store.ListOptions{Limit: 1, KeysOnly: true})
+	return err == nil && len(units.KVs) > 0, err
 }
 
 // configPatch is a v1.MachineConfig whose fields are all optional.

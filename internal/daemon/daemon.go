@@ -178,6 +178,7 @@ func (d *Daemon) serve(ctx context.Context, all []net.Listener) error {
 	handler := api.New(api.Options{
 		Store: d.store, Keys: d.keys, MachineID: d.agent.Machine.Metadata.Name, Version: version.String(), Log: d.log.WithName("api"),
 		Journal:    d.journal(),
+		Refuse:     d.agent.presence.Duplicate,
 		Fallback:   health(d.registry, d.checks(), d.etcd.warnings),
 		TokenLimit: d.cfg.TokenLimit,
 	})
@@ -191,6 +192,7 @@ func (d *Daemon) checks() []check {
 			_, _, _, err := d.store.Get(ctx, d.keys.Machines().Key(d.agent.Machine.Metadata.Name))
 			return err
 		}},
+		{"machine ID", func(context.Context) error { return d.agent.presence.Duplicate() }},
 		{"placements", func(context.Context) error {
 			if !d.agent.node.Synced() {
 				return errors.New("not read from etcd yet")

@@ -68,7 +68,7 @@ const (
 	ReasonTooManyRequests    = "TooManyRequests"    // 429: too many watches or logs are open
 	ReasonInternal           = "Internal"           // 500: an error in fleetd: see its log
 	ReasonMachineUnreachable = "MachineUnreachable" // 502: the machine with the journal does not answer
-	ReasonUnavailable        = "Unavailable"        // 503: etcd does not answer
+	ReasonUnavailable        = "Unavailable"        // 503: etcd does not answer, or another machine has this one's ID
 	ReasonOutOfSpace         = "OutOfSpace"         // 507: etcd is full, see the runbook
 )
 

@@ -58,6 +58,7 @@ type Presence struct {
 	renewed  time.Time     // when the last renewal that etcd confirmed was sent; at first the start
 	lost     time.Time     // the last time it was found expired
 	returned bool          // OnReturn is due
+	other    error         // see Duplicate
 }
 
 // New reads the lease that an earlier fleetd left.
@@ -76,6 +77,20 @@ func (p *Presence) Present() <-chan struct{} { return p.present }
 // or no machine with that ID is and etcd has no space for a presence. Such a state can last for hours, in which the machine
 // has to follow its placements: what it starts from disk after a boot may have been moved meanwhile.
 func (p *Presence) Alone() <-chan struct{} { return p.alone }
+
+// Duplicate says which other machine is present with this one's ID; nil if none is known. It may be this one itself, from before
+// its address changed, until that presence ends.
+func (p *Presence) Duplicate() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.other
+}
+
+func (p *Presence) setDuplicate(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.other = err
+}
 
 // WasAway reports whether the cluster may recently have considered the machine gone.
 func (p *Presence) WasAway() bool {
@@ -293,7 +308,8 @@ func (p *Presence) otherAddress(kv store.KV) string {
 // one is the second with that ID, and does nothing.
 func (p *Presence) waitGone(ctx context.Context, read store.ReadKey) error {
 	id, address := p.id, p.otherAddress(read.KV)
-	p.Log.Info("Waiting for an earlier presence to end", "machine", id, "otherAddress", address, "atMost", p.TTL+grace)
+	p.Log.Info("Another machine is present with this one's ID: waiting until its presence ends", "machine", id, "otherAddress", address, "atMost", p.TTL+grace)
+	p.setDuplicate(fmt.Errorf("machine %s is present at %s, this one is at %s: give each its own /etc/machine-id (systemd-machine-id-setup) or machine_id, or wait until its presence ends", id, address, p.address()))
 	waiting, cancel := context.WithTimeout(ctx, p.TTL+grace)
 	defer cancel()
 	for {
@@ -303,6 +319,7 @@ func (p *Presence) waitGone(ctx context.Context, read store.ReadKey) error {
 			return fmt.Errorf("%w: machine %s is present and alive at %s, this one is at %s: give each its own /etc/machine-id (systemd-machine-id-setup) or machine_id",
 				ErrDuplicate, id, address, p.address())
 		case err != nil || event != nil:
+			p.setDuplicate(nil)
 			return nil // gone, changed or unknown: HoldKey reads it again
 		}
 	}

@@ -237,11 +237,14 @@ func TestSecondMachineWithTheIDIsRefused(t *testing.T) {
 		first := begin(t, s, filepath.Join(t.TempDir(), "lease"), "10.0.0.1", nil)
 		second := begin(t, s, filepath.Join(t.TempDir(), "lease"), "10.0.0.2", nil)
 		require.False(t, second.isPresent())
+		require.ErrorContains(t, second.Duplicate(), "machine "+id+" is present at 10.0.0.1, this one is at 10.0.0.2", "known at once")
 		err := <-second.end
 		require.ErrorIs(t, err, ErrDuplicate)
 		require.ErrorContains(t, err, "machine "+id+" is present and alive at 10.0.0.1, this one is at 10.0.0.2")
 		address, _ := storedAt(t, s)
 		require.Equal(t, "10.0.0.1", address)
+		require.Error(t, second.Duplicate())
+		require.NoError(t, first.Duplicate())
 		first.stop(t)
 	})
 }
@@ -252,8 +255,10 @@ func TestNewAddressAfterRebootWaitsForTheOldLease(t *testing.T) {
 		begin(t, s, filepath.Join(t.TempDir(), "lease"), "10.0.0.1", nil).stop(t)
 		l := begin(t, s, filepath.Join(t.TempDir(), "lease"), "10.0.0.2", nil)
 		require.False(t, l.isPresent())
+		require.Error(t, l.Duplicate())
 		time.Sleep(ttl + time.Second)
 		require.True(t, l.isPresent())
+		require.NoError(t, l.Duplicate())
 		l.stop(t)
 	})
 }
