@@ -103,6 +103,35 @@ func story(t *testing.T, text string) Input {
 	return in
 }
 
+// What several stories begin with.
+const (
+	runs      = "1 place web@1.service m1 web\n 1 start web@1.service m1\n"
+	announced = runs + "2 announce web@1 m1\n"
+	ended     = announced + "5 end web@1.service m1\n"
+	moved     = runs + "2 move web@1.service m1 m2 web\n 3 start web@1.service m2\n"
+
+	movedWhileCut = runs + "2 cut 60\n 5 move web@1.service m1 m2 web\n 6 start web@1.service m2\n"
+
+	// web@2 has started where web@1 stops.
+	madeRoom = `
+		1 place web@1.service m1 web
+		2 start web@1.service m1
+		3 move web@1.service m1 m2 web
+		4 place web@2.service m1 web
+		5 start web@2.service m1
+		`
+	// etcd has three members, and then two.
+	announcedByThree = `
+		1 start etcd.service m1
+		1 start etcd.service m2
+		1 start etcd.service m3
+		1 place web@1.service m1 web
+		50 start web@1.service m1
+		52 announce web@1 m1
+		100 end etcd.service m1
+		`
+)
+
 func TestProblems(t *testing.T) {
 	for _, c := range []struct{ name, story, want string }{
 		{"nothing", "", ""},
@@ -132,138 +161,63 @@ func TestProblems(t *testing.T) {
 			2 start router.service m1
 			2 start router.service m2`, ""},
 
-		{"two that conflict ran on a machine", `
-			1 place web@1.service m1 web
-			2 start web@1.service m1
-			3 move web@1.service m1 m2 web
-			4 place web@2.service m1 web
-			5 start web@2.service m1
+		{"two that conflict ran on a machine", madeRoom + `
 			8 end web@1.service m1`, "12:00:05.000 web@1.service and web@2.service ran on m1 for 3.0 s: web@1.service has Conflicts=web@*.service"},
-		{"the one stops while the other starts", `
-			1 place web@1.service m1 web
-			2 start web@1.service m1
-			3 move web@1.service m1 m2 web
-			4 place web@2.service m1 web
-			5 start web@2.service m1
+		{"the one stops while the other starts", madeRoom + `
 			6.9 end web@1.service m1`, ""},
 
-		{"two copies", `
-			1 place web@1.service m1 web
-			1 start web@1.service m1
-			2 move web@1.service m1 m2 web
-			3 start web@1.service m2
+		{"two copies", moved + `
 			9 end web@1.service m1`, "12:00:03.000 web@1.service ran on m1 and on m2 for 6.0 s"},
-		{"two copies, and neither ends", `
-			1 place web@1.service m1 web
-			1 start web@1.service m1
-			2 move web@1.service m1 m2 web
-			3 start web@1.service m2`, "12:00:03.000 web@1.service ran on m1 and on m2 for 997.0 s"},
-		{"two copies while the network is cut", `
-			1 place web@1.service m1 web
-			1 start web@1.service m1
-			2 cut 60
-			5 move web@1.service m1 m2 web
-			6 start web@1.service m2
+		{"two copies, and neither ends", moved, "12:00:03.000 web@1.service ran on m1 and on m2 for 997.0 s"},
+		{"two copies while the network is cut", movedWhileCut + `
 			90 end web@1.service m1`, ""},
-		{"two copies long after it is healed", `
-			1 place web@1.service m1 web
-			1 start web@1.service m1
-			2 cut 60
-			5 move web@1.service m1 m2 web
-			6 start web@1.service m2
+		{"two copies long after it is healed", movedWhileCut + `
 			99 end web@1.service m1`, "12:01:35.000 web@1.service ran on m1 and on m2 for 4.0 s"},
-		{"the one that lost its power runs no more", `
-			1 place web@1.service m1 web
-			1 start web@1.service m1
+		{"the one that lost its power runs no more", runs + `
 			2 power m1
 			5 move web@1.service m1 m2 web
 			6 start web@1.service m2`, ""},
-		{"started again without an end", `
-			1 place web@1.service m1 web
-			1 start web@1.service m1
+		{"started again without an end", runs + `
 			2 start web@1.service m1
 			3 end web@1.service m1
 			4 move web@1.service m1 m2 web
 			5 start web@1.service m2`, ""},
-		{"a copy that fleet did not place", `
-			1 place web@1.service m1 web
-			1 start web@1.service m1
+		{"a copy that fleet did not place", runs + `
 			3 start web@1.service m2
 			9 end web@1.service m2`, "12:00:03.000 web@1.service ran on m1 and on m2 for 6.0 s"},
 		{"what fleet did not place at all", `
 			1 start docker.service m1
 			1 start docker.service m2`, ""},
 
-		{"announced without an instance", `
-			1 place web@1.service m1 web
-			1 start web@1.service m1
-			2 announce web@1 m1
-			5 end web@1.service m1
+		{"announced without an instance", ended + `
 			8.5 withdraw web@1`, "12:00:05.000 /services/web/web/web@1 = 10.0.0.1:3000 was announced for 3.5 s while web@1.service did not run on m1"},
-		{"withdrawn in time", `
-			1 place web@1.service m1 web
-			1 start web@1.service m1
-			2 announce web@1 m1
-			5 end web@1.service m1
+		{"withdrawn in time", ended + `
 			7.5 withdraw web@1`, ""},
-		{"runs again in time", `
-			1 place web@1.service m1 web
-			1 start web@1.service m1
-			2 announce web@1 m1
-			5 end web@1.service m1
+		{"runs again in time", ended + `
 			6 start web@1.service m1`, ""},
-		{"never withdrawn", `
-			1 place web@1.service m1 web
-			1 start web@1.service m1
-			2 announce web@1 m1
-			5 end web@1.service m1`, "12:00:05.000 /services/web/web/web@1 = 10.0.0.1:3000 was announced for 995.0 s while web@1.service did not run on m1"},
-		{"announced at a machine where it never ran", `
-			1 place web@1.service m1 web
-			1 start web@1.service m1
+		{"never withdrawn", ended, "12:00:05.000 /services/web/web/web@1 = 10.0.0.1:3000 was announced for 995.0 s while web@1.service did not run on m1"},
+		{"announced at a machine where it never ran", runs + `
 			2 place web@1.service m2 web
 			2 unplace web@1.service m1
 			2 announce web@1 m2
 			9 withdraw web@1`, "12:00:02.000 /services/web/web/web@1 = 10.0.0.2:3000 was announced for 7.0 s while web@1.service did not run on m2\n" +
 			"12:00:02.000 web@1.service is placed on m1 and on m2"},
-		{"after a power cut its lease ends", `
-			1 place web@1.service m1 web
-			1 start web@1.service m1
-			2 announce web@1 m1
+		{"after a power cut its lease ends", announced + `
 			5 power m1
 			35 withdraw web@1`, ""},
-		{"after a power cut of another machine it does not have to", `
-			1 place web@1.service m1 web
-			1 start web@1.service m1
-			2 announce web@1 m1
+		{"after a power cut of another machine it does not have to", announced + `
 			4 power m2
 			5 end web@1.service m1
 			35 withdraw web@1`, "12:00:05.000 /services/web/web/web@1 = 10.0.0.1:3000 was announced for 30.0 s while web@1.service did not run on m1"},
-		{"longer than the lease", `
-			1 place web@1.service m1 web
-			1 start web@1.service m1
-			2 announce web@1 m1
+		{"longer than the lease", announced + `
 			5 power m1
 			50 withdraw web@1`, "12:00:45.000 /services/web/web/web@1 = 10.0.0.1:3000 was announced for 5.0 s while web@1.service did not run on m1"},
-		{"no etcd, no withdrawal", `
-			1 start etcd.service m1
-			1 start etcd.service m2
-			1 start etcd.service m3
-			1 place web@1.service m1 web
-			50 start web@1.service m1
-			52 announce web@1 m1
-			100 end etcd.service m1
+		{"no etcd, no withdrawal", announcedByThree + `
 			101 end etcd.service m2
 			102 end web@1.service m1
 			160 start etcd.service m2
 			190 withdraw web@1`, ""},
-		{"one member less is no excuse", `
-			1 start etcd.service m1
-			1 start etcd.service m2
-			1 start etcd.service m3
-			1 place web@1.service m1 web
-			50 start web@1.service m1
-			52 announce web@1 m1
-			100 end etcd.service m1
+		{"one member less is no excuse", announcedByThree + `
 			102 end web@1.service m1
 			160 start etcd.service m1
 			190 withdraw web@1`, "12:01:42.000 /services/web/web/web@1 = 10.0.0.1:3000 was announced for 88.0 s while web@1.service did not run on m1"},
