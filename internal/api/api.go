@@ -3,6 +3,7 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"time"
@@ -26,6 +27,8 @@ type Options struct {
 	Log     logr.Logger
 	// Journal reads this machine's journal. Without one, requests for logs of local units are refused.
 	Journal Journal
+	// StatusText asks this machine's systemd what a unit says of itself. Without one, requests for that of local units are refused.
+	StatusText func(ctx context.Context, unit string) (string, error)
 	// Refuse says why requests cannot be answered now: another machine has this one's ID. nil, or an answer of nil: they can.
 	Refuse func() error
 	// Fallback serves all paths outside the API, such as /healthz, /readyz and /metrics.
@@ -73,7 +76,8 @@ func New(o Options) *Server {
 	s.resourceRoutes(read, units,
 		&appWriter{writer: write, keys: o.Keys, now: o.Now, reader: read},
 		machines,
-		&logReader{reader: read, journal: o.Journal, limits: s.limits, machineID: o.MachineID, version: o.Version, now: o.Now, transport: o.Transport})
+		&unitOnMachine{reader: read, journal: o.Journal, statusText: o.StatusText, limits: s.limits, machineID: o.MachineID, version: o.Version,
+			now: o.Now, transport: o.Transport})
 	(&fleetAPI{reader: read, units: units, machines: machines, limit: o.TokenLimit}).routes(&s.front)
 	s.handle("/version", writeStatus, methods{http.MethodGet: s.getVersion})
 	fallback := o.Fallback
@@ -85,30 +89,31 @@ func New(o Options) *Server {
 }
 
 // resourceRoutes is the routing table of the resource API.
-func (s *Server) resourceRoutes(read *reader, units *unitWriter, apps *appWriter, machines *machineWriter, logs *logReader) {
+func (s *Server) resourceRoutes(read *reader, units *unitWriter, apps *appWriter, machines *machineWriter, there *unitOnMachine) {
 	const get, put, post, patch, del = http.MethodGet, http.MethodPut, http.MethodPost, http.MethodPatch, http.MethodDelete
 	for path, m := range map[string]methods{
-		"/apps":                   {get: read.apps.list},
-		"/apps/{name}":            {get: read.getApp, put: apps.putApp, del: apps.deleteApp},
-		"/apps/{name}/endpoints":  {get: read.appEndpoints},
-		"/apps/{name}/restart":    {post: apps.restartApp},
-		"/units":                  {get: read.units.list},
-		"/units/{name}":           {get: read.units.get, put: units.putUnit, patch: units.patchUnit, del: units.deleteUnit},
-		"/units/{name}/file":      {get: read.unitText},
-		"/units/{name}/logs":      {get: logs.logs},
-		"/units/{name}/start":     {post: units.setState(v1.Launched, true)},
-		"/units/{name}/stop":      {post: units.setState(v1.Loaded, true)},
-		"/units/{name}/load":      {post: units.setState(v1.Loaded, false)},
-		"/units/{name}/unload":    {post: units.setState(v1.Inactive, false)},
-		"/units/{name}/restart":   {post: units.restart},
-		"/unitfiles":              {get: read.listUnitFiles},
-		"/unitfiles/{hash}":       {get: read.getUnitFile},
-		"/machines":               {get: read.machines.list},
-		"/machines/{name}":        {get: read.machines.get, patch: machines.patchMachine},
-		"/machines/{name}/config": {get: read.machineConfig, patch: machines.patchMachine},
-		"/events":                 {get: read.events.list},
-		"/states":                 {get: read.states.list},
-		"/endpoints":              {get: read.endpoints.list},
+		"/apps":                    {get: read.apps.list},
+		"/apps/{name}":             {get: read.getApp, put: apps.putApp, del: apps.deleteApp},
+		"/apps/{name}/endpoints":   {get: read.appEndpoints},
+		"/apps/{name}/restart":     {post: apps.restartApp},
+		"/units":                   {get: read.units.list},
+		"/units/{name}":            {get: read.units.get, put: units.putUnit, patch: units.patchUnit, del: units.deleteUnit},
+		"/units/{name}/file":       {get: read.unitText},
+		"/units/{name}/logs":       {get: there.logs},
+		"/units/{name}/statustext": {get: there.showStatusText},
+		"/units/{name}/start":      {post: units.setState(v1.Launched, true)},
+		"/units/{name}/stop":       {post: units.setState(v1.Loaded, true)},
+		"/units/{name}/load":       {post: units.setState(v1.Loaded, false)},
+		"/units/{name}/unload":     {post: units.setState(v1.Inactive, false)},
+		"/units/{name}/restart":    {post: units.restart},
+		"/unitfiles":               {get: read.listUnitFiles},
+		"/unitfiles/{hash}":        {get: read.getUnitFile},
+		"/machines":                {get: read.machines.list},
+		"/machines/{name}":         {get: read.machines.get, patch: machines.patchMachine},
+		"/machines/{name}/config":  {get: read.machineConfig, patch: machines.patchMachine},
+		"/events":                  {get: read.events.list},
+		"/states":                  {get: read.states.list},
+		"/endpoints":               {get: read.endpoints.list},
 	} {
 		s.handle(wire.Prefix+path, writeStatus, m)
 	}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -20,42 +21,57 @@ const hopHeader = "X-Fleet-Forwarded"
 // maxLines bounds ?lines=.
 const maxLines = 1_000_000
 
-// logReader serves unit logs, from this machine's journal or through the fleetd of another machine.
-type logReader struct {
-	reader    *reader
-	journal   Journal // nil if no journal is read here
-	limits    *limits
-	machineID string
-	version   string
-	now       func() time.Time
-	transport http.RoundTripper
+// unitOnMachine serves what only a unit's machine knows, from this machine or through the fleetd of another one.
+type unitOnMachine struct {
+	reader     *reader
+	journal    Journal                                                // nil if no journal is read here
+	statusText func(ctx context.Context, unit string) (string, error) // nil if systemd cannot be asked here
+	limits     *limits
+	machineID  string
+	version    string
+	now        func() time.Time
+	transport  http.RoundTripper
 }
 
 // logs streams a unit's journal as JSON lines. ?lines= limits past entries, ?since= excludes older ones, ?follow=true keeps
 // streaming, ?machine= selects one of several machines. Logs of other machines are fetched from the fleetd there.
-func (l *logReader) logs(w http.ResponseWriter, r *http.Request) error {
+func (l *unitOnMachine) logs(w http.ResponseWriter, r *http.Request) error {
 	q, err := l.journalQuery(r)
 	if err != nil {
 		return err
 	}
-	unit, err := l.reader.units.read(r.Context(), q.Unit)
+	return l.onItsMachine(w, r, q.Unit, onMachine{path: "logs", none: "has no log", advice: "run journalctl -u " + q.Unit + " there",
+		here: func() error { return l.localLogs(w, r, q) }})
+}
+
+// onMachine is a request that the unit's machine answers.
+type onMachine struct {
+	path   string // of the request, below that of the unit
+	none   string // what a unit that is on no machine lacks
+	advice string // what to do if its machine's fleetd does not answer
+	here   func() error
+}
+
+// onItsMachine answers a request if the unit is on this machine, and has the fleetd of its machine answer it if not.
+func (l *unitOnMachine) onItsMachine(w http.ResponseWriter, r *http.Request, name string, o onMachine) error {
+	unit, err := l.reader.units.read(r.Context(), name)
 	if err != nil {
 		return err
 	}
-	machine, err := l.logMachine(unit, r.URL.Query().Get("machine"))
+	machine, err := l.machineOf(unit, r.URL.Query().Get("machine"), o.none)
 	if err != nil {
 		return err
 	}
 	if machine == l.machineID {
-		return l.localLogs(w, r, q)
+		return o.here()
 	}
 	if r.Header.Get(hopHeader) != "" {
-		return wire.Fail(wire.ReasonElsewhere, "unit %s is on machine %s, not on %s", q.Unit, machine, l.machineID)
+		return wire.Fail(wire.ReasonElsewhere, "unit %s is on machine %s, not on %s", name, machine, l.machineID)
 	}
-	return l.remoteLogs(w, r, q, machine)
+	return l.forward(w, r, name, o, machine)
 }
 
-func (l *logReader) journalQuery(r *http.Request) (JournalQuery, error) {
+func (l *unitOnMachine) journalQuery(r *http.Request) (JournalQuery, error) {
 	values := r.URL.Query()
 	q := JournalQuery{Unit: r.PathValue("name"), Follow: flag(values.Get("follow"))}
 	if _, err := checkUnitName(q.Unit); err != nil {
@@ -73,8 +89,8 @@ func (l *logReader) journalQuery(r *http.Request) (JournalQuery, error) {
 	return q, err
 }
 
-// logMachine returns the machine to read the unit's log from: this one if the unit is here.
-func (l *logReader) logMachine(unit *v1.Unit, wanted string) (string, error) {
+// machineOf returns the machine to ask for a unit: this one if the unit is here.
+func (l *unitOnMachine) machineOf(unit *v1.Unit, wanted, none string) (string, error) {
 	name := unit.Metadata.Name
 	var ids []string
 	for _, m := range unit.Status.Machines {
@@ -87,9 +103,9 @@ func (l *logReader) logMachine(unit *v1.Unit, wanted string) (string, error) {
 	case wanted != "":
 		return "", wire.Fail(wire.ReasonNotFound, "unit %s is not on machine %s; it is on: %s", name, wanted, orNone(ids))
 	case len(ids) == 0 && unit.Status.Unplaced != nil:
-		return "", wire.Fail(wire.ReasonNotFound, "unit %s is not on any machine and has no log: %s", name, unit.Status.Unplaced.Message)
+		return "", wire.Fail(wire.ReasonNotFound, "unit %s is not on any machine and %s: %s", name, none, unit.Status.Unplaced.Message)
 	case len(ids) == 0:
-		return "", wire.Fail(wire.ReasonNotFound, "unit %s is not on any machine and has no log", name)
+		return "", wire.Fail(wire.ReasonNotFound, "unit %s is not on any machine and %s", name, none)
 	}
 	if placed := placedOn(unit.Status.Machines); len(placed) > 0 {
 		return placed[0].Machine, nil
@@ -105,7 +121,7 @@ func orNone(ids []string) string {
 }
 
 // localLogs reads this machine's journal.
-func (l *logReader) localLogs(w http.ResponseWriter, r *http.Request, q JournalQuery) error {
+func (l *unitOnMachine) localLogs(w http.ResponseWriter, r *http.Request, q JournalQuery) error {
 	if l.journal == nil {
 		return wire.Fail(wire.ReasonElsewhere, "fleetd cannot read the journal here: run journalctl -u %s on machine %s", q.Unit, l.machineID)
 	}
@@ -133,24 +149,23 @@ func (l *logReader) localLogs(w http.ResponseWriter, r *http.Request, q JournalQ
 	return nil
 }
 
-// remoteLogs forwards the request to the fleetd of another machine.
-func (l *logReader) remoteLogs(w http.ResponseWriter, r *http.Request, q JournalQuery, machine string) error {
+// forward forwards the request to the fleetd of another machine.
+func (l *unitOnMachine) forward(w http.ResponseWriter, r *http.Request, name string, o onMachine, machine string) error {
 	there, err := l.reader.machines.read(r.Context(), machine)
 	var status *wire.Status
 	if errors.As(err, &status) && status.Reason == wire.ReasonNotFound {
-		return wire.Fail(wire.ReasonMachineUnreachable, "unit %s is on machine %s, which is away", q.Unit, machine)
+		return wire.Fail(wire.ReasonMachineUnreachable, "unit %s is on machine %s, which is away", name, machine)
 	}
 	if err != nil {
 		return err
 	}
-	advice := fmt.Sprintf("run journalctl -u %s there", q.Unit)
 	where := fmt.Sprintf("machine %s (%s)", machine, there.Spec.Address)
 	if there.Spec.Endpoint == "" {
-		return wire.Fail(wire.ReasonElsewhere, "unit %s is on %s, whose fleetd does not listen on TCP (listen=): %s", q.Unit, where, advice)
+		return wire.Fail(wire.ReasonElsewhere, "unit %s is on %s, whose fleetd does not listen on TCP (listen=): %s", name, where, o.advice)
 	}
-	resp, err := l.askMachine(r, there.Spec.Endpoint, machine)
+	resp, err := l.askMachine(r, there.Spec.Endpoint, machine, o.path)
 	if err != nil {
-		return wire.Fail(wire.ReasonMachineUnreachable, "unit %s is on %s, whose fleetd did not answer: %v: %s", q.Unit, where, err, advice)
+		return wire.Fail(wire.ReasonMachineUnreachable, "unit %s is on %s, whose fleetd did not answer: %v: %s", name, where, err, o.advice)
 	}
 	defer resp.Body.Close()
 	w.Header().Set("Content-Type", resp.Header.Get("Content-Type"))
@@ -159,14 +174,14 @@ func (l *logReader) remoteLogs(w http.ResponseWriter, r *http.Request, q Journal
 	return nil
 }
 
-func (l *logReader) askMachine(r *http.Request, endpoint, machine string) (*http.Response, error) {
+func (l *unitOnMachine) askMachine(r *http.Request, endpoint, machine, path string) (*http.Response, error) {
 	target, err := url.Parse(endpoint)
 	if err != nil || target.Scheme != "http" && target.Scheme != "https" || target.Host == "" {
 		return nil, fmt.Errorf("its endpoint %q is not an http:// address", endpoint)
 	}
 	values := r.URL.Query()
 	values.Set("machine", machine)
-	at := target.JoinPath(wire.Prefix, "units", url.PathEscape(r.PathValue("name")), "logs")
+	at := target.JoinPath(wire.Prefix, "units", url.PathEscape(r.PathValue("name")), path)
 	at.RawQuery = values.Encode()
 	req, err := http.NewRequestWithContext(r.Context(), http.MethodGet, at.String(), nil)
 	if err != nil {

@@ -4,11 +4,13 @@ import (
 	"context"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/fleet-starter/fleet/apis/quantity"
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api/client"
+	"github.com/fleet-starter/fleet/internal/api/wire"
 )
 
 func (a *app) describeUnit(ctx context.Context, typed string) error {
@@ -62,8 +64,39 @@ func (a *app) describeUnit(ctx context.Context, typed string) error {
 			}
 		}
 	}
+	a.statusTexts(ctx, c, unit)
 	a.notPlaced([]v1.Unit{unit})
 	return a.recent(ctx, "unit/"+name)
+}
+
+// statusTextWithin is how long a description waits for what only the units' machines know.
+const statusTextWithin = 3 * time.Second
+
+// statusTexts shows what the unit's processes say of themselves, such as that the registry's storage is away. Machines that do not
+// answer, or whose fleetd is older, are left out: the rest of the description does not need them.
+func (a *app) statusTexts(ctx context.Context, c *client.Client, unit v1.Unit) {
+	ctx, cancel := context.WithTimeout(ctx, statusTextWithin)
+	defer cancel()
+	lines := unitLines(unit)
+	texts := make([]string, len(lines))
+	var asking sync.WaitGroup
+	for i, l := range lines {
+		if s := l.on.State; s == nil || s.ActiveState == "inactive" || s.ActiveState == "failed" || !strings.HasSuffix(unit.Metadata.Name, ".service") {
+			continue
+		}
+		asking.Go(func() {
+			said, err := client.Get[wire.UnitStatusText](ctx, c, client.Path("units", unit.Metadata.Name, "statustext"), url.Values{"machine": {l.on.Machine}})
+			if err == nil {
+				texts[i] = said.StatusText
+			}
+		})
+	}
+	asking.Wait()
+	for i, l := range lines {
+		if texts[i] != "" {
+			a.say("Status on %s: %s", a.machine(l.on.Machine, l.on.Address), a.safe(texts[i]))
+		}
+	}
 }
 
 func (a *app) describeMachine(ctx context.Context, typed string) error {

@@ -104,7 +104,7 @@ func serve(t *testing.T, env *testscript.Env, asked func(http.Handler) http.Hand
 	server := &http.Server{
 		BaseContext: func(net.Listener) context.Context { return ctx },
 		Handler: asked(api.New(api.Options{Store: w.conn, Keys: keyspace.New(""), MachineID: here, Version: "1.2.3", Log: logr.Discard(),
-			Now: func() time.Time { return clock }, Journal: journal{}})),
+			Now: func() time.Time { return clock }, Journal: journal{}, StatusText: statusText})),
 	}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = server.Serve(listener) }()
@@ -115,6 +115,14 @@ func serve(t *testing.T, env *testscript.Env, asked func(http.Handler) http.Hand
 		os.RemoveAll(dir)
 	})
 	return w, socket
+}
+
+// statusText is what router.service says of itself.
+func statusText(_ context.Context, unit string) (string, error) {
+	if unit == "router.service" {
+		return "1 app, 3 endpoints", nil
+	}
+	return "", nil
 }
 
 // journal has two lines for every unit.

@@ -135,6 +135,9 @@ func TestPullsComeFirst(t *testing.T) {
 		fleetctl(t, "restart app/one --timeout 2m")
 		t.Logf("restarted after %.1f s", time.Since(start).Seconds())
 		said(t, 30*time.Second, "events --for app/one", "the image of that name that the machine has is used")
+		for _, m := range l.Machines {
+			said(t, 30*time.Second, "describe unit registry", "/"+m.Address+": storage is away: ")
+		}
 		within(t, time.Minute, "one is served", answers)
 	})
 }

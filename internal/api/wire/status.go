@@ -67,8 +67,8 @@ const (
 	ReasonInvalid            = "Invalid"            // 422: the object is not valid: causes has each fault with its place
 	ReasonTooManyRequests    = "TooManyRequests"    // 429: too many watches or logs are open
 	ReasonInternal           = "Internal"           // 500: an error in fleetd: see its log
-	ReasonMachineUnreachable = "MachineUnreachable" // 502: the machine with the journal does not answer
-	ReasonUnavailable        = "Unavailable"        // 503: etcd does not answer, or another machine has this one's ID
+	ReasonMachineUnreachable = "MachineUnreachable" // 502: the machine of the unit does not answer
+	ReasonUnavailable        = "Unavailable"        // 503: etcd or systemd does not answer, or another machine has this one's ID
 	ReasonOutOfSpace         = "OutOfSpace"         // 507: etcd is full, see the runbook
 )
 

@@ -123,6 +123,14 @@ type LogEntry struct {
 	Error *Status `json:"error,omitempty"`
 }
 
+// UnitStatusText is what a unit's process says of itself on its machine.
+type UnitStatusText struct {
+	Unit    string `json:"unit"`
+	Machine string `json:"machine"`
+	// StatusText is the service's last STATUS= (sd_notify(3)); empty if it has said nothing.
+	StatusText string `json:"statusText"`
+}
+
 // Version is the answer of /version.
 type Version struct {
 	Version   string `json:"version"`
