@@ -2,8 +2,10 @@ package v1
 
 import "time"
 
-// Before anything is taken away from an instance, its machine prepares what the next start needs: it pulls the image. The app
-// controller asks for it in the unit (Next), the scheduler passes that on (Preparation), the machine answers (Prepared).
+// Before anything is taken away from an instance, the machine where it is started next prepares what that start needs: it pulls the
+// image. For a start on the same machine the app controller asks for it in the unit (Next), and the scheduler passes that on
+// (Preparation). For a move the scheduler asks the other machine (preparations/<machine>/<unit>). The machine answers in its
+// report of the unit (Prepared).
 
 // Preparation names the start that a machine is to prepare: the file and the request.
 type Preparation struct {
@@ -13,7 +15,7 @@ type Preparation struct {
 	RequestedAt string `json:"requestedAt,omitempty"`
 }
 
-// Next is the start that the app controller is about to make of an instance that runs.
+// Next is the start that is about to be made of a unit that runs. Stored in the unit, or at preparations/<machine>/<unit>.
 type Next struct {
 	Preparation
 	// Since is when the machine was first asked to prepare it.

@@ -93,6 +93,7 @@ type Node struct {
 	Options
 	reflector  *cache.Reflector
 	placements *cache.Collection[v1.Placement]
+	preparing  *preparing
 	loop       *controller.Controller[controller.Singleton]
 
 	files   *files
@@ -132,6 +133,7 @@ func New(o Options) (*Node, error) {
 		append([]cache.Option{cache.WithLogger(o.Log), cache.OnRelist(n.relisted), cache.OnIgnored(o.Ignored)}, o.Caches...)...)
 	n.placements = cache.Register(n.reflector, o.Keys.PlacementsOf(o.Machine))
 	n.placements.OnChange(func([]cache.Event[v1.Placement]) { n.changed() })
+	n.preparing = newPreparing(n)
 	n.loop = controller.New(v1.ControllerNode, controller.Func[controller.Singleton](n.Reconcile), controller.Options{
 		Log: o.Log, Metrics: o.Metrics, MinBackoff: 50 * time.Millisecond, MaxBackoff: 30 * time.Second,
 	})
@@ -214,6 +216,7 @@ func (n *Node) readPlacements(ctx context.Context) {
 			return
 		}
 	}
+	n.wait.Go(func() { n.preparing.run(ctx) })
 	_ = n.reflector.Run(ctx) // ends with ctx
 }
 
@@ -268,7 +271,7 @@ func (n *Node) persist(in Input) error {
 	if !in.FromStore {
 		return nil
 	}
-	err := errors.Join(n.texts.save(in.Placements), n.disk.save(in.Placements))
+	err := errors.Join(n.texts.save(withPreparations(in)), n.disk.save(in.Placements))
 	n.diskErr.Store(&err)
 	return err
 }

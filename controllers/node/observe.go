@@ -21,7 +21,7 @@ func (n *Node) observe(ctx context.Context) (Input, error) {
 	n.passed.Store(&now)
 	in := Input{Now: now, FromStore: n.Synced(), Placements: n.disk.placements}
 	if in.FromStore {
-		in.Placements = n.placed()
+		in.Placements, in.Preparations = n.placed(), n.preparing.view()
 	}
 	in.Records, in.CutOffAt = n.records.view(), n.CutOffAt()
 	in.Confirmed = n.confirm(ctx, in)
@@ -35,10 +35,11 @@ func (n *Node) observe(ctx context.Context) (Input, error) {
 	if in.Held, err = n.held(); err != nil {
 		return in, err
 	}
-	in.Texts, in.Relations = n.texts.of(ctx, in.Placements)
+	wanted := withPreparations(in)
+	in.Texts, in.Relations = n.texts.of(ctx, wanted)
 	if in.NoPulls = n.Puller == nil; !in.NoPulls {
-		in.Images = n.texts.images(in.Placements)
-		in.Pulls, in.Booted = n.pulls.of(pullsOf(in.Placements)), n.stillBooting(in)
+		in.Images = n.texts.images(wanted)
+		in.Pulls, in.Booted = n.pulls.of(pullsOf(wanted)), n.stillBooting(in)
 	}
 	if in.Foreign, err = n.foreign(ctx, in); err != nil {
 		return in, err

@@ -17,6 +17,8 @@ type Input struct {
 	// a reason to remove one.
 	FromStore  bool
 	Placements map[string]v1.Placement
+	// Preparations are the starts to prepare of units that are about to be moved here; nil: they are not known yet.
+	Preparations map[string]v1.Preparation
 	// CutOffAt is when the machine has to consider itself cut off unless etcd answers before; zero: never.
 	CutOffAt time.Time
 	// Confirmed are isolated units that etcd, asked after the machine was cut off, still has placed here.
@@ -245,6 +247,7 @@ func Plan(in Input) Decision {
 		case placed:
 			p.place(name, pl)
 		default:
+			p.prepare(name, in.Preparations[name])
 			p.remove(name)
 		}
 	}
@@ -332,6 +335,9 @@ func (p *planner) placed(name string) (v1.Placement, bool) {
 func (p *planner) names() []string {
 	all := map[string]bool{}
 	for name := range p.in.Placements {
+		all[name] = true
+	}
+	for name := range p.in.Preparations {
 		all[name] = true
 	}
 	for name := range p.in.Files {

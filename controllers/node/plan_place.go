@@ -18,7 +18,7 @@ func (p *planner) place(name string, pl v1.Placement) {
 		p.unknown(name, pl, rec, unit)
 		return
 	}
-	p.prepare(name, pl)
+	p.prepare(name, pl.Next)
 	if text.Missing != "" {
 		// A running unit keeps its text; a stop does not need one. One whose file and record are lost is remembered, for it
 		// to be stopped if it is not placed here any more before its text is back.

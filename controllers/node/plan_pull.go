@@ -43,23 +43,21 @@ func keyOf(name string, pl v1.Placement) PullKey {
 	return PullKey{name, v1.Preparation{Hash: pl.Hash, RequestedAt: pl.RequestedAt}}
 }
 
-// nextOf is the start that a placement asks to prepare.
-func nextOf(name string, pl v1.Placement) PullKey { return PullKey{name, pl.Next} }
-
-// prepare prepares the next start of a unit that goes on as it is.
-func (p *planner) prepare(name string, pl v1.Placement) {
-	if pl.Next == (v1.Preparation{}) || !p.in.FromStore {
+// prepare prepares the next start of a unit that goes on as it is, here or on the machine from which it is about to be moved
+// here.
+func (p *planner) prepare(name string, next v1.Preparation) {
+	if next == (v1.Preparation{}) || !p.in.FromStore {
 		return
 	}
 	if !p.in.StatesRead { // an earlier fleetd may have prepared it
 		p.unknownYet[name] = true
 		return
 	}
-	if missing := p.in.Texts[pl.Next.Hash].Missing; missing != "" {
-		p.prepared[name] = v1.Prepared{Preparation: pl.Next, State: v1.PreparedFailed, Message: missing}
+	if missing := p.in.Texts[next.Hash].Missing; missing != "" {
+		p.prepared[name] = v1.Prepared{Preparation: next, State: v1.PreparedFailed, Message: missing}
 		return
 	}
-	p.prepared[name] = p.pull(nextOf(name, pl), p.in.Images[name].Next, 0)
+	p.prepared[name] = p.pull(PullKey{name, next}, p.in.Images[name].Next, 0)
 }
 
 // waitsForImage is why a unit cannot be started yet, because of its image; "" if it can be.
@@ -159,7 +157,7 @@ func pullsOf(placements map[string]v1.Placement) map[PullKey]bool {
 	for name, pl := range placements {
 		wanted[keyOf(name, pl)] = true
 		if pl.Next != (v1.Preparation{}) {
-			wanted[nextOf(name, pl)] = true
+			wanted[PullKey{name, pl.Next}] = true
 		}
 	}
 	return wanted

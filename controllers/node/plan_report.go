@@ -46,7 +46,19 @@ func (p *planner) remove(name string) {
 	if p.in.Held[name] {
 		p.act(Action{Kind: Release, Unit: name, Reason: NotPlaced})
 	}
-	if _, ok := p.in.States[name]; ok {
+	p.forgetState(name)
+}
+
+// forgetState deletes the report of a unit that is not here. One that is about to be moved here is reported until it comes, or
+// does not.
+func (p *planner) forgetState(name string) {
+	last, told := p.in.States[name]
+	_, prepares := p.in.Preparations[name]
+	switch {
+	case prepares:
+		p.report(name, v1.Placement{}, Record{}, "")
+	case !told || p.in.Preparations == nil && last.Prepared != (v1.Prepared{}):
+	default:
 		p.act(Action{Kind: DeleteState, Unit: name, Reason: NotPlaced})
 	}
 }

@@ -82,10 +82,14 @@ func (t *texts) of(ctx context.Context, placements map[string]v1.Placement) (map
 	return found, relations
 }
 
-// hashesOf are the texts that a placement names: first its own, then that of its next start.
+// hashesOf are the texts that a placement names: first its own, then that of its next start. One of a unit that is about to be
+// moved here has only the latter.
 func hashesOf(pl v1.Placement) []string {
-	if pl.Next.Hash == "" || pl.Next.Hash == pl.Hash {
+	switch {
+	case pl.Next.Hash == "" || pl.Next.Hash == pl.Hash:
 		return []string{pl.Hash}
+	case pl.Hash == "" && pl.DesiredState == v1.Inactive:
+		return []string{pl.Next.Hash}
 	}
 	return []string{pl.Hash, pl.Next.Hash}
 }

@@ -18,6 +18,8 @@ const (
 	Update        Kind = "Update"        // replaces the placement's value, on the same machine
 	SetUnplaced   Kind = "SetUnplaced"   // writes why the unit has no machine
 	ClearUnplaced Kind = "ClearUnplaced" // deletes that
+	Prepare       Kind = "Prepare"       // asks the machine to prepare the unit's start there, before the unit is moved
+	PrepareNoMore Kind = "PrepareNoMore" // takes that back
 	StoreFile     Kind = "StoreFile"     // puts the unit's file, before anything else
 	DeleteStray   Kind = "DeleteStray"   // deletes a key below placements/ with an invalid name
 	FreezeMoves   Kind = "FreezeMoves"   // writes nothing: moves are frozen from now on
@@ -37,7 +39,7 @@ const (
 	ReasonStateChanged   = "StateChanged"     // the unit's desired state changed
 	ReasonRequested      = "Requested"        // a person asked for the unit to be started again
 	ReasonPreference     = "Preference"       // the unit's note on what it would prefer to its machine changed: see PreferMetadata=
-	ReasonPrepare        = "Prepare"          // the machine is to prepare the unit's next start, while it runs: its image is pulled
+	ReasonPrepare        = "Prepare"          // the machine is to prepare the unit's next start, while the unit runs there or on the machine that it leaves: its image is pulled
 	ReasonNoMachineFits  = "NoMachineFits"    // the message says which constraints rule out how many machines
 	ReasonUnitFile       = "UnitFile"         // the unit or its file is unreadable
 	ReasonInline         = "Inline"           // the unit contains its file's text: it is stored as a unit file
@@ -56,6 +58,8 @@ type Action struct {
 	Txn int
 	// Placement is the placement to put.
 	Placement v1.Placement
+	// Next is the start that the machine is to prepare.
+	Next v1.Next
 	// File is the file to store; nil except for StoreFile.
 	File *File
 	// Revision is the ModRevision of the key to delete or replace.
@@ -73,7 +77,7 @@ type File struct{ Hash, Text string }
 func (a Action) String() string {
 	what := string(a.Kind) + " " + a.Unit
 	switch a.Kind {
-	case Place, Update:
+	case Place, Update, Prepare, PrepareNoMore:
 		what += " on " + a.Machine
 	case Unplace:
 		what += " from " + a.Machine

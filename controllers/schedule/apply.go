@@ -159,11 +159,15 @@ func (c *Controller) groups(actions []Action) (groups []store.Group, of []int, e
 func (c *Controller) ops(a Action) ([]store.Op, error) {
 	placements, unplaced := c.Cluster.Keys.Placements(), c.Cluster.Keys.Unplaced()
 	key := func(machine string) string { return placements.Key(keyspace.Join(machine, a.Unit)) }
+	preparations := c.Cluster.Keys.Preparations()
+	preparation := preparations.Key(keyspace.Join(a.Machine, a.Unit))
 	var value []byte
 	var err error
 	switch a.Kind {
 	case Place, Move, Update:
 		value, err = placements.Encode(a.Placement)
+	case Prepare:
+		value, err = preparations.Encode(a.Next)
 	case SetUnplaced:
 		value, err = unplaced.Encode(*a.Unplaced)
 	}
@@ -180,6 +184,10 @@ func (c *Controller) ops(a Action) ([]store.Op, error) {
 		return []store.Op{{Key: key(a.Machine), Value: value, If: was}}, nil
 	case Unplace:
 		return []store.Op{{Key: key(a.Machine), If: was}}, nil
+	case Prepare:
+		return []store.Op{{Key: preparation, Value: value}}, nil
+	case PrepareNoMore:
+		return []store.Op{{Key: preparation, If: was}}, nil
 	case SetUnplaced:
 		return []store.Op{{Key: unplaced.Key(a.Unit), Value: value}}, nil
 	case ClearUnplaced:
@@ -221,7 +229,7 @@ func (c *Controller) tell(actions []Action) {
 			c.Events.Record("Cluster", "schedule", v1.EventWarning, a.Reason, a.Message)
 		case UnfreezeMoves:
 			c.Events.Record("Cluster", "schedule", v1.EventNormal, a.Reason, a.Message)
-		case ClearUnplaced, Update, StoreFile:
+		case ClearUnplaced, Update, Prepare, PrepareNoMore, StoreFile:
 		case Place, Unplace:
 			if len(actions) <= manyActions {
 				c.Events.Record(v1.KindUnit, a.Unit, v1.EventNormal, a.Reason, a.sentence())

@@ -24,7 +24,7 @@ func (p *planner) drainTurn(movers []*index.Unit) string {
 				continue
 			}
 			for _, x := range o.Places {
-				if x.Machine.Config.Drain && x.Value.Leaving && !v.keep.Value.Leaving {
+				if x.Machine.Config.Drain && onItsWay(x) > onItsWay(v.keep) {
 					return o.Name + " moves first"
 				}
 				if x.Machine.Present && !x.Machine.Config.Drain && !x.Machine.Runs(o) {
@@ -34,6 +34,17 @@ func (p *planner) drainTurn(movers []*index.Unit) string {
 		}
 	}
 	return ""
+}
+
+// onItsWay is how far the move of a unit off a drained machine is: it is asked to leave, before that it is prepared.
+func onItsWay(x *index.Place) int {
+	switch {
+	case x.Value.Leaving:
+		return 2
+	case len(x.Unit.Preparing) > 0:
+		return 1
+	}
+	return 0
 }
 
 // askToLeave marks the placements of units that are moved by a drain. The units stay until their app has let them go, because
@@ -54,14 +65,14 @@ func (p *planner) askToLeave(movers []*index.Unit, m *index.Machine) bool {
 			u.Family.Mark = p.x.Epoch
 		}
 	}
-	p.waitForDrain(movers, "its app has not let it go")
+	p.waitForDrain(movers, "its app has not let it go", index.ForDrain)
 	return true
 }
 
 // waitForDrain leaves units where they are for now, although they have to leave a drained machine.
-func (p *planner) waitForDrain(movers []*index.Unit, why string) {
+func (p *planner) waitForDrain(movers []*index.Unit, why string, until index.Wait) {
 	for _, u := range movers {
-		p.stayForNow(u, index.ForDrain)
+		p.stayForNow(u, until)
 		if v := of(u); v.keep == nil {
 			v.obstacle = rule.HeldWith(why)
 			p.refused = append(p.refused, refused{u, nil})

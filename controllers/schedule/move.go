@@ -104,7 +104,7 @@ func (p *planner) followUnit(v *verdict, name string, t *index.Unit) {
 // placeTogether finds one machine for a whole group.
 func (p *planner) placeTogether(movers []*index.Unit) {
 	if why := p.drainTurn(movers); why != "" {
-		p.waitForDrain(movers, why)
+		p.waitForDrain(movers, why, index.ForDrain)
 		return
 	}
 	if len(movers) > 1 {
@@ -113,7 +113,7 @@ func (p *planner) placeTogether(movers []*index.Unit) {
 			return
 		}
 	}
-	m := p.rules.Search(movers...).Find()
+	m := p.target(movers)
 	if m == nil {
 		for _, u := range movers {
 			p.refuse(u, movers)
@@ -191,7 +191,7 @@ const maxTogether = 60
 
 // settleAt places units on a machine.
 func (p *planner) settleAt(movers []*index.Unit, m *index.Machine) {
-	if p.askToLeave(movers, m) {
+	if p.unprepared(movers, m) || p.askToLeave(movers, m) {
 		return
 	}
 	for i, u := range movers {

@@ -23,7 +23,7 @@ type changes struct {
 }
 
 // noted are names, by collection.
-type noted struct{ units, files, machines, configs, placements, unplaced, states set }
+type noted struct{ units, files, machines, configs, placements, preparations, unplaced, states set }
 
 type set map[string]struct{}
 
@@ -52,6 +52,7 @@ func (c *Controller) follow() {
 	note(c, c.Cluster.Machines, &c.changes.machines)
 	note(c, c.Cluster.MachineConfigs, &c.changes.configs)
 	note(c, c.Cluster.Placements, &c.changes.placements)
+	note(c, c.Cluster.Preparations, &c.changes.preparations)
 	note(c, c.Cluster.Unplaced, &c.changes.unplaced)
 	note(c, c.Cluster.States, &c.changes.states)
 }
@@ -94,6 +95,7 @@ func (c *Controller) observe() {
 	}
 	each(c.Cluster.Units, todo.units, all, c.observeUnit)
 	c.index.EachUnexplained(c.former)
+	each(c.Cluster.Preparations, todo.preparations, all, c.observePreparation)
 	each(c.Cluster.Unplaced, todo.unplaced, all, c.observeUnplaced)
 	each(c.Cluster.States, todo.states, all, c.observeState)
 }
@@ -162,8 +164,31 @@ func (c *Controller) observeUnplaced(name string, o *cache.Object[v1.Unplaced]) 
 }
 
 func (c *Controller) observeState(name string, o *cache.Object[v1.UnitState]) {
-	if machine, unit, ok := keyspace.Split(name); ok {
-		c.index.SetActive(machine, unit, o != nil && instance.IsActive(&o.Value))
+	machine, unit, ok := keyspace.Split(name)
+	if !ok {
+		return
+	}
+	c.index.SetActive(machine, unit, o != nil && instance.IsActive(&o.Value))
+	is := v1.Prepared{}
+	if o != nil {
+		is = o.Value.Prepared
+	}
+	c.index.SetPrepared(machine, unit, is)
+}
+
+// observePreparation adds what the machine reports already. An unreadable one counts as empty, and is replaced or deleted.
+func (c *Controller) observePreparation(name string, o *cache.Object[v1.Next]) {
+	machine, unit, ok := keyspace.Split(name)
+	switch {
+	case !ok:
+	case o == nil:
+		c.index.DeletePreparing(machine, unit)
+	default:
+		p := index.Preparing{Machine: machine, Next: o.Value, Mod: o.ModRevision}
+		if state, told := c.Cluster.States.Get(name); told {
+			p.Prepared = state.Value.Prepared
+		}
+		c.index.SetPreparing(unit, p)
 	}
 }
 

@@ -85,6 +85,7 @@ func Plan(in Input) Decision {
 		p.resolve(p.members[g.from:g.to])
 	}
 	p.explainAll()
+	p.dropPreparations()
 	p.strays()
 	p.storeFiles()
 	p.txn.Undo()

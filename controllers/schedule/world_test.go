@@ -30,14 +30,15 @@ type world struct {
 	files      map[string]unitfile.Fleet // of each unit, by unit/hash
 	placements map[string]index.Placed   // by machine/unit
 	unplaced   map[string]v1.Unplaced
-	active     map[string]bool // by machine/unit
+	active     map[string]bool            // by machine/unit
+	preparing  map[string]index.Preparing // by machine/unit
 	c          *index.Index
 	log        func(format string, args ...any)
 }
 
 func newWorld(t require.TestingT) *world {
 	return &world{t: t, limits: Limits{Grace: -1}, now: time.Unix(1000, 0), machines: map[string]index.MachineSpec{}, configs: map[string]v1.MachineConfig{}, units: map[string]index.UnitSpec{}, files: map[string]unitfile.Fleet{},
-		placements: map[string]index.Placed{}, unplaced: map[string]v1.Unplaced{}, active: map[string]bool{}, c: NewIndex(), log: func(string, ...any) {}}
+		placements: map[string]index.Placed{}, unplaced: map[string]v1.Unplaced{}, active: map[string]bool{}, preparing: map[string]index.Preparing{}, c: NewIndex(), log: func(string, ...any) {}}
 }
 
 func (w *world) setMachine(m index.MachineSpec) {
@@ -102,6 +103,23 @@ func (w *world) setActive(machine, unit string, active bool) {
 	w.c.SetActive(machine, unit, active)
 }
 
+func (w *world) prepare(machine, unit string, next v1.Next) {
+	w.revision++
+	p := index.Preparing{Machine: machine, Next: next, Mod: w.revision}
+	w.log("preparing %s/%s %v", machine, unit, next)
+	w.preparing[machine+"/"+unit] = p
+	w.c.SetPreparing(unit, p)
+}
+
+// prepared has a machine answer what it was asked to prepare.
+func (w *world) prepared(machine, unit string, is v1.PreparedState) {
+	w.log("prepared %s/%s %s", machine, unit, is)
+	p := w.preparing[machine+"/"+unit]
+	p.Prepared = v1.Prepared{Preparation: p.Next.Preparation, State: is}
+	w.preparing[machine+"/"+unit] = p
+	w.c.SetPrepared(machine, unit, p.Prepared)
+}
+
 func (w *world) plan() Decision {
 	w.c.EachUnexplained(w.file)
 	d := Plan(Input{Index: w.c, Now: w.now, Limits: w.limits, FrozenSince: w.since})
@@ -132,6 +150,12 @@ func (w *world) apply(a Action) {
 	case Update:
 		require.Equal(w.t, w.placements[a.Machine+"/"+a.Unit].Mod, a.Revision, "%v", a)
 		w.put(a.Machine, a.Unit, a.Placement)
+	case Prepare:
+		w.prepare(a.Machine, a.Unit, a.Next)
+	case PrepareNoMore:
+		require.Equal(w.t, w.preparing[a.Machine+"/"+a.Unit].Mod, a.Revision, "%v", a)
+		delete(w.preparing, a.Machine+"/"+a.Unit)
+		w.c.DeletePreparing(a.Machine, a.Unit)
 	case SetUnplaced:
 		w.revision++
 		w.unplaced[a.Unit] = *a.Unplaced
@@ -207,6 +231,10 @@ func (w *world) rebuilt() *index.Index {
 	for key, active := range w.active {
 		m, u, _ := strings.Cut(key, "/")
 		c.SetActive(m, u, active)
+	}
+	for key, p := range w.preparing {
+		_, u, _ := strings.Cut(key, "/")
+		c.SetPreparing(u, p)
 	}
 	for _, m := range w.machines {
 		c.SetMachine(m)

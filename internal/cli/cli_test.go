@@ -106,6 +106,16 @@ func TestLeftOnAMachine(t *testing.T) {
 	}
 	why, _ := leftOn(id, v1.Unit{Status: &v1.UnitStatus{Unplaced: &v1.Unplaced{Message: "full"}, Machines: []v1.UnitOnMachine{at(id, &v1.Placement{}, "active")}}})
 	require.Equal(t, "1 left: a; a: full", unitsLeft(map[string]string{"a": why}))
+	prepares := at("other", nil, "inactive")
+	prepares.State.Prepared = v1.Prepared{State: v1.PreparedPulling, Message: "pulling web:2 since noon (1 of 2 layers)"}
+	moves := v1.Unit{Status: &v1.UnitStatus{Machines: []v1.UnitOnMachine{at(id, &v1.Placement{}, "active"), prepares}}}
+	why, _ = leftOn(id, moves)
+	require.Equal(t, "machine other first has to have its image: pulling web:2 since noon", why)
+	prepares.State.Prepared = v1.Prepared{State: v1.PreparedFailed, Message: "cannot pull web:2 (no such image)"}
+	why, _ = leftOn(id, moves)
+	require.Equal(t, "machine other first has to have its image: cannot pull web:2 (no such image)", why)
+	_, left := leftOn("other", moves)
+	require.False(t, left)
 	require.Equal(t, "5 left: a, b, c, d and 1 more; b: full", unitsLeft(map[string]string{"e": "no", "d": "", "c": "", "b": "full", "a": ""}))
 }
 

@@ -44,7 +44,8 @@ func (a *app) drainCommand() *cobra.Command {
 	cmd := a.machineCommand(&cobra.Command{
 		Use: "drain MACHINE...", Short: "Move units off machines and keep new ones off",
 		Long: `Moves units to other machines, the instances of an app one at a time: each is taken out of the routers first, and the
-next one follows when it is active and announced again. Global units and units that fit no other machine stay.
+next one follows when it is active and announced again. An instance of an image stays until the machine that it moves to has
+pulled that. Global units and units that fit no other machine stay.
 Returns when no other unit is left. uncordon ends the drain.` + machineHelp,
 		Example: "  fleetctl drain 8abff2e7\n  fleetctl drain 8abff2e7 --timeout 30m\n  fleetctl uncordon 8abff2e7",
 	}, `{"drain": true}`, "draining", func(ctx context.Context, id string) error {
@@ -162,10 +163,27 @@ func leftOn(id string, unit v1.Unit) (why string, on bool) {
 		runs := m.State != nil && m.State.ActiveState != "inactive" && m.State.ActiveState != "failed"
 		on = on || m.Machine == id && (m.Placement != nil || runs)
 	}
-	if on && unit.Status.Unplaced != nil {
-		why = unit.Status.Unplaced.Message
+	if !on {
+		return "", false
 	}
-	return why, on
+	if unit.Status.Unplaced != nil {
+		return unit.Status.Unplaced.Message, true
+	}
+	for _, m := range unit.Status.Machines {
+		if m.Placement == nil && m.State != nil && m.State.Prepared.Waits() != "" {
+			why = "machine " + m.Machine + " first has to have its image: " + still(m.State.Prepared)
+		}
+	}
+	return why, true
+}
+
+// still is what keeps a machine from being ready, without the numbers that change all the time.
+func still(is v1.Prepared) string {
+	if is.State != v1.PreparedPulling {
+		return is.Waits()
+	}
+	pulling, _, _ := strings.Cut(is.Waits(), " (")
+	return pulling
 }
 
 // unitsLeft formats the remaining units on one line.

@@ -30,6 +30,7 @@ type Cluster struct {
 	MachineConfigs *cache.Collection[v1.MachineConfig]
 	Overrides      *cache.Collection[v1.Override]
 	Placements     *cache.Collection[v1.Placement]
+	Preparations   *cache.Collection[v1.Next]
 	Unplaced       *cache.Collection[v1.Unplaced]
 	States         *cache.Collection[v1.UnitState]
 	Status         *cache.Collection[v1.AppStatus]
@@ -71,6 +72,7 @@ func New(s store.Interface, keys keyspace.Keys, log logr.Logger, opts ...cache.O
 		MachineConfigs: cache.Register(root, keys.MachineConfigs()),
 		Overrides:      cache.Register(root, keys.Overrides()),
 		Placements:     cache.Register(root, keys.Placements()),
+		Preparations:   cache.Register(root, keys.Preparations()),
 		Unplaced:       cache.Register(root, keys.Unplaced()),
 		States:         cache.Register(root, keys.States()),
 		Status:         cache.Register(root, keys.Status()),

@@ -25,6 +25,7 @@ func FuzzDecode(f *testing.F) {
 		decode(t, k.MachineConfigs(), name, value)
 		decode(t, k.Overrides(), name, value)
 		decode(t, k.Placements(), name, value)
+		decode(t, k.Preparations(), name, value)
 		decode(t, k.Unplaced(), name, value)
 		decode(t, k.States(), name, value)
 		decode(t, k.Status(), name, value)

@@ -10,6 +10,7 @@
 //	machineconfig/<id>          cordon, drain, metadata edits                   people: API, etcdctl
 //	overrides/<unit>            a person's wish for one unit of an app          people: API, etcdctl
 //	placements/<machine>/<unit> hash and desired state for one machine          schedule controller
+//	preparations/<machine>/<unit> the start to prepare before the unit moves there schedule controller
 //	unplaced/<unit>             why no machine fits                             schedule controller
 //	states/<machine>/<unit>     what systemd reports                            fleetd on that machine
 //	routes/<app>                hosts, prefix, route options: for routers       app controller
@@ -115,6 +116,16 @@ func (k Keys) Placements() Collection[v1.Placement] {
 // PlacementsOf holds the placements of one machine; names are units.
 func (k Keys) PlacementsOf(machine string) Collection[v1.Placement] {
 	return jsonOf[v1.Placement](k.root + "/placements/" + machine + "/")
+}
+
+// Preparations holds what machines are to prepare before units are moved to them; names are <machine>/<unit>, see Join.
+func (k Keys) Preparations() Collection[v1.Next] {
+	return jsonOf[v1.Next](k.root + "/preparations/").named(isPair)
+}
+
+// PreparationsOf holds what one machine is to prepare; names are units.
+func (k Keys) PreparationsOf(machine string) Collection[v1.Next] {
+	return jsonOf[v1.Next](k.root + "/preparations/" + machine + "/")
 }
 
 // Unplaced holds why units have no machine.

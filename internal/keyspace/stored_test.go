@@ -23,7 +23,7 @@ func TestStored(t *testing.T) {
 	var all bytes.Buffer
 	for _, row := range []func(*testing.T, *bytes.Buffer){
 		stored(k.Units()), stored(k.Revisions()), stored(k.Machines()), stored(k.MachineConfigs()), stored(k.Overrides()), stored(k.Placements()),
-		stored(k.Unplaced()), stored(k.States()), stored(k.Status()), stored(k.Routes()), stored(k.Routers()), stored(k.Events()),
+		stored(k.Preparations()), stored(k.Unplaced()), stored(k.States()), stored(k.Status()), stored(k.Routes()), stored(k.Routers()), stored(k.Events()),
 	} {
 		row(t, &all)
 	}

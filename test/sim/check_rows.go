@@ -26,19 +26,20 @@ type writers struct {
 
 // rows is the table of docs/reference/keys.md.
 var rows = map[string]writers{
-	"units":      {puts: []string{"app"}, deletes: []string{"app"}, elected: true},
-	"revisions":  {puts: []string{"app"}, deletes: []string{"collect"}, elected: true},
-	"unitfiles":  {puts: []string{"app", "schedule"}, deletes: []string{"collect"}, elected: true},
-	"placements": {puts: []string{"schedule"}, deletes: []string{"schedule"}, elected: true},
-	"unplaced":   {puts: []string{"schedule"}, deletes: []string{"schedule"}, elected: true},
-	"routes":     {puts: []string{"app"}, deletes: []string{"app"}, elected: true},
-	"status":     {puts: []string{"status"}, deletes: []string{"status", "collect"}, elected: true},
-	"overrides":  {deletes: []string{"collect"}, elected: true},
-	"states":     {puts: []string{"node"}, deletes: []string{"node"}, own: true},
-	"machines":   {puts: []string{"presence"}, deletes: []string{"presence"}, own: true},
-	"routers":    {puts: []string{routerPart}, deletes: []string{routerPart}, own: true},
-	"leaders":    {puts: []string{"leader"}, deletes: []string{"leader"}},
-	"events":     {puts: []string{"events", routerPart, announcerPart}},
+	"units":        {puts: []string{"app"}, deletes: []string{"app"}, elected: true},
+	"revisions":    {puts: []string{"app"}, deletes: []string{"collect"}, elected: true},
+	"unitfiles":    {puts: []string{"app", "schedule"}, deletes: []string{"collect"}, elected: true},
+	"placements":   {puts: []string{"schedule"}, deletes: []string{"schedule"}, elected: true},
+	"preparations": {puts: []string{"schedule"}, deletes: []string{"schedule"}, elected: true},
+	"unplaced":     {puts: []string{"schedule"}, deletes: []string{"schedule"}, elected: true},
+	"routes":       {puts: []string{"app"}, deletes: []string{"app"}, elected: true},
+	"status":       {puts: []string{"status"}, deletes: []string{"status", "collect"}, elected: true},
+	"overrides":    {deletes: []string{"collect"}, elected: true},
+	"states":       {puts: []string{"node"}, deletes: []string{"node"}, own: true},
+	"machines":     {puts: []string{"presence"}, deletes: []string{"presence"}, own: true},
+	"routers":      {puts: []string{routerPart}, deletes: []string{routerPart}, own: true},
+	"leaders":      {puts: []string{"leader"}, deletes: []string{"leader"}},
+	"events":       {puts: []string{"events", routerPart, announcerPart}},
 }
 
 // The parts of processes that share one connection.

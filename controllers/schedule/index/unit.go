@@ -39,6 +39,8 @@ type Unit struct {
 	Known  bool
 	Family *Family
 	Places []*Place
+	// Preparing are the machines that are asked to prepare a move of it, sorted by ID.
+	Preparing []*Preparing
 	// Formers are the files that its placements still name. Of is the unit whose former file this is; nil: it is a unit.
 	Formers []*Former
 	Of      *Unit
@@ -234,7 +236,7 @@ func (x *Index) leave(u *Unit) {
 
 // forgetUnit drops a unit of which nothing is left.
 func (x *Index) forgetUnit(u *Unit) {
-	if u.Known || len(u.Places) > 0 || x.unplaced[u.Name] != nil {
+	if u.Known || len(u.Places) > 0 || len(u.Preparing) > 0 || x.unplaced[u.Name] != nil {
 		return
 	}
 	x.rules.Unbind(u)
