@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/fleet-starter/fleet/internal/version"
 )
 
 func main() {
@@ -53,6 +55,9 @@ func isLetter(c byte) bool { return 'a' <= c && c <= 'z' }
 
 func newRoot() *cobra.Command {
 	root := newRun()
+	root.AddCommand(&cobra.Command{Use: "version", Short: "Show the version", Args: cobra.NoArgs, Run: func(cmd *cobra.Command, _ []string) {
+		fmt.Fprintf(cmd.OutOrStdout(), "fleetd version %s\n", version.String())
+	}})
 	root.AddCommand(&cobra.Command{Use: "dev", Hidden: true, DisableFlagParsing: true, RunE: func(*cobra.Command, []string) error { return errDev }})
 	return root
 }

@@ -25,9 +25,11 @@ func execute(args ...string) (string, error) {
 }
 
 func TestVersion(t *testing.T) {
-	out, err := execute("-version")
-	require.NoError(t, err)
-	require.Regexp(t, `^fleetd version \S+\n$`, out)
+	for _, arg := range []string{"-version", "--version", "version"} {
+		out, err := execute(arg)
+		require.NoError(t, err)
+		require.Regexp(t, `^fleetd version \S+\n$`, out)
+	}
 }
 
 func TestInvalidConfigurationNamesEveryPlace(t *testing.T) {

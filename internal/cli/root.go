@@ -51,10 +51,10 @@ func System() IO {
 type app struct {
 	IO
 	access
-	output    string
-	watch     bool
-	noLegend  bool
-	full      bool
+	output   string
+	watch    bool
+	noLegend bool
+	full     bool
 	// strict asks for exit codes that the original does not have, see compat.go.
 	strict    bool
 	connected *client.Client

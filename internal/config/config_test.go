@@ -34,7 +34,7 @@ func TestDefaults(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, warnings)
 	require.Equal(t, &Config{
-		EtcdServers: []string{"http://127.0.0.1:2379"}, EtcdKeyPrefix: "/fleet", EtcdRequestTimeout: time.Second, CacheCheckInterval: 5 * time.Minute,
+		EtcdServers: []string{"http://127.0.0.1:2379", "http://127.0.0.1:4001"}, EtcdKeyPrefix: "/fleet", EtcdRequestTimeout: time.Second, CacheCheckInterval: 5 * time.Minute,
 		MachineID: "/etc/machine-id", Metadata: map[string]string{}, AgentTTL: 30 * time.Second,
 		UnitsDirectory: "/run/fleet/units", StateDirectory: "/var/lib/fleet", RuntimeDirectory: "/run/fleet",
 		TokenLimit: 100, Listen: []string{"unix:///run/fleet.sock"}, LogFormat: "text",
@@ -76,11 +76,17 @@ agent_ttl="45s"
 engine_reconcile_interval=2
 enable_grpc=true
 units_directory=/run/fleet/other/
+disable_watches=false
+verify_units=true
+authorized_keys_file=/root/.ssh/authorized_keys
 `, nil, nil)
 	require.NoError(t, err)
 	require.Equal(t, []string{
 		"fleet.conf:9: engine_reconcile_interval: no longer has any effect (fleetd acts on changes as they happen): remove it",
 		"fleet.conf:10: enable_grpc: no longer has any effect (machines communicate only through etcd): remove it",
+		"fleet.conf:12: disable_watches: no longer has any effect (fleetd always watches for changes): remove it",
+		"fleet.conf:13: verify_units: no longer has any effect (units are not signed): remove it",
+		"fleet.conf:14: authorized_keys_file: no longer has any effect (units are not signed): remove it",
 	}, warnings)
 	require.Equal(t, []string{"http://10.0.0.1:2379", "http://10.0.0.2:2379"}, c.EtcdServers)
 	require.Equal(t, 2500*time.Millisecond, c.EtcdRequestTimeout)

@@ -43,13 +43,18 @@ var meaningless = map[string]string{
 	"engine_reconcile_interval": "fleetd acts on changes as they happen",
 	"enable_grpc":               "machines communicate only through etcd",
 	"disable_watches":           "fleetd always watches for changes",
+	"verify_units":              "units are not signed",
+	"authorized_keys_file":      "units are not signed",
 }
+
+// defaultServers are etcd's own port and the one of its first versions, which the original fleet tries, too.
+var defaultServers = []string{"http://127.0.0.1:2379", "http://127.0.0.1:4001"}
 
 // Keys returns all keys in the order of the documentation.
 func Keys() []Key { return slices.Clone(keys) }
 
 var keys = []Key{
-	{Name: "etcd_servers", Default: "http://127.0.0.1:2379", Usage: "etcd's client URLs, separated by commas",
+	{Name: "etcd_servers", Default: strings.Join(defaultServers, ","), Usage: "etcd's client URLs, separated by commas",
 		set: func(c *Config, v string) (err error) { c.EtcdServers, err = servers(v); return }},
 	{Name: "etcd_username", Usage: "etcd user name", set: str(func(c *Config) *string { return &c.EtcdUsername })},
 	{Name: "etcd_password", Usage: "etcd password", Secret: true, set: str(func(c *Config) *string { return &c.EtcdPassword })},
@@ -87,7 +92,7 @@ var keys = []Key{
 
 func defaults() *Config {
 	return &Config{
-		EtcdServers:        []string{"http://127.0.0.1:2379"},
+		EtcdServers:        slices.Clone(defaultServers),
 		EtcdKeyPrefix:      "/fleet",
 		EtcdRequestTimeout: time.Second,
 		CacheCheckInterval: store.CheckEvery,

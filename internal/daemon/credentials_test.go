@@ -40,10 +40,12 @@ func TestPasswordIsForTheAnnouncerAlone(t *testing.T) {
 	require.Eventually(t, func() bool { _, err := os.Stat(shown); return err == nil }, within, 10*time.Millisecond)
 	requireFile(t, shown, 0o644, `{"username":"fleet","password":"`+password+`"}`)
 	r.signals <- syscall.SIGUSR1
-	r.awaitLog("msg=State")
+	r.awaitLog("Dumped the state")
 	r.stop()
 
 	require.NotContains(t, r.log.text(), password, "the log")
+	require.Contains(t, r.out.text(), "shop@1.service")
+	require.NotContains(t, r.out.text(), password, "the state")
 	env, err := os.ReadFile(shown + ".env")
 	require.NoError(t, err)
 	require.NotContains(t, string(env), password, "the announcer's environment, which its probes inherit")

@@ -32,6 +32,8 @@ import (
 type Options struct {
 	// Log is where the log goes. Default: stderr.
 	Log io.Writer
+	// Out is where the state goes that SIGUSR1 asks for. Default: stdout.
+	Out io.Writer
 	// Reload reads the configuration again on SIGHUP. nil: SIGHUP changes nothing.
 	Reload func() (*config.Config, []string, error)
 	// Signals replaces the process's signals in tests.
@@ -61,6 +63,9 @@ type Daemon struct {
 func New(cfg *config.Config, o Options) *Daemon {
 	if o.Log == nil {
 		o.Log = os.Stderr
+	}
+	if o.Out == nil {
+		o.Out = os.Stdout
 	}
 	d := &Daemon{Options: o, cfg: cfg, registry: prometheus.NewRegistry(), keys: keyspace.New(cfg.EtcdKeyPrefix)}
 	d.level.Set(cfg.Verbosity)

@@ -3,6 +3,7 @@ package daemon
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -103,6 +104,7 @@ func (l *lab) config(environ ...string) (*config.Config, []string, error) {
 type running struct {
 	*lab
 	log     *output
+	out     *output
 	signals chan os.Signal
 	ended   chan error
 	reload  []string // the environment for the next SIGHUP
@@ -112,8 +114,8 @@ func (l *lab) run(environ ...string) *running {
 	l.t.Helper()
 	cfg, _, err := l.config(environ...)
 	require.NoError(l.t, err)
-	r := &running{lab: l, log: &output{}, signals: make(chan os.Signal, 1), ended: make(chan error, 1)}
-	d := New(cfg, Options{Log: r.log, Signals: r.signals, Reload: func() (*config.Config, []string, error) { return l.config(r.reload...) }})
+	r := &running{lab: l, log: &output{}, out: &output{}, signals: make(chan os.Signal, 1), ended: make(chan error, 1)}
+	d := New(cfg, Options{Log: r.log, Out: r.out, Signals: r.signals, Reload: func() (*config.Config, []string, error) { return l.config(r.reload...) }})
 	l.runs = append(l.runs, r)
 	go func() { r.ended <- d.Run(context.Background()) }()
 	return r
@@ -221,6 +223,7 @@ func TestLife(t *testing.T) {
 
 	r.reload = []string{"FLEET_METADATA=zone=b", "FLEET_VERBOSITY=1", "FLEET_TOKEN_LIMIT=7"}
 	r.signals <- syscall.SIGHUP
+	r.awaitLog("Reloading configuration")
 	r.awaitLog("Configuration reloaded")
 	r.awaitLog("take effect at the next start")
 	require.Eventually(t, func() bool { m, _ := l.machine(); return m.Spec.Metadata["zone"] == "b" }, within, 10*time.Millisecond)
@@ -228,8 +231,16 @@ func TestLife(t *testing.T) {
 	r.signals <- syscall.SIGHUP
 	r.awaitLog("Configuration is invalid, keeping the old one")
 	r.signals <- syscall.SIGUSR1
-	r.awaitLog("msg=State")
-	require.True(t, r.log.has(`\"a.service\":{\"hash\":`))
+	r.awaitLog("Dumped the state")
+	var state struct {
+		Machine v1.Machine     `json:"machine"`
+		Config  *config.Config `json:"config"`
+		Node    json.RawMessage
+	}
+	require.NoError(t, json.Unmarshal([]byte(r.out.text()), &state))
+	require.Equal(t, "b", state.Machine.Spec.Metadata["zone"])
+	require.Equal(t, 1, state.Config.Verbosity)
+	require.Contains(t, string(state.Node), `"a.service":{"hash":`)
 
 	_, before := l.machine()
 	r.stop()

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/signal"
 	"reflect"
@@ -70,6 +71,7 @@ func (d *Daemon) reload() {
 	if d.Reload == nil {
 		return
 	}
+	d.log.Info("Reloading configuration")
 	d.notify("RELOADING=1")
 	defer d.notify(sd.SdNotifyReady)
 	cfg, warnings, err := d.Reload()
@@ -95,7 +97,7 @@ func (d *Daemon) reload() {
 	d.log.Info("Configuration reloaded", "verbosity", cfg.Verbosity, "metadata", config.MetadataString(cfg.Metadata))
 }
 
-// dump logs what fleetd knows, as JSON.
+// dump writes what fleetd knows, as one line of JSON.
 func (d *Daemon) dump() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -106,9 +108,12 @@ func (d *Daemon) dump() {
 	data, err := json.Marshal(map[string]any{
 		"machine": d.agent.told(), "config": cfg, "leading": d.agent.leading.Load(), "node": d.agent.node.Dump(), "wasAway": d.agent.presence.WasAway(),
 	})
+	if err == nil {
+		_, err = fmt.Fprintf(d.Out, "%s\n", data)
+	}
 	if err != nil {
 		d.log.Error(err, "Cannot dump the state")
 		return
 	}
-	d.log.Info("State", "state", string(data))
+	d.log.Info("Dumped the state")
 }

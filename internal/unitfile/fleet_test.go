@@ -73,26 +73,58 @@ func TestParseFleet(t *testing.T) {
 	}
 }
 
+// TestParseFleetOfTheOriginal: what the original takes for something is taken for the same, with a warning at most.
+func TestParseFleetOfTheOriginal(t *testing.T) {
+	for _, tc := range []struct {
+		section string
+		want    Fleet
+	}{
+		{"Global=maybe\nMachineOf=b.service\n", Fleet{MachineOf: []string{"b.service"}}},
+		{"Global=true\nGlobal=maybe\n", Fleet{}},
+		{"X-ConditionMachineBootID=boot\n", Fleet{MachineID: "boot"}},
+		{"X-ConditionMachineBootID=boot\nX-ConditionMachineID=id\n", Fleet{MachineID: "id"}},
+		{"X-ConditionMachineID=old\nMachineID=new\nMachineID=other\n", Fleet{MachineID: "new"}},
+		{"MachineID=new\nX-ConditionMachineID=old\n", Fleet{MachineID: "new"}},
+		{"X-ConditionMachineOf=b.service\nX-ConditionMachineMetadata=\"a=b\" \"c=d\"\n",
+			Fleet{MachineOf: []string{"b.service"}, MachineMetadata: map[string][]string{"a": {"b"}, "c": {"d"}}}},
+		{"X-Conflicts=c*\nUnheardOf=1\n", Fleet{Conflicts: []string{"c*"}}},
+	} {
+		fleet, problems := fleetOf(t, "a@1.service", tc.section)
+		for _, p := range problems {
+			require.True(t, strings.HasPrefix(p, "warning: "), p)
+		}
+		tc.want.Unit = "a@1.service"
+		require.Equal(t, tc.want, fleet, tc.section)
+	}
+}
+
 func TestParseFleetProblems(t *testing.T) {
 	for _, tc := range []struct {
 		name, section string
 		want          []string
 	}{
 		{"all at once, in order", "Foo=1\nPorts=0 x\nCPU=%q\nGlobal=maybe\n", []string{
-			"line 2: [X-Fleet] Foo: unknown option: remove it, or write one of Conflicts, CPU, Global, Image, MachineID, MachineMetadata, MachineOf, Memory, OnPartition, Ports, PreferMetadata, Pull, Replaces, SpreadOver",
+			"warning: line 2: [X-Fleet] Foo: unknown option, has no effect: remove it, or write one of Conflicts, CPU, Global, Image, MachineID, MachineMetadata, MachineOf, Memory, OnPartition, Ports, PreferMetadata, Pull, Replaces, SpreadOver",
 			`line 3: [X-Fleet] Ports: port "0": write numbers from 1 to 65535, separated by white space`,
 			`line 3: [X-Fleet] Ports: port "x": write numbers from 1 to 65535, separated by white space`,
 			`line 4: [X-Fleet] CPU: "%q": unknown specifier "%q": fleet knows %n, %N, %p, %i and %%`,
 			`line 4: [X-Fleet] CPU: "%q" is not an amount of CPU (not a plain number): write cores such as 2 or 0.5, or millicores such as 500m`,
-			`line 5: [X-Fleet] Global: "maybe" is neither true nor false`}},
+			`warning: line 5: [X-Fleet] Global: "maybe" is neither true nor false, and taken as false`}},
 		{"in order, those of the file and those of the unit", "CPU=x\nMachineOf=b\nMemory=x\n", []string{
 			`line 2: [X-Fleet] CPU: "x" is not an amount of CPU (not a plain number): write cores such as 2 or 0.5, or millicores such as 500m`,
 			`line 3: [X-Fleet] MachineOf: unit name "b": no type, add one such as .service`,
 			`line 4: [X-Fleet] Memory: "x" is not an amount of memory (not a plain number): write bytes, or a number with K, M, G or T (powers of 1024) such as 256M`}},
 		{"misspelt", "conflicts=a\nx-conditionmachineid=b\nX-ConditionMachineBootID=c\n", []string{
-			"line 2: [X-Fleet] conflicts: unknown option: write Conflicts=",
-			"line 3: [X-Fleet] x-conditionmachineid: unknown option: write MachineID=",
-			"line 4: [X-Fleet] X-ConditionMachineBootID: unknown option: boot IDs are not supported, write MachineID="}},
+			"warning: line 2: [X-Fleet] conflicts: unknown option, has no effect: write Conflicts=",
+			"warning: line 3: [X-Fleet] x-conditionmachineid: unknown option, has no effect: write MachineID=",
+			"warning: line 4: [X-Fleet] X-ConditionMachineBootID: boot IDs are not known, the value is compared with machine IDs: write MachineID="}},
+		{"spellings of a machine's ID", "X-ConditionMachineBootID=a\nX-ConditionMachineID=b\nMachineID=c\nX-ConditionMachineID=d\n", []string{
+			"warning: line 2: [X-Fleet] X-ConditionMachineBootID: boot IDs are not known, the value is compared with machine IDs: write MachineID=",
+			"warning: line 2: [X-Fleet] X-ConditionMachineBootID: ignored: X-ConditionMachineID= (line 3) wins: remove it",
+			"warning: line 3: [X-Fleet] X-ConditionMachineID: deprecated spelling: write MachineID=",
+			"warning: line 3: [X-Fleet] X-ConditionMachineID: ignored: MachineID= (line 4) wins: remove it",
+			"warning: line 5: [X-Fleet] X-ConditionMachineID: deprecated spelling: write MachineID=",
+			"warning: line 5: [X-Fleet] X-ConditionMachineID: ignored: MachineID= (line 4) wins: remove it"}},
 		{"lone percent", "SpreadOver=a%\n", []string{`line 2: [X-Fleet] SpreadOver: "a%": a single % at the end: write %%`}},
 		{"broken globs", "Conflicts=[ b*\nConflicts=%p[\n", []string{
 			`line 2: [X-Fleet] Conflicts: glob "[" is invalid: close every '[' and do not end with '\'`,

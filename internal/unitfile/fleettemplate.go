@@ -64,11 +64,15 @@ func (t *FleetTemplate) read(o Option) {
 	at := item{option: o.Name, line: o.Line}
 	i := optionOf(o.Name)
 	if i < 0 {
-		t.add(at.problem("unknown option: %s", suggestion(o.Name)))
+		t.add(at.warning("unknown option, has no effect: %s", suggestion(o.Name)))
 		return
 	}
-	if name := fleetOptions[i].name; name != o.Name {
-		t.add(at.warning("deprecated spelling: write %s=", name))
+	switch option := fleetOptions[i]; o.Name {
+	case option.name:
+	case option.legacy:
+		t.add(at.warning("boot IDs are not known, the value is compared with machine IDs: write %s=", option.name))
+	default:
+		t.add(at.warning("deprecated spelling: write %s=", option.name))
 	}
 	fleetOptions[i].read(t, &t.values[i], o)
 }
@@ -99,7 +103,8 @@ func (t *FleetTemplate) readSingle(l *list, o Option) {
 	}
 }
 
-// readMachineID takes one ID. Unlike elsewhere the first assignment wins, as in the original fleet.
+// readMachineID takes one ID. Unlike elsewhere the first assignment wins, and newer spellings go before older ones, as in the
+// original fleet.
 func (t *FleetTemplate) readMachineID(l *list, o Option) {
 	words := t.words(o)
 	at := item{option: o.Name, line: o.Line}
@@ -108,12 +113,25 @@ func (t *FleetTemplate) readMachineID(l *list, o Option) {
 		*l = list{}
 	case len(words) != 1:
 		t.add(at.problem("%s is not one machine ID: a unit can be on one machine only", excerpt(o.Value)))
+	case l.first().set() && newer(l.first().option, o.Name):
+		former := l.first()
+		t.add(former.warning("ignored: %s= (line %d) wins: remove it", o.Name, o.Line))
+		*l = list{}
+		t.readList(l, o, words)
+	case l.first().set() && l.first().option != o.Name:
+		t.add(at.warning("ignored: %s= (line %d) wins: remove it", l.first().option, l.first().line))
 	case l.first().set():
 		t.add(at.warning("ignored: the first one (line %d) wins: remove it", l.first().line))
 	default:
 		t.readList(l, o, words)
 	}
 }
+
+// machineIDs are the spellings of MachineID=, newest first.
+var machineIDs = []string{"MachineID", "X-ConditionMachineID", "X-ConditionMachineBootID"}
+
+// newer reports whether b is a newer spelling of MachineID= than a.
+func newer(a, b string) bool { return slices.Index(machineIDs, b) < slices.Index(machineIDs, a) }
 
 // readMetadata takes one pair, or several in double quotes. A pair without quotes may have white space in its value.
 func (t *FleetTemplate) readMetadata(l *list, o Option) {
@@ -142,7 +160,7 @@ func (t *FleetTemplate) readBool(l *list, o Option) {
 		l.items = []item{at}
 	case "false", "no", "0", "off", "f", "":
 	default:
-		t.add(at.problem("%s is neither true nor false", excerpt(o.Value)))
+		t.add(at.warning("%s is neither true nor false, and taken as false", excerpt(o.Value)))
 	}
 }
 
