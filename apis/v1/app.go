@@ -78,7 +78,7 @@ type Container struct {
 	// Runtime is docker or podman. Default docker.
 	Runtime string `json:"runtime,omitempty"`
 	// Options are further options of "docker run", such as another --log-driver: its own log is off, because the journal
-	// has what the container writes.
+	// has what the container writes. With --network host no port is published: the container listens on the machine's.
 	Options []string `json:"options,omitempty"`
 }
 

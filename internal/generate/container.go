@@ -98,8 +98,10 @@ func (g *generator) run(c *v1.Container, runtime client, name string) string {
 	// The client writes what the container logs to the journal: the runtime's own log, which has no limit, would be a second one.
 	// The image is there, or its pull has failed and said why.
 	parts = append(parts, "--log-driver none", "--pull=never")
-	for _, p := range g.spec.Ports {
-		parts = append(parts, unitfile.Quote("-p", fmt.Sprintf("%d:%d", p.HostPort, p.Port)))
+	if !onHostNetwork(c.Options) { // there the runtime would ignore them, with a warning at each start
+		for _, p := range g.spec.Ports {
+			parts = append(parts, unitfile.Quote("-p", fmt.Sprintf("%d:%d", p.HostPort, p.Port)))
+		}
 	}
 	for _, volume := range c.Volumes {
 		parts = append(parts, expandable("-v", volume))
@@ -116,6 +118,20 @@ func (g *generator) run(c *v1.Container, runtime client, name string) string {
 	}
 	parts = append(parts, unitfile.Quote(c.Image))
 	return strings.Join(append(parts, nonEmpty(expandable(arguments...))...), " ")
+}
+
+// onHostNetwork reports whether the runtime's options give the container the machine's own network: the last --network counts.
+func onHostNetwork(options []string) (host bool) {
+	for i, option := range options {
+		name, network, joined := strings.Cut(option, "=")
+		if !joined && i+1 < len(options) {
+			network = options[i+1]
+		}
+		if name == "--network" || name == "--net" {
+			host = network == "host"
+		}
+	}
+	return host
 }
 
 // engine orders the unit after what its container needs, which it waits for. It is not bound to it: systemd starts the unit again
