@@ -35,9 +35,18 @@ const aboutRegistry = `Registry of container images, with storage that machines 
  .
  fleet runs it as an app. Until then nothing is started.`
 
+const aboutCompat = `etcdctl and /etc/environment as unit files of fleet 1.0 expect them
+ Unit files that were written for fleet on CoreOS announce their services with
+ "etcdctl set --ttl" and "etcdctl rm", commands of etcd 2, and read the address
+ of their machine from /etc/environment.
+ .
+ This package has an etcdctl with the key commands of etcd 2 over etcd 3, which
+ hands all others to the etcdctl in whose place it is, and has fleetd keep the
+ variables of CoreOS in /etc/environment.`
+
 // packages are the packages of one format.
 func (b *build) packages(f format) (all []*nfpm.Info, err error) {
-	for _, assemble := range []func(format) (*nfpm.Info, error){b.fleet, b.fleetctl, b.registry} {
+	for _, assemble := range []func(format) (*nfpm.Info, error){b.fleet, b.fleetctl, b.registry, b.compat} {
 		info, err := assemble(f)
 		if err != nil {
 			return nil, err
@@ -133,6 +142,34 @@ func (b *build) registry(f format) (*nfpm.Info, error) {
 	return info, c.err
 }
 
+// compat is the package of a machine with unit files of the original fleet. Debian's dpkg moves the machine's own etcdctl away; where
+// there is no such thing, the scripts do.
+func (b *build) compat(f format) (*nfpm.Info, error) {
+	info := b.info(f, "fleet-compat", aboutCompat)
+	etcdctl := "/usr/bin/etcdctl"
+	scripts := filepath.Join(b.top, "hack/packages", f.name)
+	if f.name == "debian" {
+		info.Depends = []string{"fleet"}
+		info.Recommends = []string{"etcd-client"}
+		info.Scripts.PreInstall = filepath.Join(scripts, "fleet-compat.preinst")
+		info.Scripts.PostInstall = filepath.Join(scripts, "fleet-compat.postinst")
+		info.Scripts.PostRemove = filepath.Join(scripts, "fleet-compat.postrm")
+	} else {
+		info.Depends = []string{"fleet"}
+		info.Recommends = []string{"etcd"}
+		etcdctl = "/usr/libexec/fleet-compat/etcdctl"
+		info.Scripts.PostInstall = filepath.Join(scripts, "fleet-compat.post")
+		info.Scripts.PostRemove = filepath.Join(scripts, "fleet-compat.postun")
+	}
+	c := b.contents(f, "fleet-compat")
+	c.programAs("etcdctl-compat", etcdctl)
+	c.file("hack/packages/fleet-compat.conf", "/usr/lib/systemd/system/fleetd.service.d/fleet-compat.conf", 0o644)
+	c.manual("etcdctl-compat.1", func() ([]byte, error) { return b.manual("etcdctl-compat.1") })
+	c.common("fleet-compat")
+	info.Contents = c.list
+	return info, c.err
+}
+
 // contents collects the files of one package, and the first error.
 type contents struct {
 	b     *build
@@ -172,10 +209,15 @@ func (c *contents) file(source, path string, mode os.FileMode) {
 }
 
 func (c *contents) program(names ...string) {
-	c.programs = append(c.programs, names...)
 	for _, name := range names {
-		c.add(filepath.Join(c.b.programs, name), "/usr/bin/"+name, 0o755)
+		c.programAs(name, "/usr/bin/"+name)
 	}
+}
+
+// programAs is a program at a path of its own.
+func (c *contents) programAs(name, path string) {
+	c.programs = append(c.programs, name)
+	c.add(filepath.Join(c.b.programs, name), path, 0o755)
 }
 
 // generated is a file with this text.

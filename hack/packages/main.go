@@ -2,8 +2,9 @@
 //
 //	go run . -programs ../../bin/packages/linux-amd64 -arch amd64
 //
-// There are three packages, each as .deb and as .rpm: fleet has what a machine of a cluster needs, fleetctl what a laptop needs to work
-// with one, and fleet-registry a registry for container images. fleet depends on fleetctl of the same version. The same commit gives the same bytes: all times in a package are the
+// There are four packages, each as .deb and as .rpm: fleet has what a machine of a cluster needs, fleetctl what a laptop needs to work
+// with one, fleet-registry a registry for container images, and fleet-compat what unit files of the original fleet expect of a machine.
+// fleet depends on fleetctl of the same version. The same commit gives the same bytes: all times in a package are the
 // commit's, or SOURCE_DATE_EPOCH.
 package main
 

@@ -50,6 +50,8 @@ type Config struct {
 	// StateDirectory is on disk and survives a reboot; RuntimeDirectory does not.
 	StateDirectory   string
 	RuntimeDirectory string
+	// CoreOSEnvironmentFile gets the machine's address as CoreOS's /etc/environment had it; empty: no file does.
+	CoreOSEnvironmentFile string
 	// SystemdUser makes fleetd use its user's service manager instead of the system's.
 	SystemdUser bool
 	// JournalDirectory is read instead of the machine's journal, see journalctl --directory.

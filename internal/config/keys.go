@@ -77,6 +77,8 @@ var keys = []Key{
 		set: path(func(c *Config) *string { return &c.UnitsDirectory })},
 	{Name: "state_directory", Default: "/var/lib/fleet", Usage: "directory for what survives a reboot", set: path(func(c *Config) *string { return &c.StateDirectory })},
 	{Name: "runtime_directory", Default: "/run/fleet", Usage: "directory for what does not survive a reboot", set: path(func(c *Config) *string { return &c.RuntimeDirectory })},
+	{Name: "coreos_environment_file", Usage: "file in which fleetd keeps the machine's address as COREOS_PRIVATE_IPV4 and COREOS_PUBLIC_IPV4, such as /etc/environment on CoreOS",
+		set: path(func(c *Config) *string { return &c.CoreOSEnvironmentFile })},
 	{Name: "systemd_user", Default: "false", Bool: true, Usage: "use the user's service manager instead of the system's",
 		set: boolean(func(c *Config) *bool { return &c.SystemdUser })},
 	{Name: "journal_directory", Default: "the machine's journal", Usage: "journal directory to read units' logs from",

@@ -36,6 +36,9 @@ func provide(l layout.Layout, cfg *config.Config, m v1.Machine) error {
 	if err := atomicfile.Replace(l.Environment(), []byte(environment(l, cfg, m)), 0o644, atomicfile.Process); err != nil {
 		return fmt.Errorf("environment file: %w", err)
 	}
+	if err := provideCoreOS(cfg.CoreOSEnvironmentFile, m.Spec.Address); err != nil {
+		return fmt.Errorf("coreos_environment_file: %w", err)
+	}
 	executable, err := os.Executable()
 	if err != nil {
 		return err

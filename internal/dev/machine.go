@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -90,6 +91,30 @@ WatchdogSec=60s
 	return os.Symlink("../fleetd.service", enabled)
 }
 
+// compatFiles are what the package fleet-compat brings on a real machine: an etcdctl with the key commands of etcd 2, and the address
+// in /etc/environment.
+func (m *node) compatFiles() (map[string]string, error) {
+	host, err := os.ReadFile("/etc/environment")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	environment := filepath.Join(m.stateDir(), "environment")
+	text := fmt.Sprintf("%s\nCOREOS_PRIVATE_IPV4=%s\nCOREOS_PUBLIC_IPV4=%[2]s\n", strings.TrimSuffix(string(host), "\n"), m.address())
+	if err := os.WriteFile(environment, []byte(strings.TrimPrefix(text, "\n")), 0o644); err != nil {
+		return nil, err
+	}
+	files := map[string]string{"/etc/environment": environment}
+	if program := filepath.Join(m.cfg.BinDir, "etcdctl-compat"); regular(program) { // a test may have built less
+		files["/usr/bin/etcdctl"] = program
+	}
+	return files, nil
+}
+
+func regular(file string) bool {
+	info, err := os.Stat(file)
+	return err == nil && info.Mode().IsRegular()
+}
+
 func (m *node) start(ctx context.Context, info Info) error {
 	if m.up() {
 		return fmt.Errorf("machine %d is up already", m.n)
@@ -97,8 +122,13 @@ func (m *node) start(ctx context.Context, info Info) error {
 	if err := m.writeFiles(info); err != nil {
 		return err
 	}
+	compat, err := m.compatFiles()
+	if err != nil {
+		return err
+	}
 	vm, err := machine.Start(ctx, machine.Config{
 		Name:       m.name(),
+		Files:      compat,
 		RuntimeDir: info.machineRuntimeDir(m.n),
 		StateDir:   m.stateDir(),
 		Network:    m.network,

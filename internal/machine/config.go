@@ -8,9 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strings"
 )
 
 var namePattern = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
@@ -18,6 +21,11 @@ var namePattern = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 func (c Config) validate() error {
 	if !namePattern.MatchString(c.Name) {
 		return fmt.Errorf("name %q: letters, digits, '-' and '_' are allowed", c.Name)
+	}
+	for path, file := range c.Files {
+		if strings.ContainsAny(path, " \n") || strings.ContainsAny(file, "\n") {
+			return fmt.Errorf("file %q for %q: blanks in the path and line breaks are not supported", file, path)
+		}
 	}
 	for _, dir := range []string{c.RuntimeDir, c.StateDir} {
 		if !filepath.IsAbs(dir) || filepath.Clean(dir) != dir {
@@ -59,6 +67,15 @@ func (c Config) env() []string {
 		"HOME=" + c.StateDir,
 		"XDG_CONFIG_HOME=" + filepath.Join(c.StateDir, "config"),
 	}, c.Env...)
+}
+
+// files is Files for init.sh: a line each of path, blank and the host's file.
+func (c Config) files() string {
+	var b strings.Builder
+	for _, path := range slices.Sorted(maps.Keys(c.Files)) {
+		fmt.Fprintf(&b, "%s %s\n", path, c.Files[path])
+	}
+	return b.String()
 }
 
 // journaldConf makes journald keep everything of the machine and nothing of the host; storage is "volatile" because the

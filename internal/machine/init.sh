@@ -17,6 +17,16 @@ done
 mount --rbind "$FLEET_RUNTIME/run" /run
 mount --bind "$FLEET_STATE/journal" /run/log/journal
 mount --bind "$FLEET_STATE/machine-id" /etc/machine-id
+# Files of the host that this machine has others for.
+printf %s "$FLEET_FILES" | while read -r path file; do
+	if [ -e "$path" ]; then
+		hidden="/run/fleet-compat/${path##*/}"
+		mkdir -p /run/fleet-compat
+		: >"$hidden"
+		mount --bind "$path" "$hidden"
+		mount --bind "$file" "$path"
+	fi
+done
 # As on a booted machine: systemd mounts a unit's credentials in a separate namespace, and expects to see them here.
 mkdir -p "$XDG_RUNTIME_DIR/credentials"
 mount --bind "$XDG_RUNTIME_DIR/credentials" "$XDG_RUNTIME_DIR/credentials"
@@ -33,7 +43,7 @@ journald=$!
 until [ -S /run/systemd/journal/socket ] || ! kill -0 $journald; do
 	sleep 0.01
 done
-env -u FLEET_RUNTIME -u FLEET_STATE -u FLEET_CGROUPS /usr/lib/systemd/systemd --user --log-target=journal &
+env -u FLEET_RUNTIME -u FLEET_STATE -u FLEET_CGROUPS -u FLEET_FILES /usr/lib/systemd/systemd --user --log-target=journal &
 manager=$!
 code=0
 wait $manager || code=$?

@@ -46,6 +46,9 @@ type Config struct {
 	StateDir string
 	// Network is the file of the machine's network namespace, such as /run/netns/NAME; "" is the caller's.
 	Network string
+	// Files are files of the host that the machine sees in the place of others, by the path of these. It takes root: an ordinary
+	// user's machine sees the host's. Those that they hide are below /run/fleet-compat, by their base name.
+	Files map[string]string
 	// Env is added to the environment of the service manager, which its units inherit, and of commands.
 	Env []string
 }
@@ -120,7 +123,7 @@ func (m *Machine) powerOn() error {
 		return err
 	}
 	defer console.Close()
-	env := append(m.cfg.env(), "FLEET_RUNTIME="+m.cfg.RuntimeDir, "FLEET_STATE="+m.cfg.StateDir, "FLEET_CGROUPS="+cgroups,
+	env := append(m.cfg.env(), "FLEET_RUNTIME="+m.cfg.RuntimeDir, "FLEET_STATE="+m.cfg.StateDir, "FLEET_CGROUPS="+cgroups, "FLEET_FILES="+m.cfg.files(),
 		"NOTIFY_SOCKET="+m.cfg.notifySocket(), "XDG_RUNTIME_DIR="+os.Getenv("XDG_RUNTIME_DIR"))
 	command := func(argv ...string) *exec.Cmd {
 		cmd := exec.Command(argv[0], argv[1:]...)

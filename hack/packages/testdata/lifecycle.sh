@@ -20,13 +20,21 @@ show() { systemctl show -p "$1" --value "$2"; }
 installed() { dpkg-query -W -f '${Version}' fleet; }
 inodes() { stat -c %i /run/fleet.sock; }
 
+own() { printf '#!/bin/sh\necho real "$@"\n' >"$1.new" && chmod 755 "$1.new" && mv "$1.new" "$1"; }
+
 step=install
+[ -e /usr/bin/etcdctl ] || own /usr/bin/etcdctl
+etcdctl=$(cksum </usr/bin/etcdctl)
 dpkg -i "$old"/*.deb
 getent group fleet >/dev/null || fail "there is no group fleet"
 is "mode of fleet.conf" "$(stat -c '%a %U:%G' /etc/fleet/fleet.conf)" "640 root:root"
 is "fleetd.service" "$(enabled)" enabled
 fleetctl version >/dev/null
 fleet-registry version >/dev/null
+is "etcdctl.distrib" "$(cksum </usr/bin/etcdctl.distrib)" "$etcdctl"
+etcdctl set --help | grep -q '^usage: etcdctl set' || fail "etcdctl has no command of etcd 2"
+own /usr/bin/etcdctl.distrib
+is "etcdctl put" "$(etcdctl put a b)" "real put a b"
 before=$(installed)
 if booted; then
 	is "fleetd.service" "$(active fleetd.service)" active
@@ -50,6 +58,11 @@ if booted; then
 	is "inode of the socket" "$(inodes)" "$inode"
 fi
 
+is "etcdctl put after the upgrade" "$(etcdctl put a b)" "real put a b"
+if booted; then
+	grep -q '^COREOS_PRIVATE_IPV4=' /etc/environment || fail "fleetd does not keep the address in /etc/environment"
+fi
+
 step="upgrade of a fleetd that is disabled"
 systemctl disable ${bystander:+--now} --quiet fleetd.service
 dpkg -i "$new"/*.deb
@@ -61,8 +74,10 @@ fi
 systemctl enable ${bystander:+--now} --quiet fleetd.service
 
 step=remove
-files=$(dpkg -L fleet fleetctl fleet-registry | sort -u | while read -r path; do [ -d "$path" ] || echo "$path"; done)
-dpkg -r fleet
+files=$(dpkg -L fleet fleetctl fleet-registry fleet-compat | grep -v /usr/bin/etcdctl | sort -u | while read -r path; do [ -d "$path" ] || echo "$path"; done)
+dpkg -r fleet fleet-compat
+is "etcdctl, which is back," "$(etcdctl set)" "real set"
+absent /usr/bin/etcdctl.distrib
 absent /usr/bin/fleetd /usr/lib/systemd/system/fleetd.service /usr/lib/systemd/system/fleetd.socket
 [ -e /etc/fleet/fleet.conf ] && [ -d /var/lib/fleet ] || fail "what a purge removes is gone already"
 if booted; then
@@ -77,7 +92,8 @@ grep -q zone=a /etc/fleet/fleet.conf || fail "fleet.conf was replaced"
 is "fleetd.service" "$(enabled)" enabled
 
 step=purge
-dpkg -P fleet fleetctl fleet-registry
+dpkg -P fleet fleetctl fleet-registry fleet-compat
+is "etcdctl, which is back," "$(etcdctl set)" "real set"
 absent $files /etc/fleet /var/lib/fleet /run/fleet.sock
 left=$(find /etc/systemd /var/lib/systemd -name 'fleetd*')
 is "what is left" "$left" ""
