@@ -120,7 +120,7 @@ func parse(args []string) (options, error) {
 		flags.PrintDefaults()
 	}
 	flags.StringVar(&opts.settings.Dir, "dir", "/run/fleet/router", "directory for everything that nginx writes")
-	flags.StringVar(&opts.stateFile, "state-file", "", "file on disk from which nginx is served after a reboot while etcd is unreachable")
+	flags.StringVar(&opts.stateFile, "state-file", "", "file on disk from which nginx is served after a reboot while etcd is unreachable; beside it, FILE.draining is there while the machine is drained")
 	flags.StringVar(&listen, "listen", "80", "port or address:port to listen on")
 	flags.StringVar(&opts.settings.StatusListen, "status-listen", "", "additional address:port only for the status page")
 	flags.StringVar(&opts.settings.Domain, "domain", "", "an app without hosts is served as <app>.<domain>")
@@ -204,11 +204,18 @@ func newServer(opts options, log logr.Logger) (*nginx.Server, error) {
 func serve(ctx context.Context, opts options, log logr.Logger, server *nginx.Server, client store.Interface, reserved map[int]string) error {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
+	keys := keyspace.New(opts.root)
+	drain := route.Drain{Store: client, Keys: keys, Machine: opts.machine, Set: server.SetDraining, Log: log.WithName("drain")}
+	if opts.stateFile != "" {
+		drain.StateFile = opts.stateFile + ".draining"
+	}
+	if err := drain.Restore(); err != nil {
+		log.Error(err, "What load balancers were told before is unknown, waiting for etcd", "file", drain.StateFile)
+	}
 	front := newServing(server, opts.settings, log, fail)
 	if _, err := front.Start(ctx); err != nil {
 		return err
 	}
-	keys := keyspace.New(opts.root)
 	recorder := events.New(client, keys, events.Options{Source: "route", Machine: opts.machine, Log: log})
 	controller := route.New(route.Options{
 		Store: client, Keys: keys, Nginx: front, Events: recorder, Log: log.WithName("route"),
@@ -219,7 +226,6 @@ func serve(ctx context.Context, opts options, log logr.Logger, server *nginx.Ser
 	var parts sync.WaitGroup
 	parts.Go(func() { _ = recorder.Run(ctx) })
 	parts.Go(func() { front.watch(ctx) })
-	drain := route.Drain{Store: client, Keys: keys, Machine: opts.machine, Set: server.SetDraining, Log: log.WithName("drain")}
 	parts.Go(func() { drain.Run(ctx) })
 	err := controller.Run(ctx)
 	parts.Wait()

@@ -2,10 +2,15 @@ package route
 
 import (
 	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/go-logr/logr"
 
+	"github.com/fleet-starter/fleet/internal/atomicfile"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/store"
 )
@@ -18,7 +23,45 @@ type Drain struct {
 	Machine string
 	// Set is called when the answer changes, and with the first one. An error has it called again.
 	Set func(draining bool) error
-	Log logr.Logger
+	// StateFile is there while the machine is drained, also across reboots; empty for none.
+	StateFile string
+	Log       logr.Logger
+}
+
+// Restore tells nginx what was known before a reboot; call it before nginx serves. A machine that boots drained while etcd is away
+// must take no requests of load balancers. Of one that nothing is known of, the answer is that it is not drained: else no machine
+// that boots without etcd would get requests.
+func (d Drain) Restore() error {
+	if d.StateFile == "" {
+		return nil
+	}
+	_, err := os.Stat(d.StateFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil // nginx's directory has it if the router alone was restarted
+	case err != nil:
+		return err
+	}
+	d.Log.Info("Health for load balancers", "reason", reasonRestored, "draining", true)
+	return d.Set(true)
+}
+
+// remember keeps the answer for Restore.
+func (d Drain) remember(draining bool) error {
+	switch {
+	case d.StateFile == "":
+		return nil
+	case draining:
+		if err := os.MkdirAll(filepath.Dir(d.StateFile), 0o755); err != nil {
+			return err
+		}
+		return atomicfile.Replace(d.StateFile, []byte("this machine is drained\n"), 0o644, atomicfile.Power)
+	}
+	err := os.Remove(d.StateFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // Run follows the machine's configuration until ctx ends. While etcd is away, or what it has cannot be read, the last answer
@@ -59,7 +102,7 @@ func (d Drain) apply(value []byte, there bool, set **bool) error {
 		return nil
 	}
 	d.Log.Info("Health for load balancers", "reason", reasonDrain, "draining", draining)
-	if err := d.Set(draining); err != nil {
+	if err := errors.Join(d.Set(draining), d.remember(draining)); err != nil {
 		return err
 	}
 	*set = &draining

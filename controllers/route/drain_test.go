@@ -3,6 +3,8 @@ package route
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -58,4 +60,65 @@ func TestDrain(t *testing.T) {
 		cancel()
 		<-done
 	})
+}
+
+// A drained machine that reboots while etcd is away tells load balancers so before it asks etcd. When it is uncordoned that is
+// forgotten, too.
+func TestDrainOverAReboot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &router{t: t, store: memstore.New(memstore.Options{}), keys: keyspace.New("")}
+		conn, key := r.store.Connect(), r.keys.MachineConfigs().Key("m1")
+		file := filepath.Join(t.TempDir(), "state", "router.json.draining")
+		// boots runs a router for a minute, and returns what load balancers are told at first and in the end.
+		boots := func() (first, last bool) {
+			told := false
+			d := Drain{Store: conn, Keys: r.keys, Machine: "m1", Log: logr.Discard(), StateFile: file, Set: func(draining bool) error {
+				told = draining
+				return nil
+			}}
+			require.NoError(t, d.Restore())
+			first = told
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			d.Run(ctx)
+			return first, told
+		}
+		told := func(first, last bool, message string) {
+			t.Helper()
+			isFirst, isLast := boots()
+			require.Equal(t, []bool{first, last}, []bool{isFirst, isLast}, message)
+		}
+		conn.SetDown(true)
+		told(false, false, "nothing is known of it")
+		conn.SetDown(false)
+		r.put(key, `{"cordoned": true, "drain": true}`)
+		told(false, true, "etcd says that it is drained")
+		conn.SetDown(true)
+		told(true, true, "etcd is away")
+		r.put(key, "")
+		told(true, true, "it was uncordoned meanwhile, which it cannot know")
+		conn.SetDown(false)
+		told(true, false, "etcd says that it is not")
+		conn.SetDown(true)
+		told(false, false, "which is remembered")
+	})
+}
+
+// A disk that is full keeps no machine from telling load balancers, and the rest is tried again.
+func TestDrainThatCannotBeRemembered(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "router.json.draining")
+	told := []bool{}
+	d := Drain{Keys: keyspace.New(""), Machine: "m1", Log: logr.Discard(), StateFile: filepath.Join(file, "x"), Set: func(draining bool) error {
+		told = append(told, draining)
+		return nil
+	}}
+	require.NoError(t, os.WriteFile(file, nil, 0o644))
+	var set *bool
+	require.Error(t, d.apply([]byte(`{"drain": true}`), true, &set))
+	require.Equal(t, []bool{true}, told)
+	require.Nil(t, set)
+	require.NoError(t, os.Remove(file))
+	require.NoError(t, d.apply([]byte(`{"drain": true}`), true, &set))
+	require.True(t, *set)
+	require.FileExists(t, d.StateFile)
 }
