@@ -51,7 +51,7 @@ for i in $(seq 60); do etcdctl put /junk <%[1]s/megabyte >/dev/null; done`, l.di
 	require.Empty(t, l.run(t, "etcdctl alarm list"))
 	require.Equal(t, before, l.invocations(t), "nothing was restarted")
 	l.changes(t)
-	require.Empty(t, lost(requests.stop()))
+	require.Empty(t, requests.Stop().Failed)
 }
 
 // TestRestoredEtcd: etcd is restored from a backup by the commands of docs/backup.md. What existed then runs on undisturbed, what was
@@ -85,7 +85,7 @@ func TestRestoredEtcd(t *testing.T) {
 	})
 	require.Equal(t, before, l.invocations(t), "nothing was restarted")
 	l.changes(t)
-	require.Empty(t, lost(requests.stop()))
+	require.Empty(t, requests.Stop().Failed)
 	require.NotContains(t, l.run(t, "fleetctl list-units -o wide"), "late")
 	require.NoError(t, closeLab()) // no other test needs this etcd
 }

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,11 +12,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-starter/fleet/test/load"
 )
 
 // lab is a second local cluster: its machines have network links that can be cut, and its etcd runs in processes that can be killed. It
@@ -276,78 +276,27 @@ func (m *member) kill() {
 	}
 }
 
-// request is one request of a load: when it was sent, how long the answer took, and what was wrong.
-type request struct {
-	router int
-	app    string
-	sent   time.Time
-	took   time.Duration
-	err    error
-}
-
-// load sends requests to the lab's apps through routers from four goroutines for each app and router, each one request every 40 ms unless
-// the last one is still unanswered.
-type load struct {
-	cancel context.CancelFunc
-	done   sync.WaitGroup
-	mu     sync.Mutex
-	all    []request
-}
-
-// startLoad returns when requests are answered. A request without an answer within the limit counts as lost.
-func startLoad(t *testing.T, limit time.Duration, routers ...int) *load {
+// startLoad sends GETs to the lab's apps through routers, four streams over kept connections to each app and router, and returns when
+// requests are answered. A request without an answer within the limit counts as lost.
+func startLoad(t *testing.T, limit time.Duration, routers ...int) *load.Load {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	l := &load{cancel: cancel}
+	const senders = 4
+	var targets []load.Target
 	for _, router := range routers {
 		for _, app := range []string{stay, move} {
-			for range 4 {
-				l.done.Go(func() { l.send(ctx, limit, router, app) })
-			}
+			targets = append(targets, load.Target{Name: loadName(router, app), Address: labAddress(router) + ":8080", Host: app + ".localhost"})
 		}
 	}
-	t.Cleanup(func() { l.stop() })
+	l := load.Options{Kinds: []load.Kind{{Method: http.MethodGet, Kept: true}}, Senders: senders, Patience: limit}.Start(targets...)
+	t.Cleanup(func() { l.Stop() })
 	eventually(t, 10*time.Second, "answers", func() error {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if len(l.all) < 100*len(routers) {
-			return fmt.Errorf("%d requests are answered", len(l.all))
+		if n := l.SoFar().Total(); n < 100*len(routers) {
+			return fmt.Errorf("%d requests are answered", n)
 		}
 		return nil
 	})
 	return l
 }
 
-func (l *load) send(ctx context.Context, limit time.Duration, router int, app string) {
-	client := &http.Client{Transport: &http.Transport{}, Timeout: limit}
-	defer client.CloseIdleConnections()
-	for ctx.Err() == nil {
-		r := request{router: router, app: app, sent: time.Now()}
-		_, r.err = getAt(ctx, client, labAddress(router), app+".localhost", "/instance")
-		r.took = time.Since(r.sent)
-		if ctx.Err() != nil {
-			return
-		}
-		l.mu.Lock()
-		l.all = append(l.all, r)
-		l.mu.Unlock()
-		time.Sleep(40 * time.Millisecond)
-	}
-}
-
-// stop ends the load and returns all requests.
-func (l *load) stop() []request {
-	l.cancel()
-	l.done.Wait()
-	return l.all
-}
-
-// lost returns the requests that failed or had no answer within the limit.
-func lost(all []request) (lost []request) {
-	for _, r := range all {
-		if r.err != nil {
-			lost = append(lost, r)
-		}
-	}
-	return lost
-}
+// loadName is what failures of startLoad call an app through a router.
+func loadName(router int, app string) string { return fmt.Sprintf("%s through m%d", app, router) }

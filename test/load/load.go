@@ -4,14 +4,18 @@
 package load
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -71,13 +75,22 @@ const (
 	everyPost = 60 * time.Millisecond
 )
 
-// Patience is how long a request may take: silence that takes longer is an outage, even where an answer comes in the end.
-const Patience = 5 * time.Second
+// Options say what is sent. The zero value sends one stream of each of the Kinds to each target.
+type Options struct {
+	// Kinds are those that are sent. Default Kinds.
+	Kinds []Kind
+	// Senders is how many streams of each kind each target gets. Default 1.
+	Senders int
+	// Patience is how long a request may take: silence that takes longer is an outage, even where an answer comes in the end.
+	// Default 5s.
+	Patience time.Duration
+}
 
 // Load is a steady stream of requests. Each kind to each target waits for its answer before it sends the next one.
 type Load struct {
-	stop context.CancelFunc
-	all  sync.WaitGroup
+	patience time.Duration
+	stop     context.CancelFunc
+	all      sync.WaitGroup
 
 	mu sync.Mutex
 	r  Result
@@ -85,19 +98,36 @@ type Load struct {
 
 // Result is what became of the requests.
 type Result struct {
-	Sent   map[Kind]int
-	Failed []Failure
+	Sent map[Kind]int
+	// Answered is how many were answered as they have to be.
+	Answered map[Answer]int
+	Failed   []Failure
 	// Slowest is how long the slowest request took, answered or not.
 	Slowest time.Duration
 }
 
+// Answer is who answered a request.
+type Answer struct {
+	Kind     Kind
+	Target   string
+	Instance string
+}
+
 // Start sends requests of all kinds to the targets until Stop.
-func Start(targets ...Target) *Load {
+func Start(targets ...Target) *Load { return Options{}.Start(targets...) }
+
+// Start sends requests to the targets until Stop.
+func (o Options) Start(targets ...Target) *Load {
 	ctx, stop := context.WithCancel(context.Background())
-	l := &Load{stop: stop, r: Result{Sent: map[Kind]int{}}}
+	l := &Load{patience: cmp.Or(o.Patience, 5*time.Second), stop: stop, r: Result{Sent: map[Kind]int{}, Answered: map[Answer]int{}}}
+	if o.Kinds == nil {
+		o.Kinds = Kinds
+	}
 	for _, target := range targets {
-		for _, kind := range Kinds {
-			l.all.Go(func() { l.send(ctx, kind, target) })
+		for _, kind := range o.Kinds {
+			for range max(o.Senders, 1) {
+				l.all.Go(func() { l.send(ctx, kind, target) })
+			}
 		}
 	}
 	return l
@@ -110,8 +140,17 @@ func (l *Load) Stop() Result {
 	return l.r
 }
 
+// SoFar is what became of the requests that have been answered or lost until now.
+func (l *Load) SoFar() Result {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := l.r
+	r.Sent, r.Answered, r.Failed = maps.Clone(r.Sent), maps.Clone(r.Answered), slices.Clone(r.Failed)
+	return r
+}
+
 func (l *Load) send(ctx context.Context, kind Kind, target Target) {
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: !kind.Kept}, Timeout: Patience}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: !kind.Kept}, Timeout: l.patience}
 	defer client.CloseIdleConnections()
 	every := everyGet
 	if kind.Method == http.MethodPost {
@@ -121,8 +160,8 @@ func (l *Load) send(ctx context.Context, kind Kind, target Target) {
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		sent := time.Now()
-		err := request(client, kind.Method, target) // also the last one is waited for
-		l.note(Failure{kind, target.Name, sent, time.Since(sent), err})
+		instance, err := request(client, kind.Method, target) // also the last one is waited for
+		l.note(Failure{kind, target.Name, sent, time.Since(sent), err}, instance)
 		select {
 		case <-ctx.Done():
 		case <-tick.C:
@@ -130,42 +169,47 @@ func (l *Load) send(ctx context.Context, kind Kind, target Target) {
 	}
 }
 
-func (l *Load) note(f Failure) {
+func (l *Load) note(f Failure, instance string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.r.Sent[f.Kind]++
 	l.r.Slowest = max(l.r.Slowest, f.Took)
 	if f.Err != nil {
 		l.r.Failed = append(l.r.Failed, f)
+		return
 	}
+	l.r.Answered[Answer{f.Kind, f.Target, instance}]++
 }
 
-// request sends one request. The whole body of a POST has to arrive.
-func request(client *http.Client, method string, target Target) error {
+// request sends one request and returns the instance that answered. The whole body of a POST has to arrive.
+func request(client *http.Client, method string, target Target) (instance string, err error) {
 	path, body := getPath, io.Reader(nil)
 	if method == http.MethodPost {
 		path, body = postPath, strings.NewReader(posted)
 	}
 	req, err := http.NewRequest(method, "http://"+target.Address+path, body)
 	if err != nil {
-		return err
+		return "", err
 	}
 	req.Host = target.Host
 	res, err := client.Do(req)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer res.Body.Close()
 	answer, err := io.ReadAll(res.Body)
 	switch {
 	case err != nil:
-		return err
+		return "", err
 	case res.StatusCode != http.StatusOK:
-		return fmt.Errorf("%s: %s", res.Status, strings.TrimSpace(string(answer)))
+		return "", fmt.Errorf("%s: %s", res.Status, strings.TrimSpace(string(answer)))
 	case method == http.MethodPost && string(answer) != fmt.Sprintln(len(posted)):
-		return fmt.Errorf("%d bytes were sent, the answer is %q", len(posted), answer)
+		return "", fmt.Errorf("%d bytes were sent, the answer is %q", len(posted), answer)
 	}
-	return nil
+	if method == http.MethodPost {
+		return res.Header.Get("X-Instance"), nil
+	}
+	return strings.TrimSpace(string(answer)), nil
 }
 
 // Total is how many requests were sent.
@@ -194,6 +238,14 @@ func (r Result) After(moment time.Time) (failed []Failure) {
 		}
 	}
 	return failed
+}
+
+// ClosedIdle says whether a request was a POST on a kept connection that was closed before it was answered: nginx closes idle
+// connections when its configuration changes, such as with a new app, and a POST that is on its way then may not be sent again by the
+// client itself.
+func (f Failure) ClosedIdle() bool {
+	closed := errors.Is(f.Err, net.ErrClosed) || errors.Is(f.Err, syscall.ECONNRESET) || errors.Is(f.Err, syscall.EPIPE) || errors.Is(f.Err, io.EOF)
+	return f.Kind == Kind{Method: http.MethodPost, Kept: true} && closed && f.Took < time.Second
 }
 
 // String is "2 of 434 requests failed (GET new 1 of 120, GET kept 0 of 121, ...)".

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -107,4 +109,37 @@ func TestClosedPort(t *testing.T) {
 	time.Sleep(50 * time.Millisecond)
 	r := l.Stop()
 	require.Len(t, r.Failed, r.Total())
+}
+
+func TestSomeKindsByManySenders(t *testing.T) {
+	s := newSite(t)
+	kind := Kind{http.MethodGet, true}
+	l := Options{Kinds: []Kind{kind}, Senders: 3}.Start(s.target())
+	require.Eventually(t, func() bool { return l.SoFar().Total() >= 9 }, 10*time.Second, time.Millisecond)
+	r := l.Stop()
+	require.Equal(t, map[Kind]int{kind: r.Total()}, r.Sent)
+	require.Equal(t, map[Answer]int{{kind, "m1", "web@1"}: r.Total()}, r.Answered)
+	connections := 0
+	s.connections.Range(func(any, any) bool { connections++; return true })
+	require.Equal(t, 3, connections, "one for each sender")
+}
+
+func TestSilenceIsAFailure(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	l := Options{Kinds: Kinds[:1], Patience: 50 * time.Millisecond}.Start(Target{Name: "m1", Address: listener.Addr().String()})
+	time.Sleep(10 * time.Millisecond)
+	r := l.Stop()
+	require.Len(t, r.Failed, r.Total())
+	require.ErrorContains(t, r.Failed[0].Err, "Timeout")
+}
+
+func TestClosedIdle(t *testing.T) {
+	kept := Kind{http.MethodPost, true}
+	require.True(t, Failure{Kind: kept, Err: &net.OpError{Err: syscall.ECONNRESET}}.ClosedIdle())
+	require.True(t, Failure{Kind: kept, Err: fmt.Errorf("Post: %w", io.EOF)}.ClosedIdle())
+	require.False(t, Failure{Kind: kept, Err: io.EOF, Took: time.Second}.ClosedIdle())
+	require.False(t, Failure{Kind: Kind{http.MethodPost, false}, Err: io.EOF}.ClosedIdle())
+	require.False(t, Failure{Kind: kept, Err: errors.New("502 Bad Gateway")}.ClosedIdle())
 }
