@@ -117,7 +117,7 @@ fuzz: ## Run every fuzz target in turn (TIME=30s each)
 	@hack/fuzz.sh $(or $(TIME),30s)
 
 .PHONY: bench
-bench: ## Measure speed and size, minutes long: a table, and bench.json (BENCHFLAGS="--size small --only placement/")
+bench: build ## Measure speed and size, minutes long: a table, and bench.json (BENCHFLAGS="--size small --only placement/")
 	go run ./test/bench $(BENCHFLAGS)
 
 .PHONY: sim

@@ -63,6 +63,8 @@ type lab struct {
 	cfg     machine.Config
 	layout  layout.Layout
 	options node.Options // durations only
+	// wrap wraps the node's service manager; nil: nothing does.
+	wrap func(systemd.Manager) systemd.Manager
 
 	manager *systemd.Client
 	stop    func()
@@ -113,6 +115,9 @@ func (l *lab) begin() {
 	o := l.options
 	o.Output = api.LastWords(api.Journalctl{User: true, Directory: l.machine.JournalDir()})
 	o.Machine, o.Keys, o.Store, o.Systemd, o.Layout, o.Log = me, keys, l.store, l.manager, l.layout, log
+	if l.wrap != nil {
+		o.Systemd = l.wrap(l.manager)
+	}
 	n, err := node.New(o)
 	require.NoError(l.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -220,4 +225,14 @@ func (l *lab) systemctl(args ...string) string {
 		require.NoError(l.t, err, "%v: %s", args, out)
 	}
 	return string(out)
+}
+
+// placeAll places units in one transaction; a placement without a hash is removed.
+func (l *lab) placeAll(units []string, placements []v1.Placement) {
+	l.t.Helper()
+	var ops []store.Op
+	for i, unit := range units {
+		ops = append(ops, placement(l.t, unit, placements[i]))
+	}
+	l.commit(ops...)
 }

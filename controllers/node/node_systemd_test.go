@@ -82,6 +82,8 @@ func TestBrokenUnitsAffectNoOthers(t *testing.T) {
 	missing := l.file("[Service]\nExecStart=/no/such/program\n")
 	bad := l.file("[Service]\nType=notify\n")
 	exits := l.file("[Service]\nExecStart=/bin/false\n")
+	noenv := l.file("[Service]\nEnvironmentFile=/no/such/environment\nExecStart=/bin/sleep infinity\n")
+	bound := l.file("[Unit]\nBindsTo=nowhere.service\nAfter=nowhere.service\n[Service]\nExecStart=/bin/sleep infinity\n")
 	good := l.file(sleeper)
 	l.begin()
 	started := time.Now()
@@ -90,6 +92,8 @@ func TestBrokenUnitsAffectNoOthers(t *testing.T) {
 		placement(t, "a-missing.service", v1.Placement{Hash: missing, DesiredState: v1.Launched}),
 		placement(t, "a-bad.service", v1.Placement{Hash: bad, DesiredState: v1.Launched}),
 		placement(t, "a-exits.service", v1.Placement{Hash: exits, DesiredState: v1.Launched}),
+		placement(t, "a-noenv.service", v1.Placement{Hash: noenv, DesiredState: v1.Launched}),
+		placement(t, "a-bound.service", v1.Placement{Hash: bound, DesiredState: v1.Launched}),
 		placement(t, "a-nofile.service", v1.Placement{Hash: unitfile.Hash("elsewhere"), DesiredState: v1.Launched}),
 		placement(t, "../escape", v1.Placement{Hash: good, DesiredState: v1.Launched}),
 		placement(t, "good.service", v1.Placement{Hash: good, DesiredState: v1.Launched}),
@@ -100,6 +104,10 @@ func TestBrokenUnitsAffectNoOthers(t *testing.T) {
 	gone := l.await("a-missing.service", "failed", func(s *v1.UnitState) bool { return s != nil && s.ActiveState == "failed" })
 	require.Equal(t, []any{"exit-code", "exited", 203}, []any{gone.Result, gone.ExitCode, gone.ExitStatus})
 	l.await("a-exits.service", "failed", func(s *v1.UnitState) bool { return s != nil && s.ActiveState == "failed" })
+	unread := l.await("a-noenv.service", "failed", func(s *v1.UnitState) bool { return s != nil && s.ActiveState == "failed" })
+	require.Equal(t, "resources", unread.Result)
+	alone := l.await("a-bound.service", "a message", func(s *v1.UnitState) bool { return s != nil && s.Message != "" })
+	require.Contains(t, alone.Message, "nowhere.service")
 	refused := l.await("a-bad.service", "bad-setting", func(s *v1.UnitState) bool { return s != nil && s.LoadState == "bad-setting" })
 	require.Equal(t, "systemd: start a-bad.service: Unit a-bad.service has a bad unit file setting.", refused.Message)
 	absent := l.await("a-nofile.service", "a message", func(s *v1.UnitState) bool { return s != nil })

@@ -8,6 +8,7 @@ import (
 	"net"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -38,6 +39,8 @@ type Client struct {
 	events chan struct{}
 	cancel context.CancelFunc
 	done   chan struct{}
+	// reloads counts the manager's daemon-reloads while connected.
+	reloads atomic.Int64
 
 	mu     sync.Mutex
 	link   *link // nil while disconnected
@@ -67,6 +70,9 @@ func (c *Client) Close() {
 	c.cancel()
 	<-c.done
 }
+
+// Reloads returns how often the manager has reread all unit files since Dial, no matter who asked for it.
+func (c *Client) Reloads() int64 { return c.reloads.Load() }
 
 // Events implements Manager.
 func (c *Client) Events() <-chan struct{} { return c.events }
@@ -156,7 +162,8 @@ func (c *Client) connect(ctx context.Context) (*link, error) {
 		return nil, err
 	}
 	l := newLink(c.hint)
-	if l.conn, err = dbus.NewConn(&transport{Conn: socket}, dbus.WithSignalHandler(l)); err != nil {
+	l.reloads = &c.reloads
+	if l.conn, err = dbus.NewConn(&transport{Conn: socket, signal: l.signal}, dbus.WithSignalHandler(l)); err != nil {
 		socket.Close()
 		return nil, err
 	}

@@ -31,16 +31,20 @@ type command struct {
 // commandOptions are the options whose commands can keep a service from being started, in the order of execution.
 var commandOptions = []string{"ExecCondition", "ExecStartPre", "ExecStartPost"}
 
-// serviceProperties lists the properties that only services have. Commands are only requested after a failure, which they may
-// explain.
+// serviceProperties lists the properties that only services have. How the main process ended is not requested while it runs,
+// commands only after a failure, which they may explain.
 func (d *details) serviceProperties() []property {
 	all := []property{
 		{serviceInterface, "MainPID", &d.mainPID},
 		{serviceInterface, "NRestarts", &d.restarts},
-		{serviceInterface, "ExecMainStartTimestamp", &d.exit.started},
-		{serviceInterface, "ExecMainCode", &d.exit.code},
-		{serviceInterface, "ExecMainStatus", &d.exit.status},
 	}
+	if d.row.ActiveState == "active" && d.row.SubState == "running" {
+		return all
+	}
+	all = append(all,
+		property{serviceInterface, "ExecMainStartTimestamp", &d.exit.started},
+		property{serviceInterface, "ExecMainCode", &d.exit.code},
+		property{serviceInterface, "ExecMainStatus", &d.exit.status})
 	if d.row.ActiveState != "failed" && d.row.SubState != "auto-restart" {
 		return all
 	}

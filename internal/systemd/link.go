@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -26,6 +27,8 @@ func uid() string { return strconv.Itoa(os.Getuid()) }
 type link struct {
 	conn *dbus.Conn
 	hint func()
+	// reloads is incremented when a reload begins.
+	reloads *atomic.Int64
 
 	mu      sync.Mutex
 	details map[dbus.ObjectPath]*details
@@ -63,7 +66,7 @@ type jobEnd struct {
 }
 
 func newLink(hint func()) *link {
-	return &link{hint: hint, details: map[dbus.ObjectPath]*details{}, jobs: map[string]*jobs{}, unmet: map[dbus.ObjectPath]bool{}}
+	return &link{hint: hint, reloads: new(atomic.Int64), details: map[dbus.ObjectPath]*details{}, jobs: map[string]*jobs{}, unmet: map[dbus.ObjectPath]bool{}}
 }
 
 func (l *link) close() { _ = l.conn.Close() }
@@ -74,18 +77,28 @@ func (l *link) call(ctx context.Context, method string, args ...any) *dbus.Call 
 		CallWithContext(ctx, managerInterface+"."+method, 0, args...)
 }
 
+// signal deals with signals that godbus need not decode, and reports whether that is one. Like DeliverSignal it is called by
+// the connection's reader.
+func (l *link) signal(s signal) (done bool) {
+	if s.member != propertiesChanged {
+		return unused[s.member]
+	}
+	switch s.iface() {
+	case unitInterface:
+		l.noteCondition(s)
+	case serviceInterface:
+	default:
+		return true
+	}
+	l.forget(dbus.ObjectPath(s.path))
+	l.hint()
+	return true
+}
+
 // DeliverSignal implements dbus.SignalHandler. UnitNew and UnitRemoved are no hints: reading the state of a unit that is not
 // loaded makes systemd load it, send both signals and forget it, so each read would trigger the next.
 func (l *link) DeliverSignal(_, _ string, signal *dbus.Signal) {
 	switch signal.Name {
-	case "org.freedesktop.DBus.Properties.PropertiesChanged":
-		if len(signal.Body) > 1 {
-			if name, _ := signal.Body[0].(string); name != unitInterface && name != serviceInterface {
-				return
-			}
-			l.noteCondition(signal.Path, signal.Body[1])
-		}
-		l.forget(signal.Path)
 	case managerInterface + ".JobRemoved":
 		var id uint32
 		var job dbus.ObjectPath
@@ -94,6 +107,9 @@ func (l *link) DeliverSignal(_, _ string, signal *dbus.Signal) {
 			l.jobEnded(unit, jobEnd{id: id, result: result})
 		}
 	case managerInterface + ".Reloading":
+		if begins := false; dbus.Store(signal.Body, &begins) == nil && begins {
+			l.reloads.Add(1)
+		}
 		l.forgetAll()
 	case managerInterface + ".UnitRemoved":
 		var unit string
@@ -135,17 +151,16 @@ func (l *link) jobEnded(unit string, end jobEnd) {
 	j.ends = append(j.ends[max(0, len(j.ends)+1-maxEnds):], end)
 }
 
-// noteCondition reads from a unit's changed properties whether its conditions were met.
-func (l *link) noteCondition(unit dbus.ObjectPath, changed any) {
-	properties, _ := changed.(map[string]dbus.Variant)
-	met, ok := properties["ConditionResult"].Value().(bool)
-	if !ok {
+// noteCondition records whether a unit's conditions were met.
+func (l *link) noteCondition(s signal) {
+	met, tried, known := s.condition()
+	if !known {
 		return
 	}
-	tried, _ := properties["ConditionTimestamp"].Value().(uint64)
+	unit := dbus.ObjectPath(s.path)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.unmet[unit] = !met && tried != 0; !l.unmet[unit] {
+	if l.unmet[unit] = !met && tried; !l.unmet[unit] {
 		delete(l.unmet, unit)
 	}
 }

@@ -1,6 +1,7 @@
 package systemd
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/binary"
 	"fmt"
@@ -16,11 +17,14 @@ import (
 // connection would hang.
 //
 // Reading: until the authentication is over, one byte at a time, because godbus discards what it read too far; then in whole
-// messages, because godbus panics if the connection breaks within one.
+// messages, because godbus panics if the connection breaks within one. Signals go to signal first, which reports whether it
+// has dealt with them.
 type transport struct {
 	net.Conn
+	signal  func(signal) (done bool)
 	begun   bool
-	message []byte // the unread rest of the current message
+	in      *bufio.Reader // since begun
+	message []byte        // the unread rest of the current message
 }
 
 var begin = []byte("BEGIN\r\n")
@@ -44,9 +48,13 @@ func (t *transport) Read(p []byte) (int, error) {
 	if !t.begun {
 		return t.Conn.Read(p[:min(1, len(p))])
 	}
-	if len(t.message) == 0 {
-		if err := t.readMessage(); err != nil {
+	for len(t.message) == 0 {
+		message, err := t.readMessage()
+		if err != nil {
 			return 0, err
+		}
+		if s, ok := parseSignal(message); !ok || !t.signal(s) {
+			t.message = message
 		}
 	}
 	n := copy(p, t.message)
@@ -60,24 +68,38 @@ const (
 	maxMessage = 128 << 20
 )
 
-func (t *transport) readMessage() error {
-	header := make([]byte, headerLen)
-	if _, err := io.ReadFull(t.Conn, header); err != nil {
-		return err
+// readAhead is enough for a few dozen signals at once.
+const readAhead = 64 << 10
+
+func byteOrder(message []byte) binary.ByteOrder {
+	if message[0] == 'B' {
+		return binary.BigEndian
 	}
-	var order binary.ByteOrder = binary.LittleEndian
-	if header[0] == 'B' {
-		order = binary.BigEndian
-	}
+	return binary.LittleEndian
+}
+
+// messageLen returns the length of the message with that header.
+func messageLen(header []byte) uint64 {
+	order := byteOrder(header)
 	body, fields := uint64(order.Uint32(header[4:])), uint64(order.Uint32(header[12:]))
-	length := headerLen + (fields+7)&^7 + body
+	return headerLen + (fields+7)&^7 + body
+}
+
+func (t *transport) readMessage() ([]byte, error) {
+	if t.in == nil {
+		t.in = bufio.NewReaderSize(t.Conn, readAhead)
+	}
+	header := make([]byte, headerLen)
+	if _, err := io.ReadFull(t.in, header); err != nil {
+		return nil, err
+	}
+	length := messageLen(header)
 	if length > maxMessage {
-		return fmt.Errorf("a D-Bus message of %d bytes", length)
+		return nil, fmt.Errorf("a D-Bus message of %d bytes", length)
 	}
 	message := append(header, make([]byte, length-headerLen)...)
-	if _, err := io.ReadFull(t.Conn, message[headerLen:]); err != nil {
-		return err
+	if _, err := io.ReadFull(t.in, message[headerLen:]); err != nil {
+		return nil, err
 	}
-	t.message = message
-	return nil
+	return message, nil
 }

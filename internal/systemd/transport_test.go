@@ -19,16 +19,18 @@ func TestBrokenWithinAMessage(t *testing.T) {
 			there.Write(signal[:cut])
 			there.Close()
 		}()
-		_, err := dbus.DecodeMessage(&transport{Conn: here, begun: true})
+		_, err := dbus.DecodeMessage(&transport{Conn: here, begun: true, signal: ignored})
 		require.Truef(t, errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF), "%d bytes: %v", cut, err)
 		here.Close()
 	}
 }
 
+func ignored(signal) bool { return false }
+
 func TestMessageTooLong(t *testing.T) {
 	here, there := net.Pipe()
 	go there.Write([]byte{'l', 4, 1, 1, 255, 255, 255, 255, 1, 0, 0, 0, 16, 0, 0, 0})
-	_, err := (&transport{Conn: here, begun: true}).Read(make([]byte, 16))
+	_, err := (&transport{Conn: here, begun: true, signal: ignored}).Read(make([]byte, 16))
 	require.ErrorContains(t, err, "4294967327 bytes")
 	here.Close()
 	there.Close()

@@ -25,11 +25,13 @@ const (
 	childLeader   = "leader"
 	childMachines = "machines"
 	childRouter   = "router"
+	childCluster  = "cluster"
 )
 
 // roles are what a child may be: each starts its part and returns the questions that it answers, and a function to end it.
 var roles = map[string]func(config string) (questions, func(), error){
 	childEtcd: serveEtcd, childLeader: serveLeader, childMachines: serveMachines, childRouter: serveRouter,
+	childCluster: serveCluster,
 }
 
 type questions map[string]func(ctx context.Context, arg string) (any, error)

@@ -28,6 +28,7 @@ var sections = []section{
 	{[]string{"controlplane/", "messages/", "rest/", "memory/leader/", "startup/"}, controlPlane},
 	{[]string{"memory/agent/"}, agent},
 	{[]string{"memory/router/"}, router},
+	{[]string{"latency/"}, latency},
 }
 
 func main() {
