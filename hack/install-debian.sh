@@ -14,6 +14,8 @@ declare -A needs=(
 	[/usr/bin/curl]=curl
 	[/usr/sbin/ip]=iproute2
 	[/usr/bin/jq]=jq
+	[/usr/sbin/sshd]=openssh-server
+	[/usr/bin/ssh-agent]=openssh-client
 )
 if [ "${1:-}" = packages ]; then
 	needs+=([/usr/bin/lintian]=lintian [/usr/bin/rpm]=rpm [/usr/bin/cloud-init]=cloud-init)

@@ -138,6 +138,7 @@ func parseEntry(line []byte, unit string) (wire.LogEntry, error) {
 	}
 	entry := wire.LogEntry{
 		Unit: unit, Message: journalText(fields["MESSAGE"]), PID: journalText(fields["_PID"]),
+		Hostname:   journalText(fields["_HOSTNAME"]),
 		Identifier: journalText(fields["SYSLOG_IDENTIFIER"]), Priority: 6,
 	}
 	if entry.Identifier == "" {

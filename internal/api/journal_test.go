@@ -12,7 +12,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/api/wire"
 )
 
-const lines = `{"__REALTIME_TIMESTAMP":"1767323045000001","MESSAGE":"one","SYSLOG_IDENTIFIER":"a","_PID":"42","PRIORITY":"3"}
+const lines = `{"__REALTIME_TIMESTAMP":"1767323045000001","MESSAGE":"one","SYSLOG_IDENTIFIER":"a","_PID":"42","_HOSTNAME":"core-01","PRIORITY":"3"}
 -- No entries --
 {"__REALTIME_TIMESTAMP":"1767323046000000","MESSAGE":[104,105,255],"_COMM":"sh"}
 {"MESSAGE":["first","second"],"PRIORITY":null}
@@ -26,7 +26,7 @@ func TestEntriesOfJournalctl(t *testing.T) {
 		return nil
 	}))
 	require.Equal(t, []wire.LogEntry{
-		{Time: time.UnixMicro(1767323045000001).UTC(), Unit: "a.service", Identifier: "a", PID: "42", Priority: 3, Message: "one"},
+		{Time: time.UnixMicro(1767323045000001).UTC(), Hostname: "core-01", Unit: "a.service", Identifier: "a", PID: "42", Priority: 3, Message: "one"},
 		{Time: time.UnixMicro(1767323046000000).UTC(), Unit: "a.service", Identifier: "sh", Priority: 6, Message: "hi\uFFFD"},
 		{Unit: "a.service", Priority: 6, Message: "first"},
 		{Unit: "a.service", Priority: 6},

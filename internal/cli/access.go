@@ -27,7 +27,7 @@ type access struct {
 	sshUser    string
 	sshTimeout time.Duration
 	knownHosts string
-	strict     bool
+	checkHosts bool
 	debug      bool
 	// set are the flags and variables that were given, by the name of the flag.
 	set map[string]bool
@@ -60,7 +60,7 @@ func (r *access) flags(flags *pflag.FlagSet) {
 	flags.StringVar(&r.sshUser, "ssh-username", "core", "user name for ssh")
 	flags.Var((*seconds)(&r.sshTimeout), "ssh-timeout", "timeout of setting up an ssh connection, in seconds or with a unit")
 	flags.StringVar(&r.knownHosts, "known-hosts-file", "~/.fleetctl/known_hosts", "host keys of machines, for ssh")
-	flags.BoolVar(&r.strict, "strict-host-key-checking", true, "check host keys of machines; =false trusts any")
+	flags.BoolVar(&r.checkHosts, "strict-host-key-checking", true, "check host keys of machines; =false trusts any")
 	flags.BoolVar(&r.debug, "debug", false, "tell of every request and ssh connection on standard error")
 	// The values are not used, or those of the flags that took their place.
 	flags.String("driver", "API", "deprecated")

@@ -16,6 +16,7 @@ import (
 
 	"github.com/fleet-starter/fleet/internal/api/client"
 	"github.com/fleet-starter/fleet/internal/api/wire"
+	"github.com/fleet-starter/fleet/internal/ssh"
 	"github.com/fleet-starter/fleet/internal/version"
 )
 
@@ -58,7 +59,13 @@ type app struct {
 	// strict asks for exit codes that the original does not have, see compat.go.
 	strict    bool
 	connected *client.Client
-	now       func() time.Time
+	// tunnelled is the connection of --tunnel, hostKeys what is known of machines' keys.
+	tunnelled *ssh.Tunnel
+	hostKeys  *ssh.HostKeys
+	// ctx ends with the run. completing means that a shell asks for completions, and no person can be asked.
+	ctx        context.Context
+	completing bool
+	now        func() time.Time
 	// telling serializes lines written by concurrent goroutines.
 	telling sync.Mutex
 }
@@ -76,7 +83,7 @@ func (e errReported) Error() string { return fmt.Sprintf("exit code %d", e.code)
 
 // Main runs fleetctl and returns its exit code.
 func Main(ctx context.Context, args []string, world IO) int {
-	a := &app{IO: world, now: time.Now}
+	a := &app{IO: world, now: time.Now, ctx: ctx}
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(world.In)
@@ -85,15 +92,14 @@ func Main(ctx context.Context, args []string, world IO) int {
 	running := false
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		running = true
+		a.completing = strings.HasPrefix(cmd.Name(), cobra.ShellCompRequestCmd)
 		if err := a.connection(cmd); err != nil {
 			return err
 		}
 		return a.checkGlobals(cmd)
 	}
 	err := root.ExecuteContext(ctx)
-	if a.connected != nil {
-		a.connected.Close()
-	}
+	a.close()
 	if err != nil && !running {
 		err = fmt.Errorf("%w%w", err, silent{errUsage})
 	}
@@ -142,6 +148,8 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.Is(err, errTimeout):
 		return exitTimeout
+	case errors.Is(err, errSSH):
+		return exitSSH
 	case client.NotFound(err), errors.Is(err, errNoImage):
 		return exitNotFound
 	}
@@ -175,7 +183,8 @@ Exit codes:
   1  an error
   2  the command line is wrong
   3  an object does not exist (stop, destroy and others exit as the original does: see --strict)
-  4  timed out while waiting`
+  4  timed out while waiting
+255  ssh failed (ssh, status, journal)`
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
@@ -207,6 +216,7 @@ func (a *app) root() *cobra.Command {
 		a.submitCommand(), a.loadCommand(), a.startCommand(), a.stopCommand(), a.unloadCommand(), a.restartCommand(), a.destroyCommand(),
 		a.catCommand(), a.listUnitsCommand(), a.listUnitFilesCommand(), a.listMachinesCommand(),
 		a.cordonCommand(), a.uncordonCommand(), a.drainCommand(),
+		a.sshCommand(), a.statusCommand(), a.journalCommand(), a.fdForwardCommand(),
 		a.eventsCommand(), a.logsCommand(), a.pushCommand(), a.versionCommand())
 	versionInHelp(root)
 	root.SetGlobalNormalizationFunc(longNames)
@@ -221,7 +231,7 @@ var outputs = []string{"table", "wide", "json", "yaml", "name"}
 var showing = []string{"get", "list-units", "list-unit-files", "list-machines", "events"}
 
 func (a *app) checkGlobals(cmd *cobra.Command) error {
-	for flag, commands := range map[string][]string{"output": append(showing, "push"), "watch": showing} {
+	for flag, commands := range map[string][]string{"output": append(showing, "push", "journal"), "watch": showing} {
 		if cmd.Flags().Changed(flag) && !slices.Contains(commands, cmd.Name()) {
 			return usage("--%s is not supported by %s: use it with %s", flag, cmd.Name(), strings.Join(commands, ", "))
 		}

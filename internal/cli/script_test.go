@@ -135,7 +135,7 @@ func (journal) Read(_ context.Context, q api.JournalQuery, emit func(wire.LogEnt
 		entries = entries[1:]
 	}
 	for _, e := range entries {
-		e.Time, e.Unit, e.Identifier = at, q.Unit, "sleep"
+		e.Time, e.Unit, e.Identifier, e.Hostname = at, q.Unit, "sleep", "core-01"
 		if err := emit(e); err != nil {
 			return err
 		}

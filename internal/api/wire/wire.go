@@ -113,6 +113,7 @@ type UnitFile struct {
 type LogEntry struct {
 	Time       time.Time `json:"time"`
 	Machine    string    `json:"machine,omitempty"`
+	Hostname   string    `json:"hostname,omitempty"`
 	Unit       string    `json:"unit"`
 	Identifier string    `json:"identifier,omitempty"`
 	PID        string    `json:"pid,omitempty"`

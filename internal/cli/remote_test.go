@@ -1,0 +1,139 @@
+package cli_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-starter/fleet/internal/ssh"
+	"github.com/fleet-starter/fleet/internal/ssh/sshdtest"
+)
+
+// withFleetctl gives users who log in this test's fleetctl.
+func withFleetctl(t testing.TB, s *sshdtest.Server) {
+	t.Helper()
+	program, err := exec.LookPath("fleetctl") // testscript puts it there
+	require.NoError(t, err)
+	require.NoError(t, os.Symlink(program, filepath.Join(s.Path, "fleetctl")))
+}
+
+// The scripts reach their cluster through a real sshd, $SSHD, and machines through another, at port $PORT.
+func TestRemoteScripts(t *testing.T) {
+	agent := sshdtest.StartAgent(t)
+	params := scripts(t, "testdata/remote", func(server http.Handler) http.Handler { return server })
+	setup := params.Setup
+	params.Setup = func(env *testscript.Env) error {
+		if err := setup(env); err != nil {
+			return err
+		}
+		bastion, machine := sshdtest.Start(t, agent), sshdtest.Start(t, agent)
+		withFleetctl(t, bastion)
+		env.Values[sshdtest.Server{}] = bastion
+		_, port, err := net.SplitHostPort(machine.Address)
+		for name, value := range map[string]string{"SSHD": bastion.Address, "PORT": port, "BASTION": bastion.Path, "MACHINE": machine.Path,
+			"SSH_AUTH_SOCK": agent.Socket, "FLEETCTL_SSH_USERNAME": bastion.User, "FLEETCTL_SSH_TIMEOUT": "20"} {
+			env.Setenv(name, value)
+		}
+		return err
+	}
+	params.Cmds["rekey"] = func(ts *testscript.TestScript, _ bool, _ []string) {
+		s := ts.Value(sshdtest.Server{}).(*sshdtest.Server)
+		s.NewHostKey(t)
+	}
+	// program DIR NAME TEXT puts a shell script where users who log in find it.
+	params.Cmds["program"] = func(ts *testscript.TestScript, _ bool, args []string) {
+		ts.Check(os.WriteFile(filepath.Join(args[0], args[1]), []byte("#!/bin/sh\n"+args[2]+"\n"), 0o755))
+	}
+	testscript.Run(t, params)
+}
+
+// sshd lets a connection have few sessions: a tunnel makes more connections, and uses what became free again.
+func TestATunnelHasMoreConnectionsThanSessions(t *testing.T) {
+	agent := sshdtest.StartAgent(t)
+	s := sshdtest.Start(t, agent, "MaxSessions 3")
+	withFleetctl(t, s)
+	dir, err := os.MkdirTemp("", "tunnel")
+	require.NoError(t, err)
+	defer os.RemoveAll(dir)
+	socket := filepath.Join(dir, "s")
+	listener, err := net.Listen("unix", socket)
+	require.NoError(t, err)
+	var echoing sync.WaitGroup
+	echoing.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			echoing.Go(func() { _, _ = io.Copy(conn, conn); _ = conn.Close() })
+		}
+	})
+
+	config := ssh.Config{User: s.User, Timeout: 20 * time.Second, AgentSocket: agent.Socket}
+	tunnel, err := config.NewTunnel(t.Context(), s.Address)
+	require.NoError(t, err)
+	defer tunnel.Close()
+	for range 2 {
+		var conns []net.Conn
+		for i := range 8 {
+			conn, err := tunnel.Dial(t.Context(), "unix", socket)
+			require.NoError(t, err)
+			conns = append(conns, conn)
+			_, err = fmt.Fprintf(conn, "hello %d\n", i)
+			require.NoError(t, err)
+		}
+		for i, conn := range conns {
+			line, err := bufio.NewReader(conn).ReadString('\n')
+			require.NoError(t, err)
+			require.Equal(t, fmt.Sprintf("hello %d\n", i), line)
+			require.NoError(t, conn.Close())
+		}
+	}
+	conn, err := tunnel.Dial(t.Context(), "unix", dir+"/nowhere")
+	require.NoError(t, err)
+	_, err = io.ReadAll(conn)
+	require.ErrorContains(t, err, "fleetctl fd-forward "+dir+"/nowhere")
+	require.ErrorContains(t, err, "connect: no such file or directory")
+	require.NoError(t, conn.Close())
+	tunnel.Close()
+	require.NoError(t, listener.Close())
+	echoing.Wait() // every fd-forward has ended with its connection
+}
+
+// fd-forward sends on what the socket answers after the end of its input.
+func TestFDForwardWaitsForTheAnswer(t *testing.T) {
+	dir, err := os.MkdirTemp("", "forward")
+	require.NoError(t, err)
+	defer os.RemoveAll(dir)
+	listener, err := net.Listen("unix", filepath.Join(dir, "s"))
+	require.NoError(t, err)
+	defer listener.Close()
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		asked, _ := io.ReadAll(conn) // until fd-forward sends no more
+		_, _ = fmt.Fprintf(conn, "answer to %s", asked)
+		_ = conn.Close()
+	})
+	cmd := exec.Command("fleetctl", "fd-forward", listener.Addr().String())
+	cmd.Stdin = strings.NewReader("question")
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	require.Equal(t, "answer to question", string(out))
+	serving.Wait()
+}
