@@ -29,6 +29,7 @@ const (
 	invFrozen      = "nothing is moved while most machines are missed"
 	invConverges   = "it converges when the faults have ended"
 	invCaches      = "a cache is never found to differ from an etcd that is right"
+	invImages      = "a unit leaves a drained machine for one that has its image"
 	invRest        = "at rest nothing is written"
 	invStatus      = "status says what is the case"
 	invUnplaced    = "what is said of a unit that fits nowhere is so"
@@ -38,7 +39,7 @@ const (
 // Invariants are all invariants, in the order in which they are counted.
 var Invariants = []string{
 	invConflicts, invPlacedTwice, invRunsTwice, invDeposed, invWriter, invPersons, invEndpoint, invRestart, invWithdrawn, invArrives, invAnswered,
-	invFrozen, invConverges, invCaches, invRest, invStatus, invUnplaced, invEvents,
+	invFrozen, invImages, invConverges, invCaches, invRest, invStatus, invUnplaced, invEvents,
 }
 
 // checker checks every revision of the store, in order, and every start and end of a process.
@@ -85,6 +86,7 @@ type checker struct {
 	takenAway   map[string]time.Time           // machine/unit: when it had been taken from the machine to which it is assigned again
 	tooLate     map[string]map[*host]bool      // sockets last started while their service ran, which systemd refuses
 	broughtAt   map[string]map[*host]time.Time // when another unit started it, if one did
+	askedAt     map[string]time.Time           // machine/unit: when it was first asked to prepare a move
 	refusals    map[string]map[*host]bool      // units whose last requested start systemd refused
 	contents
 }
@@ -97,7 +99,7 @@ func newChecker(w *world) *checker {
 		absently: map[string]bool{}, endings: map[string]map[*host]ending{}, lastEnd: map[string]time.Time{}, served: map[*host]map[string]string{}, healthyAt: map[*host]map[string]time.Time{}, unhealthy: map[string]time.Time{},
 		hashes: map[string]map[string]bool{}, byHand: map[string]time.Time{}, drainedOf: map[string]bool{}, refusals: map[string]map[*host]bool{}, files: map[string]map[*host]string{}, tooLate: map[string]map[*host]bool{}, takenAway: map[string]time.Time{}, stopsSince: map[string]map[*host]time.Time{}, broughtAt: map[string]map[*host]time.Time{},
 		announcers: map[string]*host{}, restart: make(chan int64, 1), seen: 1, frozen: frozen{deposed: map[*process]time.Time{}, stepped: map[*host]time.Time{}, stuck: map[string]time.Time{}},
-		contents: newContents(), blind: map[*host]time.Time{}, takenBack: map[string]bool{}, strange: map[string]bool{}, revived: map[string]time.Time{},
+		contents: newContents(), blind: map[*host]time.Time{}, takenBack: map[string]bool{}, strange: map[string]bool{}, askedAt: map[string]time.Time{}, revived: map[string]time.Time{},
 	}
 	w.running.Go(c.run)
 	return c
@@ -162,6 +164,7 @@ func (c *checker) revision(events []store.Event, by writer) {
 		c.rows(events, by)
 	}
 	c.moves(events, by)
+	c.moved(events, by)
 	c.happen(events, by)
 	touched := map[string]bool{}
 	for _, e := range events {
@@ -215,6 +218,7 @@ func (c *checker) apply(e store.Event, writer *process) (machine string) {
 	} else {
 		c.kv[e.Key] = e.KV
 	}
+	c.asks(e)
 	if name, ok := c.keys.Placements().Name(e.Key); ok {
 		delete(c.takenBack, name)
 		return c.applyPlacement(name, e, writer)

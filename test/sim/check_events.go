@@ -151,6 +151,8 @@ var (
 	ofRevision  = regexp.MustCompile(`revision (\d+)`)
 	wasToLeave  = regexp.MustCompile(`^(\S+), which had to leave ([^, ]+), is ready again$`)
 	butForAway  = regexp.MustCompile(`, but (\S+)(?: and (\d+) more)?, whose machines? (?:is|are) not present$`)
+	cannotPull  = regexp.MustCompile(`^cannot pull (\S+): .`)
+	notPulled   = regexp.MustCompile(`^(\S+) is not pulled after `)
 	isNotReady  = regexp.MustCompile(`^(?:revision \d+: )?(\S+) is still not ready \S+ after it`)
 )
 
@@ -177,6 +179,14 @@ func (c *checker) eventProblem(e *v1.Event, by *process) string {
 			return "it never ran there"
 		}
 		return ""
+	case e.Source == "node" && e.Reason == "PullFailed":
+		if m := cannotPull.FindStringSubmatch(e.Message); m != nil {
+			return c.needs("pull failed " + by.host.name + " " + m[1])
+		}
+		if m := notPulled.FindStringSubmatch(e.Message); m != nil {
+			return c.needs("pull " + by.host.name + " " + m[1])
+		}
+		return "its message has another form"
 	case e.Source == "collect":
 		return c.needs("collected " + e.Name)
 	case e.Kind == v1.KindKey && strings.HasPrefix(e.Reason, "Cache"):

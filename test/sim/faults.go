@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
@@ -70,7 +71,11 @@ var faults = map[string]func(w *world, s step){
 	"kill process": func(w *world, s step) {
 		h := w.pick(s.A)
 		if units := h.units(); len(units) > 0 {
-			h.killUnit(units[s.B%uint64(len(units))])
+			unit := units[s.B%uint64(len(units))]
+			h.killUnit(unit)
+			if u, ok := kitOf(unit); ok && !strings.Contains(u.text, "Restart=") {
+				w.check.refused(h, unit, true) // a person has to ask for it again
+			}
 		}
 	},
 	"sick": func(w *world, s step) {
@@ -149,6 +154,7 @@ func (w *world) heal() {
 	w.commit.Unlock()
 	w.etcdAway(false)
 	w.fill(false)
+	w.stock()
 	w.trustAgain()
 	w.alwaysFails.Store(nil)
 	for i, h := range w.hosts {
@@ -176,6 +182,8 @@ func (w *world) askAgain() {
 	for _, unit := range w.check.refusedUnits() {
 		if i := slices.IndexFunc(handMade, func(u handMadeUnit) bool { return u.name == unit }); i >= 0 {
 			w.submit(uint64(i), v1.Launched, now)
+		} else if u, ok := w.box(unit); ok {
+			w.submitUnit(u, v1.Launched, now)
 		} else if u, ok := kitOf(unit); ok {
 			w.submitUnit(u.handMadeUnit, u.desired, now)
 		} else {

@@ -37,7 +37,7 @@ func (p *process) fleetd(ctx context.Context) error {
 			Events: p.recorder("fleetd"), Metrics: controller.NewMetrics(prometheus.NewRegistry()), Caches: p.caches(), AgentTTL: agentTTL,
 			FreezeTimeout: p.w.freezeTimeout, Now: h.now, Generate: h.generate(),
 		},
-		Machine: h.machine(), Systemd: manager{h.systemd, p}, Layout: h.layout(),
+		Machine: h.machine(), Systemd: manager{h.systemd, p}, Layout: h.layout(), Puller: puller{h.images, p},
 	})
 	if err != nil {
 		return err

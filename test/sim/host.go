@@ -12,6 +12,7 @@ import (
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	fakeruntime "github.com/fleet-starter/fleet/internal/container/fake"
 	"github.com/fleet-starter/fleet/internal/layout"
 	"github.com/fleet-starter/fleet/internal/systemd"
 	"github.com/fleet-starter/fleet/internal/systemd/fake"
@@ -41,6 +42,7 @@ type host struct {
 	life      int // part of the directory: a killed process writes to the one of an earlier life
 
 	systemd *fake.Manager
+	images  *fakeruntime.Runtime
 	front   *front
 	wake    chan struct{}
 
@@ -68,7 +70,7 @@ type running struct {
 
 func (w *world) newHost(name, id string, number int, metadata map[string]string, capacity v1.Capacity) *host {
 	h := &host{
-		w: w, name: name, id: id, wake: make(chan struct{}, 1),
+		w: w, name: name, id: id, images: &fakeruntime.Runtime{Registry: &w.images}, wake: make(chan struct{}, 1),
 		procs: map[string]*running{}, last: map[string]*process{}, sick: map[string]bool{}, ails: map[string]ailing{}, offsets: map[string]time.Duration{}, advanced: time.Now(), clock: clock{at: time.Now()},
 	}
 	h.spec.Store(&v1.MachineSpec{Address: fmt.Sprintf("10.0.0.%d", number), Metadata: metadata, Capacity: capacity})

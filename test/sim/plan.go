@@ -121,6 +121,7 @@ func NewPlan(seed uint64) Plan {
 	p.setUp()
 	p.drawRare(length)
 	p.drawKits(length)
+	p.drawBoxes(length)
 	slices.SortStableFunc(p.Steps, func(a, b step) int { return int(a.At - b.At) })
 	return p
 }

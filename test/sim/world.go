@@ -23,6 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/fleet-starter/fleet/internal/cache"
+	fakeruntime "github.com/fleet-starter/fleet/internal/container/fake"
 	"github.com/fleet-starter/fleet/internal/controller"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/store"
@@ -61,7 +62,9 @@ type world struct {
 	etcd     *memstore.Store
 	keys     keyspace.Keys
 	hosts    []*host
-	machines int // number of regular hosts; those after them are intruders
+	images   fakeruntime.Registry
+	boxes    uint64 // their version
+	machines int    // number of regular hosts; those after them are intruders
 	// readdressed is how many machines were given another address.
 	readdressed int
 	// snapshots are etcd's revisions over time; lostAt is when it was lost, restores how often it was restored.
