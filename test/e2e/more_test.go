@@ -39,6 +39,52 @@ func TestBootWithoutEtcd(t *testing.T) {
 	require.Equal(t, m, machineOf(t, "example-app@1.service"), "it was back before its lease ran out")
 }
 
+// TestBootDrainedWithoutEtcd: a drained machine that reboots while etcd is away never tells load balancers that it takes requests.
+func TestBootDrainedWithoutEtcd(t *testing.T) {
+	calm(t)
+	idle := 6 - machineOf(t, "example-app@1.service") - machineOf(t, "example-app@2.service") // the third of 1, 2 and 3
+	health := func() (int, error) {
+		res, err := (&http.Client{Timeout: patience}).Get("http://" + dev.Address(idle) + ":8080/-/healthz")
+		if err != nil {
+			return 0, err
+		}
+		defer res.Body.Close()
+		return res.StatusCode, nil
+	}
+	answers := func(what string, want int) {
+		t.Helper()
+		eventually(t, 30*time.Second, what, func() error {
+			code, err := health()
+			if err == nil && code != want {
+				err = fmt.Errorf("/-/healthz answers %d", code)
+			}
+			return err
+		})
+	}
+	id := strings.TrimSpace(run(t, "fleetctl list-machines --full --no-legend | awk '/%s/ {print $1}'", dev.Address(idle)))
+	run(t, "fleetctl drain %s --timeout 1m", id)
+	answers("it is drained", http.StatusServiceUnavailable)
+	run(t, "fleet-dev stop-etcd")
+	run(t, "fleet-dev kill-machine %d", idle)
+	run(t, "fleet-dev start-machine %d", idle)
+	deadline, asked := time.Now().Add(30*time.Second), 0
+	for asked < 20 && time.Now().Before(deadline) {
+		if code, err := health(); err == nil {
+			require.Equal(t, http.StatusServiceUnavailable, code)
+			asked++
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	require.Equal(t, 20, asked, "its router answers without etcd")
+	run(t, "fleet-dev start-etcd")
+	eventually(t, time.Minute, "uncordoned", func() error {
+		_, err := try("fleetctl uncordon %s", id)
+		return err
+	})
+	answers("it is uncordoned", http.StatusOK)
+	calm(t)
+}
+
 func TestWebsocket(t *testing.T) {
 	calm(t)
 	for _, m := range allMachines {
