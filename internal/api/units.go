@@ -96,7 +96,7 @@ func (u *unitWriter) checkUnit(ctx context.Context, unit *v1.Unit) (warnings []w
 		}
 		return nil, err
 	}
-	faults, warnings := checkUnitFile(name, unit.Spec.Contents)
+	faults, warnings := wire.CheckUnitFile(name, unit.Spec.Contents)
 	for _, list := range [][]wire.Cause{faults, warnings} {
 		for i, c := range list { // the lines are those of the file, not of the request
 			list[i] = wire.Cause{Field: "spec.contents", Message: c.String(), InContents: &c, More: c.More}

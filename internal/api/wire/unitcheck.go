@@ -1,0 +1,36 @@
+package wire
+
+import (
+	"errors"
+
+	"github.com/fleet-starter/fleet/internal/unitfile"
+)
+
+// CheckUnitFile returns the faults in the text of a unit of that name, with line numbers of the text, and warnings
+// where systemd or fleet reads something other than what the author probably meant.
+func CheckUnitFile(name unitfile.Name, text string) (faults, warnings []Cause) {
+	file, err := unitfile.Parse(text)
+	var parseError *unitfile.ParseError
+	switch {
+	case errors.As(err, &parseError):
+		return []Cause{{Line: parseError.Line, Message: parseError.Msg}}, nil
+	case err != nil:
+		return []Cause{{Message: err.Error()}}, nil
+	}
+	for _, w := range file.Warnings() {
+		warnings = append(warnings, Cause{Line: w.Line, Message: w.Msg})
+	}
+	problems := unitfile.ParseFleetTemplate(file).Problems()
+	if !name.Template {
+		_, problems = unitfile.ParseFleet(file, name)
+	}
+	for _, p := range problems {
+		c := Cause{Line: p.Line, Field: "[" + unitfile.SectionFleet + "] " + p.Option, Message: p.Msg}
+		if p.Warning {
+			warnings = append(warnings, c)
+		} else {
+			faults = append(faults, c)
+		}
+	}
+	return Capped(faults), Capped(warnings)
+}
