@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/fleet-starter/fleet/internal/unitfile"
 	"github.com/fleet-starter/fleet/internal/verify"
 )
 
@@ -127,7 +126,7 @@ func filesToVerify(paths []string) (files []string, err error) {
 			return nil, err
 		}
 		for _, entry := range entries {
-			if !entry.IsDir() && !hidden(entry) && (verify.IsManifest(entry.Name()) || unitfile.HasType(entry.Name())) {
+			if !entry.IsDir() && !hidden(entry) && (verify.IsManifest(entry.Name()) || verify.IsUnitFile(entry.Name())) {
 				files = append(files, filepath.Join(path, entry.Name()))
 			}
 		}

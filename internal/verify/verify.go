@@ -56,6 +56,9 @@ func IsManifest(file string) bool {
 	return slices.Contains([]string{".yaml", ".yml", ".json"}, strings.ToLower(filepath.Ext(file)))
 }
 
+// IsUnitFile reports whether a file is a unit file, by its name.
+func IsUnitFile(file string) bool { return unitfile.HasType(filepath.Base(file)) }
+
 // UnitFile checks a unit file. It returns the unit for Systemd, nil if it cannot be read.
 func UnitFile(file, text string) ([]Finding, *Unit) {
 	base := filepath.Base(file)
