@@ -13,6 +13,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/store"
 	"github.com/fleet-starter/fleet/internal/unitfile"
+	"github.com/fleet-starter/fleet/internal/verify"
 )
 
 // unitWriter changes units, and the overrides of units that belong to apps.
@@ -96,7 +97,7 @@ func (u *unitWriter) checkUnit(ctx context.Context, unit *v1.Unit) (warnings []w
 		}
 		return nil, err
 	}
-	faults, warnings := wire.CheckUnitFile(name, unit.Spec.Contents)
+	faults, warnings := verify.CheckUnitFile(name, unit.Spec.Contents)
 	for _, list := range [][]wire.Cause{faults, warnings} {
 		for i, c := range list { // the lines are those of the file, not of the request
 			list[i] = wire.Cause{Field: "spec.contents", Message: c.String(), InContents: &c, More: c.More}

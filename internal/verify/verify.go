@@ -79,7 +79,7 @@ func UnitFile(file, text string) ([]Finding, *Unit) {
 
 // check returns what fleet says of the unit; false if its text cannot be parsed.
 func (u *Unit) check(name unitfile.Name) (findings []Finding, ok bool) {
-	faults, warnings := wire.CheckUnitFile(name, u.Text)
+	faults, warnings := CheckUnitFile(name, u.Text)
 	for _, c := range faults {
 		findings = append(findings, u.finding(c, false))
 	}
