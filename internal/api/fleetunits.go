@@ -8,6 +8,7 @@ import (
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/api/facts"
 	"github.com/fleet-starter/fleet/internal/api/wire"
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
@@ -81,7 +82,7 @@ func (f *fleetAPI) toFleetUnit(ctx context.Context, unit *v1.Unit, texts map[str
 			shown.Options = append(shown.Options, fleetOption{Section: o.Section, Name: o.Name, Value: o.Value})
 		}
 	}
-	if err == nil && readUnitFile(text).of(unit.Metadata.Name).Global {
+	if err == nil && facts.Read(text).Of(unit.Metadata.Name).Global {
 		return shown, nil // on no machine in particular
 	}
 	shown.MachineID, shown.CurrentState = unit.Status.Machine, currentState(unit, f.units.now())

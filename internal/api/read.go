@@ -9,10 +9,10 @@ import (
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/api/facts"
 	"github.com/fleet-starter/fleet/internal/api/wire"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/store"
-	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
 // readable is a read-only store.
@@ -77,11 +77,11 @@ func (r *reader) appEndpoints(w http.ResponseWriter, req *http.Request) error {
 // addFile adds each unit's file text for ?contents=true and its parsed options for ?file=true. A file shared by several
 // units is read once.
 func (r *reader) addFile(ctx context.Context, q url.Values, units []*v1.Unit) error {
-	contents, facts := flag(q.Get("contents")), flag(q.Get("file"))
-	if !contents && !facts {
+	contents, withFacts := flag(q.Get("contents")), flag(q.Get("file"))
+	if !contents && !withFacts {
 		return nil
 	}
-	texts, files := map[string]string{}, map[string]*readFile{}
+	texts, files := map[string]string{}, map[string]*facts.File{}
 	for _, unit := range units {
 		text, err := r.text(ctx, unit, texts)
 		if err != nil {
@@ -90,47 +90,15 @@ func (r *reader) addFile(ctx context.Context, q url.Values, units []*v1.Unit) er
 		if contents {
 			unit.Spec.Contents = text
 		}
-		if !facts {
+		if !withFacts {
 			continue
 		}
 		if files[text] == nil {
-			files[text] = readUnitFile(text)
+			files[text] = facts.Read(text)
 		}
-		unit.Status.File = files[text].of(unit.Metadata.Name)
+		unit.Status.File = files[text].Of(unit.Metadata.Name)
 	}
 	return nil
-}
-
-// readFile is a unit file with the facts that its units share.
-type readFile struct {
-	facts v1.UnitFileFacts
-	fleet *unitfile.FleetTemplate // nil if it cannot be parsed
-}
-
-func readUnitFile(text string) *readFile {
-	f := &readFile{facts: v1.UnitFileFacts{SHA1: unitfile.FleetHash(text)}}
-	file, err := unitfile.Parse(text)
-	if err != nil {
-		return f
-	}
-	f.facts.Description, _ = file.Value(unitfile.SectionUnit, "Description")
-	for _, o := range file.Options() {
-		if o.Section == unitfile.SectionFleet {
-			f.facts.Options = append(f.facts.Options, v1.UnitOption{Name: o.Name, Value: o.Value})
-		}
-	}
-	f.fleet = unitfile.ParseFleetTemplate(file)
-	return f
-}
-
-// of returns what the file says for the unit of that name.
-func (f *readFile) of(unit string) *v1.UnitFileFacts {
-	facts := f.facts
-	if name, err := unitfile.ParseName(unit); err == nil && f.fleet != nil {
-		options, _ := f.fleet.Resolve(name) // as far as it can be parsed
-		facts.Global, facts.MachineOf = options.Global, options.MachineOf
-	}
-	return &facts
 }
 
 // text returns the text of a unit's file; texts caches those already read.

@@ -182,7 +182,7 @@ func (d *Daemon) journal() api.Journalctl {
 func (d *Daemon) serve(ctx context.Context, all []net.Listener) error {
 	handler := api.New(api.Options{
 		Store: d.store, Keys: d.keys, MachineID: d.agent.Machine.Metadata.Name, Version: version.String(), Log: d.log.WithName("api"),
-		Journal:    d.journal(), StatusText: d.systemd.StatusText,
+		Journal: d.journal(), StatusText: d.systemd.StatusText,
 		Refuse:     d.agent.presence.Duplicate,
 		Fallback:   health(d.registry, d.checks(), d.etcd.warnings),
 		TokenLimit: d.cfg.TokenLimit,

@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/fleet-starter/fleet/internal/api/original"
 )
 
 // Transport says how connections to a fleetd are made. The zero value connects directly.
@@ -57,9 +59,9 @@ func (t Transport) roundTripper(places []place) http.RoundTripper {
 	rt := &http.Transport{MaxIdleConnsPerHost: 4, IdleConnTimeout: 30 * time.Second}
 	rt.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return t.dialFirst(ctx, places) }
 	if t.Debug == nil {
-		return rt
+		return original.New(rt)
 	}
-	return &debugged{Transport: rt, debug: t.Debug}
+	return original.New(&debugged{Transport: rt, debug: t.Debug})
 }
 
 // dialFirst connects to the first address that accepts.
