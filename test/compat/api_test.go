@@ -116,6 +116,7 @@ func TestAPI(t *testing.T) {
 			for _, r := range requests {
 				r.send(t, tcp, "/fleet/v1", kind, n.ID())
 			}
+			_, _, _, _ = do(t, tcp, "DELETE", "/fleet/v1/units/a@.service", "", "") // the original has it now
 			for _, r := range requests {
 				r.send(t, unix, "/v1-alpha", kind, n.ID())
 			}
