@@ -163,8 +163,9 @@ func TestPrepareBeforeADrain(t *testing.T) {
 	})
 	t.Run("of a unit that never was", func(t *testing.T) {
 		w := three(t)
+		w.prepare("m3", "x.service", v1.Next{})
 		w.prepare("m2", unit, v1.Next{})
-		require.Equal(t, []string{noMore}, w.converge())
+		require.Equal(t, []string{noMore, "PrepareNoMore x.service on m3: Prepare: nothing is to be prepared any more"}, w.converge())
 		require.Nil(t, w.c.Unit(unit))
 	})
 	t.Run("the app has let it go, and the other machine dies", func(t *testing.T) {
@@ -200,6 +201,21 @@ func TestPrepareOneAtATime(t *testing.T) {
 	require.Empty(t, asked(w), "it moved, and is not active yet")
 	w.setActive("m2", "web@1.service", true)
 	require.Equal(t, []string{"m3/web@2.service"}, asked(w))
+}
+
+// TestPrepareKeepsItsTurn: one that comes to the machine later does not take the turn of one that prepares already.
+func TestPrepareKeepsItsTurn(t *testing.T) {
+	w := three(t)
+	w.add(t, "web@2.service MachineID=m1")
+	w.converge()
+	w.add(t, "web@2.service Image=docker web")
+	w.setActive("m1", "web@2.service", true)
+	w.setConfig("m1", v1.MachineConfig{Drain: true})
+	require.Equal(t, []string{"m2/web@2.service"}, asked(w))
+	w.put("m1", "web@1.service", v1.Placement{Hash: "1", DesiredState: v1.Launched})
+	w.add(t, "web@1.service Image=docker web")
+	w.setActive("m1", "web@1.service", true)
+	require.Equal(t, []string{"m2/web@2.service"}, asked(w))
 }
 
 // asked is what machines are asked to prepare when there is nothing more to plan.
