@@ -107,7 +107,7 @@ func codeOf(text string) string {
 
 // Commands and flags in the documentation exist.
 func TestCommandsExist(t *testing.T) {
-	targets := regexp.MustCompile(`(?m)^([a-z-]+):`).FindAllString(read(t, "Makefile"), -1)
+	targets := regexp.MustCompile(`(?m)^([a-z0-9-]+):`).FindAllString(read(t, "Makefile"), -1)
 	help := map[string]string{}
 	commands := 0
 	for _, page := range pagesOf(t) {
