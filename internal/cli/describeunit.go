@@ -75,21 +75,11 @@ const statusTextWithin = 3 * time.Second
 // statusTexts shows what the unit's processes say of themselves, such as that the registry's storage is away. Machines that do not
 // answer, or whose fleetd is older, are left out: the rest of the description does not need them.
 func (a *app) statusTexts(ctx context.Context, c *client.Client, unit v1.Unit) {
-	ctx, cancel := context.WithTimeout(ctx, statusTextWithin)
-	defer cancel()
 	lines := unitLines(unit)
 	texts := make([]string, len(lines))
 	var asking sync.WaitGroup
 	for i, l := range lines {
-		if s := l.on.State; s == nil || s.ActiveState == "inactive" || s.ActiveState == "failed" || !strings.HasSuffix(unit.Metadata.Name, ".service") {
-			continue
-		}
-		asking.Go(func() {
-			said, err := client.Get[wire.UnitStatusText](ctx, c, client.Path("units", unit.Metadata.Name, "statustext"), url.Values{"machine": {l.on.Machine}})
-			if err == nil {
-				texts[i] = said.StatusText
-			}
-		})
+		asking.Go(func() { texts[i] = statusText(ctx, c, unit.Metadata.Name, l.on) })
 	}
 	asking.Wait()
 	for i, l := range lines {
@@ -97,6 +87,20 @@ func (a *app) statusTexts(ctx context.Context, c *client.Client, unit v1.Unit) {
 			a.say("Status on %s: %s", a.machine(l.on.Machine, l.on.Address), a.safe(texts[i]))
 		}
 	}
+}
+
+// statusText is what a unit's process says of itself on a machine; "" if it says nothing, does not run, or cannot be asked.
+func statusText(ctx context.Context, c *client.Client, name string, on v1.UnitOnMachine) string {
+	if s := on.State; s == nil || s.ActiveState == "inactive" || s.ActiveState == "failed" || !strings.HasSuffix(name, ".service") {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, statusTextWithin)
+	defer cancel()
+	said, err := client.Get[wire.UnitStatusText](ctx, c, client.Path("units", name, "statustext"), url.Values{"machine": {on.Machine}})
+	if err != nil {
+		return ""
+	}
+	return said.StatusText
 }
 
 func (a *app) describeMachine(ctx context.Context, typed string) error {

@@ -117,12 +117,9 @@ func serve(t *testing.T, env *testscript.Env, asked func(http.Handler) http.Hand
 	return w, socket
 }
 
-// statusText is what router.service says of itself.
+// statusText is what two services say of themselves.
 func statusText(_ context.Context, unit string) (string, error) {
-	if unit == "router.service" {
-		return "1 app, 3 endpoints", nil
-	}
-	return "", nil
+	return map[string]string{"router.service": "1 app, 3 endpoints", "hello.service": "Storage is away"}[unit], nil
 }
 
 // journal has two lines for every unit.

@@ -87,6 +87,13 @@ func (a *app) statusThroughAPI(ctx context.Context, unit v1.Unit, on v1.UnitOnMa
 	a.say("     Loaded: %s (%s)", state.LoadState, cmp.Or(string(unit.Spec.DesiredState), "no desired state"))
 	a.say("     Active: %s", activeText(state, a.now()))
 	a.say("    Machine: %s", a.machine(on.Machine, on.Address))
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	if text := statusText(ctx, c, name, on); text != "" {
+		a.say("     Status: \"%s\"", a.safe(text))
+	}
 	if process := processText(state); process != "" {
 		a.say("    Process: %s", process)
 	}
@@ -94,7 +101,7 @@ func (a *app) statusThroughAPI(ctx context.Context, unit v1.Unit, on v1.UnitOnMa
 		a.say("     Reason: %s", a.safe(why))
 	}
 	before := "\n"
-	err := a.unitLogs(ctx, name, logOptions{lines: 10, machine: on.Machine}, func(e wire.LogEntry) error {
+	err = a.unitLogs(ctx, name, logOptions{lines: 10, machine: on.Machine}, func(e wire.LogEntry) error {
 		_, err := fmt.Fprintln(a.Out, before+journalLine(e, formats["short"], a.safe))
 		before = ""
 		return err
