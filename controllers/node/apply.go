@@ -83,6 +83,8 @@ func (r *applier) batch(ctx context.Context, batch []Action) error {
 		return r.unlink(ctx, todo)
 	case Reload:
 		return r.reload(ctx, todo[0])
+	case Enable:
+		return r.each(ctx, todo)
 	case Start, Restart:
 		if err := r.announce(todo); err != nil {
 			return err
@@ -276,6 +278,8 @@ func (r *applier) call(ctx context.Context, a Action) error {
 	switch a.Kind {
 	case Link:
 		return r.Systemd.Link(ctx, r.Layout.Unit(a.Unit))
+	case Enable:
+		return r.Systemd.Enable(ctx, r.Layout.Unit(a.Unit))
 	case Unlink:
 		return r.Systemd.Unlink(ctx, a.Unit)
 	case Start:

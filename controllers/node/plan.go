@@ -124,6 +124,8 @@ func (u SystemdUnit) stopping() bool {
 type Record struct {
 	// Loaded is the hash of the text that systemd has loaded.
 	Loaded string `json:"loaded,omitempty"`
+	// Enabled: the links that its [Install] section asks for were made.
+	Enabled bool `json:"enabled,omitempty"`
 	// Launched is the hash it was started with; empty if it was never started or stopped since.
 	Launched string `json:"launched,omitempty"`
 	// Stopped: the last request was a stop.
@@ -160,6 +162,7 @@ const (
 	RemoveFile  Kind = "removeFile"
 	WriteFile   Kind = "writeFile"
 	Link        Kind = "link"
+	Enable      Kind = "enable" // make the links of its [Install] section
 	Reload      Kind = "reload"
 	Start       Kind = "start"
 	Restart     Kind = "restart"
@@ -177,6 +180,7 @@ const (
 	SetLoaded       = "SetLoaded"       // the unit is to be loaded, not launched: it is stopped once
 	NewPlacement    = "NewPlacement"    // the unit is new on this machine
 	FileChanged     = "FileChanged"     // the unit's file changed
+	Installed       = "Installed"       // the links that the unit's section [Install] asks for are made, or removed
 	FileLost        = "FileLost"        // the unit's file on the disk is not what was written
 	CutOff          = "CutOff"          // the machine is cut off from etcd, and the unit has OnPartition=stop
 	Forgotten       = "Forgotten"       // systemd must forget a unit that is gone, and that others mention
@@ -228,7 +232,7 @@ type Decision struct {
 
 // kinds is the order of actions. Holds come before anything that could start the unit; stops before starts that may need
 // their place.
-var kinds = []Kind{PullImage, Hold, Stop, ResetFailed, Unlink, RemoveFile, WriteFile, Link, Reload, Release, Note, Start, Restart, Forget,
+var kinds = []Kind{PullImage, Hold, Stop, ResetFailed, Unlink, RemoveFile, WriteFile, Link, Enable, Reload, Release, Note, Start, Restart, Forget,
 	WriteState, DeleteState, Tell}
 
 // Plan decides how to make systemd match the placements.

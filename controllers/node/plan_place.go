@@ -95,15 +95,31 @@ func (p *planner) load(name string, pl v1.Placement, text Text, rec Record) Reco
 		if rec.Loaded == "" && there && !written {
 			rec.Previous, rec.Invocation = onDisk, p.in.Units[name].InvocationID // the record was lost: it runs with that text
 		}
-		rec.Loaded, rec.Message = pl.Hash, ""
+		rec.Loaded, rec.Message, rec.Enabled = pl.Hash, "", false
 		p.act(Action{Kind: Link, Unit: name, Record: rec, Reason: NewPlacement})
-	} else if changed {
+		return p.enable(name, rec, true)
+	}
+	if rec = p.enable(name, rec, changed); changed {
 		if !p.in.Units[name].runsPrevious(rec) {
 			rec.Previous, rec.Invocation = rec.Loaded, p.in.Units[name].InvocationID
 		}
 		rec.Loaded, rec.Message = pl.Hash, ""
 		p.act(Action{Kind: Note, Unit: name, Record: rec, Reason: FileChanged})
 	}
+	return rec
+}
+
+// enable makes systemd heed the unit's [Install] section, as systemctl enable does. changed: the links that it asks for may
+// have changed.
+func (p *planner) enable(name string, rec Record, changed bool) Record {
+	installs := p.in.Relations[name].Installs
+	if installs == rec.Enabled && !(installs && changed) {
+		return rec
+	}
+	rec.Enabled = installs
+	p.act(Action{Kind: Enable, Unit: name, Record: rec, Reason: Installed})
+	p.reload = cmp.Or(p.reload, FileChanged)
+	p.reloads[name] = true
 	return rec
 }
 

@@ -20,6 +20,8 @@ type Relations struct {
 	Conditions []string
 	// Announces reports whether it runs fleet's announcer.
 	Announces bool
+	// Installs reports whether it has an [Install] section.
+	Installs bool
 	// Mentions are all units it has a relation to, sorted.
 	Mentions []string
 	// Conflicts are the globs of its Conflicts= in [X-Fleet].
@@ -48,6 +50,8 @@ func RelationsOf(f *unitfile.File, name unitfile.Name) Relations {
 	}
 	for _, o := range f.Options() {
 		switch {
+		case o.Section == "Install":
+			r.Installs = true
 		case o.Section == unitfile.SectionUnit && (strings.HasPrefix(o.Name, "Condition") || strings.HasPrefix(o.Name, "Assert")):
 			r.Conditions = append(r.Conditions, o.Name+"="+name.Expand(o.Value))
 		case o.Section == "Service" && o.Name == "ExecStart" && o.Value != "":

@@ -38,7 +38,7 @@ func (p *planner) remove(name string) {
 		if file {
 			p.act(Action{Kind: RemoveFile, Unit: name, Record: rec, Reason: NotPlaced})
 		}
-		if unit.LoadState == "loaded" && p.mentioned(name) {
+		if rec.Enabled || unit.LoadState == "loaded" && p.mentioned(name) {
 			p.reload = Forgotten
 		}
 		p.act(Action{Kind: Forget, Unit: name, Reason: NotPlaced})

@@ -3,6 +3,7 @@ package systemd
 import (
 	"context"
 	"errors"
+	"path/filepath"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -36,6 +37,26 @@ func (c *Client) Link(ctx context.Context, paths ...string) error {
 		l.forgetAll() // no signal says whether a file changed
 	}
 	return err
+}
+
+// Enable implements Manager.
+func (c *Client) Enable(ctx context.Context, paths ...string) error {
+	if len(paths) == 0 {
+		return nil
+	}
+	names := make([]string, len(paths))
+	for i, p := range paths {
+		names[i] = filepath.Base(p)
+	}
+	if err := c.Unlink(ctx, names...); err != nil {
+		return err
+	}
+	const runtime, force = true, true
+	if err := c.do(ctx, "enable", "", "EnableUnitFiles", paths, runtime, force); err != nil {
+		return errors.Join(err, c.Link(ctx, paths...))
+	}
+	// systemd links a file by enabling it, unless there is nothing to enable.
+	return c.Link(ctx, paths...)
 }
 
 // Unlink implements Manager.

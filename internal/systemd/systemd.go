@@ -18,7 +18,11 @@ type Manager interface {
 	// unit that is not loaded is read when it is first needed; a loaded one keeps its old file and reports NeedReload.
 	// Linking again is not an error. If one file is rejected the call fails, without saying which one.
 	Link(ctx context.Context, paths ...string) error
-	// Unlink removes the runtime links of these units. A missing link or an invalid name is not an error. A running unit
+	// Enable makes the runtime links that the [Install] sections of these linked unit files ask for, and removes those that
+	// earlier ones asked for. systemd heeds them after a Reload. If one file is rejected the call fails, and the files stay
+	// linked.
+	Enable(ctx context.Context, paths ...string) error
+	// Unlink removes the runtime links of these units, those of Enable among them. A missing link or an invalid name is not an error. A running unit
 	// keeps running and stays loaded until it stops.
 	Unlink(ctx context.Context, names ...string) error
 	// Reload rereads the files of all loaded units. It affects no running process, and its cost grows with the number of
@@ -105,7 +109,7 @@ var (
 
 // Error is a failed call.
 type Error struct {
-	Op   string // link, start, ...
+	Op   string // link, enable, start, ...
 	Unit string // "" if the call was not about one unit
 	Kind error  // one of the Err variables, or nil
 	Err  error

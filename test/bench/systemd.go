@@ -52,6 +52,8 @@ func (s *services) Link(_ context.Context, paths ...string) error {
 	return nil
 }
 
+func (s *services) Enable(ctx context.Context, paths ...string) error { return s.Link(ctx, paths...) }
+
 func (s *services) Unlink(_ context.Context, names ...string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

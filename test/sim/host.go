@@ -425,6 +425,10 @@ func (m manager) Link(ctx context.Context, paths ...string) error {
 	return m.call(ctx, "link", "", func() error { return m.Manager.Link(context.Background(), paths...) })
 }
 
+func (m manager) Enable(ctx context.Context, paths ...string) error {
+	return m.call(ctx, "enable", "", func() error { return m.Manager.Enable(context.Background(), paths...) })
+}
+
 func (m manager) Unlink(ctx context.Context, names ...string) error {
 	return m.call(ctx, "unlink", "", func() error { return m.Manager.Unlink(context.Background(), names...) })
 }

@@ -39,12 +39,13 @@ type Manager struct {
 	now     time.Time
 	events  chan struct{}
 	closed  bool
-	links   map[string]string // path by unit name
-	units   map[string]*unit  // the loaded ones
-	jobs    map[string]*job   // at most one per unit
-	results map[string]string // of the last job, by unit, only for units that a call has named
-	timers  []timer           // by time, then in the order in which they were set
-	lastID  int               // of jobs, processes and invocations
+	links   map[string]string  // path by unit name
+	enabled map[string]install // by unit name
+	units   map[string]*unit   // the loaded ones
+	jobs    map[string]*job    // at most one per unit
+	results map[string]string  // of the last job, by unit, only for units that a call has named
+	timers  []timer            // by time, then in the order in which they were set
+	lastID  int                // of jobs, processes and invocations
 }
 
 var _ systemd.Manager = (*Manager)(nil)
@@ -67,6 +68,7 @@ func New(opts Options) *Manager {
 
 func (m *Manager) reset() {
 	m.links, m.units, m.jobs, m.results, m.timers = map[string]string{}, map[string]*unit{}, map[string]*job{}, map[string]string{}, nil
+	m.enabled = map[string]install{}
 }
 
 // Reboot is a power cut and a boot: no process, link or state of a unit is left.
@@ -151,11 +153,31 @@ func (m *Manager) Link(ctx context.Context, paths ...string) error {
 	})
 }
 
+// Enable implements systemd.Manager.
+func (m *Manager) Enable(ctx context.Context, paths ...string) error {
+	return m.do(ctx, "enable", "", func() error {
+		for _, path := range paths {
+			name := filepath.Base(path)
+			text, err := m.opts.ReadFile(path)
+			if err != nil {
+				return fmt.Errorf("%w: %w", systemd.ErrNoSuchUnit, err)
+			}
+			m.links[name] = path
+			delete(m.enabled, name)
+			if i := parseInstall(name, string(text)); len(i.wantedBy)+len(i.requiredBy) > 0 {
+				m.enabled[name] = i
+			}
+		}
+		return nil
+	})
+}
+
 // Unlink implements systemd.Manager.
 func (m *Manager) Unlink(ctx context.Context, names ...string) error {
 	return m.do(ctx, "unlink", "", func() error {
 		for _, name := range names {
 			delete(m.links, name)
+			delete(m.enabled, name)
 			delete(m.results, name)
 		}
 		return nil

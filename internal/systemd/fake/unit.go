@@ -3,6 +3,8 @@ package fake
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -81,6 +83,34 @@ func (m *Manager) read(u *unit) {
 	if u.settings, err = parse(u.name, u.text); err != nil {
 		u.loadState = "bad-setting"
 	}
+	for _, name := range slices.Sorted(maps.Keys(m.enabled)) {
+		if i := m.enabled[name]; slices.Contains(i.wantedBy, u.name) {
+			u.wants = append(u.wants, name)
+		} else if slices.Contains(i.requiredBy, u.name) {
+			u.requires = append(u.requires, name)
+		}
+	}
+}
+
+// install is the modelled part of a unit file's [Install] section.
+type install struct{ wantedBy, requiredBy []string }
+
+func parseInstall(name, text string) (i install) {
+	n, err := unitfile.ParseName(name)
+	if err != nil {
+		return i
+	}
+	file, err := unitfile.Parse(text)
+	if err != nil {
+		return i
+	}
+	units := func(option string) (all []string) {
+		for _, value := range file.Values("Install", option) {
+			all = append(all, strings.Fields(n.Expand(value))...)
+		}
+		return all
+	}
+	return install{units("WantedBy"), units("RequiredBy")}
 }
 
 // parse parses a unit file; it returns an error if systemd would not load it.

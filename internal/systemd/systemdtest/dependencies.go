@@ -38,6 +38,39 @@ var dependencies = map[string]func(*bench){
 		b.awaitActive("app@1.service", "inactive")
 		b.awaitActive("disc@1.service", "inactive")
 	},
+	"[Install] takes effect with Enable and a reload": func(b *bench) {
+		bound := []string{"BindsTo=hello.service", "After=hello.service"}
+		b.link("hello.service", sleeper...)
+		side := b.write("side.service", append(service(bound, "ExecStart=/bin/sleep infinity"), "[Install]", "WantedBy=hello.service")...)
+		require.NoError(b, b.Link(b.ctx, side))
+		require.Equal(b, "inactive", b.state("hello.service").ActiveState)
+		require.NoError(b, b.Enable(b.ctx, side))
+		require.NoError(b, b.Enable(b.ctx, side), "again")
+		require.NoError(b, b.Enable(b.ctx))
+		require.NoError(b, b.Reload(b.ctx))
+		b.start("hello.service")
+		b.awaitActive("side.service", "active")
+		b.stop("hello.service")
+		b.awaitActive("side.service", "inactive")
+
+		b.write("side.service", service(bound, "ExecStart=/bin/sleep infinity")...)
+		require.NoError(b, b.Enable(b.ctx, side), "now it has no such section")
+		require.NoError(b, b.Reload(b.ctx))
+		b.start("hello.service")
+		b.awaitActive("hello.service", "active")
+		require.Equal(b, "inactive", b.state("side.service").ActiveState)
+		require.Equal(b, "loaded", b.state("side.service").LoadState, "it is still linked")
+		b.stop("hello.service")
+		b.awaitActive("hello.service", "inactive")
+
+		b.write("side.service", append(service(bound, "ExecStart=/bin/sleep infinity"), "[Install]", "WantedBy=hello.service")...)
+		require.NoError(b, b.Enable(b.ctx, side))
+		require.NoError(b, b.Unlink(b.ctx, "side.service"))
+		require.NoError(b, b.Reload(b.ctx))
+		b.start("hello.service")
+		b.awaitActive("hello.service", "active")
+		require.Equal(b, "not-found", b.state("side.service").LoadState)
+	},
 	"starting a sidekick starts its target": func(b *bench) {
 		b.pair()
 		b.start("disc@1.service")
