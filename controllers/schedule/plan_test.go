@@ -215,7 +215,12 @@ func TestReplaces(t *testing.T) {
 		"Move c.service from m3 to m2: Replaced: new.service takes its place (Replaces=)"}, w.converge())
 	w.add(t, "x.service Replaces=y.service", "y.service Replaces=x.service")
 	w.converge()
-	require.Len(t, w.where(), 7)
+	require.Len(t, w.where(), 6)
+	require.Equal(t, "0 of 3 machines fit: 3 are barred while x.service is placed: each of the two replaces the other (Replaces=)", w.unplaced["y.service"].Message)
+	w.deleteUnit("x.service")
+	require.Len(t, w.converge(), 2, "x goes, and y comes")
+	require.NotContains(t, w.unplaced, "y.service")
+	require.Len(t, w.where(), 6)
 }
 
 // TestGrowth: a unit that grew goes where there is room; if there is none it keeps its former file. An unchanged unit never

@@ -278,7 +278,7 @@ func checkLive(t *rapid.T, w *world) {
 		}
 		for id := range w.machines {
 			if c := w.configs[id]; !c.Cordoned && !c.Drain && !w.machines[id].Stuck {
-				require.NotEmpty(t, w.wrong(u, id, w.on(id)), "%s would fit on %s: %s", name, id, w.unplaced[name].Message)
+				require.NotEmpty(t, w.wrong(u, id, w.on(id))+w.rival(u), "%s would fit on %s: %s", name, id, w.unplaced[name].Message)
 			}
 		}
 	}

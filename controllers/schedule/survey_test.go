@@ -166,12 +166,39 @@ func (r *recount) recountMember(i int, u *index.Unit) {
 				func(m *index.Machine) bool { return r.w.c.PlaceOf(v, m) == nil })
 		}
 	}
+	if rival := r.rival(u); rival != "" {
+		r.line(rule.ReasonReplaces, i, "is barred", "are barred", " while "+rival+" is placed: each of the two replaces the other (Replaces=)", func(*index.Machine) bool { return true })
+		return
+	}
 	r.line(rule.ReasonReplaces, i, "runs a unit that makes no room", "run a unit that makes no room", " (Replaces=)", func(m *index.Machine) bool {
 		return slices.ContainsFunc(r.on(m), func(v someone) bool {
 			x, y := matchesAny(f.Replaces, v.unit.Name), matchesAny(v.fleet.Replaces, u.Name)
 			return v.unit != u && (v.former != nil && y && !x || v.former == nil && x != y)
 		})
 	})
+}
+
+// rival is the first unit by pattern and name that has a machine, is replaced by u and replaces it.
+func (r *recount) rival(u *index.Unit) string {
+	for _, pattern := range u.Fleet.Replaces {
+		var names []string
+		for _, m := range r.w.c.Machines() {
+			for _, v := range r.on(m) {
+				if v.former == nil && v.unit != u && matchesAny([]string{pattern}, v.unit.Name) && matchesAny(v.unit.Fleet.Replaces, u.Name) {
+					names = append(names, v.unit.Name)
+				}
+			}
+		}
+		if len(names) > 0 {
+			return slices.MinFunc(names, func(a, b string) int {
+				if index.Natural(a, b) < 0 {
+					return -1
+				}
+				return 1
+			})
+		}
+	}
+	return ""
 }
 
 func (r *recount) everywhere(what func(someone) bool) (n int) {

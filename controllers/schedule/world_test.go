@@ -298,6 +298,18 @@ func (w *world) wrong(u index.UnitSpec, id string, others []index.UnitSpec) stri
 	return ""
 }
 
+// rival returns a unit with a machine that u replaces and that replaces u.
+func (w *world) rival(u index.UnitSpec) string {
+	for id := range w.machines {
+		for _, o := range w.on(id) {
+			if o.Name != u.Name && matchesAny(u.Fleet.Replaces, o.Name) && matchesAny(o.Fleet.Replaces, u.Name) {
+				return o.Name
+			}
+		}
+	}
+	return ""
+}
+
 // former returns the file that a placement names if its unit has another one; none if it is the same, or unknown.
 func (w *world) former(o index.UnitSpec, id string) unitfile.Fleet {
 	if p := w.placements[id+"/"+o.Name]; p.Value.Hash != o.Hash || o.Problem != "" {

@@ -228,7 +228,7 @@ func (c *checker) refuses(r refusedUnit, refusal v1.Refusal, id string) (bool, e
 	case "Ports":
 		return c.refusesPort(subject, refusal.Message, others)
 	case "Replaces":
-		return slices.ContainsFunc(others, func(o unitfile.Fleet) bool { return replacing(subject, o) }), nil
+		return slices.ContainsFunc(others, func(o unitfile.Fleet) bool { return replacing(subject, o) }) || c.rival(subject), nil
 	case "CPU":
 		return c.tooLittle(id, r.members, machine.Spec.Capacity.CPU, func(f unitfile.Fleet) int64 { return f.CPU }), nil
 	case "Memory":
@@ -241,6 +241,23 @@ func replacing(a, b unitfile.Fleet) bool {
 	_, one := a.ReplacesUnit(b.Unit)
 	_, other := b.ReplacesUnit(a.Unit)
 	return one || other
+}
+
+// rival reports whether a unit with a machine replaces this one and is replaced by it.
+func (c *checker) rival(f unitfile.Fleet) bool {
+	for _, id := range sortedKeys(c.placed) {
+		for _, unit := range sortedKeys(c.placed[id]) {
+			other, ok := c.fleet(unit, c.placed[id][unit].Hash)
+			if !ok {
+				continue
+			}
+			_, one := f.ReplacesUnit(unit)
+			if _, back := other.ReplacesUnit(f.Unit); one && back {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // othersOn are the other units on a machine, with both their current and their new files.

@@ -13,7 +13,8 @@ const (
 	ReasonReplaced = "Replaced" // another unit takes its place (Replaces=)
 )
 
-// replaces is Replaces=: the unit preempts the units that it names, which leave its machine. Two units that name each other do not.
+// replaces is Replaces=: the unit preempts the units that it names, which leave its machine. Of two units that name each other only
+// one has a machine at a time, and neither preempts the other: that would never end.
 type replaces struct{ patterns }
 
 func (r *replaces) join(x *index.Index, n int) {
@@ -29,6 +30,23 @@ func (r *replaces) pattern(u, v *index.Unit) *pattern {
 		return nil
 	}
 	return shared(uCarries, vMatched)
+}
+
+// rival returns a unit with a machine that u replaces and that replaces u; nil if there is none.
+func (r *replaces) rival(u *index.Unit) *index.Unit {
+	n := r.bound(u)
+	if len(n.matched) == 0 {
+		return nil
+	}
+	for _, p := range n.carries {
+		others := p.matched.FirstUnits(1, func(v *index.Unit) bool {
+			return v == u || shared(r.bound(v).carries, n.matched) == nil
+		})
+		if len(others) > 0 {
+			return others[0]
+		}
+	}
+	return nil
 }
 
 // Clash reports that one of the two replaces the other.
@@ -55,6 +73,10 @@ func (r *replaces) Filter(q *Search) {
 		for _, p := range n.matched {
 			pairs = pairs || p.carried.N > 0
 		}
+		if r.rival(u) != nil {
+			q.never = true
+			return
+		}
 		if pairs {
 			q.checks = append(q.checks, r)
 			return
@@ -64,15 +86,15 @@ func (r *replaces) Filter(q *Search) {
 
 func (r *replaces) allows(q *Search, m *index.Machine) bool {
 	for _, u := range q.Members {
-		if r.rivals(u, m) {
+		if r.taken(u, m) {
 			return false
 		}
 	}
 	return true
 }
 
-// rivals reports whether a unit on the machine replaces u or is replaced by it.
-func (r *replaces) rivals(u *index.Unit, m *index.Machine) bool {
+// taken reports whether a unit on the machine replaces u or is replaced by it.
+func (r *replaces) taken(u *index.Unit, m *index.Machine) bool {
 	for _, p := range m.Places {
 		if p.Unit == u {
 			continue
@@ -84,11 +106,16 @@ func (r *replaces) rivals(u *index.Unit, m *index.Machine) bool {
 	return false
 }
 
-// Explain counts the machines with a rival.
+// Explain counts the machines with a unit that makes no room, or all if there is a rival.
 func (r *replaces) Explain(s *Survey, i int) {
 	u := s.Members[i]
 	n := r.bound(u)
 	if len(n.carries)+len(n.matched) == 0 {
+		return
+	}
+	if rival := r.rival(u); rival != nil {
+		s.Add(ReasonReplaces, "is barred", "are barred", i, " while "+rival.Name+" is placed: each of the two replaces the other (Replaces=)",
+			s.Where(r.x.Machines(), func(*index.Machine) bool { return true }))
 		return
 	}
 	may := r.x.Spare()
@@ -104,7 +131,7 @@ func (r *replaces) Explain(s *Survey, i int) {
 		machines = append(machines, r.x.At(slot))
 	}
 	s.Add(ReasonReplaces, "runs a unit that makes no room", "run a unit that makes no room", i, " (Replaces=)",
-		s.Where(machines, func(m *index.Machine) bool { return r.rivals(u, m) }))
+		s.Where(machines, func(m *index.Machine) bool { return r.taken(u, m) }))
 }
 
 // Preemptor reports whether a unit preempts others.
