@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,11 +15,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
 
+	"github.com/fleet-starter/fleet/internal/api"
+	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/ssh"
 	"github.com/fleet-starter/fleet/internal/ssh/sshdtest"
+	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
 
 // withFleetctl gives users who log in this test's fleetctl.
@@ -136,4 +141,33 @@ func TestFDForwardWaitsForTheAnswer(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "answer to question", string(out))
 	serving.Wait()
+}
+
+// On a terminal the remote command gets one of the same size, and the local one is as before afterwards.
+func TestACommandOnATerminal(t *testing.T) {
+	agent := sshdtest.StartAgent(t)
+	s := sshdtest.Start(t, agent)
+	answering := api.New(api.Options{Store: oneMachine(t), Keys: keyspace.New(""), MachineID: here, Version: "1.2.3", Log: logr.Discard(), Now: time.Now})
+	server := httptest.NewServer(answering)
+	defer server.Close()
+	_, port, err := net.SplitHostPort(s.Address)
+	require.NoError(t, err)
+	command := "stty rows 41 cols 97; stty -g > before; fleetctl ssh --ssh-port " + port + " " + here + " 'tty; stty size; exit 6'; echo code $?; stty -g > after; cmp before after && echo restored"
+	cmd := exec.Command("script", "-qec", command, "/dev/null") // script(1) has a terminal
+	cmd.Dir = t.TempDir()
+	cmd.Env = append(os.Environ(), "SHELL=/bin/sh", "TERM=xterm", "FLEETCTL_ENDPOINT="+server.URL, "FLEETCTL_SSH_USERNAME="+s.User,
+		"FLEETCTL_STRICT_HOST_KEY_CHECKING=false", "SSH_AUTH_SOCK="+agent.Socket)
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
+	text := strings.ReplaceAll(string(out), "\r", "")
+	require.Regexp(t, `/dev/pts/\d+\n41 97\ncode 6\nrestored\n$`, text)
+}
+
+// oneMachine is a store in which one machine is present, at 127.0.0.1.
+func oneMachine(t *testing.T) *memstore.Conn {
+	t.Helper()
+	w := &world{store: memstore.New(memstore.Options{})}
+	w.conn = w.store.Connect()
+	require.NoError(t, w.write(t.Context(), keyspace.New("").Machines().Prefix()+here, []byte(`{"spec": {"address": "127.0.0.1"}}`)))
+	return w.conn
 }
