@@ -213,7 +213,7 @@ func (a *app) remoteUnit(ctx context.Context, typed string) (v1.Unit, error) {
 	if err != nil {
 		return v1.Unit{}, err
 	}
-	return client.Get[v1.Unit](ctx, c, client.Path("units", unitName(typed)), url.Values{"file": {"true"}})
+	return client.Get[v1.Unit](ctx, c, client.Path("units", unitOf(typed)), url.Values{"file": {"true"}})
 }
 
 // machineOf is where a unit is placed or, if it is nowhere, where it still is.
