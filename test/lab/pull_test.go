@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-starter/fleet/test/load"
 )
 
 const oneApp = `apiVersion: fleet/v1
@@ -61,6 +63,20 @@ docker push --quiet localhost:5000/example-app:`+tag)
 
 func seconds(took time.Duration, _ string) float64 { return took.Seconds() }
 
+// away is how long requests failed, from the first to the last.
+func away(r load.Result) time.Duration {
+	var first, last time.Time
+	for _, f := range unexcused(r.Failed) {
+		if first.IsZero() || f.Sent.Before(first) {
+			first = f.Sent
+		}
+		if f.Sent.After(last) {
+			last = f.Sent
+		}
+	}
+	return last.Sub(first)
+}
+
 // TestPullsComeFirst: what cannot be pulled, or not now, takes nothing away, and is told in docker's words.
 func TestPullsComeFirst(t *testing.T) {
 	l := withLab(t)
@@ -80,7 +96,7 @@ func TestPullsComeFirst(t *testing.T) {
 	within(t, time.Minute, "one is served", answers)
 
 	t.Run("storage hangs during a roll-out", func(t *testing.T) {
-		load := startLoadOn(t, "one.lab.example", l.Machines...)
+		requests := startLoadOn(t, "one.lab.example", l.Machines...)
 		require.NoError(t, storage.Signal(syscall.SIGSTOP))
 		t.Cleanup(func() { _ = storage.Signal(syscall.SIGCONT) })
 		applyOne(t, first, "v2")
@@ -88,7 +104,7 @@ func TestPullsComeFirst(t *testing.T) {
 		t.Logf("list-units tells that it pulls after %.1f s", seconds(said(t, 30*time.Second, "list-units -o wide", "localhost:5000/example-app:v2")))
 		said(t, 30*time.Second, "describe app one", "localhost:5000/example-app:v2")
 		time.Sleep(15 * time.Second)
-		sent := load.Stop()
+		sent := requests.Stop()
 		require.Empty(t, unexcused(sent.Failed))
 		require.NoError(t, storage.Signal(syscall.SIGCONT))
 		start := time.Now()
@@ -98,18 +114,47 @@ func TestPullsComeFirst(t *testing.T) {
 	})
 
 	t.Run("an image that is not there", func(t *testing.T) {
-		load := startLoadOn(t, "one.lab.example", l.Machines...)
+		requests := startLoadOn(t, "one.lab.example", l.Machines...)
 		applyOne(t, first, "none")
 		const words = "manifest unknown"
 		t.Logf("list-units tells docker's words after %.1f s", seconds(said(t, 30*time.Second, "list-units -o wide", words)))
 		said(t, 30*time.Second, "describe app one", words)
 		said(t, 30*time.Second, "events --for app/one", words)
 		time.Sleep(5 * time.Second)
-		sent := load.Stop()
+		sent := requests.Stop()
 		require.Empty(t, unexcused(sent.Failed))
 		applyOne(t, first, "v2")
 		fleetctl(t, "apply -f /root/one.yaml --wait --timeout 1m")
 		require.NotContains(t, fleetctl(t, "list-units -o wide"), words)
+	})
+
+	t.Run("storage hangs during a drain", func(t *testing.T) {
+		for _, m := range others(l, on) {
+			_, err := m.Exec(t.Context(), "sh", "-c", "docker rmi localhost:5000/example-app:v2 || true")
+			require.NoError(t, err)
+		}
+		requests := startLoadOn(t, "one.lab.example", l.Machines...)
+		require.NoError(t, storage.Signal(syscall.SIGSTOP))
+		t.Cleanup(func() { _ = storage.Signal(syscall.SIGCONT) })
+		fleetctl(t, "drain --no-block "+on.ID)
+		t.Logf("list-units tells that the next machine pulls after %.1f s", seconds(said(t, 30*time.Second, "list-units -o wide", "localhost:5000/example-app:v2")))
+		time.Sleep(15 * time.Second)
+		sent := requests.Stop()
+		require.Empty(t, unexcused(sent.Failed), "it stays")
+		require.Equal(t, on, running(t, l, "one@1.service"))
+
+		requests = startLoadOn(t, "one.lab.example", l.Machines...)
+		require.NoError(t, storage.Signal(syscall.SIGCONT))
+		start := time.Now()
+		fleetctl(t, "drain --timeout 2m "+on.ID)
+		t.Logf("while storage hung: %s; drained %.1f s after it is back", sent, time.Since(start).Seconds())
+		within(t, time.Minute, "one is served", answers)
+		sent = requests.Stop()
+		t.Logf("the move: %s; it was away for %.1f s", sent, away(sent).Seconds())
+		require.Less(t, away(sent), 10*time.Second, "as in any move of a single instance")
+		fleetctl(t, "uncordon "+on.ID)
+		on = running(t, l, "one@1.service")
+		runsImage(t, on, "v2")
 	})
 
 	t.Run("push latest, restart", func(t *testing.T) {
