@@ -64,6 +64,7 @@ func (m *Machine) masked() []string {
 	units := []string{
 		"nginx.service",                                                  // the router starts its own
 		"getty.target", "console-getty.service", "systemd-udevd.service", // no terminal, no device
+		"ssh.service", // a test of ssh starts its own
 		"apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service", "fstrim.timer",
 	}
 	if m.Number > Members {

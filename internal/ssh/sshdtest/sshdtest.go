@@ -34,7 +34,7 @@ type Server struct {
 func Start(t testing.TB, a *Agent, options ...string) *Server {
 	t.Helper()
 	if _, err := os.Stat(Program); err != nil {
-		t.Skip("needs sshd: hack/install-debian.sh installs it")
+		t.Skip("needs sshd: hack/install-debian.sh tests installs it")
 	}
 	me, err := user.Current()
 	require.NoError(t, err)
