@@ -147,10 +147,17 @@ func TestFleetCurrentState(t *testing.T) {
 		if tt.reported == "" {
 			c.del(state)
 		}
-		type shown struct{ CurrentState v1.DesiredState }
+		type shown struct {
+			CurrentState v1.DesiredState
+			MachineID    string
+		}
 		require.Equal(t, tt.states, getAs[shown](c, "/fleet/v1/units/a.service").CurrentState, tt.name)
 		require.Equal(t, tt.states, getAs[struct{ Units []shown }](c, "/fleet/v1/units").Units[0].CurrentState, tt.name)
+		require.Equal(t, tt.placed != "", getAs[shown](c, "/fleet/v1/units/a.service").MachineID == here, tt.name)
 	}
+	c.put("/fleet/placements/"+here+"/a.service", v1.Placement{Hash: unitfile.Hash(sleeping), DesiredState: v1.Launched})
+	c.del("/fleet/machines/" + here)
+	require.NotContains(t, c.do(http.MethodGet, "/fleet/v1/units/a.service", "").body, here, "the machine is gone")
 }
 
 func TestFleetGlobalUnit(t *testing.T) {

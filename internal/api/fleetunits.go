@@ -85,7 +85,10 @@ func (f *fleetAPI) toFleetUnit(ctx context.Context, unit *v1.Unit, texts map[str
 	if err == nil && facts.Read(text).Of(unit.Metadata.Name).Global {
 		return shown, nil // on no machine in particular
 	}
-	shown.MachineID, shown.CurrentState = unit.Status.Machine, currentState(unit, f.units.now())
+	shown.CurrentState = currentState(unit, f.units.now())
+	if on := placedOn(unit.Status.Machines); len(on) == 1 && on[0].Address != "" { // a machine that is away may come back to it
+		shown.MachineID = on[0].Machine
+	}
 	return shown, nil
 }
 

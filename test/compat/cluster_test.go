@@ -135,8 +135,21 @@ func (c *cluster) add(ip string) *node {
 	return n
 }
 
-// start runs a machine's fleetd until it answers. The original's sockets are opened for it, as systemd would.
+// start runs a machine's fleetd until it answers.
 func (c *cluster) start(n *node) {
+	c.t.Helper()
+	c.launch(n)
+	eventually(c.t, 20*time.Second, func() error {
+		out, err := c.fleetctl(c.kind, n, "list-machines", "--no-legend", "--full")
+		if err == nil && !strings.Contains(out, n.ID()) {
+			err = fmt.Errorf("%s is not among\n%s", n.ID(), out)
+		}
+		return err
+	})
+}
+
+// launch starts a machine's fleetd. The original's sockets are opened for it, as systemd would.
+func (c *cluster) launch(n *node) {
 	t := c.t
 	t.Helper()
 	var lines strings.Builder
@@ -157,13 +170,6 @@ func (c *cluster) start(n *node) {
 		if t.Failed() {
 			t.Logf("fleetd at %s:\n%s", n.address, n.log.String())
 		}
-	})
-	eventually(t, 20*time.Second, func() error {
-		out, err := c.fleetctl(c.kind, n, "list-machines", "--no-legend", "--full")
-		if err == nil && !strings.Contains(out, n.ID()) {
-			err = fmt.Errorf("%s is not among\n%s", n.ID(), out)
-		}
-		return err
 	})
 }
 
