@@ -120,5 +120,5 @@ func TestHashes(t *testing.T) {
 	require.Equal(t, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", Hash("abc"))
 	require.Equal(t, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", HashOf("abc", "named"), "the text that a unit has itself")
 	require.Equal(t, "named", HashOf("", "named"))
-	require.Equal(t, "a9993e364706816aba3e25717850c26c9cd0d89d", FleetHash("abc"))
+	require.Equal(t, "9936816f25a659b2b12b116e85777205069365a9", FleetHash("[Unit]\nA=b\n"))
 }
