@@ -243,8 +243,7 @@ func (n *Node) listen(ctx context.Context) {
 // hintPause is how long to collect hints: longer while passes are slow, so that looking at a hundred units that start does not
 // take the processor that they need. New placements do not wait for it.
 func (n *Node) hintPause() time.Duration {
-	const share = 4 // a pass may take a fourth of the time between passes
-	return min(max(n.Debounce, share*time.Duration(n.took.Load())), 10*n.Debounce)
+	return min(max(n.Debounce, 2*time.Duration(n.took.Load())), 5*n.Debounce)
 }
 
 // Reconcile makes one pass: observe, Plan, apply.
