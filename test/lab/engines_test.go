@@ -15,6 +15,7 @@ import (
 
 // toolsImage is an image of a shell and a few programs of the machine itself, in both runtimes: it needs no registry.
 const toolsImage = `set -e
+docker image inspect localhost:5000/tools:1 >/dev/null 2>&1 && podman image exists localhost:5000/tools:1 && exit
 mkdir -p /root/tools/bin && cd /root/tools
 cp /bin/dash bin/sh && cp /bin/sleep bin/
 for l in $(ldd /bin/dash /bin/sleep | grep -o '/lib[^ ]*' | sort -u); do mkdir -p .$(dirname $l) && cp -L $l .$l; done
@@ -23,6 +24,10 @@ tar -c . | podman import - localhost:5000/tools:1`
 
 // engines are the runtimes of an App.
 var engines = []string{"docker", "podman"}
+
+// stays is a script that runs until it is stopped, and ends then: the first process of a container has no default for SIGTERM, so that
+// a runtime would wait 10 s before it kills one that has no trap.
+const stays = "trap exit TERM; while sleep 0.2; do :; done"
 
 // onFirst is an app of the tools' image on the first machine.
 func onFirst(name, engine, script, more string) string {
@@ -98,12 +103,12 @@ func TestEndsOfContainers(t *testing.T) {
 		// One that has ended keeps the name from no unit: a version before gave containers no labels.
 		_, err := m.Exec(t.Context(), engine, "run", "--name", engine+"-keeps.1", "localhost:5000/tools:1", "/bin/sh", "-c", "exit 0")
 		require.NoError(t, err)
-		require.NoError(t, applyOn(t, m, onFirst(engine+"-keeps", engine, "exec sleep 1000", ""), "--wait", "--timeout", "30s"))
+		require.NoError(t, applyOn(t, m, onFirst(engine+"-keeps", engine, stays, ""), "--wait", "--timeout", "30s"))
 		for _, tc := range []struct{ name, manifest, words string }{
 			{"exits", onFirst(engine+"-exits", engine, "exit 3", ""), "container exited with 3"},
 			{"oom", onFirst(engine+"-oom", engine, "x=xxxxxxxxxxxxxxxx; while :; do x=$x$x; done", "") + "  resources: {limits: {memory: 32M}}\n", oom[engine]},
 			{"missing", strings.Replace(onFirst(engine+"-missing", engine, "", ""), "[/bin/sh, -c]", "[/no/such]", 1), "/no/such"},
-			{"clash", strings.Replace(onFirst(engine+"-clash", engine, "exec sleep 1000", ""), "{runtime:", "{name: "+engine+"-keeps.1, runtime:", 1), "already in use"},
+			{"clash", strings.Replace(onFirst(engine+"-clash", engine, stays, ""), "{runtime:", "{name: "+engine+"-keeps.1, runtime:", 1), "already in use"},
 		} {
 			start := time.Now()
 			require.NoError(t, applyOn(t, m, tc.manifest))
@@ -191,7 +196,7 @@ func isActive(t *testing.T, m *Machine, unit string) error {
 // deleted while its machine had no power.
 func TestContainersThatNoUnitAccountsFor(t *testing.T) {
 	l, m := withTools(t, "docker-left", "podman-left")
-	manifest := func(engine string) string { return onFirst(engine+"-left", engine, "exec sleep 1000", "") }
+	manifest := func(engine string) string { return onFirst(engine+"-left", engine, stays, "") }
 	gone := func(engine string) {
 		t.Helper()
 		took := within(t, time.Minute, "removed", func() error { return hasContainers(t.Context(), m, engine) })

@@ -35,22 +35,25 @@ var olderPackages = sync.OnceValues(func() ([]string, error) {
 })
 
 // spares boots machines that are as a user finds them, and removes them after the test. They have no network beyond the lab's: apt finds
-// what the base has.
+// what the base has. The test runs beside others that use spares alone, when those of the cluster are over: nothing in them is timed.
 func spares(t *testing.T, count int, prepare func(*Machine) error) []*Machine {
 	t.Helper()
 	if theLab == nil {
 		t.Skipf("no real machines here: %v", why)
 	}
+	t.Parallel()
+	var machines []*Machine
 	t.Cleanup(func() {
 		if t.Failed() {
-			for _, m := range theLab.spares {
+			for _, m := range machines {
 				said, _ := m.Exec(context.Background(), "sh", "-c", "systemctl --failed --no-pager; journalctl -n 60 --no-pager")
 				t.Logf("%s:\n%s", m.Name, said)
 			}
 		}
-		require.NoError(t, theLab.Discard(context.Background()))
+		require.NoError(t, theLab.Discard(context.Background(), machines...))
 	})
-	machines, err := theLab.Spares(t.Context(), count, func(m *Machine) error {
+	var err error
+	machines, err = theLab.Spares(t.Context(), count, func(m *Machine) error {
 		// dpkg.cfg.d has what mmdebstrap was told to leave out: the packages' examples are in /usr/share/doc. apt is answered yes.
 		return errors.Join(os.RemoveAll(filepath.Join(m.Root(), "etc/dpkg/dpkg.cfg.d")), m.Write("etc/apt/sources.list", ""),
 			m.Write("etc/dpkg/dpkg.cfg.d/lab", "force-unsafe-io\n"), // faster: the machines do not live long

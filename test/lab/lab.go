@@ -45,8 +45,9 @@ type Config struct {
 type Lab struct {
 	Dir      string
 	Machines []*Machine
-	// spares are machines that are not of the cluster.
+	// spares are machines that are not of the cluster; nil is the place of one that was discarded. sparing guards them.
 	spares   []*Machine
+	sparing  sync.Mutex
 	agentTTL time.Duration
 	progress func(string)
 	past     past
@@ -56,7 +57,7 @@ type Lab struct {
 const stateFile = "lab.json"
 
 type state struct {
-	// IDs are the machine IDs of the cluster's machines, Spares those of the others.
+	// IDs are the machine IDs of the cluster's machines, Spares those of the others; "" is the place of one that was discarded.
 	IDs    []string `json:"ids"`
 	Spares []string `json:"spares,omitempty"`
 }
@@ -161,7 +162,11 @@ func (l *Lab) save() error {
 		s.IDs = append(s.IDs, m.ID)
 	}
 	for _, m := range l.spares {
-		s.Spares = append(s.Spares, m.ID)
+		id := ""
+		if !discarded(m) {
+			id = m.ID
+		}
+		s.Spares = append(s.Spares, id)
 	}
 	text, err := json.Marshal(s)
 	if err != nil {
@@ -173,13 +178,6 @@ func (l *Lab) save() error {
 func (l *Lab) add(id string) *Machine {
 	m := newMachine(l.Dir, len(l.Machines)+1, id, &l.past)
 	l.Machines = append(l.Machines, m)
-	return m
-}
-
-// addSpare adds a machine that is not of the cluster: what happens to it is not of the lab's past.
-func (l *Lab) addSpare(id string) *Machine {
-	m := newMachine(l.Dir, len(l.Machines)+len(l.spares)+1, id, &past{})
-	l.spares = append(l.spares, m)
 	return m
 }
 
@@ -265,7 +263,7 @@ const stopTimeout = 30 * time.Second
 
 // Stop cuts the power of all machines and removes all that the lab made but the cached root file system.
 func (l *Lab) Stop(ctx context.Context) error {
-	err := each(slices.Concat(l.Machines, l.spares), func(m *Machine) error { return m.remove(ctx) })
+	err := each(slices.DeleteFunc(slices.Concat(l.Machines, l.spares), discarded), func(m *Machine) error { return m.remove(ctx) })
 	err = errors.Join(err, removeNetwork(ctx), removeCgroups())
 	if err != nil {
 		return err // the state stays: stop it again

@@ -18,8 +18,9 @@ import (
 func TestCloudConfig(t *testing.T) {
 	text, err := os.ReadFile("../../manifests/provision/cloud-config.yaml")
 	require.NoError(t, err)
-	start := time.Now()
+	var start time.Time
 	m := spares(t, 1, func(m *Machine) error {
+		start = time.Now()
 		urls, err := publish(t)
 		if err != nil {
 			return err
