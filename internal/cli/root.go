@@ -217,7 +217,7 @@ func (a *app) root() *cobra.Command {
 		a.catCommand(), a.listUnitsCommand(), a.listUnitFilesCommand(), a.listMachinesCommand(),
 		a.cordonCommand(), a.uncordonCommand(), a.drainCommand(),
 		a.sshCommand(), a.statusCommand(), a.journalCommand(), a.fdForwardCommand(),
-		a.eventsCommand(), a.logsCommand(), a.pushCommand(), a.verifyCommand(), a.versionCommand())
+		a.eventsCommand(), a.logsCommand(), a.pushCommand(), a.verifyCommand(), a.importCommand(), a.versionCommand())
 	versionInHelp(root)
 	root.SetGlobalNormalizationFunc(longNames)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%v", err) })
