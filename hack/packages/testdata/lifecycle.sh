@@ -23,6 +23,7 @@ inodes() { stat -c %i /run/fleet.sock; }
 own() { printf '#!/bin/sh\necho real "$@"\n' >"$1.new" && chmod 755 "$1.new" && mv "$1.new" "$1"; }
 
 step=install
+unset ETCDCTL_API # with 3, fleet-compat passes the commands of etcd 2 on, too
 [ -e /usr/bin/etcdctl ] || own /usr/bin/etcdctl
 etcdctl=$(cksum </usr/bin/etcdctl)
 dpkg -i "$old"/*.deb
