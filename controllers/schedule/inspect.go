@@ -81,6 +81,7 @@ func (p *planner) inspectPlace(u *index.Unit, v *verdict) {
 	}
 	if why, bad := p.rules.Mismatch(u, m); bad {
 		v.cannotStay(evict, why)
+		v.alone = true
 		return
 	}
 	p.contest(v.keep)
@@ -90,6 +91,7 @@ func (p *planner) inspectPlace(u *index.Unit, v *verdict) {
 		v.stayFor(index.ForThaw)
 	default:
 		v.cannotStay(move, rule.Refusal{Reason: ReasonDrain, Message: m.ID + " is being drained"})
+		v.alone = true
 	}
 }
 

@@ -32,6 +32,7 @@ type verdict struct {
 	at              *index.Machine // where this plan puts it; nil: nowhere
 	obstacle        rule.Refusal   // the unit that it waits for, if that is why it has no machine
 	pin             rule.Pin       // the machine of the rest of its group, on which it does not fit
+	alone           bool           // it leaves because of its machine alone: no other unit needs its place
 	depth           int            // in its group: 1 + the deepest of those it follows
 	done            done
 }
@@ -65,7 +66,7 @@ func (v *verdict) stayFor(until index.Wait) { v.outcome, v.at, v.until = wait, v
 
 // cannotStay makes a unit leave.
 func (v *verdict) cannotStay(how outcome, why rule.Refusal) {
-	v.outcome, v.at, v.reason, v.message = how, nil, why.Reason, why.Message
+	v.outcome, v.at, v.alone, v.reason, v.message = how, nil, false, why.Reason, why.Message
 }
 
 // block makes a unit wait for another one, on no machine.

@@ -178,6 +178,65 @@ func TestPrepareBeforeADrain(t *testing.T) {
 	})
 }
 
+// TestPrepareBeforeAMove: so does one whose machine does not match its file any more, whichever of the two changed. A unit that
+// another one drives away makes room at once.
+func TestPrepareBeforeAMove(t *testing.T) {
+	const unit = "web@1.service"
+	start := func(t *testing.T) *world {
+		w := three(t)
+		for _, m := range []string{"m1", "m2"} {
+			w.setMachine(index.MachineSpec{ID: m, Metadata: map[string]string{"disk": "ssd"}})
+		}
+		w.add(t, unit+" MachineMetadata=disk=ssd;Image=docker localhost:5000/web:2")
+		w.converge()
+		require.Equal(t, []string{"m1/" + unit}, w.where())
+		w.setActive("m1", unit, true)
+		return w
+	}
+	t.Run("the machine's metadata changed", func(t *testing.T) {
+		w := start(t)
+		w.setMachine(index.MachineSpec{ID: "m1"})
+		actions := w.converge()
+		require.Len(t, actions, 1)
+		require.Contains(t, actions[0], "Prepare "+unit+" on m2: Prepare: ")
+		w.prepared("m2", unit, v1.PreparedPulling)
+		require.Empty(t, w.converge())
+		w.prepared("m2", unit, v1.PreparedReady)
+		w.converge()
+		require.Equal(t, []string{"m2/" + unit}, w.where())
+		require.Empty(t, w.preparing)
+	})
+	t.Run("it changes back", func(t *testing.T) {
+		w := start(t)
+		w.setMachine(index.MachineSpec{ID: "m1"})
+		w.converge()
+		w.setMachine(index.MachineSpec{ID: "m1", Metadata: map[string]string{"disk": "ssd"}})
+		require.Equal(t, []string{"PrepareNoMore " + unit + " on m2: Prepare: nothing is to be prepared any more"}, w.converge())
+		require.Equal(t, []string{"m1/" + unit}, w.where())
+	})
+	t.Run("the unit's file changed", func(t *testing.T) {
+		w := start(t)
+		was := w.placements["m1/"+unit].Value
+		to := launched(unit, fleet(t, unit, "MachineID=m3\nImage=docker localhost:5000/web:3"))
+		to.Hash, to.RequestedAt = "2", "noon"
+		w.setUnit(to)
+		require.Len(t, w.converge(), 1)
+		require.Equal(t, v1.Preparation{Hash: "2", RequestedAt: "noon"}, w.preparing["m3/"+unit].Next.Preparation)
+		require.Equal(t, was, w.placements["m1/"+unit].Value, "it runs on with its former file")
+		w.prepared("m3", unit, v1.PreparedReady)
+		w.converge()
+		require.Equal(t, []string{"m3/" + unit}, w.where())
+		require.Equal(t, "2", w.placements["m3/"+unit].Value.Hash)
+	})
+	t.Run("another one takes its place", func(t *testing.T) {
+		w := start(t)
+		w.add(t, "db.service MachineMetadata=disk=ssd;Replaces=web@*")
+		w.converge()
+		require.ElementsMatch(t, []string{"m1/db.service", "m2/" + unit}, w.where())
+		require.Empty(t, w.preparing)
+	})
+}
+
 // TestPrepareOneAtATime: of a family one unit prepares its move, and moves, before the next one.
 func TestPrepareOneAtATime(t *testing.T) {
 	w := three(t)

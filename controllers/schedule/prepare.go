@@ -8,8 +8,9 @@ import (
 	"github.com/fleet-starter/fleet/controllers/schedule/index"
 )
 
-// Before a unit leaves a drained machine on which it runs, the machine that it moves to prepares its start there: it pulls the
-// image. Until that is done the unit stays, and its app is not asked to let it go. One whose machine is gone moves at once.
+// Before a unit leaves a machine on which it runs, because that is drained or does not match its file any more, the machine that
+// it moves to prepares its start there: it pulls the image. Until that is done the unit stays, and its app is not asked to let it
+// go. One whose machine is gone, or whose place another one needs, moves at once.
 
 // answerPatience is how long a machine may take to say that it prepares a start. Older versions of fleetd do not say so, nor pull
 // anything: the unit does.
@@ -23,7 +24,7 @@ func (p *planner) unprepared(movers []*index.Unit, m *index.Machine) bool {
 		if v.keep == nil || v.keep.Machine == m || u.Fleet.Pulls().Name == "" {
 			continue
 		}
-		needs := v.reason == ReasonDrain && u.DesiredState == v1.Launched && v.keep.Machine.Runs(u) && u.LetGo != v.keep.MachineName
+		needs := v.alone && u.DesiredState == v1.Launched && v.keep.Machine.Runs(u) && u.LetGo != v.keep.MachineName
 		if needs || asked != nil { // until it has moved
 			v.done.prepares = m.ID
 		}

@@ -195,9 +195,13 @@ func (p *planner) placement(u *index.Unit, m *index.Machine) v1.Placement {
 func (p *planner) stayForNow(u *index.Unit, until index.Wait) {
 	v := of(u)
 	p.wait(u, until)
-	if v.keep != nil {
-		v.at = v.keep.Machine
-		v.done.keepFile = v.reason == ReasonMachineGone // a clash of the new file with others there is not checked
-		p.update(u, v.keep)
+	if v.keep == nil {
+		return
 	}
+	v.at = v.keep.Machine
+	if v.mustLeave() {
+		return // what is new, it gets where it goes
+	}
+	v.done.keepFile = v.reason == ReasonMachineGone // a clash of the new file with others there is not checked
+	p.update(u, v.keep)
 }
