@@ -34,7 +34,8 @@ func (a *app) bring(ctx context.Context, args []string, o stateOptions) error {
 		case err != nil || slices.ContainsFunc(targets, func(t *target) bool { return t.name == name }):
 			return err
 		case o.verb == "stop" && idle(unit):
-			return fmt.Errorf("Unable to stop unit %s in state inactive", name)
+			a.note("Unable to stop unit %s in state inactive", name)
+			return errReported{exitError}
 		}
 		t := &target{name: name, global: isGlobal(unit), done: make(chan struct{})}
 		targets, machineOf[t] = append(targets, t), fileOf(unit).MachineOf
