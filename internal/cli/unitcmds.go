@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -36,7 +37,8 @@ const lookupHelp = `
 A name is looked up in the cluster, then as a file here, then as an instance of a template in the cluster
 (example-app@1 of example-app@.service), then of a template file here. If the options in the file or template
 found differ from those of the unit in the cluster, the cluster's is used with a warning. With --replace the file here,
-the template here, or the template in the cluster, in this order, replaces it, and a running unit is restarted.`
+the template here, or the template in the cluster, in this order, replaces it, and a running unit is restarted. With
+--replace a template's name stands for its running instances: each is replaced when the one before is active.`
 
 func (a *app) submitCommand() *cobra.Command {
 	var replace bool
@@ -86,7 +88,12 @@ func (a *app) stateCommand(o stateOptions, short, long string) *cobra.Command {
 		Use: o.verb + " UNIT...", Short: short, Long: short + "." + long + nameHelp,
 		Example: fmt.Sprintf("  fleetctl %[1]s example-app@1\n  fleetctl %[1]s example-app@{1,2}.service --no-block", o.verb),
 		RunE: a.ofUnits("a unit's name", func(ctx context.Context, args []string) error {
-			return a.bring(ctx, args, o)
+			if !o.create || !o.replace {
+				return a.bring(ctx, args, o)
+			}
+			templates := slices.DeleteFunc(slices.Clone(args), func(arg string) bool { return !isTemplate(arg) })
+			err := a.each(templates, func(arg string) error { return a.replaceInstances(ctx, arg, o) })
+			return firstError(err, a.bring(ctx, slices.DeleteFunc(args, isTemplate), o))
 		}),
 		ValidArgsFunction: a.completeNames(func() shower { return &unitKind }),
 	}
