@@ -54,6 +54,10 @@ func (p *planner) place(name string, pl v1.Placement) {
 			p.report(name, pl, rec, "")
 			return
 		}
+		if wait := p.leavesWith(name); wait != "" {
+			p.report(name, pl, rec, wait)
+			return
+		}
 	}
 	rec = p.load(name, pl, text, rec)
 	message := ""
@@ -160,7 +164,7 @@ func (p *planner) launched(name string, pl v1.Placement, rec Record, unit System
 		return p.follow(name, rec, unit)
 	case done && unit.up() && unit.Job == "" && unit.runsPrevious(rec) && rec.Previous != pl.Hash, // the restart was refused
 		!done && unit.up() && p.runsOther(rec, unit, pl.Hash):
-		if wait := p.waitsForImage(name, pl, rec, unit); wait != "" {
+		if wait := cmp.Or(p.leavesWith(name), p.waitsForImage(name, pl, rec, unit)); wait != "" {
 			return rec, wait
 		}
 		return p.replace(name, pl, rec, unit), ""
@@ -300,6 +304,16 @@ func (p *planner) waitsFor(name string) string {
 		}
 		if why := p.heldUp(target); why != "" { // announcing it now would send it requests until its restart
 			return fmt.Sprintf("waits for %s, which it is bound to, to get its new file: %s", target, why)
+		}
+	}
+	return ""
+}
+
+// leavesWith returns which unit it is bound to is being stopped, and takes it along. Restarting it would start that one again.
+func (p *planner) leavesWith(name string) string {
+	for _, target := range p.in.Relations[name].BindsTo {
+		if p.halting[target] || p.in.Units[target].stopping() {
+			return fmt.Sprintf("waits for %s, which it is bound to, to be active%s", target, p.trouble(target))
 		}
 	}
 	return ""

@@ -238,6 +238,15 @@ note web@1.service FileChanged
 restart web@1.service FileChanged
 state quiet.service inactive Q2
 `},
+		{"a sidekick with a new file stops with its target: a restart would start that again", Input{
+			Placements: map[string]v1.Placement{app: load("A"), side: launch("T")}, Relations: binding,
+			Files:   map[string]string{app: "A", side: "S"},
+			Records: map[string]Record{app: run("A"), side: run("S")},
+			Units:   map[string]SystemdUnit{app: unit("active", "i1"), side: unit("active", "s1")},
+		}, `
+stop web@1.service SetLoaded
+state web-discovery@1.service active S waits for web@1.service, which it is bound to, to be active
+`},
 		{"until the restart is over the old text runs", Input{
 			Placements: map[string]v1.Placement{"a.service": launch("B")},
 			Files:      map[string]string{"a.service": "B"},
