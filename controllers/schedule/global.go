@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/controllers/schedule/index"
 	"github.com/fleet-starter/fleet/controllers/schedule/rule"
 )
@@ -72,9 +73,39 @@ func (p *planner) tidy(u *index.Unit, x *index.Place) {
 	case out && x.Changes():
 		p.hold(x, held{Refusal: evicted})
 		p.update(u, x)
-	default:
+	case x.Changes() && p.othersFirst(u, x):
+		p.wait(u, index.ForDrain) // until it is active there
 		p.update(u, x)
+	default:
+		p.renew(u, x)
 	}
+}
+
+// renew updates a placement, and remembers that it gets the unit's new file.
+func (p *planner) renew(u *index.Unit, x *index.Place) {
+	p.update(u, x)
+	if _, waits := p.held[x]; x.Changes() && !waits {
+		if p.renewed == nil {
+			p.renewed = map[*index.Place]bool{}
+		}
+		p.renewed[x] = true
+	}
+}
+
+// othersFirst keeps a unit of no app, which runs, at its former file while the unit starts with the new one elsewhere: one machine
+// at a time, and no other one if it does not start. The roll-out of an app decides for itself.
+func (p *planner) othersFirst(u *index.Unit, x *index.Place) bool {
+	if u.Owner != "" || u.DesiredState != v1.Launched || !x.Machine.Runs(u) {
+		return false
+	}
+	for _, y := range u.ByMachine() {
+		if y == x || !y.Machine.Present || y.Changes() && !p.renewed[y] || y.Machine.RunsNow(u) {
+			continue
+		}
+		p.hold(x, held{rule.Refusal{Reason: ReasonHashChanged, Message: "it is not active with its new file on " + y.MachineName + " yet"}, y})
+		return true
+	}
+	return false
 }
 
 // tidyAbsent keeps a placement on a missed machine for a while: what runs there should still be wanted when it returns.

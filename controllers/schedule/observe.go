@@ -168,12 +168,12 @@ func (c *Controller) observeState(name string, o *cache.Object[v1.UnitState]) {
 	if !ok {
 		return
 	}
-	c.index.SetActive(machine, unit, o != nil && instance.IsActive(&o.Value))
-	is := v1.Prepared{}
+	is := v1.UnitState{}
 	if o != nil {
-		is = o.Value.Prepared
+		is = o.Value
 	}
-	c.index.SetPrepared(machine, unit, is)
+	c.index.SetActive(machine, unit, o != nil && instance.IsActive(&is), is.Hash)
+	c.index.SetPrepared(machine, unit, is.Prepared)
 }
 
 // observePreparation adds what the machine reports already. An unreadable one counts as empty, and is replaced or deleted.

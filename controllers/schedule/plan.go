@@ -118,6 +118,7 @@ type planner struct {
 	settling  bool  // so many machines vanished a moment ago that others may follow
 	oldest    int64 // since when the machine is present that has been present longest
 	contested []*index.Machine
+	renewed   map[*index.Place]bool         // placements of global units that get the new file with this plan
 	evicted   map[*index.Place]rule.Refusal // units that have to make room for others on their machine
 	held      map[*index.Place]held
 	refused   []refused // to explain at the end

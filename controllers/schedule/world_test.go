@@ -31,6 +31,7 @@ type world struct {
 	placements map[string]index.Placed   // by machine/unit
 	unplaced   map[string]v1.Unplaced
 	active     map[string]bool            // by machine/unit
+	runs       map[string]string          // the file that it was last active with, by machine/unit
 	preparing  map[string]index.Preparing // by machine/unit
 	c          *index.Index
 	log        func(format string, args ...any)
@@ -38,7 +39,7 @@ type world struct {
 
 func newWorld(t require.TestingT) *world {
 	return &world{t: t, limits: Limits{Grace: -1}, now: time.Unix(1000, 0), machines: map[string]index.MachineSpec{}, configs: map[string]v1.MachineConfig{}, units: map[string]index.UnitSpec{}, files: map[string]unitfile.Fleet{},
-		placements: map[string]index.Placed{}, unplaced: map[string]v1.Unplaced{}, active: map[string]bool{}, preparing: map[string]index.Preparing{}, c: NewIndex(), log: func(string, ...any) {}}
+		placements: map[string]index.Placed{}, unplaced: map[string]v1.Unplaced{}, active: map[string]bool{}, runs: map[string]string{}, preparing: map[string]index.Preparing{}, c: NewIndex(), log: func(string, ...any) {}}
 }
 
 func (w *world) setMachine(m index.MachineSpec) {
@@ -99,8 +100,8 @@ func (w *world) remove(machine, unit string) {
 
 func (w *world) setActive(machine, unit string, active bool) {
 	w.log("active %s/%s %v", machine, unit, active)
-	w.active[machine+"/"+unit] = active
-	w.c.SetActive(machine, unit, active)
+	w.active[machine+"/"+unit], w.runs[machine+"/"+unit] = active, w.placements[machine+"/"+unit].Value.Hash
+	w.c.SetActive(machine, unit, active, w.runs[machine+"/"+unit])
 }
 
 func (w *world) prepare(machine, unit string, next v1.Next) {
@@ -230,7 +231,7 @@ func (w *world) rebuilt() *index.Index {
 	}
 	for key, active := range w.active {
 		m, u, _ := strings.Cut(key, "/")
-		c.SetActive(m, u, active)
+		c.SetActive(m, u, active, w.runs[key])
 	}
 	for key, p := range w.preparing {
 		_, u, _ := strings.Cut(key, "/")

@@ -147,7 +147,7 @@ func (x *Index) Commit(pending []Pending, frozen bool, looked func(*Unit) bool) 
 		}
 	}
 	for _, p := range pending {
-		x.pending[p.Unit] = p.For
+		x.pending[p.Unit] |= p.For // a global unit may wait for one thing on this machine, for another on that
 	}
 	x.wake, x.frozen = 0, frozen
 }

@@ -41,7 +41,7 @@ type Machine struct {
 	Mark uint64
 
 	waiting, dirty bool
-	active         map[string]struct{} // units that systemd reports as active
+	active         map[string]string // units that systemd reports as active, with the hash of the file that they run
 	views          []*View
 }
 
@@ -54,6 +54,12 @@ func (m *Machine) Schedulable() bool {
 func (m *Machine) Runs(u *Unit) bool {
 	_, ok := m.active[u.Name]
 	return ok
+}
+
+// RunsNow reports whether systemd there reports the unit as active with its file of now.
+func (m *Machine) RunsNow(u *Unit) bool {
+	hash, ok := m.active[u.Name]
+	return ok && hash == u.Hash
 }
 
 // RunsUnits reports whether a unit that is not global is placed there.
@@ -83,18 +89,18 @@ func (x *Index) SetMachineConfig(id string, config v1.MachineConfig) {
 	x.change(m, func() { m.Config = config })
 }
 
-// SetActive records whether systemd on a machine reports a unit as active.
-func (x *Index) SetActive(machine, unit string, active bool) {
+// SetActive records whether systemd on a machine reports a unit as active, and the file that it runs.
+func (x *Index) SetActive(machine, unit string, active bool, hash string) {
 	m := x.machine(machine)
-	if _, was := m.active[unit]; was == active {
+	if runs, was := m.active[unit]; was == active && (!active || runs == hash) {
 		x.ForgetMachine(m)
 		return
 	}
 	if active {
 		if m.active == nil {
-			m.active = map[string]struct{}{}
+			m.active = map[string]string{}
 		}
-		m.active[unit] = struct{}{}
+		m.active[unit] = hash
 		x.wake |= ForDrain
 		return
 	}
