@@ -113,7 +113,6 @@ type Node struct {
 
 	synced  atomic.Bool               // placements are from the store
 	passed  atomic.Pointer[time.Time] // when the last pass began
-	took    atomic.Int64              // how long the last pass took, a time.Duration
 	started time.Time
 	wait    sync.WaitGroup // goroutines started by Run
 }
@@ -233,23 +232,15 @@ func (n *Node) listen(ctx context.Context) {
 			if !ok {
 				return
 			}
-			n.loop.EnqueueAfter(controller.Singleton{}, n.hintPause())
+			n.loop.EnqueueAfter(controller.Singleton{}, n.Debounce)
 		case <-resync.C:
 			n.enqueue()
 		}
 	}
 }
 
-// hintPause is how long to collect hints: longer while passes are slow, so that looking at a hundred units that start does not
-// take the processor that they need. New placements do not wait for it.
-func (n *Node) hintPause() time.Duration {
-	return min(max(n.Debounce, 2*time.Duration(n.took.Load())), 5*n.Debounce)
-}
-
 // Reconcile makes one pass: observe, Plan, apply.
 func (n *Node) Reconcile(ctx context.Context, _ controller.Singleton) (controller.Result, error) {
-	begun := time.Now()
-	defer func() { n.took.Store(int64(time.Since(begun))) }()
 	if wait := n.BootGrace - time.Since(n.started); !n.Synced() && wait > 0 {
 		return controller.Result{RequeueAfter: wait}, nil
 	}
@@ -270,7 +261,7 @@ func (n *Node) Reconcile(ctx context.Context, _ controller.Singleton) (controlle
 	}
 	after := earliest(plan.After, n.texts.retryIn(in.Now))
 	if acted && refused == nil {
-		after = earliest(after, n.hintPause()) // for systemd's reaction
+		after = earliest(after, n.Debounce) // for systemd's reaction
 	}
 	return controller.Result{RequeueAfter: after}, controller.Partial(refused)
 }
