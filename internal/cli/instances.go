@@ -9,7 +9,6 @@ import (
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api/client"
-	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
 // replaceInstances stores a template's file and replaces the template's instances that are in the state that the command is for.
@@ -52,17 +51,10 @@ func (a *app) instancesOf(ctx context.Context, template string, state v1.Desired
 		return nil, fmt.Errorf("the instances of %s are not known: %w", template, err)
 	}
 	for _, u := range units {
-		n, err := unitfile.ParseName(u.Metadata.Name)
-		if err == nil && !n.Template && n.TemplateName() == template && u.Metadata.Owner == "" && u.Spec.DesiredState == state {
-			names = append(names, n.Full)
+		if isInstance(u.Metadata.Name, template) && u.Metadata.Owner == "" && u.Spec.DesiredState == state {
+			names = append(names, u.Metadata.Name)
 		}
 	}
 	slices.Sort(names)
 	return names, nil
-}
-
-// isTemplate reports whether what is typed names a template.
-func isTemplate(typed string) bool {
-	n, err := unitfile.ParseName(unitOf(typed))
-	return err == nil && n.Template
 }

@@ -147,6 +147,18 @@ func (a *app) replace(ctx context.Context, n unitfile.Name, from origin, upTo v1
 // unitOf returns the full name of a unit that is typed by its name or as the path of its file.
 func unitOf(typed string) string { return unitName(filepath.Base(typed)) }
 
+// isTemplate reports whether what is typed names a template.
+func isTemplate(typed string) bool {
+	n, err := unitfile.ParseName(unitOf(typed))
+	return err == nil && n.Template
+}
+
+// isInstance reports whether a unit's name is that of an instance of the template.
+func isInstance(name, template string) bool {
+	n, err := unitfile.ParseName(name)
+	return err == nil && !n.Template && n.TemplateName() == template
+}
+
 // isUnit reports whether what is typed is a unit's full name.
 func isUnit(typed string) bool { return unitfile.HasType(typed) }
 
