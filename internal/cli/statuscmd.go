@@ -24,8 +24,10 @@ func (a *app) statusCommand() *cobra.Command {
 status; through fleetd it has the same form, without the processes. The exit code is that of systemctl: 0 if all run, 3 if one is
 inactive or failed.` + overHelp + nameHelp,
 		Example: "  fleetctl status example-app@1\n  fleetctl --tunnel 10.0.0.1 status example-app@1 example-app@2",
-		Args:    atLeast(1, "a unit"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 { // no error in the original
+				a.note("No units given")
+			}
 			first := true
 			return a.each(args, func(typed string) error {
 				if !first {
@@ -38,6 +40,8 @@ inactive or failed.` + overHelp + nameHelp,
 		ValidArgsFunction: a.completeNames(func() shower { return &unitKind }),
 	}
 	cmd.Flags().IntVar(&port, "ssh-port", sshPort, "port of ssh on the machine")
+	cmd.Flags().Bool("no-block", false, "ignored") // scripts of the original pass it
+	_ = cmd.Flags().MarkHidden("no-block")
 	return cmd
 }
 
