@@ -104,8 +104,9 @@ test: deps build packages images etcd azurite fleet1 gotest ## Run every test, w
 	@cd hack/images && $(GOTEST) -timeout 10m $(TESTFLAGS) -- ./...
 	@cd hack/provision && $(GOTEST) $(TESTFLAGS) -- ./...
 	@# What takes longest begins first. Whole machines come last and alone: they have this computer's addresses and its attention.
-	@$(GOTEST) -timeout 20m $(TESTFLAGS) -- ./test/sim/mutants ./test/sim $$(go list ./... | grep -v '/test/e2e\|/test/lab\|/test/sim') -- ./test/e2e
-	@# The lab's tests have limits in seconds, on a computer that may do something else just then: what fails is told, and tried once more.
+	@$(GOTEST) -timeout 20m $(TESTFLAGS) -- ./test/sim/mutants ./test/sim $$(go list ./... | grep -v '/test/e2e\|/test/lab\|/test/sim')
+	@# Tests on machines have limits in seconds, on a computer that may do something else just then: what fails is told, and tried once more.
+	@$(GOTEST) -timeout 25m $(TESTFLAGS) -- ./test/e2e || { echo "test/e2e failed, see above: once more"; $(GOTEST) -timeout 25m $(TESTFLAGS) -- ./test/e2e; }
 	@$(GOTEST) -timeout 25m $(TESTFLAGS) -- ./test/lab || { echo "test/lab failed, see above: once more"; $(GOTEST) -timeout 25m $(TESTFLAGS) -- ./test/lab; }
 
 .PHONY: race

@@ -66,7 +66,8 @@ func (s *traffic) noOutage(t *testing.T, machines ...int) {
 	s.noOutageBut(t, nil, machines...)
 }
 
-// underWay is for noOutageBut: each stream of POSTs may lose one that an instance was working on when it died. nginx must not repeat it.
+// underWay is for noOutageBut: each stream of POSTs may lose one that an instance was working on when it died, and one that nginx sent
+// on a kept connection as that closed. nginx must not repeat them.
 func underWay() func(load.Failure) bool {
 	lost := map[string]int{}
 	return func(f load.Failure) bool {
@@ -75,7 +76,7 @@ func underWay() func(load.Failure) bool {
 		}
 		stream := f.Target + " " + f.Kind.String()
 		lost[stream]++
-		return lost[stream] == 1
+		return lost[stream] <= 2
 	}
 }
 
