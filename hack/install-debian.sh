@@ -18,7 +18,7 @@ declare -A needs=(
 if [ "${1:-}" = packages ]; then
 	needs+=([/usr/bin/lintian]=lintian [/usr/bin/rpm]=rpm [/usr/bin/cloud-init]=cloud-init)
 fi
-# Not for everybody: Debian has an installed sshd started at boot.
+# Asked for by name only: Debian starts an installed sshd at boot.
 if [ "${1:-}" = tests ]; then
 	needs+=([/usr/sbin/sshd]=openssh-server [/usr/bin/ssh-agent]=openssh-client)
 fi
