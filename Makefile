@@ -100,14 +100,17 @@ test-lab: packages images azurite gotest ## Run the tests on real machines alone
 
 .PHONY: test
 test: deps build packages images etcd azurite fleet1 gotest ## Run every test, with real etcd, real systemd and real nginx (SKIPS=fail: none may be skipped)
-	@cd hack/packages && $(GOTEST) $(TESTFLAGS) -- ./...
-	@cd hack/images && $(GOTEST) -timeout 10m $(TESTFLAGS) -- ./...
-	@cd hack/provision && $(GOTEST) $(TESTFLAGS) -- ./...
+	@$(MAKE) --no-print-directory -j3 -Otarget test-hack-packages test-hack-images test-hack-provision
 	@# What takes longest begins first. Whole machines come last and alone: they have this computer's addresses and its attention.
 	@$(GOTEST) -timeout 20m $(TESTFLAGS) -- ./test/sim/mutants ./test/sim $$(go list ./... | grep -v '/test/e2e\|/test/lab\|/test/sim')
 	@# Tests on machines have limits in seconds, on a computer that may do something else just then: what fails is told, and tried once more.
 	@$(GOTEST) -timeout 25m $(TESTFLAGS) -- ./test/e2e || { echo "test/e2e failed, see above: once more"; $(GOTEST) -timeout 25m $(TESTFLAGS) -- ./test/e2e; }
 	@$(GOTEST) -timeout 25m $(TESTFLAGS) -- ./test/lab || { echo "test/lab failed, see above: once more"; $(GOTEST) -timeout 25m $(TESTFLAGS) -- ./test/lab; }
+
+# The modules below hack/, side by side: they mostly wait.
+.PHONY: test-hack-packages test-hack-images test-hack-provision
+test-hack-packages test-hack-images test-hack-provision: test-hack-%:
+	@cd hack/$* && $(GOTEST) -timeout 10m $(TESTFLAGS) -- ./...
 
 .PHONY: race
 race: deps ## Run the tests of what is concurrent under the race detector
