@@ -207,7 +207,7 @@ func TestFleetPatchMachines(t *testing.T) {
 		{`[{"op":"add","path":"/` + here + `/foo","value":"x"}]`, 400, ""}, {`[{"op":"add",` + path(here, "a/b") + `,"value":"x"}]`, 400, ""},
 		{`[{"op":"add",` + path(here, "foo") + `,"value":""}]`, 400, ""}, {`[{"op":"add",` + path(here, "foo") + `,"value":7}]`, 400, ""},
 		{`[{"op":"add",` + path(here, "foo") + `}]`, 400, ""}, {`{}`, 400, ""}, {`x`, 400, ""}, {``, 400, ""},
-		{`[{"op":"add",` + path(here, "foo") + `,"value":"x"},{"op":"add",` + path("nobody", "foo") + `,"value":"x"}]`, 400, `{"foo":"plain"} null`},
+		{`[{"op":"add",` + path(here, "foo") + `,"value":"x"},{"op":"add",` + path("unknown", "foo") + `,"value":"x"}]`, 400, `{"foo":"plain"} null`},
 	} {
 		a := c.do(http.MethodPatch, "/fleet/v1/machines", tt.body)
 		require.Equal(t, tt.code, a.code, "%s: %s", tt.body, a.body)
@@ -221,7 +221,7 @@ func TestFleetPatchMachines(t *testing.T) {
 			require.Equal(t, tt.metadata, string(first)+" "+string(second), tt.body)
 		}
 	}
-	c.absent("/fleet/machineconfig/nobody")
+	c.absent("/fleet/machineconfig/unknown")
 }
 
 // TestFleetUnitWrittenBackAsItWasRead: writing back what was read is a no-op: the file keeps its comments and nothing

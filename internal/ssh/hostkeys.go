@@ -33,7 +33,7 @@ type HostKeys struct {
 	skipped  map[int]bool // lines that were told to be unreadable
 }
 
-// UnknownHostError means that nobody accepted the key of a host.
+// UnknownHostError means that the key of a host is not known, and was not accepted.
 type UnknownHostError struct{ Address, Key, File string }
 
 // Error says how to accept the key.

@@ -57,7 +57,7 @@ func TestAHostKeyIsAskedForOnceAndChangesAreRefused(t *testing.T) {
 	require.Contains(t, no.questions[0], s.Address)
 	require.Contains(t, no.questions[0], "ssh-ed25519 SHA256:")
 	require.NoFileExists(t, file)
-	require.ErrorAs(t, dial(t, c, s.Address, &ssh.HostKeys{File: file}), &unknown, "nobody to ask")
+	require.ErrorAs(t, dial(t, c, s.Address, &ssh.HostKeys{File: file}), &unknown, "no one can be asked")
 
 	yes := &person{answer: true}
 	keys := yes.hostKeys(file)
@@ -167,7 +167,7 @@ func TestHostCertificates(t *testing.T) {
 	require.Len(t, p.questions, 1)
 }
 
-// A file that cannot be written keeps nobody out: the key is remembered for this run.
+// A file that cannot be written is no reason to refuse a connection: the key is remembered for this run.
 func TestAKeyThatCannotBeKept(t *testing.T) {
 	a := sshdtest.StartAgent(t)
 	s := sshdtest.Start(t, a)

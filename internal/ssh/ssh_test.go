@@ -96,7 +96,7 @@ func TestTheAgentIsForwardedOnlyIfAsked(t *testing.T) {
 }
 
 func TestKeys(t *testing.T) {
-	a, stranger := sshdtest.StartAgent(t), sshdtest.StartAgent(t)
+	a, other := sshdtest.StartAgent(t), sshdtest.StartAgent(t)
 	s := sshdtest.Start(t, a)
 	secret := filepath.Join(t.TempDir(), "secret")
 	out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "a passphrase", "-f", secret).CombinedOutput()
@@ -108,9 +108,9 @@ func TestKeys(t *testing.T) {
 	}{
 		"agent":                     {a.Socket, nil, ""},
 		"file":                      {"", []string{"/nowhere", secret, a.KeyFile}, ""},
-		"file, wrong agent":         {stranger.Socket, []string{a.KeyFile}, ""},
+		"file, wrong agent":         {other.Socket, []string{a.KeyFile}, ""},
 		"file, no agent answers":    {"/nowhere.sock", []string{a.KeyFile}, ""},
-		"wrong key":                 {stranger.Socket, nil, "tried 1 keys of ssh-agent and 0 of ~/.ssh"},
+		"wrong key":                 {other.Socket, nil, "tried 1 keys of ssh-agent and 0 of ~/.ssh"},
 		"no agent, no file":         {"", []string{secret}, "SSH_AUTH_SOCK is not set, and none of " + secret + " is a key without a passphrase"},
 		"no agent answers, no file": {"/nowhere.sock", nil, "ssh-agent does not answer"},
 	} {

@@ -102,7 +102,7 @@ var requests = []request{
 	{method: "PATCH", path: "/machines", body: `[{"op":"add","path":"/MACHINE/foo","value":{"value":"bar"}}]`, code: 400},
 	{method: "PATCH", path: "/machines", body: `[{"op":"add","path":"/MACHINE/metadata/foo","value":{"value":""}}]`, code: 400},
 	{method: "PATCH", path: "/machines", body: `{}`, code: 400},
-	{method: "PATCH", path: "/machines", body: `[{"op":"add","path":"/nobody/metadata/foo","value":{"value":"bar"}}]`, code: 400, original: 204, why: "it keeps metadata for machines that never come"},
+	{method: "PATCH", path: "/machines", body: `[{"op":"add","path":"/unknown/metadata/foo","value":{"value":"bar"}}]`, code: 400, original: 204, why: "it keeps metadata for machines that never come"},
 	{method: "PATCH", path: "/machines", body: `[{"op":"add","path":"/MACHINE/metadata/hostname","value":{"value":"127.0.0.21"}}]`, code: 204},
 }
 

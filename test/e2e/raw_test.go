@@ -180,7 +180,7 @@ func TestCrashOfFleetdOrphansNothing(t *testing.T) {
 	m := before["crash@1.service"]
 	run(t, "fleet-dev exec %d sh -c 'kill -9 $(systemctl --user show -p MainPID --value fleetd.service); systemctl --user stop fleetd.service'", m)
 	run(t, "FLEETCTL_ENDPOINT=http://%s:%d fleetctl destroy --no-block crash@1", dev.Address(m%len(allMachines)+1), dev.APIPort)
-	time.Sleep(time.Second) // nobody is there to stop it
+	time.Sleep(time.Second) // without fleetd nothing stops it
 	require.Equal(t, before, r.running(t), "all run on")
 	run(t, "fleet-dev exec %d systemctl --user start fleetd.service", m)
 	eventually(t, 20*time.Second, "what was destroyed is stopped", func() error {

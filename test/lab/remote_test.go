@@ -105,7 +105,7 @@ func TestRemoteUse(t *testing.T) {
 	}()
 
 	_, said, code := r.try(tunnel+"start hello.service", "")
-	require.NotZero(t, code, "nobody said yes")
+	require.NotZero(t, code, "the key was not accepted")
 	require.Contains(t, said, "The authenticity of host '"+l.Machines[0].Address+":22' can't be established")
 	r.sh(tunnel+"start hello.service", "yes")
 	began := time.Now()
