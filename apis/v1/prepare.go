@@ -2,6 +2,10 @@ package v1
 
 import "time"
 
+// AnswerPatience is how long a machine may take to say that it prepares a start. Older versions of fleetd do not say so, nor pull
+// anything: the unit does.
+const AnswerPatience = 30 * time.Second
+
 // Before anything is taken away from an instance, the machine where it is started next prepares what that start needs: it pulls the
 // image. For a start on the same machine the app controller asks for it in the unit (Next), and the scheduler passes that on
 // (Preparation). For a move the scheduler asks the other machine (preparations/<machine>/<unit>). The machine answers in its

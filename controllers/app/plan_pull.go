@@ -2,17 +2,12 @@ package app
 
 import (
 	"fmt"
-	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
 // Before anything is taken away from an instance that runs, its machine pulls the image of what is to run next. That is no phase
 // of its roll-out: nothing happens to the instance, which goes on in whatever phase it is.
-
-// answerPatience is how long a machine may take to say that it prepares the next start. Older versions of fleetd do not say so,
-// nor pull anything: the unit does.
-const answerPatience = 30 * time.Second
 
 // prepared reports whether the machines of an instance have what its replacement, or its restart, needs. If it has not been asked
 // for it is now.
@@ -54,7 +49,7 @@ func (p *planner) preparedOn(i *replica, machine string, next v1.Next) bool {
 	if state := i.unit.state(machine); state != nil && state.Prepared.Preparation == next.Preparation {
 		return state.Prepared.State == v1.PreparedReady
 	}
-	left := answerPatience - p.in.Now.Sub(next.Since)
+	left := v1.AnswerPatience - p.in.Now.Sub(next.Since)
 	p.lookAgain(left)
 	return left <= 0
 }

@@ -111,8 +111,8 @@ func TestNothingToPull(t *testing.T) {
 				w.apply("%s", manifestOf("web", 1, "2", true))
 				plan := w.settleAll()
 				require.Contains(t, w.transcript(), "putUnit web@1.service Prepare launched")
-				require.InDelta(t, answerPatience.Seconds(), plan.After.Seconds(), 1)
-				w.now = w.now.Add(answerPatience)
+				require.InDelta(t, v1.AnswerPatience.Seconds(), plan.After.Seconds(), 1)
+				w.now = w.now.Add(v1.AnswerPatience)
 			case "an unplaced instance":
 				delete(w.states, "web@1.service")
 				w.settle("web@1.service")
@@ -137,7 +137,7 @@ func TestNothingToPull(t *testing.T) {
 // TestAMachineThatSaysNothingIsWaitedFor no longer than it may take.
 func TestAMachineThatSaysNothingIsWaitedFor(t *testing.T) {
 	begun := time.Unix(1000, 0)
-	for waited, ready := range map[time.Duration]bool{answerPatience - time.Millisecond: false, answerPatience: true} {
+	for waited, ready := range map[time.Duration]bool{v1.AnswerPatience - time.Millisecond: false, v1.AnswerPatience: true} {
 		p := planner{in: Input{Now: begun.Add(waited)}}
 		require.Equal(t, ready, p.preparedOn(&replica{}, "m1", v1.Next{Preparation: v1.Preparation{Hash: "h"}, Since: begun}))
 	}

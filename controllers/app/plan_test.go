@@ -528,7 +528,7 @@ func (w *world) requirePrepared(t *rapid.T, in Input, plan Decision) {
 			continue
 		}
 		require.NotEmpty(t, next.Hash, unit)
-		if w.now.Sub(next.Since) < answerPatience {
+		if w.now.Sub(next.Since) < v1.AnswerPatience {
 			require.Equal(t, v1.Prepared{Preparation: next.Preparation, State: v1.PreparedReady}, in.States[unit][0].Prepared, unit)
 		}
 	}

@@ -103,8 +103,8 @@ func TestPrepareBeforeADrain(t *testing.T) {
 	})
 	t.Run("no answer", func(t *testing.T) {
 		w := begin(t)
-		require.Equal(t, answerPatience, w.plan().After)
-		w.now = w.now.Add(answerPatience - time.Second)
+		require.Equal(t, v1.AnswerPatience, w.plan().After)
+		w.now = w.now.Add(v1.AnswerPatience - time.Second)
 		require.Empty(t, w.converge())
 		w.now = w.now.Add(time.Second)
 		require.Equal(t, []string{leaves}, w.converge(), "an older fleetd does not prepare")
@@ -112,7 +112,7 @@ func TestPrepareBeforeADrain(t *testing.T) {
 	t.Run("the leader before had a fast clock", func(t *testing.T) {
 		w := begin(t)
 		w.prepare("m2", unit, v1.Next{Preparation: w.preparing["m2/"+unit].Next.Preparation, Since: w.now.Add(time.Hour)})
-		require.Equal(t, answerPatience, w.plan().After)
+		require.Equal(t, v1.AnswerPatience, w.plan().After)
 	})
 	t.Run("an answer for another start", func(t *testing.T) {
 		w := begin(t)

@@ -2,7 +2,6 @@ package schedule
 
 import (
 	"slices"
-	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/controllers/schedule/index"
@@ -11,10 +10,6 @@ import (
 // Before a unit leaves a machine on which it runs, because that is drained or does not match its file any more, the machine that
 // it moves to prepares its start there: it pulls the image. Until that is done the unit stays, and its app is not asked to let it
 // go. One whose machine is gone, or whose place another one needs, moves at once.
-
-// answerPatience is how long a machine may take to say that it prepares a start. Older versions of fleetd do not say so, nor pull
-// anything: the unit does.
-const answerPatience = 30 * time.Second
 
 // unprepared reports whether a machine still has to prepare the start of units that move there, and asks it to. The units wait.
 func (p *planner) unprepared(movers []*index.Unit, m *index.Machine) bool {
@@ -55,7 +50,7 @@ func (p *planner) prepared(u *index.Unit, asked *index.Preparing, m *index.Machi
 	if is, answered := asked.Answer(); answered {
 		return is.State == v1.PreparedReady
 	}
-	left := min(answerPatience, answerPatience-p.in.Now.Sub(asked.Next.Since))
+	left := min(v1.AnswerPatience, v1.AnswerPatience-p.in.Now.Sub(asked.Next.Since))
 	if left > 0 {
 		p.after(left)
 	}

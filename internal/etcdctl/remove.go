@@ -5,14 +5,10 @@ import (
 )
 
 func (r *run) rm() error {
-	f, err := r.findArg()
+	f, err := existing(r.findArg())
 	switch {
 	case err != nil:
 		return err
-	case f.path == "/":
-		return fail(codeRootReadOnly, "/", f.index)
-	case !f.exists():
-		return f.missing()
 	case f.dir && !r.cmd.Dir && !r.cmd.Recursive:
 		return fail(codeNotFile, f.path, f.index)
 	case f.dir:
@@ -25,14 +21,10 @@ func (r *run) rm() error {
 }
 
 func (r *run) rmdir() error {
-	f, err := r.findArg()
+	f, err := existing(r.findArg())
 	switch {
 	case err != nil:
 		return err
-	case f.path == "/":
-		return fail(codeRootReadOnly, "/", f.index)
-	case !f.exists():
-		return f.missing()
 	case f.key != nil:
 		return r.removeKey(&f)
 	}
@@ -45,6 +37,19 @@ func (r *run) findArg() (found, error) {
 		return found{}, err
 	}
 	return r.find(key)
+}
+
+// existing refuses the root, which cannot be changed, and what does not exist.
+func existing(f found, err error) (found, error) {
+	switch {
+	case err != nil:
+		return f, err
+	case f.path == "/":
+		return f, fail(codeRootReadOnly, "/", f.index)
+	case !f.exists():
+		return f, f.missing()
+	}
+	return f, nil
 }
 
 // removeKey deletes a key that is as it was found.
@@ -122,14 +127,10 @@ func (r *run) setdir() error {
 }
 
 func (r *run) updatedir() error {
-	f, err := r.findDir()
+	f, err := existing(r.findDir())
 	switch {
 	case err != nil:
 		return err
-	case f.path == "/":
-		return fail(codeRootReadOnly, "/", f.index)
-	case !f.exists():
-		return f.missing()
 	case f.key != nil:
 		return fail(codeNotDir, f.path, f.index)
 	}
