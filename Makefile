@@ -104,10 +104,7 @@ test: deps build packages images etcd azurite fleet1 gotest ## Run every test, w
 	@# What takes longest begins first. Whole machines come last and alone: they have this computer's addresses and its attention.
 	@$(GOTEST) -timeout 20m $(TESTFLAGS) -- ./test/sim/mutants ./test/sim $$(go list ./... | grep -v '/test/e2e\|/test/lab\|/test/sim')
 	@# Tests on machines have limits in seconds, on a computer that may do something else just then: what fails is told, and tried once more.
-	@$(call or-once-more,./test/e2e)
-	@$(call or-once-more,./test/lab)
-
-or-once-more = $(GOTEST) -timeout 25m $(TESTFLAGS) -- $(1) || { echo "$(1) failed, see above: once more"; $(GOTEST) -timeout 25m $(TESTFLAGS) -- $(1); }
+	@AGAIN=1 $(GOTEST) -timeout 25m $(TESTFLAGS) -- ./test/e2e -- ./test/lab
 
 .PHONY: test-hack-packages test-hack-images test-hack-provision
 test-hack-packages test-hack-images test-hack-provision: test-hack-%:

@@ -3,7 +3,8 @@
 //
 //	go run ./hack/gotest [flags of go test] -- packages [-- more packages, after the first ones]
 //
-// It fails if "go test" does, and with SKIPS=fail in the environment also if a test was skipped.
+// It fails if "go test" does, and with SKIPS=fail in the environment also if a test was skipped. With AGAIN=1 in the environment it
+// says which tests failed and runs these once more: for tests with limits in seconds, on a computer that may be busy just then.
 package main
 
 import (
@@ -11,15 +12,24 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Getenv("SKIPS") == "fail")) }
+func main() {
+	os.Exit(run(os.Args[1:], options{strict: os.Getenv("SKIPS") == "fail", again: os.Getenv("AGAIN") == "1"}))
+}
 
-func run(args []string, strict bool) (code int) {
+// options come from the environment: all arguments are go test's.
+type options struct {
+	strict bool // a skipped test is a failure
+	again  bool // tests that fail are run a second time, which counts
+}
+
+func run(args []string, opts options) (code int) {
 	var groups [][]string
 	for len(args) > 0 {
 		n := slices.Index(args, "--")
@@ -36,13 +46,35 @@ func run(args []string, strict bool) (code int) {
 	flags := groups[0]
 	p := &printer{out: os.Stdout, verbose: slices.ContainsFunc(flags, func(f string) bool { return f == "-v" || f == "-test.v" }), packages: map[string]*packageRun{}}
 	for _, packages := range groups[1:] {
-		if code = goTest(p, slices.Concat([]string{"test", "-json"}, flags, packages)); code != 0 {
+		if code = goTest(p, slices.Concat([]string{"test", "-json"}, flags, packages)); code != 0 && opts.again {
+			code = again(p, flags, packages)
+		}
+		if code != 0 {
 			break // more would only bury the failure
 		}
 	}
-	if p.summary() > 0 && strict && code == 0 {
+	if p.summary() > 0 && opts.strict && code == 0 {
 		fmt.Fprintln(os.Stderr, "SKIPS=fail: this machine has to run every test")
 		code = 1
+	}
+	return code
+}
+
+// again runs the tests that failed once more; all tests of the packages where it is not one of them that failed, as when programs do
+// not compile or TestMain finds something left behind.
+func again(p *printer, flags, packages []string) (code int) {
+	failed := p.failed
+	p.failed = nil
+	if len(failed) == 0 {
+		fmt.Fprintf(p.out, "%s failed, see above: once more\n", strings.Join(packages, " "))
+		return goTest(p, slices.Concat([]string{"test", "-json"}, flags, packages))
+	}
+	for _, name := range slices.Sorted(maps.Keys(failed)) {
+		tests := strings.Join(failed[name], "|")
+		fmt.Fprintf(p.out, "%s: %s failed, see above: once more\n", name, tests)
+		if c := goTest(p, slices.Concat([]string{"test", "-json"}, flags, []string{"-run", "^(" + tests + ")$", name})); c != 0 {
+			code = c
+		}
 	}
 	return code
 }
@@ -79,6 +111,7 @@ type printer struct {
 	verbose  bool
 	packages map[string]*packageRun
 	skipped  []string
+	failed   map[string][]string // of a package, its tests that failed or did not end
 }
 
 // packageRun is the progress of a package's tests, in the order in which they began. The test "" is the package itself.
@@ -149,13 +182,14 @@ func (p *printer) take(e event) {
 // end prints a finished package; if it failed, also its failed tests, each under its heading.
 func (p *printer) end(name string, run *packageRun) {
 	delete(p.packages, name)
-	if p.verbose {
-		return
-	}
 	failed := run.tests[""].end == "fail"
 	for _, test := range run.order {
 		t := run.tests[test]
 		if !failed || test == "" || t.end == "pass" || t.end == "skip" {
+			continue
+		}
+		p.noteFailed(name, test, t)
+		if p.verbose {
 			continue
 		}
 		heading, rest := "", []string{}
@@ -172,10 +206,26 @@ func (p *printer) end(name string, run *packageRun) {
 		}
 		fmt.Fprint(p.out, heading, strings.Join(rest, ""))
 	}
+	if p.verbose {
+		return
+	}
 	for _, line := range run.tests[""].lines {
 		if failed || strings.HasPrefix(line, "ok  \t") || strings.HasPrefix(line, "?   \t") || strings.HasPrefix(line, "\t") {
 			fmt.Fprint(p.out, line)
 		}
+	}
+}
+
+// noteFailed remembers a test that failed. After one that did not end or panicked others did not begin: these count as failed, too.
+func (p *printer) noteFailed(name, test string, t *testRun) {
+	if p.failed == nil {
+		p.failed = map[string][]string{}
+	}
+	if t.end == "" || slices.ContainsFunc(t.lines, func(line string) bool { return strings.HasPrefix(line, "panic: ") }) {
+		test = ".*"
+	}
+	if !strings.Contains(test, "/") {
+		p.failed[name] = append(p.failed[name], test)
 	}
 }
 

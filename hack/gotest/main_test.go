@@ -35,7 +35,7 @@ func gotest(t *testing.T, fails, strict bool, flags ...string) (string, int) {
 	before := os.Stdout
 	os.Stdout = printed
 	defer func() { os.Stdout = before }()
-	code := run(append(flags, "--", "."), strict)
+	code := run(append(flags, "--", "."), options{strict: strict})
 	out, err := os.ReadFile(printed.Name())
 	require.NoError(t, err)
 	return regexp.MustCompile(`\d+\.\d+s`).ReplaceAllString(string(out), "0s"), code
@@ -58,6 +58,53 @@ func TestFailuresAreShown(t *testing.T) {
 	require.Equal(t, 1, code)
 }
 
+const flaky = `package x
+
+import (
+	"os"
+	"testing"
+)
+
+func TestPasses(t *testing.T) { note("passes") }
+func TestSecond(t *testing.T) { if note("second") == 1 { FAIL } }
+
+func note(name string) (nth int) {
+	before, _ := os.ReadFile(name)
+	os.WriteFile(name, append(before, '+'), 0o644)
+	return len(before) + 1
+}
+`
+
+func TestOnceMore(t *testing.T) {
+	for _, tc := range []struct{ name, fail, passes, second string }{
+		{"only what failed is run again", `t.Fatal("busy")`, "+", "++"},
+		{"what came after a panic is run, too", `panic("busy")`, "++", "++"},
+		{"what ended all is run again", `os.Exit(1)`, "++", "++"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := t.TempDir()
+			t.Chdir(dir)
+			require.NoError(t, os.WriteFile("go.mod", []byte("module x\n"), 0o644))
+			require.NoError(t, os.WriteFile("x_test.go", []byte(strings.ReplaceAll(flaky, "FAIL", tc.fail)), 0o644))
+			require.NotZero(t, run([]string{"-count=1", "--", "."}, options{}))
+			require.NoError(t, os.Remove("passes"))
+			require.NoError(t, os.Remove("second"))
+			require.Zero(t, run([]string{"-count=1", "--", "."}, options{again: true}))
+			for name, want := range map[string]string{"passes": tc.passes, "second": tc.second} {
+				got, err := os.ReadFile(name)
+				require.NoError(t, err)
+				require.Equal(t, want, string(got), name)
+			}
+		})
+	}
+	t.Run("what fails twice has failed", func(t *testing.T) {
+		t.Chdir(t.TempDir())
+		require.NoError(t, os.WriteFile("go.mod", []byte("module x\n"), 0o644))
+		require.NoError(t, os.WriteFile("x_test.go", []byte("package x\n\nimport \"testing\"\n\nfunc TestX(t *testing.T) { t.Fail() }\n"), 0o644))
+		require.NotZero(t, run([]string{"-count=1", "--", "."}, options{again: true}))
+	})
+}
+
 func TestNothingIsSkipped(t *testing.T) {
 	out, code := gotest(t, false, true, "-count=1", "-run", "TestPasses")
 	require.Equal(t, "ok  \tx\t0s\nno tests were skipped\n", out)
@@ -68,6 +115,6 @@ func TestWhatDoesNotBuild(t *testing.T) {
 	t.Chdir(t.TempDir())
 	require.NoError(t, os.WriteFile("go.mod", []byte("module x\n"), 0o644))
 	require.NoError(t, os.WriteFile("x_test.go", []byte("package x\n\nvar x int = \"\"\n"), 0o644))
-	require.NotZero(t, run([]string{"-count=1", "--", "."}, false))
-	require.Equal(t, 2, run([]string{"-count=1"}, false))
+	require.NotZero(t, run([]string{"-count=1", "--", "."}, options{}))
+	require.Equal(t, 2, run([]string{"-count=1"}, options{}))
 }
