@@ -101,14 +101,21 @@ test-lab: packages images azurite gotest ## Run the tests on real machines alone
 .PHONY: test
 test: deps build packages images etcd azurite fleet1 gotest ## Run every test, with real etcd, real systemd and real nginx (SKIPS=fail: none may be skipped)
 	@$(MAKE) --no-print-directory -j3 -Otarget test-hack-packages test-hack-images test-hack-provision
-	@# What takes longest begins first. Whole machines come last and alone: they have this computer's addresses and its attention.
-	@$(GOTEST) -timeout 20m $(TESTFLAGS) -- ./test/sim/mutants ./test/sim $$(go list ./... | grep -v '/test/e2e\|/test/lab\|/test/sim')
-	@# Tests on machines have limits in seconds, on a computer that may do something else just then: what fails is told, and tried once more.
-	@AGAIN=1 $(GOTEST) -timeout 25m $(TESTFLAGS) -- ./test/e2e -- ./test/lab
+	@# What takes longest begins first.
+	@$(GOTEST) -timeout 20m $(TESTFLAGS) -- ./test/sim/mutants ./test/sim $$(go list ./... | grep -v '/test/e2e\|/test/compat\|/test/lab\|/test/sim')
+	@# What waits more than it computes comes last, side by side.
+	@$(MAKE) --no-print-directory -j2 -Otarget test-clusters test-machines
 
 .PHONY: test-hack-packages test-hack-images test-hack-provision
 test-hack-packages test-hack-images test-hack-provision: test-hack-%:
 	@cd hack/$* && $(GOTEST) -timeout 10m $(TESTFLAGS) -- ./...
+
+# Tests with limits in seconds, on a computer that may be busy just then: what fails is told, and run once more.
+.PHONY: test-clusters test-machines
+test-clusters:
+	@AGAIN=1 hack/apart.sh $(GOTEST) -timeout 25m $(TESTFLAGS) -- ./test/compat -- ./test/e2e
+test-machines:
+	@AGAIN=1 $(GOTEST) -timeout 25m $(TESTFLAGS) -- ./test/lab
 
 .PHONY: race
 race: deps ## Run the tests of what is concurrent under the race detector

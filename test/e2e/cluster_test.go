@@ -82,7 +82,7 @@ func leftovers() string {
 ps -eo args | grep -E '^[^ ]*(fleetd|fleet-dev|announcer|router|example-app|nginx|systemd --user|systemd-journald)' | grep -vE 'grep|defunct' | sort
 mount | grep -E 'fleet-' | sort
 ls -d ${TMPDIR:-/tmp}/fleet-* .dev 2>/dev/null
-find /sys/fs/cgroup -maxdepth 2 -name 'fleet-*' 2>/dev/null | sort
+find /sys/fs/cgroup -maxdepth 2 -name 'fleet-*' ! -name 'fleet-lab*' 2>/dev/null | sort
 ip -o link 2>/dev/null | cut -d: -f2 | grep fleet- | sort
 true`)
 	return out
