@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -103,12 +104,19 @@ func bootMachine(t *testing.T) *machine {
 	return m
 }
 
-// leaderOf returns the process that is PID 1 on the machine of a systemd-nspawn; 0 if there is none within ten seconds.
-func leaderOf(nspawn int) (pid int) {
+// leaderOf returns the process that is PID 1 on the machine of a systemd-nspawn, which has other children before it; 0 if there is none
+// within ten seconds.
+func leaderOf(nspawn int) int {
 	for range 100 {
-		out, err := exec.Command("pgrep", "-P", fmt.Sprint(nspawn)).Output()
-		if _, scanned := fmt.Sscan(string(out), &pid); err == nil && scanned == nil {
-			return pid
+		out, _ := exec.Command("pgrep", "-P", fmt.Sprint(nspawn)).Output()
+		for _, pid := range strings.Fields(string(out)) {
+			status, _ := os.ReadFile("/proc/" + pid + "/status")
+			for line := range strings.Lines(string(status)) {
+				if f := strings.Fields(line); len(f) == 3 && f[0] == "NSpid:" && f[2] == "1" {
+					leader, _ := strconv.Atoi(pid)
+					return leader
+				}
+			}
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
