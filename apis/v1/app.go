@@ -109,11 +109,14 @@ type Exec struct {
 type Port struct {
 	// Name is what announce and healthCheck refer to. Default: the port number.
 	Name string `json:"name,omitempty"`
-	// Port is the port that the process listens on (inside the container, if there is one).
-	Port int32 `json:"port"`
-	// HostPort is the port on the machine. Instances with the same host port never share a machine. Default: the same as
-	// port.
-	HostPort int32 `json:"hostPort,omitempty"`
+	// Port is the port that the process listens on (inside the container, if there is one). It may be left out where hostPort is
+	// auto and the app is a plain process.
+	Port int32 `json:"port,omitempty"`
+	// HostPort is the port on the machine: a number, or auto for any free port. Instances with the same number never share a
+	// machine. The variable of an automatic port is PORT_ and its name, in capitals and with _ for -; that of the first one also PORT.
+	// A process has to listen there, and a container on the machine's network; for other containers the port is published. Default:
+	// the same as port.
+	HostPort HostPort `json:"hostPort,omitempty"`
 }
 
 // Resources are requests and limits.

@@ -33,8 +33,10 @@ func (a *App) Default() {
 	}
 	for i := range s.Ports {
 		p := &s.Ports[i]
-		setDefault(&p.Name, strconv.FormatInt(int64(p.Port), 10))
-		setDefault(&p.HostPort, p.Port)
+		if p.Port != 0 {
+			setDefault(&p.Name, strconv.FormatInt(int64(p.Port), 10))
+		}
+		setDefault(&p.HostPort, HostPort(p.Port))
 	}
 	announced := ""
 	if s.Announce != nil {
@@ -103,7 +105,7 @@ func setDefault[T comparable](field *T, value T) {
 // FindPort returns the port with that name or number.
 func (s *AppSpec) FindPort(nameOrNumber string) (Port, bool) {
 	for _, p := range s.Ports {
-		if p.Name == nameOrNumber || strconv.FormatInt(int64(p.Port), 10) == nameOrNumber {
+		if p.Name == nameOrNumber || p.Port != 0 && strconv.FormatInt(int64(p.Port), 10) == nameOrNumber {
 			return p, true
 		}
 	}

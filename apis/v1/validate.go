@@ -111,7 +111,8 @@ func (v *validator) container(c *Container) {
 func (v *validator) sharedName(s *AppSpec) {
 	name := s.Container.Name
 	differs := name == "" || slices.ContainsFunc([]string{"%i", "%I", "%n", "%N"}, func(specifier string) bool { return strings.Contains(name, specifier) })
-	if differs || s.Global || s.Instances() < 2 || len(s.Ports) > 0 || v.conflictsWithItself(s) {
+	fixed := len(s.Ports) > len(s.AutoPorts())
+	if differs || s.Global || s.Instances() < 2 || fixed || v.conflictsWithItself(s) {
 		return
 	}
 	v.add("spec.container.name", "%s would be the name of all %d instances, and two of them on one machine cannot both have it: add %%i, such as %s, or keep them apart with placement.conflicts: [%s@*.service]",
@@ -153,6 +154,9 @@ func (v *validator) environment(s *AppSpec) {
 		if !envName.MatchString(name) {
 			v.add(field, "%s is not a valid variable name: use letters, digits and _, not beginning with a digit", quoteShort(name))
 		}
+		if v.assigned(s, name) {
+			v.add(field, "is the variable of a port with hostPort: auto: remove it")
+		}
 		value := s.Env[name]
 		if i := strings.IndexFunc(value, noncharacter); v.value(field, value) && i >= 0 && s.Container == nil {
 			v.add(field, "contains %U, a Unicode noncharacter that systemd refuses: remove it", []rune(value[i:])[0])
@@ -167,30 +171,44 @@ func (v *validator) environment(s *AppSpec) {
 }
 
 func (v *validator) ports(s *AppSpec) {
-	names, numbers, hosts := map[string]int{}, map[int32]int{}, map[int32]int{}
+	names, numbers, hosts := map[string]int{}, map[int32]int{}, map[HostPort]int{}
 	for i, p := range s.Ports {
 		field := at("spec.ports", i)
-		if v.portNumber(field+".port", p.Port) {
+		process, auto := s.Exec != nil && s.Container == nil, p.HostPort.IsAuto()
+		if numberless := p.Port == 0 && process && auto; !numberless && v.portNumber(field+".port", p.Port) {
 			unique(v, field+".port", numbers, p.Port, i)
 		}
-		if p.HostPort != p.Port || p.HostPort < 0 {
-			if s.Exec != nil && s.Container == nil {
-				v.add(field+".hostPort", "differs from port, but a plain process listens on the machine's port itself: remove it, or run a container")
-			} else {
-				v.portNumber(field+".hostPort", p.HostPort)
-			}
+		switch {
+		case auto || p.HostPort == HostPort(p.Port) && p.Port >= 0:
+		case process:
+			v.add(field+".hostPort", "differs from port, but a plain process listens on the machine's port itself: remove it, write auto, or run a container")
+		default:
+			v.portNumber(field+".hostPort", int32(p.HostPort))
 		}
-		if numbers[p.Port] == i { // report a duplicate port only once
+		if numbers[p.Port] == i && !auto { // report a duplicate port only once
 			unique(v, field+".hostPort", hosts, p.HostPort, i)
 		}
 		switch digits := strings.Trim(p.Name, "0123456789") == ""; {
 		case digits && p.Name == fmt.Sprint(p.Port):
+		case p.Name == "" && p.Port == 0:
+			if process && auto { // else the number is missing
+				v.add(field+".name", "missing: a port without a number needs one, such as http")
+			}
 		case digits || !IsLabel(p.Name):
 			v.add(field+".name", "%s is not a valid port name: use lowercase letters, digits and -, with at least one letter", quoteShort(p.Name))
 		default:
 			unique(v, field+".name", names, p.Name, i)
 		}
 	}
+}
+
+// assigned reports whether the variable tells a plain process one of its automatic ports.
+func (v *validator) assigned(s *AppSpec, variable string) bool {
+	auto := s.AutoPorts()
+	if s.Exec == nil || len(auto) == 0 {
+		return false
+	}
+	return variable == VariablePort || slices.ContainsFunc(auto, func(port string) bool { return PortVariable(port) == variable })
 }
 
 func unique[K comparable](v *validator, field string, seen map[K]int, key K, i int) {

@@ -129,7 +129,7 @@ var generatedOptions = map[string]map[string]string{
 	"X-Fleet": {
 		"Conflicts": "spec.placement.conflicts", "MachineOf": "spec.placement.machineOf", "MachineID": "spec.placement.machineID",
 		"MachineMetadata": "spec.placement.machineMetadata", "SpreadOver": "spec.placement.spreadOver", "Global": "spec.global", "PreferMetadata": "spec.placement.prefer.metadata",
-		"Ports": "spec.ports", "CPU": "spec.resources.requests.cpu", "Memory": "spec.resources.requests.memory",
+		"Ports": "spec.ports", "AutoPorts": "spec.ports", "CPU": "spec.resources.requests.cpu", "Memory": "spec.resources.requests.memory",
 		"OnPartition": "spec.onPartition", "Image": "spec.container.image", "Pull": "spec.container.pull",
 		"X-Conflicts": "spec.placement.conflicts", "X-ConditionMachineID": "spec.placement.machineID",
 		"X-ConditionMachineOf": "spec.placement.machineOf", "X-ConditionMachineMetadata": "spec.placement.machineMetadata",

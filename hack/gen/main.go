@@ -120,4 +120,5 @@ func elementOf(t reflect.Type, path string) (reflect.Type, string) {
 var (
 	stringList = reflect.TypeFor[v1.StringList]()
 	duration   = reflect.TypeFor[v1.Duration]()
+	hostPort   = reflect.TypeFor[v1.HostPort]()
 )

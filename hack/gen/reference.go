@@ -109,6 +109,8 @@ func (r *reference) typeName(t reflect.Type) string {
 	switch {
 	case t == duration:
 		return "duration"
+	case t == hostPort:
+		return "number or auto"
 	case t == stringList:
 		return "text or list"
 	}

@@ -20,7 +20,7 @@ var further = map[string]object{
 	"spec.container.pull":                 {"enum": []string{v1.PullAlways, v1.PullIfNotPresent, v1.PullNever}},
 	"spec.container.runtime":              {"enum": []string{v1.RuntimeDocker, v1.RuntimePodman}},
 	"spec.ports[].port":                   {"minimum": 1, "maximum": 65535},
-	"spec.ports[].hostPort":               {"minimum": 1, "maximum": 65535},
+	"spec.ports[].hostPort":               {"anyOf": []object{{"type": "integer", "minimum": 1, "maximum": 65535}, {"const": "auto"}}},
 	"spec.announce.port":                  {"type": []string{"string", "integer"}},
 	"spec.healthCheck.http.port":          {"type": []string{"string", "integer"}},
 	"spec.healthCheck.tcp.port":           {"type": []string{"string", "integer"}},
@@ -45,6 +45,8 @@ func schemaOf(docs docs) ([]byte, error) {
 	spec := properties["spec"].(object)
 	spec["oneOf"] = []object{{"required": []string{"container"}}, {"required": []string{"exec"}}}
 	spec["not"] = object{"required": []string{"replicas", "global"}, "properties": object{"global": object{"const": true}}}
+	port := spec["properties"].(object)["ports"].(object)["items"].(object)
+	port["anyOf"] = []object{{"required": []string{"port"}}, {"required": []string{"name", "hostPort"}, "properties": object{"hostPort": object{"const": "auto"}}}}
 	check := properties["spec"].(object)["properties"].(object)["healthCheck"].(object)
 	check["oneOf"] = []object{{"required": []string{"http"}}, {"required": []string{"tcp"}}, {"required": []string{"exec"}}}
 
@@ -97,6 +99,8 @@ func typeSchema(t reflect.Type, path string, docs docs) object {
 	switch {
 	case t == duration:
 		return object{"type": "string", "pattern": `^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$`}
+	case t == hostPort:
+		return object{}
 	case t == stringList:
 		return object{"type": append(scalar, "array"), "items": object{"type": scalar}}
 	}

@@ -134,7 +134,11 @@ func appFacts(o wire.App) []fact {
 	}
 	var ports []string
 	for _, p := range s.Ports {
-		ports = append(ports, fmt.Sprintf("%s %d->%d", p.Name, p.HostPort, p.Port))
+		text := p.Name + " " + p.HostPort.String()
+		if p.Port != 0 {
+			text += fmt.Sprintf("->%d", p.Port)
+		}
+		ports = append(ports, text)
 	}
 	list = append(list, fact{"Ports", strings.Join(ports, ", ")})
 	list = append(list, optionFacts(s.Placement.Options())...)

@@ -98,11 +98,7 @@ func (g *generator) run(c *v1.Container, runtime client, name string) string {
 	// The client writes what the container logs to the journal: the runtime's own log, which has no limit, would be a second one.
 	// The image is there, or its pull has failed and said why.
 	parts = append(parts, "--log-driver none", "--pull=never")
-	if !onHostNetwork(c.Options) { // there the runtime would ignore them, with a warning at each start
-		for _, p := range g.spec.Ports {
-			parts = append(parts, unitfile.Quote("-p", fmt.Sprintf("%d:%d", p.HostPort, p.Port)))
-		}
-	}
+	parts = append(parts, g.published(c)...)
 	for _, volume := range c.Volumes {
 		parts = append(parts, expandable("-v", volume))
 	}
@@ -118,6 +114,24 @@ func (g *generator) run(c *v1.Container, runtime client, name string) string {
 	}
 	parts = append(parts, unitfile.Quote(c.Image))
 	return strings.Join(append(parts, nonEmpty(expandable(arguments...))...), " ")
+}
+
+// published are the options for the ports. A container on the machine's network listens there itself: the runtime would ignore ports to
+// publish, with a warning at each start, and the container has to know those that were assigned.
+func (g *generator) published(c *v1.Container) (parts []string) {
+	if !onHostNetwork(c.Options) {
+		for _, p := range g.spec.Ports {
+			parts = append(parts, expandable("-p", fmt.Sprintf("%s:%d", hostPort(p), p.Port)))
+		}
+		return parts
+	}
+	if auto := g.spec.AutoPorts(); len(auto) > 0 {
+		parts = append(parts, unitfile.Quote("-e", v1.VariablePort))
+		for _, name := range auto {
+			parts = append(parts, unitfile.Quote("-e", v1.PortVariable(name)))
+		}
+	}
+	return parts
 }
 
 // onHostNetwork reports whether the runtime's options give the container the machine's own network: the last --network counts.

@@ -120,6 +120,7 @@ func (g *generator) serviceSection() {
 	for _, file := range s.EnvFiles {
 		g.add("Service", "EnvironmentFile", file)
 	}
+	g.assignedPorts()
 	for _, value := range s.Unit["Service"]["ExecStartPre"] {
 		g.add("Service", "ExecStartPre", value)
 	}
@@ -151,6 +152,21 @@ func (g *generator) limits() {
 	if memory, err := quantity.ParseMemory(g.spec.Resources.Limits.Memory); err == nil {
 		g.add("Service", "MemoryMax", quantity.FormatMemory(memory))
 	}
+}
+
+// assignedPorts lets a unit read the ports that the scheduler has assigned to the instance. Without them it must not start.
+func (g *generator) assignedPorts() {
+	if len(g.spec.AutoPorts()) > 0 {
+		g.add("Service", "EnvironmentFile", v1.PortsDir+"/"+g.unitName())
+	}
+}
+
+// hostPort is a port as arguments have it: the number, or the variable that holds it.
+func hostPort(p v1.Port) string {
+	if p.HostPort.IsAuto() {
+		return "${" + v1.PortVariable(p.Name) + "}"
+	}
+	return p.HostPort.String()
 }
 
 // otherSections writes the sections that are only passed through.
@@ -196,11 +212,16 @@ func (g *generator) claims() {
 	const section = unitfile.SectionFleet
 	var ports []int32
 	for _, p := range g.spec.Ports {
-		ports = append(ports, p.HostPort)
+		if !p.HostPort.IsAuto() {
+			ports = append(ports, int32(p.HostPort))
+		}
 	}
 	slices.Sort(ports)
 	if len(ports) > 0 {
 		g.add(section, "Ports", strings.Trim(fmt.Sprint(ports), "[]"))
+	}
+	if auto := g.spec.AutoPorts(); len(auto) > 0 {
+		g.add(section, "AutoPorts", strings.Join(auto, " "))
 	}
 	if g.spec.Resources == nil {
 		return
@@ -237,6 +258,7 @@ func (g *generator) sidekick() {
 	g.add("Unit", "StartLimitIntervalSec", "0")
 	g.add("Service", "EnvironmentFile", "-/etc/environment")
 	g.add("Service", "EnvironmentFile", "-"+v1.EnvironmentFile)
+	g.assignedPorts()
 	// The default is for machines with an older fleetd, which does not write that file: without it the unit would not start.
 	g.add("Service", "LoadCredential", v1.CredentialsID+":"+v1.CredentialsFile)
 	g.add("Service", "SetCredential", v1.CredentialsID+":{}")
@@ -266,7 +288,7 @@ func (g *generator) announcer() string {
 	}
 	port, _ := g.spec.FindPort(a.Port)
 	words := []string{v1.BinDir + "/announcer", "--app", g.app, "--instance", instance,
-		"--port", strconv.Itoa(int(port.HostPort)), "--prefix", a.Prefix, "--ttl", duration(a.TTL)}
+		"--port", hostPort(port), "--prefix", a.Prefix, "--ttl", duration(a.TTL)}
 	h := g.spec.HealthCheck
 	if h == nil {
 		return expandable(words...)
@@ -277,14 +299,15 @@ func (g *generator) announcer() string {
 	case h.HTTP != nil:
 		probed, _ := g.spec.FindPort(h.HTTP.Port)
 		target := h.HTTP.Path // of the announced address
-		if probed.HostPort != port.HostPort {
-			target = fmt.Sprintf("http://${FLEET_MACHINE_IP}:%d%s", probed.HostPort, h.HTTP.Path)
-			return expandable(append(words, "--health-http")...) + " " + strings.Replace(unitfile.Quote(target), "$$", "$", 1)
+		if probed != port {
+			target = "http://${FLEET_MACHINE_IP}:" + hostPort(probed) + h.HTTP.Path
+			ours := strings.Count(target, "${") - strings.Count(h.HTTP.Path, "${") // variables; a path is literal
+			return expandable(append(words, "--health-http")...) + " " + strings.Replace(unitfile.Quote(target), "$$", "$", ours)
 		}
 		return expandable(append(words, "--health-http")...) + " " + unitfile.Quote(target)
 	case h.TCP != nil:
 		probed, _ := g.spec.FindPort(h.TCP.Port)
-		words = append(words, "--health-tcp", strconv.Itoa(int(probed.HostPort)))
+		words = append(words, "--health-tcp", hostPort(probed))
 	case h.Exec != nil:
 		words = append(words, "--health-exec", h.Exec.Command[0])
 		if len(h.Exec.Command) > 1 {

@@ -168,7 +168,7 @@ func (s *source) field(app *v1.App, f flag) bool {
 		}
 		p := v1.Port{Port: int32(port)}
 		if host != port {
-			p.HostPort = int32(host)
+			p.HostPort = v1.HostPort(host)
 		}
 		app.Spec.Ports = append(app.Spec.Ports, p)
 		return true

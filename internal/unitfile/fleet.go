@@ -21,10 +21,11 @@ type Fleet struct {
 	Replaces        []string            // globs of units that make room for this one, in file order
 
 	// Extensions of this project, unknown to the original fleet.
-	Ports      []int  // fixed host ports, sorted: a resource of the machine
-	CPU        int64  // millicores, 0: not set
-	Memory     int64  // bytes, 0: not set
-	SpreadOver string // the metadata key over whose values the template's instances are spread
+	Ports      []int    // fixed host ports, sorted: a resource of the machine
+	AutoPorts  []string // names of the host ports that the scheduler assigns, in file order
+	CPU        int64    // millicores, 0: not set
+	Memory     int64    // bytes, 0: not set
+	SpreadOver string   // the metadata key over whose values the template's instances are spread
 
 	PreferMetadata map[string][]string // preferred: one of the (sorted) values for each of the keys
 

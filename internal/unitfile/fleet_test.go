@@ -49,6 +49,7 @@ func TestParseFleet(t *testing.T) {
 		{"global with conflicts", "Global=True\nConflicts=b*\nMachineMetadata=a=b\n",
 			Fleet{Global: true, Conflicts: []string{"b*"}, MachineMetadata: map[string][]string{"a": {"b"}}}},
 		{"not global after all", "Global=yes\nGlobal=false\nMachineOf=b.service\n", Fleet{MachineOf: []string{"b.service"}}},
+		{"automatic ports", "AutoPorts=http 3000\nAutoPorts=a-%i http\n", Fleet{AutoPorts: []string{"http", "3000", "a-1"}}},
 		{"ports", "Ports=3001 3000\nPorts=3000 40%i\n", Fleet{Ports: []int{401, 3000, 3001}}},
 		{"resources", "CPU=0.5\nMemory=128M\nSpreadOver=zone\n", Fleet{CPU: 500, Memory: 128 << 20, SpreadOver: "zone"}},
 		{"amounts as in manifests", "CPU=0\nMemory=256Mi\n", Fleet{Memory: 256 << 20}},
@@ -104,12 +105,16 @@ func TestParseFleetProblems(t *testing.T) {
 		want          []string
 	}{
 		{"all at once, in order", "Foo=1\nPorts=0 x\nCPU=%q\nGlobal=maybe\n", []string{
-			"warning: line 2: [X-Fleet] Foo: unknown option, has no effect: remove it, or write one of Conflicts, CPU, Global, Image, MachineID, MachineMetadata, MachineOf, Memory, OnPartition, Ports, PreferMetadata, Pull, Replaces, SpreadOver",
+			"warning: line 2: [X-Fleet] Foo: unknown option, has no effect: remove it, or write one of AutoPorts, Conflicts, CPU, Global, Image, MachineID, MachineMetadata, MachineOf, Memory, OnPartition, Ports, PreferMetadata, Pull, Replaces, SpreadOver",
 			`line 3: [X-Fleet] Ports: port "0": write numbers from 1 to 65535, separated by white space`,
 			`line 3: [X-Fleet] Ports: port "x": write numbers from 1 to 65535, separated by white space`,
 			`line 4: [X-Fleet] CPU: "%q": unknown specifier "%q": fleet knows %n, %N, %p, %i and %%`,
 			`line 4: [X-Fleet] CPU: "%q" is not an amount of CPU (not a plain number): write cores such as 2 or 0.5, or millicores such as 500m`,
 			`warning: line 5: [X-Fleet] Global: "maybe" is neither true nor false, and taken as false`}},
+		{"names of automatic ports", "AutoPorts=http HTTP a_b -x\n", []string{
+			`line 2: [X-Fleet] AutoPorts: port name "HTTP": write names such as http, with lowercase letters, digits and -, separated by white space`,
+			`line 2: [X-Fleet] AutoPorts: port name "a_b": write names such as http, with lowercase letters, digits and -, separated by white space`,
+			`line 2: [X-Fleet] AutoPorts: port name "-x": write names such as http, with lowercase letters, digits and -, separated by white space`}},
 		{"in order, those of the file and those of the unit", "CPU=x\nMachineOf=b\nMemory=x\n", []string{
 			`line 2: [X-Fleet] CPU: "x" is not an amount of CPU (not a plain number): write cores such as 2 or 0.5, or millicores such as 500m`,
 			`line 3: [X-Fleet] MachineOf: unit name "b": no type, add one such as .service`,
@@ -189,6 +194,7 @@ func TestOptionsThatDependOnTheName(t *testing.T) {
 		"MachineOf=%i.service":    func(f Fleet) any { return strings.TrimSuffix(f.MachineOf[0], ".service") },
 		"Conflicts=%i":            func(f Fleet) any { return f.Conflicts[0] },
 		"Replaces=%i":             func(f Fleet) any { return f.Replaces[0] },
+		"AutoPorts=a%i":           func(f Fleet) any { return strings.TrimPrefix(f.AutoPorts[0], "a") },
 		"Ports=%i":                func(f Fleet) any { return fmt.Sprint(f.Ports[0]) },
 		"CPU=%i":                  func(f Fleet) any { return fmt.Sprint(f.CPU / 1000) },
 		"Memory=%i":               func(f Fleet) any { return fmt.Sprint(f.Memory) },
@@ -378,7 +384,7 @@ func checkFleet(t require.TestingT, section, instance string) {
 }
 
 func TestFleetProperties(t *testing.T) {
-	piece := rapid.SampledFrom([]string{"MachineID=", "MachineOf=", "Conflicts=", "Replaces=", "MachineMetadata=", "Global=", "Ports=",
+	piece := rapid.SampledFrom([]string{"MachineID=", "MachineOf=", "Conflicts=", "Replaces=", "MachineMetadata=", "Global=", "Ports=", "AutoPorts=",
 		"CPU=", "Memory=", "SpreadOver=", "X-", "\n", "\n", "\n", " ", "\"", "%i", "%n", "%p", "%%", "%", "a=b", "a@1.service", "b@%i.service",
 		"*", "[", "]", "-", "\\", "1", "3000", "true", "m", "G", "."})
 	rapid.Check(t, func(t *rapid.T) {

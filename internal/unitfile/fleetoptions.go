@@ -19,6 +19,10 @@ type fleetOption struct {
 
 // fleetOptions are all options, one per row, sorted by name.
 var fleetOptions = []fleetOption{
+	{"AutoPorts", "", "", (*FleetTemplate).readWords, func(fl *Fleet, l list, n Name) (problems []Problem) {
+		fl.AutoPorts, problems = l.portNames(n)
+		return problems
+	}},
 	{"CPU", "", "", (*FleetTemplate).readSingle, func(fl *Fleet, l list, n Name) (problems []Problem) {
 		fl.CPU, problems = l.quantity(n, quantity.ParseCPU)
 		return problems

@@ -3,6 +3,7 @@ package unitfile
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -129,6 +130,21 @@ func (l list) portNumbers(n Name) (ports []int, problems []Problem) {
 	}
 	slices.Sort(ports)
 	return slices.Clip(slices.Compact(ports)), problems
+}
+
+// portName is a port's name as manifests have it, or its number.
+var portName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+
+func (l list) portNames(n Name) (names []string, problems []Problem) {
+	for _, it := range l.items {
+		switch name := it.expand(n, false); {
+		case !portName.MatchString(name):
+			problems = append(problems, it.problem("port name %s: write names such as http, with lowercase letters, digits and -, separated by white space", excerpt(name)))
+		case !slices.Contains(names, name):
+			names = append(names, name)
+		}
+	}
+	return names, problems
 }
 
 func parsePort(s string) (int, error) {
