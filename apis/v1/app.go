@@ -242,17 +242,6 @@ func (r *Route) MaxBody() int64 {
 	}
 }
 
-// Update configures roll-outs. Instances are replaced one at a time: the next one follows when the new one is active,
-// healthy and announced.
-type Update struct {
-	// MinReady is how long an unannounced instance must be active without a restart before it counts as ready. Default
-	// 5s.
-	MinReady Duration `json:"minReady,omitempty"`
-	// HealthyDeadline is how long a new instance may take to become ready before the roll-out counts as stalled. Default
-	// 5m.
-	HealthyDeadline Duration `json:"healthyDeadline,omitempty"`
-}
-
 // AppStatus is the observed state.
 type AppStatus struct {
 	// ObservedRevision is the resourceVersion of the manifest that this status describes.

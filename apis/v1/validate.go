@@ -35,10 +35,7 @@ func (a *App) Validate() ManifestErrors {
 	if s.OnPartition != "" {
 		v.oneOf("spec.onPartition", s.OnPartition, PartitionKeep, PartitionStop)
 	}
-	if s.Update != nil {
-		v.positive("spec.update.healthyDeadline", s.Update.HealthyDeadline)
-		v.positive("spec.update.minReady", s.Update.MinReady)
-	}
+	v.update(s)
 	v.passthrough(s)
 	return v.errs
 }
@@ -110,9 +107,8 @@ func (v *validator) container(c *Container) {
 // sharedName refuses a name that two instances on one machine would have: the second could not start.
 func (v *validator) sharedName(s *AppSpec) {
 	name := s.Container.Name
-	differs := name == "" || slices.ContainsFunc([]string{"%i", "%I", "%n", "%N"}, func(specifier string) bool { return strings.Contains(name, specifier) })
 	fixed := len(s.Ports) > len(s.AutoPorts())
-	if differs || s.Global || s.Instances() < 2 || fixed || v.conflictsWithItself(s) {
+	if namesDiffer(name) || s.Global || s.Instances() < 2 || fixed || v.conflictsWithItself(s) {
 		return
 	}
 	v.add("spec.container.name", "%s would be the name of all %d instances, and two of them on one machine cannot both have it: add %%i, such as %s, or keep them apart with placement.conflicts: [%s@*.service]",

@@ -43,6 +43,8 @@ type world struct {
 	// image: instances run an image, and pull is how far machines are with the next one; "": they are of an older version.
 	image bool
 	pull  v1.PreparedState
+	// surge and unavailable are the leeway of revisions from now on, if surge is above 0.
+	surge, unavailable int32
 }
 
 func newWorld(t require.TestingT, app string) *world {
@@ -76,6 +78,24 @@ func (w *world) apply(format string, args ...any) {
 		text = command.ReplaceAllString(text, "container: {image: reg/app:v$1}")
 	}
 	w.manifest = &Manifest{Raw: []byte(text), Revision: revision, UID: w.uid}
+	if w.surge > 0 {
+		w.accept()
+	}
+}
+
+// accept stores the manifest's revision with the world's leeway. A manifest could not ask for it: the port of the tests is fixed.
+func (w *world) accept() {
+	p := planner{in: w.input(), putAt: map[string]int{}}
+	p.accept()
+	if len(p.first) == 0 {
+		return
+	}
+	revision := *p.revision
+	amount := func(n int32) *v1.IntOrPercent { return &v1.IntOrPercent{Value: n} }
+	update := *revision.Spec.Update
+	update.MaxSurge, update.MaxUnavailable = amount(w.surge), amount(w.unavailable)
+	revision.Spec.Update = &update
+	w.revisions = append(w.revisions, revision)
 }
 
 // command is what manifestOf has instances run, with its version.
@@ -85,9 +105,9 @@ var command = regexp.MustCompile(`exec: {command: \[/bin/app, "(.*)"\]}`)
 func manifestOf(app string, replicas int, version string, announced bool) string {
 	text := fmt.Sprintf("apiVersion: fleet/v1\nkind: App\nmetadata: {name: %s}\nspec:\n  replicas: %d\n  exec: {command: [/bin/app, %q]}\n", app, replicas, version)
 	if announced {
-		text += "  ports: [{port: 3000}]\n  announce: {}\n"
+		return text + "  ports: [{port: 3000}]\n  announce: {}\n"
 	}
-	return text
+	return text + "  update: {maxSurge: 0}\n"
 }
 
 func (w *world) input() Input {
@@ -192,6 +212,9 @@ func (w *world) systemd(name string) bool {
 	before, existed := w.states[name]
 	after := before
 	unit, wanted := w.units[name]
+	if place := w.places[name]; place.Unplaced != nil && len(place.Machines) == 0 {
+		wanted = false
+	}
 	switch {
 	case !wanted || unit.Spec.DesiredState == v1.Inactive: // it has no placement
 		if existed {

@@ -119,6 +119,8 @@ const (
 	ScaledUp           = "ScaledUp"           // an instance is wanted that does not exist yet
 	MakeRoom           = "MakeRoom"           // the global unit leaves a machine to make room for an instance that needs the same port
 	ScaledDown         = "ScaledDown"         // the instance is no longer wanted
+	Surge              = "Surge"              // an instance is started beside the others, so that one of them can be replaced, restarted or moved
+	SurgeReady         = "SurgeReady"         // the instance that was started beside the others is ready: now one of them can be taken away
 	AppDeleted         = "AppDeleted"         // the app was deleted: its units are removed
 	WithdrawForUpdate  = "WithdrawForUpdate"  // the instance is taken out of the routers, to be replaced
 	WithdrawForMove    = "WithdrawForMove"    // the instance is taken out of the routers, to move to another machine
@@ -161,6 +163,8 @@ type Action struct {
 	If    int64
 	// Event is what to report.
 	Event *v1.Event
+	// Why is, of an instance that is replaced in place, why no other one is started beside it; "" where there is nothing to say.
+	Why string
 }
 
 // Decision is what to do: revisions and files first, because units refer to them.
@@ -174,7 +178,7 @@ type Decision struct {
 
 // Plan decides what brings the app's units closer to its manifest.
 func Plan(in Input) Decision {
-	p := planner{in: in, putAt: map[string]int{}}
+	p := planner{in: in, putAt: map[string]int{}, preparing: map[*replica]bool{}}
 	p.accept()
 	p.route()
 	switch {
@@ -186,6 +190,7 @@ func Plan(in Input) Decision {
 	default:
 		p.restore()
 		p.instances()
+		p.besides()
 		p.roll()
 		p.stopPreparing()
 		p.removeSurplus()
@@ -202,7 +207,9 @@ type planner struct {
 	revision *v1.Revision // what should run
 	texts    map[string]string
 	all      []*replica // the revision's instances, by number
+	beside   []*replica // instances that are there only for a roll-out: see besides
 	surplus  []*replica // instances no longer wanted, highest numbers first
+	leeway   v1.Leeway
 
 	first   []Action // revisions and files
 	actions []Action
@@ -211,8 +218,8 @@ type planner struct {
 	after   time.Duration
 	waiting bool
 	waitFor map[string]v1.Router // the routers that are waited for, once computed
-	// preparing is the instance whose machine prepares its replacement or its restart.
-	preparing *replica
+	// preparing are the instances whose machines prepare their replacement or their restart.
+	preparing map[*replica]bool
 	moving    bool // an instance is about to move
 	taken     bool // it was reported that a unit has another owner
 }

@@ -14,6 +14,7 @@ type replica struct {
 	unit, sidekick pair
 	how            instance.Progress
 	rollout        v1.Rollout // the stored progress of its roll-out, restart or move
+	beside         bool       // it is there only for a roll-out
 	taken          string     // its unit that has another owner: the instance is left alone until that owner gives it up
 }
 

@@ -19,7 +19,7 @@ func (p *planner) prepared(i *replica) bool {
 	}
 	machines, is := p.in.Places[i.unit.name].Machines, i.unit.stored.Spec
 	restarts := next.Preparation != v1.Preparation{Hash: is.Hash, RequestedAt: is.RequestedAt} // else only its sidekick changes
-	p.preparing = i
+	p.preparing[i] = true
 	if !p.pulls() || !restarts || len(machines) == 0 {
 		return true
 	}
@@ -75,9 +75,9 @@ func (p *planner) watchPreparation(i *replica, next v1.Next) {
 // stopPreparing takes back what is asked of machines in vain: the manifest changed back, or another instance comes first. What
 // has left the routers or stopped still needs it.
 func (p *planner) stopPreparing() {
-	for _, i := range p.all {
+	for _, i := range p.pool() {
 		_, changes := p.putAt[i.unit.name]
-		if changes || i == p.preparing || i.unit.stored == nil || i.wanted() && (i.withdrawn() || i.restarting()) {
+		if changes || p.preparing[i] || i.unit.stored == nil || i.wanted() && (i.withdrawn() || i.restarting()) {
 			continue
 		}
 		if i.unit.stored.Next != (v1.Next{}) {

@@ -175,7 +175,7 @@ func TestAGlobalAppIsPreparedOnAllMachines(t *testing.T) {
 	in.Places = map[string]Place{"web.service": {Machines: []string{"m1", "m2"}}}
 	for _, last := range []v1.PreparedState{v1.PreparedPulling, v1.PreparedFailed, v1.PreparedReady} {
 		in.States = map[string][]State{"web.service": {state("m1", v1.PreparedReady), state("m2", last)}}
-		p := planner{in: in, putAt: map[string]int{}, revision: &v1.Revision{Spec: v1.AppSpec{Global: true, Container: &v1.Container{}, Update: &v1.Update{HealthyDeadline: v1.Duration(time.Minute)}}}}
+		p := planner{in: in, putAt: map[string]int{}, preparing: map[*replica]bool{}, revision: &v1.Revision{Spec: v1.AppSpec{Global: true, Container: &v1.Container{}, Update: &v1.Update{HealthyDeadline: v1.Duration(time.Minute)}}}}
 		i := &replica{unit: pair{name: "web.service", hash: "h", restart: "now", stored: &StoredUnit{Unit: u}, states: in.States["web.service"]}}
 		require.Equal(t, last == v1.PreparedReady, p.prepared(i), last)
 		require.Empty(t, p.actions)

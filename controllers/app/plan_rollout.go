@@ -8,13 +8,14 @@ import (
 	"github.com/fleet-starter/fleet/internal/instance"
 )
 
-// roll brings every wanted instance to its revision and its desired state. What does not run is changed at once; what runs is
-// replaced one at a time, each when everything else that can be available is.
+// roll brings every wanted instance, and those beside them, to its revision and its desired state. What does not run is changed at
+// once; what runs is taken away only as far as others can spare it.
 func (p *planner) roll() {
 	var outdated, away []*replica
-	short := slices.ContainsFunc(p.all, p.missing)
+	spare := p.spare()
+	short := p.short(spare)
 	var busy, moving, taken int // all that are under way, those that a roll-out does not wait for, and those that lack a name
-	for _, i := range p.all {
+	for _, i := range p.pool() {
 		under := false
 		switch {
 		case !i.wanted():
@@ -29,7 +30,7 @@ func (p *planner) roll() {
 			p.start(i)
 			under = true
 		case p.in.Leaving[i.unit.name] != "":
-			p.letGo(i)
+			p.letGo(i, spare)
 			under = true
 		case p.revision.Spec.Global && i.unit.restart == "": // one key for all machines: there is no first and no next one
 			if p.replace(i); p.ready(i) && !p.changesMode() {
@@ -42,7 +43,7 @@ func (p *planner) roll() {
 			p.keep(i)
 			if p.ready(i) {
 				p.finish(i)
-			} else if under = i.holdsUp(); under {
+			} else if under = i.holdsUp(); under && !(i.beside && p.crampedOut() != "") {
 				p.watchDeadline(i)
 			}
 		case p.nowhere(i):
@@ -54,23 +55,43 @@ func (p *planner) roll() {
 			p.keep(i)
 			outdated = append(outdated, i)
 		}
-		if under {
+		if under && !i.beside {
 			busy++
 			if i.updated() && p.moves(i) {
 				moving++
 			}
 		}
 	}
-	switch {
-	case busy > 0:
-	case len(outdated) > 0:
-		if i := p.next(outdated); p.prepared(i) {
-			p.begin(i)
-		}
-	default:
+	if busy+len(outdated) == 0 {
 		away = p.replaceAway(away)
 	}
 	p.reportComplete(busy == moving && len(outdated)+taken == 0, away)
+	p.takeAway(outdated, spare, busy)
+}
+
+// takeAway begins with as many outdated instances as may be away beside those that are. One that does no work costs nothing: it
+// comes first, and waits for none beside it.
+func (p *planner) takeAway(outdated []*replica, spare, busy int) {
+	for len(outdated) > 0 {
+		i := p.next(outdated)
+		outdated = slices.DeleteFunc(outdated, func(o *replica) bool { return o == i })
+		room := spare - busy
+		if !p.serves(i) {
+			room = max(spare, 1) - busy
+		}
+		if room <= 0 {
+			return
+		}
+		if p.prepared(i) {
+			p.begin(i)
+		}
+		switch {
+		case !i.beside:
+			busy++
+		case p.standsIn(i):
+			spare--
+		}
+	}
 }
 
 // manyAway is the number of machines from which on, if they are more than half of the app's, it is more likely etcd or the
@@ -101,12 +122,15 @@ func (p *planner) replaceAway(away []*replica) (left []*replica) {
 // next returns the instance to replace: one that does no work, because replacing it costs nothing, else the first.
 func (p *planner) next(outdated []*replica) *replica {
 	for _, i := range outdated {
-		if !p.available(i) {
+		if !p.serves(i) {
 			return i
 		}
 	}
 	return outdated[0]
 }
+
+// serves reports whether an instance does its work, and taking it away would end that.
+func (p *planner) serves(i *replica) bool { return p.available(i) && !p.goes(i) }
 
 // begin takes an instance out of the routers, or replaces it if it is in none.
 func (p *planner) begin(i *replica) {
@@ -199,9 +223,9 @@ func (p *planner) goOn(i *replica, short bool) {
 // letGo takes an instance that has to move to another machine out of the routers, and lets it go when no request reaches it
 // any more. This happens one at a time, the next one when the previous one is ready on its new machine. When it is there, or
 // no longer has to move, it returns to the routers like one that was replaced.
-func (p *planner) letGo(i *replica) {
+func (p *planner) letGo(i *replica, spare int) {
 	begun := i.rollout.UnderWay()
-	if !begun && (p.moving || slices.ContainsFunc(p.all, p.underWay)) {
+	if !begun && (p.moving || slices.ContainsFunc(p.all, p.underWay) || slices.ContainsFunc(p.all, p.goes) || spare == 0 && p.available(i) && !i.beside) {
 		p.keep(i)
 		return
 	}
@@ -228,7 +252,7 @@ func (p *planner) letGo(i *replica) {
 // underWay reports whether a roll-out, a restart or a move has begun with the instance, which then continues before anything
 // else. One that has become out of date since, such as one that fitted nowhere when it was touched, waits for its turn.
 func (p *planner) underWay(i *replica) bool {
-	waits := !i.updated() && !i.withdrawn() && !i.restarting() && i.unit.is() == v1.Launched && p.in.Leaving[i.unit.name] == ""
+	waits := (!i.updated() || i.unit.restart != "") && !i.withdrawn() && !i.restarting() && i.unit.is() == v1.Launched && p.in.Leaving[i.unit.name] == ""
 	return i.wanted() && i.rollout.UnderWay() && i.holdsUp() && !waits
 }
 
@@ -274,11 +298,14 @@ func (p *planner) keep(i *replica) {
 
 // start creates an instance, or starts one that was stopped. It gets the newest files, because nothing is lost by that.
 func (p *planner) start(i *replica) {
-	reason := ScaledUp
-	if i.unit.stored != nil {
+	reason, shall := ScaledUp, i.rollout.Back()
+	switch {
+	case i.unit.stored != nil:
 		reason = Started
+	case i.beside:
+		reason, shall = Surge, p.begins(v1.RolloutUpdating)
 	}
-	p.put(i, &i.unit, reason, i.unit.hash, v1.Launched, i.rollout.Back())
+	p.put(i, &i.unit, reason, i.unit.hash, v1.Launched, shall)
 	p.putSidekick(i, reason)
 }
 
@@ -309,6 +336,9 @@ func (p *planner) finish(i *replica) {
 		return
 	}
 	reason := RolloutComplete
+	if i.beside {
+		reason = SurgeReady
+	}
 	if from := i.rollout.From; from != "" {
 		reason = MoveComplete
 		p.report(v1.EventNormal, MoveComplete, fmt.Sprintf("%s, which had to leave %s, is ready again", i.unit.name, from))
@@ -415,6 +445,9 @@ func (p *planner) put(i *replica, u *pair, reason string, hash string, desired v
 		next = v1.Next{} // this is the start
 	}
 	action := Action{Kind: PutUnit, Reason: reason, Instance: i.number, Name: u.name}
+	if reason == WithdrawForUpdate || reason == Updated {
+		action.Why = p.inPlace()
+	}
 	var annotations map[string]string
 	if u.stored != nil {
 		is := v1.Rollout{}

@@ -144,6 +144,7 @@ func TestRolloutTable(t *testing.T) {
 		announced := seed%4 > 0
 		w := newWorld(t, "web")
 		w.made, w.image, w.pull = made, seed%3 == 1, v1.PreparedReady
+		w.surge = int32(seed / 2 % 2)
 		w.live(rand.New(rand.NewPCG(seed, 0)))
 		m := newModes(t, announced)
 		m.made = made

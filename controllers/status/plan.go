@@ -333,6 +333,11 @@ func (p *planner) progressing() {
 			starting++
 		}
 	}
+	beside := p.beside()
+	if beside != nil && beside.stalled {
+		p.stalled(beside)
+		return
+	}
 	c := p.status.Replicas
 	progress := fmt.Sprintf("%d of %d instances are of revision %d", c.Updated, c.Desired, revision)
 	switch behind := v1.RoutersBehind(p.in.Routers, p.in.EndpointSets...); {
@@ -341,7 +346,12 @@ func (p *planner) progressing() {
 		p.set(v1.Progressing, v1.ConditionTrue, ReasonWaiting, fmt.Sprintf("%s; %s stops when the routers on %s have dropped it", progress, waiting.name, instance.Names(behind)))
 	case pulling != nil:
 		p.set(v1.Progressing, v1.ConditionTrue, ReasonPulling, fmt.Sprintf("%s; %s: %s", progress, pulling.name, pulling.Input().Preparing()))
+	case beside != nil:
+		p.set(v1.Progressing, v1.ConditionTrue, ReasonRollingOut, fmt.Sprintf("%s; %s, started beside the others: %s", progress, beside.name, beside.without()))
 	case outdated > 0 || p.crowded():
+		if why := p.in.Latest.Spec.Leeway(p.in.App).InPlace; outdated > 0 && why != "" && !p.in.Latest.Spec.Global {
+			progress += "; in place, because " + why
+		}
 		p.set(v1.Progressing, v1.ConditionTrue, ReasonRollingOut, progress)
 	case moving != nil:
 		p.set(v1.Progressing, v1.ConditionTrue, ReasonMoving, fmt.Sprintf("%s is to leave %s; %d of %d instances are ready", moving.name, instance.ShortMachine(moving.Rollout().From), c.Ready, c.Desired))
@@ -358,7 +368,7 @@ func (p *planner) stalled(i *member) {
 	if from := i.Rollout().From; i.filed() && from != "" {
 		reason, what = ReasonMoveStalled, fmt.Sprintf("%s is not ready within %s after it had to leave %s", i.name, deadline, instance.ShortMachine(from))
 	}
-	why := i.Why()
+	why := i.without()
 	if preparing := i.Input().Preparing(); preparing != "" {
 		why = preparing
 	}

@@ -25,6 +25,13 @@ func (in *Input) withdraw(n int32, hash string) {
 	delete(in.Endpoints, v1.EndpointName("web", n))
 }
 
+// surge has an instance started beside the others that long ago.
+func (in *Input) surge(ago time.Duration) {
+	in.Units["web@4.service"] = &v1.Unit{Spec: v1.UnitSpec{Hash: "u", DesiredState: v1.Launched},
+		Rollout: v1.Rollout{Phase: v1.RolloutUpdating, Since: in.Now.Add(-ago)}}
+	in.Placements["web@4.service"] = []string{"m1"}
+}
+
 // TestDetails tests one rule each: what a condition says, and whether it waits for routers.
 func TestDetails(t *testing.T) {
 	prepares := func(ago time.Duration, prepared v1.Prepared) func(in *Input) {
@@ -86,6 +93,25 @@ func TestDetails(t *testing.T) {
 				u.Rollout = v1.Rollout{Phase: v1.RolloutUpdating, Since: now.Add(-time.Hour)}
 			})
 		}, v1.Progressing, "False Updated: 3 of 3 instances are of revision 3", false},
+		{"replaced in place", func(in *Input) {
+			in.withdraw(2, "old")
+			in.Latest.Spec.Ports = []v1.Port{{HostPort: 3000}}
+		}, v1.Progressing, "True RollingOut: 2 of 3 instances are of revision 3; in place, because port 3000 of the machine is fixed", false},
+		{"one is started beside the others", func(in *Input) { in.surge(time.Minute) }, v1.Progressing,
+			"True RollingOut: 3 of 3 instances are of revision 3; web@4.service, started beside the others: its machine has not reported it", false},
+		{"one beside the others is not ready in time", func(in *Input) { in.surge(time.Hour) }, v1.Progressing,
+			"False RolloutStalled: revision 3: web@4.service is not ready within 5m0s: its machine has not reported it", false},
+		{"one beside the others fits nowhere, and the others are replaced in place", func(in *Input) {
+			in.surge(time.Hour)
+			delete(in.Placements, "web@4.service")
+			in.Unplaced["web@4.service"] = v1.Unplaced{Message: "no room"}
+		}, v1.Progressing, "True RollingOut: 3 of 3 instances are of revision 3", false},
+		{"one beside the others fits nowhere, and none may be missing", func(in *Input) {
+			in.surge(time.Hour)
+			in.Latest.Spec.Update.MaxUnavailable = &v1.IntOrPercent{}
+			delete(in.Placements, "web@4.service")
+			in.Unplaced["web@4.service"] = v1.Unplaced{Message: "no room"}
+		}, v1.Progressing, "False RolloutStalled: revision 3: web@4.service is not ready within 5m0s: no room", false},
 		{"no instance is wanted", func(in *Input) { *in.Latest.Spec.Replicas = 0; in.Units = nil }, v1.Available, "True NothingWanted: no instance is wanted", false},
 		{"no instance is wanted, and those of before are there", func(in *Input) { *in.Latest.Spec.Replicas = 0 }, v1.Progressing,
 			"True RollingOut: 0 of 0 instances are of revision 3", false},
@@ -117,11 +143,11 @@ func TestDetails(t *testing.T) {
 			in.withdraw(2, "old")
 			in.Endpoints["web/web@2"] = 20
 			in.EndpointSets[0].Revision = 30
-		}, v1.Progressing, "True RollingOut: 2 of 3 instances are of revision 3", false},
+		}, v1.Progressing, "True RollingOut: 2 of 3 instances are of revision 3; in place, because port 80 of the machine is fixed", false},
 		{"what is withdrawn, and all routers have dropped it", func(in *Input) { in.withdraw(2, "old") }, v1.Progressing,
-			"True RollingOut: 2 of 3 instances are of revision 3", false},
+			"True RollingOut: 2 of 3 instances are of revision 3; in place, because port 80 of the machine is fixed", false},
 		{"withdrawn with the file that it should have", func(in *Input) { in.withdraw(2, "u") }, v1.Progressing,
-			"True RollingOut: 3 of 3 instances are of revision 3", false},
+			"True RollingOut: 3 of 3 instances are of revision 3; in place, because port 80 of the machine is fixed", false},
 		{"withdrawn, and stopped by a person", func(in *Input) {
 			in.withdraw(2, "u")
 			in.Overrides["web@2.service"] = v1.Override{DesiredState: v1.Loaded}
@@ -130,7 +156,7 @@ func TestDetails(t *testing.T) {
 		{"one to be replaced, and one that starts", func(in *Input) {
 			in.setUnit("web@1.service", func(u *v1.Unit) { u.Spec.Hash = "old" })
 			in.States["web@2.service"]["m2"].ActiveState = "activating"
-		}, v1.Progressing, "True RollingOut: 2 of 3 instances are of revision 3", false},
+		}, v1.Progressing, "True RollingOut: 2 of 3 instances are of revision 3; in place, because port 80 of the machine is fixed", false},
 		{"an endpoint that no router serves so far", func(in *Input) { in.Endpoints["web/web@2"] = 21 }, v1.Ready,
 			"False WaitingForRouters: 2 of 3 instances are ready; web@2.service: announced, but not served yet by the routers on m1", true},
 		{"routers that do not know the hosts, in order", func(in *Input) {

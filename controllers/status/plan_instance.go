@@ -30,6 +30,14 @@ func (m *member) ready() bool { return m.Work.IsReady() && !m.stopped() }
 // withdrawn reports whether it is kept out of the routers, to be replaced or moved.
 func (m *member) withdrawn() bool { return m.Work == instance.Withdrawn && !m.stopped() }
 
+// without says why it is not ready: first of all because it has no machine.
+func (m *member) without() string {
+	if m.unplaced != nil && !m.scheduled() {
+		return m.unplaced.Message
+	}
+	return m.Why()
+}
+
 // look finds the instances of the accepted revision.
 func (p *planner) look() []member {
 	spec := &p.in.Latest.Spec
@@ -118,6 +126,31 @@ func (p *planner) behind(endpoint int64) []string {
 	}
 	slices.Sort(behind)
 	return behind
+}
+
+// beside returns the first instance that a roll-out has started beside the wanted ones and that is not ready: nothing is taken away
+// before it is. nil where there is none, or where it has no machine and is not waited for.
+func (p *planner) beside() *member {
+	spec, number := &p.in.Latest.Spec, int32(0)
+	for name, unit := range p.in.Units {
+		n, sidekick, ok := v1.ParseAppUnit(p.in.App, name)
+		starts := ok && !sidekick && n > spec.Instances() && unit.Rollout.UnderWay() && unit.Spec.Hash == p.in.Latest.UnitFile
+		if starts && (number == 0 || n < number) {
+			number = n
+		}
+	}
+	if number == 0 || spec.Global {
+		return nil
+	}
+	machine := ""
+	if machines := p.in.Placements[v1.AppUnit(p.in.App, number)]; len(machines) > 0 {
+		machine = machines[0]
+	}
+	m := p.member(number, machine, machine != "")
+	if m.State.IsReady() || m.unplaced != nil && machine == "" && !spec.Leeway(p.in.App).Chosen {
+		return nil
+	}
+	return &m
 }
 
 // crowded reports whether units of the app exist that the accepted revision does not want any more.

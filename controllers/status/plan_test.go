@@ -96,7 +96,7 @@ func TestStatus(t *testing.T) {
 			in.Unplaced["web@1.service"] = v1.Unplaced{Message: "it stays on m1 for now (m1 has too little Memory): 0 of 3 machines fit", Reasons: []v1.Refusal{{Reason: "Memory"}}}
 		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 0},
 			"Scheduled=False Memory: web@1.service: it stays on m1 for now (m1 has too little Memory): 0 of 3 machines fit\n" +
-				"Progressing=True RollingOut: 0 of 3 instances are of revision 3\n" +
+				"Progressing=True RollingOut: 0 of 3 instances are of revision 3; in place, because port 80 of the machine is fixed\n" +
 				"Ready=False Unplaced: 0 of 3 instances are ready; web@1.service: it stays on m1 for now (m1 has too little Memory): 0 of 3 machines fit", 0},
 		{"failed", func(in *Input) {
 			in.States["web@1.service"]["m1"] = &v1.UnitState{ActiveState: "failed", SubState: "failed", Result: "exit-code"}
@@ -114,7 +114,7 @@ func TestStatus(t *testing.T) {
 				in.setUnit(unit, func(u *v1.Unit) { u.Spec.Hash = "old" })
 			}
 		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 3, Updated: 1},
-			"Progressing=True RollingOut: 1 of 3 instances are of revision 3\nReady=False OutOfDate: 1 of 3 instances are ready; web@2.service: about to be replaced", 0},
+			"Progressing=True RollingOut: 1 of 3 instances are of revision 3; in place, because port 80 of the machine is fixed\nReady=False OutOfDate: 1 of 3 instances are ready; web@2.service: about to be replaced", 0},
 		{"waiting for routers", func(in *Input) {
 			in.setUnit("web@3.service", func(u *v1.Unit) { u.Spec.Hash = "old" })
 			in.setUnit("web-discovery@3.service", func(u *v1.Unit) { u.Spec.DesiredState = v1.Loaded })

@@ -100,7 +100,7 @@ func fieldsOf(t reflect.Type, path string, docs docs) []field {
 
 // elementOf strips pointers, lists and maps and returns the element type, and the path of one element.
 func elementOf(t reflect.Type, path string) (reflect.Type, string) {
-	for t != stringList {
+	for t != stringList && t != amount {
 		switch t.Kind() {
 		case reflect.Pointer:
 			t = t.Elem()
@@ -121,4 +121,5 @@ var (
 	stringList = reflect.TypeFor[v1.StringList]()
 	duration   = reflect.TypeFor[v1.Duration]()
 	hostPort   = reflect.TypeFor[v1.HostPort]()
+	amount     = reflect.TypeFor[v1.IntOrPercent]()
 )

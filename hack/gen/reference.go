@@ -84,7 +84,7 @@ func (r *reference) find(t reflect.Type, path string) {
 	}
 	r.order, r.sections[t] = append(r.order, t), path
 	for _, f := range fieldsOf(t, path, r.docs) {
-		if element, at := elementOf(f.typ, f.path); element.Kind() == reflect.Struct && !f.doc.readOnly {
+		if element, at := elementOf(f.typ, f.path); element.Kind() == reflect.Struct && element != amount && !f.doc.readOnly {
 			r.find(element, at)
 		}
 	}
@@ -113,6 +113,8 @@ func (r *reference) typeName(t reflect.Type) string {
 		return "number or auto"
 	case t == stringList:
 		return "text or list"
+	case t == amount:
+		return "number or share"
 	}
 	switch t.Kind() {
 	case reflect.Pointer:

@@ -101,6 +101,8 @@ func typeSchema(t reflect.Type, path string, docs docs) object {
 		return object{"type": "string", "pattern": `^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$`}
 	case t == hostPort:
 		return object{}
+	case t == amount:
+		return object{"type": []string{"integer", "string"}, "minimum": 0, "pattern": `^[0-9]+%$`}
 	case t == stringList:
 		return object{"type": append(scalar, "array"), "items": object{"type": scalar}}
 	}
