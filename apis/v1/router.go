@@ -20,9 +20,19 @@ type AppRoute struct {
 	Hosts map[string]int64 `json:"hosts,omitempty"`
 	// Options are the options of spec.route, without its hosts.
 	Options *Route `json:"options,omitempty"`
+	// DrainTimeout is spec.update.drainTimeout where that is set. See Drain.
+	DrainTimeout Duration `json:"drainTimeout,omitempty"`
 	// Units are instances, such as example-app@1, that run as units of the cluster and are announced by hand. If no App
 	// of this name is announced, only these instances' endpoints are served.
 	Units []string `json:"units,omitempty"`
+}
+
+// Drain is how long a router waits for requests that are under way to an endpoint that was withdrawn.
+func (r *AppRoute) Drain() time.Duration {
+	if r == nil || r.DrainTimeout == 0 {
+		return DefaultDrainTimeout
+	}
+	return r.DrainTimeout.Std()
 }
 
 // RouteOf returns the route of a revision, nil if it does not announce. uid is the revision that created the app: it
@@ -34,6 +44,9 @@ func RouteOf(r *Revision, uid int64) *AppRoute {
 	route := &AppRoute{UID: strconv.FormatInt(uid, 10), Prefix: cmp.Or(r.Spec.Announce.Prefix, DefaultAnnouncePrefix), Hosts: map[string]int64{}}
 	for _, host := range r.Spec.RouteHosts() {
 		route.Hosts[host] = max(r.Since(host), uid)
+	}
+	if r.Spec.Update != nil {
+		route.DrainTimeout = r.Spec.Update.DrainTimeout
 	}
 	if r.Spec.Route != nil {
 		options := *r.Spec.Route

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Update configures roll-outs, restarts and moves: how many instances may be beside and below spec.replicas meanwhile, and when one
@@ -21,10 +22,19 @@ type Update struct {
 	// MinReady is how long an unannounced instance must be active without a restart before it counts as ready. Default
 	// 5s.
 	MinReady Duration `json:"minReady,omitempty"`
+	// DrainTimeout is how long requests that are under way may keep an instance that is out of the routers from being stopped, at
+	// most 24h. Default 30s.
+	DrainTimeout Duration `json:"drainTimeout,omitempty"`
 	// HealthyDeadline is how long a new instance may take to become ready before the roll-out counts as stalled. Default
 	// 5m.
 	HealthyDeadline Duration `json:"healthyDeadline,omitempty"`
 }
+
+// DefaultDrainTimeout is the value of Update.DrainTimeout where that is not set, MaxDrainTimeout the most that it may be.
+const (
+	DefaultDrainTimeout = 30 * time.Second
+	MaxDrainTimeout     = 24 * time.Hour
+)
 
 // IntOrPercent is a number, or a share of another one: 1 or "25%".
 type IntOrPercent struct {
@@ -177,6 +187,9 @@ func (v *validator) update(s *AppSpec) {
 	}
 	v.positive("spec.update.healthyDeadline", u.HealthyDeadline)
 	v.positive("spec.update.minReady", u.MinReady)
+	if u.DrainTimeout != 0 && (u.DrainTimeout < Duration(time.Second) || u.DrainTimeout > Duration(MaxDrainTimeout)) {
+		v.add("spec.update.drainTimeout", "%s is out of range: use 1s to 24h", u.DrainTimeout)
+	}
 	v.amount("spec.update.maxSurge", u.MaxSurge)
 	v.amount("spec.update.maxUnavailable", u.MaxUnavailable)
 	none := u.MaxUnavailable != nil && u.MaxUnavailable.Value == 0
