@@ -175,6 +175,10 @@ type Revision struct {
 	// HostsSince maps each of RouteHosts to the resourceVersion of the manifest that first asked for it. The oldest
 	// claim to a host wins.
 	HostsSince map[string]int64 `json:"hostsSince,omitempty"`
+	// AcceptedAt is when it was accepted; zero if an older fleetd wrote it.
+	AcceptedAt time.Time `json:"acceptedAt,omitzero"`
+	// Manifest is the manifest's text, comments included; empty if KeptManifest keeps none, or an older fleetd wrote it.
+	Manifest string `json:"manifest,omitempty"`
 }
 
 // Of reports whether the revision belongs to the app with that UID, not to a deleted app of the same name. Revisions of

@@ -3,6 +3,7 @@ package app
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/generate"
@@ -50,7 +51,8 @@ func (p *planner) accept() {
 func (p *planner) newRevision(app *v1.App) (*v1.Revision, map[string]string, error) {
 	revision := &v1.Revision{
 		Number: p.in.LastNumber + 1, AppUID: p.in.Manifest.UID, ManifestRevision: p.in.Manifest.Revision, Spec: app.Spec,
-		Metadata: v1.ObjectMeta{Name: app.Metadata.Name, Labels: app.Metadata.Labels, Annotations: app.Metadata.Annotations},
+		Metadata:   v1.ObjectMeta{Name: app.Metadata.Name, Labels: app.Metadata.Labels, Annotations: app.Metadata.Annotations},
+		AcceptedAt: p.in.Now.UTC().Truncate(time.Second), Manifest: v1.KeptManifest(p.in.Manifest.Raw),
 	}
 	revision.HostsSince = hostsSince(p.in.Latest, revision)
 	if latest := p.in.Latest; latest != nil {
@@ -150,7 +152,7 @@ func (p *planner) restore() {
 	if restored.UnitFile == r.UnitFile && restored.SidekickFile == r.SidekickFile {
 		return
 	}
-	restored.Number = max(r.Number, p.in.LastNumber) + 1
+	restored.Number, restored.AcceptedAt = max(r.Number, p.in.LastNumber)+1, p.in.Now.UTC().Truncate(time.Second)
 	p.revision = &restored
 	p.first = append(p.first, Action{Kind: PutRevision, Reason: FileLost, Name: p.in.App, NewRevision: &restored})
 }

@@ -171,3 +171,19 @@ func TestMoveAfterItWasReplaced(t *testing.T) {
 	require.Equal(t, "putUnit web-discovery@1.service WithdrawForMove loaded\nputUnit web@1.service WithdrawForMove launched", w.transcript())
 	require.Equal(t, v1.Rollout{Phase: v1.RolloutWithdrawing, Since: w.now}, w.units["web@1.service"].Rollout)
 }
+
+// TestRevisionsKeepTheManifest: its very text, comments included, and when it was accepted; not one that is too large.
+func TestRevisionsKeepTheManifest(t *testing.T) {
+	text := "# what a person knows\napiVersion: fleet/v1\nkind: App\nmetadata: {name: web}\nspec:\n  exec: {command: [/bin/true]}\n"
+	now := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
+	accept := func(text string) *v1.Revision {
+		plan := Plan(Input{App: "web", Now: now, Manifest: &Manifest{Raw: []byte(text), Revision: 5, UID: 5}})
+		require.Equal(t, PutRevision, plan.Actions[0].Kind)
+		return plan.Actions[0].NewRevision
+	}
+	require.Equal(t, text, accept(text).Manifest)
+	require.Equal(t, now.Truncate(time.Second), accept(text).AcceptedAt)
+	full := text + "#" + strings.Repeat("x", v1.MaxKeptManifest-len(text)-2) + "\n"
+	require.Len(t, accept(full).Manifest, v1.MaxKeptManifest)
+	require.Empty(t, accept(full+"#").Manifest)
+}

@@ -51,6 +51,8 @@ func (c *Controller) key(o Candidate) string {
 		return keys.UnitFiles().Key(o.Name)
 	case Revisions:
 		return keys.Revisions().Key(o.Name)
+	case Applies:
+		return keys.Applies().Key(o.Name)
 	case Overrides:
 		return keys.Overrides().Key(o.Name)
 	case Status:

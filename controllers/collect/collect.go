@@ -53,6 +53,7 @@ func (c *Controller) watch() {
 		return existence(e) || e.Old.Value.Hash != e.New.Value.Hash
 	})
 	follow(c, c.Cluster.Revisions, existence)
+	follow(c, c.Cluster.Applies, existence)
 	follow(c, c.Cluster.UnitFiles, existence)
 	follow(c, c.Cluster.Overrides, existence)
 	follow(c, c.Cluster.Status, existence)

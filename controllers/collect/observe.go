@@ -13,6 +13,7 @@ func (c *Controller) observe() Input {
 		Now: c.Now(), Grace: c.Grace, Unused: c.unused,
 		Apps: map[string]int64{}, Machines: names(c.Cluster.Machines.List()),
 		Overrides: objects(c.Cluster.Overrides.List()), Status: objects(c.Cluster.Status.List()),
+		Applies: objects(c.Cluster.Applies.List()),
 	}
 	for _, o := range c.Cluster.Apps.List() {
 		in.Apps[o.Name] = o.CreateRevision
@@ -37,7 +38,7 @@ func (c *Controller) observe() Input {
 		if app, _, ok := keyspace.Split(o.Name); ok {
 			files := []string{o.Value.UnitFile, o.Value.SidekickFile}
 			uid, exists := in.Apps[app]
-			in.Revisions = append(in.Revisions, Revision{Object: object(o), App: app, Unreadable: !cluster.Readable(o), Files: files,
+			in.Revisions = append(in.Revisions, Revision{Object: object(o), App: app, Unreadable: !cluster.Readable(o), Files: files, Manifest: o.Value.ManifestRevision,
 				Foreign: exists && cluster.Readable(o) && !o.Value.Of(uid)})
 		}
 	}

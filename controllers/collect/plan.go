@@ -9,8 +9,12 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
-// Keep is how many revisions of an app are kept.
-const Keep = 10
+// Keep is how many revisions of an app are kept; KeepApplies is how many applies are, besides those that made a revision that is
+// kept.
+const (
+	Keep        = 10
+	KeepApplies = 100
+)
 
 // Object is a stored key: its name within its row, and its ModRevision.
 type Object struct {
@@ -28,6 +32,8 @@ type Revision struct {
 	Foreign bool
 	// Files are the hashes of its unit files.
 	Files []string
+	// Manifest is the ModRevision of its manifest.
+	Manifest int64
 }
 
 // State is a stored state.
@@ -55,7 +61,7 @@ type Placement struct {
 	Machine, Unit, Hash string
 }
 
-// Input is everything that refers to anything. Revisions are sorted by name: by app, then number.
+// Input is everything that refers to anything. Revisions are sorted by name: by app, then number; Applies by time.
 type Input struct {
 	Now time.Time
 	// Grace is how long something has to be unused before it is deleted.
@@ -65,6 +71,7 @@ type Input struct {
 	Units      []StoredUnit
 	Placements []Placement
 	Revisions  []Revision
+	Applies    []Object
 	UnitFiles  []UnitFile
 	Overrides  []Object
 	Status     []Object
@@ -80,6 +87,7 @@ type Kind string
 const (
 	UnitFiles Kind = "unitfiles"
 	Revisions Kind = "revisions"
+	Applies   Kind = "applies"
 	Overrides Kind = "overrides"
 	Status    Kind = "status"
 	States    Kind = "states"
@@ -89,7 +97,7 @@ const (
 const (
 	NotReferenced = "NotReferenced" // no unit, placement or revision refers to the unit file
 	Forged        = "Forged"        // the unit file's text does not match the hash that it is stored under, so nothing can refer to it
-	TooOld        = "TooOld"        // the revision is older than the ones to keep
+	TooOld        = "TooOld"        // the revision or the apply is older than the ones to keep
 	AppGone       = "AppGone"       // the app that it belongs to was deleted
 	UnitGone      = "UnitGone"      // the unit that the override is for was deleted
 	MachineGone   = "MachineGone"   // the machine is gone, and nothing is placed on it
@@ -120,6 +128,7 @@ type Decision struct {
 func Plan(in Input) Decision {
 	p := planner{in: in, plan: Decision{Unused: map[Candidate]time.Time{}}}
 	p.revisions()
+	p.applies()
 	p.unitFiles()
 	p.ofUnits()
 	p.states()
@@ -169,6 +178,19 @@ func (p *planner) revisions() {
 			p.unused(Revisions, r.Object, AppGone)
 		case count[r.App] > Keep:
 			p.plan.Actions = append(p.plan.Actions, Action{Candidate: Candidate{Kind: Revisions, Object: r.Object}, Reason: TooOld})
+		}
+	}
+}
+
+// applies keeps the last ones, and those that wrote the manifest of a revision that is kept.
+func (p *planner) applies() {
+	made := map[int64]bool{}
+	for _, r := range p.in.Revisions {
+		made[r.Manifest] = true
+	}
+	for i, o := range p.in.Applies {
+		if i < len(p.in.Applies)-KeepApplies && !made[o.Revision] {
+			p.unused(Applies, o, TooOld)
 		}
 	}
 }

@@ -72,6 +72,19 @@ func TestWhatIsUnusedGoesAfterItsGrace(t *testing.T) {
 	}
 }
 
+// TestAppliesOfKeptRevisionsStay: the last 100 do, too.
+func TestAppliesOfKeptRevisionsStay(t *testing.T) {
+	in := world()
+	for i := range KeepApplies + 3 {
+		in.Applies = append(in.Applies, Object{fmt.Sprintf("%03d", i), int64(50 + i)})
+	}
+	in.Revisions[1].Manifest = 51
+	unused := Plan(in).Unused
+	require.Len(t, unused, 2)
+	in.Unused, in.Now = unused, now.Add(in.Grace)
+	require.Equal(t, []Action{{Candidate{Applies, Object{"000", 50}}, TooOld}, {Candidate{Applies, Object{"002", 52}}, TooOld}}, Plan(in).Actions)
+}
+
 func TestGraceRestartsAfterAWrite(t *testing.T) {
 	in := world()
 	in.UnitFiles = []UnitFile{file("h5", 5)}

@@ -71,33 +71,42 @@ Clients of the original fleet find its API below ` + "`/fleet/v1`, and below `/v
 | watches and logs of one client, of one fleetd | 128, 512 | 429 |
 | connections to one socket | 1,024 | further ones wait |
 | a request | 1.5 MB, its header 64 kB | 413, 431 |
+| one apply | 128 operations of etcd (an App is one, a Unit two, the record one), 1.45 MB | 413 |
+| a manifest whose text is kept for undo | 128 KiB | larger ones are stored, but not kept |
 | reported problems of a manifest or unit file | 100 | the rest is counted |
 `
 
 // pathDocs describe the paths.
 var pathDocs = map[string]string{
-	"/apps":                    "All apps, with their status.",
-	"/apps/{name}":             "One app; PUT stores a manifest as it is sent.",
-	"/apps/{name}/endpoints":   "The app's endpoints.",
-	"/apps/{name}/restart":     "Restarts all instances, one after the other.",
-	"/units":                   "All units, with their machines and phases.",
-	"/units/{name}":            "One unit; PATCH sets its desired state. PUT and DELETE are refused for units of an app.",
-	"/units/{name}/file":       "The unit's file, byte for byte.",
-	"/units/{name}/load":       "Places the unit without starting it.",
-	"/units/{name}/logs":       "The unit's journal: follow, lines, since, machine.",
-	"/units/{name}/restart":    "Restarts the unit.",
-	"/units/{name}/start":      "Starts the unit.",
-	"/units/{name}/statustext": "What the unit's process says of itself now (`STATUS=` of sd_notify(3)), asked of systemd on its machine: machine.",
-	"/units/{name}/stop":       "Stops the unit; it stays on its machine.",
-	"/units/{name}/unload":     "Stops the unit and takes it off its machine.",
-	"/unitfiles":               "All unit files.",
-	"/unitfiles/{hash}":        "One unit file by its SHA-256.",
-	"/machines":                "The machines that are present.",
-	"/machines/{name}":         "One machine; PATCH sets cordon, drain and metadata.",
-	"/machines/{name}/config":  "A machine's configuration, whether it is present or not.",
-	"/events":                  "What happened.",
-	"/states":                  "What systemd reports of each unit on each machine.",
-	"/endpoints":               "All endpoints.",
+	"/apps":                           "All apps, with their status.",
+	"/apps/{name}":                    "One app; PUT stores a manifest as it is sent.",
+	"/apps/{name}/diff":               "What differs between two revisions, before and after: from, to.",
+	"/apps/{name}/endpoints":          "The app's endpoints.",
+	"/apps/{name}/restart":            "Restarts all instances, one after the other.",
+	"/apps/{name}/revisions":          "The app's history: when, by whom, what changed, outcome.",
+	"/apps/{name}/revisions/{number}": "One revision with its manifest; as `application/yaml`, the manifest's bytes.",
+	"/apps/{name}/undo":               "Stores the manifest of an earlier revision again: `{\"to\": 3}`.",
+	"/applies":                        "Who wrote manifests, and what was before. POST stores Apps and Units in one transaction, all or none: `{\"manifests\": [\"...\"]}`; with `diff=true` it says what would change.",
+	"/applies/{name}":                 "One apply by its ID.",
+	"/applies/{name}/undo":            "Takes back everything that the apply changed.",
+	"/units":                          "All units, with their machines and phases.",
+	"/units/{name}":                   "One unit; PATCH sets its desired state. PUT and DELETE are refused for units of an app.",
+	"/units/{name}/file":              "The unit's file, byte for byte.",
+	"/units/{name}/load":              "Places the unit without starting it.",
+	"/units/{name}/logs":              "The unit's journal: follow, lines, since, machine.",
+	"/units/{name}/restart":           "Restarts the unit.",
+	"/units/{name}/start":             "Starts the unit.",
+	"/units/{name}/statustext":        "What the unit's process says of itself now (`STATUS=` of sd_notify(3)), asked of systemd on its machine: machine.",
+	"/units/{name}/stop":              "Stops the unit; it stays on its machine.",
+	"/units/{name}/unload":            "Stops the unit and takes it off its machine.",
+	"/unitfiles":                      "All unit files.",
+	"/unitfiles/{hash}":               "One unit file by its SHA-256.",
+	"/machines":                       "The machines that are present.",
+	"/machines/{name}":                "One machine; PATCH sets cordon, drain and metadata.",
+	"/machines/{name}/config":         "A machine's configuration, whether it is present or not.",
+	"/events":                         "What happened.",
+	"/states":                         "What systemd reports of each unit on each machine.",
+	"/endpoints":                      "All endpoints.",
 }
 
 // apiOf generates the table of the API's paths from internal/api and pathDocs.

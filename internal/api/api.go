@@ -73,8 +73,8 @@ func New(o Options) *Server {
 	read, write := newReader(o), &writer{store: o.Store, log: o.Log}
 	units := &unitWriter{writer: write, keys: o.Keys, now: o.Now, reader: read, timeout: o.RequestTimeout}
 	machines := &machineWriter{writer: write, keys: o.Keys, reader: read}
-	s.resourceRoutes(read, units,
-		&appWriter{writer: write, keys: o.Keys, now: o.Now, reader: read},
+	apps := &appWriter{writer: write, keys: o.Keys, now: o.Now, reader: read}
+	s.resourceRoutes(read, units, apps, &applier{writer: write, keys: o.Keys, now: o.Now, reader: &pastReader{read}, apps: apps, units: units},
 		machines,
 		&unitOnMachine{reader: read, journal: o.Journal, statusText: o.StatusText, limits: s.limits, machineID: o.MachineID, version: o.Version,
 			now: o.Now, transport: o.Transport})
@@ -89,31 +89,38 @@ func New(o Options) *Server {
 }
 
 // resourceRoutes is the routing table of the resource API.
-func (s *Server) resourceRoutes(read *reader, units *unitWriter, apps *appWriter, machines *machineWriter, there *unitOnMachine) {
+func (s *Server) resourceRoutes(read *reader, units *unitWriter, apps *appWriter, applies *applier, machines *machineWriter, there *unitOnMachine) {
 	const get, put, post, patch, del = http.MethodGet, http.MethodPut, http.MethodPost, http.MethodPatch, http.MethodDelete
 	for path, m := range map[string]methods{
-		"/apps":                    {get: read.apps.list},
-		"/apps/{name}":             {get: read.getApp, put: apps.putApp, del: apps.deleteApp},
-		"/apps/{name}/endpoints":   {get: read.appEndpoints},
-		"/apps/{name}/restart":     {post: apps.restartApp},
-		"/units":                   {get: read.units.list},
-		"/units/{name}":            {get: read.units.get, put: units.putUnit, patch: units.patchUnit, del: units.deleteUnit},
-		"/units/{name}/file":       {get: read.unitText},
-		"/units/{name}/logs":       {get: there.logs},
-		"/units/{name}/statustext": {get: there.showStatusText},
-		"/units/{name}/start":      {post: units.setState(v1.Launched, true)},
-		"/units/{name}/stop":       {post: units.setState(v1.Loaded, true)},
-		"/units/{name}/load":       {post: units.setState(v1.Loaded, false)},
-		"/units/{name}/unload":     {post: units.setState(v1.Inactive, false)},
-		"/units/{name}/restart":    {post: units.restart},
-		"/unitfiles":               {get: read.listUnitFiles},
-		"/unitfiles/{hash}":        {get: read.getUnitFile},
-		"/machines":                {get: read.machines.list},
-		"/machines/{name}":         {get: read.machines.get, patch: machines.patchMachine},
-		"/machines/{name}/config":  {get: read.machineConfig, patch: machines.patchMachine},
-		"/events":                  {get: read.events.list},
-		"/states":                  {get: read.states.list},
-		"/endpoints":               {get: read.endpoints.list},
+		"/apps":                           {get: read.apps.list},
+		"/apps/{name}":                    {get: read.getApp, put: applies.putApp, del: apps.deleteApp},
+		"/apps/{name}/endpoints":          {get: read.appEndpoints},
+		"/apps/{name}/diff":               {get: applies.reader.diffApp},
+		"/apps/{name}/restart":            {post: apps.restartApp},
+		"/apps/{name}/revisions":          {get: applies.reader.history},
+		"/apps/{name}/revisions/{number}": {get: applies.reader.oneRevision},
+		"/apps/{name}/undo":               {post: applies.undoApp},
+		"/applies":                        {get: read.applies.list, post: applies.postApply},
+		"/applies/{name}":                 {get: read.applies.get},
+		"/applies/{name}/undo":            {post: applies.undoApply},
+		"/units":                          {get: read.units.list},
+		"/units/{name}":                   {get: read.units.get, put: units.putUnit, patch: units.patchUnit, del: units.deleteUnit},
+		"/units/{name}/file":              {get: read.unitText},
+		"/units/{name}/logs":              {get: there.logs},
+		"/units/{name}/statustext":        {get: there.showStatusText},
+		"/units/{name}/start":             {post: units.setState(v1.Launched, true)},
+		"/units/{name}/stop":              {post: units.setState(v1.Loaded, true)},
+		"/units/{name}/load":              {post: units.setState(v1.Loaded, false)},
+		"/units/{name}/unload":            {post: units.setState(v1.Inactive, false)},
+		"/units/{name}/restart":           {post: units.restart},
+		"/unitfiles":                      {get: read.listUnitFiles},
+		"/unitfiles/{hash}":               {get: read.getUnitFile},
+		"/machines":                       {get: read.machines.list},
+		"/machines/{name}":                {get: read.machines.get, patch: machines.patchMachine},
+		"/machines/{name}/config":         {get: read.machineConfig, patch: machines.patchMachine},
+		"/events":                         {get: read.events.list},
+		"/states":                         {get: read.states.list},
+		"/endpoints":                      {get: read.endpoints.list},
 	} {
 		s.handle(wire.Prefix+path, writeStatus, m)
 	}

@@ -1,15 +1,12 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"maps"
 	"net/http"
 	"slices"
 	"time"
 
-	v1 "github.com/fleet-starter/fleet/apis/v1"
-	"github.com/fleet-starter/fleet/internal/api/wire"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/store"
 )
@@ -23,36 +20,23 @@ type appWriter struct {
 }
 
 // putApp stores a valid manifest byte for byte as it was sent.
-func (a *appWriter) putApp(w http.ResponseWriter, r *http.Request) error {
-	name := r.PathValue("name")
+func (a *applier) putApp(w http.ResponseWriter, r *http.Request) error {
 	body, err := readBody(w, r)
 	if err != nil {
 		return err
 	}
-	app, err := v1.ParseAppNamed(name, body)
-	if err != nil {
-		return wire.Invalid("app/"+name, causes(err))
-	}
-	want, err := precondition(r, app.Metadata.ResourceVersion)
+	d, err := a.appDocument(r.PathValue("name"), body)
 	if err != nil {
 		return err
 	}
-	answer, err := a.write(r.Context(), write{
-		what: "app/" + name, key: a.keys.Apps().Key(name), want: want, dryRun: flag(r.URL.Query().Get("dryRun")),
-		change: func(kv store.KV, _ bool) ([]store.Op, error) {
-			if bytes.Equal(kv.Value, body) {
-				return nil, nil
-			}
-			return []store.Op{{Key: a.keys.Apps().Key(name), Value: body}}, nil
-		},
-	})
+	if d.want, err = precondition(r, d.version); err != nil {
+		return err
+	}
+	answer, err := a.apply(r.Context(), []*document{d}, a.record(r, ""), applyOptions{dryRun: flag(r.URL.Query().Get("dryRun"))})
 	if err != nil {
 		return err
 	}
-	if warnings := app.Warnings(); len(warnings) > 0 {
-		answer.Warnings = causes(warnings)
-	}
-	return writeJSON(w, answer.Code, answer)
+	return writeJSON(w, answer.Items[0].Code, answer.Items[0])
 }
 
 func (a *appWriter) deleteApp(w http.ResponseWriter, r *http.Request) error {

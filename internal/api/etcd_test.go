@@ -80,6 +80,34 @@ func TestOverEtcd(t *testing.T) {
 	require.Equal(t, "active", e.Object.Status.State.ActiveState)
 	require.Equal(t, "10.0.0.1", e.Object.Status.Machines[0].Address)
 
+	// An apply is one transaction: what does not fit is refused, and 127 apps with their record do.
+	many := make([]string, store.MaxTxnOps)
+	for i := range many {
+		many[i] = named(fmt.Sprintf("a%d", i), 1)
+	}
+	apply := func(manifests []string) answer {
+		body, err := json.Marshal(wire.ApplyRequest{Manifests: manifests})
+		require.NoError(t, err)
+		return do(http.MethodPost, applies, string(body))
+	}
+	stored := func() int64 {
+		page, err := client.List(t.Context(), keys.Apps().Prefix(), store.ListOptions{KeysOnly: true})
+		require.NoError(t, err)
+		return page.Count
+	}
+	require.Equal(t, http.StatusRequestEntityTooLarge, apply(many).code)
+	require.Zero(t, stored())
+	done := apply(many[1:]).status(t)
+	require.Equal(t, wire.Success, done.Status, done.Message)
+	require.EqualValues(t, store.MaxTxnOps-1, stored())
+	kv, _, _, err := client.Get(t.Context(), keys.Apps().Key("a5"))
+	require.NoError(t, err)
+	record, _, _, err := client.Get(t.Context(), keys.Applies().Key(done.Apply))
+	require.NoError(t, err)
+	require.Equal(t, kv.ModRevision, record.ModRevision)
+	require.Equal(t, wire.Success, do(http.MethodPost, applies+"/"+done.Apply+"/undo", "").status(t).Status)
+	require.Zero(t, stored())
+
 	first := list("?limit=1")
 	server.Put("/elsewhere", "x")
 	server.Compact(server.Put("/elsewhere", "y"))

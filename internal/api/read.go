@@ -28,6 +28,7 @@ type reader struct {
 	keys      keyspace.Keys
 	now       func() time.Time
 	apps      resource[*wire.App]
+	applies   resource[*wire.Apply]
 	units     resource[*v1.Unit]
 	machines  resource[*v1.Machine]
 	events    resource[*v1.Event]

@@ -29,6 +29,19 @@ func (r *reader) resources() {
 			return &wire.App{App: v1.App{TypeMeta: typeOf(v1.KindApp), Metadata: v1.ObjectMeta{Name: name}}}
 		},
 	}
+	r.applies = resource[*wire.Apply]{
+		store: r.store, kind: "Apply", rows: []keyRange{{prefix: r.keys.Applies().Prefix()}},
+		view: newRowView(func(name string, kv store.KV) (*wire.Apply, bool) {
+			apply, err := r.keys.Applies().Decode(kv.Value)
+			object := &wire.Apply{TypeMeta: typeOf("Apply"), Metadata: v1.ObjectMeta{Name: name}, Apply: apply}
+			object.Metadata.UID, object.Metadata.ResourceVersion = identity(kv)
+			return object, err == nil
+		}),
+		labels: func(*wire.Apply) map[string]string { return nil },
+		tombstone: func(name string) *wire.Apply {
+			return &wire.Apply{TypeMeta: typeOf("Apply"), Metadata: v1.ObjectMeta{Name: name}}
+		},
+	}
 	r.units = resource[*v1.Unit]{
 		store: r.store, kind: v1.KindUnit, rows: unitRows(r.keys),
 		view:   func() view[*v1.Unit] { return newUnitView(r.keys, r.now) },

@@ -59,28 +59,33 @@ func (u *unitWriter) storeUnit(ctx context.Context, unit *v1.Unit, want int64, d
 	}
 	name := unit.Metadata.Name
 	answer, err := u.write(ctx, write{
-		what: "unit/" + name, key: u.keys.Units().Key(name), want: want, dryRun: dryRun,
-		change: func(kv store.KV, exists bool) ([]store.Op, error) {
-			old, next := v1.Unit{}, stored(unit)
-			if exists {
-				old, _ = u.keys.Units().Decode(kv.Value) // an undecodable one is replaced
-				if err := notOwned(old, name, "change the app's manifest instead, or start and stop this unit"); err != nil {
-					return nil, err
-				}
-				if next.Spec.RequestedAt == "" {
-					next.Spec.RequestedAt = old.Spec.RequestedAt
-				}
-				if sameUnit(old, next) {
-					return nil, nil
-				}
-			}
-			return u.unitOps(next, unit.Spec.Contents)
-		},
+		what: "unit/" + name, key: u.keys.Units().Key(name), want: want, dryRun: dryRun, change: u.replaced(unit),
 	})
 	if err == nil {
 		answer.Warnings = warnings
 	}
 	return answer, err
+}
+
+// replaced returns the change of a stored unit into this one.
+func (u *unitWriter) replaced(unit *v1.Unit) func(kv store.KV, exists bool) ([]store.Op, error) {
+	name := unit.Metadata.Name
+	return func(kv store.KV, exists bool) ([]store.Op, error) {
+		old, next := v1.Unit{}, stored(unit)
+		if exists {
+			old, _ = u.keys.Units().Decode(kv.Value) // an undecodable one is replaced
+			if err := notOwned(old, name, "change the app's manifest instead, or start and stop this unit"); err != nil {
+				return nil, err
+			}
+			if next.Spec.RequestedAt == "" {
+				next.Spec.RequestedAt = old.Spec.RequestedAt
+			}
+			if sameUnit(old, next) {
+				return nil, nil
+			}
+		}
+		return u.unitOps(next, unit.Spec.Contents)
+	}
 }
 
 // checkUnit refuses a unit whose file would not work, and warns where it may not.
@@ -160,11 +165,14 @@ func (u *unitWriter) deleteUnit(w http.ResponseWriter, r *http.Request) error {
 func (u *unitWriter) removeUnit(ctx context.Context, name string, want int64, dryRun bool) (*wire.Status, error) {
 	return u.remove(ctx, write{
 		what: "unit/" + name, key: u.keys.Units().Key(name), want: want, dryRun: dryRun,
-		change: func(kv store.KV, _ bool) ([]store.Op, error) {
-			unit, _ := u.keys.Units().Decode(kv.Value)
-			return nil, notOwned(unit, name, "fleetctl delete app "+unit.Metadata.Owner+" removes it, fleetctl stop "+name+" stops it")
-		},
+		change: func(kv store.KV, _ bool) ([]store.Op, error) { return nil, u.removable(kv, name) },
 	})
+}
+
+// removable refuses the deletion of a unit that belongs to an app.
+func (u *unitWriter) removable(kv store.KV, name string) error {
+	unit, _ := u.keys.Units().Decode(kv.Value)
+	return notOwned(unit, name, "fleetctl delete app "+unit.Metadata.Owner+" removes it, fleetctl stop "+name+" stops it")
 }
 
 // patchUnit accepts {"spec": {"desiredState": ...}} only.

@@ -136,6 +136,11 @@ func precondition(r *http.Request, resourceVersion string) (int64, error) {
 	if match := r.Header.Get("If-Match"); match != "" && match != "*" {
 		text, where = strings.Trim(match, `"`), "If-Match"
 	}
+	return version(text, where)
+}
+
+// version parses a resourceVersion; 0 for none.
+func version(text, where string) (int64, error) {
 	if text == "" {
 		return 0, nil
 	}

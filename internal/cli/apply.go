@@ -2,9 +2,13 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,6 +22,8 @@ type applyOptions struct {
 	files     []string
 	recursive bool
 	dryRun    bool
+	inParts   bool
+	note      string
 	wait      bool
 	timeout   time.Duration
 }
@@ -26,15 +32,20 @@ func (a *app) applyCommand() *cobra.Command {
 	var o applyOptions
 	cmd := &cobra.Command{
 		Use: "apply -f FILE|DIRECTORY|-", Short: "Store apps and units from files",
-		Long: `Reads YAML or JSON documents (kind App or Unit) and stores each as it is written. All are checked before
-anything is stored; every fault is reported as file:line: field: message. From a directory, the .yaml, .yml and .json
-files are read, except hidden ones.
+		Long: `Reads YAML or JSON documents (kind App or Unit) and stores each as it is written, all in one transaction: either all are
+stored or none is. Every fault is reported as file:line: field: message. From a directory, the .yaml, .yml and .json files
+are read, except hidden ones.
+
+What one apply changed has an ID (apply in -o json), and fleetctl undo --apply ID takes all of it back. fleetctl diff -f FILE
+shows before what would change. A transaction of etcd has at most 128 operations (an app is one, a unit two) and 1.45 MB: more
+is refused, unless --in-parts allows several transactions.
 
 --wait reports progress on standard error and returns when all are ready, or as soon as one cannot become ready: its
 manifest is not accepted, an instance fits no machine, or its roll-out has stalled.`,
 		Example: `  fleetctl apply -f example-app.yaml
   fleetctl apply -f manifests/ -R --wait --timeout 5m
   fleetctl apply -f manifests/ --dry-run
+  fleetctl apply -f shop.yaml --note "ticket 123"
   sed s/replicas:.*/replicas:\ 4/ example-app.yaml | fleetctl apply -f -`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -48,34 +59,164 @@ manifest is not accepted, an instance fits no machine, or its roll-out has stall
 	f.StringArrayVarP(&o.files, "filename", "f", nil, "a file, a directory, or - for standard input; may be repeated")
 	f.BoolVarP(&o.recursive, "recursive", "R", false, "include subdirectories")
 	f.BoolVar(&o.dryRun, "dry-run", false, "check and report what would change, without storing it")
+	f.BoolVar(&o.inParts, "in-parts", false, "store many objects in several transactions; each is all or nothing, and has its own ID")
+	f.StringVar(&o.note, "note", "", "a note for fleetctl history")
 	f.BoolVar(&o.wait, "wait", false, "wait until all are ready")
 	f.DurationVar(&o.timeout, "timeout", 5*time.Minute, "how long --wait may take")
 	return cmd
 }
+
+// partSize is how many objects one part of --in-parts has: two operations each, and the record, are within etcd's 128.
+const partSize = 60
 
 func (a *app) apply(ctx context.Context, o applyOptions) error {
 	manifests, faults, err := a.readManifests(o.files, o.recursive)
 	if err != nil {
 		return err
 	}
-	// Dry-run everything first: the server has to accept all manifests before any is stored. The readable ones are
-	// tried even if others have faults, so that all faults are reported at once.
-	_, err = a.store(ctx, manifests, true, o.dryRun && faults == 0)
-	switch {
-	case faults > 0:
+	if faults > 0 { // fleetd checks the readable ones, so that all faults are reported at once
+		_, _ = a.store(ctx, manifests, applyOptions{dryRun: true}, false)
 		return errReported{exitError}
-	case err != nil || o.dryRun:
-		return err
 	}
-	revisions, err := a.store(ctx, manifests, false, true)
-	if err != nil || !o.wait {
-		return err
+	parts := [][]manifest{manifests}
+	if o.inParts {
+		parts = slices.Collect(slices.Chunk(manifests, partSize))
+		for _, part := range parts { // all are checked before any is stored
+			if _, err := a.store(ctx, part, applyOptions{dryRun: true}, o.dryRun); err != nil {
+				return err
+			}
+		}
+		if o.dryRun {
+			return nil
+		}
+	}
+	var revisions []int64
+	for _, part := range parts {
+		stored, err := a.store(ctx, part, o, true)
+		if err != nil {
+			return err
+		}
+		revisions = append(revisions, stored...)
+	}
+	if o.dryRun || !o.wait {
+		return nil
 	}
 	return a.waitFor(ctx, manifests, revisions, o.timeout)
 }
 
-// store sends the manifests and returns the revision of each.
-func (a *app) store(ctx context.Context, manifests []manifest, dryRun, say bool) ([]int64, error) {
+// store sends the manifests together and returns the revision of each.
+func (a *app) store(ctx context.Context, manifests []manifest, o applyOptions, say bool) ([]int64, error) {
+	if len(manifests) == 0 {
+		return nil, nil
+	}
+	query := url.Values{}
+	if o.dryRun {
+		query.Set("dryRun", "true")
+	}
+	answer, err := a.sendApply(ctx, manifests, o.note, query)
+	if older(err) {
+		return a.storeEach(ctx, manifests, o, say)
+	}
+	if err != nil {
+		return nil, a.refused(manifests, err)
+	}
+	if say && a.output == "json" {
+		if err := a.printJSON(answer); err != nil {
+			return nil, err
+		}
+		say = false
+	}
+	suffix := ""
+	if o.dryRun {
+		suffix = " (dry run)"
+	}
+	revisions, changed := make([]int64, len(manifests)), 0
+	for i, item := range answer.Items {
+		if say {
+			a.tellStored(manifests[i], item, suffix)
+		}
+		revisions[i], _ = strconv.ParseInt(item.ResourceVersion, 10, 64)
+		if item.Reason != wire.ReasonUnchanged {
+			changed++
+		}
+	}
+	if say && changed > 1 && answer.Apply != "" && a.Terminal {
+		a.note("fleetctl: to take all of this back: fleetctl undo --apply %s", answer.Apply)
+	}
+	return revisions, nil
+}
+
+// sendApply sends the manifests in one request.
+func (a *app) sendApply(ctx context.Context, manifests []manifest, note string, query url.Values) (*wire.Status, error) {
+	c, err := a.client()
+	if err != nil {
+		return nil, err
+	}
+	request := wire.ApplyRequest{Note: note}
+	for _, m := range manifests {
+		request.Manifests = append(request.Manifests, string(m.Raw))
+	}
+	body, err := json.Marshal(request)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := c.Write(ctx, client.Request{Method: http.MethodPost, Path: client.Path("applies"), Query: query, Body: body, ContentType: wire.JSON})
+	if err == nil && len(answer.Items) != len(manifests) {
+		return nil, fmt.Errorf("fleetd answered for %d of %d manifests", len(answer.Items), len(manifests))
+	}
+	return answer, err
+}
+
+// older reports whether the fleetd that refused an apply is one that does not know it.
+func older(err error) bool {
+	status := statusOf(err)
+	return status != nil && status.Code == http.StatusNotFound && strings.HasPrefix(status.Message, "unknown path")
+}
+
+// refused reports why manifests are not accepted, with file and line.
+func (a *app) refused(manifests []manifest, err error) error {
+	status := statusOf(err)
+	if status == nil { // fleetd is unreachable
+		return err
+	}
+	items := status.Items
+	if len(items) == 0 && len(manifests) == 1 {
+		items = []*wire.Status{status}
+	}
+	if len(items) != len(manifests) {
+		return err
+	}
+	for i, item := range items {
+		if m := manifests[i]; item.Status == wire.Failure {
+			a.tellRefused(m, item)
+		}
+	}
+	return errReported{exitCode(err)}
+}
+
+// tellRefused reports what is wrong with a manifest.
+func (a *app) tellRefused(m manifest, status *wire.Status) {
+	if m.Unit != nil {
+		status.Causes = inManifest(status.Causes, "")
+	}
+	a.tellFaults(m.file, m.Line-1, status)
+}
+
+// tellStored reports what became of a manifest.
+func (a *app) tellStored(m manifest, answer *wire.Status, suffix string) {
+	for _, c := range inManifest(answer.Warnings, "warning: ") {
+		a.tellCause(m.file, m.Line-1, c)
+	}
+	a.say("%s%s", answer.Message, suffix)
+}
+
+// storeEach is store for a fleetd that stores one manifest at a time: all are checked first.
+func (a *app) storeEach(ctx context.Context, manifests []manifest, o applyOptions, say bool) ([]int64, error) {
+	if !o.dryRun {
+		if _, err := a.storeEach(ctx, manifests, applyOptions{dryRun: true}, false); err != nil {
+			return nil, err
+		}
+	}
 	c, err := a.client()
 	if err != nil {
 		return nil, err
@@ -87,30 +228,21 @@ func (a *app) store(ctx context.Context, manifests []manifest, dryRun, say bool)
 		if m.Unit != nil {
 			r.Path = client.Path("units", m.Name())
 		}
-		if dryRun {
-			r.Query = url.Values{"dryRun": {"true"}}
+		suffix := ""
+		if o.dryRun {
+			r.Query, suffix = url.Values{"dryRun": {"true"}}, " (dry run)"
 		}
 		answer, err := c.Write(ctx, r)
 		if err != nil {
 			if statusOf(err) == nil {
 				return nil, err // fleetd is unreachable: the others would fail in the same way
 			}
-			if status := statusOf(err); m.Unit != nil {
-				status.Causes = inManifest(status.Causes, "")
-			}
-			a.tellFaults(m.file, m.Line-1, err)
+			a.tellRefused(m, statusOf(err))
 			code = exitCode(err)
 			continue
 		}
 		if say {
-			for _, c := range inManifest(answer.Warnings, "warning: ") {
-				a.tellCause(m.file, m.Line-1, c)
-			}
-			suffix := ""
-			if dryRun {
-				suffix = " (dry run)"
-			}
-			a.say("%s%s", answer.Message, suffix)
+			a.tellStored(m, answer, suffix)
 		}
 		revision, _ := strconv.ParseInt(answer.ResourceVersion, 10, 64)
 		revisions = append(revisions, revision)

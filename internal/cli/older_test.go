@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -12,7 +13,10 @@ import (
 // TestOlderFleetd runs fleetctl against a fleetd that lacks the fields which fleetctl once derived itself.
 func TestOlderFleetd(t *testing.T) {
 	testscript.Run(t, scripts(t, "testdata/older", func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(&older{w}, r) })
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			r.URL.Path = strings.Replace(r.URL.Path, "/applies", "/unknown", 1)
+			next.ServeHTTP(&older{w}, r)
+		})
 	}))
 }
 

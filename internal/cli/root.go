@@ -180,7 +180,7 @@ Data goes to standard output, everything else to standard error.
 
 Exit codes:
   0  done
-  1  an error
+  1  an error (diff: there are differences; its errors are 2 and more)
   2  the command line is wrong
   3  an object does not exist (stop, destroy and others exit as the original does: see --strict)
   4  timed out while waiting
@@ -212,7 +212,7 @@ func (a *app) root() *cobra.Command {
 	flags.BoolVarP(&a.watch, "watch", "w", false, "keep showing changes")
 	flags.BoolVar(&a.noLegend, "no-legend", false, "omit the column names")
 	flags.BoolVarP(&a.full, "full", "l", false, "do not shorten machine IDs and hashes")
-	root.AddCommand(a.applyCommand(), a.getCommand(), a.describeCommand(), a.deleteCommand(),
+	root.AddCommand(a.applyCommand(), a.diffCommand(), a.historyCommand(), a.undoCommand(), a.getCommand(), a.describeCommand(), a.deleteCommand(),
 		a.submitCommand(), a.loadCommand(), a.startCommand(), a.stopCommand(), a.unloadCommand(), a.restartCommand(), a.destroyCommand(),
 		a.catCommand(), a.listUnitsCommand(), a.listUnitFilesCommand(), a.listMachinesCommand(),
 		a.cordonCommand(), a.uncordonCommand(), a.drainCommand(),
@@ -231,7 +231,7 @@ var outputs = []string{"table", "wide", "json", "yaml", "name"}
 var showing = []string{"get", "list-units", "list-unit-files", "list-machines", "events"}
 
 func (a *app) checkGlobals(cmd *cobra.Command) error {
-	for flag, commands := range map[string][]string{"output": append(showing, "push", "journal"), "watch": showing} {
+	for flag, commands := range map[string][]string{"output": append(slices.Clone(showing), "push", "journal", "apply", "history", "diff"), "watch": showing} {
 		if cmd.Flags().Changed(flag) && !slices.Contains(commands, cmd.Name()) {
 			return usage("--%s is not supported by %s: use it with %s", flag, cmd.Name(), strings.Join(commands, ", "))
 		}

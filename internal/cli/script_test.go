@@ -6,11 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -82,10 +84,11 @@ func scripts(t *testing.T, dir string, asked func(http.Handler) http.Handler) te
 			env.Setenv("FLEETCTL_ENDPOINT", "unix://"+socket)
 			manifests, err := filepath.Abs("../../manifests")
 			env.Setenv("MANIFESTS", manifests)
+			env.Setenv("LONGNOTE", strings.Repeat("x", wire.MaxNote+1))
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"put": put, "del": del, "etcd": etcd, "answer": answer, "exits": exits, "stored": stored, "holds": holds,
+			"put": put, "del": del, "etcd": etcd, "answer": answer, "exits": exits, "stored": stored, "holds": holds, "many": many, "undolast": undoLast,
 		},
 	}
 }
@@ -195,6 +198,28 @@ func holds(ts *testscript.TestScript, neg bool, args []string) {
 	if (ok && strings.Contains(string(kv.Value), args[1])) == neg {
 		ts.Fatalf("%s holds: %s", args[0], kv.Value)
 	}
+}
+
+// many N writes the manifests of N apps into the directory many.
+func many(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	ts.Check(os.MkdirAll(ts.MkAbs("many"), 0o755))
+	for i := range n {
+		name := fmt.Sprintf("many%03d", i)
+		text := "apiVersion: fleet/v1\nkind: App\nmetadata: {name: " + name + "}\nspec:\n  exec: {command: [/bin/true]}\n"
+		ts.Check(os.WriteFile(ts.MkAbs("many/"+name+".yaml"), []byte(text), 0o644))
+	}
+}
+
+// undolast FLAG... takes back the last apply; the output is in the file out.
+func undoLast(ts *testscript.TestScript, neg bool, args []string) {
+	applies := keyspace.New("").Applies()
+	page, err := of(ts).store.List(context.Background(), applies.Prefix(), store.ListOptions{KeysOnly: true})
+	ts.Check(err)
+	last := slices.MaxFunc(page.KVs, func(a, b store.KV) int { return cmp.Compare(a.ModRevision, b.ModRevision) })
+	id, _ := applies.Name(last.Key)
+	exits(ts, neg, append([]string{"0", "undo", "--apply", id}, args...))
 }
 
 // exits CODE ARG... runs fleetctl and checks its exit code; its output is in the files out and err.

@@ -26,6 +26,7 @@ type Cluster struct {
 	Units          *cache.Collection[v1.Unit]
 	UnitFiles      *cache.Collection[string]
 	Revisions      *cache.Collection[v1.Revision]
+	Applies        *cache.Collection[struct{}] // their names: what each changed is nothing that the leader needs
 	Machines       *cache.Collection[v1.Machine]
 	MachineConfigs *cache.Collection[v1.MachineConfig]
 	Overrides      *cache.Collection[v1.Override]
@@ -68,6 +69,7 @@ func New(s store.Interface, keys keyspace.Keys, log logr.Logger, opts ...cache.O
 		Units:          cache.Register(root, keys.Units()),
 		UnitFiles:      cache.Register(root, keys.UnitFiles()),
 		Revisions:      cache.Register(root, keys.Revisions()),
+		Applies:        cache.Register(root, keys.ApplyNames()),
 		Machines:       cache.Register(root, keys.Machines()),
 		MachineConfigs: cache.Register(root, keys.MachineConfigs()),
 		Overrides:      cache.Register(root, keys.Overrides()),

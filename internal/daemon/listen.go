@@ -117,7 +117,7 @@ func serve(ctx context.Context, all []net.Listener, handler http.Handler) error 
 	}
 	ended := make(chan error, len(all))
 	for _, l := range all {
-		go func() { ended <- server.Serve(netutil.LimitListener(l, maxConnections)) }()
+		go func() { ended <- server.Serve(netutil.LimitListener(named{l}, maxConnections)) }()
 	}
 	var err error
 	running := len(all)

@@ -6,6 +6,7 @@
 //	units/<unit>                desired unit: file hash, desired state, owner   app controller; people for units without owner
 //	unitfiles/<sha256>          unit file text, immutable                       the writer of the unit
 //	revisions/<app>/<n>         an accepted spec, immutable                     app controller
+//	applies/<time>-<id>         who wrote manifests together, and what was before, immutable API
 //	machines/<id>               presence, under the machine's lease             fleetd on that machine
 //	machineconfig/<id>          cordon, drain, metadata edits                   people: API, etcdctl
 //	overrides/<unit>            a person's wish for one unit of an app          people: API, etcdctl
@@ -30,6 +31,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
@@ -62,9 +64,12 @@ func (k Keys) Root() string { return k.root + "/" }
 func (k Keys) Apps() Collection[[]byte] { return raw(k.root + "/apps/") }
 
 // AppNames is Apps for callers that only need the names.
-func (k Keys) AppNames() Collection[struct{}] {
+func (k Keys) AppNames() Collection[struct{}] { return namesOf(k.Apps()) }
+
+// namesOf is a row without its values.
+func namesOf[T any](row Collection[T]) Collection[struct{}] {
 	return Collection[struct{}]{
-		prefix: k.Apps().prefix,
+		prefix: row.prefix, names: row.names,
 		encode: func(struct{}) ([]byte, error) { return nil, nil },
 		decode: func([]byte) (struct{}, error) { return struct{}{}, nil },
 	}
@@ -83,6 +88,15 @@ func (k Keys) UnitFiles() Collection[string] { return text(k.root + "/unitfiles/
 func (k Keys) Revisions() Collection[v1.Revision] {
 	return jsonOf[v1.Revision](k.root + "/revisions/").named(isRevision).defaulted((*v1.Revision).Default)
 }
+
+// Applies holds who changed manifests through the API, and what they were before; names are <time>-<id>, so that they sort by
+// time.
+func (k Keys) Applies() Collection[v1.Apply] {
+	return jsonOf[v1.Apply](k.root + "/applies/").named(isApply)
+}
+
+// ApplyNames is Applies for callers that only need the names.
+func (k Keys) ApplyNames() Collection[struct{}] { return namesOf(k.Applies()) }
 
 // Machines holds the machines that are present.
 func (k Keys) Machines() Collection[v1.Machine] {
@@ -216,6 +230,18 @@ func isRevision(name string) bool {
 func isCandidate(name string) bool {
 	election, _, ok := Split(name)
 	return ok && election == Election
+}
+
+// applyTime is the first part of the names of applies.
+const applyTime = "20060102T150405Z"
+
+// ApplyName is the name of an apply, such as 20261129T021105Z-4c2b37: people type it. random is 6 hexadecimal digits.
+func ApplyName(at time.Time, random string) string { return at.UTC().Format(applyTime) + "-" + random }
+
+func isApply(name string) bool {
+	at, random, _ := strings.Cut(name, "-")
+	parsed, err := time.Parse(applyTime, at)
+	return err == nil && len(random) == 6 && strings.Trim(random, "0123456789abcdef") == "" && ApplyName(parsed, random) == name
 }
 
 // isMachine reports whether name is a valid machine ID. An ID is part of other keys, and of texts that are compared after

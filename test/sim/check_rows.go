@@ -28,6 +28,7 @@ type writers struct {
 var rows = map[string]writers{
 	"units":        {puts: []string{"app"}, deletes: []string{"app"}, elected: true},
 	"revisions":    {puts: []string{"app"}, deletes: []string{"collect"}, elected: true},
+	"applies":      {deletes: []string{"collect"}, elected: true},
 	"unitfiles":    {puts: []string{"app", "schedule"}, deletes: []string{"collect"}, elected: true},
 	"placements":   {puts: []string{"schedule"}, deletes: []string{"schedule"}, elected: true},
 	"preparations": {puts: []string{"schedule"}, deletes: []string{"schedule"}, elected: true},

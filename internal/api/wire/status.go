@@ -24,6 +24,12 @@ type Status struct {
 	Warnings []Cause `json:"warnings,omitempty"`
 	// ResourceVersion is the revision that a write created or found unchanged.
 	ResourceVersion string `json:"resourceVersion,omitempty"`
+	// Apply is the ID of the apply that the write is recorded as; empty if nothing changed.
+	Apply string `json:"apply,omitempty"`
+	// Items are the answers for the manifests of an apply, in the order of the request.
+	Items []*Status `json:"items,omitempty"`
+	// Diff is what the write changes, for ?diff=true.
+	Diff []DiffFile `json:"diff,omitempty"`
 }
 
 // Cause is one fault and its place.
@@ -63,7 +69,8 @@ const (
 	ReasonOwned              = "Owned"              // 409: the unit belongs to an app: change the app
 	ReasonElsewhere          = "Elsewhere"          // 409: only another machine can answer, and it cannot be reached
 	ReasonExpired            = "Expired"            // 410: the revision is compacted: list again
-	ReasonTooLarge           = "TooLarge"           // 413: the body is larger than 1.5 MB
+	ReasonNotKept            = "NotKept"            // 410: the manifest's text was not kept, because it is too large: apply it from its file
+	ReasonTooLarge           = "TooLarge"           // 413: the body is larger than 1.5 MB, or an apply larger than one transaction of etcd
 	ReasonInvalid            = "Invalid"            // 422: the object is not valid: causes has each fault with its place
 	ReasonTooManyRequests    = "TooManyRequests"    // 429: too many watches or logs are open
 	ReasonInternal           = "Internal"           // 500: an error in fleetd: see its log
@@ -79,7 +86,7 @@ var codes = map[string]int{
 	ReasonBadRequest: http.StatusBadRequest, ReasonForbidden: http.StatusForbidden,
 	ReasonNotFound: http.StatusNotFound, ReasonMethodNotAllowed: http.StatusMethodNotAllowed,
 	ReasonConflict: http.StatusConflict, ReasonOwned: http.StatusConflict, ReasonElsewhere: http.StatusConflict,
-	ReasonExpired: http.StatusGone, ReasonTooLarge: http.StatusRequestEntityTooLarge,
+	ReasonExpired: http.StatusGone, ReasonNotKept: http.StatusGone, ReasonTooLarge: http.StatusRequestEntityTooLarge,
 	ReasonInvalid: http.StatusUnprocessableEntity, ReasonInternal: http.StatusInternalServerError,
 	ReasonTooManyRequests:    http.StatusTooManyRequests,
 	ReasonMachineUnreachable: http.StatusBadGateway, ReasonUnavailable: http.StatusServiceUnavailable,

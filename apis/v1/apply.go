@@ -1,0 +1,45 @@
+package v1
+
+import (
+	"time"
+	"unicode/utf8"
+)
+
+// MaxKeptManifest is the size in bytes up to which the text of a manifest is kept with its revision and in an Apply. The leader
+// has the last ten revisions of every app in memory.
+const MaxKeptManifest = 128 << 10
+
+// KeptManifest returns the text that is kept of a manifest: all of it, or nothing if it is too large, or in UTF-16, which JSON
+// cannot hold unchanged.
+func KeptManifest(raw []byte) string {
+	if len(raw) > MaxKeptManifest || !utf8.Valid(raw) {
+		return ""
+	}
+	return string(raw)
+}
+
+// Apply is one write of manifests through the API: who made it, and what was there before, so that all of it can be undone.
+// Stored at applies/<time>-<id> by the transaction that writes the manifests, so its resourceVersion is theirs; immutable.
+type Apply struct {
+	Time time.Time `json:"time"`
+	// User is the name of the user at the other end of the unix socket; empty if that is not known.
+	User string `json:"user,omitempty"`
+	// From is the address of a client on another machine; empty for the unix socket.
+	From string `json:"from,omitempty"`
+	// Note is what the user, or fleetd, has to say about it.
+	Note string `json:"note,omitempty"`
+	// Objects are those that changed.
+	Objects []AppliedObject `json:"objects"`
+}
+
+// AppliedObject is one object of an Apply.
+type AppliedObject struct {
+	// Kind is App or Unit.
+	Kind string `json:"kind"`
+	Name string `json:"name"`
+	// Created: it did not exist before. Deleted: it has not existed since.
+	Created bool `json:"created,omitempty"`
+	Deleted bool `json:"deleted,omitempty"`
+	// Before is the manifest before; empty if there was none, or it is not kept. See KeptManifest.
+	Before string `json:"before,omitempty"`
+}

@@ -1,0 +1,181 @@
+package cli
+
+import (
+	"context"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/diff"
+	"github.com/spf13/cobra"
+
+	"github.com/fleet-starter/fleet/internal/api/client"
+	"github.com/fleet-starter/fleet/internal/api/wire"
+)
+
+// diffOptions are the flags of diff.
+type diffOptions struct {
+	files     []string
+	recursive bool
+	revisions []string
+}
+
+func (a *app) diffCommand() *cobra.Command {
+	var o diffOptions
+	cmd := &cobra.Command{
+		Use: "diff -f FILE|DIRECTORY|- | diff app/NAME [--revision N [--revision M]]", Short: "Show what an apply would change, or what differs between two revisions",
+		Long: `With -f, shows what fleetctl apply -f would change: of each app the fields of its manifest, defaults included, then the unit
+files that its instances run with; of each unit its fields and its file. Nothing is stored.
+
+With app/NAME, shows what differs between two of its revisions: from the first --revision to the second, or to the last one of
+the app. Without --revision it is the change that the last revision made.
+
+The output is a unified diff, as diff -u prints it. With -o json it is a list with the texts before and after.
+
+Exit codes: 0 nothing differs, 1 something does, 2 and more an error, as kubectl diff has them.`,
+		Example: `  fleetctl diff -f example-app.yaml
+  fleetctl diff -f manifests/ -R
+  fleetctl diff app/hello
+  fleetctl diff app/hello --revision 3 --revision 5`,
+		Args: func(_ *cobra.Command, args []string) error {
+			switch {
+			case len(o.files) > 0 && (len(args) > 0 || len(o.revisions) > 0):
+				return usage("give either -f or app/NAME with its revisions, not both")
+			case len(o.files) > 0:
+				return nil
+			case len(o.revisions) > 2:
+				return usage("--revision is given %d times: two revisions are compared", len(o.revisions))
+			case len(args) == 0:
+				return usage("nothing to compare: give -f FILE, or app/NAME")
+			}
+			_, err := appNamed(args)
+			return err
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			diffs, err := a.diffs(cmd.Context(), args, o)
+			if err == nil {
+				err = a.printDiffs(diffs)
+			}
+			if err != nil {
+				return errReported{max(a.report(err), exitUsage)} // 1 means that something differs
+			}
+			if len(diffs) > 0 {
+				return errReported{exitError}
+			}
+			return nil
+		},
+		ValidArgsFunction: a.completeApp,
+	}
+	f := cmd.Flags()
+	f.StringArrayVarP(&o.files, "filename", "f", nil, "a file, a directory, or - for standard input; may be repeated")
+	f.BoolVarP(&o.recursive, "recursive", "R", false, "include subdirectories")
+	f.StringArrayVar(&o.revisions, "revision", nil, "a revision to compare; may be given twice")
+	_ = cmd.RegisterFlagCompletionFunc("revision", a.completeRevision)
+	return cmd
+}
+
+// completeRevision completes the numbers of the revisions of the app on the command line.
+func (a *app) completeRevision(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+	name, err := appNamed(args)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), completionTimeout)
+	defer cancel()
+	c, err := a.client()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	revisions, _ := client.List[wire.Revision](ctx, c, client.Path("apps", name, "revisions"), nil) // none if the cluster does not answer
+	var out []string
+	for _, r := range revisions {
+		if number := strconv.FormatInt(r.Number, 10); r.Number > 0 && strings.HasPrefix(number, typed) {
+			out = append(out, number+"\t"+r.Change)
+		}
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
+}
+
+// diffs returns what differs, object by object.
+func (a *app) diffs(ctx context.Context, args []string, o diffOptions) ([]wire.Diff, error) {
+	if len(o.files) > 0 {
+		return a.diffsOfFiles(ctx, o)
+	}
+	c, err := a.client()
+	if err != nil {
+		return nil, err
+	}
+	name, _ := appNamed(args)
+	q := url.Values{}
+	for i, revision := range o.revisions {
+		q.Set([]string{"from", "to"}[i], revision)
+	}
+	d, err := client.Get[wire.Diff](ctx, c, client.Path("apps", name, "diff"), q)
+	if err != nil || len(d.Files) == 0 {
+		return nil, err
+	}
+	return []wire.Diff{d}, nil
+}
+
+// diffsOfFiles returns what storing the manifests would change.
+func (a *app) diffsOfFiles(ctx context.Context, o diffOptions) ([]wire.Diff, error) {
+	manifests, faults, err := a.readManifests(o.files, o.recursive)
+	switch {
+	case err != nil:
+		return nil, err
+	case faults > 0:
+		return nil, errReported{exitError}
+	}
+	var diffs []wire.Diff
+	for part := range slices.Chunk(manifests, partSize) {
+		answer, err := a.sendApply(ctx, part, "", url.Values{"diff": {"true"}, "dryRun": {"true"}})
+		if err != nil {
+			return nil, a.refused(part, err)
+		}
+		for i, item := range answer.Items {
+			if len(item.Diff) > 0 {
+				diffs = append(diffs, wire.Diff{From: "stored", To: part[i].file, Files: item.Diff})
+			}
+		}
+	}
+	return diffs, nil
+}
+
+func (a *app) printDiffs(diffs []wire.Diff) error {
+	switch a.output {
+	case "json":
+		return a.printJSON(append([]wire.Diff{}, diffs...))
+	case "yaml":
+		return a.printYAML(append([]wire.Diff{}, diffs...))
+	}
+	for _, d := range diffs {
+		for _, f := range d.Files {
+			text := diff.Diff(f.Name+" ("+d.From+")", []byte(f.Before), f.Name+" ("+d.To+")", []byte(f.After))
+			for line := range strings.Lines(string(text)) {
+				if !strings.HasPrefix(line, "diff ") { // its two names have blanks
+					a.sayDiff(strings.TrimSuffix(line, "\n"))
+				}
+			}
+		}
+	}
+	return nil
+}
+
+const green = "\x1b[32m"
+
+// sayDiff writes a line of a diff, on a terminal in colour.
+func (a *app) sayDiff(line string) {
+	colour := plain
+	switch {
+	case !a.Terminal || a.Plain:
+	case strings.HasPrefix(line, "-"):
+		colour = red
+	case strings.HasPrefix(line, "+"):
+		colour = green
+	}
+	if colour != plain {
+		line = colour + line + reset
+	}
+	a.say("%s", line)
+}
