@@ -24,7 +24,7 @@ func TestReadmeApp(t *testing.T) {
 	require.Equal(t, "shop", app.Metadata.Name)
 	require.EqualValues(t, 3, *app.Spec.Replicas)
 	require.Equal(t, "localhost:5000/shop:1.4", app.Spec.Container.Image)
-	require.Equal(t, []v1.Port{{Name: "http", Port: 3000, HostPort: 3000}}, app.Spec.Ports)
+	require.Equal(t, []v1.Port{{Name: "http", Port: 3000, HostPort: v1.HostPortAuto}}, app.Spec.Ports)
 	require.Equal(t, "http", app.Spec.Announce.Port)
 	require.Equal(t, "/healthz", app.Spec.HealthCheck.HTTP.Path)
 	require.Equal(t, []string{"shop.example.com"}, app.Spec.Route.Hosts)

@@ -126,6 +126,8 @@ type Placement struct {
 	Leaving bool `json:"leaving,omitempty"`
 	// Next is the start to prepare; zero if there is none. See Unit.Next.
 	Next Preparation `json:"next,omitzero"`
+	// Ports are the automatic ports that it has there.
+	Assigned Assignment `json:"ports,omitempty"`
 	// Note is a sentence about what the unit would rather have than this machine. Empty: nothing.
 	Note string `json:"note,omitempty"`
 }
@@ -244,6 +246,8 @@ type MachineSpec struct {
 	Metadata map[string]string `json:"metadata,omitempty"`
 	// Capacity is what units can request in total.
 	Capacity Capacity `json:"capacity"`
+	// AutoPorts are the ports that units may be assigned. Machines with an older fleetd have none.
+	PortRange PortRange `json:"autoPorts,omitzero"`
 	// Versions of fleetd, systemd and the kernel.
 	Versions map[string]string `json:"versions,omitempty"`
 	// BootID changes with every boot.

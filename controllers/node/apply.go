@@ -170,6 +170,10 @@ func (r *applier) local(a Action) error {
 		return os.WriteFile(filepath.Join(r.Layout.Held(), a.Unit), nil, 0o644)
 	case Release:
 		return remove(filepath.Join(r.Layout.Held(), a.Unit))
+	case WritePorts:
+		return r.writePorts(a.Unit, a.Ports)
+	case RemovePorts:
+		return remove(filepath.Join(r.Layout.Ports(), a.Unit))
 	case RemoveFile:
 		return remove(r.Layout.Unit(a.Unit))
 	case Note:

@@ -35,6 +35,9 @@ func (n *Node) observe(ctx context.Context) (Input, error) {
 	if in.Held, err = n.held(); err != nil {
 		return in, err
 	}
+	if in.Ports, err = n.portFiles(); err != nil {
+		return in, err
+	}
 	wanted := withPreparations(in)
 	in.Texts, in.Relations = n.texts.of(ctx, wanted)
 	if in.NoPulls = n.Puller == nil; !in.NoPulls {

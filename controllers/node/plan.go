@@ -38,6 +38,8 @@ type Input struct {
 	Units map[string]SystemdUnit
 	// Held are the units with a file in v1.HeldDir.
 	Held map[string]bool
+	// Ports are the variables of units with automatic ports: the texts of the files in v1.PortsDir.
+	Ports map[string]string
 	// Images are the images that the placed units' files name.
 	Images map[string]Images
 	// Pulls are the pulls of images. NoPulls: there is nothing to pull with, and units pull by themselves.
@@ -160,6 +162,8 @@ const (
 	ResetFailed Kind = "resetFailed"
 	Unlink      Kind = "unlink"
 	RemoveFile  Kind = "removeFile"
+	RemovePorts Kind = "removePorts"
+	WritePorts  Kind = "writePorts" // the variables with the unit's automatic ports
 	WriteFile   Kind = "writeFile"
 	Link        Kind = "link"
 	Enable      Kind = "enable" // make the links of its [Install] section
@@ -197,6 +201,7 @@ const (
 	FailedReason    = "Failed"          // the unit failed, and systemd does not start it again
 	RestartingAgain = "Restarting"      // the unit failed, and systemd starts it again
 	ImageWanted     = "ImageWanted"     // the unit's image is pulled, before it is started or changed
+	PortsAssigned   = "PortsAssigned"   // the variables with the unit's automatic ports are written
 	PullFailed      = "PullFailed"      // the unit's image cannot be pulled: the message says it in the words of docker or podman, and whether an older image is used
 	NotStarted      = "NotStarted"      // systemd did not even try to start the unit, such as for a dependency
 )
@@ -206,8 +211,9 @@ type Action struct {
 	Kind   Kind
 	Unit   string
 	Reason string
-	// Hash is the hash of the text to write.
-	Hash string
+	// Hash is the hash of the text to write, Ports what to write of its ports.
+	Hash  string
+	Ports v1.Assignment
 	// Record is the unit's record after the action has succeeded.
 	Record Record
 	// State is the state to report.
@@ -232,7 +238,7 @@ type Decision struct {
 
 // kinds is the order of actions. Holds come before anything that could start the unit; stops before starts that may need
 // their place.
-var kinds = []Kind{PullImage, Hold, Stop, ResetFailed, Unlink, RemoveFile, WriteFile, Link, Enable, Reload, Release, Note, Start, Restart, Forget,
+var kinds = []Kind{PullImage, Hold, Stop, ResetFailed, Unlink, RemoveFile, RemovePorts, WritePorts, WriteFile, Link, Enable, Reload, Release, Note, Start, Restart, Forget,
 	WriteState, DeleteState, Tell}
 
 // Plan decides how to make systemd match the placements.
@@ -354,6 +360,9 @@ func (p *planner) names() []string {
 		all[name] = true
 	}
 	for name := range p.in.Held {
+		all[name] = true
+	}
+	for name := range p.in.Ports {
 		all[name] = true
 	}
 	return slices.Sorted(maps.Keys(all))

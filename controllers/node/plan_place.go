@@ -81,6 +81,9 @@ func (p *planner) load(name string, pl v1.Placement, text Text, rec Record) Reco
 	onDisk, there := p.in.Files[name]
 	changed := rec.Loaded != "" && rec.Loaded != pl.Hash
 	written := onDisk == text.FileHash
+	if pl.Assigned != "" && p.in.Ports[name] != pl.Assigned.Environment() {
+		p.act(Action{Kind: WritePorts, Unit: name, Ports: pl.Assigned, Reason: PortsAssigned})
+	}
 	if !written {
 		reason := NewPlacement
 		switch {

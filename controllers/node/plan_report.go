@@ -46,6 +46,9 @@ func (p *planner) remove(name string) {
 	if p.in.Held[name] {
 		p.act(Action{Kind: Release, Unit: name, Reason: NotPlaced})
 	}
+	if _, ports := p.in.Ports[name]; ports { // what stops it reads them
+		p.act(Action{Kind: RemovePorts, Unit: name, Reason: NotPlaced})
+	}
 	p.forgetState(name)
 }
 

@@ -38,6 +38,7 @@ const (
 	ReasonHashChanged    = "HashChanged"      // the unit's file changed
 	ReasonStateChanged   = "StateChanged"     // the unit's desired state changed
 	ReasonRequested      = "Requested"        // a person asked for the unit to be started again
+	ReasonAssigned       = "Assigned"         // the unit's automatic ports changed, without another file
 	ReasonPreference     = "Preference"       // the unit's note on what it would prefer to its machine changed: see PreferMetadata=
 	ReasonPrepare        = "Prepare"          // the machine is to prepare the unit's next start, while the unit runs there or on the machine that it leaves: its image is pulled
 	ReasonNoMachineFits  = "NoMachineFits"    // the message says which constraints rule out how many machines

@@ -32,7 +32,10 @@ func (p *planner) admitAll(m *index.Machine) {
 			in = append(in, x)
 			continue
 		}
-		why, out := p.clash(x.Unit, in)
+		why, out := p.clash(x, in)
+		if !out {
+			why, out = p.rules.Short(x)
+		}
 		if !out {
 			var fits bool
 			why, fits = room.Take(x.Unit, nil)
@@ -59,11 +62,15 @@ func (p *planner) leavesAnyway(x *index.Place) bool {
 	return p.seen(x.Unit) && v.keep == x && v.at == nil && v.mustLeave()
 }
 
-// clash returns with which units on a machine a unit cannot run.
-func (p *planner) clash(u *index.Unit, in []*index.Place) (rule.Refusal, bool) {
-	for _, x := range in {
-		if why, bad := p.rules.Clash(u, x.Unit); bad {
-			why.Message += "; " + x.UnitName + " was on " + x.MachineName + " first"
+// clash returns with which units on a machine one of them cannot run.
+func (p *planner) clash(x *index.Place, in []*index.Place) (rule.Refusal, bool) {
+	for _, y := range in {
+		why, bad := p.rules.Clash(x.Unit, y.Unit)
+		if !bad {
+			why, bad = p.rules.SharePort(x, y)
+		}
+		if bad {
+			why.Message += "; " + y.UnitName + " was on " + y.MachineName + " first"
 			return why, true
 		}
 	}

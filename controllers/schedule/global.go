@@ -144,8 +144,8 @@ func (p *planner) placeGlobal(u *index.Unit, m *index.Machine) bool {
 	if !p.rules.Search(u).Fits(m) {
 		return false
 	}
-	p.txn.Enter(u, m)
-	p.act(Action{Kind: Place, Unit: u.Name, Machine: m.ID, Placement: p.placement(u, m), Reason: ReasonPlaced,
+	to := p.enter(u, m, nil)
+	p.act(Action{Kind: Place, Unit: u.Name, Machine: m.ID, Placement: to, Reason: ReasonPlaced,
 		Message: "a global unit runs on every machine that matches"})
 	return true
 }

@@ -125,13 +125,17 @@ func (p *planner) contest(x *index.Place) {
 	if !m.Indexed || m.Mark == p.x.Epoch {
 		return
 	}
-	clash := p.rules.Overfull(u, m)
+	_, clash := p.rules.Short(x)
+	clash = clash || p.rules.Overfull(u, m)
 	if !clash && p.rules.Contended(u, m) {
 		clash = slices.ContainsFunc(m.Places, func(y *index.Place) bool {
 			if y == x {
 				return false
 			}
 			if _, bad := p.rules.Clash(u, y.Unit); bad && (!y.Unit.Gone() || x.Changes()) {
+				return true
+			}
+			if _, bad := p.rules.SharePort(x, y); bad {
 				return true
 			}
 			_, bad := p.obstructs(y, u)

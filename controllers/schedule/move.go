@@ -202,15 +202,14 @@ func (p *planner) settleAt(movers []*index.Unit, m *index.Machine) {
 		v.at, v.done.acted = m, true
 		switch {
 		case v.keep == nil:
-			p.txn.Enter(u, m)
-			to := p.placement(u, m)
+			to := p.enter(u, m, movers)
 			p.with(Action{Kind: Place, Unit: u.Name, Machine: m.ID, Placement: to, Reason: ReasonPlaced, Message: withNote("of the machines that fit, this one runs least", to)})
 		case v.keep.Machine == m: // the others join it
 			v.reason = ""
 			p.update(u, v.keep)
 			p.last++
 		default:
-			p.move(u, m)
+			p.move(u, m, movers)
 		}
 	}
 	for _, u := range movers {
@@ -218,12 +217,11 @@ func (p *planner) settleAt(movers []*index.Unit, m *index.Machine) {
 	}
 }
 
-// move moves a unit to another machine.
-func (p *planner) move(u *index.Unit, m *index.Machine) {
+// move moves a unit to another machine, with others.
+func (p *planner) move(u *index.Unit, m *index.Machine, with []*index.Unit) {
 	v := of(u)
-	p.txn.Enter(u, m)
+	to := p.enter(u, m, with)
 	p.released = p.released || v.keep.Machine.Present
-	to := p.placement(u, m)
 	p.with(Action{Kind: Move, Unit: u.Name, From: v.keep.MachineName, Machine: m.ID, Placement: to, Revision: v.keep.Mod,
 		Reason: v.reason, Message: withNote(v.message, to)})
 	if v.reason == ReasonDrain && u.Family != nil {

@@ -121,7 +121,7 @@ func (c *Controller) observeMachine(id string, o *cache.Object[v1.Machine]) {
 	case o.Err != nil:
 		c.index.SetMachine(index.MachineSpec{ID: id, Since: o.CreateRevision, Problem: summary(o.Err)})
 	default:
-		c.index.SetMachine(index.MachineSpec{ID: id, Since: o.CreateRevision, Metadata: o.Value.Spec.Metadata, Capacity: o.Value.Spec.Capacity,
+		c.index.SetMachine(index.MachineSpec{ID: id, Since: o.CreateRevision, Metadata: o.Value.Spec.Metadata, Capacity: o.Value.Spec.Capacity, PortRange: o.Value.Spec.PortRange,
 			Stuck: o.Value.Spec.Failing[v1.ControllerNode] != ""})
 	}
 }

@@ -38,6 +38,17 @@ var explanations = []struct {
 		w.converge()
 		w.add(t, "d.service Ports=80 81")
 	}},
+	{"auto-ports", func(t *testing.T, w *world) {
+		w.deleteMachine("m3")
+		w.setMachine(index.MachineSpec{ID: "m1", PortRange: v1.PortRange{First: 9000, Last: 9002}})
+		w.setMachine(index.MachineSpec{ID: "m2", PortRange: v1.PortRange{First: 9000, Last: 9001}})
+		w.setMachine(index.MachineSpec{ID: "m0"}) // with an older fleetd
+		w.add(t, "a.service AutoPorts=http admin;MachineID=m1", "b.service AutoPorts=http;MachineID=m2")
+		w.converge()
+		w.add(t, "c.service AutoPorts=http admin")
+		port := w.placements["m2/b.service"].Value.Assigned.Get("http")
+		w.add(t, fmt.Sprintf("d.service MachineID=m2;Ports=%d", port))
+	}},
 	{"crowd", func(t *testing.T, w *world) { // IDs in a different order than names
 		for i := range 12 {
 			w.setMachine(index.MachineSpec{ID: fmt.Sprintf("%x", 15-i), Metadata: map[string]string{"zone": "x", "n": fmt.Sprint(i)}})

@@ -12,7 +12,7 @@ import (
 func (p *planner) preempt(u *index.Unit) bool {
 	var best *index.Machine
 	for _, m := range p.rules.PreemptSites(u) {
-		if m.Schedulable() && (best == nil || m.Load < best.Load || m.Load == best.Load && m.ID < best.ID) && p.fitsInstead(u, m) {
+		if m.Schedulable() && (best == nil || m.Load < best.Load || m.Load == best.Load && m.ID < best.ID) && p.fitsInstead(u, m) && p.enoughFor(u, m) {
 			best = m
 		}
 	}
@@ -44,7 +44,7 @@ func (p *planner) preemptPlace(x *index.Place, by *index.Unit) {
 	p.released = true
 	if m := p.rules.Search(u).Find(); m != nil {
 		v.at = m
-		p.move(u, m)
+		p.move(u, m, nil)
 		return
 	}
 	p.with(Action{Kind: Unplace, Unit: u.Name, Machine: x.MachineName, Revision: x.Mod, Reason: v.reason, Message: v.message})

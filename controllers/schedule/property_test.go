@@ -35,6 +35,7 @@ func drawFleet(t *rapid.T, name string, replacing bool) (f unitfile.Fleet) {
 	if rapid.Bool().Draw(t, "port") {
 		f.Ports = []int{rapid.IntRange(1, 3).Draw(t, "number")}
 	}
+	f.AutoPorts = rapid.SampledFrom([][]string{nil, nil, nil, {"http"}, {"http", "admin"}, {"admin"}}).Draw(t, "auto ports")
 	f.CPU = rapid.SampledFrom([]int64{0, 0, 500, 1000}).Draw(t, "cpu")
 	f.Memory = rapid.SampledFrom([]int64{0, 0, 1, 2}).Draw(t, "memory")
 	if f.Global {
@@ -74,6 +75,7 @@ func drawMachine(t *rapid.T) index.MachineSpec {
 	m := index.MachineSpec{ID: rapid.SampledFrom(machineNames).Draw(t, "machine")}
 	m.Metadata = map[string]string{"zone": rapid.SampledFrom([]string{"a", "b"}).Draw(t, "zone")}
 	m.Capacity = v1.Capacity{CPU: rapid.SampledFrom([]int64{0, 1000, 2000}).Draw(t, "cpu"), Memory: rapid.SampledFrom([]int64{0, 2, 4}).Draw(t, "memory")}
+	m.PortRange = rapid.SampledFrom([]v1.PortRange{{First: 1, Last: 4}, {First: 3, Last: 5}, {First: 2, Last: 2}, {}}).Draw(t, "auto ports")
 	m.Stuck = rapid.IntRange(0, 5).Draw(t, "stuck") == 0
 	return m
 }
@@ -99,7 +101,8 @@ func disturb(t *rapid.T, w *world, replacing bool) {
 				hashes = append(hashes, hash)
 			}
 		}
-		w.put(machine(), name, v1.Placement{Hash: rapid.SampledFrom(hashes).Draw(t, "hash"), DesiredState: v1.Launched})
+		w.put(machine(), name, v1.Placement{Hash: rapid.SampledFrom(hashes).Draw(t, "hash"), DesiredState: v1.Launched,
+			Assigned: rapid.SampledFrom([]v1.Assignment{"", "", "http=1", "admin=3 http=2"}).Draw(t, "ports")})
 	case 9:
 		if keys := w.where(); len(keys) > 0 {
 			m, u, _ := strings.Cut(rapid.SampledFrom(keys).Draw(t, "placement"), "/")
@@ -242,10 +245,11 @@ func safety(t *rapid.T, replacing bool) {
 			anew := Plan(Input{Index: w.rebuilt(), Now: w.now, Limits: w.limits})
 			require.Equal(t, lines(anew.Actions, false), lines(d.Actions, false), "the incremental plan differs from one made from nothing")
 		}
-		before := counts(w)
+		before, had := counts(w), maps.Clone(w.placements)
 		Commit(w.c, d)
 		fresh, updated := someOf(t, w, d.Actions)
 		checkSafe(t, w, fresh, updated, before)
+		checkNewPorts(t, w, had)
 	}
 	w.converge()
 	require.Empty(t, w.plan().Actions)
@@ -254,6 +258,7 @@ func safety(t *rapid.T, replacing bool) {
 		_, name, _ := strings.Cut(key, "/")
 		require.Contains(t, w.units, name)
 	}
+	checkPorts(t, w)
 	if !replacing {
 		checkLive(t, w)
 		anew := Plan(Input{Index: w.rebuilt(), Now: w.now, Limits: w.limits})
@@ -285,6 +290,42 @@ func checkLive(t *rapid.T, w *world) {
 	for name := range w.unplaced {
 		u, ok := w.units[name]
 		require.True(t, ok && u.DesiredState != v1.Inactive, "%s has a reason and needs none", name)
+	}
+}
+
+// checkNewPorts: a port that a placement gets is used by nothing else there, and it keeps those that it had.
+func checkNewPorts(t *rapid.T, w *world, had map[string]index.Placed) {
+	for key, x := range w.placements {
+		m, name, _ := strings.Cut(key, "/")
+		before, there := had[key]
+		for port, number := range x.Value.Assigned.All {
+			if was := before.Value.Assigned.Get(port); there && was != 0 {
+				require.Equal(t, was, number, "%s has another port %s", key, port)
+			} else {
+				require.Empty(t, w.portUser(number, m, name), "%s gets port %d", key, number)
+			}
+		}
+	}
+}
+
+// checkPorts: once nothing is left to do, units that run with their file of now have all of their ports, and no others have them.
+func checkPorts(t *rapid.T, w *world) {
+	for key, x := range w.placements {
+		m, name, _ := strings.Cut(key, "/")
+		u := w.units[name]
+		if u.Problem != "" || x.Value.Hash != u.Hash || w.machines[m].ID == "" {
+			continue
+		}
+		var names []string
+		for port, number := range x.Value.Assigned.All {
+			names = append(names, port)
+			require.Empty(t, w.portUserNow(number, m, name), "%s has port %d", key, number)
+		}
+		if len(names) < len(u.Fleet.AutoPorts) { // it stays where it is while it fits nowhere else
+			require.NotEmpty(t, w.unplaced[name], "%s lacks ports: %s", key, x.Value.Assigned)
+			continue
+		}
+		require.Equal(t, u.Fleet.AutoPorts, names, key)
 	}
 }
 

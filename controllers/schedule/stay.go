@@ -92,6 +92,11 @@ func (p *planner) update(u *index.Unit, x *index.Place) {
 	if ask {
 		want.Hash, want.RequestedAt, want.Leaving = x.Value.Hash, x.Value.RequestedAt, true
 	}
+	var enough bool
+	if want.Assigned, enough = p.assignment(u, x, want.Hash); !enough { // others have got them with this plan
+		want.Hash = x.Value.Hash
+		p.wait(u, index.ForTime)
+	}
 	v.done.former, v.done.asks = want.Hash != u.Hash, ask
 	if want == x.Value {
 		return
@@ -113,6 +118,8 @@ func (p *planner) update(u *index.Unit, x *index.Place) {
 func whyUpdate(want v1.Placement, x *index.Place, asked bool, leaves string) (reason, message string) {
 	same := want
 	same.Note = x.Value.Note
+	other := want
+	other.Assigned = x.Value.Assigned
 	only := want
 	only.Next = x.Value.Next
 	switch {
@@ -120,6 +127,8 @@ func whyUpdate(want v1.Placement, x *index.Place, asked bool, leaves string) (re
 		return ReasonPreference, "the machine has what the unit prefers"
 	case same == x.Value:
 		return ReasonPreference, want.Note
+	case other == x.Value:
+		return ReasonAssigned, "it gets the ports " + string(want.Assigned)
 	case only == x.Value && want.Next.Hash == "":
 		return ReasonPrepare, "nothing is to be prepared any more"
 	case only == x.Value:

@@ -116,6 +116,9 @@ func (r *recount) recounted() []v1.Refusal {
 	var need v1.Capacity
 	for i, u := range r.members {
 		r.recountMember(i, u)
+		if i == len(r.members)-1 {
+			r.autoPorts()
+		}
 		need.CPU, need.Memory = need.CPU+u.Fleet.CPU, need.Memory+u.Fleet.Memory
 	}
 	r.resource(rule.ReasonCPU, "CPU", need.CPU, func(a v1.Capacity) int64 { return a.CPU })
@@ -150,6 +153,8 @@ func (r *recount) recountMember(i int, u *index.Unit) {
 		}
 	}
 	for _, port := range f.Ports {
+		r.line(rule.ReasonPorts, i, fmt.Sprintf("has assigned port %d", port), fmt.Sprintf("have assigned port %d", port), " (to a unit with AutoPorts=)",
+			func(m *index.Machine) bool { return assignedOn(m, port, nil) })
 		r.blocked(rule.ReasonPorts, i, fmt.Sprintf("has port %d in use", port), fmt.Sprintf("have port %d in use", port), "by ",
 			func(v someone) bool { return slices.Contains(v.fleet.Ports, port) })
 	}
@@ -176,6 +181,42 @@ func (r *recount) recountMember(i int, u *index.Unit) {
 			return v.unit != u && (v.former != nil && y && !x || v.former == nil && x != y)
 		})
 	})
+}
+
+// assignedOn reports whether a placement on the machine, besides one, has the port assigned.
+func assignedOn(m *index.Machine, port int, besides *index.Place) bool {
+	return slices.ContainsFunc(m.Places, func(x *index.Place) bool { return x != besides && x.Value.Assigned.Has(port) })
+}
+
+// fixedOn reports whether a unit on the machine has the port as a fixed one.
+func (r *recount) fixedOn(m *index.Machine, port int) bool {
+	return slices.ContainsFunc(r.on(m), func(s someone) bool { return slices.Contains(s.fleet.Ports, port) })
+}
+
+func (r *recount) autoPorts() {
+	need, most := 0, 0
+	for _, u := range r.members {
+		need += len(u.Fleet.AutoPorts)
+	}
+	free := func(m *index.Machine) (n int) {
+		for port := m.PortRange.First; port <= m.PortRange.Last; port++ {
+			members := slices.ContainsFunc(r.members, func(u *index.Unit) bool { return slices.Contains(u.Fleet.Ports, port) })
+			if port > 0 && !members && !assignedOn(m, port, nil) && !r.fixedOn(m, port) {
+				n++
+			}
+		}
+		return n
+	}
+	full := func(m *index.Machine) bool { return need > 0 && !m.PortRange.IsZero() && free(m) < need }
+	for _, m := range r.machines {
+		if full(m) {
+			most = max(most, free(m))
+		}
+	}
+	r.line(rule.ReasonAutoPorts, 0, "has a fleetd that assigns no ports", "have a fleetd that assigns no ports", " (update it)",
+		func(m *index.Machine) bool { return need > 0 && m.PortRange.IsZero() })
+	r.line(rule.ReasonAutoPorts, 0, "has too few free ports left", "have too few free ports left",
+		fmt.Sprintf(" (AutoPorts= needs %d, the most that are free in auto_ports is %d)", need, most), full)
 }
 
 // rival is the first unit by pattern and name that has a machine, is replaced by u and replaces it.
@@ -298,6 +339,10 @@ func checkClashes(t *rapid.T, w *world) {
 				}
 				return hits || s.former == nil && (matchesAny(u.Fleet.Conflicts, s.unit.Name) || matchesAny(u.Fleet.Replaces, s.unit.Name))
 			})
+			others = others || slices.ContainsFunc(u.Fleet.Ports, func(port int) bool { return assignedOn(m, port, nil) })
+			for _, port := range x.Value.Assigned.All {
+				others = others || len(u.Fleet.AutoPorts) > 0 && (assignedOn(m, port, x) || r.fixedOn(m, port))
+			}
 			require.Equal(t, others, rule.Of(w.c).Contended(u, m), "%s on %s", u.Name, m.ID)
 		}
 	}

@@ -288,13 +288,47 @@ func (w *world) wrong(u index.UnitSpec, id string, others []index.UnitSpec) stri
 				return fmt.Sprint("Ports ", port, " ", o.Name)
 			}
 		}
+		for _, port := range f.Ports {
+			if w.placements[id+"/"+o.Name].Value.Assigned.Has(port) {
+				return fmt.Sprint("assigned port ", port, " ", o.Name)
+			}
+		}
 		cpu, memory = cpu+max(o.Fleet.CPU, former.CPU), memory+max(o.Fleet.Memory, former.Memory)
+	}
+	free := 0
+	for i := range m.PortRange.Size() {
+		if port := m.PortRange.First + i; w.portUser(port, id, u.Name) == "" && !slices.Contains(f.Ports, port) {
+			free++
+		}
+	}
+	if free < len(f.AutoPorts) {
+		return "AutoPorts"
 	}
 	if m.Capacity.CPU > 0 && f.CPU > 0 && cpu > m.Capacity.CPU {
 		return "CPU"
 	}
 	if m.Capacity.Memory > 0 && f.Memory > 0 && memory > m.Capacity.Memory {
 		return "Memory"
+	}
+	return ""
+}
+
+// portUser returns what uses a port of a machine, fixed or assigned, besides one unit.
+func (w *world) portUser(port int, id, besides string) string {
+	for _, o := range w.on(id) {
+		if o.Name != besides && slices.Contains(w.former(o, id).Ports, port) {
+			return o.Name + " with its former file"
+		}
+	}
+	return w.portUserNow(port, id, besides)
+}
+
+// portUserNow leaves out former files.
+func (w *world) portUserNow(port int, id, besides string) string {
+	for _, o := range w.on(id) {
+		if o.Name != besides && (slices.Contains(o.Fleet.Ports, port) || w.placements[id+"/"+o.Name].Value.Assigned.Has(port)) {
+			return o.Name
+		}
 	}
 	return ""
 }

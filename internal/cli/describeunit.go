@@ -52,7 +52,11 @@ func (a *app) describeUnit(ctx context.Context, typed string) error {
 	}
 	a.section("Machines", t)
 	for _, l := range unitLines(unit) {
-		if p := l.on.Placement; p != nil && p.Note != "" {
+		p := l.on.Placement
+		if p != nil && p.Assigned != "" {
+			a.say("Ports on %s: %s", a.machine(l.on.Machine, l.on.Address), a.safe(string(p.Assigned)))
+		}
+		if p != nil && p.Note != "" {
 			a.say("On %s %s", a.machine(l.on.Machine, l.on.Address), a.safe(p.Note))
 		}
 	}

@@ -115,6 +115,12 @@ var unitKind = kind[v1.Unit]{
 		{name: "load", each: true, cell: func(_ *app, o v1.Unit) string { return lineOf(o).load }},
 		{name: "active", each: true, cell: func(_ *app, o v1.Unit) string { return lineOf(o).active }},
 		{name: "sub", each: true, cell: func(_ *app, o v1.Unit) string { return lineOf(o).sub }},
+		{name: "ports", each: true, cell: func(_ *app, o v1.Unit) string {
+			if p := lineOf(o).on.Placement; p != nil {
+				return string(p.Assigned)
+			}
+			return ""
+		}},
 		{name: "phase", each: true, cell: func(_ *app, o v1.Unit) string { return string(cmp.Or(lineOf(o).on.Phase, o.Status.Phase)) }},
 		{name: "hash", file: true, cell: func(a *app, o v1.Unit) string { return a.short(fileOf(o).SHA1) }},
 		{name: "sha256", cell: func(a *app, o v1.Unit) string { return a.short(o.Spec.Hash) }},

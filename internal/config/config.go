@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"time"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
 // DefaultFile is read if no other file is given; it may be absent.
@@ -39,6 +41,8 @@ type Config struct {
 	PublicIP string
 	// Metadata is what placement rules may ask for.
 	Metadata map[string]string
+	// AutoPorts are the ports that units may be assigned.
+	AutoPorts v1.PortRange
 	// AgentTTL is how long the machine's presence outlives its fleetd.
 	AgentTTL time.Duration
 

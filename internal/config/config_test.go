@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
 func load(t *testing.T, file string, env []string, flags map[string]string) (*Config, []string, error) {
@@ -35,7 +37,7 @@ func TestDefaults(t *testing.T) {
 	require.Empty(t, warnings)
 	require.Equal(t, &Config{
 		EtcdServers: []string{"http://127.0.0.1:2379", "http://127.0.0.1:4001"}, EtcdKeyPrefix: "/fleet", EtcdRequestTimeout: time.Second, CacheCheckInterval: 5 * time.Minute,
-		MachineID: "/etc/machine-id", Metadata: map[string]string{}, AgentTTL: 30 * time.Second,
+		MachineID: "/etc/machine-id", Metadata: map[string]string{}, AutoPorts: v1.DefaultPortRange, AgentTTL: 30 * time.Second,
 		UnitsDirectory: "/run/fleet/units", StateDirectory: "/var/lib/fleet", RuntimeDirectory: "/run/fleet",
 		TokenLimit: 100, Listen: []string{"unix:///run/fleet.sock"}, LogFormat: "text",
 	}, c)
@@ -131,6 +133,7 @@ machine_id=ABC
 etcd_key_prefix=/
 agent_ttl=soon
 etcd_request_timeout=900
+auto_ports=200
 `
 	_, _, err := load(t, file, []string{"FLEET_TOKEN_LIMIT=0", "FLEET_ETCD_PASSWORD=secret"}, map[string]string{"log_format": "xml"})
 	require.EqualError(t, err, `fleet.conf:3: "nonsense" is not key=value
@@ -146,6 +149,7 @@ fleet.conf:10: machine_id: "ABC" is neither 32 hexadecimal digits in lower case,
 fleet.conf:11: etcd_key_prefix: "/" is not a key prefix, such as /fleet
 fleet.conf:12: agent_ttl: "soon" is not a duration: write seconds, or a number with a unit such as 30s
 fleet.conf:13: etcd_request_timeout: "900" is not from 10ms to 5m0s
+fleet.conf:14: auto_ports: "200" is not a range of ports, such as 20000-29999
 FLEET_TOKEN_LIMIT: token_limit: "0" is not a whole number from 1 to 10000
 --log-format: log_format: "xml" is neither text nor json
 etcd_password: set without etcd_username: set both or neither`)
@@ -181,13 +185,13 @@ func TestEveryKeyIsSet(t *testing.T) {
 	values := map[string]string{
 		"etcd_servers": "https://10.0.0.1:2379,unix:///run/etcd.sock", "etcd_username": "u", "etcd_password": "p", "etcd_keyfile": "/k", "etcd_certfile": "/c", "etcd_cafile": "/ca",
 		"etcd_key_prefix": "/other", "etcd_request_timeout": "3", "cache_check_interval": "2m", "machine_id": "0123456789abcdef0123456789abcdef", "public_ip": "10.0.0.9",
-		"metadata": "zone=a,disk=ssd", "agent_ttl": "1m", "freeze_timeout": "2h", "coreos_environment_file": "/ce", "units_directory": "/un", "state_directory": "/st", "runtime_directory": "/rt", "systemd_user": "true",
+		"metadata": "zone=a,disk=ssd", "auto_ports": "1000-1009", "agent_ttl": "1m", "freeze_timeout": "2h", "coreos_environment_file": "/ce", "units_directory": "/un", "state_directory": "/st", "runtime_directory": "/rt", "systemd_user": "true",
 		"journal_directory": "/j", "disable_engine": "true", "token_limit": "10000", "listen": "unix:///run/a.sock,http://127.0.0.1:49153", "verbosity": "10", "log_format": "json",
 	}
 	want := &Config{
 		EtcdServers: []string{"https://10.0.0.1:2379", "unix:///run/etcd.sock"}, EtcdUsername: "u", EtcdPassword: "p", EtcdKeyFile: "/k", EtcdCertFile: "/c", EtcdCAFile: "/ca",
 		EtcdKeyPrefix: "/other", EtcdRequestTimeout: 3 * time.Second, CacheCheckInterval: 2 * time.Minute, MachineID: "0123456789abcdef0123456789abcdef", PublicIP: "10.0.0.9",
-		Metadata: map[string]string{"zone": "a", "disk": "ssd"}, AgentTTL: time.Minute, FreezeTimeout: 2 * time.Hour, UnitsDirectory: "/un", StateDirectory: "/st", RuntimeDirectory: "/rt",
+		Metadata: map[string]string{"zone": "a", "disk": "ssd"}, AutoPorts: v1.PortRange{First: 1000, Last: 1009}, AgentTTL: time.Minute, FreezeTimeout: 2 * time.Hour, UnitsDirectory: "/un", StateDirectory: "/st", RuntimeDirectory: "/rt",
 		SystemdUser: true, CoreOSEnvironmentFile: "/ce", JournalDirectory: "/j", DisableEngine: true, TokenLimit: 10000, Listen: []string{"unix:///run/a.sock", "http://127.0.0.1:49153"}, Verbosity: 10, LogFormat: "json",
 	}
 	var file strings.Builder

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/logging"
 	"github.com/fleet-starter/fleet/internal/store"
 )
@@ -69,6 +70,8 @@ var keys = []Key{
 	{Name: "machine_id", Default: "/etc/machine-id", Usage: "the machine's ID, 32 hexadecimal digits, or the file that holds it", set: machineID},
 	{Name: "public_ip", Default: "detected at start", Usage: "the machine's IP address", set: address},
 	{Name: "metadata", Usage: "key=value pairs for placement, separated by commas", set: metadata},
+	{Name: "auto_ports", Default: v1.DefaultPortRange.String(), Usage: "ports that apps with hostPort: auto may get on this machine; keep them apart from what else listens there, and from net.ipv4.ip_local_port_range",
+		set: func(c *Config, v string) (err error) { c.AutoPorts, err = v1.ParsePortRange(v); return }},
 	{Name: "agent_ttl", Default: "30s", Usage: "how long the machine counts as present after its last heartbeat",
 		set: duration(func(c *Config) *time.Duration { return &c.AgentTTL }, time.Second, time.Hour)},
 	{Name: "freeze_timeout", Default: "0", Usage: "when more than half of the machines vanish at once, 3 or more, move their units after this time; 0: wait until they return",
@@ -100,6 +103,7 @@ func defaults() *Config {
 		CacheCheckInterval: store.CheckEvery,
 		MachineID:          "/etc/machine-id",
 		Metadata:           map[string]string{},
+		AutoPorts:          v1.DefaultPortRange,
 		AgentTTL:           30 * time.Second,
 		TokenLimit:         100,
 		Listen:             []string{DefaultListen},

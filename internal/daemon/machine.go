@@ -36,12 +36,13 @@ func describe(ctx context.Context, cfg *config.Config) (v1.Machine, error) {
 		TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindMachine},
 		Metadata: v1.ObjectMeta{Name: id},
 		Spec: v1.MachineSpec{
-			Address:  address,
-			Metadata: cfg.Metadata,
-			Capacity: v1.Capacity{CPU: int64(runtime.NumCPU()) * 1000, Memory: totalMemory()},
-			Versions: map[string]string{"fleetd": version.String(), "systemd": systemdVersion(ctx), "kernel": firstLine("/proc/sys/kernel/osrelease")},
-			BootID:   firstLine("/proc/sys/kernel/random/boot_id"),
-			Endpoint: endpoint(cfg.Listen, address),
+			Address:   address,
+			Metadata:  cfg.Metadata,
+			Capacity:  v1.Capacity{CPU: int64(runtime.NumCPU()) * 1000, Memory: totalMemory()},
+			PortRange: cfg.AutoPorts,
+			Versions:  map[string]string{"fleetd": version.String(), "systemd": systemdVersion(ctx), "kernel": firstLine("/proc/sys/kernel/osrelease")},
+			BootID:    firstLine("/proc/sys/kernel/random/boot_id"),
+			Endpoint:  endpoint(cfg.Listen, address),
 		},
 	}, nil
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
 var update = flag.Bool("update", false, "write testdata/stored.txt anew")
@@ -63,6 +65,10 @@ func fill(v reflect.Value, name string) {
 			v.Set(reflect.ValueOf(time.Date(2026, 1, 2, 3, 4, 5, len(name)*1000, time.UTC)))
 			return
 		}
+		if v.Type() == reflect.TypeFor[v1.PortRange]() {
+			v.Set(reflect.ValueOf(v1.DefaultPortRange))
+			return
+		}
 		for i := range v.NumField() {
 			if v.Type().Field(i).IsExported() {
 				fill(v.Field(i), v.Type().Field(i).Name)
@@ -81,6 +87,10 @@ func fill(v reflect.Value, name string) {
 		fill(value, name)
 		v.SetMapIndex(key, value)
 	case reflect.String:
+		if v.Type() == reflect.TypeFor[v1.Assignment]() {
+			v.SetString("http=20017 admin=20018")
+			return
+		}
 		v.SetString(strings.ToLower(name[:1]) + name[1:])
 	case reflect.Bool:
 		v.SetBool(true)

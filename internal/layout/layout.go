@@ -45,12 +45,15 @@ func (l Layout) Credentials() string { return filepath.Join(l.Shared, "etcd-cred
 // Held holds one empty file for each announcer that must not be started: see v1.HeldDir.
 func (l Layout) Held() string { return filepath.Join(l.Shared, "held") }
 
+// Ports holds the variables of each unit with automatic ports: see v1.PortsDir.
+func (l Layout) Ports() string { return filepath.Join(l.Shared, "ports") }
+
 // Bin is a link to the directory of fleet's programs.
 func (l Layout) Bin() string { return filepath.Join(l.Shared, "bin") }
 
 // Make creates all directories.
 func (l Layout) Make() error {
-	for _, dir := range []string{l.State, l.UnitFiles(), l.Runtime, l.Units, l.Shared, l.Held()} {
+	for _, dir := range []string{l.State, l.UnitFiles(), l.Runtime, l.Units, l.Shared, l.Held(), l.Ports()} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}

@@ -135,6 +135,9 @@ func (l list) portNumbers(n Name) (ports []int, problems []Problem) {
 // portName is a port's name as manifests have it, or its number.
 var portName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 
+// IsPortName reports whether AutoPorts= may contain a name.
+func IsPortName(name string) bool { return portName.MatchString(name) }
+
 func (l list) portNames(n Name) (names []string, problems []Problem) {
 	for _, it := range l.items {
 		switch name := it.expand(n, false); {

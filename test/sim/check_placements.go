@@ -13,7 +13,7 @@ import (
 // placements checks everything that is placed on one machine.
 func (c *checker) placements(machine string) {
 	var cpu, memory int64
-	var all []unitfile.Fleet
+	var all []unitfile.Fleet // with the ports that they are assigned
 	for _, unit := range sortedKeys(c.placed[machine]) {
 		fleet, ok := c.fleet(unit, c.placed[machine][unit].Hash)
 		if !ok {
@@ -33,6 +33,9 @@ func (c *checker) placements(machine string) {
 			if why := clash(fleet, other); why != "" {
 				c.w.fail(invConflicts, "on %s %s and %s share %s", machine, unit, other.Unit, why)
 			}
+		}
+		for _, port := range c.placed[machine][unit].Assigned.All {
+			fleet.Ports = append(slices.Clip(fleet.Ports), port)
 		}
 		all = append(all, fleet)
 		cpu, memory = cpu+fleet.CPU, memory+fleet.Memory

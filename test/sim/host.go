@@ -68,12 +68,15 @@ type running struct {
 	stops   bool // it was told to stop
 }
 
+// autoPorts are as many as the units of one machine need: that two of them get the same one is likely, if it is possible.
+var autoPorts = v1.PortRange{First: 7000, Last: 7002}
+
 func (w *world) newHost(name, id string, number int, metadata map[string]string, capacity v1.Capacity) *host {
 	h := &host{
 		w: w, name: name, id: id, images: &fakeruntime.Runtime{Registry: &w.images}, wake: make(chan struct{}, 1),
 		procs: map[string]*running{}, last: map[string]*process{}, sick: map[string]bool{}, ails: map[string]ailing{}, offsets: map[string]time.Duration{}, advanced: time.Now(), clock: clock{at: time.Now()},
 	}
-	h.spec.Store(&v1.MachineSpec{Address: fmt.Sprintf("10.0.0.%d", number), Metadata: metadata, Capacity: capacity})
+	h.spec.Store(&v1.MachineSpec{Address: fmt.Sprintf("10.0.0.%d", number), Metadata: metadata, Capacity: capacity, PortRange: autoPorts})
 	dir := filepath.Join(w.dir, name, "0")
 	h.dir.Store(&dir)
 	h.systemd = fake.New(fake.Options{Now: time.Now(), ReadFile: func(path string) ([]byte, error) {

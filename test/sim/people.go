@@ -100,8 +100,8 @@ type handMadeUnit struct{ name, text string }
 
 // handMade are units that people submit without an app.
 var handMade = []handMadeUnit{
-	{"tool.service", "[Service]\nExecStart=/bin/tool\nRestart=always\n[X-Fleet]\nConflicts=web@*.service\n"},
-	{"db@1.service", "[Service]\nExecStart=/bin/db\nRestart=always\n[X-Fleet]\nPorts=4000\nMemory=200M\n"},
+	{"tool.service", "[Service]\nExecStart=/bin/tool\nRestart=always\n[X-Fleet]\nConflicts=web@*.service\nAutoPorts=http admin\n"},
+	{"db@1.service", "[Service]\nExecStart=/bin/db\nRestart=always\n[X-Fleet]\nPorts=4000\nAutoPorts=http\nMemory=200M\n"},
 	{"beside@1.service", "[Service]\nExecStart=/bin/beside\nRestart=always\n[X-Fleet]\nMachineOf=db@1.service\n"},
 	{"low@1.service", "[Service]\nExecStart=/bin/low\nRestart=always\n[X-Fleet]\nPorts=5000\nMemory=300M\n"},
 	{"low@2.service", "[Service]\nExecStart=/bin/low\nRestart=always\n[X-Fleet]\nPorts=5000\nMemory=300M\n"},

@@ -24,6 +24,9 @@ type Rules interface {
 	// Enter is called when a unit is on one more machine of the index, Leave when it is on one fewer.
 	Enter(u *Unit, m *Machine)
 	Leave(u *Unit, m *Machine)
+	// Hold is called when a placement holds automatic ports on a machine of the index, Release when it does not any more.
+	Hold(assigned v1.Assignment, m *Machine)
+	Release(assigned v1.Assignment, m *Machine)
 	// Attach is called when a machine gets a slot, before its units are entered; Detach when it loses it, after they left.
 	Attach(m *Machine)
 	Detach(m *Machine)

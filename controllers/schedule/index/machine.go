@@ -13,6 +13,8 @@ type MachineSpec struct {
 	ID       string
 	Metadata map[string]string
 	Capacity v1.Capacity
+	// AutoPorts are those that it has to assign.
+	PortRange v1.PortRange
 	// Since is the revision at which it became present.
 	Since int64
 	// Problem says why its presence is unreadable: it keeps its units and gets no new ones.
@@ -70,7 +72,7 @@ func (m *Machine) RunsUnits() bool {
 // SetMachine adds or updates a present machine.
 func (x *Index) SetMachine(spec MachineSpec) {
 	m := x.machine(spec.ID)
-	if m.Present && m.Since == spec.Since && m.Problem == spec.Problem && m.Stuck == spec.Stuck && m.Capacity == spec.Capacity && maps.Equal(m.Metadata, spec.Metadata) {
+	if m.Present && m.Since == spec.Since && m.Problem == spec.Problem && m.Stuck == spec.Stuck && m.Capacity == spec.Capacity && m.PortRange == spec.PortRange && maps.Equal(m.Metadata, spec.Metadata) {
 		return
 	}
 	x.change(m, func() { m.MachineSpec, m.Present, m.Seen, m.Lost, m.Gone = spec, true, true, false, time.Time{} })

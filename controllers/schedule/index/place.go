@@ -33,6 +33,7 @@ func (x *Index) SetPlacement(placed Placed) {
 	placed.UnitName, placed.MachineName = u.Name, m.ID
 	x.touchPlace(u, m)
 	if p := x.PlaceOf(u, m); p != nil {
+		x.reassign(p, placed.Value.Assigned)
 		if p.Value.Hash == placed.Value.Hash {
 			p.Placed = placed
 			return
@@ -49,6 +50,19 @@ func (x *Index) SetPlacement(placed Placed) {
 	p := &Place{Unit: u, Machine: m, Placed: placed}
 	x.adopt(p)
 	x.link(p)
+}
+
+// reassign tells that a placement holds other ports.
+func (x *Index) reassign(p *Place, assigned v1.Assignment) {
+	if p.Value.Assigned == assigned {
+		return
+	}
+	if p.Machine.Indexed {
+		x.rules.Release(p.Value.Assigned, p.Machine)
+		x.rules.Hold(assigned, p.Machine)
+	}
+	p.Value.Assigned = assigned
+	x.wake |= ForRoom | ForDrain
 }
 
 // DeletePlacement removes a placement.
@@ -168,9 +182,15 @@ func (x *Index) vacateAll(u *Unit) {
 func (x *Index) occupy(p *Place) {
 	x.enter(p.Unit, p.Machine)
 	x.enterFormer(p)
+	if p.Value.Assigned != "" {
+		x.rules.Hold(p.Value.Assigned, p.Machine)
+	}
 }
 
 func (x *Index) vacate(p *Place) {
+	if p.Value.Assigned != "" {
+		x.rules.Release(p.Value.Assigned, p.Machine)
+	}
 	x.exit(p.Unit, p.Machine)
 	x.leaveFormer(p)
 }

@@ -1,6 +1,10 @@
 package index
 
-import "slices"
+import (
+	"slices"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
 
 // Txn is what a plan enters in the index while it is made, so that each decision sees the previous ones. Undo removes all of
 // it again. What a plan frees stays occupied until the write has been seen.
@@ -8,6 +12,13 @@ type Txn struct {
 	x      *Index
 	places []*Place
 	room   []Place // for the next ones: a plan of a new cluster enters all units
+	held   []held
+}
+
+// held are ports that a placement is about to get in addition to those that it has.
+type held struct {
+	assigned v1.Assignment
+	machine  *Machine
 }
 
 // Begin begins a plan: it adds new and changed machines.
@@ -23,14 +34,22 @@ func (t *Txn) Grow(n int) {
 	t.room = make([]Place, n)
 }
 
-// Enter records that a unit gets a machine.
-func (t *Txn) Enter(u *Unit, m *Machine) {
+// Hold records that a placement gets ports.
+func (t *Txn) Hold(assigned v1.Assignment, m *Machine) {
+	if assigned != "" && m.Indexed {
+		t.x.rules.Hold(assigned, m)
+		t.held = append(t.held, held{assigned, m})
+	}
+}
+
+// Enter records that a unit gets a machine, and ports there.
+func (t *Txn) Enter(u *Unit, m *Machine, assigned v1.Assignment) {
 	if len(t.room) == 0 {
 		t.room = make([]Place, 16)
 	}
 	p := &t.room[0]
 	t.room = t.room[1:]
-	p.Unit, p.Machine, p.MachineName, p.UnitName = u, m, m.ID, u.Name
+	p.Unit, p.Machine, p.MachineName, p.UnitName, p.Value.Assigned = u, m, m.ID, u.Name, assigned
 	t.x.link(p)
 	t.places = append(t.places, p)
 }
@@ -53,5 +72,8 @@ func (t *Txn) Undo() {
 	for _, p := range slices.Backward(t.places) {
 		t.x.unlink(p)
 	}
-	t.places, t.room = nil, nil
+	for _, h := range t.held {
+		t.x.rules.Release(h.assigned, h.machine)
+	}
+	t.places, t.room, t.held = nil, nil, nil
 }

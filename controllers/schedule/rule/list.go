@@ -22,6 +22,7 @@ type List struct {
 	resources  *resources
 	replaces   *replaces
 	machineOf  *machineOf
+	autoPorts  *autoPorts
 	// urgent are the rules whose units have the least choice and are placed first, most urgent first.
 	urgent []int
 
@@ -31,10 +32,13 @@ type List struct {
 
 // New returns the rules for an index, one line each.
 func New(x *index.Index) index.Rules {
-	l := &List{x: x, resources: &resources{}, replaces: &replaces{}, machineOf: &machineOf{}}
+	l := &List{x: x, resources: &resources{}, replaces: &replaces{}, machineOf: &machineOf{}, autoPorts: &autoPorts{}}
 	metadata, machineID := &machineMetadata{}, &machineID{}
 	l.add(&conflicts{})
-	l.add(&ports{})
+	fixed := &ports{auto: l.autoPorts}
+	l.autoPorts.fixed = fixed
+	l.add(fixed)
+	l.add(l.autoPorts)
 	l.add(machineID)
 	l.add(metadata)
 	l.add(l.machineOf)

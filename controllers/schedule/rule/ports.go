@@ -16,6 +16,7 @@ const ReasonPorts = "Ports" // a port that it needs is used by a unit that was t
 type ports struct {
 	base
 	used map[int]*index.UnitSet
+	auto *autoPorts
 }
 
 func (r *ports) join(x *index.Index, n int) {
@@ -60,12 +61,21 @@ func (r *ports) again(u *index.Unit, port int) bool {
 	return u.Of != nil && slices.Contains(u.Of.Fleet.Ports, port)
 }
 
+// uses reports whether a unit on the machine uses the port.
+func (r *ports) uses(port int, m *index.Machine) bool {
+	s := r.used[port]
+	return s != nil && s.Has(m.Slot)
+}
+
 // Filter leaves out machines where a port is in use.
 func (r *ports) Filter(q *Search) {
 	for _, u := range q.Members {
 		for _, port := range u.Fleet.Ports {
 			if s := r.used[port]; s != nil {
 				q.Without(&s.Set)
+			}
+			if r.auto.on[port] > 0 {
+				q.checks = append(q.checks, assignedPort{r.auto, port})
 			}
 		}
 	}
@@ -83,12 +93,16 @@ func (r *ports) Clash(u, v *index.Unit) (Refusal, bool) {
 
 // Contended reports whether another unit on the machine uses one of the ports.
 func (r *ports) Contended(u *index.Unit, m *index.Machine) bool {
-	return slices.ContainsFunc(u.Fleet.Ports, func(port int) bool { return r.used[port].Count(m.Slot) > 1 })
+	return slices.ContainsFunc(u.Fleet.Ports, func(port int) bool { return r.used[port].Count(m.Slot) > 1 || r.auto.assigned(port, m) })
 }
 
 // Explain names the units that use the ports.
 func (r *ports) Explain(s *Survey, i int) {
 	for _, port := range s.Members[i].Fleet.Ports {
+		if r.auto.on[port] > 0 {
+			t := s.Where(r.x.Machines(), func(m *index.Machine) bool { return r.auto.assigned(port, m) })
+			s.Add(ReasonPorts, fmt.Sprintf("has assigned port %d", port), fmt.Sprintf("have assigned port %d", port), i, " (to a unit with AutoPorts=)", t)
+		}
 		k := r.used[port]
 		if k == nil {
 			continue

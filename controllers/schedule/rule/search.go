@@ -13,6 +13,7 @@ type Search struct {
 	index.Search
 	Members []*index.Unit
 	need    v1.Capacity // of all members
+	assign  int         // ports that all members need
 	only    Pin         // one machine is left
 	never   bool        // no machine can fit
 	prefer  []Preference
