@@ -209,7 +209,7 @@ func TestReadmeOwnApp(t *testing.T) {
 	slices.Sort(endpoints)
 	require.Len(t, slices.Compact(endpoints), 6)
 	require.Equal(t, map[string]int{dev.Address(1): 2, dev.Address(2): 2, dev.Address(3): 2}, on)
-	require.Regexp(t, `shop@6\.service +http=2\d{4}\n`, run(t, "fleetctl list-units --fields unit,ports"))
+	require.Regexp(t, `shop@6\.service\s+http=2\d{4}\n`, run(t, "fleetctl list-units --fields unit,ports"))
 	require.Regexp(t, `Ports on \S+: http=2\d{4}\n`, run(t, "fleetctl describe unit shop@6"))
 	serving := map[string]bool{}
 	for range 60 {
