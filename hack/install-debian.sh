@@ -7,6 +7,7 @@ declare -A needs=(
 	[/usr/lib/systemd/systemd]=systemd
 	[/usr/bin/dbus-daemon]=dbus-daemon
 	[/usr/sbin/nginx]=nginx-light
+	[/usr/lib/nginx/modules/ngx_http_lua_module.so]=libnginx-mod-http-lua
 	[/usr/bin/etcdctl]=etcd-client
 	[/usr/bin/unshare]=util-linux
 	[/usr/bin/systemd-nspawn]=systemd-container

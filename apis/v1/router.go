@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -70,6 +71,11 @@ type Router struct {
 	Served map[string]Served `json:"served,omitempty"`
 	// Routes is the etcd revision of the last change to routes/ that is being served.
 	Routes int64 `json:"routes,omitempty"`
+	// Draining are the withdrawn endpoints to which nginx still has requests under way, sorted by endpoint: see RoutersDraining.
+	Draining []Draining `json:"draining,omitempty"`
+	// Reloads is why each change of endpoints reloads this machine's nginx, and requests under way are not counted; empty if
+	// endpoints change without a reload.
+	Reloads string `json:"reloads,omitempty"`
 	// Failing is set while the router cannot apply its configuration and keeps serving the previous one.
 	Failing *RouterFailure `json:"failing,omitempty"`
 	// Refusals are the apps and endpoints that are left out, in the order of CompareRefusals; MoreRefusals is how many there are
@@ -86,6 +92,34 @@ type Served struct {
 	Revision int64 `json:"revision"`
 	// Digest is the EndpointsDigest of all endpoints under the prefix.
 	Digest string `json:"digest"`
+}
+
+// Draining is a withdrawn endpoint with requests under way at one router.
+type Draining struct {
+	// Endpoint is the etcd key that announced it, Address what it had.
+	Endpoint string `json:"endpoint"`
+	Address  string `json:"address"`
+	// Since is when the router stopped sending requests there.
+	Since time.Time `json:"since"`
+	// Requests are those under way when this was written. Streams are websockets and event streams, which are not waited for:
+	// they end with the instance.
+	Requests int `json:"requests"`
+	Streams  int `json:"streams,omitempty"`
+}
+
+// RoutersDraining returns the machines, sorted, whose routers have requests under way to a withdrawn endpoint. name is what
+// follows the announce prefix, such as example-app/example-app@1; with a slash at its end, it stands for all below.
+func RoutersDraining(routers map[string]Router, name string) []string {
+	var draining []string
+	for machine, r := range routers {
+		if slices.ContainsFunc(r.Draining, func(d Draining) bool {
+			return strings.HasSuffix(d.Endpoint, "/"+name) || strings.HasSuffix(name, "/") && strings.Contains(d.Endpoint, "/"+name)
+		}) {
+			draining = append(draining, machine)
+		}
+	}
+	slices.Sort(draining)
+	return draining
 }
 
 // RouterFailure is why a router cannot apply its configuration.

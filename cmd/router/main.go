@@ -199,6 +199,14 @@ func newServer(opts options, log logr.Logger) (*nginx.Server, error) {
 	return nginx.New(nginx.Options{Dir: opts.settings.Dir, Template: own, Log: log.WithName("nginx")})
 }
 
+// debounce is how long changes are gathered: longer if each reloads nginx.
+func debounce(server *nginx.Server) time.Duration {
+	if server.Reloads() != "" {
+		return route.DefaultDebounce
+	}
+	return route.DictionaryDebounce
+}
+
 // serve routes until ctx ends, then stops nginx. If requests cannot be served it returns the reason, and leaves nginx as it
 // is.
 func serve(ctx context.Context, opts options, log logr.Logger, server *nginx.Server, client store.Interface, reserved map[int]string) error {
@@ -220,7 +228,7 @@ func serve(ctx context.Context, opts options, log logr.Logger, server *nginx.Ser
 	controller := route.New(route.Options{
 		Store: client, Keys: keys, Nginx: front, Events: recorder, Log: log.WithName("route"),
 		Machine: opts.machine, Address: opts.address, Allowed: opts.allowed, Reserved: reserved,
-		Prefixes: opts.prefixes, All: opts.all, Template: opts.template != "", Settings: opts.settings, StateFile: opts.stateFile, TTL: opts.ttl, Debounce: route.DefaultDebounce,
+		Prefixes: opts.prefixes, All: opts.all, Template: opts.template != "", Settings: opts.settings, StateFile: opts.stateFile, TTL: opts.ttl, Debounce: debounce(server),
 		Caches: []cache.Option{cache.RecordDiffers(recorder), cache.WithCheckEvery(opts.checkEvery)},
 	})
 	var parts sync.WaitGroup

@@ -8,6 +8,7 @@ import (
 	sd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/go-logr/logr"
 
+	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/nginx"
 	"github.com/fleet-starter/fleet/internal/store"
 )
@@ -23,6 +24,7 @@ type server interface {
 	Start(ctx context.Context) (nginx.State, error)
 	Apply(ctx context.Context, c nginx.Configuration) (nginx.Result, error)
 	Exited() <-chan struct{}
+	Draining() []v1.Draining
 	Serving(ctx context.Context, settings nginx.Settings) error
 }
 

@@ -146,6 +146,12 @@ func TestGoneFrom(t *testing.T) {
 			in.Places = map[string]Place{"web-discovery.service": {Machines: []string{"m1", "m2"}}}
 		}, false, false},
 		{"a router is behind", func(in *Input) { in.EndpointSets[0].Revision = 8 }, false, true},
+		{"a router has requests under way", func(in *Input) {
+			in.Routers["m1"] = v1.Router{Revision: 7, Draining: []v1.Draining{{Endpoint: "/services/web/" + name}}}
+		}, false, true},
+		{"a router has requests under way to another one", func(in *Input) {
+			in.Routers["m1"] = v1.Router{Revision: 7, Draining: []v1.Draining{{Endpoint: "/services/web/" + v1.GlobalEndpointName("web", "m2")}}}
+		}, true, false},
 	} {
 		in := Input{App: "web", Routers: map[string]v1.Router{"m1": {Revision: 7}}, EndpointSets: []v1.EndpointSet{{Prefix: v1.DefaultAnnouncePrefix, Revision: 7}},
 			States: map[string][]State{"web-discovery.service": {{"m2", &v1.UnitState{ActiveState: "active"}}}}}

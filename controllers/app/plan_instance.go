@@ -270,7 +270,7 @@ func (p *planner) nowhere(i *replica) bool {
 }
 
 // gone reports whether no request reaches the instance any more: its sidekick runs nowhere, its endpoint is deleted, and
-// every live router has applied that, or has had enough time to. With no routers there is nothing to wait for.
+// every live router has applied that and has no request under way, or has had enough time to. With no routers there is nothing to wait for.
 func (p *planner) gone(i *replica) bool {
 	if i.sidekick.stored == nil {
 		return true
@@ -278,7 +278,17 @@ func (p *planner) gone(i *replica) bool {
 	if p.announced(i) || i.sidekick.up() || !p.answered(&i.sidekick) {
 		return false
 	}
-	if len(v1.RoutersBehind(p.routers(), p.in.EndpointSets...)) > 0 {
+	name := p.in.App + "/" // of a global app: any of its endpoints
+	if i.number > 0 {
+		name = v1.EndpointName(p.in.App, i.number)
+	}
+	return p.unrouted(name)
+}
+
+// unrouted reports whether no router sends requests to an endpoint that is deleted, and none has requests under way to it. name
+// is what follows the announce prefix; with a slash at its end, all below.
+func (p *planner) unrouted(name string) bool {
+	if len(v1.RoutersBehind(p.routers(), p.in.EndpointSets...)) > 0 || len(v1.RoutersDraining(p.routers(), name)) > 0 {
 		p.waiting = true
 		return false
 	}

@@ -150,6 +150,5 @@ func (p *planner) goneFrom(i *replica, machine string) bool {
 	if announced || formerly || placed || i.sidekick.state(machine) != nil {
 		return false
 	}
-	p.waiting = len(v1.RoutersBehind(p.routers(), p.in.EndpointSets...)) > 0 || p.waiting
-	return len(v1.RoutersBehind(p.routers(), p.in.EndpointSets...)) == 0
+	return p.unrouted(name)
 }

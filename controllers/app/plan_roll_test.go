@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
 // TestNewInstancesComeBeforeTheRollOut: a manifest with both starts the new instances first, and nothing is withdrawn until
@@ -73,5 +75,12 @@ func TestOnlyRoutersAreWaitedFor(t *testing.T) {
 	require.True(t, w.router("m1"))
 	require.True(t, w.plan().Waiting, "one router still serves it")
 	require.True(t, w.router("m2"))
+	served := w.routers["m2"]
+	busy := served
+	busy.Draining = []v1.Draining{{Endpoint: "/services/web/web/web@1", Requests: 1}}
+	w.routers["m2"] = busy
+	require.True(t, w.plan().Waiting, "requests are under way to it")
+	busy.Draining = []v1.Draining{{Endpoint: "/services/web/my-web/web@1"}, {Endpoint: "/services/web/web/web@2"}}
+	w.routers["m2"] = busy
 	require.False(t, w.plan().Waiting)
 }

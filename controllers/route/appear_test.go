@@ -9,6 +9,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/stretchr/testify/require"
 
+	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/nginx"
 	"github.com/fleet-starter/fleet/internal/store"
@@ -47,6 +48,8 @@ type takes struct {
 }
 
 func (n *takes) Exited() <-chan struct{} { return nil }
+
+func (n *takes) Draining() []v1.Draining { return nil }
 
 func (n *takes) Apply(_ context.Context, c nginx.Configuration) (nginx.Result, error) {
 	for _, route := range c.Routes {

@@ -3,6 +3,7 @@ package route
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -27,8 +28,13 @@ const (
 func (c *Controller) apply(ctx context.Context, in Input, plan Decision) error {
 	configuration := nginx.Configuration{Settings: c.opts.Settings, Table: plan.Table}
 	result, err := c.opts.Nginx.Apply(ctx, configuration)
+	draining := c.awaitDrained(ctx, result.Draining)
 	if err != nil {
-		return errors.Join(err, c.publishFailure(ctx, err))
+		served := c.lastPublished()
+		if result.Endpoints { // which need no configuration
+			served.Revision, served.Digest, served.Served, served.Draining = first(in, plan).Revision, first(in, plan).Digest, plan.Served, draining
+		}
+		return errors.Join(err, c.publishFailure(ctx, served, err))
 	}
 	c.serving, c.failing = &configuration, time.Time{}
 	if result.Changed {
@@ -41,14 +47,21 @@ func (c *Controller) apply(ctx context.Context, in Input, plan Decision) error {
 	said, more := firstRefusals(result.Refused)
 	more += plan.MoreRefused
 	c.warn(said)
-	first, ok := plan.Served[v1.DefaultAnnouncePrefix]
-	if !ok {
-		first = plan.Served[in.Prefixes[0]]
-	}
+	served := first(in, plan)
 	return c.publish(ctx, v1.Router{
-		Revision: first.Revision, Digest: first.Digest, Prefixes: in.Prefixes, Served: plan.Served, Routes: plan.RoutesRevision,
+		Revision: served.Revision, Digest: served.Digest, Prefixes: in.Prefixes, Served: plan.Served, Routes: plan.RoutesRevision,
+		Draining: draining, Reloads: result.Reloads,
 		Refusals: said, MoreRefusals: more, Refused: v1.RefusalTexts(said, more),
 	}, plan.Publish)
+}
+
+// first is what older versions of fleetd read.
+func first(in Input, plan Decision) v1.Served {
+	served, ok := plan.Served[v1.DefaultAnnouncePrefix]
+	if !ok {
+		served = plan.Served[in.Prefixes[0]]
+	}
+	return served
 }
 
 // revive restarts an nginx that ended by itself, with what it served last, while this router may not take over anything newer.
@@ -78,24 +91,29 @@ func (c *Controller) warn(refusals []v1.RouteRefusal) {
 	c.refused = refusals
 }
 
-// publishFailure publishes that the last published state is still served, because nginx cannot be updated.
-func (c *Controller) publishFailure(ctx context.Context, failure error) error {
+// lastPublished is what nginx serves if it took nothing since.
+func (c *Controller) lastPublished() v1.Router {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.published == nil {
+		return c.nothing()
+	}
+	return *c.published
+}
+
+// publishFailure publishes what is served although nginx cannot be updated.
+func (c *Controller) publishFailure(ctx context.Context, is v1.Router, failure error) error {
 	if ctx.Err() != nil {
 		return nil // asked to stop
 	}
-	c.mu.Lock()
-	is := c.nothing()
-	if c.published != nil {
-		is = *c.published
-	}
-	c.mu.Unlock()
 	message := failure.Error()
 	if len(message) > maxFailure {
 		message = message[:maxFailure] + "..."
 	}
 	was := is.Failing
 	is.Failing = &v1.RouterFailure{Since: c.failingSince(), Message: strings.ToValidUTF8(message, "?")}
-	return c.publish(ctx, is, was == nil || *was != *is.Failing)
+	last := c.lastPublished()
+	return c.publish(ctx, is, was == nil || *was != *is.Failing || !maps.Equal(last.Served, is.Served))
 }
 
 // maxFailure truncates a failure: nginx's message may contain values from etcd.
@@ -114,7 +132,7 @@ func (c *Controller) publish(ctx context.Context, served v1.Router, changed bool
 	c.mu.Lock()
 	lease := c.lease
 	was := c.published
-	changed = changed || was == nil || !slices.Equal(was.Refusals, served.Refusals) || was.MoreRefusals != served.MoreRefusals || was.Failing != nil && served.Failing == nil
+	changed = changed || was == nil || !slices.Equal(was.Refusals, served.Refusals) || was.MoreRefusals != served.MoreRefusals || was.Reloads != served.Reloads || !sameEndpoints(was.Draining, served.Draining) || was.Failing != nil && served.Failing == nil
 	c.mu.Unlock()
 	if lease == 0 || !changed {
 		return nil // no lease yet: getting one triggers the loop

@@ -60,7 +60,7 @@ func Plan(in Input) Decision {
 	p.plan.Table.Keys, p.plan.Endpoints, p.plan.Apps = map[string]string{}, map[string]string{}, map[string]v1.AppRoute{}
 	for app, r := range in.Routes {
 		if slices.Contains(in.Prefixes, r.Prefix) {
-			p.plan.Apps[app] = v1.AppRoute{Prefix: r.Prefix, Hosts: r.Hosts, Options: r.Options}
+			p.plan.Apps[app] = v1.AppRoute{Prefix: r.Prefix, Hosts: r.Hosts, Options: r.Options, DrainTimeout: r.DrainTimeout}
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(in.Endpoints)) {
@@ -150,6 +150,7 @@ func (p *planner) routes() {
 		if options != nil && options.Timeout >= 0 && options.Timeout.Std() <= v1.MaxRouteTimeout {
 			r.Timeout = options.Timeout.Std()
 		}
+		r.DrainTimeout = max(0, p.plan.Apps[app].DrainTimeout.Std())
 		p.plan.Table.Routes = append(p.plan.Table.Routes, r)
 	}
 }

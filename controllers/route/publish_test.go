@@ -37,6 +37,8 @@ func (n *refusing) Apply(_ context.Context, c nginx.Configuration) (nginx.Result
 
 func (n *refusing) Exited() <-chan struct{} { return nil }
 
+func (n *refusing) Draining() []v1.Draining { return nil }
+
 func (n *refusing) times() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -59,6 +61,8 @@ func (n *dying) Apply(_ context.Context, c nginx.Configuration) (nginx.Result, e
 	}
 	return nginx.Result{Changed: true}, nil
 }
+
+func (n *dying) Draining() []v1.Draining { return nil }
 
 func (n *dying) Exited() <-chan struct{} {
 	n.mu.Lock()

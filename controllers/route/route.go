@@ -26,6 +26,8 @@ import (
 type Nginx interface {
 	// Apply makes nginx serve the configuration and returns when it does.
 	Apply(ctx context.Context, c nginx.Configuration) (nginx.Result, error)
+	// Draining returns the withdrawn endpoints to which requests are under way now.
+	Draining() []v1.Draining
 	// Exited is closed when nginx ended unexpectedly.
 	Exited() <-chan struct{}
 }
@@ -59,7 +61,7 @@ type Options struct {
 	TTL time.Duration
 	// Caches are further options of the caches.
 	Caches []cache.Option
-	// Debounce is how long changes are gathered before a single reload of nginx.
+	// Debounce is how long changes are gathered before nginx gets them, at once.
 	Debounce time.Duration
 }
 
@@ -75,6 +77,8 @@ func CheckPrefix(prefix string) error {
 const (
 	DefaultTTL      = 15 * time.Second
 	DefaultDebounce = 20 * time.Millisecond
+	// DictionaryDebounce is for an nginx that is not reloaded for endpoints.
+	DictionaryDebounce = 2 * time.Millisecond
 )
 
 // Controller keeps one nginx up to date.
@@ -85,6 +89,7 @@ type Controller struct {
 	routes    watched[v1.AppRoute]
 	machines  watched[v1.MachineAddress]
 	loop      *controller.Controller[controller.Singleton]
+	drains    chan struct{} // wakes watchDraining
 
 	// Only used by restore and the loop.
 	refused []v1.RouteRefusal    // reported refusals
@@ -123,7 +128,7 @@ func New(opts Options) *Controller {
 		opts.Prefixes = []string{v1.DefaultAnnouncePrefix}
 	}
 	opts.Prefixes = slices.Compact(slices.Sorted(slices.Values(opts.Prefixes)))
-	c := &Controller{opts: opts, row: opts.Keys.Routers(), endpoints: map[string]watched[string]{}, departed: map[netip.Addr]time.Time{}, apiPorts: map[int]bool{}}
+	c := &Controller{opts: opts, row: opts.Keys.Routers(), endpoints: map[string]watched[string]{}, departed: map[netip.Addr]time.Time{}, apiPorts: map[int]bool{}, drains: make(chan struct{}, 1)}
 	c.loop = controller.New("route", controller.Func[controller.Singleton](c.Reconcile), controller.Options{Log: opts.Log, MaxBackoff: 5 * time.Second})
 	for _, prefix := range opts.Prefixes {
 		c.endpoints[prefix] = watch(c, keyspace.Endpoints(prefix), func([]cache.Event[string]) { c.changed() })
@@ -160,6 +165,7 @@ func (c *Controller) Run(ctx context.Context) error {
 		c.opts.Log.Error(err, "Serving what was served last failed, waiting for etcd", "file", c.opts.StateFile)
 	}
 	parts.Go(func() { c.watchNginx(ctx) })
+	parts.Go(func() { c.watchDraining(ctx) })
 	parts.Go(func() { c.appearWhenKnown(ctx) })
 	return c.loop.Run(ctx)
 }

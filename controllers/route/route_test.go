@@ -369,6 +369,8 @@ func (s *stuck) Apply(context.Context, nginx.Configuration) (nginx.Result, error
 
 func (s *stuck) Exited() <-chan struct{} { return nil }
 
+func (s *stuck) Draining() []v1.Draining { return nil }
+
 // TestFailingRouterSaysSo: a router that cannot apply changes publishes since when, why, and what it still serves.
 func TestFailingRouterSaysSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -447,4 +449,101 @@ func TestEndpointOfAMachine(t *testing.T) {
 	}
 	require.Subset(t, []string{"200 one", "200 two"}, slices.Collect(maps.Keys(answers)))
 	require.Len(t, answers, 2)
+}
+
+// busy is an nginx with requests under way to withdrawn endpoints, and one that may refuse its configuration.
+type busy struct {
+	mu       sync.Mutex
+	draining []v1.Draining
+	refuses  error
+	reloads  string
+}
+
+func (b *busy) set(change func(b *busy)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	change(b)
+}
+
+func (b *busy) Apply(context.Context, nginx.Configuration) (nginx.Result, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return nginx.Result{Endpoints: true, Draining: b.draining, Reloads: b.reloads}, b.refuses
+}
+
+func (b *busy) Draining() []v1.Draining {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.draining
+}
+
+func (b *busy) Exited() <-chan struct{} { return nil }
+
+// runBusy runs a controller over a model of nginx.
+func runBusy(t *testing.T, n *busy) *router {
+	s := memstore.New(memstore.Options{})
+	r := &router{t: t, store: s, keys: keyspace.New("")}
+	c := New(Options{
+		Store: s, Keys: r.keys, Nginx: n, Events: discard{}, Log: logr.Discard(), Machine: "m1", TTL: 10 * time.Second, Debounce: DefaultDebounce,
+		Settings: nginx.Settings{Dir: "/d", Listen: []string{"80"}},
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- c.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	r.route("shop", app(""))
+	return r
+}
+
+// TestRequestsUnderWayArePublished: a withdrawal is acknowledged with the endpoints that have requests under way, and again when
+// they have none.
+func TestRequestsUnderWayArePublished(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &busy{reloads: "no module"}
+		r := runBusy(t, n)
+		r.put("/services/web/shop/shop@1", "10.0.0.1:80")
+		time.Sleep(time.Second)
+		served, _ := r.served()
+		require.Empty(t, served.Draining)
+		require.Equal(t, "no module", served.Reloads)
+
+		n.set(func(b *busy) { b.draining = []v1.Draining{{Endpoint: "/services/web/shop/shop@1", Requests: 3}} })
+		withdrawn := r.put("/services/web/shop/shop@1", "")
+		time.Sleep(time.Second)
+		served, _ = r.served()
+		require.Equal(t, withdrawn, served.Served[web].Revision)
+		require.Equal(t, []string{"m1"}, v1.RoutersDraining(map[string]v1.Router{"m1": served}, "shop/shop@1"))
+		before := r.store.Revision()
+		n.set(func(b *busy) { b.draining = []v1.Draining{{Endpoint: "/services/web/shop/shop@1", Requests: 2}} })
+		time.Sleep(time.Minute)
+		require.Equal(t, before, r.store.Revision(), "their number alone is not published")
+		n.set(func(b *busy) { b.draining = nil })
+		time.Sleep(100 * time.Millisecond)
+		served, _ = r.served()
+		require.Empty(t, served.Draining)
+		require.Equal(t, withdrawn, served.Served[web].Revision)
+	})
+}
+
+// TestEndpointsAreAcknowledgedWithoutAReload: nginx refuses a configuration, and serves new endpoints all the same.
+func TestEndpointsAreAcknowledgedWithoutAReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &busy{}
+		r := runBusy(t, n)
+		r.put("/services/web/shop/shop@1", "10.0.0.1:80")
+		time.Sleep(time.Second)
+		before, _ := r.served()
+		n.set(func(b *busy) { b.refuses = errors.New("nginx -t fails") })
+		r.route("other", app("other.example.com"))
+		second := r.put("/services/web/shop/shop@1", "10.0.0.2:80")
+		time.Sleep(10 * time.Second)
+		served, _ := r.served()
+		require.Equal(t, second, served.Served[web].Revision)
+		require.Equal(t, second, served.Revision)
+		require.Equal(t, before.Routes, served.Routes, "the new host is not served")
+		require.Equal(t, "nginx -t fails", served.Failing.Message)
+	})
 }

@@ -81,7 +81,7 @@ func (b *build) fleet(f format) (*nfpm.Info, error) {
 	if f.name == "debian" {
 		// 249 has StopPropagatedFrom= of fleetd.socket; all else that is used is older.
 		info.Depends = []string{"fleetctl (= " + b.version + ")", "systemd (>= 249)"}
-		info.Recommends = []string{"nginx", "docker.io | docker-ce | podman"}
+		info.Recommends = []string{"nginx", "libnginx-mod-http-lua", "docker.io | docker-ce | podman"}
 		info.Suggests = []string{"fleet-registry", "etcd-server", "time-daemon"}
 	} else {
 		info.Depends = []string{"fleetctl = " + b.version, "systemd >= 249"}

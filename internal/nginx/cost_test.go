@@ -35,7 +35,7 @@ func (r *router) cost(routes []routing.Route) (rendered, tests int, refused []v1
 
 // TestCostOfAChange: the cost of a change depends on what changed, not on the number of apps, served or refused.
 func TestCostOfAChange(t *testing.T) {
-	r := newRouter(t)
+	r := newStaticRouter(t)
 	routes := many(100)
 	all, tests, _ := r.cost(routes)
 	require.Equal(t, 1, tests)

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -30,8 +29,10 @@ func (s *Server) spawn(ctx context.Context, text []byte) error {
 		return err
 	}
 	// A socket left behind by a killed nginx would block the start.
-	if err := os.Remove(s.path(socketName)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+	for _, name := range []string{socketName, feedName} {
+		if err := os.Remove(s.path(name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
 	}
 	s.log.Info("Starting nginx", "reason", "NotRunning", "generation", generationOf(text))
 	args := []string{"-e", "stderr", "-p", s.dir + "/", "-c", s.path("nginx.conf"), "-g", "daemon off;"}
@@ -49,7 +50,7 @@ func (s *Server) spawn(ctx context.Context, text []byte) error {
 
 // reload makes the running master read nginx.conf, whose content is text.
 func (s *Server) reload(ctx context.Context, text []byte) error {
-	old := acceptingWorkers(s.proc.pid)
+	old := acceptingWorkers(s.proc.session)
 	s.log.Info("Reloading nginx", "reason", "Changed", "generation", generationOf(text))
 	if err := s.proc.signal(unix.SIGHUP); err != nil {
 		return err
@@ -85,24 +86,10 @@ func (s *Server) await(ctx context.Context, text []byte, old []int) error {
 	}
 }
 
-// generation asks the running nginx, each time on a new connection: an open one would be answered by an old worker.
+// generation asks the running nginx for its configuration.
 func (s *Server) generation(ctx context.Context) (string, error) {
-	var d net.Dialer
-	t := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return d.DialContext(ctx, "unix", s.path(socketName))
-	}}
-	defer t.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://nginx/-/generation", nil)
-	if err != nil {
-		return "", err
-	}
-	resp, err := t.RoundTrip(req)
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 64))
-	return string(body), err
+	_, body, err := s.ask(ctx, socketName, http.MethodGet, "/-/generation", nil)
+	return body, err
 }
 
 // generationOf returns the generation in the text of a configuration.
@@ -176,19 +163,36 @@ func overlaps(before []string, l string) bool {
 
 // writeStatus replaces the files of the status page if they differ.
 func (s *Server) writeStatus(c Configuration, generation string) error {
-	html, data, err := renderStatus(c, generation)
+	html, data, err := renderStatus(c, generation, s.reloads)
 	if err != nil {
 		return err
 	}
 	return errors.Join(
-		replaceFile(s.path("status/index.html"), html),
-		replaceFile(s.path("status/status.json"), data))
+		replaceFile(s.path("status/index.html"), html, atomicfile.Process),
+		replaceFile(s.path("status/status.json"), data, atomicfile.Process))
+}
+
+// writeApps replaces the file that shows people the apps with their endpoints: the configuration of an nginx without the module.
+func (s *Server) writeApps(c Configuration) error {
+	if s.template != nil {
+		return nil
+	}
+	text := bytes.NewBufferString("# Written by the router for people to read: nginx itself reads nginx.conf and the table of endpoints. Changes are overwritten.\n")
+	defer s.plain.keep(c.Routes)
+	for _, route := range c.Routes {
+		app, err := s.plain.app(c.Settings, route)
+		if err != nil {
+			return err
+		}
+		text.Write(app.text)
+	}
+	return replaceFile(s.path(appsName), text.Bytes(), atomicfile.Process)
 }
 
 // replaceFile writes data to path atomically: after a crash the file has either the old or the new content.
-func replaceFile(path string, data []byte) error {
+func replaceFile(path string, data []byte, outlive atomicfile.Durability) error {
 	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, data) {
 		return nil
 	}
-	return atomicfile.Replace(path, data, 0o644, atomicfile.Power)
+	return atomicfile.Replace(path, data, 0o644, outlive)
 }

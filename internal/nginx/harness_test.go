@@ -31,16 +31,29 @@ type router struct {
 	t        *testing.T
 	settings Settings
 	own      *template.Template
+	static   bool // without the Lua module
 }
+
+// withoutModule makes the routers of TestWithoutTheModule.
+var withoutModule bool
 
 func newRouter(t *testing.T) *router {
 	t.Helper()
 	return newRouterIn(t, t.TempDir())
 }
 
+// newStaticRouter has endpoints in its configuration, as without the Lua module.
+func newStaticRouter(t *testing.T) *router {
+	t.Helper()
+	before := withoutModule
+	withoutModule = true
+	defer func() { withoutModule = before }()
+	return newRouter(t)
+}
+
 func newRouterIn(t *testing.T, dir string) *router {
 	t.Helper()
-	r := &router{t: t, settings: Settings{Dir: dir, Listen: []string{freeAddress(t)}, Domain: "localhost", Workers: 2, ErrorLog: filepath.Join(dir, "error.log")}}
+	r := &router{t: t, static: withoutModule, settings: Settings{Dir: dir, Listen: []string{freeAddress(t)}, Domain: "localhost", Workers: 2, ErrorLog: filepath.Join(dir, "error.log")}}
 	r.open()
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -58,7 +71,7 @@ func (r *router) open() {
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	require.NoError(r.t, err)
 	r.t.Cleanup(func() { null.Close() })
-	s, err := New(Options{Dir: r.settings.Dir, Template: r.own, Stdout: null, Stderr: null})
+	s, err := New(Options{Dir: r.settings.Dir, Template: r.own, Static: r.static, Stdout: null, Stderr: null})
 	require.NoError(r.t, err)
 	r.Server = s
 	r.t.Cleanup(func() {

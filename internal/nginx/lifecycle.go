@@ -1,6 +1,7 @@
 package nginx
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -47,6 +48,9 @@ func (s *Server) Start(ctx context.Context) (State, error) {
 	if err := s.test(ctx, s.current); err != nil {
 		return Waiting, fmt.Errorf("the configuration on disk is not used: %w", err)
 	}
+	if s.dictionary != nil {
+		s.dictionary.board.begin(s.dictionary.epoch)
+	}
 	if err := s.spawn(ctx, s.current); err != nil {
 		return Waiting, err
 	}
@@ -62,7 +66,8 @@ func (s *Server) adopt(ctx context.Context, pid int) error {
 	}
 	s.log.Info("Adopting nginx", "reason", "AlreadyRunning", "pid", pid)
 	s.use(p)
-	if got, err := s.generation(ctx); err == nil && got == generationOf(s.current) {
+	lost := s.dictionary != nil && s.dictionary.fresh && bytes.Contains(s.current, []byte(feedName)) // the board was removed
+	if got, err := s.generation(ctx); err == nil && got == generationOf(s.current) && !lost {
 		return nil
 	}
 	return s.reload(ctx, s.current)
@@ -125,7 +130,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	}
 	err := p.signal(unix.SIGKILL)
 	<-p.done
-	for _, pid := range workers(p.pid) {
+	for _, pid := range workers(p.session) {
 		_ = unix.Kill(pid, unix.SIGKILL)
 	}
 	return err
@@ -139,6 +144,10 @@ func (s *Server) Close() error {
 		s.proc.release()
 	}
 	s.proc = nil
+	if s.dictionary != nil {
+		_ = s.dictionary.board.close()
+		s.dictionary = nil
+	}
 	s.mu.Unlock()
 	s.watch.Wait()
 	if err := s.lock.Close(); !errors.Is(err, os.ErrClosed) {

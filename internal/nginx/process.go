@@ -17,10 +17,12 @@ import (
 // process is a running nginx master, started or adopted. It is held by a pidfd, so that a signal never reaches a
 // process that reuses its pid.
 type process struct {
-	pid   int
-	fd    *os.File
-	done  chan struct{} // closed when the master has exited
-	ended chan struct{} // closed when it is no longer watched
+	pid int
+	// session is that of the master and its workers; before is the master that this one took over from, 0 for none.
+	session, before int
+	fd              *os.File
+	done            chan struct{} // closed when the master has exited
+	ended           chan struct{} // closed when it is no longer watched
 }
 
 // attach watches pid until it exits or release is called.
@@ -29,7 +31,7 @@ func attach(pid int) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open process %d: %w", pid, err)
 	}
-	p := &process{pid: pid, fd: os.NewFile(uintptr(n), "pidfd"), done: make(chan struct{}), ended: make(chan struct{})}
+	p := &process{pid: pid, session: sessionOf(pid), fd: os.NewFile(uintptr(n), "pidfd"), done: make(chan struct{}), ended: make(chan struct{})}
 	raw, err := p.fd.SyscallConn()
 	if err != nil {
 		p.fd.Close()

@@ -23,6 +23,7 @@ import (
 
 func TestBothInstancesInTurn(t *testing.T) {
 	r := newRouter(t)
+	r.settings.Workers = 1 // each worker has turns of its own
 	r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{instance(t, "app@1"), instance(t, "app@2")}})
 	var got []string
 	for range 6 {

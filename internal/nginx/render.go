@@ -107,6 +107,7 @@ func Render(c Configuration, own *template.Template) ([]byte, error) {
 
 // renderer renders successive configurations: unchanged apps are not rendered again.
 type renderer struct {
+	module   *module // nil: endpoints are part of the configuration
 	settings Settings
 	apps     map[string]appPart
 	bytes    int // of all rendered apps
@@ -127,7 +128,7 @@ func (r *renderer) app(s Settings, route routing.Route) (appPart, error) {
 		return known, nil
 	}
 	var b bytes.Buffer
-	if err := renderApp(&b, s, route); err != nil {
+	if err := renderApp(&b, s, route, r.module != nil); err != nil {
 		return appPart{}, err
 	}
 	text := appPart{route, b.Bytes(), bytes.Count(b.Bytes(), []byte("\n"))}
@@ -175,7 +176,9 @@ func (r *renderer) render(c Configuration, own *template.Template) (rendered, er
 		Own        bool
 		Local      []string
 		Apps       string
-	}{c.Settings, generationMark, own != nil, c.Settings.local(), apps.String()})
+		Modules    []string
+		Script     string
+	}{c.Settings, generationMark, own != nil, c.Settings.local(), apps.String(), r.module.files(), scriptSum})
 	if err != nil {
 		return rendered{}, err
 	}
@@ -192,11 +195,12 @@ func (r *renderer) render(c Configuration, own *template.Template) (rendered, er
 	}, nil
 }
 
-func renderApp(b *bytes.Buffer, s Settings, r routing.Route) error {
+func renderApp(b *bytes.Buffer, s Settings, r routing.Route, dynamic bool) error {
 	return appTemplate.Execute(b, struct {
 		routing.Route
-		Listen []string
-	}{r, s.Listen})
+		Listen  []string
+		Dynamic bool
+	}{r, s.Listen, dynamic})
 }
 
 // tree returns the data of a custom template: the endpoints and the additional keys.
@@ -228,10 +232,12 @@ func (s Settings) local() []string {
 
 // status is the content of the status page. Its JSON is for scripts.
 type status struct {
-	Generation string            `json:"generation"`
-	Revision   int64             `json:"revision"`
-	Apps       []statusApp       `json:"apps"`
-	Refused    []v1.RouteRefusal `json:"refused"`
+	Generation string `json:"generation"`
+	Revision   int64  `json:"revision"`
+	// Reloads is why a change of endpoints reloads nginx; empty if none does.
+	Reloads string            `json:"reloads,omitempty"`
+	Apps    []statusApp       `json:"apps"`
+	Refused []v1.RouteRefusal `json:"refused"`
 }
 
 type statusApp struct {
@@ -246,8 +252,8 @@ type statusEndpoint struct {
 }
 
 // renderStatus returns the status page as HTML and as JSON.
-func renderStatus(c Configuration, generation string) (html, data []byte, err error) {
-	s := status{Generation: generation, Revision: c.Revision, Apps: []statusApp{}, Refused: []v1.RouteRefusal{}}
+func renderStatus(c Configuration, generation, reloads string) (html, data []byte, err error) {
+	s := status{Generation: generation, Revision: c.Revision, Reloads: reloads, Apps: []statusApp{}, Refused: []v1.RouteRefusal{}}
 	s.Refused = append(s.Refused, c.Refused...)
 	for _, r := range c.Routes {
 		a := statusApp{App: r.App, Hosts: r.Hosts, Endpoints: []statusEndpoint{}}

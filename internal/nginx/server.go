@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,6 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/atomicfile"
+	"github.com/fleet-starter/fleet/internal/routing"
 	"github.com/fleet-starter/fleet/internal/template"
 )
 
@@ -24,6 +27,8 @@ const (
 	// drainingName is a file that is there while the machine is drained: /-/healthz answers 503 then. Custom templates may
 	// look at it, too.
 	drainingName = "draining"
+	// appsName shows people the apps with their endpoints as they are now.
+	appsName = "conf.d/apps.conf"
 
 	defaultEffectTimeout = 10 * time.Second
 	// killTimeout is how long Stop waits between its last two, increasingly forceful, signals.
@@ -42,7 +47,9 @@ type Options struct {
 	Stdout, Stderr *os.File
 	// EffectTimeout is how long a reload or a start may take to come into effect. Default 10s.
 	EffectTimeout time.Duration
-	Log           logr.Logger
+	// Static: endpoints are part of the configuration even if nginx has the Lua module.
+	Static bool
+	Log    logr.Logger
 }
 
 // Server owns a directory and the nginx that runs in it.
@@ -55,6 +62,7 @@ type Server struct {
 	testTimeout    time.Duration
 	log            logr.Logger
 	lock           *os.File
+	reloads        string // why a change of endpoints reloads nginx; empty if none does
 
 	mu       sync.Mutex
 	current  []byte   // nginx.conf: the last configuration that nginx accepted
@@ -63,15 +71,24 @@ type Server struct {
 	exited   chan struct{}
 	watch    sync.WaitGroup
 	renderer renderer
-	memory   memory // results of nginx -t
-	tests    int    // number of runs of nginx -t
-	closing  bool   // Stop or Close was called: an exit is expected
+	plain    renderer // of appsName
+	// dictionary has the endpoints; nil if the configuration has them.
+	dictionary *dictionary
+	memory     memory // results of nginx -t
+	tests      int    // number of runs of nginx -t
+	closing    bool   // Stop or Close was called: an exit is expected
 }
 
 // Result is the outcome of Apply.
 type Result struct {
-	// Changed is false if nginx already ran with exactly this configuration and was left alone.
-	Changed bool
+	// Changed is false if nginx already served exactly this and was left alone. Reloaded: its configuration changed, too.
+	Changed, Reloaded bool
+	// Endpoints: nginx acknowledged the endpoints, even if it refused the rest.
+	Endpoints bool
+	// Reloads is why each change of endpoints reloads nginx; empty if none does.
+	Reloads string
+	// Draining are the withdrawn endpoints to which requests are under way: see Server.Draining.
+	Draining []v1.Draining
 	// Generation identifies the configuration in effect, by a hash of its text.
 	Generation string
 	// Refused is what the configuration had left out, and what nginx -t refused.
@@ -99,7 +116,7 @@ func New(o Options) (*Server, error) {
 	if !filepath.IsAbs(o.Dir) {
 		return nil, fmt.Errorf("directory %q of nginx is not an absolute path", o.Dir)
 	}
-	for _, d := range []string{s.dir, s.path("tmp"), s.path("status")} {
+	for _, d := range []string{s.dir, s.path("tmp"), s.path("status"), s.path("conf.d")} {
 		if err := makeDir(d); err != nil {
 			return nil, err
 		}
@@ -118,8 +135,45 @@ func New(o Options) (*Server, error) {
 		}
 		return nil, fmt.Errorf("%s: %w", s.dir, err)
 	}
+	if err := s.useModule(o.Static); err != nil {
+		s.lock.Close()
+		return nil, err
+	}
 	return s, nil
 }
+
+// useModule has nginx get endpoints without a reload, if it can.
+func (s *Server) useModule(static bool) error {
+	if static || s.template != nil {
+		s.reloads = ownTemplate
+		return nil
+	}
+	// Who can write there decides where requests go. Workers inherit what they need of it.
+	if err := os.MkdirAll(s.path("feed"), 0o700); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), s.testTimeout)
+	defer cancel()
+	module, why := findModule(ctx, s.binary, s.dir)
+	if module == nil {
+		s.reloads = why
+		s.log.Info("Every change of endpoints reloads nginx", "reason", "NoModule", "message", why)
+		return nil
+	}
+	d := &dictionary{served: map[uint64]endpoint{}, draining: map[uint64]endpoint{}}
+	if err := d.readTable(s.path(tableName)); err != nil {
+		s.log.Error(err, "The last table of endpoints is not used")
+	}
+	var err error
+	if d.board, d.fresh, err = openBoard(s.path(boardName)); err != nil {
+		return err
+	}
+	s.dictionary, s.renderer.module = d, module
+	return replaceFile(s.path(scriptName), []byte(script), atomicfile.Process)
+}
+
+// Reloads is why each change of endpoints reloads nginx; empty if none does.
+func (s *Server) Reloads() string { return s.reloads }
 
 // makeDir creates a directory that nginx's workers can read, even as nobody.
 func makeDir(path string) error {
@@ -158,7 +212,7 @@ func findBinary(name string) (string, error) {
 			return path, nil
 		}
 	}
-	return "", errors.New("nginx is not installed: on Debian, apt-get install nginx-light")
+	return "", errors.New("nginx is not installed: on Debian, apt-get install nginx-light libnginx-mod-http-lua")
 }
 
 func (s *Server) path(name string) string { return filepath.Join(s.dir, name) }
@@ -178,22 +232,71 @@ func (s *Server) Apply(ctx context.Context, c Configuration) (Result, error) {
 	}
 	c.User = cmp.Or(c.User, s.user)
 	running := s.proc != nil && !s.proc.exited()
+	result := Result{Reloads: s.reloads}
+	var fed error
+	all := c.Routes
+	if s.dictionary != nil {
+		var refused []v1.RouteRefusal
+		all, refused = acceptable(c.Routes)
+		c.Refused = append(slices.Clone(c.Refused), refused...)
+		// First: a new host has its endpoints when it comes, and endpoints change also if nginx refuses the rest.
+		if result.Changed, fed = s.handOver(ctx, all, running); fed != nil {
+			s.log.V(1).Info("Handing over the table of endpoints failed", "error", fed.Error())
+		}
+		c.Routes = withoutEndpoints(all)
+	}
+	c, err = s.configure(ctx, c, running, &result)
+	if s.dictionary != nil && s.proc != nil && !s.proc.exited() {
+		unasked := s.confirm(ctx)
+		result.Endpoints = unasked == nil
+		err = errors.Join(err, unasked)
+		result.Draining = s.drainingNow(time.Now())
+	}
+	if err != nil {
+		return result, err
+	}
+	c.Routes = withEndpoints(c.Routes, all)
+	return result, errors.Join(s.writeApps(c), s.writeStatus(c, result.Generation))
+}
+
+// configure makes nginx run with c as far as nginx -t accepts it, and returns that.
+func (s *Server) configure(ctx context.Context, c Configuration, running bool, result *Result) (Configuration, error) {
 	defer s.renderer.keep(c.Routes)
 	c = s.memory.without(c, time.Now())
 	r, err := s.renderer.render(c, s.template)
 	if err != nil || !running || !bytes.Equal(r.text, s.current) {
 		if r, c, err = s.candidate(ctx, c); err != nil {
-			return Result{}, err
+			return c, err
 		}
 	}
-	result := Result{Generation: r.generation, Refused: c.Refused}
-	if !running || s.doubtful || !bytes.Equal(r.text, s.current) {
-		result.Changed = true
-		if err := s.put(ctx, r.text, running); err != nil {
-			return Result{}, err
-		}
+	result.Generation, result.Refused = r.generation, c.Refused
+	if running && !s.doubtful && bytes.Equal(r.text, s.current) {
+		return c, nil
 	}
-	return result, s.writeStatus(c, r.generation)
+	result.Changed, result.Reloaded = true, true
+	return c, s.put(ctx, r.text, running)
+}
+
+// withoutEndpoints is the part of routes that is configuration where endpoints are data.
+func withoutEndpoints(routes []routing.Route) []routing.Route {
+	out := slices.Clone(routes)
+	for i := range out {
+		out[i].Upstreams, out[i].DrainTimeout = nil, 0
+	}
+	return out
+}
+
+// withEndpoints gives each route the endpoints that it has in all.
+func withEndpoints(routes, all []routing.Route) []routing.Route {
+	upstreams := make(map[string][]routing.Upstream, len(all))
+	for _, r := range all {
+		upstreams[r.App] = r.Upstreams
+	}
+	out := slices.Clone(routes)
+	for i := range out {
+		out[i].Upstreams = upstreams[out[i].App]
+	}
+	return out
 }
 
 // SetDraining sets whether load balancers should leave this machine: what /-/healthz answers. nginx is not reloaded.
@@ -212,7 +315,7 @@ func (s *Server) SetDraining(draining bool) error {
 // always one that nginx ran with. nginx may still have read the new one and serve it later: see doubtful.
 func (s *Server) put(ctx context.Context, text []byte, running bool) error {
 	old := s.current
-	if err := replaceFile(s.path("nginx.conf"), text); err != nil {
+	if err := replaceFile(s.path("nginx.conf"), text, atomicfile.Power); err != nil {
 		return err
 	}
 	s.current = text
@@ -227,7 +330,7 @@ func (s *Server) put(ctx context.Context, text []byte, running bool) error {
 	}
 	if err != nil && old != nil {
 		s.current = old
-		err = errors.Join(err, replaceFile(s.path("nginx.conf"), old))
+		err = errors.Join(err, replaceFile(s.path("nginx.conf"), old, atomicfile.Power))
 	}
 	return err
 }

@@ -21,7 +21,7 @@ import (
 )
 
 func TestApplyServesAndReloadsOnlyOnChange(t *testing.T) {
-	r := newRouter(t)
+	r := newStaticRouter(t)
 	state, err := r.Start(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, Waiting, state)
@@ -105,7 +105,7 @@ func TestHealthForLoadBalancers(t *testing.T) {
 }
 
 func TestEndpointThatNginxRefusesIsLeftOutAlone(t *testing.T) {
-	r := newRouter(t)
+	r := newStaticRouter(t)
 	good := instance(t, "b@1")
 	bad := routing.Upstream{Key: "/services/web/b/b@2", Instance: "b@2", Address: nowhere}
 	lone := routing.Upstream{Key: "/services/web/d/d@1", Instance: "d@1", Address: nowhere}
@@ -127,7 +127,7 @@ func TestEndpointThatNginxRefusesIsLeftOutAlone(t *testing.T) {
 
 // TestThatDoesNotEndIsARefusal: if nginx -t hangs, the configuration counts as refused, and the router continues without it.
 func TestThatDoesNotEndIsARefusal(t *testing.T) {
-	r := newRouter(t)
+	r := newStaticRouter(t)
 	r.apply(routing.Route{App: "a", Upstreams: []routing.Upstream{instance(t, "a@1")}})
 	slow := filepath.Join(t.TempDir(), "nginx")
 	require.NoError(t, os.WriteFile(slow, []byte("#!/bin/sh\ncase $1 in -t) grep -q 192.0.2.1 "+r.path("nginx.conf.candidate")+" && exec sleep 60;; esac\nexec "+r.binary+" \"$@\"\n"), 0o755))
@@ -140,7 +140,7 @@ func TestThatDoesNotEndIsARefusal(t *testing.T) {
 
 // As many apps as in a large cluster, one with a thousand instances and one that nginx refuses.
 func TestManyApps(t *testing.T) {
-	r := newRouter(t)
+	r := newStaticRouter(t)
 	up := instance(t, "app@1")
 	routes := []routing.Route{{App: "wide"}, {App: "bad", Upstreams: []routing.Upstream{{Key: "k", Instance: "bad@1", Address: nowhere}}}}
 	for i := range 1000 {
@@ -190,7 +190,7 @@ func TestBadCandidateIsRefusedAndTheOldOneServes(t *testing.T) {
 
 // A configuration that passes nginx -t but never takes effect is reverted.
 func TestReloadWithoutEffectIsTakenBack(t *testing.T) {
-	r := newRouter(t)
+	r := newStaticRouter(t)
 	up := instance(t, "app@1")
 	r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{up}})
 	before, err := os.ReadFile(r.path("nginx.conf"))
@@ -211,7 +211,7 @@ func TestReloadWithoutEffectIsTakenBack(t *testing.T) {
 // A reload that timed out may have been merely late: nginx is given the previous configuration again, although it is believed
 // to have it.
 func TestReloadThatIsLateIsTakenBack(t *testing.T) {
-	r := newRouter(t)
+	r := newStaticRouter(t)
 	one, two := instance(t, "app@1"), instance(t, "app@2")
 	r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{one}})
 	hidden := r.path("hidden.sock")

@@ -36,6 +36,9 @@ type Route struct {
 	// Timeout and BodySize override those of the router for this app; zero means no override.
 	Timeout  time.Duration
 	BodySize int64
+	// DrainTimeout is how long requests that are under way to a withdrawn instance are waited for. Zero means the router's
+	// default.
+	DrainTimeout time.Duration
 }
 
 // Upstream is one announced instance.
@@ -46,6 +49,8 @@ type Upstream struct {
 	Instance string
 	// Address is ip:port, see v1.ParseEndpoint.
 	Address string
+	// Weight is the instance's share of requests, relative to the app's others. Zero means 1.
+	Weight int
 }
 
 // IsPlain reports whether s can be used in nginx's configuration without ending a directive, a block or a string, or

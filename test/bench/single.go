@@ -123,6 +123,7 @@ func (s *silent) Apply(_ context.Context, c nginx.Configuration) (nginx.Result, 
 }
 
 func (s *silent) Exited() <-chan struct{}     { return s.exited }
+func (s *silent) Draining() []v1.Draining     { return nil }
 func (s *silent) Record(_, _, _, _, _ string) {}
 
 func serveRouter(config string) (questions, func(), error) {

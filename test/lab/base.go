@@ -16,7 +16,7 @@ const suite = "bookworm"
 // basePackages are installed on every machine beside Debian's smallest system: what a user would install before fleet.
 var basePackages = []string{
 	"systemd", "systemd-sysv", "dbus", "udev", "iproute2", "iptables", "nftables", "procps", "ca-certificates", "curl", "jq", "less",
-	"nginx-light", "etcd-server", "etcd-client", "docker.io", "podman", "netavark", "aardvark-dns",
+	"nginx-light", "libnginx-mod-http-lua", "etcd-server", "etcd-client", "docker.io", "podman", "netavark", "aardvark-dns",
 	"cloud-init", "openssh-server",
 }
 

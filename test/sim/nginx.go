@@ -201,6 +201,9 @@ func (s *server) Start(ctx context.Context) error {
 	return s.effect(ctx)
 }
 
+// Draining: the models' requests take no time.
+func (s *server) Draining() []v1.Draining { return nil }
+
 func (s *server) Exited() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()

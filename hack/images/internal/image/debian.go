@@ -168,6 +168,27 @@ func (d *debian) needs(to files, binary string) error {
 	return nil
 }
 
+// lua adds nginx's modules, with the libraries that they need, and their Lua files.
+func (d *debian) lua(to files) error {
+	for _, pattern := range []string{"usr/lib/nginx/modules/*.so", "usr/share/lua/5.1/*/*.lua", "usr/share/lua/5.1/*/*/*.lua", "usr/share/lua/5.1/*/*/*/*.lua"} {
+		found, err := filepath.Glob(filepath.Join(d.root, pattern))
+		if err != nil {
+			return err
+		}
+		for _, from := range found {
+			if err := to.copy(from, strings.TrimPrefix(from, d.root), 0o644); err != nil {
+				return err
+			}
+			if strings.HasSuffix(from, ".so") {
+				if err := d.needs(to, from); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
 // find returns a library in the directories that the loader looks into.
 func (d *debian) find(name string) (string, error) {
 	for _, pattern := range []string{"lib/*-linux-gnu", "usr/lib/*-linux-gnu"} {

@@ -87,7 +87,8 @@ func nginxRuns(t *testing.T, router Image) {
 		t.Skip("not root: nothing can be run in the router's image")
 	}
 	root := unpack(t, router)
-	require.NoError(t, os.WriteFile(root+"/tmp/nginx.conf", []byte("events {}\nhttp { include /etc/nginx/mime.types; server { listen 127.0.0.1:1; } }\n"), 0o644))
+	require.NoError(t, os.WriteFile(root+"/tmp/nginx.conf", []byte("load_module /usr/lib/nginx/modules/ndk_http_module.so;\nload_module /usr/lib/nginx/modules/ngx_http_lua_module.so;\nevents {}\n"+
+		"http { init_by_lua_block { require \"ngx.balancer\" }  include /etc/nginx/mime.types; server { listen 127.0.0.1:1; } }\n"), 0o644))
 	require.NoError(t, os.MkdirAll(root+"/dev", 0o755))
 	require.NoError(t, os.WriteFile(root+"/dev/null", nil, 0o644))
 	out, err := exec.Command("chroot", root, "/usr/sbin/nginx", "-t", "-e", "stderr", "-c", "/tmp/nginx.conf").CombinedOutput()
