@@ -283,36 +283,44 @@ local function again(r, e, stream)
   return list
 end
 
--- pick chooses the endpoint of a request. A stream is a websocket or the like, which ends when its instance does.
-function M.pick(app, stream)
+-- pick chooses the endpoint of a request. A stream is a websocket or the like, which ends when its instance does. There is no loop in
+-- it, so that LuaJIT compiles it as a whole.
+local function pick(app, stream)
   local request = get_request()
   local r = tonumber(cast(address_of, request))
   local map_of = stream and streams or requests
-  local was, without = map_of[r], nil
+  local without = tried[r]
+  local was = map_of[r]
   if was then
     map_of[r] = nil
     without = again(r, was, stream)
   end
-  while true do
-    local epoch = board.epoch
-    local a = apps[app]
-    if not a or a.epoch ~= epoch then a = load(app, epoch) end
-    local e = choose(a, without)
-    if not e then return ngx.exit(ngx.ERROR) end
-    local it = e.entry
-    if stream then it.streams = it.streams + 1 else it.requests = it.requests + 1 end
-    if C.ngx_http_lua_ffi_balancer_set_current_peer(request, e.host, e.length, e.port, errmsg) ~= 0 then
-      uncount(e, stream)
-      error("endpoint " .. e.host .. ":" .. e.port .. " of " .. app .. ": " .. ffi.string(errmsg[0]))
-    end
-    if board.epoch == epoch then
-      map_of[r] = e
-      if not was and a.n > 1 then C.ngx_http_lua_ffi_balancer_set_more_tries(request, a.n - 1, errmsg) end
-      return
-    end
-    uncount(e, stream)
+  local epoch = board.epoch
+  local a = apps[app]
+  if not a or a.epoch ~= epoch then a = load(app, epoch) end
+  local e
+  if a.even and a.n > 0 and not without then
+    local turn = a.turn % a.n + 1
+    e = a.list[turn]
+    if e.down == 0 then a.turn = turn else e = choose(a) end
+  else
+    e = choose(a, without)
   end
+  if not e then return ngx.exit(ngx.ERROR) end
+  local it = e.entry
+  if stream then it.streams = it.streams + 1 else it.requests = it.requests + 1 end
+  if C.ngx_http_lua_ffi_balancer_set_current_peer(request, e.host, e.length, e.port, errmsg) ~= 0 then
+    uncount(e, stream)
+    error("endpoint " .. e.host .. ":" .. e.port .. " of " .. app .. ": " .. ffi.string(errmsg[0]))
+  end
+  if board.epoch ~= epoch then -- another table came, which may not have it
+    uncount(e, stream)
+    return pick(app, stream)
+  end
+  map_of[r] = e
+  if not without and a.n > 1 then C.ngx_http_lua_ffi_balancer_set_more_tries(request, a.n - 1, errmsg) end
 end
+M.pick = pick
 
 -- reached reports whether the last endpoint that was tried has answered.
 local function reached()
@@ -332,7 +340,7 @@ function M.done()
     if not e then return end
     streams[r] = nil
   end
-  if next(tried) then tried[r] = nil end
+  if tried[r] then tried[r] = nil end
   local status = C.ngx_http_lua_ffi_get_resp_status(request)
   if (status == 502 or status == 504) and not reached() then
     failed(e)

@@ -29,6 +29,7 @@ var sections = []section{
 	{[]string{"memory/agent/"}, agent},
 	{[]string{"memory/router/"}, router},
 	{[]string{"latency/"}, latency},
+	{[]string{"router/"}, nginxRoutes},
 }
 
 func main() {
