@@ -57,7 +57,7 @@ func TestEndpointsChangeWithoutAReload(t *testing.T) {
 	one, two := instance(t, "app@1"), instance(t, "app@2")
 	first := r.apply(app())
 	require.Contains(t, r.get("app.localhost"), "503")
-	before, master := acceptingWorkers(r.pid()), r.pid()
+	before, master := r.bothWorkers(), r.pid()
 	for i := range 200 {
 		up := []routing.Upstream{one, two}[i%2]
 		result := r.apply(app(up))

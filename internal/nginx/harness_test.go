@@ -142,6 +142,13 @@ func (r *router) pid() int {
 	return pid
 }
 
+// bothWorkers waits until nginx has forked both: one alone answers already.
+func (r *router) bothWorkers() []int {
+	r.t.Helper()
+	require.Eventually(r.t, func() bool { return len(acceptingWorkers(r.pid())) == 2 }, 5*time.Second, time.Millisecond)
+	return acceptingWorkers(r.pid())
+}
+
 // do sends one request on its own connection.
 func (r *router) do(method, host, path string, change ...func(*http.Request)) (*http.Response, string) {
 	r.t.Helper()

@@ -56,7 +56,7 @@ func TestDynamicGolden(t *testing.T) {
 		got, err := r.render(c, nil)
 		require.NoError(t, err)
 		text := strings.Replace(string(got.text), scriptSum, "01234567", 1) // not with each change of the script
-		return strings.Replace(text, got.generation, "0123456789abcdef", 1)
+		return strings.ReplaceAll(text, got.generation, "0123456789abcdef")
 	}
 	got := render(goldenRoutes...)
 	requireGolden(t, "dynamic.golden", []byte(got))

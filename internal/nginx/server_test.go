@@ -30,8 +30,7 @@ func TestApplyServesAndReloadsOnlyOnChange(t *testing.T) {
 	first := r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{one}})
 	require.True(t, first.Changed)
 	require.Equal(t, "200 app@1", r.get("app.localhost"))
-	master, workers := r.pid(), workers(r.pid())
-	require.Len(t, workers, 2)
+	master, workers := r.pid(), r.bothWorkers()
 
 	again := r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{one}})
 	require.False(t, again.Changed)
