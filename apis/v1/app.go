@@ -250,6 +250,8 @@ type AppStatus struct {
 	AcceptedRevision int64 `json:"acceptedRevision,omitempty"`
 	// Replicas counts the instances. A global app wants one per matching machine.
 	Replicas ReplicaCounts `json:"replicas"`
+	// Rejected is why the manifest was taken back after it had been accepted (update.onFailure: revert).
+	Rejected *Rejection `json:"rejected,omitempty"`
 	// Conditions are Accepted, Scheduled, Available, Progressing and Ready.
 	Conditions []Condition `json:"conditions,omitempty"`
 	// Summary is the app's state in brief. Computed on read, never stored.

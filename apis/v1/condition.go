@@ -40,6 +40,7 @@ const (
 // Condition reasons shared by several packages.
 const (
 	ReasonInvalidManifest = "InvalidManifest" // of Accepted: the manifest cannot be parsed or is invalid; the last accepted spec keeps running
+	ReasonRejected        = "Rejected"        // of Accepted: the revision failed, and was taken back (update.onFailure: revert); the one before runs again
 	ReasonPending         = "Pending"         // not considered yet: the leader has not handled the manifest or an instance
 	ReasonMachineOf       = "MachineOf"       // of Scheduled: a unit that an instance must share a machine with has no machine
 	ReasonRolloutStalled  = "RolloutStalled"  // of Progressing and Ready: a new instance is not ready within update.healthyDeadline; the roll-out has stopped there

@@ -181,6 +181,24 @@ type Revision struct {
 	AcceptedAt time.Time `json:"acceptedAt,omitzero"`
 	// Manifest is the manifest's text, comments included; empty if KeptManifest keeps none, or an older fleetd wrote it.
 	Manifest string `json:"manifest,omitempty"`
+	// Before is the number of the revision to return to if this one is rejected: the last one that all instances were of when this
+	// one was accepted. 0: there was none.
+	Before int64 `json:"before,omitempty"`
+	// Complete is when all instances were of this revision, and ready. Only known where update.onFailure is revert.
+	Complete time.Time `json:"complete,omitzero"`
+	// Rejected is why it was taken back; nil: it was not. Written once, like Complete: all else never changes.
+	Rejected *Rejection `json:"rejected,omitempty"`
+}
+
+// Rejection is why a revision was taken back.
+type Rejection struct {
+	At time.Time `json:"at"`
+	// Message is what was seen, in one line.
+	Message string `json:"message"`
+	// Unit is the instance that failed, Machine where it did. Output is the last lines that it logged, at most 1 KiB.
+	Unit    string `json:"unit"`
+	Machine string `json:"machine,omitempty"`
+	Output  string `json:"output,omitempty"`
 }
 
 // Of reports whether the revision belongs to the app with that UID, not to a deleted app of the same name. Revisions of

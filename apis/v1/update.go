@@ -28,7 +28,21 @@ type Update struct {
 	// HealthyDeadline is how long a new instance may take to become ready before the roll-out counts as stalled. Default
 	// 5m.
 	HealthyDeadline Duration `json:"healthyDeadline,omitempty"`
+	// OnFailure is what happens to a changed manifest whose instances are not ready within healthyDeadline, end again and again
+	// (also within healthyDeadline after the roll-out was complete), or whose image cannot be pulled. With pause the roll-out stops
+	// there, until the manifest changes; with revert what ran before is rolled out again, and the change is not tried again until
+	// the manifest changes. Default pause.
+	OnFailure string `json:"onFailure,omitempty"`
 }
+
+// Reverts reports whether a revision that fails is taken back.
+func (s *AppSpec) Reverts() bool { return s.Update != nil && s.Update.OnFailure == OnFailureRevert }
+
+// The values of Update.OnFailure.
+const (
+	OnFailurePause  = "pause"
+	OnFailureRevert = "revert"
+)
 
 // DefaultDrainTimeout is the value of Update.DrainTimeout where that is not set, MaxDrainTimeout the most that it may be.
 const (
@@ -187,6 +201,9 @@ func (v *validator) update(s *AppSpec) {
 	}
 	v.positive("spec.update.healthyDeadline", u.HealthyDeadline)
 	v.positive("spec.update.minReady", u.MinReady)
+	if u.OnFailure != "" {
+		v.oneOf("spec.update.onFailure", u.OnFailure, OnFailurePause, OnFailureRevert)
+	}
 	if u.DrainTimeout != 0 && (u.DrainTimeout < Duration(time.Second) || u.DrainTimeout > Duration(MaxDrainTimeout)) {
 		v.add("spec.update.drainTimeout", "%s is out of range: use 1s to 24h", u.DrainTimeout)
 	}

@@ -81,7 +81,7 @@ const (
 // tellsOf returns what has to be written before an event is true.
 func (a Action) tellsOf() int {
 	switch a.Reason {
-	case Accepted, DoubtfulManifest:
+	case Accepted, DoubtfulManifest, RevisionRejected:
 		return theBase
 	case RolloutComplete, MoveComplete:
 		return theInstances
@@ -108,7 +108,7 @@ func operation(keys keyspace.Keys, app string, a Action) (store.Op, error) {
 	switch a.Kind {
 	case PutRevision:
 		value, err := keys.Revisions().Encode(*a.NewRevision)
-		return store.Op{Key: keys.Revisions().Key(keyspace.RevisionName(app, a.NewRevision.Number)), Value: value, If: store.Absent()}, err
+		return store.Op{Key: keys.Revisions().Key(keyspace.RevisionName(app, a.NewRevision.Number)), Value: value, If: unchanged(a.If)}, err
 	case PutRoute:
 		value, err := keys.Routes().Encode(*a.Route)
 		return store.Op{Key: keys.Routes().Key(app), Value: value, If: unchanged(a.If)}, err

@@ -83,6 +83,9 @@ func (w *world) apply(format string, args ...any) {
 	}
 }
 
+// latestAt stands for the ModRevision of the newest revision.
+func (w *world) latestAt() int64 { return int64(len(w.revisions)) }
+
 // accept stores the manifest's revision with the world's leeway. A manifest could not ask for it: the port of the tests is fixed.
 func (w *world) accept() {
 	p := planner{in: w.input(), putAt: map[string]int{}}
@@ -119,10 +122,15 @@ func (w *world) input() Input {
 	}
 	in.LastNumber = int64(len(w.revisions))
 	if n := len(w.revisions); n > 0 && w.manifest != nil && w.revisions[n-1].Of(w.manifest.UID) {
-		in.Latest = &w.revisions[n-1]
-		for _, hash := range []string{in.Latest.UnitFile, in.Latest.SidekickFile} {
-			if text, ok := w.texts[hash]; ok {
-				in.Texts[hash] = text
+		in.Latest, in.LatestAt = &w.revisions[n-1], w.latestAt()
+		if before := in.Latest.Before; before > 0 {
+			in.Before = &w.revisions[before-1]
+		}
+		for _, r := range []*v1.Revision{in.Latest, in.runs()} {
+			for _, hash := range []string{r.UnitFile, r.SidekickFile} {
+				if text, ok := w.texts[hash]; ok {
+					in.Texts[hash] = text
+				}
 			}
 		}
 	}
@@ -157,6 +165,11 @@ func (w *world) planSettling(settling time.Duration) Decision {
 		require.NotEmpty(w.t, a.Reason)
 		switch a.Kind {
 		case PutRevision:
+			if a.If != 0 { // the newest one is complete, or was rejected
+				require.Equal(w.t, w.latestAt(), a.If)
+				w.revisions[len(w.revisions)-1] = *a.NewRevision
+				break
+			}
 			require.EqualValues(w.t, len(w.revisions)+1, a.NewRevision.Number)
 			w.revisions = append(w.revisions, *a.NewRevision)
 		case PutRoute:

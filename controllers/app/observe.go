@@ -15,7 +15,6 @@ func (c *Controller) observe(app string) Input {
 	in := Input{
 		Generate: c.Generate,
 		Now:      c.Now(), App: app,
-		Latest:     c.Cluster.LatestRevision(app),
 		LastNumber: c.Cluster.LastRevision(app),
 		Texts:      map[string]string{},
 		Units:      make(map[string]StoredUnit, len(owned)),
@@ -28,6 +27,7 @@ func (c *Controller) observe(app string) Input {
 		Former:     c.Cluster.FormerEndpointsOf(app),
 		Unknown:    !c.Cluster.KnowsEndpoints(app),
 	}
+	in.Latest, in.Before, in.LatestAt = c.Cluster.NewestRevision(app)
 	if o, ok := c.Cluster.Apps.Get(app); ok {
 		in.Manifest = &Manifest{Raw: o.Value, Revision: o.ModRevision, UID: o.CreateRevision}
 	}
@@ -37,11 +37,14 @@ func (c *Controller) observe(app string) Input {
 			in.Route.Value = &o.Value
 		}
 	}
-	if in.Manifest == nil || in.Latest == nil || in.Latest.Spec.Announce == nil {
+	if runs := in.runs(); in.Manifest == nil || runs == nil || runs.Spec.Announce == nil {
 		in.ByHand = c.byHand(app, in.Route.Value)
 	}
-	if in.Latest != nil {
-		for _, hash := range []string{in.Latest.UnitFile, in.Latest.SidekickFile} {
+	for _, r := range []*v1.Revision{in.Latest, in.runs()} {
+		if r == nil {
+			continue
+		}
+		for _, hash := range []string{r.UnitFile, r.SidekickFile} {
 			if o, ok := c.Cluster.UnitFiles.Get(hash); ok {
 				in.Texts[hash] = o.Value
 			}

@@ -20,6 +20,9 @@ type Input struct {
 	Manifest *Manifest
 	// Latest is this app's newest accepted revision, or nil. Revisions of a deleted app of the same name do not count.
 	Latest *v1.Revision
+	// LatestAt is its ModRevision. Before is the revision to return to if it is rejected, or nil.
+	LatestAt int64
+	Before   *v1.Revision
 	// LastNumber is the highest revision number in use, including revisions of a deleted app and unreadable ones.
 	LastNumber int64
 	// Texts are the stored unit file texts that Latest names, by hash.
@@ -141,6 +144,8 @@ const (
 	PrepareNoMore      = "PrepareNoMore"      // the image that the machine was asked to pull is not needed any more
 	RolloutStalled     = "RolloutStalled"     // a new instance is not ready, or its image not on its machine, within update.healthyDeadline
 	RolloutComplete    = "RolloutComplete"    // all instances are of the revision, and ready
+	RevisionRejected   = "RevisionRejected"   // the revision failed: it is taken back, and not tried again until the manifest changes
+	RevisionComplete   = "RevisionComplete"   // all instances are of the revision, and ready: from now on it is watched for a while
 	MoveStalled        = "MoveStalled"        // an instance that had to leave a machine is not ready elsewhere in time
 	MoveComplete       = "MoveComplete"       // an instance that left a machine is ready again
 )
@@ -190,6 +195,9 @@ func Plan(in Input) Decision {
 	default:
 		p.restore()
 		p.instances()
+		if p.judge() {
+			break // what is stored then decides what runs
+		}
 		p.besides()
 		p.roll()
 		p.stopPreparing()

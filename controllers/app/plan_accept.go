@@ -17,7 +17,7 @@ func (p *planner) accept() {
 	if in.Manifest == nil {
 		return
 	}
-	p.revision, p.texts = in.Latest, in.Texts
+	p.revision, p.texts = in.runs(), in.Texts
 	if in.Latest != nil && in.Latest.ManifestRevision == in.Manifest.Revision {
 		return
 	}
@@ -54,6 +54,7 @@ func (p *planner) newRevision(app *v1.App) (*v1.Revision, map[string]string, err
 		Metadata:   v1.ObjectMeta{Name: app.Metadata.Name, Labels: app.Metadata.Labels, Annotations: app.Metadata.Annotations},
 		AcceptedAt: p.in.Now.UTC().Truncate(time.Second), Manifest: v1.KeptManifest(p.in.Manifest.Raw),
 	}
+	revision.Before = p.lastComplete()
 	revision.HostsSince = hostsSince(p.in.Latest, revision)
 	if latest := p.in.Latest; latest != nil {
 		if latest.UnitFile != "" && generate.SameUnits(&latest.Spec, &app.Spec) {
@@ -152,6 +153,10 @@ func (p *planner) restore() {
 	if restored.UnitFile == r.UnitFile && restored.SidekickFile == r.SidekickFile {
 		return
 	}
+	if latest := p.in.Latest; latest != nil && latest.Rejected != nil { // what the manifest says is not tried again
+		restored.ManifestRevision = p.in.Manifest.Revision
+	}
+	restored.Rejected = nil
 	restored.Number, restored.AcceptedAt = max(r.Number, p.in.LastNumber)+1, p.in.Now.UTC().Truncate(time.Second)
 	p.revision = &restored
 	p.first = append(p.first, Action{Kind: PutRevision, Reason: FileLost, Name: p.in.App, NewRevision: &restored})

@@ -60,6 +60,11 @@ func seenBefore(older Input, plan Decision) Decision {
 			a.Unit.Metadata.OwnerUID == stored.Metadata.OwnerUID
 	})
 	for n, a := range plan.Actions {
+		if a.Kind == PutRevision { // that version returns to none
+			revision := *a.NewRevision
+			revision.Before = 0
+			plan.Actions[n].NewRevision = &revision
+		}
 		if a.Kind == PutUnit {
 			unit := *a.Unit
 			unit.Rollout.Phase = ""

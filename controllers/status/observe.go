@@ -24,6 +24,9 @@ func (c *Controller) observe(app string) Input {
 		Endpoints:  c.Cluster.EndpointsOf(app),
 		Routers:    c.Cluster.RoutersByMachine(),
 	}
+	if newest, _, _ := c.Cluster.NewestRevision(app); newest != nil && newest != in.Latest {
+		in.Rejected = newest
+	}
 	if o, ok := c.Cluster.Apps.Get(app); ok {
 		in.Manifest, in.ManifestRevision = o.Value, o.ModRevision
 		if in.Manifest == nil {

@@ -23,6 +23,8 @@ type Input struct {
 	ManifestRevision int64
 	// Latest is this app's newest accepted revision, or nil.
 	Latest *v1.Revision
+	// Rejected is the newest revision if it was taken back, so that Latest runs again; else nil.
+	Rejected *v1.Revision
 	// Units are the app's units, by name; Taken the names of other owners' units, with their owner.
 	Units map[string]*v1.Unit
 	Taken map[string]string
@@ -162,6 +164,9 @@ func (p *planner) accepted() {
 	switch {
 	case err != nil:
 		p.set(v1.Accepted, v1.ConditionFalse, ReasonInvalidManifest, v1.Summary(err)+goesOn)
+	case in.Rejected != nil && (in.Rejected.ManifestRevision == in.ManifestRevision || v1.SameSpec(&in.Rejected.Spec, &app.Spec)):
+		p.status.Rejected = in.Rejected.Rejected
+		p.set(v1.Accepted, v1.ConditionFalse, v1.ReasonRejected, fmt.Sprintf("revision %d was taken back: %s%s", in.Rejected.Number, in.Rejected.Rejected.Message, goesOn))
 	case taken != "":
 		p.set(v1.Accepted, v1.ConditionFalse, ReasonNameTaken, v1.NameTakenMessage(taken, in.Taken[taken])+goesOn)
 	default:

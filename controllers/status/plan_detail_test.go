@@ -93,6 +93,11 @@ func TestDetails(t *testing.T) {
 				u.Rollout = v1.Rollout{Phase: v1.RolloutUpdating, Since: now.Add(-time.Hour)}
 			})
 		}, v1.Progressing, "False Updated: 3 of 3 instances are of revision 3", false},
+		{"a revision was taken back", func(in *Input) {
+			app, err := v1.ParseAppNamed("web", in.Manifest)
+			require.NoError(t, err)
+			in.Rejected = &v1.Revision{Number: 4, Spec: app.Spec, ManifestRevision: in.ManifestRevision, Rejected: &v1.Rejection{Message: "web@1.service is not ready after 5m0s: failed"}}
+		}, v1.Accepted, "False Rejected: revision 4 was taken back: web@1.service is not ready after 5m0s: failed; revision 3 keeps running", false},
 		{"replaced in place", func(in *Input) {
 			in.withdraw(2, "old")
 			in.Latest.Spec.Ports = []v1.Port{{HostPort: 3000}}

@@ -21,6 +21,7 @@ var further = map[string]object{
 	"spec.container.runtime":              {"enum": []string{v1.RuntimeDocker, v1.RuntimePodman}},
 	"spec.ports[].port":                   {"minimum": 1, "maximum": 65535},
 	"spec.ports[].hostPort":               {"anyOf": []object{{"type": "integer", "minimum": 1, "maximum": 65535}, {"const": "auto"}}},
+	"spec.update.onFailure":               {"enum": []string{v1.OnFailurePause, v1.OnFailureRevert}},
 	"spec.announce.port":                  {"type": []string{"string", "integer"}},
 	"spec.healthCheck.http.port":          {"type": []string{"string", "integer"}},
 	"spec.healthCheck.tcp.port":           {"type": []string{"string", "integer"}},

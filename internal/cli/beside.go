@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/api/wire"
 )
 
 // target is one of the units or manifests that a command waits for.
@@ -133,6 +135,28 @@ type brokenError struct {
 	condition *v1.Condition
 	summary   v1.AppSummary
 	words     string // the last log lines of its units
+}
+
+// rejectedError means that a changed manifest failed, and what was there before runs again.
+type rejectedError struct {
+	condition *v1.Condition
+	rejection v1.Rejection
+}
+
+func (e *rejectedError) Error() string {
+	message := e.rejection.Message
+	if e.condition != nil {
+		message = e.condition.Message
+	}
+	if e.rejection.Output != "" {
+		message += "\n  last log lines of " + e.rejection.Unit + ":\n    | " + strings.ReplaceAll(strings.TrimRight(e.rejection.Output, "\n"), "\n", "\n    | ")
+	}
+	return message
+}
+
+// takesBack reports whether an app with a failing instance is about to be taken back: a first revision has none before it.
+func takesBack(o wire.App, s v1.AppSummary) bool {
+	return o.Spec.Reverts() && o.Status.AcceptedRevision > 1 && (s.Condition == v1.Progressing || s.Condition == v1.Ready)
 }
 
 func (e *brokenError) Error() string {

@@ -27,6 +27,7 @@ const (
 	exitUsage    = 2
 	exitNotFound = 3
 	exitTimeout  = 4
+	exitRejected = 5
 )
 
 // IO is the environment that fleetctl runs in. Data goes to Out, everything else to Err.
@@ -148,6 +149,8 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.Is(err, errTimeout):
 		return exitTimeout
+	case errors.As(err, new(*rejectedError)):
+		return exitRejected
 	case errors.Is(err, errSSH):
 		return exitSSH
 	case client.NotFound(err), errors.Is(err, errNoImage):
@@ -184,6 +187,7 @@ Exit codes:
   2  the command line is wrong
   3  an object does not exist (stop, destroy and others exit as the original does: see --strict)
   4  timed out while waiting
+  5  a changed manifest failed and was taken back (update.onFailure: revert)
 255  ssh failed (ssh, status, journal)`
 
 func (a *app) root() *cobra.Command {

@@ -126,7 +126,10 @@ func (a *app) waitForApp(ctx context.Context, name string, revision int64, told 
 		case status == nil || status.ObservedRevision < revision:
 			continue
 		}
-		if s := summary(event.Object); s.Phase == v1.AppBroken {
+		if status.Rejected != nil {
+			return &rejectedError{v1.FindCondition(status.Conditions, v1.Accepted), *status.Rejected}
+		}
+		if s := summary(event.Object); s.Phase == v1.AppBroken && !takesBack(event.Object, s) {
 			return &brokenError{v1.FindCondition(status.Conditions, s.Condition), s, a.lastWords(ctx, name, s.Condition)}
 		}
 		if v1.IsTrue(status.Conditions, v1.Ready) {

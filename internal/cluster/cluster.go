@@ -5,6 +5,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -187,20 +188,36 @@ func (c *Cluster) UIDOf(app string) (uid int64, ok bool) {
 	return o.CreateRevision, true
 }
 
-// LatestRevision returns an app's newest readable revision, or nil. Revisions of a deleted app do not count, even if another
-// app has its name now.
-func (c *Cluster) LatestRevision(app string) *v1.Revision {
+// NewestRevision returns an app's newest readable revision and its ModRevision, and the revision to return to if that one is rejected;
+// nil if there is none. Revisions of a deleted app do not count, even if another app has its name now.
+func (c *Cluster) NewestRevision(app string) (newest, before *v1.Revision, at int64) {
 	uid, ok := c.UIDOf(app)
 	if !ok {
-		return nil
+		return nil, nil, 0
 	}
-	all := c.Revisions.ListPrefix(app + "/")
-	for i := len(all) - 1; i >= 0; i-- {
-		if Readable(all[i]) && all[i].Value.Of(uid) {
-			return &all[i].Value
+	for _, o := range slices.Backward(c.Revisions.ListPrefix(app + "/")) {
+		switch r := &o.Value; {
+		case !Readable(o) || !r.Of(uid):
+		case newest == nil:
+			newest, at = r, o.ModRevision
+			if r.Before == 0 {
+				return newest, nil, at
+			}
+		case r.Number == newest.Before:
+			return newest, r, at
 		}
 	}
-	return nil
+	return newest, nil, at
+}
+
+// LatestRevision returns the revision of an app that should run: the newest readable one, or the one before it if that was rejected;
+// nil if there is none.
+func (c *Cluster) LatestRevision(app string) *v1.Revision {
+	newest, before, _ := c.NewestRevision(app)
+	if newest != nil && newest.Rejected != nil && before != nil {
+		return before
+	}
+	return newest
 }
 
 // LastRevision returns the highest number of a revision under that app name, readable or not, of a deleted app or not; 0 if

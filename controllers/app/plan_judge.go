@@ -1,0 +1,135 @@
+package app
+
+import (
+	"fmt"
+	"time"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/instance"
+)
+
+// runs is the revision that should run: the newest one, or the one before if that was rejected.
+func (in *Input) runs() *v1.Revision {
+	if in.Latest != nil && in.Latest.Rejected != nil && in.Before != nil {
+		return in.Before
+	}
+	return in.Latest
+}
+
+// lastComplete is the number of the last revision that all instances are of, or were of before the newest one; 0 for none.
+func (p *planner) lastComplete() int64 {
+	latest := p.in.Latest
+	if latest == nil {
+		return 0
+	}
+	if latest.Rejected != nil {
+		return latest.Before
+	}
+	for name, u := range p.in.Units {
+		if _, sidekick, ok := v1.ParseAppUnit(p.in.App, name); ok && !sidekick && (u.Spec.Hash != latest.UnitFile || v1.RolloutOf(u.Unit, nil).UnderWay()) {
+			return latest.Before
+		}
+	}
+	return latest.Number
+}
+
+// judge rejects a revision whose instances fail, if the manifest asks for that and there is one to return to. A revision is on trial
+// until update.healthyDeadline after all its instances were ready. It reports whether it has rejected it.
+func (p *planner) judge() bool {
+	r := p.revision
+	if p.in.Latest == nil || r != p.in.Latest || !r.Spec.Reverts() || p.in.Before == nil || r.Spec.Global || p.changesMode() {
+		return false
+	}
+	if r.UnitFile == p.in.Before.UnitFile && r.SidekickFile == p.in.Before.SidekickFile {
+		return false // the same instances: returning would mend nothing
+	}
+	if !r.Complete.IsZero() {
+		left := r.Spec.Update.HealthyDeadline.Std() - p.in.Now.Sub(r.Complete)
+		if left <= 0 {
+			return false
+		}
+		p.lookAgain(left)
+	}
+	p.besides()
+	for _, i := range p.pool() {
+		if why := p.fails(i); why != "" {
+			p.reject(i, why)
+			return true
+		}
+	}
+	p.beside = nil
+	p.instances() // besides are found again
+	p.completes()
+	return false
+}
+
+// completes records once that all instances are of the revision, and ready.
+func (p *planner) completes() {
+	if !p.revision.Complete.IsZero() || len(p.surplus) > 0 {
+		return
+	}
+	for _, i := range p.all {
+		if i.wanted() && (!i.how.State.IsReady() || i.rollout.UnderWay()) {
+			return
+		}
+	}
+	complete := *p.revision
+	complete.Complete = p.in.Now.UTC()
+	p.first = append(p.first, Action{Kind: PutRevision, Reason: RevisionComplete, Name: p.in.App, NewRevision: &complete, If: p.in.LatestAt})
+}
+
+// fails is why an instance of the revision on trial has failed; "" if it has not, or may still become ready.
+func (p *planner) fails(i *replica) string {
+	if !i.wanted() || i.taken != "" || i.unit.stored == nil {
+		return ""
+	}
+	deadline := p.revision.Spec.Update.HealthyDeadline.Std()
+	if next := i.unit.stored.Next; next.Hash == i.unit.hash && next.Hash != i.unit.stored.Spec.Hash && p.expired(next.Since, deadline) {
+		return fmt.Sprintf("the image of %s is not on its machine after %s%s", i.unit.name, deadline, preparing(i))
+	}
+	if !i.updated() || i.how.State.IsReady() {
+		return ""
+	}
+	switch i.how.State {
+	case instance.RestartLoop, instance.Failed, instance.Exited:
+		return i.unit.name + " " + i.how.Why()
+	case instance.Stopped, instance.MachineAway:
+		return ""
+	}
+	if i.rollout.UnderWay() && i.rollout.From == "" && p.revision.Complete.IsZero() && p.expired(i.rollout.Since, deadline) && !(i.beside && p.crampedOut() != "") {
+		return fmt.Sprintf("%s is not ready after %s: %s", i.unit.name, deadline, i.how.Why())
+	}
+	return ""
+}
+
+// preparing is what its machine says of the image of its next start.
+func preparing(i *replica) string {
+	if state := i.unit.state(""); state != nil && state.Prepared.Message != "" {
+		return ": " + state.Prepared.Message
+	}
+	return ""
+}
+
+// expired reports whether a time is over that began then. If not, it requests another plan for when it is.
+func (p *planner) expired(since time.Time, d time.Duration) bool {
+	left := d - p.in.Now.Sub(since)
+	p.lookAgain(left)
+	return left <= 0
+}
+
+// reject takes the revision back because of that instance.
+func (p *planner) reject(i *replica, why string) {
+	rejected := *p.revision
+	rejected.Rejected = &v1.Rejection{At: p.in.Now.UTC(), Message: why, Unit: i.unit.name}
+	if state := i.unit.state(""); state != nil {
+		rejected.Rejected.Output = state.Output
+		for _, s := range i.unit.states {
+			if s.UnitState == state {
+				rejected.Rejected.Machine = s.Machine
+			}
+		}
+	}
+	p.first = append(p.first, Action{Kind: PutRevision, Reason: RevisionRejected, Name: p.in.App, NewRevision: &rejected, If: p.in.LatestAt})
+	p.report(v1.EventWarning, RevisionRejected, fmt.Sprintf("revision %d is taken back: %s; revision %d runs again, and this one is not tried again until the manifest changes",
+		rejected.Number, why, p.in.Before.Number))
+}
