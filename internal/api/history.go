@@ -174,7 +174,9 @@ func (p *past) line(manifest int64) wire.Revision {
 
 // outcome says what became of the i-th revision.
 func (p *past) outcome(i int) (outcome, message string) {
-	switch {
+	switch rejected := p.revisions[i].Rejected; {
+	case rejected != nil:
+		return wire.Rejected, rejected.Message
 	case i < len(p.revisions)-1:
 		return wire.Superseded, ""
 	case !p.exists:
