@@ -138,6 +138,8 @@ type Unplaced struct {
 	Message string `json:"message"`
 	// Reasons are the constraints that failed, those that rule out most machines first.
 	Reasons []Refusal `json:"reasons,omitempty"`
+	// Next: the unit has a machine and runs there. It is its next file that fits on none: see Unit.Next.
+	Next bool `json:"next,omitempty"`
 }
 
 // Refusal is one constraint that rules out some machines.

@@ -9,6 +9,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/cluster"
 	"github.com/fleet-starter/fleet/internal/controller"
 	"github.com/fleet-starter/fleet/internal/generate"
+	"github.com/fleet-starter/fleet/internal/keyspace"
 )
 
 // Options set up a Controller.
@@ -43,6 +44,10 @@ func New(opts Options) *Controller {
 	c.Cluster.OnApp(c.Enqueue)
 	c.Cluster.OnLeaving(c.Enqueue)
 	c.waiting = c.Cluster.OnRouter(c.Enqueue)
+	cluster.Follow(c.Cluster.Preparations, c.Enqueue, func(name string, _, _ *cache.Object[v1.Next]) []string {
+		_, unit, _ := keyspace.Split(name)
+		return c.Cluster.AppsOf(unit)
+	})
 	cluster.Follow(c.Cluster.Unplaced, c.Enqueue, func(unit string, _, _ *cache.Object[v1.Unplaced]) []string { return c.Cluster.AppsOf(unit) })
 	return c
 }

@@ -45,6 +45,9 @@ type world struct {
 	pull  v1.PreparedState
 	// surge and unavailable are the leeway of revisions from now on, if surge is above 0.
 	surge, unavailable int32
+	// asked are the machines that are asked to prepare a start; nil: m1. elsewhere is what m2 reports of units.
+	asked     func(v1.Next) []Asked
+	elsewhere map[string]v1.UnitState
 }
 
 func newWorld(t require.TestingT, app string) *world {
@@ -53,6 +56,7 @@ func newWorld(t require.TestingT, app string) *world {
 		texts: map[string]string{}, units: map[string]StoredUnit{}, taken: map[string]string{}, overrides: map[string]v1.Override{},
 		states: map[string]v1.UnitState{}, endpoints: map[string]string{}, broken: map[string]bool{}, brokenBy: map[string]bool{},
 		routers: map[string]v1.Router{"m1": {}, "m2": {}}, places: map[string]Place{}, announcedAt: map[string]int64{},
+		pull: v1.PreparedReady,
 	}
 }
 
@@ -118,7 +122,7 @@ func (w *world) input() Input {
 		Now: w.now, App: w.app, Manifest: w.manifest, Texts: map[string]string{}, Units: maps.Clone(w.units), Taken: w.taken,
 		Overrides: w.overrides, States: map[string][]State{}, Leaving: w.leaving, Endpoints: map[string]int64{}, Places: map[string]Place{},
 		EndpointSets: []v1.EndpointSet{{Prefix: v1.DefaultAnnouncePrefix, Revision: w.changed, Digest: v1.EndpointsDigest(w.endpoints)}},
-		Route:        w.route, ByHand: w.byHand,
+		Route:        w.route, ByHand: w.byHand, Asked: map[string][]Asked{},
 	}
 	in.LastNumber = int64(len(w.revisions))
 	if n := len(w.revisions); n > 0 && w.manifest != nil && w.revisions[n-1].Of(w.manifest.UID) {
@@ -137,11 +141,22 @@ func (w *world) input() Input {
 	for name, s := range w.states {
 		in.States[name] = []State{{"m1", &s}}
 	}
+	for name, s := range w.elsewhere {
+		in.States[name] = append(in.States[name], State{"m2", &s})
+	}
 	for name, u := range w.units {
 		if place, ok := w.places[name]; ok {
 			in.Places[name] = place
 		} else if u.Spec.DesiredState != v1.Inactive {
 			in.Places[name] = Place{Machines: []string{"m1"}}
+		}
+		if text, stored := w.texts[u.Spec.Hash]; stored {
+			in.Texts[u.Spec.Hash] = text
+		}
+		if u.Next.Hash != "" && w.asked != nil {
+			in.Asked[name] = w.asked(u.Next)
+		} else if u.Next.Hash != "" {
+			in.Asked[name] = []Asked{{"m1", u.Next.Since}}
 		}
 	}
 	for name := range w.endpoints {

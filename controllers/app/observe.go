@@ -2,6 +2,7 @@ package app
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 
@@ -23,6 +24,7 @@ func (c *Controller) observe(app string) Input {
 		States:     map[string][]State{},
 		Leaving:    map[string]string{},
 		Places:     make(map[string]Place, len(owned)),
+		Asked:      map[string][]Asked{},
 		Endpoints:  c.Cluster.EndpointsOf(app),
 		Former:     c.Cluster.FormerEndpointsOf(app),
 		Unknown:    !c.Cluster.KnowsEndpoints(app),
@@ -41,13 +43,9 @@ func (c *Controller) observe(app string) Input {
 		in.ByHand = c.byHand(app, in.Route.Value)
 	}
 	for _, r := range []*v1.Revision{in.Latest, in.runs()} {
-		if r == nil {
-			continue
-		}
-		for _, hash := range []string{r.UnitFile, r.SidekickFile} {
-			if o, ok := c.Cluster.UnitFiles.Get(hash); ok {
-				in.Texts[hash] = o.Value
-			}
+		if r != nil {
+			c.addText(in.Texts, r.UnitFile)
+			c.addText(in.Texts, r.SidekickFile)
 		}
 	}
 	withdrawn := false
@@ -59,6 +57,10 @@ func (c *Controller) observe(app string) Input {
 		}
 		withdrawn = withdrawn || sidekick && o.Value.Spec.DesiredState != v1.Launched
 		in.Places[o.Name] = c.place(o.Name)
+		c.addText(in.Texts, o.Value.Spec.Hash)
+		if o.Value.Next != (v1.Next{}) {
+			in.Asked[o.Name] = c.asked(o.Name, o.Value.Next, in.Places[o.Name].Machines)
+		}
 		for machine, state := range c.Cluster.StatesOf(o.Name) {
 			in.States[o.Name] = append(in.States[o.Name], State{machine, state})
 		}
@@ -104,6 +106,32 @@ func (c *Controller) place(unit string) (place Place) {
 		place.Unplaced = &o.Value
 	}
 	return place
+}
+
+// asked are the machines that are asked to prepare a unit's next start: those that have the unit, or those that it moves to.
+func (c *Controller) asked(unit string, next v1.Next, machines []string) (asked []Asked) {
+	for _, machine := range machines {
+		if o, ok := c.Cluster.Placements.Get(keyspace.Join(machine, unit)); ok && o.Value.Next == next.Preparation {
+			asked = append(asked, Asked{machine, next.Since})
+		}
+	}
+	moves := c.Cluster.PreparationsOf(unit)
+	for _, machine := range slices.Sorted(maps.Keys(moves)) {
+		if _, present := c.Cluster.Machines.Get(machine); present && moves[machine].Preparation == next.Preparation {
+			asked = append(asked, Asked{machine, moves[machine].Since})
+		}
+	}
+	return asked
+}
+
+// addText adds the text of a stored unit file.
+func (c *Controller) addText(texts map[string]string, hash string) {
+	if _, known := texts[hash]; known {
+		return
+	}
+	if o, ok := c.Cluster.UnitFiles.Get(hash); ok {
+		texts[hash] = o.Value
+	}
 }
 
 func bySince(a, b State) int {

@@ -25,7 +25,7 @@ type Input struct {
 	Before   *v1.Revision
 	// LastNumber is the highest revision number in use, including revisions of a deleted app and unreadable ones.
 	LastNumber int64
-	// Texts are the stored unit file texts that Latest names, by hash.
+	// Texts are the stored unit file texts that Latest and the app's units name, by hash.
 	Texts map[string]string
 	// Units are the app's units, by name; Taken are the names of other owners' units, with their owner ("" is a person).
 	Units map[string]StoredUnit
@@ -38,6 +38,8 @@ type Input struct {
 	Leaving map[string]string
 	// Places are where the app's units are placed, by unit.
 	Places map[string]Place
+	// Asked are the machines that are asked to prepare a unit's next start, by unit.
+	Asked map[string][]Asked
 	// Endpoints are the revisions of the app's endpoints below its announce prefix, Former those below the prefixes of
 	// earlier revisions, both named as by v1.EndpointName. Unknown: they are still being listed, so nothing can be said about
 	// instances.
@@ -93,6 +95,13 @@ type Place struct {
 	Loaded bool
 	// Unplaced is why it has no machine, or why its new file fits on none.
 	Unplaced *v1.Unplaced
+}
+
+// Asked is a present machine that is asked to prepare the start that the unit names as its next one.
+type Asked struct {
+	Machine string
+	// Since is when it was asked.
+	Since time.Time
 }
 
 // Kind is what an action does.

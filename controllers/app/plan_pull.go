@@ -2,15 +2,18 @@ package app
 
 import (
 	"fmt"
+	"strings"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
 // Before anything is taken away from an instance that runs, its machine pulls the image of what is to run next. That is no phase
 // of its roll-out: nothing happens to the instance, which goes on in whatever phase it is.
 
-// prepared reports whether the machines of an instance have what its replacement, or its restart, needs. If it has not been asked
-// for it is now.
+// prepared reports whether the machine where an instance starts next has what its replacement, or its restart, needs: the one where
+// it runs or, if it moves with its new file, the one that it moves to. If it has not been asked for it is now. Where no machine fits
+// the new file none is asked, and the instance goes on.
 func (p *planner) prepared(i *replica) bool {
 	next := v1.Next{Since: p.in.Now.UTC()}
 	next.Hash, next.RequestedAt = i.unit.hash, i.unit.request
@@ -20,7 +23,7 @@ func (p *planner) prepared(i *replica) bool {
 	machines, is := p.in.Places[i.unit.name].Machines, i.unit.stored.Spec
 	restarts := next.Preparation != v1.Preparation{Hash: is.Hash, RequestedAt: is.RequestedAt} // else only its sidekick changes
 	p.preparing[i] = true
-	if !p.pulls() || !restarts || len(machines) == 0 {
+	if !restarts || len(machines) == 0 || !p.pulls() && !p.placedAnew(i) {
 		return true
 	}
 	if asked := i.unit.stored.Next; asked.Preparation != next.Preparation {
@@ -28,9 +31,10 @@ func (p *planner) prepared(i *replica) bool {
 		return false
 	}
 	next = i.unit.stored.Next
-	ready := true
-	for _, machine := range machines {
-		ready = p.preparedOn(i, machine, next) && ready
+	asked := p.in.Asked[i.unit.name]
+	ready := len(asked) > 0 && (i.number > 0 || len(asked) == len(machines)) // a global unit starts on all of them
+	for _, a := range asked {
+		ready = p.preparedOn(i, a, next.Preparation) && ready
 	}
 	if !ready {
 		p.watchPreparation(i, next)
@@ -44,12 +48,39 @@ func (p *planner) pulls() bool {
 	return c != nil && c.Pull != v1.PullNever
 }
 
+// placedAnew reports whether the revision says something else of where an instance may be than the file that the instance has.
+func (p *planner) placedAnew(i *replica) bool {
+	is, known := p.in.Texts[i.unit.stored.Spec.Hash]
+	return known && rulesIn(is) != rulesIn(p.texts[i.unit.hash])
+}
+
+// rulesIn is what a unit file says to the scheduler.
+func rulesIn(text string) string {
+	file, err := unitfile.Parse(text)
+	if err != nil {
+		return ""
+	}
+	var rules strings.Builder
+	for _, o := range file.Options() {
+		if o.Section == unitfile.SectionFleet {
+			fmt.Fprintln(&rules, o.Name, o.Value)
+		}
+	}
+	return rules.String()
+}
+
+// fitsNowhere reports whether no machine would take an instance with the revision's file.
+func (p *planner) fitsNowhere(i *replica) bool {
+	why := p.in.Places[i.unit.name].Unplaced
+	return why != nil && why.Next && i.wanted() && !i.updated() && i.unit.stored != nil && i.unit.stored.Next.Hash == i.unit.hash
+}
+
 // preparedOn reports whether one machine is ready, or there is no use in waiting for it.
-func (p *planner) preparedOn(i *replica, machine string, next v1.Next) bool {
-	if state := i.unit.state(machine); state != nil && state.Prepared.Preparation == next.Preparation {
+func (p *planner) preparedOn(i *replica, asked Asked, start v1.Preparation) bool {
+	if state := i.unit.state(asked.Machine); state != nil && state.Prepared.Preparation == start {
 		return state.Prepared.State == v1.PreparedReady
 	}
-	left := v1.AnswerPatience - p.in.Now.Sub(next.Since)
+	left := v1.AnswerPatience - p.in.Now.Sub(asked.Since)
 	p.lookAgain(left)
 	return left <= 0
 }
@@ -68,6 +99,16 @@ func (p *planner) watchPreparation(i *replica, next v1.Next) {
 		p.lookAgain(left)
 		return
 	}
+	if p.fitsNowhere(i) {
+		p.report(v1.EventWarning, RolloutStalled, fmt.Sprintf("revision %d: %s is not replaced after %s: %s",
+			p.revision.Number, i.unit.name, p.revision.Spec.Update.HealthyDeadline, p.in.Places[i.unit.name].Unplaced.Message))
+		return
+	}
+	if !p.pulls() {
+		p.report(v1.EventWarning, RolloutStalled, fmt.Sprintf("revision %d: no machine is ready for %s with its new file after %s: nothing is replaced until one is, or the manifest changes",
+			p.revision.Number, i.unit.name, p.revision.Spec.Update.HealthyDeadline))
+		return
+	}
 	p.report(v1.EventWarning, RolloutStalled, fmt.Sprintf("revision %d: the image of %s is not on its machine after %s: nothing is replaced until it is, or the manifest changes",
 		p.revision.Number, i.unit.name, p.revision.Spec.Update.HealthyDeadline))
 }
@@ -77,7 +118,7 @@ func (p *planner) watchPreparation(i *replica, next v1.Next) {
 func (p *planner) stopPreparing() {
 	for _, i := range p.pool() {
 		_, changes := p.putAt[i.unit.name]
-		if changes || p.preparing[i] || i.unit.stored == nil || i.wanted() && (i.withdrawn() || i.restarting()) {
+		if changes || p.preparing[i] || p.fitsNowhere(i) || i.unit.stored == nil || i.wanted() && (i.withdrawn() || i.restarting()) {
 			continue
 		}
 		if i.unit.stored.Next != (v1.Next{}) {

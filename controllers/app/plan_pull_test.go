@@ -124,6 +124,8 @@ func TestNothingToPull(t *testing.T) {
 			default:
 				w.image = false
 				w.apply("%s", change(manifestOf("web", 1, "2", true)))
+				w.settleAll()
+				w.apply("%s", change(manifestOf("web", 1, "3", true)))
 			}
 			w.log = nil
 			w.settleAll()
@@ -139,7 +141,7 @@ func TestAMachineThatSaysNothingIsWaitedFor(t *testing.T) {
 	begun := time.Unix(1000, 0)
 	for waited, ready := range map[time.Duration]bool{v1.AnswerPatience - time.Millisecond: false, v1.AnswerPatience: true} {
 		p := planner{in: Input{Now: begun.Add(waited)}}
-		require.Equal(t, ready, p.preparedOn(&replica{}, "m1", v1.Next{Preparation: v1.Preparation{Hash: "h"}, Since: begun}))
+		require.Equal(t, ready, p.preparedOn(&replica{}, Asked{"m1", begun}, v1.Preparation{Hash: "h"}))
 	}
 }
 
@@ -173,10 +175,14 @@ func TestAGlobalAppIsPreparedOnAllMachines(t *testing.T) {
 		return State{machine, &v1.UnitState{Hash: "h", Prepared: v1.Prepared{Preparation: next.Preparation, State: state}}}
 	}
 	in.Places = map[string]Place{"web.service": {Machines: []string{"m1", "m2"}}}
+	asked := []Asked{{"m1", in.Now}, {"m2", in.Now}}
 	for _, last := range []v1.PreparedState{v1.PreparedPulling, v1.PreparedFailed, v1.PreparedReady} {
 		in.States = map[string][]State{"web.service": {state("m1", v1.PreparedReady), state("m2", last)}}
 		p := planner{in: in, putAt: map[string]int{}, preparing: map[*replica]bool{}, revision: &v1.Revision{Spec: v1.AppSpec{Global: true, Container: &v1.Container{}, Update: &v1.Update{HealthyDeadline: v1.Duration(time.Minute)}}}}
 		i := &replica{unit: pair{name: "web.service", hash: "h", restart: "now", stored: &StoredUnit{Unit: u}, states: in.States["web.service"]}}
+		p.in.Asked = map[string][]Asked{"web.service": asked[:1]}
+		require.False(t, p.prepared(i), "the other one is not asked yet")
+		p.in.Asked["web.service"] = asked
 		require.Equal(t, last == v1.PreparedReady, p.prepared(i), last)
 		require.Empty(t, p.actions)
 	}

@@ -70,8 +70,15 @@ func (p *planner) roll() {
 }
 
 // takeAway begins with as many outdated instances as may be away beside those that are. One that does no work costs nothing: it
-// comes first, and waits for none beside it.
+// comes first, and waits for none beside it. Those whose new file fits nowhere stay as they are, and nothing waits for them.
 func (p *planner) takeAway(outdated []*replica, spare, busy int) {
+	outdated = slices.DeleteFunc(outdated, func(i *replica) bool {
+		stays := p.fitsNowhere(i)
+		if stays {
+			p.watchPreparation(i, i.unit.stored.Next)
+		}
+		return stays
+	})
 	for len(outdated) > 0 {
 		i := p.next(outdated)
 		outdated = slices.DeleteFunc(outdated, func(o *replica) bool { return o == i })

@@ -41,7 +41,7 @@ func onItsWay(x *index.Place) int {
 	switch {
 	case x.Value.Leaving:
 		return 2
-	case len(x.Unit.Preparing) > 0:
+	case slices.ContainsFunc(x.Unit.Preparing, func(asked *index.Preparing) bool { return asked.Next.Hash == x.Unit.Hash }):
 		return 1
 	}
 	return 0

@@ -43,6 +43,10 @@ func (p *planner) explainAll() {
 			p.explainHeld(v.keep)
 			continue
 		}
+		if v.done.ahead.nowhere && v.outcome != move {
+			p.explainAhead(r.unit)
+			continue
+		}
 		reason := ReasonNoMachineFits
 		if v.outcome == broken {
 			reason = ReasonUnitFile
@@ -58,7 +62,7 @@ func (p *planner) setUnplaced(u *index.Unit, reason string, why *v1.Unplaced) {
 }
 
 func sameUnplaced(a, b *v1.Unplaced) bool {
-	return a.Message == b.Message && slices.EqualFunc(a.Reasons, b.Reasons, func(x, y v1.Refusal) bool {
+	return a.Message == b.Message && a.Next == b.Next && slices.EqualFunc(a.Reasons, b.Reasons, func(x, y v1.Refusal) bool {
 		return x.Reason == y.Reason && x.Message == y.Message && x.Count == y.Count && slices.Equal(x.Machines, y.Machines)
 	})
 }

@@ -256,5 +256,10 @@ func (c *Controller) unit(o *cache.Object[v1.Unit]) index.UnitSpec {
 	}
 	u.Fleet, u.Problem = entry.resolve(name)
 	u.Follows = rule.Follows(&u.Fleet)
+	if u.Next.Hash != "" && u.Next.Hash != u.Hash {
+		if next, known := c.former(u.Next.Hash, u.Name); known {
+			u.NextFleet = &next
+		}
+	}
 	return u
 }

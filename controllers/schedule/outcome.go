@@ -43,6 +43,7 @@ type done struct {
 	updated  int    // the transaction that updates it; 0: none
 	keepFile bool   // it keeps its former file
 	prepares string // the machine that is to prepare its start there; "": none
+	ahead    ahead  // where it starts with its next file
 	leaving  bool   // it is asked to leave, for a drain: it moves when its app has let it go
 	former   bool   // it names a different file than the unit, and keeps it
 	asks     bool   // its app is asked to let it go, for another file

@@ -5,6 +5,7 @@ import (
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/controllers/schedule/index"
+	"github.com/fleet-starter/fleet/controllers/schedule/rule"
 )
 
 // Before a unit leaves a machine on which it runs, because that is drained or does not match its file any more, the machine that
@@ -43,8 +44,7 @@ func (p *planner) unprepared(movers []*index.Unit, m *index.Machine) bool {
 func (p *planner) prepared(u *index.Unit, asked *index.Preparing, m *index.Machine) bool {
 	start := v1.Preparation{Hash: u.Hash, RequestedAt: u.RequestedAt}
 	if asked == nil || asked.Next.Preparation != start {
-		p.act(Action{Kind: Prepare, Unit: u.Name, Machine: m.ID, Next: v1.Next{Preparation: start, Since: p.in.Now.UTC()},
-			Reason: ReasonPrepare, Message: of(u).message + ": it moves when " + m.ID + " has pulled its image"})
+		p.askToPrepare(u, m, start, of(u).message+": it moves when "+m.ID+" has pulled its image")
 		return false
 	}
 	if is, answered := asked.Answer(); answered {
@@ -57,12 +57,21 @@ func (p *planner) prepared(u *index.Unit, asked *index.Preparing, m *index.Machi
 	return left <= 0
 }
 
+// askToPrepare asks a machine to prepare a start before the unit is moved there.
+func (p *planner) askToPrepare(u *index.Unit, m *index.Machine, start v1.Preparation, why string) {
+	p.act(Action{Kind: Prepare, Unit: u.Name, Machine: m.ID, Next: v1.Next{Preparation: start, Since: p.in.Now.UTC()},
+		Reason: ReasonPrepare, Message: why})
+}
+
 // target returns the machine that prepares a move of one of the units, if it still fits, else the best one; nil if none fits.
 func (p *planner) target(movers []*index.Unit) *index.Machine {
-	q := p.rules.Search(movers...)
+	return p.targetOf(p.rules.Search(movers...), movers)
+}
+
+func (p *planner) targetOf(q *rule.Search, movers []*index.Unit) *index.Machine {
 	for _, u := range movers {
 		for _, asked := range u.Preparing {
-			if m := p.x.Machine(asked.Machine); m != nil && q.Fits(m) {
+			if m := p.x.Machine(asked.Machine); m != nil && asked.Next.Hash == u.Hash && q.Fits(m) {
 				return m
 			}
 		}
@@ -81,7 +90,7 @@ func (p *planner) dropPreparations() {
 	slices.SortFunc(units, index.ByName)
 	for _, u := range units {
 		for _, asked := range u.Preparing {
-			if asked.Machine != of(u).done.prepares {
+			if done := of(u).done; asked.Machine != done.prepares && asked.Machine != done.ahead.on {
 				p.act(Action{Kind: PrepareNoMore, Unit: u.Name, Machine: asked.Machine, Revision: asked.Mod, Reason: ReasonPrepare,
 					Message: "nothing is to be prepared any more"})
 			}

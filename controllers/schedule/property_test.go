@@ -65,6 +65,10 @@ func drawUnit(t *rapid.T, replacing bool) index.UnitSpec {
 	u.Hash = fmt.Sprint(u.Fleet, rapid.SampledFrom([]string{"1", "2"}).Draw(t, "hash"))
 	u.DesiredState = rapid.SampledFrom([]v1.DesiredState{v1.Launched, v1.Launched, v1.Launched, v1.Loaded, v1.Inactive}).Draw(t, "state")
 	u.Owner, u.LetGo = rapid.SampledFrom([]string{"", "app", "other"}).Draw(t, "owner"), rapid.SampledFrom(machineNames).Draw(t, "letGo")
+	if rapid.IntRange(0, 2).Draw(t, "next") == 0 {
+		next := drawFleet(t, name, replacing)
+		u.Next, u.NextFleet = v1.Preparation{Hash: "next"}, &next
+	}
 	if rapid.IntRange(0, 9).Draw(t, "problem") == 0 {
 		u.Problem = "line 3: broken"
 	}

@@ -58,7 +58,8 @@ func (p *planner) stay(u *index.Unit) {
 		}
 		return
 	}
-	if _, waits := p.held[v.keep]; waits {
+	p.lookAhead(u)
+	if _, waits := p.held[v.keep]; waits || v.done.ahead.nowhere {
 		p.refused = append(p.refused, refused{u, nil})
 	} else {
 		p.clear(u)
@@ -197,7 +198,7 @@ func awaitsLetGo(u *index.Unit, x *index.Place) bool {
 
 // placement returns the value of a unit's placement on a machine.
 func (p *planner) placement(u *index.Unit, m *index.Machine) v1.Placement {
-	return v1.Placement{Hash: u.Hash, DesiredState: u.DesiredState, RequestedAt: u.RequestedAt, Next: u.Next, Note: p.rules.Wish(u, m)}
+	return v1.Placement{Hash: u.Hash, DesiredState: u.DesiredState, RequestedAt: u.RequestedAt, Next: nextOn(u, m), Note: p.rules.Wish(u, m)}
 }
 
 // stayForNow leaves a unit where it is although it has to move.
@@ -212,5 +213,6 @@ func (p *planner) stayForNow(u *index.Unit, until index.Wait) {
 		return // what is new, it gets where it goes
 	}
 	v.done.keepFile = v.reason == ReasonMachineGone // a clash of the new file with others there is not checked
+	p.lookAhead(u)
 	p.update(u, v.keep)
 }

@@ -200,7 +200,7 @@ func (p *planner) scheduled() {
 		if i.unplaced != nil && kept == nil && !i.stopped() {
 			kept = i
 		}
-		if (!i.scheduled() || i.State == instance.Unplaced) && !i.stopped() {
+		if (!i.scheduled() || i.State == instance.Unplaced || i.unplaced != nil && i.unplaced.Next) && !i.stopped() {
 			missing++
 			if first == nil || first.unplaced == nil && i.unplaced != nil {
 				first = i

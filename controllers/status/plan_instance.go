@@ -97,6 +97,12 @@ func (p *planner) member(n int32, machine string, placed bool) member {
 		Stopped: p.stopped(unit), SidekickStopped: p.stopped(sidekick), Unit: in.Units[unit], Sidekick: in.Units[sidekick],
 		Placed: placed, Away: placed && !present, Crowded: p.crowded(), Unplaced: m.unplaced, State: in.States[unit][machine],
 	}
+	for _, id := range slices.Sorted(maps.Keys(in.States[unit])) {
+		is := in.States[unit][id].Prepared
+		if u := input.Unit; u != nil && id != machine && n > 0 && is.Preparation == u.Next.Preparation {
+			input.Next = is
+		}
+	}
 	endpoint := v1.EndpointName(in.App, n)
 	if n == 0 {
 		endpoint = v1.GlobalEndpointName(in.App, machine)

@@ -48,6 +48,7 @@ type Cluster struct {
 	states  *multimap[v1.UnitState] // by unit
 	placed  *multimap[v1.Placement] // by unit
 	leaving *multimap[v1.Placement] // the subset that has to leave its machine
+	asked   *multimap[v1.Next]      // preparations by unit
 
 	onApp, onPlacement, onLeaving enqueuers
 }
@@ -95,6 +96,7 @@ func New(s store.Interface, keys keyspace.Keys, log logr.Logger, opts ...cache.O
 		}
 		return second(o.Name)
 	})
+	c.asked = indexed(c.Preparations, func(o *cache.Object[v1.Next]) string { return second(o.Name) })
 	c.follow()
 	return c
 }
@@ -162,6 +164,20 @@ func (c *Cluster) PlacementsOf(unit string) []string {
 		machines = append(machines, machine)
 	}
 	return machines
+}
+
+// PreparationsOf returns what machines are asked to prepare before a unit is moved to them, by machine; nil if nothing is.
+func (c *Cluster) PreparationsOf(unit string) map[string]v1.Next {
+	var asked map[string]v1.Next
+	for _, o := range c.asked.of(unit) {
+		if machine, _, _ := keyspace.Split(o.Name); o.Err == nil {
+			if asked == nil {
+				asked = map[string]v1.Next{}
+			}
+			asked[machine] = o.Value
+		}
+	}
+	return asked
 }
 
 // LeavingOf returns the machine that a unit has to leave; "" for none.

@@ -61,6 +61,8 @@ type Input struct {
 	Unplaced              *v1.Unplaced
 	// State is what its machine reports of it; nil for nothing.
 	State *v1.UnitState
+	// Next is what another machine reports of the start that it prepares, because the instance moves there with its next file.
+	Next v1.Prepared
 	// Endpoint: it is announced. Behind are the live routers that do not serve it yet, sorted.
 	Endpoint bool
 	Behind   []string
@@ -190,6 +192,10 @@ func (in *Input) Preparing() string {
 	switch {
 	case in.Unit == nil || in.Unit.Next.Preparation == (v1.Preparation{}):
 		return ""
+	case in.Unplaced != nil && in.Unplaced.Next:
+		return in.Unplaced.Message
+	case in.Next.Preparation == in.Unit.Next.Preparation:
+		return in.Next.Waits()
 	case in.State == nil || in.State.Prepared.Preparation != in.Unit.Next.Preparation:
 		return "its machine is asked to pull its image"
 	}

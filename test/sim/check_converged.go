@@ -129,7 +129,8 @@ func (c *checker) instancesProblem(app string, latest *v1.Revision, owned []stri
 		return fmt.Sprintf("app %s has %s instead of %s", app, owned, have)
 	}
 	for _, name := range owned {
-		if c.unplaced(name) { // that it fits nowhere is checked against the machines, see unitProblem
+		n, _, _ := v1.ParseAppUnit(app, name)
+		if c.unplaced(name) || c.unplaced(v1.AppUnit(app, n)) { // that it fits nowhere is checked against the machines, see unitProblem
 			continue
 		}
 		unit, _ := c.unit(name)
@@ -224,6 +225,9 @@ func (c *checker) unitProblem() string {
 		case len(machines) == 0 && !c.unplaced(name):
 			return name + " is neither placed nor unplaced"
 		case c.unplaced(name) && len(fleet.MachineOf) == 0:
+			if next, ok := c.fleet(name, unit.Next.Hash); ok && len(machines) > 0 && !fleet.Global {
+				fleet = next // that is what fits nowhere
+			}
 			for _, id := range c.names(c.keys.Machines().Prefix()) {
 				machine, err := c.keys.Machines().Decode(c.kv[c.keys.Machines().Key(id)].Value)
 				if err == nil && c.fits(fleet, machine) {

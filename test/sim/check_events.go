@@ -92,6 +92,9 @@ func (c *checker) unitHappens(name string, e store.Event) {
 	if rollout.UnderWay() {
 		c.happened["touched "+name] = true
 	}
+	if unit.Next != (v1.Next{}) {
+		c.happened["next "+name] = true
+	}
 	if from := rollout.From; from != "" {
 		c.happened["to leave "+name+" "+from] = true
 	}
@@ -154,6 +157,7 @@ var (
 	cannotPull  = regexp.MustCompile(`^cannot pull (\S+): .`)
 	notPulled   = regexp.MustCompile(`^(\S+) is not pulled after `)
 	isNotReady  = regexp.MustCompile(`^(?:revision \d+: )?(\S+) is still not ready \S+ after it`)
+	isNotAsked  = regexp.MustCompile(`^revision \d+: (?:(\S+) is not replaced after \S+: its next file fits nowhere, |no machine is ready for (\S+) with its new file after )`)
 )
 
 // movingReasons are the reasons to place or move a unit, or to take it off a machine.
@@ -269,6 +273,9 @@ func (c *checker) appEventProblem(e *v1.Event) string {
 		}
 		return c.needs("to leave " + m[1] + " " + m[2])
 	case "RolloutStalled", "MoveStalled":
+		if m := isNotAsked.FindStringSubmatch(e.Message); m != nil {
+			return c.needs("next " + m[1] + m[2])
+		}
 		m := isNotReady.FindStringSubmatch(e.Message)
 		if m == nil {
 			return "its message has another form"

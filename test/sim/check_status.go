@@ -298,19 +298,23 @@ func countFacts(facts []fact) (counts v1.ReplicaCounts) {
 // constraint that rules out most machines for the first one that has none.
 func scheduledOf(facts []fact) said {
 	for i := range facts {
-		switch f := &facts[i]; f.state() {
-		case "Unplaced":
+		f := &facts[i]
+		switch state := f.state(); {
+		case state == "Unplaced", f.stuck():
 			reason := "Unplaced"
 			if len(f.unplaced.Reasons) > 0 {
 				reason = cmp.Or(f.unplaced.Reasons[0].Reason, reason)
 			}
 			return said{v1.ConditionFalse, reason}
-		case "Pending":
+		case state == "Pending":
 			return said{v1.ConditionFalse, "Pending"}
 		}
 	}
 	return said{v1.ConditionTrue, "Scheduled"}
 }
+
+// stuck reports whether it runs on, and its next file fits nowhere.
+func (f *fact) stuck() bool { return f.unplaced != nil && f.unplaced.Next && !f.stopped }
 
 // availableOf is True if at least one instance does its work, even if not every router knows it.
 func availableOf(facts []fact) said {
@@ -335,7 +339,7 @@ func progressingOf(facts []fact) said {
 		case f.stopped || state == "Ready" || f.early:
 		case f.rollout.UnderWay() && f.filed && f.rollout.From != "":
 			return said{v1.ConditionFalse, "MoveStalled"}
-		case f.rollout.UnderWay():
+		case f.rollout.UnderWay(), f.stuck():
 			return said{v1.ConditionFalse, "RolloutStalled"}
 		}
 		switch {

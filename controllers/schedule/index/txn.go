@@ -67,6 +67,18 @@ func (t *Txn) Without(places []*Place, what func() bool) bool {
 	return what()
 }
 
+// With evaluates what with one more unit, which is on no machine: the rules know it meanwhile, the index does not.
+func (t *Txn) With(spec UnitSpec, what func(u *Unit)) {
+	u := &Unit{UnitSpec: spec, Known: true}
+	t.x.rules.Bind(u)
+	t.x.rules.Named(u) // now that its own patterns are known, too
+	defer func() {
+		t.x.rules.Unbind(u)
+		t.x.rules.Forget(u)
+	}()
+	what(u)
+}
+
 // Undo removes everything entered.
 func (t *Txn) Undo() {
 	for _, p := range slices.Backward(t.places) {

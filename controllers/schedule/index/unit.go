@@ -16,8 +16,10 @@ type UnitSpec struct {
 	Hash         string
 	DesiredState v1.DesiredState
 	RequestedAt  string
-	// Next is the start that its machine is to prepare.
-	Next v1.Preparation
+	// Next is the start that is to be prepared while the unit goes on. NextFleet is the [X-Fleet] section of its file, if that is
+	// another one than the unit's; nil: it is the same, or unknown.
+	Next      v1.Preparation
+	NextFleet *unitfile.Fleet
 	// Owner is the app that has to let the unit go before it leaves a drained machine, LetGo the machine that it may leave.
 	Owner, LetGo string
 	// Except are machines, separated by commas, that match a global unit but must not run it.

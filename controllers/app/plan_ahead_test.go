@@ -1,0 +1,94 @@
+package app
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+// TestNewPlacementIsPreparedElsewhere: an instance that will move with its new file goes on until the machine that it moves to
+// has its image. Where none would take it nothing happens to it, however long.
+func TestNewPlacementIsPreparedElsewhere(t *testing.T) {
+	const unit = "web@1.service"
+	for name, image := range map[string]bool{"of an image": true, "of no image": false} {
+		t.Run(name, func(t *testing.T) {
+			w := running(t, 1, true)
+			if image {
+				w = runningImages(t, 1)
+			}
+			before := w.units[unit].Spec
+			w.asked = func(v1.Next) []Asked { return nil }
+			w.places[unit] = Place{Machines: []string{"m1"}, Unplaced: &v1.Unplaced{Next: true, Message: "its next file fits nowhere"}}
+			w.apply("%s", strings.Replace(manifestOf("web", 1, "1", true), "spec:", "spec:\n  placement: {machineMetadata: {disk: ssd}}", 1))
+			stays := func() {
+				t.Helper()
+				w.settleAll()
+				w.now = w.now.Add(10 * time.Minute)
+				w.settleAll()
+				require.Equal(t, 1, w.serving())
+				require.Equal(t, before, w.units[unit].Spec)
+				require.NotZero(t, w.units[unit].Next)
+				require.False(t, w.units[unit].Rollout.UnderWay())
+			}
+			stays()
+			require.Contains(t, w.transcript(), "Warning RolloutStalled")
+
+			delete(w.places, unit)
+			begun := w.now
+			w.asked = func(v1.Next) []Asked { return []Asked{{"m2", begun}} }
+			answers := func(state v1.PreparedState) {
+				w.elsewhere = map[string]v1.UnitState{unit: {ActiveState: "inactive", Prepared: v1.Prepared{Preparation: w.units[unit].Next.Preparation, State: state}}}
+			}
+			w.pull = v1.PreparedReady // m1 says so, which counts for nothing
+			require.False(t, slices.ContainsFunc(w.plan().Actions, func(a Action) bool { return a.Kind != Report }))
+			answers(v1.PreparedPulling)
+			stays()
+			answers(v1.PreparedFailed)
+			stays()
+			answers(v1.PreparedReady)
+			w.settleAll()
+			require.Equal(t, w.revisions[1].UnitFile, w.units[unit].Spec.Hash)
+			require.Zero(t, w.units[unit].Next)
+			require.Equal(t, "Normal RolloutComplete", w.log[len(w.log)-1])
+		})
+	}
+}
+
+// TestAnotherMachineIsAskedAnew: the time to answer begins when that machine is asked.
+func TestAnotherMachineIsAskedAnew(t *testing.T) {
+	w := runningImages(t, 1)
+	at := w.now.Add(time.Hour)
+	w.asked = func(v1.Next) []Asked { return []Asked{{"m2", at}} }
+	w.apply("%s", manifestOf("web", 1, "2", true))
+	w.settleAll()
+	w.now = at.Add(v1.AnswerPatience - v1.DefaultMinReady - time.Second)
+	w.settleAll()
+	require.NotZero(t, w.units["web@1.service"].Next)
+	w.now = at.Add(v1.AnswerPatience)
+	w.settleAll()
+	require.Equal(t, w.revisions[1].UnitFile, w.units["web@1.service"].Spec.Hash)
+}
+
+// TestOthersAreReplacedWhereOneFitsNowhere: what is stuck blocks nothing else.
+func TestOthersAreReplacedWhereOneFitsNowhere(t *testing.T) {
+	const unit = "web@1.service"
+	w := runningImages(t, 2)
+	before := w.units[unit].Spec
+	w.apply("%s", manifestOf("web", 2, "2", true))
+	w.places[unit] = Place{Machines: []string{"m1"}, Unplaced: &v1.Unplaced{Next: true, Message: "its next file fits nowhere"}}
+	w.settleAll()
+	require.Equal(t, before, w.units[unit].Spec)
+	require.Equal(t, w.revisions[1].UnitFile, w.units[unit].Next.Hash)
+	require.Equal(t, w.revisions[1].UnitFile, w.units["web@2.service"].Spec.Hash)
+	require.Equal(t, 2, w.serving())
+	require.NotContains(t, w.transcript(), "RolloutComplete\nNormal RolloutComplete")
+	delete(w.places, unit)
+	w.settleAll()
+	require.Equal(t, w.revisions[1].UnitFile, w.units[unit].Spec.Hash)
+	require.Equal(t, "Normal RolloutComplete", w.log[len(w.log)-1])
+}
