@@ -24,10 +24,14 @@ type Next struct {
 	Preparation
 	// Since is when the machine was first asked to prepare it.
 	Since time.Time `json:"since,omitzero"`
+	// Alone: no instance is started beside it for this start, because its file fitted nowhere while one was there.
+	Alone bool `json:"alone,omitempty"`
 }
 
 // Equal reports whether two are the same, whatever clock their time was read from.
-func (n Next) Equal(o Next) bool { return n.Preparation == o.Preparation && n.Since.Equal(o.Since) }
+func (n Next) Equal(o Next) bool {
+	return n.Preparation == o.Preparation && n.Since.Equal(o.Since) && n.Alone == o.Alone
+}
 
 // PreparedState is how far a machine is with a preparation.
 type PreparedState string

@@ -118,7 +118,7 @@ func (p *planner) watchPreparation(i *replica, next v1.Next) {
 func (p *planner) stopPreparing() {
 	for _, i := range p.pool() {
 		_, changes := p.putAt[i.unit.name]
-		if changes || p.preparing[i] || p.fitsNowhere(i) || i.unit.stored == nil || i.wanted() && (i.withdrawn() || i.restarting()) {
+		if changes || p.preparing[i] || p.fitsNowhere(i) || p.needsRoom(i) || i.unit.stored == nil || i.wanted() && (i.withdrawn() || i.restarting()) {
 			continue
 		}
 		if i.unit.stored.Next != (v1.Next{}) {

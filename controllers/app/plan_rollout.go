@@ -73,11 +73,15 @@ func (p *planner) roll() {
 // comes first, and waits for none beside it. Those whose new file fits nowhere stay as they are, and nothing waits for them.
 func (p *planner) takeAway(outdated []*replica, spare, busy int) {
 	outdated = slices.DeleteFunc(outdated, func(i *replica) bool {
-		stays := p.fitsNowhere(i)
-		if stays {
-			p.watchPreparation(i, i.unit.stored.Next)
+		if !p.fitsNowhere(i) {
+			return false
 		}
-		return stays
+		next := i.unit.stored.Next
+		if p.watchPreparation(i, next); len(p.beside) > 0 && !next.Alone && !i.beside {
+			next.Alone = true
+			p.ask(i, next, i.unit.stored.Spec.RequestedAt, Prepare)
+		}
+		return true
 	})
 	for len(outdated) > 0 {
 		i := p.next(outdated)

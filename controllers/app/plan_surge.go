@@ -15,6 +15,10 @@ import (
 // besides finds the instances beside the wanted ones, and adds those that are missing.
 func (p *planner) besides() {
 	p.leeway = p.revision.Spec.Leeway(p.in.App)
+	if slices.ContainsFunc(p.all, p.needsRoom) {
+		p.leeway.Surge, p.leeway.Unavailable = 0, max(p.leeway.Unavailable, 1)
+		p.leeway.InPlace = "an instance has room with its new file only where the one beside it would be"
+	}
 	if p.revision.Spec.Global || p.leeway.Surge == 0 || p.changesMode() || !p.leeway.Chosen && slices.ContainsFunc(p.all, crowdedOut) {
 		return
 	}
@@ -37,20 +41,26 @@ func (p *planner) besides() {
 	}
 }
 
+// needsRoom reports whether the new file of an instance fitted nowhere while another one was beside it. One that a manifest asks for
+// stays all the same.
+func (p *planner) needsRoom(i *replica) bool {
+	return !p.leeway.Chosen && i.wanted() && !i.updated() && i.unit.stored != nil && i.unit.stored.Next.Alone && i.unit.stored.Next.Hash == i.unit.hash
+}
+
 // crowdedOut reports whether an instance that is being replaced has no room with its new file. One beside it may have taken that.
 func crowdedOut(i *replica) bool {
 	return i.wanted() && i.updated() && i.rollout.UnderWay() && i.how.State == instance.Unplaced
 }
 
 // changing counts the wanted instances that have been taken away and are not back yet, and those that do their work and are to be
-// taken away. For one that does no work, nothing has to stand in.
+// taken away. For one that does no work, or stays because its new file fits nowhere, nothing has to stand in.
 func (p *planner) changing() (begun, waiting int32) {
 	for _, i := range p.all {
 		switch {
 		case !i.wanted() || i.taken != "" || i.unit.stored == nil || i.how.State == instance.MachineAway:
 		case i.withdrawn(), i.restarting():
 			begun++
-		case i.unit.is() != v1.Launched:
+		case i.unit.is() != v1.Launched, p.fitsNowhere(i) && !p.leeway.Chosen:
 		case p.serves(i) && (!i.updated() || i.unit.restart != "" || p.in.Leaving[i.unit.name] != ""):
 			waiting++
 		case i.rollout.UnderWay() && i.holdsUp() && !i.how.State.IsReady():
