@@ -102,6 +102,7 @@ type Node struct {
 	disk    *diskCopy
 	states  *stateWriter
 	holds   *holds
+	found   *found
 	// reloadDue is set if the last reload failed.
 	reloadDue  bool
 	outputs    *outputs
@@ -139,13 +140,14 @@ func New(o Options) (*Node, error) {
 	})
 	n.states = newStateWriter(o, n.enqueue)
 	n.holds = newHolds(o, n.enqueue)
+	n.found = newFound(n.holds, o.Layout.Unit)
 	n.outputs = newOutputs(o, n.enqueue)
 	n.containers = newContainers(n)
 	n.pulls = newPulls(o, n.enqueue)
 	if len(records.units) == 0 {
 		n.booted = maps.Clone(n.disk.placements)
 	}
-	return n, nil
+	return n, n.markFound()
 }
 
 func (n *Node) enqueue() { n.loop.Enqueue(controller.Singleton{}) }
@@ -200,6 +202,7 @@ func (n *Node) Run(ctx context.Context) error {
 	n.wait.Go(func() { n.listen(ctx) })
 	n.wait.Go(func() { n.states.run(ctx) })
 	n.wait.Go(func() { n.holds.run(ctx) })
+	n.wait.Go(func() { n.found.run(ctx) })
 	n.wait.Go(func() { n.outputs.run(ctx) })
 	n.wait.Go(func() { n.containers.run(ctx) })
 	n.wait.Go(func() { n.pulls.run(ctx) })

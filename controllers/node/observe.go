@@ -52,6 +52,7 @@ func (n *Node) observe(ctx context.Context) (Input, error) {
 	}
 	in.Outputs = n.outputs.of(now, failures(in))
 	if in.FromStore {
+		in.GivenUp = n.found.of(waitingForPlace(in))
 		in.Holds = n.holds.of(in.Now, orphans(in))
 	}
 	return in, nil
@@ -205,7 +206,7 @@ func (n *Node) units(ctx context.Context, in Input) (map[string]SystemdUnit, err
 func orphans(in Input) []string {
 	var names []string
 	for name, unit := range in.Units {
-		if _, placed := in.Placements[name]; !placed && unit.up() {
+		if _, placed := in.Placements[name]; !placed && unit.up() && !in.Records[name].Found {
 			names = append(names, name)
 		}
 	}

@@ -57,6 +57,8 @@ type Input struct {
 	// Holds maps units without a placement to the deadline until which they run on, unless their replacement is active
 	// before.
 	Holds map[string]time.Time
+	// GivenUp are units found here (see Record.Found) that run elsewhere now, or were deleted.
+	GivenUp map[string]bool
 	// ReloadDue: the last reload failed, so systemd may not have read the files.
 	ReloadDue bool
 }
@@ -124,6 +126,9 @@ func (u SystemdUnit) stopping() bool {
 
 // Record is what was done with a unit since boot. It survives restarts of fleetd.
 type Record struct {
+	// Found: its file was here before fleetd was on this machine, as the original leaves them. It is left alone until etcd says
+	// where it belongs.
+	Found bool `json:"found,omitempty"`
 	// Loaded is the hash of the text that systemd has loaded.
 	Loaded string `json:"loaded,omitempty"`
 	// Enabled: the links that its [Install] section asks for were made.
@@ -197,6 +202,8 @@ const (
 	WithTarget      = "WithTarget"      // systemd restarts it together with the unit that it binds to
 	StateChanged    = "StateChanged"    // systemd reports a new state of the unit
 	StartEnded      = "StartEnded"      // the start is over, and the unit does not run
+	LeftAlone       = "LeftAlone"       // the unit's file was here before fleetd, and no unit of this name has a place yet: it is left as it is
+	TakenOver       = "TakenOver"       // the unit ran here before fleetd did: it goes on, or is restarted once where its file differs
 	Recovered       = "Recovered"       // the unit failed, and has run for a while since
 	FailedReason    = "Failed"          // the unit failed, and systemd does not start it again
 	RestartingAgain = "Restarting"      // the unit failed, and systemd starts it again

@@ -18,6 +18,10 @@ func (p *planner) place(name string, pl v1.Placement) {
 		p.unknown(name, pl, rec, unit)
 		return
 	}
+	was := rec.Found
+	if was {
+		rec = adopted(rec, pl)
+	}
 	p.prepare(name, pl.Next)
 	if text.Missing != "" {
 		// A running unit keeps its text; a stop does not need one. One whose file and record are lost is remembered, for it
@@ -58,6 +62,9 @@ func (p *planner) place(name string, pl v1.Placement) {
 			p.report(name, pl, rec, wait)
 			return
 		}
+	}
+	if was && unit.up() {
+		p.tellTakenOver(name, p.changes(name, pl, text, rec))
 	}
 	rec = p.load(name, pl, text, rec)
 	message := ""

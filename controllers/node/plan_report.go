@@ -16,9 +16,15 @@ func (p *planner) remove(name string) {
 	unit, rec := p.in.Units[name], p.in.Records[name]
 	_, file := p.in.Files[name]
 	_, recorded := p.in.Records[name]
+	if p.in.GivenUp[name] {
+		rec.Found = false
+	}
 	switch {
 	case unit.Err != "" && !unit.NoUnit:
 		p.unknown(name, v1.Placement{}, rec, unit) // it may run
+		return
+	case rec.Found && file:
+		p.leave(name, rec)
 		return
 	case !file && !recorded:
 		// Reported by an earlier fleetd; a unit of that name is not fleet's now.

@@ -66,6 +66,7 @@ func TestOtherFilesAreHarmless(t *testing.T) {
 		require.NoError(t, os.Mkdir(filepath.Join(l.Units, "dir.service"), 0o755))
 		require.NoError(t, os.Symlink("/nowhere", filepath.Join(l.Units, "link.service")))
 		require.NoError(t, os.WriteFile(filepath.Join(l.Units, "a.service"), []byte("x"), 0o644))
+		require.NoError(t, os.WriteFile(l.Launched(), []byte("{}"), 0o644))
 	}, fake.Options{})
 	in, err := n.observe(t.Context())
 	require.NoError(t, err)

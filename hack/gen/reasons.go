@@ -33,7 +33,7 @@ var sections = []section{
 		"reason of a placement that was refused.",
 		[]string{"controllers/status", "internal/instance", "apis/v1"}},
 	{"Units on their machine", "What fleetd does with a unit of its machine. They are in that fleetd's log; `Failed`, `Restarting`, `NotStarted`, `Recovered`, " +
-		"`PullFailed`, `ContainerLeftOver` and `ContainerNotPlaced` are events of the unit, too.",
+		"`LeftAlone`, `TakenOver`, `PullFailed`, `ContainerLeftOver` and `ContainerNotPlaced` are events of the unit, too.",
 		[]string{"controllers/node"}},
 	{"Routers", "Why a router leaves something out, in `refused` of `/fleet/routers/<machine>`, in the App's condition `Routed` and in events; and why it acts, in its log.",
 		[]string{"controllers/route", "internal/nginx"}},

@@ -165,7 +165,7 @@ var movingReasons = []string{"Placed", "MachineGone", "Drain", "Deleted", "Inact
 	"Excepted", "MachineOf", "Conflicts", "Ports", "CPU", "Memory"}
 
 // otherReasons are those of events that are not checked further.
-var otherReasons = []string{"app DoubtfulManifest", "app NameTaken", "route NotRouted", "node NotStarted", "fleetd ControllerFailing", "fleetd ControllerWorks"}
+var otherReasons = []string{"app DoubtfulManifest", "app NameTaken", "route NotRouted", "node NotStarted", "node TakenOver", "node LeftAlone", "fleetd ControllerFailing", "fleetd ControllerWorks"}
 
 // eventProblem says what is wrong in an event.
 func (c *checker) eventProblem(e *v1.Event, by *process) string {
