@@ -40,6 +40,9 @@ type UnitSpec struct {
 	// RequestedAt is when a user last asked for the unit to be started. Changing it starts a stopped or failed unit
 	// again.
 	RequestedAt string `json:"requestedAt,omitempty"`
+	// PreferMachine is the ID of the machine that the unit goes to if it fits there, such as one that runs it already: see
+	// fleetctl import --from-fleet. It goes to any other rather than to none, and does not move when that machine joins.
+	PreferMachine string `json:"preferMachine,omitempty"`
 }
 
 // UnitStatus is where a unit is placed and its state there.

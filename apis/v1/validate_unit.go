@@ -214,5 +214,6 @@ func (u *Unit) Validate() ManifestErrors {
 		v.add("spec.desiredState", "a template cannot run itself: use inactive, and start an instance such as %s", quoteShort(strings.Replace(name, "@.", "@1.", 1)))
 	}
 	v.text("spec.requestedAt", u.Spec.RequestedAt)
+	v.text("spec.preferMachine", u.Spec.PreferMachine)
 	return v.errs
 }

@@ -209,7 +209,7 @@ func (c *Controller) observeUnit(name string, o *cache.Object[v1.Unit]) {
 // unit returns what placement has to know of a stored unit. Whatever is wrong with it is its Problem.
 func (c *Controller) unit(o *cache.Object[v1.Unit]) index.UnitSpec {
 	spec := o.Value.Spec
-	u := index.UnitSpec{Name: o.Name, Hash: unitfile.HashOf(spec.Contents, spec.Hash), DesiredState: spec.DesiredState, RequestedAt: spec.RequestedAt, Next: o.Value.Next.Preparation,
+	u := index.UnitSpec{Name: o.Name, Hash: unitfile.HashOf(spec.Contents, spec.Hash), DesiredState: spec.DesiredState, RequestedAt: spec.RequestedAt, Prefer: spec.PreferMachine, Next: o.Value.Next.Preparation,
 		Owner: o.Value.Metadata.Owner, LetGo: v1.RolloutOf(&o.Value, nil).LetGo, Except: o.Value.Metadata.Annotations[v1.AnnotationExcept]}
 	if o.Err != nil {
 		u.Problem = o.Key + " cannot be read: " + summary(o.Err)

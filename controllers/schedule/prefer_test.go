@@ -66,3 +66,27 @@ func TestPreferMetadata(t *testing.T) {
 		require.Equal(t, []string{"m3/a.service"}, w.where())
 	})
 }
+
+// TestPreferMachine: a unit goes to the machine that it names, such as one that runs it already, and elsewhere rather than nowhere.
+func TestPreferMachine(t *testing.T) {
+	w := newWorld(t)
+	for _, id := range []string{"m1", "m2", "m3"} {
+		w.setMachine(index.MachineSpec{ID: id, Metadata: map[string]string{"disk": id}})
+	}
+	prefer := func(name, machine, options string) {
+		spec := launched(name, fleet(t, name, options))
+		spec.Prefer = machine
+		w.setUnit(spec)
+	}
+	prefer("a.service", "m3", "PreferMetadata=disk=m2")
+	prefer("b.service", "m3", "Conflicts=a.service")
+	prefer("c.service", "gone", "PreferMetadata=disk=m2")
+	prefer("d.service", "m3", "")
+	prefer("e.service", "", "MachineOf=d.service")
+	w.converge()
+	require.Equal(t, []string{"m1/b.service", "m2/c.service", "m3/a.service", "m3/d.service", "m3/e.service"}, w.where())
+	w.deleteMachine("m3")
+	w.converge()
+	w.setMachine(index.MachineSpec{ID: "m3"})
+	require.Empty(t, w.converge(), "a unit that has a machine is not moved back")
+}

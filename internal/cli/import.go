@@ -23,7 +23,8 @@ app, if it is among the files. Everything else becomes a Unit with the same text
 to standard error, with file and line, and as comments into the manifest.
 
 With --from-fleet the units of a running cluster of the original are read through its API, and written as they are, each
-with its desired state. --machine writes only those of one machine, or, as "none", those that are on no machine. Nothing
+with its desired state and the machine that it runs on. When they are applied where fleetd took the original's place, they go
+there, and those whose file is the same are not restarted. --machine writes only those of one machine, or, as "none", those that are on no machine. Nothing
 is changed in that cluster.
 
 The exit code is 1 if a file could not be read.`,

@@ -41,7 +41,7 @@ func ReadFleetPage(data []byte) (page FleetPage, err error) {
 }
 
 // FromFleet returns the units of a cluster of the original as they are: with the text that its fleetd wrote on the machines, so that
-// what runs there is taken over, and with their desired states. Those that cannot be are told.
+// what runs there is taken over, and with their desired states and machines. Those that cannot be are told.
 func FromFleet(units []FleetUnit) (objects []Object, refused []Note) {
 	units = slices.Clone(units)
 	slices.SortFunc(units, func(a, b FleetUnit) int { return strings.Compare(a.Name, b.Name) })
@@ -69,7 +69,7 @@ func (u FleetUnit) object() (Object, error) {
 		return Object{}, err
 	}
 	unit := &v1.Unit{TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindUnit}, Metadata: v1.ObjectMeta{Name: u.Name},
-		Spec: v1.UnitSpec{Contents: file.String(), DesiredState: v1.DesiredState(u.DesiredState)}}
+		Spec: v1.UnitSpec{Contents: file.String(), DesiredState: v1.DesiredState(u.DesiredState), PreferMachine: u.MachineID}}
 	if errs := unit.Validate(); len(errs) > 0 {
 		return Object{}, errs
 	}

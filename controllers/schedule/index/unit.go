@@ -16,6 +16,8 @@ type UnitSpec struct {
 	Hash         string
 	DesiredState v1.DesiredState
 	RequestedAt  string
+	// Prefer is the ID of the machine that it goes to if it fits there; "": any.
+	Prefer string
 	// Next is the start that is to be prepared while the unit goes on. NextFleet is the [X-Fleet] section of its file, if that is
 	// another one than the unit's; nil: it is the same, or unknown.
 	Next      v1.Preparation

@@ -99,8 +99,8 @@ func (q *Search) Allows(m *index.Machine) bool {
 	return true
 }
 
-// Find returns the best machine: by preference, then with the fewest units, then with the smallest requested share, then with the
-// smallest ID. It returns nil if none fits.
+// Find returns the best machine: one that a member names, then by preference, then with the fewest units, then with the smallest
+// requested share, then with the smallest ID. It returns nil if none fits.
 func (q *Search) Find() *index.Machine {
 	switch {
 	case q.never:
@@ -110,6 +110,11 @@ func (q *Search) Find() *index.Machine {
 			return q.only.Machine
 		}
 		return nil
+	}
+	for _, u := range q.Members {
+		if m := q.list.x.Machine(u.Prefer); m != nil && q.Fits(m) {
+			return m
+		}
 	}
 	return q.best(q.prefer)
 }
