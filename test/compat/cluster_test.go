@@ -124,15 +124,21 @@ func (c *cluster) add(ip string) *node {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, m.Kill()) })
 	n := &node{Machine: m, dir: dir, address: freeAddress(t, ip), socket: filepath.Join(dir, "api.sock")}
-	n.conf = map[string]string{"etcd_servers": `["` + c.etcd + `"]`, "public_ip": ip, "agent_ttl": "3s", "systemd_user": "true",
+	n.conf = map[string]string{"public_ip": ip, "agent_ttl": "3s", "systemd_user": "true",
 		"units_directory": filepath.Join(dir, "units") + "/", "metadata": "hostname=" + ip, "etcd_request_timeout": "2.0"}
-	if c.kind == ours {
-		n.conf["listen"] = "unix://" + n.socket + ",http://" + n.address
-		n.conf["state_directory"], n.conf["runtime_directory"] = filepath.Join(dir, "lib"), filepath.Join(dir, "fleetd")
-	}
 	c.nodes = append(c.nodes, n)
+	c.configure(n)
 	c.start(n)
 	return n
+}
+
+// configure has a machine use the cluster's etcd and kind of fleetd.
+func (c *cluster) configure(n *node) {
+	n.conf["etcd_servers"] = `["` + c.etcd + `"]`
+	if c.kind == ours {
+		n.conf["listen"] = "unix://" + n.socket + ",http://" + n.address
+		n.conf["state_directory"], n.conf["runtime_directory"] = filepath.Join(n.dir, "lib"), filepath.Join(n.dir, "fleetd")
+	}
 }
 
 // start runs a machine's fleetd until it answers.
