@@ -274,7 +274,9 @@ func (w *world) check() {
 			}
 			require.Equal(w.t, []string{s.LoadState, s.ActiveState, s.InvocationID, p.Hash, p.RequestedAt, string(p.DesiredState)},
 				[]string{r.LoadState, r.ActiveState, r.InvocationID, r.Hash, r.RequestedAt, string(r.DesiredState)}, s.Name)
-			require.False(w.t, s.NeedReload, s.Name)
+			found, err := w.systemd.Inspect(context.Background(), s.Name)
+			require.NoError(w.t, err)
+			require.False(w.t, found.NeedReload, s.Name)
 			require.Equal(w.t, p.Next, r.Prepared.Preparation, s.Name)
 			require.Equal(w.t, p.Next != (v1.Preparation{}), r.Prepared.State == v1.PreparedReady, s.Name)
 		}

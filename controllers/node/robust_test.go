@@ -221,7 +221,9 @@ func TestReloadThatIsRefused(t *testing.T) {
 	manager.Advance(time.Second)
 	states, err = manager.States(t.Context(), []string{"changes.service"})
 	require.NoError(t, err)
-	require.False(t, states[0].NeedReload)
+	changes, err := manager.Inspect(t.Context(), "changes.service")
+	require.NoError(t, err)
+	require.False(t, changes.NeedReload)
 	require.NotEqual(t, before, states[0].InvocationID)
 	require.Equal(t, Record{Loaded: unitfile.Hash(fresh), Launched: unitfile.Hash(fresh), Previous: unitfile.Hash(old), Invocation: before}, n.records.units["changes.service"])
 }

@@ -32,11 +32,7 @@ func (c *Client) Link(ctx context.Context, paths ...string) error {
 		return nil
 	}
 	const runtime, force = true, true
-	err := c.do(ctx, "link", "", "LinkUnitFiles", paths, runtime, force)
-	if l, currentErr := c.current(); currentErr == nil {
-		l.forgetAll() // no signal says whether a file changed
-	}
-	return err
+	return c.do(ctx, "link", "", "LinkUnitFiles", paths, runtime, force)
 }
 
 // Enable implements Manager.
@@ -73,8 +69,7 @@ func (c *Client) Unlink(ctx context.Context, names ...string) error {
 		}
 	}
 	if l, currentErr := c.current(); currentErr == nil {
-		l.forgetAll()
-		l.unfollowJobs(names)
+		l.unfollow(names)
 	}
 	return ignoreNoLink(err)
 }
@@ -97,11 +92,7 @@ func (c *Client) unlink(ctx context.Context, names []string) error {
 
 // Reload implements Manager.
 func (c *Client) Reload(ctx context.Context) error {
-	err := c.do(ctx, "reload", "", "Reload")
-	if l, currentErr := c.current(); currentErr == nil {
-		l.forgetAll()
-	}
-	return err
+	return c.do(ctx, "reload", "", "Reload")
 }
 
 // Start implements Manager.

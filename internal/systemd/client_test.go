@@ -51,14 +51,14 @@ func dial(t testing.TB, m *machine.Machine) *systemd.Client {
 type realSubject struct{ *systemd.Client }
 
 func (s realSubject) Kill(unit string) error {
-	states, err := s.States(context.Background(), []string{unit})
+	found, err := s.Inspect(context.Background(), unit)
 	if err != nil {
 		return err
 	}
-	if states[0].MainPID == 0 {
+	if found.MainPID == 0 {
 		return errors.New("no main process")
 	}
-	return syscall.Kill(states[0].MainPID, syscall.SIGKILL)
+	return syscall.Kill(found.MainPID, syscall.SIGKILL)
 }
 
 func (realSubject) Connect(address string) error {
@@ -115,14 +115,19 @@ func TestReconnects(t *testing.T) {
 	active := func(s systemd.UnitState, err error) bool {
 		return err == nil && s.ActiveState == "active" && s.Job == ""
 	}
-	before := await(active)
+	pid := func() int {
+		found, err := c.Inspect(ctx, "a.service")
+		require.NoError(t, err)
+		return found.MainPID
+	}
+	before, was := await(active), pid()
 	require.NoError(t, m.Command("systemctl", "--user", "daemon-reexec").Run())
 	await(func(_ systemd.UnitState, err error) bool { return err != nil })
 	after := await(active)
 	require.Equal(t, before.InvocationID, after.InvocationID)
-	require.Equal(t, before.MainPID, after.MainPID)
+	require.Equal(t, was, pid())
 	// Signals arrive over the new connection, too.
-	require.NoError(t, syscall.Kill(after.MainPID, syscall.SIGKILL))
+	require.NoError(t, syscall.Kill(was, syscall.SIGKILL))
 	await(func(s systemd.UnitState, err error) bool { return err == nil && s.ActiveState == "failed" })
 
 	require.NoError(t, m.Kill())

@@ -35,7 +35,6 @@ var commandOptions = []string{"ExecCondition", "ExecStartPre", "ExecStartPost"}
 // commands only after a failure, which they may explain.
 func (d *details) serviceProperties() []property {
 	all := []property{
-		{serviceInterface, "MainPID", &d.mainPID},
 		{serviceInterface, "NRestarts", &d.restarts},
 	}
 	if d.row.ActiveState == "active" && d.row.SubState == "running" {

@@ -26,6 +26,7 @@ func (c *Client) Foreign(ctx context.Context, names []string) (map[string]string
 	if err != nil {
 		return nil, wrap("look up", "", err)
 	}
+	l.follow(names)
 	files, units := l.ask(ctx, "GetUnitFileState", names), l.ask(ctx, "GetUnit", names)
 	for i, name := range names {
 		var state string

@@ -33,6 +33,8 @@ type link struct {
 	mu      sync.Mutex
 	details map[dbus.ObjectPath]*details
 	jobs    map[string]*jobs // by unit, only for units that a call has named
+	// named are the units that a call has named. What other units of the machine do is no hint.
+	named map[dbus.ObjectPath]bool
 	// unmet are the loaded units whose last start was skipped because of a Condition...=.
 	unmet map[dbus.ObjectPath]bool
 }
@@ -66,7 +68,7 @@ type jobEnd struct {
 }
 
 func newLink(hint func()) *link {
-	return &link{hint: hint, reloads: new(atomic.Int64), details: map[dbus.ObjectPath]*details{}, jobs: map[string]*jobs{}, unmet: map[dbus.ObjectPath]bool{}}
+	return &link{hint: hint, reloads: new(atomic.Int64), details: map[dbus.ObjectPath]*details{}, jobs: map[string]*jobs{}, named: map[dbus.ObjectPath]bool{}, unmet: map[dbus.ObjectPath]bool{}}
 }
 
 func (l *link) close() { _ = l.conn.Close() }
@@ -90,8 +92,9 @@ func (l *link) signal(s signal) (done bool) {
 	default:
 		return true
 	}
-	l.forget(dbus.ObjectPath(s.path))
-	l.hint()
+	if l.forget(dbus.ObjectPath(s.path)) {
+		l.hint()
+	}
 	return true
 }
 
@@ -103,8 +106,8 @@ func (l *link) DeliverSignal(_, _ string, signal *dbus.Signal) {
 		var id uint32
 		var job dbus.ObjectPath
 		var unit, result string
-		if dbus.Store(signal.Body, &id, &job, &unit, &result) == nil {
-			l.jobEnded(unit, jobEnd{id: id, result: result})
+		if dbus.Store(signal.Body, &id, &job, &unit, &result) == nil && !l.jobEnded(unit, jobEnd{id: id, result: result}) {
+			return
 		}
 	case managerInterface + ".Reloading":
 		if begins := false; dbus.Store(signal.Body, &begins) == nil && begins {
@@ -124,11 +127,12 @@ func (l *link) DeliverSignal(_, _ string, signal *dbus.Signal) {
 	l.hint()
 }
 
-// forget drops the cached details of a unit that changed.
-func (l *link) forget(unit dbus.ObjectPath) {
+// forget drops the cached details of a unit that changed, and reports whether a call has named it.
+func (l *link) forget(unit dbus.ObjectPath) (named bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.details, unit)
+	return l.named[unit]
 }
 
 func (l *link) forgetAll() {
@@ -137,18 +141,20 @@ func (l *link) forgetAll() {
 	clear(l.details)
 }
 
-// jobEnded records a job's result. systemd sends the changes of its unit first.
-func (l *link) jobEnded(unit string, end jobEnd) {
+// jobEnded records a job's result, and reports whether a call has named the unit. systemd sends the changes of its unit first.
+func (l *link) jobEnded(unit string, end jobEnd) (named bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	path := unitPath(unit)
 	j, ok := l.jobs[unit]
 	if !ok {
-		return
+		return l.named[path] // by another name
 	}
-	if end.result == "done" && l.unmet[unitPath(unit)] {
+	if end.result == "done" && l.unmet[path] {
 		end.result = "skipped"
 	}
 	j.ends = append(j.ends[max(0, len(j.ends)+1-maxEnds):], end)
+	return true
 }
 
 // noteCondition records whether a unit's conditions were met.
@@ -186,20 +192,33 @@ func unitPath(unit string) dbus.ObjectPath {
 	return dbus.ObjectPath(b.String())
 }
 
-// followJobs starts recording the results of the unit's jobs.
-func (l *link) followJobs(unit string) {
+// follow starts recording the results of the units' jobs, and makes their changes hints.
+func (l *link) follow(units []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.jobs[unit] == nil {
-		l.jobs[unit] = &jobs{}
+	for _, unit := range units {
+		if l.jobs[unit] == nil {
+			l.jobs[unit] = &jobs{}
+			l.named[unitPath(unit)] = true
+		}
 	}
 }
 
-// expectJob is followJobs before a call for a unit: the results of earlier jobs no longer matter.
+// followAs is follow for the paths that systemd has answered with: a name may be an alias.
+func (l *link) followAs(rows []listed) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, row := range rows {
+		l.named[row.Path] = true
+	}
+}
+
+// expectJob is follow before a call for a unit: the results of earlier jobs no longer matter.
 func (l *link) expectJob(unit string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.jobs[unit] = &jobs{}
+	l.named[unitPath(unit)] = true
 }
 
 // ownJob records which job a call created, from its answer.
@@ -228,10 +247,12 @@ func (l *link) jobResult(unit string) string {
 	return ""
 }
 
-func (l *link) unfollowJobs(units []string) {
+// unfollow forgets units until a call names them again.
+func (l *link) unfollow(units []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, unit := range units {
 		delete(l.jobs, unit)
+		delete(l.named, unitPath(unit))
 	}
 }

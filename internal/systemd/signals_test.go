@@ -55,6 +55,38 @@ func TestSignalIsReadFromTheRawMessage(t *testing.T) {
 	require.False(t, ok, "an answer is godbus's")
 }
 
+// What units that no call has named do is no hint: a machine has others than fleet's.
+func TestHintsAreOfNamedUnits(t *testing.T) {
+	hints := 0
+	l := newLink(func() { hints++ })
+	changed := func(path string) int {
+		m := changedSignal(unitInterface, map[string]dbus.Variant{"ActiveState": dbus.MakeVariant("active")})
+		m.Headers[dbus.FieldPath] = dbus.MakeVariant(dbus.ObjectPath(path))
+		s, ok := parseSignal(encoded(t, binary.LittleEndian, m))
+		require.True(t, ok)
+		hints = 0
+		require.True(t, l.signal(s))
+		return hints
+	}
+	ended := func(unit string) int {
+		hints = 0
+		l.DeliverSignal("", "", &dbus.Signal{Name: managerInterface + ".JobRemoved",
+			Body: []any{uint32(1), dbus.ObjectPath("/org/freedesktop/systemd1/job/1"), unit, "done"}})
+		return hints
+	}
+	const path, real = "/org/freedesktop/systemd1/unit/a_2eservice", "/org/freedesktop/systemd1/unit/real_2eservice"
+	require.Equal(t, []int{0, 0}, []int{changed(path), ended("a.service")})
+	l.follow([]string{"a.service"})
+	require.Equal(t, []int{1, 1}, []int{changed(path), ended("a.service")})
+	require.Equal(t, []int{0, 0}, []int{changed(real), ended("real.service")})
+	l.followAs([]listed{{Name: "real.service", Path: real}})
+	require.Equal(t, []int{1, 1}, []int{changed(real), ended("real.service")}, "a.service is an alias of it")
+	l.unfollow([]string{"a.service"})
+	require.Equal(t, []int{0, 0}, []int{changed(path), ended("a.service")})
+	l.expectJob("a.service")
+	require.Equal(t, []int{1, 1}, []int{changed(path), ended("a.service")})
+}
+
 // No message makes it panic. (godbus cannot be the measure: it reserves gigabytes for some.)
 func FuzzParseSignal(f *testing.F) {
 	for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {

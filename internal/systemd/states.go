@@ -16,12 +16,9 @@ import (
 type details struct {
 	row          listed // of the list that the details belong to
 	complete     bool   // all answers have arrived, and no signal since
-	fragmentPath string
-	needReload   bool
 	result       string
 	invocationID []byte
 	since        uint64 // µs since 1970
-	mainPID      uint32
 	restarts     uint32
 	exit         process     // of the main process
 	commands     [][]command // by commandOptions; nil if they were not requested
@@ -36,19 +33,13 @@ type property struct {
 
 // properties lists the properties to read for a unit as listed.
 func (d *details) properties() []property {
-	if d.row.LoadState != "loaded" {
+	if d.row.LoadState != "loaded" || d.row.ActiveState == "inactive" {
 		return nil
 	}
 	all := []property{
-		{unitInterface, "FragmentPath", &d.fragmentPath},
-		{unitInterface, "NeedDaemonReload", &d.needReload},
+		{unitInterface, "InvocationID", &d.invocationID},
+		{unitInterface, "StateChangeTimestamp", &d.since},
 	}
-	if d.row.ActiveState == "inactive" {
-		return all
-	}
-	all = append(all,
-		property{unitInterface, "InvocationID", &d.invocationID},
-		property{unitInterface, "StateChangeTimestamp", &d.since})
 	if iface, ok := resultInterface(d.row.Name); ok {
 		all = append(all, property{iface, "Result", &d.result})
 	}
@@ -69,9 +60,7 @@ func (c *Client) States(ctx context.Context, names []string) ([]UnitState, error
 	if err != nil {
 		return nil, wrap("list", "", err)
 	}
-	for _, name := range names {
-		l.followJobs(name)
-	}
+	l.follow(names)
 	states := make([]UnitState, len(names))
 	var rows []listed
 	var of []int // the index of each row in the result
@@ -84,6 +73,7 @@ func (c *Client) States(ctx context.Context, names []string) ([]UnitState, error
 			return nil, found.err
 		}
 	}
+	l.followAs(rows)
 	all, err := l.detailsOf(ctx, rows)
 	if err != nil {
 		return nil, wrap("list", "", err)
@@ -96,6 +86,34 @@ func (c *Client) States(ctx context.Context, names []string) ([]UnitState, error
 		}
 	}
 	return states, nil
+}
+
+// Inspect returns what States leaves out.
+func (c *Client) Inspect(ctx context.Context, name string) (found Inspection, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callWithin)
+	defer cancel()
+	l, err := c.current()
+	if err != nil {
+		return found, wrap("inspect", name, err)
+	}
+	var pid uint32
+	object := l.conn.Object("org.freedesktop.systemd1", unitPath(name))
+	for _, p := range []property{
+		{unitInterface, "FragmentPath", &found.FragmentPath},
+		{unitInterface, "NeedDaemonReload", &found.NeedReload},
+		{serviceInterface, "MainPID", &pid},
+	} {
+		var value dbus.Variant
+		err := object.CallWithContext(ctx, getProperty, 0, p.iface, p.name).Store(&value)
+		if err == nil {
+			err = dbus.Store([]any{value.Value()}, p.to)
+		}
+		if err != nil {
+			return found, wrap("inspect", name, fmt.Errorf("property %s: %w", p.name, err))
+		}
+	}
+	found.MainPID = int(pid)
+	return found, nil
 }
 
 // found is one name's entry in a list.
@@ -212,7 +230,6 @@ func (l *link) state(name string, row listed, d *details) UnitState {
 		Name: name, LoadState: row.LoadState, ActiveState: row.ActiveState, SubState: row.SubState,
 		Job: row.JobType, JobResult: l.jobResult(name), Result: d.result, InvocationID: hex.EncodeToString(d.invocationID),
 		Restarts: int(d.restarts), Exit: d.exited(), Since: micro(d.since),
-		MainPID: int(d.mainPID), FragmentPath: d.fragmentPath, NeedReload: d.needReload,
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 // the Err variables below.
 type Manager interface {
 	// Link makes the unit files at these absolute paths known by runtime links, which a reboot removes. It does not reload: a
-	// unit that is not loaded is read when it is first needed; a loaded one keeps its old file and reports NeedReload.
+	// unit that is not loaded is read when it is first needed; a loaded one keeps its old file until a Reload.
 	// Linking again is not an error. If one file is rejected the call fails, without saying which one.
 	Link(ctx context.Context, paths ...string) error
 	// Enable makes the runtime links that the [Install] sections of these linked unit files ask for, and removes those that
@@ -42,8 +42,8 @@ type Manager interface {
 	// Foreign returns which of these units exist without Link, and their origin: a unit file of the machine, or systemd
 	// itself. It loads none of them.
 	Foreign(ctx context.Context, names []string) (map[string]string, error)
-	// Events holds at most one hint: something changed since the last hint was taken (a state, a job's result, the
-	// connection), so list again. Hints may be spurious. Close closes it.
+	// Events holds at most one hint: something changed since the last hint was taken (a state or a job's result of a unit that
+	// a call has named, the connection), so list again. Hints may be spurious. Close closes it.
 	Events() <-chan struct{}
 	// Close releases the Manager's resources; it does not affect units.
 	Close()
@@ -73,16 +73,21 @@ type UnitState struct {
 	// while the main process runs.
 	Exit Exit
 	// Since is when ActiveState or SubState last changed.
-	Since        time.Time
-	MainPID      int // 0 if no main process runs
-	FragmentPath string
-	// NeedReload: the file changed after it was loaded.
-	NeedReload bool
+	Since time.Time
 	// systemd may unload an inactive unit at any time. Then Result, InvocationID and Since are zero.
 
 	// Err is why systemd reports nothing for this unit: ErrBadUnit if the name is invalid, so no such unit runs. All other
 	// fields but Name are zero then.
 	Err error
+}
+
+// Inspection is what a UnitState leaves out because systemd has to look for it: it reads the directories of drop-ins to know
+// whether a file changed. Fleet does not need it; tests do.
+type Inspection struct {
+	MainPID      int // 0 if no main process runs
+	FragmentPath string
+	// NeedReload: the file changed after it was loaded.
+	NeedReload bool
 }
 
 // Exit is how a process ended.

@@ -46,7 +46,7 @@ func (s *services) Link(_ context.Context, paths ...string) error {
 	for _, p := range paths {
 		name := filepath.Base(p)
 		if s.units[name] == nil {
-			s.units[name] = &systemd.UnitState{Name: name, LoadState: "loaded", ActiveState: "inactive", SubState: "dead", FragmentPath: p}
+			s.units[name] = &systemd.UnitState{Name: name, LoadState: "loaded", ActiveState: "inactive", SubState: "dead"}
 		}
 	}
 	return nil
@@ -71,7 +71,7 @@ func (s *services) Start(_ context.Context, name string) error {
 		return &systemd.Error{Op: "start", Unit: name, Kind: systemd.ErrNoSuchUnit, Err: systemd.ErrNoSuchUnit}
 	}
 	s.starts++
-	u.InvocationID, u.MainPID, u.JobResult = fmt.Sprintf("%032x", s.starts), s.starts, "done"
+	u.InvocationID, u.JobResult = fmt.Sprintf("%032x", s.starts), "done"
 	if s.delay == 0 {
 		s.change(name, "active", "running")
 		return nil

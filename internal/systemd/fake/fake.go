@@ -245,6 +245,15 @@ func (m *Manager) Foreign(ctx context.Context, names []string) (map[string]strin
 	return foreign, err
 }
 
+// Inspect returns what States leaves out.
+func (m *Manager) Inspect(ctx context.Context, name string) (found systemd.Inspection, err error) {
+	err = m.do(ctx, "inspect", "", func() error {
+		found = m.inspection(name)
+		return nil
+	})
+	return found, err
+}
+
 // States implements systemd.Manager.
 func (m *Manager) States(ctx context.Context, names []string) ([]systemd.UnitState, error) {
 	var states []systemd.UnitState

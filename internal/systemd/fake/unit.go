@@ -239,15 +239,26 @@ func (m *Manager) state(name string) systemd.UnitState {
 	if u.loadState != "loaded" {
 		return s
 	}
-	s.FragmentPath = u.path
-	text, err := m.opts.ReadFile(m.links[name])
-	s.NeedReload = err != nil || string(text) != u.text
 	if u.active == "inactive" {
 		return s
 	}
-	s.Result, s.InvocationID, s.Since, s.MainPID = u.result, u.invocation, u.since, u.pid
+	s.Result, s.InvocationID, s.Since = u.result, u.invocation, u.since
 	s.Restarts, s.Exit = u.restarts, u.exit
 	return s
+}
+
+// inspection is what the unit's entry in a list leaves out.
+func (m *Manager) inspection(name string) (found systemd.Inspection) {
+	u := m.load(name)
+	if u == nil || u.loadState != "loaded" {
+		return found
+	}
+	text, err := m.opts.ReadFile(m.links[name])
+	found = systemd.Inspection{FragmentPath: u.path, NeedReload: err != nil || string(text) != u.text}
+	if u.active != "inactive" {
+		found.MainPID = u.pid
+	}
+	return found
 }
 
 // collect unloads units like systemd: those that are idle and that no other unit depends on.

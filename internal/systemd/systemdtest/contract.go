@@ -17,6 +17,8 @@ import (
 // Subject is a Manager under test and its environment.
 type Subject interface {
 	systemd.Manager
+	// Inspect returns what States leaves out of a loaded unit.
+	Inspect(ctx context.Context, unit string) (systemd.Inspection, error)
 	// Kill sends SIGKILL to the unit's main process.
 	Kill(unit string) error
 	// Connect connects to the path of a socket unit, and disconnects.
@@ -71,6 +73,13 @@ func (b *bench) state(name string) systemd.UnitState {
 	require.Len(b, states, 1)
 	require.Equal(b, name, states[0].Name)
 	return states[0]
+}
+
+func (b *bench) inspect(name string) systemd.Inspection {
+	b.Helper()
+	found, err := b.Inspect(b.ctx, name)
+	require.NoError(b, err)
+	return found
 }
 
 // await waits until the unit is as wanted.

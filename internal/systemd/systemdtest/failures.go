@@ -16,7 +16,7 @@ var failures = map[string]func(*bench){
 		require.Equal(b, []any{"exited", 1, ""}, []any{state.Exit.Code, state.Exit.Status, state.Exit.Command})
 		require.False(b, state.Exit.Started.IsZero())
 		require.Zero(b, state.Restarts)
-		require.Zero(b, state.MainPID)
+		require.Zero(b, b.inspect("a.service").MainPID)
 		require.Len(b, state.InvocationID, 32)
 
 		require.NoError(b, b.ResetFailed(b.ctx, "a.service"))
@@ -51,10 +51,10 @@ var failures = map[string]func(*bench){
 			name := policy + ".service"
 			b.link(name, append(sleeper, "Restart="+policy, "RestartSec=50ms")...)
 			b.start(name)
-			before := b.awaitActive(name, "active")
+			before, pid := b.awaitActive(name, "active"), b.inspect(name).MainPID
 			require.NoError(b, b.Kill(name))
 			after := b.awaitNew(name, before.InvocationID)
-			require.NotEqual(b, before.MainPID, after.MainPID)
+			require.NotEqual(b, pid, b.inspect(name).MainPID)
 			require.Equal(b, "success", after.Result)
 			require.Equal(b, []int{0, 1}, []int{before.Restarts, after.Restarts})
 			require.Zero(b, after.Exit.Code)

@@ -20,14 +20,14 @@ var stops = map[string]func(*bench){
 	"a process that does not stop is killed": func(b *bench) {
 		b.link("a.service", stubborn("Restart=always")...)
 		b.start("a.service")
-		before := b.awaitActive("a.service", "active")
+		before, pid := b.awaitActive("a.service", "active"), b.inspect("a.service").MainPID
 		b.stop("a.service")
 		state := b.awaitStopping("a.service")
-		require.Equal(b, []any{"stop-sigterm", "stop", before.MainPID, before.InvocationID},
-			[]any{state.SubState, state.Job, state.MainPID, state.InvocationID})
+		require.Equal(b, []any{"stop-sigterm", "stop", pid, before.InvocationID},
+			[]any{state.SubState, state.Job, b.inspect("a.service").MainPID, state.InvocationID})
 		state = b.awaitActive("a.service", "failed")
 		require.Equal(b, []any{"timeout", "killed", 9, 0, "done"},
-			[]any{state.Result, state.Exit.Code, state.Exit.Status, state.MainPID, state.JobResult}, "it is not started again")
+			[]any{state.Result, state.Exit.Code, state.Exit.Status, b.inspect("a.service").MainPID, state.JobResult}, "it is not started again")
 	},
 	"a start of what stops waits for it": func(b *bench) {
 		b.link("a.service", stubborn("TimeoutStopSec=1h")...)
@@ -65,10 +65,11 @@ var stops = map[string]func(*bench){
 	"ExecStop= takes its time": func(b *bench) {
 		b.link("a.service", "[Service]", "ExecStart=/bin/sleep infinity", "ExecStop=/bin/sleep 0.3", "Restart=always")
 		b.start("a.service")
-		before := b.awaitActive("a.service", "active")
+		b.awaitActive("a.service", "active")
+		pid := b.inspect("a.service").MainPID
 		b.stop("a.service")
 		state := b.awaitStopping("a.service")
-		require.Equal(b, []any{"stop", before.MainPID}, []any{state.SubState, state.MainPID})
+		require.Equal(b, []any{"stop", pid}, []any{state.SubState, b.inspect("a.service").MainPID})
 		require.Equal(b, "done", b.awaitActive("a.service", "inactive").JobResult)
 	},
 	"what is ordered after a slow one stops before it": func(b *bench) {
