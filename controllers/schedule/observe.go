@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -48,7 +49,7 @@ func (c *changes) burst(now time.Time) time.Duration {
 // follow notes every change, and wakes the loop.
 func (c *Controller) follow() {
 	note(c, c.Cluster.Units, &c.changes.units)
-	note(c, c.Cluster.UnitFiles, &c.changes.files)
+	note(c, c.Cluster.UnitFiles, &c.changes.files, rewritten)
 	note(c, c.Cluster.Machines, &c.changes.machines)
 	note(c, c.Cluster.MachineConfigs, &c.changes.configs)
 	note(c, c.Cluster.Placements, &c.changes.placements)
@@ -57,8 +58,20 @@ func (c *Controller) follow() {
 	note(c, c.Cluster.States, &c.changes.states)
 }
 
-func note[T any](c *Controller, collection *cache.Collection[T], names *set) {
+// rewritten: who writes a unit writes its file, too, even if it is there. A look at all units with that file would find nothing.
+func rewritten(e cache.Event[string]) bool {
+	return e.Old != nil && e.New != nil && e.Old.Err == nil && e.New.Err == nil && e.Old.Value == e.New.Value
+}
+
+// note notes the changes of a collection, except those that ignored says mean nothing.
+func note[T any](c *Controller, collection *cache.Collection[T], names *set, ignored ...func(cache.Event[T]) bool) {
 	collection.OnChange(func(events []cache.Event[T]) {
+		for _, ignore := range ignored {
+			events = slices.DeleteFunc(slices.Clone(events), ignore)
+		}
+		if len(events) == 0 {
+			return
+		}
 		c.changes.mu.Lock()
 		defer c.changes.mu.Unlock()
 		if !c.changes.listed { // the first pass is over everything

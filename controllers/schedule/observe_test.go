@@ -1,31 +1,30 @@
 package schedule
 
 import (
-	"fmt"
+	"errors"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-starter/fleet/internal/cache"
 )
 
-func TestManyUnitsAreWaitedForAndFewAreNot(t *testing.T) {
-	begun := time.Unix(1000, 0)
-	for _, test := range []struct {
-		units       int
-		since, last time.Duration // how long ago the first and the last of them arrived
-		want        time.Duration
+// Each of a hundred units of one file that are written brings the file along: only a change of what it says is one.
+func TestFilesThatAreWrittenAgain(t *testing.T) {
+	file := func(text string, err error) *cache.Object[string] { return &cache.Object[string]{Value: text, Err: err} }
+	unreadable := errors.New("not text")
+	for _, tc := range []struct {
+		what     string
+		old, new *cache.Object[string]
+		again    bool
 	}{
-		{0, time.Hour, time.Hour, 0},
-		{burstFrom - 1, 0, 0, 0},
-		{burstFrom, 0, 0, burstPause},
-		{100_000, time.Second, burstPause / 3, burstPause - burstPause/3},
-		{100_000, time.Second, burstPause, 0},
-		{100_000, burstMax, 0, 0}, // they keep arriving
+		{"new", nil, file("a", nil), false},
+		{"deleted", file("a", nil), nil, false},
+		{"the same", file("a", nil), file("a", nil), true},
+		{"another text", file("a", nil), file("b", nil), false},
+		{"unreadable now", file("", nil), file("", unreadable), false},
+		{"readable again", file("", unreadable), file("", nil), false},
 	} {
-		c := changes{noted: noted{units: set{}}, begun: begun, last: begun.Add(test.since - test.last)}
-		for i := range test.units {
-			c.units[fmt.Sprint(i)] = struct{}{}
-		}
-		require.Equal(t, test.want, c.burst(begun.Add(test.since)), "%+v", test)
+		require.Equal(t, tc.again, rewritten(cache.Event[string]{Old: tc.old, New: tc.new}), tc.what)
 	}
 }
