@@ -1,10 +1,12 @@
 package api_test
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api"
+	"github.com/fleet-starter/fleet/internal/store"
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
@@ -222,6 +225,31 @@ func TestFleetPatchMachines(t *testing.T) {
 		}
 	}
 	c.absent("/fleet/machineconfig/unknown")
+}
+
+// counted counts the reads of keys.
+type counted struct {
+	store.Interface
+	reads atomic.Int64
+}
+
+func (c *counted) Get(ctx context.Context, key string) (store.KV, bool, int64, error) {
+	c.reads.Add(1)
+	return c.Interface.Get(ctx, key)
+}
+
+// TestFleetPutReadsTheUnitOnce: with a hundred units to start, each request costs the machine that answers and etcd as little as
+// possible.
+func TestFleetPutReadsTheUnitOnce(t *testing.T) {
+	count := &counted{}
+	c := newCluster(t, func(o *api.Options) {
+		count.Interface = o.Store
+		o.Store = count
+	})
+	const body = `{"desiredState":"launched","options":[{"section":"Service","name":"ExecStart","value":"/bin/true"}]}`
+	a := c.do(http.MethodPut, "/fleet/v1/units/a.service", body, "Content-Type", "application/json")
+	require.Equal(t, http.StatusCreated, a.code, a.body)
+	require.Equal(t, int64(1), count.reads.Load())
 }
 
 // TestFleetUnitWrittenBackAsItWasRead: writing back what was read is a no-op: the file keeps its comments and nothing

@@ -158,7 +158,7 @@ func (f *fleetAPI) fleetPutUnit(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		if !exists || !same {
-			if _, err := f.units.storeUnit(r.Context(), unit, 0, false); err != nil {
+			if _, err := f.units.storeUnit(r.Context(), unit, write{read: &reading{kv, exists}}); err != nil {
 				return err
 			}
 			w.WriteHeader(http.StatusCreated)

@@ -44,23 +44,23 @@ func (u *unitWriter) putUnit(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	answer, err := u.storeUnit(r.Context(), unit, want, flag(r.URL.Query().Get("dryRun")))
+	answer, err := u.storeUnit(r.Context(), unit, write{want: want, dryRun: flag(r.URL.Query().Get("dryRun"))})
 	if err != nil {
 		return err
 	}
 	return writeJSON(w, answer.Code, answer)
 }
 
-// storeUnit writes a unit and its file in one transaction. Units of apps are refused.
-func (u *unitWriter) storeUnit(ctx context.Context, unit *v1.Unit, want int64, dryRun bool) (*wire.Status, error) {
+// storeUnit writes a unit and its file in one transaction, with the version and the other conditions of as. Units of apps are
+// refused.
+func (u *unitWriter) storeUnit(ctx context.Context, unit *v1.Unit, as write) (*wire.Status, error) {
 	warnings, err := u.checkUnit(ctx, unit)
 	if err != nil {
 		return nil, err
 	}
 	name := unit.Metadata.Name
-	answer, err := u.write(ctx, write{
-		what: "unit/" + name, key: u.keys.Units().Key(name), want: want, dryRun: dryRun, change: u.replaced(unit),
-	})
+	as.what, as.key, as.change = "unit/"+name, u.keys.Units().Key(name), u.replaced(unit)
+	answer, err := u.write(ctx, as)
 	if err == nil {
 		answer.Warnings = warnings
 	}

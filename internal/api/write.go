@@ -28,8 +28,16 @@ type write struct {
 	// want is the version named by the client; 0 if none.
 	want   int64
 	dryRun bool
+	// read is the object as the caller has read it just now, which saves the first attempt a read; nil if it has not.
+	read *reading
 	// change returns the operations, of which the first is on key; none if there is nothing to change.
 	change func(kv store.KV, exists bool) ([]store.Op, error)
+}
+
+// reading is what was stored under a key.
+type reading struct {
+	kv     store.KV
+	exists bool
 }
 
 // write applies a change by compare-and-swap on the object. Without a version it retries when another client was
@@ -40,14 +48,19 @@ func (w *writer) write(ctx context.Context, c write) (*wire.Status, error) {
 		if !errors.Is(err, store.ErrConflict) || c.want != 0 || attempt == attempts {
 			return answer, err
 		}
+		c.read = nil
 	}
 }
 
 func (w *writer) writeOnce(ctx context.Context, c write) (*wire.Status, error) {
-	kv, exists, _, err := w.store.Get(ctx, c.key)
-	if err != nil {
-		return nil, err
+	if c.read == nil {
+		kv, exists, _, err := w.store.Get(ctx, c.key)
+		if err != nil {
+			return nil, err
+		}
+		c.read = &reading{kv, exists}
 	}
+	kv, exists := c.read.kv, c.read.exists
 	ops, err := c.change(kv, exists)
 	if err != nil {
 		return nil, err
