@@ -88,6 +88,13 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// A slow pass is followed by a rest of so many times its duration, up to so many Debounces: while a hundred units start, passes
+// share the processor with what they start, and what happens meanwhile is better seen at once than one by one.
+const (
+	rest       = 2
+	restAtMost = 5
+)
+
 // Node is the controller of one machine.
 type Node struct {
 	Options
@@ -137,6 +144,7 @@ func New(o Options) (*Node, error) {
 	n.preparing = newPreparing(n)
 	n.loop = controller.New(v1.ControllerNode, controller.Func[controller.Singleton](n.Reconcile), controller.Options{
 		Log: o.Log, Metrics: o.Metrics, MinBackoff: 50 * time.Millisecond, MaxBackoff: 30 * time.Second,
+		Rest: rest, RestAtMost: restAtMost * o.Debounce,
 	})
 	n.states = newStateWriter(o, n.enqueue)
 	n.holds = newHolds(o, n.enqueue)

@@ -62,6 +62,8 @@ type Options struct {
 	// Rest delays a key after a slow reconciliation by this multiple of its duration, so that frequent changes are
 	// handled in batches. Reconciliations of less than 10 ms cause no delay. 0 means no delay.
 	Rest float64
+	// RestAtMost is the longest such delay. 0 means no limit.
+	RestAtMost time.Duration
 	// Fatal reports whether an error ends Run, such as the loss of leadership.
 	Fatal func(error) bool
 	// Metrics counts reconciliations. nil disables it.
@@ -230,9 +232,13 @@ func (c *Controller[K]) rest(key K, took time.Duration) {
 	if c.opts.Rest <= 0 || took < restFrom {
 		return
 	}
+	pause := time.Duration(float64(took) * c.opts.Rest)
+	if most := c.opts.RestAtMost; most > 0 {
+		pause = min(pause, most)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.resting[key] = time.Now().Add(time.Duration(float64(took) * c.opts.Rest))
+	c.resting[key] = time.Now().Add(pause)
 }
 
 // reconcile turns a panic into an error: one bad key must not end the process that handles all of them.

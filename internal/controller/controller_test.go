@@ -258,6 +258,28 @@ func TestSlowKeysRest(t *testing.T) {
 	})
 }
 
+func TestRestHasALimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var looks []time.Duration
+		start := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		var c *controller.Controller[string]
+		c = controller.New("test", controller.Func[string](func(_ context.Context, key string) (controller.Result, error) {
+			looks = append(looks, time.Since(start))
+			c.Enqueue(key)
+			if len(looks) == 3 {
+				cancel()
+			}
+			time.Sleep([]time.Duration{30 * time.Millisecond, time.Minute, 0}[len(looks)-1])
+			return controller.Result{}, nil
+		}), controller.Options{Rest: 1, RestAtMost: 100 * time.Millisecond})
+		c.Enqueue("a")
+		require.NoError(t, c.Run(ctx))
+		require.Equal(t, []time.Duration{0, 60 * time.Millisecond, time.Minute + 160*time.Millisecond}, looks)
+	})
+}
+
 func TestQuickKeysDoNotRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
