@@ -11,7 +11,9 @@ import (
 
 // Each of a hundred units of one file that are written brings the file along: only a change of what it says is one.
 func TestFilesThatAreWrittenAgain(t *testing.T) {
-	file := func(text string, err error) *cache.Object[string] { return &cache.Object[string]{Value: text, Err: err} }
+	file := func(text string, err error) *cache.Object[string] {
+		return &cache.Object[string]{Value: text, Err: err}
+	}
 	unreadable := errors.New("not text")
 	for _, tc := range []struct {
 		what     string
