@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -134,7 +135,7 @@ func (c *conn) Commit(ctx context.Context, txn store.Txn) (revision int64, err e
 		revision, err = c.calls.Commit(context.Background(), txn)
 		sprung.after(c.p)
 		if err != nil {
-			c.w.tell(c.p.name, "refused: %v", err)
+			c.w.tell(c.p.name, "refused: %s", eventName.ReplaceAllString(err.Error(), "$1"))
 		}
 		return err
 	})
@@ -159,6 +160,9 @@ func (c *conn) KeepAlive(ctx context.Context, id store.LeaseID) (left time.Durat
 	})
 	return left, err
 }
+
+// eventName finds the key of an event up to its random end, which no two runs share.
+var eventName = regexp.MustCompile(`(/events/[0-9TZ.]+-)[0-9a-f]+`)
 
 func (c *conn) Revoke(ctx context.Context, id store.LeaseID) error {
 	return c.write(ctx, "revoke", id.String(), func() error { return c.calls.Revoke(context.Background(), id) })

@@ -15,6 +15,12 @@ import (
 
 // write is a change by a person, with etcdctl or through the API: it takes effect at once.
 func (w *world) write(ops ...store.Op) {
+	w.commitOf(w.person, ops)
+	// Of several writes at once the watches would see as many as the Go scheduler lets be made before they look.
+	w.sleep(w.exactly(0, "person", ops[0].Key))
+}
+
+func (w *world) commitOf(process *process, ops []store.Op) {
 	w.commit.Lock()
 	defer w.commit.Unlock()
 	before := w.etcd.Revision()
@@ -24,7 +30,7 @@ func (w *world) write(ops ...store.Op) {
 		return
 	}
 	if after := w.etcd.Revision(); after > before {
-		w.writers[after] = writer{process: w.person}
+		w.writers[after] = writer{process: process}
 	}
 }
 
