@@ -227,6 +227,7 @@ type planner struct {
 	beside   []*replica // instances that are there only for a roll-out: see besides
 	surplus  []*replica // instances no longer wanted, highest numbers first
 	leeway   v1.Leeway
+	crowd    bool // there are instances above spec.replicas, which may have taken the room of another one's new file
 
 	first   []Action // revisions and files
 	actions []Action

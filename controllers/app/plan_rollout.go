@@ -77,7 +77,7 @@ func (p *planner) takeAway(outdated []*replica, spare, busy int) {
 			return false
 		}
 		next := i.unit.stored.Next
-		if p.watchPreparation(i, next); len(p.beside) > 0 && !next.Alone && !i.beside {
+		if p.watchPreparation(i, next); p.crowd && !next.Alone && !i.beside {
 			next.Alone = true
 			p.ask(i, next, i.unit.stored.Spec.RequestedAt, Prepare)
 		}

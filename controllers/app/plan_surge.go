@@ -22,6 +22,7 @@ func (p *planner) besides() {
 	if p.revision.Spec.Global || p.leeway.Surge == 0 || p.changesMode() || !p.leeway.Chosen && slices.ContainsFunc(p.all, crowdedOut) {
 		return
 	}
+	p.crowd = len(p.surplus) > 0
 	begun, waiting := p.changing()
 	most := min(p.leeway.Surge, begun+waiting)
 	for _, i := range slices.Backward(p.surplus) { // lowest numbers first
