@@ -92,3 +92,39 @@ func TestOthersAreReplacedWhereOneFitsNowhere(t *testing.T) {
 	require.Equal(t, w.revisions[1].UnitFile, w.units[unit].Spec.Hash)
 	require.Equal(t, "Normal RolloutComplete", w.log[len(w.log)-1])
 }
+
+// TestRoomThatTheOneBesideTakes: the instance that is started beside another one may take the only room for that one's new file. Then
+// it goes, and the other one is replaced in place: both do not take turns for ever.
+func TestRoomThatTheOneBesideTakes(t *testing.T) {
+	const unit, beside = "web@1.service", "web@2.service"
+	surges := func(version, placement string) string {
+		text := strings.Replace(manifestOf("web", 1, version, false), "  update: {maxSurge: 0}\n", "", 1)
+		return strings.Replace(text, "spec:", "spec:\n  placement: {machineMetadata: {disk: "+placement+"}}", 1)
+	}
+	w := newWorld(t, "web")
+	w.apply("%s", surges("1", "hdd"))
+	w.settleAll()
+	w.apply("%s", surges("2", "ssd"))
+	begun := w.now
+	w.asked = func(v1.Next) []Asked { return []Asked{{"m2", begun}} }
+	started := 0
+	for range 2000 {
+		_, was := w.units[beside]
+		delete(w.places, unit)
+		if was {
+			w.places[unit] = Place{Machines: []string{"m1"}, Unplaced: &v1.Unplaced{Next: true, Message: "its next file fits nowhere"}}
+		}
+		w.now = w.now.Add(10 * time.Millisecond)
+		w.elsewhere = map[string]v1.UnitState{unit: {ActiveState: "inactive", Prepared: v1.Prepared{Preparation: w.units[unit].Next.Preparation, State: v1.PreparedReady}}}
+		w.plan()
+		if _, is := w.units[beside]; is && !was {
+			started++
+		}
+		for _, step := range w.steps() {
+			step()
+		}
+	}
+	require.Equal(t, 1, started)
+	require.Equal(t, []string{unit}, w.unitNames())
+	require.Equal(t, w.revisions[1].UnitFile, w.units[unit].Spec.Hash)
+}
