@@ -2,6 +2,7 @@ package cache_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -73,7 +74,11 @@ func describe[T any](o *cache.Object[T]) string {
 	case o.Err != nil:
 		return "?" + string(o.Raw)
 	}
-	return fmt.Sprintf("%+v", o.Value)
+	text, err := json.Marshal(o.Value)
+	if err != nil {
+		panic(err)
+	}
+	return string(text)
 }
 
 func (f *reflecting) tell(row, name, old, new string) {
@@ -179,12 +184,12 @@ func TestEventsComeInTheOrderOfRevisions(t *testing.T) {
 	s.SetDown(false)
 	f.wait(last)
 	require.Equal(t, []string{
-		"placement m/a: - => {Hash:1 DesiredState: RequestedAt: Leaving:false Next:{Hash: RequestedAt:} Note:}",
-		"unplaced x: - => {Message:no Reasons:[]}",
-		"placement m/a: {Hash:1 DesiredState: RequestedAt: Leaving:false Next:{Hash: RequestedAt:} Note:} => {Hash:2 DesiredState: RequestedAt: Leaving:false Next:{Hash: RequestedAt:} Note:}",
-		"unplaced x: {Message:no Reasons:[]} => -",
-		"placement m/b: - => {Hash:1 DesiredState: RequestedAt: Leaving:false Next:{Hash: RequestedAt:} Note:}",
-		"placement m/a: {Hash:2 DesiredState: RequestedAt: Leaving:false Next:{Hash: RequestedAt:} Note:} => -",
+		`placement m/a: - => {"hash":"1","desiredState":""}`,
+		`unplaced x: - => {"message":"no"}`,
+		`placement m/a: {"hash":"1","desiredState":""} => {"hash":"2","desiredState":""}`,
+		`unplaced x: {"message":"no"} => -`,
+		`placement m/b: - => {"hash":"1","desiredState":""}`,
+		`placement m/a: {"hash":"2","desiredState":""} => -`,
 	}, f.take())
 	require.Equal(t, last, f.r.LastChange())
 }
@@ -207,8 +212,8 @@ func TestUndecodableIsKept(t *testing.T) {
 	f.wait(commit(t, s, placement("m/a", "1")))
 	f.wait(commit(t, s, store.Op{Key: "/fleet/placements/m/a", Value: []byte("[]")}))
 	require.Equal(t, []string{
-		"placement m/a: ?{broken => {Hash:1 DesiredState: RequestedAt: Leaving:false Next:{Hash: RequestedAt:} Note:}",
-		"placement m/a: {Hash:1 DesiredState: RequestedAt: Leaving:false Next:{Hash: RequestedAt:} Note:} => ?[]",
+		`placement m/a: ?{broken => {"hash":"1","desiredState":""}`,
+		`placement m/a: {"hash":"1","desiredState":""} => ?[]`,
 	}, f.take()[2:])
 }
 
@@ -248,9 +253,9 @@ func TestRelist(t *testing.T) {
 	conn.SetDown(false)
 	f.wait(last)
 	require.Equal(t, []string{
-		"placement m/gone: {Hash:1 DesiredState: RequestedAt: Leaving:false Next:{Hash: RequestedAt:} Note:} => -",
-		"placement m/changed: {Hash:1 DesiredState: RequestedAt: Leaving:false Next:{Hash: RequestedAt:} Note:} => {Hash:2 DesiredState: RequestedAt: Leaving:false Next:{Hash: RequestedAt:} Note:}",
-		"placement m/new: - => {Hash:1 DesiredState: RequestedAt: Leaving:false Next:{Hash: RequestedAt:} Note:}",
+		`placement m/gone: {"hash":"1","desiredState":""} => -`,
+		`placement m/changed: {"hash":"1","desiredState":""} => {"hash":"2","desiredState":""}`,
+		`placement m/new: - => {"hash":"1","desiredState":""}`,
 	}, f.take())
 	now, _ := f.placements.Get("m/kept")
 	require.Same(t, kept, now)
