@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -32,6 +33,9 @@ func applyOne(t *testing.T, m *Machine, tag string) {
 	require.NoError(t, m.Write("root/one.yaml", fmt.Sprintf(oneApp, tag)))
 	fleetctl(t, "apply -f /root/one.yaml")
 }
+
+// twoApp is the same app without a fixed port, so that an instance beside its own can stand in for it.
+var twoApp = strings.NewReplacer("name: one", "name: two", "one.lab", "two.lab", "port: 3200}", "port: 3200, hostPort: auto}").Replace(oneApp)
 
 // runsImage waits until the container of one@1 runs the image that the tag means on its machine.
 func runsImage(t *testing.T, m *Machine, tag string) time.Duration {
@@ -154,6 +158,53 @@ func TestPullsComeFirst(t *testing.T) {
 		require.Less(t, away(sent), 10*time.Second, "as in any move of a single instance")
 		fleetctl(t, "uncordon "+on.ID)
 		on = running(t, l, "one@1.service")
+		runsImage(t, on, "v2")
+	})
+
+	t.Run("storage hangs while a new manifest names another machine", func(t *testing.T) {
+		two := fmt.Sprintf(twoApp, "v2")
+		applied(t, "two", two)
+		within(t, time.Minute, "two is served", func() error { _, err := getFrom(t.Context(), first, "two.lab.example"); return err })
+		twoOn := running(t, l, "two@1.service")
+		next := l.Machines[slices.IndexFunc(l.Machines, func(m *Machine) bool { return m != on && m != twoOn })]
+		_, err := next.Exec(t.Context(), "sh", "-c", "docker rmi localhost:5000/example-app:v2 || true")
+		require.NoError(t, err)
+		there := fmt.Sprintf("  placement: {machineMetadata: {machine: %s}}\n", next.Name)
+		require.NoError(t, first.Write("root/one.yaml", fmt.Sprintf(oneApp, "v2")+there))
+		require.NoError(t, first.Write("root/two.yaml", two+there))
+
+		ofOne, ofTwo := startLoadOn(t, "one.lab.example", l.Machines...), startLoadOn(t, "two.lab.example", l.Machines...)
+		require.NoError(t, storage.Signal(syscall.SIGSTOP))
+		t.Cleanup(func() { _ = storage.Signal(syscall.SIGCONT) })
+		hung := time.Now()
+		fleetctl(t, "apply -f /root/one.yaml -f /root/two.yaml")
+		asked := within(t, 10*time.Second, "it is asked", func() error {
+			asks, err := first.Exec(t.Context(), "etcdctl", "get", "--keys-only", "/fleet/preparations/"+next.ID+"/one@1.service")
+			if err == nil && asks == "" {
+				err = errors.New(next.Name + " is not asked to prepare one@1.service")
+			}
+			return err
+		})
+		said(t, 10*time.Second, "list-units -o wide", "localhost:5000/example-app:v2")
+		t.Logf("the next machine is asked after %.1f s, list-units tells that it pulls after %.1f s", asked.Seconds(), time.Since(hung).Seconds())
+		time.Sleep(time.Until(hung.Add(15 * time.Second)))
+		sent := ofOne.Stop()
+		require.Empty(t, unexcused(sent.Failed), "it stays")
+		require.Equal(t, on, running(t, l, "one@1.service"))
+		require.Equal(t, twoOn, running(t, l, "two@1.service"))
+
+		ofOne = startLoadOn(t, "one.lab.example", l.Machines...)
+		require.NoError(t, storage.Signal(syscall.SIGCONT))
+		start := time.Now()
+		fleetctl(t, "apply -f /root/one.yaml -f /root/two.yaml --wait --timeout 2m")
+		t.Logf("while storage hung: %s; both are moved %.1f s after it is back", sent, time.Since(start).Seconds())
+		sent = ofOne.Stop()
+		t.Logf("the move: %s; it was away for %.1f s; of two, for which another stands in, %s", sent, away(sent).Seconds(), ofTwo.SoFar())
+		require.Less(t, away(sent), 10*time.Second, "as in any move of a single instance")
+		require.Empty(t, unexcused(ofTwo.Stop().Failed), "others stand in")
+		require.Equal(t, next, running(t, l, "one@1.service"))
+		require.Equal(t, next, running(t, l, "two@1.service"))
+		on = next
 		runsImage(t, on, "v2")
 	})
 
