@@ -9,8 +9,10 @@ import (
 )
 
 // drainTurn returns why units that are moved by a drain have to wait. One unit of a family moves at a time, the next one when
-// all that have moved are active.
+// all that have moved are active. Units that their app has been asked to let go do not wait for others to become active: it may
+// have started one beside them, and takes that for needless if the request is taken back.
 func (p *planner) drainTurn(movers []*index.Unit) string {
+	asked := slices.ContainsFunc(movers, func(u *index.Unit) bool { return of(u).keep != nil && of(u).keep.Value.Leaving && toLetGo(u) })
 	for _, u := range movers {
 		v := of(u)
 		if v.reason != ReasonDrain || u.Family == nil || !v.keep.Machine.Present {
@@ -27,7 +29,7 @@ func (p *planner) drainTurn(movers []*index.Unit) string {
 				if x.Machine.Config.Drain && onItsWay(x) > onItsWay(v.keep) {
 					return o.Name + " moves first"
 				}
-				if x.Machine.Present && !x.Machine.Config.Drain && !x.Machine.Runs(o) {
+				if x.Machine.Present && !x.Machine.Config.Drain && !x.Machine.Runs(o) && !asked {
 					return o.Name + " is not active yet"
 				}
 			}
@@ -54,9 +56,7 @@ func (p *planner) askToLeave(movers []*index.Unit, m *index.Machine) bool {
 		v := of(u)
 		return v.reason == ReasonDrain && v.keep.Machine.Present && v.keep.Machine != m
 	}
-	if !slices.ContainsFunc(movers, func(u *index.Unit) bool {
-		return drained(u) && u.Owner != "" && u.DesiredState == v1.Launched && u.LetGo != of(u).keep.MachineName
-	}) {
+	if !slices.ContainsFunc(movers, func(u *index.Unit) bool { return drained(u) && toLetGo(u) }) {
 		return false
 	}
 	for _, u := range movers {
@@ -67,6 +67,11 @@ func (p *planner) askToLeave(movers []*index.Unit, m *index.Machine) bool {
 	}
 	p.waitForDrain(movers, "its app has not let it go", index.ForDrain)
 	return true
+}
+
+// toLetGo reports whether an app has a unit in its routers, or may have: it has not let it go where it is.
+func toLetGo(u *index.Unit) bool {
+	return u.Owner != "" && u.DesiredState == v1.Launched && u.LetGo != of(u).keep.MachineName
 }
 
 // waitForDrain leaves units where they are for now, although they have to leave a drained machine.

@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -100,6 +101,22 @@ func TestDrainAsksTheApp(t *testing.T) {
 		w := begin(t)
 		w.setConfig("m1", v1.MachineConfig{})
 		require.Equal(t, []string{"Update web@1.service on m1: Drain: it no longer has to leave m1", "Update web-side@1.service on m1: Drain: it no longer has to leave m1"}, w.converge())
+	})
+	t.Run("another one is started beside it", func(t *testing.T) {
+		w := begin(t)
+		for _, u := range []string{"web@2.service", "web-side@2.service MachineOf=web@2.service"} {
+			w.add(t, u)
+		}
+		for name, u := range w.units {
+			u.Owner = "app"
+			w.setUnit(u)
+			require.NotContains(t, strings.Join(w.converge(), "\n"), "no longer", "%s is not active yet", name)
+		}
+		require.True(t, w.placements["m1/web@1.service"].Value.Leaving)
+		change(w, "web@1.service", func(u *index.UnitSpec) { u.LetGo = "m1" })
+		withdraw(w)
+		w.converge()
+		require.False(t, w.placements["m1/web@1.service"].Value.Leaving, "the one beside it has failed: it is needed")
 	})
 	t.Run("stopped", func(t *testing.T) {
 		w := begin(t)
