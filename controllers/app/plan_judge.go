@@ -22,8 +22,11 @@ func (p *planner) lastComplete() int64 {
 	if latest == nil {
 		return 0
 	}
-	if latest.Rejected != nil {
+	switch {
+	case latest.Rejected != nil:
 		return latest.Before
+	case !latest.Complete.IsZero(): // what is under way is a restart or a move
+		return latest.Number
 	}
 	for name, u := range p.in.Units {
 		if _, sidekick, ok := v1.ParseAppUnit(p.in.App, name); ok && !sidekick && (u.Spec.Hash != latest.UnitFile || v1.RolloutOf(u.Unit, nil).UnderWay()) {

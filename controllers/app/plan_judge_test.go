@@ -135,3 +135,16 @@ func TestNotTakenBack(t *testing.T) {
 	w.settleAll()
 	require.Nil(t, w.revisions[1].Rejected)
 }
+
+// A restart or a move that is under way says nothing of the revision: all instances were of it.
+func TestRevisionThatWasCompleteIsReturnedTo(t *testing.T) {
+	w := trial(t)
+	w.settleAll()
+	require.False(t, w.revisions[1].Complete.IsZero())
+	w.leaving = map[string]string{"web@1.service": "m1", "web-discovery@1.service": "m1"}
+	w.plan()
+	require.True(t, w.units["web@1.service"].Rollout.UnderWay())
+	w.apply("%s", reverting(2, "3"))
+	w.plan()
+	require.EqualValues(t, 2, w.revisions[2].Before)
+}
