@@ -101,10 +101,13 @@ func TestTakeOver(t *testing.T) {
 	text = text[:at] + strings.Replace(text[at:], "4002", "4004", 1)
 	docs := strings.Split(text, "\n---\n")
 	text = ""
+	forgotten := filepath.Join(s.dir, "forgotten.yaml")
 	for _, doc := range docs {
-		if !strings.Contains(doc, "name: plain2.service") {
-			text += doc + "\n---\n"
+		if strings.Contains(doc, "name: plain2.service") {
+			require.NoError(t, os.WriteFile(forgotten, []byte(doc), 0o600))
+			continue
 		}
+		text += doc + "\n---\n"
 	}
 	require.NoError(t, os.WriteFile(manifest, []byte(text), 0o600))
 
@@ -136,7 +139,13 @@ func TestTakeOver(t *testing.T) {
 		require.Equal(t, process, after[key], key)
 	}
 	// What was forgotten is taken over when it comes, and is an ordinary unit then.
-	s.run("start", s.file("plain2.service", "%s", sleep))
+	s.run("apply", "-f", forgotten)
+	eventually(t, 15*time.Second, func() error {
+		if out := s.run("list-unit-files", "--no-legend"); strings.Count(out, "launched\tlaunched") != len(files)-1 {
+			return fmt.Errorf("it is not taken over:\n%s", out)
+		}
+		return nil
+	})
 	require.Equal(t, after, c.running(names...))
 	s.run("destroy", "plain2", "plain1", "tick.timer", "tick.service")
 	eventually(t, 15*time.Second, func() error {
