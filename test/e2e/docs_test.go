@@ -19,11 +19,12 @@ import (
 var (
 	wholeID    = regexp.MustCompile(`\b[0-9a-f]{32}\b`)
 	timestamp  = regexp.MustCompile(`\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`)
+	applyID    = regexp.MustCompile(`\b\d{8}T\d{6}Z-[0-9a-f]{6}\b`)
 	assignment = regexp.MustCompile(`^[a-z]+=`)
 )
 
 // TestDocs runs the console blocks of each page, in order, on a cluster as "make up" leaves it, and compares the outputs with those on
-// the page. IDs and addresses of machines and times are not compared: which of the machines that fit gets a unit is not defined.
+// the page. IDs of machines and applies, addresses and times are not compared: which of the machines that fit gets a unit is not defined.
 func TestDocs(t *testing.T) {
 	changed := true // by the tests before
 	commands := 0
@@ -121,6 +122,7 @@ func (s step) comparable(text string) string {
 		if line = strings.TrimRight(line, " \t\n"); line != "" {
 			line = shortID.ReplaceAllString(wholeID.ReplaceAllString(line, "<id>"), "<id>")
 			line = timestamp.ReplaceAllString(line, "<time>")
+			line = applyID.ReplaceAllString(line, "<apply>")
 			lines = append(lines, address.ReplaceAllString(line, "<ip>"))
 		}
 	}
