@@ -113,9 +113,9 @@ test-hack-packages test-hack-images test-hack-provision: test-hack-%:
 # Tests with limits in seconds, on a computer that may be busy just then: what fails is told, and run once more.
 .PHONY: test-clusters test-machines
 test-clusters:
-	@AGAIN=1 hack/apart.sh $(GOTEST) -timeout 25m $(TESTFLAGS) -- ./test/e2e
+	@AGAIN=1 hack/apart.sh env $(GOTEST) -timeout 25m $(TESTFLAGS) -- ./test/e2e
 test-machines:
-	@AGAIN=1 hack/apart.sh $(GOTEST) -timeout 10m $(TESTFLAGS) -- ./test/compat
+	@AGAIN=1 hack/apart.sh env $(GOTEST) -timeout 10m $(TESTFLAGS) -- ./test/compat
 	@AGAIN=1 $(GOTEST) -timeout 25m $(TESTFLAGS) -- ./test/lab
 
 .PHONY: race
