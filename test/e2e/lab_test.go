@@ -47,8 +47,12 @@ func withLab(t *testing.T) *lab {
 	l := theLab
 	t.Cleanup(func() {
 		if t.Failed() {
-			out, _ := l.try("fleetctl list-units; fleetctl events; fleet-dev logs --dir %s/dev --no-pager -n 200", l.dir)
+			out, _ := l.try("fleetctl list-units; fleetctl events; etcdctl get --prefix /fleet/routers/; fleet-dev logs --dir %s/dev --no-pager -n 200", l.dir)
 			t.Logf("%s", out)
+			for m := 1; m <= 3; m++ {
+				out, _ := l.try("fleet-dev --dir %s/dev exec %d journalctl --user --no-pager -n 60 -u router.service", l.dir, m)
+				t.Logf("router of machine %d:\n%s", m, out)
+			}
 		}
 	})
 	l.calm(t)
