@@ -43,7 +43,11 @@ func (c *Controller) apply(ctx context.Context, app string, plan Decision) error
 			continue
 		}
 		if unitLog.Enabled() { // formatting 100,000 lines costs time even if they are dropped
-			unitLog.Info("Changing unit", "reason", a.Reason, "unit", a.Name, "action", a.Kind, "desiredState", a.spec().DesiredState, "hash", a.spec().Hash)
+			values := []any{"reason", a.Reason, "unit", a.Name, "action", a.Kind, "desiredState", a.spec().DesiredState, "hash", a.spec().Hash}
+			if a.Why != "" {
+				values = append(values, "inPlace", a.Why)
+			}
+			unitLog.Info("Changing unit", values...)
 		}
 		group, begun := groupOf[a.Instance]
 		if !begun {
