@@ -83,7 +83,7 @@ var pathDocs = map[string]string{
 	"/apps/{name}/diff":               "What differs between two revisions, before and after: from, to.",
 	"/apps/{name}/endpoints":          "The app's endpoints.",
 	"/apps/{name}/restart":            "Restarts all instances, one after the other.",
-	"/apps/{name}/revisions":          "The app's history: when, by whom, what changed, outcome.",
+	"/apps/{name}/revisions":          "The app's history: time, user, change and outcome of each revision.",
 	"/apps/{name}/revisions/{number}": "One revision with its manifest; as `application/yaml`, the manifest's bytes.",
 	"/apps/{name}/undo":               "Stores the manifest of an earlier revision again: `{\"to\": 3}`.",
 	"/applies":                        "Who wrote manifests, and what was before. POST stores Apps and Units in one transaction, all or none: `{\"manifests\": [\"...\"]}`; with `diff=true` it says what would change.",

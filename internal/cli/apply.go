@@ -109,10 +109,7 @@ func (a *app) store(ctx context.Context, manifests []manifest, o applyOptions, s
 	if len(manifests) == 0 {
 		return nil, nil
 	}
-	query := url.Values{}
-	if o.dryRun {
-		query.Set("dryRun", "true")
-	}
+	query, suffix := dryRun(o.dryRun)
 	answer, err := a.sendApply(ctx, manifests, o.note, query)
 	if older(err) {
 		return a.storeEach(ctx, manifests, o, say)
@@ -125,10 +122,6 @@ func (a *app) store(ctx context.Context, manifests []manifest, o applyOptions, s
 			return nil, err
 		}
 		say = false
-	}
-	suffix := ""
-	if o.dryRun {
-		suffix = " (dry run)"
 	}
 	revisions, changed := make([]int64, len(manifests)), 0
 	for i, item := range answer.Items {
@@ -144,6 +137,14 @@ func (a *app) store(ctx context.Context, manifests []manifest, o applyOptions, s
 		a.note("fleetctl: to take all of this back: fleetctl undo --apply %s", answer.Apply)
 	}
 	return revisions, nil
+}
+
+// dryRun returns the query of a write that is perhaps only tried, and what is said after its result.
+func dryRun(only bool) (query url.Values, suffix string) {
+	if !only {
+		return nil, ""
+	}
+	return url.Values{"dryRun": {"true"}}, " (dry run)"
 }
 
 // sendApply sends the manifests in one request.
@@ -228,10 +229,8 @@ func (a *app) storeEach(ctx context.Context, manifests []manifest, o applyOption
 		if m.Unit != nil {
 			r.Path = client.Path("units", m.Name())
 		}
-		suffix := ""
-		if o.dryRun {
-			r.Query, suffix = url.Values{"dryRun": {"true"}}, " (dry run)"
-		}
+		var suffix string
+		r.Query, suffix = dryRun(o.dryRun)
 		answer, err := c.Write(ctx, r)
 		if err != nil {
 			if statusOf(err) == nil {

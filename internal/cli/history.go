@@ -16,7 +16,7 @@ import (
 
 func (a *app) historyCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "history app/NAME", Short: "Show the revisions of an app: when, by whom, what changed",
+		Use: "history app/NAME", Short: "Show the revisions of an app: time, user, what changed",
 		Long: `Shows the revisions of an app that are kept, the last ten, the oldest first. BY is the user who wrote the manifest through
 fleetd's unix socket (also over --tunnel: then it is the user of ssh), or the address of a client on another machine. It is
 "unknown" where the manifest was written to etcd directly. A manifest that is not accepted is the last line, without a number.

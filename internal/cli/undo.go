@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -111,10 +110,7 @@ func (a *app) sendUndo(ctx context.Context, path string, o undoOptions) (*wire.S
 	if err != nil {
 		return nil, err
 	}
-	q := url.Values{}
-	if o.dryRun {
-		q.Set("dryRun", "true")
-	}
+	q, _ := dryRun(o.dryRun)
 	return c.Write(ctx, client.Request{Method: http.MethodPost, Path: path, Query: q, Body: body, ContentType: wire.JSON})
 }
 
@@ -154,10 +150,7 @@ func (a *app) undoApply(ctx context.Context, o undoOptions) error {
 }
 
 func (a *app) tellUndone(items []*wire.Status, o undoOptions) {
-	suffix := ""
-	if o.dryRun {
-		suffix = " (dry run)"
-	}
+	_, suffix := dryRun(o.dryRun)
 	for _, item := range items {
 		a.tellWarnings("fleetctl", item.Warnings)
 		a.say("%s%s", item.Message, suffix)

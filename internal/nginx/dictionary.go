@@ -307,7 +307,7 @@ func (s *Server) confirmOnce(ctx context.Context) error {
 }
 
 // confirmWorkers asks the board for every worker, old ones that finish their last requests included. One without a slot is of a
-// configuration before this version, or a stranger: it has the endpoints that it began with. If it accepts no requests any more,
+// configuration before this version, or another program: it has the endpoints that it began with. If it accepts no requests any more,
 // it is waited for as long as for requests to an endpoint that was withdrawn.
 func (s *Server) confirmWorkers(now time.Time) error {
 	d := s.dictionary
@@ -338,7 +338,7 @@ func (s *Server) confirmWorkers(now time.Time) error {
 
 // workers returns the processes of nginx that handle requests, old ones included.
 func (s *Server) workers() []int {
-	return slices.DeleteFunc(workers(s.proc.session), func(pid int) bool { return pid == s.proc.pid || pid == s.proc.before })
+	return slices.DeleteFunc(workers(s.proc.session), func(pid int) bool { return pid == s.proc.pid })
 }
 
 // Draining returns the withdrawn endpoints to which requests are under way, sorted by key, as nginx's workers count them. One

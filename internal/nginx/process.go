@@ -18,11 +18,11 @@ import (
 // process that reuses its pid.
 type process struct {
 	pid int
-	// session is that of the master and its workers; before is the master that this one took over from, 0 for none.
-	session, before int
-	fd              *os.File
-	done            chan struct{} // closed when the master has exited
-	ended           chan struct{} // closed when it is no longer watched
+	// session is that of the master and its workers.
+	session int
+	fd      *os.File
+	done    chan struct{} // closed when the master has exited
+	ended   chan struct{} // closed when it is no longer watched
 }
 
 // attach watches pid until it exits or release is called.
