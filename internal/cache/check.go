@@ -64,12 +64,12 @@ const (
 	checkPage = 25_000
 )
 
-// check compares each row with etcd at intervals, until ctx ends.
+// check compares each row with etcd at intervals, and when a waiter suspects the watch, until ctx ends.
 func (r *Reflector) check(ctx context.Context) {
 	if r.checkEvery < 0 || r.WaitForSync(ctx) != nil {
 		return
 	}
-	for store.Sleep(ctx, store.Around(r.checkEvery)) {
+	for r.nextCheck(ctx) {
 		for _, row := range r.rows {
 			d, err := r.checkRow(ctx, row)
 			if err != nil {
@@ -91,6 +91,18 @@ func (r *Reflector) check(ctx context.Context) {
 	}
 }
 
+// nextCheck waits until the rows are to be compared, and reports whether ctx is still alive.
+func (r *Reflector) nextCheck(ctx context.Context) bool {
+	regular := time.NewTimer(store.Around(r.checkEvery))
+	defer regular.Stop()
+	select {
+	case <-regular.C:
+	case <-r.suspected:
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil
+}
+
 // checkRow asks etcd for the number of the row's keys and for those that changed since the last check. If the number
 // and those keys match, everything does: a missed change is among the keys, and a missed deletion makes the known
 // number too high.
@@ -110,7 +122,7 @@ func (r *Reflector) checkRow(ctx context.Context, row row) (*Difference, error) 
 	}
 	wait, cancel := context.WithTimeout(ctx, behindFor)
 	defer cancel()
-	if err := r.WaitForRevision(wait, now.revision); err != nil {
+	if err := r.waitForRevision(wait, now.revision, time.Time{}); err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}

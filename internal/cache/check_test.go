@@ -381,6 +381,27 @@ func TestBehind(t *testing.T) {
 	})
 }
 
+// TestBehindIsSuspected: a wait for a write that the watch does not deliver ends long before the next regular check.
+func TestBehindIsSuspected(t *testing.T) {
+	check(t, func(c *checked) {
+		b := &behind{Interface: c.s, hold: make(chan struct{})}
+		var differs []string
+		r := cache.NewReflector(b, keys.Root(), cache.OnDiffers(func(d cache.Difference) { differs = append(differs, d.Reason) }))
+		placements := cache.Register(r, keys.Placements())
+		ctx, cancel := context.WithCancel(c.Context())
+		var running sync.WaitGroup
+		running.Go(func() { _ = r.Run(ctx) })
+		synctest.Wait()
+		began := time.Now()
+		require.NoError(c, r.WaitForRevision(ctx, commit(c.T, c.s, gone(placement("m/u1", "")))))
+		require.Less(c, time.Since(began), 20*time.Second)
+		require.Equal(c, []string{cache.Behind}, differs)
+		require.Equal(c, 4, placements.Len())
+		cancel()
+		running.Wait()
+	})
+}
+
 // TestStaleReads: a listing at an older revision, from a member that lags behind, is rejected; one from a restored
 // backup is accepted eventually.
 func TestStaleReads(t *testing.T) {

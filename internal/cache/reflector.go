@@ -30,6 +30,7 @@ type Reflector struct {
 	older      int // consecutive listings older than the known state
 	checkEvery time.Duration
 	again      chan Difference // capacity 1: ends the watch and starts a listing
+	suspected  chan struct{}   // capacity 1: starts a check
 
 	mu sync.RWMutex // guards the rows' trees and the fields below
 	// applied is the revision up to which the trees are complete according to etcd, including progress. seen is the
@@ -48,6 +49,7 @@ const (
 	retryMax      = 5 * time.Second
 	distrustMax   = 30 * time.Second // between listings caused by an etcd that keeps reporting inconsistent data
 	progressAfter = 200 * time.Millisecond
+	suspectAfter  = 5 * time.Second // how long a waiter trusts the watch
 )
 
 // NewReflector returns a reflector of the keys below prefix. It is inactive until Run.
@@ -58,6 +60,7 @@ func NewReflector(s store.Interface, prefix string, opts ...Option) *Reflector {
 		log:        logr.Discard(),
 		checkEvery: store.CheckEvery,
 		again:      make(chan Difference, 1),
+		suspected:  make(chan struct{}, 1),
 		verified:   make(map[row]int64),
 		moved:      make(chan struct{}),
 		synced:     make(chan struct{}),

@@ -38,8 +38,14 @@ func (r *Reflector) WaitForSync(ctx context.Context) error {
 }
 
 // WaitForRevision waits until Revision has reached that of the caller's own write, so that the collections contain it,
-// or returns ctx's error: give it a deadline.
+// or returns ctx's error: give it a deadline. After suspectAfter in which etcd answers, it has the rows compared with etcd: a
+// watch that has stopped delivering would be noticed at the next regular check only.
 func (r *Reflector) WaitForRevision(ctx context.Context, revision int64) error {
+	return r.waitForRevision(ctx, revision, time.Now().Add(suspectAfter))
+}
+
+// waitForRevision asks for a check from suspect on; never, if that is zero.
+func (r *Reflector) waitForRevision(ctx context.Context, revision int64, suspect time.Time) error {
 	for {
 		r.mu.RLock()
 		told, moved := r.told, r.moved
@@ -54,11 +60,22 @@ func (r *Reflector) WaitForRevision(ctx context.Context, revision int64) error {
 		case <-ask.C:
 			if err := r.store.RequestProgress(ctx); err != nil {
 				r.log.V(1).Info("Failed to request progress", "error", err.Error())
+			} else if !suspect.IsZero() && time.Now().After(suspect) {
+				r.checkNow()
+				suspect = time.Time{}
 			}
 		case <-ctx.Done():
 			ask.Stop()
 			return ctx.Err()
 		}
 		ask.Stop()
+	}
+}
+
+// checkNow has the rows compared with etcd at once.
+func (r *Reflector) checkNow() {
+	select {
+	case r.suspected <- struct{}{}:
+	default: // already requested
 	}
 }
