@@ -122,15 +122,12 @@ func RoutersDraining(routers map[string]Router, name string) []string {
 	return draining
 }
 
-// RouterFailure is why a router cannot apply its configuration.
+// RouterFailure is why a router cannot apply its configuration. A failing router has acknowledged what Served and Draining say, and no
+// more: it is waited for until it works again, or its lease ends.
 type RouterFailure struct {
 	Since   time.Time `json:"since"`
 	Message string    `json:"message"`
 }
-
-// RouterPatience is how long a failing router is waited for. After that, requests it sends to stopped instances are
-// lost, which is better than a cluster where nothing can be replaced.
-const RouterPatience = time.Minute
 
 // Below returns what the router serves under a prefix. ok is false if it does not serve the prefix.
 func (r Router) Below(prefix string) (served Served, ok bool) {
@@ -178,23 +175,4 @@ func RoutersOf(routers map[string]Router, prefix string) map[string]Router {
 	of := maps.Clone(routers)
 	maps.DeleteFunc(of, func(_ string, r Router) bool { _, ok := r.Below(prefix); return !ok })
 	return of
-}
-
-// RoutersToWaitFor omits the routers that have been failing for longer than RouterPatience. after is when the next one
-// reaches that, 0 if none is failing.
-func RoutersToWaitFor(routers map[string]Router, now time.Time) (waitFor map[string]Router, after time.Duration) {
-	waitFor = maps.Clone(routers)
-	for machine, r := range routers {
-		if r.Failing == nil {
-			continue
-		}
-		left := RouterPatience - now.Sub(r.Failing.Since)
-		switch {
-		case left <= 0:
-			delete(waitFor, machine)
-		case after == 0 || left < after:
-			after = min(left, RouterPatience) // the router's clock may be ahead
-		}
-	}
-	return waitFor, after
 }

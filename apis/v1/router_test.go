@@ -2,7 +2,6 @@ package v1
 
 import (
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -38,21 +37,4 @@ func TestHasRoute(t *testing.T) {
 	require.True(t, Router{Served: map[string]Served{}, Routes: 5}.HasRoute(5))
 	require.False(t, Router{Served: map[string]Served{}, Routes: 4}.HasRoute(5))
 	require.True(t, Router{Revision: 1}.HasRoute(5), "an older router does not say")
-}
-
-func TestFailingRoutersAreNotWaitedForLong(t *testing.T) {
-	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	failing := func(since time.Duration) Router {
-		return Router{Failing: &RouterFailure{Since: now.Add(-since), Message: "nginx -t hangs"}}
-	}
-	routers := map[string]Router{"works": {}, "new": failing(10 * time.Second), "newer": failing(5 * time.Second), "long": failing(RouterPatience)}
-	waitFor, after := RoutersToWaitFor(routers, now)
-	require.Equal(t, RouterPatience-10*time.Second, after)
-	require.Equal(t, map[string]Router{"works": {}, "new": routers["new"], "newer": routers["newer"]}, waitFor)
-	require.Len(t, routers, 4)
-
-	_, after = RoutersToWaitFor(map[string]Router{"ahead": failing(-time.Hour)}, now)
-	require.Equal(t, RouterPatience, after)
-	_, after = RoutersToWaitFor(map[string]Router{"works": {}}, now)
-	require.Zero(t, after)
 }

@@ -235,7 +235,6 @@ type planner struct {
 	events  []Action
 	after   time.Duration
 	waiting bool
-	waitFor map[string]v1.Router // the routers that are waited for, once computed
 	// preparing are the instances whose machines prepare their replacement or their restart.
 	preparing map[*replica]bool
 	moving    bool // an instance is about to move

@@ -146,6 +146,10 @@ func TestGoneFrom(t *testing.T) {
 			in.Places = map[string]Place{"web-discovery.service": {Machines: []string{"m1", "m2"}}}
 		}, false, false},
 		{"a router is behind", func(in *Input) { in.EndpointSets[0].Revision = 8 }, false, true},
+		{"a router that has failed for a day is behind", func(in *Input) {
+			in.EndpointSets[0].Revision = 8
+			in.Routers["m1"] = v1.Router{Revision: 7, Failing: &v1.RouterFailure{Since: in.Now.Add(-24 * time.Hour)}}
+		}, false, true},
 		{"a router has requests under way", func(in *Input) {
 			in.Routers["m1"] = v1.Router{Revision: 7, Draining: []v1.Draining{{Endpoint: "/services/web/" + name}}}
 		}, false, true},

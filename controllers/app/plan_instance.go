@@ -111,7 +111,7 @@ func (p *planner) progressOn(i *replica, machine string) instance.Progress {
 		name = v1.GlobalEndpointName(p.in.App, machine)
 	}
 	if revision, ok := p.in.Endpoints[name]; ok {
-		in.Endpoint, in.Behind = true, v1.RoutersBehind(p.routers(), v1.EndpointSet{Prefix: spec.AnnouncePrefix(), Revision: revision})
+		in.Endpoint, in.Behind = true, v1.RoutersBehind(p.in.Routers, v1.EndpointSet{Prefix: spec.AnnouncePrefix(), Revision: revision})
 	} else if _, ok := p.in.Former[name]; ok && !in.Filed() {
 		in.Endpoint = true
 	}
@@ -270,7 +270,7 @@ func (p *planner) nowhere(i *replica) bool {
 }
 
 // gone reports whether no request reaches the instance any more: its sidekick runs nowhere, its endpoint is deleted, and
-// every live router has applied that and has no request under way, or has had enough time to. With no routers there is nothing to wait for.
+// every router with a lease has applied that and has no request under way. With no routers there is nothing to wait for.
 func (p *planner) gone(i *replica) bool {
 	if i.sidekick.stored == nil {
 		return true
@@ -288,7 +288,7 @@ func (p *planner) gone(i *replica) bool {
 // unrouted reports whether no router sends requests to an endpoint that is deleted, and none has requests under way to it. name
 // is what follows the announce prefix; with a slash at its end, all below.
 func (p *planner) unrouted(name string) bool {
-	if len(v1.RoutersBehind(p.routers(), p.in.EndpointSets...)) > 0 || len(v1.RoutersDraining(p.routers(), name)) > 0 {
+	if len(v1.RoutersBehind(p.in.Routers, p.in.EndpointSets...)) > 0 || len(v1.RoutersDraining(p.in.Routers, name)) > 0 {
 		p.waiting = true
 		return false
 	}
@@ -315,14 +315,4 @@ func (p *planner) answeredEarlier(u *pair) bool {
 		state := u.state(machine)
 		return state != nil && state.DesiredState != "" && state.DesiredState != u.is()
 	})
-}
-
-// routers are the routers that are waited for.
-func (p *planner) routers() map[string]v1.Router {
-	if p.waitFor == nil {
-		routers, after := v1.RoutersToWaitFor(p.in.Routers, p.in.Now)
-		p.lookAgain(after)
-		p.waitFor = routers
-	}
-	return p.waitFor
 }

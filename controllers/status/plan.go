@@ -255,9 +255,7 @@ func (p *planner) routed() {
 		}
 	}
 	if machine := p.failingRouter(); machine != "" {
-		failing := p.in.Routers[machine].Failing
-		p.set(v1.Routed, v1.ConditionFalse, ReasonRouterFailing, fmt.Sprintf("the router on %s has failed to apply changes since %s: %.300s",
-			instance.ShortMachine(machine), failing.Since.UTC().Format(time.RFC3339), failing.Message))
+		p.set(v1.Routed, v1.ConditionFalse, ReasonRouterFailing, hasFailed(machine, p.in.Routers[machine].Failing))
 		return
 	}
 	if spec.Announce != nil && spec.Route != nil && len(spec.Route.Hosts) > 0 && !serves {
@@ -348,7 +346,7 @@ func (p *planner) progressing() {
 	switch behind := v1.RoutersBehind(p.in.Routers, p.in.EndpointSets...); {
 	case waiting != nil && !waiting.announced && len(behind) > 0:
 		p.waiting = true
-		p.set(v1.Progressing, v1.ConditionTrue, ReasonWaiting, fmt.Sprintf("%s; %s stops when the routers on %s have dropped it", progress, waiting.name, instance.Names(behind)))
+		p.set(v1.Progressing, v1.ConditionTrue, ReasonWaiting, fmt.Sprintf("%s; %s stops when the routers on %s have dropped it%s", progress, waiting.name, instance.Names(behind), p.whyBehind(behind)))
 	case pulling != nil:
 		p.set(v1.Progressing, v1.ConditionTrue, ReasonPulling, fmt.Sprintf("%s; %s: %s", progress, pulling.name, pulling.Input().Preparing()))
 	case beside != nil:
@@ -365,6 +363,20 @@ func (p *planner) progressing() {
 	default:
 		p.set(v1.Progressing, v1.ConditionFalse, ReasonUpdated, progress)
 	}
+}
+
+// whyBehind names the first of these routers that fails, and why: it is waited for until it works or its lease ends.
+func (p *planner) whyBehind(machines []string) string {
+	for _, machine := range machines {
+		if failing := p.in.Routers[machine].Failing; failing != nil {
+			return "; " + hasFailed(machine, failing)
+		}
+	}
+	return ""
+}
+
+func hasFailed(machine string, failing *v1.RouterFailure) string {
+	return fmt.Sprintf("the router on %s has failed to apply changes since %s: %.300s", instance.ShortMachine(machine), failing.Since.UTC().Format(time.RFC3339), failing.Message)
 }
 
 func (p *planner) stalled(i *member) {

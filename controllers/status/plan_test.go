@@ -123,6 +123,15 @@ func TestStatus(t *testing.T) {
 		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 2, Updated: 2},
 			"Progressing=True WaitingForRouters: 2 of 3 instances are of revision 3; web@3.service stops when the routers on m1 have dropped it\n" +
 				"Ready=False OutOfDate: 2 of 3 instances are ready; web@3.service: about to be replaced", 0},
+		{"withdrawn, and a router that has failed for an hour still has it", func(in *Input) {
+			in.setUnit("web@3.service", func(u *v1.Unit) { u.Spec.Hash = "old" })
+			in.setUnit("web-discovery@3.service", func(u *v1.Unit) { u.Spec.DesiredState = v1.Loaded })
+			delete(in.Endpoints, "web/web@3")
+			in.EndpointSets[0].Revision = 30
+			in.Routers["m1"] = v1.Router{Revision: 20, Failing: &v1.RouterFailure{Since: now.Add(-time.Hour), Message: "nginx has not acknowledged table 7: it exited"}}
+		}, v1.ReplicaCounts{Desired: 3, Scheduled: 3, Active: 3, Ready: 2, Updated: 2},
+			"Progressing=True WaitingForRouters: 2 of 3 instances are of revision 3; web@3.service stops when the routers on m1 have dropped it; the router on m1 has failed to apply changes since 2026-01-01T11:00:00Z: nginx has not acknowledged table 7: it exited\n" +
+				"Ready=False OutOfDate: 2 of 3 instances are ready; web@3.service: about to be replaced", 0},
 		{"moving", func(in *Input) {
 			in.setUnit("web@3.service", func(u *v1.Unit) {
 				u.Rollout = v1.Rollout{Phase: v1.RolloutLeaving, From: "m1", Since: now}

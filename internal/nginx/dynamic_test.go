@@ -420,6 +420,23 @@ func TestAcknowledgedByNginxItself(t *testing.T) {
 		require.NotEqual(t, old, r.pid())
 		require.Equal(t, "200 app@2", r.get("app.localhost"))
 	})
+	t.Run("its master was killed, and workers hold requests", func(t *testing.T) {
+		r := newRouter(t)
+		slow := slowInstance(t, "app@1")
+		r.apply(app(slow.Upstream))
+		answer := r.begin()
+		<-slow.arrived
+		old := r.pid()
+		require.NoError(t, syscall.Kill(old, syscall.SIGKILL))
+		<-r.Exited()
+		require.True(t, r.apply(app(two)).Endpoints)
+		require.Empty(t, acceptingWorkers(old))
+		require.Len(t, r.Draining(), 1, "the old worker has it")
+		require.Equal(t, "200 app@2", r.get("app.localhost"))
+		close(slow.letGo)
+		require.Equal(t, "200 app@1", <-answer)
+		require.Eventually(t, func() bool { return len(r.Draining()) == 0 }, 5*time.Second, time.Millisecond)
+	})
 	t.Run("an old worker has endpoints of its own", func(t *testing.T) {
 		r := newStaticRouter(t)
 		slow := slowInstance(t, "app@0")

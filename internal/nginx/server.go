@@ -274,6 +274,11 @@ func (s *Server) configure(ctx context.Context, c Configuration, running bool, r
 		return c, nil
 	}
 	result.Changed, result.Reloaded = true, true
+	if !running && s.proc != nil {
+		if err := s.retireOrphans(ctx, s.proc.session); err != nil {
+			return c, err
+		}
+	}
 	return c, s.put(ctx, r.text, running)
 }
 

@@ -166,8 +166,6 @@ func (c *checker) unwaited(r *request, u routing.Upstream, end ending) string {
 		return "another machine has its ID"
 	case !there || record.CreateRevision > min(end.withdrawn, c.withdrawnAt[u.Key]): // its successor's may have been, later
 		return "a router's lease had ended when it was withdrawn"
-	case c.givenUp(record):
-		return excuseGivenUp
 	}
 	return c.restoredExcuse(r.router, record)
 }

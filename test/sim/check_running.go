@@ -133,22 +133,10 @@ func (c *checker) withdrawn(h *host, unit string) {
 		case !serves || address(value) != h.address() || !there || c.w.hasTwin(r):
 		case record.CreateRevision > c.withdrawnAt[key] && !c.has(key):
 			c.counts.Excuse(invWithdrawn, "a router's lease had ended when it was withdrawn")
-		case c.givenUp(record) && !c.has(key):
-			c.counts.Excuse(invWithdrawn, excuseGivenUp)
 		default:
 			c.w.fail(invWithdrawn, "%s on %s was stopped while the router on %s served it", unit, h.name, r.name)
 		}
 	}
-}
-
-const excuseGivenUp = "a router had been failing for longer than one is waited for"
-
-// givenUp reports whether the router of this record has been failing, by the leader's clock, for so long that it is not waited
-// for any more.
-func (c *checker) givenUp(record store.KV) bool {
-	router, err := c.keys.Routers().Decode(record.Value)
-	leader := c.frozen.leads
-	return err == nil && router.Failing != nil && leader != nil && leader.host.now().Sub(router.Failing.Since) >= v1.RouterPatience
 }
 
 // unreached returns why a host may have received these units' last changes late, or in another order; "" if it did not.
