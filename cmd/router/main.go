@@ -36,8 +36,8 @@ import (
 const usage = `router keeps nginx routing to the instances that are announced in etcd.
 
 The machine's identity and etcd's address come from the environment (FLEET_MACHINE_ID, FLEET_ETCD_SERVERS
-...), which fleetd keeps in %t/fleet/environment. Killed, it leaves nginx serving; started again, it goes
-on with that nginx. Stopped with SIGTERM, it ends nginx after the requests in flight.
+...), which fleetd keeps in %t/fleet/environment. Killed, or restarted by systemd, it leaves nginx serving;
+started again, it goes on with that nginx. Stopped with SIGTERM, it ends nginx after the requests in flight.
 
 Example:
   router --listen 80 --domain example.com --dir /run/fleet/router
@@ -242,5 +242,11 @@ func serve(ctx context.Context, opts options, log logr.Logger, server *nginx.Ser
 	}
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 8*time.Second)
 	defer cancel()
+	if again, why := restarting(stopping); again {
+		log.Info("Leaving nginx to the next router", "reason", "Restart")
+		return err // its record stays, too: roll-outs wait for the next router, until the lease ends
+	} else if why != nil {
+		log.V(1).Info("Whether this is a restart is not known", "error", why.Error())
+	}
 	return errors.Join(err, controller.Resign(stopping), server.Stop(stopping))
 }

@@ -17,6 +17,7 @@ const (
 	managerInterface = "org.freedesktop.systemd1.Manager"
 	unitInterface    = "org.freedesktop.systemd1.Unit"
 	serviceInterface = "org.freedesktop.systemd1.Service"
+	jobInterface     = "org.freedesktop.systemd1.Job"
 	getProperty      = "org.freedesktop.DBus.Properties.Get"
 )
 

@@ -21,6 +21,5 @@ func (c *Client) StatusText(ctx context.Context, name string) (text string, err 
 	if found.err != nil || found.row.LoadState != "loaded" {
 		return "", found.err
 	}
-	call := l.conn.Object("org.freedesktop.systemd1", found.row.Path).CallWithContext(ctx, getProperty, 0, serviceInterface, "StatusText")
-	return text, wrap("status", name, call.Store(&text))
+	return text, wrap("status", name, l.get(ctx, found.row.Path, serviceInterface, "StatusText").Store(&text))
 }
