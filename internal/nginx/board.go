@@ -3,6 +3,7 @@ package nginx
 import (
 	"fmt"
 	"os"
+	"slices"
 	"sync/atomic"
 	"unsafe"
 
@@ -28,8 +29,10 @@ type boardSlot struct {
 }
 
 type boardData struct {
-	epoch    float64
-	reserved [511]float64
+	epoch float64
+	// closing: the worker with this slot asks clients to close their connections.
+	closing  [boardSlots]float64
+	reserved [383]float64
 	slots    [boardSlots]boardSlot
 }
 
@@ -75,9 +78,23 @@ func (b *board) close() error { return unix.Munmap(b.mapped) }
 func (b *board) epoch() uint64 { return uint64(load(&b.data.epoch)) }
 
 // begin sets the epoch of an nginx that does not run yet.
-func (b *board) begin(epoch uint64) {
-	v := float64(epoch)
-	atomic.StoreUint64((*uint64)(unsafe.Pointer(&b.data.epoch)), *(*uint64)(unsafe.Pointer(&v)))
+func (b *board) begin(epoch uint64) { store(&b.data.epoch, float64(epoch)) }
+
+// closeKept sets whether the workers with these pids ask clients to close their connections.
+func (b *board) closeKept(pids []int, is bool) {
+	for i := range b.data.slots {
+		if slices.Contains(pids, int(load(&b.data.slots[i].pid))) {
+			v := 0.0
+			if is {
+				v = 1
+			}
+			store(&b.data.closing[i], v)
+		}
+	}
+}
+
+func store(p *float64, v float64) {
+	atomic.StoreUint64((*uint64)(unsafe.Pointer(p)), *(*uint64)(unsafe.Pointer(&v)))
 }
 
 func load(p *float64) float64 {

@@ -338,7 +338,8 @@ func (s *Server) confirmWorkers(now time.Time) error {
 
 // workers returns the processes of nginx that handle requests, old ones included.
 func (s *Server) workers() []int {
-	return slices.DeleteFunc(workers(s.proc.session), func(pid int) bool { return pid == s.proc.pid })
+	retiring := s.retiring()
+	return slices.DeleteFunc(workers(s.proc.session), func(pid int) bool { return pid == s.proc.pid || pid == retiring })
 }
 
 // Draining returns the withdrawn endpoints to which requests are under way, sorted by key, as nginx's workers count them. One

@@ -320,21 +320,13 @@ func TestStreamsAreCountedApart(t *testing.T) {
 	up := exampleApp(t)
 	up.Key = "/services/web/example-app/example-app@1"
 	r.apply(routing.Route{App: "example-app", Upstreams: []routing.Upstream{up}})
-	d := websocket.Dialer{NetDialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var nd net.Dialer
-		return nd.DialContext(ctx, "tcp", r.settings.Listen[0])
-	}}
-	ws, _, err := d.DialContext(t.Context(), "ws://example-app.localhost/echo", nil)
-	require.NoError(t, err)
+	ws := r.websocket()
 	defer ws.Close()
 	id := endpointID("example-app", up.Key, up.Address)
 	require.Equal(t, underway{0, 1}, r.underway(id))
 	r.apply(routing.Route{App: "example-app"})
 	require.Empty(t, r.Draining())
-	require.NoError(t, ws.WriteMessage(websocket.TextMessage, []byte("hello")))
-	_, got, err := ws.ReadMessage()
-	require.NoError(t, err)
-	require.Equal(t, "hello", string(got), "the router ends none")
+	r.echoes(ws) // the router ends none
 	require.NoError(t, ws.Close())
 	require.Eventually(t, func() bool { return r.underway(id) == underway{} }, 5*time.Second, time.Millisecond)
 
@@ -345,6 +337,26 @@ func TestStreamsAreCountedApart(t *testing.T) {
 	require.Equal(t, underway{0, 1}, r.underway(endpointID("app", one.Key, one.Address)))
 	close(one.letGo)
 	require.Equal(t, "200 app@1", <-answer)
+}
+
+// websocket opens one to the example app.
+func (r *router) websocket() *websocket.Conn {
+	r.t.Helper()
+	d := websocket.Dialer{NetDialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var nd net.Dialer
+		return nd.DialContext(ctx, "tcp", r.settings.Listen[0])
+	}}
+	ws, _, err := d.DialContext(r.t.Context(), "ws://example-app.localhost/echo", nil)
+	require.NoError(r.t, err)
+	return ws
+}
+
+func (r *router) echoes(ws *websocket.Conn) {
+	r.t.Helper()
+	require.NoError(r.t, ws.WriteMessage(websocket.TextMessage, []byte("hello")))
+	_, got, err := ws.ReadMessage()
+	require.NoError(r.t, err)
+	require.Equal(r.t, "hello", string(got))
 }
 
 // underway is what the workers have under way to an endpoint.

@@ -50,7 +50,10 @@ func (s *Server) spawn(ctx context.Context, text []byte) error {
 
 // reload makes the running master read nginx.conf, whose content is text.
 func (s *Server) reload(ctx context.Context, text []byte) error {
-	old := acceptingWorkers(s.proc.session)
+	if s.isReplaceable() {
+		return s.replace(ctx, text)
+	}
+	old := slices.DeleteFunc(s.workers(), func(pid int) bool { return !isAccepting(pid) })
 	s.log.Info("Reloading nginx", "reason", "Changed", "generation", generationOf(text))
 	if err := s.proc.signal(unix.SIGHUP); err != nil {
 		return err
@@ -81,7 +84,11 @@ func (s *Server) await(ctx context.Context, text []byte, old []int) error {
 		case <-s.proc.done:
 			return fmt.Errorf("nginx exited while waiting for generation %s: see its error log", want)
 		case <-ctx.Done():
-			return fmt.Errorf("generation %s is not in effect (%q is): %w: see nginx's error log", want, got, context.Cause(ctx))
+			hint := "see nginx's error log"
+			if isOutdated(s.proc.pid) {
+				hint = "nginx was upgraded while it runs, restart the router"
+			}
+			return fmt.Errorf("generation %s is not in effect (%q is): %w: %s", want, got, context.Cause(ctx), hint)
 		}
 	}
 }

@@ -7,6 +7,7 @@
 
 local balancer = require "ngx.balancer"
 local base = require "resty.core.base"
+require "resty.core.response"
 local bit = require "bit"
 local ffi = require "ffi"
 local C = ffi.C
@@ -24,7 +25,7 @@ local SLOTS, ENTRIES = 128, 16382
 ffi.cdef [[
 struct fleet_entry { double id; int32_t requests; int32_t streams; };
 struct fleet_slot { double pid; double epoch; double failed; double used; struct fleet_entry entries[16382]; };
-struct fleet_board { double epoch; double reserved[511]; struct fleet_slot slots[128]; };
+struct fleet_board { double epoch; double closing[128]; double reserved[383]; struct fleet_slot slots[128]; };
 struct fleet_lock { short type; short whence; long start; long len; int pid; int pad; };
 int open(const char *path, int flags, ...);
 int fcntl(int fd, int command, ...);
@@ -39,6 +40,7 @@ local F_SETLKW, F_WRLCK, F_UNLCK, EPERM = 7, 1, 2, 1
 local M = {}
 local dir, board, map, lock -- map is kept from the collector
 local slot                  -- this worker's in the board; nil: it has none
+local closing = ffi.new("double[1]") -- not 0: each answer asks the client to close its connection, because this worker is about to retire
 local apps = {}             -- by name: the endpoints, as of an epoch
 local endpoints = {}        -- by id: the endpoints that are counted
 local free, used = {}, 0    -- entries of the slot
@@ -120,6 +122,8 @@ function M.attach()
         s.entries[j].id, s.entries[j].requests, s.entries[j].streams = 0, 0, 0
       end
       s.used = 0
+      closing = board.closing + i
+      closing[0] = 0
       s.pid = ngx.worker.pid()
       slot = s
       break
@@ -283,6 +287,12 @@ local function again(r, e, stream)
   return list
 end
 
+-- close asks the client not to send another request on its connection. nginx would close it while one may be on its way, and a POST
+-- that meets that is lost.
+local function close(request)
+  C.ngx_http_lua_ffi_set_resp_header(request, "Connection", 10, 0, "close", 5, nil, 0, 1, errmsg)
+end
+
 -- pick chooses the endpoint of a request. A stream is a websocket or the like, which ends when its instance does. There is no loop in
 -- it, so that LuaJIT compiles it as a whole.
 local function pick(app, stream)
@@ -307,6 +317,7 @@ local function pick(app, stream)
     e = choose(a, without)
   end
   if not e then return ngx.exit(ngx.ERROR) end
+  if closing[0] ~= 0 and not stream then close(request) end
   local it = e.entry
   if stream then it.streams = it.streams + 1 else it.requests = it.requests + 1 end
   if C.ngx_http_lua_ffi_balancer_set_current_peer(request, e.host, e.length, e.port, errmsg) ~= 0 then

@@ -32,6 +32,7 @@ type router struct {
 	settings Settings
 	own      *template.Template
 	static   bool // without the Lua module
+	program  string
 }
 
 // withoutModule makes the routers of TestWithoutTheModule.
@@ -71,7 +72,7 @@ func (r *router) open() {
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	require.NoError(r.t, err)
 	r.t.Cleanup(func() { null.Close() })
-	s, err := New(Options{Dir: r.settings.Dir, Template: r.own, Static: r.static, Stdout: null, Stderr: null})
+	s, err := New(Options{Dir: r.settings.Dir, Binary: r.program, Template: r.own, Static: r.static, Stdout: null, Stderr: null})
 	require.NoError(r.t, err)
 	r.Server = s
 	r.t.Cleanup(func() {

@@ -39,7 +39,7 @@ func (s *Server) Start(ctx context.Context) (State, error) {
 	if pid != 0 {
 		return Adopted, s.adopt(ctx, pid)
 	}
-	if err := s.retireOrphans(ctx, named); err != nil {
+	if err := s.retireOrphans(ctx, s.sessionOnDisk(named)); err != nil {
 		return Waiting, err
 	}
 	if s.current == nil {
@@ -66,11 +66,23 @@ func (s *Server) adopt(ctx context.Context, pid int) error {
 	}
 	s.log.Info("Adopting nginx", "reason", "AlreadyRunning", "pid", pid)
 	s.use(p)
+	s.adopted = true
 	lost := s.dictionary != nil && s.dictionary.fresh && bytes.Contains(s.current, []byte(feedName)) // the board was removed
 	if got, err := s.generation(ctx); err == nil && got == generationOf(s.current) && !lost {
-		return nil
+		return s.renew(ctx)
 	}
 	return s.reload(ctx, s.current)
+}
+
+// renew replaces an nginx whose program was replaced on disk.
+func (s *Server) renew(ctx context.Context) error {
+	if !s.isReplaceable() {
+		return nil
+	}
+	if err := s.test(ctx, s.current); err != nil {
+		return fmt.Errorf("the nginx on disk does not take the configuration of the one that runs: %w", err)
+	}
+	return s.replace(ctx, s.current)
 }
 
 // Exited is closed when nginx exits other than by Stop. Start returns a new channel.
@@ -86,6 +98,9 @@ func (s *Server) use(p *process) {
 		s.proc.release()
 	}
 	s.proc = p
+	if err := s.rememberSession(p.session); err != nil {
+		s.log.Error(err, "The session of nginx is not remembered", "session", p.session)
+	}
 	select {
 	case <-s.exited:
 		s.exited = make(chan struct{})
@@ -117,11 +132,15 @@ func (s *Server) Stop(ctx context.Context) error {
 	if err := p.signal(unix.SIGQUIT); err != nil {
 		return err
 	}
-	if p.wait(ctx) == nil {
-		return nil
-	}
+	ended := p.wait(ctx)
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), killTimeout)
 	defer cancel()
+	if err := s.endRetiring(late); err != nil {
+		return err
+	}
+	if ended == nil {
+		return nil
+	}
 	if err := p.signal(unix.SIGTERM); err != nil {
 		return err
 	}

@@ -74,9 +74,11 @@ type Server struct {
 	plain    renderer // of appsName
 	// dictionary has the endpoints; nil if the configuration has them.
 	dictionary *dictionary
-	memory     memory // results of nginx -t
-	tests      int    // number of runs of nginx -t
-	closing    bool   // Stop or Close was called: an exit is expected
+	memory     memory   // results of nginx -t
+	tests      int      // number of runs of nginx -t
+	closing    bool     // Stop or Close was called: an exit is expected
+	stays      *process // a successor of it failed: it is reloaded
+	adopted    bool     // nginx ran before this process, which has not reloaded it yet
 }
 
 // Result is the outcome of Apply.
@@ -265,6 +267,14 @@ func (s *Server) configure(ctx context.Context, c Configuration, running bool, r
 	c = s.memory.without(c, time.Now())
 	r, err := s.renderer.render(c, s.template)
 	if err != nil || !running || !bytes.Equal(r.text, s.current) {
+		if running {
+			s.closeKept(s.workers(), true) // while the candidate is tested, most kept connections come by
+			defer func() { s.closeKept(s.workers(), false) }()
+			if s.adopted { // an upgrade, probably: nothing hurries it
+				sleep(ctx, closeKeptFor)
+				s.adopted = false
+			}
+		}
 		if r, c, err = s.candidate(ctx, c); err != nil {
 			return c, err
 		}
