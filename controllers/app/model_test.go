@@ -35,6 +35,7 @@ type world struct {
 	routers     map[string]v1.Router
 	route       Route
 	uid         int64
+	wish        v1.RolloutWish
 	byHand      []string
 	broken      map[string]bool // unit names whose health check fails
 	brokenBy    map[string]bool // hashes of units whose process never becomes healthy
@@ -122,7 +123,7 @@ func (w *world) input() Input {
 		Now: w.now, App: w.app, Manifest: w.manifest, Texts: map[string]string{}, Units: maps.Clone(w.units), Taken: w.taken,
 		Overrides: w.overrides, States: map[string][]State{}, Leaving: w.leaving, Endpoints: map[string]int64{}, Places: map[string]Place{},
 		EndpointSets: []v1.EndpointSet{{Prefix: v1.DefaultAnnouncePrefix, Revision: w.changed, Digest: v1.EndpointsDigest(w.endpoints)}},
-		Route:        w.route, ByHand: w.byHand, Asked: map[string][]Asked{},
+		Route:        w.route, Wish: w.wish, ByHand: w.byHand, Asked: map[string][]Asked{},
 	}
 	in.LastNumber = int64(len(w.revisions))
 	if n := len(w.revisions); n > 0 && w.manifest != nil && w.revisions[n-1].Of(w.manifest.UID) {

@@ -21,6 +21,7 @@ func (c *Controller) observe(app string) Input {
 		Units:      make(map[string]StoredUnit, len(owned)),
 		Taken:      c.Cluster.OthersUnits(app),
 		Overrides:  c.Cluster.OverridesOf(app),
+		Wish:       c.Cluster.WishFor(app),
 		States:     map[string][]State{},
 		Leaving:    map[string]string{},
 		Places:     make(map[string]Place, len(owned)),

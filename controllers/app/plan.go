@@ -54,6 +54,8 @@ type Input struct {
 	ByHand []string
 	// Route is what routers are told about the app.
 	Route Route
+	// Wish is what a person asks of its roll-outs.
+	Wish v1.RolloutWish
 	// Settling is how much longer live machines may not have reported yet, because the leader is new.
 	Settling time.Duration
 }

@@ -15,6 +15,7 @@ type replica struct {
 	how            instance.Progress
 	rollout        v1.Rollout // the stored progress of its roll-out, restart or move
 	beside         bool       // it is there only for a roll-out
+	held           bool       // it keeps the files that it has, because the roll-out is paused
 	taken          string     // its unit that has another owner: the instance is left alone until that owner gives it up
 }
 
@@ -33,14 +34,13 @@ type pair struct {
 
 // instances compares what is wanted with what exists.
 func (p *planner) instances() {
-	hash, sidekick := p.revision.UnitFile, p.revision.SidekickFile
 	first, last := int32(1), p.revision.Spec.Instances()
 	if p.revision.Spec.Global {
 		first, last = 0, 0
 	}
 	p.all = make([]*replica, 0, last-first+1)
 	for n := first; n <= last; n++ {
-		p.all = append(p.all, p.replica(n, hash, sidekick))
+		p.all = append(p.all, p.member(n))
 	}
 	p.surplus = p.existing(func(n int32) bool { return n < first || n > last })
 }

@@ -40,6 +40,10 @@ func (p *planner) lastComplete() int64 {
 // until update.healthyDeadline after all its instances were ready. It reports whether it has rejected it.
 func (p *planner) judge() bool {
 	r := p.revision
+	if p.aborted() {
+		p.reject(nil, "fleetctl rollout abort asked for that")
+		return true
+	}
 	if p.in.Latest == nil || r != p.in.Latest || !r.Spec.Reverts() || p.in.Before == nil || r.Spec.Global || p.changesMode() {
 		return false
 	}
@@ -68,7 +72,7 @@ func (p *planner) judge() bool {
 
 // completes records once that all instances are of the revision, and ready.
 func (p *planner) completes() {
-	if !p.revision.Complete.IsZero() || len(p.surplus) > 0 {
+	if !p.revision.Complete.IsZero() || len(p.surplus) > 0 || p.anyHeld() {
 		return
 	}
 	for _, i := range p.all {
@@ -83,7 +87,7 @@ func (p *planner) completes() {
 
 // fails is why an instance of the revision on trial has failed; "" if it has not, or may still become ready.
 func (p *planner) fails(i *replica) string {
-	if !i.wanted() || i.taken != "" || i.unit.stored == nil {
+	if !i.wanted() || i.held || i.taken != "" || i.unit.stored == nil {
 		return ""
 	}
 	deadline := p.revision.Spec.Update.HealthyDeadline.Std()
@@ -120,19 +124,29 @@ func (p *planner) expired(since time.Time, d time.Duration) bool {
 	return left <= 0
 }
 
-// reject takes the revision back because of that instance.
+// reject takes the revision back because of that instance; nil: it is not because of one.
 func (p *planner) reject(i *replica, why string) {
 	rejected := *p.revision
-	rejected.Rejected = &v1.Rejection{At: p.in.Now.UTC(), Message: why, Unit: i.unit.name}
-	if state := i.unit.state(""); state != nil {
-		rejected.Rejected.Output = state.Output
-		for _, s := range i.unit.states {
-			if s.UnitState == state {
-				rejected.Rejected.Machine = s.Machine
-			}
-		}
+	rejected.Rejected = &v1.Rejection{At: p.in.Now.UTC(), Message: why}
+	if i != nil {
+		i.testify(rejected.Rejected)
 	}
 	p.first = append(p.first, Action{Kind: PutRevision, Reason: RevisionRejected, Name: p.in.App, NewRevision: &rejected, If: p.in.LatestAt})
 	p.report(v1.EventWarning, RevisionRejected, fmt.Sprintf("revision %d is taken back: %s; revision %d runs again, and this one is not tried again until the manifest changes",
 		rejected.Number, why, p.in.Before.Number))
+}
+
+// testify adds what the instance's machine says of it.
+func (i *replica) testify(r *v1.Rejection) {
+	r.Unit = i.unit.name
+	state := i.unit.state("")
+	if state == nil {
+		return
+	}
+	r.Output = state.Output
+	for _, s := range i.unit.states {
+		if s.UnitState == state {
+			r.Machine = s.Machine
+		}
+	}
 }

@@ -65,7 +65,7 @@ func (p *planner) roll() {
 	if busy+len(outdated) == 0 {
 		away = p.replaceAway(away)
 	}
-	p.reportComplete(busy == moving && len(outdated)+taken == 0, away)
+	p.reportComplete(busy == moving && len(outdated)+taken == 0 && !p.anyHeld(), away)
 	p.takeAway(outdated, spare, busy)
 }
 

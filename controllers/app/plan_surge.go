@@ -26,7 +26,7 @@ func (p *planner) besides() {
 	begun, waiting := p.changing()
 	most := min(p.leeway.Surge, begun+waiting)
 	for _, i := range slices.Backward(p.surplus) { // lowest numbers first
-		if is := p.replica(i.number, p.revision.UnitFile, p.revision.SidekickFile); int32(len(p.beside)) < most && is.wanted() && is.taken == "" {
+		if is := p.member(i.number); int32(len(p.beside)) < most && is.wanted() && is.taken == "" {
 			is.beside = true
 			p.beside = append(p.beside, is)
 		}
@@ -35,7 +35,7 @@ func (p *planner) besides() {
 		return slices.ContainsFunc(p.beside, func(b *replica) bool { return b.number == i.number })
 	})
 	for n := p.revision.Spec.Instances() + 1; int32(len(p.beside)) < min(p.leeway.Surge, waiting); n++ {
-		if i := p.replica(n, p.revision.UnitFile, p.revision.SidekickFile); i.unit.stored == nil && i.sidekick.stored == nil && i.taken == "" {
+		if i := p.member(n); i.unit.stored == nil && i.sidekick.stored == nil && i.taken == "" {
 			i.beside = true
 			p.beside = append(p.beside, i)
 		}

@@ -55,6 +55,8 @@ func (c *Controller) key(o Candidate) string {
 		return keys.Applies().Key(o.Name)
 	case Overrides:
 		return keys.Overrides().Key(o.Name)
+	case Rollouts:
+		return keys.Rollouts().Key(o.Name)
 	case Status:
 		return keys.Status().Key(o.Name)
 	}

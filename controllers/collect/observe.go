@@ -12,7 +12,7 @@ func (c *Controller) observe() Input {
 	in := Input{
 		Now: c.Now(), Grace: c.Grace, Unused: c.unused,
 		Apps: map[string]int64{}, Machines: names(c.Cluster.Machines.List()),
-		Overrides: objects(c.Cluster.Overrides.List()), Status: objects(c.Cluster.Status.List()),
+		Overrides: objects(c.Cluster.Overrides.List()), Rollouts: objects(c.Cluster.Rollouts.List()), Status: objects(c.Cluster.Status.List()),
 		Applies: objects(c.Cluster.Applies.List()),
 	}
 	for _, o := range c.Cluster.Apps.List() {

@@ -74,6 +74,7 @@ type Input struct {
 	Applies    []Object
 	UnitFiles  []UnitFile
 	Overrides  []Object
+	Rollouts   []Object
 	Status     []Object
 	States     []State
 	// Unused is what an earlier plan found unused. If it is lost, the grace period starts over.
@@ -89,6 +90,7 @@ const (
 	Revisions Kind = "revisions"
 	Applies   Kind = "applies"
 	Overrides Kind = "overrides"
+	Rollouts  Kind = "rollouts"
 	Status    Kind = "status"
 	States    Kind = "states"
 )
@@ -228,6 +230,11 @@ func (p *planner) ofUnits() {
 	for _, o := range p.in.Overrides {
 		if u, exists := units[o.Name]; !exists || !v1.OverrideCounts(o.Revision, u.UID, p.in.Apps[u.Owner]) {
 			p.unused(Overrides, o, UnitGone)
+		}
+	}
+	for _, o := range p.in.Rollouts {
+		if uid, exists := p.in.Apps[o.Name]; !exists || o.Revision < uid {
+			p.unused(Rollouts, o, AppGone)
 		}
 	}
 	for _, o := range p.in.Status {

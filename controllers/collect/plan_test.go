@@ -19,6 +19,7 @@ func world() Input {
 		Revisions:  []Revision{{Object: Object{"old/1", 1}, App: "old"}, {Object: Object{"web/1", 2}, App: "web", Files: []string{"h4", ""}}},
 		UnitFiles:  []UnitFile{file("h1", 1), file("h2", 2), file("h3", 3), file("h4", 4)},
 		Overrides:  []Object{{"web@1.service", 9}},
+		Rollouts:   []Object{{"web", 20}},
 		Status:     []Object{{"web", 9}},
 		States:     []State{{Object: Object{"m1/web@1.service", 9}, Machine: "m1", Unit: "web@1.service"}},
 	}
@@ -41,6 +42,7 @@ func TestWhatIsUnusedGoesAfterItsGrace(t *testing.T) {
 			in.UnitFiles = append(in.UnitFiles, UnitFile{Object: Object{"h5", 5}, Forged: true})
 		}, Action{Candidate{UnitFiles, Object{"h5", 5}}, Forged}},
 		{"override", func(in *Input) { in.Overrides = []Object{{"gone.service", 6}} }, Action{Candidate{Overrides, Object{"gone.service", 6}}, UnitGone}},
+		{"wish for the roll-outs of a deleted app", func(in *Input) { in.Rollouts = []Object{{"gone", 6}} }, Action{Candidate{Rollouts, Object{"gone", 6}}, AppGone}},
 		{"override of an earlier unit", func(in *Input) { in.Overrides = []Object{{"web@1.service", 4}} }, Action{Candidate{Overrides, Object{"web@1.service", 4}}, UnitGone}},
 		{"override of a deleted app's unit", func(in *Input) { in.Apps["web"] = 10 }, Action{Candidate{Overrides, Object{"web@1.service", 9}}, UnitGone}},
 		{"revision of a deleted app", func(in *Input) { in.Revisions[1].Foreign = true }, Action{Candidate{Revisions, Object{"web/1", 2}}, AppGone}},

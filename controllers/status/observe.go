@@ -18,6 +18,7 @@ func (c *Controller) observe(app string) Input {
 		Units:      make(map[string]*v1.Unit, len(owned)),
 		Taken:      c.Cluster.OthersUnits(app),
 		Overrides:  c.Cluster.OverridesOf(app),
+		Paused:     c.Cluster.WishFor(app).Paused,
 		Unplaced:   map[string]v1.Unplaced{},
 		Placements: make(map[string][]string, len(owned)),
 		States:     make(map[string]map[string]*v1.UnitState, len(owned)),

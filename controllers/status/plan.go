@@ -31,6 +31,8 @@ type Input struct {
 	// Overrides are people's wishes, Unplaced why units have no machine, both by unit.
 	Overrides map[string]v1.Override
 	Unplaced  map[string]v1.Unplaced
+	// Paused: a person has paused the app's roll-outs.
+	Paused bool
 	// Placements are the machines of each unit, sorted; Machines those that are present.
 	Placements map[string][]string
 	Machines   map[string]Machine
@@ -70,6 +72,7 @@ const (
 	ReasonStarting        = "Starting"       // instances are being started
 	ReasonRollingOut      = "RollingOut"     // instances are being replaced, one at a time
 	ReasonPulling         = "Pulling"        // the image of an instance is pulled, or cannot be: nothing is replaced or restarted before it is there
+	ReasonPaused          = "Paused"         // a person has paused the roll-out: no further instance is replaced until fleetctl rollout resume
 	ReasonRolloutStalled  = v1.ReasonRolloutStalled
 	ReasonMoving          = "Moving" // an instance has to leave a machine that is drained
 	ReasonMoveStalled     = v1.ReasonMoveStalled
@@ -344,6 +347,8 @@ func (p *planner) progressing() {
 	c := p.status.Replicas
 	progress := fmt.Sprintf("%d of %d instances are of revision %d", c.Updated, c.Desired, revision)
 	switch behind := v1.RoutersBehind(p.in.Routers, p.in.EndpointSets...); {
+	case p.in.Paused && p.in.Rejected == nil && outdated > 0:
+		p.set(v1.Progressing, v1.ConditionTrue, ReasonPaused, fmt.Sprintf("%s; paused: fleetctl rollout resume app/%s", progress, p.in.App))
 	case waiting != nil && !waiting.announced && len(behind) > 0:
 		p.waiting = true
 		p.set(v1.Progressing, v1.ConditionTrue, ReasonWaiting, fmt.Sprintf("%s; %s stops when the routers on %s have dropped it%s", progress, waiting.name, instance.Names(behind), p.whyBehind(behind)))

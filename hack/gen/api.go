@@ -85,6 +85,8 @@ var pathDocs = map[string]string{
 	"/apps/{name}/restart":            "Restarts all instances, one after the other.",
 	"/apps/{name}/revisions":          "The app's history: time, user, change and outcome of each revision.",
 	"/apps/{name}/revisions/{number}": "One revision with its manifest; as `application/yaml`, the manifest's bytes.",
+	"/apps/{name}/rollout":            "How far the newest revision is. POST pauses, resumes or aborts: `{\"action\": \"pause\"}`.",
+	"/apps/{name}/scale":              "Sets the number of instances in the stored manifest: `{\"replicas\": 3}`.",
 	"/apps/{name}/undo":               "Stores the manifest of an earlier revision again: `{\"to\": 3}`.",
 	"/applies":                        "Who wrote manifests, and what was before. POST stores Apps and Units in one transaction, all or none: `{\"manifests\": [\"...\"]}`; with `diff=true` it says what would change.",
 	"/applies/{name}":                 "One apply by its ID.",

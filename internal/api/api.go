@@ -99,6 +99,8 @@ func (s *Server) resourceRoutes(read *reader, units *unitWriter, apps *appWriter
 		"/apps/{name}/restart":            {post: apps.restartApp},
 		"/apps/{name}/revisions":          {get: applies.reader.history},
 		"/apps/{name}/revisions/{number}": {get: applies.reader.oneRevision},
+		"/apps/{name}/rollout":            {get: applies.reader.rollout, post: (&roller{applies}).changeRollout},
+		"/apps/{name}/scale":              {post: (&roller{applies}).scaleApp},
 		"/apps/{name}/undo":               {post: applies.undoApp},
 		"/applies":                        {get: read.applies.list, post: applies.postApply},
 		"/applies/{name}":                 {get: read.applies.get},

@@ -31,6 +31,7 @@ type Cluster struct {
 	Machines       *cache.Collection[v1.Machine]
 	MachineConfigs *cache.Collection[v1.MachineConfig]
 	Overrides      *cache.Collection[v1.Override]
+	Rollouts       *cache.Collection[v1.RolloutWish]
 	Placements     *cache.Collection[v1.Placement]
 	Preparations   *cache.Collection[v1.Next]
 	Unplaced       *cache.Collection[v1.Unplaced]
@@ -75,6 +76,7 @@ func New(s store.Interface, keys keyspace.Keys, log logr.Logger, opts ...cache.O
 		Machines:       cache.Register(root, keys.Machines()),
 		MachineConfigs: cache.Register(root, keys.MachineConfigs()),
 		Overrides:      cache.Register(root, keys.Overrides()),
+		Rollouts:       cache.Register(root, keys.Rollouts()),
 		Placements:     cache.Register(root, keys.Placements()),
 		Preparations:   cache.Register(root, keys.Preparations()),
 		Unplaced:       cache.Register(root, keys.Unplaced()),
@@ -274,6 +276,15 @@ func (c *Cluster) OverridesOf(app string) map[string]v1.Override {
 		}
 	}
 	return overrides
+}
+
+// WishFor returns what a person asks of an app's roll-outs. A wish from before the app was created was for a deleted one.
+func (c *Cluster) WishFor(app string) v1.RolloutWish {
+	uid, exists := c.UIDOf(app)
+	if o, ok := c.Rollouts.Get(app); ok && exists && o.Err == nil && o.ModRevision > uid {
+		return o.Value
+	}
+	return v1.RolloutWish{}
 }
 
 // RoutersByMachine returns what the live routers serve.

@@ -10,7 +10,7 @@ import (
 )
 
 // OnApp registers enqueue, which is called with the name of each app that a change may concern: of manifests, revisions,
-// units, overrides, states, machines, endpoints and routes. Call it before Run. A unit file that was deleted is put back with
+// units, overrides, wishes for roll-outs, states, machines, endpoints and routes. Call it before Run. A unit file that was deleted is put back with
 // the next change of its app.
 func (c *Cluster) OnApp(enqueue func(app string)) { c.onApp = append(c.onApp, enqueue) }
 
@@ -73,6 +73,7 @@ func (c *Cluster) followApps(enqueue func(app string)) {
 	})
 	Follow(c.Revisions, enqueue, func(name string, _, _ *cache.Object[v1.Revision]) []string { return firstPart(name) })
 	Follow(c.Overrides, enqueue, func(name string, _, _ *cache.Object[v1.Override]) []string { return c.AppsOf(name) })
+	Follow(c.Rollouts, enqueue, func(name string, _, _ *cache.Object[v1.RolloutWish]) []string { return []string{name} })
 	Follow(c.States, enqueue, func(name string, _, _ *cache.Object[v1.UnitState]) []string { return c.AppsOf(second(name)) })
 	Follow(c.Machines, enqueue, func(machine string, before, after *cache.Object[v1.Machine]) []string {
 		if (before == nil) == (after == nil) {

@@ -24,6 +24,7 @@ func FuzzDecode(f *testing.F) {
 		decode(t, k.Machines(), name, value)
 		decode(t, k.MachineConfigs(), name, value)
 		decode(t, k.Overrides(), name, value)
+		decode(t, k.Rollouts(), name, value)
 		decode(t, k.Placements(), name, value)
 		decode(t, k.Preparations(), name, value)
 		decode(t, k.Unplaced(), name, value)

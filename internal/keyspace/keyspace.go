@@ -10,6 +10,7 @@
 //	machines/<id>               presence, under the machine's lease             fleetd on that machine
 //	machineconfig/<id>          cordon, drain, metadata edits                   people: API, etcdctl
 //	overrides/<unit>            a person's wish for one unit of an app          people: API, etcdctl
+//	rollouts/<app>              a person's wish for an app's roll-outs          people: API, etcdctl
 //	placements/<machine>/<unit> hash and desired state for one machine          schedule controller
 //	preparations/<machine>/<unit> the start to prepare before the unit moves there schedule controller
 //	unplaced/<unit>             why no machine fits                             schedule controller
@@ -120,6 +121,11 @@ func (k Keys) MachineConfigs() Collection[v1.MachineConfig] {
 // Overrides holds people's wishes for single units.
 func (k Keys) Overrides() Collection[v1.Override] {
 	return manifest[v1.Override](k.root + "/overrides/")
+}
+
+// Rollouts holds people's wishes for the roll-outs of apps.
+func (k Keys) Rollouts() Collection[v1.RolloutWish] {
+	return manifest[v1.RolloutWish](k.root + "/rollouts/")
 }
 
 // Placements holds what runs where; names are <machine>/<unit>, see Join.

@@ -20,6 +20,7 @@ func TestPaths(t *testing.T) {
 		k.MachineAddresses().Key("m1"):                       "/fleet/machines/m1",
 		k.MachineConfigs().Key("m1"):                         "/fleet/machineconfig/m1",
 		k.Overrides().Key("web@1.service"):                   "/fleet/overrides/web@1.service",
+		k.Rollouts().Key("web"):                              "/fleet/rollouts/web",
 		k.Placements().Key("m1/a.service"):                   "/fleet/placements/m1/a.service",
 		k.PlacementsOf("m1").Key("b.service"):                "/fleet/placements/m1/b.service",
 		k.Unplaced().Key("web@1.service"):                    "/fleet/unplaced/web@1.service",

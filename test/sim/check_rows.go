@@ -36,6 +36,7 @@ var rows = map[string]writers{
 	"routes":       {puts: []string{"app"}, deletes: []string{"app"}, elected: true},
 	"status":       {puts: []string{"status"}, deletes: []string{"status", "collect"}, elected: true},
 	"overrides":    {deletes: []string{"collect"}, elected: true},
+	"rollouts":     {deletes: []string{"collect"}, elected: true},
 	"states":       {puts: []string{"node"}, deletes: []string{"node"}, own: true},
 	"machines":     {puts: []string{"presence"}, deletes: []string{"presence"}, own: true},
 	"routers":      {puts: []string{routerPart}, deletes: []string{routerPart}, own: true},
@@ -54,7 +55,7 @@ func (c *checker) rows(events []store.Event, by writer) {
 	for _, e := range events {
 		name, _, _ := strings.Cut(c.w.short(e.Key), "/")
 		switch name {
-		case "apps", "machineconfig", "overrides":
+		case "apps", "machineconfig", "overrides", "rollouts":
 			c.persons(e, by)
 		case "units":
 			c.personsUnit(e, by)
@@ -127,6 +128,9 @@ func (c *checker) persons(e store.Event, by writer) {
 		return
 	}
 	if unit, ok := c.keys.Overrides().Name(e.Key); ok && e.Deleted && c.wish(unit) == "" {
+		return
+	}
+	if app, ok := c.keys.Rollouts().Name(e.Key); ok && e.Deleted && !c.has(c.keys.Apps().Key(app)) {
 		return
 	}
 	c.w.fail(invPersons, "%s changed %s at revision %d", by.process.name, e.Key, e.ModRevision)
