@@ -3,7 +3,10 @@ package systemd
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -14,7 +17,7 @@ const linkedRuntime = "linked-runtime"
 // madeBySystemd is the origin of units without a file: init.scope, slices, mounts, devices.
 const madeBySystemd = "made by systemd itself"
 
-// Foreign implements Manager. It pipelines the calls for all names.
+// Foreign implements Manager. It pipelines the calls for all names. Only units that have a file are asked about as files.
 func (c *Client) Foreign(ctx context.Context, names []string) (map[string]string, error) {
 	foreign := map[string]string{}
 	if len(names) == 0 {
@@ -27,12 +30,19 @@ func (c *Client) Foreign(ctx context.Context, names []string) (map[string]string
 		return nil, wrap("look up", "", err)
 	}
 	l.follow(names)
-	files, units := l.ask(ctx, "GetUnitFileState", names), l.ask(ctx, "GetUnit", names)
+	dirs, err := l.unitPath(ctx)
+	if err != nil {
+		return nil, wrap("look up", "", err)
+	}
+	units := l.ask(ctx, "GetUnit", names, func(string) bool { return true })
+	files := l.ask(ctx, "GetUnitFileState", names, func(name string) bool { return hasFile(dirs, name) })
 	for i, name := range names {
 		var state string
-		known, err := answer(ctx, files[i], &state)
-		if err != nil {
-			return nil, wrap("look up", name, err)
+		known := false
+		if call := files[i]; call != nil {
+			if known, err = answer(ctx, call, &state); err != nil {
+				return nil, wrap("look up", name, err)
+			}
 		}
 		var path dbus.ObjectPath
 		loaded, err := answer(ctx, units[i], &path)
@@ -64,12 +74,41 @@ func (c *Client) isRuntimeLink(path string) bool {
 	return dir == filepath.Join(runtime, "system") || dir == filepath.Join(runtime, "user")
 }
 
-// ask calls a method of the manager for each of the names.
-func (l *link) ask(ctx context.Context, method string, names []string) []*dbus.Call {
+// unitPath returns the directories where systemd looks for unit files.
+func (l *link) unitPath(ctx context.Context) (dirs []string, err error) {
+	var value dbus.Variant
+	manager := l.conn.Object("org.freedesktop.systemd1", "/org/freedesktop/systemd1")
+	if err := manager.CallWithContext(ctx, getProperty, 0, managerInterface, "UnitPath").Store(&value); err != nil {
+		return nil, err
+	}
+	return dirs, dbus.Store([]any{value.Value()}, &dirs)
+}
+
+// hasFile reports whether a unit may have a file, or its template one. Most new units have none, and systemd takes long to say so:
+// it looks for its own directories again for each name.
+func hasFile(dirs []string, name string) bool {
+	files := []string{name}
+	if at, dot := strings.IndexByte(name, '@'), strings.LastIndexByte(name, '.'); at >= 0 && at < dot {
+		files = append(files, name[:at+1]+name[dot:])
+	}
+	for _, dir := range dirs {
+		for _, file := range files {
+			if _, err := os.Lstat(filepath.Join(dir, file)); !errors.Is(err, fs.ErrNotExist) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// ask calls a method of the manager for each of the names that is to be asked about; the others have no call.
+func (l *link) ask(ctx context.Context, method string, names []string, about func(name string) bool) []*dbus.Call {
 	manager := l.conn.Object("org.freedesktop.systemd1", "/org/freedesktop/systemd1")
 	calls := make([]*dbus.Call, len(names))
 	for i, name := range names {
-		calls[i] = manager.GoWithContext(ctx, managerInterface+"."+method, 0, make(chan *dbus.Call, 1), name)
+		if about(name) {
+			calls[i] = manager.GoWithContext(ctx, managerInterface+"."+method, 0, make(chan *dbus.Call, 1), name)
+		}
 	}
 	return calls
 }

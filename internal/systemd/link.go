@@ -33,7 +33,9 @@ type link struct {
 
 	mu      sync.Mutex
 	details map[dbus.ObjectPath]*details
-	jobs    map[string]*jobs // by unit, only for units that a call has named
+	// heard is what the last signals about named services said.
+	heard map[dbus.ObjectPath]*heard
+	jobs  map[string]*jobs // by unit, only for units that a call has named
 	// named are the units that a call has named. What other units of the machine do is no hint.
 	named map[dbus.ObjectPath]bool
 	// unmet are the loaded units whose last start was skipped because of a Condition...=.
@@ -69,7 +71,7 @@ type jobEnd struct {
 }
 
 func newLink(hint func()) *link {
-	return &link{hint: hint, reloads: new(atomic.Int64), details: map[dbus.ObjectPath]*details{}, jobs: map[string]*jobs{}, named: map[dbus.ObjectPath]bool{}, unmet: map[dbus.ObjectPath]bool{}}
+	return &link{hint: hint, reloads: new(atomic.Int64), details: map[dbus.ObjectPath]*details{}, heard: map[dbus.ObjectPath]*heard{}, jobs: map[string]*jobs{}, named: map[dbus.ObjectPath]bool{}, unmet: map[dbus.ObjectPath]bool{}}
 }
 
 func (l *link) close() { _ = l.conn.Close() }
@@ -86,14 +88,15 @@ func (l *link) signal(s signal) (done bool) {
 	if s.member != propertiesChanged {
 		return unused[s.member]
 	}
-	switch s.iface() {
+	iface := s.iface()
+	switch iface {
 	case unitInterface:
 		l.noteCondition(s)
 	case serviceInterface:
 	default:
 		return true
 	}
-	if l.forget(dbus.ObjectPath(s.path)) {
+	if l.changed(iface, s) {
 		l.hint()
 	}
 	return true
@@ -128,18 +131,28 @@ func (l *link) DeliverSignal(_, _ string, signal *dbus.Signal) {
 	l.hint()
 }
 
-// forget drops the cached details of a unit that changed, and reports whether a call has named it.
-func (l *link) forget(unit dbus.ObjectPath) (named bool) {
+// changed drops the cached details of a unit that changed, keeps what the signal says of it, and reports whether a call has named it.
+func (l *link) changed(iface string, s signal) (named bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	unit := dbus.ObjectPath(s.path)
 	delete(l.details, unit)
-	return l.named[unit]
+	if !l.named[unit] {
+		return false
+	}
+	if iface == serviceInterface {
+		l.heard[unit] = heardOfService(s)
+	} else if h := l.heard[unit]; h != nil {
+		h.ofUnit(s)
+	}
+	return true
 }
 
 func (l *link) forgetAll() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	clear(l.details)
+	clear(l.heard)
 }
 
 // jobEnded records a job's result, and reports whether a call has named the unit. systemd sends the changes of its unit first.
@@ -176,6 +189,7 @@ func (l *link) removed(unit dbus.ObjectPath) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.unmet, unit)
+	delete(l.heard, unit)
 }
 
 // unitPath is a unit's object path: all but letters and digits are escaped.
@@ -255,5 +269,6 @@ func (l *link) unfollow(units []string) {
 	for _, unit := range units {
 		delete(l.jobs, unit)
 		delete(l.named, unitPath(unit))
+		delete(l.heard, unitPath(unit))
 	}
 }

@@ -68,10 +68,11 @@ func (s signal) iface() string {
 
 // property returns the position of a changed property's value in the body, by the property's name and type: a name and what
 // surrounds it contain zeros, so they are in no string.
-func (s signal) property(name string, kind byte) (at int, ok bool) {
-	pattern := make([]byte, 4, 4+len(name)+4)
+func (s signal) property(name, signature string) (at int, ok bool) {
+	pattern := make([]byte, 4, 4+len(name)+2+len(signature)+1)
 	s.order.PutUint32(pattern, uint32(len(name)))
-	pattern = append(append(pattern, name...), 0, 1, kind, 0)
+	pattern = append(append(pattern, name...), 0, byte(len(signature)))
+	pattern = append(append(pattern, signature...), 0)
 	at = bytes.Index(s.body, pattern)
 	return at + len(pattern), at >= 0
 }
@@ -79,20 +80,56 @@ func (s signal) property(name string, kind byte) (at int, ok bool) {
 // condition returns whether the unit's conditions were met when they were last checked, and whether they ever were. known is
 // false if the signal does not say.
 func (s signal) condition() (met, tried, known bool) {
-	at, there := s.property("ConditionResult", 'b')
+	at, there := s.property("ConditionResult", "b")
 	if !there {
 		return false, false, false
 	}
 	r := reader{order: s.order, data: s.body, at: at}
 	r.skipTo(4)
 	met, known = r.uint32() != 0, !r.short
-	if at, there := s.property("ConditionTimestamp", 't'); there {
+	if at, there := s.property("ConditionTimestamp", "t"); there {
 		r := reader{order: s.order, data: s.body, at: at}
-		r.skipTo(8)
-		low, high := r.uint32(), r.uint32()
-		tried = low != 0 || high != 0
+		tried = r.uint64() != 0
 	}
 	return met, tried, known
+}
+
+// heard is what the last two signals about a service said: each change sends one about the service and then one about the unit,
+// before systemd answers another call. A service that runs need not be asked about.
+type heard struct {
+	result, activeState, subState string
+	restarts                      uint32
+	invocationID                  []byte
+	since                         uint64
+	short                         bool // they left something out, as another version of systemd may
+}
+
+// heardOfService is what the first one said.
+func heardOfService(s signal) *heard {
+	h := &heard{}
+	s.value(&h.short, "Result", "s", func(r *reader) { h.result = r.string() })
+	s.value(&h.short, "NRestarts", "u", func(r *reader) { h.restarts = r.uint32() })
+	return h
+}
+
+// ofUnit adds what the second one said.
+func (h *heard) ofUnit(s signal) {
+	s.value(&h.short, "ActiveState", "s", func(r *reader) { h.activeState = r.string() })
+	s.value(&h.short, "SubState", "s", func(r *reader) { h.subState = r.string() })
+	s.value(&h.short, "InvocationID", "ay", func(r *reader) { h.invocationID = bytes.Clone(r.bytes(int(r.uint32()))) })
+	s.value(&h.short, "StateChangeTimestamp", "t", func(r *reader) { h.since = r.uint64() })
+}
+
+// value reads a changed property. short is set where there is none.
+func (s signal) value(short *bool, name, signature string, read func(*reader)) {
+	at, there := s.property(name, signature)
+	if !there {
+		*short = true
+		return
+	}
+	r := &reader{order: s.order, data: s.body, at: at}
+	read(r)
+	*short = *short || r.short
 }
 
 // reader reads values of a D-Bus message. It returns zero values past the end, and is short then.
@@ -127,6 +164,14 @@ func (r *reader) uint32() uint32 {
 	r.skipTo(4)
 	if b := r.bytes(4); b != nil {
 		return r.order.Uint32(b)
+	}
+	return 0
+}
+
+func (r *reader) uint64() uint64 {
+	r.skipTo(8)
+	if b := r.bytes(8); b != nil {
+		return r.order.Uint64(b)
 	}
 	return 0
 }

@@ -98,6 +98,7 @@ func FuzzParseSignal(f *testing.F) {
 			return
 		}
 		s.iface()
+		heardOfService(s).ofUnit(s)
 		if _, tried, known := s.condition(); tried {
 			require.True(t, known)
 		}

@@ -204,9 +204,24 @@ func (l *link) known(row listed) *details {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	d := l.details[row.Path]
+	if d == nil {
+		d = l.heardOf(row)
+	}
 	if d == nil || !d.complete || d.row.LoadState != row.LoadState || d.row.ActiveState != row.ActiveState || d.row.SubState != row.SubState {
 		return nil
 	}
+	return d
+}
+
+// heardOf returns the details of a running service as the last signals told them; nil if they told something else.
+func (l *link) heardOf(row listed) *details {
+	h := l.heard[row.Path]
+	if h == nil || h.short || row.LoadState != "loaded" || row.ActiveState != "active" || row.SubState != "running" ||
+		h.activeState != row.ActiveState || h.subState != row.SubState {
+		return nil
+	}
+	d := &details{row: row, complete: true, result: h.result, invocationID: h.invocationID, since: h.since, restarts: h.restarts}
+	l.details[row.Path] = d
 	return d
 }
 
