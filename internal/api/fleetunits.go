@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -10,6 +11,7 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api/facts"
 	"github.com/fleet-starter/fleet/internal/api/wire"
+	"github.com/fleet-starter/fleet/internal/store"
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
@@ -139,6 +141,14 @@ func (f *fleetAPI) fleetPutUnit(w http.ResponseWriter, r *http.Request) error {
 	if _, err := checkUnitName(name); err != nil {
 		return err
 	}
+	if len(sent.Options) > 0 && sent.DesiredState != "" {
+		if created, err := f.create(r.Context(), name, sent); err != nil || created {
+			if err == nil {
+				w.WriteHeader(http.StatusCreated)
+			}
+			return err
+		}
+	}
 	kv, exists, _, err := f.reader.store.Get(r.Context(), f.reader.keys.Units().Key(name))
 	if err != nil {
 		return err
@@ -176,6 +186,19 @@ func (f *fleetAPI) fleetPutUnit(w http.ResponseWriter, r *http.Request) error {
 		return wire.Fail(wire.ReasonConflict, "must provide desiredState to update existing unit")
 	}
 	return f.fleetSetState(w, r, old, sent.DesiredState)
+}
+
+// create stores a unit that does not exist yet without looking for it first. It reports whether it was so.
+func (f *fleetAPI) create(ctx context.Context, name string, sent fleetUnit) (created bool, err error) {
+	unit, err := fromFleetUnit(name, sent, v1.Unit{})
+	if err != nil {
+		return false, err
+	}
+	_, err = f.units.storeUnit(ctx, unit, write{read: &reading{}, once: true})
+	if errors.Is(err, store.ErrConflict) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // sameOptions reports whether text equals the stored unit's text as this API shows it, that is, ignoring comments and

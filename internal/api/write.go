@@ -30,6 +30,8 @@ type write struct {
 	dryRun bool
 	// read is the object as the caller has read it just now, which saves the first attempt a read; nil if it has not.
 	read *reading
+	// once: a conflict is the caller's, who has not really read it.
+	once bool
 	// change returns the operations, of which the first is on key; none if there is nothing to change.
 	change func(kv store.KV, exists bool) ([]store.Op, error)
 }
@@ -45,7 +47,7 @@ type reading struct {
 func (w *writer) write(ctx context.Context, c write) (*wire.Status, error) {
 	for attempt := 1; ; attempt++ {
 		answer, err := w.writeOnce(ctx, c)
-		if !errors.Is(err, store.ErrConflict) || c.want != 0 || attempt == attempts {
+		if !errors.Is(err, store.ErrConflict) || c.want != 0 || c.once || attempt == attempts {
 			return answer, err
 		}
 		c.read = nil
