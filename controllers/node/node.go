@@ -92,7 +92,7 @@ func (o Options) withDefaults() Options {
 // share the processor with what they start, and what happens meanwhile is better seen at once than one by one.
 const (
 	rest       = 2
-	restAtMost = 5
+	restAtMost = 2
 )
 
 // Node is the controller of one machine.
