@@ -21,6 +21,8 @@ type Options struct {
 	AgentTTL time.Duration
 	// Generate writes unit files. The default is generate.Units; tests replace it to act as a fleetd of another version.
 	Generate func(name string, spec *v1.AppSpec) (generate.Files, error)
+	// Decided is called with each plan before it is applied. nil: it is not.
+	Decided func(app string, plan Decision)
 }
 
 // Controller maintains the units of all apps.
@@ -57,6 +59,9 @@ func (c *Controller) Reconcile(ctx context.Context, app string) (controller.Resu
 	c.waiting.Set(app, true) // set before observing, so that a router's answer in between is not missed
 	plan := Plan(c.observe(app))
 	c.waiting.Set(app, plan.Waiting)
+	if c.Decided != nil {
+		c.Decided(app, plan)
+	}
 	err := c.apply(ctx, app, plan)
 	return controller.Result{RequeueAfter: plan.After}, err
 }

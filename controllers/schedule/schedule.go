@@ -20,6 +20,8 @@ type Options struct {
 	cluster.Env
 	// Limits say how careful plans are. The zero value is usable.
 	Limits Limits
+	// Decided is called with each plan before it is applied. nil: it is not.
+	Decided func(plan Decision)
 }
 
 // Controller places units. It is created for each term of leadership.
@@ -86,6 +88,9 @@ func (c *Controller) Reconcile(ctx context.Context, _ controller.Singleton) (con
 	c.due = time.Time{}
 	if plan.After > 0 {
 		c.due = now.Add(plan.After)
+	}
+	if c.Decided != nil {
+		c.Decided(plan)
 	}
 	err := c.apply(ctx, plan.Actions)
 	c.behind = err != nil

@@ -70,7 +70,9 @@ Clients of the original fleet find its API below ` + "`/fleet/v1`, and below `/v
 | readers of one machine's journal (` + "`fleetctl logs`" + `) | 16 | 429; ` + "`journalctl -u UNIT`" + ` on the machine still works |
 | watches and logs of one client, of one fleetd | 128, 512 | 429 |
 | connections to one socket | 1,024 | further ones wait |
-| a request | 1.5 MB, its header 64 kB | 413, 431 |
+| a request | 1.5 MB, its header 64 kB; a saved plan 32 MB | 413, 431 |
+| plans that are made at once | 1, others wait for 5 s | 429 |
+| a plan | 20 s, clusters of 250,000 keys and 256 MB | 422 |
 | one apply | 128 operations of etcd (an App is one, a Unit two, the record one), 1.45 MB | 413 |
 | a manifest whose text is kept for undo | 128 KiB | larger ones are stored, but not kept |
 | reported problems of a manifest or unit file | 100 | the rest is counted |
@@ -90,6 +92,8 @@ var pathDocs = map[string]string{
 	"/apps/{name}/undo":               "Stores the manifest of an earlier revision again: `{\"to\": 3}`.",
 	"/applies":                        "Who wrote manifests, and what was before. POST stores Apps and Units in one transaction, all or none: `{\"manifests\": [\"...\"]}`; with `diff=true` it says what would change.",
 	"/applies/{name}":                 "One apply by its ID.",
+	"/plans":                          "What would happen if manifests were applied, or machines were drained, lost or added: `{\"manifests\": [\"...\"], \"whatIf\": {\"lose\": [\"...\"]}}`. Nothing is stored. One plan is made at a time.",
+	"/plans/apply":                    "Does what a saved plan says and nothing else: `{\"plan\": {...}}`. PlanOutdated if something else would happen now.",
 	"/applies/{name}/undo":            "Takes back everything that the apply changed.",
 	"/units":                          "All units, with their machines and phases.",
 	"/units/{name}":                   "One unit; PATCH sets its desired state. PUT and DELETE are refused for units of an app.",

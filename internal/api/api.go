@@ -33,6 +33,8 @@ type Options struct {
 	Refuse func() error
 	// Fallback serves all paths outside the API, such as /healthz, /readyz and /metrics.
 	Fallback http.Handler
+	// Forecasts make plans. Without them, plans are refused.
+	Forecasts Forecasts
 	// Transport reaches the other machines' fleetd. Default: http.DefaultTransport.
 	Transport http.RoundTripper
 	// RequestTimeout bounds every request that is not a watch. Default 30s.
@@ -70,12 +72,10 @@ func New(o Options) *Server {
 	}
 	s := &Server{version: o.Version, machineID: o.MachineID,
 		front: front{mux: http.NewServeMux(), limits: newLimits(), log: o.Log, timeout: o.RequestTimeout, refuse: o.Refuse}}
-	read, write := newReader(o), &writer{store: o.Store, log: o.Log}
-	units := &unitWriter{writer: write, keys: o.Keys, now: o.Now, reader: read, timeout: o.RequestTimeout}
+	applies := newApplier(o)
+	read, write, units := applies.reader.reader, applies.writer, applies.units
 	machines := &machineWriter{writer: write, keys: o.Keys, reader: read}
-	apps := &appWriter{writer: write, keys: o.Keys, now: o.Now, reader: read}
-	s.resourceRoutes(read, units, apps, &applier{writer: write, keys: o.Keys, now: o.Now, reader: &pastReader{read}, apps: apps, units: units},
-		machines,
+	s.resourceRoutes(read, units, applies.apps, applies, newPlans(o, applies), machines,
 		&unitOnMachine{reader: read, journal: o.Journal, statusText: o.StatusText, limits: s.limits, machineID: o.MachineID, version: o.Version,
 			now: o.Now, transport: o.Transport})
 	(&fleetAPI{reader: read, units: units, machines: machines, limit: o.TokenLimit}).routes(&s.front)
@@ -89,7 +89,7 @@ func New(o Options) *Server {
 }
 
 // resourceRoutes is the routing table of the resource API.
-func (s *Server) resourceRoutes(read *reader, units *unitWriter, apps *appWriter, applies *applier, machines *machineWriter, there *unitOnMachine) {
+func (s *Server) resourceRoutes(read *reader, units *unitWriter, apps *appWriter, applies *applier, plans *plans, machines *machineWriter, there *unitOnMachine) {
 	const get, put, post, patch, del = http.MethodGet, http.MethodPut, http.MethodPost, http.MethodPatch, http.MethodDelete
 	for path, m := range map[string]methods{
 		"/apps":                           {get: read.apps.list},
@@ -105,6 +105,8 @@ func (s *Server) resourceRoutes(read *reader, units *unitWriter, apps *appWriter
 		"/applies":                        {get: read.applies.list, post: applies.postApply},
 		"/applies/{name}":                 {get: read.applies.get},
 		"/applies/{name}/undo":            {post: applies.undoApply},
+		"/plans":                          {post: plans.postPlan},
+		"/plans/apply":                    {post: plans.applyPlan},
 		"/units":                          {get: read.units.list},
 		"/units/{name}":                   {get: read.units.get, put: units.putUnit, patch: units.patchUnit, del: units.deleteUnit},
 		"/units/{name}/file":              {get: read.unitText},

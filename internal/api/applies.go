@@ -33,12 +33,24 @@ type applier struct {
 	units  *unitWriter
 }
 
+// newApplier returns one that writes to the options' store, with what it is made of.
+func newApplier(o Options) *applier {
+	read, write := newReader(o), &writer{store: o.Store, log: o.Log}
+	return &applier{
+		writer: write, keys: o.Keys, now: o.Now, reader: &pastReader{read},
+		apps:  &appWriter{writer: write, keys: o.Keys, now: o.Now, reader: read},
+		units: &unitWriter{writer: write, keys: o.Keys, now: o.Now, reader: read, timeout: o.RequestTimeout},
+	}
+}
+
 // document is an object to change.
 type document struct {
 	kind, name string
 	// version is the resourceVersion that its manifest names, want the one that is required; 0 if none is.
-	version  string
-	want     int64
+	version string
+	want    int64
+	// planned is the version that a plan was made for, 0 if the object did not exist; nil if there is no plan.
+	planned  *int64
 	warnings []wire.Cause
 	// change returns the operations, of which the first is on the object's key; none if there is nothing to change.
 	change func(kv store.KV, exists bool) ([]store.Op, error)
@@ -267,6 +279,8 @@ func (b *batch) add(d *document, kv store.KV, exists bool, before string) (*wire
 		return item, nil
 	case d.want != 0 && d.want != kv.ModRevision:
 		return nil, stale(write{what: d.what(), want: d.want}, kv, exists)
+	case d.planned != nil && *d.planned != kv.ModRevision:
+		return nil, wire.Fail(wire.ReasonPlanOutdated, "%s changed while the plan was applied: nothing was stored: plan again", d.what())
 	case ops[0].Value == nil:
 		reason = wire.ReasonDeleted
 	case !exists:

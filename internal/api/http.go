@@ -77,7 +77,7 @@ func (f *front) wrap(d dialect, h handler) http.Handler {
 			d(tracked, wire.Fail(wire.ReasonUnavailable, "%s: %v", noEtcd, err))
 			return
 		}
-		r.Body = http.MaxBytesReader(tracked, r.Body, wire.MaxBody)
+		r.Body = http.MaxBytesReader(tracked, r.Body, bodyLimit(r))
 		if streams(r) {
 			done, err := f.limits.stream(r)
 			if err == nil {
@@ -101,6 +101,16 @@ func (f *front) wrap(d dialect, h handler) http.Handler {
 			f.fail(tracked, r, d, err)
 		}
 	})
+}
+
+// applyPlanPath is where saved plans are applied: they are larger than what is stored of them.
+const applyPlanPath = "/plans/apply"
+
+func bodyLimit(r *http.Request) int64 {
+	if r.URL.Path == wire.Prefix+applyPlanPath {
+		return wire.MaxPlan
+	}
+	return wire.MaxBody
 }
 
 func notFound(_ http.ResponseWriter, r *http.Request) error {

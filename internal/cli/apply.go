@@ -31,7 +31,7 @@ type applyOptions struct {
 func (a *app) applyCommand() *cobra.Command {
 	var o applyOptions
 	cmd := &cobra.Command{
-		Use: "apply -f FILE|DIRECTORY|-", Short: "Store apps and units from files",
+		Use: "apply -f FILE|DIRECTORY|- | apply PLAN", Short: "Store apps and units from files, or do what a saved plan says",
 		Long: `Reads YAML or JSON documents (kind App or Unit) and stores each as it is written, all in one transaction: either all are
 stored or none is. Every fault is reported as file:line: field: message. From a directory, the .yaml, .yml and .json files
 are read, except hidden ones.
@@ -40,17 +40,31 @@ What one apply changed has an ID (apply in -o json), and fleetctl undo --apply I
 shows before what would change. A transaction of etcd has at most 128 operations (an app is one, a unit two) and 1.45 MB: more
 is refused, unless --in-parts allows several transactions.
 
+With PLAN, a file that fleetctl plan --out has written, exactly what the plan says is done, or nothing: if something else would
+happen by now, the exit code is 6 and what differs is said.
+
 --wait reports progress on standard error and returns when all are ready, or as soon as one cannot become ready: its
 manifest is not accepted, an instance fits no machine, or its roll-out has stalled.`,
 		Example: `  fleetctl apply -f example-app.yaml
   fleetctl apply -f manifests/ -R --wait --timeout 5m
   fleetctl apply -f manifests/ --dry-run
   fleetctl apply -f shop.yaml --note "ticket 123"
+  fleetctl apply plan.json --wait
   sed s/replicas:.*/replicas:\ 4/ example-app.yaml | fleetctl apply -f -`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if len(o.files) == 0 {
+		Args: func(_ *cobra.Command, args []string) error {
+			switch {
+			case len(args) > 1:
+				return usage("one saved plan is applied at a time, got %q", args)
+			case len(args) == 1 && (len(o.files) > 0 || o.recursive || o.dryRun || o.inParts):
+				return usage("a saved plan is applied as it is: -f, -R, --dry-run and --in-parts are for manifests")
+			case len(args)+len(o.files) == 0:
 				return usage("-f FILE is missing: a file, a directory, or - for standard input")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				return a.applyPlan(cmd.Context(), args[0], o)
 			}
 			return a.apply(cmd.Context(), o)
 		},

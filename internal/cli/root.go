@@ -28,6 +28,7 @@ const (
 	exitNotFound = 3
 	exitTimeout  = 4
 	exitRejected = 5
+	exitOutdated = 6
 )
 
 // IO is the environment that fleetctl runs in. Data goes to Out, everything else to Err.
@@ -151,6 +152,8 @@ func exitCode(err error) int {
 		return exitTimeout
 	case errors.As(err, new(*rejectedError)):
 		return exitRejected
+	case statusOf(err) != nil && statusOf(err).Reason == wire.ReasonPlanOutdated:
+		return exitOutdated
 	case errors.Is(err, errSSH):
 		return exitSSH
 	case client.NotFound(err), errors.Is(err, errNoImage):
@@ -183,11 +186,12 @@ Data goes to standard output, everything else to standard error.
 
 Exit codes:
   0  done
-  1  an error (diff: there are differences; its errors are 2 and more)
+  1  an error (diff, plan: something differs or would happen; their errors are 2 and more)
   2  the command line is wrong
   3  an object does not exist (stop, destroy and others exit as the original does: see --strict)
   4  timed out while waiting
   5  a changed manifest failed and was taken back (update.onFailure: revert)
+  6  a saved plan is out of date: something else would happen now
 255  ssh failed (ssh, status, journal)`
 
 func (a *app) root() *cobra.Command {
@@ -216,7 +220,7 @@ func (a *app) root() *cobra.Command {
 	flags.BoolVarP(&a.watch, "watch", "w", false, "keep showing changes")
 	flags.BoolVar(&a.noLegend, "no-legend", false, "omit the column names")
 	flags.BoolVarP(&a.full, "full", "l", false, "do not shorten machine IDs and hashes")
-	root.AddCommand(a.applyCommand(), a.diffCommand(), a.historyCommand(), a.undoCommand(), a.rolloutCommand(), a.scaleCommand(), a.getCommand(), a.describeCommand(), a.deleteCommand(),
+	root.AddCommand(a.applyCommand(), a.diffCommand(), a.planCommand(), a.historyCommand(), a.undoCommand(), a.rolloutCommand(), a.scaleCommand(), a.getCommand(), a.describeCommand(), a.deleteCommand(),
 		a.submitCommand(), a.loadCommand(), a.startCommand(), a.stopCommand(), a.unloadCommand(), a.restartCommand(), a.destroyCommand(),
 		a.catCommand(), a.listUnitsCommand(), a.listUnitFilesCommand(), a.listMachinesCommand(),
 		a.cordonCommand(), a.uncordonCommand(), a.drainCommand(),
@@ -236,7 +240,7 @@ var showing = []string{"get", "list-units", "list-unit-files", "list-machines", 
 
 func (a *app) checkGlobals(cmd *cobra.Command) error {
 	_, name, _ := strings.Cut(cmd.CommandPath(), " ")
-	for flag, commands := range map[string][]string{"output": append(slices.Clone(showing), "push", "journal", "apply", "history", "diff"), "watch": showing} {
+	for flag, commands := range map[string][]string{"output": append(slices.Clone(showing), "push", "journal", "apply", "history", "diff", "plan"), "watch": showing} {
 		if cmd.Flags().Changed(flag) && !slices.Contains(commands, name) {
 			return usage("--%s is not supported by %s: use it with %s", flag, name, strings.Join(commands, ", "))
 		}

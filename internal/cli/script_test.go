@@ -26,6 +26,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/api"
 	"github.com/fleet-starter/fleet/internal/api/wire"
 	"github.com/fleet-starter/fleet/internal/cli"
+	"github.com/fleet-starter/fleet/internal/forecast"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/store"
 	"github.com/fleet-starter/fleet/internal/store/memstore"
@@ -107,7 +108,9 @@ func serve(t *testing.T, env *testscript.Env, asked func(http.Handler) http.Hand
 	server := &http.Server{
 		BaseContext: func(net.Listener) context.Context { return ctx },
 		Handler: asked(api.New(api.Options{Store: w.conn, Keys: keyspace.New(""), MachineID: here, Version: "1.2.3", Log: logr.Discard(),
-			Now: func() time.Time { return clock }, Journal: journal{}, StatusText: statusText})),
+			Now: func() time.Time { return clock }, Journal: journal{}, StatusText: statusText,
+			Forecasts: api.Forecasts{Run: forecast.On(w.conn, forecast.Options{Keys: keyspace.New(""), Now: func() time.Time { return clock }}),
+				Cluster: func(context.Context) (string, error) { return "c1", nil }}})),
 	}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = server.Serve(listener) }()

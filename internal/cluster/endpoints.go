@@ -213,6 +213,41 @@ func (b *below) set(prefix string, digest bool) v1.EndpointSet {
 	return set
 }
 
+// WaitForEndpoints waits until the cache has every endpoint of a prefix as of that revision, which is one of a change below it. A
+// prefix that no revision names is not waited for.
+func (c *Cluster) WaitForEndpoints(ctx context.Context, prefix string, revision int64) error {
+	b := c.endpoints.of(prefix)
+	if b == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, waitTimeout)
+	defer cancel()
+	if err := b.reflector.WaitForSync(ctx); err != nil {
+		return err
+	}
+	return b.reflector.WaitForRevision(ctx, revision)
+}
+
+// AnnouncePrefixes returns the prefixes below which instances are announced, sorted.
+func (c *Cluster) AnnouncePrefixes() []string {
+	c.endpoints.mu.Lock()
+	defer c.endpoints.mu.Unlock()
+	return slices.Sorted(maps.Keys(c.endpoints.prefixes))
+}
+
+// EndpointOf returns the value of one endpoint; "" if it is not announced.
+func (c *Cluster) EndpointOf(prefix, name string) string {
+	b := c.endpoints.of(prefix)
+	if b == nil {
+		return ""
+	}
+	o, ok := b.collection.Get(name)
+	if !ok {
+		return ""
+	}
+	return o.Value
+}
+
 // AnnouncePrefix is where an app's instances are announced: as in its last accepted revision, or the default.
 func (c *Cluster) AnnouncePrefix(app string) string {
 	if latest := c.LatestRevision(app); latest != nil && latest.Spec.Announce != nil && latest.Spec.Announce.Prefix != "" {

@@ -26,6 +26,8 @@ type Env struct {
 	Metrics *controller.Metrics
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
+	// Stepped: the controller does nothing by itself, see controller.Options.
+	Stepped bool
 }
 
 // WithDefaults fills in what is not set.
@@ -50,7 +52,7 @@ type Loop[K comparable] struct {
 
 // NewLoop returns a loop that is idle until Run. It takes Log, Metrics and Fatal from the environment.
 func NewLoop[K comparable](e Env, name string, reconcile controller.Func[K], opts controller.Options) *Loop[K] {
-	opts.Log, opts.Metrics = e.Log, e.Metrics
+	opts.Log, opts.Metrics, opts.Stepped = e.Log, e.Metrics, e.Stepped
 	opts.Fatal = func(err error) bool { return errors.Is(err, store.ErrFenced) }
 	return &Loop[K]{Controller: controller.New(name, reconcile, opts), cluster: e.Cluster}
 }

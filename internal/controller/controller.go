@@ -68,6 +68,8 @@ type Options struct {
 	Fatal func(error) bool
 	// Metrics counts reconciliations. nil disables it.
 	Metrics *Metrics
+	// Stepped: nothing is reconciled but by Step, by whose clock time passes. Run is not called then.
+	Stepped bool
 }
 
 func (o Options) withDefaults() Options {
@@ -94,7 +96,8 @@ type Controller[K comparable] struct {
 	name       string
 	reconciler Reconciler[K]
 	opts       Options
-	queue      workqueue.TypedRateLimitingInterface[K]
+	queue      workqueue.TypedRateLimitingInterface[K] // nil: see steps
+	steps      *steps[K]                               // nil unless Stepped
 	meter      meter
 
 	mu      sync.Mutex
@@ -107,6 +110,9 @@ const restFrom = 10 * time.Millisecond
 // New returns a controller. Keys may be enqueued at once; Run starts the reconciliation.
 func New[K comparable](name string, r Reconciler[K], opts Options) *Controller[K] {
 	opts = opts.withDefaults()
+	if opts.Stepped {
+		return &Controller[K]{name: name, reconciler: r, opts: opts, steps: &steps[K]{due: map[K]time.Time{}}, meter: opts.Metrics.of(name)}
+	}
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[K](opts.MinBackoff, opts.MaxBackoff)
 	return &Controller[K]{
 		name:       name,
@@ -125,6 +131,10 @@ var Soon time.Duration
 // Enqueue requests a reconciliation of key. A queued key is reconciled once; one being reconciled is reconciled again
 // afterwards.
 func (c *Controller[K]) Enqueue(key K) {
+	if c.steps != nil {
+		c.steps.add(key)
+		return
+	}
 	c.queue.AddAfter(key, Soon)
 	c.meter.depth(c.queue.Len())
 }

@@ -29,10 +29,15 @@ var elected = []electedController{
 		return app.New(app.Options{Env: env, AgentTTL: e.AgentTTL, Generate: e.Generate})
 	}},
 	{"schedule", func(env cluster.Env, e ElectedFor) runner {
-		return schedule.New(schedule.Options{Env: env, Limits: schedule.Limits{Grace: e.AgentTTL, FreezeTimeout: e.FreezeTimeout}})
+		return schedule.New(schedule.Options{Env: env, Limits: limits(e.AgentTTL, e.FreezeTimeout)})
 	}},
 	{"status", func(env cluster.Env, _ ElectedFor) runner { return status.New(status.Options{Env: env}) }},
 	{"collect", func(env cluster.Env, _ ElectedFor) runner { return collect.New(collect.Options{Env: env}) }},
+}
+
+// limits are the scheduler's.
+func limits(agentTTL, freezeTimeout time.Duration) schedule.Limits {
+	return schedule.Limits{Grace: agentTTL, FreezeTimeout: freezeTimeout}
 }
 
 // electedController is one row of the list.

@@ -21,6 +21,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/container"
 	"github.com/fleet-starter/fleet/internal/controller"
 	"github.com/fleet-starter/fleet/internal/events"
+	"github.com/fleet-starter/fleet/internal/forecast"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/logging"
 	"github.com/fleet-starter/fleet/internal/store"
@@ -184,10 +185,17 @@ func (d *Daemon) serve(ctx context.Context, all []net.Listener) error {
 		Store: d.store, Keys: d.keys, MachineID: d.agent.Machine.Metadata.Name, Version: version.String(), Log: d.log.WithName("api"),
 		Journal: d.journal(), StatusText: d.systemd.StatusText,
 		Refuse:     d.agent.presence.Duplicate,
+		Forecasts:  d.forecasts(),
 		Fallback:   health(d.registry, d.checks(), d.etcd.warnings),
 		TokenLimit: d.cfg.TokenLimit,
 	})
 	return serve(ctx, all, handler)
+}
+
+// forecasts are made with the settings that this fleetd would lead with.
+func (d *Daemon) forecasts() api.Forecasts {
+	o := forecast.Options{Keys: d.keys, Limits: limits(d.cfg.AgentTTL, d.cfg.FreezeTimeout)}
+	return api.Forecasts{Run: forecast.On(d.store, o), Cluster: d.store.ClusterID}
 }
 
 // checks are what /readyz reports.

@@ -16,6 +16,9 @@ const Prefix = "/apis/fleet/v1"
 // MaxBody is the maximum size of a request body in bytes: etcd's default request limit less its own overhead.
 const MaxBody = 1_500_000
 
+// MaxPlan is the maximum size of a saved plan in bytes.
+const MaxPlan = 32 << 20
+
 // The content types of the API.
 const (
 	JSON      = "application/json"

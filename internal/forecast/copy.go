@@ -1,0 +1,72 @@
+package forecast
+
+import (
+	"context"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/keyspace"
+	"github.com/fleet-starter/fleet/internal/store"
+)
+
+// The largest cluster that is copied: some 50,000 units.
+const (
+	maxKeys  = 250_000
+	maxBytes = 256 << 20
+	pageSize = 5_000
+)
+
+// Copy is what is stored of a cluster at one revision, as far as decisions depend on it.
+type Copy struct {
+	Revision int64
+	kvs      []store.KV
+	bytes    int
+}
+
+// Read copies a cluster. All is read at one revision, in pages.
+func Read(ctx context.Context, s store.Interface, keys keyspace.Keys) (*Copy, error) {
+	c := &Copy{}
+	for _, prefix := range []string{
+		keys.Apps().Prefix(), keys.Units().Prefix(), keys.UnitFiles().Prefix(), keys.Revisions().Prefix(), keys.Machines().Prefix(),
+		keys.MachineConfigs().Prefix(), keys.Overrides().Prefix(), keys.Placements().Prefix(), keys.Preparations().Prefix(),
+		keys.Unplaced().Prefix(), keys.States().Prefix(), keys.Routes().Prefix(), keys.Routers().Prefix(),
+	} {
+		if err := c.read(ctx, s, prefix); err != nil {
+			return nil, err
+		}
+	}
+	for prefix := range c.announcePrefixes(keys) {
+		if err := c.read(ctx, s, keyspace.Endpoints(prefix).Prefix()); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+func (c *Copy) read(ctx context.Context, s store.Interface, prefix string) error {
+	revision, err := store.ListAll(ctx, s, prefix, store.ListOptions{Limit: pageSize, Revision: c.Revision}, func(kv store.KV) error {
+		c.kvs = append(c.kvs, kv)
+		c.bytes += len(kv.Key) + len(kv.Value)
+		if len(c.kvs) > maxKeys || c.bytes > maxBytes {
+			return tooMuch("the cluster has more than %d keys, or %d MB of them", maxKeys, maxBytes>>20)
+		}
+		return nil
+	})
+	if c.Revision == 0 {
+		c.Revision = revision
+	}
+	return err
+}
+
+// announcePrefixes are the prefixes that revisions name.
+func (c *Copy) announcePrefixes(keys keyspace.Keys) map[string]bool {
+	prefixes := map[string]bool{v1.DefaultAnnouncePrefix: true}
+	for _, kv := range c.kvs {
+		if _, ok := keys.Revisions().Name(kv.Key); !ok {
+			continue
+		}
+		if r, err := keys.Revisions().Decode(kv.Value); err == nil && r.Spec.Announce != nil && r.Spec.Announce.Prefix != "" {
+			prefixes[r.Spec.Announce.Prefix] = true
+		}
+	}
+	return prefixes
+}
