@@ -68,6 +68,7 @@ type cluster struct {
 	t     *testing.T
 	kind  which
 	etcd  string
+	own   *etcdtest.Server // the etcd of ours
 	nodes []*node
 }
 
@@ -79,7 +80,8 @@ func newCluster(t *testing.T, kind which, n int) *cluster {
 	}
 	c := &cluster{t: t, kind: kind}
 	if kind == ours {
-		c.etcd = etcdtest.Start(t).Endpoint()
+		c.own = etcdtest.Start(t)
+		c.etcd = c.own.Endpoint()
 	} else {
 		c.etcd = startEtcd2(t)
 	}
@@ -113,23 +115,32 @@ func (c *cluster) add(ip string) *node {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "fleet-")
 	require.NoError(t, err)
-	cfg := machine.Config{Name: filepath.Base(dir), RuntimeDir: filepath.Join(dir, "run"), StateDir: filepath.Join(dir, "state")}
+	n := &node{dir: dir, address: freeAddress(t, ip), socket: filepath.Join(dir, "api.sock")}
 	t.Cleanup(func() {
-		require.NoError(t, machine.Sweep(cfg.RuntimeDir))
+		require.NoError(t, machine.Sweep(filepath.Join(dir, "run")))
 		require.NoError(t, os.RemoveAll(dir))
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	m, err := machine.Start(ctx, cfg)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, m.Kill()) })
-	n := &node{Machine: m, dir: dir, address: freeAddress(t, ip), socket: filepath.Join(dir, "api.sock")}
+	n.boot(t)
 	n.conf = map[string]string{"public_ip": ip, "agent_ttl": "3s", "systemd_user": "true",
 		"units_directory": filepath.Join(dir, "units") + "/", "metadata": "hostname=" + ip, "etcd_request_timeout": "2.0"}
 	c.nodes = append(c.nodes, n)
 	c.configure(n)
 	c.start(n)
 	return n
+}
+
+// boot starts a machine, or starts one that was stopped again, with what is on its disk: what a real one has in /run is gone.
+func (n *node) boot(t *testing.T) {
+	t.Helper()
+	for _, volatile := range []string{"units", "fleetd"} {
+		require.NoError(t, os.RemoveAll(filepath.Join(n.dir, volatile)))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	m, err := machine.Start(ctx, machine.Config{Name: filepath.Base(n.dir), RuntimeDir: filepath.Join(n.dir, "run"), StateDir: filepath.Join(n.dir, "state")})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, m.Kill()) })
+	n.Machine = m
 }
 
 // configure has a machine use the cluster's etcd and kind of fleetd.

@@ -52,6 +52,17 @@ func TestScheduling(t *testing.T) {
 	require.Equal(t, on["ping.service"], on["pong.service"])
 	clear("ping", "pong")
 
+	// Two that follow each other run nowhere, and say why; until one of them does not.
+	s.run("submit", s.unit("ping.service", "MachineOf=pong.service"), s.unit("pong.service", "MachineOf=ping.service"))
+	s.files("ping.service inactive inactive", "pong.service inactive inactive")
+	require.Contains(t, s.exits(1, "start", "ping", "pong"), "MachineOf= goes in a circle: ping.service -> pong.service -> ping.service")
+	s.files("ping.service launched inactive", "pong.service launched inactive")
+	s.active()
+	s.run("destroy", "ping")
+	s.run("start", s.unit("ping.service"))
+	s.active("ping.service", "pong.service")
+	clear("ping", "pong")
+
 	s.run("start", "--no-block", s.unit("c.0.service", "Conflicts=c.*.service"), s.unit("c.1.service", "Conflicts=c.*.service"))
 	on = s.active("c.0.service", "c.1.service")
 	require.NotEqual(t, on["c.0.service"], on["c.1.service"])
