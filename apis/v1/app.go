@@ -53,6 +53,10 @@ type AppSpec struct {
 	OnPartition string `json:"onPartition,omitempty"`
 	// Update configures roll-outs of a changed manifest.
 	Update *Update `json:"update,omitempty"`
+	// Release is a command that runs once before a changed app is rolled out. Only when it has ended with success is anything
+	// replaced; if it fails the change is rejected, and what runs goes on. It runs when the instances or the command change, also
+	// for an undo, and not for a change of replicas, route or update alone.
+	Release *Release `json:"release,omitempty"`
 	// Unit sets further options of the generated systemd unit, by section and name: a value, or a list of values for an
 	// option that may be repeated. ExecStartPre= goes before the generated options, all others after them. Options that
 	// other fields generate are refused.

@@ -40,8 +40,9 @@ const (
 // Condition reasons shared by several packages.
 const (
 	ReasonInvalidManifest = "InvalidManifest" // of Accepted: the manifest cannot be parsed or is invalid; the last accepted spec keeps running
-	ReasonRejected        = "Rejected"        // of Accepted: the revision failed, and was taken back (update.onFailure: revert); the one before runs again
+	ReasonRejected        = "Rejected"        // of Accepted: the revision failed: it was taken back (update.onFailure: revert), or its release command failed; the one before runs
 	ReasonPending         = "Pending"         // not considered yet: the leader has not handled the manifest or an instance
+	ReasonReleasing       = "Releasing"       // of Progressing and others: the release command of the newest revision has not ended; what ran before goes on
 	ReasonMachineOf       = "MachineOf"       // of Scheduled: a unit that an instance must share a machine with has no machine
 	ReasonRolloutStalled  = "RolloutStalled"  // of Progressing and Ready: a new instance is not ready within update.healthyDeadline; the roll-out has stopped there
 	ReasonMoveStalled     = "MoveStalled"     // of Progressing and Ready: an instance leaving its machine is not ready elsewhere in time

@@ -50,6 +50,9 @@ func (a *App) Default() {
 	if s.HealthCheck != nil {
 		s.HealthCheck.setDefaults(announced)
 	}
+	if s.Release != nil {
+		setDefault(&s.Release.Timeout, defaultReleaseTimeout)
+	}
 	if s.Update == nil {
 		s.Update = &Update{}
 	}

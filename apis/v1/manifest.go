@@ -62,7 +62,7 @@ func (l ManifestErrors) Error() string {
 
 // Summary shortens an error for events and conditions, to the first ten lines and a count of the rest.
 func Summary(err error) string {
-	const most, size = 10, 2000
+	const most, size = 10, 2500
 	lines := strings.Split(err.Error(), "\n")
 	count := len(lines)
 	if errs := (ManifestErrors)(nil); errors.As(err, &errs) {

@@ -18,6 +18,12 @@ func AppUnit(app string, instance int32) string { return unitName(app, instance)
 // router-discovery.service.
 func SidekickUnit(app string, instance int32) string { return unitName(app+sidekickSuffix, instance) }
 
+// releaseSuffix is appended to an app's name for the unit that runs its release command.
+const releaseSuffix = "-release"
+
+// ReleaseUnit returns the name of the unit that runs an app's release command: example-app-release.service.
+func ReleaseUnit(app string) string { return unitName(app+releaseSuffix, 0) }
+
 func unitName(prefix string, instance int32) string {
 	if instance == 0 {
 		return prefix + ".service"
@@ -77,6 +83,9 @@ func TakenUnit(a *App, taken func(unit string) bool) string {
 	if a.Spec.Global {
 		first, last = 0, 0
 	}
+	if unit := ReleaseUnit(a.Metadata.Name); a.Spec.Release != nil && taken(unit) {
+		return unit
+	}
 	for n := first; n <= last; n++ {
 		for _, unit := range names(n) {
 			if taken(unit) {
@@ -107,6 +116,9 @@ func AppsOfUnit(unit string) []string {
 	apps := []string{app}
 	if sidekickOf, ok := strings.CutSuffix(app, sidekickSuffix); ok {
 		apps = append(apps, sidekickOf)
+	}
+	if releaseOf, ok := strings.CutSuffix(prefix, releaseSuffix); ok {
+		apps = append(apps, releaseOf)
 	}
 	return apps
 }

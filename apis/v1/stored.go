@@ -191,7 +191,9 @@ type Revision struct {
 	Before int64 `json:"before,omitempty"`
 	// Complete is when all instances were of this revision, and ready. Only known where update.onFailure is revert.
 	Complete time.Time `json:"complete,omitzero"`
-	// Rejected is why it was taken back; nil: it was not. Written once, like Complete: all else never changes.
+	// Release is the run of spec.release that it needs before its instances are started; nil: it needs none.
+	Release *ReleaseRun `json:"release,omitempty"`
+	// Rejected is why it was taken back; nil: it was not. Written once, like Complete and the end of Release: all else never changes.
 	Rejected *Rejection `json:"rejected,omitempty"`
 }
 
@@ -200,7 +202,7 @@ type Rejection struct {
 	At time.Time `json:"at"`
 	// Message is what was seen, in one line.
 	Message string `json:"message"`
-	// Unit is the instance that failed, Machine where it did. Output is the last lines that it logged, at most 1 KiB.
+	// Unit is the instance that failed, or the unit of the release command, Machine where it did. Output is the last lines that it logged, at most 1 KiB.
 	Unit    string `json:"unit"`
 	Machine string `json:"machine,omitempty"`
 	Output  string `json:"output,omitempty"`

@@ -36,6 +36,7 @@ func (a *App) Validate() ManifestErrors {
 		v.oneOf("spec.onPartition", s.OnPartition, PartitionKeep, PartitionStop)
 	}
 	v.update(s)
+	v.release(s)
 	v.passthrough(s)
 	return v.errs
 }

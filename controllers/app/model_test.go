@@ -128,10 +128,13 @@ func (w *world) input() Input {
 	in.LastNumber = int64(len(w.revisions))
 	if n := len(w.revisions); n > 0 && w.manifest != nil && w.revisions[n-1].Of(w.manifest.UID) {
 		in.Latest, in.LatestAt = &w.revisions[n-1], w.latestAt()
-		if before := in.Latest.Before; before > 0 {
+		if before := in.Latest.Fallback(); before > 0 {
 			in.Before = &w.revisions[before-1]
 		}
 		for _, r := range []*v1.Revision{in.Latest, in.runs()} {
+			if r == nil {
+				continue
+			}
 			for _, hash := range []string{r.UnitFile, r.SidekickFile} {
 				if text, ok := w.texts[hash]; ok {
 					in.Texts[hash] = text
@@ -251,6 +254,10 @@ func (w *world) systemd(name string) bool {
 		}
 		w.settle(name)
 		return existed
+	case name == v1.ReleaseUnit(w.app) && unit.Spec.DesiredState == v1.Launched: // it runs until a test ends it
+		if before.RequestedAt != unit.Spec.RequestedAt {
+			after = v1.UnitState{ActiveState: "activating", SubState: "start", Hash: unit.Spec.Hash, RequestedAt: unit.Spec.RequestedAt, Since: w.now, DesiredState: v1.Launched}
+		}
 	case unit.Spec.DesiredState == v1.Launched && (before.ActiveState != "active" || before.Hash != unit.Spec.Hash || before.RequestedAt != unit.Spec.RequestedAt):
 		if n, sidekick, _ := v1.ParseAppUnit(w.app, name); sidekick && !w.states[v1.AppUnit(w.app, n)].Active() {
 			after = v1.UnitState{ActiveState: "inactive"}

@@ -44,6 +44,9 @@ func (c *Controller) observe(app string) Input {
 		in.ByHand = c.byHand(app, in.Route.Value)
 	}
 	for _, r := range []*v1.Revision{in.Latest, in.runs()} {
+		if r != nil && r.Release != nil {
+			c.addText(in.Texts, r.Release.File)
+		}
 		if r != nil {
 			c.addText(in.Texts, r.UnitFile)
 			c.addText(in.Texts, r.SidekickFile)

@@ -20,7 +20,7 @@ type Input struct {
 	Manifest *Manifest
 	// Latest is this app's newest accepted revision, or nil. Revisions of a deleted app of the same name do not count.
 	Latest *v1.Revision
-	// LatestAt is its ModRevision. Before is the revision to return to if it is rejected, or nil.
+	// LatestAt is its ModRevision. Before is the one that it falls back to, or nil: see v1.Revision.Fallback.
 	LatestAt int64
 	Before   *v1.Revision
 	// LastNumber is the highest revision number in use, including revisions of a deleted app and unreadable ones.
@@ -157,6 +157,9 @@ const (
 	RolloutComplete    = "RolloutComplete"    // all instances are of the revision, and ready
 	RevisionRejected   = "RevisionRejected"   // the revision failed: it is taken back, and not tried again until the manifest changes
 	RevisionComplete   = "RevisionComplete"   // all instances are of the revision, and ready: from now on it is watched for a while
+	Releasing          = "Releasing"          // the release command of a revision is started: nothing is replaced before it has ended with success
+	Released           = "Released"           // the release command has ended with success: now the revision is rolled out
+	ReleaseOver        = "ReleaseOver"        // nothing waits for the release command any more: its unit is stopped, or removed
 	MoveStalled        = "MoveStalled"        // an instance that had to leave a machine is not ready elsewhere in time
 	MoveComplete       = "MoveComplete"       // an instance that left a machine is ready again
 )
@@ -216,6 +219,9 @@ func Plan(in Input) Decision {
 		p.adopt()
 	}
 	p.oneWishAtATime()
+	if !in.Unknown {
+		p.release()
+	}
 	p.putFiles()
 	return p.plan()
 }

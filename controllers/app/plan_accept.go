@@ -38,7 +38,9 @@ func (p *planner) accept() {
 		p.report(v1.EventWarning, InvalidManifest, err.Error())
 		return
 	}
-	p.revision, p.texts = revision, texts
+	if !revision.Releasing() {
+		p.revision, p.texts = revision, texts
+	}
 	p.first = append(p.first, Action{Kind: PutRevision, Reason: Accepted, Name: in.App, NewRevision: revision})
 	p.report(v1.EventNormal, Accepted, fmt.Sprintf("revision %d accepted", revision.Number))
 	if warnings := app.Warnings(); len(warnings) > 0 {
@@ -56,20 +58,21 @@ func (p *planner) newRevision(app *v1.App) (*v1.Revision, map[string]string, err
 	}
 	revision.Before = p.lastComplete()
 	revision.HostsSince = hostsSince(p.in.Latest, revision)
-	if latest := p.in.Latest; latest != nil {
-		if latest.UnitFile != "" && generate.SameUnits(&latest.Spec, &app.Spec) {
-			revision.UnitFile, revision.SidekickFile = latest.UnitFile, latest.SidekickFile
-			return revision, p.in.Texts, nil
+	texts := p.in.Texts
+	if latest := p.in.Latest; latest != nil && latest.UnitFile != "" && generate.SameUnits(&latest.Spec, &app.Spec) {
+		revision.UnitFile, revision.SidekickFile = latest.UnitFile, latest.SidekickFile
+	} else {
+		files, err := p.generate(app.Metadata.Name, &app.Spec)
+		if err != nil {
+			return nil, nil, err
 		}
+		texts = map[string]string{}
+		revision.UnitFile = addText(texts, files.Unit)
+		revision.SidekickFile = addText(texts, files.Sidekick)
 	}
-	files, err := p.generate(app.Metadata.Name, &app.Spec)
-	if err != nil {
-		return nil, nil, err
-	}
-	texts := map[string]string{}
-	revision.UnitFile = addText(texts, files.Unit)
-	revision.SidekickFile = addText(texts, files.Sidekick)
-	return revision, texts, nil
+	var err error
+	revision.Release, err = p.releaseRun(revision)
+	return revision, texts, err
 }
 
 func (p *planner) generate(name string, spec *v1.AppSpec) (generate.Files, error) {
@@ -117,7 +120,7 @@ func (p *planner) putFiles() {
 		}
 	}
 	for _, a := range p.actions {
-		if a.Kind != PutUnit {
+		if a.Kind != PutUnit || a.Instance == instanceOfRelease {
 			continue
 		}
 		for _, hash := range []string{a.Unit.Spec.Hash, a.Unit.Next.Hash} {

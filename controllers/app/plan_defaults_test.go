@@ -113,6 +113,7 @@ spec:%s
   announce: {}
   healthCheck: {http: {}}
   route: {hosts: [a.example.com]}
+  release: {command: [migrate]}
 `
 	for _, path := range defaulted {
 		t.Run(strings.TrimPrefix(path, "/"), func(t *testing.T) {

@@ -8,13 +8,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/instance"
 )
 
-// runs is the revision that should run: the newest one, or the one before if that was rejected.
-func (in *Input) runs() *v1.Revision {
-	if in.Latest != nil && in.Latest.Rejected != nil && in.Before != nil {
-		return in.Before
-	}
-	return in.Latest
-}
+// runs is the revision that should run: the newest one, or the one before if that was rejected, or waits for its release command.
+func (in *Input) runs() *v1.Revision { return v1.Runs(in.Latest, in.Before) }
 
 // lastComplete is the number of the last revision that all instances are of, or were of before the newest one; 0 for none.
 func (p *planner) lastComplete() int64 {
@@ -126,14 +121,20 @@ func (p *planner) expired(since time.Time, d time.Duration) bool {
 
 // reject takes the revision back because of that instance; nil: it is not because of one.
 func (p *planner) reject(i *replica, why string) {
-	rejected := *p.revision
-	rejected.Rejected = &v1.Rejection{At: p.in.Now.UTC(), Message: why}
+	rejection := v1.Rejection{At: p.in.Now.UTC(), Message: why}
 	if i != nil {
-		i.testify(rejected.Rejected)
+		i.testify(&rejection)
 	}
+	p.takeBack(p.revision, rejection, "is taken back", fmt.Sprintf("revision %d runs again", p.in.Before.Number))
+}
+
+// takeBack records why a revision does not run. what happens to it, and what runs instead, is told in an event.
+func (p *planner) takeBack(r *v1.Revision, rejection v1.Rejection, what, instead string) {
+	rejected := *r
+	rejected.Rejected = &rejection
 	p.first = append(p.first, Action{Kind: PutRevision, Reason: RevisionRejected, Name: p.in.App, NewRevision: &rejected, If: p.in.LatestAt})
-	p.report(v1.EventWarning, RevisionRejected, fmt.Sprintf("revision %d is taken back: %s; revision %d runs again, and this one is not tried again until the manifest changes",
-		rejected.Number, why, p.in.Before.Number))
+	p.report(v1.EventWarning, RevisionRejected, fmt.Sprintf("revision %d %s: %s; %s, and this one is not tried again until the manifest changes",
+		rejected.Number, what, rejection.Message, instead))
 }
 
 // testify adds what the instance's machine says of it.

@@ -37,6 +37,9 @@ func (c *Controller) observe() Input {
 	for _, o := range c.Cluster.Revisions.List() {
 		if app, _, ok := keyspace.Split(o.Name); ok {
 			files := []string{o.Value.UnitFile, o.Value.SidekickFile}
+			if run := o.Value.Release; run != nil {
+				files = append(files, run.File)
+			}
 			uid, exists := in.Apps[app]
 			in.Revisions = append(in.Revisions, Revision{Object: object(o), App: app, Unreadable: !cluster.Readable(o), Files: files, Manifest: o.Value.ManifestRevision,
 				Foreign: exists && cluster.Readable(o) && !o.Value.Of(uid)})

@@ -25,8 +25,12 @@ func (c *Controller) observe(app string) Input {
 		Endpoints:  c.Cluster.EndpointsOf(app),
 		Routers:    c.Cluster.RoutersByMachine(),
 	}
-	if newest, _, _ := c.Cluster.NewestRevision(app); newest != nil && newest != in.Latest {
+	switch newest, _, _ := c.Cluster.NewestRevision(app); {
+	case newest == nil || newest == in.Latest:
+	case newest.Rejected != nil:
 		in.Rejected = newest
+	default:
+		in.Releasing = newest
 	}
 	if o, ok := c.Cluster.Apps.Get(app); ok {
 		in.Manifest, in.ManifestRevision = o.Value, o.ModRevision
@@ -50,7 +54,7 @@ func (c *Controller) observe(app string) Input {
 		if states := c.Cluster.StatesOf(o.Name); states != nil {
 			in.States[o.Name] = states
 		}
-		withdrawn = withdrawn || o.Value.Spec.DesiredState != v1.Launched
+		withdrawn = withdrawn || o.Value.Spec.DesiredState != v1.Launched && o.Name != v1.ReleaseUnit(app)
 	}
 	in.Machines = c.machines(in.Latest, in.Placements)
 	if o, ok := c.Cluster.Routes.Get(app); ok {

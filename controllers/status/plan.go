@@ -21,10 +21,11 @@ type Input struct {
 	// Manifest is what a person wrote and ManifestRevision its ModRevision; nil if the app was deleted.
 	Manifest         []byte
 	ManifestRevision int64
-	// Latest is this app's newest accepted revision, or nil.
+	// Latest is the revision that should run, or nil.
 	Latest *v1.Revision
-	// Rejected is the newest revision if it was taken back, so that Latest runs again; else nil.
-	Rejected *v1.Revision
+	// Rejected is the newest revision if it was taken back, so that Latest runs again, Releasing is it while it waits for its release
+	// command, so that Latest still runs; else nil.
+	Rejected, Releasing *v1.Revision
 	// Units are the app's units, by name; Taken the names of other owners' units, with their owner.
 	Units map[string]*v1.Unit
 	Taken map[string]string
@@ -69,10 +70,11 @@ const (
 	ReasonNothingWanted   = "NothingWanted"  // no instance is wanted: replicas is 0, or all were stopped by hand
 	ReasonUnavailable     = "Unavailable"    // no instance is active and, where announced, announced
 	ReasonUpdated         = "Updated"        // nothing is in progress: every instance is of the accepted revision
-	ReasonStarting        = "Starting"       // instances are being started
-	ReasonRollingOut      = "RollingOut"     // instances are being replaced, one at a time
-	ReasonPulling         = "Pulling"        // the image of an instance is pulled, or cannot be: nothing is replaced or restarted before it is there
-	ReasonPaused          = "Paused"         // a person has paused the roll-out: no further instance is replaced until fleetctl rollout resume
+	ReasonReleasing       = v1.ReasonReleasing
+	ReasonStarting        = "Starting"   // instances are being started
+	ReasonRollingOut      = "RollingOut" // instances are being replaced, one at a time
+	ReasonPulling         = "Pulling"    // the image of an instance is pulled, or cannot be: nothing is replaced or restarted before it is there
+	ReasonPaused          = "Paused"     // a person has paused the roll-out: no further instance is replaced until fleetctl rollout resume
 	ReasonRolloutStalled  = v1.ReasonRolloutStalled
 	ReasonMoving          = "Moving" // an instance has to leave a machine that is drained
 	ReasonMoveStalled     = v1.ReasonMoveStalled
@@ -108,7 +110,9 @@ func Plan(in Input) Decision {
 		p.status.Conditions = slices.Clone(in.Current.Conditions)
 	}
 	p.accepted()
-	if in.Latest == nil {
+	if in.Latest == nil && in.Releasing != nil {
+		p.firstRelease()
+	} else if in.Latest == nil {
 		for _, condition := range []string{v1.Scheduled, v1.Available, v1.Progressing, v1.Ready} {
 			p.set(condition, v1.ConditionUnknown, ReasonNotAccepted, "no manifest has been accepted yet")
 		}
@@ -174,7 +178,11 @@ func (p *planner) accepted() {
 		p.set(v1.Accepted, v1.ConditionFalse, ReasonNameTaken, v1.NameTakenMessage(taken, in.Taken[taken])+goesOn)
 	default:
 		p.set(v1.Accepted, v1.ConditionTrue, ReasonAccepted, "")
-		p.pending = in.Latest != nil && in.Latest.ManifestRevision != in.ManifestRevision && !v1.SameSpec(&in.Latest.Spec, &app.Spec)
+		newest := in.Latest
+		if in.Releasing != nil {
+			newest = in.Releasing
+		}
+		p.pending = newest != nil && newest.ManifestRevision != in.ManifestRevision && !v1.SameSpec(&newest.Spec, &app.Spec)
 	}
 }
 
@@ -221,6 +229,8 @@ func (p *planner) scheduled() {
 		p.set(v1.Scheduled, v1.ConditionTrue, ReasonScheduled, "")
 	case first.State == instance.Pending:
 		p.set(v1.Scheduled, v1.ConditionFalse, ReasonPending, first.name+" is "+first.Why()+more)
+	case p.in.Releasing != nil: // it is of the revision before, and nothing is wrong with the new one
+		p.set(v1.Scheduled, v1.ConditionFalse, ReasonReleasing, first.unplacedUnit+": "+first.unplaced.Message+more)
 	default:
 		reason := ReasonUnplaced
 		if len(first.unplaced.Reasons) > 0 && first.unplaced.Reasons[0].Reason != "" {
@@ -313,6 +323,10 @@ func (p *planner) andAnnounced() string {
 func (p *planner) progressing() {
 	if p.pending { // otherwise --wait after an apply would see the old revision's Progressing
 		p.set(v1.Progressing, v1.ConditionTrue, ReasonPending, "the manifest is about to become a revision")
+		return
+	}
+	if p.in.Releasing != nil {
+		p.set(v1.Progressing, v1.ConditionTrue, ReasonReleasing, p.releasing())
 		return
 	}
 	revision := p.in.Latest.Number
@@ -413,6 +427,8 @@ func (p *planner) ready() {
 	switch {
 	case p.pending:
 		p.set(v1.Ready, v1.ConditionFalse, ReasonPending, count+" of revision "+strconv.FormatInt(p.in.Latest.Number, 10)+"; the manifest is about to become a new revision")
+	case p.in.Releasing != nil:
+		p.set(v1.Ready, v1.ConditionFalse, ReasonReleasing, count+" of revision "+strconv.FormatInt(p.in.Latest.Number, 10)+"; "+p.releasing())
 	case worst != nil && severity(worst.State) > 0:
 		p.set(v1.Ready, v1.ConditionFalse, string(worst.State), count+"; "+worst.name+": "+worst.Why())
 	case routed != nil && routed.Status == v1.ConditionFalse && (worst == nil || routed.Reason != ReasonNoRouter):

@@ -82,6 +82,11 @@ func (u *unitWriter) request(ctx context.Context, name string, state v1.DesiredS
 }
 
 func (u *unitWriter) override(ctx context.Context, unit string, o v1.Override) (*wire.Status, error) {
+	if app, err := u.releaseOf(ctx, unit); err != nil {
+		return nil, err
+	} else if app != "" {
+		return nil, wire.Fail(wire.ReasonOwned, "unit %s runs the release command of app/%s: a change of the manifest alone starts it, and fleetctl delete app %s stops it", unit, app, app)
+	}
 	value, err := u.keys.Overrides().Encode(o)
 	if err != nil {
 		return nil, err
@@ -147,6 +152,19 @@ func (u *unitWriter) owned(ctx context.Context, name string) (bool, error) {
 	}
 	unit, err := u.keys.Units().Decode(kv.Value)
 	return err == nil && unit.Metadata.Owner != "", nil
+}
+
+// releaseOf returns the app whose release command the unit runs; "" if it runs none.
+func (u *unitWriter) releaseOf(ctx context.Context, name string) (app string, err error) {
+	kv, ok, _, err := u.store.Get(ctx, u.keys.Units().Key(name))
+	if err != nil || !ok {
+		return "", err
+	}
+	unit, err := u.keys.Units().Decode(kv.Value)
+	if err != nil || unit.Metadata.Owner == "" || name != v1.ReleaseUnit(unit.Metadata.Owner) {
+		return "", nil
+	}
+	return unit.Metadata.Owner, nil
 }
 
 // stopped reports whether the unit runs on none of the reachable machines.

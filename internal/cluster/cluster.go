@@ -206,8 +206,8 @@ func (c *Cluster) UIDOf(app string) (uid int64, ok bool) {
 	return o.CreateRevision, true
 }
 
-// NewestRevision returns an app's newest readable revision and its ModRevision, and the revision to return to if that one is rejected;
-// nil if there is none. Revisions of a deleted app do not count, even if another app has its name now.
+// NewestRevision returns an app's newest readable revision and its ModRevision, and the revision that it falls back to: see
+// v1.Revision.Fallback; nil if there is none. Revisions of a deleted app do not count, even if another app has its name now.
 func (c *Cluster) NewestRevision(app string) (newest, before *v1.Revision, at int64) {
 	uid, ok := c.UIDOf(app)
 	if !ok {
@@ -218,24 +218,21 @@ func (c *Cluster) NewestRevision(app string) (newest, before *v1.Revision, at in
 		case !Readable(o) || !r.Of(uid):
 		case newest == nil:
 			newest, at = r, o.ModRevision
-			if r.Before == 0 {
+			if r.Fallback() == 0 {
 				return newest, nil, at
 			}
-		case r.Number == newest.Before:
+		case r.Number == newest.Fallback():
 			return newest, r, at
 		}
 	}
 	return newest, nil, at
 }
 
-// LatestRevision returns the revision of an app that should run: the newest readable one, or the one before it if that was rejected;
-// nil if there is none.
+// LatestRevision returns the revision of an app that should run: the newest readable one, or the one that it falls back to; nil if
+// there is none.
 func (c *Cluster) LatestRevision(app string) *v1.Revision {
-	newest, before, _ := c.NewestRevision(app)
-	if newest != nil && newest.Rejected != nil && before != nil {
-		return before
-	}
-	return newest
+	newest, fallback, _ := c.NewestRevision(app)
+	return v1.Runs(newest, fallback)
 }
 
 // LastRevision returns the highest number of a revision under that app name, readable or not, of a deleted app or not; 0 if
@@ -307,6 +304,9 @@ func (c *Cluster) AppsOf(unit string) []string {
 // OfApp returns the objects named like units that an app could want. Its cost depends only on the app's instances.
 func OfApp[T any](l cache.Lister[T], app string) []*cache.Object[T] {
 	var list []*cache.Object[T]
+	if o, ok := l.Get(v1.ReleaseUnit(app)); ok {
+		list = append(list, o)
+	}
 	for _, instance := range []func(string, int32) string{v1.AppUnit, v1.SidekickUnit} {
 		name := instance(app, 0)
 		if o, ok := l.Get(name); ok {

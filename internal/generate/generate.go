@@ -37,10 +37,6 @@ func Units(name string, spec *v1.AppSpec) (Files, error) {
 		g.instance = ""
 	}
 	files := Files{Unit: g.unit()}
-	if spec.Container != nil {
-		g.revision = unitfile.Hash(files.Unit)[:12]
-		files.Unit = g.unit()
-	}
 	if spec.Announce != nil {
 		g.file = unitfile.New()
 		g.sidekick()
@@ -58,7 +54,7 @@ func SameUnits(a, b *v1.AppSpec) bool { return v1.SameSpec(ofInstances(*a), ofIn
 
 // ofInstances is the part of a spec that unit files are generated from.
 func ofInstances(s v1.AppSpec) *v1.AppSpec {
-	s.Replicas, s.Route, s.Update = nil, nil, nil
+	s.Replicas, s.Route, s.Update, s.Release = nil, nil, nil, nil
 	return &s
 }
 
@@ -75,6 +71,15 @@ type generator struct {
 
 // unit returns the unit file that runs the app.
 func (g *generator) unit() string {
+	text := g.write()
+	if g.spec.Container != nil {
+		g.revision = unitfile.Hash(text)[:12]
+		text = g.write()
+	}
+	return text
+}
+
+func (g *generator) write() string {
 	g.file = unitfile.New()
 	g.unitSection()
 	g.serviceSection()

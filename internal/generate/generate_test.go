@@ -34,6 +34,12 @@ func TestUnitsGolden(t *testing.T) {
 			require.NoError(t, err)
 			golden(t, filepath.Join("testdata/generate", name+".service"), files.Unit)
 			golden(t, filepath.Join("testdata/generate", name+"-discovery.service"), files.Sidekick)
+			release, err := Release(app.Metadata.Name, &app.Spec)
+			require.NoError(t, err)
+			golden(t, filepath.Join("testdata/generate", name+"-release.service"), release)
+			if release != "" {
+				checkFile(t, v1.ReleaseUnit(app.Metadata.Name), release)
+			}
 			checkFile(t, v1.AppUnit(app.Metadata.Name, 1), files.Unit)
 			checkFile(t, v1.SidekickUnit(app.Metadata.Name, 1), files.Sidekick)
 		})

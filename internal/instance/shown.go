@@ -167,7 +167,7 @@ func passing(c v1.Condition) bool {
 	case v1.Progressing: // False is also the rest after a roll-out
 		return c.Reason != v1.ReasonRolloutStalled && c.Reason != v1.ReasonMoveStalled
 	case v1.Scheduled:
-		return c.Reason == v1.ReasonPending // else it names the constraint
+		return c.Reason == v1.ReasonPending || c.Reason == v1.ReasonReleasing // else it names the constraint
 	case v1.Routed:
 		return c.Reason == v1.ReasonNoRouter || c.Reason == v1.ReasonRouterFailing // one may come, or recover; else another app has the host
 	case v1.Ready:
