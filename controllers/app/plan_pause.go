@@ -11,7 +11,8 @@ import (
 // paused reports whether nothing else is replaced. Restarts and moves go on, and so does the return from a revision that was taken
 // back.
 func (p *planner) paused() bool {
-	return p.in.Wish.Paused && p.revision != p.in.Before
+	returns := p.revision == p.in.Before && p.in.Latest.Rejected != nil
+	return p.in.Wish.Paused && !returns
 }
 
 // aborted reports whether a person has asked for the newest revision to be taken back, and there is one to return to.

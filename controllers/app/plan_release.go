@@ -52,6 +52,8 @@ func (p *planner) release() {
 	latest := p.in.Latest
 	waits := latest != nil && latest.Releasing() && latest.Rejected == nil
 	switch {
+	case waits && p.in.Wish.Aborted == latest.Number:
+		p.rejectRelease(v1.Rejection{At: p.in.Now.UTC(), Message: "fleetctl rollout abort asked for that"})
 	case exists && p.in.Manifest == nil:
 		p.removeRelease(u, AppDeleted)
 	case !exists && waits:
@@ -99,6 +101,9 @@ func (p *planner) hasRelease() bool {
 // beginRelease starts the release command of the newest revision.
 func (p *planner) beginRelease(u *StoredUnit) {
 	r := p.in.Latest
+	if p.in.Wish.Paused {
+		return
+	}
 	if owner, taken := p.in.Taken[v1.ReleaseUnit(p.in.App)]; taken {
 		p.report(v1.EventWarning, NameTaken, v1.NameTakenMessage(v1.ReleaseUnit(p.in.App), owner))
 		return
@@ -143,11 +148,16 @@ func (p *planner) watchRelease(u StoredUnit) {
 	if how.State != nil {
 		rejection.Output = how.State.Output
 	}
+	p.rejectRelease(rejection)
+}
+
+// rejectRelease rejects the revision that waits for its release command: nothing of it has been started.
+func (p *planner) rejectRelease(rejection v1.Rejection) {
 	goesOn := "nothing of it is started"
 	if p.in.Before != nil {
 		goesOn = fmt.Sprintf("revision %d goes on", p.in.Before.Number)
 	}
-	p.takeBack(&r, rejection, "is rejected", goesOn)
+	p.takeBack(p.in.Latest, rejection, "is rejected", goesOn)
 }
 
 // howRelease is how far the run is that the unit asks for, and on which machine.

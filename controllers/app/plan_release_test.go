@@ -236,3 +236,20 @@ func TestAppIsDeletedWhileItsReleaseCommandRuns(t *testing.T) {
 	w.settleAll()
 	require.Empty(t, w.units)
 }
+
+// TestRolloutIsPausedOrAbortedBeforeItsReleaseCommand: nothing begins while a person pauses it, and an abort stops what runs.
+func TestRolloutIsPausedOrAbortedBeforeItsReleaseCommand(t *testing.T) {
+	w := migrated(t)
+	w.wish.Paused = true
+	w.apply("%s", migrating(2, "2"))
+	w.settleAll()
+	require.False(t, w.runsRelease(2))
+	w.wish.Paused = false
+	w.settleAll()
+	require.True(t, w.runsRelease(2))
+	w.wish.Aborted = 2
+	w.settleAll()
+	require.False(t, w.runsRelease(2))
+	require.Equal(t, "fleetctl rollout abort asked for that", w.revisions[1].Rejected.Message)
+	w.requireRuns(1)
+}

@@ -28,6 +28,9 @@ func (p *planner) releasing() string {
 	} else if u != nil && u.Spec.DesiredState == v1.Launched {
 		why = "waits for the end of that of an earlier revision"
 	}
+	if p.in.Paused && why == "is about to be started" {
+		why = "waits: the roll-out is paused: fleetctl rollout resume app/" + p.in.App
+	}
 	return fmt.Sprintf("revision %d: its release command %s", p.in.Releasing.Number, why)
 }
 

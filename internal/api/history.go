@@ -181,6 +181,11 @@ func (p *past) outcome(i int) (outcome, message string) {
 		return wire.Superseded, ""
 	case !p.exists:
 		return wire.Superseded, "the app was deleted"
+	case p.revisions[i].Releasing() && p.status != nil:
+		if c := v1.FindCondition(p.status.Conditions, v1.Progressing); c != nil && c.Reason == v1.ReasonReleasing {
+			message = c.Message
+		}
+		return wire.InProgress, message
 	case p.status == nil || p.status.AcceptedRevision != p.revisions[i].Number:
 		return wire.InProgress, ""
 	}

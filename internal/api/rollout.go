@@ -137,7 +137,7 @@ func (p *past) wanted(is v1.RolloutWish, action string) (shall v1.RolloutWish, m
 	case wire.Abort:
 		if err = p.abortable(); err == nil {
 			latest := p.latest()
-			shall, message = v1.RolloutWish{Aborted: latest.Number}, fmt.Sprintf("returns from revision %d to %d", latest.Number, latest.Before)
+			shall, message = v1.RolloutWish{Aborted: latest.Number}, fmt.Sprintf("returns from revision %d to %d", latest.Number, latest.Fallback())
 		}
 	default:
 		err = wire.Fail(wire.ReasonBadRequest, "action %q: use pause, resume or abort", action)
@@ -155,7 +155,7 @@ func (p *past) abortable() error {
 	switch {
 	case outcome == wire.Rejected:
 		return wire.Fail(wire.ReasonConflict, "revision %d of app/%s was taken back already", latest.Number, p.name)
-	case latest.Before == 0:
+	case latest.Fallback() == 0:
 		return wire.Fail(wire.ReasonConflict, "app/%s has no revision before %d to return to: fleetctl delete app %[1]s", p.name, latest.Number)
 	case outcome == wire.Complete:
 		return wire.Fail(wire.ReasonConflict, "the roll-out of revision %d of app/%s is complete: fleetctl undo app/%[2]s", latest.Number, p.name)
