@@ -332,9 +332,13 @@ const JobSkipped = "skipped"
 // user on the machine has started it.
 const StartedOnMachine = "started on the machine, not by fleet"
 
-// AnnotationExcept is set on units of an app that stops being global: the IDs of the machines that they have left,
-// comma-separated. The app's other units replace them there one at a time.
+// AnnotationExcept is set on units of a global app: the IDs of the machines that they have left, comma-separated, while they are
+// restarted or replaced there, or make room for another unit of an app that stops being global.
 const AnnotationExcept = "fleet/except"
+
+// AnnotationFormer is set on units of a global app: the IDs of the machines that its roll-out or restart has not come to yet,
+// comma-separated. They keep the file that they have.
+const AnnotationFormer = "fleet/former"
 
 // Active reports whether the unit runs: active or reloading.
 func (s UnitState) Active() bool {

@@ -131,6 +131,14 @@ func (s *AppSpec) Leeway(app string) Leeway {
 	return l
 }
 
+// UnavailableOf is on how many machines at once a global app that runs on so many may be away during a roll-out.
+func (s *AppSpec) UnavailableOf(machines int) int {
+	if s.Update == nil || s.Update.MaxUnavailable == nil {
+		return 1
+	}
+	return max(1, int(s.Update.MaxUnavailable.of(int32(machines), false)))
+}
+
 // whyInPlace is why an instance is not started beside another one unless the manifest asks for it; "" if it is.
 func (s *AppSpec) whyInPlace(app string) string {
 	v := &validator{app: app}
@@ -213,8 +221,6 @@ func (v *validator) update(s *AppSpec) {
 	switch why := v.cannotSurge(s); {
 	case u.MaxSurge != nil && u.MaxSurge.Value > 0 && why != "":
 		v.add("spec.update.maxSurge", "no instance can be started beside another one: %s: remove maxSurge, and they are replaced in place", why)
-	case s.Global && u.MaxUnavailable != nil:
-		v.add("spec.update.maxUnavailable", "has no effect on a global app, which is replaced on all machines at once: remove it")
 	case none && u.MaxSurge != nil && u.MaxSurge.Value == 0:
 		v.add("spec.update.maxUnavailable", "is 0, and so is maxSurge, so nothing could ever be replaced: raise one of the two")
 	case none && u.MaxSurge == nil && s.whyInPlace(v.app) != "":

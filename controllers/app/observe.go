@@ -59,7 +59,7 @@ func (c *Controller) observe(app string) Input {
 		if machine := c.Cluster.LeavingOf(o.Name); machine != "" {
 			in.Leaving[o.Name] = machine
 		}
-		withdrawn = withdrawn || sidekick && o.Value.Spec.DesiredState != v1.Launched
+		withdrawn = withdrawn || sidekick && (o.Value.Spec.DesiredState != v1.Launched || o.Value.Metadata.Annotations[v1.AnnotationExcept] != "")
 		in.Places[o.Name] = c.place(o.Name)
 		c.addText(in.Texts, o.Value.Spec.Hash)
 		if o.Value.Next != (v1.Next{}) {

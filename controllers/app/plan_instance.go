@@ -13,6 +13,7 @@ type replica struct {
 	number         int32
 	unit, sidekick pair
 	how            instance.Progress
+	machine        string     // of a global app: the machine that how is about
 	rollout        v1.Rollout // the stored progress of its roll-out, restart or move
 	beside         bool       // it is there only for a roll-out
 	held           bool       // it keeps the files that it has, because the roll-out is paused
@@ -30,6 +31,7 @@ type pair struct {
 	restart string  // the request to stop and start it; "": none is pending
 	next    v1.Next // the start to prepare, until it is made
 	except  string  // the machines that it has to leave: see v1.AnnotationExcept
+	former  string  // the machines that keep the file that they have: see v1.AnnotationFormer
 }
 
 // instances compares what is wanted with what exists.
@@ -70,7 +72,7 @@ func (p *planner) replica(n int32, hash, sidekick string) *replica {
 	if _, own := p.in.Overrides[i.sidekick.name]; !own && i.unit.request != "" {
 		i.sidekick.request = i.unit.request
 	}
-	i.how = p.progress(i)
+	i.how, i.machine = p.progress(i)
 	i.rollout = v1.RolloutOf(i.unit.unit(), i.sidekick.unit())
 	for _, u := range []*pair{&i.unit, &i.sidekick} {
 		if _, taken := p.in.Taken[u.name]; taken && u.hash != "" {
@@ -80,18 +82,22 @@ func (p *planner) replica(n int32, hash, sidekick string) *replica {
 	return i
 }
 
-// progress is how far an instance is; for a global app, on the first machine where it is not ready.
-func (p *planner) progress(i *replica) instance.Progress {
+// progress is how far an instance is; for a global app, on the first machine where it is not ready, of those that its roll-out has
+// come to.
+func (p *planner) progress(i *replica) (how instance.Progress, machine string) {
 	if i.number > 0 || len(p.in.Places[i.unit.name].Machines) == 0 {
-		return p.progressOn(i, "")
+		return p.progressOn(i, ""), ""
 	}
-	var how instance.Progress
-	for _, machine := range p.in.Places[i.unit.name].Machines {
-		if how = p.progressOn(i, machine); !how.State.IsReady() {
+	former := list(i.unit.formerly())
+	for n, m := range p.in.Places[i.unit.name].Machines {
+		if n > 0 && slices.Contains(former, m) {
+			continue
+		}
+		if how, machine = p.progressOn(i, m), m; !how.State.IsReady() && !slices.Contains(former, m) {
 			break
 		}
 	}
-	return how
+	return how, machine
 }
 
 // progressOn is how far an instance is; for a global app, on that machine.
@@ -109,6 +115,9 @@ func (p *planner) progressOn(i *replica, machine string) instance.Progress {
 	name := v1.EndpointName(p.in.App, i.number)
 	if i.number == 0 {
 		name = v1.GlobalEndpointName(p.in.App, machine)
+		if slices.Contains(list(i.unit.formerly()), machine) { // nothing has touched it there
+			in.Unit = &v1.Unit{Spec: in.Unit.Spec}
+		}
 	}
 	if revision, ok := p.in.Endpoints[name]; ok {
 		in.Endpoint, in.Behind = true, v1.RoutersBehind(p.in.Routers, v1.EndpointSet{Prefix: spec.AnnouncePrefix(), Revision: revision})
@@ -127,7 +136,7 @@ func (p *planner) pair(name, hash string) pair {
 			u.next = stored.Next
 		}
 		if hash == "" { // the wanted hash leaves no sidekick
-			u.except = u.excepted()
+			u.except, u.former = u.excepted(), u.formerly()
 		}
 	}
 	if o, ok := p.in.Overrides[name]; ok {

@@ -39,7 +39,7 @@ func (p *planner) judge() bool {
 		p.reject(nil, "fleetctl rollout abort asked for that")
 		return true
 	}
-	if p.in.Latest == nil || r != p.in.Latest || !r.Spec.Reverts() || p.in.Before == nil || r.Spec.Global || p.changesMode() {
+	if p.in.Latest == nil || r != p.in.Latest || !r.Spec.Reverts() || p.in.Before == nil || p.changesMode() {
 		return false
 	}
 	if r.UnitFile == p.in.Before.UnitFile && r.SidekickFile == p.in.Before.SidekickFile {
@@ -94,12 +94,12 @@ func (p *planner) fails(i *replica) string {
 	}
 	switch i.how.State {
 	case instance.RestartLoop, instance.Failed, instance.Exited:
-		return i.unit.name + " " + i.how.Why()
+		return i.title() + " " + i.how.Why()
 	case instance.Stopped, instance.MachineAway:
 		return ""
 	}
 	if i.rollout.UnderWay() && i.rollout.From == "" && p.revision.Complete.IsZero() && p.expired(i.rollout.Since, deadline) && !(i.beside && p.crampedOut() != "") {
-		return fmt.Sprintf("%s is not ready after %s: %s", i.unit.name, deadline, i.how.Why())
+		return fmt.Sprintf("%s is not ready after %s: %s", i.title(), deadline, i.how.Why())
 	}
 	return ""
 }
@@ -140,7 +140,7 @@ func (p *planner) takeBack(r *v1.Revision, rejection v1.Rejection, what, instead
 // testify adds what the instance's machine says of it.
 func (i *replica) testify(r *v1.Rejection) {
 	r.Unit = i.unit.name
-	state := i.unit.state("")
+	state := i.unit.state(i.machine)
 	if state == nil {
 		return
 	}

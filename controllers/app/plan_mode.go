@@ -107,7 +107,7 @@ func (p *planner) makeRoom(i *replica) {
 		return
 	}
 	for _, machine := range p.in.Places[i.unit.name].Machines {
-		if slices.Contains(strings.Split(excepted, ","), machine) {
+		if slices.Contains(list(excepted), machine) {
 			return // it has not left that machine yet
 		}
 	}
@@ -132,11 +132,24 @@ func (p *planner) except(i *replica, u *pair, machines string, shall v1.Rollout)
 	p.put(i, u, MakeRoom, u.stored.Spec.Hash, v1.Launched, shall)
 }
 
-func (u *pair) excepted() string {
+func (u *pair) excepted() string { return u.note(v1.AnnotationExcept) }
+
+// formerly are the machines that keep the file that they have.
+func (u *pair) formerly() string { return u.note(v1.AnnotationFormer) }
+
+func (u *pair) note(annotation string) string {
 	if u.stored == nil {
 		return ""
 	}
-	return u.stored.Metadata.Annotations[v1.AnnotationExcept]
+	return u.stored.Metadata.Annotations[annotation]
+}
+
+// list are the machines of an annotation.
+func list(machines string) []string {
+	if machines == "" {
+		return nil
+	}
+	return strings.Split(machines, ",")
 }
 
 func lastOf(list string) string { return list[strings.LastIndex(list, ",")+1:] }

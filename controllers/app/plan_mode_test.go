@@ -19,10 +19,13 @@ type modes struct {
 	on       map[string]string // the unit that has the port, by machine
 	since    map[string]time.Time
 	served   map[string]bool
+	has      map[[2]string]v1.UnitSpec // what a machine has of a unit
+	fails    func(v1.UnitSpec) bool    // what never gets healthy, if anything
 }
 
 func newModes(t *testing.T, announced bool) *modes {
-	m := &modes{world: newWorld(t, "web"), machines: []string{"m1", "m2", "m3"}, on: map[string]string{}, since: map[string]time.Time{}, served: map[string]bool{}}
+	m := &modes{world: newWorld(t, "web"), machines: []string{"m1", "m2", "m3"}, on: map[string]string{}, since: map[string]time.Time{}, served: map[string]bool{},
+		has: map[[2]string]v1.UnitSpec{}}
 	m.world.apply("%s", manifestOf("web", 3, "1", announced))
 	for range 30 {
 		m.turn()
@@ -33,7 +36,19 @@ func newModes(t *testing.T, announced bool) *modes {
 
 func (m *modes) excepts(unit, machine string) bool {
 	u, ok := m.units[unit]
-	return !ok || slices.Contains(strings.Split(u.Metadata.Annotations[v1.AnnotationExcept], ","), machine)
+	return !ok || slices.Contains(list(u.Metadata.Annotations[v1.AnnotationExcept]), machine)
+}
+
+// files gives a machine what it should have of a unit. Another file restarts what runs.
+func (m *modes) files(machine, unit string) {
+	u, is := m.units[unit], m.has[[2]string{machine, unit}]
+	if u.Unit == nil || slices.Contains(list(u.Metadata.Annotations[v1.AnnotationFormer]), machine) && is.Hash != "" {
+		return
+	}
+	if unit == m.on[machine] && is.Hash != "" && is.Hash != u.Spec.Hash {
+		m.since[machine] = m.now
+	}
+	m.has[[2]string{machine, unit}] = u.Spec
 }
 
 func (m *modes) input() Input {
@@ -48,7 +63,8 @@ func (m *modes) input() Input {
 				continue
 			}
 			place.Machines = append(place.Machines, machine)
-			s := &v1.UnitState{ActiveState: "active", Hash: m.units[name].Spec.Hash, Since: m.since[machine]}
+			has := m.has[[2]string{machine, name}]
+			s := &v1.UnitState{ActiveState: "active", Hash: has.Hash, RequestedAt: has.RequestedAt, Since: m.since[machine]}
 			if sidekick && m.units[name].Spec.DesiredState != v1.Launched {
 				s.ActiveState = "inactive"
 			} else if sidekick && m.served[machine] {
@@ -89,7 +105,9 @@ func (m *modes) turn() int {
 		app := m.on[machine]
 		n, _, _ := v1.ParseAppUnit("web", app)
 		sidekick, announces := m.units[v1.SidekickUnit("web", n)]
-		m.served[machine] = app != "" && m.now.Sub(m.since[machine]) > time.Second &&
+		m.files(machine, app)
+		m.files(machine, v1.SidekickUnit("web", n))
+		m.served[machine] = app != "" && (m.fails == nil || !m.fails(m.has[[2]string{machine, app}])) && m.now.Sub(m.since[machine]) > time.Second &&
 			(!announces || sidekick.Spec.DesiredState == v1.Launched && !m.excepts(v1.SidekickUnit("web", n), machine))
 		switch _, there := m.units[app]; {
 		case app != "" && (!there || m.excepts(app, machine)):
@@ -114,6 +132,8 @@ func (m *modes) place(machine string) {
 		placed := slices.ContainsFunc(m.machines, func(other string) bool { return m.on[other] == name })
 		if !sidekick && !m.excepts(name, machine) && (n == 0 || !placed) {
 			m.on[machine], m.since[machine] = name, m.now
+			delete(m.has, [2]string{machine, name})
+			m.files(machine, name)
 			return
 		}
 	}

@@ -34,7 +34,7 @@ func (p *planner) member(n int32) *replica {
 		has = beside.Spec.Hash
 	}
 	i := p.replica(n, unit.Spec.Hash, has)
-	i.held = unit.Spec.Hash != hash || has != sidekick
+	i.held = unit.Spec.Hash != hash || has != sidekick || i.unit.formerly() != ""
 	return i
 }
 

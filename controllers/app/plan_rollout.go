@@ -32,10 +32,8 @@ func (p *planner) roll() {
 		case p.in.Leaving[i.unit.name] != "":
 			p.letGo(i, spare)
 			under = true
-		case p.revision.Spec.Global && i.unit.restart == "": // one key for all machines: there is no first and no next one
-			if p.replace(i); p.ready(i) && !p.changesMode() {
-				p.finish(i)
-			}
+		case p.revision.Spec.Global:
+			under = p.rollGlobal(i)
 		case i.withdrawn():
 			p.goOn(i, short)
 			under = i.holdsUp()
@@ -465,12 +463,13 @@ func (p *planner) put(i *replica, u *pair, reason string, hash string, desired v
 		if u.name == i.unit.name {
 			is = i.rollout
 		}
-		if u.stored.Spec == spec && is.Equal(shall) && u.stored.Next.Equal(next) && u.excepted() == u.except && !p.adopts(*u.stored) {
+		if u.stored.Spec == spec && is.Equal(shall) && u.stored.Next.Equal(next) && u.excepted() == u.except && u.formerly() == u.former && !p.adopts(*u.stored) {
 			return
 		}
 		action.If, annotations = u.stored.Revision, u.stored.Metadata.Annotations
 	}
 	annotations = v1.WithAnnotation(shall.Annotate(annotations), v1.AnnotationExcept, u.except)
+	annotations = v1.WithAnnotation(annotations, v1.AnnotationFormer, u.former)
 	action.Unit = &v1.Unit{
 		TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindUnit},
 		Metadata: v1.ObjectMeta{Owner: p.in.App, OwnerUID: p.ownerUID(u.stored), Annotations: annotations}, // without its name, which is the key

@@ -59,6 +59,9 @@ func seenBefore(older Input, plan Decision) Decision {
 		return a.Kind == PutUnit && stored != nil && a.Unit.Spec == stored.Spec && maps.Equal(a.Unit.Metadata.Annotations, stored.Metadata.Annotations) &&
 			a.Unit.Metadata.OwnerUID == stored.Metadata.OwnerUID
 	})
+	if len(plan.Actions) == 0 {
+		plan.Actions = nil
+	}
 	for n, a := range plan.Actions {
 		if a.Kind == PutRevision { // that version returns to none
 			revision := *a.NewRevision

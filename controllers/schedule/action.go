@@ -34,7 +34,7 @@ const (
 	ReasonInactive       = "Inactive" // the unit should be on no machine
 	ReasonMachineGone    = rule.ReasonMachineGone
 	ReasonDuplicate      = "Duplicate"        // the unit is not global, and was on more than one machine
-	ReasonExcepted       = "Excepted"         // a global app becomes one with replicas: it makes room for an instance
+	ReasonExcepted       = "Excepted"         // a global app is restarted there, or makes room for an instance
 	ReasonHashChanged    = "HashChanged"      // the unit's file changed
 	ReasonStateChanged   = "StateChanged"     // the unit's desired state changed
 	ReasonRequested      = "Requested"        // a person asked for the unit to be started again

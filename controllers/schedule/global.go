@@ -65,7 +65,7 @@ func (p *planner) tidy(u *index.Unit, x *index.Place) {
 	case m.Problem != "":
 		p.update(u, x)
 	case excepts(u, m):
-		p.unplace(x, ReasonExcepted, "its app makes room on "+m.ID)
+		p.unplace(x, ReasonExcepted, "its app takes it off "+m.ID)
 	case mismatch:
 		p.unplace(x, why.Reason, why.Message)
 	case out && !evicted.Soft:
@@ -124,7 +124,15 @@ func (p *planner) tidyAbsent(u *index.Unit, x *index.Place) {
 
 // excepts reports whether a global unit's app takes it off that machine.
 func excepts(u *index.Unit, m *index.Machine) bool {
-	return u.Except != "" && slices.Contains(strings.Split(u.Except, ","), m.ID)
+	return names(u.Except, m)
+}
+
+// keepsFormer reports whether the roll-out of a global unit's app has not come to that machine yet.
+func keepsFormer(u *index.Unit, m *index.Machine) bool { return names(u.Former, m) }
+
+// names reports whether a machine is in a list that is separated by commas.
+func names(list string, m *index.Machine) bool {
+	return list != "" && slices.Contains(strings.Split(list, ","), m.ID)
 }
 
 // wants reports whether a global unit should be on the machine.

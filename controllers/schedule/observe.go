@@ -223,7 +223,8 @@ func (c *Controller) observeUnit(name string, o *cache.Object[v1.Unit]) {
 func (c *Controller) unit(o *cache.Object[v1.Unit]) index.UnitSpec {
 	spec := o.Value.Spec
 	u := index.UnitSpec{Name: o.Name, Hash: unitfile.HashOf(spec.Contents, spec.Hash), DesiredState: spec.DesiredState, RequestedAt: spec.RequestedAt, Prefer: spec.PreferMachine, Next: o.Value.Next.Preparation,
-		Owner: o.Value.Metadata.Owner, LetGo: v1.RolloutOf(&o.Value, nil).LetGo, Except: o.Value.Metadata.Annotations[v1.AnnotationExcept]}
+		Owner: o.Value.Metadata.Owner, LetGo: v1.RolloutOf(&o.Value, nil).LetGo, Except: o.Value.Metadata.Annotations[v1.AnnotationExcept],
+		Former: o.Value.Metadata.Annotations[v1.AnnotationFormer]}
 	if o.Err != nil {
 		u.Problem = o.Key + " cannot be read: " + summary(o.Err)
 		return u

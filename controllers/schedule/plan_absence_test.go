@@ -294,9 +294,9 @@ func TestExcept(t *testing.T) {
 		w.setUnit(u)
 		return w.converge()
 	}
-	require.Contains(t, except("m2"), "Unplace g.service from m2: Excepted: its app makes room on m2")
+	require.Contains(t, except("m2"), "Unplace g.service from m2: Excepted: its app takes it off m2")
 	require.Equal(t, []string{"m1/g.service", "m2/a@1.service", "m3/g.service"}, w.where())
-	require.Contains(t, except("m2,m3"), "Unplace g.service from m3: Excepted: its app makes room on m3")
+	require.Contains(t, except("m2,m3"), "Unplace g.service from m3: Excepted: its app takes it off m3")
 	require.Equal(t, []string{"m1/g.service", "m2/a@1.service"}, w.where())
 	except("")
 	require.Equal(t, []string{"m1/g.service", "m2/a@1.service", "m3/g.service"}, w.where())

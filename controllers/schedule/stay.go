@@ -85,6 +85,9 @@ func (p *planner) update(u *index.Unit, x *index.Place) {
 			want = x.Value
 		}
 	}
+	if keepsFormer(u, x.Machine) {
+		want.Hash, want.RequestedAt = x.Value.Hash, x.Value.RequestedAt
+	}
 	lead := p.lead(u)
 	if lead != nil && lead.done.former {
 		want = besideFormer(want, x, lead.done.asks)

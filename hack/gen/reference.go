@@ -30,7 +30,7 @@ Notes:
 
 - A changed manifest replaces instances one at a time: each is taken out of the routers first, and the next one follows
   when it is active, healthy and announced again. An instance that is not announced counts after it was active for 2 s.
-- A global app is one unit for all machines: a changed one restarts on all of them at once.
+- A changed global app is replaced on one machine after the other, or on as many at once as update.maxUnavailable says.
 - The unit files of a revision stay what they were when it was accepted: an upgrade of fleetd replaces nothing.
 - env, and the words of exec.command and of container.command, args, options and volumes, reach the process byte for byte,
   line breaks, quotes, backslashes and dollar signs included, with two exceptions in the words (none in env):

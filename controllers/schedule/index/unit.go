@@ -26,6 +26,8 @@ type UnitSpec struct {
 	Owner, LetGo string
 	// Except are machines, separated by commas, that match a global unit but must not run it.
 	Except string
+	// Former are machines, separated by commas, where a global unit keeps the file that it has.
+	Former string
 	// Fleet is the [X-Fleet] section, resolved for this name. Follows are the units that it has to be with, according to
 	// that.
 	Fleet   unitfile.Fleet
