@@ -46,8 +46,8 @@ type Settings struct {
 	// TrustedProxies are addresses and networks (CIDR) of proxies in front of nginx: their X-Forwarded-For, Forwarded
 	// and similar headers are passed on. Those of other clients are replaced.
 	TrustedProxies []string
-	// ShutdownTimeout is how long connections may outlive a change of the configuration. Default
-	// DefaultShutdownTimeout.
+	// ShutdownTimeout is how long requests and websockets may outlive a change of the configuration. Default
+	// DefaultShutdownTimeout. See also mostRetired.
 	ShutdownTimeout time.Duration
 }
 
@@ -55,7 +55,7 @@ type Settings struct {
 const (
 	DefaultTimeout         = 5 * time.Minute
 	DefaultBodySize        = 1 << 30
-	DefaultShutdownTimeout = 10 * time.Minute
+	DefaultShutdownTimeout = 24 * time.Hour
 )
 
 // The reasons why something of a valid table is not served.

@@ -131,18 +131,21 @@ func (s *Server) closeKept(pids []int, is bool) {
 }
 
 // parentOf returns the parent of a process; 0 if it is gone.
-func parentOf(pid int) int {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0
-	}
-	_, rest, _ := strings.Cut(string(data), ") ")
+func parentOf(pid int) int { return statOf(pid, 4) }
+
+// startOf returns when a process started, in ticks since the boot; 0 if it is gone.
+func startOf(pid int) int { return statOf(pid, 22) }
+
+// statOf returns a field of /proc/PID/stat, as proc_pid_stat(5) numbers them.
+func statOf(pid, field int) int {
+	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, _ := strings.Cut(string(data), ") ") // the third one begins there
 	fields := strings.Fields(rest)
-	if len(fields) < 2 {
+	if len(fields) < field-2 {
 		return 0
 	}
-	parent, _ := strconv.Atoi(fields[1])
-	return parent
+	n, _ := strconv.Atoi(fields[field-3])
+	return n
 }
 
 // sessionOnDisk is that of the master that the file of its pid names, which may be gone.

@@ -28,9 +28,9 @@ import (
 // nginxRoutes measures a real nginx: how soon a change of endpoints is served and what it loses, requests a second beside an nginx with
 // the same endpoints in its configuration, and memory.
 func nginxRoutes(ctx context.Context, b *bench) error {
-	changes, rounds, apps := 200, 5, 1000
+	changes, rounds, apps, routes, batch, most, posts := 200, 5, 1000, 3000, 100, 5000, 300_000
 	if b.small {
-		changes, rounds, apps = 20, 1, 50
+		changes, rounds, apps, routes, batch, most, posts = 20, 1, 50, 40, 10, 50, 1000
 	}
 	var errs []error
 	if b.wantsAny([]string{"router/change/"}) {
@@ -42,6 +42,13 @@ func nginxRoutes(ctx context.Context, b *bench) error {
 	if b.wantsAny([]string{"router/memory/"}) {
 		errs = append(errs, measureNginxMemory(ctx, b, apps))
 	}
+	if b.wantsAny([]string{"router/posts/"}) {
+		errs = append(errs, measurePosts(ctx, b, posts, changes))
+	}
+	if b.wantsAny([]string{"router/peers/"}) {
+		errs = append(errs, measurePeers(ctx, b, changes, rounds))
+	}
+	errs = append(errs, measureGateway(ctx, b, routes, batch, most))
 	return errors.Join(errs...)
 }
 
@@ -260,11 +267,7 @@ func measureChanges(ctx context.Context, b *bench, n int) error {
 		took = append(took, time.Since(began))
 	}
 	sent, lost := stop()
-	slices.Sort(took)
-	if len(took) > 0 {
-		b.report("router/change/p50", float64(took[len(took)/2].Microseconds())/1000, "ms", n)
-		b.report("router/change/p99", float64(took[len(took)*99/100].Microseconds())/1000, "ms", n)
-	}
+	reportTimes(b, "router/change", took)
 	b.report("router/change/posts", float64(sent), "", n)
 	b.report("router/change/lost", float64(lost), "", int(sent))
 	replaced := 0
