@@ -194,15 +194,11 @@ func measurePosts(ctx context.Context, b *bench, posts, changes int) error {
 		return err
 	}
 	defer func() { _ = f.stop() }()
-	var ups []routing.Upstream
-	for _, name := range []string{"one", "two"} {
-		up, closer, err := instance(name)
-		if err != nil {
-			return err
-		}
-		defer closer.Close()
-		ups = append(ups, up)
+	ups, closeAll, err := instances("one", "two")
+	if err != nil {
+		return err
 	}
+	defer closeAll()
 	apply := func(i int) error {
 		return f.apply(ctx, routing.Route{App: "app", Hosts: []string{"app.localhost"}, Upstreams: ups[i%2 : i%2+1]},
 			routing.Route{App: "other", Hosts: []string{"other.localhost"}, Upstreams: ups[:1+i%2]})

@@ -143,6 +143,25 @@ func instance(name string) (routing.Upstream, io.Closer, error) {
 	return routing.Upstream{Key: v1.DefaultAnnouncePrefix + "/app/" + name, Instance: name, Address: l.Addr().String()}, l, nil
 }
 
+// instances are some of them.
+func instances(names ...string) (ups []routing.Upstream, closeAll func(), err error) {
+	var closers []io.Closer
+	closeAll = func() {
+		for _, c := range closers {
+			c.Close()
+		}
+	}
+	for _, name := range names {
+		up, closer, err := instance(name)
+		if err != nil {
+			closeAll()
+			return nil, nil, err
+		}
+		closers, ups = append(closers, closer), append(ups, up)
+	}
+	return ups, closeAll, nil
+}
+
 func answerAll(c net.Conn, answer []byte) {
 	defer c.Close()
 	for r := bufio.NewReader(c); ; {
@@ -234,15 +253,11 @@ func measureChanges(ctx context.Context, b *bench, n int) error {
 	if err != nil {
 		return err
 	}
-	var ups []routing.Upstream
-	for _, name := range []string{"one", "two", "three"} {
-		up, closer, err := instance(name)
-		if err != nil {
-			return errors.Join(err, f.stop())
-		}
-		defer closer.Close()
-		ups = append(ups, up)
+	ups, closeAll, err := instances("one", "two", "three")
+	if err != nil {
+		return errors.Join(err, f.stop())
 	}
+	defer closeAll()
 	routes := func(i int) []routing.Route {
 		other := slices.Clone(ups[:1+i%2])
 		return []routing.Route{{App: "app", Hosts: []string{"app.localhost"}, Upstreams: ups[i%2 : i%2+1]}, {App: "other", Hosts: []string{"other.localhost"}, Upstreams: other}}
@@ -282,15 +297,11 @@ func measureChanges(ctx context.Context, b *bench, n int) error {
 
 // measureRequests compares requests a second, and the processor time of nginx for each, in turns: the machine's other load changes.
 func measureRequests(ctx context.Context, b *bench, rounds int, each time.Duration) error {
-	var ups []routing.Upstream
-	for _, name := range []string{"one", "two"} {
-		up, closer, err := instance(name)
-		if err != nil {
-			return err
-		}
-		defer closer.Close()
-		ups = append(ups, up)
+	ups, closeAll, err := instances("one", "two")
+	if err != nil {
+		return err
 	}
+	defer closeAll()
 	var fronts []*front
 	for _, static := range []bool{true, false} {
 		f, err := startFront(ctx, static)

@@ -112,15 +112,11 @@ func measurePeers(ctx context.Context, b *bench, changes, rounds int) error {
 }
 
 func (p peer) measure(ctx context.Context, b *bench, changes, rounds int) (err error) {
-	var ups []routing.Upstream
-	for _, name := range []string{"one", "two"} {
-		up, closer, err := instance(name)
-		if err != nil {
-			return err
-		}
-		defer closer.Close()
-		ups = append(ups, up)
+	ups, closeAll, err := instances("one", "two")
+	if err != nil {
+		return err
 	}
+	defer closeAll()
 	plain, err := startFront(ctx, true)
 	if err != nil {
 		return err
