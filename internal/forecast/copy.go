@@ -2,6 +2,9 @@ package forecast
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"slices"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/keyspace"
@@ -69,4 +72,23 @@ func (c *Copy) announcePrefixes(keys keyspace.Keys) map[string]bool {
 		}
 	}
 	return prefixes
+}
+
+// fewRouters leaves out routers that would answer exactly as another one does: in a forecast all that work do so at once, and 1,000
+// rows would be written for each change of an endpoint.
+func (c *Copy) fewRouters(keys keyspace.Keys) []store.KV {
+	seen := map[string]bool{}
+	return slices.DeleteFunc(slices.Clone(c.kvs), func(kv store.KV) bool {
+		if _, ok := keys.Routers().Name(kv.Key); !ok {
+			return false
+		}
+		r, err := keys.Routers().Decode(kv.Value)
+		if err != nil || r.Failing != nil {
+			return false
+		}
+		serves := fmt.Sprint(r.Served != nil, slices.Sorted(maps.Keys(r.Served)))
+		twice := seen[serves]
+		seen[serves] = true
+		return twice
+	})
 }

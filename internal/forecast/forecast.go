@@ -34,6 +34,8 @@ type Options struct {
 	Now func() time.Time
 	// Timeout bounds a forecast. Default 20 s.
 	Timeout time.Duration
+	// Done is called with the copy as the forecast leaves it, for tests that look at each write. nil: it is not.
+	Done func(model *memstore.Store)
 }
 
 // The bounds of a forecast.
@@ -80,6 +82,9 @@ func Of(ctx context.Context, copied *Copy, o Options, whatIf wire.WhatIf, change
 	defer parts.Wait()
 	defer cancel()
 	foreseen, err := r.foresee(ctx, whatIf, change)
+	if err == nil && o.Done != nil {
+		o.Done(r.store)
+	}
 	var late *wire.Status
 	if err != nil && errors.As(context.Cause(ctx), &late) {
 		err = late
@@ -127,7 +132,7 @@ func newRun(copied *Copy, o Options) *run {
 	r := &run{keys: o.Keys, out: newRecorder()}
 	r.clock.set(o.Now())
 	r.end = r.clock.now().Add(horizon)
-	r.store = memstore.Load(copied.kvs, copied.Revision, memstore.Options{Now: r.clock.now})
+	r.store = memstore.Load(copied.fewRouters(o.Keys), copied.Revision, memstore.Options{Now: r.clock.now})
 	r.known = cluster.New(r.store, o.Keys, logr.Discard())
 	r.out.known = r.known
 	env := cluster.Env{Store: r.store, Cluster: r.known, Now: r.clock.now, Stepped: true}

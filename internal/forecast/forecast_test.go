@@ -23,12 +23,12 @@ var keys = keyspace.New("")
 
 // world is a cluster at rest, and what a person changes.
 type world struct {
-	t     *testing.T
+	t     testing.TB
 	store *memstore.Store
 	now   time.Time
 }
 
-func newWorld(t *testing.T, machines int) *world {
+func newWorld(t testing.TB, machines int) *world {
 	w := &world{t: t, store: memstore.New(memstore.Options{}), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
 	lease, err := w.store.Grant(t.Context(), 24*time.Hour)
 	require.NoError(t, err)

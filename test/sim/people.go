@@ -32,6 +32,9 @@ func (w *world) commitOf(process *process, ops []store.Op) {
 	if after := w.etcd.Revision(); after > before {
 		w.writers[after] = writer{process: process}
 	}
+	if w.wrote != nil {
+		w.wrote(ops)
+	}
 }
 
 func (w *world) put(key, value string) { w.write(store.Op{Key: key, Value: []byte(value)}) }

@@ -71,8 +71,9 @@ type world struct {
 	snapshots   []snapshot
 	lostAt      time.Time
 	restores    atomic.Int64
-	wentBack    bool     // its revision went back, once
-	person      *process // all people
+	wentBack    bool             // its revision went back, once
+	person      *process         // all people
+	wrote       func([]store.Op) // is told what people write; nil: nothing is
 	check       *checker
 	away        atomic.Bool                      // etcd is unreachable for all
 	full        atomic.Bool                      // etcd is full
