@@ -9,6 +9,7 @@ import (
 	"github.com/fleet-starter/fleet/controllers/schedule/index"
 	"github.com/fleet-starter/fleet/controllers/schedule/rule"
 	"github.com/fleet-starter/fleet/internal/cache"
+	"github.com/fleet-starter/fleet/internal/cluster"
 	"github.com/fleet-starter/fleet/internal/controller"
 	"github.com/fleet-starter/fleet/internal/instance"
 	"github.com/fleet-starter/fleet/internal/keyspace"
@@ -111,6 +112,13 @@ func (c *Controller) observe() {
 	each(c.Cluster.Preparations, todo.preparations, all, c.observePreparation)
 	each(c.Cluster.Unplaced, todo.unplaced, all, c.observeUnplaced)
 	each(c.Cluster.States, todo.states, all, c.observeState)
+}
+
+// Snapshot returns an index of everything that the caches hold, for a look at what would be.
+func Snapshot(known *cluster.Cluster) *index.Index {
+	c := &Controller{Options: Options{Env: cluster.Env{Cluster: known}.WithDefaults()}, index: NewIndex(), files: files{}}
+	c.observe()
+	return c.index
 }
 
 // each calls observe for the objects of these names, or for all. A deleted object is nil.

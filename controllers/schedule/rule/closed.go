@@ -17,18 +17,26 @@ type closed struct {
 	draining, cordoned, unreadable, stuck index.Set
 }
 
-// sets are the sets that a machine belongs to, one for each reason.
-func (r *closed) sets(m *index.Machine) (sets []*index.Set) {
+// Closed returns every reason why a machine gets no new units.
+func Closed(m *index.Machine) (reasons []string) {
 	if m.Config.Drain {
-		sets = append(sets, &r.draining)
+		reasons = append(reasons, ReasonDraining)
 	} else if m.Config.Cordoned {
-		sets = append(sets, &r.cordoned)
+		reasons = append(reasons, ReasonCordoned)
 	}
 	if m.Problem != "" {
-		sets = append(sets, &r.unreadable)
+		reasons = append(reasons, ReasonUnreadable)
 	}
 	if m.Stuck {
-		sets = append(sets, &r.stuck)
+		reasons = append(reasons, ReasonStuck)
+	}
+	return reasons
+}
+
+// sets are the sets that a machine belongs to, one for each reason.
+func (r *closed) sets(m *index.Machine) (sets []*index.Set) {
+	for _, reason := range Closed(m) {
+		sets = append(sets, map[string]*index.Set{ReasonDraining: &r.draining, ReasonCordoned: &r.cordoned, ReasonUnreadable: &r.unreadable, ReasonStuck: &r.stuck}[reason])
 	}
 	return sets
 }

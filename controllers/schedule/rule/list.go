@@ -23,6 +23,7 @@ type List struct {
 	replaces   *replaces
 	machineOf  *machineOf
 	autoPorts  *autoPorts
+	machineID  *machineID
 	// urgent are the rules whose units have the least choice and are placed first, most urgent first.
 	urgent []int
 
@@ -34,6 +35,7 @@ type List struct {
 func New(x *index.Index) index.Rules {
 	l := &List{x: x, resources: &resources{}, replaces: &replaces{}, machineOf: &machineOf{}, autoPorts: &autoPorts{}}
 	metadata, machineID := &machineMetadata{}, &machineID{}
+	l.machineID = machineID
 	l.add(&conflicts{})
 	fixed := &ports{auto: l.autoPorts}
 	l.autoPorts.fixed = fixed

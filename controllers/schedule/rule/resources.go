@@ -149,6 +149,22 @@ func (l *List) Overfull(u *index.Unit, m *index.Machine) bool {
 		(m.Capacity.CPU > 0 && used.CPU > m.Capacity.CPU || m.Capacity.Memory > 0 && used.Memory > m.Capacity.Memory)
 }
 
+// Left is how much a machine would have left beside units that are not there; negative: they do not fit.
+func (l *List) Left(m *index.Machine, units []*index.Unit) (left v1.Capacity) {
+	used := l.resources.used[m.Slot]
+	for _, u := range units {
+		used = plus(used, request(u))
+	}
+	left = v1.Capacity{CPU: m.Capacity.CPU - used.CPU, Memory: m.Capacity.Memory - used.Memory}
+	if m.Capacity.CPU == 0 {
+		left.CPU = 0
+	}
+	if m.Capacity.Memory == 0 {
+		left.Memory = 0
+	}
+	return left
+}
+
 // Explain says how much is left, once for all members.
 func (r *resources) Explain(s *Survey, i int) {
 	if i < len(s.Members)-1 {

@@ -12,7 +12,8 @@ import (
 // MaxNamed is the number of machines, or of units in the way, that an explanation names.
 const MaxNamed = 3
 
-const reasonNoMachines = "NoMachines" // no machine is present
+// ReasonNoMachines is the reason where none is there.
+const ReasonNoMachines = "NoMachines" // no machine is present
 
 // Survey counts for each rule the machines that it rules out for units that must share one. A machine that several rules rule out is
 // counted for each: fixing one must not hide the others.
@@ -35,7 +36,7 @@ type Tally struct {
 // first of them, nil if it has none.
 func (l *List) Survey(members []*index.Unit, pin Pin, from *index.Machine) *Explanation {
 	if len(l.x.Machines()) == 0 {
-		return plainly(reasonNoMachines, "no machine is present")
+		return plainly(ReasonNoMachines, "no machine is present")
 	}
 	s := &Survey{list: l, x: l.x, Members: members}
 	if pin.by == nil {
@@ -65,6 +66,24 @@ func (l *List) SurveyOf(u *index.Unit, machines []*index.Machine, head string) *
 	s := &Survey{list: l, x: l.x, Members: []*index.Unit{u}, scope: machines}
 	s.gather()
 	return s.explanation(head)
+}
+
+// On returns every reason why units that must share a machine cannot be on a given one; none: they fit.
+func (l *List) On(members []*index.Unit, m *index.Machine) []v1.Refusal {
+	s := &Survey{list: l, x: l.x, Members: members, scope: []*index.Machine{m}}
+	one := Tally{1, []int{m.Slot}}
+	for i, u := range members {
+		if why, bad := l.machineID.Mismatch(u, m); bad {
+			s.Add(why.Reason, why.Message, why.Message, i, "", one)
+		}
+	}
+	if why, bad := l.Incompatible(members); bad {
+		why = Together(why)
+		s.Add(why.Reason, why.Message, why.Message, 0, "", one)
+	}
+	s.gather()
+	_, reasons := s.explanation("").words(members)
+	return reasons
 }
 
 func (s *Survey) head() string {
