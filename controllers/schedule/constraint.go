@@ -248,6 +248,7 @@ func (e edit) words() string {
 		if e.to != "" {
 			return "allow " + e.to + ", too"
 		}
+		return "remove it, or give a machine that metadata"
 	case rule.ReasonPorts:
 		switch e.to {
 		case "":

@@ -82,6 +82,7 @@ Clients of the original fleet find its API below ` + "`/fleet/v1`, and below `/v
 var pathDocs = map[string]string{
 	"/apps":                           "All apps, with their status.",
 	"/apps/{name}":                    "One app; PUT stores a manifest as it is sent.",
+	"/apps/{name}/explain":            "Why the units of an app are where they are, or on no machine, and what would change that.",
 	"/apps/{name}/diff":               "What differs between two revisions, before and after: from, to.",
 	"/apps/{name}/endpoints":          "The app's endpoints.",
 	"/apps/{name}/restart":            "Restarts all instances, one after the other.",
@@ -97,6 +98,7 @@ var pathDocs = map[string]string{
 	"/applies/{name}/undo":            "Takes back everything that the apply changed.",
 	"/units":                          "All units, with their machines and phases.",
 	"/units/{name}":                   "One unit; PATCH sets its desired state. PUT and DELETE are refused for units of an app.",
+	"/units/{name}/explain":           "Why the unit is where it is, or on no machine, and what would change that; `machine=` gives every reason why it is not there.",
 	"/units/{name}/file":              "The unit's file, byte for byte.",
 	"/units/{name}/load":              "Places the unit without starting it.",
 	"/units/{name}/logs":              "The unit's journal: follow, lines, since, machine.",

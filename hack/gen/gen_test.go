@@ -45,7 +45,7 @@ func TestReasonsAreExplained(t *testing.T) {
 			dir := filepath.Join(top, "controllers/app")
 			require.NoError(t, os.MkdirAll(dir, 0o755))
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "plan.go"), []byte("package app\n\n"+c.source+"\n"), 0o644))
-			page, err := reasonsOf(top)
+			page, _, err := reasonsOf(top)
 			if c.wrong != "" {
 				require.ErrorContains(t, err, c.wrong)
 				return
@@ -65,7 +65,7 @@ func TestReasonsHaveASection(t *testing.T) {
 	top := t.TempDir()
 	require.NoError(t, os.MkdirAll(filepath.Join(top, "internal/odd"), 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(top, "internal/odd/odd.go"), []byte("package odd\n\nconst ReasonOdd = \"Odd\" // it is odd\n"), 0o644))
-	_, err := reasonsOf(top)
+	_, _, err := reasonsOf(top)
 	require.ErrorContains(t, err, "reasons of internal/odd have no section")
 }
 
@@ -101,4 +101,12 @@ func TestSchemaKnowsAllFields(t *testing.T) {
 		require.True(t, found[path], "no field %s", path)
 	}
 	require.True(t, found["spec.unit[][]"])
+}
+
+// Advice is for reasons that exist.
+func TestAdviceIsForReasons(t *testing.T) {
+	_, list, err := reasonsOf("../..")
+	require.NoError(t, err)
+	require.NoError(t, checkAdvice(list))
+	require.ErrorContains(t, checkAdvice(list[:1]), "has no reason")
 }

@@ -1,9 +1,11 @@
 // Command gen generates documentation from the code: the App reference and the JSON schema for editors from the types in
-// apis/v1, fleetd's configuration, fleetctl's commands, the API's paths, and the page of reasons from their constants.
+// apis/v1, fleetd's configuration, fleetctl's commands, the API's paths, and the page of reasons, with what fleetctl explain says
+// of them, from their constants.
 package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -32,7 +34,14 @@ func run(top string, check bool) error {
 	if err != nil {
 		return err
 	}
-	reasons, err := reasonsOf(top)
+	reasons, list, err := reasonsOf(top)
+	if err == nil {
+		err = checkAdvice(list)
+	}
+	if err != nil {
+		return err
+	}
+	texts, err := json.MarshalIndent(list, "", " ")
 	if err != nil {
 		return err
 	}
@@ -54,6 +63,7 @@ func run(top string, check bool) error {
 		{"docs/reference/fleetctl.md", commands},
 		{"docs/reference/api.md", paths},
 		{"docs/reasons.md", reasons},
+		{"internal/cli/reasons.json", append(texts, '\n')},
 	} {
 		path := filepath.Join(top, file.path)
 		stored, err := os.ReadFile(path)

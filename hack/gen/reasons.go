@@ -55,6 +55,8 @@ Every decision has a reason: one constant word, for programs and for this page, 
 |---|---|
 | what happened to an app and to its units | ` + "`fleetctl events --for app/NAME`" + ` |
 | why a unit is not placed or does not run | ` + "`fleetctl describe unit NAME`" + ` |
+| what a reason means, and what to do | ` + "`fleetctl explain REASON`" + ` |
+| why a unit is where it is, or nowhere | ` + "`fleetctl explain UNIT`" + ` |
 | what a machine's fleetd does, and why | ` + "`journalctl -u fleetd`" + ` |
 
 An event is kept for some hours. A repeated event is one event with a count.
@@ -69,11 +71,11 @@ type reason struct {
 
 // reasonsOf collects every reason in the code and generates the page. A reason without an explanation, one without a section,
 // and a literal instead of a constant are errors.
-func reasonsOf(top string) ([]byte, error) {
+func reasonsOf(top string) (page []byte, reasons []explainedReason, err error) {
 	r := reasonReader{top: top, files: token.NewFileSet(), consts: map[string]*reason{}}
 	for _, dir := range []string{"apis", "cmd", "controllers", "internal"} {
 		if err := filepath.WalkDir(filepath.Join(top, dir), r.visit); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	for _, f := range r.parsed {
@@ -83,6 +85,14 @@ func reasonsOf(top string) ([]byte, error) {
 		r.check(f)
 	}
 	return r.page()
+}
+
+// explainedReason is a reason as fleetctl explain shows it.
+type explainedReason struct {
+	Reason string `json:"reason"`
+	Where  string `json:"where"` // the section's title
+	Means  string `json:"means"`
+	Do     string `json:"do,omitempty"`
 }
 
 type sourceFile struct {
@@ -252,7 +262,7 @@ func (r *reasonReader) check(f sourceFile) {
 }
 
 // page writes the sections, each reason once.
-func (r *reasonReader) page() ([]byte, error) {
+func (r *reasonReader) page() (page []byte, all []explainedReason, err error) {
 	out := bytes.NewBufferString(reasonsIntro)
 	lists := make([]map[string]*reason, len(sections))
 	for _, c := range r.found {
@@ -279,21 +289,32 @@ func (r *reasonReader) page() ([]byte, error) {
 		if len(lists[n]) == 0 {
 			continue
 		}
-		fmt.Fprintf(out, "\n## %s\n\n%s\n\n| reason | means |\n|---|---|\n", s.title, s.intro)
 		var rows []*reason
+		heading, advised := "| reason | means |\n|---|---|\n", false
 		for _, c := range lists[n] {
 			rows = append(rows, c)
+			advised = advised || advice[s.title][c.value] != ""
 		}
+		if advised {
+			heading = "| reason | means | what to do |\n|---|---|---|\n"
+		}
+		fmt.Fprintf(out, "\n## %s\n\n%s\n\n%s", s.title, s.intro, heading)
 		slices.SortFunc(rows, func(a, b *reason) int { return cmp.Compare(a.value, b.value) })
 		for _, c := range rows {
 			if c.text == "" {
 				r.wrong = append(r.wrong, fmt.Errorf("%s: the reason %q has no explanation: add a comment, it is published in docs/reasons.md", c.at, c.value))
 				continue
 			}
-			fmt.Fprintf(out, "| `%s` | %s |\n", c.value, escape(sentence(c.text)))
+			e := explainedReason{Reason: c.value, Where: s.title, Means: sentence(c.text), Do: advice[s.title][c.value]}
+			all = append(all, e)
+			fmt.Fprintf(out, "| `%s` | %s |", c.value, escape(e.Means))
+			if advised {
+				fmt.Fprintf(out, " %s |", escape(e.Do))
+			}
+			fmt.Fprintln(out)
 		}
 	}
-	return out.Bytes(), errors.Join(r.wrong...)
+	return out.Bytes(), all, errors.Join(r.wrong...)
 }
 
 // sentence capitalizes the first letter and adds a full stop.

@@ -29,6 +29,8 @@ type Options struct {
 	Journal Journal
 	// StatusText asks this machine's systemd what a unit says of itself. Without one, requests for that of local units are refused.
 	StatusText func(ctx context.Context, unit string) (string, error)
+	// Explain says why units are where they are, by the scheduler's plans. Without one, requests for that are refused.
+	Explain func(ctx context.Context, units []string, machine string) ([]v1.Explanation, error)
 	// Refuse says why requests cannot be answered now: another machine has this one's ID. nil, or an answer of nil: they can.
 	Refuse func() error
 	// Fallback serves all paths outside the API, such as /healthz, /readyz and /metrics.
@@ -75,7 +77,7 @@ func New(o Options) *Server {
 	applies := newApplier(o)
 	read, write, units := applies.reader.reader, applies.writer, applies.units
 	machines := &machineWriter{writer: write, keys: o.Keys, reader: read}
-	s.resourceRoutes(read, units, applies.apps, applies, newPlans(o, applies), machines,
+	s.resourceRoutes(read, units, applies.apps, applies, newPlans(o, applies), machines, &unitExplainer{reader: &pastReader{read}, explain: o.Explain},
 		&unitOnMachine{reader: read, journal: o.Journal, statusText: o.StatusText, limits: s.limits, machineID: o.MachineID, version: o.Version,
 			now: o.Now, transport: o.Transport})
 	(&fleetAPI{reader: read, units: units, machines: machines, limit: o.TokenLimit}).routes(&s.front)
@@ -89,13 +91,15 @@ func New(o Options) *Server {
 }
 
 // resourceRoutes is the routing table of the resource API.
-func (s *Server) resourceRoutes(read *reader, units *unitWriter, apps *appWriter, applies *applier, plans *plans, machines *machineWriter, there *unitOnMachine) {
+func (s *Server) resourceRoutes(read *reader, units *unitWriter, apps *appWriter, applies *applier, plans *plans, machines *machineWriter,
+	why *unitExplainer, there *unitOnMachine) {
 	const get, put, post, patch, del = http.MethodGet, http.MethodPut, http.MethodPost, http.MethodPatch, http.MethodDelete
 	for path, m := range map[string]methods{
 		"/apps":                           {get: read.apps.list},
 		"/apps/{name}":                    {get: read.getApp, put: applies.putApp, del: apps.deleteApp},
 		"/apps/{name}/endpoints":          {get: read.appEndpoints},
 		"/apps/{name}/diff":               {get: applies.reader.diffApp},
+		"/apps/{name}/explain":            {get: why.explainApp},
 		"/apps/{name}/restart":            {post: apps.restartApp},
 		"/apps/{name}/revisions":          {get: applies.reader.history},
 		"/apps/{name}/revisions/{number}": {get: applies.reader.oneRevision},
@@ -109,6 +113,7 @@ func (s *Server) resourceRoutes(read *reader, units *unitWriter, apps *appWriter
 		"/plans/apply":                    {post: plans.applyPlan},
 		"/units":                          {get: read.units.list},
 		"/units/{name}":                   {get: read.units.get, put: units.putUnit, patch: units.patchUnit, del: units.deleteUnit},
+		"/units/{name}/explain":           {get: why.explainUnit},
 		"/units/{name}/file":              {get: read.unitText},
 		"/units/{name}/logs":              {get: there.logs},
 		"/units/{name}/statustext":        {get: there.showStatusText},

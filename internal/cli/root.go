@@ -220,7 +220,7 @@ func (a *app) root() *cobra.Command {
 	flags.BoolVarP(&a.watch, "watch", "w", false, "keep showing changes")
 	flags.BoolVar(&a.noLegend, "no-legend", false, "omit the column names")
 	flags.BoolVarP(&a.full, "full", "l", false, "do not shorten machine IDs and hashes")
-	root.AddCommand(a.applyCommand(), a.diffCommand(), a.planCommand(), a.historyCommand(), a.undoCommand(), a.rolloutCommand(), a.scaleCommand(), a.getCommand(), a.describeCommand(), a.deleteCommand(),
+	root.AddCommand(a.applyCommand(), a.diffCommand(), a.planCommand(), a.historyCommand(), a.undoCommand(), a.explainCommand(), a.rolloutCommand(), a.scaleCommand(), a.getCommand(), a.describeCommand(), a.deleteCommand(),
 		a.submitCommand(), a.loadCommand(), a.startCommand(), a.stopCommand(), a.unloadCommand(), a.restartCommand(), a.destroyCommand(),
 		a.catCommand(), a.listUnitsCommand(), a.listUnitFilesCommand(), a.listMachinesCommand(),
 		a.cordonCommand(), a.uncordonCommand(), a.drainCommand(),
@@ -240,7 +240,7 @@ var showing = []string{"get", "list-units", "list-unit-files", "list-machines", 
 
 func (a *app) checkGlobals(cmd *cobra.Command) error {
 	_, name, _ := strings.Cut(cmd.CommandPath(), " ")
-	for flag, commands := range map[string][]string{"output": append(slices.Clone(showing), "push", "journal", "apply", "history", "diff", "plan"), "watch": showing} {
+	for flag, commands := range map[string][]string{"output": append(slices.Clone(showing), "push", "journal", "apply", "history", "diff", "plan", "explain"), "watch": showing} {
 		if cmd.Flags().Changed(flag) && !slices.Contains(commands, name) {
 			return usage("--%s is not supported by %s: use it with %s", flag, name, strings.Join(commands, ", "))
 		}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -184,6 +185,7 @@ func (d *Daemon) serve(ctx context.Context, all []net.Listener) error {
 	handler := api.New(api.Options{
 		Store: d.store, Keys: d.keys, MachineID: d.agent.Machine.Metadata.Name, Version: version.String(), Log: d.log.WithName("api"),
 		Journal: d.journal(), StatusText: d.systemd.StatusText,
+		Explain:    NewExplainer(d.store, d.keys, time.Now),
 		Refuse:     d.agent.presence.Duplicate,
 		Forecasts:  d.forecasts(),
 		Fallback:   health(d.registry, d.checks(), d.etcd.warnings),

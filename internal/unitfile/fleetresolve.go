@@ -68,6 +68,31 @@ func (t *FleetTemplate) checkPeers(fl *Fleet, n Name) (problems []Problem) {
 	return problems
 }
 
+// Line returns the line of an option's value in the file of a unit; 0 if it is not there. The value of MachineMetadata is that of a key.
+func (t *FleetTemplate) Line(n Name, option, value string) int {
+	i := optionOf(option)
+	if i < 0 {
+		return 0
+	}
+	key, _, _ := strings.Cut(value, "=")
+	for _, it := range t.values[i].items {
+		is := it.expand(n, option == "Conflicts" || option == "Replaces")
+		switch option {
+		case "CPU", "Memory", "AutoPorts": // the amount is written in several ways, and the names are one constraint
+			return it.line
+		case "MachineMetadata":
+			if strings.HasPrefix(is, key+"=") {
+				return it.line
+			}
+		default:
+			if is == value {
+				return it.line
+			}
+		}
+	}
+	return 0
+}
+
 func (l list) expand(n Name, glob bool) []string {
 	values := make([]string, len(l.items))
 	for i, it := range l.items {
