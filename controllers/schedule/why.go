@@ -27,7 +27,6 @@ type Explainer struct {
 	x        *index.Index
 	rules    *rule.List
 	was      map[string][]string // the machines of units before that
-	preempts bool                // there are units with Replaces=
 	revision int64               // of the last placement that was carried out here
 }
 
@@ -36,7 +35,6 @@ func NewExplainer(in Input) *Explainer {
 	in.Limits = in.Limits.withDefaults()
 	e := &Explainer{in: in, x: in.Index, rules: rule.Of(in.Index), was: map[string][]string{}, revision: 1 << 40}
 	for _, u := range e.x.WithPrefix("") {
-		e.preempts = e.preempts || len(u.Fleet.Replaces) > 0
 		for _, p := range u.ByMachine() {
 			e.was[u.Name] = append(e.was[u.Name], p.MachineName)
 		}
@@ -68,7 +66,7 @@ func (e *Explainer) Explain(unit, machine string) (why v1.Explanation, ok bool) 
 	case refused != nil:
 		why.Message = refused.Value.Message
 	case len(why.Machines) > 0:
-		why.Message = l.stays()
+		why.Message = e.rules.Stays(u)
 	case len(u.Places) > 0:
 		why.Message = "it is about to be placed on " + u.Places[0].MachineName
 	default:
@@ -117,9 +115,9 @@ func (t trial) goes(unit string) (machines []string) {
 func (e *Explainer) plan() trial { return trial{Plan(e.in)} }
 
 // fits reports whether the unit has a machine when some edits have been made.
-func (e *look) fits(edits []edit) (fits bool) {
+func (e *look) fits(edits []rule.Edit) (fits bool) {
 	e.with(edits, func() {
-		if e.preempts {
+		if e.rules.Preempting() {
 			fits = e.settles()
 			return
 		}
@@ -210,18 +208,18 @@ func (e *Explainer) at(machine, unit string) *index.Place {
 }
 
 // with evaluates what with edits in the index.
-func (e *look) with(edits []edit, what func()) {
+func (e *look) with(edits []rule.Edit, what func()) {
 	units := map[*index.Unit]index.UnitSpec{}
 	for _, x := range edits {
-		if x.unit != nil {
-			for _, u := range sharers(x.unit) {
+		if x.Of != nil {
+			for _, u := range rule.Sharers(x.Of) {
 				units[u] = u.UnitSpec
 			}
 		}
 	}
 	for _, u := range slices.SortedFunc(maps.Keys(units), index.ByName) {
 		spec := units[u]
-		spec.Fleet = edited(spec.Fleet, slices.DeleteFunc(slices.Clone(edits), func(x edit) bool { return x.unit == nil || !sameFile(x.unit, u) }))
+		spec.Fleet = rule.Edited(spec.Fleet, slices.DeleteFunc(slices.Clone(edits), func(x rule.Edit) bool { return x.Of == nil || !rule.SameFile(x.Of, u) }))
 		spec.Follows = rule.Follows(&spec.Fleet)
 		e.x.SetUnit(spec)
 	}
@@ -231,14 +229,14 @@ func (e *look) with(edits []edit, what func()) {
 	}
 	machines := map[*index.Machine]state{}
 	for _, x := range edits {
-		m := x.machine
+		m := x.Closed
 		if m == nil {
 			continue
 		}
 		if _, ok := machines[m]; !ok {
 			machines[m] = state{m.MachineSpec, m.Config}
 		}
-		spec, config := opened(x.Option, m.MachineSpec, m.Config)
+		spec, config := rule.Opened(x.Option, m.MachineSpec, m.Config)
 		e.x.SetMachine(spec)
 		e.x.SetMachineConfig(m.ID, config)
 	}
@@ -272,26 +270,6 @@ func (e *look) group() []*index.Unit {
 	}
 	slices.SortFunc(members[1:], index.ByName)
 	return members
-}
-
-// stays says why a unit is where it is.
-func (e *look) stays() string {
-	u, f := e.u, &e.u.Fleet
-	text := "it fits there, and leaves only when it has to: units are not moved to balance load"
-	switch {
-	case f.Global:
-		text = "a global unit runs on every machine that matches"
-	case f.MachineID != "":
-		text = "MachineID= names it"
-	case len(u.Follows) > 0:
-		text = "it is beside " + strings.Join(u.Follows, ", ") + " (MachineOf=)"
-	}
-	for _, p := range u.Places {
-		if wish := e.rules.Wish(u, p.Machine); wish != "" {
-			text += "; " + wish
-		}
-	}
-	return text
 }
 
 // elsewhere returns why the unit is not on the other machines, or on the one that is asked for.
@@ -342,43 +320,31 @@ func (e *look) not(m *index.Machine) (reasons []v1.Refusal) {
 
 // constraints finds a smallest set of constraints that keeps the unit off, and a smallest change that gives it a machine.
 func (e *look) constraints(why *v1.Explanation) {
-	var own, states []*constraint
+	var own, states []*rule.Constraint
 	for i, u := range e.members {
-		if !slices.ContainsFunc(e.members[:i], func(v *index.Unit) bool { return sameFile(u, v) }) {
-			own = append(own, constraintsOf(u)...)
+		if !slices.ContainsFunc(e.members[:i], func(v *index.Unit) bool { return rule.SameFile(u, v) }) {
+			own = append(own, rule.ConstraintsOf(u)...)
 		}
 	}
-	others := e.against(e.members)
+	others := e.rules.Against(e.members)
 	for _, m := range e.x.Machines() {
-		states = append(states, statesOf(m)...)
+		states = append(states, rule.StatesOf(m)...)
 	}
 	all := slices.Concat(own, states, others) // the first ones are named where there is a choice
-	keepsOff := func(set []*constraint) bool {
-		return !e.fits(lifted(slices.DeleteFunc(slices.Clone(all), func(c *constraint) bool { return slices.Contains(set, c) })))
+	keepsOff := func(set []*rule.Constraint) bool {
+		return !e.fits(rule.Lifted(slices.DeleteFunc(slices.Clone(all), func(c *rule.Constraint) bool { return slices.Contains(set, c) })))
 	}
 	if len(all) > 0 && !keepsOff(nil) { // else no constraint is the cause
 		for _, c := range smallest(all, keepsOff) {
 			why.Constraints = append(why.Constraints, c.Constraint)
 		}
 		for _, x := range e.change(slices.Concat(own, others), states) {
-			why.Changes = append(why.Changes, v1.Change{Constraint: x.Constraint, To: x.to, Message: x.words()})
+			why.Changes = append(why.Changes, v1.Change{Constraint: x.Constraint.Constraint, To: x.To, Message: x.Words()})
 		}
 	}
-	if m := e.missing(); len(why.Changes) == 0 && e.fitsOn(m) {
+	if m := rule.Needs(e.members); len(why.Changes) == 0 && e.fitsOn(m) {
 		why.Changes = []v1.Change{{Constraint: v1.Constraint{Machine: m.ID, Option: rule.ReasonNoMachines}, To: pairs(m.Metadata), Message: wanted(m)}}
 	}
-}
-
-// missing is a machine as the unit and those beside it want it.
-func (e *look) missing() index.MachineSpec {
-	m := index.MachineSpec{ID: "new", Metadata: map[string]string{}, PortRange: v1.DefaultPortRange}
-	for _, u := range e.members {
-		m.ID = cmp.Or(u.Fleet.MachineID, m.ID)
-		for key, values := range u.Fleet.MachineMetadata {
-			m.Metadata[key] = values[0]
-		}
-	}
-	return m
 }
 
 // fitsOn reports whether the unit has a machine when one more is there.
@@ -394,7 +360,7 @@ func (e *look) fitsOn(m index.MachineSpec) bool {
 // wanted says which machine to add.
 func wanted(m index.MachineSpec) string {
 	text := "add a machine"
-	if m.ID != "new" {
+	if m.ID != rule.NewMachine {
 		text = "start machine " + m.ID
 	}
 	if metadata := pairs(m.Metadata); metadata != "" {
@@ -404,7 +370,7 @@ func wanted(m index.MachineSpec) string {
 }
 
 // smallest returns a part of all from which nothing can be left out: holds is true for all and for that part.
-func smallest(all []*constraint, holds func([]*constraint) bool) []*constraint {
+func smallest(all []*rule.Constraint, holds func([]*rule.Constraint) bool) []*rule.Constraint {
 	set := halve(nil, false, all, holds)
 	if !holds(set) { // what others get in turn can make more constraints refuse less
 		set = all
@@ -427,7 +393,7 @@ func least[T any](list []T, holds func([]T) bool) []T {
 
 // halve finds the part of some that is needed in addition to a base, in as many steps as the part is large, times the logarithm of
 // all (Junker, QuickXplain, 2004): a thousand machines may be cordoned.
-func halve(base []*constraint, grown bool, some []*constraint, holds func([]*constraint) bool) []*constraint {
+func halve(base []*rule.Constraint, grown bool, some []*rule.Constraint, holds func([]*rule.Constraint) bool) []*rule.Constraint {
 	switch {
 	case grown && holds(base):
 		return nil
@@ -440,7 +406,7 @@ func halve(base []*constraint, grown bool, some []*constraint, holds func([]*con
 }
 
 // change returns a smallest change that gives the unit a machine: of the machines that the fewest reasons keep it off, what each needs.
-func (e *look) change(own, states []*constraint) (best []edit) {
+func (e *look) change(own, states []*rule.Constraint) (best []rule.Edit) {
 	machines := slices.Clone(e.x.Machines())
 	cost := map[*index.Machine]int{}
 	for _, m := range machines {
@@ -453,15 +419,15 @@ func (e *look) change(own, states []*constraint) (best []edit) {
 		return cmp.Or(cmp.Compare(cost[a], cost[b]), cmp.Compare(a.Load, b.Load))
 	})
 	for _, m := range machines[:min(len(machines), maxTried)] {
-		there := slices.Concat(own, statesOf(m))
+		there := slices.Concat(own, rule.StatesOf(m))
 		if e.u.Fleet.Global {
 			there = slices.Concat(own, states)
 		}
-		var relaxed []edit
+		var relaxed []rule.Edit
 		for _, c := range there {
-			relaxed = append(relaxed, e.relaxed(c, m, e.members))
+			relaxed = append(relaxed, e.rules.Relaxed(c, m, e.members))
 		}
-		for _, edits := range [][]edit{relaxed, lifted(there)} {
+		for _, edits := range [][]rule.Edit{relaxed, rule.Lifted(there)} {
 			if !e.fits(edits) {
 				continue
 			}
@@ -471,17 +437,17 @@ func (e *look) change(own, states []*constraint) (best []edit) {
 			break
 		}
 	}
-	if best == nil && e.fits(lifted(slices.Concat(own, states))) {
-		best = least(lifted(slices.Concat(own, states)), e.fits)
+	if best == nil && e.fits(rule.Lifted(slices.Concat(own, states))) {
+		best = least(rule.Lifted(slices.Concat(own, states)), e.fits)
 	}
 	return best
 }
 
 // weight is how much is asked for: what a person has to mend on a machine counts more than what can be written.
-func weight(edits []edit) (n int) {
+func weight(edits []rule.Edit) (n int) {
 	for _, x := range edits {
 		n++
-		if x.Option == rule.ReasonStuck || x.Option == rule.ReasonUnreadable {
+		if x.Mended() {
 			n += 100
 		}
 	}

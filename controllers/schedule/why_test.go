@@ -51,7 +51,7 @@ func (w *world) change(c v1.Constraint, to string) {
 		return
 	}
 	of := w.units[c.Unit]
-	at := slices.IndexFunc(constraintsOf(&index.Unit{UnitSpec: of}), func(x *constraint) bool { return x.Option == c.Option && x.Value == c.Value })
+	at := slices.IndexFunc(rule.ConstraintsOf(&index.Unit{UnitSpec: of}), func(x *rule.Constraint) bool { return x.Option == c.Option && x.Value == c.Value })
 	require.GreaterOrEqual(w.t, at, 0, "%v", c)
 	for _, name := range sortedKeys(w.units) {
 		u := w.units[name]
@@ -234,7 +234,7 @@ func (w *world) allConstraints(name string) (list []v1.Constraint) {
 			return
 		}
 		files[file] = true
-		for _, c := range constraintsOf(&index.Unit{UnitSpec: u}) {
+		for _, c := range rule.ConstraintsOf(&index.Unit{UnitSpec: u}) {
 			if of(c.Constraint) {
 				list = append(list, c.Constraint)
 			}

@@ -39,6 +39,7 @@ var advice = map[string]map[string]string{
 		"RolloutStalled":   "fleetctl describe app NAME says what the instance lacks; apply a manifest that works, or fleetctl undo app/NAME",
 	},
 	"Conditions of an App": {
+
 		"Exited":            "run something that does not end, or say Type=oneshot",
 		"Failed":            "fleetctl logs UNIT; then fleetctl start UNIT",
 		"InvalidManifest":   "mend the lines that the message names",

@@ -16,7 +16,8 @@ func TestGeneratedFilesAreUpToDate(t *testing.T) {
 func TestStaleFilesAreFound(t *testing.T) {
 	top := t.TempDir()
 	require.NoError(t, os.MkdirAll(filepath.Join(top, "docs/reference"), 0o755))
-	for _, dir := range []string{"apis", "internal"} {
+	require.NoError(t, os.MkdirAll(filepath.Join(top, "internal/cli"), 0o755)) // a file is written there
+	for _, dir := range []string{"apis", "internal/api"} {
 		source, err := filepath.Abs(filepath.Join("../..", dir))
 		require.NoError(t, err)
 		require.NoError(t, os.Symlink(source, filepath.Join(top, dir)))

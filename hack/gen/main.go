@@ -35,9 +35,6 @@ func run(top string, check bool) error {
 		return err
 	}
 	reasons, list, err := reasonsOf(top)
-	if err == nil {
-		err = checkAdvice(list)
-	}
 	if err != nil {
 		return err
 	}

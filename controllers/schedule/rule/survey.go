@@ -68,24 +68,6 @@ func (l *List) SurveyOf(u *index.Unit, machines []*index.Machine, head string) *
 	return s.explanation(head)
 }
 
-// On returns every reason why units that must share a machine cannot be on a given one; none: they fit.
-func (l *List) On(members []*index.Unit, m *index.Machine) []v1.Refusal {
-	s := &Survey{list: l, x: l.x, Members: members, scope: []*index.Machine{m}}
-	one := Tally{1, []int{m.Slot}}
-	for i, u := range members {
-		if why, bad := l.machineID.Mismatch(u, m); bad {
-			s.Add(why.Reason, why.Message, why.Message, i, "", one)
-		}
-	}
-	if why, bad := l.Incompatible(members); bad {
-		why = Together(why)
-		s.Add(why.Reason, why.Message, why.Message, 0, "", one)
-	}
-	s.gather()
-	_, reasons := s.explanation("").words(members)
-	return reasons
-}
-
 func (s *Survey) head() string {
 	n, other := len(s.x.Machines()), ""
 	if s.except != nil {
