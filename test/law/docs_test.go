@@ -149,10 +149,11 @@ func helpOf(t *testing.T, command string) string {
 	return out.String()
 }
 
-// The refusals quoted in docs/placement.md appear in the scheduler's golden files.
+// The refusals quoted in docs/placement.md appear in the scheduler's golden files, the explanations in those of fleetctl.
 func TestRefusalsAreReal(t *testing.T) {
 	golden, err := filepath.Glob(filepath.Join(top, "controllers/schedule/testdata/*.txt"))
 	require.NoError(t, err)
+	golden = append(golden, filepath.Join(top, "internal/cli/testdata/script/explain.txtar"))
 	said := map[string]bool{}
 	for _, file := range golden {
 		rel, err := filepath.Rel(top, file)
