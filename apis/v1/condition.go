@@ -44,6 +44,7 @@ const (
 	ReasonPending         = "Pending"         // not considered yet: the leader has not handled the manifest or an instance
 	ReasonReleasing       = "Releasing"       // of Progressing and others: the release command of the newest revision has not ended; what ran before goes on
 	ReasonMachineOf       = "MachineOf"       // of Scheduled: a unit that an instance must share a machine with has no machine
+	ReasonCanary          = "Canary"          // of Progressing and Ready: some instances try the new revision, before all others follow or it is taken back
 	ReasonRolloutStalled  = "RolloutStalled"  // of Progressing and Ready: a new instance is not ready within update.healthyDeadline; the roll-out has stopped there
 	ReasonMoveStalled     = "MoveStalled"     // of Progressing and Ready: an instance leaving its machine is not ready elsewhere in time
 	ReasonNoRouter        = "NoRouter"        // of Routed and Ready: no live router serves the app's announce prefix

@@ -57,6 +57,9 @@ func (a *App) Default() {
 		s.Update = &Update{}
 	}
 	setDefault(&s.Update.HealthyDeadline, defaultHealthyDeadline)
+	if c := s.Update.Canary; c != nil {
+		*c = c.Filled()
+	}
 	setDefault(&s.Update.MinReady, Duration(DefaultMinReady))
 }
 

@@ -88,7 +88,7 @@ func (r *Revision) Fallback() int64 {
 
 // Runs is the revision that should run of an app's newest one and its Fallback; nil for none.
 func Runs(newest, fallback *Revision) *Revision {
-	if newest != nil && (newest.Releasing() || newest.Rejected != nil && fallback != nil) {
+	if newest != nil && (newest.Releasing() || (newest.Rejected != nil || newest.OnTrial()) && fallback != nil) {
 		return fallback
 	}
 	return newest

@@ -23,6 +23,8 @@ type AppRoute struct {
 	Options *Route `json:"options,omitempty"`
 	// DrainTimeout is spec.update.drainTimeout where that is set. See Drain.
 	DrainTimeout Duration `json:"drainTimeout,omitempty"`
+	// Count asks the routers to count the responses of each endpoint anew, while a canary is compared; empty if none is.
+	Count string `json:"count,omitempty"`
 	// Units are instances, such as example-app@1, that run as units of the cluster and are announced by hand. If no App
 	// of this name is announced, only these instances' endpoints are served.
 	Units []string `json:"units,omitempty"`
@@ -73,6 +75,8 @@ type Router struct {
 	Routes int64 `json:"routes,omitempty"`
 	// Draining are the withdrawn endpoints to which nginx still has requests under way, sorted by endpoint: see RoutersDraining.
 	Draining []Draining `json:"draining,omitempty"`
+	// Counts are the responses of the endpoints of apps whose route asks for that, sorted by endpoint.
+	Counts []EndpointCounts `json:"counts,omitempty"`
 	// Reloads is why each change of endpoints reloads this machine's nginx, and requests under way are not counted; empty if
 	// endpoints change without a reload.
 	Reloads string `json:"reloads,omitempty"`
@@ -92,6 +96,17 @@ type Served struct {
 	Revision int64 `json:"revision"`
 	// Digest is the EndpointsDigest of all endpoints under the prefix.
 	Digest string `json:"digest"`
+}
+
+// EndpointCounts are the responses of an endpoint that a router has counted since an app has asked for that.
+type EndpointCounts struct {
+	// Endpoint is the etcd key that announced it, Token AppRoute.Count.
+	Endpoint string `json:"endpoint"`
+	Token    string `json:"token"`
+	// Errors are those with a status from 500 on. Latency are all responses by the time until their header came: the first ones
+	// within 1 ms, the next ones within 2 ms, 4 ms and so on.
+	Errors  int64   `json:"errors"`
+	Latency []int64 `json:"latency"`
 }
 
 // Draining is a withdrawn endpoint with requests under way at one router.

@@ -193,6 +193,8 @@ type Revision struct {
 	Complete time.Time `json:"complete,omitzero"`
 	// Release is the run of spec.release that it needs before its instances are started; nil: it needs none.
 	Release *ReleaseRun `json:"release,omitempty"`
+	// Canary is why all instances followed its canary; nil: it has none, or that is still tried. Written once.
+	Canary *CanaryResult `json:"canary,omitempty"`
 	// Rejected is why it was taken back; nil: it was not. Written once, like Complete and the end of Release: all else never changes.
 	Rejected *Rejection `json:"rejected,omitempty"`
 }

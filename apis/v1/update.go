@@ -33,6 +33,9 @@ type Update struct {
 	// there, until the manifest changes; with revert what ran before is rolled out again, and the change is not tried again until
 	// the manifest changes. Default pause.
 	OnFailure string `json:"onFailure,omitempty"`
+	// Canary has a changed manifest tried by some instances first. One that fails, or answers worse than the revision before, is taken
+	// back like with onFailure: revert.
+	Canary *Canary `json:"canary,omitempty"`
 }
 
 // Reverts reports whether a revision that fails is taken back.
@@ -215,6 +218,7 @@ func (v *validator) update(s *AppSpec) {
 	if u.DrainTimeout != 0 && (u.DrainTimeout < Duration(time.Second) || u.DrainTimeout > Duration(MaxDrainTimeout)) {
 		v.add("spec.update.drainTimeout", "%s is out of range: use 1s to 24h", u.DrainTimeout)
 	}
+	v.canary(s)
 	v.amount("spec.update.maxSurge", u.MaxSurge)
 	v.amount("spec.update.maxUnavailable", u.MaxUnavailable)
 	none := u.MaxUnavailable != nil && u.MaxUnavailable.Value == 0

@@ -50,3 +50,25 @@ func TestLeeway(t *testing.T) {
 		})
 	}
 }
+
+// TestCanaryThatCannotBe: one clear error each.
+func TestCanaryThatCannotBe(t *testing.T) {
+	const auto, fixed = "ports: [{name: http, hostPort: auto}]", "ports: [{port: 3000}]"
+	for _, c := range []struct{ spec, want string }{
+		{"replicas: 2\n  " + auto + "\n  announce: {}\n  update: {canary: {}}", ""},
+		{"replicas: 2\n  update: {canary: {pause: true}}", ""},
+		{"replicas: 2\n  " + auto + "\n  announce: {}\n  update: {canary: {instances: 3}}", "spec.update.canary.instances: 3 is more than replicas, which is 2: use fewer"},
+		{"global: true\n  update: {canary: {}}", "spec.update.canary: a global app has one instance on each machine, and no canary: remove it"},
+		{"replicas: 2\n  " + fixed + "\n  announce: {}\n  update: {canary: {}}", "spec.update.canary: no instance can be started beside another one: port 3000 of the machine is fixed: remove canary"},
+		{"replicas: 2\n  update: {canary: {pause: true}, maxSurge: 0}", "spec.update.canary: needs an instance beside the others, and maxSurge is 0"},
+		{"replicas: 2\n  update: {canary: {}}", "spec.update.canary: there are no requests to compare, because the app is not announced (spec.announce): add pause: true"},
+		{"replicas: 2\n  update: {canary: {pause: true, requests: -1}}", "spec.update.canary: instances and requests are numbers above 0"},
+	} {
+		_, err := v1.ParseApp([]byte("apiVersion: fleet/v1\nkind: App\nmetadata: {name: a}\nspec:\n  exec: {command: [/bin/true]}\n  " + c.spec + "\n"))
+		if c.want == "" {
+			require.NoError(t, err, c.spec)
+			continue
+		}
+		require.ErrorContains(t, err, c.want)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"sync"
@@ -73,6 +74,10 @@ func (a *app) misbehave(next http.HandlerFunc) http.HandlerFunc {
 		select {
 		case <-t.C:
 		case <-r.Context().Done():
+			return
+		}
+		if rand.IntN(100) < a.cfg.failPercent {
+			http.Error(w, "failed as asked for by --fail-percent", http.StatusInternalServerError)
 			return
 		}
 		next(w, r)

@@ -33,6 +33,7 @@ type config struct {
 	failHealth  bool
 	hang        bool
 	delay       time.Duration
+	failPercent int
 	startDelay  time.Duration
 	exitAfter   time.Duration
 	gracePeriod time.Duration
@@ -81,6 +82,7 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (config,
 	fs.BoolVar(&cfg.failHealth, "fail-health", cfg.failHealth, "fail the health check from the start ($EXAMPLE_FAIL_HEALTH)")
 	fs.BoolVar(&cfg.hang, "hang", cfg.hang, "answer nothing but /control from the start ($EXAMPLE_HANG)")
 	fs.DurationVar(&cfg.delay, "delay", cfg.delay, "wait this long before every answer but /healthz ($EXAMPLE_DELAY)")
+	fs.IntVar(&cfg.failPercent, "fail-percent", 0, "answer this share of the requests, but /healthz, with 500")
 	fs.DurationVar(&cfg.startDelay, "start-delay", cfg.startDelay, "wait this long before listening ($EXAMPLE_START_DELAY)")
 	fs.DurationVar(&cfg.exitAfter, "exit-after", cfg.exitAfter, "exit with status 1 after this long; 0 means never ($EXAMPLE_EXIT_AFTER)")
 	fs.DurationVar(&cfg.gracePeriod, "grace-period", cfg.gracePeriod, "how long requests in flight may take after SIGTERM")

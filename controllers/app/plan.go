@@ -156,6 +156,7 @@ const (
 	RolloutStalled     = "RolloutStalled"     // a new instance is not ready, or its image not on its machine, within update.healthyDeadline
 	RolloutComplete    = "RolloutComplete"    // all instances are of the revision, and ready
 	RevisionRejected   = "RevisionRejected"   // the revision failed: it is taken back, and not tried again until the manifest changes
+	CanaryFollowed     = "CanaryFollowed"     // the canary is good, or a person has resumed the roll-out: all other instances follow it
 	RevisionComplete   = "RevisionComplete"   // all instances are of the revision, and ready: from now on it is watched for a while
 	Releasing          = "Releasing"          // the release command of a revision is started: nothing is replaced before it has ended with success
 	Released           = "Released"           // the release command has ended with success: now the revision is rolled out
@@ -209,11 +210,13 @@ func Plan(in Input) Decision {
 	default:
 		p.restore()
 		p.instances()
-		if p.judge() {
+		p.canary()
+		if p.judge() || p.judgeCanary() {
 			break // what is stored then decides what runs
 		}
 		p.besides()
 		p.roll()
+		p.rollCanary()
 		p.stopPreparing()
 		p.removeSurplus()
 		p.adopt()
@@ -230,12 +233,15 @@ func Plan(in Input) Decision {
 type planner struct {
 	in       Input
 	revision *v1.Revision // what should run
-	texts    map[string]string
-	all      []*replica // the revision's instances, by number
-	beside   []*replica // instances that are there only for a roll-out: see besides
-	surplus  []*replica // instances no longer wanted, highest numbers first
-	leeway   v1.Leeway
-	crowd    bool // there are instances above spec.replicas, which may have taken the room of another one's new file
+	// candidate is the revision that its canary tries: all else is of the one before. nil: none is tried.
+	candidate *v1.Revision
+	tried     []*replica // the canary, and as many of the revision before
+	texts     map[string]string
+	all       []*replica // the revision's instances, by number
+	beside    []*replica // instances that are there only for a roll-out: see besides
+	surplus   []*replica // instances no longer wanted, highest numbers first
+	leeway    v1.Leeway
+	crowd     bool // there are instances above spec.replicas, which may have taken the room of another one's new file
 
 	first   []Action // revisions and files
 	actions []Action

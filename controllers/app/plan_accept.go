@@ -18,6 +18,9 @@ func (p *planner) accept() {
 		return
 	}
 	p.revision, p.texts = in.runs(), in.Texts
+	if in.Latest != nil && in.Latest.OnTrial() && p.revision != in.Latest {
+		p.candidate = in.Latest
+	}
 	if in.Latest != nil && in.Latest.ManifestRevision == in.Manifest.Revision {
 		return
 	}
@@ -38,8 +41,9 @@ func (p *planner) accept() {
 		p.report(v1.EventWarning, InvalidManifest, err.Error())
 		return
 	}
-	if !revision.Releasing() {
+	if p.candidate = nil; !revision.Releasing() {
 		p.revision, p.texts = revision, texts
+		p.try(revision)
 	}
 	p.first = append(p.first, Action{Kind: PutRevision, Reason: Accepted, Name: in.App, NewRevision: revision})
 	p.report(v1.EventNormal, Accepted, fmt.Sprintf("revision %d accepted", revision.Number))

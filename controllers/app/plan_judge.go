@@ -8,7 +8,8 @@ import (
 	"github.com/fleet-starter/fleet/internal/instance"
 )
 
-// runs is the revision that should run: the newest one, or the one before if that was rejected, or waits for its release command.
+// runs is the revision that should run: the newest one, or the one before if that was rejected, is tried by a
+// canary, or waits for its release command.
 func (in *Input) runs() *v1.Revision { return v1.Runs(in.Latest, in.Before) }
 
 // lastComplete is the number of the last revision that all instances are of, or were of before the newest one; 0 for none.
@@ -18,7 +19,7 @@ func (p *planner) lastComplete() int64 {
 		return 0
 	}
 	switch {
-	case latest.Rejected != nil:
+	case latest.Rejected != nil, latest.OnTrial():
 		return latest.Before
 	case !latest.Complete.IsZero(): // what is under way is a restart or a move
 		return latest.Number
@@ -36,7 +37,7 @@ func (p *planner) lastComplete() int64 {
 func (p *planner) judge() bool {
 	r := p.revision
 	if p.aborted() {
-		p.reject(nil, "fleetctl rollout abort asked for that")
+		p.reject(p.in.Latest, nil, "fleetctl rollout abort asked for that")
 		return true
 	}
 	if p.in.Latest == nil || r != p.in.Latest || !r.Spec.Reverts() || p.in.Before == nil || p.changesMode() {
@@ -55,7 +56,7 @@ func (p *planner) judge() bool {
 	p.besides()
 	for _, i := range p.pool() {
 		if why := p.fails(i); why != "" {
-			p.reject(i, why)
+			p.reject(p.revision, i, why)
 			return true
 		}
 	}
@@ -120,12 +121,12 @@ func (p *planner) expired(since time.Time, d time.Duration) bool {
 }
 
 // reject takes the revision back because of that instance; nil: it is not because of one.
-func (p *planner) reject(i *replica, why string) {
+func (p *planner) reject(r *v1.Revision, i *replica, why string) {
 	rejection := v1.Rejection{At: p.in.Now.UTC(), Message: why}
 	if i != nil {
 		i.testify(&rejection)
 	}
-	p.takeBack(p.revision, rejection, "is taken back", fmt.Sprintf("revision %d runs again", p.in.Before.Number))
+	p.takeBack(r, rejection, "is taken back", fmt.Sprintf("revision %d runs again", p.in.Before.Number))
 }
 
 // takeBack records why a revision does not run. what happens to it, and what runs instead, is told in an event.

@@ -18,7 +18,7 @@ func (p *planner) paused() bool {
 // aborted reports whether a person has asked for the newest revision to be taken back, and there is one to return to.
 func (p *planner) aborted() bool {
 	latest := p.in.Latest
-	return latest != nil && p.revision == latest && p.in.Before != nil && p.in.Wish.Aborted == latest.Number
+	return latest != nil && (p.revision == latest || p.candidate == latest) && p.in.Before != nil && p.in.Wish.Aborted == latest.Number
 }
 
 // member is the instance of that number as it should be: of the revision or, while its roll-out is paused, of what it has.

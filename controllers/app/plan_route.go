@@ -2,6 +2,7 @@ package app
 
 import (
 	"encoding/json"
+	"strconv"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
@@ -24,7 +25,11 @@ func (p *planner) route() {
 // the app's name. nil: routers need to know nothing.
 func (p *planner) wantedRoute() *v1.AppRoute {
 	if p.in.Manifest != nil && p.revision != nil && p.revision.Spec.Announce != nil {
-		return v1.RouteOf(p.revision, p.in.Manifest.UID)
+		route := v1.RouteOf(p.revision, p.in.Manifest.UID)
+		if p.candidate != nil {
+			route.Count = strconv.FormatInt(p.candidate.ManifestRevision, 10)
+		}
+		return route
 	}
 	if len(p.in.ByHand) > 0 {
 		return &v1.AppRoute{Prefix: v1.DefaultAnnouncePrefix, Units: p.in.ByHand}

@@ -35,7 +35,7 @@ func (p *planner) besides() {
 		return slices.ContainsFunc(p.beside, func(b *replica) bool { return b.number == i.number })
 	})
 	for n := p.revision.Spec.Instances() + 1; int32(len(p.beside)) < min(p.leeway.Surge, waiting); n++ {
-		if i := p.member(n); i.unit.stored == nil && i.sidekick.stored == nil && i.taken == "" {
+		if i := p.member(n); i.unit.stored == nil && i.sidekick.stored == nil && i.taken == "" && !p.isTried(n) {
 			i.beside = true
 			p.beside = append(p.beside, i)
 		}

@@ -50,7 +50,7 @@ func (c *Controller) apply(ctx context.Context, in Input, plan Decision) error {
 	served := first(in, plan)
 	return c.publish(ctx, v1.Router{
 		Revision: served.Revision, Digest: served.Digest, Prefixes: in.Prefixes, Served: plan.Served, Routes: plan.RoutesRevision,
-		Draining: draining, Reloads: result.Reloads,
+		Draining: draining, Counts: result.Counts, Reloads: result.Reloads,
 		Refusals: said, MoreRefusals: more, Refused: v1.RefusalTexts(said, more),
 	}, plan.Publish)
 }
@@ -132,7 +132,7 @@ func (c *Controller) publish(ctx context.Context, served v1.Router, changed bool
 	c.mu.Lock()
 	lease := c.lease
 	was := c.published
-	changed = changed || was == nil || !slices.Equal(was.Refusals, served.Refusals) || was.MoreRefusals != served.MoreRefusals || was.Reloads != served.Reloads || !sameEndpoints(was.Draining, served.Draining) || was.Failing != nil && served.Failing == nil
+	changed = changed || was == nil || !slices.Equal(was.Refusals, served.Refusals) || was.MoreRefusals != served.MoreRefusals || was.Reloads != served.Reloads || !sameCounts(was.Counts, served.Counts) || !sameEndpoints(was.Draining, served.Draining) || was.Failing != nil && served.Failing == nil
 	c.mu.Unlock()
 	if lease == 0 || !changed {
 		return nil // no lease yet: getting one triggers the loop

@@ -60,7 +60,7 @@ func Plan(in Input) Decision {
 	p.plan.Table.Keys, p.plan.Endpoints, p.plan.Apps = map[string]string{}, map[string]string{}, map[string]v1.AppRoute{}
 	for app, r := range in.Routes {
 		if slices.Contains(in.Prefixes, r.Prefix) {
-			p.plan.Apps[app] = v1.AppRoute{Prefix: r.Prefix, Hosts: r.Hosts, Options: r.Options, DrainTimeout: r.DrainTimeout}
+			p.plan.Apps[app] = v1.AppRoute{Prefix: r.Prefix, Hosts: r.Hosts, Options: r.Options, DrainTimeout: r.DrainTimeout, Count: r.Count}
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(in.Endpoints)) {
@@ -151,6 +151,9 @@ func (p *planner) routes() {
 			r.Timeout = options.Timeout.Std()
 		}
 		r.DrainTimeout = max(0, p.plan.Apps[app].DrainTimeout.Std())
+		if count := p.plan.Apps[app].Count; !strings.ContainsFunc(count, func(c rune) bool { return c < '0' || c > '9' }) {
+			r.Count = count
+		}
 		p.plan.Table.Routes = append(p.plan.Table.Routes, r)
 	}
 }

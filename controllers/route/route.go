@@ -234,5 +234,5 @@ func (c *Controller) Reconcile(ctx context.Context, _ controller.Singleton) (con
 		c.changed()
 	}
 	err := c.apply(ctx, in, plan)
-	return controller.Result{}, err
+	return controller.Result{RequeueAfter: countAgain(plan)}, err
 }

@@ -29,6 +29,8 @@ func (c *Controller) observe(app string) Input {
 	case newest == nil || newest == in.Latest:
 	case newest.Rejected != nil:
 		in.Rejected = newest
+	case newest.OnTrial():
+		in.Trial = newest
 	default:
 		in.Releasing = newest
 	}

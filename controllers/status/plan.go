@@ -26,6 +26,8 @@ type Input struct {
 	// Rejected is the newest revision if it was taken back, so that Latest runs again, Releasing is it while it waits for its release
 	// command, so that Latest still runs; else nil.
 	Rejected, Releasing *v1.Revision
+	// Trial is the newest revision if only its canary runs it, and Latest all else; else nil.
+	Trial *v1.Revision
 	// Units are the app's units, by name; Taken the names of other owners' units, with their owner.
 	Units map[string]*v1.Unit
 	Taken map[string]string
@@ -75,6 +77,7 @@ const (
 	ReasonRollingOut      = "RollingOut" // instances are being replaced, one at a time
 	ReasonPulling         = "Pulling"    // the image of an instance is pulled, or cannot be: nothing is replaced or restarted before it is there
 	ReasonPaused          = "Paused"     // a person has paused the roll-out: no further instance is replaced until fleetctl rollout resume
+	ReasonCanary          = v1.ReasonCanary
 	ReasonRolloutStalled  = v1.ReasonRolloutStalled
 	ReasonMoving          = "Moving" // an instance has to leave a machine that is drained
 	ReasonMoveStalled     = v1.ReasonMoveStalled
@@ -182,7 +185,7 @@ func (p *planner) accepted() {
 		if in.Releasing != nil {
 			newest = in.Releasing
 		}
-		p.pending = newest != nil && newest.ManifestRevision != in.ManifestRevision && !v1.SameSpec(&newest.Spec, &app.Spec)
+		p.pending = newest != nil && !p.tries(&app.Spec) && newest.ManifestRevision != in.ManifestRevision && !v1.SameSpec(&newest.Spec, &app.Spec)
 	}
 }
 
@@ -329,6 +332,10 @@ func (p *planner) progressing() {
 		p.set(v1.Progressing, v1.ConditionTrue, ReasonReleasing, p.releasing())
 		return
 	}
+	if p.in.Trial != nil {
+		p.set(v1.Progressing, v1.ConditionTrue, ReasonCanary, p.trial())
+		return
+	}
 	revision := p.in.Latest.Number
 	var outdated, starting int
 	var waiting, moving, pulling *member
@@ -429,6 +436,8 @@ func (p *planner) ready() {
 		p.set(v1.Ready, v1.ConditionFalse, ReasonPending, count+" of revision "+strconv.FormatInt(p.in.Latest.Number, 10)+"; the manifest is about to become a new revision")
 	case p.in.Releasing != nil:
 		p.set(v1.Ready, v1.ConditionFalse, ReasonReleasing, count+" of revision "+strconv.FormatInt(p.in.Latest.Number, 10)+"; "+p.releasing())
+	case p.in.Trial != nil:
+		p.set(v1.Ready, v1.ConditionFalse, ReasonCanary, count+" of revision "+strconv.FormatInt(p.in.Latest.Number, 10)+"; "+p.trial())
 	case worst != nil && severity(worst.State) > 0:
 		p.set(v1.Ready, v1.ConditionFalse, string(worst.State), count+"; "+worst.name+": "+worst.Why())
 	case routed != nil && routed.Status == v1.ConditionFalse && (worst == nil || routed.Reason != ReasonNoRouter):

@@ -186,6 +186,11 @@ func (p *past) outcome(i int) (outcome, message string) {
 			message = c.Message
 		}
 		return wire.InProgress, message
+	case p.revisions[i].OnTrial() && p.status != nil:
+		if progressing := v1.FindCondition(p.status.Conditions, v1.Progressing); progressing != nil && progressing.Reason == v1.ReasonCanary {
+			return wire.InProgress, progressing.Message
+		}
+		return wire.InProgress, ""
 	case p.status == nil || p.status.AcceptedRevision != p.revisions[i].Number:
 		return wire.InProgress, ""
 	}

@@ -131,6 +131,9 @@ func (p *past) wanted(is v1.RolloutWish, action string) (shall v1.RolloutWish, m
 		}
 	case wire.Resume:
 		shall.Paused, message = false, "resumed"
+		if latest := p.latest(); latest != nil && latest.OnTrial() {
+			shall.Resumed, message = latest.Number, fmt.Sprintf("resumed: all instances follow the canary of revision %d", latest.Number)
+		}
 		if shall == is {
 			err = wire.Fail(wire.ReasonConflict, "app/%s is not paused", p.name)
 		}

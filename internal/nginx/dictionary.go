@@ -73,6 +73,9 @@ func renderTable(routes []routing.Route) (body []byte, served map[uint64]endpoin
 	served = map[uint64]endpoint{}
 	for _, r := range routes {
 		b.WriteString("app " + r.App)
+		if r.Count != "" {
+			b.WriteString(" count=" + r.Count)
+		}
 		for _, u := range r.Upstreams {
 			address, err := v1.ParseEndpoint(u.Address)
 			if err != nil {
@@ -238,7 +241,7 @@ func (s *Server) ask(ctx context.Context, socket, method, path string, body []by
 		return 0, "", err
 	}
 	defer resp.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, 1024))
+	data, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	return resp.StatusCode, string(data), err
 }
 

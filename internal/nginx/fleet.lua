@@ -19,6 +19,7 @@ local address_of = ffi.typeof("intptr_t")
 local dict = ngx.shared.fleet
 
 local MAX_FAILS, FAIL_TIMEOUT = 2, 5 -- the failures of an endpoint in these seconds that keep requests away, for as long
+local BUCKETS, COUNTED = 18, 86400 -- ranges of latency; how many seconds counts are kept
 local SLOTS, ENTRIES = 128, 16382
 
 -- The board is a file that all workers and the router share: see board.go.
@@ -202,6 +203,7 @@ local function load(app, epoch)
     return old
   end
   local a = {epoch = epoch, line = line, n = 0, even = true, turn = old and old.turn or math.random(0, 1023), list = {}}
+  a.token = (line or ""):match("^ count=(%S+)")
   local stays = {}
   for id, host, port, weight in (line or ""):gmatch(" (%d+),([^,]+),(%d+),(%d+)") do
     local e = endpoint(app, tonumber(id), host, tonumber(port), tonumber(weight))
@@ -277,9 +279,22 @@ local function uncount(e, stream)
   if not e.app then release(e) end
 end
 
+-- tally counts a response of an endpoint of an app that asks for that, in the dictionary: all workers count together, and a reload
+-- keeps it. Bucket b is for those whose header came within 2^b ms.
+local function tally(e, status)
+  local a = e.app and apps[e.app]
+  if not (a and a.token) then return end
+  local bucket, seconds = 0, tonumber((ngx.var.upstream_header_time or ""):match("([%d.]+)$")) or 0
+  while bucket < BUCKETS - 1 and seconds * 1000 > 2 ^ bucket do bucket = bucket + 1 end
+  local key = string.format("count:%s:%.0f:", a.token, e.id) -- an ID has more digits than .. writes
+  dict:incr(key .. bucket, 1, 0, COUNTED)
+  if status >= 500 then dict:incr(key .. "errors", 1, 0, COUNTED) end
+end
+
 -- again: nginx asks for another endpoint, because a request was not sent or may be sent twice.
 local function again(r, e, stream)
   failed(e)
+  tally(e, 502)
   uncount(e, stream)
   local list = tried[r] or {}
   list[e] = true
@@ -358,6 +373,7 @@ function M.done()
   elseif e.fails ~= 0 and status ~= 499 then
     e.fails, e.down = 0, 0
   end
+  if not stream then tally(e, status) end
   uncount(e, stream)
 end
 
@@ -378,9 +394,21 @@ local function body()
   return file and read_file(file) or ""
 end
 
+-- counts answers with the counts of endpoints, a line each: its ID, the errors, and the responses by bucket.
+local function counts(token, ids)
+  for id in ids:gmatch("%d+") do
+    local key = "count:" .. token .. ":" .. id .. ":"
+    local line = {id, dict:get(key .. "errors") or 0}
+    for b = 0, BUCKETS - 1 do line[#line + 1] = dict:get(key .. b) or 0 end
+    ngx.print(table.concat(line, " "), "\n")
+  end
+end
+
 -- feed takes a table of the router, and answers with the epoch in effect.
 function M.feed()
   ngx.header["Content-Type"] = "text/plain"
+  local token, ids = ngx.var.arg_token, ngx.var.arg_ids
+  if token and ids then return counts(token, ids) end
   if ngx.req.get_method() == "PUT" then
     local data = body()
     local epoch = tonumber(data:match("^fleet%-endpoints 1 (%d+)\n"))

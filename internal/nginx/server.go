@@ -91,6 +91,8 @@ type Result struct {
 	Reloads string
 	// Draining are the withdrawn endpoints to which requests are under way: see Server.Draining.
 	Draining []v1.Draining
+	// Counts are the responses of the endpoints of routes that ask for that.
+	Counts []v1.EndpointCounts
 	// Generation identifies the configuration in effect, by a hash of its text.
 	Generation string
 	// Refused is what the configuration had left out, and what nginx -t refused.
@@ -253,6 +255,10 @@ func (s *Server) Apply(ctx context.Context, c Configuration) (Result, error) {
 		result.Endpoints = unasked == nil
 		err = errors.Join(err, unasked)
 		result.Draining = s.drainingNow(time.Now())
+		counts, uncounted := s.counts(ctx, all)
+		if result.Counts = counts; uncounted != nil {
+			s.log.V(1).Info("Reading the counts of responses failed", "error", uncounted.Error())
+		}
 	}
 	if err != nil {
 		return result, err
@@ -296,7 +302,7 @@ func (s *Server) configure(ctx context.Context, c Configuration, running bool, r
 func withoutEndpoints(routes []routing.Route) []routing.Route {
 	out := slices.Clone(routes)
 	for i := range out {
-		out[i].Upstreams, out[i].DrainTimeout = nil, 0
+		out[i].Upstreams, out[i].DrainTimeout, out[i].Count = nil, 0, ""
 	}
 	return out
 }

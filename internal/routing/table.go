@@ -39,6 +39,8 @@ type Route struct {
 	// DrainTimeout is how long requests that are under way to a withdrawn instance are waited for. Zero means the router's
 	// default.
 	DrainTimeout time.Duration
+	// Count: the responses of each endpoint are counted, from when this token was set; empty: they are not.
+	Count string
 }
 
 // Upstream is one announced instance.

@@ -1,0 +1,107 @@
+package app
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+// tried is an app of two instances that runs, and of which a second version was applied with a canary that is up.
+func tried(t *testing.T, canary string) *world {
+	manifest := func(version string) string {
+		return fmt.Sprintf("apiVersion: fleet/v1\nkind: App\nmetadata: {name: web}\nspec:\n  replicas: 2\n  exec: {command: [/bin/app, %q]}\n"+
+			"  ports: [{name: http, hostPort: auto}]\n  announce: {}\n  update: {canary: {%s}}\n", version, canary)
+	}
+	w := newWorld(t, "web")
+	w.apply("%s", manifest("1"))
+	w.settleAll()
+	require.Equal(t, []int64{1, 1}, w.has(), "a first revision has no canary")
+	w.now = w.now.Add(time.Hour)
+	w.log = nil
+	w.apply("%s", manifest("2"))
+	w.settleAll()
+	return w
+}
+
+// counts has a router count so many responses of an instance.
+func (w *world) counts(n int32, requests, errors int64) {
+	r := w.routers["m1"]
+	r.Counts = append(r.Counts, v1.EndpointCounts{Endpoint: v1.DefaultAnnouncePrefix + "/" + v1.EndpointName("web", n), Token: w.route.Value.Count, Errors: errors, Latency: []int64{0, requests}})
+	w.routers["m1"] = r
+}
+
+// TestCanary: one instance of the new revision and a fresh one of the old are beside the others, which stay until both were compared.
+func TestCanary(t *testing.T) {
+	w := tried(t, "requests: 500")
+	require.Equal(t, []int64{1, 1, 2, 1}, w.has())
+	require.Equal(t, 4, w.serving())
+	require.NotEmpty(t, w.route.Value.Count)
+	w.counts(3, 499, 1)
+	w.counts(4, 800, 0)
+	w.settleAll()
+	require.Equal(t, []int64{1, 1, 2, 1}, w.has(), "too few requests to say")
+	w.routers["m1"] = v1.Router{Revision: w.changed}
+	w.counts(3, 500, 1)
+	w.counts(4, 800, 0)
+	w.settleAll()
+	require.Equal(t, []int64{2, 2}, w.has())
+	require.Equal(t, "500 requests to the canary, 1 of them answered with 5xx, and 800 to fresh instances of revision 1, 0 with 5xx", w.revisions[1].Canary.Message)
+	require.Empty(t, w.route.Value.Count, "nothing is counted any more")
+}
+
+// TestCanaryThatIsWorseIsTakenBack: also one that waits for a person. No instance of the old revision was touched.
+func TestCanaryThatIsWorseIsTakenBack(t *testing.T) {
+	for _, canary := range []string{"instances: 1", "pause: true"} {
+		w := tried(t, canary)
+		w.counts(3, 400, 20)
+		w.counts(4, 400, 0)
+		w.log = nil
+		w.settleAll()
+		require.Equal(t, []int64{1, 1}, w.has())
+		require.Equal(t, "the canary is worse than revision 1: 5% (20 of 400) of its requests failed with 5xx, and 0% (0 of 400) of the old version's", w.revisions[1].Rejected.Message)
+		require.NotContains(t, w.transcript(), "web@1.service")
+		require.NotContains(t, w.transcript(), "web@2.service")
+	}
+}
+
+func TestCanaryThatFailsIsTakenBack(t *testing.T) {
+	w := tried(t, "pause: true")
+	s := w.states["web@3.service"]
+	s.ActiveState, s.SubState, s.Restarts, s.Output = "activating", "auto-restart", 9, "no database"
+	w.states["web@3.service"] = s
+	w.plan()
+	require.Contains(t, w.revisions[1].Rejected.Message, "the canary web@3.service in a restart loop")
+	require.Equal(t, "no database", w.revisions[1].Rejected.Output)
+	w.settleAll()
+	require.Equal(t, []int64{1, 1}, w.has())
+}
+
+// TestCanaryWaits: for a person with pause, else for its timeout at most.
+func TestCanaryWaits(t *testing.T) {
+	w := tried(t, "pause: true")
+	w.counts(3, 5000, 0)
+	w.counts(4, 5000, 0)
+	w.now = w.now.Add(24 * time.Hour)
+	w.settleAll()
+	require.Equal(t, []int64{1, 1, 2, 1}, w.has())
+	w.wish.Resumed = 2
+	w.settleAll()
+	require.Equal(t, []int64{2, 2}, w.has())
+	require.Contains(t, w.revisions[1].Canary.Message, "fleetctl rollout resume asked for that; 5000 requests")
+
+	w = tried(t, "timeout: 10m")
+	w.counts(3, 7, 0)
+	w.now = w.now.Add(11 * time.Minute)
+	w.settleAll()
+	require.Equal(t, []int64{2, 2}, w.has())
+	require.Contains(t, w.revisions[1].Canary.Message, "too few requests came within 10m0s to compare by: 7 requests to the canary")
+
+	w = tried(t, "pause: true")
+	w.wish.Aborted = 2
+	w.settleAll()
+	require.Equal(t, []int64{1, 1}, w.has(), "a trial is aborted like a roll-out")
+}
