@@ -121,6 +121,9 @@ spec:%s
 			if strings.HasPrefix(path, "/healthCheck/tcp/") {
 				manifest = strings.Replace(manifest, "http: {}", "tcp: {}", 1)
 			}
+			if strings.HasPrefix(path, "/update/canary/") { // not with a fixed port, and not with a release command
+				manifest = strings.NewReplacer("{port: 80}", "{port: 80, hostPort: auto}", "release: {command: [migrate]}", "update: {canary: {}}").Replace(manifest)
+			}
 			parsed, err := v1.ParseApp([]byte(manifest))
 			require.NoError(t, err)
 			stored := asJSON(t, v1.Revision{Number: 1, AppUID: 5, ManifestRevision: 5, Metadata: v1.ObjectMeta{Name: "web"}, Spec: parsed.Spec})
