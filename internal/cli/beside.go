@@ -141,6 +141,30 @@ type brokenError struct {
 type rejectedError struct {
 	condition *v1.Condition
 	rejection v1.Rejection
+	log       string // the last lines of what failed
+}
+
+// rejectedLines is how many lines of its log are shown of what failed.
+const rejectedLines = 20
+
+// lastLog is the end of the log of what failed, as far as its machine can be asked, or else the last lines that are stored.
+func (a *app) lastLog(ctx context.Context, r v1.Rejection) string {
+	if r.Unit == "" || r.Machine == "" {
+		return r.Output
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	var lines []string
+	err := a.unitLogs(ctx, r.Unit, logOptions{lines: 10 * rejectedLines, machine: r.Machine}, func(e wire.LogEntry) error {
+		if e.Identifier != "systemd" && !e.Time.After(r.At.Add(time.Second)) { // later ones are of what runs again
+			lines = append(lines, strings.Split(e.Message, "\n")...)
+		}
+		return nil
+	})
+	if err != nil || len(lines) == 0 {
+		return r.Output
+	}
+	return a.safe(strings.Join(lines[max(0, len(lines)-rejectedLines):], "\n"))
 }
 
 func (e *rejectedError) Error() string {
@@ -148,8 +172,8 @@ func (e *rejectedError) Error() string {
 	if e.condition != nil {
 		message = e.condition.Message
 	}
-	if e.rejection.Output != "" {
-		message += "\n  last log lines of " + e.rejection.Unit + ":\n    | " + strings.ReplaceAll(strings.TrimRight(e.rejection.Output, "\n"), "\n", "\n    | ")
+	if e.log != "" {
+		message += "\n  last log lines of " + e.rejection.Unit + ":\n    | " + strings.ReplaceAll(strings.TrimRight(e.log, "\n"), "\n", "\n    | ")
 	}
 	return message
 }
