@@ -326,3 +326,28 @@ func TestDiffs(t *testing.T) {
 	require.Empty(t, would(unitManifest("u.service", sleeping)))
 	require.Equal(t, []string{"u.service"}, names(would(unitManifest("u.service", sleeping+"# more\n"))))
 }
+
+// TestDeletionIsUndone: a deletion is recorded as an apply, and undone as one.
+func TestDeletionIsUndone(t *testing.T) {
+	c := newCluster(t)
+	c.applied("# what a person knows\n"+named("a", 2), unitManifest("u.service", sleeping))
+	old := c.get(keys.Units().Key("u.service"))
+	for _, object := range []struct{ path, key, was string }{
+		{apps + "/a", keys.Apps().Key("a"), "# what a person knows\n" + named("a", 2)},
+		{units + "/u.service", keys.Units().Key("u.service"), old},
+	} {
+		before := c.store.Revision()
+		dry := c.do(http.MethodDelete, object.path+"?dryRun=true", "").status(t)
+		require.Equal(t, wire.ReasonDeleted, dry.Reason)
+		require.Equal(t, before, c.store.Revision())
+		s := c.do(http.MethodDelete, object.path, "").status(t)
+		require.Equal(t, wire.ReasonDeleted, s.Reason)
+		c.absent(object.key)
+		require.True(t, getAs[wire.Apply](c, applies+"/"+s.Apply).Objects[0].Deleted)
+		require.Equal(t, http.StatusNotFound, c.do(http.MethodDelete, object.path, "").code)
+
+		undone := c.do(http.MethodPost, applies+"/"+s.Apply+"/undo", "").status(t)
+		require.Equal(t, wire.Success, undone.Status, undone.Message)
+		require.Equal(t, object.was, c.get(object.key))
+	}
+}

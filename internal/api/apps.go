@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/fleet-starter/fleet/internal/api/wire"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/store"
 )
@@ -39,19 +40,27 @@ func (a *applier) putApp(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, answer.Items[0].Code, answer.Items[0])
 }
 
-func (a *appWriter) deleteApp(w http.ResponseWriter, r *http.Request) error {
-	name := r.PathValue("name")
-	want, err := precondition(r, "")
-	if err != nil {
-		return err
+// deleteObject deletes an app or a unit. It is recorded as an apply, so that it can be undone.
+func (a *applier) deleteObject(kind string) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		d := a.deletion(r.Context(), kind, r.PathValue("name"))
+		change := d.change
+		d.change = func(kv store.KV, exists bool) ([]store.Op, error) {
+			if !exists {
+				return nil, wire.Fail(wire.ReasonNotFound, "%s does not exist", d.what())
+			}
+			return change(kv, exists)
+		}
+		var err error
+		if d.want, err = precondition(r, ""); err != nil {
+			return err
+		}
+		answer, err := a.apply(r.Context(), []*document{d}, a.record(r, ""), applyOptions{dryRun: flag(r.URL.Query().Get("dryRun"))})
+		if err != nil {
+			return err
+		}
+		return writeJSON(w, answer.Items[0].Code, answer.Items[0])
 	}
-	answer, err := a.remove(r.Context(), write{what: "app/" + name, key: a.keys.Apps().Key(name), want: want,
-		dryRun: flag(r.URL.Query().Get("dryRun")),
-		change: func(store.KV, bool) ([]store.Op, error) { return a.overridesOf(r.Context(), name) }})
-	if err != nil {
-		return err
-	}
-	return writeJSON(w, answer.Code, answer)
 }
 
 // maxOverrides bounds the overrides deleted in one transaction; the collector removes the rest after the app is

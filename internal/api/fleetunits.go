@@ -241,7 +241,7 @@ func fromFleetUnit(name string, sent fleetUnit, old v1.Unit) (*v1.Unit, error) {
 }
 
 func (f *fleetAPI) fleetDeleteUnit(w http.ResponseWriter, r *http.Request) error {
-	if _, err := f.units.removeUnit(r.Context(), r.PathValue("name"), 0, false); err != nil {
+	if _, err := f.units.removeUnit(r.Context(), r.PathValue("name")); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -150,21 +150,9 @@ func notOwned(unit v1.Unit, name, advice string) error {
 	return wire.Fail(wire.ReasonOwned, "unit %s belongs to app/%s, which would overwrite the change: %s", name, unit.Metadata.Owner, advice)
 }
 
-func (u *unitWriter) deleteUnit(w http.ResponseWriter, r *http.Request) error {
-	want, err := precondition(r, "")
-	if err != nil {
-		return err
-	}
-	answer, err := u.removeUnit(r.Context(), r.PathValue("name"), want, flag(r.URL.Query().Get("dryRun")))
-	if err != nil {
-		return err
-	}
-	return writeJSON(w, answer.Code, answer)
-}
-
-func (u *unitWriter) removeUnit(ctx context.Context, name string, want int64, dryRun bool) (*wire.Status, error) {
+func (u *unitWriter) removeUnit(ctx context.Context, name string) (*wire.Status, error) {
 	return u.remove(ctx, write{
-		what: "unit/" + name, key: u.keys.Units().Key(name), want: want, dryRun: dryRun,
+		what: "unit/" + name, key: u.keys.Units().Key(name),
 		change: func(kv store.KV, _ bool) ([]store.Op, error) { return nil, u.removable(kv, name) },
 	})
 }

@@ -125,6 +125,9 @@ func (a *app) deleteAll(ctx context.Context, targets []deletion, missingIsFine b
 		switch {
 		case err == nil:
 			a.say("%s", answer.Message)
+			if answer.Apply != "" && a.Terminal {
+				a.note("fleetctl: to bring it back: fleetctl undo --apply %s", answer.Apply)
+			}
 		case missingIsFine && client.NotFound(err):
 		default:
 			if failed := a.report(err); code == exitOK {

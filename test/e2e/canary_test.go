@@ -1,54 +1,78 @@
 package e2e
 
 import (
-	"strings"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-starter/fleet/internal/dev"
+	"github.com/fleet-starter/fleet/test/load"
 )
+
+// tried is the manifest of an app with a canary, that answers so many per cent of its requests with 500.
+func tried(version string, fails int) string {
+	return fmt.Sprintf(`apiVersion: fleet/v1
+kind: App
+metadata: {name: tried}
+spec:
+  replicas: 2
+  exec: {command: ["%%t/fleet/bin/example-app", --instance, "%%n", --fail-percent, "%d"]}
+  env: {EXAMPLE_VERSION: %q}
+  ports: [{name: http, hostPort: auto}]
+  healthCheck: {http: {path: /healthz}, interval: 500ms}
+  announce: {port: http}
+  route: {hosts: [tried.localhost]}
+  update: {canary: {instances: 1}}
+`, fails, version)
+}
 
 // TestCanary: a version that answers 5 % of its requests with 500 is found by its canary, and taken back; one that does not is
 // followed by all instances.
 func TestCanary(t *testing.T) {
 	calm(t)
-	manifest := func(version, fails string) string {
-		return "apiVersion: fleet/v1\nkind: App\nmetadata: {name: tried}\nspec:\n  replicas: 2\n" +
-			"  exec: {command: [\"%t/fleet/bin/example-app\", --listen, \"${FLEET_MACHINE_IP}:${PORT}\", --version-label, \"" + version + "\", --fail-percent, \"" + fails + "\"]}\n" +
-			"  ports: [{name: http, hostPort: auto}]\n  healthCheck: {http: {path: /healthz}, interval: 500ms}\n  announce: {}\n" +
-			"  route: {hosts: [tried.localhost]}\n  update: {canary: {instances: 1}}\n"
+	applied := func(version string, fails int) (string, error) {
+		return try("fleetctl apply -f - --wait --timeout 4m <<'END'\n%sEND", tried(version, fails))
 	}
-	applied := func(version, fails, wait string) (string, error) {
-		return try("fleetctl apply -f - %s <<'END'\n%sEND", wait, manifest(version, fails))
-	}
-	out, err := applied("1", "0", "--wait")
+	out, err := applied("1", 0)
 	require.NoError(t, err, out)
 	defer run(t, "fleetctl delete app tried")
-	stop := make(chan struct{})
-	counted := make(chan [2]int)
-	go func() { // ends with stop
-		var n [2]int
-		defer func() { counted <- n }()
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			out, _ := try("for i in $(seq 50); do curl -s -o /dev/null -w '%%{http_code}\\n' -H 'Host: tried.localhost' http://127.0.0.11:8080/; done")
-			n[0] += strings.Count(out, "\n")
-			n[1] += strings.Count(out, "\n") - strings.Count(out, "200\n")
+	var targets []load.Target
+	for _, m := range allMachines {
+		targets = append(targets, load.Target{Name: fmt.Sprintf("m%d", m), Address: dev.Address(m) + ":8080", Host: "tried.localhost"})
+	}
+	during := func(version string, fails int) (load.Result, string, error) {
+		stream := load.Options{Patience: patience}.Start(targets...)
+		defer stream.Stop()
+		began := time.Now()
+		out, err := applied(version, fails)
+		took := time.Since(began)
+		result := stream.Stop()
+		t.Logf("version %s: %.1f s: %s\n%s", version, took.Seconds(), result, out)
+		return result, out, err
+	}
+	serves := func(version string) {
+		for _, m := range allMachines {
+			require.Equal(t, version+"\n", run(t, "curl -sf -H 'Host: tried.localhost' http://%s:8080/version", dev.Address(m)))
 		}
-	}()
-	began := time.Now()
-	out, err = applied("2", "5", "--wait --timeout 4m")
-	took := time.Since(began)
-	close(stop)
-	requests := <-counted
-	t.Logf("taken back after %s: %d requests, %d of them not answered with 200\n%s", took.Round(100*time.Millisecond), requests[0], requests[1], out)
+	}
+	eventually(t, 10*time.Second, "routed", func() error {
+		out, err := try("curl -sf -H 'Host: tried.localhost' http://%s:8080/version", dev.Address(allMachines[len(allMachines)-1]))
+		if err != nil {
+			err = fmt.Errorf("%w: %s", err, out)
+		}
+		return err
+	})
+	bad, out, err := during("2", 5)
 	require.Error(t, err)
-	require.Contains(t, out, "the canary is worse than revision 1")
-	require.Less(t, requests[1]*20, requests[0], "fewer than those of a version that replaced all")
-	require.Contains(t, run(t, "curl -s -H 'Host: tried.localhost' http://127.0.0.11:8080/version"), "1")
+	require.Contains(t, out, "the canary is worse than revision")
+	require.Less(t, len(bad.Failed)*20, bad.Total(), "fewer than those of a version that replaced all")
+	serves("1")
 	require.Contains(t, run(t, "fleetctl history app/tried"), "rejected: the canary is worse")
+
+	good, out, err := during("3", 0)
+	require.NoError(t, err, out)
+	require.Empty(t, good.Failed)
+	serves("3")
 }
