@@ -54,6 +54,7 @@ const stopTimeout = 5 * time.Second
 type Controller struct {
 	opts     Options
 	health   Health
+	told     string // why the instance is not announced, as logged last
 	endpoint endpoint
 }
 
@@ -95,11 +96,18 @@ func (c *Controller) Reconcile(ctx context.Context) time.Duration {
 func (c *Controller) apply(ctx context.Context, plan Decision) {
 	log := c.opts.Log.WithValues("reason", plan.Reason, "key", c.endpoint.key, "value", c.endpoint.value)
 	switch plan.Action {
+	case Keep:
+		if plan.Reason == ReasonUnhealthy && plan.Message != c.told {
+			log.Info("Not announcing the instance", "message", plan.Message)
+			c.told = plan.Message
+		}
 	case Announce:
 		log.Info("Announcing the instance")
+		c.told = ""
 		c.endpoint.announce(context.WithoutCancel(ctx)) // only withdraw ends it, together with the lease
 	case Withdraw:
 		log.Info("Withdrawing the instance", "message", plan.Message)
+		c.told = plan.Message
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		defer cancel()
 		if err := c.endpoint.withdraw(ctx); err != nil {

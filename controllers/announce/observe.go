@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os/exec"
@@ -33,10 +34,20 @@ func HTTPProbe(url string) Probe {
 		}
 		defer res.Body.Close()
 		if res.StatusCode < 200 || res.StatusCode > 399 {
-			return fmt.Errorf("GET %s answered %s", url, res.Status)
+			return fmt.Errorf("GET %s answered %s%s", url, res.Status, firstLine(res.Body))
 		}
 		return nil
 	}
+}
+
+// firstLine is ": " and the beginning of an answer, if there is any.
+func firstLine(body io.Reader) string {
+	text, _ := io.ReadAll(io.LimitReader(body, 200)) // what came is better than nothing
+	line, _, _ := strings.Cut(strings.TrimSpace(strings.ToValidUTF8(string(text), "")), "\n")
+	if line == "" {
+		return ""
+	}
+	return ": " + strings.TrimSpace(line)
 }
 
 // TCPProbe passes when a connection to address (host:port) is accepted.
@@ -80,7 +91,8 @@ func (c *Controller) observe(ctx context.Context) Input {
 		return in
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		err = fmt.Errorf("no answer within %s", c.opts.Timeout)
+		noAnswer := fmt.Sprintf("no answer within %s", c.opts.Timeout)
+		err = errors.New(strings.Replace(err.Error(), context.DeadlineExceeded.Error(), noAnswer, 1))
 	}
 	c.health = c.health.After(err)
 	in.Health = c.health

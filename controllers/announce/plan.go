@@ -72,6 +72,8 @@ func Plan(in Input) Decision {
 		return Decision{Action: Announce, Reason: ReasonHealthy, After: in.Interval}
 	case in.Announced && in.Health.Failed >= max(1, in.Thresholds.Unhealthy):
 		return Decision{Action: Withdraw, Reason: ReasonUnhealthy, Message: in.Health.Message, After: in.Interval}
+	case !in.Announced && in.Health.Failed >= max(1, in.Thresholds.Unhealthy):
+		return Decision{Action: Keep, Reason: ReasonUnhealthy, Message: in.Health.Message, After: in.Interval}
 	}
 	return Decision{Action: Keep, After: in.Interval}
 }

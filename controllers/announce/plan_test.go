@@ -23,7 +23,8 @@ func TestPlan(t *testing.T) {
 		{"healthy and announced", Input{Health: Health{Passed: 9}, Announced: true}, Keep, ""},
 		{"two failures are let pass", Input{Health: Health{Failed: 2}, Announced: true}, Keep, ""},
 		{"unhealthy", Input{Health: Health{Failed: 3}, Announced: true}, Withdraw, ReasonUnhealthy},
-		{"unhealthy and withdrawn", Input{Health: Health{Failed: 9}}, Keep, ""},
+		{"unhealthy and withdrawn", Input{Health: Health{Failed: 9}}, Keep, ReasonUnhealthy},
+		{"may still be starting", Input{Health: Health{Failed: 2}}, Keep, ""},
 		{"stopping", Input{Health: Health{Passed: 9}, Announced: true, Stopping: true}, Withdraw, ReasonStopping},
 		{"stopping before it was announced", Input{Health: Health{Passed: 9}, Stopping: true}, Keep, ReasonStopping},
 	} {

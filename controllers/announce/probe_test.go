@@ -39,6 +39,34 @@ func TestHTTPProbesUseNewConnections(t *testing.T) {
 	require.Len(t, remotes, 3)
 }
 
+// TestWhyAnHTTPProbeFailed: the error has the URL, and the status with the first line of the body or what is wrong with the connection.
+func TestWhyAnHTTPProbeFailed(t *testing.T) {
+	hang := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/down":
+			http.Error(w, "the database does not answer\nsecond line", http.StatusInternalServerError)
+		case "/hangs":
+			<-hang
+		default:
+			w.WriteHeader(http.StatusNotFound)
+		}
+	}))
+	defer server.Close()
+	defer close(hang)
+	closed := httptest.NewServer(nil)
+	closed.Close()
+	for url, want := range map[string]string{
+		server.URL + "/down":  "GET " + server.URL + "/down answered 500 Internal Server Error: the database does not answer",
+		server.URL + "/none":  "GET " + server.URL + "/none answered 404 Not Found",
+		server.URL + "/hangs": "Get \"" + server.URL + "/hangs\": no answer within 50ms",
+		closed.URL + "/":      "Get \"" + closed.URL + "/\": dial tcp " + closed.Listener.Addr().String() + ": connect: connection refused",
+	} {
+		c := Controller{opts: Options{Log: logr.Discard(), Probe: HTTPProbe(url), Timeout: 50 * time.Millisecond}}
+		require.Equal(t, want, c.observe(t.Context()).Health.Message)
+	}
+}
+
 // TestExecProbeThatLeavesSomethingRunning passes by its exit status, without waiting.
 func TestExecProbeThatLeavesSomethingRunning(t *testing.T) {
 	for command, want := range map[string]string{"sleep 3 &": "", "sleep 3 & echo why; exit 3": "sh: exit status 3: why"} {

@@ -54,11 +54,7 @@ type onMachine struct {
 
 // onItsMachine answers a request if the unit is on this machine, and has the fleetd of its machine answer it if not.
 func (l *unitOnMachine) onItsMachine(w http.ResponseWriter, r *http.Request, name string, o onMachine) error {
-	unit, err := l.reader.units.read(r.Context(), name)
-	if err != nil {
-		return err
-	}
-	machine, err := l.machineOf(unit, r.URL.Query().Get("machine"), o.none)
+	machine, err := l.where(r.Context(), name, r.URL.Query().Get("machine"), o.none)
 	if err != nil {
 		return err
 	}
@@ -87,6 +83,30 @@ func (l *unitOnMachine) journalQuery(r *http.Request) (JournalQuery, error) {
 	var err error
 	q.Since, err = parseSince(values.Get("since"), l.now())
 	return q, err
+}
+
+// where returns the machine to ask. What an instance of an app has written that is gone, such as one of a revision that was taken back,
+// is still on its machine: that has to be named by its whole ID then.
+func (l *unitOnMachine) where(ctx context.Context, name, wanted, none string) (machine string, err error) {
+	unit, err := l.reader.units.read(ctx, name)
+	if err == nil {
+		machine, err = l.machineOf(unit, wanted, none)
+	}
+	var status *wire.Status
+	if err == nil || wanted == "" || !errors.As(err, &status) || status.Reason != wire.ReasonNotFound {
+		return machine, err
+	}
+	if wanted != l.machineID {
+		if _, unknown := l.reader.machines.read(ctx, wanted); unknown != nil {
+			return "", err
+		}
+	}
+	for _, app := range v1.AppsOfUnit(name) { // no unit that is not fleet's
+		if _, unknown := l.reader.apps.read(ctx, app); unknown == nil {
+			return wanted, nil
+		}
+	}
+	return "", err
 }
 
 // machineOf returns the machine to ask for a unit: this one if the unit is here.

@@ -69,6 +69,18 @@ func TestLogsOfAUnitHere(t *testing.T) {
 	require.Contains(t, a.status(t).Message, "nothing fits")
 }
 
+// TestLogsOfAnInstanceThatIsGone: they are on the machine that the request names, but for units that no app has.
+func TestLogsOfAnInstanceThatIsGone(t *testing.T) {
+	c := newCluster(t, func(o *api.Options) { o.Journal = journal{} })
+	c.applied(named("web", 1))
+	got := entries(t, c.do(http.MethodGet, units+"/web@2.service/logs?machine="+here, ""))
+	require.Equal(t, here, got[0].Machine)
+	entries(t, c.do(http.MethodGet, units+"/web-discovery@2.service/logs?machine="+here, ""))
+	for _, path := range []string{"/web@2.service/logs", "/web@2.service/logs?machine=" + here[:4], "/web@2.service/logs?machine=" + there, "/ssh.service/logs?machine=" + here} {
+		require.Equal(t, http.StatusNotFound, c.do(http.MethodGet, units+path, "").code, path)
+	}
+}
+
 func TestLogsFollowUntilTheClientLeaves(t *testing.T) {
 	c := newCluster(t, func(o *api.Options) { o.Journal = journal{} })
 	placed(c, "a.service", here)

@@ -142,6 +142,7 @@ type rejectedError struct {
 	condition *v1.Condition
 	rejection v1.Rejection
 	log       string // the last lines of what failed
+	probe     string // the last line of its sidekick
 }
 
 // rejectedLines is how many lines of its log are shown of what failed.
@@ -154,17 +155,37 @@ func (a *app) lastLog(ctx context.Context, r v1.Rejection) string {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	var lines []string
-	err := a.unitLogs(ctx, r.Unit, logOptions{lines: 10 * rejectedLines, machine: r.Machine}, func(e wire.LogEntry) error {
-		if e.Identifier != "systemd" && !e.Time.After(r.At.Add(time.Second)) { // later ones are of what runs again
+	lines := a.linesBefore(ctx, r, r.Unit, rejectedLines)
+	if len(lines) == 0 {
+		return r.Output
+	}
+	return a.safe(strings.Join(lines, "\n"))
+}
+
+// lastProbe is what the sidekick of what failed said last, such as why the health check failed.
+func (a *app) lastProbe(ctx context.Context, app string, r v1.Rejection) string {
+	n, sidekick, ok := v1.ParseAppUnit(app, r.Unit)
+	if !ok || sidekick || r.Machine == "" {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	return a.safe(strings.Join(a.linesBefore(ctx, r, v1.SidekickUnit(app, n), 1), "\n"))
+}
+
+// linesBefore are the last lines that a unit wrote before the rejection: later ones are of what runs again. There are none where its
+// machine cannot be asked.
+func (a *app) linesBefore(ctx context.Context, r v1.Rejection, unit string, most int) (lines []string) {
+	err := a.unitLogs(ctx, unit, logOptions{lines: 10 * most, machine: r.Machine}, func(e wire.LogEntry) error {
+		if e.Identifier != "systemd" && !e.Time.After(r.At.Add(time.Second)) {
 			lines = append(lines, strings.Split(e.Message, "\n")...)
 		}
 		return nil
 	})
-	if err != nil || len(lines) == 0 {
-		return r.Output
+	if err != nil {
+		return nil
 	}
-	return a.safe(strings.Join(lines[max(0, len(lines)-rejectedLines):], "\n"))
+	return lines[max(0, len(lines)-most):]
 }
 
 func (e *rejectedError) Error() string {
@@ -174,6 +195,9 @@ func (e *rejectedError) Error() string {
 	}
 	if e.log != "" {
 		message += "\n  last log lines of " + e.rejection.Unit + ":\n    | " + strings.ReplaceAll(strings.TrimRight(e.log, "\n"), "\n", "\n    | ")
+	}
+	if e.probe != "" {
+		message += "\n  last log line of its sidekick:\n    | " + e.probe
 	}
 	return message
 }
