@@ -44,25 +44,12 @@ func (p *planner) rollGlobal(i *replica) (under bool) {
 		}
 		return i.holdsUp()
 	}
-	r.count()
-	for _, machine := range slices.Compact(slices.Sorted(slices.Values(slices.Concat(r.out, r.off)))) {
-		r.goOn(machine)
-	}
-	serve := func(machine string) bool { return p.progressOn(i, machine).Serves }
-	for _, machine := range slices.DeleteFunc(slices.Clone(r.former), serve) {
-		r.next(machine, false) // where it does no work, nothing is lost
-	}
-	for _, machine := range slices.Clone(r.former) {
-		if serve(machine) {
-			r.next(machine, true)
-		}
-	}
-	r.write()
+	r.step()
 	p.watchDeadline(i)
 	return true
 }
 
-// beginGlobal begins a roll-out or a restart: it has come to no machine yet where the unit runs.
+// beginGlobal begins a roll-out or a restart, with the first machines of those where the unit runs.
 func (p *planner) beginGlobal(i *replica) {
 	if !p.prepared(i) {
 		return
@@ -70,10 +57,28 @@ func (p *planner) beginGlobal(i *replica) {
 	if i.unit.restart != "" {
 		i.unit.request, i.unit.restart = i.unit.restart, ""
 	}
-	r := &globalRoll{planner: p, i: i, reason: Updated, rollout: p.begins(v1.RolloutUpdating)}
-	for _, machine := range p.in.Places[i.unit.name].Machines {
+	r := &globalRoll{planner: p, i: i, machines: p.in.Places[i.unit.name].Machines, reason: Updated, rollout: p.begins(v1.RolloutUpdating)}
+	for _, machine := range r.machines {
 		if i.unit.state(machine) != nil {
 			r.former = append(r.former, machine)
+		}
+	}
+	r.step()
+}
+
+// step goes on with the machines that are under way, and begins with as many others as may be away.
+func (r *globalRoll) step() {
+	r.count()
+	for _, machine := range slices.Compact(slices.Sorted(slices.Values(slices.Concat(r.out, r.off)))) {
+		r.goOn(machine)
+	}
+	serve := func(machine string) bool { return r.progressOn(r.i, machine).Serves }
+	for _, machine := range slices.DeleteFunc(slices.Clone(r.former), serve) {
+		r.next(machine, false) // where it does no work, nothing is lost
+	}
+	for _, machine := range slices.Clone(r.former) {
+		if serve(machine) {
+			r.next(machine, true)
 		}
 	}
 	r.write()

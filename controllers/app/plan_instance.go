@@ -115,7 +115,7 @@ func (p *planner) progressOn(i *replica, machine string) instance.Progress {
 	name := v1.EndpointName(p.in.App, i.number)
 	if i.number == 0 {
 		name = v1.GlobalEndpointName(p.in.App, machine)
-		if slices.Contains(list(i.unit.formerly()), machine) { // nothing has touched it there
+		if i.unit.stored != nil && p.untouched(i, machine) {
 			in.Unit = &v1.Unit{Spec: in.Unit.Spec}
 		}
 	}
@@ -125,6 +125,12 @@ func (p *planner) progressOn(i *replica, machine string) instance.Progress {
 		in.Endpoint = true
 	}
 	return instance.Of(in)
+}
+
+// untouched reports whether nothing is to happen to a global app on that machine: its roll-out has not come there, or that is done.
+func (p *planner) untouched(i *replica, machine string) bool {
+	state, spec := i.unit.state(machine), i.unit.stored.Spec
+	return slices.Contains(list(i.unit.formerly()), machine) || state != nil && state.Hash == spec.Hash && state.RequestedAt == spec.RequestedAt
 }
 
 func (p *planner) pair(name, hash string) pair {
