@@ -12,6 +12,7 @@ import (
 // once; what runs is taken away only as far as others can spare it.
 func (p *planner) roll() {
 	var outdated, away []*replica
+	var stays []*replica // those that have to move, and wait for others
 	spare := p.spare()
 	short := p.short(spare)
 	var busy, moving, taken int // all that are under way, those that a roll-out does not wait for, and those that lack a name
@@ -30,8 +31,9 @@ func (p *planner) roll() {
 			p.start(i)
 			under = true
 		case p.in.Leaving[i.unit.name] != "":
-			p.letGo(i, spare)
-			under = true
+			if under = p.letGo(i, spare); !under {
+				stays = append(stays, i)
+			}
 		case p.revision.Spec.Global:
 			under = p.rollGlobal(i)
 		case i.withdrawn():
@@ -60,10 +62,11 @@ func (p *planner) roll() {
 			}
 		}
 	}
-	if busy+len(outdated) == 0 {
+	if busy+len(stays)+len(outdated) == 0 {
 		away = p.replaceAway(away)
 	}
-	p.reportComplete(busy == moving && len(outdated)+taken == 0 && !p.anyHeld(), away)
+	current := !slices.ContainsFunc(stays, func(i *replica) bool { return !i.updated() })
+	p.reportComplete(busy == moving && len(outdated)+taken == 0 && current && !p.anyHeld(), away)
 	p.takeAway(outdated, spare, busy)
 }
 
@@ -231,12 +234,12 @@ func (p *planner) goOn(i *replica, short bool) {
 
 // letGo takes an instance that has to move to another machine out of the routers, and lets it go when no request reaches it
 // any more. This happens one at a time, the next one when the previous one is ready on its new machine. When it is there, or
-// no longer has to move, it returns to the routers like one that was replaced.
-func (p *planner) letGo(i *replica, spare int) {
+// no longer has to move, it returns to the routers like one that was replaced. It reports whether that has begun.
+func (p *planner) letGo(i *replica, spare int) bool {
 	begun := i.rollout.UnderWay()
-	if !begun && (p.moving || slices.ContainsFunc(p.all, p.underWay) || slices.ContainsFunc(p.all, p.goes) || spare == 0 && p.available(i) && !i.beside) {
+	if !begun && (p.moving || slices.ContainsFunc(p.all, p.underWay) || slices.ContainsFunc(p.all, p.interrupted) || slices.ContainsFunc(p.all, p.goes) || spare == 0 && p.available(i) && !i.beside) {
 		p.keep(i)
-		return
+		return false
 	}
 	p.moving = true
 	leaves := p.begins(v1.RolloutLeaving)
@@ -256,6 +259,13 @@ func (p *planner) letGo(i *replica, spare int) {
 	default:
 		p.watchDeadline(i)
 	}
+	return true
+}
+
+// interrupted reports whether a roll-out, a restart or a move has taken an instance away that is not back yet, also where a newer
+// revision replaces it before it ever is.
+func (p *planner) interrupted(i *replica) bool {
+	return i.wanted() && i.rollout.UnderWay() && i.holdsUp() && !p.available(i)
 }
 
 // underWay reports whether a roll-out, a restart or a move has begun with the instance, which then continues before anything
