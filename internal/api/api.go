@@ -96,7 +96,7 @@ func (s *Server) resourceRoutes(read *reader, units *unitWriter, apps *appWriter
 	const get, put, post, patch, del = http.MethodGet, http.MethodPut, http.MethodPost, http.MethodPatch, http.MethodDelete
 	for path, m := range map[string]methods{
 		"/apps":                           {get: read.apps.list},
-		"/apps/{name}":                    {get: read.getApp, put: applies.putApp, del: applies.deleteObject(v1.KindApp)},
+		"/apps/{name}":                    {get: read.getApp, put: applies.putApp, del: (&deleter{applies}).object(v1.KindApp)},
 		"/apps/{name}/endpoints":          {get: read.appEndpoints},
 		"/apps/{name}/diff":               {get: applies.reader.diffApp},
 		"/apps/{name}/explain":            {get: why.explainApp},
@@ -112,7 +112,7 @@ func (s *Server) resourceRoutes(read *reader, units *unitWriter, apps *appWriter
 		"/plans":                          {post: plans.postPlan},
 		"/plans/apply":                    {post: plans.applyPlan},
 		"/units":                          {get: read.units.list},
-		"/units/{name}":                   {get: read.units.get, put: units.putUnit, patch: units.patchUnit, del: applies.deleteObject(v1.KindUnit)},
+		"/units/{name}":                   {get: read.units.get, put: units.putUnit, patch: units.patchUnit, del: (&deleter{applies}).object(v1.KindUnit)},
 		"/units/{name}/explain":           {get: why.explainUnit},
 		"/units/{name}/file":              {get: read.unitText},
 		"/units/{name}/logs":              {get: there.logs},

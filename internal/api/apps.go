@@ -40,8 +40,11 @@ func (a *applier) putApp(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, answer.Items[0].Code, answer.Items[0])
 }
 
-// deleteObject deletes an app or a unit. It is recorded as an apply, so that it can be undone.
-func (a *applier) deleteObject(kind string) handler {
+// deleter deletes objects. That is recorded as an apply, so that it can be undone.
+type deleter struct{ *applier }
+
+// object deletes an app or a unit.
+func (a *deleter) object(kind string) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		d := a.deletion(r.Context(), kind, r.PathValue("name"))
 		change := d.change
