@@ -146,14 +146,15 @@ func (a *app) roll(ctx context.Context, r *rollout, o stateOptions) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.patience())
 	defer cancel()
-	if err := a.waitRestarted(ctx, r.app, restart); err != nil {
+	if err := a.waitRestarted(ctx, r, restart); err != nil {
 		return fmt.Errorf("restart of app/%s failed: %w", r.app, err)
 	}
 	return nil
 }
 
-// waitRestarted follows the units of an app until all requested restarts are done, and reports each.
-func (a *app) waitRestarted(ctx context.Context, app string, restart wire.Restart) error {
+// waitRestarted follows the units of an app until all requested restarts are done, and reports each. Of a whole app, what is removed
+// meanwhile, such as an instance that another one has replaced, need not be restarted.
+func (a *app) waitRestarted(ctx context.Context, r *rollout, restart wire.Restart) error {
 	c, err := a.client()
 	if err != nil {
 		return err
@@ -162,15 +163,21 @@ func (a *app) waitRestarted(ctx context.Context, app string, restart wire.Restar
 	for _, unit := range restart.Units {
 		left[unit] = true
 	}
-	for event, err := range client.Follow[v1.Unit](ctx, c, client.Path("units"), url.Values{"owner": {app}}, false) {
+	for event, err := range client.Follow[v1.Unit](ctx, c, client.Path("units"), url.Values{"owner": {r.app}}, false) {
 		name := event.Object.Metadata.Name
 		switch {
 		case err != nil:
 			return err
 		case event.Type == wire.Bookmark || !left[name]:
 			continue
-		case event.Type == wire.Deleted:
+		case event.Type == wire.Deleted && !r.all:
 			return fmt.Errorf("unit %s was removed", name)
+		case event.Type == wire.Deleted:
+			a.note("Unit %s was removed", name)
+			if delete(left, name); len(left) == 0 {
+				return nil
+			}
+			continue
 		}
 		where, done, err := a.hasRestarted(event.Object, restart.RequestedAt)
 		if err != nil {
