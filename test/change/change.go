@@ -93,8 +93,17 @@ func (c *Cluster) fleetctl(args ...string) error {
 	return nil
 }
 
-// Machine is the ID of the machine that an instance runs on.
-func (c *Cluster) Machine(instance string) (string, error) {
+// Machine is the ID of the machine that an instance runs on. One that has just been placed has not been reported yet.
+func (c *Cluster) Machine(instance string) (id string, err error) {
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if id, err = c.reported(instance); err == nil {
+			break
+		}
+	}
+	return id, err
+}
+
+func (c *Cluster) reported(instance string) (string, error) {
 	rows, err := c.Fleetctl("list-units", "--no-legend", "--full", "--fields", "unit,machine")
 	if err != nil {
 		return "", err
