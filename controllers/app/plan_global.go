@@ -35,7 +35,7 @@ func (p *planner) rollGlobal(i *replica) (under bool) {
 	}
 	r := &globalRoll{
 		planner: p, i: i, machines: p.in.Places[i.unit.name].Machines, reason: Updated, rollout: i.rollout.Back(),
-		former: list(i.unit.formerly()), out: list(i.sidekick.excepted()), off: list(i.unit.excepted()),
+		former: slices.Clone(i.former), out: list(i.sidekick.excepted()), off: list(i.unit.excepted()),
 	}
 	if done := len(r.former)+len(r.out)+len(r.off) == 0; done {
 		if p.replace(i); p.ready(i) && !p.changesMode() {
@@ -72,14 +72,16 @@ func (r *globalRoll) step() {
 	for _, machine := range slices.Compact(slices.Sorted(slices.Values(slices.Concat(r.out, r.off)))) {
 		r.goOn(machine)
 	}
-	serve := func(machine string) bool { return r.progressOn(r.i, machine).Serves }
-	for _, machine := range slices.DeleteFunc(slices.Clone(r.former), serve) {
-		r.next(machine, false) // where it does no work, nothing is lost
-	}
+	var serving []string
 	for _, machine := range slices.Clone(r.former) {
-		if serve(machine) {
-			r.next(machine, true)
+		if r.progressOn(r.i, machine).Serves {
+			serving = append(serving, machine)
+		} else {
+			r.next(machine, false) // where it does no work, nothing is lost
 		}
+	}
+	for _, machine := range serving {
+		r.next(machine, true)
 	}
 	r.write()
 }

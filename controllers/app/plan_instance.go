@@ -14,6 +14,7 @@ type replica struct {
 	unit, sidekick pair
 	how            instance.Progress
 	machine        string     // of a global app: the machine that how is about
+	former         []string   // of a global app: the machines that its roll-out has not come to
 	rollout        v1.Rollout // the stored progress of its roll-out, restart or move
 	beside         bool       // it is there only for a roll-out
 	held           bool       // it keeps the files that it has, because the roll-out is paused
@@ -72,6 +73,7 @@ func (p *planner) replica(n int32, hash, sidekick string) *replica {
 	if _, own := p.in.Overrides[i.sidekick.name]; !own && i.unit.request != "" {
 		i.sidekick.request = i.unit.request
 	}
+	i.former = list(i.unit.formerly())
 	i.how, i.machine = p.progress(i)
 	i.rollout = v1.RolloutOf(i.unit.unit(), i.sidekick.unit())
 	for _, u := range []*pair{&i.unit, &i.sidekick} {
@@ -88,12 +90,11 @@ func (p *planner) progress(i *replica) (how instance.Progress, machine string) {
 	if i.number > 0 || len(p.in.Places[i.unit.name].Machines) == 0 {
 		return p.progressOn(i, ""), ""
 	}
-	former := list(i.unit.formerly())
 	for n, m := range p.in.Places[i.unit.name].Machines {
-		if n > 0 && slices.Contains(former, m) {
+		if n > 0 && slices.Contains(i.former, m) {
 			continue
 		}
-		if how, machine = p.progressOn(i, m), m; !how.State.IsReady() && !slices.Contains(former, m) {
+		if how, machine = p.progressOn(i, m), m; !how.State.IsReady() && !slices.Contains(i.former, m) {
 			break
 		}
 	}
@@ -130,7 +131,7 @@ func (p *planner) progressOn(i *replica, machine string) instance.Progress {
 // untouched reports whether nothing is to happen to a global app on that machine: its roll-out has not come there, or that is done.
 func (p *planner) untouched(i *replica, machine string) bool {
 	state, spec := i.unit.state(machine), i.unit.stored.Spec
-	return slices.Contains(list(i.unit.formerly()), machine) || state != nil && state.Hash == spec.Hash && state.RequestedAt == spec.RequestedAt
+	return slices.Contains(i.former, machine) || state != nil && state.Hash == spec.Hash && state.RequestedAt == spec.RequestedAt
 }
 
 func (p *planner) pair(name, hash string) pair {

@@ -22,7 +22,7 @@ func (w *world) has() (numbers []int64) {
 	return numbers
 }
 
-// TestPausedAndResumed: what was replaced stays, what was about to be returns, and nothing else is touched, whoever leads.
+// TestPausedAndResumed: what was replaced stays, what was about to be returns, and nothing else is touched, also under another leader.
 func TestPausedAndResumed(t *testing.T) {
 	for name, w := range map[string]*world{"in place": running(t, 3, true), "surging": surging(t, 3, 1, 0)} {
 		t.Run(name, func(t *testing.T) {

@@ -18,8 +18,8 @@ import (
 func (a *app) rolloutCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "rollout status|pause|resume|abort app/NAME", Short: "Show, pause, resume or abort the roll-out of an app",
-		Long: `Shows how far the newest revision of an app is, pauses or resumes its roll-out, or takes it back. What is asked for is stored, and holds
-whoever leads.`,
+		Long: `Shows how far the newest revision of an app is, pauses or resumes its roll-out, or takes it back. What is asked for is stored, and also
+holds for the next leader.`,
 		Example: "  fleetctl rollout status app/hello --wait\n  fleetctl rollout pause app/hello\n  fleetctl rollout abort app/hello",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {

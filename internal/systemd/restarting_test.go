@@ -14,7 +14,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/systemd"
 )
 
-// TestRestarting asks a real systemd while a service is being stopped: for good, or to be started again.
+// TestRestarting asks a real systemd whether a service that is being stopped will be started again.
 func TestRestarting(t *testing.T) {
 	m := newMachine(t)
 	c := dial(t, m)
