@@ -214,12 +214,7 @@ func caller(r *http.Request) (user, from string) {
 
 // apply changes the documents' objects, all or none. Where another client was faster, it looks again.
 func (a *applier) apply(ctx context.Context, docs []*document, record v1.Apply, o applyOptions) (*wire.Status, error) {
-	for attempt := 1; ; attempt++ {
-		answer, err := a.applyOnce(ctx, docs, record, o)
-		if !errors.Is(err, store.ErrConflict) || attempt == attempts {
-			return answer, err
-		}
-	}
+	return again(func() (*wire.Status, error) { return a.applyOnce(ctx, docs, record, o) })
 }
 
 func (a *applier) applyOnce(ctx context.Context, docs []*document, record v1.Apply, o applyOptions) (*wire.Status, error) {

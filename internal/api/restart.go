@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"slices"
 
@@ -25,16 +24,11 @@ func (a *appWriter) restartApp(w http.ResponseWriter, r *http.Request) error {
 			return wire.Fail(wire.ReasonBadRequest, `%v: write {"units": ["%s@1.service"]}, or {} for all instances`, err, name)
 		}
 	}
-	for attempt := 1; ; attempt++ {
-		answer, err := a.restartOnce(r.Context(), name, request.Units)
-		if errors.Is(err, store.ErrConflict) && attempt < attempts {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		return writeJSON(w, http.StatusOK, answer)
+	answer, err := again(func() (*wire.Restart, error) { return a.restartOnce(r.Context(), name, request.Units) })
+	if err != nil {
+		return err
 	}
+	return writeJSON(w, http.StatusOK, answer)
 }
 
 func (a *appWriter) restartOnce(ctx context.Context, app string, named []string) (*wire.Restart, error) {

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 
@@ -78,16 +77,11 @@ func (a *roller) changeRollout(w http.ResponseWriter, r *http.Request) error {
 	if err := strictJSON(body, &request); err != nil {
 		return wire.Fail(wire.ReasonBadRequest, `%v: write {"action": "pause"}, resume or abort`, err)
 	}
-	for attempt := 1; ; attempt++ {
-		answer, err := a.changeRolloutOnce(r, request.Action)
-		if errors.Is(err, store.ErrConflict) && attempt < attempts {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		return writeJSON(w, answer.Code, answer)
+	answer, err := again(func() (*wire.Status, error) { return a.changeRolloutOnce(r, request.Action) })
+	if err != nil {
+		return err
 	}
+	return writeJSON(w, answer.Code, answer)
 }
 
 func (a *roller) changeRolloutOnce(r *http.Request, action string) (*wire.Status, error) {

@@ -7,7 +7,6 @@ import (
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api/wire"
-	"github.com/fleet-starter/fleet/internal/store"
 )
 
 // scaleApp writes another number of instances into the stored manifest, and leaves every other byte as it is.
@@ -23,16 +22,11 @@ func (a *roller) scaleApp(w http.ResponseWriter, r *http.Request) error {
 	if err := checkNote(request.Note); err != nil {
 		return err
 	}
-	for attempt := 1; ; attempt++ {
-		answer, err := a.scaleOnce(r, request)
-		if errors.Is(err, store.ErrConflict) && attempt < attempts {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		return writeJSON(w, answer.Code, answer)
+	answer, err := again(func() (*wire.Status, error) { return a.scaleOnce(r, request) })
+	if err != nil {
+		return err
 	}
+	return writeJSON(w, answer.Code, answer)
 }
 
 func (a *roller) scaleOnce(r *http.Request, request wire.ScaleRequest) (*wire.Status, error) {

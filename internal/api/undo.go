@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -20,16 +19,11 @@ func (a *applier) undoApp(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	name, dryRun := r.PathValue("name"), flag(r.URL.Query().Get("dryRun"))
-	for attempt := 1; ; attempt++ {
-		answer, err := a.undoAppOnce(r, name, request, dryRun)
-		if errors.Is(err, store.ErrConflict) && attempt < attempts {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		return writeJSON(w, answer.Code, answer)
+	answer, err := again(func() (*wire.Status, error) { return a.undoAppOnce(r, name, request, dryRun) })
+	if err != nil {
+		return err
 	}
+	return writeJSON(w, answer.Code, answer)
 }
 
 func readUndo(w http.ResponseWriter, r *http.Request) (request wire.UndoRequest, err error) {

@@ -16,6 +16,16 @@ import (
 // attempts is how often a write without a version is tried when other clients write the same object.
 const attempts = 5
 
+// again repeats an attempt for as long as other clients are faster, at most so many times.
+func again[T any](attempt func() (T, error)) (T, error) {
+	for n := 1; ; n++ {
+		answer, err := attempt()
+		if !errors.Is(err, store.ErrConflict) || n == attempts {
+			return answer, err
+		}
+	}
+}
+
 // writer applies changes by compare-and-swap.
 type writer struct {
 	store store.Interface
