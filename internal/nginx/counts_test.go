@@ -1,16 +1,19 @@
 package nginx
 
 import (
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/fleet-starter/fleet/internal/routing"
 )
+
+// tally is what was counted for an endpoint.
+type tally struct{ requests, errors int64 }
 
 // TestResponsesAreCounted: only while an app asks for it, and anew with each token. A reload keeps the counts.
 func TestResponsesAreCounted(t *testing.T) {
@@ -30,24 +33,29 @@ func TestResponsesAreCounted(t *testing.T) {
 	ask(4)
 	counted := app(good, bad)
 	counted.Count = "7"
-	counts := func() (out []string) {
-		for _, c := range r.apply(counted).Counts {
-			requests := int64(0)
-			for _, n := range c.Latency {
-				requests += n
-			}
+	counts := func() (out []tally) {
+		for i, c := range r.apply(counted).Counts {
+			require.Equal(t, []string{[]string{good.Key, bad.Key}[i], counted.Count}, []string{c.Endpoint, c.Token})
 			require.Len(t, c.Latency, 18)
-			out = append(out, fmt.Sprint(c.Endpoint, " ", c.Token, " ", requests, " ", c.Errors))
+			n := tally{errors: c.Errors}
+			for _, requests := range c.Latency {
+				n.requests += requests
+			}
+			out = append(out, n)
 		}
 		return out
 	}
-	require.Equal(t, []string{"/services/web/app/app@1 7 0 0", "/services/web/app/app@2 7 0 0"}, counts())
+	require.Equal(t, []tally{{}, {}}, counts())
 	ask(10)
-	want := []string{"/services/web/app/app@1 7 5 0", "/services/web/app/app@2 7 5 5"}
-	require.Equal(t, want, counts())
+	var got []tally
+	// A worker counts when the client has its answer already.
+	require.Eventually(t, func() bool { got = counts(); return got[0].requests+got[1].requests == 10 }, 5*time.Second, time.Millisecond)
+	require.Zero(t, got[0].errors)
+	require.Equal(t, got[1].requests, got[1].errors)
+	require.InDelta(t, got[0].requests, got[1].requests, float64(r.settings.Workers), "each worker has turns of its own")
 	counted.Hosts = []string{"app.localhost", "other.localhost"} // a reload
-	require.Equal(t, want, counts())
+	require.Equal(t, got, counts())
 	counted.Count = "8"
-	require.Equal(t, []string{"/services/web/app/app@1 8 0 0", "/services/web/app/app@2 8 0 0"}, counts())
+	require.Equal(t, []tally{{}, {}}, counts())
 	require.Empty(t, r.apply(app(good, bad)).Counts)
 }
