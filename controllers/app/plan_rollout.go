@@ -237,7 +237,7 @@ func (p *planner) goOn(i *replica, short bool) {
 // no longer has to move, it returns to the routers like one that was replaced. It reports whether that has begun.
 func (p *planner) letGo(i *replica, spare int) bool {
 	begun := i.rollout.UnderWay()
-	if !begun && (p.moving || slices.ContainsFunc(p.all, p.underWay) || slices.ContainsFunc(p.all, p.interrupted) || slices.ContainsFunc(p.all, p.goes) || spare == 0 && p.available(i) && !i.beside) {
+	if (!begun || p.isBack(i)) && (p.moving || slices.ContainsFunc(p.all, p.underWay) || slices.ContainsFunc(p.all, p.interrupted) || slices.ContainsFunc(p.all, p.goes) || spare == 0 && p.available(i) && !i.beside) {
 		p.keep(i)
 		return false
 	}
@@ -272,7 +272,13 @@ func (p *planner) interrupted(i *replica) bool {
 // else. One that has become out of date since, such as one that fitted nowhere when it was touched, waits for its turn.
 func (p *planner) underWay(i *replica) bool {
 	waits := (!i.updated() || i.unit.restart != "") && !i.withdrawn() && !i.restarting() && i.unit.is() == v1.Launched && p.in.Leaving[i.unit.name] == ""
-	return i.wanted() && i.rollout.UnderWay() && i.holdsUp() && !waits
+	return i.wanted() && i.rollout.UnderWay() && i.holdsUp() && !waits && !p.isBack(i)
+}
+
+// isBack reports whether an instance that has to move does its work, although a roll-out, a restart or another move is not done with
+// it: taking it away costs as much as if none had begun.
+func (p *planner) isBack(i *replica) bool {
+	return p.in.Leaving[i.unit.name] != "" && i.unit.is() == v1.Launched && !i.withdrawn() && !i.restarting() && p.serves(i)
 }
 
 // moves reports whether it has to move to another machine, or has moved, and nothing else happens to it.

@@ -66,10 +66,14 @@ func trimRoute(text string) string {
 // TestSurgeKeepsReplicas: whatever happens in which order, a roll-out, a restart and a move leave as many instances in the routers as
 // the manifest asks for, less what may be missing, and there are never more than it allows.
 func TestSurgeKeepsReplicas(t *testing.T) {
-	const inTheMiddle = 1429 // a move, a newer manifest while an instance restarts
-	for seed := range uint64(201) {
-		if seed == 200 {
-			seed = inTheMiddle
+	inTheMiddle := []uint64{
+		1429, // a move, a newer manifest while an instance restarts
+		3252, // a move of an instance that has just been replaced, and serves
+	}
+	for n := range uint64(200 + len(inTheMiddle)) {
+		seed := n
+		if n >= 200 {
+			seed = inTheMiddle[n-200]
 		}
 		chance := rand.New(rand.NewPCG(seed, 1))
 		replicas, surge, unavailable := 1+chance.Int32N(4), 1+chance.Int32N(3), chance.Int32N(3)
