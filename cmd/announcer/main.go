@@ -38,13 +38,21 @@ func main() {
 	// One announcer runs beside every instance, so trade a little garbage collection for memory.
 	debug.SetGCPercent(25)
 	debug.SetMemoryLimit(6 << 20)
-	if err := run(os.Args[1:]); err != nil && !errors.Is(err, context.Canceled) {
-		fmt.Fprintln(os.Stderr, "announcer:", err)
-		os.Exit(1)
-	}
+	os.Exit(logged())
 }
 
-func run(args []string) error {
+// logged runs the announcer with its log and returns the exit code.
+func logged() int {
+	stderr := logging.Stderr()
+	defer stderr.Close()
+	if err := run(os.Args[1:], stderr); err != nil && !errors.Is(err, context.Canceled) {
+		fmt.Fprintln(stderr, "announcer:", err)
+		return 1
+	}
+	return 0
+}
+
+func run(args []string, stderr io.Writer) error {
 	var opts announce.Options
 	var host, port, healthHTTP, healthTCP, healthExec, format string
 	flags := flag.NewFlagSet("announcer", flag.ExitOnError)
@@ -74,7 +82,7 @@ func run(args []string) error {
 		fmt.Println("announcer version", version.String())
 		return nil
 	}
-	log, err := logging.New(os.Stderr, format, nil)
+	log, err := logging.New(stderr, format, nil)
 	if err != nil {
 		return err
 	}

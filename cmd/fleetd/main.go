@@ -11,18 +11,29 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/fleet-starter/fleet/internal/logging"
 	"github.com/fleet-starter/fleet/internal/version"
 )
 
-func main() {
+func main() { os.Exit(logged()) }
+
+// logged runs fleetd with its log and returns the exit code. SIGUSR1 has the state written to standard output, which must not make fleetd
+// wait either.
+func logged() int {
+	stdout, stderr := logging.NewQueue(os.Stdout), logging.Stderr()
+	defer stdout.Close()
+	defer stderr.Close()
 	root := newRoot()
 	root.SetArgs(normalize(os.Args[1:]))
+	root.SetOut(stdout)
+	root.SetErr(stderr)
 	if err := root.ExecuteContext(context.Background()); err != nil {
 		for line := range strings.SplitSeq(err.Error(), "\n") {
-			fmt.Fprintln(os.Stderr, "fleetd:", line)
+			fmt.Fprintln(stderr, "fleetd:", line)
 		}
-		os.Exit(exitCode(err))
+		return exitCode(err)
 	}
+	return 0
 }
 
 // errDev answers "fleetd dev", which used to run the local cluster.

@@ -58,6 +58,7 @@ func run(cmd *cobra.Command, src config.Source) error {
 	}
 	d := daemon.New(cfg, daemon.Options{
 		Log:    cmd.ErrOrStderr(),
+		Out:    cmd.OutOrStdout(),
 		Reload: func() (*config.Config, []string, error) { return config.Load(src) },
 	})
 	for _, w := range warnings {

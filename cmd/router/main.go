@@ -59,21 +59,27 @@ type options struct {
 	verbosity        int
 }
 
-func main() {
-	if err := run(os.Args[1:]); err != nil && !errors.Is(err, context.Canceled) {
-		fmt.Fprintln(os.Stderr, "router:", err)
-		os.Exit(1)
+func main() { os.Exit(logged()) }
+
+// logged runs the router with its log and returns the exit code.
+func logged() int {
+	stderr := logging.Stderr()
+	defer stderr.Close()
+	if err := run(os.Args[1:], stderr); err != nil && !errors.Is(err, context.Canceled) {
+		fmt.Fprintln(stderr, "router:", err)
+		return 1
 	}
+	return 0
 }
 
-func run(args []string) error {
+func run(args []string, stderr io.Writer) error {
 	opts, err := parse(args)
 	if err != nil {
 		return err
 	}
 	var level logging.Level
 	level.Set(opts.verbosity)
-	log, err := logging.New(os.Stderr, opts.format, &level)
+	log, err := logging.New(stderr, opts.format, &level)
 	if err != nil {
 		return err
 	}

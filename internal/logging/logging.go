@@ -2,6 +2,7 @@
 package logging
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"log/slog"
@@ -21,19 +22,30 @@ type Level struct{ level slog.LevelVar }
 // Set changes the verbosity.
 func (l *Level) Set(verbosity int) { l.level.Set(slog.Level(-verbosity)) }
 
-// New returns a logger that writes lines in that format. A nil level means verbosity 0.
+// New returns a logger that writes lines in that format. A nil level means verbosity 0. Where w is a Queue, that tells in the same format
+// how many lines were lost.
 func New(w io.Writer, format string, level *Level) (logr.Logger, error) {
 	if level == nil {
 		level = new(Level)
 	}
 	opts := &slog.HandlerOptions{Level: &level.level, ReplaceAttr: replace}
+	var handler func(io.Writer) slog.Handler
 	switch format {
 	case Text, "":
-		return logr.FromSlogHandler(slog.NewTextHandler(w, opts)), nil
+		handler = func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, opts) }
 	case JSON:
-		return logr.FromSlogHandler(slog.NewJSONHandler(w, opts)), nil
+		handler = func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, opts) }
+	default:
+		return logr.Discard(), fmt.Errorf("log format %q: use %s or %s", format, Text, JSON)
 	}
-	return logr.Discard(), fmt.Errorf("log format %q: use %s or %s", format, Text, JSON)
+	if q, ok := w.(*Queue); ok {
+		q.telling(func(lost int) []byte {
+			var line bytes.Buffer
+			slog.New(handler(&line)).Warn("Lines of the log were lost", "lines", lost)
+			return line.Bytes()
+		})
+	}
+	return logr.FromSlogHandler(handler(w)), nil
 }
 
 // replace writes the verbosity as a number: slog has no name for logr's V(1).
