@@ -10,6 +10,9 @@ type Canary struct {
 	// Instances is how many instances of the new revision there are at first, at most replicas. As many fresh ones of the revision
 	// before are started with them, to be compared: routers count the responses of both. Default 1.
 	Instances int32 `json:"instances,omitempty"`
+	// Weight is the share of the app's requests that routers send to these instances together, such as 5%, from 1% to 99%. The fresh ones
+	// of the revision before get as many, each as far as that is not more than any other gets. Default: as many as any other instance.
+	Weight *IntOrPercent `json:"weight,omitempty"`
 	// Pause: the others follow only after fleetctl rollout resume. Without it they do when the comparison has found nothing.
 	Pause bool `json:"pause,omitempty"`
 	// Requests is how many requests both sides have to have answered before the canary counts as good. Default 500.
@@ -66,6 +69,12 @@ func (v *validator) canary(s *AppSpec) {
 		v.add(field, "instances and requests are numbers above 0")
 	case c.Filled().Instances > s.Instances():
 		v.add(field+".instances", "%d is more than replicas, which is %d: use fewer", c.Filled().Instances, s.Instances())
+	case s.Announce == nil && c.Weight != nil:
+		v.add(field+".weight", "there are no requests to share, because the app is not announced (spec.announce): remove weight")
+	case c.Weight != nil && !c.Weight.Percent:
+		v.add(field+".weight", "%s is not a share: use a percentage such as 5%%", c.Weight)
+	case c.Weight != nil && (c.Weight.Value < 1 || c.Weight.Value > 99):
+		v.add(field+".weight", "%s is out of range: use 1%% to 99%%, so that both revisions get requests", c.Weight)
 	case s.Announce == nil && !c.Pause:
 		v.add(field, "there are no requests to compare, because the app is not announced (spec.announce): add pause: true, or remove canary")
 	}

@@ -25,9 +25,20 @@ type AppRoute struct {
 	DrainTimeout Duration `json:"drainTimeout,omitempty"`
 	// Count asks the routers to count the responses of each endpoint anew, while a canary is compared; empty if none is.
 	Count string `json:"count,omitempty"`
+	// Canary shares out the requests while a canary with a weight is there; nil: each instance gets as many.
+	Canary *RouteCanary `json:"canary,omitempty"`
 	// Units are instances, such as example-app@1, that run as units of the cluster and are announced by hand. If no App
 	// of this name is announced, only these instances' endpoints are served.
 	Units []string `json:"units,omitempty"`
+}
+
+// RouteCanary is the share of requests that the instances of a canary get.
+type RouteCanary struct {
+	// Percent is what they get together.
+	Percent int32 `json:"percent"`
+	// Units are the canary's instances, such as example-app@4; Fresh those of the revision before that it is compared with.
+	Units []string `json:"units"`
+	Fresh []string `json:"fresh"`
 }
 
 // Drain is how long a router waits for requests that are under way to an endpoint that was withdrawn.

@@ -63,6 +63,14 @@ func TestCanaryThatCannotBe(t *testing.T) {
 		{"replicas: 2\n  update: {canary: {pause: true}, maxSurge: 0}", "spec.update.canary: needs an instance beside the others, and maxSurge is 0"},
 		{"replicas: 2\n  update: {canary: {}}", "spec.update.canary: there are no requests to compare, because the app is not announced (spec.announce): add pause: true"},
 		{"replicas: 2\n  update: {canary: {pause: true, requests: -1}}", "spec.update.canary: instances and requests are numbers above 0"},
+		{"replicas: 2\n  " + auto + "\n  announce: {}\n  update: {canary: {weight: 5%, pause: true}}", ""},
+		{"replicas: 2\n  " + auto + "\n  announce: {}\n  update: {canary: {weight: 99%}}", ""},
+		{"replicas: 2\n  " + auto + "\n  announce: {}\n  update: {canary: {weight: 0%}}", "spec.update.canary.weight: 0% is out of range: use 1% to 99%, so that both revisions get requests"},
+		{"replicas: 2\n  " + auto + "\n  announce: {}\n  update: {canary: {weight: -5%}}", "spec.update.canary.weight: -5% is out of range"},
+		{"replicas: 2\n  " + auto + "\n  announce: {}\n  update: {canary: {weight: 100%}}", "spec.update.canary.weight: 100% is out of range"},
+		{"replicas: 2\n  " + auto + "\n  announce: {}\n  update: {canary: {weight: 5}}", "spec.update.canary.weight: 5 is not a share: use a percentage such as 5%"},
+		{"replicas: 2\n  update: {canary: {weight: 5%, pause: true}}", "spec.update.canary.weight: there are no requests to share, because the app is not announced (spec.announce): remove weight"},
+		{"global: true\n  announce: {}\n  update: {canary: {weight: 5%}}", "spec.update.canary: a global app has one instance on each machine, and no canary: remove it"},
 	} {
 		_, err := v1.ParseApp([]byte("apiVersion: fleet/v1\nkind: App\nmetadata: {name: a}\nspec:\n  exec: {command: [/bin/true]}\n  " + c.spec + "\n"))
 		if c.want == "" {

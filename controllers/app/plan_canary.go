@@ -53,7 +53,7 @@ func (p *planner) canary() {
 	}
 	for n := p.firstTried(); p.isTried(n); n++ {
 		of := p.revision
-		if n < p.firstTried()+p.canaries() {
+		if p.ofCandidate(n) {
 			of = p.candidate
 		}
 		i := p.replica(n, of.UnitFile, of.SidekickFile)
@@ -66,7 +66,10 @@ func (p *planner) canary() {
 }
 
 // isCanary reports whether an instance of the trial is of the new revision.
-func (p *planner) isCanary(i *replica) bool { return i.number < p.firstTried()+p.canaries() }
+func (p *planner) isCanary(i *replica) bool { return p.ofCandidate(i.number) }
+
+// ofCandidate reports whether the trial's instance of that number is of the new revision.
+func (p *planner) ofCandidate(n int32) bool { return n < p.firstTried()+p.canaries() }
 
 // rollCanary brings the instances of the trial to what they should be. They begin together, when nothing else is under way.
 func (p *planner) rollCanary() {

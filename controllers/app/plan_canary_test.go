@@ -105,3 +105,34 @@ func TestCanaryWaits(t *testing.T) {
 	w.settleAll()
 	require.Equal(t, []int64{1, 1}, w.has(), "a trial is aborted like a roll-out")
 }
+
+// TestShareOfRequests: the routes say what the canary gets while it is tried, and also while one that was taken back is still there.
+func TestShareOfRequests(t *testing.T) {
+	share := &v1.RouteCanary{Percent: 5, Units: []string{"web@3"}, Fresh: []string{"web@4"}}
+	w := tried(t, "weight: 5%, pause: true")
+	require.Equal(t, share, w.route.Value.Canary)
+	require.Regexp(t, `(?s)putRoute web RouteChanged.*putUnit web@3\.service Surge`, w.transcript(), "its instance never gets more")
+	w.wish.Resumed = 2
+	w.settleAll()
+	require.Equal(t, []int64{2, 2}, w.has())
+	require.Nil(t, w.route.Value.Canary, "all are equal again")
+
+	w = tried(t, "weight: 5%")
+	w.counts(3, 400, 20)
+	w.counts(4, 400, 0)
+	for range 100 {
+		if _, there := w.units["web@3.service"]; !there {
+			break
+		}
+		w.plan()
+		require.Equal(t, share, w.route.Value.Canary, "it is taken back, and its instance is not gone")
+		for _, step := range w.steps() {
+			step()
+		}
+	}
+	w.settleAll()
+	require.NotNil(t, w.revisions[1].Rejected)
+	require.Nil(t, w.route.Value.Canary)
+
+	require.Nil(t, tried(t, "pause: true").route.Value.Canary, "no weight, no share")
+}

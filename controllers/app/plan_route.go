@@ -3,6 +3,7 @@ package app
 import (
 	"encoding/json"
 	"strconv"
+	"strings"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
@@ -29,10 +30,41 @@ func (p *planner) wantedRoute() *v1.AppRoute {
 		if p.candidate != nil {
 			route.Count = strconv.FormatInt(p.candidate.ManifestRevision, 10)
 		}
+		route.Canary = p.wantedShare()
 		return route
 	}
 	if len(p.in.ByHand) > 0 {
 		return &v1.AppRoute{Prefix: v1.DefaultAnnouncePrefix, Units: p.in.ByHand}
+	}
+	return nil
+}
+
+// wantedShare is the share of requests of the canary. What was taken back, or replaced by a newer manifest, keeps it until its last
+// instance is gone: it gets no more requests just because it has failed.
+func (p *planner) wantedShare() *v1.RouteCanary {
+	if p.candidate != nil {
+		weight := p.candidate.Spec.Update.Canary.Weight
+		if weight == nil {
+			return nil
+		}
+		share := &v1.RouteCanary{Percent: weight.Value}
+		for n := p.firstTried(); p.isTried(n); n++ {
+			name := strings.TrimSuffix(v1.AppUnit(p.in.App, n), ".service")
+			if p.ofCandidate(n) {
+				share.Units = append(share.Units, name)
+			} else {
+				share.Fresh = append(share.Fresh, name)
+			}
+		}
+		return share
+	}
+	if p.in.Route.Value == nil || p.in.Route.Value.Canary == nil {
+		return nil
+	}
+	for _, name := range p.in.Route.Value.Canary.Units {
+		if u, exists := p.in.Units[name+".service"]; exists && u.Spec.Hash != p.revision.UnitFile {
+			return p.in.Route.Value.Canary
+		}
 	}
 	return nil
 }

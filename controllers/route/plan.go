@@ -60,7 +60,7 @@ func Plan(in Input) Decision {
 	p.plan.Table.Keys, p.plan.Endpoints, p.plan.Apps = map[string]string{}, map[string]string{}, map[string]v1.AppRoute{}
 	for app, r := range in.Routes {
 		if slices.Contains(in.Prefixes, r.Prefix) {
-			p.plan.Apps[app] = v1.AppRoute{Prefix: r.Prefix, Hosts: r.Hosts, Options: r.Options, DrainTimeout: r.DrainTimeout, Count: r.Count}
+			p.plan.Apps[app] = v1.AppRoute{Prefix: r.Prefix, Hosts: r.Hosts, Options: r.Options, DrainTimeout: r.DrainTimeout, Count: r.Count, Canary: r.Canary}
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(in.Endpoints)) {
@@ -141,7 +141,7 @@ func (p *planner) routes() {
 			p.refuse(app, "", reasonInvalidApp, "the name of an app is 1 to 63 letters a-z, digits and dashes, not "+routing.Quote(app))
 			continue
 		}
-		r := routing.Route{App: app, Prefix: p.plan.Apps[app].Prefix, Hosts: p.hosts(app, owners), Upstreams: p.upstreams[app]}
+		r := routing.Route{App: app, Prefix: p.plan.Apps[app].Prefix, Hosts: p.hosts(app, owners), Upstreams: weighted(p.upstreams[app], p.plan.Apps[app].Canary)}
 		if len(r.Hosts) == 0 {
 			continue
 		}

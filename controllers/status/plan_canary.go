@@ -16,6 +16,9 @@ func (p *planner) tries(spec *v1.AppSpec) bool {
 func (p *planner) trial() string {
 	c := p.in.Trial.Spec.Update.Canary.Filled()
 	what := fmt.Sprintf("revision %d is tried by %d of its instances", p.in.Trial.Number, c.Instances)
+	if c.Weight != nil {
+		what += fmt.Sprintf(", with %s of the requests", c.Weight)
+	}
 	switch {
 	case c.Pause:
 		return what + ", which all others follow after fleetctl rollout resume app/" + p.in.App

@@ -22,6 +22,7 @@ var further = map[string]object{
 	"spec.ports[].port":                   {"minimum": 1, "maximum": 65535},
 	"spec.ports[].hostPort":               {"anyOf": []object{{"type": "integer", "minimum": 1, "maximum": 65535}, {"const": "auto"}}},
 	"spec.update.onFailure":               {"enum": []string{v1.OnFailurePause, v1.OnFailureRevert}},
+	"spec.update.canary.weight":           {"type": "string", "pattern": `^[1-9][0-9]?%$`},
 	"spec.announce.port":                  {"type": []string{"string", "integer"}},
 	"spec.healthCheck.http.port":          {"type": []string{"string", "integer"}},
 	"spec.healthCheck.tcp.port":           {"type": []string{"string", "integer"}},

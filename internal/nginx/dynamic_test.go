@@ -119,6 +119,47 @@ func TestSharesOfRequests(t *testing.T) {
 	require.Equal(t, map[string]int{"200 a": 40, "200 b": 10}, count(50))
 }
 
+// TestShareOfACanary: 5 % of 2,000 requests of several clients go to it, whatever worker takes them, with the module and without; and
+// a third, when all are equal again.
+func TestShareOfACanary(t *testing.T) {
+	for name, newRouter := range map[string]func(*testing.T) *router{"with the module": newRouter, "without": newStaticRouter} {
+		t.Run(name, func(t *testing.T) {
+			r := newRouter(t)
+			canary, fresh, other := instance(t, "app@3"), instance(t, "app@4"), instance(t, "app@1")
+			share := func() float64 {
+				const clients, each = 8, 250
+				got := make([]int, clients)
+				var all sync.WaitGroup
+				for c := range clients {
+					all.Go(func() {
+						for range each {
+							if _, body, err := r.tryDo("GET", "app.localhost", "/"); err == nil && body == "app@3" {
+								got[c]++
+							}
+						}
+					})
+				}
+				all.Wait()
+				sum := 0
+				for _, n := range got {
+					sum += n
+				}
+				return float64(sum) / (clients * each)
+			}
+			canary.Weight, fresh.Weight, other.Weight = 1, 1, 18
+			r.apply(app(other, canary, fresh))
+			require.InDelta(t, 0.05, share(), 0.01)
+			people, err := os.ReadFile(r.path(appsName))
+			require.NoError(t, err)
+			require.Contains(t, string(people), "server "+canary.Address+" weight=1 max_fails=2 fail_timeout=5s;\n")
+			require.Contains(t, string(people), "server "+other.Address+" weight=18 max_fails=2 fail_timeout=5s;\n")
+			canary.Weight, fresh.Weight, other.Weight = 0, 0, 0
+			r.apply(app(other, canary, fresh))
+			require.InDelta(t, 1.0/3, share(), 0.01)
+		})
+	}
+}
+
 // TestFailedInstanceIsLeftAlone: after two failures it gets one request in five seconds.
 func TestFailedInstanceIsLeftAlone(t *testing.T) {
 	r := newRouter(t)
