@@ -5,7 +5,9 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"sort"
+	"iter"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -81,14 +83,21 @@ func scalar(raw json.RawMessage) (string, error) {
 
 // EndpointsDigest is a short digest of a set of endpoints, key to value, independent of their order.
 func EndpointsDigest(endpoints map[string]string) string {
-	keys := make([]string, 0, len(endpoints))
-	for k := range endpoints {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys)
-	h := sha256.New()
-	for _, k := range keys {
-		fmt.Fprintf(h, "%s\x00%s\x00", k, endpoints[k])
+	return SortedEndpointsDigest(func(yield func(string, string) bool) {
+		for _, k := range slices.Sorted(maps.Keys(endpoints)) {
+			if !yield(k, endpoints[k]) {
+				return
+			}
+		}
+	})
+}
+
+// SortedEndpointsDigest is the EndpointsDigest of endpoints that come in the order of their keys.
+func SortedEndpointsDigest(endpoints iter.Seq2[string, string]) string {
+	h, line := sha256.New(), []byte{}
+	for k, v := range endpoints {
+		line = append(append(append(append(line[:0], k...), 0), v...), 0)
+		h.Write(line)
 	}
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }

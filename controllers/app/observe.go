@@ -22,7 +22,7 @@ func (c *Controller) observe(app string) Input {
 		Taken:      c.Cluster.OthersUnits(app),
 		Overrides:  c.Cluster.OverridesOf(app),
 		Wish:       c.Cluster.WishFor(app),
-		States:     map[string][]State{},
+		States:     make(map[string][]State, len(owned)),
 		Leaving:    map[string]string{},
 		Places:     make(map[string]Place, len(owned)),
 		Asked:      map[string][]Asked{},
@@ -65,10 +65,11 @@ func (c *Controller) observe(app string) Input {
 		if o.Value.Next != (v1.Next{}) {
 			in.Asked[o.Name] = c.asked(o.Name, o.Value.Next, in.Places[o.Name].Machines)
 		}
-		for machine, state := range c.Cluster.StatesOf(o.Name) {
-			in.States[o.Name] = append(in.States[o.Name], State{machine, state})
+		var states []State
+		c.Cluster.EachState(o.Name, func(machine string, s *v1.UnitState) { states = append(states, State{machine, s}) })
+		if slices.SortFunc(states, bySince); states != nil {
+			in.States[o.Name] = states
 		}
-		slices.SortFunc(in.States[o.Name], bySince)
 	}
 	in.Settling = max(0, c.AgentTTL-in.Now.Sub(c.began))
 	in.Routers = c.Cluster.RoutersByMachine()
@@ -95,15 +96,14 @@ func (c *Controller) byHand(app string, before *v1.AppRoute) []string {
 
 // place is where a unit is.
 func (c *Controller) place(unit string) (place Place) {
-	for _, machine := range c.Cluster.PlacementsOf(unit) {
+	c.Cluster.EachPlacement(unit, func(machine string, told *v1.Placement) {
 		if _, present := c.Cluster.Machines.Get(machine); present {
 			place.Machines = append(place.Machines, machine)
-			told, ok := c.Cluster.Placements.Get(keyspace.Join(machine, unit))
-			place.Loaded = place.Loaded || ok && told.Value.DesiredState == v1.Loaded
+			place.Loaded = place.Loaded || told.DesiredState == v1.Loaded
 		} else {
 			place.Away = true
 		}
-	}
+	})
 	place.Away = place.Away && len(place.Machines) == 0
 	slices.Sort(place.Machines)
 	if o, ok := c.Cluster.Unplaced.Get(unit); ok {

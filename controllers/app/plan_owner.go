@@ -1,7 +1,6 @@
 package app
 
 import (
-	"maps"
 	"slices"
 	"strconv"
 
@@ -50,11 +49,15 @@ func (p *planner) adopt() {
 	for _, a := range p.actions {
 		written[a.Name] = true
 	}
-	for _, name := range slices.Sorted(maps.Keys(p.in.Units)) {
-		u := p.in.Units[name]
-		if written[name] || !p.adopts(u) {
-			continue
+	var names []string
+	for name, u := range p.in.Units {
+		if !written[name] && p.adopts(u) {
+			names = append(names, name)
 		}
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		u := p.in.Units[name]
 		number, _, ok := v1.ParseAppUnit(p.in.App, name)
 		if !ok {
 			continue

@@ -145,27 +145,38 @@ func (c *Cluster) OwnedUnits(app string) []*cache.Object[v1.Unit] {
 // StatesOf returns what the present machines report of a unit, by machine; nil if none does.
 func (c *Cluster) StatesOf(unit string) map[string]*v1.UnitState {
 	var states map[string]*v1.UnitState // allocated late: a large app is planned before any of its instances has a state
-	for _, o := range c.states.of(unit) {
-		machine, _, _ := keyspace.Split(o.Name)
-		if _, present := c.Machines.Get(machine); !present || o.Err != nil {
-			continue
-		}
+	c.EachState(unit, func(machine string, s *v1.UnitState) {
 		if states == nil {
 			states = make(map[string]*v1.UnitState, 1)
 		}
-		states[machine] = &o.Value
-	}
+		states[machine] = s
+	})
 	return states
+}
+
+// EachState calls do with what each present machine reports of a unit, in no particular order.
+func (c *Cluster) EachState(unit string, do func(machine string, s *v1.UnitState)) {
+	c.states.each(unit, func(o *cache.Object[v1.UnitState]) {
+		machine, _, _ := keyspace.Split(o.Name)
+		if _, present := c.Machines.Get(machine); present && o.Err == nil {
+			do(machine, &o.Value)
+		}
+	})
 }
 
 // PlacementsOf returns the machines that a unit is placed on, in no particular order.
 func (c *Cluster) PlacementsOf(unit string) []string {
 	var machines []string
-	for _, o := range c.placed.of(unit) {
-		machine, _, _ := keyspace.Split(o.Name)
-		machines = append(machines, machine)
-	}
+	c.EachPlacement(unit, func(machine string, _ *v1.Placement) { machines = append(machines, machine) })
 	return machines
+}
+
+// EachPlacement calls do with the placements of a unit, in no particular order. One that cannot be read is empty.
+func (c *Cluster) EachPlacement(unit string, do func(machine string, p *v1.Placement)) {
+	c.placed.each(unit, func(o *cache.Object[v1.Placement]) {
+		machine, _, _ := keyspace.Split(o.Name)
+		do(machine, &o.Value)
+	})
 }
 
 // PreparationsOf returns what machines are asked to prepare before a unit is moved to them, by machine; nil if nothing is.

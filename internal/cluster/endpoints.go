@@ -203,11 +203,13 @@ func (b *below) set(prefix string, digest bool) v1.EndpointSet {
 		return set
 	}
 	if b.digest == "" || b.digestOf != revision {
-		all := map[string]string{}
-		for _, o := range b.collection.List() {
-			all[o.Key] = o.Value
-		}
-		b.digest, b.digestOf = v1.EndpointsDigest(all), revision
+		b.digestOf, b.digest = revision, v1.SortedEndpointsDigest(func(yield func(key, value string) bool) {
+			for _, o := range b.collection.List() { // names of one prefix have the order of their keys
+				if !yield(o.Key, o.Value) {
+					return
+				}
+			}
+		})
 	}
 	set.Digest = b.digest
 	return set

@@ -83,11 +83,30 @@ func (m *multimap[T]) of(key string) []*cache.Object[T] {
 		return nil
 	}
 	list := make([]*cache.Object[T], 0, 1+len(e.more))
+	e.each(func(o *cache.Object[T]) { list = append(list, o) })
+	return list
+}
+
+// each calls do with the objects of a key, in no particular order.
+func (m *multimap[T]) each(key string, do func(*cache.Object[T])) {
+	m.mu.RLock()
+	e, ok := m.objects[key]
+	if ok && e.more == nil { // the usual case needs no copy
+		m.mu.RUnlock()
+		e.each(do)
+		return
+	}
+	m.mu.RUnlock()
+	for _, o := range m.of(key) {
+		do(o)
+	}
+}
+
+func (e entry[T]) each(do func(*cache.Object[T])) {
 	if e.first != nil {
-		list = append(list, e.first)
+		do(e.first)
 	}
 	for _, o := range e.more {
-		list = append(list, o)
+		do(o)
 	}
-	return list
 }

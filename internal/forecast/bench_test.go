@@ -47,6 +47,27 @@ func BenchmarkPlan(b *testing.B) {
 	}
 }
 
+// Roll-outs on 1,000 machines with 10,000 units: of one app with 1,000 instances, which are replaced one by one, and of 41 apps.
+func BenchmarkLargeRollout(b *testing.B) {
+	w := newWorld(b, 1000)
+	all, next := []string{named(0, shop(1000, "1", auto))}, []string{named(0, shop(1000, "2", auto))}
+	for n := 1; n <= 40; n++ {
+		all, next = append(all, named(n, shop(100, "1", auto))), append(next, named(n, shop(100, "2", auto)))
+	}
+	w.run(manifests(all...))
+	copied, err := Read(b.Context(), w.store, keys)
+	require.NoError(b, err)
+	for name, change := range map[string]Change{"one app": manifests(next[0]), "all apps": manifests(next...)} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				f, err := Of(b.Context(), copied, Options{Keys: keys, Now: func() time.Time { return w.now }, Timeout: time.Hour}, wire.WhatIf{}, change)
+				require.NoError(b, err)
+				b.ReportMetric(float64(len(f.Actions)), "actions")
+			}
+		})
+	}
+}
+
 func named(n int, text string) string {
 	return strings.ReplaceAll(text, "shop", fmt.Sprintf("shop%d", n))
 }

@@ -30,7 +30,7 @@ func Read(ctx context.Context, s store.Interface, keys keyspace.Keys) (*Copy, er
 	c := &Copy{}
 	for _, prefix := range []string{
 		keys.Apps().Prefix(), keys.Units().Prefix(), keys.UnitFiles().Prefix(), keys.Revisions().Prefix(), keys.Machines().Prefix(),
-		keys.MachineConfigs().Prefix(), keys.Overrides().Prefix(), keys.Placements().Prefix(), keys.Preparations().Prefix(),
+		keys.MachineConfigs().Prefix(), keys.Overrides().Prefix(), keys.Rollouts().Prefix(), keys.Placements().Prefix(), keys.Preparations().Prefix(),
 		keys.Unplaced().Prefix(), keys.States().Prefix(), keys.Routes().Prefix(), keys.Routers().Prefix(),
 	} {
 		if err := c.read(ctx, s, prefix); err != nil {

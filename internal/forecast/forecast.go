@@ -184,15 +184,19 @@ func (r *run) settle(ctx context.Context) error {
 	}
 }
 
-// atOnce does what takes no time.
+// atOnce does what takes no time. App looks when units have got or lost their machines, and when all machines have done what they are
+// told: each of its plans looks at all instances of an app, and what a machine has done by half changes none of them.
 func (r *run) atOnce(ctx context.Context) error {
 	for {
 		did, err := r.schedule.Step(ctx, r.clock.now())
-		if did == 0 && err == nil {
-			did, err = r.app.Step(ctx, r.clock.now())
+		if err == nil && r.out.movedUnits() {
+			_, err = r.app.Step(ctx, r.clock.now())
 		}
 		if did == 0 && err == nil {
 			did, err = r.machines.step(ctx)
+		}
+		if did == 0 && err == nil {
+			did, err = r.app.Step(ctx, r.clock.now())
 		}
 		if did == 0 || err != nil {
 			return err

@@ -180,3 +180,20 @@ func deletion(app string) Change {
 		return err
 	}
 }
+
+// What is paused, or stopped by hand, stays so in a forecast.
+func TestForeseesWishes(t *testing.T) {
+	w := newWorld(t, 3)
+	w.run(manifests(shop(2, "1", auto)))
+	put(w, keys.Rollouts(), "shop", v1.RolloutWish{Paused: true}, 0)
+	require.Equal(t, []string{"accept"}, actions(w.plan(wire.WhatIf{}, manifests(shop(2, "2", auto)))), "a roll-out is paused")
+	put(w, keys.Rollouts(), "shop", v1.RolloutWish{}, 0)
+	require.Contains(t, actions(w.plan(wire.WhatIf{}, manifests(shop(2, "2", auto)))), "replace")
+}
+
+func actions(f *wire.Foreseen) (list []string) {
+	for _, a := range f.Actions {
+		list = append(list, a.Action)
+	}
+	return list
+}

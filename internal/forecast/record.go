@@ -25,6 +25,7 @@ type recorder struct {
 	warned  map[wire.PlanAction]bool
 	owners  map[string]string // of units that apps have written or removed
 	beside  map[string]bool   // apps of which an instance was started beside the others
+	moved   bool              // units got or lost their machines, and app has not looked since
 	// unplaced and hosts are what was so before the change.
 	unplaced map[string]string
 	hosts    map[string][]string
@@ -136,9 +137,17 @@ var placed = map[schedule.Kind]string{
 	schedule.FreezeMoves: wire.ActionFreeze, schedule.UnfreezeMoves: wire.ActionUnfreeze,
 }
 
+// movedUnits reports whether units got or lost their machines since it was asked the last time.
+func (r *recorder) movedUnits() bool {
+	moved := r.moved
+	r.moved = false
+	return moved
+}
+
 // schedule notes the decision about placements.
 func (r *recorder) schedule(plan schedule.Decision) {
 	for _, a := range plan.Actions {
+		r.moved = r.moved || a.Kind != schedule.Update
 		is := wire.PlanAction{Action: placed[a.Kind], Unit: a.Unit, Machine: a.Machine, From: a.From, File: a.Placement.Hash, Reason: a.Reason, Message: a.Message}
 		is.App, is.Detail = r.ownerOf(a.Unit)
 		switch a.Kind {
