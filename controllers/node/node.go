@@ -44,8 +44,8 @@ type Options struct {
 	CutOffAt func() time.Time
 	// Events records events of units. nil: none.
 	Events *events.Recorder
-	// Output reads the last lines a unit has logged since then. nil: there is no journal.
-	Output func(ctx context.Context, unit string, since time.Time) (string, error)
+	// Output reads the last lines a unit has logged since then, and whether its failure is among what was logged. nil: there is no journal.
+	Output func(ctx context.Context, unit string, since time.Time) (text string, ended bool, err error)
 	// Runtimes are the machine's container runtimes, by v1.Container's name for them. nil: no container is looked for.
 	Runtimes map[string]ContainerRuntime
 	// Puller pulls images. nil: units pull by themselves.

@@ -16,18 +16,20 @@ const (
 	outputEvery = 30 * time.Second
 	// outputSettle is how long journald may need to store what a process wrote before it exited.
 	outputSettle = 150 * time.Millisecond
-	// outputAgain is when an empty log is read a second and last time: journald is slow on a busy machine.
+	// outputAgain is when a log is read again that is empty, or has no word of the failure yet: journald is slow on a busy machine.
+	// outputTries is how often it is read at most.
 	outputAgain = 2 * time.Second
+	outputTries = 4
 	// outputWithin is the timeout of one reading.
 	outputWithin = 3 * time.Second
 	// outputQueue is how many units may wait for a reading; later passes ask again for the rest.
 	outputQueue = 256
 )
 
-// outputs reads what units logged before they failed: once per failure, twice if nothing was found, one unit at a time,
+// outputs reads what units logged before they failed: once per failure, again if that is not all or nothing was found, one unit at a time,
 // in its own goroutine. A pass never waits for it.
 type outputs struct {
-	read    func(ctx context.Context, unit string, since time.Time) (string, error) // nil: no reading
+	read    func(ctx context.Context, unit string, since time.Time) (text string, ended bool, err error) // nil: no reading
 	log     logr.Logger
 	changed func()
 	asked   chan reading
@@ -40,7 +42,7 @@ type outputs struct {
 type reading struct {
 	unit, failure string
 	at, since     time.Time
-	again         bool
+	tries         int
 }
 
 type known struct {
@@ -91,7 +93,7 @@ func (o *outputs) of(now time.Time, failures map[string]failure) map[string]Outp
 
 // run reads requested logs until ctx ends.
 func (o *outputs) run(ctx context.Context) {
-	var later []reading // second readings, the next one first
+	var later []reading // those again, the next one first
 	for {
 		var next reading
 		var due <-chan time.Time
@@ -108,29 +110,33 @@ func (o *outputs) run(ctx context.Context) {
 		case <-due:
 			next, later = later[0], later[1:]
 		}
-		text := o.readOne(ctx, next)
+		text, ended := o.readOne(ctx, next)
 		o.learn(next, text)
-		if text == "" && !next.again && len(later) < outputQueue {
-			next.again, next.at = true, time.Now().Add(outputAgain)
+		next.tries++
+		if again := !ended && next.tries < outputTries || text == "" && next.tries == 1; again && len(later) < outputQueue {
+			next.at = time.Now().Add(outputAgain)
 			later = append(later, next)
 		}
 	}
 }
 
-func (o *outputs) readOne(ctx context.Context, r reading) string {
+func (o *outputs) readOne(ctx context.Context, r reading) (text string, ended bool) {
 	ctx, cancel := context.WithTimeout(ctx, outputWithin)
 	defer cancel()
-	text, err := o.read(ctx, r.unit, r.since)
+	text, ended, err := o.read(ctx, r.unit, r.since)
 	if err != nil {
 		o.log.V(1).Info("Cannot read what a unit logged", "unit", r.unit, "error", err.Error())
 	}
-	return text
+	return text, ended
 }
 
 func (o *outputs) learn(r reading, text string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if k := o.known[r.unit]; k.failure == r.failure {
+		if text == "" && !k.pending {
+			return // read again, in vain
+		}
 		news := k.pending || k.text != text
 		k.text, k.pending = text, false
 		o.known[r.unit] = k

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,9 +19,9 @@ func TestLogsAreReadOnceForEachFailureAndNotTooOften(t *testing.T) {
 		var read []string
 		says := "boom"
 		passes := 0
-		o := newOutputs(Options{Log: logr.Discard(), Output: func(_ context.Context, unit string, _ time.Time) (string, error) {
+		o := newOutputs(Options{Log: logr.Discard(), Output: func(_ context.Context, unit string, _ time.Time) (string, bool, error) {
 			read = append(read, unit)
-			return says, nil
+			return says, true, nil
 		}}, func() { passes++ })
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
@@ -57,12 +58,46 @@ func TestLogsAreReadOnceForEachFailureAndNotTooOften(t *testing.T) {
 	})
 }
 
+// A log that has no word of the failure is not all that the unit said.
+func TestALogIsReadAgainUntilTheFailureIsInIt(t *testing.T) {
+	for name, tc := range map[string]struct {
+		logs  []string // what is read each time; the last one has the failure if it ends with a full stop
+		reads int
+	}{
+		"at once":    {[]string{"first, cannot open the database."}, 1},
+		"slowly":     {[]string{"", "first", "first, cannot open the database."}, 3},
+		"never":      {[]string{"first"}, outputTries},
+		"not a word": {[]string{"."}, 2},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			reads := 0
+			o := newOutputs(Options{Log: logr.Discard(), Output: func(context.Context, string, time.Time) (string, bool, error) {
+				says := tc.logs[min(reads, len(tc.logs)-1)]
+				reads++
+				text, ended := strings.CutSuffix(says, ".")
+				return text, ended, nil
+			}}, func() {})
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan struct{})
+			go func() { o.run(ctx); close(done) }()
+			of := func() Output { return o.of(time.Now(), map[string]failure{"a.service": {id: "1"}})["a.service"] }
+			require.True(t, of().Pending, name)
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			require.Equal(t, Output{Text: strings.TrimSuffix(tc.logs[len(tc.logs)-1], ".")}, of(), name)
+			require.Equal(t, tc.reads, reads, name)
+			cancel()
+			<-done
+		})
+	}
+}
+
 // A journal that does not answer delays no pass.
 func TestSlowLogDelaysNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := newOutputs(Options{Log: logr.Discard(), Output: func(ctx context.Context, _ string, _ time.Time) (string, error) {
+		o := newOutputs(Options{Log: logr.Discard(), Output: func(ctx context.Context, _ string, _ time.Time) (string, bool, error) {
 			<-ctx.Done()
-			return "", ctx.Err()
+			return "", false, ctx.Err()
 		}}, func() {})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})

@@ -33,6 +33,9 @@ func (p *planner) tell(name string, pl v1.Placement, rec Record, unit SystemdUni
 	case reason != "" && !rec.Failing:
 		rec.Failing = true
 		p.event(name, rec, v1.EventWarning, reason, message)
+		if reason == NotStarted {
+			p.lookAgain(outputSettle) // its log is asked for once this is recorded, and systemd may not say a word more
+		}
 	case reason != "" || !rec.Failing:
 	case unit.active():
 		stable := instance.StableAfter(v1.DefaultMinReady, unit.Restarts) - p.in.Now.Sub(unit.Since)

@@ -440,3 +440,18 @@ func TestEachWishIsAnswered(t *testing.T) {
 		require.Empty(t, states(), "%s: it was said", tt.name)
 	}
 }
+
+// What a unit logged whose start failed is asked for once the failure is recorded: a pass after that is certain.
+func TestAFailedStartIsLookedAtAgainForItsOutput(t *testing.T) {
+	dead := unit("inactive", "")
+	dead.JobResult = "failed"
+	in := Input{Now: t0, Placements: map[string]v1.Placement{"a.socket": launch("A")}, Records: map[string]Record{"a.socket": ran(launch("A"))},
+		Units: map[string]SystemdUnit{"a.socket": dead}}
+	p := planOf(in)
+	require.Equal(t, outputSettle, p.After)
+	recorded := recordsOf(p, "a.socket", Note, NotStarted)
+	require.Len(t, recorded, 1)
+	in.Records["a.socket"] = recorded[0]
+	require.Contains(t, failures(in), "a.socket")
+	require.Zero(t, planOf(in).After)
+}

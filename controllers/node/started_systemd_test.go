@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -8,9 +9,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/api"
 	"github.com/fleet-starter/fleet/internal/machine"
 )
 
@@ -131,11 +134,15 @@ func TestWithdrawnAnnouncerIsNotBroughtBack(t *testing.T) {
 	require.Eventually(t, func() bool { return l.systemctl("is-active", "side@1.service") == "inactive\n" }, within, 10*time.Millisecond)
 }
 
-// The processes that print something live for a moment longer: for a user manager's units, journald does not know the unit of
-// a process that has already ended.
+// The processes that print something live until that is in the journal: for a user manager's units, journald does not know the unit of a
+// process that has already ended.
 func TestReasonsOfFailures(t *testing.T) {
 	l := newLab(t)
 	l.begin()
+	logged := func(unit string) string { return filepath.Join(l.cfg.RuntimeDir, unit+".logged") }
+	says := func(unit, command string, status int) string {
+		return fmt.Sprintf("/bin/sh -c '%s; until [ -e %s ]; do sleep .05; done; exit %d'", command, logged(unit), status)
+	}
 	for _, tc := range []struct {
 		unit, text     string
 		message, job   string
@@ -145,9 +152,9 @@ func TestReasonsOfFailures(t *testing.T) {
 	}{
 		{"missing.service", "[Service]\nExecStart=/no/such/program\n", "", "", "exit-code", "/no/such/program: No such file or directory", "exited", 203},
 		{"user.service", "[Service]\nUser=nobody-of-that-name\nExecStart=/bin/true\n", "", "", "exit-code", "", "exited", 217},
-		{"says.service", "[Service]\nExecStart=/bin/sh -c 'echo first; echo cannot open the database >&2; sleep .5; exit 3'\n", "", "", "exit-code",
+		{"says.service", "[Service]\nExecStart=" + says("says.service", "echo first; echo cannot open the database >&2", 3) + "\n", "", "", "exit-code",
 			"first\ncannot open the database", "exited", 3},
-		{"pre.service", "[Service]\nExecStartPre=/bin/sh -c 'echo no disk; sleep .5; exit 7'\nExecStart=/bin/sleep 1h\n",
+		{"pre.service", "[Service]\nExecStartPre=" + says("pre.service", "echo no disk", 7) + "\nExecStart=/bin/sleep 1h\n",
 			"its ExecStartPre= failed: result exit-code, exit status 7", "", "exit-code", "no disk", "exited", 7},
 		{"hangs.service", "[Service]\nExecStartPre=/bin/sleep 1h\nExecStart=/bin/sleep 1h\nTimeoutStartSec=200ms\n",
 			"its ExecStartPre= failed: result timeout, killed by signal 15", "", "timeout", "", "killed", 15},
@@ -168,6 +175,10 @@ func TestReasonsOfFailures(t *testing.T) {
 			l.await("missing2.service", "loaded", func(s *v1.UnitState) bool { return s != nil && s.Hash != "" })
 		}
 		l.place(tc.unit, l.file(tc.text), v1.Launched)
+		if strings.Contains(tc.text, logged(tc.unit)) {
+			l.awaitLogged(tc.unit, tc.output)
+			require.NoError(t, os.WriteFile(logged(tc.unit), nil, 0o644))
+		}
 		s := l.await(tc.unit, "a reason", func(s *v1.UnitState) bool {
 			return s != nil && (s.ActiveState == "failed" || s.JobResult != "") && (!machine.Isolates() || strings.Contains(s.Output, tc.output)) &&
 				(tc.job != "dependency" || strings.Contains(s.Message, "failed"))
@@ -181,4 +192,18 @@ func TestReasonsOfFailures(t *testing.T) {
 		})
 		require.Equal(t, []any{"exit-code", "exited", 1}, []any{s.Result, s.ExitCode, s.ExitStatus})
 	})
+}
+
+// awaitLogged waits until a unit's lines are in the journal.
+func (l *lab) awaitLogged(unit, lines string) {
+	l.t.Helper()
+	if !machine.Isolates() {
+		return
+	}
+	read := api.LastWords(api.Journalctl{User: true, Directory: l.machine.JournalDir()})
+	require.EventuallyWithT(l.t, func(t *assert.CollectT) {
+		text, _, err := read(l.t.Context(), unit, time.Time{})
+		require.NoError(t, err)
+		require.Equal(t, lines, text)
+	}, within, 10*time.Millisecond)
 }

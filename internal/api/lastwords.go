@@ -19,11 +19,15 @@ const (
 
 // LastWords returns a function that returns the last lines that a unit has logged since a time: the output of its
 // processes, and the service manager's messages about it at priority error or higher. Its other messages, such as
-// starts and exits, are already in the unit's state.
-func LastWords(j Journal) func(ctx context.Context, unit string, since time.Time) (string, error) {
-	return func(ctx context.Context, unit string, since time.Time) (string, error) {
+// starts and exits, are already in the unit's state. It also reports whether the service manager has told there of the unit's failure: if
+// not, journald has not stored yet all that was logged before.
+func LastWords(j Journal) func(ctx context.Context, unit string, since time.Time) (text string, ended bool, err error) {
+	return func(ctx context.Context, unit string, since time.Time) (text string, ended bool, err error) {
 		var lines []string
-		err := j.Read(ctx, JournalQuery{Unit: unit, Lines: lastEntries, Since: since}, func(e wire.LogEntry) error {
+		err = j.Read(ctx, JournalQuery{Unit: unit, Lines: lastEntries, Since: since}, func(e wire.LogEntry) error {
+			if e.Identifier == "systemd" && (strings.Contains(e.Message, hasFailed) || strings.HasPrefix(e.Message, jobFailed)) {
+				ended = true
+			}
 			if e.Identifier == "systemd" && (e.Priority > priorityError || strings.HasPrefix(e.Message, jobFailed)) {
 				return nil
 			}
@@ -34,12 +38,15 @@ func LastWords(j Journal) func(ctx context.Context, unit string, since time.Time
 			}
 			return nil
 		})
-		return last(lines), err
+		return last(lines), ended, err
 	}
 }
 
 // jobFailed is the prefix of the service manager's message for a failed start job.
 const jobFailed = "Failed to start "
+
+// hasFailed is part of the service manager's message for a unit that has failed.
+const hasFailed = ": Failed with result '"
 
 // priorityError is LOG_ERR of syslog(3).
 const priorityError = 3

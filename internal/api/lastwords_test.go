@@ -53,12 +53,27 @@ func TestLastWords(t *testing.T) {
 		"a long line":                            {said("first", long), long[:1020] + "..."},
 	} {
 		var q JournalQuery
-		text, err := LastWords(journalOf{entries: tc.entries, query: &q})(context.Background(), "a.service", time.Unix(5, 0))
+		text, _, err := LastWords(journalOf{entries: tc.entries, query: &q})(context.Background(), "a.service", time.Unix(5, 0))
 		require.NoError(t, err, name)
 		require.Equal(t, tc.want, text, name)
 		require.LessOrEqual(t, len(text), lastBytes, name)
 		require.Equal(t, JournalQuery{Unit: "a.service", Lines: lastEntries, Since: time.Unix(5, 0)}, q)
 	}
-	_, err := LastWords(journalOf{err: errors.New("no journal"), query: new(JournalQuery)})(context.Background(), "a.service", time.Time{})
+	_, _, err := LastWords(journalOf{err: errors.New("no journal"), query: new(JournalQuery)})(context.Background(), "a.service", time.Time{})
 	require.EqualError(t, err, "no journal")
+}
+
+func TestLastWordsTellWhetherTheFailureIsThere(t *testing.T) {
+	for message, want := range map[string]bool{
+		"a.service: Main process exited, code=exited, status=3/NOTIMPLEMENTED": false,
+		"a.service: Failed with result 'exit-code'.":                           true,
+		"Failed to start a.service - A.":                                       true,
+	} {
+		for identifier, systemd := range map[string]bool{"systemd": true, "app": false} {
+			j := journalOf{entries: []wire.LogEntry{{Identifier: identifier, Priority: 4, Message: message}}, query: new(JournalQuery)}
+			_, ended, err := LastWords(j)(context.Background(), "a.service", time.Time{})
+			require.NoError(t, err)
+			require.Equal(t, want && systemd, ended, "%s: %s", identifier, message)
+		}
+	}
 }

@@ -21,8 +21,8 @@ type AgentOptions struct {
 	Machine v1.Machine
 	Systemd systemd.Manager
 	Layout  layout.Layout
-	// Output reads the last lines that a unit logged. nil: there is no journal.
-	Output func(ctx context.Context, unit string, since time.Time) (string, error)
+	// Output reads the last lines that a unit logged, and whether its failure is among what was logged. nil: there is no journal.
+	Output func(ctx context.Context, unit string, since time.Time) (text string, ended bool, err error)
 	// Runtimes are the machine's container runtimes. nil: no container is looked for.
 	Runtimes map[string]node.ContainerRuntime
 	// Puller pulls the images of units. nil: units pull by themselves.
