@@ -43,6 +43,7 @@ func TestRemoteScripts(t *testing.T) {
 		if err := setup(env); err != nil {
 			return err
 		}
+		t := env.T().(testing.TB) // the script's: it ends the servers, and a failure here ends it alone
 		bastion, machine := sshdtest.Start(t, agent), sshdtest.Start(t, agent)
 		withFleetctl(t, bastion)
 		env.Values[sshdtest.Server{}] = bastion

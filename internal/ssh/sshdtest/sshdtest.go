@@ -33,9 +33,6 @@ type Server struct {
 // Start starts an sshd on 127.0.0.1 that lets in the key of the agent; options are further lines of its configuration.
 func Start(t testing.TB, a *Agent, options ...string) *Server {
 	t.Helper()
-	if _, err := os.Stat(Program); err != nil {
-		t.Skip("needs sshd: hack/install-debian.sh tests installs it")
-	}
 	me, err := user.Current()
 	require.NoError(t, err)
 	if me.Uid == "0" { // sshd's directory of privilege separation, which the service would make
@@ -115,9 +112,14 @@ type Agent struct {
 	public          []byte
 }
 
-// StartAgent starts an ssh-agent.
+// StartAgent starts an ssh-agent. It skips the test where there is no sshd, which the agent is for.
 func StartAgent(t testing.TB) *Agent {
 	t.Helper()
+	for _, program := range []string{Program, "ssh-agent"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("needs %s: hack/install-debian.sh tests installs it", program)
+		}
+	}
 	dir, err := os.MkdirTemp("", "agent") // the test's own directory may be too long for a socket
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
