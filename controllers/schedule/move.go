@@ -202,8 +202,12 @@ func (p *planner) settleAt(movers []*index.Unit, m *index.Machine) {
 		v.at, v.done.acted = m, true
 		switch {
 		case v.keep == nil:
+			message := "of the machines that fit, this one runs least"
+			if u.Family.Placed() {
+				message = "of the machines that fit, this one runs the fewest instances of its template"
+			}
 			to := p.enter(u, m, movers)
-			p.with(Action{Kind: Place, Unit: u.Name, Machine: m.ID, Placement: to, Reason: ReasonPlaced, Message: withNote("of the machines that fit, this one runs least", to)})
+			p.with(Action{Kind: Place, Unit: u.Name, Machine: m.ID, Placement: to, Reason: ReasonPlaced, Message: withNote(message, to)})
 		case v.keep.Machine == m: // the others join it
 			v.reason = ""
 			p.update(u, v.keep)

@@ -338,8 +338,8 @@ func TestLeastLoadedOfThoseThatFit(t *testing.T) {
 		}
 		require.Empty(t, w.converge())
 		for n, want := range tt.want {
-			w.add(t, fmt.Sprintf("new@%d.service Ports=80", n))
-			require.Equal(t, []string{fmt.Sprintf("Place new@%d.service on %s: Placed: of the machines that fit, this one runs least", n, want)}, w.converge())
+			w.add(t, fmt.Sprintf("new%d.service Ports=80", n))
+			require.Equal(t, []string{fmt.Sprintf("Place new%d.service on %s: Placed: of the machines that fit, this one runs least", n, want)}, w.converge())
 		}
 	}
 }

@@ -37,7 +37,7 @@ func TestPreferMetadata(t *testing.T) {
 		}
 		require.Equal(t, []string{
 			"Place a@1.service on m3: Placed: of the machines that fit, this one runs least",
-			"Place a@2.service on m1: Placed: of the machines that fit, this one runs least; " + ssd,
+			"Place a@2.service on m1: Placed: of the machines that fit, this one runs the fewest instances of its template; " + ssd,
 		}, w.converge())
 		require.Empty(t, w.placements["m3/a@1.service"].Value.Note)
 		require.Equal(t, ssd, w.placements["m1/a@2.service"].Value.Note)

@@ -202,6 +202,9 @@ func (x *Index) enter(u *Unit, m *Machine) {
 	if u.Concerns != 0 {
 		x.rules.Enter(u, m)
 	}
+	if u.Family != nil {
+		u.Family.enter(m.Slot, x.Words)
+	}
 	x.reload(m, u.weight())
 }
 
@@ -214,6 +217,9 @@ func (x *Index) exit(u *Unit, m *Machine) {
 	u.On--
 	if u.Concerns != 0 {
 		x.rules.Leave(u, m)
+	}
+	if u.Family != nil {
+		u.Family.exit(m.Slot)
 	}
 	x.reload(m, -u.weight())
 }

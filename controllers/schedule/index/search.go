@@ -2,15 +2,16 @@ package index
 
 import "math/bits"
 
-// Search finds the least loaded machine of a view that is in all of some sets and in none of others, with a few operations on
-// words for 64 machines at a time. The sets that it refers to change with the index: use it at once.
+// Search finds the best machine of a view that is in all of some sets and in none of others, with a few operations on words for 64
+// machines at a time. The sets that it refers to change with the index: use it at once.
 type Search struct {
 	Index   *Index
 	View    *View
 	Require []Bits
 	Exclude []Bits
-	Few     []*Set // excluded as well: sets with few machines
-	Allows  Allows // further conditions; nil: none
+	Few     []*Set  // excluded as well: sets with few machines
+	Allows  Allows  // further conditions; nil: none
+	Family  *Family // nil: none
 }
 
 // Allows decides about a single machine.
@@ -57,9 +58,16 @@ func (s *Search) passes(m *Machine) bool {
 // tryBuckets is how many loads are tried one by one before all candidates are collected.
 const tryBuckets = 4
 
-// Least returns the least loaded machine of those that may get new units, with the smallest ID among equals; nil if there is
-// none.
-func (s *Search) Least() *Machine {
+// Best returns, of the machines that may get new units, the one with the fewest units of the family, then the least loaded one, with the
+// smallest ID among equals; nil if there is none.
+func (s *Search) Best() *Machine {
+	if !s.Family.Placed() {
+		return s.least()
+	}
+	return s.fewest(s.Family.above)
+}
+
+func (s *Search) least() *Machine {
 	buckets := s.View.buckets
 	for i, b := range buckets {
 		if i == tryBuckets {

@@ -90,13 +90,6 @@ func (u *Unit) SetBound(rule int, value any) {
 	}
 }
 
-// Family is the set of a template's instances: a drain moves them one after the other.
-type Family struct {
-	Name  string
-	Units []*Unit
-	Mark  uint64 // scratch space for a plan
-}
-
 // Gone reports whether the unit should be nowhere.
 func (u *Unit) Gone() bool { return !u.Known || u.DesiredState == v1.Inactive }
 

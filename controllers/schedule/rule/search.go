@@ -64,6 +64,7 @@ func (l *List) Search(members ...*index.Unit) *Search {
 	for ; set != 0; set &= set - 1 {
 		l.rules[bits.TrailingZeros32(set)].Filter(q)
 	}
+	q.Family = familyOf(members)
 	if len(q.checks) > 0 {
 		q.Search.Allows = q
 	}
@@ -73,6 +74,16 @@ func (l *List) Search(members ...*index.Unit) *Search {
 		}
 	}
 	return q
+}
+
+// familyOf returns the family of the first of some units that has one.
+func familyOf(members []*index.Unit) *index.Family {
+	for _, u := range members {
+		if u.Family != nil {
+			return u.Family
+		}
+	}
+	return nil
 }
 
 // pin leaves only one machine.
@@ -99,8 +110,8 @@ func (q *Search) Allows(m *index.Machine) bool {
 	return true
 }
 
-// Find returns the best machine: one that a member names, then by preference, then with the fewest units, then with the smallest
-// requested share, then with the smallest ID. It returns nil if none fits.
+// Find returns the best machine: one that a member names, then by preference, then with the fewest units of the first member's template,
+// then with the fewest units, then with the smallest requested share, then with the smallest ID. It returns nil if none fits.
 func (q *Search) Find() *index.Machine {
 	switch {
 	case q.never:
@@ -121,7 +132,7 @@ func (q *Search) Find() *index.Machine {
 
 func (q *Search) best(by []Preference) *index.Machine {
 	if len(by) == 0 {
-		return q.Least()
+		return q.Best()
 	}
 	for i := range by[0].Tiers() {
 		q.Require = append(q.Require, by[0].Tier(i))
