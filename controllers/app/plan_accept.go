@@ -2,6 +2,7 @@ package app
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -140,33 +141,41 @@ func (p *planner) putFiles() {
 	}
 }
 
-// restore regenerates texts that are no longer stored. If this fleetd would write them differently, they become a new
-// revision.
+// restore regenerates texts that are not stored: those of what runs, and of what a canary tries, which may begin long after it was
+// accepted. If this fleetd would write them differently, they become a new revision.
 func (p *planner) restore() {
-	r := p.revision
+	before := p.revision
+	if p.revision = p.restored(p.revision); p.revision != before || p.candidate == nil {
+		return
+	}
+	p.candidate = p.restored(p.candidate)
+}
+
+// restored is the revision with its texts, or the one that replaces it.
+func (p *planner) restored(r *v1.Revision) *v1.Revision {
 	_, unit := p.texts[r.UnitFile]
 	_, sidekick := p.texts[r.SidekickFile]
 	if unit && (sidekick || r.SidekickFile == "") {
-		return
+		return r
 	}
 	files, err := p.generate(p.in.App, &r.Spec)
 	if err != nil {
 		p.report(v1.EventWarning, InvalidManifest, err.Error())
-		return
+		return r
 	}
-	texts, restored := map[string]string{}, *r
-	restored.UnitFile, restored.SidekickFile = addText(texts, files.Unit), addText(texts, files.Sidekick)
-	p.texts = texts
+	restored := *r
+	p.texts = maps.Clone(p.texts)
+	restored.UnitFile, restored.SidekickFile = addText(p.texts, files.Unit), addText(p.texts, files.Sidekick)
 	if restored.UnitFile == r.UnitFile && restored.SidekickFile == r.SidekickFile {
-		return
+		return r
 	}
 	if latest := p.in.Latest; latest != nil && latest.Rejected != nil { // what the manifest says is not tried again
 		restored.ManifestRevision = p.in.Manifest.Revision
 	}
 	restored.Rejected = nil
 	restored.Number, restored.AcceptedAt = max(r.Number, p.in.LastNumber)+1, p.in.Now.UTC().Truncate(time.Second)
-	p.revision = &restored
 	p.first = append(p.first, Action{Kind: PutRevision, Reason: FileLost, Name: p.in.App, NewRevision: &restored})
+	return &restored
 }
 
 // reportTaken reports once that a unit has another owner. It stays theirs until they give it up, which triggers this app's

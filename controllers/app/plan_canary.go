@@ -65,6 +65,17 @@ func (p *planner) canary() {
 	}
 }
 
+// begunTrial reports whether the canary is there. Only then are responses counted: an instance that had its number and its address before
+// would count for it.
+func (p *planner) begunTrial() bool {
+	for n := p.firstTried(); n < p.firstTried()+p.canaries(); n++ {
+		if u, stored := p.in.Units[v1.AppUnit(p.in.App, n)]; !stored || u.Spec.Hash != p.candidate.UnitFile {
+			return false
+		}
+	}
+	return true
+}
+
 // isCanary reports whether an instance of the trial is of the new revision.
 func (p *planner) isCanary(i *replica) bool { return p.ofCandidate(i.number) }
 

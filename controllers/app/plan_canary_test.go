@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/generate"
 )
 
 // tried is an app of two instances that runs, and of which a second version was applied with a canary that is up.
@@ -135,4 +136,66 @@ func TestShareOfRequests(t *testing.T) {
 	require.Nil(t, w.route.Value.Canary)
 
 	require.Nil(t, tried(t, "pause: true").route.Value.Canary, "no weight, no share")
+}
+
+// TestCanaryThatBeginsLate: its files are written when it begins, which may be long after its revision was accepted.
+func TestCanaryThatBeginsLate(t *testing.T) {
+	manifest := func(version string) string {
+		return fmt.Sprintf("apiVersion: fleet/v1\nkind: App\nmetadata: {name: web}\nspec:\n  replicas: 2\n  exec: {command: [/bin/app, %q]}\n"+
+			"  ports: [{name: http, hostPort: auto}]\n  announce: {}\n  update: {canary: {pause: true}}\n", version)
+	}
+	w := newWorld(t, "web")
+	w.apply("%s", manifest("1"))
+	w.settleAll()
+	w.wish.Paused = true
+	w.apply("%s", manifest("2"))
+	w.settleAll()
+	require.NotContains(t, w.texts, w.revisions[1].UnitFile)
+
+	otherwise := w.input()
+	otherwise.Wish.Paused = false
+	otherwise.Generate = func(name string, spec *v1.AppSpec) (generate.Files, error) {
+		files, err := generate.Units(name, spec)
+		files.Unit += "# as another version writes it\n"
+		return files, err
+	}
+	again := Plan(otherwise).Actions[0]
+	require.Equal(t, FileLost, again.Reason)
+	require.EqualValues(t, 3, again.NewRevision.Number)
+	require.True(t, again.NewRevision.OnTrial(), "it is still tried")
+	require.EqualValues(t, 1, again.NewRevision.Before)
+
+	w.wish.Paused = false
+	w.settleAll()
+	require.Equal(t, []int64{1, 1, 2, 1}, w.has())
+	require.Contains(t, w.texts[w.revisions[1].UnitFile], "ExecStart=/bin/app 2\n")
+}
+
+// TestCountedFromTheBeginning: what had the number of the canary before does not count for it.
+func TestCountedFromTheBeginning(t *testing.T) {
+	manifest := func(version, update string) string {
+		return fmt.Sprintf("apiVersion: fleet/v1\nkind: App\nmetadata: {name: web}\nspec:\n  replicas: 1\n  exec: {command: [/bin/app, %q]}\n"+
+			"  ports: [{name: http, hostPort: auto}]\n  announce: {}\n  update: {%s}\n", version, update)
+	}
+	w := newWorld(t, "web")
+	w.apply("%s", manifest("1", ""))
+	w.settleAll()
+	w.apply("%s", manifest("2", ""))
+	w.plan()
+	require.Contains(t, w.unitNames(), "web@2.service", "it is beside the other")
+	w.apply("%s", manifest("3", "canary: {pause: true}"))
+	looked := 0
+	for range 200 {
+		w.now = w.now.Add(time.Millisecond)
+		w.plan()
+		for _, step := range w.steps() {
+			step()
+		}
+		if second, is := w.units["web@2.service"]; is && second.Spec.Hash == w.revisions[1].UnitFile {
+			require.Empty(t, w.route.Value.Count)
+			looked++
+		}
+	}
+	require.NotZero(t, looked)
+	require.NotEmpty(t, w.route.Value.Count)
 }

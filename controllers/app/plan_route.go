@@ -27,7 +27,7 @@ func (p *planner) route() {
 func (p *planner) wantedRoute() *v1.AppRoute {
 	if p.in.Manifest != nil && p.revision != nil && p.revision.Spec.Announce != nil {
 		route := v1.RouteOf(p.revision, p.in.Manifest.UID)
-		if p.candidate != nil {
+		if p.candidate != nil && p.begunTrial() {
 			route.Count = strconv.FormatInt(p.candidate.ManifestRevision, 10)
 		}
 		route.Canary = p.wantedShare()
