@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 
@@ -47,9 +48,6 @@ func (r *pastReader) present(req *http.Request) (*past, error) {
 
 func (p *past) rollout(wish v1.RolloutWish) wire.Rollout {
 	is := wire.Rollout{App: p.name, Outcome: wire.Pending, Paused: wish.Paused}
-	if p.status != nil {
-		is.Replicas = p.status.Replicas
-	}
 	if latest := p.latest(); latest != nil {
 		is.Revision, is.Before = latest.Number, latest.Before
 		is.Outcome, is.Message = p.outcome(len(p.revisions) - 1)
@@ -57,7 +55,22 @@ func (p *past) rollout(wish v1.RolloutWish) wire.Rollout {
 	if outcome, message := p.unaccepted(); outcome != "" {
 		is.Outcome, is.Message = outcome, message
 	}
+	if p.observed() {
+		is.Replicas = p.status.Replicas
+	} else if is.Outcome != wire.Rejected {
+		is.Unobserved, is.Message = true, cmp.Or(is.Message, "the controllers have not looked at the manifest yet")
+	}
 	return is
+}
+
+// observed reports whether the status is that of the manifest and of its revision. What was counted before tells nothing of them.
+func (p *past) observed() bool {
+	if p.status == nil || p.status.ObservedRevision < p.app.ModRevision {
+		return false
+	}
+	latest := p.latest()
+	return latest == nil || latest.Number == p.status.AcceptedRevision ||
+		latest.Rejected != nil || latest.OnTrial() || latest.Releasing() // the one before runs
 }
 
 func (p *past) latest() *v1.Revision {

@@ -79,7 +79,7 @@ func (a *app) rolloutStatusCommand() *cobra.Command {
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use: "status app/NAME", Short: "Show how far the roll-out of an app is",
-		Long: `Shows how far the newest revision of an app is. With --wait, or --watch, it follows the roll-out until it is complete, and writes the
+		Long: `Shows how far the newest revision of an app is, as soon as the controllers have looked at its manifest, for 5 s at most. With --wait, or --watch, it follows the roll-out until it is complete, and writes the
 progress to standard error. It ends earlier where an instance cannot become ready, or the revision was taken back (exit code 5), or
 after --timeout (exit code 4).`,
 		Example: `  fleetctl rollout status app/hello
@@ -120,7 +120,7 @@ func (a *app) rolloutStatus(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	is, err := client.Get[wire.Rollout](ctx, c, client.Path("apps", name, "rollout"), nil)
+	is, err := observedRollout(ctx, c, name)
 	switch {
 	case err != nil:
 		return err
@@ -136,6 +136,24 @@ func (a *app) rolloutStatus(ctx context.Context, name string) error {
 	return nil
 }
 
+// observeTimeout is how long "rollout status" waits for the controllers to look at a manifest: usually they have within milliseconds.
+const observeTimeout = 5 * time.Second
+
+// observedRollout reads how far a roll-out is as soon as the controllers have looked at the manifest, or that they have not.
+func observedRollout(ctx context.Context, c *client.Client, name string) (is wire.Rollout, err error) {
+	for deadline := time.Now().Add(observeTimeout); ; {
+		is, err = client.Get[wire.Rollout](ctx, c, client.Path("apps", name, "rollout"), nil)
+		if err != nil || !is.Unobserved || time.Now().After(deadline) {
+			return is, err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return is, ctx.Err()
+		}
+	}
+}
+
 // rolloutLine says in one line how far a roll-out is.
 func rolloutLine(is wire.Rollout) string {
 	line := "app/" + is.App + ": "
@@ -146,7 +164,7 @@ func rolloutLine(is wire.Rollout) string {
 	if is.Paused {
 		line += ", paused"
 	}
-	if slices.Contains([]string{wire.Complete, wire.InProgress, wire.Stalled}, is.Outcome) {
+	if !is.Unobserved && slices.Contains([]string{wire.Complete, wire.InProgress, wire.Stalled}, is.Outcome) {
 		line += fmt.Sprintf(", %d of %d instances are of it, %d ready", is.Replicas.Updated, is.Replicas.Desired, is.Replicas.Ready)
 	}
 	if message := strings.TrimSpace(is.Message); message != "" {

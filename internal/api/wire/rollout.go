@@ -9,10 +9,12 @@ type Rollout struct {
 	Revision int64 `json:"revision"`
 	Before   int64 `json:"before,omitempty"`
 	// Outcome is as in Revision; Message says why, or how far it is.
-	Outcome  string           `json:"outcome"`
-	Message  string           `json:"message,omitempty"`
-	Paused   bool             `json:"paused,omitempty"`
-	Replicas v1.ReplicaCounts `json:"replicas"`
+	Outcome string `json:"outcome"`
+	Message string `json:"message,omitempty"`
+	Paused  bool   `json:"paused,omitempty"`
+	// Unobserved: the controllers have not looked at the manifest yet, so that Replicas are not known.
+	Unobserved bool             `json:"unobserved,omitempty"`
+	Replicas   v1.ReplicaCounts `json:"replicas"`
 }
 
 // RolloutRequest asks for one of the actions below.
