@@ -19,6 +19,8 @@ type Options struct {
 	Workers int
 	// AgentTTL is how long machines may take to report after etcd was unreachable.
 	AgentTTL time.Duration
+	// Began is when this leader started. Default: when the controller was made.
+	Began time.Time
 	// Generate writes unit files. The default is generate.Units; tests replace it to act as a fleetd of another version.
 	Generate func(name string, spec *v1.AppSpec) (generate.Files, error)
 	// Decided is called with each plan before it is applied. nil: it is not.
@@ -30,7 +32,6 @@ type Controller struct {
 	Options
 	*cluster.Loop[string]
 	waiting *cluster.Waiting
-	began   time.Time // when this leader started
 }
 
 // New returns a controller. It does nothing until Run.
@@ -39,7 +40,10 @@ func New(opts Options) *Controller {
 	if opts.Workers == 0 {
 		opts.Workers = 4
 	}
-	c := &Controller{Options: opts, began: opts.Now()}
+	if opts.Began.IsZero() {
+		opts.Began = opts.Now()
+	}
+	c := &Controller{Options: opts}
 	c.Loop = cluster.NewLoop(c.Env, "app", c.Reconcile, controller.Options{
 		Workers: opts.Workers, Rest: 4, // so that not each of 10,000 starting instances costs a plan
 	})

@@ -71,7 +71,7 @@ func (c *Controller) observe(app string) Input {
 			in.States[o.Name] = states
 		}
 	}
-	in.Settling = max(0, c.AgentTTL-in.Now.Sub(c.began))
+	in.Settling = max(0, c.AgentTTL-in.Now.Sub(c.Began))
 	in.Routers = c.Cluster.RoutersByMachine()
 	in.EndpointSets = c.Cluster.EndpointSetsOf(app, withdrawn) // read after the endpoints, so at least as new
 	return in

@@ -112,13 +112,17 @@ func (c *Controller) observe() {
 	each(c.Cluster.Preparations, todo.preparations, all, c.observePreparation)
 	each(c.Cluster.Unplaced, todo.unplaced, all, c.observeUnplaced)
 	each(c.Cluster.States, todo.states, all, c.observeState)
+	if all {
+		c.Recalled.recall(c.index)
+	}
 }
 
-// Snapshot returns an index of everything that the caches hold, for a look at what would be.
-func Snapshot(known *cluster.Cluster) *index.Index {
-	c := &Controller{Options: Options{Env: cluster.Env{Cluster: known}.WithDefaults()}, index: NewIndex(), files: files{}}
+// Snapshot returns an index of everything that the caches hold and a scheduler remembers, for a look at what would be, and the
+// machines that are missed.
+func Snapshot(known *cluster.Cluster, a Absences) (x *index.Index, missed []string) {
+	c := &Controller{Options: Options{Env: cluster.Env{Cluster: known}.WithDefaults(), Recalled: a}, index: NewIndex(), files: files{}}
 	c.observe()
-	return c.index
+	return c.index, remembered(c.index).IDs()
 }
 
 // each calls observe for the objects of these names, or for all. A deleted object is nil.

@@ -20,6 +20,8 @@ type Options struct {
 	cluster.Env
 	// Limits say how careful plans are. The zero value is usable.
 	Limits Limits
+	// Recalled is what another scheduler knows, which this one continues.
+	Recalled Absences
 	// Decided is called with each plan before it is applied. nil: it is not.
 	Decided func(plan Decision)
 }
@@ -36,6 +38,9 @@ type Controller struct {
 	due         time.Time // when to plan even if nothing has changed; zero: never
 	behind      bool      // the caches may lack a write: it failed, or was not seen yet
 
+	remembered sync.Mutex
+	absences   Absences
+
 	firstPass chan struct{} // closed after the first pass
 	once      sync.Once
 }
@@ -43,7 +48,7 @@ type Controller struct {
 // New returns a controller. It does nothing until Run.
 func New(opts Options) *Controller {
 	opts.Env = opts.WithDefaults()
-	c := &Controller{Options: opts, index: NewIndex(), files: files{}, firstPass: make(chan struct{})}
+	c := &Controller{Options: opts, index: NewIndex(), files: files{}, frozenSince: opts.Recalled.FrozenSince, firstPass: make(chan struct{})}
 	c.Loop = cluster.NewLoop(c.Env, "schedule", c.Reconcile, controller.Options{})
 	c.follow()
 	return c
@@ -85,6 +90,7 @@ func (c *Controller) Reconcile(ctx context.Context, _ controller.Singleton) (con
 	case c.frozenSince.IsZero():
 		c.frozenSince = now
 	}
+	c.remember()
 	c.due = time.Time{}
 	if plan.After > 0 {
 		c.due = now.Add(plan.After)

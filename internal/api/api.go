@@ -29,8 +29,9 @@ type Options struct {
 	Journal Journal
 	// StatusText asks this machine's systemd what a unit says of itself. Without one, requests for that of local units are refused.
 	StatusText func(ctx context.Context, unit string) (string, error)
-	// Explain says why units are where they are, by the scheduler's plans. Without one, requests for that are refused.
-	Explain func(ctx context.Context, units []string, machine string) ([]v1.Explanation, error)
+	// Explain says why units are where they are, by the scheduler's plans, and which machines are missed. Without one, requests for that
+	// are refused.
+	Explain func(ctx context.Context, units []string, machine string) (why []v1.Explanation, missed []string, err error)
 	// Refuse says why requests cannot be answered now: another machine has this one's ID. nil, or an answer of nil: they can.
 	Refuse func() error
 	// Fallback serves all paths outside the API, such as /healthz, /readyz and /metrics.
@@ -76,8 +77,9 @@ func New(o Options) *Server {
 		front: front{mux: http.NewServeMux(), limits: newLimits(), log: o.Log, timeout: o.RequestTimeout, refuse: o.Refuse}}
 	applies := newApplier(o)
 	read, write, units := applies.reader.reader, applies.writer, applies.units
+	leads := &leader{reader: read, store: o.Store, machineID: o.MachineID, version: o.Version, transport: o.Transport}
 	machines := &machineWriter{writer: write, keys: o.Keys, reader: read}
-	s.resourceRoutes(read, units, applies.apps, applies, newPlans(o, applies), machines, &unitExplainer{reader: &pastReader{read}, explain: o.Explain},
+	s.resourceRoutes(read, units, applies.apps, applies, newPlans(o, applies, leads), machines, &unitExplainer{reader: &pastReader{read}, explain: o.Explain, leader: leads},
 		&unitOnMachine{reader: read, journal: o.Journal, statusText: o.StatusText, limits: s.limits, machineID: o.MachineID, version: o.Version,
 			now: o.Now, transport: o.Transport})
 	(&fleetAPI{reader: read, units: units, machines: machines, limit: o.TokenLimit}).routes(&s.front)
@@ -109,8 +111,8 @@ func (s *Server) resourceRoutes(read *reader, units *unitWriter, apps *appWriter
 		"/applies":                        {get: read.applies.list, post: applies.postApply},
 		"/applies/{name}":                 {get: read.applies.get},
 		"/applies/{name}/undo":            {post: applies.undoApply},
-		"/plans":                          {post: plans.postPlan},
-		"/plans/apply":                    {post: plans.applyPlan},
+		plansPath:                         {post: plans.postPlan},
+		applyPlanPath:                     {post: plans.applyPlan},
 		"/units":                          {get: read.units.list},
 		"/units/{name}":                   {get: read.units.get, put: units.putUnit, patch: units.patchUnit, del: (&deleter{applies}).object(v1.KindUnit)},
 		"/units/{name}/explain":           {get: why.explainUnit},

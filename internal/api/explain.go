@@ -16,7 +16,8 @@ import (
 type unitExplainer struct {
 	reader *pastReader
 	// explain makes the scheduler's plans; nil: there is none here.
-	explain func(ctx context.Context, units []string, machine string) ([]v1.Explanation, error)
+	explain func(ctx context.Context, units []string, machine string) (why []v1.Explanation, missed []string, err error)
+	leader  *leader
 }
 
 // explainUnit explains one unit; ?machine= asks why it is not there.
@@ -77,7 +78,13 @@ func (e *unitExplainer) machine(ctx context.Context, prefix string) (string, err
 }
 
 func (e *unitExplainer) answer(w http.ResponseWriter, r *http.Request, units []*v1.Unit, machine string) error {
-	if e.explain == nil {
+	answer, doubt, err := e.leader.ask(r, "", nil)
+	switch {
+	case err != nil:
+		return err
+	case answer != nil:
+		return answer.write(w)
+	case e.explain == nil:
 		return wire.Fail(wire.ReasonElsewhere, "this fleetd has no scheduler: ask that of another machine")
 	}
 	var names []string
@@ -87,10 +94,11 @@ func (e *unitExplainer) answer(w http.ResponseWriter, r *http.Request, units []*
 			names = append(names, u.Metadata.Name)
 		}
 	}
-	found, err := e.explain(r.Context(), names, machine)
+	found, missed, err := e.explain(r.Context(), names, machine)
 	if err != nil {
 		return err
 	}
+	warn(w, doubt, missed)
 	list := wire.List[v1.Explanation]{TypeMeta: v1.TypeMeta{APIVersion: v1.APIVersion, Kind: "ExplanationList"}, Items: []v1.Explanation{}}
 	o := origins{reader: e.reader, apps: map[string]*storedManifest{}, files: map[string]*unitfile.FleetTemplate{}}
 	for _, u := range units {

@@ -103,8 +103,11 @@ func (f *front) wrap(d dialect, h handler) http.Handler {
 	})
 }
 
-// applyPlanPath is where saved plans are applied: they are larger than what is stored of them.
-const applyPlanPath = "/plans/apply"
+// plansPath is where plans are made, applyPlanPath where saved ones are applied: they are larger than what is stored of them.
+const (
+	plansPath     = "/plans"
+	applyPlanPath = plansPath + "/apply"
+)
 
 func bodyLimit(r *http.Request) int64 {
 	if r.URL.Path == wire.Prefix+applyPlanPath {

@@ -17,7 +17,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
-// Forecasts foresee what the leader does after a change. They are made from what is stored, on the machine that is asked.
+// Forecasts foresee what the leader does after a change, from what is stored and, on the leader, what it knows besides.
 type Forecasts struct {
 	// Run applies change to a copy of the cluster, supposes what else happens, and returns what follows, with the revision of etcd
 	// that the copy is of. Nothing is written to etcd.
@@ -34,14 +34,15 @@ type plans struct {
 	forecasts Forecasts
 	options   Options
 	applier   *applier
+	leader    *leader
 	one       chan struct{}
 }
 
-func newPlans(o Options, a *applier) *plans {
-	return &plans{forecasts: o.Forecasts, options: o, applier: a, one: make(chan struct{}, 1)}
+func newPlans(o Options, a *applier, l *leader) *plans {
+	return &plans{forecasts: o.Forecasts, options: o, applier: a, leader: l, one: make(chan struct{}, 1)}
 }
 
-// postPlan answers with what would happen.
+// postPlan answers with what would happen, or has the leader answer.
 func (p *plans) postPlan(w http.ResponseWriter, r *http.Request) error {
 	body, err := readBody(w, r)
 	if err != nil {
@@ -51,11 +52,41 @@ func (p *plans) postPlan(w http.ResponseWriter, r *http.Request) error {
 	if err := strictJSON(body, &request); err != nil {
 		return wire.Fail(wire.ReasonBadRequest, `%v: write {"manifests": ["...", "..."]}`, err)
 	}
+	answer, why, err := p.leader.ask(r, "", body)
+	switch {
+	case err != nil:
+		return err
+	case answer != nil:
+		return answer.write(w)
+	}
 	plan, err := p.plan(r.Context(), request)
 	if err != nil {
 		return err
 	}
+	warn(w, why, plan.Missed)
 	return writeJSON(w, http.StatusOK, plan)
+}
+
+// planAgain returns the leader's plan of now or, if it cannot be asked, one of this fleetd.
+func (p *plans) planAgain(r *http.Request, request wire.PlanRequest) (*wire.Plan, error) {
+	body, err := json.Marshal(request)
+	if err != nil {
+		return nil, err
+	}
+	answer, _, err := p.leader.ask(r, wire.Prefix+plansPath, body)
+	switch {
+	case err != nil:
+		return nil, err
+	case answer == nil:
+		return p.plan(r.Context(), request)
+	case answer.status() != nil:
+		return nil, answer.status()
+	}
+	plan := &wire.Plan{}
+	if err := json.Unmarshal(answer.body, plan); err != nil {
+		return nil, wire.Fail(wire.ReasonInternal, "cannot read the plan of the leader: %v", err)
+	}
+	return plan, nil
 }
 
 // plan foresees what a request asks for.
@@ -142,9 +173,12 @@ func (p *plans) applyPlan(w http.ResponseWriter, r *http.Request) error {
 	if err := p.usable(r.Context(), plan); err != nil {
 		return err
 	}
-	now, err := p.plan(r.Context(), plan.Request)
+	now, err := p.planAgain(r, plan.Request)
 	if err != nil {
 		return err
+	}
+	if plan.Version != now.Version {
+		return wire.Fail(wire.ReasonPlanRefused, "the plan was made by fleetd %s, and now it would be by fleetd %s, which may do something else: plan again", plan.Version, now.Version)
 	}
 	if differs := differences(plan, now); len(differs) > 0 {
 		answer := wire.Fail(wire.ReasonPlanOutdated, "the cluster has changed since the plan was made: something else would happen now, so nothing was stored: plan again")
@@ -175,7 +209,7 @@ func (p *plans) usable(ctx context.Context, plan *wire.Plan) error {
 	if plan.Kind != wire.PlanKind || plan.APIVersion != v1.APIVersion {
 		return wire.Fail(wire.ReasonBadRequest, "this is no saved plan, but apiVersion %q, kind %q: make one with fleetctl plan -f FILE --out PLAN", plan.APIVersion, plan.Kind)
 	}
-	if plan.Version != p.options.Version {
+	if !plan.Signed() && plan.Version != p.options.Version { // it may have more in it than this fleetd can read
 		return wire.Fail(wire.ReasonPlanRefused, "the plan was made by fleetd %s, and this is fleetd %s, which may do something else: plan again", plan.Version, p.options.Version)
 	}
 	if !plan.Signed() {

@@ -110,7 +110,7 @@ func serve(t *testing.T, env *testscript.Env, asked func(http.Handler) http.Hand
 		BaseContext: func(net.Listener) context.Context { return ctx },
 		Handler: asked(api.New(api.Options{Store: w.conn, Keys: keyspace.New(""), MachineID: here, Version: "1.2.3", Log: logr.Discard(),
 			Now: func() time.Time { return clock }, Journal: journal{}, StatusText: statusText,
-			Explain: daemon.NewExplainer(w.conn, keyspace.New(""), func() time.Time { return clock }),
+			Explain: daemon.NewExplainer(daemon.ExplainOptions{Store: w.conn, Keys: keyspace.New(""), Now: func() time.Time { return clock }}),
 			Forecasts: api.Forecasts{Run: forecast.On(w.conn, forecast.Options{Keys: keyspace.New(""), Now: func() time.Time { return clock }}),
 				Cluster: func(context.Context) (string, error) { return "c1", nil }}})),
 	}

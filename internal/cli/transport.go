@@ -31,6 +31,7 @@ func (a *app) client() (*client.Client, error) {
 	if err != nil {
 		return nil, usage("%v", err)
 	}
+	c.Warn = func(text string) { a.note("fleetctl: warning: %s", text) }
 	a.connected = c
 	return c, nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/fleet-starter/fleet/controllers/node"
 	"github.com/fleet-starter/fleet/internal/cache"
 	"github.com/fleet-starter/fleet/internal/daemon/presence"
+	"github.com/fleet-starter/fleet/internal/forecast"
 	"github.com/fleet-starter/fleet/internal/layout"
 	"github.com/fleet-starter/fleet/internal/systemd"
 )
@@ -37,7 +38,7 @@ type Agent struct {
 	AgentOptions
 	presence *presence.Presence
 	node     *node.Node
-	leading  atomic.Bool
+	term     atomic.Pointer[Term] // nil: the machine does not lead
 
 	mu      sync.Mutex
 	machine v1.Machine // as published in its presence
@@ -83,9 +84,17 @@ func (a *Agent) start(ctx context.Context, p *parts) {
 	p.start(ctx, "watch", a.watchControllers)
 	if !a.DisableEngine {
 		p.start(ctx, "engine", func(ctx context.Context) error {
-			return Campaign(ctx, a.Machine.Metadata.Name, a.AgentTTL, a.ElectedFor, a.leading.Store)
+			return Campaign(ctx, a.Machine.Metadata.Name, a.AgentTTL, a.ElectedFor, a.term.Store)
 		})
 	}
+}
+
+// Leading returns what the leader knows, if this machine leads; nil if it does not.
+func (a *Agent) Leading() *forecast.Memory {
+	if t := a.term.Load(); t != nil {
+		return t.memory()
+	}
+	return nil
 }
 
 // SetMetadata publishes new metadata in the machine's presence.

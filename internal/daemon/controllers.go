@@ -16,6 +16,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/cluster"
 	"github.com/fleet-starter/fleet/internal/controller"
 	"github.com/fleet-starter/fleet/internal/events"
+	"github.com/fleet-starter/fleet/internal/forecast"
 	"github.com/fleet-starter/fleet/internal/generate"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/leader"
@@ -87,28 +88,42 @@ func (e ElectedFor) env(part string, known *cluster.Cluster, fence store.Fence) 
 	return cluster.Env{Store: own.Store, Cluster: known, Fence: fence, Events: own.Events, Log: own.Log, Metrics: e.Metrics, Now: e.Now}
 }
 
-// Campaign runs the elected controllers whenever this machine leads.
-func Campaign(ctx context.Context, machine string, ttl time.Duration, e ElectedFor, leading func(bool)) error {
+// Term is a term of leadership.
+type Term struct {
+	began    time.Time
+	schedule *schedule.Controller
+}
+
+func (t *Term) memory() *forecast.Memory {
+	return &forecast.Memory{Schedule: t.schedule.Absences(), Began: t.began}
+}
+
+// Campaign runs the elected controllers whenever this machine leads. It calls leading when a term has begun, and with nil when it ends.
+func Campaign(ctx context.Context, machine string, ttl time.Duration, e ElectedFor, leading func(*Term)) error {
 	ctx = logr.NewContext(ctx, e.Log)
 	return leader.Run(ctx, e.of("leader").Store, e.Keys, keyspace.Election, machine, ttl, func(ctx context.Context, fence store.Fence) error {
-		leading(true)
-		defer leading(false)
+		defer leading(nil)
 		e := e
 		e.AgentTTL = ttl
-		return term(ctx, e, fence)
+		return term(ctx, e, fence, leading)
 	})
 }
 
 // term runs the elected controllers until ctx ends or one of them gives up.
-func term(ctx context.Context, e ElectedFor, fence store.Fence) error {
+func term(ctx context.Context, e ElectedFor, fence store.Fence, leading func(*Term)) error {
 	own := e.of("cluster")
 	known := cluster.New(own.Store, e.Keys, e.Log, append([]cache.Option{cache.OnIgnored(own.Events.Ignored), cache.RecordDiffers(own.Events)}, e.Caches...)...)
 	p := newParts(e.Log)
 	defer p.stop()
-	runners := make([]runner, len(elected))
+	runners, this := make([]runner, len(elected)), &Term{}
 	for i, c := range elected { // create all before the cluster runs, so that they miss no change
-		runners[i] = c.new(e.env(c.name, known, fence), e)
+		env := e.env(c.name, known, fence)
+		runners[i] = c.new(env, e)
+		if scheduler, ok := runners[i].(*schedule.Controller); ok {
+			this.schedule, this.began = scheduler, env.WithDefaults().Now()
+		}
 	}
+	leading(this)
 	p.start(ctx, "cluster", known.Run)
 	for i, run := range inTurn(runners) {
 		p.start(ctx, elected[i].name, run)

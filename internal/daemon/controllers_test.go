@@ -37,7 +37,7 @@ func TestLimits(t *testing.T) {
 	}
 	keys, s := keyspace.New(""), memstore.New(memstore.Options{})
 	e := ElectedFor{Store: s, Keys: keys, Log: logr.Discard(), Events: events.New(s, keys, events.Options{}), FreezeTimeout: time.Hour}
-	_ = Campaign(ctx, "m1", 17*time.Second, e, func(bool) {})
+	_ = Campaign(ctx, "m1", 17*time.Second, e, func(*Term) {})
 	require.Equal(t, schedule.Limits{Grace: 17 * time.Second, FreezeTimeout: time.Hour}, limits)
 }
 

@@ -77,7 +77,7 @@ func New(cfg *config.Config, o Options) *Daemon {
 	leading := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "fleet_leading", Help: "1 if this machine runs the elected controllers.",
 	}, func() float64 {
-		if d.agent != nil && d.agent.leading.Load() {
+		if d.agent != nil && d.agent.Leading() != nil {
 			return 1
 		}
 		return 0
@@ -185,7 +185,7 @@ func (d *Daemon) serve(ctx context.Context, all []net.Listener) error {
 	handler := api.New(api.Options{
 		Store: d.store, Keys: d.keys, MachineID: d.agent.Machine.Metadata.Name, Version: version.String(), Log: d.log.WithName("api"),
 		Journal: d.journal(), StatusText: d.systemd.StatusText,
-		Explain:    NewExplainer(d.store, d.keys, time.Now),
+		Explain:    NewExplainer(ExplainOptions{Store: d.store, Keys: d.keys, Now: time.Now, FreezeTimeout: d.cfg.FreezeTimeout, Leader: d.agent.Leading}),
 		Refuse:     d.agent.presence.Duplicate,
 		Forecasts:  d.forecasts(),
 		Fallback:   health(d.registry, d.checks(), d.etcd.warnings),
@@ -196,7 +196,7 @@ func (d *Daemon) serve(ctx context.Context, all []net.Listener) error {
 
 // forecasts are made with the settings that this fleetd would lead with.
 func (d *Daemon) forecasts() api.Forecasts {
-	o := forecast.Options{Keys: d.keys, Limits: limits(d.cfg.AgentTTL, d.cfg.FreezeTimeout)}
+	o := forecast.Options{Keys: d.keys, Limits: limits(d.cfg.AgentTTL, d.cfg.FreezeTimeout), AgentTTL: d.cfg.AgentTTL, Leader: d.agent.Leading}
 	return api.Forecasts{Run: forecast.On(d.store, o), Cluster: d.store.ClusterID}
 }
 

@@ -106,7 +106,7 @@ func (d *Daemon) dump() {
 		cfg.EtcdPassword = "(set)"
 	}
 	data, err := json.Marshal(map[string]any{
-		"machine": d.agent.told(), "config": cfg, "leading": d.agent.leading.Load(), "node": d.agent.node.Dump(), "wasAway": d.agent.presence.WasAway(),
+		"machine": d.agent.told(), "config": cfg, "leading": d.agent.Leading() != nil, "node": d.agent.node.Dump(), "wasAway": d.agent.presence.WasAway(),
 	})
 	if err == nil {
 		_, err = fmt.Fprintf(d.Out, "%s\n", data)

@@ -30,12 +30,23 @@ type Options struct {
 	Limits schedule.Limits
 	// Generate writes unit files, see app.Options.
 	Generate func(name string, spec *v1.AppSpec) (generate.Files, error)
+	// AgentTTL is that of the elected controllers.
+	AgentTTL time.Duration
+	// Leader returns what the leader knows, if that is this process; nil if another one leads. Default: another one does.
+	Leader func() *Memory
 	// Now is when forecasts begin. Default time.Now.
 	Now func() time.Time
 	// Timeout bounds a forecast. Default 20 s.
 	Timeout time.Duration
 	// Done is called with the copy as the forecast leaves it, for tests that look at each write. nil: it is not.
 	Done func(model *memstore.Store)
+}
+
+// Memory is what the leader knows that is stored nowhere.
+type Memory struct {
+	Schedule schedule.Absences
+	// Began is when it began to lead.
+	Began time.Time
 }
 
 // The bounds of a forecast.
@@ -136,8 +147,15 @@ func newRun(copied *Copy, o Options) *run {
 	r.known = cluster.New(r.store, o.Keys, logr.Discard())
 	r.out.known = r.known
 	env := cluster.Env{Store: r.store, Cluster: r.known, Now: r.clock.now, Stepped: true}
-	r.app = app.New(app.Options{Env: env, Generate: o.Generate, Decided: r.out.app})
-	r.schedule = schedule.New(schedule.Options{Env: env, Limits: o.Limits, Decided: r.out.schedule})
+	onApp, onSchedule := app.Options{Env: env, Generate: o.Generate, Decided: r.out.app}, schedule.Options{Env: env, Limits: o.Limits, Decided: r.out.schedule}
+	var leader *Memory
+	if o.Leader != nil {
+		leader = o.Leader()
+	}
+	if leader != nil {
+		onApp.AgentTTL, onApp.Began, onSchedule.Recalled = o.AgentTTL, leader.Began, leader.Schedule
+	}
+	r.app, r.schedule = app.New(onApp), schedule.New(onSchedule)
 	r.machines = newMachines(r)
 	return r
 }
@@ -153,6 +171,7 @@ func (r *run) foresee(ctx context.Context, whatIf wire.WhatIf, change Change) (*
 		return nil, err
 	}
 	r.out.before()
+	missed := r.schedule.Absences().IDs()
 	if change != nil {
 		if err := change(ctx, r.store); err != nil {
 			return nil, err
@@ -167,7 +186,9 @@ func (r *run) foresee(ctx context.Context, whatIf wire.WhatIf, change Change) (*
 	if err := r.settle(ctx); err != nil {
 		return nil, err
 	}
-	return r.out.foreseen(), nil
+	f := r.out.foreseen()
+	f.Missed = missed
+	return f, nil
 }
 
 // settle lets controllers and machines work in turns until nothing is left to do but what is beyond the horizon.

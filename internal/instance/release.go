@@ -15,6 +15,8 @@ type Release struct {
 // OfRelease computes how far the run is that the unit of a release command asks for. State is that of its machine, whose ID is machine.
 func OfRelease(in Input, machine string) Release {
 	switch {
+	case in.Away && in.Unplaced != nil:
+		return Release{Why: "is on a machine that is not present, and fits on no other one: " + in.Unplaced.Message}
 	case in.Away:
 		return Release{Why: "is on a machine that is not present: it is run again on another one"}
 	case !in.Placed && in.Unplaced != nil:

@@ -40,7 +40,7 @@ func lead(s store.Interface, goals ...*goal) (*leader, error) {
 	recorder := events.New(l.store, keys, events.Options{Source: "fleetd", Machine: "leader", Log: log})
 	elected := daemon.ElectedFor{Store: l.store, Keys: keys, Log: log, Events: recorder, Metrics: controller.NewMetrics(prometheus.NewRegistry())}
 	l.running.Go(func() { _ = recorder.Run(ctx) })
-	l.running.Go(func() { _ = daemon.Campaign(ctx, "leader", 30*time.Second, elected, func(bool) {}) })
+	l.running.Go(func() { _ = daemon.Campaign(ctx, "leader", 30*time.Second, elected, func(*daemon.Term) {}) })
 	return l, nil
 }
 

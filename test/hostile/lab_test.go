@@ -83,7 +83,7 @@ func start(t *testing.T, s store.Interface) *lab {
 	running.Go(func() { _ = n.Run(ctx) })
 	running.Go(func() { l.drive(ctx) })
 	running.Go(func() {
-		_ = daemon.Campaign(ctx, machine, 5*time.Second, daemon.ElectedFor{Store: s, Keys: keys, Log: log, Events: recorder}, func(bool) {})
+		_ = daemon.Campaign(ctx, machine, 5*time.Second, daemon.ElectedFor{Store: s, Keys: keys, Log: log, Events: recorder}, func(*daemon.Term) {})
 	})
 	t.Cleanup(func() {
 		cancel()

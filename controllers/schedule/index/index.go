@@ -128,6 +128,9 @@ func (x *Index) Woken(frozen bool) func(yield func(*Unit) bool) {
 // Frozen reports whether the last committed plan froze moves.
 func (x *Index) Frozen() bool { return x.frozen }
 
+// Refreeze sets what Frozen reports, for an index that continues another one.
+func (x *Index) Refreeze(frozen bool) { x.frozen = frozen }
+
 // Pending is a waiting unit.
 type Pending struct {
 	Unit *Unit

@@ -85,6 +85,15 @@ func (x *Index) DeleteMachine(id string) {
 	}
 }
 
+// Recall adds what another index knows of a machine that is missed.
+func (x *Index) Recall(id string, gone time.Time, seen, lost bool) {
+	m := x.machine(id)
+	if !m.Present {
+		m.Gone, m.Seen, m.Lost = gone, seen, lost
+	}
+	x.ForgetMachine(m)
+}
+
 // SetMachineConfig sets a machine's configuration; the zero value: none.
 func (x *Index) SetMachineConfig(id string, config v1.MachineConfig) {
 	m := x.machine(id)

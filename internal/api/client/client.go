@@ -29,6 +29,8 @@ type Client struct {
 	http     *http.Client
 	timeout  time.Duration
 	agent    string
+	// Warn is called with what fleetd says is doubtful with an answer. nil: it is not. Set it before the first request.
+	Warn func(text string)
 }
 
 // UnreachableError means that no fleetd answered.
@@ -144,6 +146,9 @@ func (c *Client) open(ctx context.Context, r Request) (*http.Response, error) {
 	if resp.StatusCode >= http.StatusMultipleChoices {
 		defer resp.Body.Close()
 		return nil, readFailure(resp)
+	}
+	if text := wire.WarningText(resp.Header.Get(wire.WarningHeader)); text != "" && c.Warn != nil {
+		c.Warn(text)
 	}
 	return resp, nil
 }

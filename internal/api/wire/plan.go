@@ -68,6 +68,8 @@ type Foreseen struct {
 	Unplaced []PlanUnplaced `json:"unplaced,omitempty"`
 	// Routes are the hosts of each app that get other ones.
 	Routes []PlanRoute `json:"routes,omitempty"`
+	// Missed are the machines that were away before, and are waited for.
+	Missed []string `json:"missed,omitempty"`
 }
 
 // PlanChange is one object that is changed.

@@ -5,6 +5,8 @@ package wire
 import (
 	"encoding/json"
 	"maps"
+	"strconv"
+	"strings"
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
@@ -15,6 +17,27 @@ const Prefix = "/apis/fleet/v1"
 
 // MaxBody is the maximum size of a request body in bytes: etcd's default request limit less its own overhead.
 const MaxBody = 1_500_000
+
+// WarningHeader is the header of an answer with which something is doubtful, as in Kubernetes: 299 fleetd "text".
+const WarningHeader = "Warning"
+
+const warningBegin = "299 fleetd "
+
+// Warning is the value of the header for a text.
+func Warning(text string) string { return warningBegin + strconv.Quote(text) }
+
+// WarningText is the text of a header's value; "" if it has none.
+func WarningText(value string) string {
+	quoted, ok := strings.CutPrefix(value, warningBegin)
+	if !ok {
+		return ""
+	}
+	text, err := strconv.Unquote(quoted)
+	if err != nil {
+		return ""
+	}
+	return text
+}
 
 // MaxPlan is the maximum size of a saved plan in bytes.
 const MaxPlan = 32 << 20
