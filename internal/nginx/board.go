@@ -138,6 +138,14 @@ func (s *boardSlot) add(counts map[uint64]underway) {
 	}
 }
 
+// streams are the websockets and other streams of a worker.
+func (s *boardSlot) streams() (n int) {
+	for i := range min(int(load(&s.used)), boardEntries) {
+		n += int(atomic.LoadInt32(&s.entries[i].streams))
+	}
+	return n
+}
+
 // fence makes all workers see what was written to the board, and shows what they wrote before: membarrier(2). A kernel without
 // it is one on which the writes have long been seen when the next system call ends.
 func fence() { _, _, _ = unix.Syscall(unix.SYS_MEMBARRIER, 1 /* MEMBARRIER_CMD_GLOBAL */, 0, 0) }

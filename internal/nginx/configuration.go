@@ -47,7 +47,7 @@ type Settings struct {
 	// and similar headers are passed on. Those of other clients are replaced.
 	TrustedProxies []string
 	// ShutdownTimeout is how long requests and websockets may outlive a change of the configuration. Default
-	// DefaultShutdownTimeout. See also mostRetired.
+	// DefaultShutdownTimeout. See also limitRetired.
 	ShutdownTimeout time.Duration
 }
 

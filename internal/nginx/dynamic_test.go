@@ -52,6 +52,9 @@ func app(upstreams ...routing.Upstream) routing.Route {
 	return routing.Route{App: "app", Upstreams: upstreams}
 }
 
+// limited is an app that has a server of its own: it comes and goes with a reload.
+var limited = routing.Route{App: "limited", BodySize: 1 << 20}
+
 func TestEndpointsChangeWithoutAReload(t *testing.T) {
 	r := newRouter(t)
 	one, two := instance(t, "app@1"), instance(t, "app@2")

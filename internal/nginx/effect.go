@@ -65,31 +65,6 @@ func (s *Server) reload(ctx context.Context, text []byte) error {
 	return nil
 }
 
-// mostRetired is how many workers may retire at a time. Each has a configuration of its own in memory, for as long as it has a
-// websocket.
-const mostRetired = 32
-
-// limitRetired ends the oldest workers that retire, if there are too many.
-func (s *Server) limitRetired() {
-	var retired []int
-	all := s.workers()
-	for _, pid := range all {
-		if strings.HasPrefix(title(pid), titleLeaving) {
-			retired = append(retired, pid)
-		}
-	}
-	most := max(mostRetired, 2*(len(all)-len(retired)))
-	if len(retired) <= most {
-		return
-	}
-	slices.SortFunc(retired, func(a, b int) int { return cmp.Compare(startOf(a), startOf(b)) })
-	oldest := retired[:len(retired)-most]
-	s.log.Info("Ending workers that have long retired, with their websockets", "reason", "TooManyRetired", "pids", oldest)
-	for _, pid := range oldest {
-		_ = unix.Kill(pid, unix.SIGTERM)
-	}
-}
-
 // await returns when the generation of text answers and none of the old workers, which have an older configuration,
 // accepts connections.
 func (s *Server) await(ctx context.Context, text []byte, old []int) error {

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gorilla/websocket"
 	"github.com/stretchr/testify/require"
 
 	"github.com/fleet-starter/fleet/internal/routing"
@@ -194,25 +193,4 @@ func TestClientsAreAskedToClose(t *testing.T) {
 	require.True(t, asked())
 	require.True(t, r.apply(app(instance(t, "app@1")), routing.Route{App: "other"}).Reloaded)
 	require.False(t, asked())
-}
-
-// TestWebsocketsOutliveReloads: they go on in their worker, unless too many of those retire.
-func TestWebsocketsOutliveReloads(t *testing.T) {
-	r := newRouter(t)
-	r.settings.Workers = 1
-	route := routing.Route{App: "example-app", Upstreams: []routing.Upstream{exampleApp(t)}}
-	r.apply(route)
-	var open []*websocket.Conn
-	for i := range mostRetired + 2 {
-		ws := r.websocket()
-		defer ws.Close()
-		open = append(open, ws)
-		require.True(t, r.apply(route, routing.Route{App: fmt.Sprintf("other-%d", i%2)}).Reloaded)
-	}
-	for _, ws := range open[2:] {
-		r.echoes(ws)
-	}
-	_, _, err := open[0].ReadMessage()
-	require.Error(t, err, "the oldest worker has ended")
-	require.Len(t, r.workers(), 1+mostRetired)
 }

@@ -163,12 +163,15 @@ func (s *Server) Close() error {
 		s.proc.release()
 	}
 	s.proc = nil
+	s.mu.Unlock()
+	s.leave()
+	s.watch.Wait()
+	s.mu.Lock()
 	if s.dictionary != nil {
 		_ = s.dictionary.board.close()
 		s.dictionary = nil
 	}
 	s.mu.Unlock()
-	s.watch.Wait()
 	if err := s.lock.Close(); !errors.Is(err, os.ErrClosed) {
 		return err
 	}

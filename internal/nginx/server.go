@@ -79,6 +79,12 @@ type Server struct {
 	closing    bool     // Stop or Close was called: an exit is expected
 	stays      *process // a successor of it failed: it is reloaded
 	adopted    bool     // nginx ran before this process, which has not reloaded it yet
+	// ending are the retired workers that end when their requests have had time to, in the order of when that was decided.
+	ending      []retired
+	mostRetired int
+	// life ends with Close.
+	life  context.Context
+	leave context.CancelFunc
 }
 
 // Result is the outcome of Apply.
@@ -115,8 +121,9 @@ func New(o Options) (*Server, error) {
 		dir: filepath.Clean(o.Dir), binary: binary, template: o.Template,
 		stdout: cmp.Or(o.Stdout, os.Stdout), stderr: cmp.Or(o.Stderr, os.Stderr),
 		effectTimeout: cmp.Or(o.EffectTimeout, defaultEffectTimeout), testTimeout: defaultTestTimeout,
-		log: o.Log, exited: make(chan struct{}),
+		log: o.Log, exited: make(chan struct{}), mostRetired: mostRetired,
 	}
+	s.life, s.leave = context.WithCancel(context.Background())
 	if !filepath.IsAbs(o.Dir) {
 		return nil, fmt.Errorf("directory %q of nginx is not an absolute path", o.Dir)
 	}
