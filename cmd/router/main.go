@@ -155,7 +155,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&opts.settings.AccessLog, "access-log", "off", "off, stdout, a file, or syslog:server=... as in nginx's configuration")
 	flags.StringVar(&opts.settings.User, "user", "", "`USER` of nginx's workers if nginx is started by root")
 	flags.IntVar(&opts.settings.Workers, "workers", 0, "number of nginx worker processes, 0 for one per core")
-	flags.DurationVar(&opts.settings.ShutdownTimeout, "shutdown-timeout", nginx.DefaultShutdownTimeout, "how long requests and websockets may outlive a reload of nginx, which a change of hosts needs")
+	flags.DurationVar(&opts.settings.ShutdownTimeout, "shutdown-timeout", nginx.DefaultShutdownTimeout, "how long requests and websockets may outlive a reload of nginx, which a change of an app's limits needs")
 	flags.StringVar(&opts.template, "template", "", "confd template to use instead of the built-in one")
 	flags.StringVar(&opts.machine, "machine", os.Getenv("FLEET_MACHINE_ID"), "ID of this machine")
 	flags.StringVar(&address, "machine-ip", os.Getenv("FLEET_MACHINE_IP"), "IP address of this machine")

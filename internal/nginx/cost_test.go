@@ -98,12 +98,12 @@ func TestVerdictEnds(t *testing.T) {
 // out, and the router reports an error.
 func TestSlowMachineBlamesNoApp(t *testing.T) {
 	r := newRouter(t)
-	a := routing.Route{App: "a", Upstreams: []routing.Upstream{instance(t, "a@1")}}
+	a := routing.Route{App: "a", BodySize: 1 << 20, Upstreams: []routing.Upstream{instance(t, "a@1")}}
 	r.apply(a)
 	slow := filepath.Join(t.TempDir(), "nginx")
 	require.NoError(t, os.WriteFile(slow, []byte("#!/bin/sh\ncase $1 in -t) exec sleep 60;; esac\nexec "+r.binary+" \"$@\"\n"), 0o755))
 	r.binary, r.testTimeout = slow, 300*time.Millisecond
-	_, err := r.tryApply(a, routing.Route{App: "b"})
+	_, err := r.tryApply(a, limited)
 	require.ErrorContains(t, err, "test of the previously accepted configuration: nginx -t did not end")
 	require.Equal(t, "200 a@1", r.get("a.localhost"))
 }

@@ -34,7 +34,7 @@ const (
 	feedTimeout = 5 * time.Second
 )
 
-// dictionary is the table of endpoints that nginx's workers choose from. A change takes effect without a reload:
+// dictionary is the table of hosts and endpoints that nginx's workers choose from. A change takes effect without a reload:
 //
 //  1. The table goes to a file, from which an nginx that starts reads it, and a worker whose dictionary is not fed any more.
 //  2. One worker gets it over a socket, puts it into the memory that all share, and then sets its number, the epoch.
@@ -44,6 +44,9 @@ type dictionary struct {
 	fresh bool // no running nginx has the board
 	epoch uint64
 	body  []byte // of the last table, without its epoch
+	// hosts are those of that table, with their apps. newHosts: a power cut may take them back.
+	hosts    map[string]string
+	newHosts bool
 	// served are the endpoints of that table, draining those of earlier ones that may have requests under way; both by ID.
 	served   map[uint64]endpoint
 	draining map[uint64]endpoint
@@ -67,8 +70,8 @@ func endpointID(app, key, address string) uint64 {
 	return binary.BigEndian.Uint64(sum[:8])>>16 | 1
 }
 
-// renderTable returns the table of endpoints without its first line. It takes routes that check accepted.
-func renderTable(routes []routing.Route) (body []byte, served map[uint64]endpoint) {
+// renderTable returns the table without its first line. It takes what acceptable accepted. A version before this one skips the hosts.
+func renderTable(routes []routing.Route, hosts map[string]string) (body []byte, served map[uint64]endpoint) {
 	var b bytes.Buffer
 	served = map[uint64]endpoint{}
 	for _, r := range routes {
@@ -91,11 +94,15 @@ func renderTable(routes []routing.Route) (body []byte, served map[uint64]endpoin
 		}
 		b.WriteByte('\n')
 	}
+	b.WriteString("hosts\n")
+	for _, host := range slices.Sorted(maps.Keys(hosts)) {
+		b.WriteString("host " + host + " " + hosts[host] + "\n")
+	}
 	b.WriteString(tableEnd)
 	return b.Bytes(), served
 }
 
-// acceptable returns the routes without what a table of endpoints cannot have. The route controller lets through nothing of the
+// acceptable returns the routes without what a table cannot have. The route controller lets through nothing of the
 // kind; but what is in the table is where requests go.
 func acceptable(routes []routing.Route) (good []routing.Route, refused []v1.RouteRefusal) {
 	good = slices.Clone(routes)
@@ -109,6 +116,10 @@ func acceptable(routes []routing.Route) (good []routing.Route, refused []v1.Rout
 				refused = append(refused, v1.RouteRefusal{App: good[i].App, Key: u.Key, Reason: ReasonNotAccepted, Message: err.Error()})
 			}
 			return err != nil
+		}
+		hosts, no := withoutBadHosts(good[i])
+		if len(no) > 0 {
+			good[i].Hosts, refused = hosts, append(refused, no...)
 		}
 		if slices.ContainsFunc(good[i].Upstreams, bad) {
 			refused = refused[:len(refused)-1] // it is found again
@@ -134,7 +145,7 @@ func (d *dictionary) readTable(path string) error {
 	if err != nil || !bytes.HasSuffix(body, []byte("\n"+tableEnd)) && string(body) != tableEnd {
 		return fmt.Errorf("%s is not a table of endpoints", path)
 	}
-	d.epoch = epoch
+	d.epoch, d.hosts = epoch, map[string]string{}
 	var kept []string
 	for line := range strings.Lines(string(body)) {
 		kind, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
@@ -144,6 +155,10 @@ func (d *dictionary) readTable(path string) error {
 			continue
 		case "app":
 			d.readApp(strings.Fields(rest))
+		case "host":
+			if host, app, ok := strings.Cut(rest, " "); ok {
+				d.hosts[host] = app
+			}
 		}
 		kept = append(kept, line)
 	}
@@ -172,9 +187,10 @@ func (d *dictionary) readDraining(fields []string) {
 	}
 }
 
-// set makes the routes' endpoints the table. changed: it is another one.
+// set makes the routes' hosts and endpoints the table. changed: it is another one.
 func (d *dictionary) set(routes []routing.Route, now time.Time) (changed bool) {
-	body, served := renderTable(routes)
+	d.hosts = hostsOf(routes, d.hosts)
+	body, served := renderTable(routes, d.hosts)
 	if changed = d.epoch == 0 || !bytes.Equal(body, d.body); changed {
 		d.epoch = max(d.epoch, d.board.epoch()) + 1
 		d.body = body
@@ -248,7 +264,9 @@ func (s *Server) ask(ctx context.Context, socket, method, path string, body []by
 // handOver writes the table, and hands it to nginx if that runs.
 func (s *Server) handOver(ctx context.Context, routes []routing.Route, running bool) (changed bool, err error) {
 	d := s.dictionary
+	before := d.hosts
 	changed = d.set(routes, time.Now())
+	d.newHosts = d.newHosts || !maps.Equal(before, d.hosts)
 	if changed {
 		if err := atomicfile.Replace(s.path(tableName), d.text(), 0o644, atomicfile.Process); err != nil {
 			d.epoch, d.body = 0, nil // the next Apply writes it
@@ -267,6 +285,18 @@ func (s *Server) handOver(ctx context.Context, routes []routing.Route, running b
 	return changed, nil
 }
 
+// keepHosts writes the table once more if it has other hosts, so that a power cut does not take them back, as with those in nginx.conf.
+// It is done when they are served, because a disk takes its time.
+func (s *Server) keepHosts() error {
+	d := s.dictionary
+	if !d.newHosts {
+		return nil
+	}
+	err := atomicfile.Replace(s.path(tableName), d.text(), 0o644, atomicfile.Power)
+	d.newHosts = err != nil
+	return err
+}
+
 // confirm returns nil if the whole nginx serves the table: its answer says so, and every process of it that accepts or holds
 // requests is one that reads the table for each of them.
 func (s *Server) confirm(ctx context.Context) error {
@@ -275,6 +305,7 @@ func (s *Server) confirm(ctx context.Context) error {
 	defer cancel()
 	tick := time.NewTicker(effectInterval)
 	defer tick.Stop()
+	var why error
 	for {
 		err := s.confirmOnce(ctx)
 		if err == nil {
@@ -284,12 +315,15 @@ func (s *Server) confirm(ctx context.Context) error {
 			d.confirmed = d.epoch
 			return nil
 		}
+		if why == nil || ctx.Err() == nil { // the end of the time is no reason
+			why = err
+		}
 		select {
 		case <-tick.C:
 		case <-s.proc.done:
 			return fmt.Errorf("nginx has not acknowledged table %d: it exited", d.epoch)
 		case <-ctx.Done():
-			return fmt.Errorf("nginx has not acknowledged table %d: %w", d.epoch, err)
+			return fmt.Errorf("nginx has not acknowledged table %d: %w", d.epoch, why)
 		}
 	}
 }

@@ -79,7 +79,7 @@ func TestEndpointsChangeWithoutAReload(t *testing.T) {
 	require.Contains(t, page, two.Address)
 	r.apply(app())
 	require.Contains(t, r.get("app.localhost"), "503")
-	require.True(t, r.apply(app(one), routing.Route{App: "new", Upstreams: []routing.Upstream{two}}).Reloaded)
+	require.True(t, r.apply(app(one), routing.Route{App: "new", BodySize: 1 << 20, Upstreams: []routing.Upstream{two}}).Reloaded)
 	require.Equal(t, "200 app@2", r.get("new.localhost"))
 }
 
@@ -195,7 +195,10 @@ func slowInstance(t *testing.T, name string) slow {
 	s := slow{arrived: make(chan struct{}, 10), letGo: make(chan struct{})}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		s.arrived <- struct{}{}
-		<-s.letGo
+		select {
+		case <-s.letGo:
+		case <-t.Context().Done(): // the test has failed
+		}
 		fmt.Fprint(w, name)
 	}))
 	t.Cleanup(srv.Close)
@@ -239,8 +242,8 @@ func TestUploadGoesToAnInstanceThatIsThere(t *testing.T) {
 			time.Sleep(50 * time.Millisecond)
 			two := instance(t, "app@2")
 			if reload {
-				require.True(t, r.apply(app(), routing.Route{App: "other"}).Reloaded)
-				r.apply(app(two), routing.Route{App: "other"})
+				require.True(t, r.apply(app(), limited).Reloaded)
+				r.apply(app(two), limited)
 			} else {
 				r.apply(app(two))
 			}
@@ -281,13 +284,13 @@ func TestRequestsUnderWayAreWaitedFor(t *testing.T) {
 	require.Equal(t, []any{one.Key, one.Address, 1, 0}, []any{draining[0].Endpoint, draining[0].Address, draining[0].Requests, draining[0].Streams})
 	require.Equal(t, "200 app@2", r.get("app.localhost"))
 
-	require.True(t, r.apply(app(two), routing.Route{App: "other"}).Reloaded)
+	require.True(t, r.apply(app(two), limited).Reloaded)
 	require.Len(t, r.Draining(), 1, "a retiring worker has it")
 	r.crash()
 	r.open()
 	_, err := r.Start(t.Context())
 	require.NoError(t, err)
-	require.False(t, r.apply(app(two), routing.Route{App: "other"}).Changed)
+	require.False(t, r.apply(app(two), limited).Changed)
 	require.Len(t, r.Draining(), 1, "the next router waits, too")
 	close(one.letGo)
 	require.Equal(t, "200 app@1", <-answer)
@@ -504,7 +507,7 @@ func TestAcknowledgedByNginxItself(t *testing.T) {
 		r.open()
 		_, err := r.Start(t.Context())
 		require.NoError(t, err)
-		r.effectTimeout = 500 * time.Millisecond
+		r.effectTimeout = 3 * time.Second // also for the reload
 		result, err := r.tryApply(app(two))
 		require.ErrorContains(t, err, "still has a configuration with endpoints of its own")
 		require.False(t, result.Endpoints)
@@ -530,7 +533,7 @@ func TestAcknowledgedByNginxItself(t *testing.T) {
 func TestNothingIsLostOverChanges(t *testing.T) {
 	r := newRouter(t)
 	ups := []routing.Upstream{instance(t, "app@1"), instance(t, "app@2"), instance(t, "app@3")}
-	r.apply(app(ups...), routing.Route{App: "other"}) // a new host reloads nginx, which closes kept connections
+	r.apply(app(ups...), routing.Route{App: "other"})
 	ctx, stop := context.WithCancel(t.Context())
 	var clients sync.WaitGroup
 	var mu sync.Mutex

@@ -1,5 +1,5 @@
--- Chooses the instance of an app that gets a request, of the table that the router hands over, and counts the requests under
--- way to each. Written by the router; changes are overwritten.
+-- Finds the app of a request by its host, chooses the instance that gets it, both of the table that the router hands over, and counts
+-- the requests under way to each. Written by the router; changes are overwritten.
 --
 -- A request is counted before the table's number is read again, and counted elsewhere if that has changed. So once a table is
 -- in effect, a request to an endpoint that it does not have is either counted or never sent. This holds for every worker with
@@ -21,6 +21,7 @@ local dict = ngx.shared.fleet
 local MAX_FAILS, FAIL_TIMEOUT = 2, 5 -- the failures of an endpoint in these seconds that keep requests away, for as long
 local BUCKETS, COUNTED = 18, 86400 -- ranges of latency; how many seconds counts are kept
 local SLOTS, ENTRIES = 128, 16382
+local HOSTS, LONGEST = 20000, 253 -- the hosts that a worker keeps; the length of a host name
 
 -- The board is a file that all workers and the router share: see board.go.
 ffi.cdef [[
@@ -42,10 +43,13 @@ local M = {}
 local dir, board, map, lock -- map is kept from the collector
 local slot                  -- this worker's in the board; nil: it has none
 local closing = ffi.new("double[1]") -- not 0: each answer asks the client to close its connection, because this worker is about to retire
+local hosts, known = {}, 0  -- by name, as clients say it: the app, as of an epoch; how many there are
+local filed                 -- the hosts of the table's file, as of an epoch
 local apps = {}             -- by name: the endpoints, as of an epoch
 local endpoints = {}        -- by id: the endpoints that are counted
 local free, used = {}, 0    -- entries of the slot
 local requests, streams, tried = {}, {}, {} -- by request: the endpoint that it is sent to; those that it failed at
+local missing = {}          -- by request: the app that has no endpoint; "" if no app has the host
 local spare = ffi.new("struct fleet_entry") -- counts of a worker without a slot
 
 local function read_file(path)
@@ -64,7 +68,34 @@ local function parse(data, each)
   return epoch
 end
 
--- store puts a table into the dictionary. The epoch comes last: it says that the rest is there.
+-- hosts_in returns the part of a table with the hosts; nil: it is of a router before this version, whose hosts are configuration.
+local function hosts_in(data)
+  local _, from = data:find("\nhosts\n", 1, true)
+  return from and data:sub(from + 1, -5)
+end
+
+-- each_host iterates over that part.
+local function each_host(text) return text:gmatch("host (%S+) (%S+)\n") end
+
+local function store_hosts(text)
+  local was, now, failed = dict:get("hosts"), {}, nil
+  if not text or text == was then return true end
+  for host, app in each_host(text) do
+    now[host] = true
+    if dict:get("host:" .. host) ~= app then
+      local ok, why = dict:safe_set("host:" .. host, app)
+      if not ok then failed = why end
+    end
+  end
+  for host in each_host(was or "") do
+    if not now[host] then dict:delete("host:" .. host) end
+  end
+  if failed then return nil, failed end
+  return dict:safe_set("hosts", text)
+end
+
+-- store puts a table into the dictionary: apps come before their hosts, and go after them. The epoch comes last: it says that the rest
+-- is there.
 local function store(data)
   local names, failed = {}, nil
   local epoch, err = parse(data, function(app, line)
@@ -75,6 +106,8 @@ local function store(data)
     end
   end)
   if not epoch then return nil, err end
+  local taken, refused = store_hosts(hosts_in(data))
+  if not taken then failed = refused end
   for app in (dict:get("names") or ""):gmatch("%S+") do
     if not names[app] then dict:delete("app:" .. app) end
   end
@@ -97,7 +130,7 @@ function M.new(directory)
     C.close(fd)
   end)
   board, lock = cast("struct fleet_board *", p), fd
-  if not dict:get("epoch") then -- a reload keeps the dictionary
+  if not (dict:get("epoch") and dict:get("hosts")) then -- a reload keeps the dictionary; a version before this one put no hosts there
     local data, err = read_file(dir .. "/endpoints")
     local ok
     if data then ok, err = store(data) end
@@ -179,19 +212,64 @@ local function endpoint(app, id, host, port, weight)
   return e
 end
 
--- line_of returns an app's line of the table in effect. After nginx was replaced by a new one, the old one's workers have a
--- dictionary of their own that is no longer fed: they read the file.
-local function line_of(app, epoch)
-  if (dict:get("epoch") or 0) >= epoch then return dict:get("app:" .. app) end
-  local found
+-- is_fed reports whether the dictionary has a table. After nginx was replaced by a new one, the old one's workers have a dictionary of
+-- their own that is no longer fed: they read the file.
+local function is_fed(epoch) return (dict:get("epoch") or 0) >= epoch end
+
+local function read_table(epoch, each)
   local data, err = read_file(dir .. "/endpoints")
-  if data then
-    local at
-    at, err = parse(data, function(name, line) if name == app then found = line end end)
-    if at and at >= epoch then return found end
-  end
+  local at
+  if data then at, err = parse(data, each) end
+  if at and at >= epoch then return data end
   if slot then slot.failed = epoch end
   error("no table of endpoints as of " .. epoch .. ": " .. (err or "the file is older"))
+end
+
+-- line_of returns an app's line of the table in effect.
+local function line_of(app, epoch)
+  if is_fed(epoch) then return dict:get("app:" .. app) end
+  local found
+  read_table(epoch, function(name, line) if name == app then found = line end end)
+  return found
+end
+
+-- owner returns the app with a host of the table in effect.
+local function owner(host, epoch)
+  if is_fed(epoch) then return dict:get("host:" .. host) end
+  if not (filed and filed.epoch == epoch) then
+    local its = {}
+    for name, app in each_host(hosts_in(read_table(epoch, function() end)) or "") do its[name] = app end
+    filed = {epoch = epoch, hosts = its}
+  end
+  return filed.hosts[host]
+end
+
+-- find looks for the app of a host, and keeps it for requests to come. As in nginx, the host itself comes before *.domain, and a longer
+-- domain before a shorter one.
+local function find(host, epoch)
+  local app, dot = nil, 0
+  if #host <= LONGEST then app = owner(host, epoch) end
+  while not app do
+    dot = #host <= LONGEST and host:find(".", dot + 1, true)
+    if not dot then return "" end
+    app = owner("*" .. host:sub(dot), epoch)
+  end
+  local it = hosts[host]
+  if not it then
+    if known >= HOSTS then hosts, known = {}, 0 end
+    it, known = {}, known + 1
+    hosts[host] = it
+  end
+  it.app, it.epoch = app, epoch
+  return app
+end
+
+-- app returns the app of a request; empty if none has its host.
+function M.app()
+  local host, epoch = ngx.var.host, board.epoch
+  local it = hosts[host]
+  if it and it.epoch == epoch then return it.app end
+  return find(host, epoch)
 end
 
 -- load reads an app's endpoints. Those that stay keep their failures and their turn.
@@ -308,7 +386,13 @@ local function close(request)
   C.ngx_http_lua_ffi_set_resp_header(request, "Connection", 10, 0, "close", 5, nil, 0, 1, errmsg)
 end
 
--- pick chooses the endpoint of a request. A stream is a websocket or the like, which ends when its instance does. There is no loop in
+-- fail ends a request that cannot be sent: see unavailable.
+local function fail(r, app)
+  missing[r] = app
+  return ngx.exit(ngx.ERROR)
+end
+
+-- pick chooses the endpoint of a request to an app; "" is none. A stream is a websocket or the like, which ends when its instance does. There is no loop in
 -- it, so that LuaJIT compiles it as a whole.
 local function pick(app, stream)
   local request = get_request()
@@ -320,6 +404,7 @@ local function pick(app, stream)
     map_of[r] = nil
     without = again(r, was, stream)
   end
+  if app == "" then return fail(r, app) end
   local epoch = board.epoch
   local a = apps[app]
   if not a or a.epoch ~= epoch then a = load(app, epoch) end
@@ -331,7 +416,7 @@ local function pick(app, stream)
   else
     e = choose(a, without)
   end
-  if not e then return ngx.exit(ngx.ERROR) end
+  if not e then return fail(r, app) end
   if closing[0] ~= 0 and not stream then close(request) end
   local it = e.entry
   if stream then it.streams = it.streams + 1 else it.requests = it.requests + 1 end
@@ -363,7 +448,10 @@ function M.done()
     requests[r] = nil
   else
     e, stream = streams[r], true
-    if not e then return end
+    if not e then
+      missing[r] = nil
+      return
+    end
     streams[r] = nil
   end
   if tried[r] then tried[r] = nil end
@@ -378,8 +466,10 @@ function M.done()
 end
 
 -- unavailable answers where no instance took a request.
-function M.unavailable(app)
-  if #(dict:get("app:" .. app) or "") > 0 then return ngx.exit(500) end
+function M.unavailable()
+  local app = missing[tonumber(cast(address_of, get_request()))]
+  if not app then return ngx.exit(500) end
+  if app == "" then return ngx.exec("@unknown") end
   ngx.status = 503
   ngx.header["Retry-After"] = "5"
   ngx.header["Content-Type"] = "text/html"

@@ -128,8 +128,8 @@ func TestUpgrades(t *testing.T) {
 				next()
 				require.NotEqual(t, before, r.pid())
 				require.False(t, isOutdated(r.pid()))
-				require.True(t, r.apply(route, routing.Route{App: "other"}).Reloaded, "while the old one has a websocket")
-				require.False(t, r.apply(route, routing.Route{App: "other"}).Changed)
+				require.True(t, r.apply(route, limited).Reloaded, "while the old one has a websocket")
+				require.False(t, r.apply(route, limited).Changed)
 				require.True(t, r.apply(route).Reloaded)
 			})
 			require.Eventually(t, func() bool { return title(before) == "" }, 5*time.Second, 10*time.Millisecond, "the last websocket has ended")
@@ -167,7 +167,7 @@ func TestUpgradeThatDoesNotStart(t *testing.T) {
 	require.Equal(t, before, r.pid())
 	require.Equal(t, "200 app@1", r.get("app.localhost"))
 	r.effectTimeout = 5 * time.Second
-	require.True(t, r.apply(app(instance(t, "app@2")), routing.Route{App: "other"}).Reloaded, "it is not tried again")
+	require.True(t, r.apply(app(instance(t, "app@2")), limited).Reloaded, "it is not tried again")
 	require.Equal(t, "200 app@2", r.get("app.localhost"))
 }
 
@@ -191,6 +191,6 @@ func TestClientsAreAskedToClose(t *testing.T) {
 	require.False(t, asked())
 	r.closeKept(r.workers(), true)
 	require.True(t, asked())
-	require.True(t, r.apply(app(instance(t, "app@1")), routing.Route{App: "other"}).Reloaded)
+	require.True(t, r.apply(app(instance(t, "app@1")), limited).Reloaded)
 	require.False(t, asked())
 }

@@ -104,7 +104,7 @@ func TestWebsocketPasses(t *testing.T) {
 		require.Equal(t, text, string(got))
 	}
 	echo("before")
-	require.True(t, r.apply(routing.Route{App: "example-app", Upstreams: []routing.Upstream{app}}, routing.Route{App: "new"}).Changed)
+	require.True(t, r.apply(routing.Route{App: "example-app", Upstreams: []routing.Upstream{app}}, limited).Reloaded)
 	echo("an open websocket outlives a reload")
 	require.Equal(t, 200, func() int { resp, _ := r.do("GET", "example-app.localhost", "/"); return resp.StatusCode }())
 }

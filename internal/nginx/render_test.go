@@ -24,6 +24,8 @@ var goldenRoutes = []routing.Route{
 		{Instance: "example-app@1", Address: "127.0.0.11:3000"}, {Instance: "example-app@2", Address: "127.0.0.12:3000"}}},
 	{App: "shop", Hosts: []string{"*.shop.example.com", "shop.example.com"}, Upstreams: []routing.Upstream{
 		{Instance: "shop@1", Address: "[fd00::1]:80"}}},
+	{App: "uploads", BodySize: 2 << 30, Timeout: 10 * time.Minute, Upstreams: []routing.Upstream{
+		{Instance: "uploads@1", Address: "127.0.0.11:4000"}}},
 	{App: "waiting"},
 }
 
@@ -45,11 +47,14 @@ func TestRenderGolden(t *testing.T) {
 	}
 }
 
-// TestDynamicGolden: with the Lua module the configuration has no endpoint, and does not change with one.
+// TestDynamicGolden: with the Lua module the configuration has no endpoint, and of hosts those of apps with limits of their own. It does
+// not change with the others.
 func TestDynamicGolden(t *testing.T) {
 	render := func(routes ...routing.Route) string {
-		c := configured(testSettings, withoutEndpoints(routes)...)
+		c := configured(testSettings, routes...)
 		var err error
+		_, own := separate(c.Routes)
+		c.Routes = withoutEndpoints(own)
 		c.Settings, err = c.Settings.check()
 		require.NoError(t, err)
 		r := renderer{module: &module{paths: []string{"/usr/lib/nginx/modules/ndk_http_module.so", "/usr/lib/nginx/modules/ngx_http_lua_module.so"}}}
@@ -60,7 +65,7 @@ func TestDynamicGolden(t *testing.T) {
 	}
 	got := render(goldenRoutes...)
 	requireGolden(t, "dynamic.golden", []byte(got))
-	require.Equal(t, got, render(routing.Route{App: "example-app"}, routing.Route{App: "shop", Hosts: goldenRoutes[1].Hosts}, goldenRoutes[2]))
+	require.Equal(t, got, render(routing.Route{App: "example-app"}, routing.Route{App: "uploads", BodySize: 2 << 30, Timeout: 10 * time.Minute}))
 }
 
 // TestTableGolden: what nginx is handed over.

@@ -246,21 +246,23 @@ func (s *Server) Apply(ctx context.Context, c Configuration) (Result, error) {
 	result := Result{Reloads: s.reloads}
 	var fed error
 	all := c.Routes
+	var shared []routing.Route
 	if s.dictionary != nil {
 		var refused []v1.RouteRefusal
 		all, refused = acceptable(c.Routes)
 		c.Refused = append(slices.Clone(c.Refused), refused...)
-		// First: a new host has its endpoints when it comes, and endpoints change also if nginx refuses the rest.
+		shared, c.Routes = separate(all)
+		// First: a new server has its endpoints when it comes, and hosts and endpoints change also if nginx refuses the rest.
 		if result.Changed, fed = s.handOver(ctx, all, running); fed != nil {
 			s.log.V(1).Info("Handing over the table of endpoints failed", "error", fed.Error())
 		}
-		c.Routes = withoutEndpoints(all)
+		c.Routes = withoutEndpoints(c.Routes)
 	}
 	c, err = s.configure(ctx, c, running, &result)
 	if s.dictionary != nil && s.proc != nil && !s.proc.exited() {
 		unasked := s.confirm(ctx)
 		result.Endpoints = unasked == nil
-		err = errors.Join(err, unasked)
+		err = errors.Join(err, unasked, s.keepHosts())
 		result.Draining = s.drainingNow(time.Now())
 		counts, uncounted := s.counts(ctx, all)
 		if result.Counts = counts; uncounted != nil {
@@ -270,7 +272,9 @@ func (s *Server) Apply(ctx context.Context, c Configuration) (Result, error) {
 	if err != nil {
 		return result, err
 	}
-	c.Routes = withEndpoints(c.Routes, all)
+	if s.dictionary != nil {
+		c.Routes = withEndpoints(sorted(append(slices.Clone(c.Routes), shared...)), all)
+	}
 	return result, errors.Join(s.writeApps(c), s.writeStatus(c, result.Generation))
 }
 
