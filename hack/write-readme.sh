@@ -42,7 +42,7 @@ write() {
 			fi
 			command=$variables${line#'$ '}
 			case $line in
-			'$ fleetctl list-'* | '$ fleetctl '[g]* | '$ fleetctl describe'* | '$ fleetctl cat'* | '$ fleetctl events'* | '$ etcdctl get'* | '$ curl'*) settled "$command" ;;
+			'$ fleetctl list-'* | '$ fleetctl '[g]* | '$ fleetctl describe'* | '$ fleetctl cat'* | '$ fleetctl events'* | '$ fleetctl rollout status'* | '$ etcdctl get'* | '$ curl'*) settled "$command" ;;
 			'$ for'*curl*) settled "$command" ;;
 			*) bash -c "$command" ;;
 			esac </dev/null 2>&1 | sed -e 's/[[:space:]]*$//' -e '/^$/d' >>"$out"

@@ -57,6 +57,9 @@ func (p *past) rollout(wish v1.RolloutWish) wire.Rollout {
 	}
 	if p.observed() {
 		is.Replicas = p.status.Replicas
+		if is.Outcome == wire.InProgress && p.status.AcceptedRevision != is.Revision {
+			is.Counted = p.status.AcceptedRevision
+		}
 	} else if is.Outcome != wire.Rejected {
 		is.Unobserved, is.Message = true, cmp.Or(is.Message, "the controllers have not looked at the manifest yet")
 	}

@@ -165,7 +165,11 @@ func rolloutLine(is wire.Rollout) string {
 		line += ", paused"
 	}
 	if !is.Unobserved && slices.Contains([]string{wire.Complete, wire.InProgress, wire.Stalled}, is.Outcome) {
-		line += fmt.Sprintf(", %d of %d instances are of it, %d ready", is.Replicas.Updated, is.Replicas.Desired, is.Replicas.Ready)
+		of := "it"
+		if is.Counted != 0 {
+			of = fmt.Sprintf("revision %d", is.Counted)
+		}
+		line += fmt.Sprintf(", %d of %d instances are of %s, %d ready", is.Replicas.Updated, is.Replicas.Desired, of, is.Replicas.Ready)
 	}
 	if message := strings.TrimSpace(is.Message); message != "" {
 		line += "\n  " + strings.ReplaceAll(message, "\n", "\n  ")

@@ -135,7 +135,7 @@ func (p people) print(command, text string, as, hello []int) string {
 }
 
 // looks are commands that change nothing: they are repeated until their output is as expected.
-var looks = regexp.MustCompile(`^(fleetctl (list-|get |describe |cat |events|history )|etcdctl get |curl |for .* curl )`)
+var looks = regexp.MustCompile(`^(fleetctl (list-|get |describe |cat |events|history |rollout status )|etcdctl get |curl |for .* curl )`)
 
 // comparison maps the README's cluster to this one.
 type comparison struct {

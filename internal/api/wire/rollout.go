@@ -12,6 +12,9 @@ type Rollout struct {
 	Outcome string `json:"outcome"`
 	Message string `json:"message,omitempty"`
 	Paused  bool   `json:"paused,omitempty"`
+	// Counted is the revision that Replicas.Updated is of, where that is the one before: Revision waits for its release command, or is
+	// tried by its canary.
+	Counted int64 `json:"counted,omitempty"`
 	// Unobserved: the controllers have not looked at the manifest yet, so that Replicas are not known.
 	Unobserved bool             `json:"unobserved,omitempty"`
 	Replicas   v1.ReplicaCounts `json:"replicas"`
