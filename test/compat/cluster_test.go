@@ -215,9 +215,10 @@ func (c *cluster) fleetctl(kind which, n *node, args ...string) (string, error) 
 // hangs is after which time a command does not end any more.
 const hangs = 30 * time.Second
 
+// eventually waits until check passes, for longer than within if that is less than half a minute: the computer may be busy.
 func eventually(t *testing.T, within time.Duration, check func() error) {
 	t.Helper()
-	for deadline := time.Now().Add(within); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(max(within, 30*time.Second)); ; time.Sleep(50 * time.Millisecond) {
 		err := check()
 		if err == nil {
 			return

@@ -89,7 +89,7 @@ func TestSecondMachineWithAnID(t *testing.T) {
 	began := time.Now()
 	c.launch(second)
 	client := dialer("tcp", second.address)
-	eventually(t, 2500*time.Millisecond, func() error { // less than agent_ttl
+	eventually(t, agentTTL, func() error { // after that it ends, and answers nothing any more
 		code, _, answer, err := do(t, client, http.MethodGet, "/fleet/v1/machines", "", "")
 		if err == nil && (code != 503 || !strings.Contains(answer, "fleet server unable to communicate with etcd")) {
 			err = fmt.Errorf("%d %s", code, answer)
