@@ -223,6 +223,23 @@ func TestReplaces(t *testing.T) {
 	require.Len(t, w.where(), 6)
 }
 
+// TestReplacesInACircle: if each of three made room for the next one, that would never end.
+func TestReplacesInACircle(t *testing.T) {
+	w := newWorld(t)
+	w.setMachine(index.MachineSpec{ID: "m1"})
+	w.add(t, "a.service Replaces=c.service", "b@1.service Replaces=a.service", "c.service Replaces=b@*.service")
+	w.converge()
+	require.Equal(t, []string{"m1/a.service"}, w.where())
+	for _, waits := range []string{"b@1.service", "c.service"} {
+		require.Equal(t, "0 of 1 machine fits: 1 runs a unit that makes no room (Replaces=)", w.unplaced[waits].Message)
+	}
+	w.add(t, "d.service Replaces=a.service")
+	require.Equal(t, []string{"Place d.service on m1: Placed: of the machines that fit, this one runs least", "Unplace a.service from m1: Replaced: d.service takes its place (Replaces=)"},
+		w.converge()[:2], "it is in no circle")
+	w.converge()
+	require.Equal(t, []string{"m1/b@1.service", "m1/d.service"}, w.where())
+}
+
 // TestGrowth: a unit that grew goes where there is room; if there is none it keeps its former file. An unchanged unit never
 // has to make room for it, even if it was placed later.
 func TestGrowth(t *testing.T) {

@@ -14,7 +14,8 @@ const (
 )
 
 // replaces is Replaces=: the unit preempts the units that it names, which leave its machine. Of two units that name each other only
-// one has a machine at a time, and neither preempts the other: that would never end.
+// one has a machine at a time, and neither preempts the other: that would never end. For the same reason none makes room where more of them
+// name each other in a circle.
 type replaces struct{ patterns }
 
 func (r *replaces) join(x *index.Index, n int) {
@@ -138,7 +139,25 @@ func (r *replaces) Explain(s *Survey, i int) {
 func (l *List) Preemptor(u *index.Unit) bool { return len(l.replaces.bound(u).carries) > 0 }
 
 // Preempts reports whether u preempts v; Preemption explains it.
-func (l *List) Preempts(u, v *index.Unit) bool { return l.replaces.pattern(u, v) != nil }
+func (l *List) Preempts(u, v *index.Unit) bool {
+	return l.replaces.pattern(u, v) != nil && !l.replaces.returns(v, u, map[*index.Unit]bool{})
+}
+
+// returns reports whether v is a unit that u replaces, or one that those replace, and so on. seen are units that it is not.
+func (r *replaces) returns(u, v *index.Unit, seen map[*index.Unit]bool) bool {
+	seen[u] = true
+	for _, p := range r.bound(u).carries {
+		for _, next := range r.x.WithPrefix(p.Prefix) {
+			if seen[next] || next.Dropped() || next.Gone() || !p.Match(next.Name) || r.pattern(u, next) == nil {
+				continue
+			}
+			if next == v || r.returns(next, v, seen) {
+				return true
+			}
+		}
+	}
+	return false
+}
 
 // Preemption is why a unit has to leave for u.
 func (l *List) Preemption(u *index.Unit) Refusal {
