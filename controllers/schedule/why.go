@@ -39,16 +39,7 @@ func NewExplainer(in Input) *Explainer {
 			e.was[u.Name] = append(e.was[u.Name], p.MachineName)
 		}
 	}
-	e.carryOut(e.put, func(t trial) {
-		for _, a := range t.Actions {
-			switch a.Kind {
-			case SetUnplaced:
-				e.x.SetUnplaced(a.Unit, *a.Unplaced, 1)
-			case ClearUnplaced:
-				e.x.DeleteUnplaced(a.Unit)
-			}
-		}
-	})
+	e.carryOut(func(string, string) {}, func(string) {})
 	return e
 }
 
@@ -131,36 +122,43 @@ func (e *look) fits(edits []rule.Edit) (fits bool) {
 // now may have to make room in the next plan.
 func (e *look) settles() bool {
 	type key struct{ machine, unit string }
-	was, refused := map[key]*index.Placed{}, false
-	e.carryOut(func(machine, unit string, value *v1.Placement) {
+	places, refusals := map[key]*index.Placed{}, map[string]*index.Unplaced{}
+	e.carryOut(func(machine, unit string) {
 		k := key{machine, unit}
-		if _, known := was[k]; !known {
-			if was[k] = nil; e.at(machine, unit) != nil {
-				before := e.at(machine, unit).Placed
-				was[k] = &before
-			}
+		if _, known := places[k]; known {
+			return
 		}
-		e.put(machine, unit, value)
-	}, func(t trial) {
-		if t.refused(e.u.Name) != nil {
-			refused = true
-		} else if len(t.goes(e.u.Name)) > 0 {
-			refused = false
+		places[k] = nil
+		if is := e.at(machine, unit); is != nil {
+			before := is.Placed
+			places[k] = &before
+		}
+	}, func(unit string) {
+		if _, known := refusals[unit]; !known {
+			refusals[unit] = e.x.Unplaced(unit)
 		}
 	})
-	fits := len(e.u.Places) > 0 && !(refused && e.u.Fleet.Global)
-	for k, before := range was {
+	fits := len(e.u.Places) > 0 && !(e.u.Fleet.Global && e.x.Unplaced(e.u.Name) != nil)
+	for k, before := range places {
 		if before == nil {
 			e.x.DeletePlacement(k.machine, k.unit)
 		} else {
 			e.x.SetPlacement(*before)
 		}
 	}
+	for unit, before := range refusals {
+		e.refuse(unit, before)
+	}
 	return fits
 }
 
-// carryOut carries plans out until nothing is left to do.
-func (e *Explainer) carryOut(put func(machine, unit string, value *v1.Placement), seen func(trial)) {
+// carryOut carries plans out until nothing is left to do, as the scheduler does: a unit whose refusal is another one now is looked at
+// again. It says before what it changes: placements, and refusals.
+func (e *Explainer) carryOut(placement func(machine, unit string), refusal func(unit string)) {
+	put := func(machine, unit string, value *v1.Placement) {
+		placement(machine, unit)
+		e.put(machine, unit, value)
+	}
 	for range maxPlans {
 		t, writes := e.plan(), 0
 		Commit(e.x, t.Decision)
@@ -173,15 +171,29 @@ func (e *Explainer) carryOut(put func(machine, unit string, value *v1.Placement)
 				put(a.Machine, a.Unit, &a.Placement)
 			case Unplace:
 				put(a.Machine, a.Unit, nil)
+			case SetUnplaced:
+				refusal(a.Unit)
+				e.refuse(a.Unit, &index.Unplaced{Value: *a.Unplaced, Mod: 1})
+			case ClearUnplaced:
+				refusal(a.Unit)
+				e.refuse(a.Unit, nil)
 			default:
 				continue
 			}
 			writes++
 		}
-		seen(t)
 		if writes == 0 {
 			return
 		}
+	}
+}
+
+// refuse writes a refusal into the index; nil deletes it.
+func (e *Explainer) refuse(unit string, value *index.Unplaced) {
+	if value == nil {
+		e.x.DeleteUnplaced(unit)
+	} else {
+		e.x.SetUnplaced(unit, value.Value, value.Mod)
 	}
 }
 

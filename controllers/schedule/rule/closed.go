@@ -36,9 +36,21 @@ func Closed(m *index.Machine) (reasons []string) {
 // sets are the sets that a machine belongs to, one for each reason.
 func (r *closed) sets(m *index.Machine) (sets []*index.Set) {
 	for _, reason := range Closed(m) {
-		sets = append(sets, map[string]*index.Set{ReasonDraining: &r.draining, ReasonCordoned: &r.cordoned, ReasonUnreadable: &r.unreadable, ReasonStuck: &r.stuck}[reason])
+		sets = append(sets, r.of(reason))
 	}
 	return sets
+}
+
+func (r *closed) of(reason string) *index.Set {
+	switch reason {
+	case ReasonDraining:
+		return &r.draining
+	case ReasonCordoned:
+		return &r.cordoned
+	case ReasonUnreadable:
+		return &r.unreadable
+	}
+	return &r.stuck
 }
 
 // Attach adds a machine to its sets.
