@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/fleet-starter/fleet/internal/routing"
@@ -38,8 +35,10 @@ func measureGateway(ctx context.Context, b *bench, routes, batch, most int) erro
 	if b.wantsAny([]string{"router/attach/"}) {
 		errs = append(errs, measureAttach(ctx, b, up, batch/2))
 	}
-	if b.wantsAny([]string{"router/propagation/"}) {
-		errs = append(errs, measurePropagation(ctx, b, up, routes, batch))
+	for _, n := range []int{routes, most} {
+		if b.wantsAny([]string{fmt.Sprintf("router/propagation/%d/", n)}) {
+			errs = append(errs, measurePropagation(ctx, b, up, n, batch))
+		}
 	}
 	if b.wantsAny([]string{"router/many/"}) {
 		errs = append(errs, measureMany(ctx, b, up, most))
@@ -47,15 +46,28 @@ func measureGateway(ctx context.Context, b *bench, routes, batch, most int) erro
 	return errors.Join(errs...)
 }
 
-// appears asks for a host until it is served. Before, nothing but 404 is right.
-func appears(ctx context.Context, address, host string, wrong *int) error {
+// status asks for a host.
+func status(address, host string) string {
 	c := client{address: address}
+	if _, err := c.do("GET / HTTP/1.1\r\nHost: " + host + "\r\n\r\n"); err != nil {
+		return err.Error()
+	}
+	return ok
+}
+
+const (
+	ok      = "200 OK"
+	unknown = "404 Not Found"
+)
+
+// turns asks for a host until the answer is another one. Before, nothing but one answer is right.
+func turns(ctx context.Context, address, host, before, after string, wrong *int) error {
 	for ctx.Err() == nil {
-		_, err := c.do("GET / HTTP/1.1\r\nHost: " + host + "\r\n\r\n")
-		if err == nil {
+		switch status(address, host) {
+		case after:
 			return nil
-		}
-		if !strings.HasPrefix(err.Error(), strconv.Itoa(http.StatusNotFound)) {
+		case before:
+		default:
 			*wrong++
 		}
 		time.Sleep(time.Millisecond)
@@ -74,24 +86,26 @@ func measureAttach(ctx context.Context, b *bench, up routing.Upstream, n int) er
 		return err
 	}
 	stop := load(f.address, postRequest, 4, func(i int) bool { return i%2 == 0 })
-	var took []time.Duration
+	var came, went []time.Duration
 	wrong := 0
+	change := func(hosts []routing.Route, before, after string, took *[]time.Duration) error {
+		began, done := time.Now(), make(chan error, 1)
+		go func() { done <- f.apply(ctx, hosts...) }()
+		err := turns(ctx, f.address, "route-00000.localhost", before, after, &wrong)
+		*took = append(*took, time.Since(began))
+		return errors.Join(err, <-done)
+	}
 	for range n {
-		began := time.Now()
-		done := make(chan error, 1)
-		go func() { done <- f.apply(ctx, hosts(1, up)...) }()
-		if err = appears(ctx, f.address, "route-00000.localhost", &wrong); err == nil {
-			took = append(took, time.Since(began))
-		}
-		if err = errors.Join(err, <-done); err == nil {
-			err = f.apply(ctx, hosts(0, up)...)
+		if err = change(hosts(1, up), unknown, ok, &came); err == nil {
+			err = change(hosts(0, up), ok, unknown, &went)
 		}
 		if err != nil {
 			break
 		}
 	}
 	sent, lost := stop()
-	reportTimes(b, "router/attach", took)
+	reportTimes(b, "router/attach", came)
+	reportTimes(b, "router/attach/gone", went)
 	b.report("router/attach/wrong", float64(wrong), "", n)
 	b.report("router/attach/posts", float64(sent), "", n)
 	b.report("router/attach/lost", float64(lost), "", int(sent))
@@ -107,7 +121,7 @@ func reportTimes(b *bench, name string, took []time.Duration) {
 	b.report(name+"/p99", float64(took[len(took)*99/100].Microseconds())/1000, "ms", len(took))
 }
 
-// measurePropagation adds hosts in batches, and asks for the last of each.
+// measurePropagation adds hosts in batches, and asks for the last of each until it is served, and for all of them then.
 func measurePropagation(ctx context.Context, b *bench, up routing.Upstream, n, batch int) error {
 	f, err := startFront(ctx, false)
 	if err != nil {
@@ -123,10 +137,15 @@ func measurePropagation(ctx context.Context, b *bench, up routing.Upstream, n, b
 		began := time.Now()
 		done := make(chan error, 1)
 		go func() { done <- f.apply(ctx, hosts(have, up)...) }()
-		err := appears(ctx, f.address, fmt.Sprintf("route-%05d.localhost", have-1), &wrong)
+		err := turns(ctx, f.address, fmt.Sprintf("route-%05d.localhost", have-1), unknown, ok, &wrong)
 		took = append(took, time.Since(began))
 		if err = errors.Join(err, <-done); err != nil {
 			return err
+		}
+		for i := have - batch; i < have; i++ {
+			if status(f.address, fmt.Sprintf("route-%05d.localhost", i)) != ok {
+				wrong++
+			}
 		}
 	}
 	reportTimes(b, fmt.Sprintf("router/propagation/%d", n), took)
