@@ -24,6 +24,7 @@ type section struct {
 
 var sections = []section{
 	{[]string{"placement/"}, placement},
+	{[]string{"placement/"}, autoPorts},
 	{[]string{"incremental/"}, incremental},
 	{[]string{"controlplane/", "messages/", "rest/", "memory/leader/", "startup/"}, controlPlane},
 	{[]string{"memory/agent/"}, agent},

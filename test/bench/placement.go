@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/controllers/schedule"
 	"github.com/fleet-starter/fleet/controllers/schedule/index"
 	"github.com/fleet-starter/fleet/controllers/schedule/scheduletest"
@@ -45,6 +46,40 @@ func placement(ctx context.Context, b *bench) error {
 			placed := placements(schedule.Plan(schedule.Input{Index: c, Now: time.Unix(0, 0)}))
 			b.report(name, float64(placed)/took.Seconds(), "units/s", placed)
 		}
+	}
+	return ctx.Err()
+}
+
+// autoPorts measures placing the same units with and without a port that the scheduler assigns, in turns.
+func autoPorts(ctx context.Context, b *bench) error {
+	for _, size := range b.placementSizes() {
+		name := fmt.Sprintf("placement/%s/auto-ports", size)
+		if !b.wants(name) || ctx.Err() != nil {
+			continue
+		}
+		machines, units := scheduletest.Machines(size.machines), scheduletest.Units("plain", size.units)
+		for i := range machines {
+			machines[i].PortRange = v1.DefaultPortRange
+		}
+		without, with := scheduletest.NewCluster(machines), scheduletest.NewCluster(machines)
+		for _, u := range units {
+			without.SetUnit(u)
+			u.Fleet.AutoPorts = []string{"http"}
+			with.SetUnit(u)
+		}
+		var took [2][]time.Duration
+		placed := 0
+		for range runs(size) {
+			for i, c := range []*index.Index{without, with} {
+				start := time.Now()
+				d := schedule.Plan(schedule.Input{Index: c, Now: time.Unix(0, 0)})
+				took[i] = append(took[i], time.Since(start))
+				placed = placements(d)
+			}
+		}
+		plain, auto := middle(took[0]), middle(took[1])
+		b.report(name, float64(placed)/auto.Seconds(), "units/s", placed)
+		b.report(name+"-vs-none", auto.Seconds()/plain.Seconds(), "ratio", len(took[0]))
 	}
 	return ctx.Err()
 }
