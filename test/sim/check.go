@@ -33,6 +33,13 @@ const (
 	invRest        = "at rest nothing is written"
 	invStatus      = "status says what is the case"
 	invUnplaced    = "what is said of a unit that fits nowhere is so"
+	invDrained     = "no instance is stopped while a request that is waited for is under way to it"
+	invSurge       = "no instance is taken away before every router serves the one beside it"
+	invCanary      = "while its canary is not decided, no other instance is of a new revision"
+	invVerdict     = "a canary is followed when it is good, and taken back when it is worse"
+	invRejected    = "a revision that was taken back is not tried again"
+	invRelease     = "a release command runs alone, and has ended with success before an instance of its revision starts"
+	invPorts       = "an instance's process has the ports of its placement"
 	invEvents      = "events tell what happened, and nothing else"
 )
 
@@ -40,6 +47,7 @@ const (
 var Invariants = []string{
 	invConflicts, invPlacedTwice, invRunsTwice, invDeposed, invWriter, invPersons, invEndpoint, invRestart, invWithdrawn, invArrives, invAnswered,
 	invFrozen, invImages, invConverges, invCaches, invRest, invStatus, invUnplaced, invEvents,
+	invPorts, invDrained, invSurge, invCanary, invVerdict, invRejected, invRelease,
 }
 
 // checker checks every revision of the store, in order, and every start and end of a process.
@@ -88,7 +96,10 @@ type checker struct {
 	broughtAt   map[string]map[*host]time.Time // when another unit started it, if one did
 	askedAt     map[string]time.Time           // machine/unit: when it was first asked to prepare a move
 	refusals    map[string]map[*host]bool      // units whose last requested start systemd refused
+	assigned    map[string]former              // machine/unit: the ports that it had before
 	contents
+	rollouts
+	surges
 }
 
 func newChecker(w *world) *checker {
@@ -99,7 +110,7 @@ func newChecker(w *world) *checker {
 		absently: map[string]bool{}, endings: map[string]map[*host]ending{}, lastEnd: map[string]time.Time{}, served: map[*host]map[string]string{}, healthyAt: map[*host]map[string]time.Time{}, unhealthy: map[string]time.Time{},
 		hashes: map[string]map[string]bool{}, byHand: map[string]time.Time{}, drainedOf: map[string]bool{}, refusals: map[string]map[*host]bool{}, files: map[string]map[*host]string{}, tooLate: map[string]map[*host]bool{}, takenAway: map[string]time.Time{}, stopsSince: map[string]map[*host]time.Time{}, broughtAt: map[string]map[*host]time.Time{},
 		announcers: map[string]*host{}, restart: make(chan int64, 1), seen: 1, frozen: frozen{deposed: map[*process]time.Time{}, stepped: map[*host]time.Time{}, stuck: map[string]time.Time{}},
-		contents: newContents(), blind: map[*host]time.Time{}, takenBack: map[string]bool{}, strange: map[string]bool{}, askedAt: map[string]time.Time{}, revived: map[string]time.Time{},
+		contents: newContents(), rollouts: newRollouts(), surges: newSurges(), blind: map[*host]time.Time{}, takenBack: map[string]bool{}, strange: map[string]bool{}, askedAt: map[string]time.Time{}, assigned: map[string]former{}, revived: map[string]time.Time{},
 	}
 	w.running.Go(c.run)
 	return c
@@ -212,8 +223,8 @@ func (c *checker) value(key, value string) string {
 
 // apply applies one change and returns the machine whose placements it concerns.
 func (c *checker) apply(e store.Event, writer *process) (machine string) {
-	_, had := c.kv[e.Key]
-	if e.Deleted {
+	was, had := c.kv[e.Key]
+	if c.created(e, had); e.Deleted {
 		delete(c.kv, e.Key)
 	} else {
 		c.kv[e.Key] = e.KV
@@ -236,6 +247,12 @@ func (c *checker) apply(e store.Event, writer *process) (machine string) {
 			}
 			c.hashes[name][unit.Spec.Hash] = true
 		}
+	}
+	if name, ok := c.keys.Units().Name(e.Key); ok {
+		c.unitWritten(name, was, e, writer)
+	}
+	if name, ok := c.keys.Revisions().Name(e.Key); ok {
+		c.revisionWritten(name, was, e, writer)
 	}
 	if name, ok := c.keys.Apps().Name(e.Key); ok {
 		c.manifestWritten(name, e)
@@ -289,6 +306,9 @@ func (c *checker) applyPlacement(name string, e store.Event, writer *process) st
 	}
 	if !was || before != placement {
 		c.told[machine][unit], c.absently[name] = time.Now(), !c.has(c.keys.Machines().Key(machine))
+	}
+	if was := c.placed[machine][unit].Assigned; was != "" && (e.Deleted || was != placement.Assigned) {
+		c.assigned[name] = former{was, time.Now()}
 	}
 	if e.Deleted || err != nil {
 		delete(c.placed[machine], unit)

@@ -84,7 +84,7 @@ func (c *checker) unplaced(name string) bool { return c.has(c.keys.Unplaced().Ke
 func (c *checker) appProblem() string {
 	owned := map[string][]string{}
 	for _, name := range c.names(c.keys.Units().Prefix()) {
-		if unit, ok := c.unit(name); ok && unit.Metadata.Owner != "" {
+		if unit, ok := c.unit(name); ok && unit.Metadata.Owner != "" && name != v1.ReleaseUnit(unit.Metadata.Owner) {
 			owned[unit.Metadata.Owner] = append(owned[unit.Metadata.Owner], name)
 		}
 	}
@@ -106,7 +106,16 @@ func (c *checker) appProblem() string {
 		case err == nil && (latest == nil || !v1.SameSpec(&latest.Spec, &parsed.Spec)):
 			return fmt.Sprintf("the manifest of app %s is not accepted", app)
 		}
-		if problem := c.instancesProblem(app, latest, owned[app]); problem != "" {
+		switch {
+		case undecided(latest):
+			return fmt.Sprintf("revision %d of app %s is neither rolled out nor taken back", latest.Number, app)
+		case c.runsOf(app) == nil:
+			if len(owned[app]) > 0 {
+				return fmt.Sprintf("no revision of app %s may run, and it has %s", app, owned[app])
+			}
+			continue
+		}
+		if problem := c.instancesProblem(app, c.runsOf(app), owned[app]); problem != "" {
 			return problem
 		}
 	}
@@ -260,6 +269,9 @@ func (c *checker) runProblem() string {
 			placement := c.placed[h.id][unit]
 			if _, known := c.fleet(unit, placement.Hash); !known {
 				continue
+			}
+			if problem := c.portsProblem(h, unit); problem != "" {
+				return problem
 			}
 			never, _ := fails(unit)
 			should := placement.DesiredState == v1.Launched && !never

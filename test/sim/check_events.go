@@ -162,7 +162,7 @@ var (
 
 // movingReasons are the reasons to place or move a unit, or to take it off a machine.
 var movingReasons = []string{"Placed", "MachineGone", "Drain", "Deleted", "Inactive", "Duplicate", "Replaced", "MachineID", "MachineMetadata",
-	"Excepted", "MachineOf", "Conflicts", "Ports", "CPU", "Memory"}
+	"Excepted", "MachineOf", "Conflicts", "Ports", "AutoPorts", "CPU", "Memory"}
 
 // otherReasons are those of events that are not checked further.
 var otherReasons = []string{"app DoubtfulManifest", "app NameTaken", "route NotRouted", "node NotStarted", "node TakenOver", "node LeftAlone", "fleetd ControllerFailing", "fleetd ControllerWorks"}
@@ -259,7 +259,7 @@ func (c *checker) appEventProblem(e *v1.Event) string {
 		revision = "revision " + e.Name + " " + m[1]
 	}
 	switch e.Reason {
-	case "Accepted":
+	case "Accepted", "RevisionRejected", "CanaryFollowed", "Releasing", "Released":
 		return c.needs(revision)
 	case "RolloutComplete":
 		if problem := c.needs(revision); problem != "" {
@@ -298,7 +298,7 @@ func (c *checker) appEventProblem(e *v1.Event) string {
 // completeProblem checks that, unless something newer was accepted, all of the app's wanted units have the revision's file,
 // except those named.
 func (c *checker) completeProblem(e *v1.Event, number string) string {
-	latest := c.latest(e.Name)
+	latest := c.runsOf(e.Name)
 	if latest == nil || fmt.Sprint(latest.Number) != number {
 		return ""
 	}

@@ -40,17 +40,23 @@ func (c *checker) moves(events []store.Event, by writer) {
 		if !ok || !ok2 || !e.Deleted || c.has(c.keys.Machines().Key(machine)) || c.drained(machine) || c.editedExcuse(unit) != "" {
 			continue
 		}
-		if u, there := c.unit(unit); there && u.Spec.DesiredState != v1.Inactive && !c.thawed(by.process) && c.judge(invFrozen, cmp.Or(c.alone(unit, u.Spec.Hash), c.mayMove(by.process))) {
+		if u, there := c.unit(unit); there && u.Spec.DesiredState != v1.Inactive && !c.thawed(by.process) && c.judge(invFrozen, cmp.Or(c.alone(unit, u.Spec.Hash, machine), c.mayMove(by.process))) {
 			c.w.fail(invFrozen, "%s was taken from %s", unit, machine)
 		}
 	}
 }
 
-// alone returns why the unit cannot stay wherever its machine is; "" if it can.
-func (c *checker) alone(unit, hash string) string {
+// alone returns why the unit cannot stay on its machine, wherever that is; "" if it can.
+func (c *checker) alone(unit, hash, machine string) string {
 	fleet, _ := c.fleet(unit, hash)
 	if slices.ContainsFunc(fleet.MachineOf, func(other string) bool { return !c.has(c.keys.Units().Key(other)) }) {
 		return "what it has to be beside does not exist any more"
+	}
+	if slices.ContainsFunc(fleet.MachineOf, func(other string) bool {
+		_, there := c.placed[machine][other]
+		return !there && !c.byHand[other].IsZero()
+	}) {
+		return "a person took what it has to be beside from there"
 	}
 	return ""
 }

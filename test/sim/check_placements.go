@@ -126,6 +126,9 @@ func (c *checker) fits(fleet unitfile.Fleet, machine v1.Machine) bool {
 	if !c.wanted(fleet, machine) {
 		return false
 	}
+	if c.freePorts(id, fleet.Unit) < len(fleet.AutoPorts) {
+		return false
+	}
 	cpu, memory := fleet.CPU, fleet.Memory
 	for unit, placement := range c.placed[id] {
 		other, ok := c.fleet(unit, placement.Hash)
@@ -144,4 +147,28 @@ func (c *checker) fits(fleet unitfile.Fleet, machine v1.Machine) bool {
 	}
 	capacity := machine.Spec.Capacity
 	return (capacity.CPU == 0 || cpu <= capacity.CPU) && (capacity.Memory == 0 || memory <= capacity.Memory)
+}
+
+// freePorts counts the ports of a machine's range that no other unit has there.
+func (c *checker) freePorts(id string, besides ...string) (free int) {
+	used := map[int]bool{}
+	for unit, placement := range c.placed[id] {
+		if slices.Contains(besides, unit) {
+			continue
+		}
+		for _, port := range placement.Assigned.All {
+			used[port] = true
+		}
+	}
+	for _, other := range c.othersOn(id, nil) {
+		for _, port := range other.Ports {
+			used[port] = used[port] || !slices.Contains(besides, other.Unit)
+		}
+	}
+	for port := autoPorts.First; port <= autoPorts.Last; port++ {
+		if !used[port] {
+			free++
+		}
+	}
+	return free
 }

@@ -72,6 +72,14 @@ func (c *checker) hostsProblem(h *host) string {
 	return ""
 }
 
+// counting reports whether routers count an app's responses.
+func (c *checker) counting(app string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	route, err := c.keys.Routes().Decode(c.kv[c.keys.Routes().Key(app)].Value)
+	return err == nil && route.Count != ""
+}
+
 // hostFor is one of an app's hosts; "" if it has none.
 func (c *checker) hostFor(app string, n uint64) string {
 	c.mu.Lock()
@@ -162,6 +170,8 @@ func (c *checker) unwaited(r *request, u routing.Upstream, end ending) string {
 	switch {
 	case r.conf != r.router.front.serving():
 		return "a body came to a worker that had begun to end"
+	case r.router.front.late.Load():
+		return "its nginx took a configuration that the router had given up"
 	case c.w.hasTwin(r.router):
 		return "another machine has its ID"
 	case !there || record.CreateRevision > min(end.withdrawn, c.withdrawnAt[u.Key]): // its successor's may have been, later

@@ -37,6 +37,7 @@ func (c *checker) started(h *host, unit, hash, by string) {
 	}
 	c.runs[unit][h] = true
 	c.ran(h, unit)
+	c.releaseStarts(h, unit)
 	if !c.global(unit) {
 		excuse := ""
 		if len(c.runs[unit]) > 1 {
@@ -123,6 +124,7 @@ func (c *checker) withdrawn(h *host, unit string) {
 	if !c.judge(invWithdrawn, excuse) {
 		return
 	}
+	c.answered(h, unit)
 	key := v1.DefaultAnnouncePrefix + "/" + app + "/" + app + "@" + instance
 	if kv, there := c.kv[key]; there && c.announcers[key] == h && address(string(kv.Value)) == h.address() {
 		c.w.fail(invWithdrawn, "%s on %s was stopped (%s) while %s was announced", unit, h.name, placement.DesiredState, key)
@@ -130,6 +132,8 @@ func (c *checker) withdrawn(h *host, unit string) {
 	for _, r := range c.w.hosts {
 		record, there := c.kv[c.keys.Routers().Key(r.id)]
 		switch value, serves := c.served[r][key]; {
+		case serves && r.front.late.Load():
+			c.counts.Excuse(invWithdrawn, "its nginx took a configuration that the router had given up")
 		case !serves || address(value) != h.address() || !there || c.w.hasTwin(r):
 		case record.CreateRevision > c.withdrawnAt[key] && !c.has(key):
 			c.counts.Excuse(invWithdrawn, "a router's lease had ended when it was withdrawn")
@@ -179,7 +183,7 @@ func address(endpoint string) string {
 func (c *checker) serves(h *host, served map[string]string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.served[h] = served
+	c.servesNow(h, served)
 }
 
 func (c *checker) rebooted(h *host) {

@@ -20,13 +20,14 @@ import (
 // contents is what a checker remembers of the world to check the contents of keys.
 type contents struct {
 	tellers
-	argv      map[*host]map[string][]string  // the last command line of units' main processes
-	ranUntil  map[string]map[*host]time.Time // when units last started or ended
-	manifests map[string]map[int64][]byte    // all versions of each app, by revision
+	argv      map[*host]map[string][]string          // the last command line of units' main processes
+	variables map[*host]map[string]map[string]string // and the variables with its ports
+	ranUntil  map[string]map[*host]time.Time         // when units last started or ended
+	manifests map[string]map[int64][]byte            // all versions of each app, by revision
 }
 
 func newContents() contents {
-	return contents{tellers: newTellers(), argv: map[*host]map[string][]string{}, ranUntil: map[string]map[*host]time.Time{}, manifests: map[string]map[int64][]byte{}}
+	return contents{tellers: newTellers(), argv: map[*host]map[string][]string{}, variables: map[*host]map[string]map[string]string{}, ranUntil: map[string]map[*host]time.Time{}, manifests: map[string]map[int64][]byte{}}
 }
 
 func (c *checker) manifestWritten(app string, e store.Event) {
@@ -218,7 +219,10 @@ func (c *checker) appStatusProblem(app string, status *v1.AppStatus) string {
 	}
 	var counts v1.ReplicaCounts
 	accepted := int64(0)
-	if latest := c.latest(app); latest == nil {
+	if latest := c.latest(app); latest != nil && latest.Rejected != nil && want[v1.Accepted].reason == "Accepted" {
+		want[v1.Accepted] = said{v1.ConditionFalse, v1.ReasonRejected}
+	}
+	if latest := c.runsOf(app); latest == nil {
 		for _, condition := range []string{v1.Scheduled, v1.Available, v1.Progressing, v1.Ready} {
 			want[condition] = said{v1.ConditionUnknown, "NotAccepted"}
 		}
@@ -396,6 +400,18 @@ func (c *checker) statusWritten(app string, e store.Event, writer *process) {
 	text, known := c.manifests[app][status.ObservedRevision]
 	_, err = v1.ParseAppNamed(app, text)
 	accepted := v1.FindCondition(status.Conditions, v1.Accepted)
+	if accepted != nil && err == nil && accepted.Reason == v1.ReasonRejected {
+		if latest := c.latest(app); latest == nil || latest.Rejected == nil {
+			excuse := ""
+			if c.catchesUp(writer.host) {
+				excuse = "the leader could not be reached a moment ago"
+			}
+			if c.judge(invStatus, excuse) {
+				c.w.fail(invStatus, "of app %s: it says that its revision was taken back: %s", app, accepted.Message)
+			}
+		}
+		return
+	}
 	if !known || accepted == nil || (err == nil) != (accepted.Status == v1.ConditionTrue) {
 		c.w.fail(invStatus, "of app %s: of the manifest of revision %d it says %+v", app, status.ObservedRevision, accepted)
 	}

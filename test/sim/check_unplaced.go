@@ -229,6 +229,12 @@ func (c *checker) refuses(r refusedUnit, refusal v1.Refusal, id string) (bool, e
 		return c.refusesPort(subject, refusal.Message, others)
 	case "Replaces":
 		return slices.ContainsFunc(others, func(o unitfile.Fleet) bool { return replacing(subject, o) }) || c.rival(subject), nil
+	case "AutoPorts":
+		need, names := 0, []string{}
+		for _, f := range r.members {
+			need, names = need+len(f.AutoPorts), append(names, f.Unit)
+		}
+		return need > 0 && c.freePorts(id, names...) < need, nil
 	case "CPU":
 		return c.tooLittle(id, r.members, machine.Spec.Capacity.CPU, func(f unitfile.Fleet) int64 { return f.CPU }), nil
 	case "Memory":

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -64,6 +65,7 @@ type running struct {
 	fake.Running
 	process *process // nil: nothing is modelled except that it runs
 	ready   time.Time
+	ports   map[string]string // the variables with its ports
 	killed  bool
 	stops   bool // it was told to stop
 }
@@ -102,6 +104,9 @@ func behave(_ string, argv []string) fake.Process {
 		return fake.Process{Ends: true, After: 700 * time.Millisecond, Status: 1}
 	case "/bin/finish":
 		return fake.Process{Ends: true, After: finishes}
+	case "/bin/migrate":
+		failed := slices.Contains(argv, failsFlag)
+		return fake.Process{Ends: true, After: migrates, Status: map[bool]int{true: 1}[failed]}
 	case "/bin/nightly":
 		return fake.Process{Ends: true, After: nightlyRuns}
 	}
@@ -320,7 +325,9 @@ func (h *host) started(r fake.Running) {
 	run := &running{Running: r, ready: time.Now().Add(time.Duration(h.w.chance("ready", h.name, r.Unit) % uint64(2*time.Second)))}
 	h.procs[r.Unit] = run
 	text, _ := os.ReadFile(h.layout().Unit(r.Unit)) // it existed a moment ago
+	run.ports = h.portsOf(r.Unit, string(text))
 	h.w.check.startedAs(h, r.Unit, r.Argv)
+	h.w.check.startedWith(h, r.Unit, run.ports)
 	h.w.check.started(h, r.Unit, unitfile.Hash(string(text)), r.By)
 	model := models[filepath.Base(r.Argv[0])]
 	if model == nil {
@@ -328,8 +335,35 @@ func (h *host) started(r fake.Running) {
 	}
 	p := h.w.newProcess(h, filepath.Base(r.Argv[0]), h.name+"/"+r.Unit)
 	run.process = p
+	for name, value := range run.ports {
+		for i := range r.Argv {
+			r.Argv[i] = strings.ReplaceAll(r.Argv[i], "${"+name+"}", value)
+		}
+	}
 	p.start(h.last[r.Unit], func(ctx context.Context) error { return model(ctx, p, r) })
 	h.last[r.Unit] = p
+}
+
+// portsOf reads the file that a unit file names for its assigned ports, as systemd does when it starts the process; nil if it names
+// none.
+func (h *host) portsOf(unit, text string) map[string]string {
+	file, err := unitfile.Parse(text)
+	name, err2 := unitfile.ParseName(unit)
+	if err != nil || err2 != nil {
+		return nil
+	}
+	var ports map[string]string
+	for _, path := range file.Values("Service", "EnvironmentFile") {
+		if dir, base := filepath.Split(name.Expand(path)); filepath.Base(dir) == filepath.Base(h.layout().Ports()) {
+			ports = map[string]string{}
+			text, _ := os.ReadFile(filepath.Join(h.layout().Ports(), base)) // no file has no ports
+			for line := range strings.Lines(string(text)) {
+				variable, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+				ports[variable] = value
+			}
+		}
+	}
+	return ports
 }
 
 func (h *host) ended(unit string, r *running, killed bool) {
@@ -339,7 +373,11 @@ func (h *host) ended(unit string, r *running, killed bool) {
 	}
 	h.w.tell(h.name, "%s was %s", unit, how)
 	delete(h.procs, unit)
+	h.w.check.releaseEnded(unit, r.Argv, killed || r.stops)
 	h.w.check.stopped(h, unit, killed)
+	for _, router := range h.w.hosts {
+		router.front.under.lost(endpointOf(unit), h.address())
+	}
 	switch {
 	case r.process == nil:
 	case killed:

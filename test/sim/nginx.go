@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
@@ -22,7 +24,10 @@ const effectTimeout = 10 * time.Second
 
 // front is the nginx of a machine. It outlives its router, and ends with the machine's power.
 type front struct {
-	h *host
+	h     *host
+	under *underway
+	plain bool        // it has no Lua module
+	late  atomic.Bool // it has taken a configuration that its router had given up
 
 	mu     sync.Mutex
 	file   *configuration // on disk, below /run; nil: none
@@ -44,13 +49,21 @@ type front struct {
 type configuration struct {
 	hosts map[string][]routing.Upstream // by name
 	of    map[string]string             // the app of each host
+	drain map[string]time.Duration      // by app
+	count map[string]string             // the token of apps that ask for counts
 }
 
-func newFront(h *host) *front { return &front{h: h, exited: make(chan struct{})} }
+func newFront(h *host) *front {
+	return &front{h: h, exited: make(chan struct{}), under: newUnderway(), plain: h.w.chance("module", h.name)%noModule == 0}
+}
 
 func configurationOf(c nginx.Configuration) *configuration {
-	conf := &configuration{hosts: map[string][]routing.Upstream{}, of: map[string]string{}}
+	conf := &configuration{hosts: map[string][]routing.Upstream{}, of: map[string]string{}, drain: map[string]time.Duration{}, count: map[string]string{}}
 	for _, r := range c.Routes {
+		conf.drain[r.App] = cmp.Or(r.DrainTimeout, v1.DefaultDrainTimeout)
+		if r.Count != "" {
+			conf.count[r.App] = r.Count
+		}
 		for _, host := range r.Hosts {
 			conf.hosts[host], conf.of[host] = r.Upstreams, r.App
 		}
@@ -123,7 +136,9 @@ func (f *front) take(n int, conf *configuration) bool {
 	if f.live == nil || !reflect.DeepEqual(f.live, conf) {
 		f.h.w.tell(f.h.name, "nginx serves %s", strings.Join(pairs(conf.endpoints()), " "))
 	}
+	f.under.changes(f.live, conf)
 	f.live = conf
+	f.late.Store(conf != f.file)
 	f.h.w.check.serves(f.h, conf.endpoints())
 	return true
 }
@@ -139,6 +154,7 @@ func (f *front) end(how string, unasked bool) {
 	f.h.w.tell(f.h.name, "nginx %s", how)
 	f.live, f.trouble = nil, time.Now()
 	f.life++
+	f.under.lost("", "")
 	f.h.w.check.serves(f.h, nil)
 	if unasked {
 		close(f.exited)
@@ -201,8 +217,12 @@ func (s *server) Start(ctx context.Context) error {
 	return s.effect(ctx)
 }
 
-// Draining: the models' requests take no time.
-func (s *server) Draining() []v1.Draining { return nil }
+func (s *server) Draining() []v1.Draining {
+	if s.plain {
+		return nil
+	}
+	return s.under.waitedFor()
+}
 
 func (s *server) Exited() <-chan struct{} {
 	s.mu.Lock()
@@ -229,18 +249,18 @@ func (s *server) Apply(ctx context.Context, c nginx.Configuration) (nginx.Result
 		}
 		_, same = s.believes(c)
 	}
-	result := nginx.Result{Refused: c.Refused}
+	result, conf := nginx.Result{Refused: c.Refused}, configurationOf(c)
 	if running && same && !s.doubtful {
-		return result, nil
+		return s.result(result, conf), nil
 	}
 	result.Changed = true
 	old := s.current
-	s.put(configurationOf(c))
+	s.put(conf)
 	err := s.effect(ctx)
 	if err != nil && old != nil {
 		s.put(old)
 	}
-	return result, err
+	return s.result(result, conf), err
 }
 
 func (s *server) put(c *configuration) {

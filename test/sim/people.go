@@ -56,7 +56,7 @@ func manifest(app string, replicas, version, variant uint64) string {
 	text := fmt.Sprintf("apiVersion: fleet/v1\nkind: App\nmetadata: {name: %s}\nspec:\n  replicas: %d\n  exec: {command: [/bin/%s, \"--version=%s\"]}\n",
 		app, replicas, app, strings.Repeat("v", int(version)+1))
 	const announced = "  announce: {port: http, ttl: 10s}\n" +
-		"  healthCheck: {http: {path: /}, interval: 1s, timeout: 1s, unhealthyThreshold: 2}\n  update: {healthyDeadline: 40s}\n"
+		"  healthCheck: {http: {path: /}, interval: 1s, timeout: 1s, unhealthyThreshold: 2}\n  update: {healthyDeadline: 40s, drainTimeout: 8s}\n"
 	switch app {
 	case "web":
 		text += "  ports: [{name: http, port: 3000}]\n" + announced + hosts(app, variant)

@@ -122,6 +122,7 @@ func NewPlan(seed uint64) Plan {
 	p.drawRare(length)
 	p.drawKits(length)
 	p.drawBoxes(length)
+	p.drawShop(length)
 	slices.SortStableFunc(p.Steps, func(a, b step) int { return int(a.At - b.At) })
 	return p
 }

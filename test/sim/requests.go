@@ -3,8 +3,10 @@ package sim
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
+	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/routing"
 )
 
@@ -14,7 +16,11 @@ func (w *world) client(app string) {
 	kept := map[*host]*configuration{} // connections kept alive: to workers with that configuration
 	for i := 0; ; i++ {
 		n := w.chance("ask", app, fmt.Sprint(i))
-		w.sleep(w.exactly(100*time.Millisecond+time.Duration(n%uint64(1500*time.Millisecond)), "ask", app))
+		often := uint64(1500 * time.Millisecond)
+		if app == shop && w.check.counting(app) {
+			often /= 5
+		}
+		w.sleep(w.exactly(50*time.Millisecond+time.Duration(n%often), "ask", app))
 		if w.calm.Load() || w.ctx.Err() != nil {
 			return
 		}
@@ -30,7 +36,7 @@ func (w *world) client(app string) {
 		switch {
 		case n>>40%8 == 0:
 			w.running.Go(r.upload)
-		case kept[router] != nil && kept[router] != conf && n>>44%2 == 0:
+		case router.front.plain && kept[router] != nil && kept[router] != conf && n>>44%2 == 0:
 			kept[router] = nil // the reload closed the connection: a request that must not be repeated is lost
 		default:
 			kept[router] = conf
@@ -53,9 +59,13 @@ type request struct {
 // request does that, whatever the configuration is by then.
 func (r *request) upload() {
 	r.w.sleep(r.w.exactly(500*time.Millisecond+time.Duration(r.n%uint64(15*time.Second)), "upload", r.app, r.router.name))
-	if r.w.ctx.Err() == nil && r.router.front.lives() == r.life {
-		r.send()
+	if r.w.ctx.Err() != nil || r.router.front.lives() != r.life {
+		return
 	}
+	if !r.router.front.plain { // its workers read the endpoints when the body is there
+		r.conf = r.router.front.serving()
+	}
+	r.send()
 }
 
 // send makes the worker send the request to one instance after the other, until one answers.
@@ -77,16 +87,36 @@ func before(list []routing.Upstream, n uint64) []routing.Upstream {
 // arrives sends it to one instance, and reports whether that answers.
 func (r *request) arrives(u routing.Upstream) bool {
 	h := r.w.hostOf(address(u.Address))
-	up := h != nil && h.listens(r.app, u.Instance+".service")
+	up := h != nil && h.listens(r.app, u.Instance+".service", portOf(u.Address))
 	r.w.check.arrived(r, u, h, up)
+	if up {
+		r.flies(&flight{target: target{u.Key, u.Address}, app: r.app, worse: h.worse(u.Instance + ".service")})
+	}
 	return up
 }
 
 // listens reports whether the unit, or another instance of the app at the same port, runs there.
-func (h *host) listens(app, unit string) bool {
+func (h *host) listens(app, unit, port string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.procs[unit] != nil || slices.ContainsFunc(sortedKeys(h.procs), func(other string) bool { return appOf(other) == app })
+	is := func(name string) bool {
+		r := h.procs[name]
+		return r != nil && (r.ports == nil || r.ports[v1.VariablePort] == port)
+	}
+	return is(unit) || slices.ContainsFunc(sortedKeys(h.procs), func(other string) bool { return appOf(other) == app && is(other) })
+}
+
+// worse reports whether a unit's process answers requests with 500.
+func (h *host) worse(unit string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r := h.procs[unit]
+	return r != nil && slices.Contains(r.Argv, worseFlag)
+}
+
+func portOf(endpoint string) string {
+	_, port, _ := strings.Cut(endpoint, ":")
+	return port
 }
 
 // hasRun reports whether the unit's process has run for that long.

@@ -43,8 +43,10 @@ func Run(t *testing.T, p Plan, dir string) (o Outcome) {
 // live is the whole life of a cluster, up to the first violation.
 func (w *world) live(p Plan) {
 	w.boot(p)
-	for _, app := range []string{"web", "api"} {
-		w.running.Go(func() { w.client(app) })
+	for _, app := range []string{"web", "api", shop} {
+		if app != shop || p.does("apply shop") {
+			w.running.Go(func() { w.client(app) })
+		}
 	}
 	for _, s := range p.Steps {
 		if !w.until(s.At) {
