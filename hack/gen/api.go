@@ -93,7 +93,7 @@ var pathDocs = map[string]string{
 	"/apps/{name}/undo":               "Stores the manifest of an earlier revision again: `{\"to\": 3}`.",
 	"/applies":                        "Who wrote manifests, and what was before. POST stores Apps and Units in one transaction, all or none: `{\"manifests\": [\"...\"]}`; with `diff=true` it says what would change.",
 	"/applies/{name}":                 "One apply by its ID.",
-	"/plans":                          "What would happen if manifests were applied, or machines were drained, lost or added: `{\"manifests\": [\"...\"], \"whatIf\": {\"lose\": [\"...\"]}}`. Nothing is stored. One plan is made at a time.",
+	"/plans":                          "What would happen if manifests were applied, or machines were drained, lost or added: `{\"manifests\": [\"...\"], \"whatIf\": {\"lose\": [\"...\"]}}`. Nothing is stored. One plan is made at a time. Any fleetd has the leader make it, and likewise explanations: since when machines are missed is known to it alone. Where it does not listen on TCP or does not answer, the fleetd that was asked makes it, and with a machine missed it says so in the header `Warning`.",
 	"/plans/apply":                    "Does what a saved plan says and nothing else: `{\"plan\": {...}}`. PlanOutdated if something else would happen now.",
 	"/applies/{name}/undo":            "Takes back everything that the apply changed.",
 	"/units":                          "All units, with their machines and phases.",
