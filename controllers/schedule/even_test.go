@@ -81,7 +81,7 @@ func TestFewestInstancesThenUnits(t *testing.T) {
 				continue
 			}
 			app := launched(name, unitfile.Fleet{})
-				if rapid.Bool().Draw(t, "needs port 80") {
+			if rapid.Bool().Draw(t, "needs port 80") {
 				app.Fleet.Ports = []int{80}
 			}
 			want := w.emptiest(ids, func(id string) bool { return closed[id] || len(app.Fleet.Ports) > 0 && w.portUser(80, id, "") != "" })
