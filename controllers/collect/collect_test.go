@@ -2,6 +2,7 @@ package collect
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -46,6 +47,16 @@ func testCollect(t *testing.T, s store.Interface) {
 	put(keys.States().Key("gone/a.service"), `{}`)
 	put(keys.Status().Key("gone"), `{"replicas":{"desired":0,"scheduled":0,"active":0,"ready":0,"updated":0}}`)
 	put(keys.Revisions().Key(keyspace.RevisionName("gone", 1)), `{"number":1}`)
+	stays := map[string]bool{keys.UnitFiles().Key(used): true, keys.Units().Key("a.service"): true,
+		keys.UnitFiles().Key(inline): true, keys.Units().Key("b.service"): true, keys.Apps().Key("held"): true}
+	put(keys.Apps().Key("held"), "no manifest any more")
+	for n := int64(1); n <= Keep+3; n++ { // revision 1 runs, all since were rejected
+		key := keys.Revisions().Key(keyspace.RevisionName("held", n))
+		put(key, fmt.Sprintf(`{"number":%d,"manifestRevision":1000,"before":1,"rejected":{"message":"no"}}`, n))
+		if n == 1 || n > 3 {
+			stays[key] = true
+		}
+	}
 
 	known := cluster.New(s, keys, logr.Discard())
 	c := New(Options{Env: cluster.Env{Store: s, Cluster: known}, Grace: 20 * time.Millisecond, Delay: time.Millisecond})
@@ -62,7 +73,7 @@ func testCollect(t *testing.T, s store.Interface) {
 		left[kv.Key] = true
 	}
 	watch := s.Watch(ctx, keys.Root(), page.Revision)
-	for len(left) > 4 {
+	for len(left) > len(stays) {
 		batch, ok := <-watch
 		require.True(t, ok && batch.Err == nil, "left: %v", left)
 		for _, e := range batch.Events {
@@ -70,6 +81,5 @@ func testCollect(t *testing.T, s store.Interface) {
 			delete(left, e.Key)
 		}
 	}
-	require.Equal(t, map[string]bool{keys.UnitFiles().Key(used): true, keys.Units().Key("a.service"): true,
-		keys.UnitFiles().Key(inline): true, keys.Units().Key("b.service"): true}, left)
+	require.Equal(t, stays, left)
 }

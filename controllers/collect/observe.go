@@ -42,7 +42,7 @@ func (c *Controller) observe() Input {
 			}
 			uid, exists := in.Apps[app]
 			in.Revisions = append(in.Revisions, Revision{Object: object(o), App: app, Unreadable: !cluster.Readable(o), Files: files, Manifest: o.Value.ManifestRevision,
-				Foreign: exists && cluster.Readable(o) && !o.Value.Of(uid)})
+				Foreign: exists && cluster.Readable(o) && !o.Value.Of(uid), Number: o.Value.Number, Needs: []int64{o.Value.Fallback(), o.Value.Before}})
 		}
 	}
 	for _, o := range c.Cluster.States.List() {

@@ -34,6 +34,10 @@ type Revision struct {
 	Files []string
 	// Manifest is the ModRevision of its manifest.
 	Manifest int64
+	// Number is its number, and Needs are those of the revisions that run while it does not, or would if it failed: see
+	// v1.Revision.Fallback.
+	Number int64
+	Needs  []int64
 }
 
 // State is a stored state.
@@ -163,22 +167,25 @@ func (p *planner) unused(kind Kind, o Object, reason string) {
 	}
 }
 
-// revisions keeps the last ones of each app, and all of a deleted app's while it still has units.
+// revisions keeps the last ones of each app, and what its newest one needs, however many were accepted or rejected since; and all of a
+// deleted app's while it still has units.
 func (p *planner) revisions() {
 	owners := map[string]bool{}
 	for _, u := range p.in.Units {
 		owners[u.Owner] = true
 	}
-	count := map[string]int{}
+	count, needs := map[string]int{}, map[string][]int64{}
 	for _, r := range slices.Backward(p.in.Revisions) {
 		_, exists := p.in.Apps[r.App]
 		if !r.Unreadable && !r.Foreign {
-			count[r.App]++
+			if count[r.App]++; count[r.App] == 1 {
+				needs[r.App] = r.Needs
+			}
 		}
 		switch {
 		case !exists && !owners[r.App], r.Foreign:
 			p.unused(Revisions, r.Object, AppGone)
-		case count[r.App] > Keep:
+		case count[r.App] > Keep && !slices.Contains(needs[r.App], r.Number):
 			p.plan.Actions = append(p.plan.Actions, Action{Candidate: Candidate{Kind: Revisions, Object: r.Object}, Reason: TooOld})
 		}
 	}

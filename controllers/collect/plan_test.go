@@ -115,6 +115,20 @@ func TestTheLastRevisionsStay(t *testing.T) {
 	require.Empty(t, Plan(in).Actions)
 }
 
+// TestWhatRunsStays: however many revisions were rejected, or wait, since the one that runs. It goes when the newest one does not need it.
+func TestWhatRunsStays(t *testing.T) {
+	in := world()
+	in.Revisions = nil
+	for n := int64(1); n <= Keep+3; n++ {
+		in.Revisions = append(in.Revisions, Revision{Object: Object{fmt.Sprintf("web/%010d", n), n}, App: "web", Files: []string{"h4"}, Number: n, Needs: []int64{2, 2}})
+	}
+	require.Equal(t, []Action{
+		{Candidate{Revisions, Object{"web/0000000001", 1}}, TooOld}, {Candidate{Revisions, Object{"web/0000000003", 3}}, TooOld},
+	}, Plan(in).Actions)
+	in.Revisions[len(in.Revisions)-1].Needs = []int64{12, 12}
+	require.Len(t, Plan(in).Actions, 3, "the needs of earlier ones do not count")
+}
+
 // TestNotices: people get an event for deletions that they may notice, or that were not written by fleet; one for each
 // reason.
 func TestNotices(t *testing.T) {
