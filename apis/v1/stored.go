@@ -189,7 +189,7 @@ type Revision struct {
 	// Before is the number of the revision to return to if this one is rejected: the last one that all instances were of when this
 	// one was accepted. 0: there was none.
 	Before int64 `json:"before,omitempty"`
-	// Complete is when all instances were of this revision, and ready. Only known where update.onFailure is revert.
+	// Complete is when all instances were of this revision, and ready. Zero if they never were, or an older fleetd led then.
 	Complete time.Time `json:"complete,omitzero"`
 	// Release is the run of spec.release that it needs before its instances are started; nil: it needs none.
 	Release *ReleaseRun `json:"release,omitempty"`
@@ -202,6 +202,8 @@ type Revision struct {
 // Rejection is why a revision was taken back.
 type Rejection struct {
 	At time.Time `json:"at"`
+	// Since is when Unit was begun with, or the revision accepted: what was logged before is of another one. Zero if an older fleetd wrote it.
+	Since time.Time `json:"since,omitzero"`
 	// Message is what was seen, in one line.
 	Message string `json:"message"`
 	// Unit is the instance that failed, or the unit of the release command, Machine where it did. Output is the last lines that it logged, at most 1 KiB.

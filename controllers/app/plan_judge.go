@@ -62,13 +62,12 @@ func (p *planner) judge() bool {
 	}
 	p.beside = nil
 	p.instances() // besides are found again
-	p.completes()
 	return false
 }
 
-// completes records once that all instances are of the revision, and ready.
+// completes records once that all instances are of the newest revision, and ready.
 func (p *planner) completes() {
-	if !p.revision.Complete.IsZero() || len(p.surplus) > 0 || p.anyHeld() {
+	if p.revision != p.in.Latest || !p.revision.Complete.IsZero() || len(p.surplus) > 0 || p.anyHeld() {
 		return
 	}
 	for _, i := range p.all {
@@ -88,7 +87,7 @@ func (p *planner) fails(i *replica) string {
 	}
 	deadline := p.revision.Spec.Update.HealthyDeadline.Std()
 	if next := i.unit.stored.Next; next.Hash == i.unit.hash && next.Hash != i.unit.stored.Spec.Hash && p.expired(next.Since, deadline) {
-		return fmt.Sprintf("the image of %s is not on its machine after %s%s", i.unit.name, deadline, preparing(i))
+		return p.notPrepared(i, deadline)
 	}
 	if !i.updated() || i.how.State.IsReady() {
 		return ""
@@ -103,6 +102,17 @@ func (p *planner) fails(i *replica) string {
 		return fmt.Sprintf("%s is not ready after %s: %s", i.title(), deadline, i.how.Why())
 	}
 	return ""
+}
+
+// notPrepared is why nothing was taken away for an instance until its deadline.
+func (p *planner) notPrepared(i *replica, deadline time.Duration) string {
+	switch {
+	case p.fitsNowhere(i):
+		return fmt.Sprintf("%s is not replaced after %s: %s", i.unit.name, deadline, p.in.Places[i.unit.name].Unplaced.Message)
+	case !p.pulls():
+		return fmt.Sprintf("no machine is ready for %s with its new file after %s%s", i.unit.name, deadline, preparing(i))
+	}
+	return fmt.Sprintf("the image of %s is not on its machine after %s%s", i.unit.name, deadline, preparing(i))
 }
 
 // preparing is what its machine says of the image of its next start.
@@ -132,6 +142,9 @@ func (p *planner) reject(r *v1.Revision, i *replica, why string) {
 // takeBack records why a revision does not run. what happens to it, and what runs instead, is told in an event.
 func (p *planner) takeBack(r *v1.Revision, rejection v1.Rejection, what, instead string) {
 	rejected := *r
+	if rejection.Since.IsZero() {
+		rejection.Since = r.AcceptedAt
+	}
 	rejected.Rejected = &rejection
 	p.first = append(p.first, Action{Kind: PutRevision, Reason: RevisionRejected, Name: p.in.App, NewRevision: &rejected, If: p.in.LatestAt})
 	p.report(v1.EventWarning, RevisionRejected, fmt.Sprintf("revision %d %s: %s; %s, and this one is not tried again until the manifest changes",
@@ -141,6 +154,7 @@ func (p *planner) takeBack(r *v1.Revision, rejection v1.Rejection, what, instead
 // testify adds what the instance's machine says of it.
 func (i *replica) testify(r *v1.Rejection) {
 	r.Unit = i.unit.name
+	r.Since = i.rollout.Since
 	state := i.unit.state(i.machine)
 	if state == nil {
 		return

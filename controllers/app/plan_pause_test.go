@@ -73,7 +73,7 @@ func TestAborted(t *testing.T) {
 	w.wish.Aborted, w.wish.Paused = 2, true
 	w.settleAll()
 	require.Equal(t, []int64{1, 1, 1}, w.has())
-	require.Equal(t, &v1.Rejection{At: w.revisions[1].Rejected.At, Message: "fleetctl rollout abort asked for that"}, w.revisions[1].Rejected)
+	require.Equal(t, &v1.Rejection{At: w.revisions[1].Rejected.At, Since: w.revisions[1].AcceptedAt, Message: "fleetctl rollout abort asked for that"}, w.revisions[1].Rejected)
 	require.Equal(t, 3, w.serving())
 	w.now = w.now.Add(time.Hour)
 	w.log = nil

@@ -99,18 +99,11 @@ func (p *planner) watchPreparation(i *replica, next v1.Next) {
 		p.lookAgain(left)
 		return
 	}
-	if p.fitsNowhere(i) {
-		p.report(v1.EventWarning, RolloutStalled, fmt.Sprintf("revision %d: %s is not replaced after %s: %s",
-			p.revision.Number, i.unit.name, p.revision.Spec.Update.HealthyDeadline, p.in.Places[i.unit.name].Unplaced.Message))
-		return
+	what := p.notPrepared(i, p.revision.Spec.Update.HealthyDeadline.Std())
+	if !p.fitsNowhere(i) {
+		what += "; nothing is replaced until it is, or the manifest changes"
 	}
-	if !p.pulls() {
-		p.report(v1.EventWarning, RolloutStalled, fmt.Sprintf("revision %d: no machine is ready for %s with its new file after %s: nothing is replaced until one is, or the manifest changes",
-			p.revision.Number, i.unit.name, p.revision.Spec.Update.HealthyDeadline))
-		return
-	}
-	p.report(v1.EventWarning, RolloutStalled, fmt.Sprintf("revision %d: the image of %s is not on its machine after %s: nothing is replaced until it is, or the manifest changes",
-		p.revision.Number, i.unit.name, p.revision.Spec.Update.HealthyDeadline))
+	p.report(v1.EventWarning, RolloutStalled, fmt.Sprintf("revision %d: %s", p.revision.Number, what))
 }
 
 // stopPreparing takes back what is asked of machines in vain: the manifest changed back, or another instance comes first. What

@@ -208,6 +208,10 @@ func (p *planner) stateOf(name string, unit SystemdUnit, pl v1.Placement, rec Re
 	if unit.up() && unit.runsPrevious(rec) {
 		state.Hash = rec.Previous
 	}
+	// systemd forgets how a process ended when it starts the next one.
+	if last := p.in.States[name]; rec.Failing && unit.Restarts > 0 && state.ExitCode == "" && last.Hash == state.Hash {
+		state.ExitCode, state.ExitStatus = last.ExitCode, last.ExitStatus
+	}
 	p.explain(name, pl, rec, unit, &state)
 	return state
 }

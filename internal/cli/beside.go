@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -142,7 +144,7 @@ type rejectedError struct {
 	condition *v1.Condition
 	rejection v1.Rejection
 	log       string // the last lines of what failed
-	probe     string // the last line of its sidekick
+	probe     string // why its health check failed
 }
 
 // rejectedLines is how many lines of its log are shown of what failed.
@@ -162,7 +164,7 @@ func (a *app) lastLog(ctx context.Context, r v1.Rejection) string {
 	return a.safe(strings.Join(lines, "\n"))
 }
 
-// lastProbe is what the sidekick of what failed said last, such as why the health check failed.
+// lastProbe is why the health check of what failed has failed last, as its sidekick says; "" if that has not said so.
 func (a *app) lastProbe(ctx context.Context, app string, r v1.Rejection) string {
 	n, sidekick, ok := v1.ParseAppUnit(app, r.Unit)
 	if !ok || sidekick || r.Machine == "" {
@@ -170,14 +172,26 @@ func (a *app) lastProbe(ctx context.Context, app string, r v1.Rejection) string 
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	return a.safe(strings.Join(a.linesBefore(ctx, r, v1.SidekickUnit(app, n), 1), "\n"))
+	for _, line := range slices.Backward(a.linesBefore(ctx, r, v1.SidekickUnit(app, n), 10)) {
+		if found := probeMessage.FindStringSubmatch(line); found != nil {
+			message, err := strconv.Unquote(found[1])
+			if err != nil {
+				message = found[1]
+			}
+			return a.safe(message)
+		}
+	}
+	return ""
 }
 
-// linesBefore are the last lines that a unit wrote before the rejection: later ones are of what runs again. There are none where its
-// machine cannot be asked.
+// probeMessage finds in a line of the announcer's log why it does not announce the instance.
+var probeMessage = regexp.MustCompile(` message=("(?:[^"\\]|\\.)+"|[^" ]+)`)
+
+// linesBefore are the last lines that a unit wrote while the rejected revision was tried: others are of what ran before, or runs again.
+// There are none where its machine cannot be asked.
 func (a *app) linesBefore(ctx context.Context, r v1.Rejection, unit string, most int) (lines []string) {
 	err := a.unitLogs(ctx, unit, logOptions{lines: 10 * most, machine: r.Machine}, func(e wire.LogEntry) error {
-		if e.Identifier != "systemd" && !e.Time.After(r.At.Add(time.Second)) {
+		if e.Identifier != "systemd" && !e.Time.Before(r.Since) && !e.Time.After(r.At) {
 			lines = append(lines, strings.Split(e.Message, "\n")...)
 		}
 		return nil
@@ -193,18 +207,34 @@ func (e *rejectedError) Error() string {
 	if e.condition != nil {
 		message = e.condition.Message
 	}
-	if e.log != "" {
-		message += "\n  last log lines of " + e.rejection.Unit + ":\n    | " + strings.ReplaceAll(strings.TrimRight(e.log, "\n"), "\n", "\n    | ")
-	}
-	if e.probe != "" {
-		message += "\n  last log line of its sidekick:\n    | " + e.probe
-	}
-	return message
+	return message + e.seen()
 }
 
-// takesBack reports whether an app with a failing instance is about to be taken back: a first revision has none before it.
+// seen are the last lines of what failed, and why its health check did, each on a line of its own.
+func (e *rejectedError) seen() (text string) {
+	if e.log != "" {
+		text += "\n  last log lines of " + e.rejection.Unit + ":\n    | " + strings.ReplaceAll(strings.TrimRight(e.log, "\n"), "\n", "\n    | ")
+	}
+	if e.probe != "" {
+		text += "\n  its health check:\n    | " + e.probe
+	}
+	return text
+}
+
+// rejected is why the newest revision of an app was taken back, as far as the machine where it failed can still be asked.
+func (a *app) rejected(ctx context.Context, name string, status *v1.AppStatus) *rejectedError {
+	r := *status.Rejected
+	return &rejectedError{v1.FindCondition(status.Conditions, v1.Accepted), r, a.lastLog(ctx, r), a.lastProbe(ctx, name, r)}
+}
+
+// takesBack reports whether an app with a failing instance is about to be taken back: a first revision has none before it. Where all
+// instances have a machine, it is their new file that fits on none.
 func takesBack(o wire.App, s v1.AppSummary) bool {
-	return o.Spec.Reverts() && o.Status.AcceptedRevision > 1 && (s.Condition == v1.Progressing || s.Condition == v1.Ready)
+	if !o.Spec.Reverts() || o.Status.AcceptedRevision <= 1 {
+		return false
+	}
+	placed := o.Status.Replicas.Scheduled >= o.Status.Replicas.Desired
+	return s.Condition == v1.Progressing || s.Condition == v1.Ready || s.Condition == v1.Scheduled && placed
 }
 
 func (e *brokenError) Error() string {

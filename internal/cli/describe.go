@@ -105,6 +105,11 @@ func (a *app) describeApp(ctx context.Context, name string) error {
 		}
 	}
 	a.section("Conditions", t)
+	if object.Status != nil && object.Status.Rejected != nil {
+		if seen := a.rejected(ctx, name, object.Status).seen(); seen != "" {
+			a.say("Taken back:%s", seen)
+		}
+	}
 	a.section("Instances", a.instances(units, endpoints))
 	a.notPlaced(units)
 	return a.recent(ctx, "app/"+name)

@@ -127,8 +127,7 @@ func (a *app) waitForApp(ctx context.Context, name string, revision int64, told 
 			continue
 		}
 		if status.Rejected != nil {
-			return &rejectedError{v1.FindCondition(status.Conditions, v1.Accepted), *status.Rejected,
-				a.lastLog(ctx, *status.Rejected), a.lastProbe(ctx, name, *status.Rejected)}
+			return a.rejected(ctx, name, status)
 		}
 		if s := summary(event.Object); s.Phase == v1.AppBroken && !takesBack(event.Object, s) {
 			return &brokenError{v1.FindCondition(status.Conditions, s.Condition), s, a.lastWords(ctx, name, s.Condition)}

@@ -84,6 +84,26 @@ func TestReleaseCommand(t *testing.T) {
 		}
 		require.Contains(t, run(t, "fleetctl logs greeter-release -n 100"), "migrating to 3")
 	})
+	t.Run("it never ends", func(t *testing.T) {
+		path := greeter(t, "4", "")
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		const script = "echo waiting; sleep 98761 & sleep 98762; sleep 98763"
+		require.NoError(t, os.WriteFile(path, fmt.Appendf(text, "  release:\n    command: [/bin/sh, -c, %q]\n    timeout: 3s\n", script), 0o644))
+		out, err := try("fleetctl apply -f %s --wait --timeout 1m", path)
+		var exit *exec.ExitError
+		require.ErrorAs(t, err, &exit, "%s", out)
+		require.Equal(t, 5, exit.ExitCode(), "%s", out)
+		require.Contains(t, out, "result timeout")
+		require.Contains(t, out, "fleetctl:     | waiting\n")
+		greets(t, "2")
+		eventually(t, 10*time.Second, "the whole process group is gone", func() error {
+			if out, err := try("pgrep -af '[s]leep 9876'"); err == nil {
+				return fmt.Errorf("%s", out)
+			}
+			return nil
+		})
+	})
 	t.Run("a number needs none", func(t *testing.T) {
 		was := said()
 		run(t, "fleetctl apply -f %s --wait --timeout 1m", released(t, "2", journal, "12", "0"))
