@@ -85,7 +85,7 @@ const (
 // tellsOf returns what has to be written before an event is true.
 func (a Action) tellsOf() int {
 	switch a.Reason {
-	case Accepted, DoubtfulManifest, RevisionRejected, Released, CanaryFollowed:
+	case Accepted, Reworded, DoubtfulManifest, RevisionRejected, Released, CanaryFollowed:
 		return theBase
 	case RolloutComplete, MoveComplete:
 		return theInstances

@@ -123,6 +123,7 @@ const (
 // The reasons of actions.
 const (
 	Accepted           = "Accepted"           // the manifest is valid and differs from the revision before: it becomes a revision
+	Reworded           = "Reworded"           // only the text of the manifest has changed, such as its comments: it becomes a revision, and nothing else happens
 	DoubtfulManifest   = "DoubtfulManifest"   // the manifest was accepted, but will hardly do what was meant: the message says why
 	InvalidManifest    = "InvalidManifest"    // the manifest cannot be read, or is invalid: what runs keeps running
 	NameTaken          = "NameTaken"          // the app wants a unit whose name another app or a person owns
@@ -202,7 +203,7 @@ func Plan(in Input) Decision {
 	p.accept()
 	p.route()
 	switch {
-	case in.Unknown:
+	case in.Unknown, p.reworded:
 	case in.Manifest == nil:
 		p.removeAll(AppDeleted, func(int32) bool { return true })
 	case p.revision == nil: // nothing of this app was accepted: what runs belongs to a deleted one
@@ -214,6 +215,7 @@ func Plan(in Input) Decision {
 		if p.judge() || p.judgeCanary() {
 			break // what is stored then decides what runs
 		}
+		p.completes()
 		p.besides()
 		p.roll()
 		p.rollCanary()
@@ -222,7 +224,7 @@ func Plan(in Input) Decision {
 		p.adopt()
 	}
 	p.oneWishAtATime()
-	if !in.Unknown {
+	if !in.Unknown && !p.reworded {
 		p.release()
 	}
 	p.putFiles()
@@ -235,6 +237,7 @@ type planner struct {
 	revision *v1.Revision // what should run
 	// candidate is the revision that its canary tries: all else is of the one before. nil: none is tried.
 	candidate *v1.Revision
+	reworded  bool       // only the text of the manifest has changed
 	tried     []*replica // the canary, and as many of the revision before
 	texts     map[string]string
 	all       []*replica // the revision's instances, by number

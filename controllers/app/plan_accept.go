@@ -35,6 +35,7 @@ func (p *planner) accept() {
 		return
 	}
 	if in.Latest != nil && v1.SameSpec(&in.Latest.Spec, &app.Spec) {
+		p.reword(app)
 		return
 	}
 	revision, texts, err := p.newRevision(app)
@@ -51,6 +52,21 @@ func (p *planner) accept() {
 	if warnings := app.Warnings(); len(warnings) > 0 {
 		p.report(v1.EventWarning, DoubtfulManifest, v1.Summary(warnings))
 	}
+}
+
+// reword makes a revision of a manifest of which only the text has changed, such as its comments, so that undo can return to it. All that
+// was found out about the one before holds for it, too, and its files are the same. Nothing else is decided in this plan.
+func (p *planner) reword(app *v1.App) {
+	if is := p.in.Latest.Manifest; is == "" || is == v1.KeptManifest(p.in.Manifest.Raw) { // of one that keeps none, nothing is known
+		return
+	}
+	reworded := *p.in.Latest
+	reworded.Number, reworded.ManifestRevision, reworded.Manifest = p.in.LastNumber+1, p.in.Manifest.Revision, v1.KeptManifest(p.in.Manifest.Raw)
+	reworded.Metadata.Labels, reworded.Metadata.Annotations = app.Metadata.Labels, app.Metadata.Annotations
+	reworded.AcceptedAt = p.in.Now.UTC().Truncate(time.Second)
+	p.first = append(p.first, Action{Kind: PutRevision, Reason: Reworded, Name: p.in.App, NewRevision: &reworded})
+	p.report(v1.EventNormal, Reworded, fmt.Sprintf("revision %d: only the text of the manifest has changed", reworded.Number))
+	p.reworded = true
 }
 
 // newRevision numbers a spec and fixes its files. If only fields that concern no instance have changed, it keeps the previous

@@ -54,7 +54,7 @@ func TestNewPlacementIsPreparedElsewhere(t *testing.T) {
 			w.settleAll()
 			require.Equal(t, w.revisions[1].UnitFile, w.units[unit].Spec.Hash)
 			require.Zero(t, w.units[unit].Next)
-			require.Equal(t, "Normal RolloutComplete", w.log[len(w.log)-1])
+			require.Equal(t, []string{"Normal RolloutComplete", "putRevision web RevisionComplete"}, w.log[len(w.log)-2:])
 		})
 	}
 }
@@ -90,7 +90,7 @@ func TestOthersAreReplacedWhereOneFitsNowhere(t *testing.T) {
 	delete(w.places, unit)
 	w.settleAll()
 	require.Equal(t, w.revisions[1].UnitFile, w.units[unit].Spec.Hash)
-	require.Equal(t, "Normal RolloutComplete", w.log[len(w.log)-1])
+	require.Equal(t, []string{"Normal RolloutComplete", "putRevision web RevisionComplete"}, w.log[len(w.log)-2:])
 }
 
 // TestRoomThatTheOneBesideTakes: the instance that is started beside another one may take the only room for that one's new file. Then

@@ -85,7 +85,7 @@ func TestRevisionThatCrashesIsTakenBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := trial(t)
 			w.settleAll()
-			require.Contains(t, w.transcript(), "putRevision web RevisionComplete")
+			require.NotZero(t, w.revisions[1].Complete)
 			w.requireRuns(2)
 			w.now = w.now.Add(after.after)
 			crashes(w, "web@2.service")
@@ -147,4 +147,63 @@ func TestRevisionThatWasCompleteIsReturnedTo(t *testing.T) {
 	w.apply("%s", reverting(2, "3"))
 	w.plan()
 	require.EqualValues(t, 2, w.revisions[2].Before)
+}
+
+// TestCompleteIsNoted: once for each revision, of whatever app, when all its instances are ready.
+func TestCompleteIsNoted(t *testing.T) {
+	for name, app := range map[string]*world{"announced": running(t, 2, true), "not announced": running(t, 2, false), "none": running(t, 0, true)} {
+		t.Run(name, func(t *testing.T) {
+			w := app
+			w.t = t
+			require.NotZero(t, w.revisions[0].Complete, "also of the first one")
+			w.log = nil
+			w.settleAll()
+			require.Empty(t, w.log, "at rest nothing is written")
+			replicas := int(w.revisions[0].Spec.Instances())
+			w.apply("%s", manifestOf("web", replicas, "2", name == "announced"))
+			if replicas > 0 {
+				w.plan()
+				require.Zero(t, w.revisions[1].Complete)
+			}
+			w.settleAll()
+			require.NotZero(t, w.revisions[1].Complete)
+			require.Equal(t, 1, strings.Count(strings.Join(w.log, "\n"), "putRevision web RevisionComplete"))
+			for _, u := range w.units {
+				require.False(t, v1.RolloutOf(u.Unit, nil).UnderWay())
+			}
+		})
+	}
+}
+
+// TestACommentIsARevision: with its own text, and the same files, so that nothing is restarted. What was found out about the one before
+// holds for it; the same bytes written again are none.
+func TestACommentIsARevision(t *testing.T) {
+	w := running(t, 2, true)
+	before := w.revisions[0]
+	text := string(w.manifest.Raw)
+	w.apply("%s", "# why\n"+text)
+	w.settleAll()
+	require.Equal(t, "putRevision web Reworded\nNormal Reworded", w.transcript())
+	require.Len(t, w.revisions, 2)
+	is := w.revisions[1]
+	require.Equal(t, "# why\n"+text, is.Manifest)
+	require.Equal(t, text, w.revisions[0].Manifest)
+	before.Number, before.Manifest, before.ManifestRevision, before.AcceptedAt = is.Number, is.Manifest, w.manifest.Revision, is.AcceptedAt
+	require.Equal(t, before, is)
+
+	w.apply("%s", "# why\n"+text)
+	w.settleAll()
+	require.Empty(t, w.transcript())
+	w.apply("%s", text)
+	w.settleAll()
+	require.Len(t, w.revisions, 3, "it is taken away again")
+
+	w.apply("%s", manifestOf("web", 2, "2", true))
+	w.plan()
+	w.apply("%s", "# in the middle\n"+manifestOf("web", 2, "2", true))
+	w.settleAll()
+	require.Equal(t, []int64{5, 5}, []int64{int64(len(w.revisions)), w.revisions[4].Number})
+	require.Equal(t, w.revisions[3].UnitFile, w.units["web@1.service"].Spec.Hash, "the roll-out goes on")
+	require.NotZero(t, w.revisions[4].Complete)
+	require.EqualValues(t, 3, w.revisions[4].Before, "what it would return to is the same")
 }

@@ -107,7 +107,7 @@ func TestRolloutWaitsForAMove(t *testing.T) {
 	for n := int32(1); n <= 2; n++ {
 		require.Equal(t, w.revisions[1].UnitFile, w.units[v1.AppUnit("web", n)].Spec.Hash)
 	}
-	require.Equal(t, "Normal RolloutComplete", w.log[len(w.log)-1])
+	require.Equal(t, []string{"Normal RolloutComplete", "putRevision web RevisionComplete"}, w.log[len(w.log)-2:])
 	require.NotContains(t, w.transcript(), "MoveComplete", "where it went it got the new file at once")
 }
 

@@ -43,7 +43,7 @@ func TestNothingIsTakenAwayWithoutTheImage(t *testing.T) {
 	require.Contains(t, w.transcript(), "Warning RolloutStalled")
 	w.pull = v1.PreparedReady
 	w.settleAll()
-	require.Equal(t, "Normal RolloutComplete", w.log[len(w.log)-1])
+	require.Equal(t, []string{"Normal RolloutComplete", "putRevision web RevisionComplete"}, w.log[len(w.log)-2:])
 	for _, unit := range []string{"web@1.service", "web@2.service"} {
 		require.Zero(t, w.units[unit].Next, unit)
 		require.Equal(t, w.revisions[2].UnitFile, w.states[unit].Hash, unit)

@@ -31,7 +31,7 @@ func TestNewInstancesComeBeforeTheRollOut(t *testing.T) {
 	w.plan()
 	require.Equal(t, "putUnit web-discovery@1.service WithdrawForUpdate loaded\nputUnit web@1.service WithdrawForUpdate launched", w.transcript())
 	w.settleAll()
-	require.Equal(t, "Normal RolloutComplete", w.log[len(w.log)-1])
+	require.Equal(t, []string{"Normal RolloutComplete", "putRevision web RevisionComplete"}, w.log[len(w.log)-2:])
 	require.Equal(t, 3, w.serving())
 }
 

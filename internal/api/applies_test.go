@@ -240,6 +240,42 @@ func TestUndoApp(t *testing.T) {
 	require.Contains(t, c.history("a"), "0 created: /bin/sleep infinity, 3 replicas: pending  undo to revision 11", "another app, without a past")
 }
 
+// TestOutcomesOfEarlierRevisions: each that all instances were of is complete, whatever came after it. One whose text alone is another
+// one says so, and undo returns to the text before it.
+func TestOutcomesOfEarlierRevisions(t *testing.T) {
+	c := newCluster(t)
+	commented := "# what a person knows\n" + named("a", 1)
+	c.applied(named("a", 1))
+	c.accept("a", 1)
+	c.completed("a", 1)
+	c.applied(named("a", 2))
+	c.accept("a", 2)
+	c.applied(named("a", 1))
+	c.accept("a", 3)
+	c.applied(commented)
+	c.accept("a", 4)
+	require.Equal(t, strings.TrimSpace(`
+1 created: /bin/sleep infinity, 1 replica: complete
+2 replicas from 1 to 2: superseded
+3 replicas from 2 to 1: superseded
+4 only the text of the manifest: in progress`), c.history("a"))
+	undone := c.do(http.MethodPost, apps+"/a/undo", "").status(t)
+	require.Equal(t, "app/a configured: it has the manifest of revision 3", undone.Message)
+	require.Equal(t, named("a", 1), c.get(keys.Apps().Key("a")))
+	require.Equal(t, "app/a configured: it has the manifest of revision 4", c.do(http.MethodPost, apps+"/a/undo", `{"to":4}`).status(t).Message)
+	require.Equal(t, commented, c.get(keys.Apps().Key("a")), "the very bytes")
+}
+
+// completed does what the app controller does when all instances are of a revision.
+func (c *cluster) completed(name string, number int64) {
+	c.t.Helper()
+	key := keys.Revisions().Key(keyspace.RevisionName(name, number))
+	revision, err := keys.Revisions().Decode([]byte(c.get(key)))
+	require.NoError(c.t, err)
+	revision.Complete = revision.AcceptedAt.Add(time.Minute)
+	c.put(key, revision)
+}
+
 // TestUndoAManifestThatIsNotKept: it is too large, or of an older fleetd.
 func TestUndoAManifestThatIsNotKept(t *testing.T) {
 	c := newCluster(t)

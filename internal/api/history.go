@@ -151,6 +151,8 @@ func (p *past) lines() []wire.Revision {
 		line.Change = change.Summary(before, &revision.Spec)
 		if i > 0 && revision.ManifestRevision == p.revisions[i-1].ManifestRevision {
 			line.Change, line.Note = "unit files generated anew: theirs were lost", ""
+		} else if i > 0 && v1.SameSpec(before, &revision.Spec) {
+			line.Change = "only the text of the manifest"
 		}
 		line.Outcome, line.Message = p.outcome(i)
 		lines, before = append(lines, line), &revision.Spec
@@ -177,6 +179,8 @@ func (p *past) outcome(i int) (outcome, message string) {
 	switch rejected := p.revisions[i].Rejected; {
 	case rejected != nil:
 		return wire.Rejected, rejected.Message
+	case i < len(p.revisions)-1 && !p.revisions[i].Complete.IsZero():
+		return wire.Complete, ""
 	case i < len(p.revisions)-1:
 		return wire.Superseded, ""
 	case !p.exists:

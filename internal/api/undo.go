@@ -93,7 +93,7 @@ func (p *past) target(number int64) (*v1.Revision, error) {
 		return last, nil
 	}
 	for i := len(p.revisions) - 2; i >= 0; i-- {
-		if !v1.SameSpec(&p.revisions[i].Spec, &last.Spec) {
+		if before := &p.revisions[i]; !v1.SameSpec(&before.Spec, &last.Spec) || before.Manifest != last.Manifest && before.Manifest != "" {
 			return &p.revisions[i], nil
 		}
 	}

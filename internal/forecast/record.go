@@ -49,17 +49,22 @@ var done = map[string]string{
 // details are the reasons of what is bookkeeping.
 var details = map[string]bool{
 	app.Prepare: true, app.PrepareNoMore: true, app.RolloutComplete: true, app.MoveComplete: true, app.SurgeReady: true,
-	app.RevisionComplete: true,
 }
 
 // app notes the decision about an app.
 func (r *recorder) app(name string, plan app.Decision) {
 	for _, a := range plan.Actions {
+		if a.Reason == app.RevisionComplete { // a note about what has happened: a plan that was saved before it is as good after it
+			continue
+		}
 		is := wire.PlanAction{App: name, Reason: a.Reason, Message: a.Why, Detail: details[a.Reason]}
 		switch a.Kind {
 		case app.PutRevision:
 			is.Action, is.Revision, is.File = wire.ActionAccept, a.NewRevision.Number, a.NewRevision.UnitFile
 			is.Message = r.revision(name, a.NewRevision)
+			if a.Reason == app.Reworded {
+				is.Message = fmt.Sprintf("revision %d: only the text of the manifest", a.NewRevision.Number)
+			}
 		case app.PutRoute:
 			is.Action, is.Message = wire.ActionRoute, strings.Join(slices.Sorted(maps.Keys(a.Route.Hosts)), " ")
 		case app.DeleteRoute:

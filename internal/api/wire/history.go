@@ -61,7 +61,7 @@ const (
 	Complete   = "complete"    // all instances are of it, and ready
 	InProgress = "in progress" // its roll-out goes on
 	Stalled    = "stalled"     // its roll-out has stopped
-	Superseded = "superseded"  // a later one was accepted
+	Superseded = "superseded"  // a later one was accepted before all instances were of it
 	Rejected   = "rejected"    // the manifest is not accepted
 	Pending    = "pending"     // the leader has not read the manifest yet
 )
