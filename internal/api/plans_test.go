@@ -56,7 +56,7 @@ func TestPlansThatAreRefused(t *testing.T) {
 		want  string
 	}{
 		{"of another cluster", elsewhere, plan, "the plan is for the cluster cluster-a, and this is cluster-b: plan again here"},
-		{"of another version", newer, plan, "the plan was made by fleetd 1.2.3, and this is fleetd 1.2.4, which may do something else: plan again"},
+		{"of another version", newer, plan, "the plan was made by fleetd 1.2.3, and now it would be by fleetd 1.2.4, which may do something else: plan again"},
 		{"edited by hand", c, strings.Replace(plan, "replicas: 1", "replicas: 9", 1), "the plan was changed after it was made: its digest is another one: plan again"},
 		{"for another cluster, by hand", elsewhere, strings.Replace(plan, "cluster-a", "cluster-b", 1), "the plan was changed after it was made"},
 		{"another file", c, `{"apiVersion":"fleet/v1","kind":"App"}`, `this is no saved plan, but apiVersion \"fleet/v1\", kind \"App\": make one with fleetctl plan -f FILE --out PLAN`},
