@@ -83,10 +83,10 @@ func (p *Plan) drawShop(length time.Duration) {
 		case do == "delete shop" && r.IntN(2) == 0:
 			add(at, do, 0)
 			add(at+lasts(r), "apply shop", r.Uint64N(changes))
-		default:
-			add(at, "apply shop", r.Uint64N(changes))
 		case do == "restart shop":
 			add(at, do, r.Uint64()>>8)
+		default:
+			add(at, "apply shop", r.Uint64N(changes))
 		}
 	}
 }
