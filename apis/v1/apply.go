@@ -28,6 +28,10 @@ type Apply struct {
 	From string `json:"from,omitempty"`
 	// Note is what the user, or fleetd, has to say about it.
 	Note string `json:"note,omitempty"`
+	// Commit is the commit that it comes from; nil: people wrote it.
+	Commit *SourceCommit `json:"commit,omitempty"`
+	// Undo: it put something back that was before. A source does not apply again what was taken back.
+	Undo bool `json:"undo,omitempty"`
 	// Objects are those that changed.
 	Objects []AppliedObject `json:"objects"`
 }

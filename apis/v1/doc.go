@@ -9,6 +9,7 @@ const APIVersion = "fleet/v1"
 const (
 	KindApp     = "App"
 	KindUnit    = "Unit"
+	KindSource  = "Source"
 	KindMachine = "Machine"
 	// KindKey is the kind of events about an etcd key that is ignored or was deleted because it has no meaning.
 	KindKey = "Key"

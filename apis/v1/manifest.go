@@ -109,26 +109,33 @@ func (l *ManifestErrors) add(field, format string, args ...any) {
 	*l = append(*l, &ManifestError{Field: field, Message: fmt.Sprintf(format, args...)})
 }
 
-// Object is one document of a manifest, with exactly one of App and Unit set.
+// Object is one document of a manifest, with exactly one of App, Unit and Source set.
 type Object struct {
 	// Line is the document's first line in the input, from 1.
 	Line int
 	// Raw is the document's text.
-	Raw  []byte
-	App  *App
-	Unit *Unit
+	Raw    []byte
+	App    *App
+	Unit   *Unit
+	Source *Source
 }
 
 func (o Object) Kind() string {
-	if o.App != nil {
+	switch {
+	case o.App != nil:
 		return KindApp
+	case o.Source != nil:
+		return KindSource
 	}
 	return KindUnit
 }
 
 func (o Object) Name() string {
-	if o.App != nil {
+	switch {
+	case o.App != nil:
 		return o.App.Metadata.Name
+	case o.Source != nil:
+		return o.Source.Metadata.Name
 	}
 	return o.Unit.Metadata.Name
 }
@@ -149,11 +156,15 @@ func ParseAppNamed(name string, data []byte) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
-	if app := object.App; app.Metadata.Name != name {
-		message := fmt.Sprintf("%q does not match the name %q that the manifest is stored under: use the same name", app.Metadata.Name, name)
-		return nil, ManifestErrors{{Line: object.lines.find("metadata.name"), Field: "metadata.name", Message: message}}
+	if got := object.App.Metadata.Name; got != name {
+		return nil, object.misnamed(got, name)
 	}
 	return object.App, nil
+}
+
+func (p *parsed) misnamed(got, name string) error {
+	message := fmt.Sprintf("%q does not match the name %q that the manifest is stored under: use the same name", got, name)
+	return ManifestErrors{{Line: p.lines.find("metadata.name"), Field: "metadata.name", Message: message}}
 }
 
 // ParseUnit is ParseApp for a Unit.
@@ -163,6 +174,18 @@ func ParseUnit(data []byte) (*Unit, error) {
 		return nil, err
 	}
 	return object.Unit, nil
+}
+
+// ParseSource is ParseApp for a Source stored under a name, which metadata.name must match.
+func ParseSource(name string, data []byte) (*Source, error) {
+	object, err := parseDocument(data, 1, KindSource)
+	if err != nil {
+		return nil, err
+	}
+	if got := object.Source.Metadata.Name; got != name {
+		return nil, object.misnamed(got, name)
+	}
+	return object.Source, nil
 }
 
 // ParseManifests parses all documents of a text, separated by "---" lines. Lines in errors count from the beginning of
@@ -259,6 +282,10 @@ func decodeDocument(data []byte, kind string) (parsed, ManifestErrors) {
 		unit := &Unit{}
 		d.root(root, unit)
 		object.Unit, validate = unit, func() ManifestErrors { unit.Status = nil; unit.Default(); return unit.Validate() }
+	case KindSource:
+		source := &Source{}
+		d.root(root, source)
+		object.Source, validate = source, func() ManifestErrors { source.Status = nil; source.Default(); return source.Validate() }
 	}
 	errs := d.errs
 	switch {
@@ -286,14 +313,14 @@ func readType(root *yaml.Node, want string, meta *TypeMeta) *ManifestError {
 			meta.Kind = root.Content[i+1].Value
 		}
 	}
-	kinds := "App or Unit"
+	kinds := "App, Unit or Source"
 	if want != "" {
 		kinds = want
 	}
 	switch {
 	case meta.APIVersion != APIVersion:
 		return typeError(root, "apiVersion", meta.APIVersion, APIVersion)
-	case want != "" && meta.Kind != want, meta.Kind != KindApp && meta.Kind != KindUnit:
+	case want != "" && meta.Kind != want, meta.Kind != KindApp && meta.Kind != KindUnit && meta.Kind != KindSource:
 		return typeError(root, "kind", meta.Kind, kinds)
 	}
 	return nil

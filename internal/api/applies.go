@@ -15,6 +15,7 @@ import (
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api/wire"
+	"github.com/fleet-starter/fleet/internal/applies"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/store"
 )
@@ -356,21 +357,14 @@ func (a *applier) recordOp(b *batch) (id string, op store.Op, err error) {
 	for _, op := range b.ops {
 		size += len(op.Key) + len(op.Value)
 	}
-	value, err := a.keys.Applies().Encode(b.record)
-	if size+len(value) > maxApplyBytes {
-		for i := range b.record.Objects {
-			b.record.Objects[i].Before = ""
-		}
-		value, err = a.keys.Applies().Encode(b.record)
-	}
-	if size+len(value) > maxApplyBytes {
-		return "", op, wire.Fail(wire.ReasonTooLarge, "%s are %d bytes, and one transaction of etcd has at most %d: apply fewer at once, or with --in-parts",
-			count(len(b.changed), "object"), size+len(value), maxApplyBytes)
-	}
 	var random [3]byte
 	_, _ = rand.Read(random[:]) // it never fails
-	id = keyspace.ApplyName(b.record.Time, hex.EncodeToString(random[:]))
-	return id, store.Op{Key: a.keys.Applies().Key(id), Value: value, If: store.Absent()}, err
+	id, op, err = applies.Op(a.keys, b.record, maxApplyBytes-size, hex.EncodeToString(random[:]))
+	if size += len(op.Value); size > maxApplyBytes {
+		return "", op, wire.Fail(wire.ReasonTooLarge, "%s are %d bytes, and one transaction of etcd has at most %d: apply fewer at once, or with --in-parts",
+			count(len(b.changed), "object"), size, maxApplyBytes)
+	}
+	return id, op, err
 }
 
 // refused is the answer to an apply of which some manifests are not accepted: that of the manifest if it is the only one.

@@ -32,6 +32,9 @@ type Cluster struct {
 	MachineConfigs *cache.Collection[v1.MachineConfig]
 	Overrides      *cache.Collection[v1.Override]
 	Rollouts       *cache.Collection[v1.RolloutWish]
+	Sources        *cache.Collection[[]byte]
+	SourceStatus   *cache.Collection[v1.SourceStatus]
+	SourceWishes   *cache.Collection[v1.SourceWish]
 	Placements     *cache.Collection[v1.Placement]
 	Preparations   *cache.Collection[v1.Next]
 	Unplaced       *cache.Collection[v1.Unplaced]
@@ -77,6 +80,9 @@ func New(s store.Interface, keys keyspace.Keys, log logr.Logger, opts ...cache.O
 		MachineConfigs: cache.Register(root, keys.MachineConfigs()),
 		Overrides:      cache.Register(root, keys.Overrides()),
 		Rollouts:       cache.Register(root, keys.Rollouts()),
+		Sources:        cache.Register(root, keys.Sources()),
+		SourceStatus:   cache.Register(root, keys.SourceStatus()),
+		SourceWishes:   cache.Register(root, keys.SourceWishes()),
 		Placements:     cache.Register(root, keys.Placements()),
 		Preparations:   cache.Register(root, keys.Preparations()),
 		Unplaced:       cache.Register(root, keys.Unplaced()),

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
 // Limits bound what a repository can cost. The zero value of a field means its default.
@@ -116,16 +118,14 @@ type repository struct {
 	git    *Git
 	dir    string
 	remote Remote
-	url    string
 }
 
 // open locks a remote's directory, and creates it if there is none. The caller calls close.
 func (g *Git) open(ctx context.Context, remote Remote) (*repository, error) {
-	url, err := g.checkURL(remote.URL)
-	if err != nil {
-		return nil, err
+	if err := v1.CheckGitURL(remote.URL, g.Local); err != nil {
+		return nil, fail(InvalidURL, "%v", err)
 	}
-	sum := sha256.Sum256([]byte(url))
+	sum := sha256.Sum256([]byte(remote.URL))
 	dir := filepath.Join(g.Dir, hex.EncodeToString(sum[:16]))
 	g.mu.Lock()
 	lock := g.locks[dir]
@@ -135,7 +135,7 @@ func (g *Git) open(ctx context.Context, remote Remote) (*repository, error) {
 	}
 	g.mu.Unlock()
 	lock.Lock()
-	r := &repository{git: g, dir: dir, remote: remote, url: url}
+	r := &repository{git: g, dir: dir, remote: remote}
 	if err := r.create(ctx); err != nil {
 		lock.Unlock()
 		return nil, err

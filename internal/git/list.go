@@ -35,7 +35,7 @@ func (g *Git) List(ctx context.Context, remote Remote, patterns ...string) ([]Re
 	err = r.stream(ctx, g.Limits.List, c, nil, func(out io.Reader) error {
 		refs, err = readReferences(out)
 		return err
-	}, append([]string{"ls-remote", "--quiet", "--", r.url}, patterns...)...)
+	}, append([]string{"ls-remote", "--quiet", "--", r.remote.URL}, patterns...)...)
 	return refs, err
 }
 

@@ -66,17 +66,23 @@ func (r *repository) fetch(ctx context.Context, q Request) error {
 		_, err := r.run(ctx, r.git.Limits.List, nil, "update-ref", local, q.Hash)
 		return err
 	}
-	what := q.Reference
-	if what == "" {
-		what = q.Hash
-	}
 	c, err := r.connect()
 	defer c.close()
 	if err != nil {
 		return err
 	}
+	if q.Hash != "" {
+		err = r.fetchOne(ctx, c, q.Hash)
+		if err == nil || q.Reference == "" || ReasonOf(err) != ReferenceGone {
+			return err
+		}
+	}
+	return r.fetchOne(ctx, c, q.Reference) // the server gives no commit by its hash, or the reference has moved and the commit is gone
+}
+
+func (r *repository) fetchOne(ctx context.Context, c *connection, what string) error {
 	return r.stream(ctx, r.git.Limits.Time, c, nil, discard, "fetch", "--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules",
-		"--force", "--end-of-options", r.url, "+"+what+":"+local)
+		"--force", "--end-of-options", r.remote.URL, "+"+what+":"+local)
 }
 
 func discard(out io.Reader) error {

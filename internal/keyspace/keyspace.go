@@ -6,11 +6,14 @@
 //	units/<unit>                desired unit: file hash, desired state, owner   app controller; people for units without owner
 //	unitfiles/<sha256>          unit file text, immutable                       the writer of the unit
 //	revisions/<app>/<n>         an accepted spec, immutable                     app controller
-//	applies/<time>-<id>         who wrote manifests together, and what was before, immutable API
+//	applies/<time>-<id>         who wrote manifests together, and what was before, immutable API, source controller
 //	machines/<id>               presence, under the machine's lease             fleetd on that machine
 //	machineconfig/<id>          cordon, drain, metadata edits                   people: API, etcdctl
 //	overrides/<unit>            a person's wish for one unit of an app          people: API, etcdctl
 //	rollouts/<app>              a person's wish for an app's roll-outs          people: API, etcdctl
+//	sources/<name>              a Git repository to sync, exactly as written    people: API, etcdctl, git
+//	sourcestatus/<name>         commit, inventory, conditions of a source       source controller
+//	sourcewishes/<name>         a person's wish for a source                    people: API, etcdctl
 //	placements/<machine>/<unit> hash and desired state for one machine          schedule controller
 //	preparations/<machine>/<unit> the start to prepare before the unit moves there schedule controller
 //	unplaced/<unit>             why no machine fits                             schedule controller
@@ -126,6 +129,19 @@ func (k Keys) Overrides() Collection[v1.Override] {
 // Rollouts holds people's wishes for the roll-outs of apps.
 func (k Keys) Rollouts() Collection[v1.RolloutWish] {
 	return manifest[v1.RolloutWish](k.root + "/rollouts/")
+}
+
+// Sources holds the manifests of Git repositories, exactly as people wrote them.
+func (k Keys) Sources() Collection[[]byte] { return raw(k.root + "/sources/") }
+
+// SourceStatus holds what sources have applied.
+func (k Keys) SourceStatus() Collection[v1.SourceStatus] {
+	return jsonOf[v1.SourceStatus](k.root + "/sourcestatus/")
+}
+
+// SourceWishes holds people's wishes for sources.
+func (k Keys) SourceWishes() Collection[v1.SourceWish] {
+	return manifest[v1.SourceWish](k.root + "/sourcewishes/")
 }
 
 // Placements holds what runs where; names are <machine>/<unit>, see Join.

@@ -1,4 +1,4 @@
-package git
+package v1
 
 import (
 	"strings"
@@ -7,11 +7,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestURLs: git runs a program for some URLs, and takes some hosts for options.
-func TestURLs(t *testing.T) {
+// TestGitURLs: git runs a program for some URLs, and takes some hosts for options.
+func TestGitURLs(t *testing.T) {
 	for _, url := range []string{"https://example.com/a.git", "https://example.com:8443/a/b", "ssh://git@example.com/a.git", "ssh://git@example.com:2222/~/a",
 		"git@example.com:team/a.git", "example.com:a", "git@[::1]:a.git"} {
-		require.NoError(t, CheckURL(url, false), url)
+		require.NoError(t, CheckGitURL(url, false), url)
 	}
 	for url, says := range map[string]string{
 		"":                                   "no URL",
@@ -38,22 +38,21 @@ func TestURLs(t *testing.T) {
 		"https:///a":                         "no host",
 		"https://exa%mple.com/":              "cannot be read",
 	} {
-		err := CheckURL(url, false)
+		err := CheckGitURL(url, false)
 		require.Error(t, err, url)
-		require.Equal(t, InvalidURL, ReasonOf(err))
 		require.Contains(t, err.Error(), says, url)
 		require.NotContains(t, err.Error(), "geheim")
 	}
-	require.NoError(t, CheckURL("file:///srv/a.git", true))
-	require.Error(t, CheckURL("file://host/srv/a.git", true))
+	require.NoError(t, CheckGitURL("file:///srv/a.git", true))
+	require.Error(t, CheckGitURL("file://host/srv/a.git", true))
 }
 
-func FuzzURL(f *testing.F) {
+func FuzzGitURL(f *testing.F) {
 	for _, url := range []string{"https://example.com/a.git", "git@example.com:a", "ext::sh", "--x", "ssh://git@h/p"} {
 		f.Add(url)
 	}
 	f.Fuzz(func(t *testing.T, url string) {
-		if CheckURL(url, false) != nil {
+		if CheckGitURL(url, false) != nil {
 			return
 		}
 		require.False(t, strings.HasPrefix(url, "-"))

@@ -1,0 +1,165 @@
+package source
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/applies"
+	"github.com/fleet-starter/fleet/internal/store"
+)
+
+// apply does what the plan says. All changes of a commit are one transaction if etcd takes it; else the status says that the commit
+// is staged until the last one, so that the next leader finishes it.
+func (c *Controller) apply(ctx context.Context, in Input, plan Decision) error {
+	if in.Source == nil {
+		c.fetches.forget(in.Name)
+	}
+	if plan.Forget {
+		return c.commit(ctx, &in, nil, nil)
+	}
+	if plan.Fetch != nil {
+		c.fetches.begin(look{source: in.Name, ask: *plan.Fetch, spec: in.Source.Spec})
+	}
+	if plan.Status == nil {
+		return nil
+	}
+	log := logr.FromContextOrDiscard(ctx)
+	for _, change := range plan.Changes {
+		log.Info("Applying", "reason", change.Reason, "object", change.Key.String(), "commit", plan.Commit.Hash)
+	}
+	if err := c.write(ctx, in, plan); err != nil {
+		return fmt.Errorf("source %s: %w", in.Name, err)
+	}
+	for _, e := range plan.Events {
+		c.Events.Record(v1.KindSource, in.Name, e.Type, e.Reason, e.Message)
+	}
+	return nil
+}
+
+// write stores the changes and the status.
+func (c *Controller) write(ctx context.Context, in Input, plan Decision) error {
+	parts := split(plan.Changes)
+	done := map[Key]bool{}
+	for i, changes := range parts {
+		var ops []store.Op
+		if len(changes) > 0 {
+			var err error
+			if ops, err = c.changes(in, plan, changes, i); err != nil {
+				return err
+			}
+		}
+		for _, change := range changes {
+			done[change.Key] = true
+		}
+		status := *plan.Status
+		if i < len(parts)-1 {
+			status = staged(in, plan, done)
+		}
+		if err := c.commit(ctx, &in, ops, &status); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// The limits of one transaction: etcd's, less the status, the record and a fence.
+const (
+	maxChanges = store.MaxTxnOps - 3
+	maxBytes   = 700_000
+	maxRecord  = 300_000
+)
+
+// split cuts changes into transactions; there is at least one, for the status.
+func split(changes []Change) [][]Change {
+	parts, bytes := [][]Change{nil}, 0
+	for _, change := range changes {
+		last := len(parts) - 1
+		if n := len(parts[last]); n > 0 && (n == maxChanges || bytes+len(change.Raw) > maxBytes) {
+			parts, bytes = append(parts, nil), 0
+			last++
+		}
+		parts[last], bytes = append(parts[last], change), bytes+len(change.Raw)
+	}
+	return parts
+}
+
+// changes are the operations of one transaction, with the record of it.
+func (c *Controller) changes(in Input, plan Decision, changes []Change, part int) (ops []store.Op, err error) {
+	commit := *plan.Commit
+	commit.Source = in.Name
+	record := v1.Apply{Time: c.Now().UTC().Truncate(time.Second), Note: fmt.Sprintf("commit %s: %s", short(commit.Hash), commit.Subject), Commit: &commit}
+	for _, change := range changes {
+		row, key := c.Cluster.Apps, c.Cluster.Keys.Apps().Key(change.Name)
+		if change.Kind == v1.KindSource {
+			row, key = c.Cluster.Sources, c.Cluster.Keys.Sources().Key(change.Name)
+		}
+		object := v1.AppliedObject{Kind: change.Kind, Name: change.Name, Created: change.Revision == 0, Deleted: change.Raw == nil}
+		op := store.Op{Key: key, Value: change.Raw, If: store.Absent()}
+		if change.Revision != 0 {
+			op.If = store.Unchanged(change.Revision)
+			if stored, ok := row.Get(change.Name); ok {
+				object.Before = v1.KeptManifest(stored.Value)
+			}
+		}
+		ops, record.Objects = append(ops, op), append(record.Objects, object)
+	}
+	sum := sha256.Sum256(fmt.Append(nil, in.Name, " ", in.StatusRevision, " ", part)) // differs from that of every other write
+	_, op, err := applies.Op(c.Cluster.Keys, record, maxRecord, hex.EncodeToString(sum[:3]))
+	return append(ops, op), err
+}
+
+// staged is the status while some changes of a commit are not stored yet: what is done belongs to the source, and what is not is as it
+// was.
+func staged(in Input, plan Decision, done map[Key]bool) v1.SourceStatus {
+	status := v1.SourceStatus{UID: plan.Status.UID}
+	if in.Status != nil && in.Status.UID == status.UID {
+		status = *in.Status
+	}
+	status.Staged, status.Inventory = plan.Commit, nil
+	open := map[Key]bool{}
+	for _, change := range plan.Changes {
+		open[change.Key] = !done[change.Key]
+	}
+	if in.Status != nil {
+		for _, o := range in.Status.Inventory {
+			if open[Key{o.Kind, o.Name}] {
+				status.Inventory = append(status.Inventory, o)
+			}
+		}
+	}
+	for _, o := range plan.Status.Inventory {
+		if !open[Key{o.Kind, o.Name}] {
+			status.Inventory = append(status.Inventory, o)
+		}
+	}
+	slices.SortFunc(status.Inventory, func(a, b v1.SourceObject) int { return Key{a.Kind, a.Name}.compare(Key{b.Kind, b.Name}) })
+	return status
+}
+
+// commit stores operations with the status, nil to delete it, and waits until the cache has seen them.
+func (c *Controller) commit(ctx context.Context, in *Input, ops []store.Op, status *v1.SourceStatus) error {
+	op := store.Op{Key: c.Cluster.Keys.SourceStatus().Key(in.Name), If: store.Absent()}
+	if in.StatusRevision != 0 {
+		op.If = store.Unchanged(in.StatusRevision)
+	}
+	if status != nil {
+		value, err := c.Cluster.Keys.SourceStatus().Encode(*status)
+		if err != nil {
+			return err
+		}
+		op.Value = value
+	}
+	revision, err := c.Store.Commit(ctx, store.Txn{Ops: append(ops, op), Fence: c.Fence})
+	if err != nil {
+		return err
+	}
+	in.StatusRevision = revision
+	return c.Cluster.WaitForRevision(ctx, revision)
+}

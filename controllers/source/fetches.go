@@ -1,0 +1,141 @@
+package source
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+const (
+	// fetchesAtOnce is how many repositories are looked at at once: servers that hang delay no others until there are so many of them.
+	fetchesAtOnce = 16
+	// fetchQueue is how many looks may wait to begin; later passes ask again for the rest.
+	fetchQueue = 256
+)
+
+// Repositories reads Git repositories: see internal/git.
+type Repositories interface {
+	// Newest returns the hash of the commit that a source follows.
+	Newest(ctx context.Context, spec *v1.SourceSpec) (string, error)
+	// Read returns a commit and its manifests' files. An empty hash means the newest one.
+	Read(ctx context.Context, spec *v1.SourceSpec, hash string) (v1.SourceCommit, []File, error)
+	// Reason is the reason of an error, for conditions.
+	Reason(err error) string
+}
+
+// fetches looks at repositories, each look in its own goroutine, which run waits for. A pass never waits for one.
+type fetches struct {
+	repositories Repositories
+	log          logr.Logger
+	now          func() time.Time
+	changed      func(source string)
+	asked        chan look
+	slots        chan struct{}
+
+	mu    sync.Mutex
+	known map[string]Fetched
+}
+
+// look is one look at a repository.
+type look struct {
+	source string
+	ask    Ask
+	spec   v1.SourceSpec
+}
+
+func newFetches(o Options, changed func(string)) *fetches {
+	return &fetches{repositories: o.Repositories, log: o.Log, now: o.Now, changed: changed, asked: make(chan look, fetchQueue),
+		slots: make(chan struct{}, fetchesAtOnce), known: map[string]Fetched{}}
+}
+
+// of returns what is known of a source's repository.
+func (f *fetches) of(source string) Fetched {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.known[source]
+}
+
+// forget drops what is known of a source that is gone.
+func (f *fetches) forget(source string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.known, source)
+}
+
+// begin asks for a look.
+func (f *fetches) begin(l look) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	select {
+	case f.asked <- l:
+		known := f.known[l.source]
+		known.Running = true
+		f.known[l.source] = known
+	default: // the next pass asks again
+	}
+}
+
+// run looks until ctx ends.
+func (f *fetches) run(ctx context.Context) {
+	var running sync.WaitGroup
+	defer running.Wait()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case l := <-f.asked:
+			running.Go(func() { f.work(ctx, l) })
+		}
+	}
+}
+
+func (f *fetches) work(ctx context.Context, l look) {
+	select {
+	case f.slots <- struct{}{}:
+		defer func() { <-f.slots }()
+	case <-ctx.Done():
+		return
+	}
+	before := f.of(l.source)
+	manifests, err := f.look(ctx, l, before)
+	if ctx.Err() != nil { // fleetd ends, or another machine leads
+		return
+	}
+	found := Fetched{For: l.ask, At: f.now(), Manifests: manifests}
+	if err != nil {
+		found.Reason, found.Message = f.repositories.Reason(err), err.Error()
+		f.log.Info("The repository cannot be read", "source", l.source, "reason", found.Reason, "error", found.Message)
+	}
+	f.mu.Lock()
+	f.known[l.source] = found
+	f.mu.Unlock()
+	f.changed(l.source)
+}
+
+// look reads the newest commit unless it is known.
+func (f *fetches) look(ctx context.Context, l look, before Fetched) (*Manifests, error) {
+	known := before.Manifests
+	if before.For.Revision != l.ask.Revision {
+		known = nil // read with another path, or by other rules
+	}
+	if git := &l.spec.Git; l.ask.Commit != "" {
+		git.Branch, git.Tag, git.Commit = "", "", l.ask.Commit
+	}
+	hash, err := f.repositories.Newest(ctx, &l.spec)
+	if err != nil {
+		return known, err
+	}
+	if known != nil && known.Commit.Hash == hash {
+		return known, nil
+	}
+	commit, files, err := f.repositories.Read(ctx, &l.spec, hash)
+	if err != nil {
+		return known, err
+	}
+	f.log.Info("Read a commit", "source", l.source, "reason", Fetching, "commit", commit.Hash, "author", commit.Author, "subject", commit.Subject, "files", len(files))
+	return Read(commit, files), nil
+}

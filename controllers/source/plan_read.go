@@ -1,0 +1,135 @@
+package source
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+)
+
+// File is a manifest's file of a commit.
+type File struct {
+	Path, Blob string
+	Data       []byte
+}
+
+// Key names an object.
+type Key struct{ Kind, Name string }
+
+// String is the key as people write it, such as app/web.
+func (k Key) String() string { return strings.ToLower(k.Kind) + "/" + k.Name }
+
+// Object is one document of a commit.
+type Object struct {
+	Key
+	// Path, Line and Blob are where it is, Hash is the SHA-256 of Raw.
+	Path string
+	Line int
+	Blob string
+	Hash string
+	Raw  []byte
+	App  *v1.App // nil: it is a Source
+}
+
+// Manifests are all objects of a commit, or why not all can be applied.
+type Manifests struct {
+	Commit v1.SourceCommit
+	// Objects are sorted by kind and name; none if there is a Fault.
+	Objects []Object
+	// Fault has a line for each error, with file, line and field.
+	Fault error
+}
+
+// MaxObjects is how many objects a source may have: its status lists them, in one value of etcd.
+const MaxObjects = 1000
+
+// Read reads the manifests of a commit, whole or not at all.
+func Read(commit v1.SourceCommit, files []File) *Manifests {
+	m := &Manifests{Commit: commit}
+	var faults v1.ManifestErrors
+	at := map[Key]string{}
+	for _, f := range files {
+		objects, errs := readFile(f)
+		faults = append(faults, errs...)
+		for _, o := range objects {
+			if first, twice := at[o.Key]; twice {
+				faults = append(faults, &v1.ManifestError{Message: fmt.Sprintf("%s: %s is in %s, too: remove one", o.place(), o.Key, first)})
+				continue
+			}
+			at[o.Key] = o.place()
+			m.Objects = append(m.Objects, o)
+		}
+	}
+	if len(m.Objects) > MaxObjects {
+		faults = append(faults, &v1.ManifestError{Message: fmt.Sprintf("the commit has %d objects, a source at most %d: use several sources", len(m.Objects), MaxObjects)})
+	}
+	if len(faults) > 0 {
+		return &Manifests{Commit: commit, Fault: faults}
+	}
+	slices.SortFunc(m.Objects, func(a, b Object) int { return a.compare(b.Key) })
+	return m
+}
+
+func (k Key) compare(other Key) int {
+	return cmp.Or(cmp.Compare(k.Kind, other.Kind), cmp.Compare(k.Name, other.Name))
+}
+
+func (o *Object) place() string { return fmt.Sprintf("%s:%d", o.Path, o.Line) }
+
+// byteOrderMark begins files that some editors on Windows write.
+var byteOrderMark = []byte("\xef\xbb\xbf")
+
+// readFile reads the documents of one file; each becomes an object whose text is stored as it is.
+func readFile(f File) (objects []Object, faults v1.ManifestErrors) {
+	if isKustomization(f.Path) {
+		return nil, v1.ManifestErrors{{Message: f.Path + ": kustomize is not run: commit the manifests that it writes"}}
+	}
+	data := bytes.TrimPrefix(f.Data, byteOrderMark)
+	documents, err := v1.ParseManifests(data)
+	if errs := (v1.ManifestErrors)(nil); errors.As(err, &errs) {
+		for _, e := range errs {
+			faults = append(faults, inFile(f.Path, e))
+		}
+		return nil, faults
+	}
+	for _, d := range documents {
+		o := Object{Key: Key{d.Kind(), d.Name()}, Path: f.Path, Line: d.Line, Blob: f.Blob, Raw: d.Raw, App: d.App}
+		if d.Unit != nil {
+			faults = append(faults, &v1.ManifestError{Message: fmt.Sprintf("%s: %s: a source applies kinds App and Source: write an App, or submit the unit with fleetctl",
+				o.place(), o.Key)})
+			continue
+		}
+		sum := sha256.Sum256(d.Raw)
+		o.Hash = hex.EncodeToString(sum[:])
+		objects = append(objects, o)
+	}
+	return objects, faults
+}
+
+// inFile says which file an error is in, as compilers do: prod/web.yaml:12: spec.replicas: ...
+func inFile(file string, e *v1.ManifestError) *v1.ManifestError {
+	if e.More > 0 {
+		return e
+	}
+	if e.Line > 0 {
+		file = fmt.Sprintf("%s:%d", file, e.Line)
+	}
+	told := *e
+	told.Line = 0
+	return &v1.ManifestError{Message: file + ": " + told.Error()}
+}
+
+func isKustomization(file string) bool {
+	switch path.Base(file) {
+	case "kustomization.yaml", "kustomization.yml":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,98 @@
+package source
+
+import (
+	"context"
+	"sync"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/cache"
+	"github.com/fleet-starter/fleet/internal/cluster"
+	"github.com/fleet-starter/fleet/internal/controller"
+)
+
+// Options set up a Controller.
+type Options struct {
+	cluster.Env
+	// Repositories reads Git. nil: sources are not applied.
+	Repositories Repositories
+}
+
+// Controller applies sources.
+type Controller struct {
+	Options
+	*cluster.Loop[string]
+	fetches *fetches
+}
+
+// New returns a controller. It does nothing until Run.
+func New(opts Options) *Controller {
+	opts.Env = opts.WithDefaults()
+	c := &Controller{Options: opts}
+	c.Loop = cluster.NewLoop(c.Env, "source", c.Reconcile, controller.Options{Workers: 2})
+	c.fetches = newFetches(opts, c.Enqueue)
+	c.watch()
+	return c
+}
+
+// watch enqueues a source when it changes, or something that it manages or waits for does.
+func (c *Controller) watch() {
+	known := c.Cluster
+	cluster.Follow(known.Sources, c.Enqueue, func(string, *cache.Object[[]byte], *cache.Object[[]byte]) []string { return c.all() })
+	cluster.Follow(known.SourceWishes, c.Enqueue, func(name string, _, _ *cache.Object[v1.SourceWish]) []string { return []string{name} })
+	cluster.Follow(known.SourceStatus, c.Enqueue, func(string, *cache.Object[v1.SourceStatus], *cache.Object[v1.SourceStatus]) []string { return c.all() })
+	cluster.Follow(known.Apps, c.Enqueue, func(app string, _, _ *cache.Object[[]byte]) []string { return c.ownersOf(app) })
+	cluster.Follow(known.Status, c.Enqueue, func(app string, before, after *cache.Object[v1.AppStatus]) []string {
+		if before != nil && after != nil && notReady(&before.Value) == notReady(&after.Value) {
+			return nil
+		}
+		return c.ownersOf(app)
+	})
+}
+
+// all are the sources that exist, and those whose status does.
+func (c *Controller) all() (names []string) {
+	for _, o := range c.Cluster.Sources.List() {
+		names = append(names, o.Name)
+	}
+	for _, o := range c.Cluster.SourceStatus.List() {
+		names = append(names, o.Name)
+	}
+	return names
+}
+
+// ownersOf are the sources that an app belongs to.
+func (c *Controller) ownersOf(app string) (names []string) {
+	for _, o := range c.Cluster.SourceStatus.List() {
+		for _, object := range o.Value.Inventory {
+			if object.Kind == v1.KindApp && object.Name == app {
+				names = append(names, o.Name)
+			}
+		}
+	}
+	return names
+}
+
+// Run works until ctx ends or another machine leads.
+func (c *Controller) Run(ctx context.Context) error {
+	if c.Repositories == nil {
+		<-ctx.Done()
+		return nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var looking sync.WaitGroup
+	looking.Go(func() { c.fetches.run(ctx) })
+	defer looking.Wait()
+	defer cancel()
+	return c.Loop.Run(ctx)
+}
+
+// Reconcile reconciles one source.
+func (c *Controller) Reconcile(ctx context.Context, name string) (controller.Result, error) {
+	in, err := c.observe(ctx, name)
+	if err != nil {
+		return controller.Result{}, err
+	}
+	plan := Plan(in)
+	err = c.apply(ctx, in, plan)
+	return controller.Result{RequeueAfter: plan.After}, err
+}
