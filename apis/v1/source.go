@@ -137,6 +137,12 @@ const (
 	Synced = "Synced"
 )
 
+// Reasons of Synced that end by themselves.
+const (
+	ReasonFetching = "Fetching" // of Synced: the repository has not been read yet
+	ReasonWaiting  = "Waiting"  // of Synced: a source of dependsOn is not ready
+)
+
 // AnnotationSync of an app, if paused, keeps its source from changing or deleting it.
 const (
 	AnnotationSync = "fleet/sync"

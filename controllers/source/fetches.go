@@ -136,6 +136,6 @@ func (f *fetches) look(ctx context.Context, l look, before Fetched) (*Manifests,
 	if err != nil {
 		return known, err
 	}
-	f.log.Info("Read a commit", "source", l.source, "reason", Fetching, "commit", commit.Hash, "author", commit.Author, "subject", commit.Subject, "files", len(files))
+	f.log.Info("Read a commit", "source", l.source, "reason", v1.ReasonFetching, "commit", commit.Hash, "author", commit.Author, "subject", commit.Subject, "files", len(files))
 	return Read(commit, files), nil
 }

@@ -120,8 +120,6 @@ const (
 	Held          = "Held"          // the object differs from the repository, and stays so: it was undone, or its sync is paused
 	Applied       = "Applied"       // of Synced: all of the commit is applied
 	Suspended     = "Suspended"     // of Synced: the source is suspended, in its manifest or with fleetctl suspend
-	Waiting       = "Waiting"       // of Synced: a source of dependsOn is not ready
-	Fetching      = "Fetching"      // of Synced: the repository has not been read yet
 	InvalidCommit = "InvalidCommit" // of Synced: a manifest of the commit is wrong, so that nothing of it is applied
 	NotOwned      = "NotOwned"      // of Synced: an object of the commit belongs to another source, or to people
 	HostTaken     = "HostTaken"     // of Synced: an app of the commit asks for a host that another app has, or two do
@@ -197,11 +195,11 @@ func (p *planner) decide() (reason, message string) {
 	case in.Fetched.Reason != "" && in.Fetched.For.Revision == ask.Revision:
 		return in.Fetched.Reason, in.Fetched.Message
 	case m == nil || in.Fetched.For.Revision != ask.Revision:
-		return Fetching, "the repository has not been read yet"
+		return v1.ReasonFetching, "the repository has not been read yet"
 	case m.Fault != nil:
 		return InvalidCommit, v1.Summary(m.Fault)
 	case len(in.Waits) > 0:
-		return Waiting, strings.Join(in.Waits, "; ")
+		return v1.ReasonWaiting, strings.Join(in.Waits, "; ")
 	}
 	p.objects(m)
 	if len(p.faults) > 0 {
@@ -233,7 +231,7 @@ func (p *planner) after(d time.Duration) {
 // refuse leaves all as it is, and says why. A look that is under way says nothing new.
 func (p *planner) refuse(reason, message string) {
 	p.plan.Changes, p.held = nil, nil
-	if m := p.in.Fetched.Manifests; m != nil && reason != Suspended && reason != Fetching && reason != Waiting {
+	if m := p.in.Fetched.Manifests; m != nil && reason != Suspended && reason != v1.ReasonFetching && reason != v1.ReasonWaiting {
 		p.status.Failed = nil
 		if p.status.Applied == nil || m.Commit.Hash != p.status.Applied.Hash {
 			failed := m.Commit
@@ -241,7 +239,7 @@ func (p *planner) refuse(reason, message string) {
 			message = "commit " + short(m.Commit.Hash) + ": " + message
 		}
 	}
-	if reason == Fetching && v1.FindCondition(p.status.Conditions, v1.Synced) != nil {
+	if reason == v1.ReasonFetching && v1.FindCondition(p.status.Conditions, v1.Synced) != nil {
 		return // what was said before counts until there is an answer
 	}
 	p.condition(v1.Synced, v1.ConditionFalse, reason, message)
@@ -294,7 +292,7 @@ func (p *planner) condition(kind, status, reason, message string) {
 	before := v1.FindCondition(p.status.Conditions, kind)
 	if kind == v1.Synced && (before == nil || before.Status != status || before.Reason != reason || before.Message != message) {
 		eventType := v1.EventNormal
-		if status == v1.ConditionFalse && reason != Suspended && reason != Fetching && reason != Waiting {
+		if status == v1.ConditionFalse && reason != Suspended && reason != v1.ReasonFetching && reason != v1.ReasonWaiting {
 			eventType = v1.EventWarning
 		}
 		p.plan.Events = append(p.plan.Events, Event{eventType, reason, message})

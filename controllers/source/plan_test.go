@@ -144,7 +144,7 @@ func TestPlan(t *testing.T) {
 		"waits for another one": {func(in *Input) {
 			in.Waits = []string{"source/db is not ready"}
 			next(in, map[string]string{"b.yaml": b})
-		}, nil, Waiting, "source/db is not ready", ""},
+		}, nil, v1.ReasonWaiting, "source/db is not ready", ""},
 		"a source that is wrong": {func(in *Input) { in.Source.Fault = errors.New("line 3: spec.git.url: no URL") }, nil, v1.ReasonInvalidManifest, "spec.git.url", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

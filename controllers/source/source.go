@@ -74,10 +74,6 @@ func (c *Controller) ownersOf(app string) (names []string) {
 
 // Run works until ctx ends or another machine leads.
 func (c *Controller) Run(ctx context.Context) error {
-	if c.Repositories == nil {
-		<-ctx.Done()
-		return nil
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	var looking sync.WaitGroup
 	looking.Go(func() { c.fetches.run(ctx) })
@@ -88,6 +84,9 @@ func (c *Controller) Run(ctx context.Context) error {
 
 // Reconcile reconciles one source.
 func (c *Controller) Reconcile(ctx context.Context, name string) (controller.Result, error) {
+	if c.Repositories == nil {
+		return controller.Result{}, nil
+	}
 	in, err := c.observe(ctx, name)
 	if err != nil {
 		return controller.Result{}, err

@@ -53,11 +53,15 @@ type document struct {
 	// planned is the version that a plan was made for, 0 if the object did not exist; nil if there is no plan.
 	planned  *int64
 	warnings []wire.Cause
+	// managed: the warnings name the source that it belongs to.
+	managed bool
 	// change returns the operations, of which the first is on the object's key; none if there is nothing to change.
 	change func(kv store.KV, exists bool) ([]store.Op, error)
 	// app is the new app; nil for a unit, and for one that is deleted.
 	app  *v1.App
 	unit *v1.Unit
+	// source is the new manifest of a source; nil for all else.
+	source []byte
 }
 
 func (d *document) what() string { return strings.ToLower(d.kind) + "/" + d.name }
@@ -132,6 +136,8 @@ func (a *applier) document(ctx context.Context, raw []byte) (d *document, err er
 		return nil, wire.Fail(wire.ReasonBadRequest, "%d documents in one manifest: send each by itself", len(objects))
 	case objects[0].App != nil:
 		d = a.ofApp(objects[0].App, raw)
+	case objects[0].Source != nil:
+		d = sourceDocument(a.keys, objects[0].Source, raw)
 	default:
 		if d, err = a.ofUnit(ctx, objects[0].Unit); err != nil {
 			return nil, err
@@ -151,18 +157,22 @@ func (a *applier) appDocument(name string, raw []byte) (*document, error) {
 }
 
 func (a *applier) ofApp(app *v1.App, raw []byte) *document {
-	name := app.Metadata.Name
-	d := &document{kind: v1.KindApp, name: name, version: app.Metadata.ResourceVersion, app: app}
+	d := &document{kind: v1.KindApp, name: app.Metadata.Name, version: app.Metadata.ResourceVersion, app: app}
 	if warnings := app.Warnings(); len(warnings) > 0 {
 		d.warnings = causes(warnings)
 	}
-	d.change = func(kv store.KV, _ bool) ([]store.Op, error) {
+	d.change = verbatim(a.key(d), raw)
+	return d
+}
+
+// verbatim stores a manifest byte for byte.
+func verbatim(key string, raw []byte) func(store.KV, bool) ([]store.Op, error) {
+	return func(kv store.KV, _ bool) ([]store.Op, error) {
 		if bytes.Equal(kv.Value, raw) {
 			return nil, nil
 		}
-		return []store.Op{{Key: a.keys.Apps().Key(name), Value: raw}}, nil
+		return []store.Op{{Key: key, Value: raw}}, nil
 	}
-	return d
 }
 
 func (a *applier) ofUnit(ctx context.Context, unit *v1.Unit) (*document, error) {
@@ -182,8 +192,11 @@ func (a *applier) deletion(ctx context.Context, kind, name string) *document {
 			return nil, nil
 		}
 		ops := []store.Op{{Key: a.key(d)}}
-		if kind == v1.KindUnit {
+		switch kind {
+		case v1.KindUnit:
 			return ops, a.units.removable(kv, name)
+		case v1.KindSource:
+			return append(ops, store.Op{Key: a.keys.SourceWishes().Key(name)}), nil
 		}
 		overrides, err := a.apps.overridesOf(ctx, name)
 		return append(ops, overrides...), err
@@ -192,8 +205,11 @@ func (a *applier) deletion(ctx context.Context, kind, name string) *document {
 }
 
 func (a *applier) key(d *document) string {
-	if d.kind == v1.KindUnit {
+	switch d.kind {
+	case v1.KindUnit:
 		return a.keys.Units().Key(d.name)
+	case v1.KindSource:
+		return a.keys.Sources().Key(d.name)
 	}
 	return a.keys.Apps().Key(d.name)
 }
@@ -219,6 +235,11 @@ func (a *applier) apply(ctx context.Context, docs []*document, record v1.Apply, 
 }
 
 func (a *applier) applyOnce(ctx context.Context, docs []*document, record v1.Apply, o applyOptions) (*wire.Status, error) {
+	if !record.Undo {
+		if err := a.apps.reader.warnManaged(ctx, docs); err != nil {
+			return nil, err
+		}
+	}
 	b := batch{items: make([]*wire.Status, len(docs)), record: record, put: map[string]bool{}}
 	for i, d := range docs {
 		kv, exists, _, err := a.store.Get(ctx, a.key(d))
@@ -299,7 +320,7 @@ func (b *batch) add(d *document, kv store.KV, exists bool, before string) (*wire
 
 // manifestOf returns the manifest of what is stored, as far as it is kept.
 func (a *applier) manifestOf(ctx context.Context, d *document, kv store.KV) (string, error) {
-	if d.kind == v1.KindApp {
+	if d.kind != v1.KindUnit {
 		return v1.KeptManifest(kv.Value), nil
 	}
 	unit, err := a.keys.Units().Decode(kv.Value)

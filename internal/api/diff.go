@@ -99,8 +99,11 @@ func appTexts(meta v1.ObjectMeta, spec *v1.AppSpec, files generate.Files) ([]cha
 
 // diffOf returns what a document would change.
 func (r *pastReader) diffOf(ctx context.Context, d *document, kv store.KV, exists bool) ([]wire.DiffFile, error) {
-	if d.unit != nil {
+	switch {
+	case d.unit != nil:
 		return r.diffOfUnit(ctx, d, exists)
+	case d.source != nil:
+		return change.Files([]change.Text{{Name: d.what(), Text: string(kv.Value)}}, []change.Text{{Name: d.what(), Text: string(d.source)}}), nil
 	}
 	var before []change.Text
 	var last *v1.Revision

@@ -171,6 +171,9 @@ func (p *past) lines() []wire.Revision {
 // line begins the line of the manifest that was written at a revision.
 func (p *past) line(manifest int64) wire.Revision {
 	apply := p.applies[manifest]
+	if c := apply.Commit; c != nil {
+		return wire.Revision{User: c.Author, From: "source/" + c.Source, Apply: apply.id, Note: apply.Note, Commit: c.Hash}
+	}
 	return wire.Revision{User: apply.User, From: apply.From, Apply: apply.id, Note: apply.Note}
 }
 

@@ -29,6 +29,7 @@ type reader struct {
 	now       func() time.Time
 	apps      resource[*wire.App]
 	applies   resource[*wire.Apply]
+	sources   resource[*wire.Source]
 	units     resource[*v1.Unit]
 	machines  resource[*v1.Machine]
 	events    resource[*v1.Event]

@@ -91,6 +91,15 @@ func (r *reader) resources() {
 			}, nil
 		},
 	}
+	r.sources = resource[*wire.Source]{
+		store: r.store, kind: v1.KindSource,
+		rows: []keyRange{{prefix: r.keys.Sources().Prefix()}, {prefix: r.keys.SourceStatus().Prefix()}, {prefix: r.keys.SourceWishes().Prefix()}},
+		view: func() view[*wire.Source] {
+			return &sourceView{keys: r.keys, sources: map[string]*wire.Source{}, status: map[string]*v1.SourceStatus{}, wishes: map[string]*v1.SourceWish{}}
+		},
+		labels:    func(s *wire.Source) map[string]string { return s.Metadata.Labels },
+		tombstone: func(name string) *wire.Source { return sourceNamed(name) },
+	}
 	r.endpoints = r.endpointsBelow(v1.DefaultAnnouncePrefix)
 }
 

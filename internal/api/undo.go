@@ -67,13 +67,19 @@ func (a *applier) undoAppOnce(r *http.Request, name string, request wire.UndoReq
 	if request.Note != "" {
 		note += ": " + request.Note
 	}
-	answer, err := a.applyOnce(r.Context(), []*document{d}, a.record(r, note), applyOptions{dryRun: dryRun})
+	answer, err := a.applyOnce(r.Context(), []*document{d}, undoing(a.record(r, note)), applyOptions{dryRun: dryRun})
 	if err != nil {
 		return nil, err
 	}
 	item := answer.Items[0]
 	item.Message += fmt.Sprintf(": it has the manifest of revision %d", to.Number)
 	return item, nil
+}
+
+// undoing is the record of an undo. A source does not apply again what it takes back.
+func undoing(record v1.Apply) v1.Apply {
+	record.Undo = true
+	return record
 }
 
 // target chooses the revision to return to: the one of that number or, for 0, the one before the last change.
@@ -137,7 +143,7 @@ func (a *applier) undoApply(w http.ResponseWriter, r *http.Request) error {
 	if request.Note != "" {
 		note += ": " + request.Note
 	}
-	answer, err := a.apply(r.Context(), docs, a.record(r, note), applyOptions{dryRun: flag(r.URL.Query().Get("dryRun"))})
+	answer, err := a.apply(r.Context(), docs, undoing(a.record(r, note)), applyOptions{dryRun: flag(r.URL.Query().Get("dryRun"))})
 	if err != nil {
 		return err
 	}
@@ -206,6 +212,12 @@ func (a *applier) undoneObject(ctx context.Context, object v1.AppliedObject) (*d
 		return nil, wire.Fail(wire.ReasonNotKept, "what it was before is not kept, because it was too large: apply it from its file")
 	case object.Kind == v1.KindApp:
 		return a.appDocument(object.Name, []byte(object.Before))
+	case object.Kind == v1.KindSource:
+		source, err := v1.ParseSource(object.Name, []byte(object.Before))
+		if err != nil {
+			return nil, wire.Invalid("source/"+object.Name, causes(err))
+		}
+		return sourceDocument(a.keys, source, []byte(object.Before)), nil
 	}
 	unit, err := v1.ParseUnit([]byte(object.Before))
 	if err != nil {

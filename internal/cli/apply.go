@@ -32,7 +32,7 @@ func (a *app) applyCommand() *cobra.Command {
 	var o applyOptions
 	cmd := &cobra.Command{
 		Use: "apply -f FILE|DIRECTORY|- | apply PLAN", Short: "Store apps and units from files, or do what a saved plan says",
-		Long: `Reads YAML or JSON documents (kind App or Unit) and stores each as it is written, all in one transaction: either all are
+		Long: `Reads YAML or JSON documents (kind App, Unit or Source) and stores each as it is written, all in one transaction: either all are
 stored or none is. Every fault is reported as file:line: field: message. From a directory, the .yaml, .yml and .json files
 are read, except hidden ones.
 

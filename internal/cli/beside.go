@@ -58,7 +58,10 @@ func (a *app) tieManifests(ctx context.Context, manifests []manifest) []*target 
 // machineOf returns the units named by MachineOf= in a manifest's units; all instances of an app have the same. If
 // fleetd does not report them, the unit is waited for as if it had none.
 func (a *app) machineOf(ctx context.Context, m manifest) []string {
-	if m.Unit == nil {
+	switch {
+	case m.Source != nil:
+		return nil
+	case m.App != nil:
 		return m.App.MachineOf()
 	}
 	unit, err := a.unitWithFile(ctx, m.Name())
@@ -70,8 +73,8 @@ func (a *app) machineOf(ctx context.Context, m manifest) []string {
 
 // makes reports whether the manifest defines the unit, itself or through its app.
 func (m manifest) makes(unit string) bool {
-	if m.Unit != nil {
-		return m.Name() == unit
+	if m.App == nil {
+		return m.Unit != nil && m.Name() == unit
 	}
 	_, _, ours := v1.ParseAppUnit(m.Name(), unit)
 	return ours

@@ -22,11 +22,11 @@ const recentEvents = 10
 
 func (a *app) describeCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "describe app|unit|machine NAME...", Short: "Show the details of an app, a unit or a machine",
+		Use: "describe app|unit|machine|source NAME...", Short: "Show the details of an app, a unit, a machine or a source",
 		Long: `Shows the desired and the actual state, and why they differ: conditions, instances with their machines and endpoints,
 the constraints that keep a unit off machines, and the last events.`,
 		Example: "  fleetctl describe app hello\n  fleetctl describe unit example-app@1\n  fleetctl describe machine 8abff2e7",
-		Args:    atLeast(1, "a kind (app, unit or machine) and a name"),
+		Args:    atLeast(1, "a kind (app, unit, machine or source) and a name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			args = splitArgs(args)
 			if len(args) < 2 {
@@ -34,10 +34,10 @@ the constraints that keep a unit off machines, and the last events.`,
 			}
 			describe := map[string]func(context.Context, string) error{
 				"app": a.describeApp, "apps": a.describeApp, "unit": a.describeUnit, "units": a.describeUnit,
-				"machine": a.describeMachine, "machines": a.describeMachine,
+				"machine": a.describeMachine, "machines": a.describeMachine, "source": a.describeSource, "sources": a.describeSource,
 			}[args[0]]
 			if describe == nil {
-				return usage("%q cannot be described: use app, unit or machine", args[0])
+				return usage("%q cannot be described: use app, unit, machine or source", args[0])
 			}
 			return a.each(args[1:], func(name string) error { return describe(cmd.Context(), name) })
 		},
@@ -94,7 +94,13 @@ func (a *app) describeApp(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	a.facts(appFacts(object))
+	facts := appFacts(object)
+	if from, err := a.sourceOf(ctx, c, name); err != nil {
+		return err
+	} else if from != "" {
+		facts = append(facts, fact{"Source", from})
+	}
+	a.facts(facts)
 	if object.Manifest != "" {
 		a.say("Manifest:    not accepted, see fleetctl get app %s -o yaml", name)
 	}

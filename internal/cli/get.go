@@ -23,7 +23,7 @@ type shower interface {
 }
 
 // kinds are the kinds that get supports.
-var kinds = []shower{&appKind, &unitKind, &machineKind, &eventKind, &endpointKind}
+var kinds = []shower{&appKind, &unitKind, &machineKind, &eventKind, &endpointKind, &sourceKind}
 
 func (k *kind[T]) names() []string { return append([]string{k.plural, k.singular}, k.aliases...) }
 
@@ -41,9 +41,9 @@ func findKind(name string) (shower, error) {
 func (a *app) getCommand() *cobra.Command {
 	var selector string
 	cmd := &cobra.Command{
-		Use: "get KIND [NAME|PATTERN|LABEL=VALUE...]", Short: "Show apps, units, machines, events or endpoints",
-		Long: `Shows all objects of a kind, or the named ones. KIND is apps, units, machines, events or endpoints; KIND/NAME works
-as well: app/hello.
+		Use: "get KIND [NAME|PATTERN|LABEL=VALUE...]", Short: "Show apps, units, machines, events, endpoints or sources",
+		Long: `Shows all objects of a kind, or the named ones. KIND is apps, units, machines, events, endpoints or sources;
+KIND/NAME works as well: app/hello.
 
 With -o yaml an app is shown as it is stored, comments included, followed by its status. If the stored manifest is
 invalid, its text is shown with the condition Accepted=False, which names the line and the field.` + selectionHelp,
@@ -52,7 +52,7 @@ invalid, its text is shown with the condition Accepted=False, which names the li
   fleetctl get units -l -o wide
   fleetctl get machines -o json
   fleetctl get apps --selector tier=web -w`,
-		Args: atLeast(1, "a kind (apps, units, machines, events, endpoints)"),
+		Args: atLeast(1, "a kind (apps, units, machines, events, endpoints, sources)"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			args = splitArgs(args)
 			k, err := findKind(args[0])

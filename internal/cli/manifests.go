@@ -22,10 +22,7 @@ type manifest struct {
 
 // what returns kind/name, for messages.
 func (m manifest) what() string {
-	if m.App != nil {
-		return "app/" + m.Name()
-	}
-	return "unit/" + m.Name()
+	return strings.ToLower(m.Kind()) + "/" + m.Name()
 }
 
 // readManifests reads all documents of the files and directories. Faults are reported one per line, and counted.
@@ -53,7 +50,7 @@ func (a *app) readManifests(paths []string, recursive bool) (all []manifest, fau
 		}
 	}
 	if faults == 0 && len(all) == 0 {
-		return nil, 0, fmt.Errorf("%v: no App or Unit found", paths)
+		return nil, 0, fmt.Errorf("%v: no App, Unit or Source found", paths)
 	}
 	return all, faults, nil
 }

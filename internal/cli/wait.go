@@ -30,8 +30,11 @@ func (a *app) waitFor(ctx context.Context, manifests []manifest, revisions []int
 		m := manifests[i]
 		go func() { // ends with ctx or earlier
 			err := t.afterOthers(ctx, func() error {
-				if m.App != nil {
+				switch {
+				case m.App != nil:
 					return a.waitForApp(ctx, m.Name(), revisions[i], told)
+				case m.Source != nil:
+					return a.waitForSource(ctx, m.Name(), func(s *v1.SourceStatus) bool { return s.ObservedRevision >= revisions[i] }, told)
 				}
 				return a.waitForApplied(ctx, *m.Unit)
 			})

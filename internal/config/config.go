@@ -68,6 +68,11 @@ type Config struct {
 	// Listen are the sockets of the API, unix:// or http://. Sockets passed by systemd are added to them.
 	Listen []string
 
+	// GitUser is the system user that git runs as; empty: fleetd's own.
+	GitUser string
+	// GitLocal lets sources read repositories on the machine itself.
+	GitLocal bool
+
 	// Verbosity is the log level, from 0 up.
 	Verbosity int
 	// LogFormat is text or json.

@@ -39,7 +39,7 @@ func TestDefaults(t *testing.T) {
 		EtcdServers: []string{"http://127.0.0.1:2379", "http://127.0.0.1:4001"}, EtcdKeyPrefix: "/fleet", EtcdRequestTimeout: time.Second, CacheCheckInterval: 5 * time.Minute,
 		MachineID: "/etc/machine-id", Metadata: map[string]string{}, AutoPorts: v1.DefaultPortRange, AgentTTL: 30 * time.Second,
 		UnitsDirectory: "/run/fleet/units", StateDirectory: "/var/lib/fleet", RuntimeDirectory: "/run/fleet",
-		TokenLimit: 100, Listen: []string{"unix:///run/fleet.sock"}, LogFormat: "text",
+		TokenLimit: 100, Listen: []string{"unix:///run/fleet.sock"}, GitUser: "fleet-git", LogFormat: "text",
 	}, c)
 }
 
@@ -186,13 +186,13 @@ func TestEveryKeyIsSet(t *testing.T) {
 		"etcd_servers": "https://10.0.0.1:2379,unix:///run/etcd.sock", "etcd_username": "u", "etcd_password": "p", "etcd_keyfile": "/k", "etcd_certfile": "/c", "etcd_cafile": "/ca",
 		"etcd_key_prefix": "/other", "etcd_request_timeout": "3", "cache_check_interval": "2m", "machine_id": "0123456789abcdef0123456789abcdef", "public_ip": "10.0.0.9",
 		"metadata": "zone=a,disk=ssd", "auto_ports": "1000-1009", "agent_ttl": "1m", "freeze_timeout": "2h", "coreos_environment_file": "/ce", "units_directory": "/un", "state_directory": "/st", "runtime_directory": "/rt", "systemd_user": "true",
-		"journal_directory": "/j", "disable_engine": "true", "token_limit": "10000", "listen": "unix:///run/a.sock,http://127.0.0.1:49153", "verbosity": "10", "log_format": "json",
+		"journal_directory": "/j", "disable_engine": "true", "token_limit": "10000", "listen": "unix:///run/a.sock,http://127.0.0.1:49153", "git_user": "git", "git_local": "true", "verbosity": "10", "log_format": "json",
 	}
 	want := &Config{
 		EtcdServers: []string{"https://10.0.0.1:2379", "unix:///run/etcd.sock"}, EtcdUsername: "u", EtcdPassword: "p", EtcdKeyFile: "/k", EtcdCertFile: "/c", EtcdCAFile: "/ca",
 		EtcdKeyPrefix: "/other", EtcdRequestTimeout: 3 * time.Second, CacheCheckInterval: 2 * time.Minute, MachineID: "0123456789abcdef0123456789abcdef", PublicIP: "10.0.0.9",
 		Metadata: map[string]string{"zone": "a", "disk": "ssd"}, AutoPorts: v1.PortRange{First: 1000, Last: 1009}, AgentTTL: time.Minute, FreezeTimeout: 2 * time.Hour, UnitsDirectory: "/un", StateDirectory: "/st", RuntimeDirectory: "/rt",
-		SystemdUser: true, CoreOSEnvironmentFile: "/ce", JournalDirectory: "/j", DisableEngine: true, TokenLimit: 10000, Listen: []string{"unix:///run/a.sock", "http://127.0.0.1:49153"}, Verbosity: 10, LogFormat: "json",
+		SystemdUser: true, CoreOSEnvironmentFile: "/ce", JournalDirectory: "/j", DisableEngine: true, TokenLimit: 10000, Listen: []string{"unix:///run/a.sock", "http://127.0.0.1:49153"}, GitUser: "git", GitLocal: true, Verbosity: 10, LogFormat: "json",
 	}
 	var file strings.Builder
 	for _, k := range Keys() {

@@ -90,6 +90,10 @@ var keys = []Key{
 		set: boolean(func(c *Config) *bool { return &c.DisableEngine })},
 	{Name: "token_limit", Default: "100", Usage: "entries on one page of the API", set: number(func(c *Config) *int { return &c.TokenLimit }, 1, 10000)},
 	{Name: "listen", Default: DefaultListen, Usage: "sockets of the API, unix:///path or http://address:port, separated by commas", set: listen},
+	{Name: "git_user", Default: "fleet-git, where fleetd runs as root", Usage: "system user that git runs as for sources; fleetd's own if it is not root",
+		set: str(func(c *Config) *string { return &c.GitUser })},
+	{Name: "git_local", Default: "false", Bool: true, Usage: "let sources read file:// and http:// URLs: for a cluster on one computer",
+		set: boolean(func(c *Config) *bool { return &c.GitLocal })},
 	{Name: "verbosity", Default: "0", Usage: "log level: 0 logs changes, 1 and up everything else",
 		set: number(func(c *Config) *int { return &c.Verbosity }, 0, 10)},
 	{Name: "log_format", Default: logging.Text, Usage: "text or json", set: logFormat},
@@ -106,6 +110,7 @@ func defaults() *Config {
 		AutoPorts:          v1.DefaultPortRange,
 		AgentTTL:           30 * time.Second,
 		TokenLimit:         100,
+		GitUser:            "fleet-git",
 		Listen:             []string{DefaultListen},
 		LogFormat:          logging.Text,
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/fleet-starter/fleet/controllers/app"
 	"github.com/fleet-starter/fleet/controllers/collect"
 	"github.com/fleet-starter/fleet/controllers/schedule"
+	"github.com/fleet-starter/fleet/controllers/source"
 	"github.com/fleet-starter/fleet/controllers/status"
 	"github.com/fleet-starter/fleet/internal/cache"
 	"github.com/fleet-starter/fleet/internal/cluster"
@@ -33,6 +34,9 @@ var elected = []electedController{
 		return schedule.New(schedule.Options{Env: env, Limits: limits(e.AgentTTL, e.FreezeTimeout)})
 	}},
 	{"status", func(env cluster.Env, _ ElectedFor) runner { return status.New(status.Options{Env: env}) }},
+	{"source", func(env cluster.Env, e ElectedFor) runner {
+		return source.New(source.Options{Env: env, Repositories: e.Repositories})
+	}},
 	{"collect", func(env cluster.Env, _ ElectedFor) runner { return collect.New(collect.Options{Env: env}) }},
 }
 
@@ -67,6 +71,8 @@ type ElectedFor struct {
 	FreezeTimeout time.Duration
 	// Connection returns a part's own connection to etcd. nil: all parts share Store.
 	Connection func(part string) store.Interface
+	// Repositories reads the repositories of sources. nil: sources are not applied.
+	Repositories source.Repositories
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
 	// Generate writes unit files, see app.Options.

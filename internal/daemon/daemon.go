@@ -127,7 +127,7 @@ func (d *Daemon) start(ctx context.Context, p *parts) (err error) {
 	d.agent, err = NewAgent(AgentOptions{
 		ElectedFor: ElectedFor{
 			Store: d.store, Keys: d.keys, Log: d.log, Events: recorder, Metrics: d.metrics, Caches: d.caches,
-			AgentTTL: d.cfg.AgentTTL, FreezeTimeout: d.cfg.FreezeTimeout,
+			AgentTTL: d.cfg.AgentTTL, FreezeTimeout: d.cfg.FreezeTimeout, Repositories: repositories(d.cfg, layout),
 		},
 		Machine: machine, Systemd: d.systemd, Layout: layout, Output: api.LastWords(d.journal()), Runtimes: runtimes(), Puller: container.Installed, DisableEngine: d.cfg.DisableEngine,
 	})

@@ -53,6 +53,8 @@ etcd_servers=%s
 public_ip=%s
 metadata=name=%s,zone=%s
 agent_ttl=%s
+git_local=true
+git_user=
 systemd_user=true
 listen=http://%s:%d
 state_directory=%s

@@ -24,7 +24,7 @@ func TestStored(t *testing.T) {
 	k := New("")
 	var all bytes.Buffer
 	for _, row := range []func(*testing.T, *bytes.Buffer){
-		stored(k.Units()), stored(k.Revisions()), stored(k.Applies()), stored(k.Machines()), stored(k.MachineConfigs()), stored(k.Overrides()), stored(k.Rollouts()), stored(k.Placements()),
+		stored(k.Units()), stored(k.Revisions()), stored(k.Applies()), stored(k.Machines()), stored(k.MachineConfigs()), stored(k.Overrides()), stored(k.Rollouts()), stored(k.SourceStatus()), stored(k.SourceWishes()), stored(k.Placements()),
 		stored(k.Preparations()), stored(k.Unplaced()), stored(k.States()), stored(k.Status()), stored(k.Routes()), stored(k.Routers()), stored(k.Events()),
 	} {
 		row(t, &all)

@@ -27,6 +27,9 @@ func (l Layout) UnitFile(hash string) string { return filepath.Join(l.UnitFiles(
 // UnitFiles is the directory of all copies.
 func (l Layout) UnitFiles() string { return filepath.Join(l.State, "unitfiles") }
 
+// Git holds what was fetched of the repositories of sources.
+func (l Layout) Git() string { return filepath.Join(l.State, "git") }
+
 // Unit is the file that systemd reads.
 func (l Layout) Unit(name string) string { return filepath.Join(l.Units, name) }
 

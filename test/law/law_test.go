@@ -340,7 +340,7 @@ func TestControllersDoNotImportEachOther(t *testing.T) {
 }
 
 // rowsOfEtcd are the names of keyspace's rows.
-const rowsOfEtcd = `apps|units|unitfiles|revisions|applies|machines|machineconfig|overrides|rollouts|placements|preparations|unplaced|states|status|routers|routes|events|leaders`
+const rowsOfEtcd = `apps|units|unitfiles|revisions|applies|machines|machineconfig|overrides|rollouts|sources|sourcestatus|sourcewishes|placements|preparations|unplaced|states|status|routers|routes|events|leaders`
 
 var (
 	// spelt matches an etcd path, or a part of one: no blanks, and a row's name before a slash or at its end.

@@ -44,6 +44,8 @@ type Revision struct {
 	// Apply is the ID of the apply that wrote the manifest; empty if it was written to etcd directly.
 	Apply string `json:"apply,omitempty"`
 	Note  string `json:"note,omitempty"`
+	// Commit is the hash of the commit that the manifest is from; empty if people wrote it.
+	Commit string `json:"commit,omitempty"`
 	// Change is what changed since the revision before, in one line.
 	Change string `json:"change"`
 	// Outcome is one of the constants below; Message says why, or how far it is.
