@@ -26,8 +26,16 @@ type SourceSpec struct {
 	Suspend bool `json:"suspend,omitempty"`
 	// Verify applies signed commits only.
 	Verify *GitVerify `json:"verify,omitempty"`
+	// Webhook takes webhooks of the Git server at /hooks/<name> of every fleetd that listens on TCP.
+	Webhook *SourceWebhook `json:"webhook,omitempty"`
 	// DependsOn are sources whose newest commits have to be applied, and their apps ready, before one of this source is.
 	DependsOn []string `json:"dependsOn,omitempty"`
+}
+
+// SourceWebhook is how webhooks are checked.
+type SourceWebhook struct {
+	// SecretFile is a file on each machine that takes webhooks, with the secret that the Git server signs them with.
+	SecretFile string `json:"secretFile"`
 }
 
 // GitSource is a directory of a branch, a tag or a commit of a repository.

@@ -44,6 +44,9 @@ func (s *Source) Validate() ManifestErrors {
 			}
 		}
 	}
+	if w := s.Spec.Webhook; w != nil && !isPath(w.SecretFile) {
+		v.add("spec.webhook.secretFile", notPath)
+	}
 	for i, name := range s.Spec.DependsOn {
 		switch field := at("spec.dependsOn", i); {
 		case !IsLabel(name):
@@ -91,6 +94,13 @@ func (v *validator) git(g *GitSource) {
 	}
 }
 
+// notPath does not repeat the value, which may be a secret.
+const notPath = "is not the absolute path of a file: write the name of a file on the machines, never the secret itself"
+
+func isPath(file string) bool {
+	return strings.HasPrefix(file, "/") && len(file) <= 1000 && !strings.ContainsFunc(file, func(r rune) bool { return r < ' ' || r == 0x7f })
+}
+
 // auth checks that the files fit the URL, and that no credential was written where a file's name belongs.
 func (v *validator) auth(a *GitAuth, url string) {
 	overSSH := strings.HasPrefix(url, "ssh://") || !strings.Contains(url, "://")
@@ -101,8 +111,8 @@ func (v *validator) auth(a *GitAuth, url string) {
 		field := "spec.auth." + f.field
 		switch {
 		case f.file == "":
-		case !strings.HasPrefix(f.file, "/") || strings.ContainsFunc(f.file, func(r rune) bool { return r < ' ' || r == 0x7f }) || len(f.file) > 1000:
-			v.add(field, "is not the absolute path of a file: write the name of a file on the machines, never the secret itself")
+		case !isPath(f.file):
+			v.add(field, notPath)
 		case f.ssh != overSSH:
 			v.add(field, "is of no use to this URL: remove it, or use a URL of the other kind")
 		}

@@ -83,6 +83,7 @@ func New(o Options) *Server {
 		&unitOnMachine{reader: read, journal: o.Journal, statusText: o.StatusText, limits: s.limits, machineID: o.MachineID, version: o.Version,
 			now: o.Now, transport: o.Transport})
 	(&fleetAPI{reader: read, units: units, machines: machines, limit: o.TokenLimit}).routes(&s.front)
+	s.handle("/hooks/{name}", writeStatus, methods{http.MethodPost: newHooks(&sourceWriter{applies}).postHook})
 	s.handle("/version", writeStatus, methods{http.MethodGet: s.getVersion})
 	fallback := o.Fallback
 	if fallback == nil {
