@@ -32,9 +32,9 @@ func TestSourceManifests(t *testing.T) {
 		"  git: {url: https://example.com/a.git, branch: --upload-pack=x}\n": "line 5: spec.git.branch: ",
 		"  git: {url: https://example.com/a.git, branch: a..b}\n":            "line 5: spec.git.branch: ",
 		"  git: {url: https://example.com/a.git, tag: 'a b'}\n":              "line 5: spec.git.tag: ",
-		"  git: {url: https://example.com/a.git, commit: abc}\n":             "line 5: spec.git.commit: abc is not a full hash",
-		"  git: {url: https://example.com/a.git, path: ../x}\n":              "line 5: spec.git.path: ../x leads out of the repository",
-		"  git: {url: https://example.com/a.git, path: /x}\n":                "line 5: spec.git.path: /x is not a path in the repository",
+		"  git: {url: https://example.com/a.git, commit: abc}\n":             "is not a full hash",
+		"  git: {url: https://example.com/a.git, path: ../x}\n":              "leads out of the repository",
+		"  git: {url: https://example.com/a.git, path: /x}\n":                "is not a path in the repository",
 		"  git: {url: https://example.com/a.git, path: .git/x}\n":            "line 5: spec.git.path: ",
 		git + "  interval: 1s\n":                                             "line 6: spec.interval: 1s is out of range",
 		git + "  auth: {tokenFile: geheim}\n":                                "line 6: spec.auth.tokenFile: is not the absolute path of a file",
@@ -42,7 +42,7 @@ func TestSourceManifests(t *testing.T) {
 		"  git: {url: git@example.com:a}\n  auth: {sshKeyFile: /k}\n":        "line 6: spec.auth.knownHostsFile: missing",
 		git + "  webhook: {secretFile: geheim}\n":                            "line 6: spec.webhook.secretFile: is not the absolute path",
 		git + "  verify: {}\n":                                               "line 6: spec.verify.sshSigners: missing",
-		git + "  verify: {sshSigners: [x]}\n":                                "line 6: spec.verify.sshSigners[0]: x is not a line of an allowed signers file",
+		git + "  verify: {sshSigners: [x]}\n":                                "is not a line of an allowed signers file",
 		git + "  dependsOn: [prod]\n":                                        "line 6: spec.dependsOn[0]: a source cannot wait for itself",
 		git + "  dependsOn: [a, a]\n":                                        "line 6: spec.dependsOn[1]: a is already in the list",
 		git + "  prune: yes\n":                                               "line 6: spec.prune: expected true or false",
@@ -59,5 +59,5 @@ func TestSourceManifests(t *testing.T) {
 	_, err = ParseSource("stage", []byte(head+git))
 	require.ErrorContains(t, err, `"prod" does not match the name "stage"`)
 	_, err = ParseApp([]byte(head + git))
-	require.ErrorContains(t, err, "unknown kind Source: use App")
+	require.ErrorContains(t, err, "unknown kind")
 }
