@@ -20,7 +20,7 @@ var (
 	wholeID    = regexp.MustCompile(`\b[0-9a-f]{32}\b`)
 	timestamp  = regexp.MustCompile(`\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`)
 	applyID    = regexp.MustCompile(`\b\d{8}T\d{6}Z-[0-9a-f]{6}\b`)
-	commitHash = regexp.MustCompile(`\b(commit )?([0-9a-f]{7}|[0-9a-f]{10}|[0-9a-f]{40})\b`)
+	commitHash = regexp.MustCompile(`\b([0-9a-f]{7}|[0-9a-f]{10}|[0-9a-f]{40})\b`)
 	assignment = regexp.MustCompile(`^[a-z]+=`)
 )
 
