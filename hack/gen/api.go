@@ -94,6 +94,7 @@ var pathDocs = map[string]string{
 	"/applies":                        "Who wrote manifests, and what was before. POST stores Apps, Units and Sources in one transaction, all or none: `{\"manifests\": [\"...\"]}`; with `diff=true` it says what would change.",
 	"/applies/{name}":                 "One apply by its ID.",
 	"/plans":                          "What would happen if manifests were applied, or machines were drained, lost or added: `{\"manifests\": [\"...\"], \"whatIf\": {\"lose\": [\"...\"]}}`. Nothing is stored. One plan is made at a time. Any fleetd has the leader make it, and likewise explanations: since when machines are missed is known to it alone. Where it does not listen on TCP or does not answer, the fleetd that was asked makes it, and with a machine missed it says so in the header `Warning`.",
+	"/units/{name}/trace":             "The way of a unit from its commit to what the routers serve: each step with its key and that key's revision.",
 	"/sources":                        "Git repositories: the manifest, the status and what people have asked of each. They are stored like apps, with POST /applies.",
 	"/sources/{name}":                 "One source. DELETE needs `?objects=keep` or `?objects=prune`: what becomes of what it has applied.",
 	"/sources/{name}/wish":            "Asks for a look at the repository now, suspends, resumes, adopts or disowns: `{\"action\": \"sync\"}`.",

@@ -123,6 +123,7 @@ func (s *Server) resourceRoutes(read *reader, units *unitWriter, apps *appWriter
 		"/units/{name}/file":              {get: read.unitText},
 		"/units/{name}/logs":              {get: there.logs},
 		"/units/{name}/statustext":        {get: there.showStatusText},
+		"/units/{name}/trace":             {get: tracer{applies.reader}.trace},
 		"/units/{name}/start":             {post: units.setState(v1.Launched, true)},
 		"/units/{name}/stop":              {post: units.setState(v1.Loaded, true)},
 		"/units/{name}/load":              {post: units.setState(v1.Loaded, false)},

@@ -221,7 +221,7 @@ func (a *app) root() *cobra.Command {
 	flags.BoolVar(&a.noLegend, "no-legend", false, "omit the column names")
 	flags.BoolVarP(&a.full, "full", "l", false, "do not shorten machine IDs and hashes")
 	root.AddCommand(a.applyCommand(), a.diffCommand(), a.planCommand(), a.historyCommand(), a.undoCommand(), a.explainCommand(), a.rolloutCommand(), a.scaleCommand(), a.getCommand(), a.describeCommand(), a.deleteCommand(),
-		a.syncCommand(), a.suspendCommand(), a.resumeCommand(), a.adoptCommand(), a.disownCommand(),
+		a.syncCommand(), a.traceCommand(), a.suspendCommand(), a.resumeCommand(), a.adoptCommand(), a.disownCommand(),
 		a.submitCommand(), a.loadCommand(), a.startCommand(), a.stopCommand(), a.unloadCommand(), a.restartCommand(), a.destroyCommand(),
 		a.catCommand(), a.listUnitsCommand(), a.listUnitFilesCommand(), a.listMachinesCommand(),
 		a.cordonCommand(), a.uncordonCommand(), a.drainCommand(),
@@ -237,7 +237,7 @@ func (a *app) root() *cobra.Command {
 var outputs = []string{"table", "wide", "json", "yaml", "name"}
 
 // showing are the commands that support --output and --watch.
-var showing = []string{"get", "list-units", "list-unit-files", "list-machines", "events", "rollout status"}
+var showing = []string{"get", "list-units", "list-unit-files", "list-machines", "events", "rollout status", "trace"}
 
 func (a *app) checkGlobals(cmd *cobra.Command) error {
 	_, name, _ := strings.Cut(cmd.CommandPath(), " ")
