@@ -113,10 +113,17 @@ func (e *look) fits(edits []rule.Edit) (fits bool) {
 			return
 		}
 		t := e.plan()
+		if slices.ContainsFunc(t.Actions, e.ofOthers) { // which may change what the next plan says of the unit
+			fits = e.settles()
+			return
+		}
 		fits = t.refused(e.u.Name) == nil && (len(t.goes(e.u.Name)) > 0 || len(e.u.Places) > 0)
 	})
 	return fits
 }
+
+// ofOthers reports whether an action concerns another unit than this one.
+func (e *look) ofOthers(a Action) bool { return a.Unit != e.u.Name }
 
 // settles reports whether the unit has a machine when plans have been carried out until nothing is left to do: what gets a machine
 // now may have to make room in the next plan.
