@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -121,26 +122,36 @@ func (c *checker) withdrawn(h *host, unit string) {
 	}
 	excuse := c.unreached(h, unit, sidekick)
 	c.endedAs(h, unit, true, excuse)
-	if !c.judge(invWithdrawn, excuse) {
-		return
+	if excuse == "" {
+		c.answered(h, unit)
 	}
-	c.answered(h, unit)
-	key := v1.DefaultAnnouncePrefix + "/" + app + "/" + app + "@" + instance
+	problem, why := c.stillServed(h, endpointOf(unit))
+	if problem == "" {
+		excuse = ""
+	}
+	if c.judge(invWithdrawn, cmp.Or(excuse, why)) && problem != "" {
+		c.w.fail(invWithdrawn, "%s on %s was stopped (%s) while %s", unit, h.name, placement.DesiredState, problem)
+	}
+}
+
+// stillServed says who knows the endpoint of an instance that was stopped, and why it may; the excuse is empty if one may not.
+func (c *checker) stillServed(h *host, key string) (problem, excuse string) {
 	if kv, there := c.kv[key]; there && c.announcers[key] == h && address(string(kv.Value)) == h.address() {
-		c.w.fail(invWithdrawn, "%s on %s was stopped (%s) while %s was announced", unit, h.name, placement.DesiredState, key)
+		return key + " was announced", ""
 	}
 	for _, r := range c.w.hosts {
 		record, there := c.kv[c.keys.Routers().Key(r.id)]
 		switch value, serves := c.served[r][key]; {
-		case serves && r.front.late.Load():
-			c.counts.Excuse(invWithdrawn, "its nginx took a configuration that the router had given up")
 		case !serves || address(value) != h.address() || !there || c.w.hasTwin(r):
+		case r.front.gaveUp(key):
+			problem, excuse = "the router on "+r.name+" served it", "its nginx took a configuration that the router had given up"
 		case record.CreateRevision > c.withdrawnAt[key] && !c.has(key):
-			c.counts.Excuse(invWithdrawn, "a router's lease had ended when it was withdrawn")
+			problem, excuse = "the router on "+r.name+" served it", "a router's lease had ended when it was withdrawn"
 		default:
-			c.w.fail(invWithdrawn, "%s on %s was stopped while the router on %s served it", unit, h.name, r.name)
+			return "the router on " + r.name + " served it", ""
 		}
 	}
+	return problem, excuse
 }
 
 // unreached returns why a host may have received these units' last changes late, or in another order; "" if it did not.

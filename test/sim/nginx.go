@@ -26,8 +26,8 @@ const effectTimeout = 10 * time.Second
 type front struct {
 	h     *host
 	under *underway
-	plain bool        // it has no Lua module
-	late  atomic.Bool // it has taken a configuration that its router had given up
+	plain bool                              // it has no Lua module
+	late  atomic.Pointer[map[string]string] // endpoints that it serves because it has taken a configuration that its router had given up
 
 	mu     sync.Mutex
 	file   *configuration // on disk, below /run; nil: none
@@ -92,6 +92,27 @@ func (f *front) serving() *configuration {
 	return f.live
 }
 
+// withoutThose are the endpoints that are not, with their addresses, among the others.
+func withoutThose(endpoints, others map[string]string) map[string]string {
+	left := map[string]string{}
+	for key, address := range endpoints {
+		if others[key] != address {
+			left[key] = address
+		}
+	}
+	return left
+}
+
+// gaveUp reports whether the router has given up the configuration that has this endpoint.
+func (f *front) gaveUp(key string) bool {
+	late := f.late.Load()
+	if late == nil {
+		return false
+	}
+	_, is := (*late)[key]
+	return is
+}
+
 // lives returns how many lives it has had.
 func (f *front) lives() int {
 	f.mu.Lock()
@@ -138,7 +159,8 @@ func (f *front) take(n int, conf *configuration) bool {
 	}
 	f.under.changes(f.live, conf)
 	f.live = conf
-	f.late.Store(conf != f.file)
+	givenUp := withoutThose(conf.endpoints(), f.file.endpoints())
+	f.late.Store(&givenUp)
 	f.h.w.check.serves(f.h, conf.endpoints())
 	return true
 }
