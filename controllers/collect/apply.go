@@ -57,6 +57,8 @@ func (c *Controller) key(o Candidate) string {
 		return keys.Overrides().Key(o.Name)
 	case Rollouts:
 		return keys.Rollouts().Key(o.Name)
+	case Wishes:
+		return keys.SourceWishes().Key(o.Name)
 	case Status:
 		return keys.Status().Key(o.Name)
 	}

@@ -57,6 +57,8 @@ func (c *Controller) watch() {
 	follow(c, c.Cluster.UnitFiles, existence)
 	follow(c, c.Cluster.Overrides, existence)
 	follow(c, c.Cluster.Status, existence)
+	follow(c, c.Cluster.Sources, existence)
+	follow(c, c.Cluster.SourceWishes, existence)
 	follow(c, c.Cluster.States, existence)
 }
 

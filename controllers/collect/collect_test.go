@@ -45,6 +45,7 @@ func testCollect(t *testing.T, s store.Interface) {
 	put(keys.Units().Key("a.service"), `{"metadata":{"name":"a.service"},"spec":{"hash":"`+used+`"}}`)
 	put(keys.Overrides().Key("gone.service"), `{}`)
 	put(keys.States().Key("gone/a.service"), `{}`)
+	put(keys.SourceWishes().Key("gone"), `{"suspended":true}`)
 	put(keys.Status().Key("gone"), `{"replicas":{"desired":0,"scheduled":0,"active":0,"ready":0,"updated":0}}`)
 	put(keys.Revisions().Key(keyspace.RevisionName("gone", 1)), `{"number":1}`)
 	stays := map[string]bool{keys.UnitFiles().Key(used): true, keys.Units().Key("a.service"): true,

@@ -18,6 +18,10 @@ func (c *Controller) observe() Input {
 	for _, o := range c.Cluster.Apps.List() {
 		in.Apps[o.Name] = o.CreateRevision
 	}
+	in.Wishes, in.Sources = objects(c.Cluster.SourceWishes.List()), map[string]int64{}
+	for _, o := range c.Cluster.Sources.List() {
+		in.Sources[o.Name] = o.CreateRevision
+	}
 	for _, o := range c.Cluster.UnitFiles.List() {
 		f := UnitFile{Object: object(o)}
 		if _, unused := c.unused[Candidate{UnitFiles, f.Object}]; unused { // hashing is expensive, so only unused files are hashed

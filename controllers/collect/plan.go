@@ -79,8 +79,11 @@ type Input struct {
 	UnitFiles  []UnitFile
 	Overrides  []Object
 	Rollouts   []Object
-	Status     []Object
-	States     []State
+	// Sources are the UIDs of sources, Wishes what people ask of them.
+	Sources map[string]int64
+	Wishes  []Object
+	Status  []Object
+	States  []State
 	// Unused is what an earlier plan found unused. If it is lost, the grace period starts over.
 	Unused map[Candidate]time.Time
 }
@@ -95,6 +98,7 @@ const (
 	Applies   Kind = "applies"
 	Overrides Kind = "overrides"
 	Rollouts  Kind = "rollouts"
+	Wishes    Kind = "sourcewishes"
 	Status    Kind = "status"
 	States    Kind = "states"
 )
@@ -106,6 +110,7 @@ const (
 	TooOld        = "TooOld"        // the revision or the apply is older than the ones to keep
 	AppGone       = "AppGone"       // the app that it belongs to was deleted
 	UnitGone      = "UnitGone"      // the unit that the override is for was deleted
+	SourceGone    = "SourceGone"    // the source that the wish is for was deleted
 	MachineGone   = "MachineGone"   // the machine is gone, and nothing is placed on it
 	NotPlaced     = "NotPlaced"     // the unit is not placed on that machine
 )
@@ -242,6 +247,11 @@ func (p *planner) ofUnits() {
 	for _, o := range p.in.Rollouts {
 		if uid, exists := p.in.Apps[o.Name]; !exists || o.Revision < uid {
 			p.unused(Rollouts, o, AppGone)
+		}
+	}
+	for _, o := range p.in.Wishes {
+		if uid, exists := p.in.Sources[o.Name]; !exists || o.Revision < uid {
+			p.unused(Wishes, o, SourceGone)
 		}
 	}
 	for _, o := range p.in.Status {

@@ -90,7 +90,7 @@ var keys = []Key{
 		set: boolean(func(c *Config) *bool { return &c.DisableEngine })},
 	{Name: "token_limit", Default: "100", Usage: "entries on one page of the API", set: number(func(c *Config) *int { return &c.TokenLimit }, 1, 10000)},
 	{Name: "listen", Default: DefaultListen, Usage: "sockets of the API, unix:///path or http://address:port, separated by commas", set: listen},
-	{Name: "git_user", Default: "fleet-git, where fleetd runs as root", Usage: "system user that git runs as for sources; fleetd's own if it is not root",
+	{Name: "git_user", Default: "fleet-git", Usage: "system user that git runs as for sources; without root, and if it is empty, fleetd's own",
 		set: str(func(c *Config) *string { return &c.GitUser })},
 	{Name: "git_local", Default: "false", Bool: true, Usage: "let sources read file:// and http:// URLs: for a cluster on one computer",
 		set: boolean(func(c *Config) *bool { return &c.GitLocal })},

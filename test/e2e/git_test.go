@@ -40,6 +40,12 @@ func TestGit(t *testing.T) {
 	require.Contains(t, run(t, "fleetctl describe app greeter"), "source/prod, prod/greeter.yaml:1, commit "+first[:7])
 	require.Contains(t, run(t, "fleetctl history app/greeter -o wide"), "Ada")
 
+	way := run(t, "fleetctl trace greeter@1")
+	for _, step := range []string{"commit\\s+-\\s+-\\s+" + first + " by Ada: Greet with 1", "manifest\\s+/fleet/apps/greeter\\s+\\d+\\s+written by source/prod", "revision\\s+/fleet/revisions/greeter/0000000001",
+		"unit file\\s+/fleet/unitfiles/", "unit\\s+/fleet/units/greeter@1.service", "placement\\s+/fleet/placements/", "process\\s+/fleet/states/.*active/running",
+		"endpoint\\s+/services/web/greeter/greeter@1", "router\\s+/fleet/routers/.*serves /services/web as of revision \\d+"} {
+		require.Regexp(t, "(?m)^"+step, way)
+	}
 	pushed, _ := push("Greet with 2", "2")
 	run(t, "fleetctl sync source/prod --wait --timeout 1m")
 	greets(t, "2")
