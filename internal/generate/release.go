@@ -23,7 +23,7 @@ func Release(name string, spec *v1.AppSpec) (string, error) {
 	if spec.Container != nil {
 		container := *spec.Container
 		container.Name, container.Command, container.Args = "", spec.Release.Command, nil
-		container.Options = withoutPorts(container.Options)
+		container.Options = onceOfRuntime(container.Options)
 		once.Container = &container
 	} else {
 		once.Exec = &v1.Exec{Command: spec.Release.Command}
@@ -35,6 +35,9 @@ func Release(name string, spec *v1.AppSpec) (string, error) {
 		once.Placement = &v1.PlacementRules{MachineID: p.MachineID, MachineMetadata: p.MachineMetadata, Prefer: p.Prefer}
 	}
 	once.Unit = onceOptions(spec)
+	if spec.Container == nil {
+		once.Unit["Service"]["TimeoutStopSec"] = v1.StringList{stopPatience}
+	}
 	g := generator{app: name, spec: &once, instance: "-release"}
 	text := g.unit()
 	if g.err != nil {
@@ -43,17 +46,16 @@ func Release(name string, spec *v1.AppSpec) (string, error) {
 	return text, nil
 }
 
+// stopPatience is how long a command that is stopped has until it is killed. A machine that is cut off stops it a third of agent_ttl before
+// another one may run it, 10 s by default: with systemd's 90 s, one that ignores SIGTERM would run on both, and on after its revision was
+// rejected. What is in a container is killed by the runtime, after the same time.
+const stopPatience = "10s"
+
 // onceOptions are the App's further options for a command that runs once: without those that say how a service that runs on is
 // started, stopped and watched, and without directories that are removed when it ends.
 func onceOptions(spec *v1.AppSpec) map[string]map[string]v1.StringList {
 	service := maps.Clone(spec.Unit["Service"])
-	maps.DeleteFunc(service, func(option string, _ v1.StringList) bool {
-		if option == "ExecStartPre" {
-			return false
-		}
-		return slices.Contains([]string{"RemainAfterExit", "NotifyAccess", "WatchdogSec", "PIDFile", "GuessMainPID", "BusName", "Sockets"}, option) ||
-			slices.ContainsFunc([]string{"Exec", "Restart", "Timeout", "Runtime"}, func(prefix string) bool { return strings.HasPrefix(option, prefix) })
-	})
+	maps.DeleteFunc(service, func(option string, _ v1.StringList) bool { return option != "ExecStartPre" && ofService(option) })
 	if service == nil {
 		service = map[string]v1.StringList{}
 	}
@@ -66,11 +68,19 @@ func onceOptions(spec *v1.AppSpec) map[string]map[string]v1.StringList {
 	return unit
 }
 
-// withoutPorts leaves out the options of docker run that publish ports.
-func withoutPorts(options []string) (left []string) {
+// ofService reports whether an option of [Service] says how a service that runs on is started, stopped and watched.
+func ofService(option string) bool {
+	return slices.Contains([]string{"RemainAfterExit", "NotifyAccess", "PIDFile", "GuessMainPID", "BusName", "Sockets", "ExitType", "FinalKillSignal"}, option) ||
+		slices.ContainsFunc([]string{"Exec", "Restart", "Timeout", "Runtime", "Watchdog", "Kill", "SendSIG"}, func(prefix string) bool {
+			return strings.HasPrefix(option, prefix)
+		})
+}
+
+// onceOfRuntime are options of docker run without those that publish ports and say how the container is stopped.
+func onceOfRuntime(options []string) (left []string) {
 	for i := 0; i < len(options); i++ {
 		switch name, _, joined := strings.Cut(options[i], "="); name {
-		case "-p", "--publish":
+		case "-p", "--publish", "--stop-signal", "--stop-timeout":
 			if !joined {
 				i++
 			}

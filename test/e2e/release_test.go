@@ -84,17 +84,16 @@ func TestReleaseCommand(t *testing.T) {
 		}
 		require.Contains(t, run(t, "fleetctl logs greeter-release -n 100"), "migrating to 3")
 	})
-	t.Run("it never ends", func(t *testing.T) {
+	endless := func(t *testing.T, script, why string) {
 		path := greeter(t, "4", "")
 		text, err := os.ReadFile(path)
 		require.NoError(t, err)
-		const script = "echo waiting; sleep 98761 & sleep 98762; sleep 98763"
 		require.NoError(t, os.WriteFile(path, fmt.Appendf(text, "  release:\n    command: [/bin/sh, -c, %q]\n    timeout: 3s\n", script), 0o644))
 		out, err := try("fleetctl apply -f %s --wait --timeout 1m", path)
 		var exit *exec.ExitError
 		require.ErrorAs(t, err, &exit, "%s", out)
 		require.Equal(t, 5, exit.ExitCode(), "%s", out)
-		require.Contains(t, out, "result timeout")
+		require.Contains(t, out, why)
 		require.Contains(t, out, "fleetctl:     | waiting\n")
 		greets(t, "2")
 		eventually(t, 10*time.Second, "the whole process group is gone", func() error {
@@ -103,6 +102,12 @@ func TestReleaseCommand(t *testing.T) {
 			}
 			return nil
 		})
+	}
+	t.Run("it never ends", func(t *testing.T) {
+		endless(t, "echo waiting; sleep 98761 & sleep 98762; sleep 98763", "result timeout")
+	})
+	t.Run("it never ends, and ignores SIGTERM", func(t *testing.T) { // it is killed 10 s after its timeout
+		endless(t, "trap '' TERM; echo waiting; sleep 98761 & sleep 98762; sleep 98763", "has not ended within 8s")
 	})
 	t.Run("a number needs none", func(t *testing.T) {
 		was := said()
