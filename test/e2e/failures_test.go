@@ -4,14 +4,13 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-starter/fleet/test/failures"
 )
 
 var update = flag.Bool("update", false, "write the golden files of testdata/failures")
@@ -54,19 +53,7 @@ func TestWaysToFail(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			out, err := apply(tt.command, tt.path, tt.deadline, tt.more)
 			require.ErrorContains(t, err, "exit status 5", out)
-			history := run(t, "fleetctl history app/failing -o json | jq -r '.items[-1] | .outcome + \": \" + .message'")
-			status := run(t, "fleetctl get app failing -o json | jq -r '.status.conditions[] | select(.type == \"Accepted\") | .message'")
-			described := run(t, "fleetctl describe app failing | sed -n '/^Taken back:/,/^Instances:/p'")
-			got := fmt.Sprintf("--- fleetctl apply --wait: exit code 5\n%s--- fleetctl history\n%s--- the condition Accepted\n%s--- fleetctl describe app\n%s",
-				stable(out), stable(history), stable(status), stable(described))
-			golden := filepath.Join("testdata", "failures", strings.ReplaceAll(tt.name, " ", "-")+".txt")
-			if *update {
-				require.NoError(t, os.MkdirAll(filepath.Dir(golden), 0o755))
-				require.NoError(t, os.WriteFile(golden, []byte(got), 0o644))
-			}
-			want, err := os.ReadFile(golden)
-			require.NoError(t, err)
-			require.Equal(t, string(want), got, "%s\n%s", out, history)
+			failures.Check(t, tt.name, *update, out, func(command string) string { return run(t, "%s", command) })
 			for _, address := range addresses() {
 				require.Equal(t, "1\n", run(t, "curl -sf -H 'Host: failing.localhost' http://%s:8080/version", address), "what still serves")
 			}
@@ -109,22 +96,4 @@ func TestCrashAfterCompletion(t *testing.T) {
 			return err
 		})
 	}
-}
-
-// varying is what differs between two runs, and what stands for it.
-var varying = []struct{ what, instead string }{
-	{`(?m)^app/failing: .*\n`, ""}, // how far it is
-	{`127\.0\.0\.1\d`, "ADDRESS"},
-	{`ADDRESS:\d+`, "ADDRESS:PORT"},
-	{`[0-9a-f]{32}`, "MACHINE"},
-	{`revision \d+ was`, "revision N was"},
-	{`(active \(running\)|activating \([a-z-]+\), result exit-code)`, "STATE"}, // a process that ends again and again is in any
-	{`(?m)^((?:fleetctl:)? *\| waiting for the database\n(?:fleetctl:)? *\| no answer\n)+((?:fleetctl:)? *\| waiting for the database\n)?`, "${1}as often as it was started\n"},
-}
-
-func stable(text string) string {
-	for _, v := range varying {
-		text = regexp.MustCompile(v.what).ReplaceAllString(text, v.instead)
-	}
-	return text
 }
