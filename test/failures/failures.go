@@ -15,7 +15,7 @@ import (
 var questions = []struct{ heading, command string }{
 	{"fleetctl history", `fleetctl history app/failing -o json | jq -r '.items[-1] | .outcome + ": " + .message'`},
 	{"the condition Accepted", `fleetctl get app failing -o json | jq -r '.status.conditions[] | select(.type == "Accepted") | .message'`},
-	{"fleetctl describe app", `fleetctl describe app failing | sed -n '/^Taken back:/,/^Instances:/p'`},
+	{"fleetctl describe app", `fleetctl describe app failing | sed -n '/^  Accepted /{s/   */ /g;p}; /^Taken back:/,/^Instances:/p'`},
 }
 
 // Check compares what apply --wait has printed, and what run, a shell, prints of the app failing, with testdata/failures. With update it
@@ -46,6 +46,7 @@ var varying = []struct {
 	{regexp.MustCompile(`127\.0\.0\.1\d`), "ADDRESS"},
 	{regexp.MustCompile(`ADDRESS:\d+`), "ADDRESS:PORT"},
 	{regexp.MustCompile(`[0-9a-f]{32}`), "MACHINE"},
+	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`), "TIME"},
 	{regexp.MustCompile(`revision \d+ was`), "revision N was"},
 	// A process that ends again and again is in any of these.
 	{regexp.MustCompile(`(active \(running\)|activating \([a-z-]+\), result exit-code)`), "STATE"},
