@@ -39,6 +39,8 @@ const (
 	invVerdict     = "a canary is followed when it is good, and taken back when it is worse"
 	invRejected    = "a revision that was taken back is not tried again"
 	invRelease     = "a release command runs alone, and has ended with success before an instance of its revision starts"
+	invWhole       = "what a source has applied is some whole commit"
+	invPruned      = "a source deletes only what it has applied"
 	invPorts       = "an instance's process has the ports of its placement"
 	invEvents      = "events tell what happened, and nothing else"
 )
@@ -47,7 +49,7 @@ const (
 var Invariants = []string{
 	invConflicts, invPlacedTwice, invRunsTwice, invDeposed, invWriter, invPersons, invEndpoint, invRestart, invWithdrawn, invArrives, invAnswered,
 	invFrozen, invImages, invConverges, invCaches, invRest, invStatus, invUnplaced, invEvents,
-	invPorts, invDrained, invSurge, invCanary, invVerdict, invRejected, invRelease,
+	invPorts, invDrained, invSurge, invCanary, invVerdict, invRejected, invRelease, invWhole, invPruned,
 }
 
 // checker checks every revision of the store, in order, and every start and end of a process.
@@ -100,6 +102,7 @@ type checker struct {
 	contents
 	rollouts
 	surges
+	sources
 }
 
 func newChecker(w *world) *checker {
@@ -110,7 +113,7 @@ func newChecker(w *world) *checker {
 		absently: map[string]bool{}, endings: map[string]map[*host]ending{}, lastEnd: map[string]time.Time{}, served: map[*host]map[string]string{}, healthyAt: map[*host]map[string]time.Time{}, unhealthy: map[string]time.Time{},
 		hashes: map[string]map[string]bool{}, byHand: map[string]time.Time{}, drainedOf: map[string]bool{}, refusals: map[string]map[*host]bool{}, files: map[string]map[*host]string{}, tooLate: map[string]map[*host]bool{}, takenAway: map[string]time.Time{}, stopsSince: map[string]map[*host]time.Time{}, broughtAt: map[string]map[*host]time.Time{},
 		announcers: map[string]*host{}, restart: make(chan int64, 1), seen: 1, frozen: frozen{deposed: map[*process]time.Time{}, stepped: map[*host]time.Time{}, stuck: map[string]time.Time{}},
-		contents: newContents(), rollouts: newRollouts(), surges: newSurges(), blind: map[*host]time.Time{}, takenBack: map[string]bool{}, strange: map[string]bool{}, askedAt: map[string]time.Time{}, assigned: map[string]former{}, revived: map[string]time.Time{},
+		contents: newContents(), rollouts: newRollouts(), surges: newSurges(), sources: newSources(), blind: map[*host]time.Time{}, takenBack: map[string]bool{}, strange: map[string]bool{}, askedAt: map[string]time.Time{}, assigned: map[string]former{}, revived: map[string]time.Time{},
 	}
 	w.running.Go(c.run)
 	return c
@@ -177,12 +180,13 @@ func (c *checker) revision(events []store.Event, by writer) {
 	c.moves(events, by)
 	c.moved(events, by)
 	c.happen(events, by)
-	touched := map[string]bool{}
+	touched, before := map[string]bool{}, c.sourceStatus()
 	for _, e := range events {
 		if machine := c.apply(e, by.process); machine != "" {
 			touched[machine] = true
 		}
 	}
+	c.sourceApplies(events, by, before)
 	for _, machine := range sortedKeys(touched) {
 		c.placements(machine)
 	}

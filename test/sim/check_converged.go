@@ -14,7 +14,7 @@ import (
 func (c *checker) problem() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, find := range []func() string{c.appProblem, c.unitProblem, c.runProblem, c.endpointProblem} {
+	for _, find := range []func() string{c.sourceProblem, c.appProblem, c.unitProblem, c.runProblem, c.endpointProblem} {
 		if problem := find(); problem != "" {
 			return problem
 		}

@@ -62,6 +62,8 @@ func (c *checker) happen(events []store.Event, by writer) {
 			c.unitHappens(name, e)
 		case row == "revisions" && !e.Deleted:
 			c.revisionHappens(name, e, by, had)
+		case row == "apps" && by.part == "source":
+			c.happened["source app/"+name] = true
 		case row == "placements":
 			c.placementHappens(name, e, by, had)
 		case row == "unplaced" && !e.Deleted:
@@ -176,6 +178,8 @@ func (c *checker) eventProblem(e *v1.Event, by *process) string {
 		return c.scheduleProblem(e)
 	case e.Source == "schedule" && e.Kind == "Cluster":
 		return c.missedProblem(e)
+	case e.Source == "source":
+		return c.sourceEventProblem(e)
 	case e.Source == "app":
 		return c.appEventProblem(e)
 	case e.Source == "node" && slices.Contains([]string{"Failed", "Restarting", "Recovered"}, e.Reason):

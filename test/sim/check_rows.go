@@ -26,9 +26,11 @@ type writers struct {
 
 // rows is the table of docs/reference/keys.md.
 var rows = map[string]writers{
+	"apps":         {puts: []string{"source"}, deletes: []string{"source"}, elected: true},
+	"sourcestatus": {puts: []string{"source"}, deletes: []string{"source"}, elected: true},
 	"units":        {puts: []string{"app"}, deletes: []string{"app"}, elected: true},
 	"revisions":    {puts: []string{"app"}, deletes: []string{"collect"}, elected: true},
-	"applies":      {deletes: []string{"collect"}, elected: true},
+	"applies":      {puts: []string{"source"}, deletes: []string{"collect"}, elected: true},
 	"unitfiles":    {puts: []string{"app", "schedule"}, deletes: []string{"collect"}, elected: true},
 	"placements":   {puts: []string{"schedule"}, deletes: []string{"schedule"}, elected: true},
 	"preparations": {puts: []string{"schedule"}, deletes: []string{"schedule"}, elected: true},
@@ -125,6 +127,9 @@ func (c *checker) candidate(p *process) bool {
 func (c *checker) persons(e store.Event, by writer) {
 	c.counts.Check(invPersons)
 	if by.process.kind == kindPerson {
+		return
+	}
+	if app, ok := c.keys.Apps().Name(e.Key); ok && by.part == "source" && (!c.has(e.Key) || inInventory(c.sourceStatus().Inventory, app)) {
 		return
 	}
 	if unit, ok := c.keys.Overrides().Name(e.Key); ok && e.Deleted && c.wish(unit) == "" {

@@ -174,6 +174,7 @@ func (w *world) heal() {
 		}
 	}
 	w.startAnew()
+	w.mendGit()
 }
 
 // askAgain repeats people's requests that were refused meanwhile: fleetd does not.

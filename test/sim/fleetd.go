@@ -35,7 +35,7 @@ func (p *process) fleetd(ctx context.Context) error {
 		ElectedFor: daemon.ElectedFor{
 			Store: p.conn, Connection: func(part string) store.Interface { return p.conn.as(part) }, Keys: p.w.keys, Log: log,
 			Events: p.recorder("fleetd"), Metrics: controller.NewMetrics(prometheus.NewRegistry()), Caches: p.caches(), AgentTTL: agentTTL,
-			FreezeTimeout: p.w.freezeTimeout, Now: h.now, Generate: h.generate(),
+			FreezeTimeout: p.w.freezeTimeout, Now: h.now, Generate: h.generate(), Repositories: gitClient{p},
 		},
 		Machine: h.machine(), Systemd: manager{h.systemd, p}, Layout: h.layout(), Puller: puller{h.images, p},
 	})

@@ -123,6 +123,7 @@ func NewPlan(seed uint64) Plan {
 	p.drawKits(length)
 	p.drawBoxes(length)
 	p.drawShop(length)
+	p.drawGit(length)
 	slices.SortStableFunc(p.Steps, func(a, b step) int { return int(a.At - b.At) })
 	return p
 }

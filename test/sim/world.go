@@ -63,6 +63,7 @@ type world struct {
 	keys     keyspace.Keys
 	hosts    []*host
 	images   fakeruntime.Registry
+	git      *repository
 	boxes    uint64 // their version
 	machines int    // number of regular hosts; those after them are intruders
 	// readdressed is how many machines were given another address.
@@ -109,7 +110,7 @@ type world struct {
 func newWorld(p Plan, dir string) *world {
 	seed := p.Seed
 	w := &world{seed: seed, start: time.Now(), dir: dir, etcd: memstore.New(memstore.Options{}), keys: keyspace.New(""),
-		writers: map[int64]writer{}, turns: newTurns(), freezeTimeout: p.FreezeTimeout, registry: prometheus.NewRegistry()}
+		writers: map[int64]writer{}, turns: newTurns(), freezeTimeout: p.FreezeTimeout, registry: prometheus.NewRegistry(), git: newRepository()}
 	w.compared = cache.NewMetrics(w.registry)
 	if p.OldEtcd {
 		old := oldEtcd(seed)
