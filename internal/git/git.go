@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -125,7 +126,8 @@ func (g *Git) open(ctx context.Context, remote Remote) (*repository, error) {
 	if err := v1.CheckGitURL(remote.URL, g.Local); err != nil {
 		return nil, fail(InvalidURL, "%v", err)
 	}
-	sum := sha256.Sum256([]byte(remote.URL))
+	// What was fetched with credentials is for those who have them.
+	sum := sha256.Sum256([]byte(strings.Join([]string{remote.URL, remote.SSHKeyFile, remote.TokenFile}, "\x00")))
 	dir := filepath.Join(g.Dir, hex.EncodeToString(sum[:16]))
 	g.mu.Lock()
 	lock := g.locks[dir]
