@@ -105,7 +105,8 @@ type Router struct {
 type Served struct {
 	// Revision is the etcd revision of the last change that is being served.
 	Revision int64 `json:"revision"`
-	// Digest is the EndpointsDigest of all endpoints under the prefix.
+	// Digest is the EndpointsDigest of all endpoints under the prefix. It is empty while nginx may serve another one: it has it, or may
+	// take it late.
 	Digest string `json:"digest"`
 }
 

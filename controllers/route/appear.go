@@ -27,7 +27,7 @@ func (c *Controller) appear(ctx context.Context) (bool, error) {
 	case there:
 		return true, nil
 	}
-	revision, err := c.put(ctx, c.nothing(), lease)
+	revision, err := c.put(ctx, c.nothing(), nil, lease)
 	if err != nil {
 		return false, err
 	}

@@ -26,15 +26,19 @@ const (
 
 // apply makes nginx serve the plan, and publishes that it does, or that it cannot.
 func (c *Controller) apply(ctx context.Context, in Input, plan Decision) error {
+	if err := c.takeBack(ctx, plan); err != nil {
+		return errors.Join(err, c.revive(ctx))
+	}
 	configuration := nginx.Configuration{Settings: c.opts.Settings, Table: plan.Table}
 	result, err := c.opts.Nginx.Apply(ctx, configuration)
 	draining := c.awaitDrained(ctx, result.Draining)
 	if err != nil {
-		served := c.lastPublished()
+		served, stands := c.lastPublished(), c.vouched
 		if result.Endpoints { // which need no configuration
 			served.Revision, served.Digest, served.Served, served.Draining = first(in, plan).Revision, first(in, plan).Digest, plan.Served, draining
+			stands = in.Endpoints
 		}
-		return errors.Join(err, c.publishFailure(ctx, served, err))
+		return errors.Join(err, c.publishFailure(ctx, served, stands, err))
 	}
 	c.serving, c.failing = &configuration, time.Time{}
 	if result.Changed {
@@ -52,7 +56,7 @@ func (c *Controller) apply(ctx context.Context, in Input, plan Decision) error {
 		Revision: served.Revision, Digest: served.Digest, Prefixes: in.Prefixes, Served: plan.Served, Routes: plan.RoutesRevision,
 		Draining: draining, Counts: result.Counts, Reloads: result.Reloads,
 		Refusals: said, MoreRefusals: more, Refused: v1.RefusalTexts(said, more),
-	}, plan.Publish)
+	}, in.Endpoints, plan.Publish)
 }
 
 // first is what older versions of fleetd read.
@@ -102,7 +106,7 @@ func (c *Controller) lastPublished() v1.Router {
 }
 
 // publishFailure publishes what is served although nginx cannot be updated.
-func (c *Controller) publishFailure(ctx context.Context, is v1.Router, failure error) error {
+func (c *Controller) publishFailure(ctx context.Context, is v1.Router, stands map[string]string, failure error) error {
 	if ctx.Err() != nil {
 		return nil // asked to stop
 	}
@@ -112,8 +116,7 @@ func (c *Controller) publishFailure(ctx context.Context, is v1.Router, failure e
 	}
 	was := is.Failing
 	is.Failing = &v1.RouterFailure{Since: c.failingSince(), Message: strings.ToValidUTF8(message, "?")}
-	last := c.lastPublished()
-	return c.publish(ctx, is, was == nil || *was != *is.Failing || !maps.Equal(last.Served, is.Served))
+	return c.publish(ctx, is, stands, was == nil || *was != *is.Failing)
 }
 
 // maxFailure truncates a failure: nginx's message may contain values from etcd.
@@ -127,32 +130,34 @@ func (c *Controller) failingSince() time.Time {
 	return c.failing
 }
 
-// publish writes what is served, under the router's lease, if that differs from the last record.
-func (c *Controller) publish(ctx context.Context, served v1.Router, changed bool) error {
+// publish writes what is served, under the router's lease, if that differs from the last record. Its digests are those of stands.
+func (c *Controller) publish(ctx context.Context, served v1.Router, stands map[string]string, changed bool) error {
 	c.mu.Lock()
 	lease := c.lease
 	was := c.published
-	changed = changed || was == nil || !slices.Equal(was.Refusals, served.Refusals) || was.MoreRefusals != served.MoreRefusals || was.Reloads != served.Reloads || !sameCounts(was.Counts, served.Counts) || !sameEndpoints(was.Draining, served.Draining) || was.Failing != nil && served.Failing == nil
+	changed = changed || was == nil || !maps.Equal(was.Served, served.Served) || !slices.Equal(was.Refusals, served.Refusals) || was.MoreRefusals != served.MoreRefusals || was.Reloads != served.Reloads || !sameCounts(was.Counts, served.Counts) || !sameEndpoints(was.Draining, served.Draining) || was.Failing != nil && served.Failing == nil
 	c.mu.Unlock()
 	if lease == 0 || !changed {
 		return nil // no lease yet: getting one triggers the loop
 	}
-	_, err := c.put(ctx, served, lease)
+	_, err := c.put(ctx, served, stands, lease)
 	return err
 }
 
-// put writes the router's record and returns its revision.
-func (c *Controller) put(ctx context.Context, served v1.Router, lease store.LeaseID) (int64, error) {
+// put writes the router's record and returns its revision. Its digests are those of stands; nil: it has none.
+func (c *Controller) put(ctx context.Context, served v1.Router, stands map[string]string, lease store.LeaseID) (int64, error) {
 	value, err := c.row.Encode(served)
 	if err != nil {
 		return 0, err
 	}
 	c.opts.Log.V(1).Info("Publishing what is served", "reason", reasonServed, "revision", served.Revision, "failing", served.Failing)
 	op := store.Op{Key: c.row.Key(c.opts.Machine), Value: value, Lease: lease}
+	c.vouched = map[string]string{} // it may be written even if the answer is lost
 	revision, err := c.opts.Store.Commit(ctx, store.Txn{Ops: []store.Op{op}})
 	if err != nil {
 		return 0, err
 	}
+	c.vouched = stands
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.lease == lease {

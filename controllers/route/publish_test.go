@@ -271,10 +271,10 @@ func TestPublishUnderAnOldLease(t *testing.T) {
 		c.onLease(second, true)
 	}
 	record := v1.Router{Revision: 7, Served: map[string]v1.Served{web: {Revision: 7}}}
-	require.NoError(t, c.publish(t.Context(), record, true))
+	require.NoError(t, c.publish(t.Context(), record, nil, true))
 	require.Nil(t, c.published, "it counts as not published")
 	h.committed = nil
-	require.NoError(t, c.publish(t.Context(), record, false))
+	require.NoError(t, c.publish(t.Context(), record, nil, false))
 	kv, ok, _, err := s.Get(t.Context(), row.Key("m1"))
 	require.NoError(t, err)
 	require.True(t, ok)
@@ -289,7 +289,7 @@ func TestPublishUnderAnOldLease(t *testing.T) {
 	_, ok, _, err = s.Get(t.Context(), row.Key("m1"))
 	require.NoError(t, err)
 	require.False(t, ok)
-	require.NoError(t, c.publish(t.Context(), record, true))
+	require.NoError(t, c.publish(t.Context(), record, nil, true))
 	require.Nil(t, c.published, "without a lease nothing is said")
 	_, err = c.Reconcile(t.Context(), controller.Singleton{})
 	require.NoError(t, err)

@@ -79,8 +79,7 @@ func (s *Server) await(ctx context.Context, text []byte, old []int) error {
 		if err == nil && got == want {
 			old = slices.DeleteFunc(old, func(pid int) bool { return !isAccepting(pid) })
 			if len(old) == 0 {
-				s.doubtful = false
-				return nil
+				return s.doubt(false)
 			}
 		}
 		select {
@@ -95,6 +94,29 @@ func (s *Server) await(ctx context.Context, text []byte, old []int) error {
 			return fmt.Errorf("generation %s is not in effect (%q is): %w: %s", want, got, context.Cause(ctx), hint)
 		}
 	}
+}
+
+// doubt records whether nginx may still take a configuration that it was told to take before: the next Server has to know it, too.
+func (s *Server) doubt(is bool) (err error) {
+	if is {
+		err = replaceFile(s.path(doubtName), nil, atomicfile.Process)
+	} else if s.doubtful {
+		err = os.Remove(s.path(doubtName))
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	s.doubtful = is
+	return nil
+}
+
+// isFile reports whether there is a file.
+func isFile(path string) (bool, error) {
+	_, err := os.Stat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // generation asks the running nginx for its configuration.

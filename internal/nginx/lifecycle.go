@@ -35,6 +35,9 @@ func (s *Server) Start(ctx context.Context) (State, error) {
 	if s.current, err = os.ReadFile(s.path("nginx.conf")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return Waiting, err
 	}
+	if s.doubtful, err = isFile(s.path(doubtName)); err != nil {
+		return Waiting, err
+	}
 	pid, named := masterOf(s.path("nginx.pid"), s.path("nginx.conf"))
 	if pid != 0 {
 		return Adopted, s.adopt(ctx, pid)
@@ -57,8 +60,8 @@ func (s *Server) Start(ctx context.Context) (State, error) {
 	return Started, nil
 }
 
-// adopt takes over a running master. If its last reload was interrupted, it is repeated: the configuration on disk was
-// tested before it was put there.
+// adopt takes over a running master. If its last reload was interrupted, or may still have a late effect, it is repeated: the
+// configuration on disk was tested before it was put there.
 func (s *Server) adopt(ctx context.Context, pid int) error {
 	p, err := attach(pid)
 	if err != nil {
@@ -68,7 +71,7 @@ func (s *Server) adopt(ctx context.Context, pid int) error {
 	s.use(p)
 	s.adopted = true
 	lost := s.dictionary != nil && s.dictionary.fresh && bytes.Contains(s.current, []byte(feedName)) // the board was removed
-	if got, err := s.generation(ctx); err == nil && got == generationOf(s.current) && !lost {
+	if got, err := s.generation(ctx); err == nil && got == generationOf(s.current) && !lost && !s.doubtful {
 		return s.renew(ctx)
 	}
 	return s.reload(ctx, s.current)

@@ -27,6 +27,8 @@ const (
 	// drainingName is a file that is there while the machine is drained: /-/healthz answers 503 then. Custom templates may
 	// look at it, too.
 	drainingName = "draining"
+	// doubtName is a file that is there while nginx may still take a configuration that did not come into effect in time.
+	doubtName = "nginx.conf.late"
 	// appsName shows people the apps with their endpoints as they are now.
 	appsName = "conf.d/apps.conf"
 
@@ -361,6 +363,9 @@ func (s *Server) put(ctx context.Context, text []byte, running bool) error {
 		err = s.spawn(ctx, text)
 	}
 	if err != nil && old != nil {
+		if s.doubtful { // before the file looks as if nothing had been
+			err = errors.Join(err, s.doubt(true))
+		}
 		s.current = old
 		err = errors.Join(err, replaceFile(s.path("nginx.conf"), old, atomicfile.Power))
 	}

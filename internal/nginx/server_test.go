@@ -226,6 +226,38 @@ func TestReloadThatIsLateIsTakenBack(t *testing.T) {
 	require.False(t, r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{one}}).Changed, "it is sure again")
 }
 
+// The next router does not know what nginx was told, and the file is again that of what is served. Until nginx has answered once more,
+// it may take the other configuration.
+func TestReloadThatIsLateIsTakenBackByTheNextRouter(t *testing.T) {
+	r := newStaticRouter(t)
+	one, two := instance(t, "app@1"), instance(t, "app@2")
+	r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{one}})
+	before := workers(r.pid())
+	require.NoError(t, r.proc.signal(syscall.SIGSTOP))
+	r.effectTimeout = 100 * time.Millisecond
+	_, err := r.tryApply(routing.Route{App: "app", Upstreams: []routing.Upstream{two}})
+	require.ErrorContains(t, err, "is not in effect")
+	pid := r.pid()
+	r.crash()
+	r.open()
+	continued := time.AfterFunc(100*time.Millisecond, func() { _ = syscall.Kill(pid, syscall.SIGCONT) })
+	defer continued.Stop()
+	state, err := r.Start(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, Adopted, state)
+	for _, worker := range before {
+		require.False(t, isAccepting(worker), "nginx has read its configuration since")
+	}
+	require.False(t, r.apply(routing.Route{App: "app", Upstreams: []routing.Upstream{one}}).Changed)
+	require.Equal(t, "200 app@1", r.get("app.localhost"))
+	r.crash()
+	before = workers(pid)
+	r.open()
+	_, err = r.Start(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, before, workers(pid), "it is sure again, and nothing is reloaded")
+}
+
 func TestAccessLog(t *testing.T) {
 	r := newRouter(t)
 	r.settings.AccessLog = r.path("access.log")

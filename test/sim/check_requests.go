@@ -170,8 +170,6 @@ func (c *checker) unwaited(r *request, u routing.Upstream, end ending) string {
 	switch {
 	case r.conf != r.router.front.serving():
 		return "a body came to a worker that had begun to end"
-	case r.router.front.gaveUp(u.Key):
-		return "its nginx took a configuration that the router had given up"
 	case c.w.hasTwin(r.router):
 		return "another machine has its ID"
 	case !there || record.CreateRevision > min(end.withdrawn, c.withdrawnAt[u.Key]): // its successor's may have been, later

@@ -143,8 +143,6 @@ func (c *checker) stillServed(h *host, key string) (problem, excuse string) {
 		record, there := c.kv[c.keys.Routers().Key(r.id)]
 		switch value, serves := c.served[r][key]; {
 		case !serves || address(value) != h.address() || !there || c.w.hasTwin(r):
-		case r.front.gaveUp(key):
-			problem, excuse = "the router on "+r.name+" served it", "its nginx took a configuration that the router had given up"
 		case record.CreateRevision > c.withdrawnAt[key] && !c.has(key):
 			problem, excuse = "the router on "+r.name+" served it", "a router's lease had ended when it was withdrawn"
 		default:

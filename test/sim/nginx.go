@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
@@ -26,8 +25,7 @@ const effectTimeout = 10 * time.Second
 type front struct {
 	h     *host
 	under *underway
-	plain bool                              // it has no Lua module
-	late  atomic.Pointer[map[string]string] // endpoints that it serves because it has taken a configuration that its router had given up
+	plain bool // it has no Lua module
 
 	mu     sync.Mutex
 	file   *configuration // on disk, below /run; nil: none
@@ -36,6 +34,8 @@ type front struct {
 	asked  int // how often it was told to reload
 	read   int // the last reload that counts: earlier ones have no effect
 	life   int
+	// doubtful: it may still take a configuration that it was told to take before.
+	doubtful bool
 
 	// Its faults.
 	broken  bool          // nginx -t fails for every configuration
@@ -92,27 +92,6 @@ func (f *front) serving() *configuration {
 	return f.live
 }
 
-// withoutThose are the endpoints that are not, with their addresses, among the others.
-func withoutThose(endpoints, others map[string]string) map[string]string {
-	left := map[string]string{}
-	for key, address := range endpoints {
-		if others[key] != address {
-			left[key] = address
-		}
-	}
-	return left
-}
-
-// gaveUp reports whether the router has given up the configuration that has this endpoint.
-func (f *front) gaveUp(key string) bool {
-	late := f.late.Load()
-	if late == nil {
-		return false
-	}
-	_, is := (*late)[key]
-	return is
-}
-
 // lives returns how many lives it has had.
 func (f *front) lives() int {
 	f.mu.Lock()
@@ -159,8 +138,6 @@ func (f *front) take(n int, conf *configuration) bool {
 	}
 	f.under.changes(f.live, conf)
 	f.live = conf
-	givenUp := withoutThose(conf.endpoints(), f.file.endpoints())
-	f.late.Store(&givenUp)
 	f.h.w.check.serves(f.h, conf.endpoints())
 	return true
 }
@@ -188,7 +165,7 @@ func (f *front) powerOff() {
 	f.end("is off", false)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.file, f.exited = nil, make(chan struct{})
+	f.file, f.doubtful, f.exited = nil, false, make(chan struct{})
 }
 
 // wrong changes its faults.
@@ -217,16 +194,15 @@ func (h *host) mendTemplate() { h.killUnit("router.service") }
 // server is nginx.Server as one router sees it.
 type server struct {
 	*front
-	p        *process
-	current  *configuration // what it believes to be in effect
-	doubtful bool
+	p       *process
+	current *configuration // what it believes to be in effect
 }
 
 // Start adopts a running nginx, or starts one with the file on disk.
 func (s *server) Start(ctx context.Context) error {
 	s.mu.Lock()
 	s.current = s.file
-	running, same := s.live != nil, reflect.DeepEqual(s.live, s.file)
+	running, same := s.live != nil, reflect.DeepEqual(s.live, s.file) && !s.doubtful
 	s.mu.Unlock()
 	switch {
 	case s.current == nil, running && same:
@@ -272,7 +248,7 @@ func (s *server) Apply(ctx context.Context, c nginx.Configuration) (nginx.Result
 		_, same = s.believes(c)
 	}
 	result, conf := nginx.Result{Refused: c.Refused}, configurationOf(c)
-	if running && same && !s.doubtful {
+	if running && same && !s.doubts() {
 		return s.result(result, conf), nil
 	}
 	result.Changed = true
@@ -283,6 +259,13 @@ func (s *server) Apply(ctx context.Context, c nginx.Configuration) (nginx.Result
 		s.put(old)
 	}
 	return s.result(result, conf), err
+}
+
+// doubts reports whether nginx may take another configuration later.
+func (s *server) doubts() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.doubtful
 }
 
 func (s *server) put(c *configuration) {
@@ -316,8 +299,8 @@ func (s *server) test(c *nginx.Configuration) error {
 
 // effect makes nginx reload, and waits until that takes effect.
 func (s *server) effect(ctx context.Context) error {
-	s.doubtful = true
 	s.mu.Lock()
+	s.doubtful = true
 	starts := s.live == nil
 	if starts && isClosed(s.exited) {
 		s.exited = make(chan struct{})
@@ -328,6 +311,8 @@ func (s *server) effect(ctx context.Context) error {
 	defer s.p.w.turns.giveUp(late)
 	select {
 	case <-shows:
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		s.doubtful = false
 		return nil
 	case <-late.turn:
