@@ -69,11 +69,14 @@ func (c *Controller) write(ctx context.Context, in Input, plan Decision) error {
 	return nil
 }
 
-// The limits of one transaction: etcd's, less the status, the record and a fence.
+// MaxChanges is how many changes one transaction has: etcd's limit, less the status, the record and a fence. A simulation sets a
+// smaller one before anything runs.
+var MaxChanges = store.MaxTxnOps - 3
+
+// The limits of one transaction in bytes.
 const (
-	maxChanges = store.MaxTxnOps - 3
-	maxBytes   = 700_000
-	maxRecord  = 300_000
+	maxBytes  = 700_000
+	maxRecord = 300_000
 )
 
 // split cuts changes into transactions; there is at least one, for the status.
@@ -81,7 +84,7 @@ func split(changes []Change) [][]Change {
 	parts, bytes := [][]Change{nil}, 0
 	for _, change := range changes {
 		last := len(parts) - 1
-		if n := len(parts[last]); n > 0 && (n == maxChanges || bytes+len(change.Raw) > maxBytes) {
+		if n := len(parts[last]); n > 0 && (n == MaxChanges || bytes+len(change.Raw) > maxBytes) {
 			parts, bytes = append(parts, nil), 0
 			last++
 		}

@@ -267,6 +267,7 @@ func (w *world) mendGit() {
 }
 
 func init() {
+	source.MaxChanges = 2 // larger commits take several transactions
 	maps.Copy(people, map[string]func(w *world, s step){
 		"add source": func(w *world, s step) {
 			w.git.push(w, "first", false, func(files map[string]string) {
