@@ -133,12 +133,14 @@ func (c *checker) sourceProblem() string {
 	switch {
 	case synced == nil:
 		return "the source says nothing"
+	case status.Staged != nil:
+		return "commit " + status.Staged.Hash + " is applied in part"
 	case head.broken:
 		if status.Failed == nil || status.Failed.Hash != head.Hash || synced.Reason != "InvalidCommit" {
 			return fmt.Sprintf("the source does not say that its newest commit %s is broken: %s: %s", head.Hash, synced.Reason, synced.Message)
 		}
 		return ""
-	case status.Applied == nil || status.Applied.Hash != head.Hash || status.Staged != nil || synced.Status != v1.ConditionTrue:
+	case status.Applied == nil || status.Applied.Hash != head.Hash || synced.Status != v1.ConditionTrue:
 		return fmt.Sprintf("the newest commit %s is not applied: %s: %s", head.Hash, synced.Reason, synced.Message)
 	}
 	for _, app := range gitApps {
