@@ -204,6 +204,9 @@ func (c *checker) asked(r *request, answered bool) {
 		if c.w.hasTwin(r.router) {
 			excuse = "another machine has its ID"
 		}
+		if excuse == "" && c.restoredTo > 0 && router.Served[v1.DefaultAnnouncePrefix].Digest == "" {
+			excuse = "etcd was restored, and the router has only said since that it vouches for nothing"
+		}
 		if c.judge(invAnswered, excuse) && !answered {
 			c.w.fail(invAnswered, "the router on %s does not answer a request for %s, and says that it serves %s", r.router.name, r.name, key)
 		}
