@@ -174,6 +174,9 @@ const searchedApplies = 50
 // undone says who took back what the source had applied, if the last change of an object was an undo: the apply of its revision or,
 // for one that was deleted, the newest apply that has it.
 func (c *Controller) undone(ctx context.Context, key Key, revision int64) (string, error) {
+	if err := c.caughtUp(ctx, revision); err != nil {
+		return "", err
+	}
 	applies := c.Cluster.Applies.List() // by time
 	searched := 0
 	for _, o := range slices.Backward(applies) {
@@ -200,6 +203,15 @@ func (c *Controller) undone(ctx context.Context, key Key, revision int64) (strin
 		return undoneBy(apply), nil
 	}
 	return "", nil
+}
+
+// caughtUp waits until the cache has the applies of what it knows of an object, which may come a moment later: without its record, an
+// undo looks like an edit.
+func (c *Controller) caughtUp(ctx context.Context, revision int64) error {
+	if revision != 0 {
+		return c.Cluster.WaitForRevision(ctx, revision)
+	}
+	return c.Cluster.CatchUp(ctx) // it was deleted, and when is not known
 }
 
 func undoneBy(a v1.Apply) string {
