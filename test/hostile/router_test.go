@@ -164,15 +164,26 @@ func (r *router) send(request string) string {
 	return fmt.Sprintf("%d %s", response.StatusCode, body)
 }
 
+// config is all that nginx reads: its configuration, the table of hosts and endpoints, and what people look at.
+func (r *router) config() string {
+	r.t.Helper()
+	text := ""
+	for _, name := range []string{"nginx.conf", "endpoints", "conf.d/apps.conf"} {
+		data, err := os.ReadFile(filepath.Join(r.dir, name))
+		require.NoError(r.t, err)
+		text += string(data)
+	}
+	return text
+}
+
 // harmless requires that nothing was injected, and that the healthy app is served.
 func (r *router) harmless() {
 	r.t.Helper()
-	config, err := os.ReadFile(filepath.Join(r.dir, "nginx.conf"))
-	require.NoError(r.t, err)
-	require.Contains(r.t, string(config), "healthy.example.com")
-	require.NotContains(r.t, string(config), "injected")
-	require.NotContains(r.t, string(config), r.trap)
-	_, err = net.DialTimeout("tcp", r.trap, time.Second)
+	config := r.config()
+	require.Contains(r.t, config, "healthy.example.com")
+	require.NotContains(r.t, config, "injected")
+	require.NotContains(r.t, config, r.trap)
+	_, err := net.DialTimeout("tcp", r.trap, time.Second)
 	require.Error(r.t, err, "something injected listens")
 	require.Equal(r.t, "200 healthy", r.get("healthy.example.com"))
 }
@@ -268,9 +279,7 @@ func TestRouterJunk(t *testing.T) {
 	refused := r.served()
 	require.Len(t, refused, 3)
 	require.Contains(t, refused, "/services/web/junk0000")
-	config, err := os.ReadFile(filepath.Join(r.dir, "nginx.conf"))
-	require.NoError(t, err)
-	require.NotContains(t, string(config), "junk")
+	require.NotContains(t, r.config(), "junk")
 
 	started := time.Now()
 	r.put(map[string]string{"/services/web/fresh/fresh@1": "127.0.0.1:1", keys.Routes().Key("fresh"): routeTo("fresh.example.com")})
