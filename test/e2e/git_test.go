@@ -20,10 +20,11 @@ func TestGit(t *testing.T) {
 	manifest := func(version string) string {
 		text, err := os.ReadFile(greeter(t, version, ""))
 		require.NoError(t, err)
-		return string(text)
+		// Other tests have an app called greeter: the numbers of its revisions would go on.
+		return strings.Replace(string(text), "name: greeter", "name: pushed", 1)
 	}
 	push := func(subject, version string) (time.Time, string) {
-		hash := repo.Push(subject, map[string]string{"prod/greeter.yaml": manifest(version)})
+		hash := repo.Push(subject, map[string]string{"prod/pushed.yaml": manifest(version)})
 		return time.Now(), hash
 	}
 	_, first := push("Greet with 1", "1")
@@ -34,16 +35,17 @@ func TestGit(t *testing.T) {
 	}
 	write("1h")
 	require.Contains(t, run(t, "fleetctl apply -f %s --wait --timeout 1m", source), "source/prod created\n")
-	defer run(t, "fleetctl delete app greeter --ignore-not-found")
+	defer run(t, "fleetctl delete app pushed --ignore-not-found")
+	defer func() { _, _ = try("fleetctl delete source prod --keep") }() // if the test ends early, it would put the app back
 	greets(t, "1")
 	require.Regexp(t, `(?m)^prod\s+True\s+`+first[:7]+`\S*\s+1\s+commit `+first[:10]+`: Greet with 1`, run(t, "fleetctl get sources"))
-	require.Contains(t, run(t, "fleetctl describe app greeter"), "source/prod, prod/greeter.yaml:1, commit "+first[:7])
-	require.Contains(t, run(t, "fleetctl history app/greeter -o wide"), "Ada")
+	require.Contains(t, run(t, "fleetctl describe app pushed"), "source/prod, prod/pushed.yaml:1, commit "+first[:7])
+	require.Contains(t, run(t, "fleetctl history app/pushed -o wide"), "Ada")
 
-	way := run(t, "fleetctl trace greeter@1")
-	for _, step := range []string{"commit\\s+-\\s+-\\s+" + first + " by Ada: Greet with 1", "manifest\\s+/fleet/apps/greeter\\s+\\d+\\s+written by source/prod", "revision\\s+/fleet/revisions/greeter/0000000001",
-		"unit file\\s+/fleet/unitfiles/", "unit\\s+/fleet/units/greeter@1.service", "placement\\s+/fleet/placements/", "process\\s+/fleet/states/.*active/running",
-		"endpoint\\s+/services/web/greeter/greeter@1", "router\\s+/fleet/routers/.*serves /services/web as of revision \\d+"} {
+	way := run(t, "fleetctl trace pushed@1")
+	for _, step := range []string{"commit\\s+-\\s+-\\s+" + first + " by Ada: Greet with 1", "manifest\\s+/fleet/apps/pushed\\s+\\d+\\s+written by source/prod", "revision\\s+/fleet/revisions/pushed/0000000001",
+		"unit file\\s+/fleet/unitfiles/", "unit\\s+/fleet/units/pushed@1.service", "placement\\s+/fleet/placements/", "process\\s+/fleet/states/.*active/running",
+		"endpoint\\s+/services/web/pushed/pushed@1", "router\\s+/fleet/routers/.*serves /services/web as of revision \\d+"} {
 		require.Regexp(t, "(?m)^"+step, way)
 	}
 	pushed, _ := push("Greet with 2", "2")
@@ -51,7 +53,7 @@ func TestGit(t *testing.T) {
 	greets(t, "2")
 	t.Logf("asked for: served %s after the push", time.Since(pushed).Round(10*time.Millisecond))
 
-	repo.Push("Broken", map[string]string{"prod/greeter.yaml": manifest("3"), "prod/other.yaml": "apiVersion: fleet/v1\nkind: App\nmetadata: {name: other}\nspec: {}\n"})
+	repo.Push("Broken", map[string]string{"prod/pushed.yaml": manifest("3"), "prod/other.yaml": "apiVersion: fleet/v1\nkind: App\nmetadata: {name: other}\nspec: {}\n"})
 	out, err := try("fleetctl sync source/prod --wait --timeout 1m")
 	require.Error(t, err)
 	require.Contains(t, out, "InvalidCommit: commit ")
@@ -62,9 +64,9 @@ func TestGit(t *testing.T) {
 	run(t, "fleetctl sync source/prod --wait --timeout 1m")
 	greets(t, "3")
 
-	require.Contains(t, run(t, "fleetctl scale app/greeter 2"), "belongs to source/prod, which puts back what its repository says")
+	require.Contains(t, run(t, "fleetctl scale app/pushed 2"), "belongs to source/prod, which puts back what its repository says")
 	eventually(t, 20*time.Second, "the edit is put back", func() error {
-		if text := run(t, "fleetctl get app greeter -o yaml"); strings.Contains(text, "replicas: 2") {
+		if text := run(t, "fleetctl get app pushed -o yaml"); strings.Contains(text, "replicas: 2") {
 			return fmt.Errorf("%s", text)
 		}
 		if text := run(t, "fleetctl events --for source/prod"); !strings.Contains(text, "DriftReverted") {
@@ -73,7 +75,7 @@ func TestGit(t *testing.T) {
 		return nil
 	})
 
-	run(t, "fleetctl undo app/greeter --to 2 --wait --timeout 1m")
+	run(t, "fleetctl undo app/pushed --to 2 --wait --timeout 1m")
 	greets(t, "2")
 	run(t, "fleetctl sync source/prod --wait --timeout 1m")
 	greets(t, "2")
@@ -89,16 +91,16 @@ func TestGit(t *testing.T) {
 	t.Logf("with an interval of 5s: served %s after the push", took.Round(10*time.Millisecond))
 	require.Less(t, took, 15*time.Second)
 
-	repo.Push("All is gone", map[string]string{"prod/greeter.yaml": "", "prod/README.md": "empty\n"})
+	repo.Push("All is gone", map[string]string{"prod/pushed.yaml": "", "prod/README.md": "empty\n"})
 	out, err = try("fleetctl sync source/prod --wait --timeout 1m")
 	require.Error(t, err)
-	require.Contains(t, out, "1 of 1 objects would be deleted (app/greeter): fleetctl sync source/prod --allow-prune does so")
+	require.Contains(t, out, "1 of 1 objects would be deleted (app/pushed): fleetctl sync source/prod --allow-prune does so")
 	greets(t, "5")
 	_, err = try("fleetctl delete source prod")
 	require.Error(t, err)
 	run(t, "fleetctl sync source/prod --allow-prune --wait --timeout 1m")
 	eventually(t, 20*time.Second, "it is deleted", func() error {
-		if out, err := try("fleetctl get app greeter"); err == nil {
+		if out, err := try("fleetctl get app pushed"); err == nil {
 			return fmt.Errorf("%s", out)
 		}
 		return nil

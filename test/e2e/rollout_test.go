@@ -131,7 +131,7 @@ func TestSingleInstance(t *testing.T) {
 			require.Equal(t, 5, exit.ExitCode(), "%s", out)
 			// Other tests have had an app of this name: the numbers of its revisions go on.
 			require.Regexp(t, `fleetctl: app/greeter: revision \d+ was taken back: `+regexp.QuoteMeta(why)+`; revision \d+ keeps running`, out)
-			require.Regexp(t, `last log line of its sidekick:\n.*GET http://127\.0\.0\.\d+:\d+/healthz answered 503 Service Unavailable`, out)
+			require.Regexp(t, `its health check:\n.*\| GET http://127\.0\.0\.\d+:\d+/healthz answered 503 Service Unavailable`, out)
 		})
 		for answer := range result.Answered {
 			require.Equal(t, "greeter@1.service", answer.Instance, "%v", answer)
