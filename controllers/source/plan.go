@@ -50,7 +50,7 @@ type Current struct {
 	Revision int64
 	// Paused: it has the annotation fleet/sync: paused.
 	Paused bool
-	// Undone is who put another text back than the source's, and when; empty: nobody did.
+	// Undone is who put another text back than the source's, and when; empty: it was not undone.
 	Undone string
 	// Gone: it was deleted; only Undone is set.
 	Gone bool

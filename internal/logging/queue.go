@@ -17,7 +17,7 @@ const (
 	flushTimeout = time.Second
 )
 
-// Queue is a writer of lines that never makes its callers wait. A goroutine passes them on, in order. While whoever reads them stands
+// Queue is a writer of lines that never makes its callers wait. A goroutine passes them on, in order. While their reader stands
 // still, such as a journal whose disk is busy, the queue fills; what does not fit is lost, and a line tells how much that was.
 type Queue struct {
 	w    io.Writer
