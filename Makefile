@@ -96,7 +96,7 @@ gotest:
 .PHONY: test-lab
 test-lab: packages images azurite gotest ## Run the tests on real machines alone (as root)
 	@hack/install-debian.sh lab
-	@$(GOTEST) -timeout 20m $(TESTFLAGS) -- ./test/lab
+	@$(GOTEST) -timeout 45m $(TESTFLAGS) -- ./test/lab
 
 .PHONY: test
 test: deps build packages images etcd azurite fleet1 gotest ## Run every test, with real etcd, real systemd and real nginx (SKIPS=fail: none may be skipped)
@@ -113,10 +113,10 @@ test-hack-packages test-hack-images test-hack-provision: test-hack-%:
 # Tests with limits in seconds, on a computer that may be busy just then: what fails is told, and run once more.
 .PHONY: test-clusters test-machines
 test-clusters:
-	@AGAIN=1 hack/apart.sh env $(GOTEST) -timeout 25m $(TESTFLAGS) -- ./test/e2e
+	@AGAIN=1 hack/apart.sh env $(GOTEST) -timeout 40m $(TESTFLAGS) -- ./test/e2e
 test-machines:
 	@AGAIN=1 hack/apart.sh env $(GOTEST) -timeout 10m $(TESTFLAGS) -- ./test/compat
-	@AGAIN=1 $(GOTEST) -timeout 25m $(TESTFLAGS) -- ./test/lab
+	@AGAIN=1 $(GOTEST) -timeout 45m $(TESTFLAGS) -- ./test/lab
 
 .PHONY: race
 race: deps ## Run the tests of what is concurrent under the race detector
