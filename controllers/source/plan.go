@@ -117,7 +117,6 @@ const (
 	DriftReverted = "DriftReverted" // the object was edited or deleted past Git, and is put back
 	Pruned        = "Pruned"        // the object is no longer in the repository
 	Released      = "Released"      // the object is no longer in the repository, and belongs to the source no more, because it does not prune
-	Held          = "Held"          // the object differs from the repository, and stays so: it was undone, or its sync is paused
 	Applied       = "Applied"       // of Synced: all of the commit is applied
 	Suspended     = "Suspended"     // of Synced: the source is suspended, in its manifest or with fleetctl suspend
 	InvalidCommit = "InvalidCommit" // of Synced: a manifest of the commit is wrong, so that nothing of it is applied

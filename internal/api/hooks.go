@@ -17,7 +17,6 @@ import (
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api/wire"
-	"github.com/fleet-starter/fleet/internal/store"
 )
 
 const (
@@ -71,27 +70,14 @@ func (h *hooks) postHook(w http.ResponseWriter, r *http.Request) error {
 
 // ask has the leader look at the repository, unless it was asked just now.
 func (h *hooks) ask(r *http.Request, name string) (*wire.Status, error) {
-	key := h.keys.SourceWishes().Key(name)
-	kv, exists, _, err := h.store.Get(r.Context(), key)
-	if err != nil {
-		return nil, err
-	}
-	wish, _ := h.keys.SourceWishes().Decode(kv.Value) // an unreadable one is overwritten
-	if !exists {
-		wish = v1.SourceWish{}
-	}
-	now := h.now().UTC()
-	if asked, err := time.Parse(time.RFC3339Nano, wish.RequestedAt); err == nil && now.Sub(asked) < hookEvery && !now.Before(asked) {
-		return wire.Done(wire.ReasonUnchanged, "source/%s is looked at already", name), nil
-	}
-	wish.RequestedAt = now.Format(time.RFC3339Nano)
-	value, err := h.keys.SourceWishes().Encode(wish)
-	if err != nil {
-		return nil, err
-	}
-	h.log.Info("a webhook asks for a look", "reason", wire.ReasonConfigured, "source", name, "from", clientOf(r))
-	_, err = h.store.Commit(r.Context(), store.Txn{Ops: []store.Op{{Key: key, Value: value, If: condition(kv, exists)}}})
-	return wire.Done(wire.ReasonConfigured, "source/%s is looked at now", name), err
+	return h.storeWish(r, name, wire.SourceRequest{Action: wire.Sync}, func(wish v1.SourceWish) (v1.SourceWish, string, error) {
+		now := h.now().UTC()
+		if asked, err := time.Parse(time.RFC3339Nano, wish.RequestedAt); err == nil && now.Sub(asked) < hookEvery && !now.Before(asked) {
+			return wish, "is looked at already", nil
+		}
+		wish.RequestedAt = now.Format(time.RFC3339Nano)
+		return wish, "is looked at now", nil
+	})
 }
 
 func hookSecret(path string) ([]byte, error) {

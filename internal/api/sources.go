@@ -83,7 +83,14 @@ func (a *sourceWriter) changeWishOnce(r *http.Request, request wire.SourceReques
 	if err != nil {
 		return nil, err
 	}
-	key := a.keys.SourceWishes().Key(source.Metadata.Name)
+	return a.storeWish(r, source.Metadata.Name, request, func(is v1.SourceWish) (v1.SourceWish, string, error) {
+		return wanted(source, is, request, a.now())
+	})
+}
+
+// storeWish stores the wish that change makes of the present one, and answers with its message.
+func (a *sourceWriter) storeWish(r *http.Request, name string, request wire.SourceRequest, change func(v1.SourceWish) (v1.SourceWish, string, error)) (*wire.Status, error) {
+	key, what := a.keys.SourceWishes().Key(name), "source/"+name
 	kv, exists, _, err := a.store.Get(r.Context(), key)
 	if err != nil {
 		return nil, err
@@ -92,25 +99,25 @@ func (a *sourceWriter) changeWishOnce(r *http.Request, request wire.SourceReques
 	if !exists {
 		is = v1.SourceWish{}
 	}
-	shall, message, err := wanted(source, is, request, a.now())
+	shall, message, err := change(is)
 	if err != nil {
 		return nil, err
 	}
 	if reflect.DeepEqual(is, shall) {
-		return wire.Done(wire.ReasonUnchanged, "source/%s %s", source.Metadata.Name, message), nil
+		return wire.Done(wire.ReasonUnchanged, "%s %s", what, message), nil
 	}
 	op := store.Op{Key: key, If: condition(kv, exists)}
 	if op.Value, err = a.keys.SourceWishes().Encode(shall); err != nil {
 		return nil, err
 	}
 	user, from := caller(r)
-	a.log.Info("changing a source", "reason", request.Action, "object", "source/"+source.Metadata.Name, "objects", strings.Join(request.Objects, " "), "user", user, "from", from)
+	a.log.Info("changing a source", "reason", request.Action, "object", what, "objects", strings.Join(request.Objects, " "), "user", user, "from", from)
 	revision, err := a.store.Commit(r.Context(), store.Txn{Ops: []store.Op{op}})
 	if err != nil {
 		return nil, err
 	}
-	answer := done(wire.ReasonConfigured, "source/"+source.Metadata.Name, revision)
-	answer.Message = "source/" + source.Metadata.Name + " " + message
+	answer := done(wire.ReasonConfigured, what, revision)
+	answer.Message = what + " " + message
 	return answer, nil
 }
 

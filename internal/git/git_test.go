@@ -81,13 +81,13 @@ func TestRead(t *testing.T) {
 func TestRefused(t *testing.T) {
 	repo := gittest.New(t)
 	repo.Push("First", map[string]string{"a.yaml": "a\n"})
-	agent, stranger := sshdtest.StartAgent(t), sshdtest.StartAgent(t)
+	agent, other := sshdtest.StartAgent(t), sshdtest.StartAgent(t)
 	sshd := sshdtest.Start(t, agent)
 	host, port, _ := net.SplitHostPort(sshd.Address)
 	address := "ssh://" + sshd.User + "@" + sshd.Address
 	key := sshd.HostKey(t)
 	known := secret(t, fmt.Sprintf("[%s]:%s %s\n", host, port, key))
-	changed := secret(t, fmt.Sprintf("[%s]:%s %s\n", host, port, strings.Join(strings.Fields(publicOf(t, stranger.KeyFile))[:2], " ")))
+	changed := secret(t, fmt.Sprintf("[%s]:%s %s\n", host, port, strings.Join(strings.Fields(publicOf(t, other.KeyFile))[:2], " ")))
 	url, server := repo.Serve("geheim")
 	ca := secret(t, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})))
 	redirect := httptest.NewServer(http.RedirectHandler(url, http.StatusFound))
@@ -112,7 +112,7 @@ func TestRefused(t *testing.T) {
 		"no repository":      {Remote{URL: "file:///nowhere.git"}, RepositoryNotFound, "no such repository"},
 		"a host unknown":     {Remote{URL: address + repo.Bare, SSHKeyFile: agent.KeyFile}, HostKeyRefused, "auth.knownHostsFile"},
 		"a host changed":     {Remote{URL: address + repo.Bare, SSHKeyFile: agent.KeyFile, KnownHostsFile: changed}, HostKeyRefused, "has changed"},
-		"a key refused":      {Remote{URL: address + repo.Bare, SSHKeyFile: stranger.KeyFile, KnownHostsFile: known}, AuthFailed, "auth.sshKeyFile"},
+		"a key refused":      {Remote{URL: address + repo.Bare, SSHKeyFile: other.KeyFile, KnownHostsFile: known}, AuthFailed, "auth.sshKeyFile"},
 		"a key missing":      {Remote{URL: address + repo.Bare, SSHKeyFile: "/nowhere/key", KnownHostsFile: known}, AuthFailed, "/nowhere/key"},
 		"no key":             {Remote{URL: address + repo.Bare, KnownHostsFile: known}, AuthFailed, "auth.sshKeyFile"},
 		"a token expired":    {Remote{URL: url, TokenFile: secret(t, "abgelaufen"), CAFile: ca}, AuthFailed, "auth.tokenFile"},
@@ -278,7 +278,7 @@ func TestSigned(t *testing.T) {
 		repo.Git("config", "commit.gpgSign", "true")
 	}
 	sign(eve.KeyFile)
-	repo.Push("By a stranger", map[string]string{"a.yaml": "2"})
+	repo.Push("By Eve", map[string]string{"a.yaml": "2"})
 	_, err = read()
 	require.Equal(t, NotSigned, ReasonOf(err), "%v", err)
 	sign(ada.KeyFile)
