@@ -61,14 +61,20 @@ SetEnv PATH=%[3]s:/usr/local/bin:/usr/bin:/bin
 `, port, dir, s.Path) + strings.Join(options, "\n") + "\n"
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "sshd_config"), []byte(config), 0o600))
 
-	cmd := exec.Command(Program, "-D", "-E", filepath.Join(dir, "log"), "-f", filepath.Join(dir, "sshd_config"))
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	// sshd writes to a file that is open: one that it opens by name comes back with the process of a late connection, in a
+	// directory that the test is removing.
+	log, err := os.Create(filepath.Join(dir, "log"))
+	require.NoError(t, err)
+	defer log.Close() //nolint:errcheck // sshd's own copy is what matters
+	cmd := exec.Command(Program, "-D", "-e", "-f", filepath.Join(dir, "sshd_config"))
+	cmd.Stderr = log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	require.NoError(t, cmd.Start())
 	s.PID = cmd.Process.Pid
 	ended := make(chan struct{})
 	go func() { defer close(ended); _ = cmd.Wait() }() // killed below
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
+		_ = syscall.Kill(-s.PID, syscall.SIGKILL) // its connections have processes of their own
 		<-ended
 		if t.Failed() {
 			t.Logf("sshd:\n%s", s.log())
