@@ -48,6 +48,7 @@ func Start(t testing.TB, a *Agent, options ...string) *Server {
 	require.NoError(t, os.Mkdir(s.Path, 0o755))
 	s.NewHostKey(t)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "authorized_keys"), a.public, 0o600))
+	// The home has none of the user's own start files for shells, which may print what they like.
 	config := fmt.Sprintf(`Port %d
 ListenAddress 127.0.0.1
 HostKey %[2]s/host_key
@@ -57,7 +58,7 @@ StrictModes no
 UsePAM no
 PasswordAuthentication no
 PermitRootLogin prohibit-password
-SetEnv PATH=%[3]s:/usr/local/bin:/usr/bin:/bin
+SetEnv PATH=%[3]s:/usr/local/bin:/usr/bin:/bin HOME=%[3]s
 `, port, dir, s.Path) + strings.Join(options, "\n") + "\n"
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "sshd_config"), []byte(config), 0o600))
 
@@ -80,14 +81,20 @@ SetEnv PATH=%[3]s:/usr/local/bin:/usr/bin:/bin
 			t.Logf("sshd:\n%s", s.log())
 		}
 	})
+	answers(t, "tcp", s.Address)
+	return s
+}
+
+// answers waits until something listens.
+func answers(t testing.TB, network, address string) {
+	t.Helper()
 	require.Eventually(t, func() bool {
-		conn, err := net.Dial("tcp", s.Address)
+		conn, err := net.Dial(network, address)
 		if err == nil {
 			_ = conn.Close()
 		}
 		return err == nil
-	}, 10*time.Second, 20*time.Millisecond, "sshd does not listen")
-	return s
+	}, 10*time.Second, 10*time.Millisecond, "nothing listens on %s", address)
 }
 
 func (s *Server) log() []byte {
@@ -140,7 +147,7 @@ func StartAgent(t testing.TB) *Agent {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait() // killed
 	})
-	require.Eventually(t, func() bool { _, err := os.Stat(a.Socket); return err == nil }, 10*time.Second, 10*time.Millisecond)
+	answers(t, "unix", a.Socket) // the socket is there before ssh-agent listens on it
 	add := exec.Command("ssh-add", a.KeyFile)
 	add.Env = append(os.Environ(), "SSH_AUTH_SOCK="+a.Socket)
 	out, err := add.CombinedOutput()
