@@ -132,17 +132,19 @@ func staged(in Input, plan Decision, done map[Key]bool) v1.SourceStatus {
 	}
 	if in.Status != nil {
 		for _, o := range in.Status.Inventory {
-			if open[Key{o.Kind, o.Name}] {
+			if open[Key{Kind: o.Kind, Name: o.Name}] {
 				status.Inventory = append(status.Inventory, o)
 			}
 		}
 	}
 	for _, o := range plan.Status.Inventory {
-		if !open[Key{o.Kind, o.Name}] {
+		if !open[Key{Kind: o.Kind, Name: o.Name}] {
 			status.Inventory = append(status.Inventory, o)
 		}
 	}
-	slices.SortFunc(status.Inventory, func(a, b v1.SourceObject) int { return Key{a.Kind, a.Name}.compare(Key{b.Kind, b.Name}) })
+	slices.SortFunc(status.Inventory, func(a, b v1.SourceObject) int {
+		return Key{Kind: a.Kind, Name: a.Name}.Compare(Key{Kind: b.Kind, Name: b.Name})
+	})
 	return status
 }
 

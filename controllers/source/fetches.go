@@ -8,6 +8,7 @@ import (
 	"github.com/go-logr/logr"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/repository"
 )
 
 const (
@@ -137,5 +138,5 @@ func (f *fetches) look(ctx context.Context, l look, before Fetched) (*Manifests,
 		return known, err
 	}
 	f.log.Info("Read a commit", "source", l.source, "reason", v1.ReasonFetching, "commit", commit.Hash, "author", commit.Author, "subject", commit.Subject, "files", len(files))
-	return Read(commit, files), nil
+	return repository.Read(commit, files), nil
 }

@@ -68,7 +68,7 @@ func (c *Controller) others(in *Input) {
 			continue
 		}
 		for _, object := range o.Value.Inventory {
-			in.Others[Key{object.Kind, object.Name}] = o.Name
+			in.Others[Key{Kind: object.Kind, Name: object.Name}] = o.Name
 		}
 	}
 	for _, o := range c.Cluster.Routes.List() {
@@ -85,7 +85,7 @@ func (c *Controller) objects(ctx context.Context, in *Input) error {
 	applied := map[Key]string{}
 	if in.Status != nil {
 		for _, o := range in.Status.Inventory {
-			applied[Key{o.Kind, o.Name}] = o.Hash
+			applied[Key{Kind: o.Kind, Name: o.Name}] = o.Hash
 		}
 	}
 	for _, key := range keys(in.Fetched.Manifests, in.Status) {

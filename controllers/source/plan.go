@@ -164,7 +164,7 @@ func (p *planner) begin() {
 	p.status.UID, p.status.ObservedRevision = p.in.Source.UID, p.in.Source.Revision
 	p.inventory = make(map[Key]v1.SourceObject, len(p.status.Inventory))
 	for _, o := range p.status.Inventory {
-		p.inventory[Key{o.Kind, o.Name}] = o
+		p.inventory[Key{Kind: o.Kind, Name: o.Name}] = o
 	}
 }
 
@@ -268,7 +268,7 @@ func (p *planner) conclude() {
 func (p *planner) notReady() (waits []string) {
 	more := 0
 	for _, o := range p.status.Inventory {
-		key := Key{o.Kind, o.Name}
+		key := Key{Kind: o.Kind, Name: o.Name}
 		reason := p.in.Current[key].NotReady
 		if slices.ContainsFunc(p.plan.Changes, func(c Change) bool { return c.Key == key && key.Kind == v1.KindApp }) {
 			reason = "just applied"

@@ -37,7 +37,9 @@ func (p *planner) objects(m *Manifests) {
 		p.object(o)
 	}
 	p.prune(m, wanted)
-	slices.SortFunc(p.kept, func(a, b v1.SourceObject) int { return Key{a.Kind, a.Name}.compare(Key{b.Kind, b.Name}) })
+	slices.SortFunc(p.kept, func(a, b v1.SourceObject) int {
+		return Key{Kind: a.Kind, Name: a.Name}.Compare(Key{Kind: b.Kind, Name: b.Name})
+	})
 }
 
 func (p *planner) object(o *Object) {
@@ -49,11 +51,11 @@ func (p *planner) object(o *Object) {
 	exists = exists && !current.Gone
 	same := exists && current.Hash == o.Hash
 	if owner := p.in.Others[o.Key]; owner != "" {
-		p.fault(NotOwned, "%s: %s belongs to source/%s: remove it from one of the two repositories, or fleetctl disown source/%s %s", o.place(), o.Key, owner, owner, o.Key)
+		p.fault(NotOwned, "%s: %s belongs to source/%s: remove it from one of the two repositories, or fleetctl disown source/%s %s", o.Place(), o.Key, owner, owner, o.Key)
 		return
 	}
 	if exists && !mine && !same && !slices.Contains(p.in.Wish.Adopt, o.String()) {
-		p.fault(NotOwned, "%s: %s exists, and was not applied by this source: fleetctl adopt source/%s %s has the repository's replace it", o.place(), o.Key, p.in.Name, o.Key)
+		p.fault(NotOwned, "%s: %s exists, and was not applied by this source: fleetctl adopt source/%s %s has the repository's replace it", o.Place(), o.Key, p.in.Name, o.Key)
 		return
 	}
 	if o.App != nil {
@@ -99,7 +101,7 @@ func (p *planner) change(o *Object, exists, mine, unchanged bool, revision int64
 func (p *planner) names(o *Object) {
 	taken := p.in.Taken[o.Name]
 	if unit := v1.TakenUnit(o.App, func(unit string) bool { _, is := taken[unit]; return is }); unit != "" {
-		p.fault(NotOwned, "%s: %s: %s", o.place(), o.Key, v1.NameTakenMessage(unit, taken[unit]))
+		p.fault(NotOwned, "%s: %s: %s", o.Place(), o.Key, v1.NameTakenMessage(unit, taken[unit]))
 	}
 }
 
@@ -124,9 +126,9 @@ func (p *planner) hosts(objects []Object) {
 			owner := p.in.Hosts[host]
 			switch first := asked[host]; {
 			case first != nil && first != o:
-				p.fault(HostTaken, "%s: %s: %s is asked for by %s (%s), too: remove one", o.place(), field, host, first.Key, first.place())
-			case owner != "" && owner != o.Name && !inCommit[owner] && !p.goes(Key{v1.KindApp, owner}):
-				p.fault(HostTaken, "%s: %s: %s belongs to app/%s: remove it there first", o.place(), field, host, owner)
+				p.fault(HostTaken, "%s: %s: %s is asked for by %s (%s), too: remove one", o.Place(), field, host, first.Key, first.Place())
+			case owner != "" && owner != o.Name && !inCommit[owner] && !p.goes(Key{Kind: v1.KindApp, Name: owner}):
+				p.fault(HostTaken, "%s: %s: %s belongs to app/%s: remove it there first", o.Place(), field, host, owner)
 			}
 			asked[host] = o
 		}
@@ -148,7 +150,7 @@ func (p *planner) prune(m *Manifests, wanted map[Key]bool) {
 			gone = append(gone, key)
 		}
 	}
-	slices.SortFunc(gone, Key.compare)
+	slices.SortFunc(gone, Key.Compare)
 	var deleted []string
 	for _, key := range gone {
 		current, exists := p.in.Current[key]
@@ -213,8 +215,8 @@ func keys(m *Manifests, status *v1.SourceStatus) []Key {
 	}
 	if status != nil {
 		for _, o := range status.Inventory {
-			all[Key{o.Kind, o.Name}] = true
+			all[Key{Kind: o.Kind, Name: o.Name}] = true
 		}
 	}
-	return slices.SortedFunc(maps.Keys(all), Key.compare)
+	return slices.SortedFunc(maps.Keys(all), Key.Compare)
 }

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/repository"
 )
 
 var now = time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
@@ -27,7 +28,7 @@ func files(apps map[string]string) (list []File) {
 func settled(t require.TestingT, apps map[string]string) Input {
 	in := Input{Now: now, Name: "prod", Source: &Manifest{Spec: v1.SourceSpec{Interval: v1.Duration(30 * time.Second), Prune: true}, Revision: 5, UID: 4},
 		Current: map[Key]Current{}, Others: map[Key]string{}, Hosts: map[string]string{}}
-	in.Fetched = Fetched{For: Ask{Revision: 5}, At: now.Add(-10 * time.Second), Manifests: Read(v1.SourceCommit{Hash: strings.Repeat("1", 40), Subject: "One"}, files(apps))}
+	in.Fetched = Fetched{For: Ask{Revision: 5}, At: now.Add(-10 * time.Second), Manifests: repository.Read(v1.SourceCommit{Hash: strings.Repeat("1", 40), Subject: "One"}, files(apps))}
 	require.NoError(t, in.Fetched.Manifests.Fault)
 	settle(&in, Plan(in))
 	settle(&in, Plan(in)) // what was just applied is ready
@@ -54,16 +55,15 @@ func settle(in *Input, plan Decision) {
 }
 
 func hashOf(raw []byte) string {
-	objects, _ := readFile(File{Path: "x.yaml", Data: raw})
-	return objects[0].Hash
+	return repository.Read(v1.SourceCommit{}, []File{{Path: "x.yaml", Data: raw}}).Objects[0].Hash
 }
 
 // next has the repository move on.
 func next(in *Input, apps map[string]string) {
-	in.Fetched.Manifests = Read(v1.SourceCommit{Hash: strings.Repeat("2", 40), Subject: "Two"}, files(apps))
+	in.Fetched.Manifests = repository.Read(v1.SourceCommit{Hash: strings.Repeat("2", 40), Subject: "Two"}, files(apps))
 }
 
-func app(name string) Key { return Key{v1.KindApp, name} }
+func app(name string) Key { return Key{Kind: v1.KindApp, Name: name} }
 
 func hosted(name, host string) string {
 	return manifest(name, "  ports: [{name: http, port: 3000, hostPort: auto}]\n  announce: {port: http}\n  route: {hosts: ["+host+"]}\n")
@@ -245,7 +245,7 @@ func TestWholeCommits(t *testing.T) {
 			}
 			mine := map[Key]bool{}
 			for _, o := range in.Status.Inventory {
-				mine[Key{o.Kind, o.Name}] = true
+				mine[Key{Kind: o.Kind, Name: o.Name}] = true
 			}
 			plan := Plan(in)
 			for _, c := range plan.Changes {
@@ -282,7 +282,7 @@ func TestRead(t *testing.T) {
 		"several":            {[]File{{Path: "a.yaml", Data: []byte("{")}, {Path: "b.yaml", Data: []byte(strings.Replace(a, "spec", "spek", 1))}}, []string{"a.yaml:1: not YAML", "b.yaml:4: spek: unknown field"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := Read(v1.SourceCommit{}, c.files)
+			m := repository.Read(v1.SourceCommit{}, c.files)
 			require.Error(t, m.Fault)
 			require.Empty(t, m.Objects)
 			for _, text := range c.says {
@@ -290,13 +290,13 @@ func TestRead(t *testing.T) {
 			}
 		})
 	}
-	m := Read(v1.SourceCommit{}, []File{{Path: "all.yaml", Blob: "1", Data: []byte("\xef\xbb\xbf# comment\r\n---\r\n" + strings.ReplaceAll(a, "\n", "\r\n") + "---\n" + manifest("b", "") + "---\n\n")}})
+	m := repository.Read(v1.SourceCommit{}, []File{{Path: "all.yaml", Blob: "1", Data: []byte("\xef\xbb\xbf# comment\r\n---\r\n" + strings.ReplaceAll(a, "\n", "\r\n") + "---\n" + manifest("b", "") + "---\n\n")}})
 	require.NoError(t, m.Fault)
 	require.Len(t, m.Objects, 2)
-	require.Equal(t, []string{"app/a", "all.yaml:2"}, []string{m.Objects[0].String(), m.Objects[0].place()})
+	require.Equal(t, []string{"app/a", "all.yaml:2"}, []string{m.Objects[0].String(), m.Objects[0].Place()})
 	many := []File{}
-	for i := range MaxObjects + 1 {
+	for i := range repository.MaxObjects + 1 {
 		many = append(many, File{Path: fmt.Sprintf("%d.yaml", i), Data: []byte(manifest(fmt.Sprintf("a%d", i), ""))})
 	}
-	require.ErrorContains(t, Read(v1.SourceCommit{}, many).Fault, "use several sources")
+	require.ErrorContains(t, repository.Read(v1.SourceCommit{}, many).Fault, "use several sources")
 }

@@ -1,4 +1,6 @@
-package source
+// Package repository reads the manifests of a commit: the same for sources, which the leader applies, and for fleetctl's --from-git. It
+// is pure.
+package repository
 
 import (
 	"bytes"
@@ -60,10 +62,10 @@ func Read(commit v1.SourceCommit, files []File) *Manifests {
 		faults = append(faults, errs...)
 		for _, o := range objects {
 			if first, twice := at[o.Key]; twice {
-				faults = append(faults, &v1.ManifestError{Message: fmt.Sprintf("%s: %s is in %s, too: remove one", o.place(), o.Key, first)})
+				faults = append(faults, &v1.ManifestError{Message: fmt.Sprintf("%s: %s is in %s, too: remove one", o.Place(), o.Key, first)})
 				continue
 			}
-			at[o.Key] = o.place()
+			at[o.Key] = o.Place()
 			m.Objects = append(m.Objects, o)
 		}
 	}
@@ -73,15 +75,17 @@ func Read(commit v1.SourceCommit, files []File) *Manifests {
 	if len(faults) > 0 {
 		return &Manifests{Commit: commit, Fault: faults}
 	}
-	slices.SortFunc(m.Objects, func(a, b Object) int { return a.compare(b.Key) })
+	slices.SortFunc(m.Objects, func(a, b Object) int { return a.Compare(b.Key) })
 	return m
 }
 
-func (k Key) compare(other Key) int {
+// Compare orders keys by kind and name.
+func (k Key) Compare(other Key) int {
 	return cmp.Or(cmp.Compare(k.Kind, other.Kind), cmp.Compare(k.Name, other.Name))
 }
 
-func (o *Object) place() string { return fmt.Sprintf("%s:%d", o.Path, o.Line) }
+// Place is where the document is, such as prod/web.yaml:1.
+func (o *Object) Place() string { return fmt.Sprintf("%s:%d", o.Path, o.Line) }
 
 // byteOrderMark begins files that some editors on Windows write.
 var byteOrderMark = []byte("\xef\xbb\xbf")
@@ -103,7 +107,7 @@ func readFile(f File) (objects []Object, faults v1.ManifestErrors) {
 		o := Object{Key: Key{d.Kind(), d.Name()}, Path: f.Path, Line: d.Line, Blob: f.Blob, Raw: d.Raw, App: d.App}
 		if d.Unit != nil {
 			faults = append(faults, &v1.ManifestError{Message: fmt.Sprintf("%s: %s: a source applies kinds App and Source: write an App, or submit the unit with fleetctl",
-				o.place(), o.Key)})
+				o.Place(), o.Key)})
 			continue
 		}
 		sum := sha256.Sum256(d.Raw)
