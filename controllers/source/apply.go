@@ -27,15 +27,28 @@ func (c *Controller) apply(ctx context.Context, in Input, plan Decision) error {
 	if plan.Fetch != nil {
 		c.fetches.begin(look{source: in.Name, ask: *plan.Fetch, spec: in.Source.Spec})
 	}
-	if plan.Status == nil {
-		return nil
+	if plan.Recall != "" {
+		c.fetches.begin(look{source: in.Name, ask: Ask{Revision: in.Source.Revision, Commit: plan.Recall}, spec: in.Source.Spec, recall: true})
 	}
+	if plan.Status != nil {
+		if err := c.store(ctx, in, plan); err != nil {
+			return fmt.Errorf("source %s: %w", in.Name, err)
+		}
+	}
+	if plan.Commit != nil && !plan.PutBack { // all of the newest commit is applied
+		c.fetches.keep(in.Name, Recalled{Hash: plan.Commit.Hash, Revision: in.Source.Revision, At: in.Now, Manifests: in.Fetched.Manifests})
+	}
+	return nil
+}
+
+// store makes the changes, and tells them.
+func (c *Controller) store(ctx context.Context, in Input, plan Decision) error {
 	log := logr.FromContextOrDiscard(ctx)
 	for _, change := range plan.Changes {
 		log.Info("Applying", "reason", change.Reason, "object", change.Key.String(), "commit", plan.Commit.Hash)
 	}
 	if err := c.write(ctx, in, plan); err != nil {
-		return fmt.Errorf("source %s: %w", in.Name, err)
+		return err
 	}
 	for _, e := range plan.Events {
 		c.Events.Record(v1.KindSource, in.Name, e.Type, e.Reason, e.Message)
@@ -59,7 +72,7 @@ func (c *Controller) write(ctx context.Context, in Input, plan Decision) error {
 			done[change.Key] = true
 		}
 		status := *plan.Status
-		if i < len(parts)-1 {
+		if i < len(parts)-1 && !plan.PutBack {
 			status = staged(in, plan, done)
 		}
 		if err := c.commit(ctx, &in, ops, &status); err != nil {

@@ -37,8 +37,9 @@ type fetches struct {
 	asked        chan look
 	slots        chan struct{}
 
-	mu    sync.Mutex
-	known map[string]Fetched
+	mu       sync.Mutex
+	known    map[string]Fetched
+	recalled map[string]Recalled
 }
 
 // look is one look at a repository.
@@ -46,11 +47,13 @@ type look struct {
 	source string
 	ask    Ask
 	spec   v1.SourceSpec
+	// recall: the commit was applied before, and is read for its texts only.
+	recall bool
 }
 
 func newFetches(o Options, changed func(string)) *fetches {
 	return &fetches{repositories: o.Repositories, log: o.Log, now: o.Now, changed: changed, asked: make(chan look, fetchQueue),
-		slots: make(chan struct{}, fetchesAtOnce), known: map[string]Fetched{}}
+		slots: make(chan struct{}, fetchesAtOnce), known: map[string]Fetched{}, recalled: map[string]Recalled{}}
 }
 
 // of returns what is known of a source's repository.
@@ -65,6 +68,21 @@ func (f *fetches) forget(source string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.known, source)
+	delete(f.recalled, source)
+}
+
+// applied returns the commit that a source applied last, if that is known.
+func (f *fetches) applied(source string) Recalled {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.recalled[source]
+}
+
+// keep remembers the commit that a source has applied.
+func (f *fetches) keep(source string, applied Recalled) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.recalled[source] = applied
 }
 
 // begin asks for a look.
@@ -73,6 +91,12 @@ func (f *fetches) begin(l look) {
 	defer f.mu.Unlock()
 	select {
 	case f.asked <- l:
+		if l.recall {
+			known := f.recalled[l.source]
+			known.Running = true
+			f.recalled[l.source] = known
+			return
+		}
 		known := f.known[l.source]
 		known.Running = true
 		f.known[l.source] = known
@@ -101,6 +125,10 @@ func (f *fetches) work(ctx context.Context, l look) {
 	case <-ctx.Done():
 		return
 	}
+	if l.recall {
+		f.again(ctx, l)
+		return
+	}
 	before := f.of(l.source)
 	manifests, err := f.look(ctx, l, before)
 	if ctx.Err() != nil { // fleetd ends, or another machine leads
@@ -117,15 +145,45 @@ func (f *fetches) work(ctx context.Context, l look) {
 	f.changed(l.source)
 }
 
+// atCommit has the commit read that was asked for, instead of the newest one.
+func (l *look) atCommit() {
+	if git := &l.spec.Git; l.ask.Commit != "" {
+		git.Branch, git.Tag, git.Commit = "", "", l.ask.Commit
+	}
+}
+
+// again reads a commit that was applied before.
+func (f *fetches) again(ctx context.Context, l look) {
+	l.atCommit()
+	found := Recalled{Hash: l.ask.Commit, Revision: l.ask.Revision}
+	commit, files, err := f.repositories.Read(ctx, &l.spec, l.ask.Commit)
+	if ctx.Err() != nil {
+		return
+	}
+	if err == nil {
+		found.Manifests = repository.Read(commit, files)
+		err = found.Manifests.Fault
+	}
+	if err != nil {
+		found.Manifests, found.Reason, found.Message = nil, f.repositories.Reason(err), v1.Summary(err)
+		f.log.Info("The applied commit cannot be read", "source", l.source, "commit", l.ask.Commit, "reason", found.Reason, "error", found.Message)
+	}
+	found.At = f.now()
+	f.mu.Lock()
+	if f.recalled[l.source].Running { // else another one was applied meanwhile
+		f.recalled[l.source] = found
+	}
+	f.mu.Unlock()
+	f.changed(l.source)
+}
+
 // look reads the newest commit unless it is known.
 func (f *fetches) look(ctx context.Context, l look, before Fetched) (*Manifests, error) {
 	known := before.Manifests
 	if before.For.Revision != l.ask.Revision {
 		known = nil // read with another path, or by other rules
 	}
-	if git := &l.spec.Git; l.ask.Commit != "" {
-		git.Branch, git.Tag, git.Commit = "", "", l.ask.Commit
-	}
+	l.atCommit()
 	hash, err := f.repositories.Newest(ctx, &l.spec)
 	if err != nil {
 		return known, err

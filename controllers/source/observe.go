@@ -15,7 +15,7 @@ import (
 
 // observe gathers what is known about one source.
 func (c *Controller) observe(ctx context.Context, name string) (Input, error) {
-	in := Input{Now: c.Now(), Name: name, Fetched: c.fetches.of(name), Current: map[Key]Current{}, Others: map[Key]string{}, Hosts: map[string]string{},
+	in := Input{Now: c.Now(), Name: name, Fetched: c.fetches.of(name), Recalled: c.fetches.applied(name), Current: map[Key]Current{}, Others: map[Key]string{}, Hosts: map[string]string{},
 		Taken: map[string]map[string]string{}}
 	if o, ok := c.Cluster.SourceStatus.Get(name); ok {
 		in.StatusRevision = o.ModRevision

@@ -22,6 +22,8 @@ type Input struct {
 	Wish           v1.SourceWish
 	// Fetched is what is known of the repository.
 	Fetched Fetched
+	// Recalled is the commit that was applied last.
+	Recalled Recalled
 	// Current are the objects that the commit or the inventory names, as they are stored.
 	Current map[Key]Current
 	// Others are the sources that other objects belong to.
@@ -98,11 +100,14 @@ type Event struct{ Type, Reason, Message string }
 type Decision struct {
 	// Fetch has the repository looked at; nil: not now.
 	Fetch *Ask
+	// Recall is the applied commit, to be read again; empty: not now.
+	Recall string
 	// Changes belong together, in this order. Status is stored with them; nil: it stays.
 	Changes []Change
 	Status  *v1.SourceStatus
-	// Commit is what the changes come from.
-	Commit *v1.SourceCommit
+	// Commit is what the changes come from. PutBack: it is applied, and each of the changes puts an object back to it.
+	Commit  *v1.SourceCommit
+	PutBack bool
 	// Forget deletes the status of a source that is gone.
 	Forget bool
 	Events []Event
@@ -155,11 +160,14 @@ type planner struct {
 	faults    []fault
 }
 
-// begin copies the status. That of another source of the same name does not count.
+// begin copies the status, without what people took from the source. That of another source of the same name does not count.
 func (p *planner) begin() {
 	if s := p.in.Status; s != nil && s.UID == p.in.Source.UID {
 		p.status = *s
 		p.status.Conditions = slices.Clone(s.Conditions)
+		p.status.Inventory = slices.DeleteFunc(slices.Clone(s.Inventory), func(o v1.SourceObject) bool {
+			return slices.Contains(p.in.Wish.Disown, Key{Kind: o.Kind, Name: o.Name}.String())
+		})
 	}
 	p.status.UID, p.status.ObservedRevision = p.in.Source.UID, p.in.Source.Revision
 	p.inventory = make(map[Key]v1.SourceObject, len(p.status.Inventory))
@@ -227,9 +235,9 @@ func (p *planner) after(d time.Duration) {
 	}
 }
 
-// refuse leaves all as it is, and says why. A look that is under way says nothing new.
+// refuse leaves the commit that is applied as it is, and says why. A look that is under way says nothing new.
 func (p *planner) refuse(reason, message string) {
-	p.plan.Changes, p.held = nil, nil
+	p.plan.Changes, p.plan.Events, p.held = nil, nil, nil
 	if m := p.in.Fetched.Manifests; m != nil && reason != Suspended && reason != v1.ReasonFetching && reason != v1.ReasonWaiting {
 		p.status.Failed = nil
 		if p.status.Applied == nil || m.Commit.Hash != p.status.Applied.Hash {
@@ -240,6 +248,11 @@ func (p *planner) refuse(reason, message string) {
 	}
 	if reason == v1.ReasonFetching && v1.FindCondition(p.status.Conditions, v1.Synced) != nil {
 		return // what was said before counts until there is an answer
+	}
+	if reason != Suspended && reason != v1.ReasonFetching && reason != v1.ReasonInvalidManifest { // else it may be meant to be as it is
+		if note := p.putBack(); note != "" {
+			message += "; " + note
+		}
 	}
 	p.condition(v1.Synced, v1.ConditionFalse, reason, message)
 }

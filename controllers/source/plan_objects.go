@@ -30,7 +30,7 @@ func (p *planner) fault(reason, format string, args ...any) {
 func (p *planner) objects(m *Manifests) {
 	p.kept, p.held = nil, nil
 	wanted := make(map[Key]bool, len(m.Objects))
-	p.hosts(m.Objects)
+	p.hosts(m.Objects, p.goes)
 	for i := range m.Objects {
 		o := &m.Objects[i]
 		wanted[o.Key] = true
@@ -67,10 +67,8 @@ func (p *planner) object(o *Object) {
 	case same:
 	case exists && current.Paused && !(mine && current.Hash == before.Hash): // people have set it, not the repository
 		entry.Held = "its annotation " + v1.AnnotationSync + " is " + v1.SyncPaused
-	case unchanged && current.Undone != "":
-		entry.Held = current.Undone
-	case unchanged && before.Held != "" && exists && !current.Paused && strings.HasPrefix(before.Held, undonePrefix):
-		entry.Held = before.Held // the record of the undo may be collected by now
+	case unchanged && held(before, current, exists) != "":
+		entry.Held = held(before, current, exists)
 	default:
 		p.change(o, exists, mine, unchanged, current.Revision)
 	}
@@ -105,8 +103,9 @@ func (p *planner) names(o *Object) {
 	}
 }
 
-// hosts refuses an app that asks for a host that another app has, and goes on having.
-func (p *planner) hosts(objects []Object) {
+// hosts refuses an app that asks for a host that another app has, and goes on having; gone says of one that is not among the objects
+// whether its hosts do not count.
+func (p *planner) hosts(objects []Object, gone func(app string) bool) {
 	asked, inCommit := map[string]*Object{}, map[string]bool{}
 	for i := range objects {
 		if objects[i].App != nil {
@@ -127,7 +126,7 @@ func (p *planner) hosts(objects []Object) {
 			switch first := asked[host]; {
 			case first != nil && first != o:
 				p.fault(HostTaken, "%s: %s: %s is asked for by %s (%s), too: remove one", o.Place(), field, host, first.Key, first.Place())
-			case owner != "" && owner != o.Name && !inCommit[owner] && !p.goes(Key{Kind: v1.KindApp, Name: owner}):
+			case owner != "" && owner != o.Name && !inCommit[owner] && !gone(owner):
 				p.fault(HostTaken, "%s: %s: %s belongs to app/%s: remove it there first", o.Place(), field, host, owner)
 			}
 			asked[host] = o
@@ -135,9 +134,9 @@ func (p *planner) hosts(objects []Object) {
 	}
 }
 
-// goes reports whether an object that is not in the commit is deleted by it.
-func (p *planner) goes(key Key) bool {
-	_, mine := p.inventory[key]
+// goes reports whether an app that is not in the commit is deleted by it.
+func (p *planner) goes(app string) bool {
+	_, mine := p.inventory[Key{Kind: v1.KindApp, Name: app}]
 	return mine && p.in.Source.Spec.Prune
 }
 
@@ -146,7 +145,7 @@ func (p *planner) goes(key Key) bool {
 func (p *planner) prune(m *Manifests, wanted map[Key]bool) {
 	var gone []Key
 	for key := range p.inventory {
-		if !wanted[key] && !slices.Contains(p.in.Wish.Disown, key.String()) {
+		if !wanted[key] {
 			gone = append(gone, key)
 		}
 	}
@@ -193,8 +192,12 @@ func (p *planner) apply() {
 		message += "; " + strings.Join(p.held[:min(len(p.held), 3)], "; ")
 	}
 	p.condition(v1.Synced, v1.ConditionTrue, Applied, message)
+	p.tellChanges(short(commit.Hash))
+}
+
+func (p *planner) tellChanges(commit string) {
 	for _, c := range p.plan.Changes {
-		p.plan.Events = append(p.plan.Events, Event{v1.EventNormal, c.Reason, fmt.Sprintf("%s: commit %s", c.Key, short(commit.Hash))})
+		p.plan.Events = append(p.plan.Events, Event{v1.EventNormal, c.Reason, fmt.Sprintf("%s: commit %s", c.Key, commit)})
 	}
 }
 

@@ -50,7 +50,9 @@ func settle(in *Input, plan Decision) {
 	}
 	if plan.Status != nil {
 		in.Status, in.StatusRevision = plan.Status, in.StatusRevision+1
-		in.Status = plan.Status
+	}
+	if plan.Commit != nil && !plan.PutBack {
+		in.Recalled = Recalled{Hash: plan.Commit.Hash, Revision: in.Source.Revision, At: now, Manifests: in.Fetched.Manifests}
 	}
 }
 
@@ -137,7 +139,7 @@ func TestPlan(t *testing.T) {
 		"a file that is wrong": {func(in *Input) { next(in, map[string]string{"a.yaml": other, "b.yaml": "b"}) }, nil, InvalidCommit, "commit 2222222222: b.yaml:1: expected a mapping", ""},
 		"the server is away": {func(in *Input) {
 			in.Fetched.Reason, in.Fetched.Message = "Unreachable", "git: no route to host"
-			in.Current[app("a")] = Current{Hash: "x"}
+			next(in, map[string]string{"b.yaml": b})
 		}, nil, "Unreachable", "no route to host", ""},
 		"suspended":           {func(in *Input) { in.Source.Spec.Suspend = true; next(in, map[string]string{"b.yaml": b}) }, nil, Suspended, "fleetctl resume source/prod", ""},
 		"suspended by people": {func(in *Input) { in.Wish.Suspended = true; next(in, map[string]string{"b.yaml": b}) }, nil, Suspended, "fleetctl resume source/prod", ""},
@@ -183,6 +185,101 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+// TestPutBack: while the newest commit is refused or the server is away, what people change goes back to the commit that is applied.
+// Each row begins with the apps a and b applied from commit One, commit Two is broken, and a was edited.
+func TestPutBack(t *testing.T) {
+	a, b := manifest("a", ""), manifest("b", "")
+	edit := Current{Hash: "x", Revision: 9}
+	for name, c := range map[string]struct {
+		change func(in *Input)
+		// changes are those that are made, recall whether commit One is read again; says is what is said of a, held why it stays.
+		changes []string
+		recall  bool
+		says    string
+		held    string
+	}{
+		"a leader that applied it": {func(*Input) {}, []string{"DriftReverted app/a"}, false, "", ""},
+		"deleted":                  {func(in *Input) { delete(in.Current, app("a")) }, []string{"DriftReverted app/a"}, false, "", ""},
+		"both":                     {func(in *Input) { in.Current[app("b")] = edit }, []string{"DriftReverted app/a", "DriftReverted app/b"}, false, "", ""},
+		"nothing":                  {func(in *Input) { in.Current[app("a")] = Current{Hash: hashOf([]byte(a)), Revision: 9} }, nil, false, "", ""},
+		"the server is away":       {func(in *Input) { in.Fetched.Reason, in.Fetched.Message = "Unreachable", "no route" }, []string{"DriftReverted app/a"}, false, "", ""},
+		"the newest one has it, too": {func(in *Input) {
+			in.Recalled = Recalled{}
+			next(in, map[string]string{"a.yaml": a})
+			in.Waits = []string{"x"}
+		}, []string{"DriftReverted app/a"}, true, "", ""},
+		"a new leader": {func(in *Input) { in.Recalled = Recalled{} }, nil, true, "", ""},
+		"it reads":     {func(in *Input) { in.Recalled = Recalled{Running: true} }, nil, false, "", ""},
+		"it cannot": {func(in *Input) {
+			in.Recalled.Manifests, in.Recalled.Reason, in.Recalled.Message = nil, "Unreachable", "no route"
+		}, nil, false,
+			"app/a cannot be put back to what commit 1111111111 says: no route", ""},
+		"it cannot, for the same reason": {func(in *Input) {
+			in.Recalled.Manifests, in.Recalled.Reason, in.Recalled.Message, in.Recalled.At = nil, "Unreachable", "no route", in.Fetched.At.Add(-1)
+			in.Fetched.Reason = "Unreachable"
+		}, nil, false, "cannot be put back", ""},
+		"it may now": {func(in *Input) {
+			in.Recalled.Manifests, in.Recalled.Reason, in.Recalled.Message, in.Recalled.At = nil, "Unreachable", "no route", in.Fetched.At.Add(-1)
+		}, nil, true, "cannot be put back", ""},
+		"another commit is known": {func(in *Input) { in.Recalled.Hash = strings.Repeat("0", 40); in.Recalled.Manifests = nil }, nil, true, "", ""},
+		"another path":            {func(in *Input) { in.Recalled.Manifests = &Manifests{} }, nil, false, "this source's path does not have the text", ""},
+		"another path, once":      {func(in *Input) { in.Recalled.Manifests = &Manifests{}; in.Recalled.Revision = 1 }, nil, true, "does not have the text", ""},
+		"undone":                  {func(in *Input) { in.Current[app("a")] = Current{Hash: "x", Revision: 9, Undone: "it was undone"} }, nil, false, "", "it was undone"},
+		"paused":                  {func(in *Input) { in.Current[app("a")] = Current{Hash: "x", Revision: 9, Paused: true} }, nil, false, "", "its annotation fleet/sync is paused"},
+		"disowned":                {func(in *Input) { in.Wish.Disown = []string{"app/a"} }, nil, false, "", ""},
+		"another's":               {func(in *Input) { in.Others[app("a")] = "stage" }, nil, false, "", ""},
+		"suspended":               {func(in *Input) { in.Wish.Suspended = true }, nil, false, "", ""},
+		"not read":                {func(in *Input) { in.Fetched = Fetched{} }, nil, false, "", ""},
+		"a source that is wrong":  {func(in *Input) { in.Source.Fault = errors.New("no URL") }, nil, false, "", ""},
+		"in the middle of a commit": {func(in *Input) {
+			in.Status.Staged = &in.Fetched.Manifests.Commit
+			in.Fetched.For.Commit = in.Status.Staged.Hash
+		}, nil, false, "", ""},
+		"its units are another's": {func(in *Input) { in.Taken = map[string]map[string]string{"a": {"a@1.service": "c"}} }, nil, false,
+			"what is not as in commit 1111111111 is not put back: a.yaml:1: app/a: unit a@1.service belongs to app c", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := settled(t, map[string]string{"a.yaml": a, "b.yaml": b})
+			next(&in, map[string]string{"a.yaml": manifest("a", "  replicas: 3\n"), "b.yaml": "b"})
+			settle(&in, Plan(in))
+			in.Current[app("a")] = edit
+			c.change(&in)
+			plan := Plan(in)
+			var changes []string
+			for _, change := range plan.Changes {
+				changes = append(changes, change.Reason+" "+change.String())
+				require.Contains(t, []string{a, b}, string(change.Raw))
+			}
+			require.Equal(t, c.changes, changes)
+			require.Equal(t, c.recall, plan.Recall == strings.Repeat("1", 40))
+			require.Equal(t, len(changes) > 0, plan.PutBack)
+			settle(&in, plan)
+			synced := v1.FindCondition(in.Status.Conditions, v1.Synced)
+			require.Equal(t, v1.ConditionFalse, synced.Status)
+			require.Contains(t, synced.Message, c.says)
+			require.True(t, c.says != "" || !strings.Contains(synced.Message, "put back"), synced.Message)
+			require.Equal(t, strings.Repeat("1", 40), in.Status.Applied.Hash)
+			held := ""
+			for _, o := range in.Status.Inventory {
+				held += o.Held
+			}
+			require.Equal(t, c.held, held)
+			require.Empty(t, Plan(in).Changes, "once is enough")
+			require.Nil(t, Plan(in).Status)
+		})
+	}
+	// A host that another app has got meanwhile stays there.
+	in := settled(t, map[string]string{"a.yaml": hosted("a", "x.example.com"), "b.yaml": hosted("b", "y.example.com")})
+	next(&in, map[string]string{"a.yaml": "a"})
+	delete(in.Current, app("a"))
+	in.Hosts["x.example.com"], in.Hosts["y.example.com"] = "c", "b"
+	plan := Plan(in)
+	require.Empty(t, plan.Changes)
+	require.Contains(t, v1.FindCondition(plan.Status.Conditions, v1.Synced).Message, "is not put back: a.yaml:1: spec.route.hosts[0]: x.example.com belongs to app/c")
+	in.Hosts["x.example.com"] = "b" // as before a commit that moved it
+	require.Len(t, Plan(in).Changes, 1)
+}
+
 // TestWhenToLook: at first, at each interval, when the source changes or people ask; not while a look is under way, nor suspended.
 func TestWhenToLook(t *testing.T) {
 	in := settled(t, map[string]string{"a.yaml": manifest("a", "")})
@@ -215,8 +312,8 @@ func TestAnother(t *testing.T) {
 	require.False(t, Plan(in).Forget)
 }
 
-// TestWholeCommits: whatever happens to the cluster and the repository, a plan makes all that the source manages a whole commit's, or
-// changes nothing; and it deletes only what is in the inventory.
+// TestWholeCommits: whatever happens to the cluster and the repository, a plan makes all that the source manages a whole commit's, the
+// newest one's or that of the last one; and it deletes only what is in the inventory.
 func TestWholeCommits(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		names := []string{"a", "b", "c", "d"}
@@ -254,7 +351,10 @@ func TestWholeCommits(t *testing.T) {
 			}
 			settle(&in, plan)
 			if v1.FindCondition(in.Status.Conditions, v1.Synced).Status != v1.ConditionTrue {
-				require.Empty(t, plan.Changes)
+				require.Equal(t, len(plan.Changes) > 0, plan.PutBack)
+				for _, o := range in.Status.Inventory { // all is as the last commit says
+					require.True(t, o.Held != "" || in.Current[Key{Kind: o.Kind, Name: o.Name}].Hash == o.Hash, "%+v", o)
+				}
 				continue
 			}
 			require.Len(t, in.Status.Inventory, len(in.Fetched.Manifests.Objects))

@@ -3,6 +3,7 @@ package source
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -38,10 +39,13 @@ func newWorld(t *testing.T, s store.Interface) *world {
 }
 
 // start runs the controller, as a new leader does: with nothing on its disk.
-func (w *world) start() {
+func (w *world) start() { w.startIn(filepath.Join(w.t.TempDir(), "git")) }
+
+// startIn runs the controller, as on a machine whose disk has that directory.
+func (w *world) startIn(dir string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	known := cluster.New(w.store, w.keys, logr.Discard())
-	g := git.New(git.Options{Dir: filepath.Join(w.t.TempDir(), "git"), Local: true})
+	g := git.New(git.Options{Dir: dir, Local: true})
 	c := New(Options{Env: cluster.Env{Store: w.store, Cluster: known}, Repositories: ByGit(g)})
 	var parts sync.WaitGroup
 	parts.Go(func() { _ = known.Run(ctx) })
@@ -164,6 +168,50 @@ func testSource(t *testing.T, w *world) {
 		return err == nil && !ok
 	}, 10*time.Second, 10*time.Millisecond)
 	require.Equal(t, map[string]string{"a": a}, w.apps())
+}
+
+// TestDriftWhileRefused: what people change goes back to the commit that is applied while the newest one is refused or the server is
+// away; a leader that cannot read that commit says so.
+func TestDriftWhileRefused(t *testing.T) {
+	w := newWorld(t, memstore.New(memstore.Options{}))
+	disk, away := filepath.Join(t.TempDir(), "git"), w.repo.Bare+".away"
+	restart := func(dir string) { w.stop(); w.startIn(dir) }
+	rename := func(from, to string) { t.Helper(); require.NoError(t, os.Rename(from, to)) }
+	putBack := func(app, text string) {
+		t.Helper()
+		w.put(w.keys.Apps().Key(app), manifest(app, "  replicas: 7\n"))
+		require.Eventually(t, func() bool { return w.apps()[app] == text }, 20*time.Second, 10*time.Millisecond)
+	}
+	restart(disk)
+	a, b := manifest("a", ""), manifest("b", "  replicas: 2\n")
+	first := w.repo.Push("First", map[string]string{"a.yaml": a, "b.yaml": b})
+	w.source("prod", "")
+	w.sync("prod", v1.SourceWish{}, Applied)
+	w.repo.Push("Broken", map[string]string{"a.yaml": "a: b\n", "b.yaml": manifest("b", "  replicas: 3\n")})
+	w.sync("prod", v1.SourceWish{}, InvalidCommit)
+	putBack("a", a)
+	rename(w.repo.Bare, away)
+	w.sync("prod", v1.SourceWish{}, git.RepositoryNotFound)
+	putBack("b", b)
+
+	// A new leader whose disk has the commit, and one that has nothing.
+	restart(disk)
+	putBack("a", a)
+	w.stop()
+	w.put(w.keys.Apps().Key("a"), manifest("a", "  replicas: 7\n"))
+	w.start()
+	var status v1.SourceStatus
+	require.Eventually(t, func() bool {
+		status = w.sync("prod", v1.SourceWish{}, git.RepositoryNotFound)
+		return strings.Contains(synced(status).Message, "; app/a cannot be put back to what commit "+first[:10]+" says: ")
+	}, 20*time.Second, 10*time.Millisecond)
+	require.NotEqual(t, a, w.apps()["a"])
+	rename(away, w.repo.Bare)
+	status = w.sync("prod", v1.SourceWish{}, InvalidCommit)
+	require.Eventually(t, func() bool { return w.apps()["a"] == a }, 20*time.Second, 10*time.Millisecond)
+	status = w.sync("prod", v1.SourceWish{}, InvalidCommit)
+	require.NotContains(t, synced(status).Message, "put back")
+	require.Equal(t, first, status.Applied.Hash)
 }
 
 // TestLargeCommit: more than one transaction takes; a leader that ends in the middle leaves it to the next one to finish, although
