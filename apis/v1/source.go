@@ -28,6 +28,8 @@ type SourceSpec struct {
 	Verify *GitVerify `json:"verify,omitempty"`
 	// Webhook takes webhooks of the Git server at /hooks/<name> of every fleetd that listens on TCP.
 	Webhook *SourceWebhook `json:"webhook,omitempty"`
+	// Report tells the Git server what became of each commit: pending, success, or failure with the reason.
+	Report *SourceReport `json:"report,omitempty"`
 	// DependsOn are sources whose newest commits have to be applied, and their apps ready, before one of this source is.
 	DependsOn []string `json:"dependsOn,omitempty"`
 }
@@ -91,6 +93,8 @@ type SourceStatus struct {
 	Staged *SourceCommit `json:"staged,omitempty"`
 	// Failed is the commit that is not applied, because of what Ready says.
 	Failed *SourceCommit `json:"failed,omitempty"`
+	// Reported is what the Git server was told last, if spec.report is set.
+	Reported *CommitReport `json:"reported,omitempty"`
 	// Inventory is what belongs to the source, sorted by kind and name.
 	Inventory []SourceObject `json:"inventory,omitempty"`
 	// Handled is the last request of fleetctl sync that was answered.

@@ -47,6 +47,9 @@ func (s *Source) Validate() ManifestErrors {
 	if w := s.Spec.Webhook; w != nil && !isPath(w.SecretFile) {
 		v.add("spec.webhook.secretFile", notPath)
 	}
+	if s.Spec.Report != nil {
+		v.report(&s.Spec)
+	}
 	for i, name := range s.Spec.DependsOn {
 		switch field := at("spec.dependsOn", i); {
 		case !IsLabel(name):

@@ -20,6 +20,7 @@ import (
 func (c *Controller) apply(ctx context.Context, in Input, plan Decision) error {
 	if in.Source == nil {
 		c.fetches.forget(in.Name)
+		c.reports.forget(in.Name)
 	}
 	if plan.Forget {
 		return c.commit(ctx, &in, nil, nil)
@@ -37,6 +38,9 @@ func (c *Controller) apply(ctx context.Context, in Input, plan Decision) error {
 	}
 	if plan.Commit != nil && !plan.PutBack { // all of the newest commit is applied
 		c.fetches.keep(in.Name, Recalled{Hash: plan.Commit.Hash, Revision: in.Source.Revision, At: in.Now, Manifests: in.Fetched.Manifests})
+	}
+	if plan.Report != nil {
+		c.reports.begin(posted{source: in.Name, revision: in.Source.Revision, spec: in.Source.Spec, report: *plan.Report})
 	}
 	return nil
 }

@@ -130,11 +130,11 @@ func (f *fetches) work(ctx context.Context, l look) {
 		return
 	}
 	before := f.of(l.source)
-	manifests, err := f.look(ctx, l, before)
+	manifests, newest, err := f.look(ctx, l, before)
 	if ctx.Err() != nil { // fleetd ends, or another machine leads
 		return
 	}
-	found := Fetched{For: l.ask, At: f.now(), Manifests: manifests}
+	found := Fetched{For: l.ask, At: f.now(), Manifests: manifests, Newest: newest}
 	if err != nil {
 		found.Reason, found.Message = f.repositories.Reason(err), err.Error()
 		f.log.Info("The repository cannot be read", "source", l.source, "reason", found.Reason, "error", found.Message)
@@ -178,7 +178,7 @@ func (f *fetches) again(ctx context.Context, l look) {
 }
 
 // look reads the newest commit unless it is known.
-func (f *fetches) look(ctx context.Context, l look, before Fetched) (*Manifests, error) {
+func (f *fetches) look(ctx context.Context, l look, before Fetched) (m *Manifests, newest string, err error) {
 	known := before.Manifests
 	if before.For.Revision != l.ask.Revision {
 		known = nil // read with another path, or by other rules
@@ -186,15 +186,15 @@ func (f *fetches) look(ctx context.Context, l look, before Fetched) (*Manifests,
 	l.atCommit()
 	hash, err := f.repositories.Newest(ctx, &l.spec)
 	if err != nil {
-		return known, err
+		return known, "", err
 	}
 	if known != nil && known.Commit.Hash == hash {
-		return known, nil
+		return known, hash, nil
 	}
 	commit, files, err := f.repositories.Read(ctx, &l.spec, hash)
 	if err != nil {
-		return known, err
+		return known, hash, err
 	}
 	f.log.Info("Read a commit", "source", l.source, "reason", v1.ReasonFetching, "commit", commit.Hash, "author", commit.Author, "subject", commit.Subject, "files", len(files))
-	return repository.Read(commit, files), nil
+	return repository.Read(commit, files), hash, nil
 }

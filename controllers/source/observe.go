@@ -15,7 +15,7 @@ import (
 
 // observe gathers what is known about one source.
 func (c *Controller) observe(ctx context.Context, name string) (Input, error) {
-	in := Input{Now: c.Now(), Name: name, Fetched: c.fetches.of(name), Recalled: c.fetches.applied(name), Current: map[Key]Current{}, Others: map[Key]string{}, Hosts: map[string]string{},
+	in := Input{Now: c.Now(), Name: name, Fetched: c.fetches.of(name), Reporting: c.reports.of(name), Recalled: c.fetches.applied(name), Current: map[Key]Current{}, Others: map[Key]string{}, Hosts: map[string]string{},
 		Taken: map[string]map[string]string{}}
 	if o, ok := c.Cluster.SourceStatus.Get(name); ok {
 		in.StatusRevision = o.ModRevision
@@ -115,7 +115,7 @@ func (c *Controller) current(ctx context.Context, key Key, applied string) (*Cur
 		sum := sha256.Sum256(o.Value)
 		current.Hash, current.Revision = hex.EncodeToString(sum[:]), o.ModRevision
 		if key.Kind == v1.KindApp {
-			current.Paused, current.NotReady = paused(o), c.notReady(o)
+			current.Paused, current.NotReady, current.Rejected = paused(o), c.notReady(o), c.rejected(o)
 		}
 	}
 	if applied != "" && current.Hash != applied {
@@ -138,6 +138,16 @@ func paused(o *cache.Object[[]byte]) bool {
 	}
 	app, err := v1.ParseAppNamed(o.Name, o.Value)
 	return err == nil && app.Metadata.Annotations[v1.AnnotationSync] == v1.SyncPaused
+}
+
+// rejected reports whether the roll-out of an app's manifest was taken back.
+func (c *Controller) rejected(o *cache.Object[[]byte]) bool {
+	status, ok := c.Cluster.Status.Get(o.Name)
+	if !ok {
+		return false
+	}
+	accepted := v1.FindCondition(status.Value.Conditions, v1.Accepted)
+	return accepted != nil && accepted.Status == v1.ConditionFalse && accepted.Reason == v1.ReasonRejected && accepted.ObservedRevision >= o.ModRevision
 }
 
 func (c *Controller) notReady(o *cache.Object[[]byte]) string {

@@ -24,6 +24,8 @@ type Input struct {
 	Fetched Fetched
 	// Recalled is the commit that was applied last.
 	Recalled Recalled
+	// Reporting is what is known of the last report to the Git server.
+	Reporting Reporting
 	// Current are the objects that the commit or the inventory names, as they are stored.
 	Current map[Key]Current
 	// Others are the sources that other objects belong to.
@@ -58,6 +60,8 @@ type Current struct {
 	Gone bool
 	// NotReady is why an app is not ready; empty: it is, or it is no app.
 	NotReady string
+	// Rejected: its roll-out was taken back; NotReady says why.
+	Rejected bool
 }
 
 // Fetched is what the last look at a repository found.
@@ -69,6 +73,8 @@ type Fetched struct {
 	Running bool
 	// Manifests are those of the newest commit that could be read; nil: there is none.
 	Manifests *Manifests
+	// Newest is the hash of the newest commit, which may be one that could not be read; empty: the server did not say.
+	Newest string
 	// Reason and Message are why the last look failed; empty: it did not.
 	Reason, Message string
 }
@@ -111,6 +117,8 @@ type Decision struct {
 	// Forget deletes the status of a source that is gone.
 	Forget bool
 	Events []Event
+	// Report is what the Git server is told once all of that is stored; nil: nothing now.
+	Report *v1.CommitReport
 	// After is when to look again.
 	After time.Duration
 }
@@ -158,6 +166,9 @@ type planner struct {
 	kept      []v1.SourceObject
 	held      []string
 	faults    []fault
+	// why is why the newest commit is not applied, ofCommit: because of what is in it.
+	why      string
+	ofCommit bool
 }
 
 // begin copies the status, without what people took from the source. That of another source of the same name does not count.
@@ -238,6 +249,7 @@ func (p *planner) after(d time.Duration) {
 // refuse leaves the commit that is applied as it is, and says why. A look that is under way says nothing new.
 func (p *planner) refuse(reason, message string) {
 	p.plan.Changes, p.plan.Events, p.held = nil, nil, nil
+	p.why, p.ofCommit = message, reason == InvalidCommit || len(p.faults) > 0
 	if m := p.in.Fetched.Manifests; m != nil && reason != Suspended && reason != v1.ReasonFetching && reason != v1.ReasonWaiting {
 		p.status.Failed = nil
 		if p.status.Applied == nil || m.Commit.Hash != p.status.Applied.Hash {
@@ -272,6 +284,7 @@ func (p *planner) conclude() {
 	default:
 		p.condition(v1.Ready, v1.ConditionTrue, Applied, synced.Message)
 	}
+	p.report()
 	if before := p.in.Status; before == nil || !same(before, &p.status) || len(p.plan.Changes) > 0 {
 		p.plan.Status = &p.status
 	}

@@ -15,6 +15,8 @@ type Options struct {
 	cluster.Env
 	// Repositories reads Git. nil: sources are not applied.
 	Repositories Repositories
+	// Reporter tells Git servers what became of commits. nil: none is told.
+	Reporter Reporter
 }
 
 // Controller applies sources.
@@ -22,6 +24,7 @@ type Controller struct {
 	Options
 	*cluster.Loop[string]
 	fetches *fetches
+	reports *reports
 }
 
 // New returns a controller. It does nothing until Run.
@@ -29,7 +32,7 @@ func New(opts Options) *Controller {
 	opts.Env = opts.WithDefaults()
 	c := &Controller{Options: opts}
 	c.Loop = cluster.NewLoop(c.Env, "source", c.Reconcile, controller.Options{Workers: 2})
-	c.fetches = newFetches(opts, c.Enqueue)
+	c.fetches, c.reports = newFetches(opts, c.Enqueue), newReports(opts, c.Enqueue)
 	c.watch()
 	return c
 }
@@ -77,6 +80,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var looking sync.WaitGroup
 	looking.Go(func() { c.fetches.run(ctx) })
+	looking.Go(func() { c.reports.run(ctx) })
 	defer looking.Wait()
 	defer cancel()
 	return c.Loop.Run(ctx)

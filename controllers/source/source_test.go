@@ -46,7 +46,7 @@ func (w *world) startIn(dir string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	known := cluster.New(w.store, w.keys, logr.Discard())
 	g := git.New(git.Options{Dir: dir, Local: true})
-	c := New(Options{Env: cluster.Env{Store: w.store, Cluster: known}, Repositories: ByGit(g)})
+	c := New(Options{Env: cluster.Env{Store: w.store, Cluster: known}, Repositories: ByGit(g), Reporter: &git.Reporter{}})
 	var parts sync.WaitGroup
 	parts.Go(func() { _ = known.Run(ctx) })
 	parts.Go(func() { _ = c.Run(ctx) })

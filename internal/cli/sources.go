@@ -105,7 +105,7 @@ func sourceFacts(o wire.Source) []fact {
 	}
 	list = append(list, fact{"URL", git.URL}, fact{"Follows", cmp.Or(git.Reference(), git.Commit)}, fact{"Path", git.Path}, fact{"Interval", o.Spec.Interval.String()},
 		fact{"Prune", prune}, fact{"Waits for", strings.Join(o.Spec.DependsOn, ", ")}, fact{"Applied", commitText(status.Applied)}, fact{"Being applied", commitText(status.Staged)},
-		fact{"Refused", commitText(status.Failed)})
+		fact{"Refused", commitText(status.Failed)}, fact{"Reported", reportText(status.Reported)})
 	if w := o.Wish; w != nil {
 		suspended := ""
 		if w.Suspended {
@@ -126,6 +126,14 @@ func commitText(c *v1.SourceCommit) string {
 		text += ", signed by " + c.Signer
 	}
 	return text
+}
+
+// reportText says what the Git server was told; "" for nothing.
+func reportText(r *v1.CommitReport) string {
+	if r == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s of %s, %s: %s", r.State, r.Commit, r.Time.UTC().Format(time.RFC3339), r.Description)
 }
 
 // oneSource returns the name in source/NAME, or NAME.

@@ -35,7 +35,7 @@ var elected = []electedController{
 	}},
 	{"status", func(env cluster.Env, _ ElectedFor) runner { return status.New(status.Options{Env: env}) }},
 	{"source", func(env cluster.Env, e ElectedFor) runner {
-		return source.New(source.Options{Env: env, Repositories: e.Repositories})
+		return source.New(source.Options{Env: env, Repositories: e.Repositories, Reporter: e.Reporter})
 	}},
 	{"collect", func(env cluster.Env, _ ElectedFor) runner { return collect.New(collect.Options{Env: env}) }},
 }
@@ -73,6 +73,8 @@ type ElectedFor struct {
 	Connection func(part string) store.Interface
 	// Repositories reads the repositories of sources. nil: sources are not applied.
 	Repositories source.Repositories
+	// Reporter tells Git servers what became of commits. nil: none is told.
+	Reporter source.Reporter
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
 	// Generate writes unit files, see app.Options.

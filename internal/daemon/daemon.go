@@ -23,6 +23,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/controller"
 	"github.com/fleet-starter/fleet/internal/events"
 	"github.com/fleet-starter/fleet/internal/forecast"
+	"github.com/fleet-starter/fleet/internal/git"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/logging"
 	"github.com/fleet-starter/fleet/internal/store"
@@ -127,7 +128,7 @@ func (d *Daemon) start(ctx context.Context, p *parts) (err error) {
 	d.agent, err = NewAgent(AgentOptions{
 		ElectedFor: ElectedFor{
 			Store: d.store, Keys: d.keys, Log: d.log, Events: recorder, Metrics: d.metrics, Caches: d.caches,
-			AgentTTL: d.cfg.AgentTTL, FreezeTimeout: d.cfg.FreezeTimeout, Repositories: repositories(d.cfg, layout),
+			AgentTTL: d.cfg.AgentTTL, FreezeTimeout: d.cfg.FreezeTimeout, Repositories: repositories(d.cfg, layout), Reporter: &git.Reporter{},
 		},
 		Machine: machine, Systemd: d.systemd, Layout: layout, Output: api.LastWords(d.journal()), Runtimes: runtimes(), Puller: container.Installed, DisableEngine: d.cfg.DisableEngine,
 	})

@@ -29,6 +29,7 @@ const (
 	PathGone           = "PathGone"             // the path is not in the commit
 	NotAFile           = "NotAFile"             // a manifest is a symbolic link
 	NotSigned          = "NotSigned"            // the commit has no signature of an allowed signer
+	ReportRefused      = "ReportRefused"        // of Reported: the Git server does not take the report
 	GitFailed          = "GitFailed"            // the git program failed or is missing
 )
 
