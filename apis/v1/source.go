@@ -114,6 +114,9 @@ type SourceCommit struct {
 	Source string `json:"source,omitempty"`
 }
 
+// Short is the beginning of the hash, as people write it.
+func (c SourceCommit) Short() string { return c.Hash[:min(len(c.Hash), 10)] }
+
 // SourceObject is an object that a source manages.
 type SourceObject struct {
 	// Kind is App or Source.

@@ -30,6 +30,7 @@ type world struct {
 	keys  keyspace.Keys
 	repo  *gittest.Repository
 	stop  func()
+	c     *Controller
 }
 
 func newWorld(t *testing.T, s store.Interface) *world {
@@ -47,6 +48,7 @@ func (w *world) startIn(dir string) {
 	known := cluster.New(w.store, w.keys, logr.Discard())
 	g := git.New(git.Options{Dir: dir, Local: true})
 	c := New(Options{Env: cluster.Env{Store: w.store, Cluster: known}, Repositories: ByGit(g), Reporter: &git.Reporter{}})
+	w.c = c
 	var parts sync.WaitGroup
 	parts.Go(func() { _ = known.Run(ctx) })
 	parts.Go(func() { _ = c.Run(ctx) })
@@ -238,4 +240,35 @@ func TestLargeCommit(t *testing.T) {
 	require.Equal(t, hash, status.Applied.Hash)
 	require.Nil(t, status.Staged)
 	require.Len(t, status.Inventory, 300)
+}
+
+// TestCommitted: the commit that is applied is known also while a newer one is refused, the source is suspended, or another leader has
+// nothing on its disk; it is read again then.
+func TestCommitted(t *testing.T) {
+	w := newWorld(t, memstore.New(memstore.Options{}).Connect())
+	subject := func() string {
+		m, err := w.c.Committed(t.Context(), "shop")
+		require.NoError(t, err)
+		require.Len(t, m.Objects, 1)
+		return m.Commit.Subject
+	}
+	_, err := w.c.Committed(t.Context(), "shop")
+	require.EqualError(t, err, "source/shop does not exist")
+	w.repo.Push("One", map[string]string{"a.yaml": manifest("a", "")})
+	w.source("shop", "")
+	w.sync("shop", v1.SourceWish{}, Applied)
+	require.Equal(t, "One", subject())
+	w.repo.Push("Broken", map[string]string{"a.yaml": "{"})
+	w.sync("shop", v1.SourceWish{}, InvalidCommit)
+	require.Equal(t, "One", subject())
+	w.sync("shop", v1.SourceWish{Suspended: true}, Suspended)
+	w.stop()
+	w.start()
+	require.Equal(t, "One", subject())
+	require.NoError(t, os.Rename(w.repo.Bare, w.repo.Bare+".away"))
+	require.Equal(t, "One", subject(), "what was fetched is kept")
+	w.stop()
+	w.start()
+	_, err = w.c.Committed(t.Context(), "shop")
+	require.ErrorContains(t, err, "does not appear to be a git repository")
 }

@@ -97,6 +97,7 @@ var pathDocs = map[string]string{
 	"/units/{name}/trace":             "The way of a unit from its commit to what the routers serve: each step with its key and that key's revision.",
 	"/sources":                        "Git repositories: the manifest, the status and what people have asked of each. They are stored like apps, with POST /applies.",
 	"/sources/{name}":                 "One source. DELETE needs `?objects=keep` or `?objects=prune`: what becomes of what it has applied.",
+	"/sources/{name}/diff":            "How what is stored differs from the commit that the source has applied, object by object, and why. Only the leader reads repositories: any fleetd asks it.",
 	"/sources/{name}/wish":            "Asks for a look at the repository now, suspends, resumes, adopts or disowns: `{\"action\": \"sync\"}`.",
 	"/plans/apply":                    "Does what a saved plan says and nothing else: `{\"plan\": {...}}`. PlanOutdated if something else would happen now.",
 	"/applies/{name}/undo":            "Takes back everything that the apply changed.",

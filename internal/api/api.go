@@ -13,6 +13,7 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api/wire"
 	"github.com/fleet-starter/fleet/internal/keyspace"
+	"github.com/fleet-starter/fleet/internal/repository"
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
@@ -38,6 +39,9 @@ type Options struct {
 	Fallback http.Handler
 	// Forecasts make plans. Without them, plans are refused.
 	Forecasts Forecasts
+	// Committed returns the manifests of the commit that a source has applied; only the leader is asked. Without one, requests for the drift
+	// of sources are refused.
+	Committed func(ctx context.Context, source string) (*repository.Manifests, error)
 	// Transport reaches the other machines' fleetd. Default: http.DefaultTransport.
 	Transport http.RoundTripper
 	// RequestTimeout bounds every request that is not a watch. Default 30s.
@@ -79,7 +83,7 @@ func New(o Options) *Server {
 	read, write, units := applies.reader.reader, applies.writer, applies.units
 	leads := &leader{reader: read, store: o.Store, machineID: o.MachineID, version: o.Version, transport: o.Transport}
 	machines := &machineWriter{writer: write, keys: o.Keys, reader: read}
-	s.resourceRoutes(read, units, applies.apps, applies, newPlans(o, applies, leads), machines, &unitExplainer{reader: &pastReader{read}, explain: o.Explain, leader: leads},
+	s.resourceRoutes(read, units, applies.apps, applies, newPlans(o, applies, leads), &drifts{applies, leads, o.Committed}, machines, &unitExplainer{reader: &pastReader{read}, explain: o.Explain, leader: leads},
 		&unitOnMachine{reader: read, journal: o.Journal, statusText: o.StatusText, limits: s.limits, machineID: o.MachineID, version: o.Version,
 			now: o.Now, transport: o.Transport})
 	(&fleetAPI{reader: read, units: units, machines: machines, limit: o.TokenLimit}).routes(&s.front)
@@ -94,7 +98,7 @@ func New(o Options) *Server {
 }
 
 // resourceRoutes is the routing table of the resource API.
-func (s *Server) resourceRoutes(read *reader, units *unitWriter, apps *appWriter, applies *applier, plans *plans, machines *machineWriter,
+func (s *Server) resourceRoutes(read *reader, units *unitWriter, apps *appWriter, applies *applier, plans *plans, drifts *drifts, machines *machineWriter,
 	why *unitExplainer, there *unitOnMachine) {
 	const get, put, post, patch, del = http.MethodGet, http.MethodPut, http.MethodPost, http.MethodPatch, http.MethodDelete
 	for path, m := range map[string]methods{
@@ -116,6 +120,7 @@ func (s *Server) resourceRoutes(read *reader, units *unitWriter, apps *appWriter
 		"/plans/apply":                    {post: plans.applyPlan},
 		"/sources":                        {get: read.sources.list},
 		"/sources/{name}":                 {get: read.sources.get, del: (&sourceWriter{applies}).deleteSource},
+		"/sources/{name}/diff":            {get: drifts.driftOf},
 		"/sources/{name}/wish":            {post: (&sourceWriter{applies}).changeWish},
 		"/units":                          {get: read.units.list},
 		"/units/{name}":                   {get: read.units.get, put: units.putUnit, patch: units.patchUnit, del: (&deleter{applies}).object(v1.KindUnit)},

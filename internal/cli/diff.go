@@ -24,12 +24,16 @@ type diffOptions struct {
 func (a *app) diffCommand() *cobra.Command {
 	var o diffOptions
 	cmd := &cobra.Command{
-		Use: "diff -f FILE|DIRECTORY|- | diff app/NAME [--revision N [--revision M]]", Short: "Show what an apply would change, or what differs between two revisions",
+		Use:   "diff -f FILE|DIRECTORY|- | diff app/NAME [--revision N [--revision M]] | diff source/NAME",
+		Short: "Show what an apply would change, what differs between two revisions, or from Git",
 		Long: `With -f, shows what fleetctl apply -f would change: of each app the fields of its manifest, defaults included, then the unit
 files that its instances run with; of each unit its fields and its file. Nothing is stored.
 
 With app/NAME, shows what differs between two of its revisions: from the first --revision to the second, or to the last one of
 the app. Without --revision it is the change that the last revision made.
+
+With source/NAME, shows how what is stored differs from the commit that the source has applied, object by object, after a line that
+says why: it was undone, the app or the source is paused, or it is about to be put back. The leader knows the commit, or reads it.
 
 The output is a unified diff, as diff -u prints it. With -o json it is a list with the texts before and after.
 
@@ -37,7 +41,8 @@ Exit codes: 0 nothing differs, 1 something does, 2 and more an error, as kubectl
 		Example: `  fleetctl diff -f example-app.yaml
   fleetctl diff -f manifests/ -R
   fleetctl diff app/hello
-  fleetctl diff app/hello --revision 3 --revision 5`,
+  fleetctl diff app/hello --revision 3 --revision 5
+  fleetctl diff source/prod`,
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case len(o.files) > 0 && (len(args) > 0 || len(o.revisions) > 0):
@@ -48,6 +53,12 @@ Exit codes: 0 nothing differs, 1 something does, 2 and more an error, as kubectl
 				return usage("--revision is given %d times: two revisions are compared", len(o.revisions))
 			case len(args) == 0:
 				return usage("nothing to compare: give -f FILE, or app/NAME")
+			}
+			if source := sourceIn(args); source != "" {
+				if len(o.revisions) > 0 {
+					return usage("a source has no revisions: --revision is for app/NAME")
+				}
+				return nil
 			}
 			_, err := appNamed(args)
 			return err
@@ -65,7 +76,14 @@ Exit codes: 0 nothing differs, 1 something does, 2 and more an error, as kubectl
 			}
 			return nil
 		},
-		ValidArgsFunction: a.completeApp,
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+			apps, directive := a.completeApp(cmd, args, typed)
+			if len(args) > 0 {
+				return apps, directive
+			}
+			sources, directive := a.completeSource(cmd, args, typed)
+			return append(apps, sources...), directive
+		},
 	}
 	f := cmd.Flags()
 	f.StringArrayVarP(&o.files, "filename", "f", nil, "a file, a directory, or - for standard input; may be repeated")
@@ -73,6 +91,14 @@ Exit codes: 0 nothing differs, 1 something does, 2 and more an error, as kubectl
 	f.StringArrayVar(&o.revisions, "revision", nil, "a revision to compare; may be given twice")
 	_ = cmd.RegisterFlagCompletionFunc("revision", a.completeRevision)
 	return cmd
+}
+
+// sourceIn returns the name in source/NAME, or source NAME; empty: it is something else.
+func sourceIn(args []string) string {
+	if words := splitArgs(args); len(words) == 2 && (words[0] == "source" || words[0] == "sources") {
+		return words[1]
+	}
+	return ""
 }
 
 // completeRevision completes the numbers of the revisions of the app on the command line.
@@ -105,6 +131,10 @@ func (a *app) diffs(ctx context.Context, args []string, o diffOptions) ([]wire.D
 	c, err := a.client()
 	if err != nil {
 		return nil, err
+	}
+	if source := sourceIn(args); source != "" {
+		d, err := client.Get[wire.Drift](ctx, c, client.Path("sources", source, "diff"), nil)
+		return d.Objects, err
 	}
 	name, _ := appNamed(args)
 	q := url.Values{}
@@ -150,6 +180,9 @@ func (a *app) printDiffs(diffs []wire.Diff) error {
 		return a.printYAML(append([]wire.Diff{}, diffs...))
 	}
 	for _, d := range diffs {
+		if d.Why != "" {
+			a.say("# %s: %s", d.Files[0].Name, d.Why)
+		}
 		for _, f := range d.Files {
 			text := diff.Diff(f.Name+" ("+d.From+")", []byte(f.Before), f.Name+" ("+d.To+")", []byte(f.After))
 			for line := range strings.Lines(string(text)) {

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/fleet-starter/fleet/internal/daemon/presence"
 	"github.com/fleet-starter/fleet/internal/forecast"
 	"github.com/fleet-starter/fleet/internal/layout"
+	"github.com/fleet-starter/fleet/internal/repository"
 	"github.com/fleet-starter/fleet/internal/systemd"
 )
 
@@ -95,6 +97,15 @@ func (a *Agent) Leading() *forecast.Memory {
 		return t.memory()
 	}
 	return nil
+}
+
+// Committed returns the manifests of the commit that a source has applied. Only the leader knows them.
+func (a *Agent) Committed(ctx context.Context, name string) (*repository.Manifests, error) {
+	t := a.term.Load()
+	if t == nil {
+		return nil, errors.New("this machine does not lead any more: ask again")
+	}
+	return t.source.Committed(ctx, name)
 }
 
 // SetMetadata publishes new metadata in the machine's presence.

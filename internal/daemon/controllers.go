@@ -100,6 +100,7 @@ func (e ElectedFor) env(part string, known *cluster.Cluster, fence store.Fence) 
 type Term struct {
 	began    time.Time
 	schedule *schedule.Controller
+	source   *source.Controller
 }
 
 func (t *Term) memory() *forecast.Memory {
@@ -127,8 +128,11 @@ func term(ctx context.Context, e ElectedFor, fence store.Fence, leading func(*Te
 	for i, c := range elected { // create all before the cluster runs, so that they miss no change
 		env := e.env(c.name, known, fence)
 		runners[i] = c.new(env, e)
-		if scheduler, ok := runners[i].(*schedule.Controller); ok {
-			this.schedule, this.began = scheduler, env.WithDefaults().Now()
+		switch c := runners[i].(type) {
+		case *schedule.Controller:
+			this.schedule, this.began = c, env.WithDefaults().Now()
+		case *source.Controller:
+			this.source = c
 		}
 	}
 	leading(this)

@@ -189,6 +189,7 @@ func (d *Daemon) serve(ctx context.Context, all []net.Listener) error {
 		Explain:    NewExplainer(ExplainOptions{Store: d.store, Keys: d.keys, Now: time.Now, FreezeTimeout: d.cfg.FreezeTimeout, Leader: d.agent.Leading}),
 		Refuse:     d.agent.presence.Duplicate,
 		Forecasts:  d.forecasts(),
+		Committed:  d.agent.Committed,
 		Fallback:   health(d.registry, d.checks(), d.etcd.warnings),
 		TokenLimit: d.cfg.TokenLimit,
 	})

@@ -74,6 +74,15 @@ type Diff struct {
 	From  string     `json:"from"`
 	To    string     `json:"to"`
 	Files []DiffFile `json:"files"`
+	// Why is why the object differs from the commit of its source; only in a Drift.
+	Why string `json:"why,omitempty"`
+}
+
+// Drift is what differs between what is stored and a commit.
+type Drift struct {
+	Commit v1.SourceCommit `json:"commit"`
+	// Objects are those that differ: From is what is stored, To is what the commit says.
+	Objects []Diff `json:"objects"`
 }
 
 // DiffFile is one text that differs: the object's fields as YAML, or a unit file. A text that does not exist is empty.
