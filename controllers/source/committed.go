@@ -10,7 +10,7 @@ import (
 )
 
 // Committed returns the manifests of the commit that a source has applied or, before the first one, of the newest. They are known from
-// the last look, as long as nothing newer was read; else the repository is read. Nothing is stored.
+// the last pass or look; else the repository is read. Nothing is stored.
 func (c *Controller) Committed(ctx context.Context, name string) (*Manifests, error) {
 	if c.Repositories == nil {
 		return nil, errors.New("this fleetd reads no repositories")
@@ -29,6 +29,9 @@ func (c *Controller) Committed(ctx context.Context, name string) (*Manifests, er
 	spec, wanted := source.Spec, ""
 	if status, ok := c.Cluster.SourceStatus.Get(name); ok && status.Err == nil && status.Value.UID == o.CreateRevision && status.Value.Applied != nil {
 		wanted = status.Value.Applied.Hash
+	}
+	if r := c.fetches.applied(name); r.Manifests != nil && r.Hash == wanted && r.Revision == o.ModRevision {
+		return r.Manifests, nil
 	}
 	known := c.fetches.of(name)
 	if m := known.Manifests; m != nil && known.For.Revision == o.ModRevision && (wanted == m.Commit.Hash || wanted == "" && m.Fault == nil) {

@@ -95,7 +95,7 @@ func reasons(source *wire.Source) func(repository.Key) string {
 		for _, o := range s.Inventory {
 			held[repository.Key{Kind: o.Kind, Name: o.Name}] = o.Held
 		}
-		if c := v1.FindCondition(s.Conditions, v1.Synced); c != nil && c.Status != v1.ConditionTrue {
+		if c := v1.FindCondition(s.Conditions, v1.Synced); c != nil && c.Reason == v1.ReasonInvalidManifest {
 			always = c.Message
 		}
 	}
