@@ -40,13 +40,16 @@ type SourceWebhook struct {
 	SecretFile string `json:"secretFile"`
 }
 
-// GitSource is a directory of a branch, a tag or a commit of a repository.
+// GitSource is a directory of a branch, a tag, a range of versions or a commit of a repository.
 type GitSource struct {
 	// URL is https://HOST/PATH, ssh://USER@HOST/PATH or USER@HOST:PATH.
 	URL string `json:"url"`
-	// Branch, Tag and Commit say what to follow, one of them. Default: the branch main.
+	// Branch, Tag, Semver and Commit say what to follow, one of them. Default: the branch main.
 	Branch string `json:"branch,omitempty"`
 	Tag    string `json:"tag,omitempty"`
+	// Semver is a range of semantic versions, such as ">=1.2 <2": the highest tag in it is followed, written 1.2.3 or v1.2.3. A
+	// prerelease counts only if the range names one, such as ">=1.2.0-0".
+	Semver string `json:"semver,omitempty"`
 	Commit string `json:"commit,omitempty"`
 	// Path is the directory of the manifests: files that end in .yaml, .yml or .json, also in directories below. Default: the
 	// whole repository.
@@ -70,10 +73,10 @@ type GitVerify struct {
 	SSHSigners []string `json:"sshSigners,omitempty"`
 }
 
-// Reference is the full name of the branch or tag that is followed; empty for a commit.
+// Reference is the full name of the branch or tag that is followed; empty for a commit, and for a range of versions.
 func (g *GitSource) Reference() string {
 	switch {
-	case g.Commit != "":
+	case g.Commit != "", g.Semver != "":
 		return ""
 	case g.Tag != "":
 		return "refs/tags/" + g.Tag
@@ -108,6 +111,8 @@ type SourceCommit struct {
 	Author  string    `json:"author,omitempty"`
 	Subject string    `json:"subject,omitempty"`
 	Time    time.Time `json:"time,omitzero"`
+	// Tag is the one that a range of versions chose.
+	Tag string `json:"tag,omitempty"`
 	// Signer is who signed it, if that was asked for.
 	Signer string `json:"signer,omitempty"`
 	// Source is the source that applied it; only set in the record of an apply.
@@ -167,7 +172,7 @@ const (
 // Default sets the fields that are unset. It is idempotent.
 func (s *Source) Default() {
 	setDefault(&s.Spec.Interval, Duration(30*time.Second))
-	if g := &s.Spec.Git; g.Branch == "" && g.Tag == "" && g.Commit == "" {
+	if g := &s.Spec.Git; g.Branch == "" && g.Tag == "" && g.Semver == "" && g.Commit == "" {
 		g.Branch = "main"
 	}
 }

@@ -84,8 +84,14 @@ func (v *validator) git(g *GitSource) {
 			v.add("spec.git.commit", "%s is not a full hash: write 40 hexadecimal digits", quoteShort(g.Commit))
 		}
 	}
+	if g.Semver != "" {
+		given++
+		if _, err := ParseVersionRange(g.Semver); err != nil {
+			v.add("spec.git.semver", "%v", err)
+		}
+	}
 	if given > 1 {
-		v.add("spec.git", "has more than one of branch, tag and commit: write one")
+		v.add("spec.git", "has more than one of branch, tag, semver and commit: write one")
 	}
 	clean := path.Clean("/" + g.Path)
 	switch {

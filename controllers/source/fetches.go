@@ -20,12 +20,19 @@ const (
 
 // Repositories reads Git repositories: see internal/git.
 type Repositories interface {
-	// Newest returns the hash of the commit that a source follows.
-	Newest(ctx context.Context, spec *v1.SourceSpec) (string, error)
-	// Read returns a commit and its manifests' files. An empty hash means the newest one.
-	Read(ctx context.Context, spec *v1.SourceSpec, hash string) (v1.SourceCommit, []File, error)
+	// Newest returns the commit that a source follows, by its hash, and the tag that its range of versions chose.
+	Newest(ctx context.Context, spec *v1.SourceSpec) (Head, error)
+	// Read returns a commit and its manifests' files.
+	Read(ctx context.Context, spec *v1.SourceSpec, head Head) (v1.SourceCommit, []File, error)
 	// Reason is the reason of an error, for conditions.
 	Reason(err error) string
+}
+
+// Head is the commit that a source follows.
+type Head struct {
+	Hash string
+	// Tag is the one that a range of versions chose.
+	Tag string
 }
 
 // fetches looks at repositories, each look in its own goroutine, which run waits for. A pass never waits for one.
@@ -148,7 +155,7 @@ func (f *fetches) work(ctx context.Context, l look) {
 // atCommit has the commit read that was asked for, instead of the newest one.
 func (l *look) atCommit() {
 	if git := &l.spec.Git; l.ask.Commit != "" {
-		git.Branch, git.Tag, git.Commit = "", "", l.ask.Commit
+		git.Branch, git.Tag, git.Semver, git.Commit = "", "", "", l.ask.Commit
 	}
 }
 
@@ -156,7 +163,7 @@ func (l *look) atCommit() {
 func (f *fetches) again(ctx context.Context, l look) {
 	l.atCommit()
 	found := Recalled{Hash: l.ask.Commit, Revision: l.ask.Revision}
-	commit, files, err := f.repositories.Read(ctx, &l.spec, l.ask.Commit)
+	commit, files, err := f.repositories.Read(ctx, &l.spec, Head{Hash: l.ask.Commit})
 	if ctx.Err() != nil {
 		return
 	}
@@ -184,17 +191,17 @@ func (f *fetches) look(ctx context.Context, l look, before Fetched) (m *Manifest
 		known = nil // read with another path, or by other rules
 	}
 	l.atCommit()
-	hash, err := f.repositories.Newest(ctx, &l.spec)
+	head, err := f.repositories.Newest(ctx, &l.spec)
 	if err != nil {
 		return known, "", err
 	}
-	if known != nil && known.Commit.Hash == hash {
-		return known, hash, nil
+	if known != nil && known.Commit.Hash == head.Hash && known.Commit.Tag == head.Tag {
+		return known, head.Hash, nil
 	}
-	commit, files, err := f.repositories.Read(ctx, &l.spec, hash)
+	commit, files, err := f.repositories.Read(ctx, &l.spec, head)
 	if err != nil {
-		return known, hash, err
+		return known, head.Hash, err
 	}
-	f.log.Info("Read a commit", "source", l.source, "reason", v1.ReasonFetching, "commit", commit.Hash, "author", commit.Author, "subject", commit.Subject, "files", len(files))
-	return repository.Read(commit, files), hash, nil
+	f.log.Info("Read a commit", "source", l.source, "reason", v1.ReasonFetching, "commit", commit.Hash, "tag", commit.Tag, "author", commit.Author, "subject", commit.Subject, "files", len(files))
+	return repository.Read(commit, files), head.Hash, nil
 }

@@ -5,8 +5,20 @@ import (
 	"strings"
 	"sync/atomic"
 
+	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/store"
 )
+
+// counting counts the commits that are read.
+type counting struct {
+	Repositories
+	read atomic.Int64
+}
+
+func (c *counting) Read(ctx context.Context, spec *v1.SourceSpec, head Head) (v1.SourceCommit, []File, error) {
+	c.read.Add(1)
+	return c.Repositories.Read(ctx, spec, head)
+}
 
 // stopping is a store that refuses the writes of apps after so many.
 type stopping struct {

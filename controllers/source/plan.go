@@ -136,7 +136,7 @@ const (
 	NotOwned      = "NotOwned"      // of Synced: an object of the commit belongs to another source, or to people
 	HostTaken     = "HostTaken"     // of Synced: an app of the commit asks for a host that another app has, or two do
 	PruneRefused  = "PruneRefused"  // of Synced: the commit would delete more than half of the source's objects
-	ReferenceGone = "ReferenceGone" // of Synced: the branch, tag or commit is not in the repository; nothing is deleted
+	ReferenceGone = "ReferenceGone" // of Synced: the branch, tag or commit is not in the repository, or no tag is in the range of versions; nothing is deleted
 	Progressing   = "Progressing"   // of Ready: an app of the source is not ready
 )
 
@@ -255,7 +255,7 @@ func (p *planner) refuse(reason, message string) {
 		if p.status.Applied == nil || m.Commit.Hash != p.status.Applied.Hash {
 			failed := m.Commit
 			p.status.Failed = &failed
-			message = "commit " + short(m.Commit.Hash) + ": " + message
+			message = named(&m.Commit) + ": " + message
 		}
 	}
 	if reason == v1.ReasonFetching && v1.FindCondition(p.status.Conditions, v1.Synced) != nil {
@@ -267,6 +267,14 @@ func (p *planner) refuse(reason, message string) {
 		}
 	}
 	p.condition(v1.Synced, v1.ConditionFalse, reason, message)
+}
+
+// named is how people are told of a commit.
+func named(c *v1.SourceCommit) string {
+	if c.Tag != "" {
+		return "tag " + c.Tag + ", commit " + short(c.Hash)
+	}
+	return "commit " + short(c.Hash)
 }
 
 // short is the beginning of a commit's hash.

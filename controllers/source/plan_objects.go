@@ -187,7 +187,7 @@ func (p *planner) apply() {
 	p.plan.Commit = &commit
 	p.status.Applied, p.status.Failed, p.status.Staged = &commit, nil, nil
 	p.status.Inventory = p.kept
-	message := fmt.Sprintf("commit %s: %s", short(commit.Hash), commit.Subject)
+	message := fmt.Sprintf("%s: %s", named(&commit), commit.Subject)
 	if len(p.held) > 0 {
 		message += "; " + strings.Join(p.held[:min(len(p.held), 3)], "; ")
 	}

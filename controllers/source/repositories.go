@@ -3,6 +3,7 @@ package source
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/git"
@@ -22,26 +23,59 @@ func remote(spec *v1.SourceSpec) git.Remote {
 }
 
 // Newest implements Repositories.
-func (b byGit) Newest(ctx context.Context, spec *v1.SourceSpec) (string, error) {
+func (b byGit) Newest(ctx context.Context, spec *v1.SourceSpec) (Head, error) {
 	if spec.Git.Commit != "" {
-		return spec.Git.Commit, nil
+		return Head{Hash: spec.Git.Commit}, nil
+	}
+	if spec.Git.Semver != "" {
+		return b.newestVersion(ctx, spec)
 	}
 	name := spec.Git.Reference()
-	refs, err := b.git.List(ctx, remote(spec), name)
+	refs, err := b.git.List(ctx, remote(spec), name, name+"^{}") // an annotated tag has its commit beside it
 	if err != nil {
-		return "", err
+		return Head{}, err
 	}
 	for _, r := range refs {
 		if r.Name == name {
-			return r.Hash, nil
+			return Head{Hash: r.Hash}, nil
 		}
 	}
-	return "", &git.Error{Reason: git.ReferenceGone, Message: fmt.Sprintf("the repository has no %s: nothing is deleted because of that", name)}
+	return Head{}, &git.Error{Reason: git.ReferenceGone, Message: fmt.Sprintf("the repository has no %s: nothing is deleted because of that", name)}
 }
 
+// newestVersion chooses the highest tag of the range.
+func (b byGit) newestVersion(ctx context.Context, spec *v1.SourceSpec) (Head, error) {
+	within, err := v1.ParseVersionRange(spec.Git.Semver)
+	if err != nil {
+		return Head{}, err
+	}
+	refs, err := b.git.List(ctx, remote(spec), tags+"*")
+	if err != nil {
+		return Head{}, err
+	}
+	hashes, names := map[string]string{}, make([]string, 0, len(refs))
+	for _, r := range refs {
+		if name, ok := strings.CutPrefix(r.Name, tags); ok {
+			hashes[name], names = r.Hash, append(names, name)
+		}
+	}
+	tag := within.Highest(names)
+	if tag == "" {
+		return Head{}, &git.Error{Reason: git.ReferenceGone, Message: fmt.Sprintf("none of the repository's %d tags is a version in the range %q: nothing is deleted because of that",
+			len(names), spec.Git.Semver)}
+	}
+	return Head{Hash: hashes[tag], Tag: tag}, nil
+}
+
+// tags begins the full name of a tag.
+const tags = "refs/tags/"
+
 // Read implements Repositories.
-func (b byGit) Read(ctx context.Context, spec *v1.SourceSpec, hash string) (v1.SourceCommit, []File, error) {
-	q := git.Request{Reference: spec.Git.Reference(), Hash: hash, Path: spec.Git.Path}
+func (b byGit) Read(ctx context.Context, spec *v1.SourceSpec, head Head) (v1.SourceCommit, []File, error) {
+	q := git.Request{Reference: spec.Git.Reference(), Hash: head.Hash, Path: spec.Git.Path}
+	if head.Tag != "" {
+		q.Reference = tags + head.Tag
+	}
 	if spec.Verify != nil {
 		q.Signers = spec.Verify.SSHSigners
 	}
@@ -53,7 +87,7 @@ func (b byGit) Read(ctx context.Context, spec *v1.SourceSpec, hash string) (v1.S
 	for i, f := range c.Files {
 		files[i] = File(f)
 	}
-	return v1.SourceCommit{Hash: c.Hash, Author: c.Author, Subject: c.Subject, Time: c.Time, Signer: c.Signer}, files, nil
+	return v1.SourceCommit{Hash: c.Hash, Author: c.Author, Subject: c.Subject, Time: c.Time, Tag: head.Tag, Signer: c.Signer}, files, nil
 }
 
 // Reason implements Repositories.

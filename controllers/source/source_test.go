@@ -29,6 +29,7 @@ type world struct {
 	store store.Interface
 	keys  keyspace.Keys
 	repo  *gittest.Repository
+	reads *counting
 	stop  func()
 	c     *Controller
 }
@@ -46,8 +47,8 @@ func (w *world) start() { w.startIn(filepath.Join(w.t.TempDir(), "git")) }
 func (w *world) startIn(dir string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	known := cluster.New(w.store, w.keys, logr.Discard())
-	g := git.New(git.Options{Dir: dir, Local: true})
-	c := New(Options{Env: cluster.Env{Store: w.store, Cluster: known}, Repositories: ByGit(g), Reporter: &git.Reporter{}})
+	w.reads = &counting{Repositories: ByGit(git.New(git.Options{Dir: dir, Local: true}))}
+	c := New(Options{Env: cluster.Env{Store: w.store, Cluster: known}, Repositories: w.reads, Reporter: &git.Reporter{}})
 	w.c = c
 	var parts sync.WaitGroup
 	parts.Go(func() { _ = known.Run(ctx) })
@@ -62,8 +63,11 @@ func (w *world) put(key string, value string) {
 	require.NoError(w.t, err)
 }
 
-func (w *world) source(name, more string) {
-	w.put(w.keys.Sources().Key(name), fmt.Sprintf("apiVersion: fleet/v1\nkind: Source\nmetadata: {name: %s}\nspec:\n  interval: 5s\n  git: {url: %q}\n%s", name, w.repo.File(), more))
+func (w *world) source(name, more string) { w.follows(name, "branch: main", more) }
+
+// follows adds a source that follows something else than main.
+func (w *world) follows(name, what, more string) {
+	w.put(w.keys.Sources().Key(name), fmt.Sprintf("apiVersion: fleet/v1\nkind: Source\nmetadata: {name: %s}\nspec:\n  interval: 5s\n  git: {url: %q, %s}\n%s", name, w.repo.File(), what, more))
 }
 
 // sync asks for a pass, and returns the status once it is answered and Synced has that reason.

@@ -38,7 +38,7 @@ var sourceKind = kind[wire.Source]{
 		}},
 		{name: "url", cell: func(_ *app, o wire.Source) string { return o.Spec.Git.URL }},
 		{name: "follows", cell: func(_ *app, o wire.Source) string {
-			return cmp.Or(o.Spec.Git.Commit, strings.TrimPrefix(strings.TrimPrefix(o.Spec.Git.Reference(), "refs/heads/"), "refs/"))
+			return cmp.Or(o.Spec.Git.Commit, o.Spec.Git.Semver, strings.TrimPrefix(strings.TrimPrefix(o.Spec.Git.Reference(), "refs/heads/"), "refs/"))
 		}},
 		{name: "path", cell: func(_ *app, o wire.Source) string { return o.Spec.Git.Path }},
 	},
@@ -103,7 +103,7 @@ func sourceFacts(o wire.Source) []fact {
 	if o.Spec.Prune {
 		prune = "yes"
 	}
-	list = append(list, fact{"URL", git.URL}, fact{"Follows", cmp.Or(git.Reference(), git.Commit)}, fact{"Path", git.Path}, fact{"Interval", o.Spec.Interval.String()},
+	list = append(list, fact{"URL", git.URL}, fact{"Follows", cmp.Or(git.Reference(), git.Commit, "the highest tag of "+git.Semver)}, fact{"Path", git.Path}, fact{"Interval", o.Spec.Interval.String()},
 		fact{"Prune", prune}, fact{"Waits for", strings.Join(o.Spec.DependsOn, ", ")}, fact{"Applied", commitText(status.Applied)}, fact{"Being applied", commitText(status.Staged)},
 		fact{"Refused", commitText(status.Failed)}, fact{"Reported", reportText(status.Reported)})
 	if w := o.Wish; w != nil {
@@ -122,6 +122,9 @@ func commitText(c *v1.SourceCommit) string {
 		return ""
 	}
 	text := fmt.Sprintf("%s, %s, %s: %s", c.Hash, c.Time.UTC().Format(time.RFC3339), c.Author, c.Subject)
+	if c.Tag != "" {
+		text = c.Tag + ", " + text
+	}
 	if c.Signer != "" {
 		text += ", signed by " + c.Signer
 	}

@@ -44,10 +44,12 @@ func gitUser(name string) (*git.User, error) {
 type noRepositories struct{ why error }
 
 // Newest implements source.Repositories.
-func (n noRepositories) Newest(context.Context, *v1.SourceSpec) (string, error) { return "", n.why }
+func (n noRepositories) Newest(context.Context, *v1.SourceSpec) (source.Head, error) {
+	return source.Head{}, n.why
+}
 
 // Read implements source.Repositories.
-func (n noRepositories) Read(context.Context, *v1.SourceSpec, string) (v1.SourceCommit, []source.File, error) {
+func (n noRepositories) Read(context.Context, *v1.SourceSpec, source.Head) (v1.SourceCommit, []source.File, error) {
 	return v1.SourceCommit{}, nil, n.why
 }
 

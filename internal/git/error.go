@@ -25,7 +25,7 @@ const (
 	Unreachable        = "Unreachable"          // the server cannot be reached, or its answer cannot be understood
 	TimedOut           = "TimedOut"             // the server was too slow
 	TooLarge           = "TooLarge"             // the repository, or a file of it, is larger than its limit
-	ReferenceGone      = "ReferenceGone"        // the branch, tag or commit is not in the repository
+	ReferenceGone      = "ReferenceGone"        // the branch, tag or commit is not in the repository, or no tag is in the range of versions
 	PathGone           = "PathGone"             // the path is not in the commit
 	NotAFile           = "NotAFile"             // a manifest is a symbolic link
 	NotSigned          = "NotSigned"            // the commit has no signature of an allowed signer

@@ -129,22 +129,22 @@ func (g gitClient) asks(ctx context.Context, what, hash string) error {
 }
 
 // Newest implements source.Repositories.
-func (g gitClient) Newest(ctx context.Context, _ *v1.SourceSpec) (string, error) {
+func (g gitClient) Newest(ctx context.Context, _ *v1.SourceSpec) (source.Head, error) {
 	if err := g.asks(ctx, "ls-remote", ""); err != nil {
-		return "", err
+		return source.Head{}, err
 	}
-	return g.p.w.git.newest().Hash, nil
+	return source.Head{Hash: g.p.w.git.newest().Hash}, nil
 }
 
 // Read implements source.Repositories.
-func (g gitClient) Read(ctx context.Context, _ *v1.SourceSpec, hash string) (v1.SourceCommit, []source.File, error) {
-	if err := g.asks(ctx, "fetch", hash); err != nil {
+func (g gitClient) Read(ctx context.Context, _ *v1.SourceSpec, head source.Head) (v1.SourceCommit, []source.File, error) {
+	if err := g.asks(ctx, "fetch", head.Hash); err != nil {
 		return v1.SourceCommit{}, nil, err
 	}
-	c := g.p.w.git.commit(hash)
+	c := g.p.w.git.commit(head.Hash)
 	var files []source.File
 	for _, app := range sortedKeys(c.files) {
-		files = append(files, source.File{Path: app + ".yaml", Blob: hash, Data: []byte(c.files[app])})
+		files = append(files, source.File{Path: app + ".yaml", Blob: head.Hash, Data: []byte(c.files[app])})
 	}
 	return c.SourceCommit, files, nil
 }
