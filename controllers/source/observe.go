@@ -13,9 +13,9 @@ import (
 	"github.com/fleet-starter/fleet/internal/cache"
 )
 
-// observe gathers what is known about one source.
-func (c *Controller) observe(ctx context.Context, name string) (Input, error) {
-	in := Input{Now: c.Now(), Name: name, Fetched: c.fetches.of(name), Reporting: c.reports.of(name), Recalled: c.fetches.applied(name), Current: map[Key]Current{}, Others: map[Key]string{}, Hosts: map[string]string{},
+// observe gathers what is known about one source, beside what was fetched.
+func (c *Controller) observe(ctx context.Context, name string, fetched Fetched) (Input, error) {
+	in := Input{Now: c.Now(), Name: name, Fetched: fetched, Reporting: c.reports.of(name), Recalled: c.fetches.applied(name), Current: map[Key]Current{}, Others: map[Key]string{}, Hosts: map[string]string{},
 		Taken: map[string]map[string]string{}}
 	if o, ok := c.Cluster.SourceStatus.Get(name); ok {
 		in.StatusRevision = o.ModRevision

@@ -114,6 +114,8 @@ type Decision struct {
 	// Commit is what the changes come from. PutBack: it is applied, and each of the changes puts an object back to it.
 	Commit  *v1.SourceCommit
 	PutBack bool
+	// Refused is why nothing is applied; zero: all of the commit is.
+	Refused Refusal
 	// Forget deletes the status of a source that is gone.
 	Forget bool
 	Events []Event
@@ -122,6 +124,9 @@ type Decision struct {
 	// After is when to look again.
 	After time.Duration
 }
+
+// Refusal is why a source applies nothing: the reason of its condition Synced, and a message.
+type Refusal struct{ Reason, Message string }
 
 // The reasons of changes, conditions and events.
 const (
@@ -149,6 +154,7 @@ func Plan(in Input) Decision {
 	}
 	p.begin()
 	if reason, message := p.decide(); reason != Applied {
+		p.plan.Refused = Refusal{reason, message}
 		p.refuse(reason, message)
 	} else {
 		p.apply()

@@ -91,7 +91,7 @@ func (c *Controller) Reconcile(ctx context.Context, name string) (controller.Res
 	if c.Repositories == nil {
 		return controller.Result{}, nil
 	}
-	in, err := c.observe(ctx, name)
+	in, err := c.observe(ctx, name, c.fetches.of(name))
 	if err != nil {
 		return controller.Result{}, err
 	}

@@ -3,8 +3,6 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -107,43 +105,53 @@ func (p *plans) plan(ctx context.Context, request wire.PlanRequest) (*wire.Plan,
 		return nil, err
 	}
 	plan := &wire.Plan{TypeMeta: typeOf(wire.PlanKind), Version: p.options.Version, Cluster: cluster, Time: p.options.Now().UTC().Truncate(time.Second),
-		Request: request, Changes: []wire.PlanChange{}}
+		Request: request}
+	changes, notes := []wire.PlanChange{}, []string(nil)
 	foreseen, revision, err := p.forecasts.Run(ctx, request.WhatIf, func(ctx context.Context, model store.Interface) error {
-		plan.Changes, err = p.change(ctx, model, request.Manifests)
+		changes, notes, err = p.change(ctx, model, request)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	plan.Foreseen, plan.Revision = *foreseen, revision
+	plan.Changes, plan.Notes = append(changes, foreseen.Changes...), append(notes, foreseen.Notes...)
+	for i, c := range plan.Changes {
+		if app, is := strings.CutPrefix(c.Object, "app/"); is && c.Reason == wire.ReasonDeleted {
+			plan.Changes[i].Ends = foreseen.EndsOf(app)
+		}
+	}
 	return plan, plan.Sign()
 }
 
-// change applies manifests to a model of the store, as an apply would to the store itself, and returns what that changes.
-func (p *plans) change(ctx context.Context, model store.Interface, manifests []string) ([]wire.PlanChange, error) {
-	changes := []wire.PlanChange{}
-	if len(manifests) == 0 {
-		return changes, nil
-	}
+// change stores and deletes objects in a model of the store, as an apply would in the store itself, and returns what that changes.
+func (p *plans) change(ctx context.Context, model store.Interface, request wire.PlanRequest) (changes []wire.PlanChange, notes []string, err error) {
+	changes = []wire.PlanChange{}
 	o := p.options
 	o.Store, o.Log = model, logr.Discard()
 	a := newApplier(o)
-	docs, faults := a.documents(ctx, manifests)
-	if faults != nil {
-		return nil, refused(faults)
+	docs, err := planned(ctx, a, request)
+	if err != nil || len(docs) == 0 {
+		return changes, nil, err
 	}
 	before := make([]store.KV, len(docs))
 	for i, d := range docs {
-		var err error
-		if before[i], _, _, err = model.Get(ctx, a.key(d)); err != nil {
-			return nil, err
+		exists := false
+		if before[i], exists, _, err = model.Get(ctx, a.key(d)); err != nil {
+			return nil, nil, err
+		}
+		if i >= len(request.Manifests) && !exists {
+			return nil, nil, wire.Fail(wire.ReasonNotFound, "%s does not exist", d.what())
 		}
 	}
 	answer, err := a.apply(ctx, docs, v1.Apply{Time: o.Now().UTC()}, applyOptions{})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for i, item := range answer.Items {
+		if docs[i].managed {
+			notes = append(notes, docs[i].warnings[len(docs[i].warnings)-1].Message)
+		}
 		if item.Reason == wire.ReasonUnchanged {
 			continue
 		}
@@ -153,147 +161,30 @@ func (p *plans) change(ctx context.Context, model store.Interface, manifests []s
 		}
 		changes = append(changes, change)
 	}
-	return changes, nil
+	return changes, notes, nil
 }
 
-// applyPlan does what a saved plan says, if the same would follow now.
-func (p *plans) applyPlan(w http.ResponseWriter, r *http.Request) error {
-	body, err := readBody(w, r)
-	if err != nil {
-		return err
-	}
-	var request wire.ApplyPlanRequest
-	if err := json.Unmarshal(body, &request); err != nil {
-		return wire.Fail(wire.ReasonBadRequest, "this is no saved plan: %v: make one with fleetctl plan -f FILE --out PLAN", err)
-	}
-	if err := checkNote(request.Note); err != nil {
-		return err
-	}
-	plan := &request.Plan
-	if err := p.usable(r.Context(), plan); err != nil {
-		return err
-	}
-	now, err := p.planAgain(r, plan.Request)
-	if err != nil {
-		return err
-	}
-	if plan.Version != now.Version {
-		return wire.Fail(wire.ReasonPlanRefused, "the plan was made by fleetd %s, and now it would be by fleetd %s, which may do something else: plan again", plan.Version, now.Version)
-	}
-	if differs := differences(plan, now); len(differs) > 0 {
-		answer := wire.Fail(wire.ReasonPlanOutdated, "the cluster has changed since the plan was made: something else would happen now, so nothing was stored: plan again")
-		answer.Causes = wire.Capped(differs)
-		return answer
-	}
-	docs, faults := p.applier.documents(r.Context(), plan.Request.Manifests)
+// planned are the objects that a plan stores and deletes.
+func planned(ctx context.Context, a *applier, request wire.PlanRequest) ([]*document, error) {
+	docs, faults := a.documents(ctx, request.Manifests)
 	if faults != nil {
-		return refused(faults)
+		return nil, refused(faults)
 	}
+	seen := map[string]bool{}
 	for _, d := range docs {
-		for _, change := range now.Changes {
-			if change.Object == d.what() {
-				was, _ := strconv.ParseInt(change.ResourceVersion, 10, 64)
-				d.planned = &was
-			}
+		seen[d.what()] = true
+	}
+	for _, object := range request.Delete {
+		kind, name, _ := strings.Cut(object, "/")
+		kinds := map[string]string{"app": v1.KindApp, "unit": v1.KindUnit}
+		switch {
+		case kinds[kind] == "" || name == "":
+			return nil, wire.Fail(wire.ReasonBadRequest, "cannot plan that %q is deleted: write app/NAME or unit/NAME", object)
+		case seen[object]:
+			return nil, wire.Fail(wire.ReasonBadRequest, "%s is in the request twice: write each object once", object)
 		}
+		seen[object] = true
+		docs = append(docs, a.deletion(ctx, kinds[kind], name))
 	}
-	answer, err := p.applier.apply(r.Context(), docs, p.applier.record(r, request.Note), applyOptions{})
-	if err != nil {
-		return err
-	}
-	return writeJSON(w, answer.Code, answer)
-}
-
-// usable reports whether this fleetd can apply a plan.
-func (p *plans) usable(ctx context.Context, plan *wire.Plan) error {
-	if plan.Kind != wire.PlanKind || plan.APIVersion != v1.APIVersion {
-		return wire.Fail(wire.ReasonBadRequest, "this is no saved plan, but apiVersion %q, kind %q: make one with fleetctl plan -f FILE --out PLAN", plan.APIVersion, plan.Kind)
-	}
-	if !plan.Signed() && plan.Version != p.options.Version { // it may have more in it than this fleetd can read
-		return wire.Fail(wire.ReasonPlanRefused, "the plan was made by fleetd %s, and this is fleetd %s, which may do something else: plan again", plan.Version, p.options.Version)
-	}
-	if !plan.Signed() {
-		return wire.Fail(wire.ReasonPlanRefused, "the plan was changed after it was made: its digest is another one: plan again")
-	}
-	cluster, err := p.forecasts.cluster(ctx)
-	switch {
-	case err != nil:
-		return err
-	case cluster != plan.Cluster:
-		return wire.Fail(wire.ReasonPlanRefused, "the plan is for the cluster %s, and this is %s: plan again here", plan.Cluster, cluster)
-	case !plan.Request.WhatIf.IsZero():
-		return wire.Fail(wire.ReasonPlanRefused, "the plan supposes that machines are drained, lost or added, which an apply does not do: plan without that")
-	case len(plan.Request.Manifests) == 0:
-		return wire.Fail(wire.ReasonPlanRefused, "the plan has no manifests: there is nothing to apply")
-	}
-	return nil
-}
-
-func (f Forecasts) cluster(ctx context.Context) (string, error) {
-	if f.Cluster == nil {
-		return "", errors.New("this fleetd makes no plans")
-	}
-	return f.Cluster(ctx)
-}
-
-// differences are what differs between a plan and what would happen now: the objects, else the first actions that differ.
-func differences(plan, now *wire.Plan) (causes []wire.Cause) {
-	was, is := map[string]wire.PlanChange{}, map[string]wire.PlanChange{}
-	for _, c := range plan.Changes {
-		was[c.Object] = c
-	}
-	for _, c := range now.Changes {
-		is[c.Object] = c
-		if before, ok := was[c.Object]; !ok {
-			causes = append(causes, wire.Cause{Message: c.Object + " was as planned, and is not any more"})
-		} else if before != c {
-			causes = append(causes, wire.Cause{Message: c.Object + " was " + versionOf(before) + ", and is " + versionOf(c)})
-		}
-	}
-	for _, c := range plan.Changes {
-		if _, ok := is[c.Object]; !ok {
-			causes = append(causes, wire.Cause{Message: c.Object + " is as planned already"})
-		}
-	}
-	for i := range max(len(plan.Actions), len(now.Actions)) {
-		planned, would := actionAt(plan, i), actionAt(now, i)
-		if !planned.Same(would) {
-			return append(causes, wire.Cause{Message: fmt.Sprintf("planned was to %s, now it would be to %s", sentence(planned), sentence(would))})
-		}
-	}
-	return causes
-}
-
-func versionOf(c wire.PlanChange) string {
-	if c.ResourceVersion == "" {
-		return "not there"
-	}
-	return "at version " + c.ResourceVersion
-}
-
-func actionAt(p *wire.Plan, i int) wire.PlanAction {
-	if i >= len(p.Actions) {
-		return wire.PlanAction{}
-	}
-	return p.Actions[i]
-}
-
-// sentence is an action in a few words.
-func sentence(a wire.PlanAction) string {
-	if a.Action == "" {
-		return "do nothing"
-	}
-	words := []string{a.Action}
-	if a.Unit != "" {
-		words = append(words, a.Unit)
-	} else if a.App != "" {
-		words = append(words, "app/"+a.App)
-	}
-	if a.From != "" {
-		words = append(words, "from", a.From)
-	}
-	if a.Machine != "" {
-		words = append(words, "on", a.Machine)
-	}
-	return strings.Join(append(words, "("+a.Reason+")"), " ")
+	return docs, nil
 }

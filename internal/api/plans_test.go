@@ -61,6 +61,7 @@ func TestPlansThatAreRefused(t *testing.T) {
 		{"for another cluster, by hand", elsewhere, strings.Replace(plan, "cluster-a", "cluster-b", 1), "the plan was changed after it was made"},
 		{"another file", c, `{"apiVersion":"fleet/v1","kind":"App"}`, `this is no saved plan, but apiVersion \"fleet/v1\", kind \"App\": make one with fleetctl plan -f FILE --out PLAN`},
 		{"of no manifests", c, c.saved(wire.PlanRequest{}), "the plan has no manifests: there is nothing to apply"},
+		{"of a source", c, c.saved(wire.PlanRequest{WhatIf: wire.WhatIf{Source: &wire.SourceFiles{Name: "prod"}}}), "the plan is what source/prod would do, which applies nothing but commits of its repository: push the files there"},
 		{"what if", c, c.saved(wire.PlanRequest{Manifests: []string{named("a", 1)}, WhatIf: wire.WhatIf{Drain: []string{"m1"}}}), "an apply does not do: plan without that"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -74,4 +75,20 @@ func TestPlansThatAreRefused(t *testing.T) {
 	a := c.applyPlan(plan)
 	require.Equal(t, http.StatusOK, a.code, a.body)
 	require.Equal(t, named("a", 1), c.get(keys.Apps().Key("a")))
+}
+
+// TestPlansToDelete: what a request deletes is named once, and by kind.
+func TestPlansToDelete(t *testing.T) {
+	c := newCluster(t, planning("cluster-a"))
+	for request, want := range map[string]string{
+		`{"delete":["a"]}`:             `cannot plan that \"a\" is deleted: write app/NAME or unit/NAME`,
+		`{"delete":["source/a"]}`:      `cannot plan that \"source/a\" is deleted: write app/NAME or unit/NAME`,
+		`{"delete":["app/"]}`:          `cannot plan that \"app/\" is deleted`,
+		`{"delete":["app/a"]}`:         `app/a does not exist`,
+		`{"delete":["app/a","app/a"]}`: `app/a is in the request twice`,
+	} {
+		a := c.do(http.MethodPost, plansPath, request)
+		require.Contains(t, []int{http.StatusBadRequest, http.StatusNotFound}, a.code)
+		require.Contains(t, a.body, want)
+	}
 }

@@ -22,30 +22,42 @@ type planOptions struct {
 	files                     []string
 	recursive                 bool
 	out                       string
+	remove                    []string
+	source                    string
+	allowPrune                bool
 	drain, lose, metadata, to []string
 }
 
 func (a *app) planCommand() *cobra.Command {
 	var o planOptions
 	cmd := &cobra.Command{
-		Use: "plan [-f FILE|DIRECTORY|-] [--drain MACHINE] [--lose MACHINE] [--add CPU,MEMORY]", Short: "Show what an apply, or the loss of a machine, would do",
+		Use: "plan [-f FILE|DIRECTORY|-] [--source NAME] [--delete app/NAME] [--drain MACHINE] [--lose MACHINE] [--add CPU,MEMORY]", Short: "Show what an apply, or the loss of a machine, would do",
 		Long: `Shows what would happen, step by step, and stores nothing: which revisions are accepted, which instances are created, replaced
 and removed, in which order and how, on which machines they are placed and why, what fits nowhere and why, and which hosts are
-routed. With -f it is what fleetctl apply -f would do. The other flags ask what if: --drain, --lose and --add suppose that
-machines are drained, vanish or join; they may be combined, also with -f.
+routed. With -f it is what fleetctl apply -f would do, with --delete what fleetctl delete would. The other flags ask what if: --drain,
+--lose and --add suppose that machines are drained, vanish or join; they may be combined, also with -f and --delete.
+
+With --source NAME -f DIRECTORY it is what that source would do, if the manifests of its repository were those of the directory and
+its subdirectories: what it would prune, too. What the source would refuse is an error, with its reason; --allow-prune supposes that
+people allow it to delete more than half of what it has applied.
 
 fleetd runs its controllers on a copy of the cluster in which everything succeeds at once: images can be pulled, instances start
 and pass their health checks. What fails today is supposed to go on failing. -o wide shows the details, too: what is done to
 sidekicks, and the bookkeeping.
 
+Steps come in this order. Nothing waits for the end of an instance that is removed (remove, take off), which comes when its machine is
+done with it, nor for the report that a unit fits nowhere (refuse).
+
 --out FILE saves the plan. fleetctl apply FILE does what it says and nothing else: it is refused if something else would happen
-by then.
+by then. A plan that supposes something, or is one of a source, is only for reading: push the manifests instead.
 
 --add is the capacity of one machine, such as 4cpu,8G; 2x4cpu,8G are two of them, and further KEY=VALUE are their metadata.
 
 Exit codes: 0 nothing would happen, 1 something would, 2 and more an error, as diff has them.`,
 		Example: `  fleetctl plan -f example-app.yaml
   fleetctl plan -f manifests/ -R --out plan.json && fleetctl apply plan.json
+  fleetctl plan --source prod -f clusters/prod
+  fleetctl plan --delete app/hello
   fleetctl plan --drain 8abff2e7
   fleetctl plan --lose-metadata zone=a --add 2x4cpu,8G,zone=b`,
 		Args: noArgs,
@@ -69,6 +81,9 @@ Exit codes: 0 nothing would happen, 1 something would, 2 and more an error, as d
 	f := cmd.Flags()
 	f.StringArrayVarP(&o.files, "filename", "f", nil, "a file, a directory, or - for standard input; may be repeated")
 	f.BoolVarP(&o.recursive, "recursive", "R", false, "include subdirectories")
+	f.StringArrayVar(&o.remove, "delete", nil, "plan that app/NAME or unit/NAME is deleted; may be repeated")
+	f.StringVar(&o.source, "source", "", "what this source would do, if the files of -f were those of its repository")
+	f.BoolVar(&o.allowPrune, "allow-prune", false, "with --source: suppose that it may delete more than half of its objects")
 	f.StringVar(&o.out, "out", "", "save the plan in this file")
 	f.StringArrayVar(&o.drain, "drain", nil, "suppose that this machine is drained; may be repeated")
 	f.StringArrayVar(&o.lose, "lose", nil, "suppose that this machine vanishes; may be repeated")
@@ -87,11 +102,12 @@ func (a *app) plan(ctx context.Context, o planOptions) (*wire.Plan, error) {
 	if request.WhatIf, err = a.whatIf(ctx, o); err != nil {
 		return nil, err
 	}
-	if len(o.files) == 0 && request.WhatIf.IsZero() {
-		return nil, usage("nothing to plan: give -f FILE, or what to suppose: --drain, --lose, --lose-metadata, --add")
+	request.Delete = o.remove
+	if len(o.files)+len(o.remove) == 0 && request.WhatIf.IsZero() {
+		return nil, usage("nothing to plan: give -f FILE, --delete app/NAME, or what to suppose: --drain, --lose, --lose-metadata, --add")
 	}
 	var manifests []manifest
-	if len(o.files) > 0 {
+	if len(o.files) > 0 && o.source == "" {
 		faults := 0
 		if manifests, faults, err = a.readManifests(o.files, o.recursive); err != nil {
 			return nil, err
@@ -125,8 +141,36 @@ func (a *app) plan(ctx context.Context, o planOptions) (*wire.Plan, error) {
 	return plan, nil
 }
 
+// sourceFiles reads all manifests that a source would find in directories. Their faults are the source's to tell.
+func (a *app) sourceFiles(o planOptions) (*wire.SourceFiles, error) {
+	switch {
+	case o.source == "" && o.allowPrune:
+		return nil, usage("--allow-prune belongs to --source NAME")
+	case o.source == "":
+		return nil, nil
+	case len(o.files) == 0:
+		return nil, usage("--source %s: give -f DIRECTORY, with the manifests that its repository would have", o.source)
+	}
+	paths, err := manifestFiles(o.files, true)
+	if err != nil {
+		return nil, err
+	}
+	source := &wire.SourceFiles{Name: strings.TrimPrefix(o.source, "source/"), AllowPrune: o.allowPrune}
+	for _, path := range paths {
+		data, err := a.readFile(path)
+		if err != nil {
+			return nil, err
+		}
+		source.Files = append(source.Files, wire.SourceFile{Path: path, Text: string(data)})
+	}
+	return source, nil
+}
+
 // whatIf reads the flags that suppose something.
 func (a *app) whatIf(ctx context.Context, o planOptions) (w wire.WhatIf, err error) {
+	if w.Source, err = a.sourceFiles(o); err != nil {
+		return w, err
+	}
 	for _, list := range []struct {
 		typed []string
 		ids   *[]string
@@ -209,111 +253,6 @@ func savePlan(file string, plan *wire.Plan) error {
 	return os.WriteFile(file, append(data, '\n'), 0o644)
 }
 
-func (a *app) printPlan(plan *wire.Plan) error {
-	switch a.output {
-	case "json":
-		return a.printJSON(plan)
-	case "yaml":
-		return a.printYAML(plan)
-	}
-	if !plan.Changed() {
-		a.say("nothing would happen")
-		return nil
-	}
-	for _, c := range plan.Changes {
-		a.say("%s would be %s", c.Object, strings.ToLower(c.Reason))
-	}
-	if err := a.printActions(plan); err != nil {
-		return err
-	}
-	for _, r := range plan.Routes {
-		a.say("hosts of app/%s: %s", r.App, hostsChange(r))
-		for _, why := range r.Refused {
-			a.say("  %s", why)
-		}
-	}
-	for _, u := range plan.Unplaced {
-		a.say("%s would have no machine", u.Unit)
-	}
-	a.say("%s", planned(plan))
-	return nil
-}
-
-// printActions writes the actions as a table; only those that people care about, unless -o wide asks for all.
-func (a *app) printActions(plan *wire.Plan) error {
-	actions := plan.Visible()
-	if a.output == "wide" {
-		actions = plan.Actions
-	}
-	if len(actions) == 0 {
-		return nil
-	}
-	t := &table{columns: []string{"STEP", "ACTION", "WHAT", "MACHINE", "WHY"}}
-	for i, action := range actions {
-		what, machine := action.Unit, a.machineID(action.Machine)
-		if what == "" && action.App != "" {
-			what = "app/" + action.App
-		}
-		if action.From != "" {
-			machine = a.machineID(action.From) + " -> " + machine
-		}
-		why := action.Reason
-		if action.Message != "" {
-			why += ": " + action.Message
-		}
-		colour := plain
-		if action.Action == wire.ActionRefuse || action.Action == wire.ActionWarn || action.Action == wire.ActionFreeze {
-			colour = yellow
-		}
-		t.add(colour, strconv.Itoa(i+1), action.Action, what, machine, why)
-	}
-	return a.printTable(t)
-}
-
-// hostsChange is how the hosts of an app change.
-func hostsChange(r wire.PlanRoute) string {
-	names := func(hosts []string) string {
-		if len(hosts) == 0 {
-			return "none"
-		}
-		named := make([]string, len(hosts))
-		for i, host := range hosts {
-			if named[i] = host; host == "" {
-				named[i] = r.App + ".<domain>"
-			}
-		}
-		return strings.Join(named, " ")
-	}
-	if len(r.Before) == 0 {
-		return names(r.After)
-	}
-	return names(r.After) + " instead of " + names(r.Before)
-}
-
-// planned sums up what would happen.
-func planned(plan *wire.Plan) string {
-	counts := map[string]int{}
-	for _, action := range plan.Visible() {
-		counts[action.Action]++
-	}
-	var parts []string
-	for _, c := range []struct{ action, text string }{
-		{wire.ActionCreate, "created"}, {wire.ActionSurge, "started beside others"}, {wire.ActionReplace, "replaced"}, {wire.ActionMove, "moved"},
-		{wire.ActionStop, "stopped"}, {wire.ActionRemove, "removed"},
-	} {
-		if n := counts[c.action]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, c.text))
-		}
-	}
-	if n := len(plan.Unplaced); n > 0 {
-		parts = append(parts, fmt.Sprintf("%d without a machine", n))
-	}
-	if len(parts) == 0 {
-		return "plan: no unit is created, replaced, moved or removed"
-	}
-	return "plan: " + strings.Join(parts, ", ")
-}
-
 // applyPlan does what a saved plan says.
 func (a *app) applyPlan(ctx context.Context, file string, o applyOptions) error {
 	data, err := a.readFile(file)
@@ -347,6 +286,9 @@ func (a *app) applyPlan(ctx context.Context, file string, o applyOptions) error 
 	var revisions []int64
 	for i, item := range answer.Items {
 		a.say("%s", item.Message)
+		if i >= len(saved.Request.Manifests) { // it was deleted
+			continue
+		}
 		objects, err := v1.ParseManifests([]byte(saved.Request.Manifests[i]))
 		if err != nil || len(objects) != 1 {
 			return fmt.Errorf("%s: cannot read the manifest of %s: %w", file, item.Message, err)

@@ -20,7 +20,7 @@ func BenchmarkPlan(b *testing.B) {
 		all = append(all, named(n, shop(100, "1", auto)))
 	}
 	w.run(manifests(all...))
-	copied, err := Read(b.Context(), w.store, keys)
+	copied, err := Read(b.Context(), w.store, keys, wire.WhatIf{})
 	require.NoError(b, err)
 	b.Logf("%d keys, %d MB", len(copied.kvs), copied.bytes>>20)
 	for name, c := range map[string]struct {
@@ -55,7 +55,7 @@ func BenchmarkLargeRollout(b *testing.B) {
 		all, next = append(all, named(n, shop(100, "1", auto))), append(next, named(n, shop(100, "2", auto)))
 	}
 	w.run(manifests(all...))
-	copied, err := Read(b.Context(), w.store, keys)
+	copied, err := Read(b.Context(), w.store, keys, wire.WhatIf{})
 	require.NoError(b, err)
 	for name, change := range map[string]Change{"one app": manifests(next[0]), "all apps": manifests(next...)} {
 		b.Run(name, func(b *testing.B) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/api/wire"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/store"
 )
@@ -25,14 +26,19 @@ type Copy struct {
 	bytes    int
 }
 
-// Read copies a cluster. All is read at one revision, in pages.
-func Read(ctx context.Context, s store.Interface, keys keyspace.Keys) (*Copy, error) {
+// Read copies a cluster, for a forecast that supposes that. All is read at one revision, in pages.
+func Read(ctx context.Context, s store.Interface, keys keyspace.Keys, whatIf wire.WhatIf) (*Copy, error) {
 	c := &Copy{}
-	for _, prefix := range []string{
+	prefixes := []string{
 		keys.Apps().Prefix(), keys.Units().Prefix(), keys.UnitFiles().Prefix(), keys.Revisions().Prefix(), keys.Machines().Prefix(),
 		keys.MachineConfigs().Prefix(), keys.Overrides().Prefix(), keys.Rollouts().Prefix(), keys.Placements().Prefix(), keys.Preparations().Prefix(),
 		keys.Unplaced().Prefix(), keys.States().Prefix(), keys.Routes().Prefix(), keys.Routers().Prefix(),
-	} {
+		keys.Sources().Prefix(), keys.SourceStatus().Prefix(), keys.SourceWishes().Prefix(),
+	}
+	if whatIf.Source != nil { // a source leaves alone what was undone
+		prefixes = append(prefixes, keys.Applies().Prefix())
+	}
+	for _, prefix := range prefixes {
 		if err := c.read(ctx, s, prefix); err != nil {
 			return nil, err
 		}

@@ -6,6 +6,7 @@ package forecast
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/controllers/app"
 	"github.com/fleet-starter/fleet/controllers/schedule"
+	"github.com/fleet-starter/fleet/controllers/source"
 	"github.com/fleet-starter/fleet/internal/api/wire"
 	"github.com/fleet-starter/fleet/internal/cluster"
 	"github.com/fleet-starter/fleet/internal/controller"
@@ -69,7 +71,7 @@ func On(s store.Interface, o Options) func(context.Context, wire.WhatIf, func(co
 
 // Run foresees what happens after a change, and what else is supposed to happen, to the cluster that s holds.
 func Run(ctx context.Context, s store.Interface, o Options, whatIf wire.WhatIf, change Change) (*wire.Foreseen, int64, error) {
-	copied, err := Read(ctx, s, o.Keys)
+	copied, err := Read(ctx, s, o.Keys, whatIf)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -115,10 +117,14 @@ type run struct {
 	known    *cluster.Cluster
 	app      *app.Controller
 	schedule *schedule.Controller
+	source   *source.Controller
 	machines *machines
 	clock    clock
 	end      time.Time
 	out      *recorder
+	// changed and notes are what a source does.
+	changed []wire.PlanChange
+	notes   []string
 }
 
 // clock is the forecast's own time.
@@ -155,7 +161,7 @@ func newRun(copied *Copy, o Options) *run {
 	if leader != nil {
 		onApp.AgentTTL, onApp.Began, onSchedule.Recalled = o.AgentTTL, leader.Began, leader.Schedule
 	}
-	r.app, r.schedule = app.New(onApp), schedule.New(onSchedule)
+	r.app, r.schedule, r.source = app.New(onApp), schedule.New(onSchedule), source.New(source.Options{Env: env})
 	r.machines = newMachines(r)
 	return r
 }
@@ -187,7 +193,12 @@ func (r *run) foresee(ctx context.Context, whatIf wire.WhatIf, change Change) (*
 		return nil, err
 	}
 	f := r.out.foreseen()
-	f.Missed = missed
+	f.Changes, f.Notes, f.Missed = r.changed, r.notes, missed
+	for i, c := range f.Changes {
+		if app, is := strings.CutPrefix(c.Object, "app/"); is && c.Reason == source.Pruned {
+			f.Changes[i].Ends = f.EndsOf(app)
+		}
+	}
 	return f, nil
 }
 

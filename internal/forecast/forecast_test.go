@@ -75,7 +75,7 @@ func (w *world) plan(whatIf wire.WhatIf, change Change) *wire.Foreseen {
 
 // run makes a change and lets it come to its end, as a forecast does.
 func (w *world) run(change Change) *wire.Foreseen {
-	copied, err := Read(w.t.Context(), w.store, keys)
+	copied, err := Read(w.t.Context(), w.store, keys, wire.WhatIf{})
 	require.NoError(w.t, err)
 	ctx, cancel := context.WithCancel(w.t.Context())
 	defer cancel()

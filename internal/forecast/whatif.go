@@ -16,6 +16,11 @@ func (r *run) suppose(ctx context.Context, w wire.WhatIf) error {
 	if w.IsZero() {
 		return nil
 	}
+	if w.Source != nil {
+		if err := r.apply(ctx, w.Source); err != nil {
+			return err
+		}
+	}
 	for _, id := range w.Drain {
 		if err := r.drain(ctx, id); err != nil {
 			return err

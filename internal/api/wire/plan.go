@@ -14,7 +14,9 @@ import (
 type PlanRequest struct {
 	// Manifests are those of an ApplyRequest.
 	Manifests []string `json:"manifests,omitempty"`
-	WhatIf    WhatIf   `json:"whatIf,omitzero"`
+	// Delete are objects that are deleted: app/NAME or unit/NAME.
+	Delete []string `json:"delete,omitempty"`
+	WhatIf WhatIf   `json:"whatIf,omitzero"`
 }
 
 // WhatIf is what else is supposed to happen to the cluster.
@@ -26,11 +28,27 @@ type WhatIf struct {
 	LoseMetadata map[string]string `json:"loseMetadata,omitempty"`
 	// Add are machines that join.
 	Add []NewMachine `json:"add,omitempty"`
+	// Source is a source whose repository has other files; nil: none has.
+	Source *SourceFiles `json:"source,omitempty"`
 }
 
 // IsZero reports whether nothing else is supposed to happen.
 func (w WhatIf) IsZero() bool {
-	return len(w.Drain)+len(w.Lose)+len(w.LoseMetadata)+len(w.Add) == 0
+	return len(w.Drain)+len(w.Lose)+len(w.LoseMetadata)+len(w.Add) == 0 && w.Source == nil
+}
+
+// SourceFiles are all the manifests that the repository of a source is supposed to have.
+type SourceFiles struct {
+	Name  string       `json:"name"`
+	Files []SourceFile `json:"files"`
+	// AllowPrune supposes, too, that people allow it to delete more than half of what the source has applied.
+	AllowPrune bool `json:"allowPrune,omitempty"`
+}
+
+// SourceFile is one file of a repository.
+type SourceFile struct {
+	Path string `json:"path"`
+	Text string `json:"text"`
 }
 
 // NewMachine is a machine that is supposed to join.
@@ -53,8 +71,6 @@ type Plan struct {
 	Time     time.Time `json:"time"`
 	// Request is what it was asked for.
 	Request PlanRequest `json:"request"`
-	// Changes are the objects that an apply would change.
-	Changes []PlanChange `json:"changes"`
 	Foreseen
 	// Digest is that of all else: see Sign.
 	Digest string `json:"digest"`
@@ -62,7 +78,12 @@ type Plan struct {
 
 // Foreseen is what the controllers would do.
 type Foreseen struct {
-	// Actions are what they would do, in this order.
+	// Changes are the objects that an apply, or the source that was asked about, would change.
+	Changes []PlanChange `json:"changes"`
+	// Notes are what else people should know of the objects: that a source would not leave them so, or leaves them as they are.
+	Notes []string `json:"notes,omitempty"`
+	// Actions are what they would do, in this order. Nothing waits for the end of an instance that is removed (remove, take off), which
+	// comes when its machine is done with it, nor for the report that a unit fits nowhere (refuse).
 	Actions []PlanAction `json:"actions"`
 	// Unplaced are the units that no machine would fit in the end, and that were placed, or did not exist, before.
 	Unplaced []PlanUnplaced `json:"unplaced,omitempty"`
@@ -74,11 +95,45 @@ type Foreseen struct {
 
 // PlanChange is one object that is changed.
 type PlanChange struct {
-	// Object is app/NAME or unit/NAME, Reason one of ReasonCreated and ReasonConfigured.
-	Object string `json:"object"`
-	Reason string `json:"reason"`
+	// Object is app/NAME, unit/NAME or source/NAME. Reason is ReasonCreated, ReasonConfigured or ReasonDeleted, or that of the source;
+	// Message says what the source does, if it is another thing.
+	Object  string `json:"object"`
+	Reason  string `json:"reason"`
+	Message string `json:"message,omitempty"`
 	// ResourceVersion is that of the object that is changed; empty if it is created.
 	ResourceVersion string `json:"resourceVersion,omitempty"`
+	// Ends is what ends with an app that is deleted.
+	Ends *PlanEnds `json:"ends,omitempty"`
+}
+
+// PlanEnds is what ends with an app.
+type PlanEnds struct {
+	// Instances is the number of those that lose their machine.
+	Instances int `json:"instances"`
+	// Hosts are those that are no longer routed; "" stands for <app>.<domain of the router>.
+	Hosts []string `json:"hosts,omitempty"`
+}
+
+// EndsOf is what ends with an app, by what was foreseen.
+func (f *Foreseen) EndsOf(app string) *PlanEnds {
+	ends := &PlanEnds{}
+	for _, a := range f.Actions {
+		if a.App == app && a.Action == ActionTakeOff && !a.Detail {
+			ends.Instances++
+		}
+	}
+	for _, r := range f.Routes {
+		if r.App == app {
+			ends.Hosts = r.Before
+		}
+	}
+	return ends
+}
+
+// Same reports whether two changes are of the same object at the same version.
+func (c PlanChange) Same(other PlanChange) bool {
+	c.Ends, other.Ends = nil, nil
+	return c == other
 }
 
 // PlanAction is one thing that a controller would do.

@@ -69,6 +69,7 @@ const (
 	ReasonOwned              = "Owned"              // 409: the unit belongs to an app: change the app
 	ReasonPlanOutdated       = "PlanOutdated"       // 409: the cluster has changed since the plan was made: plan again
 	ReasonPlanRefused        = "PlanRefused"        // 409: the plan is of another cluster or version, or was edited: plan again
+	ReasonSourceRefuses      = "SourceRefuses"      // 409: the source would apply nothing of the files: the message has its reason
 	ReasonTooMuch            = "TooMuch"            // 422: the plan would take too long, or the cluster is too large for one
 	ReasonElsewhere          = "Elsewhere"          // 409: only another machine can answer, and it cannot be reached
 	ReasonExpired            = "Expired"            // 410: the revision is compacted: list again
@@ -89,7 +90,7 @@ var codes = map[string]int{
 	ReasonBadRequest: http.StatusBadRequest, ReasonForbidden: http.StatusForbidden,
 	ReasonNotFound: http.StatusNotFound, ReasonMethodNotAllowed: http.StatusMethodNotAllowed,
 	ReasonConflict: http.StatusConflict, ReasonOwned: http.StatusConflict, ReasonElsewhere: http.StatusConflict,
-	ReasonPlanOutdated: http.StatusConflict, ReasonPlanRefused: http.StatusConflict, ReasonTooMuch: http.StatusUnprocessableEntity,
+	ReasonPlanOutdated: http.StatusConflict, ReasonPlanRefused: http.StatusConflict, ReasonSourceRefuses: http.StatusConflict, ReasonTooMuch: http.StatusUnprocessableEntity,
 	ReasonExpired: http.StatusGone, ReasonNotKept: http.StatusGone, ReasonTooLarge: http.StatusRequestEntityTooLarge,
 	ReasonInvalid: http.StatusUnprocessableEntity, ReasonInternal: http.StatusInternalServerError,
 	ReasonTooManyRequests:    http.StatusTooManyRequests,
