@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -38,8 +39,10 @@ const (
 // seedsPlanned make 1,000 changes.
 const seedsPlanned = 50
 
-// Random changes are planned, and then made: the controllers write to each object what was foreseen, in the order that was foreseen.
-// Which of two objects is written first may depend on which of two machines is faster; that is counted, too.
+// Random changes are planned, and then made: the controllers write what was foreseen, in the order that was foreseen. Only what nothing
+// waits for has no place in it, see inPlansOrder; how often that came exactly where it was foreseen is counted, too.
+//
+// The default is 1,000 changes; more of them: SIM_SEED=1 SIM_SEEDS=500 go test ./test/sim -run TestPlansComeTrue
 func TestPlansComeTrue(t *testing.T) {
 	first, count := number(t, "SIM_SEED", 1), number(t, "SIM_SEEDS", seedsPlanned)
 	var mu sync.Mutex
@@ -58,20 +61,22 @@ func TestPlansComeTrue(t *testing.T) {
 		})
 	}
 	t.Cleanup(func() { // when the workers have ended
-		t.Logf("%d changes were planned and made, %d of them had effects; %d writes were compared, and in %d the order of all writes was the same", sum.plans, sum.effects, sum.writes, sum.same)
-		if count >= seedsPlanned && (sum.effects*3 < sum.plans || sum.same*100 < sum.plans*95) {
-			t.Error("too few changes had effects, or the same order")
+		t.Logf("%d changes were planned and made in the plan's order, %d of them had effects; %d writes were compared, %d of them without a place in it; in %d changes those came where they were foreseen, too",
+			sum.plans, sum.effects, sum.writes, sum.apart, sum.same)
+		if count >= seedsPlanned && (sum.effects*3 < sum.plans || sum.apart*4 > sum.writes) {
+			t.Error("too few changes had effects, or too few of their writes had an order")
 		}
 	})
 }
 
 // comparison counts what was compared.
-type comparison struct{ plans, effects, writes, same int }
+type comparison struct{ plans, effects, writes, apart, same int }
 
 func (c *comparison) add(o comparison) {
 	c.plans += o.plans
 	c.effects += o.effects
 	c.writes += o.writes
+	c.apart += o.apart
 	c.same += o.same
 }
 
@@ -118,7 +123,7 @@ func (w *world) comesToRest() bool {
 }
 
 func (w *world) comparePlan(t *testing.T, what string, s step, sum *comparison) bool {
-	copied, err := forecast.Read(t.Context(), w.etcd, w.keys)
+	copied, err := forecast.Read(t.Context(), w.etcd, w.keys, wire.WhatIf{})
 	require.NoError(t, err)
 	before, now := w.etcd.Revision(), time.Now()
 	var mu sync.Mutex
@@ -164,11 +169,13 @@ func (w *world) comparePlan(t *testing.T, what string, s step, sum *comparison) 
 	if slices.Equal(is, foreseen) {
 		sum.same++
 	}
-	if a, b := inOrder(foreseen), inOrder(is); a != b {
+	a, _ := inPlansOrder(w.keys, foreseen)
+	b, apart := inPlansOrder(w.keys, is)
+	sum.apart += apart
+	if a != b {
 		t.Errorf("%s\nforeseen:\n%s\nhappened:\n%s", what, a, b)
-		return false
 	}
-	return true
+	return a == b
 }
 
 // decision is one write of a controller.
@@ -254,15 +261,37 @@ func briefly[T any](data []byte) string { return fmt.Sprintf("%+v", decoded[T](d
 
 func short(hash string) string { return hash[:min(len(hash), 6)] }
 
-// inOrder are decisions in the order that is the same whichever machine is faster: that of each object.
-func inOrder(all []decision) string {
-	of := map[string][]string{}
+// inPlansOrder are decisions in the order that a plan promises, and the number of those that have no place in it, because nothing waits
+// for them: the end of an instance that is removed, once its last request and its process have ended, which each machine does at its
+// own pace; why a unit has no machine, which the scheduler says as soon as it has looked again; and the note that a revision is
+// complete, which is in no plan. Those are listed by instance, each in its order.
+func inPlansOrder(keys keyspace.Keys, all []decision) (text string, without int) {
+	var ordered []string
+	apart, deleted := map[string][]string{}, map[string]bool{}
 	for _, d := range all {
-		of[d.key] = append(of[d.key], d.value)
+		unit, isUnit := keys.Units().Name(d.key)
+		if isUnit {
+			deleted[unit] = d.value == "deleted"
+		}
+		_, isRevision := keys.Revisions().Name(d.key)
+		_, isReport := keys.Unplaced().Name(d.key)
+		about := path.Base(d.key) // a unit, or the number of a revision
+		line := d.key + " " + d.value
+		switch {
+		case isRevision && strings.HasSuffix(d.value, "complete=true"):
+			apart[d.key] = append(apart[d.key], line)
+		case isReport, deleted[about] && d.value == "deleted":
+			instance := strings.Replace(about, "-discovery", "", 1)
+			apart[instance] = append(apart[instance], line)
+		default:
+			ordered = append(ordered, line)
+			continue
+		}
+		without++
 	}
-	var b strings.Builder
-	for _, key := range slices.Sorted(maps.Keys(of)) {
-		fmt.Fprintf(&b, "  %s\n    %s\n", key, strings.Join(of[key], "\n    "))
+	for _, instance := range slices.Sorted(maps.Keys(apart)) {
+		ordered = append(ordered, "apart: "+instance)
+		ordered = append(ordered, apart[instance]...)
 	}
-	return b.String()
+	return "  " + strings.Join(ordered, "\n  "), without
 }
