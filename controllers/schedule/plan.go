@@ -22,7 +22,8 @@ type Limits struct {
 	// after a cold start machines arrive one by one. Default 30 s, like agent_ttl; negative: none.
 	Grace time.Duration
 	// Settle is how long units wait when FreezeMin or more machines have vanished together, in case others follow: leases
-	// granted at the same time do not expire at the same time. Default a third of Grace, the interval of lease renewals.
+	// granted at the same time do not expire at the same time. Default a third of Grace, the interval of lease renewals, and a
+	// second: etcd looks for expired leases twice a second, and a busy one is late.
 	Settle time.Duration
 }
 
@@ -36,8 +37,8 @@ func (l Limits) withDefaults() Limits {
 	if l.Grace == 0 {
 		l.Grace = 30 * time.Second
 	}
-	if l.Settle == 0 {
-		l.Settle = max(l.Grace/3, 0)
+	if l.Settle == 0 && l.Grace > 0 {
+		l.Settle = l.Grace/3 + time.Second
 	}
 	return l
 }
