@@ -236,7 +236,7 @@ func (p *planner) decide() (reason, message string) {
 func (p *planner) ask() Ask {
 	in := p.in
 	ask := Ask{Revision: in.Source.Revision, Request: in.Wish.RequestedAt}
-	if p.status.Staged == nil {
+	if p.status.Staged == nil || refusedBefore(&p.status) {
 		return ask
 	}
 	ask.Commit = p.status.Staged.Hash
@@ -244,6 +244,12 @@ func (p *planner) ask() Ask {
 		p.status.Staged, ask.Commit = nil, ""
 	}
 	return ask
+}
+
+// refusedBefore reports whether the commit that was begun cannot be finished, because of what happened meanwhile: then a newer one may
+// be applied instead.
+func refusedBefore(s *v1.SourceStatus) bool {
+	return s.Staged != nil && s.Failed != nil && s.Failed.Hash == s.Staged.Hash
 }
 
 func (p *planner) after(d time.Duration) {
@@ -256,13 +262,16 @@ func (p *planner) after(d time.Duration) {
 func (p *planner) refuse(reason, message string) {
 	p.plan.Changes, p.plan.Events, p.held = nil, nil, nil
 	p.why, p.ofCommit = message, reason == InvalidCommit || len(p.faults) > 0
-	if m := p.in.Fetched.Manifests; m != nil && reason != Suspended && reason != v1.ReasonFetching && reason != v1.ReasonWaiting {
+	switch m := p.in.Fetched.Manifests; {
+	case m == nil || reason == Suspended || reason == v1.ReasonFetching || reason == v1.ReasonWaiting || reason == p.in.Fetched.Reason:
+	case p.status.Applied != nil && m.Commit.Hash == p.status.Applied.Hash:
 		p.status.Failed = nil
-		if p.status.Applied == nil || m.Commit.Hash != p.status.Applied.Hash {
+	default:
+		if !refusedBefore(&p.status) {
 			failed := m.Commit
 			p.status.Failed = &failed
-			message = named(&m.Commit) + ": " + message
 		}
+		message = named(&m.Commit) + ": " + message
 	}
 	if reason == v1.ReasonFetching && v1.FindCondition(p.status.Conditions, v1.Synced) != nil {
 		return // what was said before counts until there is an answer

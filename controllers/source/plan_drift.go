@@ -66,17 +66,20 @@ func (p *planner) drifted() (objects []Object, missing []string) {
 		key := Key{Kind: entry.Kind, Name: entry.Name}
 		current, exists := p.in.Current[key]
 		exists = exists && !current.Gone
-		if exists && current.Hash == entry.Hash {
-			entry.Held = ""
-			continue
+		text := texts[key]
+		drifted := !exists || current.Hash != entry.Hash
+		why := ""
+		if drifted {
+			why = held(*entry, current, exists)
 		}
-		entry.Held = held(*entry, current, exists)
-		if entry.Held != "" || p.in.Others[key] != "" {
-			continue
+		if text != nil || why != "" { // else it may be what people keep from being deleted, and no longer in the commit
+			entry.Held = why
 		}
-		if o := texts[key]; o != nil && o.Hash == entry.Hash {
-			objects = append(objects, *o)
-		} else {
+		switch {
+		case !drifted || entry.Held != "" || p.in.Others[key] != "":
+		case text != nil:
+			objects = append(objects, *text)
+		default:
 			missing = append(missing, key.String())
 		}
 	}

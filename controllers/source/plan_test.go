@@ -280,6 +280,34 @@ func TestPutBack(t *testing.T) {
 	require.Len(t, Plan(in).Changes, 1)
 }
 
+// TestRefusedInTheMiddle: a commit that was begun, and cannot be finished because of what happened meanwhile, gives way to a newer one;
+// until there is one that can be applied, it stays.
+func TestRefusedInTheMiddle(t *testing.T) {
+	a, b := manifest("a", ""), manifest("b", "")
+	in := settled(t, map[string]string{"a.yaml": a})
+	next(&in, map[string]string{"a.yaml": a, "b.yaml": b})
+	in.Status.Staged = &in.Fetched.Manifests.Commit
+	in.Fetched.For.Commit = in.Status.Staged.Hash
+	in.Others[app("b")] = "stage"
+	settle(&in, Plan(in))
+	require.Equal(t, in.Status.Staged.Hash, in.Status.Failed.Hash)
+	require.Equal(t, NotOwned, v1.FindCondition(in.Status.Conditions, v1.Synced).Reason)
+	ask := Plan(in).Fetch
+	require.Equal(t, &Ask{Revision: 5}, ask, "the newest one is looked at")
+	in.Fetched = Fetched{For: *ask, At: now, Reason: "Unreachable", Message: "no route"}
+	settle(&in, Plan(in))
+	require.Nil(t, Plan(in).Fetch, "that is not asked for again and again")
+	in.Fetched = Fetched{For: *ask, At: now, Manifests: repository.Read(v1.SourceCommit{Hash: strings.Repeat("3", 40)}, files(map[string]string{"a.yaml": "a"}))}
+	settle(&in, Plan(in))
+	require.Nil(t, Plan(in).Fetch)
+	require.NotNil(t, in.Status.Staged)
+	in.Fetched.Manifests = repository.Read(v1.SourceCommit{Hash: strings.Repeat("4", 40)}, files(map[string]string{"a.yaml": a}))
+	settle(&in, Plan(in))
+	require.Equal(t, strings.Repeat("4", 40), in.Status.Applied.Hash)
+	require.Nil(t, in.Status.Staged)
+	require.Nil(t, in.Status.Failed)
+}
+
 // TestWhenToLook: at first, at each interval, when the source changes or people ask; not while a look is under way, nor suspended.
 func TestWhenToLook(t *testing.T) {
 	in := settled(t, map[string]string{"a.yaml": manifest("a", "")})

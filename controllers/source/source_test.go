@@ -32,6 +32,8 @@ type world struct {
 	reads *counting
 	stop  func()
 	c     *Controller
+	// limits are git's.
+	limits git.Limits
 }
 
 func newWorld(t *testing.T, s store.Interface) *world {
@@ -47,7 +49,7 @@ func (w *world) start() { w.startIn(filepath.Join(w.t.TempDir(), "git")) }
 func (w *world) startIn(dir string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	known := cluster.New(w.store, w.keys, logr.Discard())
-	w.reads = &counting{Repositories: ByGit(git.New(git.Options{Dir: dir, Local: true}))}
+	w.reads = &counting{Repositories: ByGit(git.New(git.Options{Dir: dir, Local: true, Limits: w.limits}))}
 	c := New(Options{Env: cluster.Env{Store: w.store, Cluster: known}, Repositories: w.reads, Reporter: &git.Reporter{}})
 	w.c = c
 	var parts sync.WaitGroup
@@ -65,9 +67,12 @@ func (w *world) put(key string, value string) {
 
 func (w *world) source(name, more string) { w.follows(name, "branch: main", more) }
 
-// follows adds a source that follows something else than main.
-func (w *world) follows(name, what, more string) {
-	w.put(w.keys.Sources().Key(name), fmt.Sprintf("apiVersion: fleet/v1\nkind: Source\nmetadata: {name: %s}\nspec:\n  interval: 5s\n  git: {url: %q, %s}\n%s", name, w.repo.File(), what, more))
+// follows writes a source that follows something else than main.
+func (w *world) follows(name, what, more string) { w.sourceAt(name, w.repo.File(), what, more) }
+
+// sourceAt writes a source of another URL; what is added to its spec.git, more to its spec.
+func (w *world) sourceAt(name, url, what, more string) {
+	w.put(w.keys.Sources().Key(name), fmt.Sprintf("apiVersion: fleet/v1\nkind: Source\nmetadata: {name: %s}\nspec:\n  interval: 5s\n  git: {url: %q, %s}\n%s", name, url, what, more))
 }
 
 // sync asks for a pass, and returns the status once it is answered and Synced has that reason.

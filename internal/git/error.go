@@ -53,7 +53,7 @@ var told = []struct{ text, reason, advice string }{
 	{"No ED25519 host key is known", HostKeyRefused, "the server's host key is not in auth.knownHostsFile: check it, then add it (ssh-keyscan HOST)"},
 	{"Permission denied", AuthFailed, "the server does not accept the key in auth.sshKeyFile"},
 	{"Authentication failed", AuthFailed, "the server does not accept the token in auth.tokenFile"},
-	{"could not read Username", AuthFailed, "the server asks for credentials: set auth.tokenFile"},
+	{asksForName, AuthFailed, "the server asks for credentials: set auth.tokenFile"},
 	{"returned error: 401", AuthFailed, "the server does not accept the token in auth.tokenFile"},
 	{"returned error: 403", AuthFailed, "the server does not accept the token in auth.tokenFile"},
 	{"not found", RepositoryNotFound, "the server has no such repository, or does not show it with these credentials"},
@@ -66,9 +66,15 @@ var told = []struct{ text, reason, advice string }{
 	{"too slow", TimedOut, "the server was too slow"},
 }
 
-// explain turns what git wrote on stderr into an Error.
-func explain(stderr string, failure error) error {
+// asksForName is what git says when it has no token, or the server does not accept the one that it has.
+const asksForName = "could not read Username"
+
+// explain turns what git wrote on stderr into an Error; token: it had one.
+func explain(stderr string, token bool, failure error) error {
 	line := lastLine(stderr)
+	if token && strings.Contains(stderr, asksForName) {
+		return fail(AuthFailed, "the server does not accept the token in auth.tokenFile: %s", line)
+	}
 	for _, t := range told {
 		if strings.Contains(stderr, t.text) {
 			return fail(t.reason, "%s: %s", t.advice, line)

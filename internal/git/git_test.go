@@ -115,7 +115,7 @@ func TestRefused(t *testing.T) {
 		"a key refused":      {Remote{URL: address + repo.Bare, SSHKeyFile: other.KeyFile, KnownHostsFile: known}, AuthFailed, "auth.sshKeyFile"},
 		"a key missing":      {Remote{URL: address + repo.Bare, SSHKeyFile: "/nowhere/key", KnownHostsFile: known}, AuthFailed, "/nowhere/key"},
 		"no key":             {Remote{URL: address + repo.Bare, KnownHostsFile: known}, AuthFailed, "auth.sshKeyFile"},
-		"a token expired":    {Remote{URL: url, TokenFile: secret(t, "abgelaufen"), CAFile: ca}, AuthFailed, "auth.tokenFile"},
+		"a token expired":    {Remote{URL: url, TokenFile: secret(t, "abgelaufen"), CAFile: ca}, AuthFailed, "does not accept the token in auth.tokenFile"},
 		"no token":           {Remote{URL: url, CAFile: ca}, AuthFailed, "auth.tokenFile"},
 		"an authority":       {Remote{URL: url, TokenFile: secret(t, "geheim")}, Unreachable, "auth.caFile"},
 		"redirected":         {Remote{URL: redirect.URL + "/x.git", TokenFile: secret(t, "geheim")}, Unreachable, ""},

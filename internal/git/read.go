@@ -159,6 +159,9 @@ func (r *repository) entries(ctx context.Context, hash, below string) (found []e
 		}
 	}, args...)
 	if err == nil && n == 0 {
+		if below == "" {
+			return nil, fail(PathGone, "commit %s has no files", Short(hash))
+		}
 		return nil, fail(PathGone, "%s is not in commit %s, or is empty", place(below), Short(hash))
 	}
 	return found, err

@@ -201,7 +201,7 @@ func (r *repository) stream(ctx context.Context, within time.Duration, c *connec
 	case limited.Err() != nil:
 		return fail(TimedOut, "the server has not answered within %s", within)
 	case err != nil:
-		return explain(c.hide(stderr.String()), err)
+		return explain(c.hide(stderr.String()), c.secret != "", err)
 	}
 	return nil
 }
