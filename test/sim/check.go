@@ -41,6 +41,12 @@ const (
 	invRelease     = "a release command runs alone, and has ended with success before an instance of its revision starts"
 	invWhole       = "what a source has applied is some whole commit"
 	invPruned      = "a source deletes only what it has applied"
+	invOwner       = "no app belongs to two sources"
+	invSuspended   = "a suspended source writes nothing"
+	invUndone      = "what was undone is not applied again until its file changes"
+	invDepends     = "a source does not go ahead of what it depends on"
+	invDrift       = "what is changed past Git goes back in time"
+	invPaused      = "a paused app is not touched"
 	invPorts       = "an instance's process has the ports of its placement"
 	invEvents      = "events tell what happened, and nothing else"
 )
@@ -50,6 +56,7 @@ var Invariants = []string{
 	invConflicts, invPlacedTwice, invRunsTwice, invDeposed, invWriter, invPersons, invEndpoint, invRestart, invWithdrawn, invArrives, invAnswered,
 	invFrozen, invImages, invConverges, invCaches, invRest, invStatus, invUnplaced, invEvents,
 	invPorts, invDrained, invSurge, invCanary, invVerdict, invRejected, invRelease, invWhole, invPruned,
+	invOwner, invSuspended, invUndone, invDepends, invDrift, invPaused,
 }
 
 // checker checks every revision of the store, in order, and every start and end of a process.
@@ -180,7 +187,7 @@ func (c *checker) revision(events []store.Event, by writer) {
 	c.moves(events, by)
 	c.moved(events, by)
 	c.happen(events, by)
-	touched, before := map[string]bool{}, c.sourceStatus()
+	touched, before := map[string]bool{}, c.gitBefore()
 	for _, e := range events {
 		if machine := c.apply(e, by.process); machine != "" {
 			touched[machine] = true

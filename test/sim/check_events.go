@@ -111,8 +111,12 @@ func (c *checker) revisionHappens(name string, e store.Event, by writer, had boo
 	c.happened[fmt.Sprintf("revision %s %d", app, revision.Number)] = true
 	before := c.latest(app)
 	again := before != nil && before.ManifestRevision == revision.ManifestRevision // with the lost files, nothing else
+	accepted := []string{fmt.Sprintf("revision %d accepted", revision.Number)}
+	if before != nil && v1.SameSpec(&before.Spec, &revision.Spec) { // unless what runs is of an earlier revision
+		accepted = append(accepted, fmt.Sprintf("revision %d: only the text of the manifest has changed", revision.Number))
+	}
 	if !had && !again {
-		c.expect(by, app, fmt.Sprintf("revision %d accepted", revision.Number))
+		c.expect(by, app, accepted...)
 	}
 }
 
@@ -263,7 +267,7 @@ func (c *checker) appEventProblem(e *v1.Event) string {
 		revision = "revision " + e.Name + " " + m[1]
 	}
 	switch e.Reason {
-	case "Accepted", "RevisionRejected", "CanaryFollowed", "Releasing", "Released":
+	case "Accepted", "Reworded", "RevisionRejected", "CanaryFollowed", "Releasing", "Released":
 		return c.needs(revision)
 	case "RolloutComplete":
 		if problem := c.needs(revision); problem != "" {

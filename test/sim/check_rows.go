@@ -129,7 +129,7 @@ func (c *checker) persons(e store.Event, by writer) {
 	if by.process.kind == kindPerson {
 		return
 	}
-	if app, ok := c.keys.Apps().Name(e.Key); ok && by.part == "source" && (!c.has(e.Key) || inInventory(c.sourceStatus().Inventory, app)) {
+	if app, ok := c.keys.Apps().Name(e.Key); ok && by.part == "source" && c.owned(app) {
 		return
 	}
 	if unit, ok := c.keys.Overrides().Name(e.Key); ok && e.Deleted && c.wish(unit) == "" {

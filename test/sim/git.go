@@ -19,16 +19,27 @@ import (
 // withGit: one in so many plans has a source.
 const withGit = 3
 
-// gitSource is the source, gitURL its repository.
+// The sources: one in each plan that has any, and another one in some of them, see git_more.go.
 const (
-	gitSource = "git"
-	gitURL    = "https://git.example.com/shop.git"
+	gitSource  = "git"
+	moreSource = "more"
 )
 
-// gitApps are the apps that commits may have; people do not create them, but edit and delete them.
-var gitApps = []string{"ga", "gb", "gc", "gd", "ge", "gf"}
+var (
+	gitSources = []string{gitSource, moreSource}
+	// gitApps are the apps that commits of the first source may have; people do not create them, but edit and delete them.
+	gitApps = []string{"ga", "gb", "gc", "gd", "ge", "gf"}
+	// moreApps are those that only the other one has.
+	moreApps    = []string{"ha", "hb", "hc"}
+	allGitApps  = slices.Concat(gitApps, moreApps)
+	gitURL      = func(source string) string { return "https://git.example.com/" + source + ".git" }
+	gitManifest = func(app string, version uint64) string { return manifest(app, version%3, version/3%5, 0) } // one of many versions
+)
 
-const sourceManifest = "apiVersion: fleet/v1\nkind: Source\nmetadata: {name: " + gitSource + "}\nspec:\n  git: {url: \"" + gitURL + "\"}\n  interval: 10s\n  prune: true\n"
+// sourceManifest is the manifest of a source; more is added to its spec.
+func sourceManifest(source, more string) string {
+	return "apiVersion: fleet/v1\nkind: Source\nmetadata: {name: " + source + "}\nspec:\n  git: {url: \"" + gitURL(source) + "\"}\n  interval: 10s\n  prune: true\n" + more
+}
 
 // gitCommit is one commit: its manifests, by app.
 type gitCommit struct {
@@ -48,7 +59,13 @@ type repository struct {
 	gone, fails, slow bool
 }
 
-func newRepository() *repository { return &repository{commits: map[string]*gitCommit{}} }
+func newRepositories() map[string]*repository {
+	all := map[string]*repository{}
+	for _, source := range gitSources {
+		all[source] = &repository{commits: map[string]*gitCommit{}}
+	}
+	return all
+}
 
 // push adds a commit to the branch, on top of the last valid one.
 func (r *repository) push(w *world, subject string, broken bool, change func(files map[string]string)) {
@@ -114,34 +131,43 @@ func (r *repository) answers() error {
 // gitClient is git as one fleetd runs it: a look takes a moment, or long if the server is slow.
 type gitClient struct{ p *process }
 
-func (g gitClient) asks(ctx context.Context, what, hash string) error {
+func (g gitClient) asks(ctx context.Context, spec *v1.SourceSpec, what, hash string) (*repository, error) {
 	w := g.p.w
+	r := w.git[gitSource]
+	if spec.Git.URL == gitURL(moreSource) {
+		r, what = w.git[moreSource], what+" "+moreSource
+	}
 	takes := w.delay(what, g.p.name, hash)
-	w.git.mu.Lock()
-	if w.git.slow {
+	r.mu.Lock()
+	if r.slow {
 		takes = w.exactly(2*time.Second<<(takes.order%5), what, g.p.name, hash)
 	}
-	w.git.mu.Unlock()
+	r.mu.Unlock()
 	if err := g.p.pause(ctx, takes); err != nil {
-		return err
+		return nil, err
 	}
-	return w.git.answers()
+	return r, r.answers()
 }
 
 // Newest implements source.Repositories.
-func (g gitClient) Newest(ctx context.Context, _ *v1.SourceSpec) (source.Head, error) {
-	if err := g.asks(ctx, "ls-remote", ""); err != nil {
+func (g gitClient) Newest(ctx context.Context, spec *v1.SourceSpec) (source.Head, error) {
+	r, err := g.asks(ctx, spec, "ls-remote", "")
+	if err != nil {
 		return source.Head{}, err
 	}
-	return source.Head{Hash: g.p.w.git.newest().Hash}, nil
+	if spec.Git.Commit != "" {
+		return source.Head{Hash: spec.Git.Commit}, nil
+	}
+	return source.Head{Hash: r.newest().Hash}, nil
 }
 
 // Read implements source.Repositories.
-func (g gitClient) Read(ctx context.Context, _ *v1.SourceSpec, head source.Head) (v1.SourceCommit, []source.File, error) {
-	if err := g.asks(ctx, "fetch", head.Hash); err != nil {
+func (g gitClient) Read(ctx context.Context, spec *v1.SourceSpec, head source.Head) (v1.SourceCommit, []source.File, error) {
+	r, err := g.asks(ctx, spec, "fetch", head.Hash)
+	if err != nil {
 		return v1.SourceCommit{}, nil, err
 	}
-	c := g.p.w.git.commit(head.Hash)
+	c := r.commit(head.Hash)
 	var files []source.File
 	for _, app := range sortedKeys(c.files) {
 		files = append(files, source.File{Path: app + ".yaml", Blob: head.Hash, Data: []byte(c.files[app])})
@@ -163,9 +189,6 @@ const (
 	pushForce // on top of an earlier commit
 	pushes
 )
-
-// gitManifest is one of many versions of an app.
-func gitManifest(app string, version uint64) string { return manifest(app, version%3, version/3%5, 0) }
 
 // drawGit adds a source and its steps to some plans. They are drawn separately, like the rare steps.
 func (p *Plan) drawGit(length time.Duration) {
@@ -194,8 +217,8 @@ func (p *Plan) drawGit(length time.Duration) {
 	}
 }
 
-// pushed makes a commit as a step says.
-func (w *world) pushed(s step) {
+// pushed makes a commit as a step says; new ones are the apps that it may add.
+func (w *world) pushed(r *repository, s step, new []string) {
 	version := func(files map[string]string, app string, n uint64) { files[app] = gitManifest(app, s.C+n) }
 	some := func(files map[string]string, n uint64) { // change so many of its apps
 		names := sortedKeys(files)
@@ -205,13 +228,16 @@ func (w *world) pushed(s step) {
 	}
 	switch kind := s.B % pushes; kind {
 	case pushBroken:
-		w.git.push(w, "a typo", true, func(files map[string]string) {
+		r.push(w, "a typo", true, func(files map[string]string) {
 			some(files, 3)
 			names := sortedKeys(files)
+			if len(names) == 0 {
+				names = new
+			}
 			files[names[s.A%uint64(len(names))]] = brokenManifests[1+s.C%3]
 		})
 	case pushRemove, pushRemoveMany:
-		w.git.push(w, "fewer", false, func(files map[string]string) {
+		r.push(w, "fewer", false, func(files map[string]string) {
 			some(files, 1)
 			for len(files) > 1 {
 				names := sortedKeys(files)
@@ -222,12 +248,12 @@ func (w *world) pushed(s step) {
 			}
 		})
 	case pushForce:
-		w.git.rewind(s.C)
-		w.git.push(w, "another history", false, func(files map[string]string) { some(files, 2) })
+		r.rewind(s.C)
+		r.push(w, "another history", false, func(files map[string]string) { some(files, 2) })
 	case pushAdd:
-		w.git.push(w, "more", false, func(files map[string]string) { version(files, gitApps[s.A%uint64(len(gitApps))], 0) })
+		r.push(w, "more", false, func(files map[string]string) { version(files, new[s.A%uint64(len(new))], 0) })
 	default:
-		w.git.push(w, "a change", false, func(files map[string]string) { some(files, 1+3*kind) })
+		r.push(w, "a change", false, func(files map[string]string) { some(files, 1+3*kind) })
 	}
 }
 
@@ -235,7 +261,7 @@ func (w *world) pushed(s step) {
 func (w *world) pastGit(s step, text func(app string) []byte, undo bool) {
 	var names []string
 	for _, kv := range w.list(w.keys.Apps().Prefix()) {
-		if name, _ := w.keys.Apps().Name(kv.Key); slices.Contains(gitApps, name) {
+		if name, _ := w.keys.Apps().Name(kv.Key); slices.Contains(allGitApps, name) {
 			names = append(names, name)
 		}
 	}
@@ -252,34 +278,20 @@ func (w *world) pastGit(s step, text func(app string) []byte, undo bool) {
 	w.write(ops...)
 }
 
-// mendGit ends the repository's faults. Its newest commit may delete what it does not have, and mostly it is mended if it is broken.
-func (w *world) mendGit() {
-	w.git.wrong(func(r *repository) { r.gone, r.fails, r.slow = false, false, false })
-	head := w.git.newest()
-	if head == nil {
-		return
-	}
-	if head.broken && w.seed%4 != 0 {
-		w.git.push(w, "mended", false, func(map[string]string) {})
-	}
-	wish := v1.SourceWish{RequestedAt: time.Now().UTC().Format(time.RFC3339Nano), AllowPrune: w.git.newest().Hash}
-	w.put(w.keys.SourceWishes().Key(gitSource), string(encode(wish)))
-}
-
 func init() {
 	source.MaxChanges = 2 // larger commits take several transactions
 	maps.Copy(people, map[string]func(w *world, s step){
 		"add source": func(w *world, s step) {
-			w.git.push(w, "first", false, func(files map[string]string) {
+			w.git[gitSource].push(w, "first", false, func(files map[string]string) {
 				for i, app := range gitApps[:2+s.A%5] {
 					files[app] = gitManifest(app, s.C+uint64(i))
 				}
 			})
-			w.put(w.keys.Sources().Key(gitSource), sourceManifest)
+			w.put(w.keys.Sources().Key(gitSource), sourceManifest(gitSource, ""))
 		},
 		"push": func(w *world, s step) {
-			if w.git.newest() != nil { // else the plan was shrunk
-				w.pushed(s)
+			if r := w.git[gitSource]; r.newest() != nil { // else the plan was shrunk
+				w.pushed(r, s, gitApps)
 			}
 		},
 		"edit past git": func(w *world, s step) {
@@ -291,11 +303,11 @@ func init() {
 		},
 	})
 	maps.Copy(faults, map[string]func(w *world, s step){
-		"branch gone": func(w *world, _ step) { w.git.wrong(func(r *repository) { r.gone = true }) },
-		"git fails":   func(w *world, _ step) { w.git.wrong(func(r *repository) { r.fails = true }) },
-		"git slow":    func(w *world, _ step) { w.git.wrong(func(r *repository) { r.slow = true }) },
+		"branch gone": func(w *world, _ step) { w.git[gitSource].wrong(func(r *repository) { r.gone = true }) },
+		"git fails":   func(w *world, _ step) { w.git[gitSource].wrong(func(r *repository) { r.fails = true }) },
+		"git slow":    func(w *world, _ step) { w.git[gitSource].wrong(func(r *repository) { r.slow = true }) },
 		"git works": func(w *world, _ step) {
-			w.git.wrong(func(r *repository) { r.gone, r.fails, r.slow = false, false, false })
+			w.git[gitSource].wrong(func(r *repository) { r.gone, r.fails, r.slow = false, false, false })
 		},
 		"trap source": func(w *world, s step) {
 			w.commit.Lock()

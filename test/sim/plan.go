@@ -124,6 +124,7 @@ func NewPlan(seed uint64) Plan {
 	p.drawBoxes(length)
 	p.drawShop(length)
 	p.drawGit(length)
+	p.drawMore(length)
 	slices.SortStableFunc(p.Steps, func(a, b step) int { return int(a.At - b.At) })
 	return p
 }

@@ -90,17 +90,9 @@ func (w *world) converge() {
 		}
 		deadline += checkEvery * 11 / 10
 	}
-	problem := "?"
-	for problem != "" {
-		if !w.until(w.now() + 5*time.Second) {
-			return
-		}
-		if problem = w.check.problem(); problem != "" && w.now() > deadline {
-			w.fail(invConverges, "%s after all faults have ended: %s", convergeIn, problem)
-			return
-		}
+	if !w.converged(deadline) || !w.driftAtRest() || !w.converged(w.now()+convergeIn) {
+		return
 	}
-	w.check.counts.Check(invConverges)
 	w.tell("world", "all is as it should be")
 	w.calm.Store(true)
 	w.old.Store(nil) // from here on nothing is excused
@@ -123,6 +115,24 @@ func (w *world) converge() {
 		return
 	}
 	w.secondPass()
+}
+
+// converged waits until everything is as people want it.
+func (w *world) converged(deadline time.Duration) bool {
+	for {
+		if !w.until(w.now() + 5*time.Second) {
+			return false
+		}
+		problem := w.check.problem()
+		if problem == "" {
+			w.check.counts.Check(invConverges)
+			return true
+		}
+		if w.now() > deadline {
+			w.fail(invConverges, "%s after all faults have ended: %s", convergeIn, problem)
+			return false
+		}
+	}
 }
 
 // secondPass restarts every process. They reconcile everything again, and must not write anything.

@@ -63,9 +63,9 @@ type world struct {
 	keys     keyspace.Keys
 	hosts    []*host
 	images   fakeruntime.Registry
-	git      *repository
-	boxes    uint64 // their version
-	machines int    // number of regular hosts; those after them are intruders
+	git      map[string]*repository // by source
+	boxes    uint64                 // their version
+	machines int                    // number of regular hosts; those after them are intruders
 	// readdressed is how many machines were given another address.
 	readdressed int
 	// snapshots are etcd's revisions over time; lostAt is when it was lost, restores how often it was restored.
@@ -110,7 +110,7 @@ type world struct {
 func newWorld(p Plan, dir string) *world {
 	seed := p.Seed
 	w := &world{seed: seed, start: time.Now(), dir: dir, etcd: memstore.New(memstore.Options{}), keys: keyspace.New(""),
-		writers: map[int64]writer{}, turns: newTurns(), freezeTimeout: p.FreezeTimeout, registry: prometheus.NewRegistry(), git: newRepository()}
+		writers: map[int64]writer{}, turns: newTurns(), freezeTimeout: p.FreezeTimeout, registry: prometheus.NewRegistry(), git: newRepositories()}
 	w.compared = cache.NewMetrics(w.registry)
 	if p.OldEtcd {
 		old := oldEtcd(seed)
