@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/repository"
 )
 
 // fault is why a commit cannot be applied.
@@ -97,40 +98,15 @@ func (p *planner) change(o *Object, exists, mine, unchanged bool, revision int64
 
 // names refuses an app whose units are another's: it would not be accepted.
 func (p *planner) names(o *Object) {
-	taken := p.in.Taken[o.Name]
-	if unit := v1.TakenUnit(o.App, func(unit string) bool { _, is := taken[unit]; return is }); unit != "" {
-		p.fault(NotOwned, "%s: %s: %s", o.Place(), o.Key, v1.NameTakenMessage(unit, taken[unit]))
+	if why := o.TakenName(p.in.Taken[o.Name]); why != "" {
+		p.fault(NotOwned, "%s: %s: %s", o.Place(), o.Key, why)
 	}
 }
 
-// hosts refuses an app that asks for a host that another app has, and goes on having; gone says of one that is not among the objects
-// whether its hosts do not count.
+// hosts refuses an app that asks for a host that another app has, and goes on having.
 func (p *planner) hosts(objects []Object, gone func(app string) bool) {
-	asked, inCommit := map[string]*Object{}, map[string]bool{}
-	for i := range objects {
-		if objects[i].App != nil {
-			inCommit[objects[i].Name] = true
-		}
-	}
-	for i := range objects {
-		o := &objects[i]
-		if o.App == nil {
-			continue
-		}
-		for n, host := range o.App.Spec.RouteHosts() {
-			if host == "" {
-				continue
-			}
-			field := fmt.Sprintf("spec.route.hosts[%d]", n)
-			owner := p.in.Hosts[host]
-			switch first := asked[host]; {
-			case first != nil && first != o:
-				p.fault(HostTaken, "%s: %s: %s is asked for by %s (%s), too: remove one", o.Place(), field, host, first.Key, first.Place())
-			case owner != "" && owner != o.Name && !inCommit[owner] && !gone(owner):
-				p.fault(HostTaken, "%s: %s: %s belongs to app/%s: remove it there first", o.Place(), field, host, owner)
-			}
-			asked[host] = o
-		}
+	for _, f := range repository.TakenHosts(objects, p.in.Hosts, gone) {
+		p.fault(HostTaken, "%s: %s: %s", f.Object.Place(), f.Field, f.Message)
 	}
 }
 
