@@ -28,7 +28,7 @@ type Apply struct {
 	From string `json:"from,omitempty"`
 	// Note is what the user, or fleetd, has to say about it.
 	Note string `json:"note,omitempty"`
-	// Commit is the commit that it comes from; nil: people wrote it.
+	// Commit is the commit that it comes from; nil: people wrote it. Without a Source, fleetctl apply --from-git read it.
 	Commit *SourceCommit `json:"commit,omitempty"`
 	// Undo: it put something back that was before. A source does not apply again what was taken back.
 	Undo bool `json:"undo,omitempty"`
@@ -44,6 +44,8 @@ type AppliedObject struct {
 	// Created: it did not exist before. Deleted: it has not existed since.
 	Created bool `json:"created,omitempty"`
 	Deleted bool `json:"deleted,omitempty"`
+	// File is where it is in the commit, such as prod/web.yaml:1; empty if it is of none.
+	File string `json:"file,omitempty"`
 	// Before is the manifest before; empty if there was none, or it is not kept. See KeptManifest.
 	Before string `json:"before,omitempty"`
 }

@@ -115,7 +115,7 @@ type SourceCommit struct {
 	Tag string `json:"tag,omitempty"`
 	// Signer is who signed it, if that was asked for.
 	Signer string `json:"signer,omitempty"`
-	// Source is the source that applied it; only set in the record of an apply.
+	// Source is the source that applied it; only set in the record of an apply, and empty there if fleetctl did.
 	Source string `json:"source,omitempty"`
 }
 

@@ -120,7 +120,7 @@ func (c *Controller) changes(in Input, plan Decision, changes []Change, part int
 		if change.Kind == v1.KindSource {
 			row, key = c.Cluster.Sources, c.Cluster.Keys.Sources().Key(change.Name)
 		}
-		object := v1.AppliedObject{Kind: change.Kind, Name: change.Name, Created: change.Revision == 0, Deleted: change.Raw == nil}
+		object := v1.AppliedObject{Kind: change.Kind, Name: change.Name, Created: change.Revision == 0, Deleted: change.Raw == nil, File: change.File}
 		op := store.Op{Key: key, Value: change.Raw, If: store.Absent()}
 		if change.Revision != 0 {
 			op.If = store.Unchanged(change.Revision)

@@ -97,6 +97,8 @@ type Change struct {
 	// Revision is the ModRevision that it has to have still; 0: it does not exist.
 	Revision int64
 	Reason   string
+	// File is where the text is in the commit; empty: it is not in it.
+	File string
 }
 
 // Event is what is told about a source.

@@ -93,7 +93,7 @@ func (p *planner) change(o *Object, exists, mine, unchanged bool, revision int64
 	if !exists {
 		revision = 0
 	}
-	p.plan.Changes = append(p.plan.Changes, Change{Key: o.Key, Raw: o.Raw, Revision: revision, Reason: reason})
+	p.plan.Changes = append(p.plan.Changes, Change{Key: o.Key, Raw: o.Raw, Revision: revision, Reason: reason, File: o.Place()})
 }
 
 // names refuses an app whose units are another's: it would not be accepted.

@@ -62,6 +62,8 @@ type document struct {
 	unit *v1.Unit
 	// source is the new manifest of a source; nil for all else.
 	source []byte
+	// file is where it is in a commit.
+	file string
 }
 
 func (d *document) what() string { return strings.ToLower(d.kind) + "/" + d.name }
@@ -89,8 +91,11 @@ func (a *applier) postApply(w http.ResponseWriter, r *http.Request) error {
 	if faults != nil {
 		return refused(faults)
 	}
-	q := r.URL.Query()
-	answer, err := a.apply(r.Context(), docs, a.record(r, request.Note), applyOptions{dryRun: flag(q.Get("dryRun")) || flag(q.Get("diff")), diff: flag(q.Get("diff"))})
+	q, record := r.URL.Query(), a.record(r, request.Note)
+	if err := a.ofCommit(r.Context(), docs, request.Git, &record); err != nil {
+		return err
+	}
+	answer, err := a.apply(r.Context(), docs, record, applyOptions{dryRun: flag(q.Get("dryRun")) || flag(q.Get("diff")), diff: flag(q.Get("diff"))})
 	if err != nil {
 		return err
 	}
@@ -310,7 +315,7 @@ func (b *batch) add(d *document, kv store.KV, exists bool, before string) (*wire
 			b.ops = append(b.ops, op)
 		}
 	}
-	b.record.Objects = append(b.record.Objects, v1.AppliedObject{Kind: d.kind, Name: d.name, Before: before,
+	b.record.Objects = append(b.record.Objects, v1.AppliedObject{Kind: d.kind, Name: d.name, Before: before, File: d.file,
 		Created: reason == wire.ReasonCreated, Deleted: reason == wire.ReasonDeleted})
 	item := done(reason, d.what(), kv.ModRevision)
 	item.Warnings = d.warnings
@@ -371,8 +376,8 @@ func (a *applier) commit(ctx context.Context, b *batch, o applyOptions) (*wire.S
 // stored without it, and cannot be undone as a whole.
 func (a *applier) recordOp(b *batch) (id string, op store.Op, err error) {
 	if n := len(b.ops) + 1; n > store.MaxTxnOps {
-		return "", op, wire.Fail(wire.ReasonTooLarge, "%s are %d operations, and one transaction of etcd has at most %d: apply fewer at once, or with --in-parts",
-			count(len(b.changed), "object"), n, store.MaxTxnOps)
+		return "", op, wire.Fail(wire.ReasonTooLarge, "%s are %d operations, and one transaction of etcd has at most %d: %s",
+			count(len(b.changed), "object"), n, store.MaxTxnOps, fewer(b.record))
 	}
 	size := 0
 	for _, op := range b.ops {
@@ -382,10 +387,18 @@ func (a *applier) recordOp(b *batch) (id string, op store.Op, err error) {
 	_, _ = rand.Read(random[:]) // it never fails
 	id, op, err = applies.Op(a.keys, b.record, maxApplyBytes-size, hex.EncodeToString(random[:]))
 	if size += len(op.Value); size > maxApplyBytes {
-		return "", op, wire.Fail(wire.ReasonTooLarge, "%s are %d bytes, and one transaction of etcd has at most %d: apply fewer at once, or with --in-parts",
-			count(len(b.changed), "object"), size, maxApplyBytes)
+		return "", op, wire.Fail(wire.ReasonTooLarge, "%s are %d bytes, and one transaction of etcd has at most %d: %s",
+			count(len(b.changed), "object"), size, maxApplyBytes, fewer(b.record))
 	}
 	return id, op, err
+}
+
+// fewer is what to do about an apply that is too large.
+func fewer(record v1.Apply) string {
+	if record.Commit != nil {
+		return "a Source applies larger commits, too"
+	}
+	return "apply fewer at once, or with --in-parts"
 }
 
 // refused is the answer to an apply of which some manifests are not accepted: that of the manifest if it is the only one.

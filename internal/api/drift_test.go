@@ -101,7 +101,9 @@ func TestOnlyTheLeaderKnowsTheDrift(t *testing.T) {
 	require.Len(t, drift.Objects, 1)
 	require.NotEmpty(t, drift.Objects[0].Files[0].After)
 
-	o.Committed = func(context.Context, string) (*repository.Manifests, error) { return nil, errors.New("no route to host") }
+	o.Committed = func(context.Context, string) (*repository.Manifests, error) {
+		return nil, errors.New("no route to host")
+	}
 	broken := httptest.NewServer(api.New(o))
 	defer broken.Close()
 	m.Spec.Endpoint = broken.URL

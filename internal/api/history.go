@@ -171,10 +171,24 @@ func (p *past) lines() []wire.Revision {
 // line begins the line of the manifest that was written at a revision.
 func (p *past) line(manifest int64) wire.Revision {
 	apply := p.applies[manifest]
+	line := wire.Revision{User: apply.User, From: apply.From, Apply: apply.id, Note: apply.Note}
 	if c := apply.Commit; c != nil {
-		return wire.Revision{User: c.Author, From: "source/" + c.Source, Apply: apply.id, Note: apply.Note, Commit: c.Hash}
+		line.Commit, line.Author, line.Subject, line.File = c.Hash, c.Author, c.Subject, fileOf(apply.Apply, p.name)
+		if c.Source != "" {
+			line.User, line.From = c.Author, "source/"+c.Source
+		}
 	}
-	return wire.Revision{User: apply.User, From: apply.From, Apply: apply.id, Note: apply.Note}
+	return line
+}
+
+// fileOf is where an app's manifest is in the commit of an apply.
+func fileOf(apply v1.Apply, app string) string {
+	for _, o := range apply.Objects {
+		if o.Kind == v1.KindApp && o.Name == app {
+			return o.File
+		}
+	}
+	return ""
 }
 
 // outcome says what became of the i-th revision.

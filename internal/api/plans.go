@@ -134,6 +134,10 @@ func (p *plans) change(ctx context.Context, model store.Interface, request wire.
 	if err != nil || len(docs) == 0 {
 		return changes, nil, err
 	}
+	record := v1.Apply{Time: o.Now().UTC()}
+	if err := a.ofCommit(ctx, docs, request.Git, &record); err != nil {
+		return nil, nil, err
+	}
 	before := make([]store.KV, len(docs))
 	for i, d := range docs {
 		exists := false
@@ -144,7 +148,7 @@ func (p *plans) change(ctx context.Context, model store.Interface, request wire.
 			return nil, nil, wire.Fail(wire.ReasonNotFound, "%s does not exist", d.what())
 		}
 	}
-	answer, err := a.apply(ctx, docs, v1.Apply{Time: o.Now().UTC()}, applyOptions{})
+	answer, err := a.apply(ctx, docs, record, applyOptions{})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -60,7 +60,11 @@ func (p *plans) applyPlan(w http.ResponseWriter, r *http.Request) error {
 			}
 		}
 	}
-	answer, err := p.applier.apply(r.Context(), docs, p.applier.record(r, request.Note), applyOptions{})
+	record := p.applier.record(r, request.Note)
+	if err := p.applier.ofCommit(r.Context(), docs, plan.Request.Git, &record); err != nil {
+		return err
+	}
+	answer, err := p.applier.apply(r.Context(), docs, record, applyOptions{})
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api/wire"
 	"github.com/fleet-starter/fleet/internal/keyspace"
+	"github.com/fleet-starter/fleet/internal/repository"
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
@@ -237,9 +238,9 @@ func (v *sourceView) names() []string { return slices.Sorted(maps.Keys(v.sources
 
 func (v *sourceView) forget(name string) { delete(v.sources, name) }
 
-// managers are the sources that apps belong to, by app.
-func (r *reader) managers(ctx context.Context) (map[string]string, error) {
-	managers := map[string]string{}
+// managers are the sources that objects belong to.
+func (r *reader) managers(ctx context.Context) (map[repository.Key]string, error) {
+	managers := map[repository.Key]string{}
 	row := r.keys.SourceStatus()
 	err := r.apps.scan(ctx, row.Prefix(), store.ListOptions{}, func(kv store.KV) bool {
 		name, ok := row.Name(kv.Key)
@@ -248,9 +249,7 @@ func (r *reader) managers(ctx context.Context) (map[string]string, error) {
 			return true
 		}
 		for _, o := range status.Inventory {
-			if o.Kind == v1.KindApp {
-				managers[o.Name] = name
-			}
+			managers[repository.Key{Kind: o.Kind, Name: o.Name}] = name
 		}
 		return true
 	})
@@ -267,7 +266,7 @@ func (r *reader) warnManaged(ctx context.Context, docs []*document) error {
 		return err
 	}
 	for _, d := range docs {
-		if source := managers[d.name]; d.kind == v1.KindApp && source != "" && !d.managed {
+		if source := managers[repository.Key{Kind: d.kind, Name: d.name}]; d.kind == v1.KindApp && source != "" && !d.managed {
 			d.managed = true
 			d.warnings = append(d.warnings, wire.Cause{Message: fmt.Sprintf("%s belongs to source/%s, which puts back what its repository says: change it there, or fleetctl disown source/%s %s",
 				d.what(), source, source, d.what())})

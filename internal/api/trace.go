@@ -97,7 +97,12 @@ func (p *tracePath) manifest(past *past, revision v1.Revision) {
 	who := strings.TrimSpace(apply.User + " " + apply.From)
 	if c := apply.Commit; c != nil {
 		p.add(wire.TraceCommit, store.KV{}, "%s by %s: %s", c.Hash, c.Author, c.Subject)
-		who = "source/" + c.Source
+		if c.Source != "" {
+			who = "source/" + c.Source
+		}
+		if file := fileOf(apply.Apply, past.name); file != "" {
+			who = cmp.Or(who, "an unknown client") + ", " + file
+		}
 	}
 	p.add(wire.TraceManifest, store.KV{Key: p.keys.Apps().Key(past.name), ModRevision: revision.ManifestRevision}, "written by %s", cmp.Or(who, "an unknown client of etcd"))
 }

@@ -26,12 +26,13 @@ type applyOptions struct {
 	note      string
 	wait      bool
 	timeout   time.Duration
+	git       fromGit
 }
 
 func (a *app) applyCommand() *cobra.Command {
 	var o applyOptions
 	cmd := &cobra.Command{
-		Use: "apply -f FILE|DIRECTORY|- | apply PLAN", Short: "Store apps and units from files, or do what a saved plan says",
+		Use: "apply -f FILE|DIRECTORY|- | apply --from-git DIRECTORY | apply PLAN", Short: "Store apps and units from files, or do what a saved plan says",
 		Long: `Reads YAML or JSON documents (kind App, Unit or Source) and stores each as it is written, all in one transaction: either all are
 stored or none is. Every fault is reported as file:line: field: message. From a directory, the .yaml, .yml and .json files
 are read, except hidden ones.
@@ -39,6 +40,11 @@ are read, except hidden ones.
 What one apply changed has an ID (apply in -o json), and fleetctl undo --apply ID takes all of it back. fleetctl diff -f FILE
 shows before what would change. A transaction of etcd has at most 128 operations (an app is one, a unit two) and 1.45 MB: more
 is refused, unless --in-parts allows several transactions.
+
+With --from-git, the manifests of a commit are stored: those of the HEAD of the repository in DIRECTORY, or of --ref, below --path or
+what DIRECTORY is in the work tree. They are read from git's objects, whatever the work tree has, and by the rules of a Source:
+the whole commit or nothing, and no host, unit or app of another owner. The history names the commit, the author and the file. What
+is no longer in the repository is not deleted: only a Source knows what it has applied.
 
 With PLAN, a file that fleetctl plan --out has written, exactly what the plan says is done, or nothing: if something else would
 happen by now, the exit code is 6 and what differs is said.
@@ -49,18 +55,21 @@ manifest is not accepted, an instance fits no machine, or its roll-out has stall
   fleetctl apply -f manifests/ -R --wait --timeout 5m
   fleetctl apply -f manifests/ --dry-run
   fleetctl apply -f shop.yaml --note "ticket 123"
+  fleetctl apply --from-git . --path clusters/prod --wait
   fleetctl apply plan.json --wait
   sed s/replicas:.*/replicas:\ 4/ example-app.yaml | fleetctl apply -f -`,
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case len(args) > 1:
 				return usage("one saved plan is applied at a time, got %q", args)
-			case len(args) == 1 && (len(o.files) > 0 || o.recursive || o.dryRun || o.inParts):
-				return usage("a saved plan is applied as it is: -f, -R, --dry-run and --in-parts are for manifests")
-			case len(args)+len(o.files) == 0:
+			case len(args) == 1 && (len(o.files) > 0 || o.recursive || o.dryRun || o.inParts || o.git.dir != ""):
+				return usage("a saved plan is applied as it is: -f, -R, --from-git, --dry-run and --in-parts are for manifests")
+			case o.git.dir != "" && o.inParts:
+				return usage("a commit is stored whole: --in-parts is for -f")
+			case len(args)+len(o.files) == 0 && o.git.dir == "":
 				return usage("-f FILE is missing: a file, a directory, or - for standard input")
 			}
-			return nil
+			return o.git.check(len(o.files) > 0 || o.recursive)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
@@ -77,6 +86,7 @@ manifest is not accepted, an instance fits no machine, or its roll-out has stall
 	f.StringVar(&o.note, "note", "", "a note for fleetctl history")
 	f.BoolVar(&o.wait, "wait", false, "wait until all are ready")
 	f.DurationVar(&o.timeout, "timeout", 5*time.Minute, "how long --wait may take")
+	o.git.flags(cmd)
 	return cmd
 }
 
@@ -84,7 +94,7 @@ manifest is not accepted, an instance fits no machine, or its roll-out has stall
 const partSize = 60
 
 func (a *app) apply(ctx context.Context, o applyOptions) error {
-	manifests, faults, err := a.readManifests(o.files, o.recursive)
+	manifests, faults, err := a.read(ctx, o.files, o.recursive, o.git)
 	if err != nil {
 		return err
 	}
@@ -167,7 +177,7 @@ func (a *app) sendApply(ctx context.Context, manifests []manifest, note string, 
 	if err != nil {
 		return nil, err
 	}
-	request := wire.ApplyRequest{Note: note}
+	request := wire.ApplyRequest{Note: note, Git: commitOf(manifests)}
 	for _, m := range manifests {
 		request.Manifests = append(request.Manifests, string(m.Raw))
 	}

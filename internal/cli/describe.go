@@ -99,6 +99,10 @@ func (a *app) describeApp(ctx context.Context, name string) error {
 		return err
 	} else if from != "" {
 		facts = append(facts, fact{"Source", from})
+	} else if from, err = a.commitOfApp(ctx, c, name); err != nil {
+		return err
+	} else if from != "" {
+		facts = append(facts, fact{"Commit", from})
 	}
 	a.facts(facts)
 	if object.Manifest != "" {

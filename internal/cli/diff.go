@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
@@ -19,14 +20,15 @@ type diffOptions struct {
 	files     []string
 	recursive bool
 	revisions []string
+	git       fromGit
 }
 
 func (a *app) diffCommand() *cobra.Command {
 	var o diffOptions
 	cmd := &cobra.Command{
-		Use:   "diff -f FILE|DIRECTORY|- | diff app/NAME [--revision N [--revision M]] | diff source/NAME",
+		Use:   "diff -f FILE|DIRECTORY|- | diff --from-git DIRECTORY | diff app/NAME [--revision N [--revision M]] | diff source/NAME",
 		Short: "Show what an apply would change, what differs between two revisions, or from Git",
-		Long: `With -f, shows what fleetctl apply -f would change: of each app the fields of its manifest, defaults included, then the unit
+		Long: `With -f or --from-git, shows what fleetctl apply would change: of each app the fields of its manifest, defaults included, then the unit
 files that its instances run with; of each unit its fields and its file. Nothing is stored.
 
 With app/NAME, shows what differs between two of its revisions: from the first --revision to the second, or to the last one of
@@ -45,8 +47,10 @@ Exit codes: 0 nothing differs, 1 something does, 2 and more an error, as kubectl
   fleetctl diff source/prod`,
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
-			case len(o.files) > 0 && (len(args) > 0 || len(o.revisions) > 0):
+			case len(o.files)+len(o.git.dir) > 0 && (len(args) > 0 || len(o.revisions) > 0):
 				return usage("give either -f or app/NAME with its revisions, not both")
+			case o.git != (fromGit{}):
+				return o.git.check(len(o.files) > 0 || o.recursive)
 			case len(o.files) > 0:
 				return nil
 			case len(o.revisions) > 2:
@@ -89,6 +93,7 @@ Exit codes: 0 nothing differs, 1 something does, 2 and more an error, as kubectl
 	f.StringArrayVarP(&o.files, "filename", "f", nil, "a file, a directory, or - for standard input; may be repeated")
 	f.BoolVarP(&o.recursive, "recursive", "R", false, "include subdirectories")
 	f.StringArrayVar(&o.revisions, "revision", nil, "a revision to compare; may be given twice")
+	o.git.flags(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("revision", a.completeRevision)
 	return cmd
 }
@@ -125,7 +130,7 @@ func (a *app) completeRevision(cmd *cobra.Command, args []string, typed string) 
 
 // diffs returns what differs, object by object.
 func (a *app) diffs(ctx context.Context, args []string, o diffOptions) ([]wire.Diff, error) {
-	if len(o.files) > 0 {
+	if len(o.files) > 0 || o.git.dir != "" {
 		return a.diffsOfFiles(ctx, o)
 	}
 	c, err := a.client()
@@ -150,7 +155,7 @@ func (a *app) diffs(ctx context.Context, args []string, o diffOptions) ([]wire.D
 
 // diffsOfFiles returns what storing the manifests would change.
 func (a *app) diffsOfFiles(ctx context.Context, o diffOptions) ([]wire.Diff, error) {
-	manifests, faults, err := a.readManifests(o.files, o.recursive)
+	manifests, faults, err := a.read(ctx, o.files, o.recursive, o.git)
 	switch {
 	case err != nil:
 		return nil, err
@@ -158,14 +163,22 @@ func (a *app) diffsOfFiles(ctx context.Context, o diffOptions) ([]wire.Diff, err
 		return nil, errReported{exitError}
 	}
 	var diffs []wire.Diff
-	for part := range slices.Chunk(manifests, partSize) {
+	size := partSize
+	if o.git.dir != "" {
+		size = len(manifests) // as it is applied: together
+	}
+	for part := range slices.Chunk(manifests, size) {
 		answer, err := a.sendApply(ctx, part, "", url.Values{"diff": {"true"}, "dryRun": {"true"}})
 		if err != nil {
 			return nil, a.refused(part, err)
 		}
 		for i, item := range answer.Items {
 			if len(item.Diff) > 0 {
-				diffs = append(diffs, wire.Diff{From: "stored", To: part[i].file, Files: item.Diff})
+				to := part[i].file
+				if c := part[i].commit; c != nil {
+					to = fmt.Sprintf("%s:%d, commit %s", part[i].file, part[i].Line, c.Short())
+				}
+				diffs = append(diffs, wire.Diff{From: "stored", To: to, Files: item.Diff})
 			}
 		}
 	}

@@ -22,7 +22,7 @@ fleetd's unix socket (also over --tunnel: then it is the user of ssh), or the ad
 "unknown" where the manifest was written to etcd directly. A manifest that is not accepted is the last line, without a number.
 
 OUTCOME is complete, in progress, stalled, superseded, rejected or pending. -o wide adds the ID of the apply, for fleetctl undo
---apply; with -o json each revision has its spec.`,
+--apply, and the commit, its author and the file where the manifest is from Git; with -o json each revision has its spec.`,
 		Example: "  fleetctl history app/hello\n  fleetctl history app/hello -o wide\n  fleetctl history app/hello -o json | jq -r .items[].change",
 		Args:    oneApp,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -88,8 +88,11 @@ var revisionKind = kind[wire.Revision]{
 		}},
 		{name: "note", cell: func(_ *app, o wire.Revision) string { return o.Note }},
 		{name: "apply", cell: func(_ *app, o wire.Revision) string { return o.Apply }},
+		{name: "commit", cell: func(a *app, o wire.Revision) string { return a.short(o.Commit) }},
+		{name: "author", cell: func(_ *app, o wire.Revision) string { return o.Author }},
+		{name: "file", cell: func(_ *app, o wire.Revision) string { return o.File }},
 	},
-	table: "revision,time,by,change,note,outcome", wide: "apply",
+	table: "revision,time,by,change,note,outcome", wide: "apply,commit,author,file",
 	colour: func(o wire.Revision) string {
 		if o.Outcome == wire.Rejected || o.Outcome == wire.Stalled {
 			return red
@@ -118,6 +121,8 @@ func (a *app) history(ctx context.Context, name string) error {
 		names += "," + revisionKind.wide
 	}
 	t := revisionKind.tabulate(a, revisionKind.fields.must(names), revisions, nil)
-	t.dropEmpty("NOTE")
+	for _, column := range []string{"NOTE", "COMMIT", "AUTHOR", "FILE"} {
+		t.dropEmpty(column)
+	}
 	return a.printTable(t)
 }

@@ -18,6 +18,8 @@ import (
 type manifest struct {
 	file string
 	v1.Object
+	// commit is what the file is of; nil: it is the one on the disk.
+	commit *v1.SourceCommit
 }
 
 // what returns kind/name, for messages.

@@ -26,15 +26,16 @@ type planOptions struct {
 	source                    string
 	allowPrune                bool
 	drain, lose, metadata, to []string
+	git                       fromGit
 }
 
 func (a *app) planCommand() *cobra.Command {
 	var o planOptions
 	cmd := &cobra.Command{
-		Use: "plan [-f FILE|DIRECTORY|-] [--source NAME] [--delete app/NAME] [--drain MACHINE] [--lose MACHINE] [--add CPU,MEMORY]", Short: "Show what an apply, or the loss of a machine, would do",
+		Use: "plan [-f FILE|DIRECTORY|- | --from-git DIRECTORY] [--source NAME] [--delete app/NAME] [--drain MACHINE] [--lose MACHINE] [--add CPU,MEMORY]", Short: "Show what an apply, or the loss of a machine, would do",
 		Long: `Shows what would happen, step by step, and stores nothing: which revisions are accepted, which instances are created, replaced
 and removed, in which order and how, on which machines they are placed and why, what fits nowhere and why, and which hosts are
-routed. With -f it is what fleetctl apply -f would do, with --delete what fleetctl delete would. The other flags ask what if: --drain,
+routed. With -f or --from-git it is what fleetctl apply would do, with --delete what fleetctl delete would. The other flags ask what if: --drain,
 --lose and --add suppose that machines are drained, vanish or join; they may be combined, also with -f and --delete.
 
 With --source NAME -f DIRECTORY it is what that source would do, if the manifests of its repository were those of the directory and
@@ -60,7 +61,12 @@ Exit codes: 0 nothing would happen, 1 something would, 2 and more an error, as d
   fleetctl plan --delete app/hello
   fleetctl plan --drain 8abff2e7
   fleetctl plan --lose-metadata zone=a --add 2x4cpu,8G,zone=b`,
-		Args: noArgs,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if err := noArgs(cmd, args); err != nil {
+				return err
+			}
+			return o.git.check(len(o.files) > 0 || o.recursive || o.source != "" || len(o.remove) > 0)
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			plan, err := a.plan(cmd.Context(), o)
 			if err == nil {
@@ -89,6 +95,7 @@ Exit codes: 0 nothing would happen, 1 something would, 2 and more an error, as d
 	f.StringArrayVar(&o.lose, "lose", nil, "suppose that this machine vanishes; may be repeated")
 	f.StringArrayVar(&o.metadata, "lose-metadata", nil, "suppose that all machines with this KEY=VALUE vanish; may be repeated")
 	f.StringArrayVar(&o.to, "add", nil, "suppose that machines join: [N x]CPU,MEMORY[,KEY=VALUE]; may be repeated")
+	o.git.flags(cmd)
 	for _, machine := range []string{"drain", "lose"} {
 		_ = cmd.RegisterFlagCompletionFunc(machine, a.completeNames(func() shower { return &machineKind }))
 	}
@@ -103,13 +110,13 @@ func (a *app) plan(ctx context.Context, o planOptions) (*wire.Plan, error) {
 		return nil, err
 	}
 	request.Delete = o.remove
-	if len(o.files)+len(o.remove) == 0 && request.WhatIf.IsZero() {
-		return nil, usage("nothing to plan: give -f FILE, --delete app/NAME, or what to suppose: --drain, --lose, --lose-metadata, --add")
+	if len(o.files)+len(o.remove) == 0 && o.git.dir == "" && request.WhatIf.IsZero() {
+		return nil, usage("nothing to plan: give -f FILE, --from-git DIRECTORY, --delete app/NAME, or what to suppose: --drain, --lose, --lose-metadata, --add")
 	}
 	var manifests []manifest
-	if len(o.files) > 0 && o.source == "" {
+	if len(o.files) > 0 && o.source == "" || o.git.dir != "" {
 		faults := 0
-		if manifests, faults, err = a.readManifests(o.files, o.recursive); err != nil {
+		if manifests, faults, err = a.read(ctx, o.files, o.recursive, o.git); err != nil {
 			return nil, err
 		}
 		if faults > 0 {
@@ -119,6 +126,7 @@ func (a *app) plan(ctx context.Context, o planOptions) (*wire.Plan, error) {
 	for _, m := range manifests {
 		request.Manifests = append(request.Manifests, string(m.Raw))
 	}
+	request.Git = commitOf(manifests)
 	body, err := json.Marshal(request)
 	if err != nil {
 		return nil, err

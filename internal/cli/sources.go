@@ -319,6 +319,19 @@ func (a *app) completeSource(cmd *cobra.Command, args []string, typed string) ([
 	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
+// commitOfApp says which file of which commit an app is from, if fleetctl apply --from-git has written its manifest; "" if not.
+func (a *app) commitOfApp(ctx context.Context, c *client.Client, name string) (string, error) {
+	revisions, err := client.List[wire.Revision](ctx, c, client.Path("apps", name, "revisions"), nil)
+	if err != nil || len(revisions) == 0 {
+		return "", err
+	}
+	last := revisions[len(revisions)-1]
+	if last.Commit == "" || strings.HasPrefix(last.From, "source/") {
+		return "", nil
+	}
+	return fmt.Sprintf("%s by %s: %s, %s", a.short(last.Commit), last.Author, last.Subject, last.File), nil
+}
+
 // sourceOf says which source and which file of which commit an app is from; "" if people applied it.
 func (a *app) sourceOf(ctx context.Context, c *client.Client, name string) (string, error) {
 	sources, err := client.List[wire.Source](ctx, c, client.Path("sources"), nil)

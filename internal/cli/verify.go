@@ -10,30 +10,44 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/fleet-starter/fleet/internal/repository"
 	"github.com/fleet-starter/fleet/internal/verify"
 )
 
 func (a *app) verifyCommand() *cobra.Command {
 	strict, offline := false, false
+	var commit fromGit
 	cmd := &cobra.Command{
-		Use: "verify FILE|DIRECTORY...", Short: "Check unit files and manifests without a cluster",
+		Use: "verify FILE|DIRECTORY... | verify --from-git DIRECTORY", Short: "Check unit files and manifests without a cluster",
 		Long: `Checks unit files and manifests, and talks to no fleetd: names of units, the [X-Fleet] section, options that nothing
 knows, the fields of manifests and the unit files that are generated from them. Where there is a systemd-analyze,
 systemd says what it makes of the unit files, too; programs and units that this computer lacks are no fault.
 
 A file that ends in .yaml, .yml or .json is a manifest, any other a unit file with the unit's name. From a directory, files
-of both kinds are read. What is found is written to standard error as file:line: field: message, and a line for each file
+of both kinds are read. With --from-git, the manifests of a commit are checked, together, as a Source would before it applies them.
+
+What is found is written to standard error as file:line: field: message, and a line for each file
 to standard output. The exit code is 1 if a file would be refused.`,
 		Example: `  fleetctl verify example-app@.service example-app-discovery@.service
   fleetctl verify --strict manifests/
-  fleetctl verify --no-systemd app.yaml`,
-		Args: atLeast(1, "FILE"),
+  fleetctl verify --no-systemd app.yaml
+  fleetctl verify --from-git . --path clusters/prod`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if commit.dir == "" && commit == (fromGit{}) {
+				return atLeast(1, "FILE")(cmd, args)
+			}
+			return commit.check(len(args) > 0)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if commit.dir != "" {
+				return a.verifyCommit(cmd.Context(), commit, strict, !offline)
+			}
 			return a.verify(cmd.Context(), args, strict, !offline)
 		},
 	}
 	cmd.Flags().BoolVar(&strict, "strict", false, "exit with 1 also when there are only warnings")
 	cmd.Flags().BoolVar(&offline, "no-systemd", false, "do not ask systemd-analyze")
+	commit.flags(cmd)
 	return cmd
 }
 
@@ -60,6 +74,32 @@ func (a *app) verify(ctx context.Context, paths []string, strict, systemd bool) 
 			units = append(units, *unit)
 		}
 	}
+	return a.verified(ctx, files, findings, units, strict, systemd)
+}
+
+// verifyCommit checks the manifests of a commit: first as a source does, then each by itself.
+func (a *app) verifyCommit(ctx context.Context, g fromGit, strict, systemd bool) error {
+	c, err := g.readCommit(ctx)
+	if err != nil {
+		return err
+	}
+	a.tellCommit(g, c)
+	if m := repository.Read(c.SourceCommit, c.files); m.Fault != nil {
+		a.tellCommitFaults(m.Fault)
+		return errReported{exitError}
+	}
+	var files []string
+	var findings []verify.Finding
+	var units []verify.Unit
+	for _, f := range c.files {
+		found, of := verify.Manifests(f.Path, f.Data)
+		files, findings, units = append(files, f.Path), append(findings, found...), append(units, of...)
+	}
+	return a.verified(ctx, files, findings, units, strict, systemd)
+}
+
+// verified asks systemd, if it shall, and writes what was found.
+func (a *app) verified(ctx context.Context, files []string, findings []verify.Finding, units []verify.Unit, strict, systemd bool) error {
 	if systemd {
 		said, err := verify.Systemd(ctx, units)
 		if errors.Is(err, verify.ErrNoSystemd) {

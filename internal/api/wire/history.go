@@ -10,8 +10,17 @@ import (
 type ApplyRequest struct {
 	// Manifests are the texts of Apps and Units, one document each. They are stored as they are.
 	Manifests []string `json:"manifests"`
-	// Note is shown by the history; at most MaxNote bytes.
+	// Note is shown by the history; at most MaxNote bytes. Of a commit, it is the commit unless it is given.
 	Note string `json:"note,omitempty"`
+	// Git says that the manifests are of a commit, and has them refused for all that a source would be.
+	Git *FromCommit `json:"git,omitempty"`
+}
+
+// FromCommit is where manifests are from.
+type FromCommit struct {
+	Commit v1.SourceCommit `json:"commit"`
+	// Files are where each manifest is in the commit, such as prod/web.yaml:1.
+	Files []string `json:"files"`
 }
 
 // UndoRequest is the body of POST /apps/NAME/undo and of POST /applies/ID/undo.
@@ -44,8 +53,11 @@ type Revision struct {
 	// Apply is the ID of the apply that wrote the manifest; empty if it was written to etcd directly.
 	Apply string `json:"apply,omitempty"`
 	Note  string `json:"note,omitempty"`
-	// Commit is the hash of the commit that the manifest is from; empty if people wrote it.
-	Commit string `json:"commit,omitempty"`
+	// Commit is the hash of the commit that the manifest is from; empty if people wrote it. File is where it is in the commit.
+	Commit  string `json:"commit,omitempty"`
+	Author  string `json:"author,omitempty"`
+	Subject string `json:"subject,omitempty"`
+	File    string `json:"file,omitempty"`
 	// Change is what changed since the revision before, in one line.
 	Change string `json:"change"`
 	// Outcome is one of the constants below; Message says why, or how far it is.

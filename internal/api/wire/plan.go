@@ -17,6 +17,8 @@ type PlanRequest struct {
 	// Delete are objects that are deleted: app/NAME or unit/NAME.
 	Delete []string `json:"delete,omitempty"`
 	WhatIf WhatIf   `json:"whatIf,omitzero"`
+	// Git is that of an ApplyRequest; nothing is deleted then.
+	Git *FromCommit `json:"git,omitempty"`
 }
 
 // WhatIf is what else is supposed to happen to the cluster.
