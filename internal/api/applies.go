@@ -92,7 +92,7 @@ func (a *applier) postApply(w http.ResponseWriter, r *http.Request) error {
 		return refused(faults)
 	}
 	q, record := r.URL.Query(), a.record(r, request.Note)
-	if err := a.ofCommit(r.Context(), docs, request.Git, &record); err != nil {
+	if err := (commitRules{a}).ofCommit(r.Context(), docs, request.Git, &record); err != nil {
 		return err
 	}
 	answer, err := a.apply(r.Context(), docs, record, applyOptions{dryRun: flag(q.Get("dryRun")) || flag(q.Get("diff")), diff: flag(q.Get("diff"))})

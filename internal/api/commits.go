@@ -23,9 +23,12 @@ const (
 	maxFile    = 4096
 )
 
+// commitRules are what documents of a commit have to keep to.
+type commitRules struct{ *applier }
+
 // ofCommit notes in the record that documents are of a commit, and refuses what a source would be refused for: an object that belongs
 // to a source, a unit's name or a host that is another's.
-func (a *applier) ofCommit(ctx context.Context, docs []*document, from *wire.FromCommit, record *v1.Apply) error {
+func (a commitRules) ofCommit(ctx context.Context, docs []*document, from *wire.FromCommit, record *v1.Apply) error {
 	if from == nil {
 		return nil
 	}
@@ -57,7 +60,7 @@ func placeOf(file string) (path string, line int) {
 }
 
 // ruled refuses documents by the rules of sources.
-func (a *applier) ruled(ctx context.Context, docs []*document, objects []repository.Object) error {
+func (a commitRules) ruled(ctx context.Context, docs []*document, objects []repository.Object) error {
 	faults, bad := make([][]wire.Cause, len(docs)), false
 	refuse := func(i int, field, format string, args ...any) {
 		faults[i], bad = append(faults[i], wire.Cause{Field: field, Line: 1, Message: fmt.Sprintf(format, args...)}), true
@@ -105,7 +108,7 @@ func (a *applier) ruled(ctx context.Context, docs []*document, objects []reposit
 }
 
 // othersUnits are the units that an app could want and does not own, with their owners, as cluster.OthersUnits.
-func (a *applier) othersUnits(ctx context.Context, d *document) (map[string]string, error) {
+func (a commitRules) othersUnits(ctx context.Context, d *document) (map[string]string, error) {
 	taken := map[string]string{}
 	if d.app == nil {
 		return taken, nil
@@ -124,7 +127,7 @@ func (a *applier) othersUnits(ctx context.Context, d *document) (map[string]stri
 }
 
 // hostOwners are the apps that hosts are routed to.
-func (a *applier) hostOwners(ctx context.Context) (map[string]string, error) {
+func (a commitRules) hostOwners(ctx context.Context) (map[string]string, error) {
 	owners, row := map[string]string{}, a.keys.Routes()
 	err := a.apps.reader.apps.scan(ctx, row.Prefix(), store.ListOptions{}, func(kv store.KV) bool {
 		name, ok := row.Name(kv.Key)

@@ -61,7 +61,7 @@ func (p *plans) applyPlan(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	record := p.applier.record(r, request.Note)
-	if err := p.applier.ofCommit(r.Context(), docs, plan.Request.Git, &record); err != nil {
+	if err := (commitRules{p.applier}).ofCommit(r.Context(), docs, plan.Request.Git, &record); err != nil {
 		return err
 	}
 	answer, err := p.applier.apply(r.Context(), docs, record, applyOptions{})
