@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"path"
 	"path/filepath"
 	"runtime"
@@ -63,7 +64,7 @@ func TestPlansComeTrue(t *testing.T) {
 	t.Cleanup(func() { // when the workers have ended
 		t.Logf("%d changes were planned and made in the plan's order, %d of them had effects; %d writes were compared, %d of them without a place in it; in %d changes those came where they were foreseen, too",
 			sum.plans, sum.effects, sum.writes, sum.apart, sum.same)
-		if count >= seedsPlanned && (sum.effects*3 < sum.plans || sum.apart*4 > sum.writes) {
+		if count >= seedsPlanned && (sum.effects*3 < sum.plans || sum.apart*2 > sum.writes) {
 			t.Error("too few changes had effects, or too few of their writes had an order")
 		}
 	})
@@ -136,6 +137,9 @@ func (w *world) comparePlan(t *testing.T, what string, s step, sum *comparison) 
 	people[s.Do](w, s)
 	w.wrote = nil
 	if !w.comesToRest() {
+		if os.Getenv("SIM_DIR") != "" {
+			leave(t, fmt.Sprintf("plan-%d.txt", w.seed), w.transcript())
+		}
 		t.Errorf("%s: it does not come to rest: %v", what, w.failed())
 		return false
 	}
@@ -263,8 +267,9 @@ func short(hash string) string { return hash[:min(len(hash), 6)] }
 
 // inPlansOrder are decisions in the order that a plan promises, and the number of those that have no place in it, because nothing waits
 // for them: the end of an instance that is removed, once its last request and its process have ended, which each machine does at its
-// own pace; why a unit has no machine, which the scheduler says as soon as it has looked again; and the note that a revision is
-// complete, which is in no plan. Those are listed by instance, each in its order.
+// own pace; why a unit has no machine, which the scheduler says as soon as it has looked again, and of which only the last counts: there are
+// more where two machines end one after the other; and the note that a revision is complete, which is in no plan. Those are listed by
+// instance, each in its order.
 func inPlansOrder(keys keyspace.Keys, all []decision) (text string, without int) {
 	var ordered []string
 	apart, deleted := map[string][]string{}, map[string]bool{}
@@ -280,7 +285,9 @@ func inPlansOrder(keys keyspace.Keys, all []decision) (text string, without int)
 		switch {
 		case isRevision && strings.HasSuffix(d.value, "complete=true"):
 			apart[d.key] = append(apart[d.key], line)
-		case isReport, deleted[about] && d.value == "deleted":
+		case isReport:
+			apart[d.key] = []string{line}
+		case deleted[about] && d.value == "deleted":
 			instance := strings.Replace(about, "-discovery", "", 1)
 			apart[instance] = append(apart[instance], line)
 		default:
