@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Canary has a changed manifest tried by some instances first, beside all those of the revision before.
+// Canary has a changed manifest tried by some instances first, beside all those of the revision before. A release command runs before.
 type Canary struct {
 	// Instances is how many instances of the new revision there are at first, at most replicas. As many fresh ones of the revision
 	// before are started with them, to be compared: routers count the responses of both. Default 1.
@@ -42,9 +42,20 @@ func (c Canary) Filled() Canary {
 	return c
 }
 
-// OnTrial reports whether a revision runs in its canary alone, until that is over; all else is of the revision before.
-func (r *Revision) OnTrial() bool {
+// Undecided reports whether a revision has a canary that is not over: it may wait for the release command still.
+func (r *Revision) Undecided() bool {
 	return r.Spec.Update != nil && r.Spec.Update.Canary != nil && r.Before != 0 && r.Canary == nil && r.Rejected == nil
+}
+
+// OnTrial reports whether a revision runs in its canary alone, until that is over; all else is of the revision before.
+func (r *Revision) OnTrial() bool { return r.Undecided() && !r.Releasing() }
+
+// TriedSince is when the trial began, at the earliest.
+func (r *Revision) TriedSince() time.Time {
+	if r.Release != nil {
+		return r.Release.Ended
+	}
+	return r.AcceptedAt
 }
 
 // canary checks spec.update.canary.
@@ -63,8 +74,6 @@ func (v *validator) canary(s *AppSpec) {
 		v.add(field, "no instance can be started beside another one: %s: remove canary, or give the instances ports that are auto", why)
 	case none:
 		v.add(field, "needs an instance beside the others, and maxSurge is 0: raise maxSurge, or remove canary")
-	case s.Release != nil:
-		v.add(field, "cannot be used with release, whose command the old instances would run beside: remove one of the two")
 	case c.Instances < 0 || c.Requests < 0:
 		v.add(field, "instances and requests are numbers above 0")
 	case c.Filled().Instances > s.Instances():

@@ -187,7 +187,7 @@ type Revision struct {
 	// Manifest is the manifest's text, comments included; empty if KeptManifest keeps none, or an older fleetd wrote it.
 	Manifest string `json:"manifest,omitempty"`
 	// Before is the number of the revision to return to if this one is rejected: the last one that all instances were of when this
-	// one was accepted. 0: there was none.
+	// one was accepted, or its release command ended. 0: there was none.
 	Before int64 `json:"before,omitempty"`
 	// Complete is when all instances were of this revision, and ready. Zero if they never were, or an older fleetd led then.
 	Complete time.Time `json:"complete,omitzero"`

@@ -57,6 +57,7 @@ func TestCanaryThatCannotBe(t *testing.T) {
 	for _, c := range []struct{ spec, want string }{
 		{"replicas: 2\n  " + auto + "\n  announce: {}\n  update: {canary: {}}", ""},
 		{"replicas: 2\n  update: {canary: {pause: true}}", ""},
+		{"replicas: 2\n  " + auto + "\n  announce: {}\n  update: {canary: {}}\n  release: {command: [/bin/migrate]}", ""},
 		{"replicas: 2\n  " + auto + "\n  announce: {}\n  update: {canary: {instances: 3}}", "spec.update.canary.instances: 3 is more than replicas, which is 2: use fewer"},
 		{"global: true\n  update: {canary: {}}", "spec.update.canary: a global app has one instance on each machine, and no canary: remove it"},
 		{"replicas: 2\n  " + fixed + "\n  announce: {}\n  update: {canary: {}}", "spec.update.canary: no instance can be started beside another one: port 3000 of the machine is fixed: remove canary"},

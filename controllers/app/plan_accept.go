@@ -45,8 +45,8 @@ func (p *planner) accept() {
 	}
 	if p.candidate = nil; !revision.Releasing() {
 		p.revision, p.texts = revision, texts
-		p.try(revision)
 	}
+	p.try(revision)
 	p.first = append(p.first, Action{Kind: PutRevision, Reason: Accepted, Name: in.App, NewRevision: revision})
 	p.report(v1.EventNormal, Accepted, fmt.Sprintf("revision %d accepted", revision.Number))
 	if warnings := app.Warnings(); len(warnings) > 0 {

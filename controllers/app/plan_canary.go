@@ -22,11 +22,14 @@ func (p *planner) try(r *v1.Revision) {
 	if before != nil && before.Number != r.Before {
 		before = p.in.Before
 	}
-	if !r.OnTrial() || before == nil {
+	if !r.Undecided() || before == nil {
 		return
 	}
 	if r.UnitFile == before.UnitFile && r.SidekickFile == before.SidekickFile || before.Spec.Global {
 		r.Canary = &v1.CanaryResult{At: p.in.Now.UTC(), Message: "no canary: no instance is replaced one by one"}
+		return
+	}
+	if r.Releasing() { // that comes first
 		return
 	}
 	texts := maps.Clone(p.in.Texts)
@@ -141,7 +144,7 @@ func (p *planner) judgeCanary() bool {
 		return false
 	case enough:
 		p.follow(figures)
-	case p.expired(p.candidate.AcceptedAt, c.Timeout.Std()):
+	case p.expired(p.candidate.TriedSince(), c.Timeout.Std()):
 		p.follow(fmt.Sprintf("too few requests came within %s to compare by: %s", c.Timeout, figures))
 	default:
 		return false

@@ -107,6 +107,98 @@ func TestCanaryWaits(t *testing.T) {
 	require.Equal(t, []int64{1, 1}, w.has(), "a trial is aborted like a roll-out")
 }
 
+// migratedCanary is a manifest with a release command and a canary.
+func migratedCanary(command, version string) string {
+	return fmt.Sprintf("apiVersion: fleet/v1\nkind: App\nmetadata: {name: web}\nspec:\n  replicas: 2\n  exec: {command: [/bin/app, %q]}\n"+
+		"  ports: [{name: http, hostPort: auto}]\n  announce: {}\n  update: {canary: {timeout: 10m}}\n  release: {command: [/bin/migrate, %q], timeout: 1h}\n", version, command)
+}
+
+// TestCanaryAfterTheReleaseCommand: the canary begins when the command has ended, and its time then, too. One that fails has none.
+func TestCanaryAfterTheReleaseCommand(t *testing.T) {
+	for _, status := range []int{0, 1} {
+		w := newWorld(t, "web")
+		w.apply("%s", migratedCanary("up", "1"))
+		w.settleAll()
+		w.endRelease(0)
+		w.settleAll()
+		w.requireRuns(1)
+		w.now = w.now.Add(time.Hour)
+
+		w.apply("%s", migratedCanary("up", "2"))
+		w.settleAll()
+		require.True(t, w.runsRelease(2))
+		require.Equal(t, []int64{1, 1}, w.has(), "no canary beside the command")
+		require.Empty(t, w.route.Value.Count)
+		w.now = w.now.Add(30 * time.Minute)
+		w.log = nil
+		w.endRelease(status)
+		w.settleAll()
+		if status != 0 {
+			require.Contains(t, w.revisions[1].Rejected.Message, "its release command failed")
+			require.Equal(t, []int64{1, 1}, w.has())
+			continue
+		}
+		require.Equal(t, []int64{1, 1, 2, 1}, w.has())
+		require.Regexp(t, `(?s)^putRevision web Released.*putUnit web@3\.service Surge`, w.transcript())
+		w.now = w.now.Add(9 * time.Minute)
+		w.settleAll()
+		require.Nil(t, w.revisions[1].Canary, "its 10m began with the end of the command")
+		w.now = w.now.Add(2 * time.Minute)
+		w.settleAll()
+		require.Equal(t, []int64{2, 2}, w.has())
+		require.Contains(t, w.revisions[1].Canary.Message, "too few requests came within 10m0s")
+	}
+}
+
+// TestWhatACanaryReturnsTo: a manifest that comes while the command of an earlier one runs has its canary beside what runs, never beside
+// a revision whose command has not ended.
+func TestWhatACanaryReturnsTo(t *testing.T) {
+	w := newWorld(t, "web")
+	w.apply("%s", migratedCanary("up", "1"))
+	w.settleAll()
+	require.True(t, w.runsRelease(1))
+	w.apply("%s", migratedCanary("up again", "2"))
+	w.settleAll()
+	w.endRelease(0)
+	w.settleAll()
+	require.True(t, w.runsRelease(2))
+	w.endRelease(0)
+	w.settleAll()
+	require.Zero(t, w.revisions[1].Before)
+	require.Equal(t, []int64{2, 2}, w.has(), "there is nothing to hold it against")
+
+	w.now = w.now.Add(time.Hour)
+	w.apply("%s", migratedCanary("more", "3"))
+	w.settleAll()
+	w.apply("%s", migratedCanary("most", "4"))
+	w.settleAll()
+	for !w.runsRelease(4) {
+		w.endRelease(0)
+		w.settleAll()
+	}
+	w.endRelease(0)
+	w.settleAll()
+	require.Equal(t, int64(2), w.revisions[3].Before)
+	require.Equal(t, []int64{2, 2, 4, 2}, w.has())
+}
+
+// TestNoCanaryOfTheSameInstances: of a change of the command alone, there is nothing to try.
+func TestNoCanaryOfTheSameInstances(t *testing.T) {
+	w := newWorld(t, "web")
+	w.apply("%s", migratedCanary("up", "1"))
+	w.settleAll()
+	w.endRelease(0)
+	w.settleAll()
+	w.apply("%s", migratedCanary("down", "1"))
+	w.settleAll()
+	require.True(t, w.runsRelease(2))
+	require.Equal(t, "no canary: no instance is replaced one by one", w.revisions[1].Canary.Message)
+	w.endRelease(0)
+	w.settleAll()
+	require.Len(t, w.has(), 2)
+	require.False(t, w.revisions[1].OnTrial())
+}
+
 // TestShareOfRequests: the routes say what the canary gets while it is tried, and also while one that was taken back is still there.
 func TestShareOfRequests(t *testing.T) {
 	share := &v1.RouteCanary{Percent: 5, Units: []string{"web@3"}, Fresh: []string{"web@4"}}

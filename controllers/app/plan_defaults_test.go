@@ -121,8 +121,8 @@ spec:%s
 			if strings.HasPrefix(path, "/healthCheck/tcp/") {
 				manifest = strings.Replace(manifest, "http: {}", "tcp: {}", 1)
 			}
-			if strings.HasPrefix(path, "/update/canary/") { // not with a fixed port, and not with a release command
-				manifest = strings.NewReplacer("{port: 80}", "{port: 80, hostPort: auto}", "release: {command: [migrate]}", "update: {canary: {}}").Replace(manifest)
+			if strings.HasPrefix(path, "/update/canary/") { // not with a fixed port
+				manifest = strings.NewReplacer("{port: 80}", "{port: 80, hostPort: auto}", "release:", "update: {canary: {}}\n  release:").Replace(manifest)
 			}
 			parsed, err := v1.ParseApp([]byte(manifest))
 			require.NoError(t, err)

@@ -21,6 +21,10 @@ func (p *planner) lastComplete() int64 {
 	switch {
 	case latest.Rejected != nil, latest.OnTrial():
 		return latest.Before
+	case latest.Releasing() && p.in.Before != nil && !p.in.Before.Complete.IsZero():
+		return p.in.Before.Number // it runs meanwhile
+	case latest.Releasing():
+		return latest.Before
 	case !latest.Complete.IsZero(): // what is under way is a restart or a move
 		return latest.Number
 	}

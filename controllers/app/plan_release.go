@@ -132,7 +132,7 @@ func (p *planner) watchRelease(u StoredUnit) {
 	case how.Ended:
 		run := *r.Release
 		run.Ended = p.in.Now.UTC()
-		r.Release = &run
+		r.Release, r.Before = &run, p.lastComplete()
 		p.first = append(p.first, Action{Kind: PutRevision, Reason: Released, Name: p.in.App, NewRevision: &r, If: p.in.LatestAt})
 		p.report(v1.EventNormal, Released, fmt.Sprintf("revision %d: its release command has ended with success", r.Number))
 		return

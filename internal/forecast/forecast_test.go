@@ -135,16 +135,17 @@ func TestForeseen(t *testing.T) {
 		whatIf wire.WhatIf
 		change Change
 	}{
-		"surge":         {change: manifests(shop(2, "2", auto))},
-		"in place":      {change: manifests(shop(2, "2", fixed))},
-		"scale up":      {change: manifests(shop(4, "1", auto))},
-		"scale down":    {change: manifests(shop(1, "1", auto))},
-		"delete":        {change: deletion("shop")},
-		"two apps":      {change: manifests(shop(1, "1", auto), other)},
-		"drain":         {whatIf: wire.WhatIf{Drain: []string{machine(0)}}},
-		"lose":          {whatIf: wire.WhatIf{Lose: []string{machine(0)}}},
-		"lose zone":     {whatIf: wire.WhatIf{LoseMetadata: map[string]string{"zone": "a"}, Add: []wire.NewMachine{{Metadata: map[string]string{"zone": "c"}}}}},
-		"lose and roll": {whatIf: wire.WhatIf{Lose: []string{machine(0)}}, change: manifests(shop(3, "2", auto))},
+		"surge":              {change: manifests(shop(2, "2", auto))},
+		"in place":           {change: manifests(shop(2, "2", fixed))},
+		"scale up":           {change: manifests(shop(4, "1", auto))},
+		"scale down":         {change: manifests(shop(1, "1", auto))},
+		"delete":             {change: deletion("shop")},
+		"two apps":           {change: manifests(shop(1, "1", auto), other)},
+		"release and canary": {change: manifests(strings.NewReplacer("\n  announce: {}", "\n  announce: {}\n  update: {canary: {}}\n  release: {command: [/bin/migrate]}").Replace(shop(2, "2", auto)))},
+		"drain":              {whatIf: wire.WhatIf{Drain: []string{machine(0)}}},
+		"lose":               {whatIf: wire.WhatIf{Lose: []string{machine(0)}}},
+		"lose zone":          {whatIf: wire.WhatIf{LoseMetadata: map[string]string{"zone": "a"}, Add: []wire.NewMachine{{Metadata: map[string]string{"zone": "c"}}}}},
+		"lose and roll":      {whatIf: wire.WhatIf{Lose: []string{machine(0)}}, change: manifests(shop(3, "2", auto))},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := w.store.Revision()

@@ -61,10 +61,7 @@ func (r *recorder) app(name string, plan app.Decision) {
 		switch a.Kind {
 		case app.PutRevision:
 			is.Action, is.Revision, is.File = wire.ActionAccept, a.NewRevision.Number, a.NewRevision.UnitFile
-			is.Message = r.revision(name, a.NewRevision)
-			if a.Reason == app.Reworded {
-				is.Message = fmt.Sprintf("revision %d: only the text of the manifest", a.NewRevision.Number)
-			}
+			is.Message = r.revision(name, a)
 		case app.PutRoute:
 			is.Action, is.Message = wire.ActionRoute, strings.Join(slices.Sorted(maps.Keys(a.Route.Hosts)), " ")
 		case app.DeleteRoute:
@@ -108,13 +105,22 @@ func (r *recorder) ownerOf(unit string) (app string, sidekick bool) {
 	return app, sidekick && app != ""
 }
 
-// revision says what is different in a new revision.
-func (r *recorder) revision(app string, next *v1.Revision) string {
+// revision says what is different in a new revision, or what has become of one.
+func (r *recorder) revision(name string, a app.Action) string {
 	var spec *v1.AppSpec
-	if before := r.known.LatestRevision(app); before != nil {
+	if before := r.known.LatestRevision(name); before != nil {
 		spec = &before.Spec
 	}
-	return fmt.Sprintf("revision %d: %s", next.Number, change.Summary(spec, &next.Spec))
+	what := change.Summary(spec, &a.NewRevision.Spec)
+	switch a.Reason {
+	case app.Reworded:
+		what = "only the text of the manifest"
+	case app.Released:
+		what = "its release command has ended with success"
+	case app.CanaryFollowed:
+		what = "all other instances follow its canary"
+	}
+	return fmt.Sprintf("revision %d: %s", a.NewRevision.Number, what)
 }
 
 // how says how an instance is replaced.

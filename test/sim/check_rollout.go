@@ -31,7 +31,7 @@ func newRollouts() rollouts {
 func releasing(r *v1.Revision) bool { return r.Release != nil && r.Release.Ended.IsZero() }
 
 func onTrial(r *v1.Revision) bool {
-	return r.Spec.Update != nil && r.Spec.Update.Canary != nil && r.Before != 0 && r.Canary == nil && r.Rejected == nil
+	return r.Spec.Update != nil && r.Spec.Update.Canary != nil && r.Before != 0 && r.Canary == nil && r.Rejected == nil && !releasing(r)
 }
 
 // undecided reports whether a canary tries the revision, or its release command has not ended.

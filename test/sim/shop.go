@@ -13,7 +13,7 @@ import (
 )
 
 // shop is an app with everything that a manifest may ask of a roll-out: a port that is assigned, instances beside the others, a
-// canary or a release command. Its steps are drawn separately, like the rare ones.
+// canary, a release command or both, and a version that is taken back. Its steps are drawn separately, like the rare ones.
 const shop = "shop"
 
 // withShop: one in so many plans has a shop.
@@ -39,6 +39,8 @@ const (
 	changeWorse
 	changeRelease
 	changeReleaseFails
+	changeReverts       // a version that fails while something breaks is taken back
+	changeReleaseCanary // first the command, then the canary
 	changes
 )
 
@@ -52,6 +54,14 @@ func shopManifest(replicas, version, change uint64) string {
 		fallthrough
 	case changeCanary:
 		update = ", canary: {requests: 20, timeout: 1m}"
+		if version%2 == 1 {
+			update = ", canary: {requests: 20, timeout: 1m, weight: 30%}"
+		}
+	case changeReverts:
+		update = ", onFailure: revert"
+	case changeReleaseCanary:
+		update = ", canary: {requests: 20, timeout: 1m}"
+		further = fmt.Sprintf("  release: {command: [/bin/migrate, %s], timeout: 30s}\n", name)
 	case changeReleaseFails:
 		further = fmt.Sprintf("  release: {command: [/bin/migrate, %s, %q], timeout: 30s}\n", name, failsFlag)
 	case changeRelease:
