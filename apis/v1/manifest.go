@@ -200,6 +200,9 @@ func ParseManifests(data []byte) ([]Object, error) {
 		case errors.Is(err, errEmpty):
 		case errors.As(err, &errs):
 			all = append(all, errs...)
+		case object.Source != nil && object.Source.Spec.Preview != nil:
+			all = append(all, &ManifestError{Line: d.line - 1 + object.lines.find("spec.preview"), Field: "spec.preview",
+				Message: "is only set by the source whose preview it is: remove it"})
 		default:
 			objects = append(objects, object.Object)
 		}

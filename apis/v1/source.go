@@ -30,6 +30,10 @@ type SourceSpec struct {
 	Webhook *SourceWebhook `json:"webhook,omitempty"`
 	// Report tells the Git server what became of each commit: pending, success, or failure with the reason.
 	Report *SourceReport `json:"report,omitempty"`
+	// Previews have copies of the apps run for each branch that matches, until the branch is gone.
+	Previews *SourcePreviews `json:"previews,omitempty"`
+	// Preview is set in a source that is a preview of another one, by that one.
+	Preview *PreviewOf `json:"preview,omitempty"`
 	// DependsOn are sources whose newest commits have to be applied, and their apps ready, before one of this source is.
 	DependsOn []string `json:"dependsOn,omitempty"`
 }
@@ -98,6 +102,9 @@ type SourceStatus struct {
 	Failed *SourceCommit `json:"failed,omitempty"`
 	// Reported is what the Git server was told last, if spec.report is set.
 	Reported *CommitReport `json:"reported,omitempty"`
+	// Previews are those of spec.previews, sorted by branch. Preview is the source that this one is a preview of.
+	Previews []SourcePreview `json:"previews,omitempty"`
+	Preview  string          `json:"preview,omitempty"`
 	// Inventory is what belongs to the source, sorted by kind and name.
 	Inventory []SourceObject `json:"inventory,omitempty"`
 	// Handled is the last request of fleetctl sync that was answered.
@@ -172,6 +179,9 @@ const (
 // Default sets the fields that are unset. It is idempotent.
 func (s *Source) Default() {
 	setDefault(&s.Spec.Interval, Duration(30*time.Second))
+	if p := s.Spec.Previews; p != nil {
+		setDefault(&p.Limit, defaultPreviews)
+	}
 	if g := &s.Spec.Git; g.Branch == "" && g.Tag == "" && g.Semver == "" && g.Commit == "" {
 		g.Branch = "main"
 	}

@@ -50,6 +50,7 @@ func (s *Source) Validate() ManifestErrors {
 	if s.Spec.Report != nil {
 		v.report(&s.Spec)
 	}
+	v.previews(&s.Spec)
 	for i, name := range s.Spec.DependsOn {
 		switch field := at("spec.dependsOn", i); {
 		case !IsLabel(name):
@@ -73,8 +74,7 @@ func (v *validator) git(g *GitSource) {
 			continue
 		}
 		given++
-		if !gitName.MatchString(r.name) || strings.HasSuffix(r.name, "/") || strings.HasSuffix(r.name, ".") || strings.HasSuffix(r.name, ".lock") ||
-			slices.ContainsFunc(gitDotDots, func(bad string) bool { return strings.Contains(r.name, bad) }) {
+		if !IsBranch(r.name) {
 			v.add("spec.git."+r.field, "%s is not a valid name of a branch or tag: write it without refs/", quoteShort(r.name))
 		}
 	}

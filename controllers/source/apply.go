@@ -23,7 +23,10 @@ func (c *Controller) apply(ctx context.Context, in Input, plan Decision) error {
 		c.reports.forget(in.Name)
 	}
 	if plan.Forget {
-		return c.commit(ctx, &in, nil, nil)
+		if plan.Status == nil {
+			return c.commit(ctx, &in, nil, nil)
+		}
+		return c.store(ctx, in, plan)
 	}
 	if plan.Fetch != nil {
 		c.fetches.begin(look{source: in.Name, ask: *plan.Fetch, spec: in.Source.Spec})
@@ -51,6 +54,9 @@ func (c *Controller) store(ctx context.Context, in Input, plan Decision) error {
 	for _, change := range plan.Changes {
 		log.Info("Applying", "reason", change.Reason, "object", change.Key.String(), "commit", plan.Commit.Hash)
 	}
+	for _, change := range plan.Previews {
+		log.Info("Applying", "reason", change.Reason, "object", change.Key.String())
+	}
 	if err := c.write(ctx, in, plan); err != nil {
 		return err
 	}
@@ -75,11 +81,17 @@ func (c *Controller) write(ctx context.Context, in Input, plan Decision) error {
 		for _, change := range changes {
 			done[change.Key] = true
 		}
-		status := *plan.Status
-		if i < len(parts)-1 && !plan.PutBack {
+		status := plan.Status
+		switch last := i == len(parts)-1; {
+		case !last && !plan.PutBack:
 			status = staged(in, plan, done)
+		case last && plan.Forget:
+			status = nil
+		case last:
+			previews, _ := c.ops(plan.Previews)
+			ops = append(ops, previews...)
 		}
-		if err := c.commit(ctx, &in, ops, &status); err != nil {
+		if err := c.commit(ctx, &in, ops, status); err != nil {
 			return err
 		}
 	}
@@ -115,6 +127,17 @@ func (c *Controller) changes(in Input, plan Decision, changes []Change, part int
 	commit := *plan.Commit
 	commit.Source = in.Name
 	record := v1.Apply{Time: c.Now().UTC().Truncate(time.Second), Note: fmt.Sprintf("commit %s: %s", short(commit.Hash), commit.Subject), Commit: &commit}
+	if plan.Note != "" {
+		record.Note = plan.Note
+	}
+	ops, record.Objects = c.ops(changes)
+	sum := sha256.Sum256(fmt.Append(nil, in.Name, " ", in.StatusRevision, " ", part)) // differs from that of every other write
+	_, op, err := applies.Op(c.Cluster.Keys, record, maxRecord, hex.EncodeToString(sum[:3]))
+	return append(ops, op), err
+}
+
+// ops are the writes of changes, and what is recorded of each.
+func (c *Controller) ops(changes []Change) (ops []store.Op, objects []v1.AppliedObject) {
 	for _, change := range changes {
 		row, key := c.Cluster.Apps, c.Cluster.Keys.Apps().Key(change.Name)
 		if change.Kind == v1.KindSource {
@@ -128,16 +151,14 @@ func (c *Controller) changes(in Input, plan Decision, changes []Change, part int
 				object.Before = v1.KeptManifest(stored.Value)
 			}
 		}
-		ops, record.Objects = append(ops, op), append(record.Objects, object)
+		ops, objects = append(ops, op), append(objects, object)
 	}
-	sum := sha256.Sum256(fmt.Append(nil, in.Name, " ", in.StatusRevision, " ", part)) // differs from that of every other write
-	_, op, err := applies.Op(c.Cluster.Keys, record, maxRecord, hex.EncodeToString(sum[:3]))
-	return append(ops, op), err
+	return ops, objects
 }
 
 // staged is the status while some changes of a commit are not stored yet: what is done belongs to the source, and what is not is as it
 // was.
-func staged(in Input, plan Decision, done map[Key]bool) v1.SourceStatus {
+func staged(in Input, plan Decision, done map[Key]bool) *v1.SourceStatus {
 	status := v1.SourceStatus{UID: plan.Status.UID}
 	if in.Status != nil && in.Status.UID == status.UID {
 		status = *in.Status
@@ -162,7 +183,7 @@ func staged(in Input, plan Decision, done map[Key]bool) v1.SourceStatus {
 	slices.SortFunc(status.Inventory, func(a, b v1.SourceObject) int {
 		return Key{Kind: a.Kind, Name: a.Name}.Compare(Key{Kind: b.Kind, Name: b.Name})
 	})
-	return status
+	return &status
 }
 
 // commit stores operations with the status, nil to delete it, and waits until the cache has seen them.
@@ -178,7 +199,10 @@ func (c *Controller) commit(ctx context.Context, in *Input, ops []store.Op, stat
 		}
 		op.Value = value
 	}
-	revision, err := c.Store.Commit(ctx, store.Txn{Ops: append(ops, op), Fence: c.Fence})
+	if status != nil || in.StatusRevision != 0 {
+		ops = append(ops, op)
+	}
+	revision, err := c.Store.Commit(ctx, store.Txn{Ops: ops, Fence: c.Fence})
 	if err != nil {
 		return err
 	}

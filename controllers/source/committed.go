@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
-	"github.com/fleet-starter/fleet/internal/repository"
 )
 
 // Committed returns the manifests of the commit that a source has applied or, before the first one, of the newest. They are known from
@@ -53,6 +52,6 @@ func (c *Controller) read(ctx context.Context, spec v1.SourceSpec, hash string) 
 	if err != nil {
 		return nil, err
 	}
-	m := repository.Read(commit, files)
+	m := manifestsOf(&spec, commit, files)
 	return m, m.Fault
 }

@@ -8,7 +8,6 @@ import (
 	"github.com/go-logr/logr"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
-	"github.com/fleet-starter/fleet/internal/repository"
 )
 
 const (
@@ -24,6 +23,8 @@ type Repositories interface {
 	Newest(ctx context.Context, spec *v1.SourceSpec) (Head, error)
 	// Read returns a commit and its manifests' files.
 	Read(ctx context.Context, spec *v1.SourceSpec, head Head) (v1.SourceCommit, []File, error)
+	// Branches returns the branches that previews are for, sorted by name.
+	Branches(ctx context.Context, spec *v1.SourceSpec) ([]Branch, error)
 	// Reason is the reason of an error, for conditions.
 	Reason(err error) string
 }
@@ -146,10 +147,30 @@ func (f *fetches) work(ctx context.Context, l look) {
 		found.Reason, found.Message = f.repositories.Reason(err), err.Error()
 		f.log.Info("The repository cannot be read", "source", l.source, "reason", found.Reason, "error", found.Message)
 	}
+	if found.Listing = f.list(ctx, l, found); ctx.Err() != nil {
+		return
+	}
 	f.mu.Lock()
 	f.known[l.source] = found
 	f.mu.Unlock()
 	f.changed(l.source)
+}
+
+// list lists the branches of previews. A server that has just not answered is not asked again.
+func (f *fetches) list(ctx context.Context, l look, found Fetched) (listing Listing) {
+	if l.spec.Previews == nil {
+		return Listing{}
+	}
+	if found.Newest == "" && found.Reason != ReferenceGone {
+		return Listing{Reason: found.Reason, Message: found.Message}
+	}
+	branches, err := f.repositories.Branches(ctx, &l.spec)
+	if err != nil {
+		listing.Reason, listing.Message = f.repositories.Reason(err), err.Error()
+		f.log.Info("The branches cannot be listed", "source", l.source, "reason", listing.Reason, "error", listing.Message)
+		return listing
+	}
+	return Listing{Known: true, Branches: branches}
 }
 
 // atCommit has the commit read that was asked for, instead of the newest one.
@@ -168,7 +189,7 @@ func (f *fetches) again(ctx context.Context, l look) {
 		return
 	}
 	if err == nil {
-		found.Manifests = repository.Read(commit, files)
+		found.Manifests = manifestsOf(&l.spec, commit, files)
 		err = found.Manifests.Fault
 	}
 	if err != nil {
@@ -203,5 +224,5 @@ func (f *fetches) look(ctx context.Context, l look, before Fetched) (m *Manifest
 		return known, head.Hash, err
 	}
 	f.log.Info("Read a commit", "source", l.source, "reason", v1.ReasonFetching, "commit", commit.Hash, "tag", commit.Tag, "author", commit.Author, "subject", commit.Subject, "files", len(files))
-	return repository.Read(commit, files), head.Hash, nil
+	return manifestsOf(&l.spec, commit, files), head.Hash, nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
-	"github.com/fleet-starter/fleet/internal/repository"
 )
 
 // supposed stands for the commit that files are supposed to be in.
@@ -17,7 +16,11 @@ func (c *Controller) Foresee(ctx context.Context, name string, files []File, all
 	if !ok {
 		return plan, false, nil
 	}
-	in, err := c.observe(ctx, name, Fetched{For: Ask{Revision: o.ModRevision}, At: c.Now(), Manifests: repository.Read(v1.SourceCommit{Hash: supposed}, files)})
+	var spec v1.SourceSpec
+	if source, err := v1.ParseSource(name, o.Value); err == nil {
+		spec = source.Spec
+	}
+	in, err := c.observe(ctx, name, Fetched{For: Ask{Revision: o.ModRevision}, At: c.Now(), Manifests: manifestsOf(&spec, v1.SourceCommit{Hash: supposed}, files)})
 	if err != nil {
 		return plan, true, err
 	}

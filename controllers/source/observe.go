@@ -24,6 +24,13 @@ func (c *Controller) observe(ctx context.Context, name string, fetched Fetched) 
 		}
 	}
 	o, ok := c.Cluster.Sources.Get(name)
+	if wish, ok := c.Cluster.SourceWishes.Get(name); ok && wish.Err == nil {
+		in.Wish = wish.Value
+	}
+	if !ok && in.Status != nil && in.Status.Preview != "" { // its apps end with it
+		c.others(&in)
+		return in, c.objects(ctx, &in)
+	}
 	if !ok {
 		return in, nil
 	}
@@ -33,8 +40,8 @@ func (c *Controller) observe(ctx context.Context, name string, fetched Fetched) 
 	} else {
 		in.Source.Spec = source.Spec
 	}
-	if wish, ok := c.Cluster.SourceWishes.Get(name); ok && wish.Err == nil {
-		in.Wish = wish.Value
+	if err := c.previews(ctx, &in); err != nil {
+		return in, err
 	}
 	for _, dependency := range in.Source.Spec.DependsOn {
 		if why := c.waitsFor(dependency); why != "" {

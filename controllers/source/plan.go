@@ -26,6 +26,9 @@ type Input struct {
 	Recalled Recalled
 	// Reporting is what is known of the last report to the Git server.
 	Reporting Reporting
+	// Children are the sources that have the names of previews, by name. Parent is set for one that is a preview.
+	Children map[string]*Child
+	Parent   *Parent
 	// Current are the objects that the commit or the inventory names, as they are stored.
 	Current map[Key]Current
 	// Others are the sources that other objects belong to.
@@ -77,6 +80,8 @@ type Fetched struct {
 	Newest string
 	// Reason and Message are why the last look failed; empty: it did not.
 	Reason, Message string
+	// Listing are the branches of previews.
+	Listing Listing
 }
 
 // Ask is what a look at a repository is for.
@@ -87,6 +92,8 @@ type Ask struct {
 	Request string
 	// Commit is the commit to read; empty: the newest one.
 	Commit string
+	// Seen is the newest commit of a preview's branch, as its source saw it.
+	Seen string
 }
 
 // Change writes or deletes one object.
@@ -118,9 +125,12 @@ type Decision struct {
 	PutBack bool
 	// Refused is why nothing is applied; zero: all of the commit is.
 	Refused Refusal
-	// Forget deletes the status of a source that is gone.
+	// Forget deletes the status, with the changes: the source is gone, or a preview that has ended. Note is what is noted of them.
 	Forget bool
-	Events []Event
+	Note   string
+	// Previews are the sources of previews to store, with the status.
+	Previews []Change
+	Events   []Event
 	// Report is what the Git server is told once all of that is stored; nil: nothing now.
 	Report *v1.CommitReport
 	// After is when to look again.
@@ -151,10 +161,17 @@ const (
 func Plan(in Input) Decision {
 	p := &planner{in: in}
 	if in.Source == nil {
+		if in.Status != nil && in.Status.Preview != "" {
+			p.end("its source was deleted")
+		}
 		p.plan.Forget = in.StatusRevision != 0
 		return p.plan
 	}
 	p.begin()
+	if in.Parent != nil && in.Parent.Ended != "" {
+		p.end(in.Parent.Ended)
+		return p.plan
+	}
 	if reason, message := p.decide(); reason != Applied {
 		p.plan.Refused = Refusal{reason, message}
 		p.refuse(reason, message)
@@ -181,14 +198,18 @@ type planner struct {
 
 // begin copies the status, without what people took from the source. That of another source of the same name does not count.
 func (p *planner) begin() {
-	if s := p.in.Status; s != nil && s.UID == p.in.Source.UID {
+	preview := ""
+	if of := p.in.Source.Spec.Preview; of != nil {
+		preview = of.Source
+	}
+	if s := p.in.Status; s != nil && (s.UID == p.in.Source.UID || preview != "" && s.Preview == preview) {
 		p.status = *s
 		p.status.Conditions = slices.Clone(s.Conditions)
 		p.status.Inventory = slices.DeleteFunc(slices.Clone(s.Inventory), func(o v1.SourceObject) bool {
 			return slices.Contains(p.in.Wish.Disown, Key{Kind: o.Kind, Name: o.Name}.String())
 		})
 	}
-	p.status.UID, p.status.ObservedRevision = p.in.Source.UID, p.in.Source.Revision
+	p.status.UID, p.status.ObservedRevision, p.status.Preview = p.in.Source.UID, p.in.Source.Revision, preview
 	p.inventory = make(map[Key]v1.SourceObject, len(p.status.Inventory))
 	for _, o := range p.status.Inventory {
 		p.inventory[Key{Kind: o.Kind, Name: o.Name}] = o
@@ -238,6 +259,9 @@ func (p *planner) decide() (reason, message string) {
 func (p *planner) ask() Ask {
 	in := p.in
 	ask := Ask{Revision: in.Source.Revision, Request: in.Wish.RequestedAt}
+	if in.Parent != nil {
+		ask.Seen = in.Parent.Commit
+	}
 	if p.status.Staged == nil || refusedBefore(&p.status) {
 		return ask
 	}
@@ -309,8 +333,9 @@ func (p *planner) conclude() {
 	default:
 		p.condition(v1.Ready, v1.ConditionTrue, Applied, synced.Message)
 	}
+	p.previews()
 	p.report()
-	if before := p.in.Status; before == nil || !same(before, &p.status) || len(p.plan.Changes) > 0 {
+	if before := p.in.Status; before == nil || !same(before, &p.status) || len(p.plan.Changes) > 0 || len(p.plan.Previews) > 0 {
 		p.plan.Status = &p.status
 	}
 }

@@ -1,6 +1,9 @@
 package source
 
-import "github.com/fleet-starter/fleet/internal/repository"
+import (
+	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/repository"
+)
 
 // What a commit has is read by one package, for the leader and for fleetctl.
 type (
@@ -9,3 +12,12 @@ type (
 	Object    = repository.Object
 	Manifests = repository.Manifests
 )
+
+// manifestsOf are those of a commit, of a preview its copies.
+func manifestsOf(spec *v1.SourceSpec, commit v1.SourceCommit, files []File) *Manifests {
+	m := repository.Read(commit, files)
+	if spec.Preview != nil {
+		return m.Preview(spec.Preview)
+	}
+	return m
+}

@@ -3,6 +3,8 @@ package source
 import (
 	"context"
 	"fmt"
+	"path"
+	"slices"
 	"strings"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
@@ -69,6 +71,23 @@ func (b byGit) newestVersion(ctx context.Context, spec *v1.SourceSpec) (Head, er
 
 // tags begins the full name of a tag.
 const tags = "refs/tags/"
+
+// maxBranches is how many branches of a pattern are looked at: the rest is not shown, and has no preview.
+const maxBranches = 1000
+
+// Branches implements Repositories.
+func (b byGit) Branches(ctx context.Context, spec *v1.SourceSpec) (branches []Branch, err error) {
+	const heads = "refs/heads/"
+	refs, err := b.git.List(ctx, remote(spec), heads+spec.Previews.Branches)
+	for _, r := range refs {
+		name := strings.TrimPrefix(r.Name, heads) // the server's patterns match more, such as a/refs/heads/pr/7
+		if matches, _ := path.Match(spec.Previews.Branches, name); matches && r.Name == heads+name && r.Name != spec.Git.Reference() {
+			branches = append(branches, Branch{name, r.Hash})
+		}
+	}
+	slices.SortFunc(branches, func(a, b Branch) int { return strings.Compare(a.Name, b.Name) })
+	return branches[:min(len(branches), maxBranches)], err
+}
 
 // Read implements Repositories.
 func (b byGit) Read(ctx context.Context, spec *v1.SourceSpec, head Head) (v1.SourceCommit, []File, error) {

@@ -30,14 +30,17 @@ type world struct {
 	keys  keyspace.Keys
 	repo  *gittest.Repository
 	reads *counting
+	now   func() time.Time // nil: the clock
 	stop  func()
 	c     *Controller
 	// limits are git's.
 	limits git.Limits
 }
 
-func newWorld(t *testing.T, s store.Interface) *world {
-	w := &world{t: t, store: s, keys: keyspace.New(""), repo: gittest.New(t)}
+func newWorld(t *testing.T, s store.Interface) *world { return newWorldAt(t, s, nil) }
+
+func newWorldAt(t *testing.T, s store.Interface, now func() time.Time) *world {
+	w := &world{t: t, store: s, now: now, keys: keyspace.New(""), repo: gittest.New(t)}
 	w.start()
 	return w
 }
@@ -50,7 +53,7 @@ func (w *world) startIn(dir string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	known := cluster.New(w.store, w.keys, logr.Discard())
 	w.reads = &counting{Repositories: ByGit(git.New(git.Options{Dir: dir, Local: true, Limits: w.limits}))}
-	c := New(Options{Env: cluster.Env{Store: w.store, Cluster: known}, Repositories: w.reads, Reporter: &git.Reporter{}})
+	c := New(Options{Env: cluster.Env{Store: w.store, Cluster: known, Now: w.now}, Repositories: w.reads, Reporter: &git.Reporter{}})
 	w.c = c
 	var parts sync.WaitGroup
 	parts.Go(func() { _ = known.Run(ctx) })
@@ -75,13 +78,24 @@ func (w *world) sourceAt(name, url, what, more string) {
 	w.put(w.keys.Sources().Key(name), fmt.Sprintf("apiVersion: fleet/v1\nkind: Source\nmetadata: {name: %s}\nspec:\n  interval: 5s\n  git: {url: %q, %s}\n%s", name, url, what, more))
 }
 
+func (w *world) wish(name string, wish v1.SourceWish) {
+	w.t.Helper()
+	value, err := w.keys.SourceWishes().Encode(wish)
+	require.NoError(w.t, err)
+	w.put(w.keys.SourceWishes().Key(name), string(value))
+}
+
+func (w *world) delete(key string) {
+	w.t.Helper()
+	_, err := w.store.Commit(context.Background(), store.Txn{Ops: []store.Op{{Key: key}}})
+	require.NoError(w.t, err)
+}
+
 // sync asks for a pass, and returns the status once it is answered and Synced has that reason.
 func (w *world) sync(name string, wish v1.SourceWish, reason string) v1.SourceStatus {
 	w.t.Helper()
 	wish.RequestedAt = time.Now().Format(time.RFC3339Nano)
-	value, err := w.keys.SourceWishes().Encode(wish)
-	require.NoError(w.t, err)
-	w.put(w.keys.SourceWishes().Key(name), string(value))
+	w.wish(name, wish)
 	var status v1.SourceStatus
 	require.Eventually(w.t, func() bool {
 		kv, ok, _, err := w.store.Get(context.Background(), w.keys.SourceStatus().Key(name))

@@ -48,6 +48,11 @@ func (n noRepositories) Newest(context.Context, *v1.SourceSpec) (source.Head, er
 	return source.Head{}, n.why
 }
 
+// Branches implements source.Repositories.
+func (n noRepositories) Branches(context.Context, *v1.SourceSpec) ([]source.Branch, error) {
+	return nil, n.why
+}
+
 // Read implements source.Repositories.
 func (n noRepositories) Read(context.Context, *v1.SourceSpec, source.Head) (v1.SourceCommit, []source.File, error) {
 	return v1.SourceCommit{}, nil, n.why

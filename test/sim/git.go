@@ -161,6 +161,11 @@ func (g gitClient) Newest(ctx context.Context, spec *v1.SourceSpec) (source.Head
 	return source.Head{Hash: r.newest().Hash}, nil
 }
 
+// Branches implements source.Repositories.
+func (g gitClient) Branches(context.Context, *v1.SourceSpec) ([]source.Branch, error) {
+	return nil, nil
+}
+
 // Read implements source.Repositories.
 func (g gitClient) Read(ctx context.Context, spec *v1.SourceSpec, head source.Head) (v1.SourceCommit, []source.File, error) {
 	r, err := g.asks(ctx, spec, "fetch", head.Hash)
