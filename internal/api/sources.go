@@ -37,6 +37,10 @@ func (a *sourceWriter) deleteSource(w http.ResponseWriter, r *http.Request) erro
 	if err != nil {
 		return err
 	}
+	if of := source.Spec.Preview; of != nil {
+		return wire.Fail(wire.ReasonConflict, "source/%s is a preview of source/%s, which would make it again: delete the branch %s, or change previews of source/%s", name, of.Source,
+			source.Spec.Git.Branch, of.Source)
+	}
 	d := a.deletion(r.Context(), v1.KindSource, name)
 	if d.want, err = precondition(r, source.Metadata.ResourceVersion); err != nil {
 		return err

@@ -89,7 +89,23 @@ func (a *app) describeSource(ctx context.Context, name string) error {
 		objects.add(plain, strings.ToLower(object.Kind)+"/"+object.Name, fmt.Sprintf("%s:%d", object.Path, object.Line), a.short(object.Blob), object.Held)
 	}
 	a.section("Objects", objects)
+	if previews := previewsOf(a, sourceStatus(o).Previews); len(previews.rows) > 0 {
+		a.section("Previews", previews)
+	}
 	return a.recent(ctx, "source/"+name)
+}
+
+// previewsOf are the previews of a source.
+func previewsOf(a *app, previews []v1.SourcePreview) *table {
+	t := &table{columns: []string{"PREVIEW", "BRANCH", "COMMIT", "SINCE"}}
+	for _, p := range previews {
+		source := "source/" + p.Source
+		if p.Ended {
+			source = "ended"
+		}
+		t.add(plain, source, p.Branch, a.short(p.Commit), p.Since.UTC().Format(time.RFC3339))
+	}
+	return t
 }
 
 func sourceFacts(o wire.Source) []fact {
@@ -97,6 +113,9 @@ func sourceFacts(o wire.Source) []fact {
 	list := []fact{{"Source", o.Metadata.Name}, {"Labels", pairs(o.Metadata.Labels)}, {"Version", o.Metadata.ResourceVersion}}
 	if o.Manifest != "" {
 		return append(list, fact{"Manifest", "not accepted, see fleetctl get source " + o.Metadata.Name + " -o yaml"})
+	}
+	if preview := o.Spec.Preview; preview != nil {
+		list = append(list, fact{"Preview of", "source/" + preview.Source})
 	}
 	git := o.Spec.Git
 	prune := "no: what is removed from the repository goes on"

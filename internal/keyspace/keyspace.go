@@ -11,7 +11,7 @@
 //	machineconfig/<id>          cordon, drain, metadata edits                   people: API, etcdctl
 //	overrides/<unit>            a person's wish for one unit of an app          people: API, etcdctl
 //	rollouts/<app>              a person's wish for an app's roll-outs          people: API, etcdctl
-//	sources/<name>              a Git repository to sync, exactly as written    people: API, etcdctl, git
+//	sources/<name>              a Git repository to sync, exactly as written    people: API, etcdctl, git; source controller for previews
 //	sourcestatus/<name>         commit, inventory, conditions of a source       source controller
 //	sourcewishes/<name>         a person's wish for a source                    people: API, etcdctl
 //	placements/<machine>/<unit> hash and desired state for one machine          schedule controller
