@@ -31,7 +31,7 @@ type Controller struct {
 func New(opts Options) *Controller {
 	opts.Env = opts.WithDefaults()
 	c := &Controller{Options: opts}
-	c.Loop = cluster.NewLoop(c.Env, "source", c.Reconcile, controller.Options{Workers: 2})
+	c.Loop = cluster.NewLoop(c.Env, "source", c.Reconcile, controller.Options{Workers: 1}) // what one source takes, the next one sees
 	c.fetches, c.reports = newFetches(opts, c.Enqueue), newReports(opts, c.Enqueue)
 	c.watch()
 	return c
@@ -43,12 +43,12 @@ func (c *Controller) watch() {
 	cluster.Follow(known.Sources, c.Enqueue, func(string, *cache.Object[[]byte], *cache.Object[[]byte]) []string { return c.all() })
 	cluster.Follow(known.SourceWishes, c.Enqueue, func(name string, _, _ *cache.Object[v1.SourceWish]) []string { return []string{name} })
 	cluster.Follow(known.SourceStatus, c.Enqueue, func(string, *cache.Object[v1.SourceStatus], *cache.Object[v1.SourceStatus]) []string { return c.all() })
-	cluster.Follow(known.Apps, c.Enqueue, func(app string, _, _ *cache.Object[[]byte]) []string { return c.ownersOf(app) })
+	cluster.Follow(known.Apps, c.Enqueue, func(app string, _, _ *cache.Object[[]byte]) []string { return known.SourcesOf(app) })
 	cluster.Follow(known.Status, c.Enqueue, func(app string, before, after *cache.Object[v1.AppStatus]) []string {
 		if before != nil && after != nil && notReady(&before.Value) == notReady(&after.Value) {
 			return nil
 		}
-		return c.ownersOf(app)
+		return known.SourcesOf(app)
 	})
 }
 
@@ -59,18 +59,6 @@ func (c *Controller) all() (names []string) {
 	}
 	for _, o := range c.Cluster.SourceStatus.List() {
 		names = append(names, o.Name)
-	}
-	return names
-}
-
-// ownersOf are the sources that an app belongs to.
-func (c *Controller) ownersOf(app string) (names []string) {
-	for _, o := range c.Cluster.SourceStatus.List() {
-		for _, object := range o.Value.Inventory {
-			if object.Kind == v1.KindApp && object.Name == app {
-				names = append(names, o.Name)
-			}
-		}
 	}
 	return names
 }

@@ -48,11 +48,12 @@ type Cluster struct {
 	endpoints endpoints
 	byHand    byHand
 
-	owned   *multimap[v1.Unit]      // by app
-	states  *multimap[v1.UnitState] // by unit
-	placed  *multimap[v1.Placement] // by unit
-	leaving *multimap[v1.Placement] // the subset that has to leave its machine
-	asked   *multimap[v1.Next]      // preparations by unit
+	owned   *multimap[v1.Unit]         // by app
+	managed *multimap[v1.SourceStatus] // by app
+	states  *multimap[v1.UnitState]    // by unit
+	placed  *multimap[v1.Placement]    // by unit
+	leaving *multimap[v1.Placement]    // the subset that has to leave its machine
+	asked   *multimap[v1.Next]         // preparations by unit
 
 	onApp, onPlacement, onLeaving enqueuers
 }
@@ -105,6 +106,14 @@ func New(s store.Interface, keys keyspace.Keys, log logr.Logger, opts ...cache.O
 		return second(o.Name)
 	})
 	c.asked = indexed(c.Preparations, func(o *cache.Object[v1.Next]) string { return second(o.Name) })
+	c.managed = indexedEach(c.SourceStatus, func(o *cache.Object[v1.SourceStatus]) (apps []string) {
+		for _, object := range o.Value.Inventory {
+			if object.Kind == v1.KindApp {
+				apps = append(apps, object.Name)
+			}
+		}
+		return apps
+	})
 	c.follow()
 	return c
 }
@@ -274,6 +283,13 @@ func (c *Cluster) OthersUnits(app string) map[string]string {
 		}
 	}
 	return taken
+}
+
+// SourcesOf returns the sources that have applied an app: one, or none.
+func (c *Cluster) SourcesOf(app string) (names []string) {
+	c.managed.each(app, func(o *cache.Object[v1.SourceStatus]) { names = append(names, o.Name) })
+	slices.Sort(names)
+	return names
 }
 
 // OverridesOf returns people's wishes for an app's units that apply now: see v1.OverrideCounts.

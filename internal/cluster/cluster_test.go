@@ -94,6 +94,23 @@ func owned(c *Cluster, app string) []string {
 	return names
 }
 
+// TestSourcesOf: the source of an app is known at once when an inventory changes.
+func TestSourcesOf(t *testing.T) {
+	b := newBench(t)
+	status := b.Keys.SourceStatus()
+	b.put(status.Key("prod"), `{"inventory":[{"kind":"App","name":"web"},{"kind":"App","name":"api"},{"kind":"Source","name":"stage"}]}`)
+	b.put(status.Key("stage"), `{"inventory":[{"kind":"App","name":"job"}]}`)
+	require.Equal(t, []string{"prod"}, b.SourcesOf("web"))
+	require.Empty(t, b.SourcesOf("stage"), "that is no app")
+	b.put(status.Key("stage"), `{"inventory":[{"kind":"App","name":"web"}]}`)
+	require.Equal(t, []string{"prod", "stage"}, b.SourcesOf("web"))
+	require.Empty(t, b.SourcesOf("job"))
+	b.put(status.Key("prod"), `{"inventory":[{"kind":"App","name":"api"}]}`)
+	require.Equal(t, []string{"stage"}, b.SourcesOf("web"))
+	b.put(status.Key("prod"), "")
+	require.Empty(t, b.SourcesOf("api"))
+}
+
 func TestLookUpsFollow(t *testing.T) {
 	b := newBench(t)
 	units, states, machines := b.Keys.Units(), b.Keys.States(), b.Keys.Machines()

@@ -41,6 +41,28 @@ func indexed[T any](c *cache.Collection[T], key func(*cache.Object[T]) string) *
 	return m
 }
 
+// indexedEach is indexed for objects with several keys.
+func indexedEach[T any](c *cache.Collection[T], keys func(*cache.Object[T]) []string) *multimap[T] {
+	m := &multimap[T]{objects: map[string]entry[T]{}}
+	c.OnChange(func(events []cache.Event[T]) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		for _, e := range events {
+			if e.Old != nil {
+				for _, key := range keys(e.Old) {
+					m.remove(key, e.Name)
+				}
+			}
+			if e.New != nil {
+				for _, key := range keys(e.New) {
+					m.put(key, e.New)
+				}
+			}
+		}
+	})
+	return m
+}
+
 // put adds an object, or replaces the one of the same name.
 func (m *multimap[T]) put(key string, o *cache.Object[T]) {
 	if key == "" {
