@@ -44,19 +44,18 @@ func (c *Controller) apply(ctx context.Context, in Input, plan Decision) error {
 	if result.Changed {
 		c.opts.Log.Info("nginx serves a new configuration", "reason", reasonChanged,
 			"apps", len(plan.Apps), "endpoints", len(in.Endpoints), "revisions", in.Revisions, "routes", in.RoutesRevision, "generation", result.Generation)
-		if err := c.save(plan); err != nil {
-			c.opts.Log.Error(err, "Saving what is served failed", "file", c.opts.StateFile)
-		}
+		c.unsaved = true
 	}
+	unsaved := c.saveChanges(plan)
 	said, more := firstRefusals(result.Refused)
 	more += plan.MoreRefused
 	c.warn(said)
 	served := first(in, plan)
-	return c.publish(ctx, v1.Router{
+	return errors.Join(unsaved, c.publish(ctx, v1.Router{
 		Revision: served.Revision, Digest: served.Digest, Prefixes: in.Prefixes, Served: plan.Served, Routes: plan.RoutesRevision,
 		Draining: draining, Counts: result.Counts, Reloads: result.Reloads,
 		Refusals: said, MoreRefusals: more, Refused: v1.RefusalTexts(said, more),
-	}, in.Endpoints, plan.Publish)
+	}, in.Endpoints, plan.Publish))
 }
 
 // first is what older versions of fleetd read.

@@ -95,6 +95,7 @@ type Controller struct {
 	refused []v1.RouteRefusal    // reported refusals
 	failing time.Time            // since when nginx cannot be updated
 	serving *nginx.Configuration // what nginx accepted last
+	unsaved bool                 // the state file does not have that yet
 	vouched map[string]string    // the endpoints that the digests of the record stand for; nil: it has none
 
 	mu        sync.Mutex

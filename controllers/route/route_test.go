@@ -314,6 +314,25 @@ func TestSavedState(t *testing.T) {
 	stop()
 }
 
+// TestSavedLater: what could not be saved is saved as soon as that is possible, without another change.
+func TestSavedLater(t *testing.T) {
+	r := newRouter(t)
+	in := filepath.Dir(r.state)
+	require.NoError(t, os.RemoveAll(in))
+	require.NoError(t, os.WriteFile(in, nil, 0o600)) // no directory can be made here
+	r.route("shop", app("www.example.com"))
+	one := backend(t, "one")
+	r.put("/services/web/shop/shop@1", one)
+	r.start(r.store)
+	require.Eventually(t, func() bool { return r.get("www.example.com") == "200 one" }, 10*time.Second, 10*time.Millisecond)
+	require.NoFileExists(t, r.state)
+	require.NoError(t, os.Remove(in))
+	require.Eventually(t, func() bool {
+		data, err := os.ReadFile(r.state)
+		return err == nil && strings.Contains(string(data), one)
+	}, 30*time.Second, 10*time.Millisecond)
+}
+
 // TestUnitsByHand: of instances announced by scripts, those are served that the leader found to be units.
 func TestUnitsByHand(t *testing.T) {
 	r := newRouter(t)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -71,6 +72,19 @@ func (c *Controller) restore(ctx context.Context) error {
 		err = c.save(plan) // at once: it contains secrets
 	}
 	return errors.Join(err, c.apply(ctx, in, plan)) // publishes nothing: there is no lease yet
+}
+
+// saveChanges saves what is served if that has changed since it was saved. The loop tries again what failed: a machine that starts
+// without etcd would serve what was served before.
+func (c *Controller) saveChanges(plan Decision) error {
+	if !c.unsaved {
+		return nil
+	}
+	if err := c.save(plan); err != nil {
+		return fmt.Errorf("saving what is served: %w", err)
+	}
+	c.unsaved = false
+	return nil
 }
 
 // save stores what is served, for restore.
