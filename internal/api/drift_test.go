@@ -113,3 +113,13 @@ func TestOnlyTheLeaderKnowsTheDrift(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(refused.body), &status))
 	require.Equal(t, "source/shop: the commit cannot be read: no route to host", status.Message)
 }
+
+// The source of a preview is its source's: deleted by people, it would be made again.
+func TestPreviewIsItsSources(t *testing.T) {
+	c := newCluster(t)
+	c.put(keys.Sources().Key("prod-pr-7"), "apiVersion: fleet/v1\nkind: Source\nmetadata: {name: prod-pr-7}\nspec:\n  git: {url: https://example.com/a.git, branch: pr/7}\n"+
+		"  preview: {source: prod, uid: 1, suffix: pr-7, host: '{branch}'}\n")
+	status := c.do(http.MethodDelete, "/apis/fleet/v1/sources/prod-pr-7?objects=prune", "").status(t)
+	require.Equal(t, wire.ReasonConflict, status.Reason)
+	require.Equal(t, "source/prod-pr-7 is a preview of source/prod, which would make it again: delete the branch pr/7, or change previews of source/prod", status.Message)
+}
