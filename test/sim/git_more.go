@@ -110,6 +110,12 @@ const driftIn = 30 * time.Second
 // driftAtRest edits an app of each source while nothing else happens, and checks that it is put back: when all is well, when the
 // server is away, when the newest commit is broken, and when the leader is a new one, too.
 func (w *world) driftAtRest() bool {
+	if w.git[gitSource].newest() == nil {
+		return true
+	}
+	if !w.until(w.now() + secondPassIn) { // there is a leader, and it has read each repository
+		return false
+	}
 	for _, source := range gitSources {
 		r, app := w.git[source], w.check.driftable(source)
 		if app == "" {
