@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-PROGRAMS := fleetd fleetctl announcer router etcdctl-compat fleet-dev example-app
+PROGRAMS := fleetd fleetctl announcer router fleet-kustomize etcdctl-compat fleet-dev example-app
 # Static and stripped. No -trimpath, so that programs and tests share the go command's build cache.
 GOFLAGS_BUILD := -ldflags '-s -w -X github.com/fleet-starter/fleet/internal/version.Version=$(VERSION)'
 GOFLAGS_REGISTRY := -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
@@ -22,7 +22,7 @@ build: ## Build the programs into bin/
 	@mkdir -p bin
 	CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o bin/ $(PROGRAMS:%=./cmd/%)
 
-PACKAGED := fleetd fleetctl announcer router example-app etcdctl-compat
+PACKAGED := fleetd fleetctl announcer router fleet-kustomize example-app etcdctl-compat
 PACKAGE_ARCH := $(or $(GOARCH),$(shell go env GOARCH))
 PACKAGE_PROGRAMS := bin/packages/linux-$(PACKAGE_ARCH)
 

@@ -403,11 +403,13 @@ func TestRead(t *testing.T) {
 		files []File
 		says  []string
 	}{
-		"twice in two files": {[]File{{Path: "a.yaml", Data: []byte(a)}, {Path: "b.yaml", Data: []byte("# again\n---\n" + a)}}, []string{"b.yaml:2: app/a is in a.yaml:1, too: remove one"}},
-		"a unit":             {[]File{{Path: "u.yaml", Data: []byte("apiVersion: fleet/v1\nkind: Unit\nmetadata: {name: u.service}\nspec: {contents: \"[Service]\\nExecStart=/bin/true\\n\"}\n")}}, []string{"u.yaml:1: unit/u.service: a source applies kinds App and Source"}},
-		"another kind":       {[]File{{Path: "d.yaml", Data: []byte("apiVersion: apps/v1\nkind: Deployment\n")}}, []string{"d.yaml:1: apiVersion: unknown apiVersion"}},
-		"kustomize":          {[]File{{Path: "x/kustomization.yaml", Data: []byte("resources: [a.yaml]\n")}}, []string{"x/kustomization.yaml: kustomize is not run"}},
-		"several":            {[]File{{Path: "a.yaml", Data: []byte("{")}, {Path: "b.yaml", Data: []byte(strings.Replace(a, "spec", "spek", 1))}}, []string{"a.yaml:1: not YAML", "b.yaml:4: spek: unknown field"}},
+		"twice in two files":  {[]File{{Path: "a.yaml", Data: []byte(a)}, {Path: "b.yaml", Data: []byte("# again\n---\n" + a)}}, []string{"b.yaml:2: app/a is in a.yaml:1, too: remove one"}},
+		"a unit":              {[]File{{Path: "u.yaml", Data: []byte("apiVersion: fleet/v1\nkind: Unit\nmetadata: {name: u.service}\nspec: {contents: \"[Service]\\nExecStart=/bin/true\\n\"}\n")}}, []string{"u.yaml:1: unit/u.service: a source applies kinds App and Source"}},
+		"another kind":        {[]File{{Path: "d.yaml", Data: []byte("apiVersion: apps/v1\nkind: Deployment\n")}}, []string{"d.yaml:1: apiVersion: unknown apiVersion"}},
+		"kustomize":           {[]File{{Path: "x/kustomization.yaml", Data: []byte("resources: [a.yaml]\n")}}, []string{"x/kustomization.yaml: a kustomization is built only in the path of a source: set spec.git.path to x"}},
+		"built, and at fault": {[]File{{Path: "x/kustomization.yaml", Built: "app/a", Data: []byte(strings.Replace(a, "spec", "spek", 1))}}, []string{"x/kustomization.yaml: app/a, as it is built: spek: unknown field"}},
+		"not to be built":     {[]File{{Path: "x/kustomization.yaml", Fault: "x/kustomization.yaml: resources[0]: no"}}, []string{"x/kustomization.yaml: resources[0]: no"}},
+		"several":             {[]File{{Path: "a.yaml", Data: []byte("{")}, {Path: "b.yaml", Data: []byte(strings.Replace(a, "spec", "spek", 1))}}, []string{"a.yaml:1: not YAML", "b.yaml:4: spek: unknown field"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := repository.Read(v1.SourceCommit{}, c.files)

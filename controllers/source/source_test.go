@@ -18,10 +18,13 @@ import (
 	"github.com/fleet-starter/fleet/internal/git"
 	"github.com/fleet-starter/fleet/internal/git/gittest"
 	"github.com/fleet-starter/fleet/internal/keyspace"
+	"github.com/fleet-starter/fleet/internal/kustomize/kustomizetest"
 	"github.com/fleet-starter/fleet/internal/store"
 	"github.com/fleet-starter/fleet/internal/store/etcdtest"
 	"github.com/fleet-starter/fleet/internal/store/memstore"
 )
+
+func TestMain(m *testing.M) { kustomizetest.Main(m) }
 
 // world is a cluster with the controller and one real repository.
 type world struct {
@@ -52,7 +55,7 @@ func (w *world) start() { w.startIn(filepath.Join(w.t.TempDir(), "git")) }
 func (w *world) startIn(dir string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	known := cluster.New(w.store, w.keys, logr.Discard())
-	w.reads = &counting{Repositories: ByGit(git.New(git.Options{Dir: dir, Local: true, Limits: w.limits}))}
+	w.reads = &counting{Repositories: ByGit(git.New(git.Options{Dir: dir, Local: true, Limits: w.limits, Kustomize: kustomizetest.Program(w.t)}))}
 	c := New(Options{Env: cluster.Env{Store: w.store, Cluster: known, Now: w.now}, Repositories: w.reads, Reporter: &git.Reporter{}})
 	w.c = c
 	var parts sync.WaitGroup

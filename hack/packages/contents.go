@@ -21,7 +21,7 @@ const aboutFleet = `Apps and systemd units on a cluster of machines
  other, and has nginx route requests to those that are healthy.
  .
  This package has what each machine of the cluster needs: fleetd, the daemon,
- with announcer and router, and an example application.`
+ with announcer, router and fleet-kustomize, and an example application.`
 
 const aboutFleetctl = `Command line of fleet, apps and systemd units on a cluster
  fleet runs apps and systemd units on a cluster of machines, over etcd.
@@ -93,12 +93,12 @@ func (b *build) fleet(f format) (*nfpm.Info, error) {
 	info.Scripts.PostRemove = filepath.Join(scripts, f.scripts.PostRemove)
 
 	c := b.contents(f, "fleet")
-	c.program("fleetd", "announcer", "router", "example-app")
+	c.program("fleetd", "announcer", "router", "fleet-kustomize", "example-app")
 	c.unit("fleetd.service", "fleetd.socket")
 	c.file("hack/packages/sysusers.conf", "/usr/lib/sysusers.d/fleet.conf", 0o644)
 	c.directory("/etc/fleet")
 	c.generated("/etc/fleet/fleet.conf", fleetConf(), 0o640).Type = files.TypeConfigNoReplace
-	for _, page := range []string{"fleetd.8", "fleet.conf.5", "announcer.1", "router.1", "example-app.1"} {
+	for _, page := range []string{"fleetd.8", "fleet.conf.5", "announcer.1", "router.1", "fleet-kustomize.1", "example-app.1"} {
 		c.manual(page, func() ([]byte, error) { return b.manual(page) })
 	}
 	for _, example := range []string{"examples/router.yaml", "examples/hello.yaml", "router/apps.tmpl"} {

@@ -187,7 +187,7 @@ func TestContents(t *testing.T) {
 	}
 	for path, mode := range map[string]string{
 		"usr/bin/fleetd": "-rwxr-xr-x", "usr/bin/fleetctl": "-rwxr-xr-x", "usr/bin/announcer": "-rwxr-xr-x",
-		"usr/bin/router": "-rwxr-xr-x", "usr/bin/example-app": "-rwxr-xr-x", "usr/bin/fleet-registry": "-rwxr-xr-x",
+		"usr/bin/router": "-rwxr-xr-x", "usr/bin/fleet-kustomize": "-rwxr-xr-x", "usr/bin/example-app": "-rwxr-xr-x", "usr/bin/fleet-registry": "-rwxr-xr-x",
 		"usr/lib/systemd/system/fleetd.service": "-rw-r--r--", "usr/lib/systemd/system/fleetd.socket": "-rw-r--r--",
 		"usr/lib/sysusers.d/fleet.conf": "-rw-r--r--", "etc/fleet/": "drwxr-xr-x", "etc/fleet/fleet.conf": "-rw-r-----",
 		"usr/share/man/man5/fleet.conf.5.gz": "-rw-r--r--", "usr/share/man/man1/fleetctl-apply.1.gz": "-rw-r--r--",
@@ -206,7 +206,7 @@ func TestContents(t *testing.T) {
 	require.Contains(t, string(unit), "\nExecStart=/usr/bin/fleetd\n")
 	require.NotContains(t, string(unit), "/usr/local")
 	command(t, "dpkg-deb", "-x", one(t, newest, "fleet-registry_*.deb"), root)
-	for _, program := range []string{"fleetd", "announcer", "router", "example-app", "fleet-registry"} {
+	for _, program := range []string{"fleetd", "announcer", "router", "fleet-kustomize", "example-app", "fleet-registry"} {
 		requireStatic(t, filepath.Join(root, "usr/bin", program))
 	}
 }

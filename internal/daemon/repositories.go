@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"path/filepath"
 	"strconv"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
@@ -20,7 +21,16 @@ func repositories(cfg *config.Config, l layout.Layout) source.Repositories {
 	if err != nil {
 		return noRepositories{err}
 	}
-	return source.ByGit(git.New(git.Options{Dir: l.Git(), Local: cfg.GitLocal, User: own}))
+	return source.ByGit(git.New(git.Options{Dir: l.Git(), Local: cfg.GitLocal, User: own, Kustomize: besideFleetd("fleet-kustomize")}))
+}
+
+// besideFleetd is the path of another of fleet's programs; empty: fleetd does not know where itself is.
+func besideFleetd(name string) string {
+	self, err := os.Executable()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(filepath.Dir(self), name)
 }
 
 // gitUser is the user that git runs as; nil: fleetd's own, because it is not root and can start nothing as another one.

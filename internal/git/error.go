@@ -28,6 +28,7 @@ const (
 	ReferenceGone      = "ReferenceGone"        // the branch, tag or commit is not in the repository, or no tag is in the range of versions
 	PathGone           = "PathGone"             // the path is not in the commit
 	NotAFile           = "NotAFile"             // a manifest is a symbolic link
+	NotBuilt           = "NotBuilt"             // the path has a kustomization, and the program that builds it is missing or cannot be started
 	NotSigned          = "NotSigned"            // the commit has no signature of an allowed signer
 	ReportRefused      = "ReportRefused"        // of Reported: the Git server does not take the report
 	GitFailed          = "GitFailed"            // the git program failed or is missing

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/kustomize"
 )
 
 // Limits bound what a repository can cost. The zero value of a field means its default.
@@ -29,6 +30,8 @@ type Limits struct {
 	File, Total int64
 	// List is how long the server may take to list its references, Time how long a fetch may take. Default 20 s and 2 min.
 	List, Time time.Duration
+	// Build bounds the build of a kustomization.
+	Build kustomize.Limits
 }
 
 func (l Limits) withDefaults() Limits {
@@ -65,7 +68,9 @@ type Options struct {
 	User *User
 	// Program is the git program. Default "git".
 	Program string
-	Limits  Limits
+	// Kustomize is the program fleet-kustomize. Empty: kustomizations are not built.
+	Kustomize string
+	Limits    Limits
 }
 
 // User is a system user.
@@ -112,6 +117,10 @@ type File struct {
 	// Path is relative to the repository's root, Blob the hash of the content.
 	Path, Blob string
 	Data       []byte
+	// Built is the object that kustomize has built, such as app/web; Path is the kustomization's. Empty: it is the very file.
+	Built string
+	// Fault is why a kustomization cannot be built. Then there is no Data.
+	Fault string
 }
 
 // repository is the directory of one remote's objects. Its lock is held.

@@ -49,12 +49,24 @@ func (g *Git) Read(ctx context.Context, remote Remote, q Request) (*Commit, erro
 			return nil, err
 		}
 	}
-	entries, err := r.entries(ctx, commit.Hash, clean(q.Path))
+	commit.Files, err = r.manifests(ctx, commit.Hash, clean(q.Path))
+	return commit, err
+}
+
+// manifests are those of a path of a commit: its files, or what its kustomization builds.
+func (r *repository) manifests(ctx context.Context, hash, below string) ([]File, error) {
+	built, err := r.kustomized(ctx, hash, below)
 	if err != nil {
 		return nil, err
 	}
-	commit.Files, err = r.contents(ctx, entries)
-	return commit, err
+	if built {
+		return r.build(ctx, hash, below)
+	}
+	entries, err := r.entries(ctx, hash, below)
+	if err != nil {
+		return nil, err
+	}
+	return r.contents(ctx, entries)
 }
 
 // fetch gets the commit and all that it needs.
@@ -128,36 +140,23 @@ type entry struct {
 
 // entries lists the manifests below a path of a commit.
 func (r *repository) entries(ctx context.Context, hash, below string) (found []entry, err error) {
-	args := []string{"ls-tree", "-r", "-z", "--long", "--full-tree", hash}
-	if below != "" {
-		args = append(args, "--", ":(literal)"+below+"/")
-	}
 	n, total := 0, int64(0)
-	err = r.stream(ctx, r.git.Limits.List, &connection{}, nil, func(out io.Reader) error {
-		lines := bufio.NewReaderSize(out, 64<<10)
-		for {
-			line, err := readUntil(lines, 0)
-			if err == io.EOF {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			if n++; n > r.git.Limits.Entries {
-				return fail(TooLarge, "%s has more than %d files: set path to the directory of the manifests", place(below), r.git.Limits.Entries)
-			}
-			e, err := r.readEntry(line, below)
-			if err != nil {
-				return err
-			}
-			if e != nil {
-				found, total = append(found, *e), total+e.size
-			}
-			if len(found) > r.git.Limits.Files || total > r.git.Limits.Total {
-				return fail(TooLarge, "%s has more than %d manifests or %d MiB of them: use several sources", place(below), r.git.Limits.Files, r.git.Limits.Total>>20)
-			}
+	err = r.list(ctx, hash, below, func(line string) error {
+		if n++; n > r.git.Limits.Entries {
+			return fail(TooLarge, "%s has more than %d files: set path to the directory of the manifests", place(below), r.git.Limits.Entries)
 		}
-	}, args...)
+		e, err := r.readEntry(line, below)
+		if err != nil {
+			return err
+		}
+		if e != nil {
+			found, total = append(found, *e), total+e.size
+		}
+		if len(found) > r.git.Limits.Files || total > r.git.Limits.Total {
+			return fail(TooLarge, "%s has more than %d manifests or %d MiB of them: use several sources", place(below), r.git.Limits.Files, r.git.Limits.Total>>20)
+		}
+		return nil
+	})
 	if err == nil && n == 0 {
 		if below == "" {
 			return nil, fail(PathGone, "commit %s has no files", Short(hash))
@@ -165,6 +164,29 @@ func (r *repository) entries(ctx context.Context, hash, below string) (found []e
 		return nil, fail(PathGone, "%s is not in commit %s, or is empty", place(below), Short(hash))
 	}
 	return found, err
+}
+
+// list calls each with the lines of git ls-tree --long, one for each file below a path of a commit.
+func (r *repository) list(ctx context.Context, hash, below string, each func(line string) error) error {
+	args := []string{"ls-tree", "-r", "-z", "--long", "--full-tree", hash}
+	if below != "" {
+		args = append(args, "--", ":(literal)"+below+"/")
+	}
+	return r.stream(ctx, r.git.Limits.List, &connection{}, nil, func(out io.Reader) error {
+		lines := bufio.NewReaderSize(out, 64<<10)
+		for {
+			line, err := readUntil(lines, 0)
+			if err == io.EOF {
+				return nil
+			}
+			if err == nil {
+				err = each(line)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}, args...)
 }
 
 func place(below string) string {
@@ -200,10 +222,9 @@ func readUntil(in *bufio.Reader, end byte) (string, error) {
 
 // readEntry reads one line of git ls-tree --long; nil if it is no manifest.
 func (r *repository) readEntry(line, below string) (*entry, error) {
-	meta, name, ok := strings.Cut(line, "\t")
-	fields := strings.Fields(meta) // mode, type, hash, size
-	if !ok || len(fields) != 4 {
-		return nil, fail(GitFailed, "git ls-tree says %q", Printable(line, 80))
+	fields, name, err := parseLine(line)
+	if err != nil {
+		return nil, err
 	}
 	inside := strings.TrimPrefix(strings.TrimPrefix(name, below), "/")
 	if fields[1] != "blob" || !IsManifest(inside) {
@@ -219,6 +240,15 @@ func (r *repository) readEntry(line, below string) (*entry, error) {
 	return &entry{path: name, blob: fields[2], size: size}, nil
 }
 
+// parseLine returns mode, type, hash and size of a file, and its path.
+func parseLine(line string) (fields []string, name string, err error) {
+	meta, name, ok := strings.Cut(line, "\t")
+	if fields = strings.Fields(meta); !ok || len(fields) != 4 {
+		return nil, "", fail(GitFailed, "git ls-tree says %q", Printable(line, 80))
+	}
+	return fields, name, nil
+}
+
 // IsManifest reports whether a file of that path, relative to the directory of a source, is read.
 func IsManifest(p string) bool {
 	for part := range strings.SplitSeq(p, "/") {
@@ -226,6 +256,10 @@ func IsManifest(p string) bool {
 			return false
 		}
 	}
+	return isYAML(p)
+}
+
+func isYAML(p string) bool {
 	switch path.Ext(p) {
 	case ".yaml", ".yml", ".json":
 		return true

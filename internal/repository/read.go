@@ -20,6 +20,10 @@ import (
 type File struct {
 	Path, Blob string
 	Data       []byte
+	// Built is the object that kustomize has built, such as app/web; Path is the kustomization's. Empty: it is the very file.
+	Built string
+	// Fault is why a kustomization cannot be built. Then there is no Data.
+	Fault string
 }
 
 // Key names an object.
@@ -85,26 +89,37 @@ func (k Key) Compare(other Key) int {
 }
 
 // Place is where the document is, such as prod/web.yaml:1.
-func (o *Object) Place() string { return fmt.Sprintf("%s:%d", o.Path, o.Line) }
+func (o *Object) Place() string {
+	if o.Line == 0 { // what was built is in no line of a file
+		return o.Path
+	}
+	return fmt.Sprintf("%s:%d", o.Path, o.Line)
+}
 
 // byteOrderMark begins files that some editors on Windows write.
 var byteOrderMark = []byte("\xef\xbb\xbf")
 
 // readFile reads the documents of one file; each becomes an object whose text is stored as it is.
 func readFile(f File) (objects []Object, faults v1.ManifestErrors) {
-	if isKustomization(f.Path) {
-		return nil, v1.ManifestErrors{{Message: f.Path + ": kustomize is not run: commit the manifests that it writes"}}
+	if f.Fault != "" {
+		return nil, v1.ManifestErrors{{Message: f.Fault}}
+	}
+	if f.Built == "" && isKustomization(f.Path) {
+		return nil, v1.ManifestErrors{{Message: fmt.Sprintf("%s: a kustomization is built only in the path of a source: set spec.git.path to %s, or use a source for it", f.Path, path.Dir(f.Path))}}
 	}
 	data := bytes.TrimPrefix(f.Data, byteOrderMark)
 	documents, err := v1.ParseManifests(data)
 	if errs := (v1.ManifestErrors)(nil); errors.As(err, &errs) {
 		for _, e := range errs {
-			faults = append(faults, inFile(f.Path, e))
+			faults = append(faults, inFile(f, e))
 		}
 		return nil, faults
 	}
 	for _, d := range documents {
 		o := Object{Key: Key{d.Kind(), d.Name()}, Path: f.Path, Line: d.Line, Blob: f.Blob, Raw: d.Raw, App: d.App}
+		if f.Built != "" {
+			o.Line = 0
+		}
 		if d.Unit != nil {
 			faults = append(faults, &v1.ManifestError{Message: fmt.Sprintf("%s: %s: a source applies kinds App and Source: write an App, or submit the unit with fleetctl",
 				o.Place(), o.Key)})
@@ -118,11 +133,15 @@ func readFile(f File) (objects []Object, faults v1.ManifestErrors) {
 }
 
 // inFile says which file an error is in, as compilers do: prod/web.yaml:12: spec.replicas: ...
-func inFile(file string, e *v1.ManifestError) *v1.ManifestError {
+func inFile(f File, e *v1.ManifestError) *v1.ManifestError {
 	if e.More > 0 {
 		return e
 	}
-	if e.Line > 0 {
+	file := f.Path
+	switch {
+	case f.Built != "":
+		file += ": " + f.Built + ", as it is built"
+	case e.Line > 0:
 		file = fmt.Sprintf("%s:%d", file, e.Line)
 	}
 	told := *e

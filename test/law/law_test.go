@@ -522,11 +522,12 @@ func TestPathsIn(t *testing.T) {
 // Programs link only what their users need: fleetctl no etcd, and what runs as root on every machine no etcd server.
 func TestProgramsLinkOnlyWhatTheyNeed(t *testing.T) {
 	for program, not := range map[string][]string{
-		"fleetctl":    {"go.etcd.io/etcd", "github.com/coreos/go-systemd"},
-		"fleetd":      {"go.etcd.io/etcd/server", "go.etcd.io/bbolt", "go.etcd.io/raft"},
-		"announcer":   {"go.etcd.io/etcd/server", "github.com/prometheus", "github.com/spf13/cobra", "k8s.io"},
-		"router":      {"go.etcd.io/etcd/server"},
-		"example-app": {"github.com/", "k8s.io/", "go.etcd.io/"},
+		"fleetctl":        {"go.etcd.io/etcd", "github.com/coreos/go-systemd", "sigs.k8s.io/kustomize"},
+		"fleetd":          {"go.etcd.io/etcd/server", "go.etcd.io/bbolt", "go.etcd.io/raft", "sigs.k8s.io/kustomize"},
+		"fleet-kustomize": {"go.etcd.io", "google.golang.org/grpc", "k8s.io/client-go"},
+		"announcer":       {"go.etcd.io/etcd/server", "github.com/prometheus", "github.com/spf13/cobra", "k8s.io"},
+		"router":          {"go.etcd.io/etcd/server"},
+		"example-app":     {"github.com/", "k8s.io/", "go.etcd.io/"},
 	} {
 		out, err := exec.Command("go", "list", "-deps", module+"cmd/"+program).CombinedOutput()
 		require.NoError(t, err, string(out))
