@@ -19,12 +19,12 @@ settled() {
 	printf '%s\n' "$now"
 }
 
-# write updates the outputs in a file's console blocks: in the README only those of the walkthrough, in a page all.
+# write updates the outputs in a file's console blocks: in the README only those of the walkthrough and of Git, in a page all.
 write() {
 	local inside=$2 block= variables=
 	while IFS= read -r line; do
 		case $line in
-		'## '*) [ -n "$2" ] || { [ "$line" = '## Walkthrough' ] && inside=1 || inside=; } ;;
+		'## '*) [ -n "$2" ] || case $line in '## Walkthrough' | '## GitOps in five minutes') inside=1 ;; *) inside= ;; esac ;;
 		'```console') block=$inside ;;
 		'```') block= ;;
 		esac

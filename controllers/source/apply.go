@@ -61,7 +61,11 @@ func (c *Controller) store(ctx context.Context, in Input, plan Decision) error {
 		return err
 	}
 	for _, e := range plan.Events {
-		c.Events.Record(v1.KindSource, in.Name, e.Type, e.Reason, e.Message)
+		kind, name := v1.KindSource, in.Name
+		if e.App != "" {
+			kind, name = v1.KindApp, e.App
+		}
+		c.Events.Record(kind, name, e.Type, e.Reason, e.Message)
 	}
 	return nil
 }

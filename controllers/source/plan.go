@@ -108,8 +108,8 @@ type Change struct {
 	File string
 }
 
-// Event is what is told about a source.
-type Event struct{ Type, Reason, Message string }
+// Event is what is told about a source or, if that is set, about an app.
+type Event struct{ Type, Reason, Message, App string }
 
 // Decision is what to do.
 type Decision struct {
@@ -370,7 +370,7 @@ func (p *planner) condition(kind, status, reason, message string) {
 		if status == v1.ConditionFalse && reason != Suspended && reason != v1.ReasonFetching && reason != v1.ReasonWaiting {
 			eventType = v1.EventWarning
 		}
-		p.plan.Events = append(p.plan.Events, Event{eventType, reason, message})
+		p.plan.Events = append(p.plan.Events, Event{Type: eventType, Reason: reason, Message: message})
 	}
 	p.status.Conditions = v1.SetCondition(p.status.Conditions, v1.Condition{Type: kind, Status: status, Reason: reason, Message: message,
 		ObservedRevision: p.in.Source.Revision}, p.in.Now.UTC().Truncate(time.Second))

@@ -45,7 +45,7 @@ func (p *planner) putBack() string {
 	}
 	if len(p.plan.Changes) > 0 {
 		p.plan.Commit, p.plan.PutBack = p.status.Applied, true
-		p.tellChanges(applied)
+		p.tellChanges(p.status.Applied)
 	}
 	if r := p.in.Recalled; len(missing) > 0 && r.Hash == p.status.Applied.Hash {
 		why := r.Message

@@ -132,7 +132,8 @@ func (p *planner) prune(m *Manifests, wanted map[Key]bool) {
 		switch {
 		case !exists || current.Gone:
 		case !p.in.Source.Spec.Prune:
-			p.plan.Events = append(p.plan.Events, Event{v1.EventNormal, Released, key.String() + " is no longer in the repository, and goes on: prune is not set"})
+			p.plan.Events = append(p.plan.Events, Event{Type: v1.EventNormal, Reason: Released,
+				Message: key.String() + " is no longer in the repository, and goes on: prune is not set"})
 		case current.Paused:
 			entry := p.inventory[key]
 			entry.Held = "its annotation " + v1.AnnotationSync + " is " + v1.SyncPaused
@@ -168,12 +169,21 @@ func (p *planner) apply() {
 		message += "; " + strings.Join(p.held[:min(len(p.held), 3)], "; ")
 	}
 	p.condition(v1.Synced, v1.ConditionTrue, Applied, message)
-	p.tellChanges(short(commit.Hash))
+	p.tellChanges(&commit)
 }
 
-func (p *planner) tellChanges(commit string) {
+// tellChanges tells the source, and each app, which commit changes it.
+func (p *planner) tellChanges(commit *v1.SourceCommit) {
+	from := fmt.Sprintf("commit %s by %s: %s", short(commit.Hash), commit.Author, commit.Subject)
 	for _, c := range p.plan.Changes {
-		p.plan.Events = append(p.plan.Events, Event{v1.EventNormal, c.Reason, fmt.Sprintf("%s: commit %s", c.Key, commit)})
+		p.plan.Events = append(p.plan.Events, Event{Type: v1.EventNormal, Reason: c.Reason, Message: fmt.Sprintf("%s: %s", c.Key, from)})
+		if c.Kind == v1.KindApp {
+			place := ""
+			if c.File != "" {
+				place = ", " + c.File
+			}
+			p.plan.Events = append(p.plan.Events, Event{Type: v1.EventNormal, Reason: c.Reason, App: c.Name, Message: fmt.Sprintf("source/%s%s: %s", p.in.Name, place, from)})
+		}
 	}
 }
 

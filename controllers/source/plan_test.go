@@ -430,3 +430,22 @@ func TestRead(t *testing.T) {
 	}
 	require.ErrorContains(t, repository.Read(v1.SourceCommit{}, many).Fault, "use several sources")
 }
+
+// TestEventsNameTheCommit: those of a source and those of its apps.
+func TestEventsNameTheCommit(t *testing.T) {
+	in := settled(t, map[string]string{"a.yaml": manifest("a", ""), "b.yaml": manifest("b", ""), "c.yaml": manifest("c", "")})
+	in.Fetched.Manifests = repository.Read(v1.SourceCommit{Hash: strings.Repeat("2", 40), Author: "Ada", Subject: "Two"}, files(map[string]string{"a.yaml": manifest("a", "  replicas: 2\n"), "c.yaml": manifest("c", "")}))
+	var told []string
+	for _, e := range Plan(in).Events {
+		if e.App != "" {
+			told = append(told, e.Reason+" app/"+e.App+": "+e.Message)
+		} else {
+			told = append(told, e.Reason+" "+e.Message)
+		}
+	}
+	require.Equal(t, []string{
+		"Applied commit 2222222222: Two",
+		"Configured app/a: commit 2222222222 by Ada: Two", "Configured app/a: source/prod, a.yaml:1: commit 2222222222 by Ada: Two",
+		"Pruned app/b: commit 2222222222 by Ada: Two", "Pruned app/b: source/prod: commit 2222222222 by Ada: Two",
+	}, told)
+}

@@ -102,10 +102,22 @@ func (s step) follow(t *testing.T, page, variables string) {
 	})
 }
 
-// TestEveryConsoleBlockIsRun: all console blocks of the README are in the walkthrough, which TestReadme runs.
+// gitHeading is the README's section about Git.
+const gitHeading = "GitOps in five minutes"
+
+// TestReadmeGit runs the commands of the README's section about Git, and compares their outputs.
+func TestReadmeGit(t *testing.T) {
+	calm(t)
+	t.Cleanup(func() { _, _ = try("fleetctl delete source greet --prune; rm -rf .dev/greet .dev/greet.git .dev/greet.yaml") }) // if it ends early
+	for _, s := range walkthrough(t, gitHeading) {
+		s.follow(t, "README.md", "")
+	}
+}
+
+// TestEveryConsoleBlockIsRun: all console blocks of the README are in the walkthrough, which TestReadme runs, or in the section about Git.
 func TestEveryConsoleBlockIsRun(t *testing.T) {
 	var run []step
-	for _, s := range walkthrough(t, "Walkthrough") {
+	for _, s := range append(walkthrough(t, "Walkthrough"), walkthrough(t, gitHeading)...) {
 		if !s.bringsUp() {
 			run = append(run, s)
 		}

@@ -73,14 +73,13 @@ func (r *Repository) Push(subject string, files map[string]string) string {
 // File is the repository's URL on this machine.
 func (r *Repository) File() string { return "file://" + r.Bare }
 
-// Serve serves the repository over https with the token, if one is asked for; it returns its URL and the server, whose
-// certificate is no public one.
-func (r *Repository) Serve(token string) (string, *httptest.Server) {
-	r.t.Helper()
+// Handler serves the directory that the bare repository is in by git's own http-backend, to those who have the token of the moment, if
+// it is not empty.
+func (r *Repository) Handler(token func() string) http.Handler {
 	backend := &cgi.Handler{Path: "/usr/lib/git-core/git-http-backend", Stderr: os.Stderr,
 		Env: []string{"GIT_PROJECT_ROOT=" + filepath.Dir(r.Bare), "GIT_HTTP_EXPORT_ALL=1", "GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*"}}
-	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		if _, password, _ := q.BasicAuth(); token != "" && password != token {
+	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if _, password, _ := q.BasicAuth(); token() != "" && password != token() {
 			w.Header().Set("WWW-Authenticate", "Basic")
 			http.Error(w, fmt.Sprintf("no: %q", password), http.StatusUnauthorized)
 			return
@@ -92,7 +91,14 @@ func (r *Repository) Serve(token string) (string, *httptest.Server) {
 			return
 		}
 		backend.ServeHTTP(w, q)
-	}))
+	})
+}
+
+// Serve serves the repository over https with the token, if one is asked for; it returns its URL and the server, whose
+// certificate is no public one.
+func (r *Repository) Serve(token string) (string, *httptest.Server) {
+	r.t.Helper()
+	server := httptest.NewTLSServer(r.Handler(func() string { return token }))
 	r.t.Cleanup(server.Close)
 	return server.URL + "/" + filepath.Base(r.Bare), server
 }
