@@ -79,7 +79,7 @@ func (p *planner) end(why string) {
 	p.plan.Note = "the preview has ended: " + why
 	p.status.Inventory = nil
 	p.plan.Status = &p.status
-	p.plan.Events = []Event{{v1.EventNormal, PreviewEnded, why}}
+	p.plan.Events = []Event{{Type: v1.EventNormal, Reason: PreviewEnded, Message: why}}
 }
 
 // previews decides which branches have a preview.
@@ -182,7 +182,7 @@ func (p *planner) expired(preview v1.SourcePreview) v1.SourcePreview {
 }
 
 func (p *planner) tell(reason string, preview v1.SourcePreview, what string) {
-	p.plan.Events = append(p.plan.Events, Event{v1.EventNormal, reason, fmt.Sprintf("source/%s of branch %s: %s", preview.Source, preview.Branch, what)})
+	p.plan.Events = append(p.plan.Events, Event{Type: v1.EventNormal, Reason: reason, Message: fmt.Sprintf("source/%s of branch %s: %s", preview.Source, preview.Branch, what)})
 }
 
 // refusesPreview says why a branch gets no preview beside the others; empty: it gets one.

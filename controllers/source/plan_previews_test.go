@@ -153,7 +153,7 @@ func TestPreviewTTL(t *testing.T) {
 	plan := Plan(in)
 	preview(&in, plan)
 	require.Equal(t, []bool{false, true}, []bool{in.Status.Previews[0].Ended, in.Status.Previews[1].Ended})
-	require.Equal(t, []Event{{v1.EventNormal, PreviewEnded, "source/prod-pr-2 of branch pr/2: the branch had no new commit for 48h0m0s"}}, plan.Events[:1])
+	require.Equal(t, []Event{{Type: v1.EventNormal, Reason: PreviewEnded, Message: "source/prod-pr-2 of branch pr/2: the branch had no new commit for 48h0m0s"}}, plan.Events[:1])
 	in.Now = now.Add(72 * time.Hour)
 	require.Empty(t, Plan(in).Previews, "it does not begin again by itself")
 	delete(in.Children, "prod-pr-2")
