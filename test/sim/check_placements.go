@@ -26,6 +26,9 @@ func (c *checker) placements(machine string) {
 				}
 			}
 		}
+		for _, port := range c.placed[machine][unit].Assigned.All {
+			fleet.Ports = append(slices.Clip(fleet.Ports), port)
+		}
 		for _, other := range all {
 			if !c.judge(invConflicts, cmp.Or(c.editedExcuse(unit), c.editedExcuse(other.Unit))) {
 				continue
@@ -33,9 +36,6 @@ func (c *checker) placements(machine string) {
 			if why := clash(fleet, other); why != "" {
 				c.w.fail(invConflicts, "on %s %s and %s share %s", machine, unit, other.Unit, why)
 			}
-		}
-		for _, port := range c.placed[machine][unit].Assigned.All {
-			fleet.Ports = append(slices.Clip(fleet.Ports), port)
 		}
 		all = append(all, fleet)
 		cpu, memory = cpu+fleet.CPU, memory+fleet.Memory
