@@ -139,6 +139,21 @@ func (c *checker) wishes(e store.Event) {
 	}
 }
 
+// sourcesRestored has the checker go back with etcd: what was undone, asked for and said since is gone.
+func (c *checker) sourcesRestored() {
+	clear(c.undone)
+	clear(c.held)
+	clear(c.notReady)
+	for _, source := range gitSources {
+		if c.sourceWish(source).Suspended {
+			c.held[source] = time.Now()
+		}
+		if c.has(c.keys.SourceStatus().Key(source)) && !c.isReady(source) {
+			c.notReady[source] = time.Now()
+		}
+	}
+}
+
 func (c *checker) sourceWish(source string) v1.SourceWish {
 	wish, _ := c.keys.SourceWishes().Decode(c.kv[c.keys.SourceWishes().Key(source)].Value) // none asks for nothing
 	return wish

@@ -96,6 +96,7 @@ func (c *checker) restored(bump bool) {
 	c.seen = c.w.etcd.Revision()
 	c.restart <- c.seen
 	c.restoredAt, c.restoredTo = time.Now(), c.seen
+	c.sourcesRestored()
 	clear(c.withdrawnAt)
 	clear(c.strange)
 	now := time.Now()
