@@ -49,14 +49,14 @@ func (a commitRules) ofCommit(ctx context.Context, docs []*document, from *wire.
 	return a.ruled(ctx, docs, objects)
 }
 
-// placeOf splits prod/web.yaml:1.
+// placeOf splits prod/web.yaml:1; what was built is in no line.
 func placeOf(file string) (path string, line int) {
-	i := strings.LastIndexByte(file, ':')
-	if i < 0 {
-		return file, 1
+	if i := strings.LastIndexByte(file, ':'); i >= 0 {
+		if line, err := strconv.Atoi(file[i+1:]); err == nil {
+			return file[:i], line
+		}
 	}
-	line, _ = strconv.Atoi(file[i+1:])
-	return file[:i], line
+	return file, 0
 }
 
 // ruled refuses documents by the rules of sources.

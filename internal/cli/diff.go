@@ -176,7 +176,7 @@ func (a *app) diffsOfFiles(ctx context.Context, o diffOptions) ([]wire.Diff, err
 			if len(item.Diff) > 0 {
 				to := part[i].file
 				if c := part[i].commit; c != nil {
-					to = fmt.Sprintf("%s:%d, commit %s", part[i].file, part[i].Line, c.Short())
+					to = fmt.Sprintf("%s, commit %s", part[i].place, c.Short())
 				}
 				diffs = append(diffs, wire.Diff{From: "stored", To: to, Files: item.Diff})
 			}

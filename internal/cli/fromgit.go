@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 
@@ -61,7 +62,7 @@ func (g *fromGit) readCommit(ctx context.Context) (*committed, error) {
 	}
 	defer os.RemoveAll(temporary)
 	q := git.Request{Hash: checkout.Hash, Path: path.Join(checkout.Below, g.path)}
-	c, err := git.New(git.Options{Dir: filepath.Join(temporary, "git"), Local: true}).Read(ctx, git.Remote{URL: checkout.URL}, q)
+	c, err := git.New(git.Options{Dir: filepath.Join(temporary, "git"), Local: true, Kustomize: kustomizeProgram()}).Read(ctx, git.Remote{URL: checkout.URL}, q)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", g.dir, err)
 	}
@@ -70,6 +71,19 @@ func (g *fromGit) readCommit(ctx context.Context) (*committed, error) {
 		read.files = append(read.files, repository.File(f))
 	}
 	return read, nil
+}
+
+// kustomizeProgram is the fleet-kustomize beside fleetctl or in PATH; empty: there is none, and a kustomization is refused.
+func kustomizeProgram() string {
+	const name = "fleet-kustomize"
+	if own, err := os.Executable(); err == nil {
+		beside := filepath.Join(filepath.Dir(own), name)
+		if _, err := os.Stat(beside); err == nil {
+			return beside
+		}
+	}
+	found, _ := exec.LookPath(name)
+	return found
 }
 
 // readGit returns the manifests of a commit, all or none. Faults are reported one per line, and counted.
@@ -89,8 +103,8 @@ func (a *app) readGit(ctx context.Context, g fromGit) (all []manifest, faults in
 		if err != nil || len(objects) != 1 {
 			return nil, 0, fmt.Errorf("%s: cannot be read again: %w", o.Place(), err)
 		}
-		read := manifest{file: o.Path, Object: objects[0], commit: &c.SourceCommit}
-		read.Line, read.Raw = o.Line, o.Raw
+		read := manifest{file: o.Path, Object: objects[0], commit: &c.SourceCommit, place: o.Place()}
+		read.Line, read.Raw = max(o.Line, 1), o.Raw // what was built is in no line
 		all = append(all, read)
 	}
 	if len(all) == 0 {
@@ -135,7 +149,7 @@ func commitOf(manifests []manifest) *wire.FromCommit {
 	}
 	from := &wire.FromCommit{Commit: *manifests[0].commit}
 	for _, m := range manifests {
-		from.Files = append(from.Files, fmt.Sprintf("%s:%d", m.file, m.Line))
+		from.Files = append(from.Files, m.place)
 	}
 	return from
 }

@@ -20,6 +20,8 @@ type manifest struct {
 	v1.Object
 	// commit is what the file is of; nil: it is the one on the disk.
 	commit *v1.SourceCommit
+	// place is where it is in the commit.
+	place string
 }
 
 // what returns kind/name, for messages.

@@ -95,6 +95,8 @@ func (a *app) verifyCommit(ctx context.Context, g fromGit, strict, systemd bool)
 		found, of := verify.Manifests(f.Path, f.Data)
 		files, findings, units = append(files, f.Path), append(findings, found...), append(units, of...)
 	}
+	slices.Sort(files)
+	files = slices.Compact(files) // of one kustomization are several objects
 	return a.verified(ctx, files, findings, units, strict, systemd)
 }
 

@@ -17,7 +17,7 @@ const suite = "bookworm"
 var basePackages = []string{
 	"systemd", "systemd-sysv", "dbus", "udev", "iproute2", "iptables", "nftables", "procps", "ca-certificates", "curl", "jq", "less",
 	"nginx-light", "libnginx-mod-http-lua", "etcd-server", "etcd-client", "docker.io", "podman", "netavark", "aardvark-dns",
-	"cloud-init", "openssh-server",
+	"cloud-init", "openssh-server", "git",
 }
 
 // baseOptions keep what no machine reads out of the root file system.
