@@ -108,7 +108,9 @@ const gitHeading = "GitOps in five minutes"
 // TestReadmeGit runs the commands of the README's section about Git, and compares their outputs.
 func TestReadmeGit(t *testing.T) {
 	calm(t)
-	t.Cleanup(func() { _, _ = try("fleetctl delete source greet --prune; rm -rf .dev/greet .dev/greet.git .dev/greet.yaml") }) // if it ends early
+	t.Cleanup(func() {
+		_, _ = try("fleetctl delete source greet --prune; rm -rf .dev/greet .dev/greet.git .dev/greet.yaml")
+	}) // if it ends early
 	for _, s := range walkthrough(t, gitHeading) {
 		s.follow(t, "README.md", "")
 	}
