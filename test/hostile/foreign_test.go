@@ -48,6 +48,7 @@ var foreigns = []hostile{
 	below(keys.Apps().Prefix(), keys.Status().Key("foreign0")+" ", event(keys.Apps().Prefix()+"0000")), // each is an app with its own status
 	below(keys.UnitFiles().Prefix(), event(keys.UnitFiles().Prefix()+"0000")),                          // unused: collect deletes them
 	ignored(keys.Units()), ignored(keys.Revisions()), ignored(keys.Applies()), ignored(keys.Machines()), ignored(keys.MachineConfigs()), ignored(keys.Overrides()),
+	below(keys.Sources().Prefix(), keys.SourceStatus().Key("foreign0")+" ", event(keys.Sources().Prefix()+"0000")),
 	ignored(keys.SourceStatus()), ignored(keys.SourceWishes()),
 	ignored(keys.Placements()), ignored(keys.Unplaced()), ignored(keys.States()), ignored(keys.Status()), ignored(keys.Routers()), ignored(keys.Routes()),
 	below(keys.Events().Prefix(), keys.Events().Prefix()+"foreign"), // TestEventsAreSelectedByObject in internal/api tests what is listed

@@ -34,7 +34,7 @@ func apart(texts ...string) (lines [][]string) {
 	return lines
 }
 
-var cases = [][]hostile{manifests, names, unitFiles, foreigns, revisions, placement}
+var cases = [][]hostile{manifests, names, unitFiles, foreigns, revisions, placement, sources}
 
 // TestHostile runs each input in its own cluster, and waits until that is at rest.
 func TestHostile(t *testing.T) {

@@ -83,7 +83,7 @@ func start(t *testing.T, s store.Interface) *lab {
 	running.Go(func() { _ = n.Run(ctx) })
 	running.Go(func() { l.drive(ctx) })
 	running.Go(func() {
-		_ = daemon.Campaign(ctx, machine, 5*time.Second, daemon.ElectedFor{Store: s, Keys: keys, Log: log, Events: recorder}, func(*daemon.Term) {})
+		_ = daemon.Campaign(ctx, machine, 5*time.Second, daemon.ElectedFor{Store: s, Keys: keys, Log: log, Events: recorder, Repositories: emptyRepository{}}, func(*daemon.Term) {})
 	})
 	t.Cleanup(func() {
 		cancel()
@@ -97,6 +97,17 @@ func start(t *testing.T, s store.Interface) *lab {
 	l.raw("/services/web/bystander/bystander@1", "10.0.0.1:3000")
 	l.apply(app("bystander", "replicas: 1", "ports: [{port: 3000}]", "announce: {}"))
 	l.await("the bystander is ready", func() string { return l.notReady("bystander") })
+	l.raw(keys.Sources().Key("bystander"), sourceManifest("bystander", "https://example.com/a.git"))
+	l.await("the bystander's source is applied", func() string {
+		for key, kv := range l.list(keys.SourceStatus().Key("bystander")) {
+			if status, err := keys.SourceStatus().Decode(kv.Value); err == nil && key == keys.SourceStatus().Key("bystander") {
+				if c := v1.FindCondition(status.Conditions, v1.Ready); c != nil && c.Status == v1.ConditionTrue {
+					return ""
+				}
+			}
+		}
+		return "not applied"
+	})
 	return l
 }
 
@@ -269,7 +280,7 @@ func (l *lab) works() {
 // at default verbosity.
 func (l *lab) said() map[string]bool {
 	lines := map[string]bool{}
-	for _, prefix := range []string{keys.Events().Prefix(), keys.Status().Prefix(), keys.Unplaced().Prefix(), keys.States().Prefix()} {
+	for _, prefix := range []string{keys.Events().Prefix(), keys.Status().Prefix(), keys.Unplaced().Prefix(), keys.States().Prefix(), keys.SourceStatus().Prefix()} {
 		for key, kv := range l.list(prefix) {
 			lines[fmt.Sprintf("%s %s", key, kv.Value)] = true
 		}
