@@ -137,7 +137,7 @@ func entries(k *types.Kustomization) (list []entry) {
 		}
 	}
 	each("resources", k.Resources, true)
-	each("bases", k.Bases, true)
+	each("bases", k.Bases, true) //lint:ignore SA1019 repositories have it still
 	each("components", k.Components, true)
 	each("crds", k.Crds, false)
 	each("configurations", k.Configurations, false)
@@ -149,7 +149,8 @@ func entries(k *types.Kustomization) (list []entry) {
 		}
 	}
 	patches("patches", k.Patches)
-	patches("patchesJson6902", k.PatchesJson6902)
+	patches("patchesJson6902", k.PatchesJson6902) //lint:ignore SA1019 repositories have it still
+	//lint:ignore SA1019 repositories have it still
 	for i, p := range k.PatchesStrategicMerge {
 		if !strings.Contains(string(p), "\n") && !strings.Contains(string(p), "{") { // else it is the patch itself
 			list = append(list, entry{fmt.Sprintf("patchesStrategicMerge[%d]", i), string(p), false})
