@@ -100,15 +100,20 @@ test-lab: packages images azurite gotest ## Run the tests on real machines alone
 
 .PHONY: test
 test: deps build packages images etcd azurite fleet1 gotest ## Run every test, with real etcd, real systemd and real nginx (SKIPS=fail: none may be skipped)
-	@$(MAKE) --no-print-directory -j3 -Otarget test-hack-packages test-hack-images test-hack-provision
+	@$(MAKE) --no-print-directory -j3 -Otarget test-hack-packages test-hack-images test-hack-provision test-large
 	@# What takes longest begins first.
-	@$(GOTEST) -timeout 20m $(TESTFLAGS) -- ./test/sim/mutants ./test/sim $$(go list ./... | grep -v '/test/e2e\|/test/compat\|/test/lab\|/test/sim')
+	@$(GOTEST) -timeout 20m $(TESTFLAGS) -- ./test/sim/mutants ./test/sim $$(go list ./... | grep -v '/test/e2e\|/test/compat\|/test/lab\|/test/large\|/test/sim')
 	@# What waits more than it computes comes last, side by side.
 	@$(MAKE) --no-print-directory -j2 -Otarget test-clusters test-machines
 
 .PHONY: test-hack-packages test-hack-images test-hack-provision
 test-hack-packages test-hack-images test-hack-provision: test-hack-%:
 	@cd hack/$* && $(GOTEST) -timeout 10m $(TESTFLAGS) -- ./...
+
+# It writes more than 1 GB: beside an etcd it would delay that.
+.PHONY: test-large
+test-large:
+	@$(GOTEST) -timeout 10m $(TESTFLAGS) -- ./test/large
 
 # Tests with limits in seconds, on a computer that may be busy just then: what fails is told, and run once more.
 .PHONY: test-clusters test-machines

@@ -2,6 +2,8 @@
 package gittest
 
 import (
+	"bufio"
+	"bytes"
 	"fmt"
 	"net/http"
 	"net/http/cgi"
@@ -68,6 +70,25 @@ func (r *Repository) Push(subject string, files map[string]string) string {
 	r.Git("commit", "--quiet", "--allow-empty", "-m", subject)
 	r.Git("push", "--quiet", "--force", "origin", "HEAD:main")
 	return r.Git("rev-parse", "HEAD")
+}
+
+// Import gives the bare repository what write writes for git fast-import(1), uncompressed, as that is fast.
+func (r *Repository) Import(write func(*bufio.Writer)) {
+	r.t.Helper()
+	cmd := exec.Command("git", "-c", "core.compression=0", "-c", "core.bigFileThreshold=1m", "-c", "fastimport.unpackLimit=1", "fast-import", "--quiet")
+	cmd.Dir = r.Bare
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	in, err := cmd.StdinPipe()
+	require.NoError(r.t, err)
+	require.NoError(r.t, cmd.Start())
+	out := bufio.NewWriterSize(in, 1<<20)
+	write(out)
+	_ = out.Flush() // git says why it reads no more
+	_ = in.Close()
+	require.NoError(r.t, cmd.Wait(), "git fast-import: %s", &said)
+	r.Git("--git-dir="+r.Bare, "config", "core.bigFileThreshold", "1m") // it is not read into memory where it is served, either
+	r.Git("--git-dir="+r.Bare, "config", "core.compression", "0")
 }
 
 // File is the repository's URL on this machine.
