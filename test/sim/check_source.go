@@ -245,6 +245,9 @@ func (c *checker) notSynced(source string, head *gitCommit) string {
 // sourceEventProblem checks an event of the source.
 func (c *checker) sourceEventProblem(e *v1.Event) string {
 	object, _, _ := strings.Cut(e.Message, ":")
+	if e.Kind == v1.KindApp { // the same, told of the app
+		object = "app/" + e.Name
+	}
 	switch e.Reason {
 	case "Created", "Configured", "DriftReverted", "Pruned":
 		return c.needs("source " + object)
