@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-logr/logr"
 
+	"github.com/fleet-starter/fleet/internal/controller"
 	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
@@ -99,21 +100,12 @@ func (p *pulls) begin(key PullKey, image unitfile.Image) {
 
 // run pulls until ctx ends.
 func (p *pulls) run(ctx context.Context) {
-	var running sync.WaitGroup
-	defer running.Wait()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case one := <-p.asked:
-			running.Go(func() {
-				ctx, cancel := context.WithCancel(ctx)
-				defer cancel()
-				defer context.AfterFunc(one.ctx, cancel)()
-				p.work(ctx, one)
-			})
-		}
-	}
+	controller.Each(ctx, p.asked, 0, func(ctx context.Context, one *pull) { // a registry has a limit of its own
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(one.ctx, cancel)()
+		p.work(ctx, one)
+	})
 }
 
 func (p *pulls) work(ctx context.Context, one *pull) {

@@ -8,6 +8,7 @@ import (
 	"github.com/go-logr/logr"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/controller"
 )
 
 const (
@@ -43,7 +44,6 @@ type fetches struct {
 	now          func() time.Time
 	changed      func(source string)
 	asked        chan look
-	slots        chan struct{}
 
 	mu       sync.Mutex
 	known    map[string]Fetched
@@ -61,7 +61,7 @@ type look struct {
 
 func newFetches(o Options, changed func(string)) *fetches {
 	return &fetches{repositories: o.Repositories, log: o.Log, now: o.Now, changed: changed, asked: make(chan look, fetchQueue),
-		slots: make(chan struct{}, fetchesAtOnce), known: map[string]Fetched{}, recalled: map[string]Recalled{}}
+		known: map[string]Fetched{}, recalled: map[string]Recalled{}}
 }
 
 // of returns what is known of a source's repository.
@@ -113,26 +113,9 @@ func (f *fetches) begin(l look) {
 }
 
 // run looks until ctx ends.
-func (f *fetches) run(ctx context.Context) {
-	var running sync.WaitGroup
-	defer running.Wait()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case l := <-f.asked:
-			running.Go(func() { f.work(ctx, l) })
-		}
-	}
-}
+func (f *fetches) run(ctx context.Context) { controller.Each(ctx, f.asked, fetchesAtOnce, f.work) }
 
 func (f *fetches) work(ctx context.Context, l look) {
-	select {
-	case f.slots <- struct{}{}:
-		defer func() { <-f.slots }()
-	case <-ctx.Done():
-		return
-	}
 	if l.recall {
 		f.again(ctx, l)
 		return

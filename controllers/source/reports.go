@@ -8,6 +8,7 @@ import (
 	"github.com/go-logr/logr"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/controller"
 )
 
 // Reporter tells Git servers what became of commits: see internal/git.
@@ -25,7 +26,6 @@ type reports struct {
 	now      func() time.Time
 	changed  func(source string)
 	asked    chan posted
-	slots    chan struct{}
 
 	mu    sync.Mutex
 	known map[string]Reporting
@@ -41,7 +41,7 @@ type posted struct {
 
 func newReports(o Options, changed func(string)) *reports {
 	return &reports{reporter: o.Reporter, log: o.Log, now: o.Now, changed: changed, asked: make(chan posted, fetchQueue),
-		slots: make(chan struct{}, fetchesAtOnce), known: map[string]Reporting{}}
+		known: map[string]Reporting{}}
 }
 
 // of returns what is known of a source's last report.
@@ -75,26 +75,9 @@ func (r *reports) begin(p posted) {
 }
 
 // run reports until ctx ends.
-func (r *reports) run(ctx context.Context) {
-	var running sync.WaitGroup
-	defer running.Wait()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case p := <-r.asked:
-			running.Go(func() { r.work(ctx, p) })
-		}
-	}
-}
+func (r *reports) run(ctx context.Context) { controller.Each(ctx, r.asked, fetchesAtOnce, r.work) }
 
 func (r *reports) work(ctx context.Context, p posted) {
-	select {
-	case r.slots <- struct{}{}:
-		defer func() { <-r.slots }()
-	case <-ctx.Done():
-		return
-	}
 	r.log.Info("Reporting to the Git server", "source", p.source, "reason", p.report.State, "commit", p.report.Commit)
 	err := r.reporter.Report(ctx, p.source, &p.spec, p.report)
 	if ctx.Err() != nil { // fleetd ends, or another machine leads
