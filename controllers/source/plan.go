@@ -220,6 +220,7 @@ func (p *planner) begin() {
 func (p *planner) decide() (reason, message string) {
 	in := p.in
 	if in.Source.Fault != nil {
+		p.status.Handled = in.Wish.RequestedAt // there is nothing to look at
 		return v1.ReasonInvalidManifest, v1.Summary(in.Source.Fault)
 	}
 	ask := p.ask()

@@ -449,3 +449,12 @@ func TestEventsNameTheCommit(t *testing.T) {
 		"Pruned app/b: commit 2222222222 by Ada: Two", "Pruned app/b: source/prod: commit 2222222222 by Ada: Two",
 	}, told)
 }
+
+// TestAskedOfAnInvalidManifest: fleetctl sync --wait gets its answer, although there is nothing to look at.
+func TestAskedOfAnInvalidManifest(t *testing.T) {
+	in := settled(t, map[string]string{"a.yaml": manifest("a", "")})
+	in.Source.Fault, in.Wish.RequestedAt = errors.New("line 3: spec.git.url: no URL"), "2026-01-01T00:00:00Z"
+	plan := Plan(in)
+	require.Nil(t, plan.Fetch)
+	require.Equal(t, in.Wish.RequestedAt, plan.Status.Handled)
+}
