@@ -44,7 +44,7 @@ func TestKustomize(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []File{{Path: "plain/web.yaml", Blob: c.Files[0].Blob, Data: []byte(sleeper)}}, c.Files)
 
-	// What the program says of a kustomization is the commit's fault; without the program nobody knows.
+	// What the program says of a kustomization is the commit's fault; without the program it is not known.
 	c, err = read(with(Limits{File: 1000}, program), "large")
 	require.NoError(t, err)
 	require.Equal(t, []File{{Path: "large/kustomization.yaml", Fault: "large/kustomization.yaml: resources[0]: large/large.yaml has 40096 bytes, the limit of a file is 1000"}}, c.Files)
