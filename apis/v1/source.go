@@ -77,6 +77,11 @@ type GitVerify struct {
 	SSHSigners []string `json:"sshSigners,omitempty"`
 }
 
+// AtCommit is the same directory at that very commit.
+func (g GitSource) AtCommit(hash string) GitSource {
+	return GitSource{URL: g.URL, Commit: hash, Path: g.Path}
+}
+
 // Reference is the full name of the branch or tag that is followed; empty for a commit, and for a range of versions.
 func (g *GitSource) Reference() string {
 	switch {
@@ -127,7 +132,10 @@ type SourceCommit struct {
 }
 
 // Short is the beginning of the hash, as people write it.
-func (c SourceCommit) Short() string { return c.Hash[:min(len(c.Hash), 10)] }
+func (c SourceCommit) Short() string { return ShortHash(c.Hash) }
+
+// ShortHash is the beginning of a commit's hash.
+func ShortHash(hash string) string { return hash[:min(len(hash), 10)] }
 
 // SourceObject is an object that a source manages.
 type SourceObject struct {

@@ -12,6 +12,7 @@ import (
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/applies"
+	"github.com/fleet-starter/fleet/internal/repository"
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
@@ -130,7 +131,7 @@ func split(changes []Change) [][]Change {
 func (c *Controller) changes(in Input, plan Decision, changes []Change, part int) (ops []store.Op, err error) {
 	commit := *plan.Commit
 	commit.Source = in.Name
-	record := v1.Apply{Time: c.Now().UTC().Truncate(time.Second), Note: fmt.Sprintf("commit %s: %s", short(commit.Hash), commit.Subject), Commit: &commit}
+	record := v1.Apply{Time: c.Now().UTC().Truncate(time.Second), Note: fmt.Sprintf("commit %s: %s", commit.Short(), commit.Subject), Commit: &commit}
 	if plan.Note != "" {
 		record.Note = plan.Note
 	}
@@ -143,15 +144,11 @@ func (c *Controller) changes(in Input, plan Decision, changes []Change, part int
 // ops are the writes of changes, and what is recorded of each.
 func (c *Controller) ops(changes []Change) (ops []store.Op, objects []v1.AppliedObject) {
 	for _, change := range changes {
-		row, key := c.Cluster.Apps, c.Cluster.Keys.Apps().Key(change.Name)
-		if change.Kind == v1.KindSource {
-			row, key = c.Cluster.Sources, c.Cluster.Keys.Sources().Key(change.Name)
-		}
 		object := v1.AppliedObject{Kind: change.Kind, Name: change.Name, Created: change.Revision == 0, Deleted: change.Raw == nil, File: change.File}
-		op := store.Op{Key: key, Value: change.Raw, If: store.Absent()}
+		op := store.Op{Key: c.Cluster.Keys.ManifestKey(change.Kind, change.Name), Value: change.Raw, If: store.Absent()}
 		if change.Revision != 0 {
 			op.If = store.Unchanged(change.Revision)
-			if stored, ok := row.Get(change.Name); ok {
+			if stored, ok := c.stored(change.Key); ok {
 				object.Before = v1.KeptManifest(stored.Value)
 			}
 		}
@@ -174,18 +171,18 @@ func staged(in Input, plan Decision, done map[Key]bool) *v1.SourceStatus {
 	}
 	if in.Status != nil {
 		for _, o := range in.Status.Inventory {
-			if open[Key{Kind: o.Kind, Name: o.Name}] {
+			if open[repository.KeyOf(o)] {
 				status.Inventory = append(status.Inventory, o)
 			}
 		}
 	}
 	for _, o := range plan.Status.Inventory {
-		if !open[Key{Kind: o.Kind, Name: o.Name}] {
+		if !open[repository.KeyOf(o)] {
 			status.Inventory = append(status.Inventory, o)
 		}
 	}
 	slices.SortFunc(status.Inventory, func(a, b v1.SourceObject) int {
-		return Key{Kind: a.Kind, Name: a.Name}.Compare(Key{Kind: b.Kind, Name: b.Name})
+		return repository.KeyOf(a).Compare(repository.KeyOf(b))
 	})
 	return &status
 }

@@ -42,7 +42,7 @@ func (c *Controller) Committed(ctx context.Context, name string) (*Manifests, er
 // read reads that very commit, or the newest one.
 func (c *Controller) read(ctx context.Context, spec v1.SourceSpec, hash string) (*Manifests, error) {
 	if hash != "" {
-		spec.Git.Branch, spec.Git.Tag, spec.Git.Semver, spec.Git.Commit = "", "", "", hash
+		spec.Git = spec.Git.AtCommit(hash)
 	}
 	newest, err := c.Repositories.Newest(ctx, &spec)
 	if err != nil {

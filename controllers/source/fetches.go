@@ -158,8 +158,8 @@ func (f *fetches) list(ctx context.Context, l look, found Fetched) (listing List
 
 // atCommit has the commit read that was asked for, instead of the newest one.
 func (l *look) atCommit() {
-	if git := &l.spec.Git; l.ask.Commit != "" {
-		git.Branch, git.Tag, git.Semver, git.Commit = "", "", "", l.ask.Commit
+	if l.ask.Commit != "" {
+		l.spec.Git = l.spec.Git.AtCommit(l.ask.Commit)
 	}
 }
 

@@ -2,8 +2,6 @@ package source
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +9,7 @@ import (
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/cache"
+	"github.com/fleet-starter/fleet/internal/repository"
 )
 
 // observe gathers what is known about one source, beside what was fetched.
@@ -75,7 +74,7 @@ func (c *Controller) others(in *Input) {
 			continue
 		}
 		for _, object := range o.Value.Inventory {
-			in.Others[Key{Kind: object.Kind, Name: object.Name}] = o.Name
+			in.Others[repository.KeyOf(object)] = o.Name
 		}
 	}
 	for _, o := range c.Cluster.Routes.List() {
@@ -92,7 +91,7 @@ func (c *Controller) objects(ctx context.Context, in *Input) error {
 	applied := map[Key]string{}
 	if in.Status != nil {
 		for _, o := range in.Status.Inventory {
-			applied[Key{Kind: o.Kind, Name: o.Name}] = o.Hash
+			applied[repository.KeyOf(o)] = o.Hash
 		}
 	}
 	for _, key := range keys(in.Fetched.Manifests, in.Status) {
@@ -112,15 +111,10 @@ func (c *Controller) objects(ctx context.Context, in *Input) error {
 
 // current is an object as it is stored; nil if it is not, and no undo deleted it.
 func (c *Controller) current(ctx context.Context, key Key, applied string) (*Current, error) {
-	row := c.Cluster.Apps
-	if key.Kind == v1.KindSource {
-		row = c.Cluster.Sources
-	}
-	o, exists := row.Get(key.Name)
+	o, exists := c.stored(key)
 	current := &Current{Gone: !exists}
 	if exists {
-		sum := sha256.Sum256(o.Value)
-		current.Hash, current.Revision = hex.EncodeToString(sum[:]), o.ModRevision
+		current.Hash, current.Revision = repository.Hash(o.Value), o.ModRevision
 		if key.Kind == v1.KindApp {
 			current.Paused, current.NotReady, current.Rejected = paused(o), c.notReady(o), c.rejected(o)
 		}
@@ -136,6 +130,14 @@ func (c *Controller) current(ctx context.Context, key Key, applied string) (*Cur
 		return nil, nil
 	}
 	return current, nil
+}
+
+// stored is the manifest of an object.
+func (c *Controller) stored(key Key) (*cache.Object[[]byte], bool) {
+	if key.Kind == v1.KindSource {
+		return c.Cluster.Sources.Get(key.Name)
+	}
+	return c.Cluster.Apps.Get(key.Name)
 }
 
 // paused reports whether people have taken an app out of the hands of its source. A manifest that cannot be read is not.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/repository"
 )
 
 // Input is all that a decision about one source needs.
@@ -206,13 +207,13 @@ func (p *planner) begin() {
 		p.status = *s
 		p.status.Conditions = slices.Clone(s.Conditions)
 		p.status.Inventory = slices.DeleteFunc(slices.Clone(s.Inventory), func(o v1.SourceObject) bool {
-			return slices.Contains(p.in.Wish.Disown, Key{Kind: o.Kind, Name: o.Name}.String())
+			return slices.Contains(p.in.Wish.Disown, repository.KeyOf(o).String())
 		})
 	}
 	p.status.UID, p.status.ObservedRevision, p.status.Preview = p.in.Source.UID, p.in.Source.Revision, preview
 	p.inventory = make(map[Key]v1.SourceObject, len(p.status.Inventory))
 	for _, o := range p.status.Inventory {
-		p.inventory[Key{Kind: o.Kind, Name: o.Name}] = o
+		p.inventory[repository.KeyOf(o)] = o
 	}
 }
 
@@ -314,13 +315,10 @@ func (p *planner) refuse(reason, message string) {
 // named is how people are told of a commit.
 func named(c *v1.SourceCommit) string {
 	if c.Tag != "" {
-		return "tag " + c.Tag + ", commit " + short(c.Hash)
+		return "tag " + c.Tag + ", commit " + c.Short()
 	}
-	return "commit " + short(c.Hash)
+	return "commit " + c.Short()
 }
-
-// short is the beginning of a commit's hash.
-func short(hash string) string { return hash[:min(len(hash), 10)] }
 
 // conclude adds Ready, and the status if it has changed.
 func (p *planner) conclude() {
@@ -345,7 +343,7 @@ func (p *planner) conclude() {
 func (p *planner) notReady() (waits []string) {
 	more := 0
 	for _, o := range p.status.Inventory {
-		key := Key{Kind: o.Kind, Name: o.Name}
+		key := repository.KeyOf(o)
 		reason := p.in.Current[key].NotReady
 		if slices.ContainsFunc(p.plan.Changes, func(c Change) bool { return c.Key == key && key.Kind == v1.KindApp }) {
 			reason = "just applied"

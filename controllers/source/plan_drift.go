@@ -6,6 +6,7 @@ import (
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/repository"
 )
 
 // Recalled is the commit that was applied last, with its texts: what drift goes back to while no newer commit can be applied. The
@@ -38,7 +39,7 @@ func (p *planner) putBack() string {
 		current, exists := p.in.Current[objects[i].Key]
 		p.change(&objects[i], exists && !current.Gone, true, true, current.Revision)
 	}
-	applied := short(p.status.Applied.Hash)
+	applied := p.status.Applied.Short()
 	if len(p.faults) > 0 {
 		p.plan.Changes = nil
 		return fmt.Sprintf("what is not as in commit %s is not put back: %s", applied, p.faults[0].message)
@@ -63,7 +64,7 @@ func (p *planner) drifted() (objects []Object, missing []string) {
 	texts := p.texts()
 	for i := range p.status.Inventory {
 		entry := &p.status.Inventory[i]
-		key := Key{Kind: entry.Kind, Name: entry.Name}
+		key := repository.KeyOf(*entry)
 		current, exists := p.in.Current[key]
 		exists = exists && !current.Gone
 		text := texts[key]
@@ -124,7 +125,7 @@ func (p *planner) recall(needed bool) {
 func held(before v1.SourceObject, current Current, exists bool) string {
 	switch {
 	case exists && current.Paused && current.Hash != before.Hash: // people have set it, not the repository
-		return "its annotation " + v1.AnnotationSync + " is " + v1.SyncPaused
+		return heldByPause
 	case current.Undone != "":
 		return current.Undone
 	case before.Held != "" && exists && !current.Paused && strings.HasPrefix(before.Held, undonePrefix):

@@ -39,7 +39,7 @@ func (p *planner) objects(m *Manifests) {
 	}
 	p.prune(m, wanted)
 	slices.SortFunc(p.kept, func(a, b v1.SourceObject) int {
-		return Key{Kind: a.Kind, Name: a.Name}.Compare(Key{Kind: b.Kind, Name: b.Name})
+		return repository.KeyOf(a).Compare(repository.KeyOf(b))
 	})
 }
 
@@ -67,7 +67,7 @@ func (p *planner) object(o *Object) {
 	switch {
 	case same:
 	case exists && current.Paused && !(mine && current.Hash == before.Hash): // people have set it, not the repository
-		entry.Held = "its annotation " + v1.AnnotationSync + " is " + v1.SyncPaused
+		entry.Held = heldByPause
 	case unchanged && held(before, current, exists) != "":
 		entry.Held = held(before, current, exists)
 	default:
@@ -79,8 +79,11 @@ func (p *planner) object(o *Object) {
 	p.kept = append(p.kept, entry)
 }
 
-// undonePrefix begins Held where it was an undo.
-const undonePrefix = "it was undone"
+// Why people's text stays: undonePrefix begins Held where it was an undo, heldByPause is Held where it was the annotation.
+const (
+	undonePrefix = "it was undone"
+	heldByPause  = "its annotation " + v1.AnnotationSync + " is " + v1.SyncPaused
+)
 
 func (p *planner) change(o *Object, exists, mine, unchanged bool, revision int64) {
 	reason := Configured
@@ -136,7 +139,7 @@ func (p *planner) prune(m *Manifests, wanted map[Key]bool) {
 				Message: key.String() + " is no longer in the repository, and goes on: prune is not set"})
 		case current.Paused:
 			entry := p.inventory[key]
-			entry.Held = "its annotation " + v1.AnnotationSync + " is " + v1.SyncPaused
+			entry.Held = heldByPause
 			p.kept = append(p.kept, entry)
 			p.held = append(p.held, fmt.Sprintf("%s is no longer in the repository, but %s", key, entry.Held))
 		default:
@@ -174,7 +177,7 @@ func (p *planner) apply() {
 
 // tellChanges tells the source, and each app, which commit changes it.
 func (p *planner) tellChanges(commit *v1.SourceCommit) {
-	from := fmt.Sprintf("commit %s by %s: %s", short(commit.Hash), commit.Author, commit.Subject)
+	from := fmt.Sprintf("commit %s by %s: %s", commit.Short(), commit.Author, commit.Subject)
 	for _, c := range p.plan.Changes {
 		p.plan.Events = append(p.plan.Events, Event{Type: v1.EventNormal, Reason: c.Reason, Message: fmt.Sprintf("%s: %s", c.Key, from)})
 		if c.Kind == v1.KindApp {
@@ -204,7 +207,7 @@ func keys(m *Manifests, status *v1.SourceStatus) []Key {
 	}
 	if status != nil {
 		for _, o := range status.Inventory {
-			all[Key{Kind: o.Kind, Name: o.Name}] = true
+			all[repository.KeyOf(o)] = true
 		}
 	}
 	return slices.SortedFunc(maps.Keys(all), Key.Compare)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/repository"
 )
 
 // A source with previews keeps a list of them in its status, and one source for each: they are read, checked and applied as any other.
@@ -67,7 +68,7 @@ func (p *planner) end(why string) {
 		p.plan.Commit = &v1.SourceCommit{}
 	}
 	for _, o := range p.status.Inventory {
-		key := Key{Kind: o.Kind, Name: o.Name}
+		key := repository.KeyOf(o)
 		current, exists := in.Current[key]
 		if exists && !current.Gone && !current.Paused && in.Others[key] == "" && !slices.Contains(in.Wish.Disown, key.String()) {
 			p.plan.Changes = append(p.plan.Changes, Change{Key: key, Revision: current.Revision, Reason: PreviewEnded})
@@ -156,7 +157,7 @@ func (p *planner) branches(branches []Branch) (previews []v1.SourcePreview, refu
 			refused = append(refused, why)
 			continue
 		}
-		p.tell(PreviewBegun, preview, "commit "+short(b.Hash))
+		p.tell(PreviewBegun, preview, "commit "+v1.ShortHash(b.Hash))
 		previews = append(previews, p.expired(preview))
 	}
 	slices.SortFunc(previews, func(a, b v1.SourcePreview) int { return strings.Compare(a.Branch, b.Branch) })

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/repository"
 )
 
 // Reporting is what is known of the last report to the Git server.
@@ -60,9 +61,9 @@ func (p *planner) report() {
 	case known.Reason == "":
 		want.Description, want.Time = known.For.Description, known.At.UTC().Truncate(time.Second)
 		p.status.Reported = want
-		p.condition(v1.Reported, v1.ConditionTrue, ReportTaken, fmt.Sprintf("commit %s: %s: %s", short(want.Commit), want.State, want.Description))
+		p.condition(v1.Reported, v1.ConditionTrue, ReportTaken, fmt.Sprintf("commit %s: %s: %s", v1.ShortHash(want.Commit), want.State, want.Description))
 	default:
-		p.condition(v1.Reported, v1.ConditionFalse, known.Reason, fmt.Sprintf("%s of commit %s could not be reported: %s", want.State, short(want.Commit), known.Message))
+		p.condition(v1.Reported, v1.ConditionFalse, known.Reason, fmt.Sprintf("%s of commit %s could not be reported: %s", want.State, v1.ShortHash(want.Commit), known.Message))
 		due := known.At.Add(min(lastRetry, firstRetry<<min(known.Failures-1, 10)))
 		if known.Revision != source.Revision || !due.After(p.in.Now) {
 			p.plan.Report = want
@@ -127,7 +128,7 @@ func (p *planner) ofRefused(synced *v1.Condition) *v1.CommitReport {
 func (p *planner) ofApplied() *v1.CommitReport {
 	report := &v1.CommitReport{Commit: p.status.Applied.Hash, State: v1.CommitPending}
 	for _, o := range p.status.Inventory {
-		key := Key{Kind: o.Kind, Name: o.Name}
+		key := repository.KeyOf(o)
 		if current := p.in.Current[key]; current.Rejected && current.Hash == o.Hash {
 			report.State, report.Description = v1.CommitFailure, key.String()+": "+current.NotReady
 			return report

@@ -209,15 +209,7 @@ func (a *applier) deletion(ctx context.Context, kind, name string) *document {
 	return d
 }
 
-func (a *applier) key(d *document) string {
-	switch d.kind {
-	case v1.KindUnit:
-		return a.keys.Units().Key(d.name)
-	case v1.KindSource:
-		return a.keys.Sources().Key(d.name)
-	}
-	return a.keys.Apps().Key(d.name)
-}
+func (a *applier) key(d *document) string { return a.keys.ManifestKey(d.kind, d.name) }
 
 // record begins the record of a request's apply.
 func (a *applier) record(r *http.Request, note string) v1.Apply {

@@ -74,7 +74,7 @@ func (a commitRules) ruled(ctx context.Context, docs []*document, objects []repo
 			refuse(i, "", "a commit has kinds App and Source: write an App, or submit the unit with fleetctl")
 		}
 		if source := managers[objects[i].Key]; source != "" {
-			refuse(i, "", "it belongs to source/%s, which puts back what its repository says: change it there, or fleetctl disown source/%s %s", source, source, d.what())
+			refuse(i, "", "it %s", managedBy(source, d))
 		}
 		taken, err := a.othersUnits(ctx, d)
 		if err != nil {

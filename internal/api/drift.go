@@ -3,8 +3,6 @@ package api
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"net/http"
 	"slices"
@@ -73,7 +71,7 @@ func (d *drifts) compare(ctx context.Context, source *wire.Source, m *repository
 		return diffs, nil
 	}
 	for _, o := range source.Status.Inventory {
-		key := repository.Key{Kind: o.Kind, Name: o.Name}
+		key := repository.KeyOf(o)
 		if inCommit[key] {
 			continue
 		}
@@ -93,7 +91,7 @@ func reasons(source *wire.Source) func(repository.Key) string {
 	held, always := map[repository.Key]string{}, ""
 	if s := source.Status; s != nil {
 		for _, o := range s.Inventory {
-			held[repository.Key{Kind: o.Kind, Name: o.Name}] = o.Held
+			held[repository.KeyOf(o)] = o.Held
 		}
 		if c := v1.FindCondition(s.Conditions, v1.Synced); c != nil && c.Reason == v1.ReasonInvalidManifest {
 			always = c.Message
@@ -120,7 +118,7 @@ func (d *drifts) ofObject(ctx context.Context, o *repository.Object) ([]wire.Dif
 	if err != nil {
 		return nil, err
 	}
-	if sum := sha256.Sum256(kv.Value); exists && hex.EncodeToString(sum[:]) == o.Hash {
+	if exists && repository.Hash(kv.Value) == o.Hash {
 		return nil, nil
 	}
 	files, err := d.applier.reader.diffOf(ctx, doc, kv, exists)

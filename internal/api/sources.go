@@ -253,7 +253,7 @@ func (r *reader) managers(ctx context.Context) (map[repository.Key]string, error
 			return true
 		}
 		for _, o := range status.Inventory {
-			managers[repository.Key{Kind: o.Kind, Name: o.Name}] = name
+			managers[repository.KeyOf(o)] = name
 		}
 		return true
 	})
@@ -272,9 +272,13 @@ func (r *reader) warnManaged(ctx context.Context, docs []*document) error {
 	for _, d := range docs {
 		if source := managers[repository.Key{Kind: d.kind, Name: d.name}]; d.kind == v1.KindApp && source != "" && !d.managed {
 			d.managed = true
-			d.warnings = append(d.warnings, wire.Cause{Message: fmt.Sprintf("%s belongs to source/%s, which puts back what its repository says: change it there, or fleetctl disown source/%s %s",
-				d.what(), source, source, d.what())})
+			d.warnings = append(d.warnings, wire.Cause{Message: d.what() + " " + managedBy(source, d)})
 		}
 	}
 	return nil
+}
+
+// managedBy says that an object belongs to a source, and what to do.
+func managedBy(source string, d *document) string {
+	return fmt.Sprintf("belongs to source/%s, which puts back what its repository says: change it there, or fleetctl disown source/%s %s", source, source, d.what())
 }

@@ -8,6 +8,7 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/controllers/source"
 	"github.com/fleet-starter/fleet/internal/api/wire"
+	"github.com/fleet-starter/fleet/internal/repository"
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
@@ -37,11 +38,7 @@ func (r *run) apply(ctx context.Context, w *wire.SourceFiles) error {
 func (r *run) operations(plan source.Decision) []store.Op {
 	ops := make([]store.Op, len(plan.Changes))
 	for i, c := range plan.Changes {
-		key := r.keys.Apps().Key(c.Name)
-		if c.Kind == v1.KindSource {
-			key = r.keys.Sources().Key(c.Name)
-		}
-		ops[i] = store.Op{Key: key, Value: c.Raw}
+		ops[i] = store.Op{Key: r.keys.ManifestKey(c.Kind, c.Name), Value: c.Raw}
 	}
 	return ops
 }
@@ -74,7 +71,7 @@ func (r *run) changes(name string, plan source.Decision) {
 	}
 	for _, o := range plan.Status.Inventory {
 		if o.Held != "" {
-			r.notes = append(r.notes, fmt.Sprintf("source/%s leaves %s as it is: %s", name, source.Key{Kind: o.Kind, Name: o.Name}, o.Held))
+			r.notes = append(r.notes, fmt.Sprintf("source/%s leaves %s as it is: %s", name, repository.KeyOf(o), o.Held))
 		}
 	}
 }

@@ -6,10 +6,10 @@ import (
 	"encoding/hex"
 	"fmt"
 	"path"
-	"slices"
 	"strconv"
 	"syscall"
 
+	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/kustomize"
 )
 
@@ -26,7 +26,7 @@ func (r *repository) kustomized(ctx context.Context, hash, below string) (bool, 
 // build builds the kustomization of a path. A base may be anywhere in the commit, so that all YAML files of it are given to the program.
 func (r *repository) build(ctx context.Context, hash, below string) ([]File, error) {
 	if r.git.Kustomize == "" {
-		return nil, fail(NotBuilt, "commit %s has a kustomization, and fleet-kustomize is not installed", Short(hash))
+		return nil, fail(NotBuilt, "commit %s has a kustomization, and fleet-kustomize is not installed", v1.ShortHash(hash))
 	}
 	tree, err := r.tree(ctx, hash)
 	if err != nil {
@@ -41,7 +41,7 @@ func (r *repository) build(ctx context.Context, hash, below string) ([]File, err
 		return nil, ctx.Err()
 	}
 	if err != nil {
-		return nil, fail(NotBuilt, "commit %s has a kustomization, and it cannot be built: %v", Short(hash), err)
+		return nil, fail(NotBuilt, "commit %s has a kustomization, and it cannot be built: %v", v1.ShortHash(hash), err)
 	}
 	if result.File == "" {
 		result.File = path.Join(below, kustomize.FileNames[0])
@@ -76,7 +76,7 @@ func (r *repository) tree(ctx context.Context, hash string) ([]kustomize.File, e
 		switch {
 		case fields[0] == "120000":
 			tree = append(tree, kustomize.File{Path: name, Refused: kustomize.IsLink})
-		case fields[1] != "blob" || !isYAML(name) && !slices.Contains(kustomize.FileNames, path.Base(name)):
+		case fields[1] != "blob" || !isYAML(name) && !kustomize.IsFile(name):
 		default:
 			size, err := strconv.ParseInt(fields[3], 10, 64)
 			if err != nil {

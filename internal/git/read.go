@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
 // Request is what to read.
@@ -159,9 +161,9 @@ func (r *repository) entries(ctx context.Context, hash, below string) (found []e
 	})
 	if err == nil && n == 0 {
 		if below == "" {
-			return nil, fail(PathGone, "commit %s has no files", Short(hash))
+			return nil, fail(PathGone, "commit %s has no files", v1.ShortHash(hash))
 		}
-		return nil, fail(PathGone, "%s is not in commit %s, or is empty", place(below), Short(hash))
+		return nil, fail(PathGone, "%s is not in commit %s, or is empty", place(below), v1.ShortHash(hash))
 	}
 	return found, err
 }
@@ -195,9 +197,6 @@ func place(below string) string {
 	}
 	return Printable(below, 120)
 }
-
-// Short is the beginning of a hash, as people write it.
-func Short(hash string) string { return hash[:min(len(hash), 10)] }
 
 // longestPath is longer than any path that a file system accepts.
 const longestPath = 8 << 10

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
 
 // goodSignature is what ssh-keygen says of a valid one.
@@ -25,7 +27,7 @@ func (r *repository) verify(ctx context.Context, hash string, signers []string) 
 	said, err := r.stderrOf(ctx, c, "verify-commit", "--raw", hash)
 	match := goodSignature.FindStringSubmatch(said)
 	if err != nil || match == nil {
-		return "", fail(NotSigned, "commit %s has no signature of verify.sshSigners: nothing of it is applied", Short(hash))
+		return "", fail(NotSigned, "commit %s has no signature of verify.sshSigners: nothing of it is applied", v1.ShortHash(hash))
 	}
 	return Printable(match[1], 100), nil
 }

@@ -67,6 +67,17 @@ func (k Keys) Root() string { return k.root + "/" }
 // Apps holds manifests, exactly as people wrote them.
 func (k Keys) Apps() Collection[[]byte] { return raw(k.root + "/apps/") }
 
+// ManifestKey is where the manifest of an App, a Unit or a Source is.
+func (k Keys) ManifestKey(kind, name string) string {
+	switch kind {
+	case v1.KindUnit:
+		return k.Units().Key(name)
+	case v1.KindSource:
+		return k.Sources().Key(name)
+	}
+	return k.Apps().Key(name)
+}
+
 // AppNames is Apps for callers that only need the names.
 func (k Keys) AppNames() Collection[struct{}] { return namesOf(k.Apps()) }
 

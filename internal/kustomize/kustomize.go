@@ -12,6 +12,8 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"path"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -19,6 +21,9 @@ import (
 
 // FileNames are the names of a kustomization's file.
 var FileNames = []string{"kustomization.yaml", "kustomization.yml", "Kustomization"}
+
+// IsFile reports whether a file is a kustomization's, by its path.
+func IsFile(p string) bool { return slices.Contains(FileNames, path.Base(p)) }
 
 // File is a file of a repository.
 type File struct {

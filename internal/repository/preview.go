@@ -1,8 +1,6 @@
 package repository
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -32,8 +30,7 @@ func (m *Manifests) Preview(p *v1.PreviewOf) *Manifests {
 			faults = append(faults, inPreview(&o, err)...)
 			continue
 		}
-		sum := sha256.Sum256(raw)
-		o.App, o.Raw, o.Name, o.Hash = app, raw, app.Metadata.Name, hex.EncodeToString(sum[:])
+		o.App, o.Raw, o.Name, o.Hash = app, raw, app.Metadata.Name, Hash(raw)
 		changed.Objects = append(changed.Objects, o)
 	}
 	if len(faults) > 0 {

@@ -83,6 +83,15 @@ func Read(commit v1.SourceCommit, files []File) *Manifests {
 	return m
 }
 
+// KeyOf is what an entry of a source's inventory is about.
+func KeyOf(o v1.SourceObject) Key { return Key{Kind: o.Kind, Name: o.Name} }
+
+// Hash is that of an object's text.
+func Hash(text []byte) string {
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
+
 // Compare orders keys by kind and name.
 func (k Key) Compare(other Key) int {
 	return cmp.Or(cmp.Compare(k.Kind, other.Kind), cmp.Compare(k.Name, other.Name))
@@ -125,8 +134,7 @@ func readFile(f File) (objects []Object, faults v1.ManifestErrors) {
 				o.Place(), o.Key)})
 			continue
 		}
-		sum := sha256.Sum256(d.Raw)
-		o.Hash = hex.EncodeToString(sum[:])
+		o.Hash = Hash(d.Raw)
 		objects = append(objects, o)
 	}
 	return objects, faults

@@ -48,7 +48,7 @@ func Build(files []kustomize.File, dir string) kustomize.Result {
 func (t *tree) build(dir string) ([]kustomize.Object, error) {
 	disk := filesys.MakeFsInMemory()
 	for name, data := range t.files {
-		if k := t.checked[path.Dir("/"+name)]; k != nil && isKustomization(path.Base(name)) {
+		if k := t.checked[path.Dir("/"+name)]; k != nil && kustomize.IsFile(name) {
 			k.Configurations = append(k.Configurations, configurationFile)
 			text, err := yaml.Marshal(k)
 			if err != nil {

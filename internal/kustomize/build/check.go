@@ -3,7 +3,6 @@ package build
 import (
 	"fmt"
 	"path"
-	"slices"
 	"strings"
 
 	"sigs.k8s.io/kustomize/api/types"
@@ -34,8 +33,6 @@ func newTree(files []kustomize.File) *tree {
 	}
 	return t
 }
-
-func isKustomization(name string) bool { return slices.Contains(kustomize.FileNames, name) }
 
 // file is the path of the kustomization in a directory.
 func (t *tree) file(dir string) (string, error) {
