@@ -146,6 +146,8 @@ type Record struct {
 	Previous   string `json:"previous,omitempty"`
 	// Target is the invocation of the unit it binds to when both were last seen active.
 	Target string `json:"target,omitempty"`
+	// Lacks are the units that its last start needed and that were not on this machine, separated by spaces.
+	Lacks string `json:"lacks,omitempty"`
 	// Isolated: it was stopped because the machine was cut off. It is started again once etcd has confirmed its placement.
 	Isolated bool `json:"isolated,omitempty"`
 	// Message is the error with which systemd refused.
@@ -197,6 +199,7 @@ const (
 	NotLaunched     = "NotLaunched"     // the unit was not launched with this file since the machine booted
 	Requested       = "Requested"       // a person asked for it to be started
 	TargetReturned  = "TargetReturned"  // the unit that it binds to stopped, and runs again
+	NeededCame      = "NeededCame"      // it could not be started without another unit, which has come to this machine since
 	AlreadyRuns     = "AlreadyRuns"     // the unit runs already: fleetd does not start it again
 	LaunchConfirmed = "LaunchConfirmed" // the start that fleetd asked for before it ended took effect
 	WithTarget      = "WithTarget"      // systemd restarts it together with the unit that it binds to
@@ -250,7 +253,7 @@ var kinds = []Kind{PullImage, Hold, Stop, ResetFailed, Unlink, RemoveFile, Remov
 
 // Plan decides how to make systemd match the placements.
 func Plan(in Input) Decision {
-	p := planner{in: in, reloads: map[string]bool{}, acted: map[string]bool{}, launching: map[string]bool{}, restarting: map[string]bool{}, halting: map[string]bool{},
+	p := planner{in: in, reloads: map[string]bool{}, acted: map[string]bool{}, linked: map[string]bool{}, launching: map[string]bool{}, restarting: map[string]bool{}, halting: map[string]bool{},
 		pulls: map[PullKey]v1.Prepared{}, prepared: map[string]v1.Prepared{}, waiting: map[string]string{}, unknownYet: map[string]bool{}}
 	names := p.names()
 	levels := p.levels(names)
@@ -312,6 +315,8 @@ type planner struct {
 	reloads map[string]bool // units whose file changed
 	// acted are the units with an action: their state in systemd is about to change.
 	acted map[string]bool
+	// linked are the units that this plan gives to systemd.
+	linked map[string]bool
 	// launching are the units that are started or restarted. restarting are those whose restart also restarts the
 	// running units that bind to them.
 	launching, restarting map[string]bool
@@ -330,6 +335,7 @@ func (p *planner) act(a Action) {
 	case Stop, ResetFailed, Unlink, Link, Start, Restart:
 		p.acted[a.Unit] = true
 	}
+	p.linked[a.Unit] = p.linked[a.Unit] || a.Kind == Link
 	p.launching[a.Unit] = p.launching[a.Unit] || a.Kind == Start || a.Kind == Restart
 	p.restarting[a.Unit] = p.restarting[a.Unit] || a.Kind == Restart
 	p.halting[a.Unit] = p.halting[a.Unit] || a.Kind == Stop

@@ -3,6 +3,8 @@ package node
 import (
 	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
@@ -165,12 +167,13 @@ func (p *planner) stopped(name string, pl v1.Placement, rec Record, unit Systemd
 	return want
 }
 
-// launched starts the unit once per text and once per request. After that systemd is in charge (Restart=). The message
-// is what the start waits for.
+// launched starts the unit once per text and once per request, and again when what it lacked has come. After that systemd is in
+// charge (Restart=). The message is what the start waits for.
 func (p *planner) launched(name string, pl v1.Placement, rec Record, unit SystemdUnit) (Record, string) {
 	done := rec.Launched == pl.Hash && (!rec.Pending || unit.InvocationID != "" && unit.InvocationID != rec.Invocation)
+	came := done && p.neededCame(rec, unit)
 	switch {
-	case done && rec.RequestedAt == pl.RequestedAt:
+	case done && rec.RequestedAt == pl.RequestedAt && !came:
 		return p.follow(name, rec, unit)
 	case done && unit.up() && unit.Job == "" && unit.runsPrevious(rec) && rec.Previous != pl.Hash, // the restart was refused
 		!done && unit.up() && p.runsOther(rec, unit, pl.Hash):
@@ -192,10 +195,20 @@ func (p *planner) launched(name string, pl v1.Placement, rec Record, unit System
 		return rec, wait
 	}
 	reason := NotLaunched
-	if done {
+	switch {
+	case done && rec.RequestedAt != pl.RequestedAt:
 		reason = Requested
+	case came:
+		reason = NeededCame
 	}
 	return p.start(name, pl, rec, unit, reason), ""
+}
+
+// neededCame reports whether the start failed while the unit lacked another one that is here now.
+func (p *planner) neededCame(rec Record, unit SystemdUnit) bool {
+	rec = rec.outcome(unit)
+	failed := rec.Message != "" || rec.JobResult != "" && rec.JobResult != jobSkipped
+	return failed && unit.ActiveState == "inactive" && unit.Job == "" && slices.ContainsFunc(strings.Fields(rec.Lacks), p.here)
 }
 
 // runsOther reports whether it runs a launch of another text, with no request since.
@@ -216,7 +229,7 @@ func (p *planner) replace(name string, pl v1.Placement, rec Record, unit Systemd
 	if !unit.runsPrevious(rec) {
 		rec.Previous, rec.Invocation = rec.Launched, unit.InvocationID
 	}
-	rec = rec.launch(pl)
+	rec = rec.launch(pl, p.lacking(name))
 	for _, target := range p.in.Relations[name].BindsTo {
 		if p.restarting[target] {
 			p.act(Action{Kind: Note, Unit: name, Record: rec, Reason: WithTarget})
@@ -234,16 +247,16 @@ func (p *planner) start(name string, pl v1.Placement, rec Record, unit SystemdUn
 	}
 	rec.Invocation, rec.Previous = unit.InvocationID, ""
 	rec.Target = p.targetOf(name, rec)
-	rec = rec.launch(pl)
+	rec = rec.launch(pl, p.lacking(name))
 	p.act(Action{Kind: Start, Unit: name, Record: rec, Reason: reason})
 	return rec
 }
 
-// launch is the record after the unit was started as its placement says.
-func (rec Record) launch(pl v1.Placement) Record {
+// launch is the record after the unit was started as its placement says, without the units that it lacks.
+func (rec Record) launch(pl v1.Placement, lacks []string) Record {
 	rec.Launched, rec.RequestedAt = pl.Hash, pl.RequestedAt
 	rec.Pending, rec.Stopped, rec.Isolated = false, false, false
-	rec.Message, rec.JobResult, rec.Failing = "", "", false
+	rec.Message, rec.JobResult, rec.Failing, rec.Lacks = "", "", false, strings.Join(lacks, " ")
 	return rec
 }
 

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
 // recordsOf are the records left by the actions of one kind and reason for a unit.
@@ -174,4 +175,80 @@ func TestUnitBoundToACircle(t *testing.T) {
 	}
 	require.Equal(t, "start d.service NotLaunched\nstart c.service NotLaunched\nstart b.service NotLaunched\n"+
 		"state a.service inactive A waits for b.service, which it is bound to, to be active\n", transcript(planOf(in)))
+}
+
+// TestUnitIsStartedWhenWhatItLackedComes: systemd does not try again, and no person may look.
+func TestUnitIsStartedWhenWhatItLackedComes(t *testing.T) {
+	const timer, service = "a.timer", "a.service"
+	idle := unit("inactive", "")
+	job := func(result string) SystemdUnit { return SystemdUnit{ActiveState: "inactive", JobResult: result} }
+	relations := map[string]Relations{timer: {Triggers: service}, "b.service": {Requires: []string{timer}}, service: {}}
+	in := func(name string, rec Record, is SystemdUnit, others map[string]Record) Input {
+		records := map[string]Record{name: rec}
+		placements := map[string]v1.Placement{name: launch("A")}
+		for other, rec := range others {
+			records[other], placements[other] = rec, load("O")
+		}
+		return Input{Placements: placements, Relations: relations, Records: records, Units: map[string]SystemdUnit{name: is, service: idle}}
+	}
+	lacked := Record{Loaded: "A", Launched: "A", Lacks: service}
+	refused := lacked
+	refused.Message = "no such unit"
+	came := map[string]Record{service: {Loaded: "O", Stopped: true}}
+	for what, tt := range map[string]struct {
+		in   Input
+		want bool
+	}{
+		"its start failed, and it came":     {in(timer, lacked, job("failed"), came), true},
+		"its start was refused, it came":    {in(timer, refused, idle, came), true},
+		"it comes in this pass":             {in(timer, refused, idle, map[string]Record{service: {}}), true},
+		"it did not come":                   {in(timer, refused, idle, nil), false},
+		"it lacked nothing":                 {in(timer, Record{Loaded: "A", Launched: "A"}, job("failed"), came), false},
+		"a condition is not met":            {in(timer, lacked, job("skipped"), came), false},
+		"it ran and has ended":              {in(timer, lacked, job("done"), came), false},
+		"it runs":                           {in(timer, lacked, unit("active", "i1"), came), false},
+		"it failed, for a reason of itself": {in(timer, lacked, unit("failed", "i1"), came), false},
+	} {
+		d := planOf(tt.in)
+		records := recordsOf(d, timer, Start, NeededCame)
+		require.Equal(t, tt.want, len(records) == 1, "%s:\n%s", what, transcript(d))
+		if tt.want {
+			require.Empty(t, records[0].Lacks, what)
+		}
+	}
+	for what, tt := range map[string]struct {
+		name   string
+		others map[string]Record
+		lacks  string
+	}{
+		"its own":                     {timer, nil, service},
+		"that of a unit it requires":  {"b.service", map[string]Record{timer: {Loaded: "O"}}, service},
+		"all of them":                 {"b.service", nil, service + " " + timer},
+		"none":                        {timer, came, ""},
+		"what is here is not lacking": {"b.service", map[string]Record{timer: {Loaded: "O"}, service: {Loaded: "O"}}, ""},
+	} {
+		records := recordsOf(planOf(in(tt.name, Record{Loaded: "A"}, idle, tt.others)), tt.name, Start, NotLaunched)
+		require.Len(t, records, 1, what)
+		require.Equal(t, tt.lacks, records[0].Lacks, what)
+	}
+}
+
+func TestUnitsThatTimersSocketsAndPathsStart(t *testing.T) {
+	for name, tt := range map[string]struct{ text, want string }{
+		"a.timer":     {"[Timer]\nOnActiveSec=1\n", "a.service"},
+		"a.b@1.timer": {"[Timer]\nUnit=%p-job@%i.service\n", "a.b-job@1.service"},
+		"a.socket":    {"[Socket]\nService=other.service\n", "other.service"},
+		"a@x.path":    {"[Path]\nPathExists=/x\n", "a@x.service"},
+		"a.service":   {"[Service]\nExecStart=/bin/a\n[Timer]\nUnit=b.service\n", ""},
+	} {
+		f, err := unitfile.Parse(tt.text)
+		require.NoError(t, err)
+		n, err := unitfile.ParseName(name)
+		require.NoError(t, err)
+		r := RelationsOf(f, n)
+		require.Equal(t, tt.want, r.Triggers, name)
+		if tt.want != "" {
+			require.Contains(t, r.Mentions, tt.want, "%s: systemd keeps it in memory as long as it has this one", name)
+		}
+	}
 }

@@ -18,9 +18,9 @@ const (
 func (rec Record) outcome(unit SystemdUnit) Record {
 	switch {
 	case unit.up() || unit.failed():
-		rec.JobResult = ""
+		rec.JobResult, rec.Lacks = "", ""
 	case unit.Job == "" && unit.JobResult == jobDone: // it ran and has finished
-		rec.JobResult = ""
+		rec.JobResult, rec.Lacks = "", ""
 	case unit.Job == "" && unit.JobResult != "":
 		rec.JobResult = unit.JobResult
 	}

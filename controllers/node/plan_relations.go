@@ -14,6 +14,8 @@ type Relations struct {
 	BindsTo []string
 	// Requires are the units that are started with this one.
 	Requires []string
+	// Triggers is the unit that a timer, socket or path starts. Their own start fails without it, see systemd.timer(5).
+	Triggers string
 	// After are the units that are started before this one.
 	After []string
 	// Conditions are its Condition...= and Assert...= options as written.
@@ -46,6 +48,7 @@ func RelationsOf(f *unitfile.File, name unitfile.Name) Relations {
 	r := Relations{
 		BindsTo:  units("BindsTo", "BindTo"),
 		Requires: units("Requires", "Requisite"),
+		Triggers: triggers(f, name),
 		After:    units("After"),
 	}
 	for _, o := range f.Options() {
@@ -60,10 +63,57 @@ func RelationsOf(f *unitfile.File, name unitfile.Name) Relations {
 		}
 	}
 	r.Mentions = slices.Concat(r.BindsTo, r.Requires, r.After, units("Wants", "Before", "PartOf", "Conflicts", "Upholds", "OnFailure", "OnSuccess"))
+	if r.Triggers != "" {
+		r.Mentions = append(r.Mentions, r.Triggers)
+	}
 	slices.Sort(r.Mentions)
 	r.Mentions = slices.Compact(r.Mentions)
 	return r
 }
+
+// triggers returns the unit that a timer, socket or path starts; empty for other types.
+func triggers(f *unitfile.File, name unitfile.Name) string {
+	section, option := "", "Unit"
+	switch name.Type {
+	case "timer":
+		section = "Timer"
+	case "path":
+		section = "Path"
+	case "socket":
+		section, option = "Socket", "Service"
+	default:
+		return ""
+	}
+	if other, ok := f.Value(section, option); ok && other != "" {
+		return name.Expand(other)
+	}
+	return strings.TrimSuffix(name.Full, name.Type) + "service"
+}
+
+// lacking returns the units that its start needs, directly or through others, and that are not on this machine.
+func (p *planner) lacking(name string) []string {
+	var lacks []string
+	seen := map[string]bool{name: true}
+	var visit func(string)
+	visit = func(n string) {
+		r := p.in.Relations[n]
+		for _, needed := range slices.Concat(r.BindsTo, r.Requires, []string{r.Triggers}) {
+			if needed == "" || seen[needed] {
+				continue
+			}
+			seen[needed] = true
+			if visit(needed); !p.here(needed) {
+				lacks = append(lacks, needed)
+			}
+		}
+	}
+	visit(name)
+	slices.Sort(lacks)
+	return lacks
+}
+
+// here reports whether systemd can load the unit's file because fleet has put it on this machine.
+func (p *planner) here(name string) bool { return p.linked[name] || p.in.Records[name].Loaded != "" }
 
 // levels numbers the units so that each is above those it comes after. A cycle is broken at its first unit by name.
 func (p *planner) levels(names []string) map[string]int {

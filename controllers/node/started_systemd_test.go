@@ -72,6 +72,22 @@ func TestUnitsThatOthersStart(t *testing.T) {
 		l.await("wanted.service", "wanted", onMachine)
 		l.await("required.service", "required", onMachine)
 	})
+	t.Run("what it needs comes later", func(t *testing.T) {
+		launched("early.socket", "[Socket]\nListenStream="+dir+"/early\n")
+		launched("early.timer", "[Timer]\nOnActiveSec=1h\n")
+		launched("early.path", "[Path]\nPathExists="+dir+"/never\n")
+		launched("needy.service", "[Unit]\nRequires=chain.service\nAfter=chain.service\n[Service]\nExecStart=/bin/sleep infinity\n")
+		loaded("chain.service", "[Unit]\nRequires=late.service\n[Service]\nExecStart=/bin/sleep infinity\n")
+		all := []string{"early.socket", "early.timer", "early.path", "needy.service"}
+		for _, name := range all {
+			l.await(name, "refused", func(s *v1.UnitState) bool { return s != nil && s.ActiveState == "inactive" && s.Message != "" })
+		}
+		loaded("early.service", "[Service]\nExecStart=/bin/sleep infinity\n")
+		loaded("late.service", "[Service]\nExecStart=/bin/sleep infinity\n")
+		for _, name := range all {
+			require.Empty(t, l.awaitActive(name).Message)
+		}
+	})
 	t.Run("systemctl start, also by another fleetd's memory", func(t *testing.T) {
 		text := "[Service]\nExecStart=/bin/sleep infinity\n"
 		loaded("manual.service", text)
@@ -185,8 +201,9 @@ func TestReasonsOfFailures(t *testing.T) {
 		})
 		require.Equal(t, []any{tc.message, tc.job, tc.result, tc.exit, tc.status}, []any{s.Message, s.JobResult, s.Result, s.ExitCode, s.ExitStatus}, tc.unit)
 	}
+	// It waits longer than a report waits for the output.
 	t.Run("a restart loop", func(t *testing.T) {
-		l.place("loop.service", l.file("[Service]\nExecStart=/bin/sh -c 'echo boom; sleep .3; exit 1'\nRestart=always\nRestartSec=100ms\n[Unit]\nStartLimitIntervalSec=0\n"), v1.Launched)
+		l.place("loop.service", l.file("[Service]\nExecStart=/bin/sh -c 'echo boom; sleep .3; exit 1'\nRestart=always\nRestartSec=1s\n[Unit]\nStartLimitIntervalSec=0\n"), v1.Launched)
 		s := l.await("loop.service", "restarts", func(s *v1.UnitState) bool {
 			return s != nil && s.Restarts >= 3 && s.Result == "exit-code" && (s.Output != "" || !machine.Isolates())
 		})

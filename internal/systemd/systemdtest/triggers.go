@@ -94,6 +94,17 @@ var triggers = map[string]func(*bench){
 		b.link("lone.socket", "[Socket]", "ListenStream="+b.address())
 		b.awaitRefused("lone.socket")
 	},
+	"a timer or a socket whose service comes later": func(b *bench) {
+		b.link("late.timer", "[Timer]", "OnActiveSec=1h")
+		b.awaitRefused("late.timer")
+		b.link("late.socket", "[Socket]", "ListenStream="+b.address())
+		b.awaitRefused("late.socket")
+		b.link("late.service", sleeper...)
+		b.start("late.timer")
+		b.sub("late.timer", "waiting")
+		b.start("late.socket")
+		b.sub("late.socket", "listening")
+	},
 	"a connection starts the service": func(b *bench) {
 		b.link("a.service", sleeper...)
 		address := b.listen("a.socket")
