@@ -150,7 +150,7 @@ func leave(t *testing.T, name, text string) string {
 	return file
 }
 
-// The same seed gives the same transcript: SIM_SEEDS seeds from SIM_SEED on are run twice.
+// The same seed gives the same transcript: SIM_SEEDS seeds from SIM_SEED on are run twice, every other one with an old etcd.
 func TestDeterministic(t *testing.T) {
 	first, count := number(t, "SIM_SEED", 1), number(t, "SIM_SEEDS", seedsTwice)
 	workers := uint64(runtime.GOMAXPROCS(0))
@@ -159,8 +159,10 @@ func TestDeterministic(t *testing.T) {
 			t.Parallel()
 			newDir := disks(t)
 			for seed := first + worker; seed < first+count; seed += workers {
-				one := Run(t, NewPlan(seed), newDir()).Transcript
-				other := Run(t, NewPlan(seed), newDir()).Transcript
+				p := NewPlan(seed)
+				p.OldEtcd = seed/workers%2 == 1
+				one := Run(t, p, newDir()).Transcript
+				other := Run(t, p, newDir()).Transcript
 				if one != other {
 					t.Errorf("seed %d: the transcripts differ: %s and %s", seed,
 						leave(t, fmt.Sprintf("sim-%d-a.txt", seed), one), leave(t, fmt.Sprintf("sim-%d-b.txt", seed), other))

@@ -9,7 +9,8 @@ import (
 )
 
 // OldEtcd simulates bugs in watches and leases that etcd fixed between 3.4.23 and 3.4.42. Each number n means one in n;
-// 0 is never. What happens to an event depends only on the seed, the event and the watch.
+// 0 is never. What happens to an event depends only on the seed, the watch, and the event's revision and place in it: parts of
+// keys may be random.
 type OldEtcd struct {
 	Seed uint64
 	// Drop loses an event.
@@ -54,7 +55,11 @@ func (o OldEtcd) chance(one uint64, of ...string) bool {
 
 // push takes in an event, correctly or with the simulated bugs.
 func (w *watch) push(e store.Event) {
-	old, about := w.conn.old, []string{w.prefix, strconv.FormatInt(w.began, 10), strconv.FormatInt(e.ModRevision, 10), e.Key}
+	if e.ModRevision != w.revision {
+		w.revision, w.place = e.ModRevision, 0
+	}
+	w.place++
+	old, about := w.conn.old, []string{w.prefix, strconv.FormatInt(w.began, 10), strconv.FormatInt(e.ModRevision, 10), strconv.Itoa(w.place)}
 	switch {
 	case old == OldEtcd{}:
 		w.pending = append(w.pending, e)

@@ -23,9 +23,12 @@ type watch struct {
 	// pending are the events to deliver. It is complete if synced; otherwise they are read from the history.
 	pending []store.Event
 	held    []store.Event // events that an old etcd delivers late
-	synced  bool
-	asked   bool          // progress was requested
-	wakeup  chan struct{} // capacity 1
+	// revision is that of the event last taken in, and place which of it that was, from 1.
+	revision int64
+	place    int
+	synced   bool
+	asked    bool          // progress was requested
+	wakeup   chan struct{} // capacity 1
 }
 
 // watches indexes a store's watches by prefix, so that a change finds its watches among thousands.
