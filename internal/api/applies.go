@@ -69,7 +69,11 @@ type document struct {
 func (d *document) what() string { return strings.ToLower(d.kind) + "/" + d.name }
 
 // applyOptions say how to apply.
-type applyOptions struct{ dryRun, diff bool }
+type applyOptions struct {
+	dryRun, diff bool
+	// lasting refuses to delete what its source would create again.
+	lasting bool
+}
 
 // postApply stores the manifests of an ApplyRequest, all or none.
 func (a *applier) postApply(w http.ResponseWriter, r *http.Request) error {
@@ -92,7 +96,7 @@ func (a *applier) postApply(w http.ResponseWriter, r *http.Request) error {
 		return refused(faults)
 	}
 	q, record := r.URL.Query(), a.record(r, request.Note)
-	if err := (commitRules{a}).ofCommit(r.Context(), docs, request.Git, &record); err != nil {
+	if err := ofCommit(docs, request.Git, &record); err != nil {
 		return err
 	}
 	answer, err := a.apply(r.Context(), docs, record, applyOptions{dryRun: flag(q.Get("dryRun")) || flag(q.Get("diff")), diff: flag(q.Get("diff"))})
@@ -232,10 +236,8 @@ func (a *applier) apply(ctx context.Context, docs []*document, record v1.Apply, 
 }
 
 func (a *applier) applyOnce(ctx context.Context, docs []*document, record v1.Apply, o applyOptions) (*wire.Status, error) {
-	if !record.Undo {
-		if err := a.apps.reader.warnManaged(ctx, docs); err != nil {
-			return nil, err
-		}
+	if err := (ownership{a}).check(ctx, docs, record, o); err != nil {
+		return nil, err
 	}
 	b := batch{items: make([]*wire.Status, len(docs)), record: record, put: map[string]bool{}}
 	for i, d := range docs {

@@ -23,12 +23,8 @@ const (
 	maxFile    = 4096
 )
 
-// commitRules are what documents of a commit have to keep to.
-type commitRules struct{ *applier }
-
-// ofCommit notes in the record that documents are of a commit, and refuses what a source would be refused for: an object that belongs
-// to a source, a unit's name or a host that is another's.
-func (a commitRules) ofCommit(ctx context.Context, docs []*document, from *wire.FromCommit, record *v1.Apply) error {
+// ofCommit notes in the record that documents are of a commit, and in each its file.
+func ofCommit(docs []*document, from *wire.FromCommit, record *v1.Apply) error {
 	if from == nil {
 		return nil
 	}
@@ -40,13 +36,28 @@ func (a commitRules) ofCommit(ctx context.Context, docs []*document, from *wire.
 	if record.Note == "" {
 		record.Note = fmt.Sprintf("commit %s: %s", c.Short(), record.Commit.Subject)
 	}
-	objects := make([]repository.Object, len(docs))
 	for i, d := range docs {
 		d.file = git.Printable(from.Files[i], maxFile)
-		objects[i] = repository.Object{Key: repository.Key{Kind: d.kind, Name: d.name}, App: d.app}
-		objects[i].Path, objects[i].Line = placeOf(d.file)
 	}
-	return a.ruled(ctx, docs, objects)
+	return nil
+}
+
+// ownership says whose objects are.
+type ownership struct{ *applier }
+
+// check looks once through the inventories of sources: people are warned of what belongs to one, and a commit is refused for what another
+// source's would be.
+func (a ownership) check(ctx context.Context, docs []*document, record v1.Apply, o applyOptions) error {
+	switch {
+	case record.Undo: // a source leaves it
+		return nil
+	case record.Commit != nil:
+		return a.ruled(ctx, docs)
+	}
+	if err := a.apps.reader.warnManaged(ctx, docs); err != nil || !o.lasting {
+		return err
+	}
+	return lasting(docs)
 }
 
 // placeOf splits prod/web.yaml:1; what was built is in no line.
@@ -59,8 +70,13 @@ func placeOf(file string) (path string, line int) {
 	return file, 0
 }
 
-// ruled refuses documents by the rules of sources.
-func (a commitRules) ruled(ctx context.Context, docs []*document, objects []repository.Object) error {
+// ruled refuses documents by the rules of sources: an object that belongs to a source, a unit's name or a host that is another's.
+func (a ownership) ruled(ctx context.Context, docs []*document) error {
+	objects := make([]repository.Object, len(docs))
+	for i, d := range docs {
+		objects[i] = repository.Object{Key: repository.Key{Kind: d.kind, Name: d.name}, App: d.app}
+		objects[i].Path, objects[i].Line = placeOf(d.file)
+	}
 	faults, bad := make([][]wire.Cause, len(docs)), false
 	refuse := func(i int, field, format string, args ...any) {
 		faults[i], bad = append(faults[i], wire.Cause{Field: field, Line: 1, Message: fmt.Sprintf(format, args...)}), true
@@ -108,7 +124,7 @@ func (a commitRules) ruled(ctx context.Context, docs []*document, objects []repo
 }
 
 // othersUnits are the units that an app could want and does not own, with their owners, as cluster.OthersUnits.
-func (a commitRules) othersUnits(ctx context.Context, d *document) (map[string]string, error) {
+func (a ownership) othersUnits(ctx context.Context, d *document) (map[string]string, error) {
 	taken := map[string]string{}
 	if d.app == nil {
 		return taken, nil
@@ -127,7 +143,7 @@ func (a commitRules) othersUnits(ctx context.Context, d *document) (map[string]s
 }
 
 // hostOwners are the apps that hosts are routed to.
-func (a commitRules) hostOwners(ctx context.Context) (map[string]string, error) {
+func (a ownership) hostOwners(ctx context.Context) (map[string]string, error) {
 	owners, row := map[string]string{}, a.keys.Routes()
 	err := a.apps.reader.apps.scan(ctx, row.Prefix(), store.ListOptions{}, func(kv store.KV) bool {
 		name, ok := row.Name(kv.Key)

@@ -135,7 +135,7 @@ func (p *plans) change(ctx context.Context, model store.Interface, request wire.
 		return changes, nil, err
 	}
 	record := v1.Apply{Time: o.Now().UTC()}
-	if err := (commitRules{a}).ofCommit(ctx, docs, request.Git, &record); err != nil {
+	if err := ofCommit(docs, request.Git, &record); err != nil {
 		return nil, nil, err
 	}
 	before := make([]store.KV, len(docs))

@@ -49,9 +49,6 @@ func (p *plans) applyPlan(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := p.lasting(r.Context(), docs); err != nil {
-		return err
-	}
 	for _, d := range docs {
 		for _, change := range now.Changes {
 			if change.Object == d.what() {
@@ -61,10 +58,10 @@ func (p *plans) applyPlan(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	record := p.applier.record(r, request.Note)
-	if err := (commitRules{p.applier}).ofCommit(r.Context(), docs, plan.Request.Git, &record); err != nil {
+	if err := ofCommit(docs, plan.Request.Git, &record); err != nil {
 		return err
 	}
-	answer, err := p.applier.apply(r.Context(), docs, record, applyOptions{})
+	answer, err := p.applier.apply(r.Context(), docs, record, applyOptions{lasting: true})
 	if err != nil {
 		return err
 	}
@@ -72,10 +69,7 @@ func (p *plans) applyPlan(w http.ResponseWriter, r *http.Request) error {
 }
 
 // lasting refuses to delete an app that its source would create again: the plan does not say so.
-func (p *plans) lasting(ctx context.Context, docs []*document) error {
-	if err := p.applier.reader.warnManaged(ctx, docs); err != nil {
-		return err
-	}
+func lasting(docs []*document) error {
 	for _, d := range docs {
 		if d.managed && d.app == nil {
 			return wire.Fail(wire.ReasonPlanRefused, "the plan deletes %s, which its source would create again: nothing was stored: %s", d.what(), d.warnings[len(d.warnings)-1].Message)
