@@ -177,16 +177,16 @@ func (p *planner) apply() {
 
 // tellChanges tells the source, and each app, which commit changes it.
 func (p *planner) tellChanges(commit *v1.SourceCommit) {
-	from := fmt.Sprintf("commit %s by %s: %s", commit.Short(), commit.Author, commit.Subject)
-	for _, c := range p.plan.Changes {
-		p.plan.Events = append(p.plan.Events, Event{Type: v1.EventNormal, Reason: c.Reason, Message: fmt.Sprintf("%s: %s", c.Key, from)})
-		if c.Kind == v1.KindApp {
-			place := ""
-			if c.File != "" {
-				place = ", " + c.File
-			}
-			p.plan.Events = append(p.plan.Events, Event{Type: v1.EventNormal, Reason: c.Reason, App: c.Name, Message: fmt.Sprintf("source/%s%s: %s", p.in.Name, place, from)})
+	changes := make([]repository.Change, len(p.plan.Changes))
+	for i, c := range p.plan.Changes {
+		changes[i] = repository.Change{Key: c.Key, Reason: c.Reason, File: c.File}
+	}
+	for _, e := range repository.Events(commit, p.in.Name, changes) {
+		told := Event{Type: e.Type, Reason: e.Reason, Message: e.Message}
+		if e.Kind == v1.KindApp {
+			told.App = e.Name
 		}
+		p.plan.Events = append(p.plan.Events, told)
 	}
 }
 

@@ -39,7 +39,8 @@ var sections = []section{
 		[]string{"controllers/route", "internal/nginx"}},
 	{"Announcers", "In the log of a sidekick: `fleetctl logs NAME-discovery@1`.", []string{"controllers/announce"}},
 	{"Sources", "What the source controller does with a commit of a Git repository, and why one is not applied. They are in `fleetctl describe source NAME`, in " +
-		"`fleetctl events --for source/NAME` and in the leader's log.", []string{"controllers/source", "internal/git"}},
+		"`fleetctl events --for source/NAME` and in the leader's log. An App has events of what a commit changes, too, also " +
+		"when `fleetctl apply --from-git` stores it: they name the commit, its author and its subject.", []string{"controllers/source", "internal/git"}},
 	{"Garbage collection", "Why an unreferenced key is deleted. They are in the leader's log and, where a person wrote the key, in an event of `key/...`.",
 		[]string{"controllers/collect"}},
 	{"Keys and caches", "In events of `key/...`: keys that are ignored, and changes that etcd's watch lost.", []string{"internal/cache"}},

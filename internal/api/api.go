@@ -12,6 +12,7 @@ import (
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api/wire"
+	"github.com/fleet-starter/fleet/internal/events"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/repository"
 	"github.com/fleet-starter/fleet/internal/store"
@@ -42,6 +43,8 @@ type Options struct {
 	// Committed returns the manifests of the commit that a source has applied; only the leader is asked. Without one, requests for the drift
 	// of sources are refused.
 	Committed func(ctx context.Context, source string) (*repository.Manifests, error)
+	// Events records what the commits change that clients apply. nil: nothing is recorded.
+	Events events.Interface
 	// Transport reaches the other machines' fleetd. Default: http.DefaultTransport.
 	Transport http.RoundTripper
 	// RequestTimeout bounds every request that is not a watch. Default 30s.

@@ -16,7 +16,9 @@ import (
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api/wire"
 	"github.com/fleet-starter/fleet/internal/applies"
+	"github.com/fleet-starter/fleet/internal/events"
 	"github.com/fleet-starter/fleet/internal/keyspace"
+	"github.com/fleet-starter/fleet/internal/repository"
 	"github.com/fleet-starter/fleet/internal/store"
 )
 
@@ -32,6 +34,7 @@ type applier struct {
 	reader *pastReader
 	apps   *appWriter
 	units  *unitWriter
+	events events.Interface
 }
 
 // newApplier returns one that writes to the options' store, with what it is made of.
@@ -40,7 +43,7 @@ func newApplier(o Options) *applier {
 	return &applier{
 		writer: write, keys: o.Keys, now: o.Now, reader: &pastReader{read},
 		apps:  &appWriter{writer: write, keys: o.Keys, now: o.Now, reader: read},
-		units: &unitWriter{writer: write, keys: o.Keys, now: o.Now, reader: read, timeout: o.RequestTimeout},
+		units: &unitWriter{writer: write, keys: o.Keys, now: o.Now, reader: read, timeout: o.RequestTimeout}, events: o.Events,
 	}
 }
 
@@ -363,7 +366,22 @@ func (a *applier) commit(ctx context.Context, b *batch, o applyOptions) (*wire.S
 	for _, item := range b.changed {
 		item.Apply, item.ResourceVersion = id, answer.ResourceVersion
 	}
+	b.tell(a.events)
 	return answer, nil
+}
+
+// tell records which commit has changed the objects, as the source controller does for those of sources.
+func (b *batch) tell(to events.Interface) {
+	if to == nil || b.record.Commit == nil {
+		return
+	}
+	changes := make([]repository.Change, len(b.changed))
+	for i, o := range b.record.Objects {
+		changes[i] = repository.Change{Key: repository.Key{Kind: o.Kind, Name: o.Name}, Reason: b.changed[i].Reason, File: o.File}
+	}
+	for _, e := range repository.Events(b.record.Commit, "", changes) {
+		to.Record(e.Kind, e.Name, e.Type, e.Reason, e.Message)
+	}
 }
 
 // recordOp returns the operation that writes the record. An apply that fits into a transaction only without what was before is

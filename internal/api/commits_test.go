@@ -7,12 +7,15 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/stretchr/testify/require"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/api"
 	"github.com/fleet-starter/fleet/internal/api/wire"
+	"github.com/fleet-starter/fleet/internal/events"
 	"github.com/fleet-starter/fleet/internal/forecast"
 	"github.com/fleet-starter/fleet/internal/store"
 )
@@ -33,6 +36,47 @@ func body(t testing.TB, request any) string {
 	data, err := json.Marshal(request)
 	require.NoError(t, err)
 	return string(data)
+}
+
+const otherSource = "apiVersion: fleet/v1\nkind: Source\nmetadata: {name: other}\nspec: {git: {url: https://example.com/a.git}}\n"
+
+// TestEventsNameTheCommit that an apply is of, as those of a source do; what a plan or a dry run would change is told to none.
+func TestEventsNameTheCommit(t *testing.T) {
+	var recorder *events.Recorder
+	c := newCluster(t, func(o *api.Options) {
+		recorder = events.New(o.Store, o.Keys, events.Options{Source: "api", Machine: here, Log: logr.Discard()})
+		o.Events = recorder
+		o.Forecasts = api.Forecasts{Run: forecast.On(o.Store, forecast.Options{Keys: keys}), Cluster: func(context.Context) (string, error) { return "c1", nil }}
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = recorder.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	told := func(n int) (list []string) {
+		var all []v1.Event
+		for end := time.Now().Add(10 * time.Second); len(all) < n && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+			all = getAs[wire.List[v1.Event]](c, wire.Prefix+"/events").Items
+		}
+		for _, e := range all {
+			list = append(list, strings.Join([]string{e.Source, strings.ToLower(e.Kind) + "/" + e.Name, e.Type, e.Reason, e.Message}, " "))
+		}
+		return list
+	}
+
+	plan := wire.PlanRequest{Manifests: []string{named("planned", 1)}, Git: &wire.FromCommit{Commit: commit, Files: []string{"prod/0.yaml:1"}}}
+	require.Equal(t, http.StatusOK, c.do(http.MethodPost, plansPath, body(t, plan)).code)
+	require.Equal(t, http.StatusOK, c.applyCommit("?dryRun=true", named("dry", 1)).code)
+	c.applied(named("people", 1))
+	require.Equal(t, http.StatusOK, c.applyCommit("", named("a", 1), otherSource).code)
+	require.ElementsMatch(t, []string{
+		"api app/a Normal Created prod/0.yaml:1: commit 25488a0d68 by Ada: Say bye",
+		"api source/other Normal Created prod/1.yaml:1: commit 25488a0d68 by Ada: Say bye",
+	}, told(2))
+	require.Equal(t, http.StatusOK, c.applyCommit("", named("b", 1), named("a", 2), otherSource).code)
+	require.ElementsMatch(t, []string{
+		"api app/b Normal Created prod/0.yaml:1: commit 25488a0d68 by Ada: Say bye",
+		"api app/a Normal Configured prod/1.yaml:1: commit 25488a0d68 by Ada: Say bye",
+	}, told(4)[2:])
 }
 
 // scanned counts how often the inventories of sources are listed.

@@ -128,7 +128,7 @@ func (p *plans) plan(ctx context.Context, request wire.PlanRequest) (*wire.Plan,
 func (p *plans) change(ctx context.Context, model store.Interface, request wire.PlanRequest) (changes []wire.PlanChange, notes []string, err error) {
 	changes = []wire.PlanChange{}
 	o := p.options
-	o.Store, o.Log = model, logr.Discard()
+	o.Store, o.Log, o.Events = model, logr.Discard(), nil
 	a := newApplier(o)
 	docs, err := planned(ctx, a, request)
 	if err != nil || len(docs) == 0 {

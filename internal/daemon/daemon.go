@@ -190,6 +190,7 @@ func (d *Daemon) serve(ctx context.Context, all []net.Listener) error {
 		Refuse:     d.agent.presence.Duplicate,
 		Forecasts:  d.forecasts(),
 		Committed:  d.agent.Committed,
+		Events:     d.agent.Events.WithSource("api"),
 		Fallback:   health(d.registry, d.checks(), d.etcd.warnings),
 		TokenLimit: d.cfg.TokenLimit,
 	})
