@@ -91,12 +91,10 @@ func (b byGit) Branches(ctx context.Context, spec *v1.SourceSpec) (branches []Br
 
 // Read implements Repositories.
 func (b byGit) Read(ctx context.Context, spec *v1.SourceSpec, head Head) (v1.SourceCommit, []File, error) {
-	q := git.Request{Reference: spec.Git.Reference(), Hash: head.Hash, Path: spec.Git.Path}
+	q := git.RequestOf(spec, head.Hash)
+	q.Reference = spec.Git.Reference()
 	if head.Tag != "" {
 		q.Reference = tags + head.Tag
-	}
-	if spec.Verify != nil {
-		q.Signers = spec.Verify.SSHSigners
 	}
 	c, err := b.git.Read(ctx, remote(spec), q)
 	if err != nil {
@@ -106,7 +104,9 @@ func (b byGit) Read(ctx context.Context, spec *v1.SourceSpec, head Head) (v1.Sou
 	for i, f := range c.Files {
 		files[i] = File(f)
 	}
-	return v1.SourceCommit{Hash: c.Hash, Author: c.Author, Subject: c.Subject, Time: c.Time, Tag: head.Tag, Signer: c.Signer}, files, nil
+	commit := c.Told()
+	commit.Tag = head.Tag
+	return commit, files, nil
 }
 
 // Reason implements Repositories.

@@ -92,6 +92,9 @@ func (p *plans) plan(ctx context.Context, request wire.PlanRequest) (*wire.Plan,
 	if p.forecasts.Run == nil {
 		return nil, wire.Fail(wire.ReasonUnavailable, "this fleetd makes no plans")
 	}
+	if s := request.WhatIf.Source; s != nil && s.Commit != nil && !commitHash.MatchString(s.Commit.Hash) {
+		return nil, wire.Fail(wire.ReasonBadRequest, "whatIf.source.commit: write the commit's full hash")
+	}
 	select {
 	case p.one <- struct{}{}:
 		defer func() { <-p.one }()

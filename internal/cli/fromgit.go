@@ -8,10 +8,12 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/api/client"
 	"github.com/fleet-starter/fleet/internal/api/wire"
 	"github.com/fleet-starter/fleet/internal/git"
 	"github.com/fleet-starter/fleet/internal/repository"
@@ -46,8 +48,9 @@ type committed struct {
 	dirty bool
 }
 
-// readCommit reads a commit as the leader reads those of sources: from git's objects, and never the work tree.
-func (g *fromGit) readCommit(ctx context.Context) (*committed, error) {
+// readCommit reads a commit as the leader reads those of sources: from git's objects, and never the work tree. With a source, it is what
+// that one reads.
+func (g *fromGit) readCommit(ctx context.Context, source *v1.SourceSpec) (*committed, error) {
 	ref := g.ref
 	if ref == "" {
 		ref = "HEAD"
@@ -62,11 +65,14 @@ func (g *fromGit) readCommit(ctx context.Context) (*committed, error) {
 	}
 	defer os.RemoveAll(temporary)
 	q := git.Request{Hash: checkout.Hash, Path: path.Join(checkout.Below, g.path)}
+	if source != nil {
+		q = git.RequestOf(source, checkout.Hash)
+	}
 	c, err := git.New(git.Options{Dir: filepath.Join(temporary, "git"), Local: true, Kustomize: kustomizeProgram()}).Read(ctx, git.Remote{URL: checkout.URL}, q)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", g.dir, err)
 	}
-	read := &committed{SourceCommit: v1.SourceCommit{Hash: c.Hash, Author: c.Author, Subject: c.Subject, Time: c.Time}, dirty: checkout.Dirty && g.ref == ""}
+	read := &committed{SourceCommit: c.Told(), dirty: checkout.Dirty && g.ref == ""}
 	for _, f := range c.Files {
 		read.files = append(read.files, repository.File(f))
 	}
@@ -88,7 +94,7 @@ func kustomizeProgram() string {
 
 // readGit returns the manifests of a commit, all or none. Faults are reported one per line, and counted.
 func (a *app) readGit(ctx context.Context, g fromGit) (all []manifest, faults int, err error) {
-	c, err := g.readCommit(ctx)
+	c, err := g.readCommit(ctx, nil)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -111,6 +117,37 @@ func (a *app) readGit(ctx context.Context, g fromGit) (all []manifest, faults in
 		return nil, 0, fmt.Errorf("%s: commit %s has no App or Source", g.dir, c.Short())
 	}
 	return all, 0, nil
+}
+
+// commitReasons are those of faults of a commit itself: its source would not apply it. Others are of this computer.
+var commitReasons = []string{git.PathGone, git.NotAFile, git.NotSigned, git.TooLarge}
+
+// readFor reads what a source would read of a commit. Its faults are the leader's to tell, as is a source's manifest that cannot be read.
+func (a *app) readFor(ctx context.Context, g fromGit, source *wire.SourceFiles) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	stored, err := client.Get[wire.Source](ctx, c, client.Path("sources", source.Name), nil)
+	if err != nil || stored.Manifest != "" {
+		return err
+	}
+	read, err := g.readCommit(ctx, &stored.Spec)
+	var fault *git.Error
+	switch {
+	case errors.As(err, &fault) && slices.Contains(commitReasons, fault.Reason):
+		return fmt.Errorf("source/%s would apply nothing of it: %s: %s", source.Name, fault.Reason, fault.Message)
+	case err != nil:
+		return err
+	}
+	a.tellCommit(g, read)
+	source.Commit = &read.SourceCommit
+	for _, f := range read.files {
+		file := wire.SourceFile{Path: f.Path, Built: f.Built, Fault: f.Fault}
+		file.SetContent(f.Data)
+		source.Files = append(source.Files, file)
+	}
+	return nil
 }
 
 // tellCommit says which commit is read, and that the work tree is not.

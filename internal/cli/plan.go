@@ -39,8 +39,10 @@ routed. With -f or --from-git it is what fleetctl apply would do, with --delete 
 --lose and --add suppose that machines are drained, vanish or join; they may be combined, also with -f and --delete.
 
 With --source NAME -f DIRECTORY it is what that source would do, if the manifests of its repository were those of the directory and
-its subdirectories: what it would prune, too. What the source would refuse is an error, with its reason; --allow-prune supposes that
-people allow it to delete more than half of what it has applied.
+its subdirectories: what it would prune, too. With --source NAME --from-git DIRECTORY it is what that source would do, if the HEAD of the
+repository in DIRECTORY, or --ref, were the newest commit of its own. Of that it reads what the leader would: the path of the source's
+manifest, from Git and never from the work tree, and the signature if the source asks for one. What the source would refuse is an error,
+with its reason; --allow-prune supposes that people allow it to delete more than half of what it has applied.
 
 fleetd runs its controllers on a copy of the cluster in which everything succeeds at once: images can be pulled, instances start
 and pass their health checks. What fails today is supposed to go on failing. -o wide shows the details, too: what is done to
@@ -58,6 +60,7 @@ Exit codes: 0 nothing would happen, 1 something would, 2 and more an error, as d
 		Example: `  fleetctl plan -f example-app.yaml
   fleetctl plan -f manifests/ -R --out plan.json && fleetctl apply plan.json
   fleetctl plan --source prod -f clusters/prod
+  fleetctl plan --source prod --from-git . --ref feature
   fleetctl plan --delete app/hello
   fleetctl plan --drain 8abff2e7
   fleetctl plan --lose-metadata zone=a --add 2x4cpu,8G,zone=b`,
@@ -65,7 +68,10 @@ Exit codes: 0 nothing would happen, 1 something would, 2 and more an error, as d
 			if err := noArgs(cmd, args); err != nil {
 				return err
 			}
-			return o.git.check(len(o.files) > 0 || o.recursive || o.source != "" || len(o.remove) > 0)
+			if o.source != "" && o.git.path != "" {
+				return usage("--source NAME reads the path of its manifest: leave out --path")
+			}
+			return o.git.check(len(o.files) > 0 || o.recursive || o.source == "" && len(o.remove) > 0)
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			plan, err := a.plan(cmd.Context(), o)
@@ -88,7 +94,7 @@ Exit codes: 0 nothing would happen, 1 something would, 2 and more an error, as d
 	f.StringArrayVarP(&o.files, "filename", "f", nil, "a file, a directory, or - for standard input; may be repeated")
 	f.BoolVarP(&o.recursive, "recursive", "R", false, "include subdirectories")
 	f.StringArrayVar(&o.remove, "delete", nil, "plan that app/NAME or unit/NAME is deleted; may be repeated")
-	f.StringVar(&o.source, "source", "", "what this source would do, if the files of -f were those of its repository")
+	f.StringVar(&o.source, "source", "", "what this source would do, if its repository had the files of -f, or the commit of --from-git")
 	f.BoolVar(&o.allowPrune, "allow-prune", false, "with --source: suppose that it may delete more than half of its objects")
 	f.StringVar(&o.out, "out", "", "save the plan in this file")
 	f.StringArrayVar(&o.drain, "drain", nil, "suppose that this machine is drained; may be repeated")
@@ -114,7 +120,7 @@ func (a *app) plan(ctx context.Context, o planOptions) (*wire.Plan, error) {
 		return nil, usage("nothing to plan: give -f FILE, --from-git DIRECTORY, --delete app/NAME, or what to suppose: --drain, --lose, --lose-metadata, --add")
 	}
 	var manifests []manifest
-	if len(o.files) > 0 && o.source == "" || o.git.dir != "" {
+	if o.source == "" && (len(o.files) > 0 || o.git.dir != "") {
 		faults := 0
 		if manifests, faults, err = a.read(ctx, o.files, o.recursive, o.git); err != nil {
 			return nil, err
@@ -149,34 +155,39 @@ func (a *app) plan(ctx context.Context, o planOptions) (*wire.Plan, error) {
 	return plan, nil
 }
 
-// sourceFiles reads all manifests that a source would find in directories. Their faults are the source's to tell.
-func (a *app) sourceFiles(o planOptions) (*wire.SourceFiles, error) {
+// sourceFiles reads all manifests that a source would find in directories, or in a commit. Their faults are the source's to tell.
+func (a *app) sourceFiles(ctx context.Context, o planOptions) (*wire.SourceFiles, error) {
 	switch {
 	case o.source == "" && o.allowPrune:
 		return nil, usage("--allow-prune belongs to --source NAME")
 	case o.source == "":
 		return nil, nil
-	case len(o.files) == 0:
-		return nil, usage("--source %s: give -f DIRECTORY, with the manifests that its repository would have", o.source)
+	case len(o.files) == 0 && o.git.dir == "":
+		return nil, usage("--source %s: give -f DIRECTORY, with the manifests that its repository would have, or --from-git DIRECTORY, with a commit of it", o.source)
+	}
+	source := &wire.SourceFiles{Name: strings.TrimPrefix(o.source, "source/"), AllowPrune: o.allowPrune}
+	if o.git.dir != "" {
+		return source, a.readFor(ctx, o.git, source)
 	}
 	paths, err := manifestFiles(o.files, true)
 	if err != nil {
 		return nil, err
 	}
-	source := &wire.SourceFiles{Name: strings.TrimPrefix(o.source, "source/"), AllowPrune: o.allowPrune}
 	for _, path := range paths {
 		data, err := a.readFile(path)
 		if err != nil {
 			return nil, err
 		}
-		source.Files = append(source.Files, wire.SourceFile{Path: path, Text: string(data)})
+		file := wire.SourceFile{Path: path}
+		file.SetContent(data)
+		source.Files = append(source.Files, file)
 	}
 	return source, nil
 }
 
 // whatIf reads the flags that suppose something.
 func (a *app) whatIf(ctx context.Context, o planOptions) (w wire.WhatIf, err error) {
-	if w.Source, err = a.sourceFiles(o); err != nil {
+	if w.Source, err = a.sourceFiles(ctx, o); err != nil {
 		return w, err
 	}
 	for _, list := range []struct {

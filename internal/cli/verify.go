@@ -79,7 +79,7 @@ func (a *app) verify(ctx context.Context, paths []string, strict, systemd bool) 
 
 // verifyCommit checks the manifests of a commit: first as a source does, then each by itself.
 func (a *app) verifyCommit(ctx context.Context, g fromGit, strict, systemd bool) error {
-	c, err := g.readCommit(ctx)
+	c, err := g.readCommit(ctx, nil)
 	if err != nil {
 		return err
 	}

@@ -17,11 +17,15 @@ func (r *run) apply(ctx context.Context, w *wire.SourceFiles) error {
 	if err := r.known.CatchUp(ctx); err != nil {
 		return err
 	}
+	commit := source.Supposed
+	if w.Commit != nil {
+		commit = *w.Commit
+	}
 	files := make([]source.File, len(w.Files))
 	for i, f := range w.Files {
-		files[i] = source.File{Path: f.Path, Data: []byte(f.Text)}
+		files[i] = source.File{Path: f.Path, Data: f.Content(), Built: f.Built, Fault: f.Fault}
 	}
-	plan, ok, err := r.source.Foresee(ctx, w.Name, files, w.AllowPrune)
+	plan, ok, err := r.source.Foresee(ctx, w.Name, commit, files, w.AllowPrune)
 	switch {
 	case err != nil:
 		return err

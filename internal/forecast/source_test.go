@@ -137,3 +137,24 @@ func TestSourceLeavesWhatWasUndone(t *testing.T) {
 func hostOf(n int) string {
 	return strings.ReplaceAll(named(1, shop(3, "1", fixed)), "shop1.example.com", appName(n)+".example.com")
 }
+
+// A commit is told by its hash: what people have allowed is allowed to that one alone. What kustomize has built, or could not, and bytes
+// that are no UTF-8 reach the controller as the leader would have read them.
+func TestSourceOfACommit(t *testing.T) {
+	w := managed(t, prune)
+	hash := strings.Repeat("2", 40)
+	put(w, keys.SourceWishes(), "prod", v1.SourceWish{AllowPrune: hash}, 0)
+	one := files(named(1, shop(3, "1", fixed)))
+	of := func(hash string, files ...wire.SourceFile) error {
+		_, _, err := Run(t.Context(), w.store, Options{Keys: keys}, wire.WhatIf{Source: &wire.SourceFiles{Name: "prod", Commit: &v1.SourceCommit{Hash: hash}, Files: files}}, nil)
+		return err
+	}
+	require.NoError(t, of(hash, one...))
+	require.ErrorContains(t, of(strings.Repeat("3", 40), one...), "PruneRefused")
+	require.ErrorContains(t, of(hash, wire.SourceFile{Path: "prod/kustomization.yaml", Fault: "resources[0] is gone"}), "InvalidCommit: resources[0] is gone")
+	require.ErrorContains(t, of(hash, wire.SourceFile{Path: "prod/kustomization.yaml", Text: "resources: []\n"}), "a kustomization is built only in the path of a source")
+	require.NoError(t, of(hash, wire.SourceFile{Path: "prod/kustomization.yaml", Built: "app/shop1", Text: one[0].Text}))
+	latin := wire.SourceFile{Path: "prod/1.yaml"}
+	latin.SetContent([]byte("# caf\xe9\n"))
+	require.ErrorContains(t, of(hash, latin), "InvalidCommit: prod/1.yaml")
+}

@@ -112,6 +112,11 @@ type Commit struct {
 	Files  []File
 }
 
+// Told is the commit as it is stored and told, without its files.
+func (c *Commit) Told() v1.SourceCommit {
+	return v1.SourceCommit{Hash: c.Hash, Author: c.Author, Subject: c.Subject, Time: c.Time, Signer: c.Signer}
+}
+
 // File is a file of a commit.
 type File struct {
 	// Path is relative to the repository's root, Blob the hash of the content.

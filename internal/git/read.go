@@ -28,6 +28,15 @@ type Request struct {
 	Signers []string
 }
 
+// RequestOf is what a source reads of a commit, and how that has to be signed. Without a Reference it is that very commit.
+func RequestOf(spec *v1.SourceSpec, hash string) Request {
+	q := Request{Hash: hash, Path: spec.Git.Path}
+	if spec.Verify != nil {
+		q.Signers = spec.Verify.SSHSigners
+	}
+	return q
+}
+
 // local is the reference that fetched commits get here.
 const local = "refs/fleet/fetched"
 

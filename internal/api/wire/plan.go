@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 )
@@ -41,8 +42,10 @@ func (w WhatIf) IsZero() bool {
 
 // SourceFiles are all the manifests that the repository of a source is supposed to have.
 type SourceFiles struct {
-	Name  string       `json:"name"`
-	Files []SourceFile `json:"files"`
+	Name string `json:"name"`
+	// Commit is the commit that has the files; nil: none has.
+	Commit *v1.SourceCommit `json:"commit,omitempty"`
+	Files  []SourceFile     `json:"files"`
 	// AllowPrune supposes, too, that people allow it to delete more than half of what the source has applied.
 	AllowPrune bool `json:"allowPrune,omitempty"`
 }
@@ -50,7 +53,29 @@ type SourceFiles struct {
 // SourceFile is one file of a repository.
 type SourceFile struct {
 	Path string `json:"path"`
-	Text string `json:"text"`
+	Text string `json:"text,omitempty"`
+	// Data is the content instead, if it is not UTF-8: JSON would change it.
+	Data []byte `json:"data,omitempty"`
+	// Built is the object that kustomize has built, such as app/web; Fault is why it could not. Path is the kustomization's then.
+	Built string `json:"built,omitempty"`
+	Fault string `json:"fault,omitempty"`
+}
+
+// SetContent stores the very bytes of the file.
+func (f *SourceFile) SetContent(data []byte) {
+	if utf8.Valid(data) {
+		f.Text = string(data)
+	} else {
+		f.Data = data
+	}
+}
+
+// Content are the bytes of the file.
+func (f *SourceFile) Content() []byte {
+	if f.Data != nil {
+		return f.Data
+	}
+	return []byte(f.Text)
 }
 
 // NewMachine is a machine that is supposed to join.
