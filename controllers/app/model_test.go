@@ -232,6 +232,7 @@ func (w *world) planSettling(settling time.Duration) Decision {
 // turns checks what a plan writes about roll-outs, and records its transitions.
 func (w *world) turns(in Input, plan Decision) {
 	requireRollouts(w.t, in, plan)
+	requireOutOfTheRouters(w.t, in, plan)
 	for _, t := range turnsOf(in, plan) {
 		if w.made != nil {
 			w.made[t]++

@@ -130,7 +130,7 @@ func (r *globalRoll) next(machine string, serves bool) {
 		r.replaceOn(machine)
 	case r.paused() && !r.stopsFirst(machine):
 	case serves && r.away >= r.revision.Spec.UnavailableOf(len(r.machines)):
-	case serves && r.i.sidekick.stored != nil && r.i.sidekick.is() == v1.Launched:
+	case r.i.sidekick.stored != nil && instance.IsActive(r.i.unit.state(machine)): // also where its endpoint went a moment ago
 		r.away++
 		r.out = append(r.out, machine)
 		r.steps(WithdrawForUpdate)

@@ -109,3 +109,51 @@ func TestGlobalWaitsForAFailure(t *testing.T) {
 	}
 	require.Equal(t, 1, news)
 }
+
+// TestGlobalLosesNoRequests: where a person has stopped the sidekick, or the health check fails, requests may be under way to the
+// instances nevertheless. Each is replaced when they have ended, and the sidekick stays as the person has it.
+func TestGlobalLosesNoRequests(t *testing.T) {
+	for name, withdraw := range map[string]func(m *modes){
+		"stopped": func(m *modes) { m.overrides["web-discovery.service"] = v1.Override{DesiredState: v1.Loaded} },
+		"stopped right after a start": func(m *modes) {
+			m.overrides["web-discovery.service"] = v1.Override{DesiredState: v1.Loaded}
+			m.since["m2"] = m.now
+		},
+		"unhealthy": func(m *modes) {
+			was := m.units["web.service"].Spec.Hash
+			m.fails = func(spec v1.UnitSpec) bool { return spec.Hash == was }
+		},
+	} {
+		t.Run(name, func(t *testing.T) { requireDrained(t, withdraw) })
+	}
+}
+
+func requireDrained(t *testing.T, withdraw func(*modes)) {
+	m := newModes(t, true)
+	m.apply("%s", globalOf(true))
+	for range 200 {
+		m.turn()
+	}
+	withdraw(m)
+	desired := v1.Launched
+	if o, stopped := m.overrides["web-discovery.service"]; stopped {
+		desired = o.DesiredState
+	}
+	m.turn()
+	m.routers["m9"] = v1.Router{Draining: []v1.Draining{{Endpoint: "/services/web/" + v1.GlobalEndpointName("web", "m2"), Requests: 1}}}
+	was := m.units["web.service"].Spec.Hash
+	m.apply("%s", strings.Replace(globalOf(true), `"1"`, `"2"`, 1))
+	for range 200 {
+		m.turn()
+	}
+	has := func(machine string) string { return m.has[[2]string{machine, "web.service"}].Hash }
+	require.Equal(t, was, has("m2"), "a request is under way to it")
+	delete(m.routers, "m9")
+	for range 200 {
+		m.turn()
+	}
+	for _, machine := range m.machines {
+		require.NotEqual(t, was, has(machine), machine)
+	}
+	require.Equal(t, desired, m.units["web-discovery.service"].Spec.DesiredState)
+}

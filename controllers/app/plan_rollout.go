@@ -144,18 +144,20 @@ func (p *planner) next(outdated []*replica) *replica {
 // serves reports whether an instance does its work, and taking it away would end that.
 func (p *planner) serves(i *replica) bool { return p.available(i) && !p.goes(i) }
 
-// begin takes an instance out of the routers, or replaces it if it is in none.
+// begin takes an instance out of the routers, and replaces it when no request reaches it any more. Where a person has stopped its
+// sidekick it may be on its way out of them.
 func (p *planner) begin(i *replica) {
 	switch {
 	case i.unit.restart != "" && i.updated():
 		p.restart(i, false)
-		return
-	case i.sidekick.is() != v1.Launched:
+	case i.sidekick.is() == v1.Launched:
+		p.withdraw(i, WithdrawForUpdate)
+		p.put(i, &i.unit, WithdrawForUpdate, i.unit.stored.Spec.Hash, v1.Launched, p.begins(v1.RolloutWithdrawing))
+	case p.gone(i):
 		p.replace(i)
-		return
+	default:
+		p.watchDeadline(i)
 	}
-	p.withdraw(i, WithdrawForUpdate)
-	p.put(i, &i.unit, WithdrawForUpdate, i.unit.stored.Spec.Hash, v1.Launched, p.begins(v1.RolloutWithdrawing))
 }
 
 // withdraw takes an instance out of the routers. Its roll-out goes back to that phase.

@@ -141,3 +141,51 @@ func TestAnnouncerThatIsKeptStopped(t *testing.T) {
 	w.plan()
 	require.Equal(t, "putUnit web@1.service LetGo launched", w.transcript())
 }
+
+// TestSidekickIsStoppedAroundAChange: an instance whose sidekick a person has stopped may still be in the routers. It is replaced
+// when no request reaches it any more, like one that a roll-out takes out of them, whichever of the two came first.
+func TestSidekickIsStoppedAroundAChange(t *testing.T) {
+	stop := func(w *world) {
+		w.overrides["web-discovery@1.service"] = v1.Override{DesiredState: v1.Loaded}
+		w.plan()
+	}
+	change := func(w *world) {
+		w.apply("%s", manifestOf("web", 1, "2", true))
+		w.plan()
+	}
+	for name, begin := range map[string][]func(*world){
+		"before":                {stop, change},
+		"after":                 {change, stop},
+		"before, and a restart": {stop, func(w *world) { w.restart(1, "now") }, change},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := running(t, 1, true)
+			for _, step := range begin {
+				step(w)
+			}
+			require.Equal(t, v1.Loaded, w.units["web-discovery@1.service"].Spec.DesiredState)
+			waits := func(why string) {
+				w.plan()
+				require.Equal(t, w.revisions[0].UnitFile, w.units["web@1.service"].Spec.Hash, why)
+			}
+			waits("its machine has not heard of it")
+			require.True(t, w.systemd("web-discovery@1.service"))
+			waits("its endpoint is there")
+			require.True(t, w.announcer(1))
+			waits("both routers serve it")
+			require.True(t, w.router("m1"))
+			waits("one router serves it")
+			require.True(t, w.router("m2"))
+			drained := w.routers["m2"]
+			busy := drained
+			busy.Draining = []v1.Draining{{Endpoint: "/services/web/web/web@1", Requests: 1}}
+			w.routers["m2"] = busy
+			waits("a request is under way to it")
+			require.True(t, w.plan().Waiting)
+			w.routers["m2"] = drained
+			w.plan()
+			require.Equal(t, w.revisions[1].UnitFile, w.units["web@1.service"].Spec.Hash)
+			require.Equal(t, v1.Loaded, w.units["web-discovery@1.service"].Spec.DesiredState, "the person's wish stands")
+		})
+	}
+}

@@ -115,6 +115,30 @@ func requireRollouts(t require.TestingT, in Input, plan Decision) {
 	}
 }
 
+// requireOutOfTheRouters checks that no instance that runs on a present machine is replaced, stopped or deleted while requests may
+// reach it, however it comes out of the routers.
+func requireOutOfTheRouters(t require.TestingT, in Input, plan Decision) {
+	for _, a := range plan.Actions {
+		n, sidekick, ok := v1.ParseAppUnit(in.App, a.Name)
+		is, stored := in.Units[a.Name]
+		if !ok || sidekick || n == 0 || !stored || is.Spec.DesiredState != v1.Launched || a.Kind == PutUnit && a.spec().Hash == is.Spec.Hash && a.spec().DesiredState == v1.Launched {
+			continue
+		}
+		endpoint := v1.EndpointName(in.App, n)
+		_, announced := in.Endpoints[endpoint]
+		_, formerly := in.Former[endpoint]
+		_, announces := in.Units[v1.SidekickUnit(in.App, n)]
+		runs := slices.ContainsFunc(in.States[a.Name], func(s State) bool {
+			return s.Active() && slices.Contains(in.Places[a.Name].Machines, s.Machine)
+		})
+		if runs && (announces || announced || formerly) {
+			require.False(t, announced || formerly, "%s is announced: %s %s", a.Name, a.Kind, a.Reason)
+			require.Empty(t, v1.RoutersBehind(in.Routers, in.EndpointSets...), "%s may be served: %s %s", a.Name, a.Kind, a.Reason)
+			require.Empty(t, v1.RoutersDraining(in.Routers, endpoint), "requests are under way to %s: %s %s", a.Name, a.Kind, a.Reason)
+		}
+	}
+}
+
 // documented reads the table in docs/architecture.md.
 func documented(t *testing.T) map[turn]bool {
 	text, err := os.ReadFile("../../docs/architecture.md")
