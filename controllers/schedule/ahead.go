@@ -78,7 +78,7 @@ func (p *planner) leavesWith(next *index.Unit, x *index.Place) (rule.Refusal, bo
 		}
 	}
 	room := p.rules.Room(m)
-	for _, y := range m.Places {
+	for _, y := range m.ByAge() {
 		if y == x || y.Unit.Gone() {
 			continue
 		}
@@ -117,8 +117,9 @@ func (p *planner) searchAhead(u, next *index.Unit) searchAhead {
 			s.obstacle = rule.WaitsFor(name, "which has no machine")
 			s.Beside(next, nil, true)
 		default:
-			s.pin = p.rules.Beside(next, t.Places[0].Machine)
-			s.Beside(next, t.Places[0].Machine, true)
+			at := t.Keeper(p.matches).Machine
+			s.pin = p.rules.Beside(next, at)
+			s.Beside(next, at, true)
 		}
 	}
 	return s

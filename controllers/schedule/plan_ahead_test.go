@@ -194,3 +194,24 @@ func TestAheadFitsNowhere(t *testing.T) {
 		require.Empty(t, w.unplaced, options)
 	}
 }
+
+// TestAheadSaysTheSame: of several units that its next file clashes with, the one that was there first is named, whatever the order
+// in which the plan heard of them: a new leader has nothing to add.
+func TestAheadSaysTheSame(t *testing.T) {
+	const unit = "web@1.service"
+	w := three(t)
+	w.add(t, unit+" MachineID=m1", "job@2.service MachineID=m1", "job@3.service MachineID=m1", "job@4.service MachineID=m2", "job@5.service MachineID=m3")
+	for _, name := range []string{unit, "job@3.service", "job@2.service"} {
+		w.put("m1", name, v1.Placement{Hash: w.units[name].Hash, DesiredState: v1.Launched})
+	}
+	w.converge()
+	change(w, unit, func(u *index.UnitSpec) {
+		f := fleet(t, unit, "Conflicts=job@*.service")
+		u.Owner, u.Next, u.NextFleet = "web", v1.Preparation{Hash: "2"}, &f
+	})
+	w.converge()
+	require.Contains(t, w.unplaced[unit].Message, "it stays on m1 as it is (web@1.service conflicts with job@3.service (")
+	for range 10 { // it is built in another order each time
+		require.Empty(t, Plan(Input{Index: w.rebuilt(), Now: w.now, Limits: w.limits}).Actions)
+	}
+}

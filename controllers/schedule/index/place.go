@@ -135,6 +135,14 @@ func (u *Unit) ByMachine() []*Place {
 	return slices.SortedFunc(slices.Values(u.Places), func(a, b *Place) int { return strings.Compare(a.MachineName, b.MachineName) })
 }
 
+// ByAge returns the placements on a machine: the oldest first, those that are only planned last. In Places their order tells when
+// the index heard of them, which a new leader does not know: what a plan says must not depend on it.
+func (m *Machine) ByAge() []*Place {
+	return slices.SortedFunc(slices.Values(m.Places), func(a, b *Place) int {
+		return cmp.Or(First(a.Create != 0, b.Create != 0), cmp.Compare(a.Create, b.Create), strings.Compare(a.UnitName, b.UnitName))
+	})
+}
+
 // link adds a unit to a machine, unlink removes it. They are exact inverses.
 func (x *Index) link(p *Place) {
 	p.Unit.Places = append(p.Unit.Places, p)
