@@ -331,7 +331,8 @@ func (c *checker) completeProblem(e *v1.Event, number string) string {
 	return ""
 }
 
-// silence checks that what happened was reported. An event is lost with its fleetd, and waits while etcd is unreachable.
+// silence checks that what happened was reported. An event is lost with its fleetd, and waits while etcd is unreachable, or full:
+// then what only deletes is written, such as what takes a unit off its machine, and its event is not.
 func (c *checker) silence() {
 	c.untold = slices.DeleteFunc(c.untold, func(h happening) bool {
 		for _, event := range slices.Backward(c.recorded[h.by]) {
@@ -343,7 +344,7 @@ func (c *checker) silence() {
 				return true
 			}
 		}
-		if time.Since(h.at) < toldIn {
+		if time.Since(h.at) < toldIn || c.w.full.Load() {
 			return false
 		}
 		excuse := ""

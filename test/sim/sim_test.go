@@ -180,6 +180,13 @@ func TestNothingHappens(t *testing.T) {
 	require.Nil(t, Run(t, p, newDir()).Violation)
 }
 
+// While etcd is full, units leave their machines and events wait: that they are not there is no failure.
+func TestEventsWaitForRoom(t *testing.T) {
+	p := NewPlan(1)
+	p.Steps = []step{{At: 20 * time.Second, Do: "submit boxes"}, {At: 40 * time.Second, Do: "full"}, {At: time.Minute, Do: "destroy box"}, {At: 4 * time.Minute, Do: "room"}}
+	require.Nil(t, Run(t, p, disks(t)()).Violation)
+}
+
 // A failure shrinks to the steps that matter.
 func TestShrink(t *testing.T) {
 	newDir := disks(t)
