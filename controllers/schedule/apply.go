@@ -112,7 +112,14 @@ func (c *Controller) byMachine(ctx context.Context, groups []store.Group) []stor
 }
 
 // last returns the last key that a group writes: for a move the one on the new machine.
-func last(g store.Group) string { return g[len(g)-1].Key }
+func last(g store.Group) string {
+	for i := len(g) - 1; i > 0; i-- {
+		if !g[i].Check {
+			return g[i].Key
+		}
+	}
+	return g[0].Key
+}
 
 // brief is the first error, and their number.
 func brief(results []store.Result) error {
@@ -150,9 +157,32 @@ func (c *Controller) groups(actions []Action) (groups []store.Group, of []int, e
 			byTxn[a.Txn] = g
 			groups = append(groups, nil)
 		}
-		groups[g], of[i] = append(groups[g], ops...), g
+		groups[g], of[i] = c.given(append(groups[g], ops...), a.gone()), g
 	}
 	return groups, of, nil
+}
+
+// given has a group written only if a machine is still gone. One that returned after the plan looked keeps what it runs: else its
+// units would be stopped while routers serve them.
+func (c *Controller) given(group store.Group, gone string) store.Group {
+	machines := c.Cluster.Keys.Machines()
+	check := store.Op{Key: machines.Key(gone), If: store.Unleased(), Check: true} // what has no lease counts as absent, see cache
+	if _, named := machines.Name(check.Key); !named || slices.ContainsFunc(group, func(op store.Op) bool { return op.Check && op.Key == check.Key }) {
+		return group
+	}
+	return append(group, check)
+}
+
+// gone is the machine whose absence is why a placement is taken off it; "" if there is another reason.
+func (a Action) gone() string {
+	switch {
+	case a.Reason != ReasonMachineGone:
+	case a.Kind == Move:
+		return a.From
+	case a.Kind == Unplace:
+		return a.Machine
+	}
+	return ""
 }
 
 // ops returns an action's writes.

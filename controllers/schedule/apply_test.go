@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/stretchr/testify/require"
@@ -72,6 +73,7 @@ func TestConcurrentChangesAreKept(t *testing.T) {
 	keys := keyspace.New("")
 	const theirs = `{"hash":"theirs"}`
 	here, there := keys.Placements().Key("m1/a.service"), keys.Placements().Key("m2/a.service")
+	machine := keys.Machines().Key("m1")
 	for _, tt := range []struct {
 		name    string
 		action  Action
@@ -82,11 +84,17 @@ func TestConcurrentChangesAreKept(t *testing.T) {
 		{"changed before it is taken off", Action{Kind: Unplace, Machine: "m1"}, here},
 		{"changed before it is moved", Action{Kind: Move, From: "m1", Machine: "m2"}, here},
 		{"placed by another where it is moved to", Action{Kind: Move, From: "m1", Machine: "m2"}, there},
+		{"back before it is moved off its machine", Action{Kind: Move, From: "m1", Machine: "m2", Reason: ReasonMachineGone}, machine},
+		{"back before a global unit is taken off its machine", Action{Kind: Unplace, Machine: "m1", Reason: ReasonMachineGone}, machine},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := memstore.New(memstore.Options{})
 			put := func(key, value string) int64 {
-				revision, err := s.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: key, Value: []byte(value)}}})
+				op := store.Op{Key: key, Value: []byte(value)}
+				if key == machine {
+					op.Lease = lease(t, s)
+				}
+				revision, err := s.Commit(t.Context(), store.Txn{Ops: []store.Op{op}})
 				require.NoError(t, err)
 				return revision
 			}
@@ -118,6 +126,45 @@ func TestConcurrentChangesAreKept(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, []store.Op{{Key: "/fleet/placements/nowhere", If: store.Unchanged(7)}}, ops)
 	})
+}
+
+// TestGoneMachine: units are moved off a machine that is gone, and off one whose presence no process maintains; those that move
+// together check that once.
+func TestGoneMachine(t *testing.T) {
+	keys := keyspace.New("")
+	s := memstore.New(memstore.Options{})
+	_, err := s.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: keys.Machines().Key("m1"), Value: []byte("{}")}}})
+	require.NoError(t, err)
+	var ops []store.Op
+	var actions []Action
+	for i, from := range []string{"m1", "m1", "m0", "m1"} {
+		unit := fmt.Sprintf("%d.service", i)
+		ops = append(ops, store.Op{Key: keys.Placements().Key(from + "/" + unit), Value: []byte("{}")})
+		actions = append(actions, Action{Kind: Move, Unit: unit, From: from, Machine: "m2", Reason: ReasonMachineGone, Txn: i / 2})
+	}
+	revision, err := s.Commit(t.Context(), store.Txn{Ops: ops})
+	require.NoError(t, err)
+	for i := range actions {
+		actions[i].Revision = revision
+	}
+	c := &Controller{Options: Options{Env: cluster.Env{Store: s, Cluster: &cluster.Cluster{Keys: keys}}}, index: NewIndex()}
+	groups, _, err := c.groups(actions)
+	require.NoError(t, err)
+	require.Len(t, groups[0], 5)
+	require.Len(t, groups[1], 6)
+	require.Equal(t, keys.Placements().Key("m2/1.service"), last(groups[0]))
+	for _, r := range c.byMachine(t.Context(), groups) {
+		require.NoError(t, r.Err)
+	}
+	page, err := s.List(t.Context(), keys.Placements().Prefix()+"m2/", store.ListOptions{})
+	require.NoError(t, err)
+	require.Len(t, page.KVs, 4)
+}
+
+func lease(t *testing.T, s store.Interface) store.LeaseID {
+	id, err := s.Grant(t.Context(), time.Hour)
+	require.NoError(t, err)
+	return id
 }
 
 // TestTheWorstErrorIsReturned: losing the leadership ends the controller, whatever else failed.

@@ -127,12 +127,16 @@ func etcdTxn(txn Txn) (compares []clientv3.Cmp, changes []clientv3.Op) {
 			compares = append(compares, clientv3.Compare(clientv3.ModRevision(op.Key), "=", 0))
 		case kindUnchanged:
 			compares = append(compares, clientv3.Compare(clientv3.ModRevision(op.Key), "=", op.If.revision))
+		case kindUnleased:
+			compares = append(compares, clientv3.Compare(clientv3.LeaseValue(op.Key), "=", 0))
 		}
-		if op.Value == nil {
+		switch {
+		case op.Check:
+		case op.Value == nil:
 			changes = append(changes, clientv3.OpDelete(op.Key))
-			continue
+		default:
+			changes = append(changes, clientv3.OpPut(op.Key, string(op.Value), clientv3.WithLease(clientv3.LeaseID(op.Lease))))
 		}
-		changes = append(changes, clientv3.OpPut(op.Key, string(op.Value), clientv3.WithLease(clientv3.LeaseID(op.Lease))))
 	}
 	return compares, changes
 }

@@ -73,6 +73,8 @@ type Op struct {
 	Lease LeaseID
 	// If is a condition on the current key. The zero value is no condition.
 	If Condition
+	// Check: the operation is its condition alone, and changes nothing.
+	Check bool
 }
 
 // Condition compares a key with what the writer has read.
@@ -85,6 +87,7 @@ type Condition struct {
 const (
 	kindAbsent = iota + 1
 	kindUnchanged
+	kindUnleased
 )
 
 // Absent holds if the key does not exist.
@@ -95,16 +98,21 @@ func Unchanged(modRevision int64) Condition {
 	return Condition{kind: kindUnchanged, revision: modRevision}
 }
 
+// Unleased holds if the key does not exist, or has no lease: no process maintains it.
+func Unleased() Condition { return Condition{kind: kindUnleased} }
+
 // IsZero reports whether c is no condition.
 func (c Condition) IsZero() bool { return c.kind == 0 }
 
-// Holds reports whether c holds for a key with that ModRevision; 0 means that the key does not exist.
-func (c Condition) Holds(modRevision int64) bool {
+// Holds reports whether c holds for a key; the zero value is one that does not exist.
+func (c Condition) Holds(kv KV) bool {
 	switch c.kind {
 	case kindAbsent:
-		return modRevision == 0
+		return kv.ModRevision == 0
 	case kindUnchanged:
-		return modRevision == c.revision
+		return kv.ModRevision == c.revision
+	case kindUnleased:
+		return kv.Lease == 0
 	}
 	return true
 }

@@ -48,17 +48,21 @@ func LastRevision(results []Result) (revision int64, err error) {
 }
 
 // waves splits groups into waves: groups of one wave have no common keys, and a group that touches a key again is in a
-// later wave.
+// later wave. Many may check the same key.
 func waves(groups []Group) [][]int {
 	next := make(map[string]int)
 	var waves [][]int
 	for i, group := range groups {
 		wave := 0
 		for _, op := range group {
-			wave = max(wave, next[op.Key])
+			if !op.Check {
+				wave = max(wave, next[op.Key])
+			}
 		}
 		for _, op := range group {
-			next[op.Key] = wave + 1
+			if !op.Check {
+				next[op.Key] = wave + 1
+			}
 		}
 		if wave == len(waves) {
 			waves = append(waves, nil)

@@ -100,6 +100,18 @@ func TestWritePacks(t *testing.T) {
 	}
 }
 
+// TestWriteManyChecksOfOneKey: they need no order, so they share transactions.
+func TestWriteManyChecksOfOneKey(t *testing.T) {
+	s := &counting{Interface: memstore.New(memstore.Options{})}
+	groups := puts(60)
+	for i := range groups {
+		groups[i] = append(groups[i], store.Op{Key: "/t/gone", If: store.Unleased(), Check: true})
+	}
+	_, err := store.LastRevision(store.Write(t.Context(), s, groups, store.Fence{}))
+	require.NoError(t, err)
+	require.Equal(t, 1, s.txns)
+}
+
 func make100(prefix string) store.Group {
 	var g store.Group
 	for i := range 100 {

@@ -107,6 +107,9 @@ func (c *counted) Commit(ctx context.Context, txn store.Txn) (int64, error) {
 	}
 	c.mu.Lock()
 	for _, op := range txn.Ops {
+		if op.Check {
+			continue
+		}
 		row := c.row(op.Key)
 		c.puts[row]++
 		c.putBytes[row] += int64(len(op.Key) + len(op.Value))

@@ -197,7 +197,7 @@ func (s *Store) commit(txn store.Txn) (int64, error) {
 	}
 	for _, op := range txn.Ops {
 		kv, _ := s.keys.Get(store.KV{Key: op.Key})
-		if !op.If.Holds(kv.ModRevision) {
+		if !op.If.Holds(kv) {
 			return 0, fmt.Errorf("write %s: %w", op.Key, store.ErrConflict)
 		}
 	}

@@ -135,9 +135,11 @@ func (s *Store) apply(ops []store.Op) int64 {
 	revision := s.revision + 1
 	before := len(s.history)
 	for _, op := range ops {
-		if op.Value == nil {
+		switch {
+		case op.Check:
+		case op.Value == nil:
 			s.delete(op.Key, revision)
-		} else {
+		default:
 			s.put(op, revision)
 		}
 	}
@@ -236,6 +238,9 @@ func (s *Store) check(txn store.Txn) error {
 	for _, op := range txn.Ops {
 		if !op.If.IsZero() {
 			conditions++
+		}
+		if op.Check {
+			continue
 		}
 		put := op.Value != nil
 		if was, twice := isPut[op.Key]; twice && (put || was) {

@@ -29,6 +29,9 @@ func (s *suite) get() {
 }
 
 func (s *suite) conditions() {
+	lease, err := s.Store.Grant(s.ctx, time.Minute)
+	require.NoError(s, err)
+	s.commit(store.Op{Key: "/t/leased", Value: []byte("1"), Lease: lease})
 	old := s.commit(put("/t/there", "1"))
 	for _, c := range []struct {
 		name  string
@@ -40,6 +43,9 @@ func (s *suite) conditions() {
 		{"unchanged, is", store.Op{Key: "/t/there", If: store.Unchanged(old)}, true},
 		{"unchanged, is not", store.Op{Key: "/t/there", If: store.Unchanged(old)}, false},
 		{"unchanged, gone", store.Op{Key: "/t/gone", If: store.Unchanged(old)}, false},
+		{"unleased, is not there", store.Op{Key: "/t/none", If: store.Unleased()}, true},
+		{"unleased, is", store.Op{Key: "/t/there", If: store.Unleased()}, true},
+		{"unleased, is not", store.Op{Key: "/t/leased", If: store.Unleased()}, false},
 		{"none", store.Op{Key: "/t/there"}, true},
 	} {
 		c.op.Value = []byte("2")
@@ -55,6 +61,20 @@ func (s *suite) conditions() {
 	now := s.mustGet("/t/there").ModRevision
 	s.commit(store.Op{Key: "/t/there", If: store.Unchanged(now)}) // a delete with a condition
 	s.requireAbsent("/t/there")
+}
+
+// checks: they decide whether the others are written, and write nothing, even if several are of one key.
+func (s *suite) checks() {
+	before := s.commit(put("/t/there", "1"))
+	same := store.Op{Key: "/t/there", If: store.Unchanged(before), Check: true}
+	none := store.Op{Key: "/t/none", If: store.Unleased(), Check: true}
+	require.Equal(s, before, s.commit(same, none), "nothing is written")
+	require.Equal(s, before+1, s.commit(none, put("/t/beside", "1"), same, same))
+	require.Equal(s, before, s.mustGet("/t/there").ModRevision)
+	s.requireAbsent("/t/none")
+	_, err := s.Store.Commit(s.ctx, store.Txn{Ops: []store.Op{put("/t/beside", "2"), {Key: "/t/there", If: store.Absent(), Check: true}}})
+	require.ErrorIs(s, err, store.ErrConflict)
+	require.Equal(s, "1", string(s.mustGet("/t/beside").Value))
 }
 
 func (s *suite) identity() {

@@ -28,6 +28,7 @@ func Run(t *testing.T, start func(t *testing.T) Backend) {
 	}{
 		{"Get", (*suite).get},
 		{"Conditions", (*suite).conditions},
+		{"Checks", (*suite).checks},
 		{"Identity", (*suite).identity},
 		{"DeleteOfNothing", (*suite).deleteOfNothing},
 		{"List", (*suite).list},
