@@ -151,3 +151,17 @@ func TestASourceIsFaster(t *testing.T) {
 	require.Contains(t, a.body, "it belongs to source/web")
 	require.Equal(t, named("a", 7), c.get(keys.Apps().Key("a")))
 }
+
+// TestCommitsAreNamedWhole: by their full hash, in an apply and in a plan of a source.
+func TestCommitsAreNamedWhole(t *testing.T) {
+	c := newCluster(t, planning("cluster-a"))
+	for _, hash := range []string{"", "main", commit.Hash[:10], commit.Hash + "0", strings.ToUpper(commit.Hash)} {
+		short := &v1.SourceCommit{Hash: hash}
+		a := c.do(http.MethodPost, applies, body(t, wire.ApplyRequest{Manifests: []string{named("a", 1)}, Git: &wire.FromCommit{Commit: *short, Files: []string{"a.yaml:1"}}}))
+		require.Equal(t, http.StatusBadRequest, a.code, hash)
+		a = c.do(http.MethodPost, plansPath, body(t, wire.PlanRequest{WhatIf: wire.WhatIf{Source: &wire.SourceFiles{Name: "prod", Commit: short}}}))
+		require.Equal(t, http.StatusBadRequest, a.code, hash)
+		require.Contains(t, a.body, "write the commit's full hash")
+	}
+	c.saved(wire.PlanRequest{WhatIf: wire.WhatIf{Source: &wire.SourceFiles{Name: "prod", Commit: &commit}}})
+}
