@@ -1,6 +1,8 @@
 package schedule
 
 import (
+	"slices"
+
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/controllers/schedule/index"
 	"github.com/fleet-starter/fleet/controllers/schedule/rule"
@@ -109,6 +111,7 @@ func (p *planner) searchAhead(u, next *index.Unit) searchAhead {
 			s.movers = append(s.movers, f)
 		}
 	}
+	slices.SortFunc(s.movers[1:], index.ByName)
 	s.Search = p.rules.Search(s.movers...)
 	for _, name := range next.Follows {
 		switch t := p.x.Unit(name); {

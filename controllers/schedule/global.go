@@ -49,7 +49,7 @@ func (p *planner) placeOnAll(u *index.Unit, changed []*index.Machine) {
 	if !full {
 		p.wait(u, index.ForRoom)
 	}
-	if !full || whole || p.firstHeld(u) != nil || p.x.Unplaced(u.Name) != nil {
+	if nowhere := len(u.Places) == 0 && len(changed) > 0; !full || whole || nowhere || p.firstHeld(u) != nil || p.x.Unplaced(u.Name) != nil {
 		p.explainGlobal(u)
 	}
 }
@@ -163,11 +163,11 @@ func (p *planner) explainGlobal(u *index.Unit) {
 	match := 0
 	var without []*index.Machine
 	for _, m := range p.x.Machines() {
-		if !p.wants(u, m) {
-			continue
-		}
-		match++
-		if p.x.PlaceOf(u, m) == nil {
+		switch {
+		case p.x.PlaceOf(u, m) != nil: // even one that gets no new units: it stays there
+			match++
+		case p.wants(u, m):
+			match++
 			without = append(without, m)
 		}
 	}

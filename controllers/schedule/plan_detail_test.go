@@ -160,6 +160,39 @@ func TestGlobalUnitWithoutRoom(t *testing.T) {
 	require.Empty(t, w.unplaced)
 }
 
+// TestGlobalUnitOnNoMachine: where none matches, that is said also if machines come after the unit; a machine that gets no new units
+// and has the unit matches.
+func TestGlobalUnitOnNoMachine(t *testing.T) {
+	w := newWorld(t)
+	w.add(t, "g.service Global=true;Ports=80")
+	require.Empty(t, w.converge())
+	w.setMachine(index.MachineSpec{ID: "m1", Stuck: true})
+	w.converge()
+	require.Equal(t, "no machine matches: 1 starts and stops no units now (list-machines says why)", w.unplaced["g.service"].Message)
+	w.setMachine(index.MachineSpec{ID: "m1"})
+	w.converge()
+	require.Equal(t, []string{"m1/g.service"}, w.where())
+	w.setConfig("m1", v1.MachineConfig{Cordoned: true})
+	require.Empty(t, w.converge())
+	require.Empty(t, Plan(Input{Index: w.rebuilt(), Now: w.now, Limits: w.limits}).Actions, "nor has a new leader anything to say")
+}
+
+// TestConflictsInOneOrder: several patterns that name a unit, of units on as many machines, are told in the same order by all leaders.
+func TestConflictsInOneOrder(t *testing.T) {
+	w := newWorld(t)
+	w.setMachine(index.MachineSpec{ID: "m1"})
+	w.setMachine(index.MachineSpec{ID: "m2"})
+	w.add(t, "a@1.service", "z.service Conflicts=a@*.service", "b.service Conflicts=*@1.service;Conflicts=z.service")
+	w.deleteUnit("a@1.service")
+	w.converge()
+	w.add(t, "a@1.service")
+	w.converge()
+	require.Equal(t, "0 of 2 machines fit: 1 runs a unit that conflicts (Conflicts=*@1.service of b.service), 1 runs a unit that conflicts (Conflicts=a@*.service of z.service)", w.unplaced["a@1.service"].Message)
+	for range 10 {
+		require.Empty(t, Plan(Input{Index: w.rebuilt(), Now: w.now, Limits: w.limits}).Actions)
+	}
+}
+
 // TestTiedUnitsAreNotPreempted: a unit that follows another, or is followed, is not preempted.
 func TestTiedUnitsAreNotPreempted(t *testing.T) {
 	w := newWorld(t)

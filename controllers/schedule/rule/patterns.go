@@ -2,6 +2,7 @@ package rule
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/fleet-starter/fleet/controllers/schedule/index"
 	"github.com/fleet-starter/fleet/internal/unitfile"
@@ -30,7 +31,7 @@ type pattern struct {
 // named is what the table knows of a unit.
 type named struct {
 	carries []*pattern
-	matched []*pattern // patterns of any unit that match this name
+	matched []*pattern // patterns of any unit that match this name, in their order: explanations name them in it
 }
 
 var nothing named
@@ -91,6 +92,7 @@ func (t *patterns) Shape(b []byte, u *index.Unit) []byte {
 // named records a new unit with the patterns that match it.
 func (t *patterns) named(u *index.Unit) {
 	if found := t.matching(u.Name); len(found) > 0 {
+		slices.SortFunc(found, byText)
 		t.bind(u).matched = found
 	}
 }
@@ -144,7 +146,7 @@ func (t *patterns) sweep() {
 		t.drop(p)
 		for _, u := range t.x.WithPrefix(p.Prefix) {
 			if n := t.bound(u); n != &nothing {
-				n.matched = index.Remove(n.matched, p)
+				n.matched = slices.DeleteFunc(n.matched, func(other *pattern) bool { return other == p })
 				t.release(u, n)
 			}
 		}
@@ -199,7 +201,8 @@ func (t *patterns) add(p *pattern) {
 	for _, u := range t.x.WithPrefix(p.Prefix) {
 		if !u.Dropped() && p.Match(u.Name) {
 			n := t.bind(u)
-			n.matched = append(n.matched, p)
+			i, _ := slices.BinarySearchFunc(n.matched, p, byText)
+			n.matched = slices.Insert(n.matched, i, p)
 			p.matched.EnterAll(u, t.x.Words)
 		}
 	}
@@ -249,6 +252,8 @@ func (t *patterns) matching(name string) []*pattern {
 	}
 	return found
 }
+
+func byText(a, b *pattern) int { return strings.Compare(a.Pattern, b.Pattern) }
 
 // shared returns the first of a that is also in b. Both are short: the patterns of one unit.
 func shared(a, b []*pattern) *pattern {
