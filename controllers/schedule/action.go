@@ -30,6 +30,7 @@ const (
 const (
 	ReasonPlaced         = "Placed"   // the unit had no machine, or a global one was not on that machine
 	ReasonDrain          = "Drain"    // its machine is being drained
+	ReasonStays          = "Stays"    // the unit was asked to leave its machine, and no longer has to, or fits nowhere else
 	ReasonDeleted        = "Deleted"  // the unit was deleted
 	ReasonInactive       = "Inactive" // the unit should be on no machine
 	ReasonMachineGone    = rule.ReasonMachineGone

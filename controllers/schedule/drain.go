@@ -49,19 +49,22 @@ func onItsWay(x *index.Place) int {
 	return 0
 }
 
-// askToLeave marks the placements of units that are moved by a drain. The units stay until their app has let them go, because
-// requests reach them until then. It returns false if none has to be asked.
+// askToLeave marks the placements of units that could stay where they are for now, and are about to move. They stay until their
+// app has let them go, because requests reach them until then. It returns false if none has to be asked. A drain asks for all
+// that run, so that their app moves them one at a time.
 func (p *planner) askToLeave(movers []*index.Unit, m *index.Machine) bool {
-	drained := func(u *index.Unit) bool {
+	leaves := func(u *index.Unit) bool {
 		v := of(u)
-		return v.reason == ReasonDrain && v.keep.Machine.Present && v.keep.Machine != m
+		return v.outcome == move && v.keep.Machine.Present && v.keep.Machine != m
 	}
-	if !slices.ContainsFunc(movers, func(u *index.Unit) bool { return drained(u) && toLetGo(u) }) {
+	if !slices.ContainsFunc(movers, func(u *index.Unit) bool {
+		return leaves(u) && (of(u).reason == ReasonDrain && toLetGo(u) || p.asksFirst(u, of(u).keep))
+	}) {
 		return false
 	}
 	for _, u := range movers {
 		v := of(u)
-		if v.done.leaving = drained(u); v.done.leaving && u.Family != nil {
+		if v.done.leaving = leaves(u); v.done.leaving && u.Family != nil {
 			u.Family.Mark = p.x.Epoch
 		}
 	}
@@ -74,7 +77,7 @@ func toLetGo(u *index.Unit) bool {
 	return u.Owner != "" && u.DesiredState == v1.Launched && u.LetGo != of(u).keep.MachineName
 }
 
-// waitForDrain leaves units where they are for now, although they have to leave a drained machine.
+// waitForDrain leaves units where they are for now, although they have to leave.
 func (p *planner) waitForDrain(movers []*index.Unit, why string, until index.Wait) {
 	for _, u := range movers {
 		p.stayForNow(u, until)

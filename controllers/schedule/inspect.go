@@ -79,18 +79,16 @@ func (p *planner) inspectPlace(u *index.Unit, v *verdict) {
 	case m.Problem != "":
 		return
 	}
-	if why, bad := p.rules.Mismatch(u, m); bad {
-		v.cannotStay(evict, why)
-		v.alone = true
-		return
-	}
 	p.contest(v.keep)
+	why, bad := p.rules.Mismatch(u, m)
 	switch {
-	case !m.Config.Drain:
-	case p.frozen:
+	case m.Config.Drain && p.frozen:
 		v.stayFor(index.ForThaw)
-	default:
+	case m.Config.Drain:
 		v.cannotStay(move, rule.Refusal{Reason: ReasonDrain, Message: m.ID + " is being drained"})
+		v.alone = true
+	case bad:
+		v.cannotStay(move, why)
 		v.alone = true
 	}
 }

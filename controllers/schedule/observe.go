@@ -199,6 +199,12 @@ func (c *Controller) observeState(name string, o *cache.Object[v1.UnitState]) {
 	}
 	c.index.SetActive(machine, unit, o != nil && instance.IsActive(&is), is.Hash)
 	c.index.SetPrepared(machine, unit, is.Prepared)
+	if _, placed := c.Cluster.Placements.Get(name); placed || o == nil || !instance.IsActive(&is) {
+		return
+	}
+	if fleet, known := c.former(is.Hash, unit); known {
+		c.index.SetLeftover(machine, unit, fleet)
+	}
 }
 
 // observePreparation adds what the machine reports already. An unreadable one counts as empty, and is replaced or deleted.

@@ -39,14 +39,16 @@ type verdict struct {
 
 // done is what a plan does about a placement.
 type done struct {
-	acted    bool   // there is an action for it
-	updated  int    // the transaction that updates it; 0: none
-	keepFile bool   // it keeps its former file
-	prepares string // the machine that is to prepare its start there; "": none
-	ahead    ahead  // where it starts with its next file
-	leaving  bool   // it is asked to leave, for a drain: it moves when its app has let it go
-	former   bool   // it names a different file than the unit, and keeps it
-	asks     bool   // its app is asked to let it go, for another file
+	acted    bool // there is an action for it
+	updated  int  // the transaction that updates it; 0: none
+	keepFile bool // it keeps its former file
+	// keepRequest: it keeps its former request, too.
+	keepRequest bool
+	prepares    string // the machine that is to prepare its start there; "": none
+	ahead       ahead  // where it starts with its next file
+	leaving     bool   // it is asked to leave: it moves when its app has let it go
+	former      bool   // it names a different file than the unit, and keeps it
+	asks        bool   // its app is asked to let it go, for another file
 }
 
 // of returns the current or an earlier plan's decision about a unit: see its epoch.

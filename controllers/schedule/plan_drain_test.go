@@ -100,7 +100,7 @@ func TestDrainAsksTheApp(t *testing.T) {
 	t.Run("taken back", func(t *testing.T) {
 		w := begin(t)
 		w.setConfig("m1", v1.MachineConfig{})
-		require.Equal(t, []string{"Update web@1.service on m1: Drain: it no longer has to leave m1", "Update web-side@1.service on m1: Drain: it no longer has to leave m1"}, w.converge())
+		require.Equal(t, []string{"Update web@1.service on m1: Stays: it no longer has to leave m1", "Update web-side@1.service on m1: Stays: it no longer has to leave m1"}, w.converge())
 	})
 	t.Run("another one is started beside it", func(t *testing.T) {
 		w := begin(t)
@@ -145,7 +145,7 @@ func TestDrainAsksTheApp(t *testing.T) {
 		require.Equal(t, []string{"Place x.service on m2: Placed: of the machines that fit, this one runs least"}, w.converge(), "m3 is left")
 		w.add(t, "y.service Conflicts=web@*.service")
 		require.Equal(t, []string{"Place y.service on m3: Placed: of the machines that fit, this one runs least",
-			"Update web@1.service on m1: Drain: it no longer has to leave m1", "Update web-side@1.service on m1: Drain: it no longer has to leave m1"}, w.converge())
+			"Update web@1.service on m1: Stays: it no longer has to leave m1", "Update web-side@1.service on m1: Stays: it no longer has to leave m1"}, w.converge())
 		require.Equal(t, "it stays on m1 for now (m1 is being drained): 0 of 2 other machines fit web@1.service together with web-side@1.service: "+
 			"2 run a unit that conflicts (Conflicts=web@*.service of x.service, y.service)", w.unplaced["web@1.service"].Message)
 	})

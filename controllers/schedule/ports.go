@@ -5,8 +5,15 @@ import (
 	"github.com/fleet-starter/fleet/controllers/schedule/index"
 )
 
-// enter puts a unit on a machine, with others that go there, and returns its placement with the ports that it gets.
+// enter puts a unit on a machine, with others that go there, and returns its placement with the ports that it gets. Where it
+// still runs with another file, and may get requests, it keeps that until its app has let it go.
 func (p *planner) enter(u *index.Unit, m *index.Machine, with []*index.Unit) v1.Placement {
+	if hash, fleet, serves := p.servesStill(u, m); serves {
+		p.txn.EnterFormer(u, m, hash, fleet)
+		to := p.placement(u, m)
+		to.Hash, to.Leaving = hash, true
+		return to
+	}
 	assigned, _ := p.rules.Assign(u, m, "", with) // the search has seen that there are enough
 	p.txn.Enter(u, m, assigned)
 	to := p.placement(u, m)

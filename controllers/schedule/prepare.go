@@ -10,7 +10,7 @@ import (
 
 // Before a unit leaves a machine on which it runs, because that is drained or does not match its file any more, the machine that
 // it moves to prepares its start there: it pulls the image. Until that is done the unit stays, and its app is not asked to let it
-// go. One whose machine is gone, or whose place another one needs, moves at once.
+// go. One whose machine is gone or has too little, or whose place another one needs, does not wait for that.
 
 // unprepared reports whether a machine still has to prepare the start of units that move there, and asks it to. The units wait.
 func (p *planner) unprepared(movers []*index.Unit, m *index.Machine) bool {

@@ -87,7 +87,7 @@ func drawMachine(t *rapid.T) index.MachineSpec {
 // disturb changes the world in one way.
 func disturb(t *rapid.T, w *world, replacing bool) {
 	machine := func() string { return rapid.SampledFrom(machineNames).Draw(t, "where") }
-	switch rapid.IntRange(0, 9).Draw(t, "what") {
+	switch rapid.IntRange(0, 10).Draw(t, "what") {
 	case 0, 1, 2:
 		w.setUnit(drawUnit(t, replacing))
 	case 3:
@@ -107,6 +107,14 @@ func disturb(t *rapid.T, w *world, replacing bool) {
 		}
 		w.put(machine(), name, v1.Placement{Hash: rapid.SampledFrom(hashes).Draw(t, "hash"), DesiredState: v1.Launched,
 			Assigned: rapid.SampledFrom([]v1.Assignment{"", "", "http=1", "admin=3 http=2"}).Draw(t, "ports")})
+	case 10: // a machine that was away runs on what was moved away, with all that announces it
+		name, m := rapid.SampledFrom(unitNames).Draw(t, "unit"), machine()
+		for _, u := range append([]string{name}, sortedKeys(w.units)...) {
+			if _, placed := w.placements[m+"/"+u]; !placed && (u == name || slices.Contains(w.units[u].Fleet.MachineOf, name)) {
+				f := drawFleet(t, u, replacing)
+				w.leave(m, u, fmt.Sprint(f, "1"), f)
+			}
+		}
 	case 9:
 		if keys := w.where(); len(keys) > 0 {
 			m, u, _ := strings.Cut(rapid.SampledFrom(keys).Draw(t, "placement"), "/")

@@ -5,6 +5,8 @@ import (
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/controllers/schedule/index"
+	"github.com/fleet-starter/fleet/controllers/schedule/rule"
+	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
 // prune removes placements that a unit should not have: all of them if it should be nowhere, else all but one.
@@ -85,6 +87,9 @@ func (p *planner) update(u *index.Unit, x *index.Place) {
 			want = x.Value
 		}
 	}
+	if v.done.keepRequest {
+		want.RequestedAt = x.Value.RequestedAt
+	}
 	if keepsFormer(u, x.Machine) {
 		want.Hash, want.RequestedAt = x.Value.Hash, x.Value.RequestedAt
 	}
@@ -92,7 +97,7 @@ func (p *planner) update(u *index.Unit, x *index.Place) {
 	if lead != nil && lead.done.former {
 		want = besideFormer(want, x, lead.done.asks)
 	}
-	ask := want.Hash != x.Value.Hash && u.LetGo != x.MachineName && (p.serves(u, x) || awaitsLetGo(u, x))
+	ask := want.Hash != x.Value.Hash && p.asksFirst(u, x)
 	if ask {
 		want.Hash, want.RequestedAt, want.Leaving = x.Value.Hash, x.Value.RequestedAt, true
 	}
@@ -106,7 +111,7 @@ func (p *planner) update(u *index.Unit, x *index.Place) {
 		return
 	}
 	a := Action{Kind: Update, Unit: u.Name, Machine: x.MachineName, Placement: want, Revision: x.Mod}
-	a.Reason, a.Message = whyUpdate(want, x, ask, v.message)
+	a.Reason, a.Message = whyUpdate(want, x, ask, v)
 	v.done.acted = true
 	p.released = p.released || want.Hash != x.Value.Hash && x.Former() != nil
 	if lead != nil && lead.done.updated != 0 {
@@ -118,8 +123,8 @@ func (p *planner) update(u *index.Unit, x *index.Place) {
 	v.done.updated = p.last
 }
 
-// whyUpdate returns the reason of an update; leaves is why the unit has to leave, if it has.
-func whyUpdate(want v1.Placement, x *index.Place, asked bool, leaves string) (reason, message string) {
+// whyUpdate returns the reason of an update; v says why the unit has to leave, if it has.
+func whyUpdate(want v1.Placement, x *index.Place, asked bool, v *verdict) (reason, message string) {
 	same := want
 	same.Note = x.Value.Note
 	other := want
@@ -144,9 +149,9 @@ func whyUpdate(want v1.Placement, x *index.Place, asked bool, leaves string) (re
 	case asked:
 		return ReasonHashChanged, "the unit's file changed: it gets the new one when its app has let it go"
 	case want.Leaving:
-		return ReasonDrain, leaves + ": it moves when its app has let it go"
+		return v.reason, v.message + ": it moves when its app has let it go"
 	case x.Value.Leaving:
-		return ReasonDrain, "it no longer has to leave " + x.MachineName + ""
+		return ReasonStays, "it no longer has to leave " + x.MachineName
 	}
 	return ReasonRequested, "a person asked for it to be started again"
 }
@@ -193,6 +198,29 @@ func (p *planner) serves(u *index.Unit, x *index.Place) bool {
 	})
 }
 
+// servesStill returns the file with which a unit may get requests on a machine where it is not placed: that was away, has
+// returned, and keeps it until it is active elsewhere. The file has to fit there beside what came meanwhile; one that needs ports
+// assigned does not, because those may have been given to others.
+func (p *planner) servesStill(u *index.Unit, m *index.Machine) (hash string, fleet unitfile.Fleet, serves bool) {
+	hash, fleet, runs := m.Leftover(u)
+	if !runs || u.Owner == "" || u.DesiredState != v1.Launched || u.LetGo == m.ID {
+		return "", fleet, false
+	}
+	announced := slices.ContainsFunc(p.x.Followers(u.Name), func(f *index.Unit) bool { return f.Owner == u.Owner && m.Runs(f) })
+	if !announced || u.Fleet.Global || p.rules.AssignsTo(&fleet) || p.rules.AssignsTo(&u.Fleet) {
+		return "", fleet, false
+	}
+	former := u.UnitSpec
+	former.Hash, former.Fleet, former.Follows = hash, fleet, rule.Follows(&fleet)
+	p.txn.With(former, func(former *index.Unit) { serves = p.rules.Search(former).Fits(m) })
+	return hash, fleet, serves
+}
+
+// asksFirst reports whether the app has to let the unit go before anything happens to it there.
+func (p *planner) asksFirst(u *index.Unit, x *index.Place) bool {
+	return u.LetGo != x.MachineName && (p.serves(u, x) || awaitsLetGo(u, x))
+}
+
 // awaitsLetGo reports whether its app was asked to let it go, and has not. It is not enough that its announcer is told to
 // stop: it may still run, and routers serve what it announced.
 func awaitsLetGo(u *index.Unit, x *index.Place) bool {
@@ -202,6 +230,20 @@ func awaitsLetGo(u *index.Unit, x *index.Place) bool {
 // placement returns the value of a unit's placement on a machine.
 func (p *planner) placement(u *index.Unit, m *index.Machine) v1.Placement {
 	return v1.Placement{Hash: u.Hash, DesiredState: u.DesiredState, RequestedAt: u.RequestedAt, Next: nextOn(u, m), Note: p.rules.Wish(u, m)}
+}
+
+// onlyFormerMatches reports whether the unit may not be there with its file of now, and may with the one that it runs with.
+func (p *planner) onlyFormerMatches(x *index.Place) bool {
+	former := x.Former()
+	if _, bad := p.rules.Mismatch(x.Unit, x.Machine); former == nil || !bad || !x.Machine.Present {
+		return false
+	}
+	matches := false
+	p.txn.With(former.UnitSpec, func(was *index.Unit) { // the rules know only of a former file what others clash with
+		_, bad := p.rules.Mismatch(was, x.Machine)
+		matches = !bad
+	})
+	return matches
 }
 
 // stayForNow leaves a unit where it is although it has to move.
@@ -215,7 +257,9 @@ func (p *planner) stayForNow(u *index.Unit, until index.Wait) {
 	if v.mustLeave() {
 		return // what is new, it gets where it goes
 	}
-	v.done.keepFile = v.reason == ReasonMachineGone // a clash of the new file with others there is not checked
+	former := p.onlyFormerMatches(v.keep)
+	v.done.keepFile = former || v.reason == ReasonMachineGone // a clash of the new file with others there is not checked
+	v.done.keepRequest = former && until != index.ForRoom     // it gets what is new where it goes
 	p.lookAhead(u)
 	p.update(u, v.keep)
 }

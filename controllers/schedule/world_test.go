@@ -32,6 +32,7 @@ type world struct {
 	unplaced   map[string]v1.Unplaced
 	active     map[string]bool            // by machine/unit
 	runs       map[string]string          // the file that it was last active with, by machine/unit
+	leftovers  map[string]unitfile.Fleet  // that file, of those that are not placed there, by machine/unit
 	preparing  map[string]index.Preparing // by machine/unit
 	c          *index.Index
 	log        func(format string, args ...any)
@@ -39,7 +40,7 @@ type world struct {
 
 func newWorld(t require.TestingT) *world {
 	return &world{t: t, limits: Limits{Grace: -1}, now: time.Unix(1000, 0), machines: map[string]index.MachineSpec{}, configs: map[string]v1.MachineConfig{}, units: map[string]index.UnitSpec{}, files: map[string]unitfile.Fleet{},
-		placements: map[string]index.Placed{}, unplaced: map[string]v1.Unplaced{}, active: map[string]bool{}, runs: map[string]string{}, preparing: map[string]index.Preparing{}, c: NewIndex(), log: func(string, ...any) {}}
+		placements: map[string]index.Placed{}, unplaced: map[string]v1.Unplaced{}, active: map[string]bool{}, runs: map[string]string{}, leftovers: map[string]unitfile.Fleet{}, preparing: map[string]index.Preparing{}, c: NewIndex(), log: func(string, ...any) {}}
 }
 
 func (w *world) setMachine(m index.MachineSpec) {
@@ -101,7 +102,17 @@ func (w *world) remove(machine, unit string) {
 func (w *world) setActive(machine, unit string, active bool) {
 	w.log("active %s/%s %v", machine, unit, active)
 	w.active[machine+"/"+unit], w.runs[machine+"/"+unit] = active, w.placements[machine+"/"+unit].Value.Hash
+	delete(w.leftovers, machine+"/"+unit)
 	w.c.SetActive(machine, unit, active, w.runs[machine+"/"+unit])
+}
+
+// leave has a machine keep running what is not placed there any more.
+func (w *world) leave(machine, unit, hash string, fleet unitfile.Fleet) {
+	w.log("left %s/%s %s %+v", machine, unit, hash, fleet)
+	key := machine + "/" + unit
+	w.active[key], w.runs[key], w.leftovers[key], w.files[unit+"/"+hash] = true, hash, fleet, fleet
+	w.c.SetActive(machine, unit, true, hash)
+	w.c.SetLeftover(machine, unit, fleet)
 }
 
 func (w *world) prepare(machine, unit string, next v1.Next) {
@@ -232,6 +243,9 @@ func (w *world) rebuilt() *index.Index {
 	for key, active := range w.active {
 		m, u, _ := strings.Cut(key, "/")
 		c.SetActive(m, u, active, w.runs[key])
+		if fleet, left := w.leftovers[key]; left {
+			c.SetLeftover(m, u, fleet)
+		}
 	}
 	for key, p := range w.preparing {
 		_, u, _ := strings.Cut(key, "/")

@@ -97,7 +97,7 @@ type checker struct {
 	revived     map[string]time.Time           // when an endpoint was restored, with its lease
 	hashes      map[string]map[string]bool     // all hashes that a unit ever had
 	byHand      map[string]time.Time           // units whose placement was edited by hand
-	drainedOf   map[string]bool                // machine/unit that a drain moved away
+	drainedOf   map[string]bool                // machine/unit that was taken away because its machine is drained, or does not match it any more
 	stopsSince  map[string]map[*host]time.Time // when a unit was last told to stop
 	files       map[string]map[*host]string    // the file that a unit was last started with
 	takenAway   map[string]time.Time           // machine/unit: when it had been taken from the machine to which it is assigned again
@@ -306,7 +306,7 @@ func (c *checker) applyPlacement(name string, e store.Event, writer *process) st
 		}
 	}
 	launched := c.placed[machine][unit].DesiredState == v1.Launched
-	c.drainedOf[name] = e.Deleted && launched && writer != nil && writer.kind == kindFleetd && c.drained(machine) && c.has(c.keys.Machines().Key(machine))
+	c.drainedOf[name] = e.Deleted && launched && writer != nil && writer.kind == kindFleetd && c.has(c.keys.Machines().Key(machine)) && (c.drained(machine) || c.mismatches(unit, machine))
 	if c.told[machine] == nil {
 		c.told[machine] = map[string]time.Time{}
 	}

@@ -116,6 +116,13 @@ func (c *checker) wanted(fleet unitfile.Fleet, machine v1.Machine) bool {
 	return true
 }
 
+// mismatches reports whether a present machine does not have the metadata that the file with which a unit is placed there asks for.
+func (c *checker) mismatches(unit, id string) bool {
+	fleet, known := c.fleet(unit, c.placed[id][unit].Hash)
+	machine, err := c.keys.Machines().Decode(c.kv[c.keys.Machines().Key(id)].Value)
+	return known && err == nil && !fleet.Global && !c.wanted(fleet, machine)
+}
+
 // fits reports whether a machine would take a unit now: the rules of [X-Fleet] again, in the simplest form.
 func (c *checker) fits(fleet unitfile.Fleet, machine v1.Machine) bool {
 	id := machine.Metadata.Name

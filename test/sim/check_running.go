@@ -103,8 +103,8 @@ func (c *checker) stopped(h *host, unit string, killed bool) {
 	}
 }
 
-// withdrawn checks that an instance that is stopped, replaced or moved by a drain has no endpoint, and no live router serves
-// it.
+// withdrawn checks that an instance that is stopped, replaced, or moved off a machine that is drained or does not match it any
+// more has no endpoint, and no live router serves it.
 func (c *checker) withdrawn(h *host, unit string) {
 	app, instance, ok := strings.Cut(strings.TrimSuffix(unit, ".service"), "@")
 	sidekick := app + "-discovery@" + instance + ".service"

@@ -91,7 +91,7 @@ func TestAddressesChangeHands(t *testing.T) {
 	told.says(t, `m3 +r\d+ puts machines/m3 .*"address":"10.0.0.1"`, `nginx serves .*=10.0.0.1:3000`, `m1 +r\d+ puts machines/m1 .*"address":"10.0.1.1"`)
 }
 
-// Metadata changed while fleetd runs moves units that no longer match; metadata changed while it is down is published when it
+// Metadata changed while fleetd runs moves units that no longer match, as soon as they fit elsewhere; metadata changed while it is down is published when it
 // starts.
 func TestMetadataReloaded(t *testing.T) {
 	told := rehearse(t, 3,
@@ -101,7 +101,9 @@ func TestMetadataReloaded(t *testing.T) {
 		step{At: 51 * time.Second, Do: "reload", A: 1, B: 0},
 		step{At: 60 * time.Second, Do: "power on", A: 1})
 	told.says(t, `m3 +its metadata is changed to map.zone:b.`, `m3 +presence: Putting presence .*reason=Changed`, `m3 +r\d+ puts machines/m3 .*"zone":"b"`,
-		`reason=MachineMetadata`, `m2 +its metadata is changed to map.zone:a.`, `m2 +r\d+ puts machines/m2 .*"zone":"a"`)
+		`stays on m3 for now \(m3 has no metadata zone=a\)`, `m2 +its metadata is changed to map.zone:a.`, `m2 +r\d+ puts machines/m2 .*"zone":"a"`,
+		`action=Update unit=api@1.service machine=m3 .*reason=MachineMetadata .*: it moves when its app has let it go`, `action=Move unit=api@1.service machine=m2 from=m3`)
+	told.saysNot(t, `action=Unplace`)
 }
 
 // A hundred units come and go at once, on twelve machines.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
 // MachineSpec is what a present machine publishes about itself.
@@ -43,7 +44,8 @@ type Machine struct {
 	Mark uint64
 
 	waiting, dirty bool
-	active         map[string]string // units that systemd reports as active, with the hash of the file that they run
+	active         map[string]string         // units that systemd reports as active, with the hash of the file that they run
+	leftover       map[string]unitfile.Fleet // those of them that are not placed there, as far as their files are known
 	views          []*View
 }
 
@@ -103,6 +105,7 @@ func (x *Index) SetMachineConfig(id string, config v1.MachineConfig) {
 // SetActive records whether systemd on a machine reports a unit as active, and the file that it runs.
 func (x *Index) SetActive(machine, unit string, active bool, hash string) {
 	m := x.machine(machine)
+	delete(m.leftover, unit)
 	if runs, was := m.active[unit]; was == active && (!active || runs == hash) {
 		x.ForgetMachine(m)
 		return
@@ -117,6 +120,27 @@ func (x *Index) SetActive(machine, unit string, active bool, hash string) {
 	}
 	delete(m.active, unit)
 	x.ForgetMachine(m)
+}
+
+// SetLeftover records with which file a unit runs on a machine where it is not placed any more: one that returns keeps what was
+// placed elsewhere until that is active there.
+func (x *Index) SetLeftover(machine, unit string, fleet unitfile.Fleet) {
+	m := x.machine(machine)
+	if _, active := m.active[unit]; !active {
+		x.ForgetMachine(m)
+		return
+	}
+	if m.leftover == nil {
+		m.leftover = map[string]unitfile.Fleet{}
+	}
+	m.leftover[unit] = fleet
+}
+
+// Leftover returns the other file, if it is known, that a unit runs with on the machine although it is not placed there.
+func (m *Machine) Leftover(u *Unit) (hash string, fleet unitfile.Fleet, ok bool) {
+	fleet, ok = m.leftover[u.Name]
+	hash = m.active[u.Name]
+	return hash, fleet, ok && hash != u.Hash
 }
 
 // Machine returns the machine with that ID; nil if it is unknown.

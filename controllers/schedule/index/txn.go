@@ -4,15 +4,17 @@ import (
 	"slices"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/unitfile"
 )
 
 // Txn is what a plan enters in the index while it is made, so that each decision sees the previous ones. Undo removes all of
 // it again. What a plan frees stays occupied until the write has been seen.
 type Txn struct {
-	x      *Index
-	places []*Place
-	room   []Place // for the next ones: a plan of a new cluster enters all units
-	held   []held
+	x       *Index
+	places  []*Place
+	room    []Place // for the next ones: a plan of a new cluster enters all units
+	formers []*Former
+	held    []held
 }
 
 // held are ports that a placement is about to get in addition to those that it has.
@@ -44,14 +46,28 @@ func (t *Txn) Hold(assigned v1.Assignment, m *Machine) {
 
 // Enter records that a unit gets a machine, and ports there.
 func (t *Txn) Enter(u *Unit, m *Machine, assigned v1.Assignment) {
+	p := t.place(u, m)
+	p.Value.Assigned = assigned
+	t.x.link(p)
+}
+
+// EnterFormer records that a unit gets a machine, where it goes on with another file than its own. Both count.
+func (t *Txn) EnterFormer(u *Unit, m *Machine, hash string, fleet unitfile.Fleet) {
+	p := t.place(u, m)
+	p.Value.Hash, p.former = hash, t.x.newFormer(u, hash, fleet)
+	t.formers = append(t.formers, p.former)
+	t.x.link(p)
+}
+
+func (t *Txn) place(u *Unit, m *Machine) *Place {
 	if len(t.room) == 0 {
 		t.room = make([]Place, 16)
 	}
 	p := &t.room[0]
 	t.room = t.room[1:]
-	p.Unit, p.Machine, p.MachineName, p.UnitName, p.Value.Assigned = u, m, m.ID, u.Name, assigned
-	t.x.link(p)
+	p.Unit, p.Machine, p.MachineName, p.UnitName = u, m, m.ID, u.Name
 	t.places = append(t.places, p)
+	return p
 }
 
 // Without evaluates what as if some placements did not exist.
@@ -84,8 +100,11 @@ func (t *Txn) Undo() {
 	for _, p := range slices.Backward(t.places) {
 		t.x.unlink(p)
 	}
+	for _, f := range t.formers {
+		t.x.dropFormer(f)
+	}
 	for _, h := range t.held {
 		t.x.rules.Release(h.assigned, h.machine)
 	}
-	t.places, t.room, t.held = nil, nil, nil
+	t.places, t.room, t.formers, t.held = nil, nil, nil, nil
 }

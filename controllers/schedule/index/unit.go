@@ -22,7 +22,7 @@ type UnitSpec struct {
 	// another one than the unit's; nil: it is the same, or unknown.
 	Next      v1.Preparation
 	NextFleet *unitfile.Fleet
-	// Owner is the app that has to let the unit go before it leaves a drained machine, LetGo the machine that it may leave.
+	// Owner is the app that has to let the unit go before it leaves its machine, LetGo the machine that it may leave.
 	Owner, LetGo string
 	// Except are machines, separated by commas, that match a global unit but must not run it.
 	Except string

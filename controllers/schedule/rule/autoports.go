@@ -190,6 +190,9 @@ func (r *autoPorts) choose(u *index.Unit, m *index.Machine, name string, also v1
 	return 0
 }
 
+// AssignsTo reports whether a unit with that section gets ports assigned.
+func (l *List) AssignsTo(f *unitfile.Fleet) bool { return len(f.AutoPorts) > 0 }
+
 // Hold and Release tell of the ports that a placement holds.
 func (l *List) Hold(ports v1.Assignment, m *index.Machine)    { l.autoPorts.Hold(ports, m) }
 func (l *List) Release(ports v1.Assignment, m *index.Machine) { l.autoPorts.Release(ports, m) }
