@@ -66,6 +66,8 @@ type Action struct {
 	File *File
 	// Revision is the ModRevision of the key to delete or replace.
 	Revision int64
+	// IfDown: a move that waits for nothing because the unit does not run on From is made only if it still does not.
+	IfDown bool
 	// Unplaced is what SetUnplaced writes.
 	Unplaced *v1.Unplaced
 	// Reason is one of the constants, Message explains it to people.

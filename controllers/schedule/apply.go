@@ -9,6 +9,7 @@ import (
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
 	"github.com/fleet-starter/fleet/internal/controller"
+	"github.com/fleet-starter/fleet/internal/instance"
 	"github.com/fleet-starter/fleet/internal/keyspace"
 	"github.com/fleet-starter/fleet/internal/store"
 )
@@ -209,7 +210,11 @@ func (c *Controller) ops(a Action) ([]store.Op, error) {
 	case Place:
 		return []store.Op{{Key: key(a.Machine), Value: value, If: store.Absent()}}, nil
 	case Move:
-		return []store.Op{{Key: key(a.From), If: was}, {Key: key(a.Machine), Value: value, If: store.Absent()}}, nil
+		ops := []store.Op{{Key: key(a.From), If: was}}
+		if a.IfDown {
+			ops = append(ops, c.isDown(a))
+		}
+		return append(ops, store.Op{Key: key(a.Machine), Value: value, If: store.Absent()}), nil
 	case Update:
 		return []store.Op{{Key: key(a.Machine), Value: value, If: was}}, nil
 	case Unplace:
@@ -228,6 +233,16 @@ func (c *Controller) ops(a Action) ([]store.Op, error) {
 		return []store.Op{{Key: placements.Key(a.Unit), If: was}}, nil
 	}
 	return nil, nil
+}
+
+// isDown holds while From does not report that a unit runs there. Where it does by now, the plan did not know yet.
+func (c *Controller) isDown(a Action) store.Op {
+	name := keyspace.Join(a.From, a.Unit)
+	check := store.Op{Key: c.Cluster.Keys.States().Key(name), If: store.Absent(), Check: true}
+	if o, told := c.Cluster.States.Get(name); told && !instance.IsActive(&o.Value) {
+		check.If = store.Unchanged(o.ModRevision)
+	}
+	return check
 }
 
 // log logs the actions before they are done, many of them in one line.

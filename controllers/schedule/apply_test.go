@@ -86,6 +86,7 @@ func TestConcurrentChangesAreKept(t *testing.T) {
 		{"placed by another where it is moved to", Action{Kind: Move, From: "m1", Machine: "m2"}, there},
 		{"back before it is moved off its machine", Action{Kind: Move, From: "m1", Machine: "m2", Reason: ReasonMachineGone}, machine},
 		{"back before a global unit is taken off its machine", Action{Kind: Unplace, Machine: "m1", Reason: ReasonMachineGone}, machine},
+		{"started before it is moved", Action{Kind: Move, From: "m1", Machine: "m2", IfDown: true}, keys.States().Key("m1/a.service")},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := memstore.New(memstore.Options{})

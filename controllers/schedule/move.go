@@ -186,8 +186,8 @@ func (p *planner) join(u *index.Unit, stands *index.Machine) {
 	p.refuse(u, single)
 }
 
-// maxTogether is how many units fit into one transaction: a move is two operations, and etcd allows 128.
-const maxTogether = 60
+// maxTogether is how many units fit into one transaction: a move is up to three operations, and etcd allows 128.
+const maxTogether = 42
 
 // settleAt places units on a machine.
 func (p *planner) settleAt(movers []*index.Unit, m *index.Machine) {
@@ -227,7 +227,7 @@ func (p *planner) move(u *index.Unit, m *index.Machine, with []*index.Unit) {
 	to := p.enter(u, m, with)
 	p.released = p.released || v.keep.Machine.Present
 	p.with(Action{Kind: Move, Unit: u.Name, From: v.keep.MachineName, Machine: m.ID, Placement: to, Revision: v.keep.Mod,
-		Reason: v.reason, Message: withNote(v.message, to)})
+		IfDown: waitsForImage(u, m) && !v.keep.Machine.Runs(u), Reason: v.reason, Message: withNote(v.message, to)})
 	if v.reason == ReasonDrain && u.Family != nil {
 		u.Family.Mark = p.x.Epoch
 	}

@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -175,6 +176,51 @@ func TestPrepareBeforeADrain(t *testing.T) {
 		letGo(w)
 		w.deleteMachine("m2")
 		require.Equal(t, []string{"Move web@1.service from m1 to m3: Drain: m1 is being drained", noMore}, w.converge(), "no request reaches it any more: nothing is gained by waiting")
+	})
+}
+
+// TestMoveOfWhatDoesNotRun: a unit that does not run moves at once, to where its image is not. It may be starting meanwhile, where it
+// is: the move is made only if it is still down, and planned again otherwise.
+func TestMoveOfWhatDoesNotRun(t *testing.T) {
+	const unit = "web@1.service"
+	for name, c := range map[string]struct {
+		options string
+		before  func(w *world)
+		ifDown  bool
+	}{
+		"with an image":    {"Image=docker localhost:5000/web:2", func(*world) {}, true},
+		"without":          {"", func(*world) {}, false},
+		"it is not to run": {"Image=docker localhost:5000/web:2", func(w *world) { change(w, unit, func(u *index.UnitSpec) { u.DesiredState = v1.Loaded }) }, false},
+		"its app has let it go": {"Image=docker localhost:5000/web:2", func(w *world) {
+			change(w, unit, func(u *index.UnitSpec) { u.Owner, u.LetGo = "web", "m1" })
+		}, false},
+		"its machine is lost": {"Image=docker localhost:5000/web:2", func(w *world) { w.deleteMachine("m1") }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := three(t)
+			w.add(t, unit+" MachineID=m1")
+			w.converge()
+			w.add(t, unit+" "+c.options)
+			c.before(w)
+			w.setConfig("m1", v1.MachineConfig{Drain: true})
+			actions := w.plan().Actions
+			i := slices.IndexFunc(actions, func(a Action) bool { return a.Kind == Move })
+			require.GreaterOrEqual(t, i, 0, "%v", actions)
+			require.Equal(t, c.ifDown, actions[i].IfDown)
+		})
+	}
+	t.Run("the one that has prepared its move runs", func(t *testing.T) {
+		w := three(t)
+		w.add(t, unit+" MachineID=m1")
+		w.converge()
+		w.add(t, unit+" Image=docker localhost:5000/web:2")
+		w.setActive("m1", unit, true)
+		w.setConfig("m1", v1.MachineConfig{Drain: true})
+		w.converge()
+		w.prepared("m2", unit, v1.PreparedReady)
+		actions := w.plan().Actions
+		require.Equal(t, Move, actions[0].Kind)
+		require.False(t, actions[0].IfDown)
 	})
 }
 

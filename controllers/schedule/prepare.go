@@ -20,7 +20,7 @@ func (p *planner) unprepared(movers []*index.Unit, m *index.Machine) bool {
 		if v.keep == nil || v.keep.Machine == m || u.Fleet.Pulls().Name == "" {
 			continue
 		}
-		needs := v.alone && u.DesiredState == v1.Launched && v.keep.Machine.Runs(u) && u.LetGo != v.keep.MachineName
+		needs := waitsForImage(u, m) && v.keep.Machine.Runs(u)
 		if needs || asked != nil { // until it has moved
 			v.done.prepares = m.ID
 		}
@@ -38,6 +38,12 @@ func (p *planner) unprepared(movers []*index.Unit, m *index.Machine) bool {
 	}
 	p.waitForDrain(movers, first.Name+" waits for its image on "+m.ID, index.ForDrain|index.ForTime)
 	return true
+}
+
+// waitsForImage reports whether a unit stays where it is until another machine has its image, if it runs.
+func waitsForImage(u *index.Unit, m *index.Machine) bool {
+	v := of(u)
+	return v.alone && v.keep.Machine != m && u.Fleet.Pulls().Name != "" && u.DesiredState == v1.Launched && u.LetGo != v.keep.MachineName
 }
 
 // prepared reports whether a machine has what the unit's start there needs, or there is no use in waiting for it.
