@@ -87,6 +87,9 @@ func (p *planner) inspectPlace(u *index.Unit, v *verdict) {
 	case m.Config.Drain:
 		v.cannotStay(move, rule.Refusal{Reason: ReasonDrain, Message: m.ID + " is being drained"})
 		v.alone = true
+	case bad && u.Owner == "": // nothing lets it go, and the original takes it off at once
+		v.cannotStay(evict, why)
+		v.alone = true
 	case bad:
 		v.cannotStay(move, why)
 		v.alone = true

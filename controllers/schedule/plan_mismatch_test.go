@@ -71,27 +71,41 @@ func TestAServingUnitIsLetGoFirst(t *testing.T) {
 	}
 }
 
-// TestAUnitThatFitsNowhereElseStays: it stays as it is, and says why; also one that is of no app.
+// TestAUnitThatFitsNowhereElseStays: it stays as it is, and says why.
 func TestAUnitThatFitsNowhereElseStays(t *testing.T) {
-	for _, owner := range []string{"web", ""} {
-		for name, test := range misfits {
-			t.Run(name+" "+owner, func(t *testing.T) {
-				w := announced(t, test.options)
-				for _, name := range []string{web, webSide} {
-					change(w, name, func(u *index.UnitSpec) { u.Owner = owner })
-				}
-				w.setConfig("m3", v1.MachineConfig{Cordoned: true})
-				w.converge()
-				was := w.placements["m1/"+web].Value
-				test.change(t, w)
-				require.Empty(t, w.converge())
-				require.Equal(t, was, w.placements["m1/"+web].Value)
-				require.Contains(t, w.placements, "m1/"+webSide)
-				require.Contains(t, w.unplaced[web].Message, "it stays on m1 for now (")
-				w.setConfig("m3", v1.MachineConfig{})
-				require.NotEmpty(t, w.converge(), "there is a machine for it")
-			})
+	for name, test := range misfits {
+		t.Run(name, func(t *testing.T) {
+			w := announced(t, test.options)
+			w.setConfig("m3", v1.MachineConfig{Cordoned: true})
+			w.converge()
+			was := w.placements["m1/"+web].Value
+			test.change(t, w)
+			require.Empty(t, w.converge())
+			require.Equal(t, was, w.placements["m1/"+web].Value)
+			require.Contains(t, w.placements, "m1/"+webSide)
+			require.Contains(t, w.unplaced[web].Message, "it stays on m1 for now (")
+			w.setConfig("m3", v1.MachineConfig{})
+			require.NotEmpty(t, w.converge(), "there is a machine for it")
+		})
+	}
+}
+
+// TestAUnitOfNoAppRunsOnlyWhereItMatches: as in fleet it is taken off, with what follows it, also when it fits nowhere.
+func TestAUnitOfNoAppRunsOnlyWhereItMatches(t *testing.T) {
+	for _, name := range []string{"MachineMetadata=", "MachineID="} {
+		test := misfits[name]
+		w := announced(t, test.options)
+		for _, name := range []string{web, webSide} {
+			change(w, name, func(u *index.UnitSpec) { u.Owner = "" })
 		}
+		w.setConfig("m3", v1.MachineConfig{Cordoned: true})
+		w.converge()
+		test.change(t, w)
+		require.Contains(t, w.converge(), "Unplace "+web+" from m1: "+test.reason)
+		require.Empty(t, w.where(), name)
+		w.setConfig("m3", v1.MachineConfig{})
+		w.converge()
+		require.Equal(t, []string{"m3/" + webSide, "m3/" + web}, w.where())
 	}
 }
 
@@ -100,6 +114,7 @@ func TestAUnitThatFitsNowhereElseStays(t *testing.T) {
 func TestAFileThatDoesNotMatchIsNotGiven(t *testing.T) {
 	w := three(t)
 	w.add(t, "a.service MachineMetadata=zone=a")
+	change(w, "a.service", func(u *index.UnitSpec) { u.Owner = "a" })
 	w.converge()
 	give := func(hash, options string) v1.Placement {
 		u := w.units["a.service"]

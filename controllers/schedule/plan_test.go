@@ -138,7 +138,7 @@ var changed = []struct {
 		u := w.units["a.service"]
 		u.Hash, u.Fleet = "2", unitfile.Fleet{MachineID: "m9"}
 		w.setUnit(u)
-	}, nil},
+	}, []string{"Unplace a.service from m1: MachineID: MachineID=m9 is not m1"}},
 	{"more than is left, here", func(w *world) {
 		w.put("m1", "c.service", v1.Placement{Hash: "1", DesiredState: v1.Launched})
 		w.add(w.t.(testing.TB), "c.service CPU=2")
