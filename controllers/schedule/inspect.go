@@ -128,7 +128,7 @@ func (p *planner) contest(x *index.Place) {
 	}
 	_, clash := p.rules.Short(x)
 	clash = clash || p.rules.Overfull(u, m)
-	if !clash && p.rules.Contended(u, m) {
+	if !clash && p.rules.Contended(x) {
 		clash = slices.ContainsFunc(m.Places, func(y *index.Place) bool {
 			if y == x {
 				return false

@@ -116,6 +116,18 @@ func TestAutoPortsBesideFixedOnes(t *testing.T) {
 	require.Equal(t, []string{"m1/fixed.service"}, w.where())
 }
 
+// TestPortsThatAFileDoesNotName: a unit whose file is broken stays with all that its placement holds, as edited by another client too.
+func TestPortsThatAFileDoesNotName(t *testing.T) {
+	w := three(t)
+	w.add(t, "a.service MachineID=m1", "b.service Ports=3")
+	w.put("m1", "b.service", v1.Placement{Hash: "1", DesiredState: v1.Launched})
+	w.converge()
+	change(w, "a.service", func(u *index.UnitSpec) { u.Problem = "line 3: broken" })
+	w.converge()
+	w.put("m1", "a.service", v1.Placement{Hash: "1", DesiredState: v1.Launched, Assigned: "http=3"})
+	require.Equal(t, []string{"Move b.service from m1 to m2: Ports: b.service and a.service both use port 3; a.service was on m1 first"}, w.converge())
+}
+
 // TestAutoPortsComeTogether: a unit gets no port that another one, placed with it, has as a fixed one.
 func TestAutoPortsComeTogether(t *testing.T) {
 	w := with(t, 9000, 9001)

@@ -67,7 +67,7 @@ func drawUnit(t *rapid.T, replacing bool) index.UnitSpec {
 	u.Owner, u.LetGo = rapid.SampledFrom([]string{"", "app", "other"}).Draw(t, "owner"), rapid.SampledFrom(machineNames).Draw(t, "letGo")
 	if rapid.IntRange(0, 2).Draw(t, "next") == 0 {
 		next := drawFleet(t, name, replacing)
-		u.Next, u.NextFleet = v1.Preparation{Hash: "next"}, &next
+		u.Next, u.NextFleet = v1.Preparation{Hash: fmt.Sprint(next, "next")}, &next // a hash is of one file
 	}
 	if rapid.IntRange(0, 9).Draw(t, "problem") == 0 {
 		u.Problem = "line 3: broken"
@@ -351,7 +351,8 @@ func checkIndex(t *rapid.T, w *world) {
 			fmt.Fprintln(&b, m.ID, m.Load, m.Share)
 			for _, name := range w.known() {
 				u := w.c.Unit(name)
-				fmt.Fprint(&b, name, rules.Search(u).Fits(m), w.c.PlaceOf(u, m) != nil && rules.Contended(u, m), " ")
+				x := w.c.PlaceOf(u, m)
+				fmt.Fprint(&b, name, rules.Search(u).Fits(m), x != nil && rules.Contended(x), " ")
 			}
 		}
 		for _, name := range w.known() {

@@ -341,9 +341,9 @@ func checkClashes(t *rapid.T, w *world) {
 			})
 			others = others || slices.ContainsFunc(u.Fleet.Ports, func(port int) bool { return assignedOn(m, port, nil) })
 			for _, port := range x.Value.Assigned.All {
-				others = others || len(u.Fleet.AutoPorts) > 0 && (assignedOn(m, port, x) || r.fixedOn(m, port))
+				others = others || assignedOn(m, port, x) || r.fixedOn(m, port)
 			}
-			require.Equal(t, others, rule.Of(w.c).Contended(u, m), "%s on %s", u.Name, m.ID)
+			require.Equal(t, others, rule.Of(w.c).Contended(x), "%s on %s", u.Name, m.ID)
 		}
 	}
 }

@@ -118,17 +118,10 @@ func (r *autoPorts) allows(q *Search, m *index.Machine) bool {
 	return r.room(q.assign, m, q.Members)
 }
 
-// Contended reports whether another unit there has one of the unit's ports.
-func (r *autoPorts) Contended(u *index.Unit, m *index.Machine) bool {
-	if len(u.Fleet.AutoPorts) == 0 {
-		return false
-	}
-	p := r.x.PlaceOf(u, m)
-	if p == nil {
-		return false
-	}
-	for _, port := range p.Value.Assigned.All {
-		if r.at[m.Slot][port] > 1 || r.fixed.uses(port, m) {
+// contends reports whether anything else on the machine has one of a placement's ports, also where its unit does not name them any more.
+func (r *autoPorts) contends(x *index.Place) bool {
+	for _, port := range x.Value.Assigned.All {
+		if r.at[x.Machine.Slot][port] > 1 || r.fixed.uses(port, x.Machine) {
 			return true
 		}
 	}

@@ -220,13 +220,16 @@ func (l *List) Wish(u *index.Unit, m *index.Machine) string {
 	return strings.Join(list, "; ")
 }
 
-// Contended reports whether anything on the machine may clash with the unit.
-func (l *List) Contended(u *index.Unit, m *index.Machine) bool {
-	if u.Concerns == 0 {
+// Contended reports whether anything on its machine may clash with a placement.
+func (l *List) Contended(x *index.Place) bool {
+	if l.autoPorts.contends(x) {
+		return true
+	}
+	if x.Unit.Concerns == 0 {
 		return false
 	}
 	for _, r := range l.contenders {
-		if r.Contended(u, m) {
+		if r.Contended(x.Unit, x.Machine) {
 			return true
 		}
 	}
