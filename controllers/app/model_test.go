@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	v1 "github.com/fleet-starter/fleet/apis/v1"
+	"github.com/fleet-starter/fleet/internal/generate"
 )
 
 // world is a cluster as seen by the plan, with well-behaved machines, announcers and routers, each at its own pace.
@@ -49,6 +50,8 @@ type world struct {
 	// asked are the machines that are asked to prepare a start; nil: m1. elsewhere is what m2 reports of units.
 	asked     func(v1.Next) []Asked
 	elsewhere map[string]v1.UnitState
+	// generate is how this fleetd writes unit files; nil: as it does.
+	generate func(name string, spec *v1.AppSpec) (generate.Files, error)
 }
 
 func newWorld(t require.TestingT, app string) *world {
@@ -123,7 +126,7 @@ func (w *world) input() Input {
 		Now: w.now, App: w.app, Manifest: w.manifest, Texts: map[string]string{}, Units: maps.Clone(w.units), Taken: w.taken,
 		Overrides: w.overrides, States: map[string][]State{}, Leaving: w.leaving, Endpoints: map[string]int64{}, Places: map[string]Place{},
 		EndpointSets: []v1.EndpointSet{{Prefix: v1.DefaultAnnouncePrefix, Revision: w.changed, Digest: v1.EndpointsDigest(w.endpoints)}},
-		Route:        w.route, Wish: w.wish, ByHand: w.byHand, Asked: map[string][]Asked{},
+		Route:        w.route, Wish: w.wish, ByHand: w.byHand, Asked: map[string][]Asked{}, Generate: w.generate,
 	}
 	in.LastNumber = int64(len(w.revisions))
 	if n := len(w.revisions); n > 0 && w.manifest != nil && w.revisions[n-1].Of(w.manifest.UID) {

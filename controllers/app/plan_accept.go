@@ -47,6 +47,9 @@ func (p *planner) accept() {
 		p.revision, p.texts = revision, texts
 	}
 	p.try(revision)
+	if p.restoresFirst(revision) {
+		return
+	}
 	p.first = append(p.first, Action{Kind: PutRevision, Reason: Accepted, Name: in.App, NewRevision: revision})
 	p.report(v1.EventNormal, Accepted, fmt.Sprintf("revision %d accepted", revision.Number))
 	if warnings := app.Warnings(); len(warnings) > 0 {
@@ -167,6 +170,20 @@ func (p *planner) restore() {
 	p.candidate = p.restored(p.candidate)
 }
 
+// restoresFirst gives what goes on while a new revision is tried, or its release command runs, its files and the next number if these
+// are lost. The new revision is accepted after that: two cannot have one number.
+func (p *planner) restoresFirst(revision *v1.Revision) bool {
+	if p.revision == nil || p.revision == revision {
+		return false
+	}
+	restored := p.restored(p.revision)
+	if restored == p.revision {
+		return false
+	}
+	p.revision, p.candidate = restored, nil
+	return true
+}
+
 // restored is the revision with its texts, or the one that replaces it.
 func (p *planner) restored(r *v1.Revision) *v1.Revision {
 	_, unit := p.texts[r.UnitFile]
@@ -185,7 +202,7 @@ func (p *planner) restored(r *v1.Revision) *v1.Revision {
 	if restored.UnitFile == r.UnitFile && restored.SidekickFile == r.SidekickFile {
 		return r
 	}
-	if latest := p.in.Latest; latest != nil && latest.Rejected != nil { // what the manifest says is not tried again
+	if latest := p.in.Latest; latest != nil && latest.Rejected != nil && latest.ManifestRevision == p.in.Manifest.Revision { // it is not tried again
 		restored.ManifestRevision = p.in.Manifest.Revision
 	}
 	restored.Rejected = nil

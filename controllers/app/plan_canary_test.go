@@ -246,11 +246,7 @@ func TestCanaryThatBeginsLate(t *testing.T) {
 
 	otherwise := w.input()
 	otherwise.Wish.Paused = false
-	otherwise.Generate = func(name string, spec *v1.AppSpec) (generate.Files, error) {
-		files, err := generate.Units(name, spec)
-		files.Unit += "# as another version writes it\n"
-		return files, err
-	}
+	otherwise.Generate = anotherVersion
 	again := Plan(otherwise).Actions[0]
 	require.Equal(t, FileLost, again.Reason)
 	require.EqualValues(t, 3, again.NewRevision.Number)
@@ -261,6 +257,37 @@ func TestCanaryThatBeginsLate(t *testing.T) {
 	w.settleAll()
 	require.Equal(t, []int64{1, 1, 2, 1}, w.has())
 	require.Contains(t, w.texts[w.revisions[1].UnitFile], "ExecStart=/bin/app 2\n")
+}
+
+// anotherVersion writes unit files in other words.
+func anotherVersion(name string, spec *v1.AppSpec) (generate.Files, error) {
+	files, err := generate.Units(name, spec)
+	files.Unit += "# as another version writes it\n"
+	return files, err
+}
+
+// TestFilesAreLostAsARevisionComes: what goes on while the new one is tried, or its release command runs, gets its files and its number first.
+func TestFilesAreLostAsARevisionComes(t *testing.T) {
+	manifest := func(version, option string) string {
+		return fmt.Sprintf("apiVersion: fleet/v1\nkind: App\nmetadata: {name: web}\nspec:\n  replicas: 2\n  exec: {command: [/bin/app, %q]}\n"+
+			"  ports: [{name: http, hostPort: auto}]\n  announce: {}\n  %s\n", version, option)
+	}
+	for _, option := range []string{"update: {canary: {pause: true}}", "release: {command: [/bin/migrate]}"} {
+		w := newWorld(t, "web")
+		w.apply("%s", manifest("1", ""))
+		w.settleAll()
+		clear(w.texts)
+		w.generate = anotherVersion
+		w.apply("%s", manifest("2", option))
+		w.plan()
+		require.Len(t, w.revisions, 2, option)
+		require.Equal(t, w.revisions[0].Spec, w.revisions[1].Spec, "what runs")
+		require.Equal(t, w.revisions[0].ManifestRevision, w.revisions[1].ManifestRevision, "the manifest is looked at again")
+		w.settleAll()
+		require.Len(t, w.revisions, 3, option)
+		require.Equal(t, w.manifest.Revision, w.revisions[2].ManifestRevision)
+		require.Contains(t, w.texts[w.revisions[1].UnitFile], "ExecStart=/bin/app 1\n")
+	}
 }
 
 // TestCountedFromTheBeginning: what had the number of the canary before does not count for it.
