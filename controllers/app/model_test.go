@@ -3,6 +3,7 @@ package app
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -50,6 +51,8 @@ type world struct {
 	// asked are the machines that are asked to prepare a start; nil: m1. elsewhere is what m2 reports of units.
 	asked     func(v1.Next) []Asked
 	elsewhere map[string]v1.UnitState
+	lastIn    Input
+	lastPlan  Decision
 	// generate is how this fleetd writes unit files; nil: as it does.
 	generate func(name string, spec *v1.AppSpec) (generate.Files, error)
 }
@@ -182,6 +185,7 @@ func (w *world) planSettling(settling time.Duration) Decision {
 	plan := Plan(in)
 	require.Equal(w.t, plan, Plan(in), "the same input gives the same plan")
 	w.turns(in, plan)
+	w.requireWaited(in, plan)
 	seen := map[string]bool{}
 	for _, a := range plan.Actions {
 		require.NotEmpty(w.t, a.Reason)
@@ -230,6 +234,29 @@ func (w *world) planSettling(settling time.Duration) Decision {
 		}
 	}
 	return plan
+}
+
+// requireWaited: when only routers have answered since the last plan, this one does nothing unless that one has said that it waits for them:
+// it would not have been made.
+func (w *world) requireWaited(in Input, plan Decision) {
+	last, was := w.lastIn, w.lastPlan
+	w.lastIn, w.lastPlan = in, plan
+	w.lastIn.Overrides, w.lastIn.Leaving, w.lastIn.Taken = maps.Clone(in.Overrides), maps.Clone(in.Leaving), maps.Clone(in.Taken)
+	for _, r := range []**v1.Revision{&w.lastIn.Latest, &w.lastIn.Before} {
+		if *r != nil {
+			is := **r
+			*r = &is
+		}
+	}
+	now := in
+	now.Now, now.Routers = last.Now, last.Routers
+	late := was.After > 0 && in.Now.Sub(last.Now) >= was.After
+	if was.Waiting || late || !reflect.DeepEqual(now, last) {
+		return
+	}
+	for _, a := range plan.Actions {
+		require.Equal(w.t, Report, a.Kind, "%s %s (%s): the plan before did not wait for routers", a.Kind, a.Name, a.Reason)
+	}
 }
 
 // turns checks what a plan writes about roll-outs, and records its transitions.
