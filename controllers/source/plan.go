@@ -269,7 +269,8 @@ func (p *planner) ask() Ask {
 	}
 	ask.Commit = p.status.Staged.Hash
 	if in.Fetched.For == ask && in.Fetched.Reason == ReferenceGone {
-		p.status.Staged, ask.Commit = nil, ""
+		gone := *p.status.Staged // it stays begun until another one is applied: the inventory is of both
+		p.status.Failed, ask.Commit = &gone, ""
 	}
 	return ask
 }

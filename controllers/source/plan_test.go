@@ -308,6 +308,31 @@ func TestRefusedInTheMiddle(t *testing.T) {
 	require.Nil(t, in.Status.Failed)
 }
 
+// TestGoneInTheMiddle: a commit that was begun, and that the server has no more, stays begun until another one is applied: the inventory is
+// of two commits.
+func TestGoneInTheMiddle(t *testing.T) {
+	a, b := manifest("a", ""), manifest("b", "")
+	in := settled(t, map[string]string{"a.yaml": a})
+	next(&in, map[string]string{"a.yaml": a, "b.yaml": b})
+	staged := in.Fetched.Manifests.Commit
+	in.Status.Staged = &staged
+	begun := Ask{Revision: in.Source.Revision, Commit: staged.Hash}
+	in.Fetched = Fetched{For: begun, At: now, Reason: ReferenceGone, Message: "the server has no such commit"}
+	plan := Plan(in)
+	require.Equal(t, &Ask{Revision: begun.Revision}, plan.Fetch, "the newest one is looked at")
+	settle(&in, plan)
+	in.Fetched = Fetched{For: *plan.Fetch, At: now, Reason: ReferenceGone, Message: "there is no branch main"}
+	settle(&in, Plan(in))
+	require.Nil(t, Plan(in).Fetch, "the one that is gone is not asked for again")
+	require.Equal(t, &staged, in.Status.Staged)
+	require.Equal(t, ReferenceGone, v1.FindCondition(in.Status.Conditions, v1.Synced).Reason)
+	in.Fetched = Fetched{For: *plan.Fetch, At: now, Manifests: repository.Read(v1.SourceCommit{Hash: strings.Repeat("4", 40)}, files(map[string]string{"a.yaml": a}))}
+	settle(&in, Plan(in))
+	require.Equal(t, strings.Repeat("4", 40), in.Status.Applied.Hash)
+	require.Nil(t, in.Status.Staged)
+	require.Nil(t, in.Status.Failed)
+}
+
 // TestWhenToLook: at first, at each interval, when the source changes or people ask; not while a look is under way, nor suspended.
 func TestWhenToLook(t *testing.T) {
 	in := settled(t, map[string]string{"a.yaml": manifest("a", "")})
