@@ -182,7 +182,7 @@ func TestUnitIsStartedWhenWhatItLackedComes(t *testing.T) {
 	const timer, service = "a.timer", "a.service"
 	idle := unit("inactive", "")
 	job := func(result string) SystemdUnit { return SystemdUnit{ActiveState: "inactive", JobResult: result} }
-	relations := map[string]Relations{timer: {Triggers: service}, "b.service": {Requires: []string{timer}}, service: {}}
+	relations := map[string]Relations{timer: {Triggers: []string{service}}, "b.service": {Requires: []string{timer}}, service: {}}
 	in := func(name string, rec Record, is SystemdUnit, others map[string]Record) Input {
 		records := map[string]Record{name: rec}
 		placements := map[string]v1.Placement{name: launch("A")}
@@ -246,8 +246,10 @@ func TestUnitsThatTimersSocketsAndPathsStart(t *testing.T) {
 		n, err := unitfile.ParseName(name)
 		require.NoError(t, err)
 		r := RelationsOf(f, n)
-		require.Equal(t, tt.want, r.Triggers, name)
-		if tt.want != "" {
+		if tt.want == "" {
+			require.Empty(t, r.Triggers, name)
+		} else {
+			require.Equal(t, []string{tt.want}, r.Triggers, name)
 			require.Contains(t, r.Mentions, tt.want, "%s: systemd keeps it in memory as long as it has this one", name)
 		}
 	}

@@ -14,8 +14,8 @@ type Relations struct {
 	BindsTo []string
 	// Requires are the units that are started with this one.
 	Requires []string
-	// Triggers is the unit that a timer, socket or path starts. Their own start fails without it, see systemd.timer(5).
-	Triggers string
+	// Triggers are what a timer, socket or path starts: one unit. Its own start fails without it, see systemd.timer(5).
+	Triggers []string
 	// After are the units that are started before this one.
 	After []string
 	// Conditions are its Condition...= and Assert...= options as written.
@@ -48,8 +48,10 @@ func RelationsOf(f *unitfile.File, name unitfile.Name) Relations {
 	r := Relations{
 		BindsTo:  units("BindsTo", "BindTo"),
 		Requires: units("Requires", "Requisite"),
-		Triggers: triggers(f, name),
 		After:    units("After"),
+	}
+	if other := f.Triggers(name); other != "" {
+		r.Triggers = []string{other}
 	}
 	for _, o := range f.Options() {
 		switch {
@@ -62,32 +64,10 @@ func RelationsOf(f *unitfile.File, name unitfile.Name) Relations {
 			r.Announces = strings.Trim(program, `"`) == v1.BinDir+"/announcer"
 		}
 	}
-	r.Mentions = slices.Concat(r.BindsTo, r.Requires, r.After, units("Wants", "Before", "PartOf", "Conflicts", "Upholds", "OnFailure", "OnSuccess"))
-	if r.Triggers != "" {
-		r.Mentions = append(r.Mentions, r.Triggers)
-	}
+	r.Mentions = slices.Concat(r.BindsTo, r.Requires, r.Triggers, r.After, units("Wants", "Before", "PartOf", "Conflicts", "Upholds", "OnFailure", "OnSuccess"))
 	slices.Sort(r.Mentions)
 	r.Mentions = slices.Compact(r.Mentions)
 	return r
-}
-
-// triggers returns the unit that a timer, socket or path starts; empty for other types.
-func triggers(f *unitfile.File, name unitfile.Name) string {
-	section, option := "", "Unit"
-	switch name.Type {
-	case "timer":
-		section = "Timer"
-	case "path":
-		section = "Path"
-	case "socket":
-		section, option = "Socket", "Service"
-	default:
-		return ""
-	}
-	if other, ok := f.Value(section, option); ok && other != "" {
-		return name.Expand(other)
-	}
-	return strings.TrimSuffix(name.Full, name.Type) + "service"
 }
 
 // lacking returns the units that its start needs, directly or through others, and that are not on this machine.
@@ -97,8 +77,8 @@ func (p *planner) lacking(name string) []string {
 	var visit func(string)
 	visit = func(n string) {
 		r := p.in.Relations[n]
-		for _, needed := range slices.Concat(r.BindsTo, r.Requires, []string{r.Triggers}) {
-			if needed == "" || seen[needed] {
+		for _, needed := range slices.Concat(r.BindsTo, r.Requires, r.Triggers) {
+			if seen[needed] {
 				continue
 			}
 			seen[needed] = true

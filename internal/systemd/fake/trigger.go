@@ -19,20 +19,12 @@ type trigger struct {
 
 // parseTrigger parses the section of a timer or a socket. Calendar and boot times never elapse.
 func parseTrigger(n unitfile.Name, file *unitfile.File) (trigger, error) {
-	section, option := "Timer", "Unit"
-	switch n.Type {
-	case "timer":
-	case "socket":
-		section, option = "Socket", "Service"
-	default:
+	if n.Type != "timer" && n.Type != "socket" {
 		return trigger{}, nil
 	}
-	t := trigger{starts: strings.TrimSuffix(n.Full, n.Type) + "service"}
-	if other, ok := file.Value(section, option); ok && other != "" {
-		t.starts = n.Expand(other)
-	}
+	t := trigger{starts: file.Triggers(n)}
 	if n.Type == "socket" {
-		for _, address := range file.Values(section, "ListenStream") {
+		for _, address := range file.Values("Socket", "ListenStream") {
 			t.listens = append(t.listens, n.Expand(address))
 		}
 		if len(t.listens) == 0 {
@@ -41,7 +33,7 @@ func parseTrigger(n unitfile.Name, file *unitfile.File) (trigger, error) {
 		return t, nil
 	}
 	for option, spans := range map[string]*[]time.Duration{"OnActiveSec": &t.onActive, "OnUnitActiveSec": &t.onUnitActive} {
-		for _, text := range file.Values(section, option) {
+		for _, text := range file.Values("Timer", option) {
 			span, err := parseSpan(text)
 			if err != nil {
 				return t, err
