@@ -260,9 +260,14 @@ func (p *planner) available(i *replica) bool { return i.how.Serves }
 
 // ready reports whether an updated instance does its work. If it only needs more time, it requests another plan for then.
 func (p *planner) ready(i *replica) bool {
+	return p.isThere(i, i.how.State)
+}
+
+// isThere reports whether an instance that is so far is ready. If it only needs more time, or the routers, another plan is made then.
+func (p *planner) isThere(i *replica, is instance.State) bool {
 	p.lookAgain(i.how.After)
-	p.waiting = p.waiting || i.how.State == instance.Unrouted
-	return i.how.State.IsReady()
+	p.waiting = p.waiting || is == instance.Unrouted
+	return is.IsReady()
 }
 
 // holdsUp reports whether others have to wait until the instance is ready. One whose name is taken, or that has no present

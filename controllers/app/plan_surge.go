@@ -89,16 +89,13 @@ func (p *planner) spare() int {
 	return spare
 }
 
-// standsIn reports whether an instance beside the others does its work, of whatever revision, and will go on with it. If it only
-// needs more time, or the routers, another plan is made then.
+// standsIn reports whether an instance beside the others does its work, of whatever revision, and will go on with it.
 func (p *planner) standsIn(i *replica) bool {
 	works := i.how.Work
 	if i.updated() {
 		works = i.how.State
 	}
-	p.lookAgain(i.how.After)
-	p.waiting = p.waiting || works == instance.Unrouted
-	return works.IsReady() && !p.goes(i) && p.in.Leaving[i.unit.name] == ""
+	return p.isThere(i, works) && !p.goes(i) && p.in.Leaving[i.unit.name] == ""
 }
 
 // goes reports whether an instance still does its work, but only until its machine acts on what was written.
