@@ -166,6 +166,9 @@ func (c *Controller) groups(actions []Action) (groups []store.Group, of []int, e
 // given has a group written only if a machine is still gone. One that returned after the plan looked keeps what it runs: else its
 // units would be stopped while routers serve them.
 func (c *Controller) given(group store.Group, gone string) store.Group {
+	if gone == "" {
+		return group
+	}
 	machines := c.Cluster.Keys.Machines()
 	check := store.Op{Key: machines.Key(gone), If: store.Unleased(), Check: true} // what has no lease counts as absent, see cache
 	if _, named := machines.Name(check.Key); !named || slices.ContainsFunc(group, func(op store.Op) bool { return op.Check && op.Key == check.Key }) {

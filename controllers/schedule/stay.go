@@ -235,7 +235,10 @@ func (p *planner) placement(u *index.Unit, m *index.Machine) v1.Placement {
 // onlyFormerMatches reports whether the unit may not be there with its file of now, and may with the one that it runs with.
 func (p *planner) onlyFormerMatches(x *index.Place) bool {
 	former := x.Former()
-	if _, bad := p.rules.Mismatch(x.Unit, x.Machine); former == nil || !bad || !x.Machine.Present {
+	if former == nil || !x.Machine.Present {
+		return false
+	}
+	if _, bad := p.rules.Mismatch(x.Unit, x.Machine); !bad {
 		return false
 	}
 	matches := false
